@@ -3,20 +3,27 @@ import type { LedgerClient } from '../ledger/client.ts';
 import type { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
 import type { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 
-/** What activities work with. */
+/** The dependencies of the activities. */
 export interface ActivityDeps {
   readonly db: LedgerClient;
   readonly channels: ReadonlyMap<string, ChannelAdapter>;
   /** The API's address as channels and payers reach it, without a trailing slash. */
   readonly publicUrl: string;
-  /** Makes the token in the wallet's return address, see src/client-token.ts. */
+  /**
+   * NODROP_SECRET: derives the client token in the URL to which the wallet returns the payer, see src/client-token.ts.
+   */
   readonly secret: string;
-  /** How long an order service may not know an order before money moves. @default a day */
+  /**
+   * How long an order service may answer that it does not know an order before the order counts as gone.
+   * @default a day
+   */
   readonly orderUnknownForMs?: number;
-  /** Has order services told at once of what the ledger records. */
+  /** Starts the deliveries of new events at once. */
   readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'redeliverWaiting'>;
-  /** Has a payment's workflow look again when a refund has decided it. */
+  /** Makes a payment's workflow read its row again after a refund has changed the payment. */
   readonly workflows: Pick<PaymentWorkflows, 'wake'>;
-  /** The clock of everything written to the ledger; the time-skipping tests bring their own. */
+  /**
+   * The clock for everything that is written to the ledger. Tests with a time-skipping server pass that server's clock.
+   */
   readonly now: () => Promise<Date>;
 }

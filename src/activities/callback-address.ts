@@ -1,6 +1,6 @@
 import type { Payment } from '../ledger/rows.ts';
 
-/** The callback address of the account that a payment was made with, as channels reach it. */
+/** The public callback URL of the channel account with which a payment was made. */
 export const callbackAddressOf = (
   { channel, channelAccountId }: Pick<Payment, 'channel' | 'channelAccountId'>,
   publicUrl: string,

@@ -29,30 +29,33 @@ import { callbackAddressOf } from './callback-address.ts';
 import { describeError, notYet, OWN_TROUBLE_RETRY_MS, unknownOutcome } from './failures.ts';
 import { withoutPayer } from './without-payer.ts';
 
-/** A channel that gives no readable answer for this long is shown to a person. */
+/** After this long without a readable answer of the channel, the attention `channel_unreachable` is raised. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;
-/** A listing without the trade that a query has read so lately is not read again for the close. */
+/** If a query found no such trade in a listing this recently, the close does not read the listing again. */
 const LISTING_COUNTS_FOR_MS = 60_000;
-/** How soon a query without a readable answer is repeated at first. */
+/** The first retry delay after a query without a readable answer. */
 const SILENCE_RETRY_MS = 2_000;
 
 export interface PollInput {
   readonly paymentId: string;
-  /** When the first of the queries is due, epoch ms, and the waits from there to each of the others, in ms. */
+  /** When the first query is due, epoch ms. */
   readonly startedAt: number;
+  /** The waits between the queries, in ms. */
   readonly waits: readonly number[];
-  /** How many of the coming queries count as brought about by a hint. */
+  /** How many of the next queries count as caused by a hint. */
   readonly hintQueries: number;
-  /** Past the expiry the channel said "processing": asked for as long as it does, every so many ms. */
+  /**
+   * The interval (ms) of queries once `waits` are used up, while the channel says "processing". Null: no such queries.
+   */
   readonly whileProcessingEveryMs: number | null;
-  /** It is to end, and the channel does not close it yet. */
+  /** True if the payment must end, but the channel does not close the trade yet. */
   readonly isToEnd?: boolean;
 }
 
 /**
- * The activities that talk to a channel; task queues `channel-{name}` and, for `queryChannel`,
- * `channel-{name}-poll`. Each writes what the channel said into the ledger before it returns, because a
- * cancelled activity's result is lost.
+ * The activities that call a channel. Their task queue is `channel-{name}`, and `channel-{name}-poll` for
+ * `queryChannel`. Each records the channel's answer in the ledger before it returns, because the result of a cancelled
+ * activity is lost.
  */
 export function channelActivities(deps: ActivityDeps) {
   const { db, channels, publicUrl, secret, now, deliveryWorkflows } = deps;
@@ -65,22 +68,22 @@ export function channelActivities(deps: ActivityDeps) {
     return withoutPayer(adapter, (payer ?? {}) as Payer);
   };
 
-  /** Its order service is told when this ended it. */
-  const told = async (snapshot: PaymentSnapshot): Promise<PaymentSnapshot> => {
+  /** Starts the payment's event deliveries if it has just ended. */
+  const withDeliveries = async (snapshot: PaymentSnapshot): Promise<PaymentSnapshot> => {
     if (!isLive(snapshot.status)) await startDeliveries({ db, deliveryWorkflows }, snapshot.id);
     return snapshot;
   };
 
-  /** What the channel says of the trade. @throws ChannelError */
+  /** Queries the trade, which may first have to be found in a listing. @throws ChannelError */
   const query = async (adapter: ChannelAdapter, payment: Payment): Promise<ChannelAnswer> => {
     const trade = await knownTrade(deps, adapter, payment, cancellationSignal());
     if (trade === 'absent') return { state: 'unknown_trade' };
     return await adapter.queryTrade(accountOf(payment), trade, cancellationSignal());
   };
 
-  /** @throws ChannelError */
+  /** Closes the trade, which may first have to be found in a listing. @throws ChannelError */
   const close = async (adapter: ChannelAdapter, payment: Payment, at: Date): Promise<CloseAnswer> => {
-    // A listing is many requests, and the query before the close has just read it.
+    // Reading a listing takes many requests, and the query before the close has just read it.
     const isAskedById = adapter.findTrade !== undefined && payment.reference === null;
     const { channelState, channelAnsweredAt: answeredAt } = payment;
     const isFresh = answeredAt !== null && at.getTime() - answeredAt.getTime() < LISTING_COUNTS_FOR_MS;
@@ -90,7 +93,7 @@ export function channelActivities(deps: ActivityDeps) {
     return await adapter.closeTrade(accountOf(payment), trade, cancellationSignal());
   };
 
-  /** Asks once and writes the answer down; a definite answer without money ends a live payment. */
+  /** Queries once and records the answer; a definite answer without money ends a live payment. */
   const ask = async (
     payment: Payment,
     by: SettledBy,
@@ -102,30 +105,36 @@ export function channelActivities(deps: ActivityDeps) {
       state: answer.state,
       snapshot:
         repeated ??
-        (await told(await ledger.recordAnswer(db, payment.id, answer, by, at, payment.noticedAt))),
+        (await withDeliveries(await ledger.recordAnswer(db, payment.id, answer, by, at, payment.noticedAt))),
     };
   };
 
-  /** Where the channel takes an address with each trade, ours proves that what comes to it is of this one. */
+  /**
+   * The callback URL of a new trade. If the channel accepts a URL with each trade, the URL contains a proof: only the
+   * channel knows it, so a request to it concerns this payment.
+   */
   const notifyUrl = (payment: Payment, { takesCallbackAddress }: ChannelDeclaration): string => {
     const { id, channelAccountId } = payment;
     const address = callbackAddressOf(payment, publicUrl);
     return takesCallbackAddress ? `${address}/${id}/${callbackProof(secret, channelAccountId, id)}` : address;
   };
 
-  /** Of a payment that an older release made: one of today has its own. */
+  /** The order's subject, for payments of an older release, which have no subject of their own. */
   const subjectOfOrder = async ({ merchantId, orderId }: { merchantId: string; orderId: string }) => {
     const where = { merchantId_id: { merchantId, id: orderId } };
     return (await db.order.findUniqueOrThrow({ where, select: { subject: true } })).subject;
   };
 
-  /** No answer that says anything of the trade: written down, and shown when it lasts, or at once when it is ours to mend. */
+  /**
+   * Records that a call gave no information about the trade. It raises an attention after 5 min, or at once if our
+   * configuration is the cause.
+   */
   const silence = async (payment: { id: string }, error: ChannelError) =>
     error.kind === 'misconfigured'
       ? await ledger.recordMisconfigured(db, payment.id, error.message, await now())
       : await ledger.recordSilence(db, payment.id, describeError(error), UNREACHABLE_ALARM_MS, await now());
 
-  /** Everything that the trade is created from, the same however often it is asked for. */
+  /** The parameters of the trade, which are the same for every repeated create. */
   const newTradeOf = async (
     payment: Payment,
     { declaration }: ChannelAdapter,
@@ -133,7 +142,7 @@ export function channelActivities(deps: ActivityDeps) {
   ): Promise<NewTrade> => {
     const { id, method, orderId, createdAt } = payment;
     const limits = methodOf(declaration, method) ?? declaration.methods[0];
-    // As it was when the payment was made: the order's can change, and the trade's number stands for its terms.
+    // The subject at the time the payment was made. The order's subject can change, but a repeated create must not.
     const subject = (payment.subject ?? (await subjectOfOrder(payment))) || defaultSubject(orderId);
     return {
       ...known,
@@ -146,9 +155,9 @@ export function channelActivities(deps: ActivityDeps) {
   };
 
   /**
-   * The trade as its create is asked for (again). Past the channel's idempotency horizon a repetition could make a second
-   * one: it is looked for instead.
-   * @returns `absent` when it is not there and is not created any more
+   * The trade for a create, or for a repeated create. Past the channel's idempotency horizon a repetition could create
+   * a second trade, so the existing trade is looked up instead.
+   * @returns `absent` when the trade does not exist and must no longer be created
    * @throws ChannelError
    */
   const tradeToCreate = async (
@@ -163,46 +172,51 @@ export function channelActivities(deps: ActivityDeps) {
   };
 
   /**
-   * A refusal to create the trade is definite when nothing was unknown before it. Otherwise an earlier request may have made
-   * the trade, and used up its number: only when a query does not know it either, the payment fails.
-   * @throws ChannelError when that is not known
+   * Handles the channel's refusal to create the trade. The refusal is definite if no earlier request had an unknown
+   * outcome. Otherwise an earlier request may have created the trade and used up its number: the payment then fails
+   * only if a query does not know the trade either.
+   * @param isAlone true if no earlier or concurrent request can have created the trade
+   * @throws ChannelError when the outcome is unknown
    */
   const refused = async (
     payment: Payment,
     isAlone: boolean,
     refusal: ChannelError,
   ): Promise<PaymentSnapshot> => {
-    // Of a payment that has got further a refusal says nothing: the trade is there.
+    // The payment has left `created`, so the trade exists, and the refusal says nothing about it.
     if (payment.status !== 'created') throw refusal;
     if (!isAlone) {
       const current = await load(payment.id);
       const answer = await query(adapterOf(payment), current);
       if (answer.state !== 'unknown_trade') {
-        const after = await told(await ledger.recordAnswer(db, payment.id, answer, 'query', await now()));
+        const after = await withDeliveries(
+          await ledger.recordAnswer(db, payment.id, answer, 'query', await now()),
+        );
         if (answer.state !== 'unpaid') return after;
-        const why = `The channel has the trade, and gives no next action: ${refusal.message}`;
+        const why = `The channel has the trade, but gives no next action: ${refusal.message}`;
         return await ledger.endAttempt(db, payment.id, why, await now());
       }
     }
     const after = await ledger.recordRefusal(db, payment.id, refusal.message, await now());
     if (after.status === 'created') throw refusal;
-    return await told(after);
+    return await withDeliveries(after);
   };
 
   return {
     /**
-     * Creates the trade, or finds it created. A definite refusal of the channel fails the payment; when the channel gives no
-     * next action any more, the attempt ends.
+     * Creates the trade, or returns if it exists already. A definite refusal of the channel fails the payment. If the
+     * channel gives no next action any more, the payment attempt ends.
      */
     async createAtChannel(paymentId: string): Promise<PaymentSnapshot> {
-      // The row says that it is asked for before it is.
+      // The ledger records the request before it is sent.
       const at = await now();
       const { payment, isFirst } = await ledger.askForTrade(db, paymentId, at);
       const snapshot = toSnapshot(payment, at);
       if (!isLive(snapshot.status) || hasUsableAction(payment, at)) return snapshot;
-      // The channel has the trade, or never will: nobody is to pay what is only being found out about.
+      // A recovered or adopted payment never creates a trade: its trade exists already, or never will.
       if (payment.recoveredAt !== null || payment.adopted !== null) return snapshot;
-      // A new payment's workflow has not read the row: nobody is to pay what is paid, may be, or is to be cancelled.
+      // A new payment's workflow has not read the row yet. Create nothing if the payment is paid, may be paid, or is
+      // being cancelled.
       const { status, channelState, cancelRequested } = snapshot;
       const isInProcess = status === 'created' && channelState === 'processing';
       if (hasUnsettledMoney(snapshot) || cancelRequested || isInProcess) return snapshot;
@@ -211,12 +225,12 @@ export function channelActivities(deps: ActivityDeps) {
         const adapter = adapterOf(payment);
         const known = await tradeToCreate(adapter, payment, at);
         if (known === 'absent') {
-          const why = 'The channel does not have the trade, and cannot be told again to create it';
+          const why = 'The channel does not have the trade, and a repeated create would not be safe any more';
           return await ledger.endAttempt(db, paymentId, why, await now());
         }
         const trade = await newTradeOf(payment, adapter, known);
-        // What is above can be slow: CREATE_ATTEMPT_MS holds only for a request that begins before the expiry. It is no
-        // result: by another clock the payment may still have time, and is to be tried again.
+        // The steps above can be slow, and CREATE_ATTEMPT_MS holds only for a request that begins before the expiry.
+        // This throws instead of ending the payment, because by another clock there may still be time for a retry.
         if ((await now()) >= payment.expiresAt)
           throw new Error('the payment expired before its trade was created');
         const created = await adapter.createTrade(accountOf(payment), trade, cancellationSignal());
@@ -229,7 +243,7 @@ export function channelActivities(deps: ActivityDeps) {
       } catch (error) {
         const unknown = await (async (): Promise<PaymentSnapshot | { cause: unknown }> => {
           if (!(error instanceof ChannelError) || error.kind !== 'rejected') return { cause: error };
-          // Later another attempt may have begun beside this one.
+          // After CREATE_ATTEMPT_MS another attempt may run at the same time.
           const isAlone = isFirst && (await now()).getTime() - at.getTime() < CREATE_ATTEMPT_MS;
           return await refused(payment, isAlone, error).catch((cause: unknown) => ({ cause }));
         })();
@@ -241,9 +255,9 @@ export function channelActivities(deps: ActivityDeps) {
     },
 
     /**
-     * The active queries: one activity whose own retries are the schedule, so that any number of rounds costs
-     * three events. Returns when the channel's word ends the wait, when the waits are used up, or when what a
-     * person should see of the payment has changed.
+     * The scheduled queries: one activity whose retries are the schedule, so that any number of queries costs three
+     * history events. It returns when an answer of the channel ends the wait, when the waits are used up, or when the
+     * payment's display in the Web UI must change.
      */
     async queryChannel(input: PollInput): Promise<PaymentSnapshot> {
       const { attempt } = activityInfo();
@@ -251,7 +265,7 @@ export function channelActivities(deps: ActivityDeps) {
         throw unknownOutcome('channel', error, OWN_TROUBLE_RETRY_MS);
       });
       const before = toSnapshot(payment, await now());
-      // An earlier attempt may have written its answer down and died before it could return it.
+      // An earlier attempt may have recorded its answer and died before it returned.
       if (hasUnsettledMoney(before)) return before;
       const by: SettledBy = attempt <= input.hintQueries ? 'hint' : 'query';
       let after: PaymentSnapshot;
@@ -265,19 +279,20 @@ export function channelActivities(deps: ActivityDeps) {
         const at = (await now()).getTime();
         const wait = nextWait(input.waits, input.startedAt, at) ?? input.whileProcessingEveryMs;
         if (wait === null || after.attention !== before.attention) return after;
-        // Sooner than on schedule, as nothing was learnt; ever later while the silence lasts.
+        // Retry sooner than scheduled, as nothing was learned. The retry delay grows while the channel stays silent.
         const silentFor = at - (after.channelErrorSince ?? at);
         throw unknownOutcome(payment.channel, error, Math.min(wait, Math.max(SILENCE_RETRY_MS, silentFor)));
       }
       const wait =
         nextWait(input.waits, input.startedAt, (await now()).getTime()) ?? input.whileProcessingEveryMs;
       const isProcessing = state === 'processing';
-      // What the Web UI says of the payment would no longer be true, or what it waits for is another thing.
+      // True if the Web UI's text would be wrong now, or if the workflow must wait for something else.
       const changed =
         after.status !== before.status ||
         after.attention !== before.attention ||
         isProcessing !== (before.channelState === 'processing') ||
-        // It was asked because the channel was deciding, and is still to be created; an earlier attempt may have seen that.
+        // The payment was queried because the channel was processing the trade. It no longer is, so the trade must be
+        // created. An earlier attempt may already have recorded that change.
         (after.status === 'created' && !isProcessing) ||
         (input.whileProcessingEveryMs !== null && !isProcessing) ||
         (input.whileProcessingEveryMs === null &&
@@ -288,7 +303,7 @@ export function channelActivities(deps: ActivityDeps) {
       throw notYet(payment.channel, state, wait);
     },
 
-    /** One query now, for somebody who waits for the answer. */
+    /** Queries the channel once, for a request that waits for the answer. */
     async askChannel(paymentId: string): Promise<{ snapshot: PaymentSnapshot; answered: boolean }> {
       const payment = await load(paymentId);
       try {
@@ -299,7 +314,7 @@ export function channelActivities(deps: ActivityDeps) {
       }
     },
 
-    /** The same for a payment that is to end, which must not be closed without having been asked about. */
+    /** Queries a payment that must end: it must not be closed without a query first. */
     async askBeforeEnd(paymentId: string): Promise<PaymentSnapshot> {
       const payment = await load(paymentId);
       const before = toSnapshot(payment, await now());
@@ -313,9 +328,10 @@ export function channelActivities(deps: ActivityDeps) {
     },
 
     /**
-     * Closes an unpaid payment at the channel and ends it. "Already paid" in the channel's answer means paid, and
-     * "processing" that it decides: both leave everything as it is, to be asked about. So does "not yet", with its time.
-     * A trade that is only watched stays open: it is the merchant's to close, and the late watch asks on.
+     * Closes the trade of an unpaid payment at the channel, and ends the payment. If the channel answers "already
+     * paid", "processing" or "not yet", the payment does not end, and further queries follow. A trade that is only
+     * watched stays open at the channel, because it is the merchant's: the payment ends, and the late watch continues
+     * to query it.
      */
     async closeAtChannel(
       paymentId: string,
@@ -326,9 +342,9 @@ export function channelActivities(deps: ActivityDeps) {
       const before = toSnapshot(payment, begun);
       if (!isLive(before.status) || hasUnsettledMoney(before)) return { snapshot: before, closed: 'closed' };
       if (isOnlyWatched(payment)) {
-        const detail = "unpaid; the trade is the merchant's, and stays as it is: the late watch asks on.";
+        const detail = "unpaid. The trade is the merchant's and stays open: the late watch continues.";
         return {
-          snapshot: await told(await ledger.endPayment(db, payment.id, to, detail, begun)),
+          snapshot: await withDeliveries(await ledger.endPayment(db, payment.id, to, detail, begun)),
           closed: 'closed',
         };
       }
@@ -350,8 +366,11 @@ export function channelActivities(deps: ActivityDeps) {
         const detail =
           closed === 'closed'
             ? 'unpaid, closed at the channel.'
-            : `unpaid, and unknown to the channel${isOpen ? ', where its link can still be paid: the late watch asks on' : ''}.`;
-        return { snapshot: await told(await ledger.endPayment(db, payment.id, to, detail, at)), closed };
+            : `unpaid, and unknown to the channel.${isOpen ? ' Its link can still be paid: the late watch continues.' : ''}`;
+        return {
+          snapshot: await withDeliveries(await ledger.endPayment(db, payment.id, to, detail, at)),
+          closed,
+        };
       } catch (error) {
         if (error instanceof ChannelError) await silence(payment, error);
         throw unknownOutcome(payment.channel, error);
@@ -360,7 +379,7 @@ export function channelActivities(deps: ActivityDeps) {
   };
 }
 
-/** Money is on record that has not been settled. */
+/** True if money is on record that is not settled yet. */
 function hasUnsettledMoney(snapshot: PaymentSnapshot): boolean {
   return snapshot.status !== 'succeeded' && hasMoney(snapshot);
 }

@@ -26,18 +26,19 @@ export interface DeliverEventDeps
   readonly orderServices: Pick<OrderServiceClient, 'deliver' | 'read'>;
 }
 
-/** What the payment's workflow learns of its order service. */
+/** What `tellOrderService` returns to the payment's workflow. */
 export interface DeliveryResult {
   readonly snapshot: PaymentSnapshot;
-  /** The refund that is owed and is to start. */
+  /** The id of a refund that is due and whose workflow must be started. */
   readonly refund: string | null;
   /** Null once the order service has agreed or refused. */
   readonly telling: DeliveryProgress | null;
 }
 
 /**
- * Tells merchants' order services, on a task queue of its own: one that hangs must not keep the ledger's activities
- * waiting. What is told when follows from the ledger, and not from Temporal's attempts.
+ * The activities that deliver events to merchants' order services. They have a task queue of their own: an order
+ * service that hangs must not delay the ledger's activities. The ledger decides when an event is sent, not Temporal's
+ * attempts.
  */
 export function deliverEventActivities({
   db,
@@ -51,8 +52,8 @@ export function deliverEventActivities({
   const concurrency = new MerchantConcurrency();
 
   /**
-   * Null when there is no such delivery any more.
-   * @throws ApplicationFailure when so many calls of its merchant are under way that it is to come again.
+   * Runs a delivery attempt within the merchant's limit of concurrent calls. Null if the delivery no longer exists.
+   * @throws ApplicationFailure when the merchant has too many calls in flight: the attempt is repeated later.
    */
   const withinMerchantLimit = async <T>(deliveryId: string, work: () => Promise<T>): Promise<T | null> => {
     const merchantId = await deliveries.findMerchantOf(db, deliveryId);
@@ -67,12 +68,12 @@ export function deliverEventActivities({
     );
   };
 
-  /** @throws ApplicationFailure when it is to be told again, with the wait until then. */
+  /** Makes one delivery attempt if it is due. @throws ApplicationFailure with the wait until the next attempt. */
   const attempt = async (deliveryId: string): Promise<DeliverySnapshot | null> => {
-    const turn = await deliveries.leaseDelivery(db, deliveryId, await now());
-    if (turn.kind === 'settled') return await deliveries.loadDelivery(db, deliveryId);
-    if (turn.kind === 'now') {
-      const { row } = turn;
+    const lease = await deliveries.leaseDelivery(db, deliveryId, await now());
+    if (lease.kind === 'settled') return await deliveries.loadDelivery(db, deliveryId);
+    if (lease.kind === 'now') {
+      const { row } = lease;
       const after = await callOrderService(core, row);
       const { telling } = after;
       if (telling === null) {
@@ -81,11 +82,11 @@ export function deliverEventActivities({
       }
       const at = await now();
       const alarm = alarmIn(telling.since, at);
-      // What the Web UI says of it would no longer be true; once it is late, that tells the last answer.
+      // Return if the Web UI's text about the delivery has to change. Once it is late, that text shows the last answer.
       if (alarm === null || after.attention !== row.payment.attention) return after;
       throw orderServiceDidNotAgree(telling.lastAnswer, Math.min(telling.nextAt - at.getTime(), alarm));
     }
-    const { row, inMs } = turn;
+    const { row, inMs } = lease;
     const at = await now();
     const alarm = alarmIn((row.firstAttemptAt ?? at).getTime(), at);
     if (alarm === null && deliveries.isShowable(row)) {
@@ -97,23 +98,23 @@ export function deliverEventActivities({
 
   return {
     /**
-     * Tells the order service that the payment pays the order, until it agrees or refuses. Returns also when what a
-     * person should see of it has changed.
+     * Delivers `payment.succeeded`, on which the payment waits, until the order service agrees or refuses. It also
+     * returns when the payment's attention has changed.
      */
     async tellOrderService(paymentId: string): Promise<DeliveryResult> {
       return await unlessOwnTrouble(async () => {
         const deliveryId = await deliveries.findPendingDelivery(db, paymentId);
-        const told =
+        const delivery =
           deliveryId === null ? null : await withinMerchantLimit(deliveryId, () => attempt(deliveryId));
         const snapshot = await loadPayment(db, paymentId, await now());
-        // Not possible; should it be all the same, the workflow must not ask again at once, for ever.
+        // This would be a bug. Failing with a delay keeps the workflow from calling this activity in a tight loop.
         if (deliveryId === null && snapshot.orderUpdate === 'pending')
-          throw new Error(`payment ${paymentId} waits for an order service, and has no event to tell it`);
-        return { snapshot, refund: await owedRefund(db, snapshot), telling: told?.telling ?? null };
+          throw new Error(`payment ${paymentId} waits for an order service, but has no pending delivery`);
+        return { snapshot, refund: await owedRefund(db, snapshot), telling: delivery?.telling ?? null };
       });
     },
 
-    /** Tells the order service of any other event, until it has an answer. Null when it is not kept any more. */
+    /** Delivers any other event, until the order service gives a definite answer. Null if the event was deleted. */
     async deliverEvent(deliveryId: string): Promise<DeliverySnapshot | null> {
       return await unlessGone(() =>
         unlessOwnTrouble(() => withinMerchantLimit(deliveryId, () => attempt(deliveryId))),
@@ -121,8 +122,9 @@ export function deliverEventActivities({
     },
 
     /**
-     * One more call for a delivery that is settled: logged, and nothing else. None for one that was superseded after
-     * it was asked for, or whose event does not hold any more. Null as above.
+     * Sends the event of a settled delivery once more. The answer is logged, and has no other effect. The call is not
+     * made if the delivery was superseded since the request, or if its event is no longer true. Null if the event was
+     * deleted.
      */
     async redeliverEvent(deliveryId: string): Promise<DeliverySnapshot | null> {
       return await unlessGone(() =>
@@ -146,13 +148,13 @@ type Core = Pick<DeliverEventDeps, 'secret' | 'now' | 'orderServices' | 'deliver
   readonly orderUnknownForMs: number | undefined;
 };
 
-/** One call, read back where that can be done, and written down with its conclusions. */
+/** Makes one delivery attempt, reads the order back where that is possible, and records the outcome. */
 async function callOrderService(
   { db, secret, now, orderServices, deliveryWorkflows, orderUnknownForMs }: Core,
   row: deliveries.DeliveryRow,
 ): Promise<DeliverySnapshot> {
   const at = await now();
-  const attempt = await ask(db, secret, orderServices, row, at);
+  const attempt = await send(db, secret, orderServices, row, at);
   const after = await deliveries.recordAttempt(
     db,
     row.id,
@@ -166,7 +168,7 @@ async function callOrderService(
   return after;
 }
 
-async function ask(
+async function send(
   db: LedgerClient,
   secret: string,
   orderServices: DeliverEventDeps['orderServices'],
@@ -179,11 +181,11 @@ async function ask(
     target = await findOrderService(db, payment.merchantId, secret, at);
   } catch (error) {
     if (!(error instanceof UnreadableSecret)) throw error;
-    // Not of its making, yet the same to whoever waits: it is not told, and told again.
+    // Not a fault of the order service. The event was not sent, and is retried like after any unknown outcome.
     return { outcome: 'unknown', statusCode: null, detail: error.message, durationMs: 0 };
   }
   if (target === null) {
-    const detail = "The merchant has no order service any more: nodrop's own order counts.";
+    const detail = "The merchant no longer has an order service: nodrop's own order counts.";
     return { outcome: 'agreed', statusCode: null, detail, durationMs: 0 };
   }
   const answer = await orderServices.deliver(target, {
@@ -193,14 +195,14 @@ async function ask(
     at,
   });
   const { statusCode, durationMs } = answer;
-  // The log keeps what explains a failure.
+  // The log keeps the start of the answer if the service did not agree: it explains the failure.
   const call = { statusCode, durationMs, ...(answer.kind === 'agreed' ? {} : started(answer)) };
   switch (answer.kind) {
     case 'unknown':
-      return { outcome: 'unknown', detail: answer.reason, ...call, ...asked(answer) };
+      return { outcome: 'unknown', detail: answer.reason, ...call, ...retryAfter(answer) };
     case 'order_unknown': {
       const detail = `It answered ${statusCode}: it does not know the order.`;
-      return { outcome: 'order_unknown', detail, ...call, ...asked(answer) };
+      return { outcome: 'order_unknown', detail, ...call, ...retryAfter(answer) };
     }
     case 'conflict': {
       const detail = `It answered 409: the order is paid by ${answer.paidPaymentId}.`;
@@ -223,28 +225,33 @@ async function ask(
         case 'not_paid':
           return { outcome: 'not_applied', detail: `${detail} ${read.reason}`, ...whole };
         case 'unknown':
-          return { outcome: 'unknown', detail: `${detail} ${read.reason}`, ...whole, ...asked(read) };
+          return { outcome: 'unknown', detail: `${detail} ${read.reason}`, ...whole, ...retryAfter(read) };
       }
     }
   }
 }
 
-const asked = ({ retryAfterMs }: { readonly retryAfterMs?: number }) =>
+const retryAfter = ({ retryAfterMs }: { readonly retryAfterMs?: number }) =>
   retryAfterMs === undefined ? {} : { retryAfterMs };
 
 const started = ({ answer }: { readonly answer?: string }) => (answer === undefined ? {} : { answer });
 
-/** Its payment waits for it: an acknowledgement alone is not proof. */
+/**
+ * True if the payment waits for this delivery: the order is then read back, as an acknowledgement alone is not proof.
+ */
 const isAwaited = ({ event, payment }: deliveries.DeliveryRow): boolean =>
   isDeliveredByPayment(event.type, payment.orderUpdate);
 
-/** When a person is to be shown what is not agreed on since then, in ms from `at`; null when that time has passed. */
+/**
+ * The time from `at` until the alarm for a delivery without agreement since `since`, in ms. Null if the alarm is
+ * already due.
+ */
 function alarmIn(since: number, at: Date): number | null {
   const left = since + DELIVERY_ALARM_MS - at.getTime();
   return left > 0 ? left : null;
 }
 
-/** A delivery is written with what it tells: whoever does that again writes another one, and nothing is left to tell. */
+/** Returns null if the row is gone: a delivery and its event are deleted together, so nothing is left to deliver. */
 async function unlessGone<T>(work: () => Promise<T>): Promise<T | null> {
   try {
     return await work();
@@ -260,6 +267,6 @@ async function unlessOwnTrouble<T>(work: () => Promise<T>): Promise<T> {
   } catch (error) {
     if (error instanceof ApplicationFailure) throw error;
     if (isRowGone(error)) throw rowLost(error);
-    throw ownTrouble('tell', error, OWN_TROUBLE_RETRY_MS);
+    throw ownTrouble('deliver the event', error, OWN_TROUBLE_RETRY_MS);
   }
 }

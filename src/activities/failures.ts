@@ -5,68 +5,72 @@ import { ROW_LOST_FAILURE } from '../domain/names.ts';
 import { isRowGone } from '../ledger/client.ts';
 
 /**
- * The one place where what went wrong becomes what Temporal does about it: every failure of an activity is made here.
- * None is ever non-retryable: not knowing is never a failure (P3). The one exception is a row that is gone: the workflow
- * looks for it.
+ * Makes the ApplicationFailure of every failed activity, and so decides how Temporal retries it. All failures are
+ * retryable, because not knowing an outcome is never a failure (P3). The one exception is a lost row, for which the
+ * workflow itself waits.
  */
 
-/** How soon work is tried again that our own trouble interrupted, as of our database. */
+/** Retry delay after an internal error, for example of nodrop's database. */
 export const OWN_TROUBLE_RETRY_MS = 5_000;
 
 const WORDS: Readonly<Record<string, string>> = {
   unpaid: 'not paid yet',
-  processing: 'the payer has acted, not decided yet',
+  processing: 'the payer has acted, and the channel has not decided yet',
   unknown_trade: 'the payer has not opened it yet',
-  closed: 'closed without money',
+  closed: 'closed without payment',
   failed: 'declined',
-  needs_person: 'it waits for a person',
-  ask_again: 'it failed, and is to be asked for again under the same number',
+  needs_person: 'a person must act at the channel',
+  ask_again: 'the refund failed, and must be requested again under the same number',
   not_listed:
-    'a complete listing does not show the refund, which must not be asked for again before another one',
+    'a complete listing does not show the refund; a second listing must confirm that before a new request',
 };
 
-/** Without a stack: the Web UI prints it under the answer a support engineer wants to read. */
+/** Makes a failure without a stack, which the Web UI would print below the message. */
 function withoutStack(options: ApplicationFailureOptions): ApplicationFailure {
   const failure = ApplicationFailure.create(options);
   failure.stack = '';
   return failure;
 }
 
-/** The channel answered, and there is nothing to do yet: ask again after `delayMs`. Not an error to anybody. */
+/** The channel answered, and there is nothing to do yet. The next attempt follows after `delayMs`. Not an error. */
 export function notYet(channel: string, state: string, delayMs: number): ApplicationFailure {
   return withoutStack({
-    message: `${channel} says: ${WORDS[state] ?? state}. Not an error; it is asked again on schedule.`,
+    message: `${channel} says: ${WORDS[state] ?? state}. Not an error; the next attempt follows on schedule.`,
     type: 'NotYet',
     nextRetryDelay: delayMs,
     category: 'BENIGN',
   });
 }
 
-/** The delivery is not due before `delayMs` have passed. Not an error to anybody. */
+/** The work is not due before `delayMs` have passed. Not an error. */
 export function notDueYet(delayMs: number): ApplicationFailure {
   return withoutStack({
-    message: 'It is not told before its time. Not an error.',
+    message: 'The next attempt is not due yet. Not an error.',
     type: 'NotYet',
     nextRetryDelay: Math.max(1, delayMs),
     category: 'BENIGN',
   });
 }
 
-/** The order service was told and did not agree: it is told again after `delayMs`. */
+/** The event was sent, and the order service did not agree. The next attempt follows after `delayMs`. */
 export function orderServiceDidNotAgree(lastAnswer: string, delayMs: number): ApplicationFailure {
   return withoutStack({
-    message: `The order service has not agreed: ${lastAnswer} It is told again on schedule.`,
+    message: `The order service has not agreed: ${lastAnswer} The next attempt follows on schedule.`,
     type: 'NotAgreed',
     nextRetryDelay: Math.max(1, delayMs),
   });
 }
 
 /**
- * nodrop itself could not do it.
- * @param what what it could not do, "ask" or "tell"
- * @param delayMs when to try again; absent: the retry policy decides.
+ * An internal error of nodrop.
+ * @param what what nodrop could not do
+ * @param delayMs the retry delay; absent: the retry policy decides.
  */
-export function ownTrouble(what: 'ask' | 'tell', error: unknown, delayMs?: number): ApplicationFailure {
+export function ownTrouble(
+  what: 'call the channel' | 'deliver the event',
+  error: unknown,
+  delayMs?: number,
+): ApplicationFailure {
   return ApplicationFailure.create({
     message: `nodrop could not ${what}: ${describeError(error)}`,
     type: 'Internal',
@@ -75,29 +79,32 @@ export function ownTrouble(what: 'ask' | 'tell', error: unknown, delayMs?: numbe
   });
 }
 
-/** A channel is heeded no longer than this: its refusals are not signed, and a made-up one must not silence a payment. */
+/**
+ * The longest delay that a channel may ask for: its refusals are not signed, and a forged one must not stop the
+ * queries.
+ */
 const HEEDED_AT_MOST_MS = 5 * 60_000;
 
-/** The call was not made, as its merchant has so many under way: it is to come again after `waitMs`. */
+/** The call was not made, because the merchant has too many calls in flight. It is repeated after `waitMs`. */
 export class MerchantBusy extends Error {
   override readonly name = 'MerchantBusy';
   readonly waitMs: number;
 
   constructor(waitMs: number) {
-    super('Many calls of this merchant are under way. Not an error; this one is made later.');
+    super('Too many calls of this merchant are in flight. Not an error; this call is made later.');
     this.waitMs = waitMs;
   }
 }
 
 const SAID: Partial<Record<ChannelErrorKind, string>> = {
   not_now: 'refuses for now',
-  misconfigured: 'does not take our calls',
+  misconfigured: 'rejects our credentials, permissions or clock',
 };
 
 /**
- * No readable answer, a refusal that can end, or our own trouble while asking.
- * @param delayMs when to try again, unless the channel asked for longer (five minutes count at most); absent: the
- *   retry policy decides.
+ * The outcome of a channel call is unknown: no readable answer, a temporary refusal, or an internal error.
+ * @param delayMs the retry delay, unless the channel asked for a longer one (5 min at most); absent: the retry policy
+ *   decides.
  */
 export function unknownOutcome(channel: string, error: unknown, delayMs?: number): ApplicationFailure {
   if (isRowGone(error)) return rowLost(error);
@@ -109,7 +116,7 @@ export function unknownOutcome(channel: string, error: unknown, delayMs?: number
       category: 'BENIGN',
     });
   }
-  if (!(error instanceof ChannelError)) return ownTrouble('ask', error, delayMs);
+  if (!(error instanceof ChannelError)) return ownTrouble('call the channel', error, delayMs);
   const wait = Math.max(delayMs ?? 0, Math.min(error.retryAfterMs ?? 0, HEEDED_AT_MOST_MS));
   const said = SAID[error.kind] ?? 'gave no readable answer';
   return withoutStack({
@@ -120,8 +127,8 @@ export function unknownOutcome(channel: string, error: unknown, delayMs?: number
 }
 
 /**
- * The ledger has no such row, after a restored backup or a lost commit: no error to try again every second. The workflow
- * waits ever longer instead, see src/workflows/lost-row.ts.
+ * The ledger has no such row, after a restored backup or a lost commit. Not retryable: the workflow waits with growing
+ * intervals instead, see src/workflows/lost-row.ts.
  */
 export function rowLost(error: unknown): ApplicationFailure {
   return ApplicationFailure.create({
@@ -131,7 +138,7 @@ export function rowLost(error: unknown): ApplicationFailure {
   });
 }
 
-/** Makes a row that is gone the same failure in every activity of a worker. */
+/** Interceptor for all activities of a worker: turns the error for a missing row into the failure `RowLost`. */
 export const lostRows: ActivityInboundCallsInterceptor = {
   async execute(input: ActivityExecuteInput, next: Next<ActivityInboundCallsInterceptor, 'execute'>) {
     try {

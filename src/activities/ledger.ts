@@ -16,28 +16,29 @@ export function ledgerActivities({
 }: Pick<ActivityDeps, 'db' | 'now' | 'deliveryWorkflows'>) {
   return {
     /**
-     * The row as it is: every run's first activity, as its input may be stale. Null when the row is gone; a database
-     * that cannot be read throws.
+     * Reads the payment. A workflow run starts with it, because its input may be stale. Null if the row is lost; throws
+     * if the database cannot be read.
      */
     async loadPayment(paymentId: string): Promise<PaymentSnapshot | null> {
       return await ledger.findPayment(db, paymentId, await now());
     },
 
-    /** The same for a delivery. */
+    /** Reads the delivery. Null if the row is gone; throws if the database cannot be read. */
     async loadDelivery(deliveryId: string): Promise<DeliverySnapshot | null> {
       return await loadDelivery(db, deliveryId);
     },
 
     /**
      * Records the money received and decides the order, in one transaction.
-     * As a local activity it does not wait for its turn: the regular one goes on.
-     * @returns also the order's other live payments, which are to cancel, and the refund that is owed, which is to start.
+     * @returns the payment, the ids of the order's other live payments (to be cancelled), and the id of a refund that
+     *   is due (to be started).
      * @throws TooBusy
      */
     async updateOrder(
       payment: OwnedPayment,
     ): Promise<{ snapshot: PaymentSnapshot; cancelled: string[]; refund: string | null }> {
-      // Inside a workflow task, of which a worker has few at a time: one merchant that waits must not take them all.
+      // A local activity holds a workflow task slot, of which a worker has few. It must not wait for the order's lock
+      // or the merchant's limit; the regular activity does.
       const mayWait = !activityInfo().isLocal;
       return await settle({ db, deliveryWorkflows }, payment, await now(), mayWait);
     },

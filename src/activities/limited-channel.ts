@@ -2,15 +2,15 @@ import type { ChannelAdapter } from '../domain/channel.ts';
 import { MerchantConcurrency } from '../order-service/merchant-concurrency.ts';
 import { MerchantBusy } from './failures.ts';
 
-/** So many activities of a channel's task queue a worker runs at once. */
+/** How many activities of one channel task queue a worker runs at the same time. */
 export const CHANNEL_SLOTS = 100;
-/** So many of one merchant's calls to the channel are under way at once, and never more than there are places left. */
+/** How many calls of one merchant to a channel run at the same time; fewer when fewer slots are free. */
 export const CHANNEL_CALLS_AT_ONCE = 40;
 
 /**
- * The same channel, whose calls of one merchant never take every place of the task queue while they hang. A call that
- * finds no place is not made and throws `MerchantBusy`, which is no `ChannelError`: nothing is learnt of the trade, and
- * nothing is written down. One for each worker.
+ * Limits the concurrent calls of one merchant to a channel, so that hanging calls cannot use up the task queue's slots.
+ * A call beyond the limit is not made and throws `MerchantBusy`. That is not a `ChannelError`, because it says nothing
+ * about the trade, and nothing is recorded. Each worker needs a limiter of its own.
  */
 export function limitedChannel(adapter: ChannelAdapter): ChannelAdapter {
   const concurrency = new MerchantConcurrency(CHANNEL_SLOTS, CHANNEL_CALLS_AT_ONCE);

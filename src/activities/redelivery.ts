@@ -7,7 +7,7 @@ import type { ActivityDeps } from './activity-deps.ts';
 import { notDueYet } from './failures.ts';
 
 const SIGNAL_DEADLINE_MS = 5_000;
-/** How soon it is looked again whether a batch has been told. */
+/** The interval between two checks whether a batch is complete. */
 const LOOK_AGAIN_MS = 500;
 
 export interface RedeliveryDeps extends Pick<ActivityDeps, 'db' | 'now'> {
@@ -15,10 +15,10 @@ export interface RedeliveryDeps extends Pick<ActivityDeps, 'db' | 'now'> {
   readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'wake' | 'redeliver'>;
 }
 
-/** DeliveryProgress a merchant's order service what waits for it; task queue `nodrop`. See src/ledger/redelivery.ts. */
+/** The activities that redeliver a merchant's waiting events; task queue `nodrop`. See src/ledger/redelivery.ts. */
 export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: RedeliveryDeps) {
   return {
-    /** The next deliveries to be told, `size` at most; none when there is nothing to tell now. */
+    /** Picks the next deliveries, `size` at most; none if nothing can be delivered now. */
     async takeWaiting(merchantId: string, size: number): Promise<RedeliveryBatch> {
       return await ledger.takeWaiting(db, merchantId, size, await now());
     },
@@ -29,7 +29,7 @@ export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: 
         picked.map(async (one) => {
           await ledger.makeDue(db, one);
           const row = await findDelivery(db, one.id);
-          // It has been told already.
+          // The event has been sent already.
           if (row.attempts !== one.attempts) return;
           const delivery = toDeliverySnapshot(row);
           if (delivery.toldByPayment) await workflows.wake(row.payment, SIGNAL_DEADLINE_MS);
@@ -40,14 +40,14 @@ export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: 
       );
     },
 
-    /** What the batch came to, once all of it has been told or has had its time. */
+    /** The outcome of the batch, once every delivery was attempted or the batch's time is over. */
     async awaitTold(batch: RedeliveryBatch): Promise<BatchOutcome> {
       const outcome = await ledger.readOutcome(db, batch, await now());
       if (outcome === null) throw notDueYet(LOOK_AGAIN_MS);
       return outcome;
     },
 
-    /** Nothing more can be told now: decides when the next redelivery is due. */
+    /** Ends the redelivery, and decides when the next one is due. */
     async endRedelivery(merchantId: string): Promise<void> {
       await ledger.endRedelivery(db, merchantId, await now());
     },

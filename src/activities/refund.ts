@@ -39,17 +39,17 @@ import { withoutPayer } from './without-payer.ts';
 
 export interface RefundQueryInput {
   readonly refundId: string;
-  /** The waits after each of the coming queries, in ms; the last repeats for ever. */
+  /** The waits after each of the next queries, in ms; the last one repeats forever. */
   readonly waits: readonly [number, ...number[]];
 }
 
-/** What the adapter is told of a refund that may be known there. */
+/** The refund's identification at the channel, as the adapter needs it. */
 const knownOf = ({ id, attempt, channelRefundId }: Refund): KnownRefund => ({
   outRefundNo: refundNumber(id, attempt),
   channelRefundId,
 });
 
-/** What a list says of a refund of ours, as an answer on it. */
+/** Turns the entry of one of our refunds in the channel's list into an answer about that refund. */
 function answerOf({ id: channelRefundId, outRefundNo, amount, state }: ChannelRefund): answers.RefundReport {
   const named = { channelRefundId, ...(outRefundNo === undefined ? {} : { outRefundNo }) };
   switch (state) {
@@ -65,12 +65,12 @@ function answerOf({ id: channelRefundId, outRefundNo, amount, state }: ChannelRe
 const WAKE_DEADLINE_MS = 2_000;
 
 /**
- * Has the order service told of what was recorded of the payment's refunds. A payment that waited for its order service
- * and is a conflict by now is woken: its workflow waits for the time of the next attempt, up to a day, and would show
- * until then what is over. Never fails: what is not told here is the sweep's, and who is not woken finds out by itself.
- * @param before the payment as it was before that
+ * Starts the deliveries of the events that were recorded for the payment's refunds. If the payment waited for its order
+ * service and has become a conflict, its workflow is woken. Otherwise the workflow would show the old state until its
+ * next delivery attempt, which can be a day away. Never throws: the sweep starts what could not be started here.
+ * @param before the payment before the refund's answer was recorded
  */
-async function tell(
+async function announce(
   { db, deliveryWorkflows, workflows }: Pick<ActivityDeps, 'db' | 'deliveryWorkflows' | 'workflows'>,
   before: Payment,
 ): Promise<void> {
@@ -80,30 +80,30 @@ async function tell(
     const after = await db.payment.findUniqueOrThrow({ where: { id: before.id } });
     if (after.orderUpdate === 'conflict') await workflows.wake(after, WAKE_DEADLINE_MS);
   } catch {
-    // It is in the ledger.
+    // The change is in the ledger; the workflow reads it before its next attempt.
   }
 }
 
 /** The refund activities that only touch the ledger; task queue `nodrop`. */
 export function refundLedgerActivities({ db, now, deliveryWorkflows, workflows }: ActivityDeps) {
   return {
-    /** The row as it is: every run's first activity, as its input may be stale. Null when the row is gone. */
+    /** Reads the refund. A workflow run starts with it, because its input may be stale. Null if the row is lost. */
     async loadRefund(refundId: string): Promise<RefundSnapshot | null> {
       return await findRefund(db, refundId, await now());
     },
 
-    /** What a verified callback says of a refund of ours. */
+    /** Records what a verified callback reports about a refund that nodrop requested. */
     async recordRefundCallback(refundId: string, callbackId: string): Promise<RefundSnapshot> {
       const { payment } = await db.refund.findUniqueOrThrow({
         where: { id: refundId },
         include: { payment: true },
       });
       const snapshot = await answers.recordRefundCallback(db, refundId, callbackId, await now());
-      await tell({ db, deliveryWorkflows, workflows }, payment);
+      await announce({ db, deliveryWorkflows, workflows }, payment);
       return snapshot;
     },
 
-    /** What a verified callback says of money that went back without our asking. */
+    /** Records what a verified callback reports about refunds that nodrop did not request. */
     async recordRefunds(paymentId: string, callbackId: string): Promise<PaymentSnapshot> {
       const snapshot = await recordRefundsOfCallback(db, paymentId, callbackId, await now());
       await startDeliveries({ db, deliveryWorkflows }, paymentId);
@@ -113,8 +113,8 @@ export function refundLedgerActivities({ db, now, deliveryWorkflows, workflows }
 }
 
 /**
- * The refund activities that talk to a channel; task queues `channel-{name}` and, for `queryRefund`,
- * `channel-{name}-poll`. Each writes what the channel said into the ledger before it returns.
+ * The refund activities that call a channel. Their task queue is `channel-{name}`, and `channel-{name}-poll` for
+ * `queryRefund`. Each records the channel's answer in the ledger before it returns.
  */
 export function refundChannelActivities(deps: ActivityDeps) {
   const { db, channels, publicUrl, now, deliveryWorkflows, workflows } = deps;
@@ -134,7 +134,10 @@ export function refundChannelActivities(deps: ActivityDeps) {
     return withoutPayer(adapter, (payer ?? {}) as Payer);
   };
 
-  /** The refund with its trade, which is looked for when the channel's id of it is not on record. @throws ChannelError */
+  /**
+   * The refund with its trade, which is looked up if the channel's id of the trade is not on record.
+   * @throws ChannelError
+   */
   const withTrade = async (row: Row): Promise<RowWithTrade> => ({
     ...row,
     trade: await tradeOfRefund({ db, now }, adapterOf(row), row.payment, cancellationSignal()),
@@ -147,31 +150,32 @@ export function refundChannelActivities(deps: ActivityDeps) {
     await adapterOf(row).queryTrade(accountOf(row.payment), row.trade, cancellationSignal());
 
   /**
-   * What the channel knows of a refund it was not asked for yet: the ledger may have lost that it was. The trade comes
-   * first: when the number is unknown after that, the trade's sum does not hold it. Money that went back unknown to us is
-   * on record when this returns, and the refund's row may have changed by it.
-   * @returns undefined when the channel does not know the number
+   * Checks before the first request whether the channel already knows the refund, because the ledger may have lost an
+   * earlier request. The trade is queried before the number: if the number is unknown after that, the trade's sum of
+   * refunds does not include this refund. Refunds that nodrop did not request are recorded, which may change this
+   * refund's row.
+   * @returns undefined when the channel does not know the refund
    * @throws ChannelError
    */
   const lookFirst = async (row: RowWithTrade): Promise<answers.RefundReport | undefined> => {
     const trade = await queryTrade(row);
     const known = await query(row);
     if (known.state !== 'unknown_refund') return known;
-    // Found in the list alone: a channel that is asked by its own id knows no number.
+    // A channel that uses only its own ids does not know our number: the refund is then found in the trade's list.
     const listed = isMoney(trade) ? listedOf(row, trade.refunds ?? []) : null;
     if (listed !== null) return answerOf(listed);
     await answers.recordFirstAsk(db, row.id, trade, await now());
-    await tell({ db, deliveryWorkflows, workflows }, row.payment);
+    await announce({ db, deliveryWorkflows, workflows }, row.payment);
     return undefined;
   };
 
-  /** A refusal that could end does not when a dispute that is lost has taken the money. */
+  /** True if the refusal is final. A temporary refusal is final, too, if a lost dispute has taken the money. */
   const isForGood = async ({ payment }: Row, { kind }: ChannelError): Promise<boolean> =>
     kind === 'rejected' || (kind === 'not_now' && (await losesMore(db, payment)));
 
   /**
-   * Asks for the refund. A refusal counts only when the channel does not know the number either: an earlier call
-   * whose answer got lost may have used up the money whose lack is now the reason of the refusal.
+   * Requests the refund. A refusal counts only if the channel does not know the number either: an earlier request whose
+   * answer got lost may have made the refund, and that is why there is no money left for this one.
    */
   const ask = async (row: RowWithTrade): Promise<RefundAnswer> => {
     const { payment } = row;
@@ -201,27 +205,28 @@ export function refundChannelActivities(deps: ActivityDeps) {
   };
 
   /**
-   * Writes the channel's answer down. With one that settles the refund goes what the trade says: somebody else may have
-   * given the money back, and what told of it while ours was open was taken for ours. It is asked before anything is
-   * written, as nobody would ask afterwards: while the trade is silent the refund is not settled.
+   * Records the channel's answer. An answer that settles the refund is recorded together with a query of the trade:
+   * while our refund was open, reports of other refunds were attributed to it. The trade is queried first, because
+   * nothing queries it later. If that query fails, the refund is not settled.
    * @throws ChannelError
    */
   const record = async (row: RowWithTrade, said: answers.RefundReport): Promise<RefundSnapshot> => {
     const isLast = said.state === 'succeeded' || said.state === 'failed' || said.state === 'reversed';
     const trade = isLast ? await queryTrade(row) : undefined;
-    // A refusal of what an earlier call has done, whose answer got lost, is no refusal.
+    // If the list shows the refund, an earlier request succeeded and its answer got lost: the refusal then does not
+    // count.
     const isUnnamed = said.state === 'failed' && said.channelRefundId === undefined;
     const listed = isUnnamed && trade !== undefined && isMoney(trade) && listedOf(row, trade.refunds ?? []);
     const answer = listed ? answerOf(listed) : said;
     const snapshot = await answers.recordRefundAnswer(db, row.id, answer, await now(), trade);
-    // The order service is told when this settled the refund.
-    if (!isRefundOpen(snapshot.status)) await tell({ db, deliveryWorkflows, workflows }, row.payment);
+    // A settled refund has new events for the order service.
+    if (!isRefundOpen(snapshot.status)) await announce({ db, deliveryWorkflows, workflows }, row.payment);
     return snapshot;
   };
 
   /**
-   * Looks for a refund that must not be asked for again unseen, by its number and in the trade's list.
-   * @throws ChannelError when the channel lists nothing: then it is never asked for again
+   * Looks for a refund by its number and in the trade's list, because repeating the request blindly could refund twice.
+   * @throws ChannelError when the channel gives no list: the refund is then never requested again
    */
   const lookFor = async (row: RowWithTrade) => {
     const known = await query(row);
@@ -231,7 +236,7 @@ export function refundChannelActivities(deps: ActivityDeps) {
     if (!isMoney(trade) || trade.refunds === undefined)
       throw new ChannelError(
         'unreachable',
-        `refund ${refundNumber(row.id, row.attempt)} must not be asked for again before the trade's refunds are listed without it, and the channel lists none`,
+        `refund ${refundNumber(row.id, row.attempt)} must not be requested again until a list of the trade's refunds does not show it, and the channel gives no list`,
       );
     const listed = listedOf(row, trade.refunds);
     if (listed !== null) return { next: 'record' as const, answer: answerOf(listed) };
@@ -244,13 +249,16 @@ export function refundChannelActivities(deps: ActivityDeps) {
       await recordMisconfigured(db, row.paymentId, error.message, await now());
   };
 
-  /** The channel decides over a dispute, and may give the money back itself: then nobody owes it twice. */
+  /**
+   * True if the refund has to wait for a dispute: the channel may decide to give the money back itself, and a refund
+   * would then give it back twice.
+   */
   const isHeldBack = (row: Row) =>
     row.status === 'created' && row.askedAt === null && isHeldByDispute(row.payment, row.reason);
 
-  const heldBack = () => notYet('nodrop', 'that a disputed payment is not refunded', REFUND_HELD_BACK_MS);
+  const heldBack = () => notYet('nodrop', 'a disputed payment is not refunded', REFUND_HELD_BACK_MS);
 
-  /** @throws ApplicationFailure */
+  /** Queries the trade of a refund that waits for a dispute. @throws ApplicationFailure */
   const askWhileHeldBack = async (row: Row) => {
     const { paymentId, payment } = row;
     try {
@@ -261,10 +269,10 @@ export function refundChannelActivities(deps: ActivityDeps) {
         await recordMisconfigured(db, paymentId, error.message, await now());
       throw unknownOutcome(payment.channel, error, REFUND_HELD_BACK_MS);
     }
-    await tell({ db, deliveryWorkflows, workflows }, payment);
+    await announce({ db, deliveryWorkflows, workflows }, payment);
   };
 
-  /** Records the answer. @throws ApplicationFailure when it is to be asked for again under the same number, on schedule. */
+  /** Records the answer. @throws ApplicationFailure when the channel wants a new request under the same number. */
   const recordAsked = async (row: RowWithTrade, answer: answers.RefundReport): Promise<RefundSnapshot> => {
     const snapshot = await record(row, answer);
     if (answer.state !== 'ask_again' || !isRefundOpen(snapshot.status)) return snapshot;
@@ -272,7 +280,7 @@ export function refundChannelActivities(deps: ActivityDeps) {
     throw notYet(row.payment.channel, 'ask_again', REFUND_QUERY_MS[nth - 1] ?? OWN_TROUBLE_RETRY_MS);
   };
 
-  /** @throws ChannelError, ApplicationFailure */
+  /** Requests the refund, unless the channel already knows it. @throws ChannelError, ApplicationFailure */
   const askUnlessKnown = async (row: RowWithTrade): Promise<RefundSnapshot> => {
     const isFirst = row.status === 'created' && row.askedAt === null;
     if (isFirst) {
@@ -284,15 +292,15 @@ export function refundChannelActivities(deps: ActivityDeps) {
       if (found.next === 'nothing') return found.snapshot;
       if (found.next === 'look again') throw notYet(row.payment.channel, 'not_listed', found.afterMs);
     } else {
-      // A list may have told of it, under an earlier key.
+      // A list may have shown the refund under an earlier key.
       const known = row.channelRefundId === null ? undefined : await query(row);
       const isToAsk = known === undefined || known.state === 'unknown_refund' || known.state === 'ask_again';
       return await recordAsked(row, isToAsk ? await ask(row) : known);
     }
-    // Less is asked for now, or nothing, when money went back unknown to us; or it is asked for under another key.
+    // The checks above may have changed the row: a smaller amount, nothing left to refund, or a new key.
     const looked = { ...(await load(row.id)), trade: row.trade };
     if (isOver(looked)) return toRefundSnapshot(looked, looked.payment);
-    // The trade told of a dispute.
+    // The query of the trade may have reported a dispute.
     if (isHeldBack(looked)) throw heldBack();
     return await recordAsked(looked, await ask(looked));
   };
@@ -301,8 +309,9 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
   return {
     /**
-     * Has the channel give the money back, always under the same number: asking twice gives it back once. Where that is
-     * not certain any more it is looked for first, and asked for when it is certain not to be there.
+     * Requests the refund at the channel under its number, so that a repeated request refunds only once. When the
+     * channel no longer guarantees that, the refund is looked up first, and requested only if it certainly does not
+     * exist.
      */
     async refundAtChannel(refundId: string): Promise<RefundSnapshot> {
       const row = await load(refundId);
@@ -321,13 +330,13 @@ export function refundChannelActivities(deps: ActivityDeps) {
     },
 
     /**
-     * What the trade says, once a callback has settled the refund: that is as old as the callback, and what told of
-     * money that others gave back while ours was open was taken for ours. Asked until it answers.
+     * Queries the trade after a callback has settled the refund, because the callback's data may be old, and because
+     * other refunds that were reported meanwhile were attributed to this one. Retried until the channel answers.
      */
     async askTradeOfRefund(refundId: string): Promise<void> {
       const row = await load(refundId);
       const { payment } = row;
-      // Nobody can have given back more.
+      // All of the money is refunded: there cannot be other refunds.
       if (isAllBack(payment)) return;
       const { id, channel } = payment;
       try {
@@ -338,12 +347,12 @@ export function refundChannelActivities(deps: ActivityDeps) {
           await recordMisconfigured(db, id, error.message, await now());
         throw unknownOutcome(channel, error);
       }
-      await tell({ db, deliveryWorkflows, workflows }, payment);
+      await announce({ db, deliveryWorkflows, workflows }, payment);
     },
 
     /**
-     * The queries of a refund in process: one activity whose own retries are the schedule.
-     * @returns when the channel has decided, or does not know the number: then it is to be asked for again.
+     * The scheduled queries of a refund that the channel processes: one activity whose retries are the schedule.
+     * @returns when the channel has decided. With `known` false the refund has to be requested again.
      */
     async queryRefund(input: RefundQueryInput): Promise<{ snapshot: RefundSnapshot; known: boolean }> {
       const row = await load(input.refundId);
@@ -367,7 +376,7 @@ export function refundChannelActivities(deps: ActivityDeps) {
       return { snapshot, known: answer.state !== 'unknown_refund' && answer.state !== 'ask_again' };
     },
 
-    /** A refund that succeeded may have failed since: the channel is asked about it and its trade, until it answers. */
+    /** Queries a refund that succeeded some days ago, and its trade: the bank may have returned the money since. */
     async lookAgainAtRefund(refundId: string): Promise<RefundSnapshot> {
       const row = await load(refundId);
       if (row.status !== 'succeeded') return toRefundSnapshot(row, row.payment);
@@ -376,7 +385,7 @@ export function refundChannelActivities(deps: ActivityDeps) {
         const answer = await query(known);
         const trade = await queryTrade(known);
         const snapshot = await answers.recordLookAgain(db, refundId, answer, trade, await now());
-        await tell({ db, deliveryWorkflows, workflows }, row.payment);
+        await announce({ db, deliveryWorkflows, workflows }, row.payment);
         return snapshot;
       } catch (error) {
         if (error instanceof ChannelError && error.kind === 'misconfigured')

@@ -4,10 +4,11 @@ import type { OwnedPayment } from '../ledger/transaction-limits.ts';
 import { startDeliveries } from '../temporal/start-deliveries.ts';
 
 /**
- * Settles the money on record and has the order service told. The payment's workflow does it, and the sweep when the
- * workflow does not: doing it twice changes nothing.
- * @param mayWait for its turn, see `withinLimits`.
- * @returns also who else is to be told: the order's other live payments, and the refund that is owed.
+ * Settles the money on record and starts the deliveries of the new events. The payment's workflow calls it, and the
+ * sweep if the workflow does not. Settling twice has no further effect.
+ * @param mayWait true if the transaction may wait for the limits of its order and merchant, see `withinLimits`.
+ * @returns the payment, the ids of the order's other live payments (to be cancelled), and the id of a refund that is
+ *   due.
  */
 export async function settle(
   deps: Parameters<typeof startDeliveries>[0],

@@ -32,15 +32,18 @@ import { PAYMENT_WORKFLOW } from '../workflows/messages.ts';
 import { settle } from './settle.ts';
 
 const SIGNAL_DEADLINE_MS = 5_000;
-/** A step leaves what it has not come to by then to the next sweep: less than its activity is given. */
+/** After this time a step leaves the rest to the next sweep. It is shorter than the activity's timeout. */
 const STEP_FOR_MS = 40_000;
-/** How far back ended runs are looked at: longer than workers are ever all away unnoticed. */
+/**
+ * How far back the sweep looks for workflows that ended abnormally: longer than an outage of all workers goes
+ * unnoticed.
+ */
 const ABNORMAL_WINDOW_MS = 24 * 3_600_000;
-/** So many ended runs are looked up in the ledger at once. */
+/** How many ended workflows are looked up in the ledger with one query. */
 const ABNORMAL_CHUNK = 1_000;
 const ORDERS_AT_ONCE = 50;
 
-/** Rows repaired one after another, for as long as there is time. */
+/** Repairs rows one after another until the step's time is over, and counts the repaired ones. */
 class SweepStep {
   readonly #until = performance.now() + STEP_FOR_MS;
   readonly #failures: unknown[] = [];
@@ -50,7 +53,7 @@ class SweepStep {
     return performance.now() >= this.#until;
   }
 
-  /** Batch after batch, until there is nothing more. */
+  /** Repairs batch after batch until none is left. */
   async all<Row>(take: () => Promise<readonly Row[]>, repair: (row: Row) => Promise<boolean>): Promise<void> {
     while (!this.isOver()) {
       const rows = await take();
@@ -59,7 +62,7 @@ class SweepStep {
     }
   }
 
-  /** One row that cannot be repaired must not keep the others from it. */
+  /** Repairs each row. A row that cannot be repaired does not stop the others. */
   async each<Row>(rows: readonly Row[], repair: (row: Row) => Promise<boolean>): Promise<void> {
     for (const row of rows) {
       if (this.isOver()) return;
@@ -71,24 +74,24 @@ class SweepStep {
     }
   }
 
-  /** @returns how many were repaired. @throws Error when some could not be. */
+  /** @returns how many rows were repaired. @throws Error if some could not be repaired. */
   end(): number {
     const [first] = this.#failures;
     if (first === undefined) return this.#repaired;
-    throw new Error(`${this.#repaired} repaired, ${this.#failures.length} not, the first: ${first}`, {
+    throw new Error(`${this.#repaired} repaired, ${this.#failures.length} failed, the first with: ${first}`, {
       cause: first,
     });
   }
 }
 
-/** Since when the payment's workflow has an unfinished task; it is looked at until it has none. */
+/** The time since which the payment's workflow has a pending workflow task; null if it has none. */
 function busySince({ workflowBusySince }: Payment, state: WorkflowState, now: Date): Date | null {
   return state === 'busy' || state === 'stuck' ? (workflowBusySince ?? now) : null;
 }
 
 /**
- * The workflow was told at an earlier look, and still has an unfinished task. Each signal makes the server count the
- * task's attempts anew: a workflow that is told at every look would never be seen to be stuck.
+ * True if an earlier sweep has signalled the workflow, and its workflow task is still pending. Each signal makes the
+ * server reset the task's attempt count: if every sweep sent a signal, a stuck workflow would never be detected.
  */
 function isSignalledAlready({ workflowBusySince }: Payment, state: WorkflowState): boolean {
   return workflowBusySince !== null && (state === 'busy' || state === 'stuck');
@@ -109,12 +112,12 @@ export interface SweepDeps {
   readonly workflows: PaymentWorkflows;
   readonly refundWorkflows: RefundWorkflows;
   readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'wake' | 'redeliverWaiting'>;
-  /** See ActivityDeps. */
+  /** See `ActivityDeps`. */
   readonly orderUnknownForMs?: number;
   readonly now: () => Promise<Date>;
 }
 
-/** The safety net's steps; each returns how many it repaired. Task queue `nodrop-sweep`. */
+/** The steps of the sweep. Each returns how many rows it repaired. Task queue `nodrop-sweep`. */
 export function sweepActivities({
   db,
   client,
@@ -126,7 +129,7 @@ export function sweepActivities({
 }: SweepDeps) {
   const stateOf = (workflowId: string) => readWorkflowState(client, workflowId, SIGNAL_DEADLINE_MS);
 
-  /** All that the payment's workflow does with money on record. Of what is not told here other steps tell. */
+  /** Does what the payment's workflow would do with money on record. If a signal fails, other steps send it later. */
   const settleInstead = async (payment: Payment): Promise<void> => {
     const { id: paymentId, merchantId, orderId } = payment;
     const owned = { paymentId, merchantId, orderId };
@@ -140,7 +143,7 @@ export function sweepActivities({
     ]);
   };
 
-  /** The payment's workflow is stuck: it is shown, and the event on which the payment waits is told without it. */
+  /** Raises `workflow_stuck`, and lets the delivery's own workflow deliver the event on which the payment waits. */
   const dealWithStuck = async (paymentId: string): Promise<void> => {
     await showStuck(db, paymentId, paymentWorkflowId(paymentId), await now());
     const delivery = await handOver(db, paymentId, await now());
@@ -149,15 +152,16 @@ export function sweepActivities({
 
   const wake = (why: string) => async (payment: Payment) => {
     const isUnsettled = payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
-    // First, as it needs no Temporal. What it could not do, its workflow may be able to, and a person has to know.
+    // First, because settling does not need Temporal. If it fails, the payment's workflow is still woken below.
     const [settled] = await Promise.allSettled([isUnsettled ? settleInstead(payment) : undefined]);
     const state = await stateOf(paymentWorkflowId(payment.id));
-    // Settled at an earlier look: its workflow may have ended since then.
+    // An earlier sweep may have settled the payment, and its workflow may have ended since.
     const isOver = payment.status === 'succeeded' && payment.orderUpdate !== 'pending';
     const isDead = state === 'gone' && !isOver;
-    // A workflow that runs goes on by itself; all it may have missed is the wish to cancel, and money on record.
-    const isUnheard = state !== 'gone' && !isOver && (payment.cancelRequestedAt !== null || isUnsettled);
-    if (isDead || (isUnheard && !isSignalledAlready(payment, state)))
+    // A running workflow makes progress without the sweep. It can have missed only a requested cancellation, or money
+    // on record.
+    const mayHaveMissed = state !== 'gone' && !isOver && (payment.cancelRequestedAt !== null || isUnsettled);
+    if (isDead || (mayHaveMissed && !isSignalledAlready(payment, state)))
       await workflows.wake(payment, SIGNAL_DEADLINE_MS);
     if (state === 'stuck') await dealWithStuck(payment.id);
     const at = await now();
@@ -168,15 +172,18 @@ export function sweepActivities({
   };
 
   return {
-    /** Rows without a workflow, overdue payments, forgotten cancels. */
+    /**
+     * Repairs payments without a workflow, overdue payments, unsettled money, and cancellations that were not
+     * signalled.
+     */
     async sweepPayments(): Promise<number> {
       return await repairAll(
         async () => await takeStuckPayments(db, await now()),
-        wake('The sweep found it stuck and started its workflow.'),
+        wake('The sweep found the payment without a running workflow and started one.'),
       );
     },
 
-    /** Payments that are shown because a workflow of theirs was stuck, and none is any more. */
+    /** Clears `workflow_stuck` from payments none of whose workflows is stuck any more. */
     async sweepStuck(): Promise<number> {
       const step = new SweepStep();
       let after = '';
@@ -190,7 +197,7 @@ export function sweepActivities({
           const states = await Promise.all(workflowIds.map(stateOf));
           if (states.includes('stuck') || states.includes('busy')) return false;
           await endStuck(db, payment.id, await now());
-          // It shows its attention where workflows are listed.
+          // The woken workflow updates its search attribute for attentions.
           if (states[0] === 'running') await workflows.wake(payment, SIGNAL_DEADLINE_MS);
           return true;
         },
@@ -198,7 +205,7 @@ export function sweepActivities({
       return step.end();
     },
 
-    /** Expired or cancelled orders that no payment will end. */
+    /** Ends expired or cancelled orders that have no live payment which would end them. */
     async sweepOrders(): Promise<number> {
       return await repairAll(
         async () => await findEndingOrders(db, ORDERS_AT_ONCE, await now()),
@@ -206,7 +213,7 @@ export function sweepActivities({
       );
     },
 
-    /** Terminated, failed or timed-out runs of payments that are not over. */
+    /** Restarts workflows that were terminated, failed, timed out or cancelled although their payment has not ended. */
     async sweepAbnormalEnds(): Promise<number> {
       const at = await now();
       const since = new Date(at.getTime() - ABNORMAL_WINDOW_MS).toISOString();
@@ -214,7 +221,9 @@ export function sweepActivities({
         query: `WorkflowType = '${PAYMENT_WORKFLOW}' AND ExecutionStatus IN ('Terminated', 'Failed', 'TimedOut', 'Canceled') AND CloseTime > '${since}'`,
       });
       const step = new SweepStep();
-      const repair = wake('The sweep found its workflow ended abnormally and started it again.');
+      const repair = wake(
+        "The sweep found that the payment's workflow had ended abnormally, and restarted it.",
+      );
       const look = async (ids: ReadonlySet<string>) =>
         await step.each(await takeUnfinished(db, [...ids], at), repair);
       const ids = new Set<string>();
@@ -223,21 +232,21 @@ export function sweepActivities({
         if (ids.size < ABNORMAL_CHUNK) continue;
         await look(ids);
         ids.clear();
-        // The next sweep passes over what has its rest, and comes further.
+        // The next sweep skips recently checked payments, and so gets further.
         if (step.isOver()) break;
       }
       await look(ids);
       return step.end();
     },
 
-    /** Callbacks that came before their payment was there; the next step delivers them. */
+    /** Matches callbacks that arrived before their payment existed. The next step of the lane forwards them. */
     async sweepUnmatched(): Promise<number> {
       return await matchCallbacks(db, await now());
     },
 
     /**
-     * Callbacks that were stored, and acknowledged, while Temporal could not be told; and payments of which the channel
-     * has news that nobody could ask for, or that it was silent on.
+     * Forwards callbacks that were stored and acknowledged while Temporal could not be reached. Signals a notice again
+     * for payments whose channel sent one and has not answered a query since.
      */
     async sweepCallbacks(): Promise<number> {
       const step = new SweepStep();
@@ -253,7 +262,7 @@ export function sweepActivities({
             SIGNAL_DEADLINE_MS,
           );
           await markDelivered(db, callback.id, at);
-          await note(db, payment.id, 'sweep', 'The sweep delivered a stored callback.', at);
+          await note(db, payment.id, 'sweep', 'The sweep forwarded a stored callback to the workflow.', at);
           return true;
         },
       );
@@ -267,7 +276,7 @@ export function sweepActivities({
       return step.end();
     },
 
-    /** Refunds whose workflow was never started, or is gone. */
+    /** Starts the workflows of refunds that have no running one. */
     async sweepRefunds(): Promise<number> {
       return await repairAll(
         async () => await takeStuckRefunds(db, await now()),
@@ -279,7 +288,7 @@ export function sweepActivities({
             await refundWorkflows.start(toRefundSnapshot(refund, refund.payment), SIGNAL_DEADLINE_MS);
           const at = await now();
           await postponeRefund(db, refund.id, at);
-          // One that runs and is silent, say held back by a dispute, goes on by itself.
+          // A running workflow without recent answers (for example held by a dispute) needs no repair.
           if (state !== 'gone') return false;
           const detail = `The sweep started the workflow of refund ${refund.id}.`;
           await note(db, refund.paymentId, 'sweep', detail, at, { refundId: refund.id });
@@ -289,8 +298,8 @@ export function sweepActivities({
     },
 
     /**
-     * Events that are not told though it is time: their workflows were never started, or are gone. Payments of which
-     * one is not told for long are shown. Redeliveries that are due are made sure to run.
+     * Wakes the workflows of overdue deliveries, raises the attention for deliveries that have failed for long, and
+     * starts redeliveries that are due.
      */
     async sweepDeliveries(): Promise<number> {
       const step = new SweepStep();
@@ -300,7 +309,8 @@ export function sweepActivities({
       });
       await step.each(await findUnseenDeliveries(db, await now()), async (deliveryId) => {
         const { paymentId, attention } = await showOverdue(db, deliveryId, await now(), orderUnknownForMs);
-        // It shows its attention where workflows are listed; for an event on which it does not wait none is started.
+        // The woken workflow updates its search attribute. `delivery_failing` concerns an event on which the payment
+        // does not wait: no workflow is started only to show it.
         if (
           attention !== null &&
           (attention !== 'delivery_failing' || (await stateOf(paymentWorkflowId(paymentId))) === 'running')
@@ -332,7 +342,7 @@ export function sweepActivities({
           }
           const at = await now();
           await postponeDelivery(db, row.id, at);
-          const detail = `The sweep has the order service told of ${delivery.type} (${row.eventId}).`;
+          const detail = `The sweep restarted the delivery of ${delivery.type} (${row.eventId}) to the order service.`;
           await note(db, row.paymentId, 'sweep', detail, at, { deliveryId: row.id });
           return true;
         },
@@ -340,7 +350,7 @@ export function sweepActivities({
       return step.end();
     },
 
-    /** What is kept for a while only. */
+    /** Deletes old rows whose retention has ended. */
     async sweepOld(): Promise<number> {
       return await removeOld(db, await now());
     },

@@ -1,8 +1,8 @@
 import { type ChannelAdapter, ChannelError, type Payer } from '../domain/channel.ts';
 
 /**
- * The adapter, without what the channel quotes of the payer in errors and in the reasons it gives: they go on record, into
- * histories and into logs.
+ * Wraps an adapter so that payer data (id, IP address) is removed from its errors and from the reasons in its answers.
+ * A channel may quote payer data there, and these texts are stored in the ledger, in workflow histories and in logs.
  */
 export function withoutPayer(adapter: ChannelAdapter, payer: Payer): ChannelAdapter {
   const quoted = patternOf(payer);
@@ -24,17 +24,17 @@ export function withoutPayer(adapter: ChannelAdapter, payer: Payer): ChannelAdap
   };
 }
 
-/** Any of the payer's data, also as it is in an address or in JSON. Undefined: nothing is known of the payer. */
+/** Matches the payer's data as plain text, URL-encoded, or escaped in JSON. Undefined if no payer data is known. */
 function patternOf(payer: Payer): RegExp | undefined {
   const values = [payer.id, payer.ip].flatMap((value) => value || []);
-  // The longest first: one may begin with another.
+  // The longest value first, because one value may begin with another.
   const patterns = values
     .sort((a, b) => b.length - a.length)
     .map((value) => [...value].map(formsOf).join(''));
   return patterns.length === 0 ? undefined : new RegExp(patterns.join('|'), 'gi');
 }
 
-/** The character itself, its bytes as in an address, or its escape in JSON. */
+/** A pattern for the character itself, its URL-encoded bytes, or its JSON escape. */
 function formsOf(character: string): string {
   const bytes = [...Buffer.from(character)].map((byte) => `%${hex(byte, 2)}`).join('');
   const units = Array.from({ length: character.length }, (_, i) => hex(character.charCodeAt(i), 4));
@@ -47,7 +47,7 @@ const hex = (value: number, length: number): string => value.toString(16).padSta
 
 const cut = (text: string, quoted: RegExp): string => text.replace(quoted, '[payer]');
 
-/** The same error without it, in what caused it too. */
+/** The same error with payer data removed from its message and from the messages of its causes. */
 function cutError(error: unknown, quoted: RegExp): unknown {
   if (!(error instanceof Error)) return error;
   const message = cut(error.message, quoted);
@@ -63,7 +63,7 @@ function cutError(error: unknown, quoted: RegExp): unknown {
   });
 }
 
-/** An answer's reasons are the channel's own words; everything else in it has a form. */
+/** Removes payer data from the `reason` texts of an answer. All other fields have a fixed form, without free text. */
 function cutReasons<T>(answer: T, quoted: RegExp): T {
   if (Array.isArray(answer)) return answer.map((one) => cutReasons(one, quoted)) as T;
   if (typeof answer !== 'object' || answer === null) return answer;

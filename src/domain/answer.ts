@@ -1,9 +1,9 @@
 import type { ChannelAnswer, ChannelRefund, PaidAnswer } from './channel.ts';
 import { isLive, type PaymentStatus, type SettledBy } from './states.ts';
 
-/** Which answers of a channel go on record. Pure. */
+/** Decides which answers of a channel are recorded. Pure. */
 
-/** The definite answer of the channel, with what brought it. Stored in `payments.channel_answer`. */
+/** The channel's definite answer, with the source it came from. Stored in `payments.channel_answer`. */
 export type RecordedAnswer = Extract<ChannelAnswer, { state: 'paid' | 'refunded' | 'closed' | 'failed' }> & {
   readonly by: SettledBy;
 };
@@ -12,12 +12,15 @@ export function recordedAnswer(payment: { readonly channelAnswer: unknown }): Re
   return payment.channelAnswer as RecordedAnswer | null;
 }
 
-/** True for an answer that says that money came in, wherever it is now. */
+/** True for an answer that reports received money, even if the money has been refunded since. */
 export function isMoney(answer: ChannelAnswer | null): answer is PaidAnswer {
   return answer?.state === 'paid' || answer?.state === 'refunded';
 }
 
-/** What has gone back by this answer, in minor units. A list of refunds counts alone. */
+/**
+ * The amount that was refunded according to this answer, in minor units. If the answer has a list, only the list
+ * counts.
+ */
 export function goneBackBy({
   state,
   amount,
@@ -31,28 +34,33 @@ export function goneBackBy({
   return refunds.reduce((sum, refund) => (refund.state === 'succeeded' ? sum + refund.amount : sum), 0);
 }
 
-/** Whether it tells of refunds at all, whatever became of them. */
+/** True if the answer reports any refund, whatever its state. */
 export const reportsRefunds = (answer: PaidAnswer): boolean =>
   goneBackBy(answer) > 0 || (answer.refunds ?? []).length > 0 || answer.someWentBack === true;
 
-/** The channel said of the money on record that some has gone back, and no refund that is known explains it. */
+/** True if the recorded answer says that some money was refunded, and no known refund explains it. */
 export const isBackUnexplained = (payment: { readonly channelAnswer: unknown }): boolean => {
   const recorded = recordedAnswer(payment);
   return isMoney(recorded) && recorded.someWentBack === true;
 };
 
-/** The same money as in the answer on record, of which more has gone back since. */
+/** True if the new answer reports the same received money as the recorded one, and that more of it was refunded. */
 export function reportsMoreRefunded(known: PaidAnswer, answer: PaidAnswer): boolean {
   const isSame = answer.amount === known.amount && answer.currency === known.currency;
   const isFirst = answer.someWentBack === true && !reportsRefunds(known);
   return isSame && (isFirst || goneBackBy(answer) > goneBackBy(known));
 }
 
-/** Money on record is replaced only by word that more of it has gone back, and not once it is settled. */
+/**
+ * Recorded money is replaced only by an answer that reports a larger refunded amount, and only before it is settled.
+ */
 const replacesMoney = (status: PaymentStatus, known: PaidAnswer, answer: ChannelAnswer): boolean =>
   status !== 'succeeded' && isMoney(answer) && reportsMoreRefunded(known, answer);
 
-/** Whether an answer that the channel was asked for goes on record: a definite one does, and money replaces what is no money. */
+/**
+ * True if the answer to a query is recorded. A definite answer is recorded if none is on record, and an answer that
+ * reports money replaces one that does not.
+ */
 export function isNewAnswer(
   status: PaymentStatus,
   known: RecordedAnswer | null,
@@ -63,10 +71,10 @@ export function isNewAnswer(
 }
 
 /**
- * Whether a verified callback goes on record: it is the channel's word when it is for exactly what was asked, or says of
- * the money on record that more of it has gone back, in whatever order they come. Any other only makes the channel be
- * asked (P2).
- * @param asked minor units
+ * True if a verified callback is recorded as the channel's answer: if it reports exactly the requested amount, or a
+ * larger refunded amount of the money on record. Callbacks may arrive in any order. Every other callback only makes
+ * nodrop query the channel (P2).
+ * @param asked the requested amount in minor units
  */
 export function isVerifiedAnswer(
   status: PaymentStatus,
@@ -79,14 +87,14 @@ export function isVerifiedAnswer(
   return BigInt(answer.amount) === asked.amount && answer.currency === asked.currency;
 }
 
-/** A channel that has not decided so long after the payment's expiry is shown to a person. */
+/** If the channel has not decided this long after the payment's expiry, the attention `channel_undecided` is raised. */
 const UNDECIDED_ALARM_MS = 86_400_000;
 
-/** When the channel is to be shown as undecided, should it say `processing` from then on; epoch ms. */
+/** From this time (epoch ms) on, the answer `processing` raises the attention `channel_undecided`. */
 export const undecidedAlarm = ({ expiresAt }: { readonly expiresAt: Date }): number =>
   expiresAt.getTime() + UNDECIDED_ALARM_MS;
 
-/** The channel goes on deciding for longer than it should. */
+/** True if the channel still says `processing` one day after the payment's expiry. */
 export const isUndecidedTooLong = (
   payment: { readonly status: PaymentStatus; readonly expiresAt: Date },
   answer: ChannelAnswer,

@@ -3,32 +3,32 @@ import { type ChannelAnswer, FIRST_ACCOUNT } from './channel.ts';
 import { Refusal } from './refusal.ts';
 import { type Adoption, isLive, type OrderStatus, type OrderUpdate, type PaymentStatus } from './states.ts';
 
-/** Whether an order takes a new attempt, and which one is handed out instead. Pure. */
+/** Decides whether an order accepts a new payment attempt, or which live attempt is returned instead. Pure. */
 
-/** The columns of a payment that decide. */
+/** The columns of a payment that this decision needs. */
 export interface PaymentAttempt {
   readonly id: string;
   readonly channel: string;
   readonly method: string;
-  /** The account's name; null in rows that are older than accounts' names. */
+  /** The name of the channel account; null in rows from before accounts had names. */
   readonly account: string | null;
   readonly status: PaymentStatus;
   readonly orderUpdate: OrderUpdate | null;
   readonly channelState: string | null;
-  /** A RecordedAnswer. */
+  /** A `RecordedAnswer`, as JSON. */
   readonly channelAnswer: unknown;
-  /** Who pays, with the `id` when it is known. */
+  /** The payer, with `id` if it is known. */
   readonly payer: unknown;
   readonly createdAt: Date;
   readonly expiresAt: Date;
   readonly cancelRequestedAt: Date | null;
-  /** The channel closes it no earlier than this. */
+  /** The channel does not close the trade before this time. */
   readonly closeNotBefore?: Date | null;
-  /** The merchant's own code has made its trade. */
+  /** Set if the merchant's own code has created the trade. */
   readonly adopted?: Adoption | null;
 }
 
-/** The columns of an order that decide; a new one has been neither paid nor cancelled. */
+/** The columns of an order that this decision needs. The optional ones may be absent for a new order. */
 export interface OrderToPay {
   readonly id: string;
   readonly status: OrderStatus;
@@ -37,37 +37,37 @@ export interface OrderToPay {
   readonly cancelRequestedAt?: Date | null;
 }
 
-/** What of a request for a payment decides. */
+/** The parts of a payment request that this decision needs. */
 export interface AskedFor {
   readonly channel: string;
   readonly method: string;
-  /** The account's name; absent: a live attempt of any is handed out. */
+  /** The name of the channel account; absent: a live attempt of any account can be returned. */
   readonly account?: string | undefined;
   readonly payer: { readonly id?: string } | undefined;
   readonly expiresInMs: number;
-  /** How many attempts the order may have had; absent: any number. */
+  /** The maximum number of attempts of the order; absent: no limit. */
   readonly attemptsAtMost?: number;
-  /** The order's live attempts that the channel was asked about for this one. */
+  /** The ids of the order's live attempts that were already queried for this request. */
   readonly askedAttempts: ReadonlySet<string>;
-  /** Of a trade that is there; whoever adopts one that is adopted already does not come to this decision. */
+  /** Set if an existing trade is to be adopted. For a trade that is already adopted, this decision is not needed. */
   readonly adopt?: { readonly reference: string } | undefined;
 }
 
 /**
- * An attempt with less time left is not handed out again when a new one would end later: a payer needs about as long to
- * open the wallet and to pay. Of an attempt that had less than twice that from the start, it is half of its time: it
- * would never be handed out, and pressing pay twice would be two payments.
+ * An attempt with less time left than this is not returned again if a new one would end later: a payer needs about this
+ * long to open the wallet and pay. For an attempt that lives less than twice as long, the limit is half of its
+ * lifetime. Otherwise such an attempt would never be returned, and pressing "pay" twice would create two payments.
  */
 const TIME_TO_PAY_MS = 30_000;
 
-/** Money is on record, and the order update that decides over it has not run yet. */
+/** True if money is on record and the order update that decides about it has not run yet. */
 export function hasUnsettledMoney(payment: Pick<PaymentAttempt, 'status' | 'channelAnswer'>): boolean {
   return payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
 }
 
 /**
- * Money or a decision is on its way by this attempt: the payer has acted, or money is here that nobody has decided
- * over. Until then nobody is to pay its order again.
+ * True if the payer has acted and the channel has not decided, or if money has arrived that is not decided about. Until
+ * then the order must not be paid again.
  */
 export function isUndecided(payment: PaymentAttempt): boolean {
   const { status, orderUpdate, channelState } = payment;
@@ -81,7 +81,7 @@ const PAYER_HAS_ACTED: ReadonlySet<string> = new Set<ChannelAnswer['state']>([
   'refunded',
 ]);
 
-/** Why the order takes no new attempt now, whatever its attempts are; null when it takes one. */
+/** Why the order itself accepts no new attempt now, regardless of its attempts; null if it accepts one. */
 export function refusesAttempts(order: OrderToPay, now: Date): Refusal | null {
   const { id, status, paidPaymentId, cancelRequestedAt = null, expiresAt } = order;
   if (status === 'succeeded' || status === 'refunded')
@@ -94,15 +94,15 @@ export function refusesAttempts(order: OrderToPay, now: Date): Refusal | null {
   return null;
 }
 
-/** Why this attempt forbids another one, or null when it does not. */
+/** Why this attempt forbids another attempt, or null if it does not. */
 export function forbidsAnother(attempt: PaymentAttempt): Refusal | null {
   const { id, orderUpdate, channel } = attempt;
   if (!isUndecided(attempt)) return null;
   if (orderUpdate === 'pending' || orderUpdate === 'review')
-    return new Refusal('attempt_unresolved', `Payment ${id} has brought money that waits for a decision.`);
+    return new Refusal('attempt_unresolved', `Payment ${id} has received money that waits for a decision.`);
   if (hasUnsettledMoney(attempt)) {
-    // It is decided over in a moment.
-    return new Refusal('attempt_unresolved', `Payment ${id} has brought money that is being settled.`, {
+    // The order update decides within seconds.
+    return new Refusal('attempt_unresolved', `Payment ${id} has received money that is being settled.`, {
       retryAfterSeconds: 5,
     });
   }
@@ -112,14 +112,17 @@ export function forbidsAnother(attempt: PaymentAttempt): Refusal | null {
   );
 }
 
-/** When an attempt made now would end. Its order's end comes first. @param expiresInMs how long the payer is to have. */
+/**
+ * The expiry of an attempt that is made now; never after its order's expiry.
+ * @param expiresInMs the time to pay, in ms
+ */
 export const expiryOf = (order: Pick<OrderToPay, 'expiresAt'>, expiresInMs: number, now: Date): Date =>
   new Date(Math.min(now.getTime() + expiresInMs, order.expiresAt?.getTime() ?? Number.POSITIVE_INFINITY));
 
 /**
- * A payer who gets this attempt now has less than `TIME_TO_PAY_MS`, and would have longer with a new one: it is closed
- * instead of handed out. One that ends with its order is as good as any.
- * @param renewedUntil when a new one would end.
+ * True if the attempt leaves the payer less than `TIME_TO_PAY_MS` and a new attempt would end later. Such an attempt is
+ * closed instead of returned. False for an attempt that ends with its order, because a new one would not end later.
+ * @param renewedUntil when a new attempt would end
  */
 export function runsOut(
   { createdAt, expiresAt }: Pick<PaymentAttempt, 'createdAt' | 'expiresAt'>,
@@ -130,30 +133,33 @@ export function runsOut(
   return expiresAt.getTime() - now.getTime() < timeToPay && renewedUntil > expiresAt;
 }
 
-/** Nobody is sent to pay it any more: it is over, or is to be cancelled. */
+/** True if the attempt has expired or its cancellation was requested: payers are no longer sent to it. */
 const isEnding = ({ expiresAt, cancelRequestedAt }: PaymentAttempt, now: Date): boolean =>
   expiresAt <= now || cancelRequestedAt !== null;
 
-/** One that is to be at another account is another attempt: the live one is closed first. */
+/** True if the live attempt is at the requested account. If it is at another one, it is closed before a new attempt. */
 const isAtAccount = (live: PaymentAttempt, { account }: AskedFor): boolean =>
   account === undefined || account === (live.account ?? FIRST_ACCOUNT);
 
-/** An adopted trade gives nobody anything to pay with, and is no other trade. */
+/** False if one of the two is adopted: an adopted attempt has no next action, and a trade to adopt is another trade. */
 const isHandedOut = (live: PaymentAttempt, { adopt }: AskedFor): boolean =>
   adopt === undefined && (live.adopted ?? null) === null;
 
-/** @throws Refusal `payer_differs` when both name a payer, and not the same one. */
+/** @throws Refusal `payer_differs` if the live attempt and the request name different payers. */
 function refuseOtherPayer(live: PaymentAttempt, payer: { readonly id?: string } | undefined): void {
   const known = (live.payer as { readonly id?: string } | null)?.id;
   if (payer?.id === undefined || known === undefined || payer.id === known) return;
   throw new Refusal(
     'payer_differs',
-    `Payment ${live.id} of the same order, channel and method is live, and another payer's. Cancel it first.`,
-    { errors: [{ path: 'payer.id', message: `payment ${live.id} has another one` }] },
+    `Payment ${live.id} of the same order, channel and method is live and has another payer. Cancel it first.`,
+    { errors: [{ path: 'payer.id', message: `payment ${live.id} has another payer` }] },
   );
 }
 
-/** The channel closes it only later: for another channel's attempt it counts as closed, and a second success goes back. */
+/**
+ * True if the channel does not close the trade yet. For an attempt on another channel it then counts as closed: if both
+ * attempts are paid, the second payment is refunded.
+ */
 export const isClosedLater = (
   { closeNotBefore }: Pick<PaymentAttempt, 'closeNotBefore'>,
   now: Date,
@@ -172,7 +178,7 @@ function isEndingOf(same: PaymentAttempt, now: Date): Refusal {
   }
   return new Refusal(
     'attempt_unresolved',
-    `Payment ${id} is ending, and ${channel} closes it no earlier than ${closeNotBefore.toISOString()}: ask again then, or pay by another channel.`,
+    `Payment ${id} is ending, and ${channel} does not close it before ${closeNotBefore.toISOString()}: repeat the request then, or use another channel.`,
     { retryAfterSeconds: Math.ceil((closeNotBefore.getTime() - now.getTime()) / 1000) },
   );
 }
@@ -180,12 +186,12 @@ function isEndingOf(same: PaymentAttempt, now: Date): Refusal {
 export type AttemptDecision<A> =
   | { readonly handedOut: A }
   | { readonly expiresAt: Date }
-  /** Live ones that are to be asked about before a new one is made. */
+  /** Live attempts that must be queried before a new attempt is made. */
   | { readonly unasked: readonly A[] };
 
 /**
- * Whether a new attempt is made, and until when it lives, or which one is handed out. Pure.
- * @param attempts all of the order
+ * Decides whether a new attempt is made and when it expires, or which live attempt is returned. Pure.
+ * @param attempts all attempts of the order
  * @throws Refusal `order_already_paid`, `order_not_payable`, `attempt_unresolved`, `payer_differs`
  */
 export function decideAttempt(
@@ -219,7 +225,7 @@ export function decideAttempt<A extends PaymentAttempt>(
   const handedOut = usable !== undefined && (isFull || !runsOut(usable, expiresAt, now)) ? usable : undefined;
   const unasked = handedOut === undefined ? live.filter(({ id }) => !given.askedAttempts.has(id)) : [];
   for (const attempt of attempts) {
-    // Also by one that has ended: whoever pays again now would pay twice.
+    // An ended attempt can forbid another one, too: the payer would pay twice.
     const forbidden = attempt === handedOut || unasked.includes(attempt) ? null : forbidsAnother(attempt);
     if (forbidden !== null) throw forbidden;
   }

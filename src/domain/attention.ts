@@ -2,161 +2,169 @@ import { ORDER_UNKNOWN_FOR_MS } from './event.ts';
 import { REFUND_FAILING_AFTER_MS, REFUND_PROCESSING_AT_MOST_MS } from './refund.ts';
 
 /**
- * Why a person should look at a payment: everything that is known of each kind, in one declaration. What the ledger
- * clears, the API's description and the table in docs/operations.md (`npm run generate`) follow from it. A new kind is
- * an entry here and a migration of `payments_attention_check`, which a test compares with this.
+ * The attentions, which say why a person should look at a payment: one declaration for each kind. The ledger's clearing
+ * rules, the API's description and the table in docs/operations.md (`npm run generate`) are derived from it. A new kind
+ * needs an entry here and a migration of `payments_attention_check`, which a test compares with this file.
  */
 
 export const SEVERITIES = {
-  wait: 'the channel owes an answer and is asked until it gives one; a workflow that is stuck is shown instead',
-  inform: 'a person should know of it; mostly nothing has to be done',
-  act: 'it lasts until somebody does something',
+  wait: 'nodrop waits for an answer of the channel and queries it until one comes; the attention `workflow_stuck` replaces such an attention',
+  inform: 'an operator should know; usually nothing has to be done',
+  act: 'the attention stays until a person acts',
 } as const;
 export type Severity = keyof typeof SEVERITIES;
 
-/** What clears an attention without a person, as the table says it after "cleared when". */
+/** The events that clear an attention automatically, worded to follow "cleared when" in the table. */
 export const OCCASIONS = {
   answered: 'the channel answers',
-  configured: 'the channel takes a call again',
-  trade_known: 'the channel says that it has the trade',
-  decided: 'the channel says something else than processing',
+  configured: 'the channel accepts a call again',
+  trade_known: 'the channel confirms that it has the trade',
+  decided: 'the channel answers anything but processing',
   ended: 'the payment ends',
   settled: 'the payment is settled',
-  order_decided: 'the order service agrees, or all money is back before it does',
-  events_told: 'its events have been told, or none of them fails for 10 min any more',
-  refunds_get_on: 'its refunds get on',
-  money_back: 'all money is back',
-  money_back_as_asked: 'all money is back, and no refund has another amount than asked',
+  order_decided: 'the order service agrees, or all money is refunded before it does',
+  events_told: "the payment's events are delivered, or none has failed for 10 min any more",
+  refunds_get_on: "the payment's refunds make progress again",
+  money_back: 'all money is refunded',
+  money_back_as_asked: 'all money is refunded, and every refund has the requested amount',
   dispute_decided: 'every dispute is decided',
-  reversal_explained: 'what went back was a refund of ours',
+  reversal_explained: 'the refunded money turns out to be a refund that nodrop requested',
   tasks_done: 'every workflow of the payment has completed its task or ended',
-  row_found: 'the row is there again',
+  row_found: 'the row is back',
 } as const;
 export type Occasion = keyof typeof OCCASIONS;
 
 export interface AttentionDeclaration {
   readonly severity: Severity;
-  /** What it means: when it is raised. */
+  /** When the attention is raised. */
   readonly raised: string;
-  /** What the person is to do, in Markdown as docs/operations.md has it. */
+  /** What the operator should do, in Markdown for docs/operations.md. */
   readonly todo: string;
-  /** Each of these clears it; a person can clear every kind. */
+  /** Each of these events clears the attention. A person can clear every kind. */
   readonly clearedBy: readonly Occasion[];
 }
 
 const hours = (ms: number): string => `${ms / 3_600_000} h`;
 const days = (ms: number): string => `${ms / 86_400_000} days`;
 
-/** How long an order service may not know an order. */
+/** How long an order service may answer that it does not know an order, before the order counts as gone. */
 const UNKNOWN_FOR = `${hours(ORDER_UNKNOWN_FOR_MS)} by default (\`NODROP_ORDER_UNKNOWN_HOURS\`)`;
 
-const ASK_FOR_OUTAGE = 'Ask the channel whether it has an outage; check our credentials and network.';
+const ASK_FOR_OUTAGE =
+  "Ask the channel whether it has an outage; check the account's credentials and the network.";
 
-/** The kinds that a payment's row can hold, from the channel's silence to our own mistakes. */
+/** The attentions that a payment's row can hold. */
 export const ATTENTIONS = {
   channel_unreachable: {
     severity: 'wait',
     raised:
-      'No readable answer for 5 min, or after 6 tries to close; or 6 closes refused as paid, and the query says unpaid.',
+      'The channel gave no readable answer for 5 min, or for 6 attempts to close the trade. Or it refused to close the trade ' +
+      'as paid 6 times in a row, while its queries report the trade as unpaid.',
     todo: ASK_FOR_OUTAGE,
     clearedBy: ['answered', 'ended', 'settled'],
   },
   create_unknown: {
     severity: 'wait',
-    raised: 'The channel did not say after 8 tries (about 90 s) whether it created the trade.',
+    raised: 'After 8 attempts (about 90 s) the channel has not confirmed whether it created the trade.',
     todo: ASK_FOR_OUTAGE,
     clearedBy: ['trade_known', 'ended', 'settled'],
   },
   channel_misconfigured: {
     severity: 'act',
     raised:
-      'At once, when the channel does not take our credentials, permissions or clock, in whichever call. It says nothing ' +
-      'of any payment: none fails by it, and each is asked on. Not while something is shown that concerns money.',
+      'At once, when the channel rejects our credentials, permissions or clock, in any call. No payment fails because of ' +
+      'it, and the queries continue. Not raised while an attention about money is shown.',
     todo:
-      '`attentionDetail` says what to mend: the credentials of the account, what they may do at the channel, or the clock ' +
-      'of the machine. Other payments of the account are shown when the channel is next called for them.',
+      '`attentionDetail` says what to correct: the credentials of the account, their permissions at the channel, or the ' +
+      "clock of the machine. The account's other payments get the attention with the next call for them.",
     clearedBy: ['configured', 'ended', 'settled', 'money_back'],
   },
   channel_undecided: {
     severity: 'inform',
     raised:
-      'A day past its expiry the channel still says that it processes the payment. The order takes no new attempt meanwhile.',
-    todo: 'Ask the channel when it decides.',
+      'One day after the expiry of the payment the channel still answers `processing`. The order accepts no new attempt ' +
+      'meanwhile.',
+    todo: 'Ask the channel when it will decide.',
     clearedBy: ['decided', 'ended', 'settled'],
   },
   order_update_failing: {
     severity: 'act',
     raised:
-      'The money is in, and for 10 min the order did not take it: its order service does not agree or could not be ' +
-      'told at all, or 16 tries in our own database failed. At once when the order, read back, is not paid.',
+      'The money has arrived, but for 10 min the order was not updated: the order service does not agree or cannot be ' +
+      "reached, or 16 attempts in nodrop's database failed. Raised at once when the order, read back, is not paid.",
     todo: 'See [below](#order_update_failing).',
     clearedBy: ['settled', 'order_decided'],
   },
   order_unknown: {
     severity: 'act',
     raised:
-      'The money is in, and the last answer of the order service was that it does not know the order: 404 or 410 with the ' +
-      `code \`order_unknown\`. It is told again; when the service has not known it for ${UNKNOWN_FOR}, the order counts as gone. Not by ` +
-      'a 404 without the code: that settles nothing.',
+      'The money has arrived, but the last answer of the order service was that it does not know the order: 404 or 410 with ' +
+      `the code \`order_unknown\`. Delivery is retried. After ${UNKNOWN_FOR} of such answers the order counts as gone. A 404 ` +
+      'without the code decides nothing.',
     todo:
-      'Look at the address, at the start of the answer in the log of deliveries, and for the order at its service: create ' +
-      'it there, and `retry`. `accept` when it is paid by hand; `refund` when there is no such order.',
+      "Check the order service's address, the start of its answer in the delivery log, and whether the service has the order. " +
+      'Create the order there, then `retry`. Use `accept` if the order is marked as paid by hand, `refund` if there is no such ' +
+      'order.',
     clearedBy: ['settled', 'order_decided'],
   },
   delivery_failing: {
     severity: 'act',
     raised:
-      'For 10 min the order service has not answered an event of the payment on which the payment does not wait: of a ' +
-      'refund, a conflict, an end. Only while nothing else is shown, and everything else takes its place.',
+      'For 10 min the order service has not answered an event on which the payment does not wait (of a refund, a conflict, ' +
+      'or an end without money). Raised only while no other attention is shown; any other attention replaces it.',
     todo:
-      'See [the table below](#order_update_failing) for what its last answer means. Once it is mended, ' +
-      '`POST /v1/deliveries/redeliver` tells everything that waits. `PaymentAttention` shows it only while the ' +
-      "payment's own workflow runs.",
+      "See [the table below](#order_update_failing) for the meaning of the order service's last answer. Once the problem is " +
+      'fixed, `POST /v1/deliveries/redeliver` delivers all waiting events. `PaymentAttention` shows this attention only ' +
+      "while the payment's own workflow runs.",
     clearedBy: ['events_told'],
   },
   order_conflict: {
     severity: 'inform',
     raised:
-      'The order was already paid, cancelled or closed, the merchant refunds late money, or its order service says ' +
-      `that the order is paid otherwise or gone, or has not known it for ${UNKNOWN_FOR}. An owed refund is recorded. In ` +
-      '`review`: the trade is only watched, or two accounts see one adopted trade, whose money another payment has received.',
+      'The order was already paid, cancelled or closed; or the merchant refunds late money; or the order service answered ' +
+      `that the order is paid otherwise or gone, or has not known the order for ${UNKNOWN_FOR}. A refund is recorded as due. ` +
+      'With `orderUpdate` `review`: the trade is only watched, or two accounts see one adopted trade, and another payment ' +
+      'has received its money.',
     todo:
-      "Nothing, usually: the refund goes out by itself. See it under the payment's refunds. Many of them from one " +
-      'order service: ask its owner whether it answers 409 or 410 by mistake, before more money goes back.',
+      "Usually nothing: nodrop refunds automatically. See the payment's refunds. If many come from one order service, ask " +
+      'its owner whether it answers 409 or 410 by mistake, before more money is refunded.',
     clearedBy: ['money_back'],
   },
   amount_mismatch: {
     severity: 'act',
     raised:
-      'The channel itself says another amount or currency than asked, or the money is of an attempt made before the ' +
-      "order's amount was changed: the order is not paid. Or the channel gave back another amount than a refund asked " +
-      "for: the channel's is recorded, `askedAmount` is ours. Or it says that money came in and some or all of it went " +
-      'back, and not how much, and no refund is known that explains it: the order is not paid.',
+      'The channel reports another amount or currency than requested, or the money belongs to an attempt from before the ' +
+      "order's amount was changed: the order is not paid. Or the channel refunded another amount than requested: the " +
+      "channel's amount is recorded, and `askedAmount` has the requested one. Or the channel reports that some or all of the " +
+      'money was refunded, but not how much, and no known refund explains it: the order is not paid.',
     todo:
-      "Compare with the channel's own records. Pay back what is too much and `accept` the rest, or `refund` it all. " +
-      'The order takes no new attempt; if one made before pays it, this money goes back by itself. Of a refund: ask ' +
-      'for the rest, or settle the excess with the channel, then `dismiss`; in a conflict `refund` asks for the rest. Of ' +
-      'what went back unknown: look at the channel; `accept` when enough is left, `refund` when all is, `dismiss` when ' +
-      'nothing is; of a part, ask for a refund of that first.',
+      "Compare with the channel's own records. Refund the excess and `accept` the rest, or `refund` everything. The order " +
+      'accepts no new attempt; if an earlier attempt pays the order, this money is refunded automatically. For a refund: ' +
+      'request the rest, or settle the excess with the channel, then `dismiss`; in a conflict `refund` requests the rest. For ' +
+      'an unknown refunded amount, look at the channel: `accept` if enough is left, `refund` if everything is left, `dismiss` ' +
+      'if nothing is left; if only a part is left, request a refund of that part first.',
     clearedBy: ['money_back_as_asked'],
   },
   late_payment_review: {
     severity: 'act',
-    raised: "The money came after the end, and the merchant's `late_payment` is `review`.",
+    raised:
+      "The money arrived after the end of the payment, and the merchant's setting `late_payment` is `review`.",
     todo: 'Decide with the merchant.',
     clearedBy: ['money_back'],
   },
   refund_failing: {
     severity: 'act',
     raised:
-      'The channel refused a refund that is owed, and not because a part had gone back there, or any of a conflict ' +
-      'whose order was recovered; or it waits for a person to do something there, which is shown at once with its words; ' +
-      'or it was silent on any refund (did not know it, or refused it for now: its balance is too low) for ' +
-      `${hours(REFUND_FAILING_AFTER_MS)}, or has had it in process for ${days(REFUND_PROCESSING_AT_MOST_MS)}: banks take some.`,
+      'The channel refused a refund that is due, for another reason than an earlier partial refund at the channel; or it ' +
+      'refused any refund of a conflict whose order was recovered. Or the channel waits for a person to act there: raised at ' +
+      "once, with the channel's words. Or for " +
+      `${hours(REFUND_FAILING_AFTER_MS)} the channel has not answered about a refund, has not known it, or has refused it ` +
+      'temporarily (its balance is too low). Or the channel has been processing a refund for ' +
+      `${days(REFUND_PROCESSING_AT_MOST_MS)}; banks take some days.`,
     todo:
-      'Ask the channel why. When the balance is too low, top it up: the refund is retried automatically, within an hour or so. ' +
-      '`resolve` with `retry` or `refund` has a refused one asked for anew, of all that is left, under a number of ' +
-      'its own; `retry` also has one go on under whose keys the channel keeps nothing but failures.',
+      'Ask the channel for the reason. If the balance is too low, top it up: the refund is retried automatically, within ' +
+      'about an hour. `resolve` with `retry` or `refund` requests a refused refund again, for all that is left, under a new ' +
+      'number. `retry` also continues a refund for which the channel has stored only failures under all keys so far.',
     clearedBy: ['refunds_get_on', 'money_back'],
   },
   refund_reversed: {
@@ -165,8 +173,8 @@ export const ATTENTIONS = {
       'A refund failed after it had succeeded: the bank returned the money to the merchant. It is not retried automatically, ' +
       'and an order that is `refunded` stays so.',
     todo:
-      'Ask the payer for another way to give it back. Ask for another refund, or `refund` it when it is owed ' +
-      '(a conflict); `dismiss` when it was given back otherwise.',
+      'Ask the payer for another way to give the money back. Request another refund, or use `refund` if the refund is due ' +
+      '(a conflict); `dismiss` if the money was given back in another way.',
     clearedBy: ['money_back'],
   },
   statement_mismatch: {
@@ -178,32 +186,32 @@ export const ATTENTIONS = {
   disputed: {
     severity: 'act',
     raised:
-      'The payer disputes the trade at their bank. Takes the place of everything else, which is shown again afterwards. ' +
-      'Meanwhile no refund is asked for: the channel decides over the money. Also when a dispute is lost in another ' +
-      'currency than came in.',
+      'The payer disputes the trade at their bank. Replaces every other attention, which is shown again afterwards. ' +
+      'Meanwhile no refund is requested, because the channel decides about the money. Also raised when a dispute is lost in ' +
+      'another currency than the received one.',
     todo:
-      'Answer it at the channel before the time that the sentence names. A lost one is recorded as a refund ' +
-      '(`dispute`), unless its currency is another: then settle it with the channel, and `dismiss`.',
+      'Answer the dispute at the channel before the time in `attentionDetail`. A lost dispute is recorded as a refund ' +
+      '(`dispute`), unless it has another currency: then settle it with the channel, and `dismiss`.',
     clearedBy: ['dispute_decided'],
   },
   channel_reversed: {
     severity: 'inform',
     raised:
-      'Money of a paid order went back at the channel, and nobody asked for it here, also when the channel does not say ' +
-      'how much; or a dispute of it is lost.',
-    todo: 'Ask who did it; `dismiss` when it is known.',
+      'Money of a paid order was refunded at the channel without a request to nodrop, even if the channel does not say how ' +
+      'much; or a dispute of the payment is lost.',
+    todo: 'Find out who refunded it; then `dismiss`.',
     clearedBy: ['reversal_explained'],
   },
   workflow_stuck: {
     severity: 'act',
     raised:
-      "The task of the payment's workflow, of one of its refunds' or of its deliveries' failed more than 5 times in a " +
-      'row. Not while an attention is shown that is more than `wait`.',
+      'The workflow task of the payment, of one of its refunds or of one of its deliveries failed more than 5 times in a ' +
+      'row. Not raised while an attention of another severity than `wait` is shown.',
     todo:
-      "A mistake in the code, or a worker of another release: the workflow's history in the Web UI has the error. " +
-      'Deploy a worker that mends it, or _Reset_ the workflow to before it. The sweep settles the money on record ' +
-      'meanwhile, and the order service is told by `delivery/{id}`. `PaymentAttention` does not show it: a workflow ' +
-      'that is stuck cannot set it.',
+      "The cause is a bug, or a worker of another release: the workflow's history in the Web UI has the error. Deploy a " +
+      'worker with a fix, or _Reset_ the workflow to an event before the error. Meanwhile the sweep settles the money on ' +
+      'record, and `delivery/{id}` delivers the event to the order service. `PaymentAttention` does not show this attention, ' +
+      'because a stuck workflow cannot set it.',
     clearedBy: ['tasks_done'],
   },
 } as const satisfies Record<string, AttentionDeclaration>;
@@ -213,14 +221,14 @@ export type Attention = keyof typeof ATTENTIONS;
 export const ATTENTION_NAMES = Object.keys(ATTENTIONS) as Attention[];
 
 /**
- * What a workflow shows in place of an attention, in its search attribute alone: there is no row that could hold it. So
- * neither the database nor the API knows it.
+ * Attentions that a workflow shows only in its search attribute, because there is no row to store them in. Neither the
+ * database nor the API has them.
  */
 export const UNSTORED_ATTENTIONS = {
   row_lost: {
     severity: 'act',
     raised:
-      "A workflow's row is gone from the database. Shown in the Web UI alone (`PaymentAttention`): no row can hold it.",
+      "A workflow's row is missing in the database. Shown only in the Web UI (`PaymentAttention`), as no row can store it.",
     todo: 'See [lost rows](#lost-rows).',
     clearedBy: ['row_found'],
   },
@@ -228,13 +236,13 @@ export const UNSTORED_ATTENTIONS = {
 
 export const ROW_LOST = 'row_lost' satisfies keyof typeof UNSTORED_ATTENTIONS;
 
-/** Whether another attention may be shown: nothing is, or what gives way to everything else. */
+/** True if another attention may be raised: none is shown, or only `delivery_failing`, which any other replaces. */
 export const isFree = (attention: Attention | null): boolean =>
   attention === null || attention === 'delivery_failing';
 
 export const severityOf = (attention: Attention): Severity => ATTENTIONS[attention].severity;
 
-/** Whether one of these occasions clears it. */
+/** True if one of these occasions clears the attention. */
 export function isClearedBy(attention: Attention, occasions: readonly Occasion[]): boolean {
   const { clearedBy }: AttentionDeclaration = ATTENTIONS[attention];
   return occasions.some((occasion) => clearedBy.includes(occasion));

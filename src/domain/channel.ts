@@ -2,17 +2,17 @@ import type { CurrencyCode } from './money.ts';
 import { storable } from './text.ts';
 
 /**
- * The port between nodrop and a payment channel (a wallet, an acquirer). One adapter per channel
- * implements it under `src/channels/`; nothing outside an adapter knows a channel's protocol.
+ * The port between nodrop and a payment channel (a wallet, an acquirer). Each channel has one adapter under
+ * `src/channels/` that implements it. Only the adapter knows the channel's protocol.
  */
 
-/** What the channel says of a trade, in nodrop's words. Amounts are in minor units of `currency`. */
+/** The channel's report about a trade, in nodrop's terms. Amounts are in minor units of `currency`. */
 export type ChannelAnswer =
   /** The payer has not paid yet. */
   | { readonly state: 'unpaid' }
-  /** The payer has acted and the channel has not decided: never a failure. */
+  /** The payer has acted and the channel has not decided yet: never a failure. */
   | { readonly state: 'processing' }
-  /** The channel does not know the trade (yet). Before expiry this is the same as unpaid. */
+  /** The channel does not know the trade, or not yet. Before the expiry this counts as unpaid. */
   | { readonly state: 'unknown_trade' }
   /** Definite: closed at the channel without money received. */
   | { readonly state: 'closed' }
@@ -21,37 +21,37 @@ export type ChannelAnswer =
   | PaidAnswer;
 
 export interface PaidAnswer {
-  /** `refunded`: it was paid, and the money has gone back in full at the channel. */
+  /** `refunded`: the trade was paid, and the channel has refunded all of the money. */
   readonly state: 'paid' | 'refunded';
   readonly channelPaymentId: string;
-  /** The order's total as the channel has it, in minor units; compared with what was asked. */
+  /** The total that the channel has for the trade, in minor units; compared with the requested amount. */
   readonly amount: number;
   readonly currency: CurrencyCode;
-  /** The channel's clock, ISO 8601. */
+  /** When the trade was paid, by the channel's clock, ISO 8601. */
   readonly paidAt: string;
-  /** What the payer paid after coupons, in minor units. Informational, never compared. */
+  /** The amount that the payer paid after coupons, in minor units. Informational, never compared. */
   readonly payerAmount?: number;
-  /** Refunded at the channel so far, in minor units. Of a channel that tells only a sum. */
+  /** The amount refunded so far, in minor units. Set by channels that report only a sum. */
   readonly refundedAmount?: number;
-  /** All refunds of the trade at the channel. Of a channel that lists them: then they count, and no sum. */
+  /** All refunds of the trade. Set by channels that list them; the list then counts, and no sum is used. */
   readonly refunds?: readonly ChannelRefund[];
   /**
-   * Some of it has gone back, or all, or is or was to: of a channel that tells with a trade neither a sum nor a list, and
-   * with neither. What went back its refunds tell: ours when they are asked about, others by their callbacks.
+   * Some or all of the money was refunded, or a refund exists. Set by channels that report with a trade neither a sum
+   * nor a list of refunds. The amounts come from the refunds: ours are queried, others are reported by callbacks.
    */
   readonly someWentBack?: true;
-  /** Every dispute of the trade, and how those ended that are decided; the order says nothing. */
+  /** All disputes of the trade, open and decided, in any order. */
   readonly disputes?: readonly ChannelDispute[];
 }
 
-/** One refund as the channel lists it with its trade. */
+/** One refund in the channel's list of a trade's refunds. */
 export interface ChannelRefund {
   readonly id: string;
-  /** Ours, when the channel tells it; absent of one that was made at the channel. */
+  /** Our refund number, if the channel reports it; absent for a refund that nodrop did not request. */
   readonly outRefundNo?: string;
   /** Minor units. */
   readonly amount: number;
-  /** `failed` and `reversed`: it gives nothing back; `reversed` had succeeded before. */
+  /** `failed` and `reversed` give nothing back; a `reversed` refund had succeeded before. */
   readonly state: 'processing' | 'succeeded' | 'failed' | 'reversed';
 }
 
@@ -62,20 +62,20 @@ export interface ChannelDispute {
   readonly amount: number;
   readonly currency: CurrencyCode;
   readonly state: 'open' | 'won' | 'lost';
-  /** The payer's bank only asks: no money is put aside, and to give it back ends it. */
+  /** The payer's bank only inquires: no money is withheld, and a refund ends the inquiry. */
   readonly isInquiry?: boolean;
   readonly reason?: string;
-  /** Until when the merchant can answer it, ISO 8601. */
+  /** The deadline for the merchant's answer, ISO 8601. */
   readonly respondBy?: string;
 }
 
-/** What the payer does next; stored with the payment and shown by the API. */
+/** The payer's next step. Stored with the payment and returned by the API. */
 export interface NextAction {
   readonly type: 'redirect' | 'qr' | 'sdk';
   readonly url?: string;
   readonly qr?: string;
   readonly params?: Readonly<Record<string, string>>;
-  /** ISO 8601; absent when the action lives as long as the payment. */
+  /** ISO 8601; absent if the action is valid until the payment expires. */
   readonly expiresAt?: string;
 }
 
@@ -85,92 +85,97 @@ export interface ChannelAccount {
   readonly merchantId: string;
   readonly channel: string;
   /**
-   * The settings that the channel declares, by name. More than one set while they are rotated, the newest first: requests
-   * use the first, and a callback counts when one of them verifies it. An adapter gets at least one; whoever calls it gives
-   * none, and they are read (src/channels/with-credentials.ts).
+   * Sets of the settings that the channel declares, newest first. There is more than one set while credentials are
+   * rotated: requests use the first, and a callback is verified if any set verifies it. An adapter gets at least one
+   * set. Its callers pass none: src/channels/with-credentials.ts reads them.
    */
   readonly credentials: readonly Credentials[];
 }
 
 export type Credentials = Readonly<Record<string, string>>;
 
-/** Whether an account's credentials move real money. */
+/** `live` if an account's credentials move real money, else `test`. */
 export type AccountMode = 'test' | 'live';
 
 /** The name of the account that a merchant gets first at a channel. */
 export const FIRST_ACCOUNT = 'main';
-/** A merchant's own name of an account: the database checks the same. */
+/** The merchant's name for a channel account. The database checks the same pattern. */
 export const ACCOUNT_NAME = /^[a-z0-9][a-z0-9_-]{0,31}$/;
 export const ACCOUNT_NAME_RULE = 'must be 1 to 32 of a-z, 0-9, _ and -, and begin with a letter or a digit';
 
-/** An account that the deployment's own settings describe: every merchant has it, written when a process starts. */
+/** A channel account from the deployment's settings. Every merchant has it; each process stores it at its start. */
 export interface ConfiguredAccount {
   readonly channel: string;
   readonly credentials: Credentials;
 }
 
-/** The channel's own id of a trade, and what the adapter wants to keep with it: 4 KiB as JSON at most. */
+/** The channel's own id of a trade, and data that the adapter stores with it: at most 4 KiB as JSON. */
 export interface TradeReference {
   readonly id: string;
   readonly data?: Readonly<Record<string, string | number | boolean | null>>;
 }
 
-/** A trade at the channel, by what its payment's row says of it. */
+/** A trade at the channel, as described by its payment's row. */
 export interface Trade {
-  /** The payment's id: the out-trade-no or idempotency key at the channel. Of an adopted trade what it is called there. */
+  /**
+   * The payment's id: the out-trade-no or idempotency key at the channel. For an adopted trade its name at the channel.
+   */
   readonly outTradeNo: string;
-  /** The merchant's own code has made it: it has no number of ours, and its reference names it. */
+  /** The merchant's own code has created the trade: it has no number of ours, and is identified by its reference. */
   readonly isAdopted?: true;
   readonly method: string;
   /** Minor units. */
   readonly amount: number;
   readonly currency: CurrencyCode;
-  /** The payment's times, ISO 8601. */
+  /** When the payment was created, ISO 8601; `expiresAt` is its expiry. */
   readonly createdAt: string;
   readonly expiresAt: string;
-  /** When the channel was first asked to create it, ISO 8601; absent before that, and of an adopted trade. */
+  /** When the first create was sent, ISO 8601; absent before that, and for an adopted trade. */
   readonly askedAt?: string;
-  /** Null until `createTrade` or `findTrade` has told it. */
+  /** Null until `createTrade` or `findTrade` has returned it. */
   readonly reference: TradeReference | null;
-  /** What a paid answer or a callback named, once it is on record. */
+  /** The channel's payment id from a recorded paid answer or callback. */
   readonly channelPaymentId?: string;
 }
 
-/** A trade that the merchant's own code may have made, as the channel has it. */
+/** A trade at the channel that the merchant's own code may have created. */
 export interface FoundTrade {
-  /** Its one name at the channel, also when it was asked for by another one. */
+  /** The canonical name of the trade at the channel, even if the request used another name. */
   readonly reference: string;
-  /** The method that it is of, where what the channel has differs by method. */
+  /** The payment method, if the channel's trades differ by method. */
   readonly method?: string;
-  /** What it is for; absent where the channel does not tell that of a trade in this state. */
+  /** The amount of the trade; absent if the channel does not report it for a trade in this state. */
   readonly terms?: { readonly amount: number; readonly currency: CurrencyCode };
-  /** As `queryTrade` would answer; `unknown_trade` when there is none. */
+  /** What `queryTrade` would answer; `unknown_trade` if there is no such trade. */
   readonly answer: ChannelAnswer;
-  /** nodrop has made it. */
+  /** True if nodrop created the trade. */
   readonly isOurs?: true;
-  /** Why it cannot be settled as a payment though it is there, as a sentence. */
+  /** Why an existing trade cannot be adopted, as a sentence. */
   readonly unfit?: string;
 }
 
-/** Who pays, as far as the merchant said so. Never in a history or a log. */
+/** The payer, as far as the merchant has named one. Never in a workflow history or a log. */
 export interface Payer {
   readonly id?: string;
   readonly ip?: string;
 }
 
 /**
- * Everything a trade is created from: the same at every repetition. It derives from the payment's row, which keeps it once
- * the trade has been asked for, but for the two addresses: they are the deployment's. When its public URL or its secret
- * changes in between, a create whose answer was lost is another request under the same number; a channel that refuses that
- * leaves it unknown, and the payment is asked about and closed at its expiry.
+ * The parameters of a create, which are the same for every repetition. They come from the payment's row, which is fixed
+ * after the first create. Only `notifyUrl` and `returnUrl` come from the deployment's public URL and secret. If one of
+ * these changes before a repetition, the channel gets a different request under the same number. If the channel refuses
+ * that, the outcome stays unknown, and the payment is queried and closed at its expiry.
  */
 export interface NewTrade extends Trade {
   /**
-   * Until when the channel is to let it live: the payment's expiry, or the channel's shortest from the first request on when
-   * that is later. Every repetition has the same.
+   * The trade's expiry at the channel: the payment's expiry, or the end of the channel's shortest lifetime (counted
+   * from the first create) if that is later. Every repetition sends the same.
    */
   readonly expiresAt: string;
-  /** Within the method's limits; of any script, and with the order's own id by default: an adapter replaces what its channel does not take. */
+  /**
+   * Within the method's length limit, in any script; by default it contains the order's id. The adapter replaces
+   * characters that its channel does not accept.
+   */
   readonly subject: string;
   readonly notifyUrl: string;
   readonly returnUrl: string;
@@ -179,94 +184,100 @@ export interface NewTrade extends Trade {
 
 export interface CreatedTrade {
   readonly action: NextAction;
-  /** Absent of a channel that is asked by the out-trade-no alone. */
+  /** Absent if the channel identifies trades by the out-trade-no alone. */
   readonly reference?: TradeReference;
 }
 
-/** Money that goes back; the channel is never asked for more than `total`. Amounts are minor units. */
+/** A refund request. All refunds together never exceed `total`. Amounts are in minor units. */
 export interface NewRefund extends KnownRefund {
-  /** Which key it is asked for under, counted from 1; `outRefundNo` is that key. */
+  /** The number of the idempotency key, counted from 1; `outRefundNo` is the key itself. */
   readonly attempt: number;
   readonly amount: number;
   readonly currency: CurrencyCode;
-  /** What the payment received in all. */
+  /** The amount that the payment received in total. */
   readonly total: number;
-  /** What other refunds of the payment that are on record have given back. Absent: not known. */
+  /** The sum of the payment's other recorded refunds. Absent: not known. */
   readonly otherRefunds?: number;
-  /** The account's callback address, for a channel that takes one with each refund. */
+  /** The account's callback URL, for a channel that accepts one with each refund. */
   readonly notifyUrl?: string;
 }
 
-/** A refund by what its row says of it. */
+/** The identification of a refund, from its row. */
 export interface KnownRefund {
-  /** The channel's idempotency key: the refund's id, or one derived from it once that is spent. */
+  /** The idempotency key at the channel: the refund's id, or a key derived from it once earlier keys are used up. */
   readonly outRefundNo: string;
-  /** The channel's own id of the refund under this key, once it has told it. */
+  /** The channel's own id of the refund under this key, once it is known. */
   readonly channelRefundId: string | null;
 }
 
-/** What the channel says of a refund, in nodrop's words. */
+/** The channel's report about a refund, in nodrop's terms. */
 export type RefundAnswer =
-  /** Definite: the money is on its way to the payer for good. */
+  /** Definite: the channel has refunded the money. */
   | {
       readonly state: 'succeeded';
       readonly channelRefundId: string;
-      /** What the channel gave back under this number, in minor units, whatever it was asked for. */
+      /** The amount that the channel refunded, in minor units, even if it differs from the requested one. */
       readonly amount: number;
-      /** The channel's clock, ISO 8601. */
+      /** By the channel's clock, ISO 8601. */
       readonly refundedAt?: string;
     }
-  /** Taken, and not decided: never a failure. */
+  /** The channel has accepted the refund and not decided yet: never a failure. */
   | { readonly state: 'processing'; readonly channelRefundId?: string }
-  /** Definite: this number gives nothing back, now or later. */
+  /** Definite: the refund under this number failed, and will never give anything back. */
   | { readonly state: 'failed'; readonly reason: string; readonly channelRefundId?: string }
-  /** It failed after it had succeeded: the bank has returned the money to the merchant. Definite. */
+  /** Definite: the refund failed after it had succeeded; the bank has returned the money to the merchant. */
   | { readonly state: 'reversed'; readonly reason: string; readonly channelRefundId?: string }
-  /** The channel waits for a person, who has to do something at the channel. It is still open. */
+  /** The refund is open, and the channel waits until a person acts at the channel. */
   | { readonly state: 'needs_person'; readonly reason: string; readonly channelRefundId?: string }
-  /** It failed, and the channel wants it asked for again under the same number. */
+  /** The refund failed, and the channel wants a new request under the same number. */
   | { readonly state: 'ask_again'; readonly reason: string; readonly channelRefundId?: string }
-  /** To a query alone: the channel does not know the number (yet). */
+  /** Only in answer to a query: the channel does not know the number, or not yet. */
   | { readonly state: 'unknown_refund' };
 
-/** What a callback says of one refund. */
+/** A callback's report about one refund. */
 export interface CallbackRefund {
-  /** At least one of the two. */
+  /** At least one of the two ids is set. */
   readonly outRefundNo?: string;
   readonly channelRefundId?: string;
   readonly answer: RefundAnswer;
 }
 
-/** Of which trade a callback speaks: at least one of the three. */
+/** Which trade a callback concerns. At least one of the three ids is set. */
 export interface CallbackSubject {
   readonly outTradeNo?: string;
   /** The channel's own id, `TradeReference.id`. */
   readonly reference?: string;
-  /** What a paid answer named. Refunds and disputes that are made at the channel may name nothing else. */
+  /** The channel's payment id. Callbacks about refunds and disputes made at the channel may contain no other id. */
   readonly channelPaymentId?: string;
 }
 
-/** A callback whose signature is proven, unless it is a notice that says otherwise. `notificationId` is the channel's own, the same on its every retry. */
+/**
+ * A callback with a verified signature, except for a notice without `isProven`. `notificationId` is the channel's own
+ * id, which is the same in every retry of the channel.
+ */
 export type VerifiedCallback = { readonly notificationId: string } & (
   | {
       readonly kind: 'trade';
       readonly about: CallbackSubject;
       readonly answer: ChannelAnswer;
-      /** The refund it tells of, if it does. */
+      /** The refund that the callback also reports, if any. */
       readonly refund?: CallbackRefund;
     }
   | { readonly kind: 'refund'; readonly about: CallbackSubject; readonly refund: CallbackRefund }
   | { readonly kind: 'dispute'; readonly about: CallbackSubject; readonly dispute: ChannelDispute }
-  /** Something happened: the channel is to be asked. */
+  /** The callback only says that something changed: the channel must be queried. */
   | {
       readonly kind: 'notice';
       readonly about: CallbackSubject;
-      /** The channel has signed it. Absent of what anybody may have sent, such as an unsigned form: so many of these count. */
+      /**
+       * True if the channel has signed the notice. Absent if anybody could have sent it, such as an unsigned form: only
+       * a limited number of such notices count.
+       */
       readonly isProven?: true;
     }
   /**
-   * Nothing of ours. Acknowledged, as the channel would send it again for days. `about` a trade without a number of ours: when
-   * that is adopted, this is a notice that the channel has signed.
+   * A callback that does not concern nodrop. It is acknowledged, because the channel would repeat it for days. `about`
+   * can name a trade without our number: if that trade is adopted, the callback counts as a signed notice.
    */
   | { readonly kind: 'ignored'; readonly reason: string; readonly about?: CallbackSubject }
 );
@@ -277,7 +288,7 @@ export interface CallbackRequest {
   readonly rawBody: Buffer;
 }
 
-/** What a callback is answered with. */
+/** The HTTP answer to a callback. */
 export interface Acknowledgement {
   readonly status: number;
   /** The content type. */
@@ -286,14 +297,15 @@ export interface Acknowledgement {
 }
 
 /**
- * `refused`: it could not be verified or read, and nothing was done but to note it. `unreadable`: the same at a payment's own
- * address, whose channel is asked; refused, it comes again, by when it may be verified.
+ * `refused`: the callback could not be verified or read, and was only logged. `unreadable`: the same happened at a
+ * payment's own callback URL, so the channel is queried. The callback is refused, because the channel's retry may be
+ * verifiable.
  */
 export type CallbackOutcome = 'stored' | 'ignored' | 'refused' | 'unreadable';
 
 export type CloseAnswer =
   | { readonly state: 'closed' | 'already_paid' | 'processing' | 'unknown_trade' }
-  /** The channel closes it no earlier than this, ISO 8601. */
+  /** The channel does not close the trade before this time, ISO 8601. */
   | { readonly state: 'not_yet'; readonly until: string };
 
 /** The plain headers of an HTTP request, names in lower case. */
@@ -302,51 +314,53 @@ export type Headers = Readonly<Record<string, string | readonly string[] | undef
 export const PAYER_FIELDS = ['id', 'ip'] as const;
 export type PayerField = (typeof PAYER_FIELDS)[number];
 
-/** What a channel takes of one currency; minor units as ISO 4217 has them. */
+/** The amounts that a channel accepts in one currency, in minor units of ISO 4217. */
 export interface CurrencyLimits {
   readonly atLeast?: number;
   readonly atMost?: number;
-  /** Where the channel counts in larger units than ISO 4217. */
+  /** Set if the channel counts in larger units than ISO 4217. */
   readonly multipleOf?: number;
 }
 
 /** One way to pay at a channel. */
 export interface MethodDeclaration {
   readonly name: string;
-  /** What the payer does. */
+  /** The kind of the payer's next action. */
   readonly action: NextAction['type'];
-  /** By ISO 4217 code; `any`: every currency, without limits. */
+  /** The limits by ISO 4217 code; `any`: every currency, without limits. */
   readonly currencies: 'any' | Readonly<Record<CurrencyCode, CurrencyLimits>>;
   /**
-   * How long the channel lets a trade live, ms. A payment with less time gets the channel's shortest there, and is closed
-   * by us at its own.
+   * The lifetime of a trade at the channel, in ms. If a payment expires sooner than the shortest lifetime, the trade
+   * gets the shortest lifetime, and nodrop closes it at the payment's expiry.
    */
   readonly expiry: { readonly atLeastMs: number; readonly atMostMs: number | null };
-  /** How much of a subject the channel takes, counted as it counts. */
+  /** The longest subject that the channel accepts, and the unit in which the channel counts. */
   readonly subject: { readonly atMost: number; readonly countedIn: 'characters' | 'utf16' | 'bytes' };
-  /** What the merchant must say of the payer. */
+  /** The payer data that the merchant must provide. */
   readonly needs: readonly PayerField[];
-  /** Of an `sdk` action: the channel's own form within the cashier page. Absent: the payer pays elsewhere. */
+  /** For an `sdk` action: the channel's own form within the cashier page. Absent: the payer pays elsewhere. */
   readonly form?: FormDeclaration;
   /**
-   * In which browsers the payer can pay with it, the one that it is made for first; none for a method of apps alone. Of a
-   * `qr` action: where its code can be scanned from the screen (`desktop`), and where the code, if it is a web address, can
-   * be opened as a link (the others). Absent: in every browser.
+   * The browsers in which the payer can pay with this method, the best one first; empty for a method of apps only. For
+   * a `qr` action: `desktop` means that the code can be scanned from the screen; the others mean that the code, if it
+   * is a URL, can be opened as a link. Absent: every browser.
    */
   readonly paidIn?: readonly BrowserKind[];
 }
 
-/** A browser as wallets tell them apart: WeChat's own, Alipay's own, another one on a phone or a tablet, or one on a larger screen. */
+/**
+ * The browsers that wallets distinguish: WeChat's, Alipay's, any other on a phone or tablet, or one on a larger screen.
+ */
 export type BrowserKind = 'wechat' | 'alipay' | 'phone' | 'desktop';
 
 /**
- * A channel's form on the cashier page. `src/channels/{channel}/form.js` mounts it, if need be by a script that the channel
- * wants to be loaded from its own address.
+ * A channel's form on the cashier page. `src/channels/{channel}/form.js` mounts it, if necessary with a script that
+ * must be loaded from the channel's own server.
  */
 export interface FormDeclaration {
   readonly script?: {
     readonly url: string;
-    /** What else than our own files the page may load then, as sources of a content security policy. */
+    /** The additional sources that the page may load, for its content security policy. */
     readonly sources: Readonly<Record<'script' | 'connect' | 'frame', readonly string[]>>;
   };
 }
@@ -354,53 +368,53 @@ export interface FormDeclaration {
 /** One setting of an account at a channel. */
 export interface SettingDeclaration {
   readonly name: string;
-  /** A sentence for whoever sets it. */
+  /** A sentence for the person who enters the setting. */
   readonly description: string;
-  /** Never shown again, not even in part. */
+  /** True for a secret: it is never shown again, not even in part. */
   readonly isSecret: boolean;
   readonly isRequired: boolean;
   /**
-   * It names who is paid, or by whom trades are asked for: an account keeps it for life, as what is under way would be
-   * unknown to another one.
+   * True if the setting identifies the account at the channel. It can never change, because open trades would be
+   * unknown under another identity.
    */
   readonly isIdentity?: true;
-  /** A regular expression that a value matches, and the rule in words: `must start with sk_test_ or sk_live_`. */
+  /** A regular expression that the value must match, and the rule in words: `must start with sk_test_ or sk_live_`. */
   readonly pattern?: readonly [RegExp, string];
-  /** Other settings, without which it means nothing. */
+  /** The names of other settings that this one requires. */
   readonly needs?: readonly string[];
 }
 
 /**
- * Everything that is known of a channel without asking it. What the API validates, the cashier shows, and the tables of
- * OpenAPI and docs say of it follow from this.
+ * The static description of a channel. The API's validation, the cashier page, the OpenAPI document and the tables in
+ * docs are derived from it.
  */
 export interface ChannelDeclaration {
   /** The name in routes, task queues and rows: `[a-z][a-z0-9]*`. */
   readonly name: string;
-  /** As payers know it. */
+  /** The name that payers know. */
   readonly title: { readonly en: string; readonly zh: string };
   /** True for a channel that moves no real money: refused when NODROP_MODE is `live`. */
   readonly testOnly: boolean;
   /** The first is the default. */
   readonly methods: readonly [MethodDeclaration, ...MethodDeclaration[]];
   /**
-   * Calls of the adapter a second, of one request or a few each, by what the channel allows, and who says so; shared out over
-   * the channel's task queues.
+   * How many adapter calls per second the channel allows (a call makes one or a few requests), and the source of that
+   * number. The channel's task queues share the rate.
    */
   readonly rateLimit: { readonly perSecond: number; readonly source: string };
-  /** The waits between active queries, ms, and who advises them; null: nodrop's own. */
+  /** The waits between scheduled queries, in ms, and the source that recommends them; null: nodrop's default. */
   readonly querySchedule: { readonly waitsMs: readonly number[]; readonly source: string } | null;
   /**
-   * For how long after the first request a repeated create or refund is certainly the same one, ms; null: for ever. After
-   * it the channel may make a second one under the same key.
+   * How long after the first request the channel certainly treats a repeated create or refund as the same one, in ms;
+   * null: forever. After that time the channel may make a second one under the same key.
    */
   readonly repeatableForMs: { readonly create: number | null; readonly refund: number | null };
-  /** A trade that the channel says it does not know can still be paid: its link makes it. */
+  /** True if a trade that the channel does not know can still be paid, because the payer's link creates it. */
   readonly unknownTradeCanBePaid: boolean;
   /**
-   * How trades are named that the merchant's own code has made, so that they can be adopted: what a name matches, the rule in
-   * words (`must be ...`), and one of them. `isGlobal`: a name means one trade at the whole channel, whatever account asks.
-   * Absent: the adapter has no `readTrade`, and none can be.
+   * The form of the names of trades that the merchant's own code has created, for adopting them: a pattern, the rule in
+   * words (`must be ...`), and an example. `isGlobal`: a name identifies the same trade for every account of the
+   * channel. Absent: the adapter has no `readTrade`, and trades cannot be adopted.
    */
   readonly adoption?: {
     readonly pattern: RegExp;
@@ -409,26 +423,28 @@ export interface ChannelDeclaration {
     readonly isGlobal?: true;
   };
   /**
-   * The channel takes a callback address with each trade, and tells it nobody, the payer least of all: ours then proves the
-   * payment, see docs/channels. False: it is given the account's address.
+   * True if the channel accepts a callback URL with each trade and keeps it secret, above all from the payer. A request
+   * to that URL then proves which payment it concerns, see docs/channels. False: the channel gets the account's
+   * callback URL.
    */
   readonly takesCallbackAddress: boolean;
   readonly settings: readonly SettingDeclaration[];
   /**
-   * Whether credentials move real money, of a channel whose credentials say so.
-   * @returns undefined when these do not
+   * Tells from the form of the credentials whether they move real money. Absent if the channel's credentials do not
+   * show it.
+   * @returns undefined when these credentials do not show it
    */
   readonly modeOf?: (credentials: Credentials) => AccountMode | undefined;
 }
 
-/** A plain object, as it is spread where something stands between it and the rest. */
+/** The adapter of a channel. Must be a plain object, because wrappers copy it with spread. */
 export interface ChannelAdapter {
   readonly declaration: ChannelDeclaration;
 
   /**
-   * Creates the trade, or returns the existing one's next action: the same `outTradeNo` never makes two. With a reference
-   * the trade is there, and its payer needs a new next action.
-   * @returns `not_renewable` when the trade is there and gives no next action any more
+   * Creates the trade, or returns the next action of the existing one: the same `outTradeNo` never creates two trades.
+   * If `trade.reference` is set, the trade exists, and its payer needs a new next action.
+   * @returns `not_renewable` when the trade exists but gives no next action any more
    * @throws ChannelError `rejected` when the channel definitely refuses; every other kind means unknown.
    */
   createTrade(
@@ -437,25 +453,29 @@ export interface ChannelAdapter {
     signal?: AbortSignal,
   ): Promise<CreatedTrade | 'not_renewable'>;
   /**
-   * Looks for a trade of which only our number is known, in a complete listing. Of a channel that is asked by its own id
-   * alone: absent, the others are given trades without a reference. Where it is there, only `createTrade` is called
-   * without one, and what else is called for such a trade is called with what this has found.
-   * @returns `absent` only when the listing is complete and certain to hold a trade that was created
+   * Looks for a trade by our number in a complete listing. Only for channels that identify trades by their own id
+   * alone. If an adapter has this method, only `createTrade` is called without a reference; before any other call the
+   * trade is looked up. If the method is absent, the adapter gets trades without a reference.
+   * @returns `absent` only when the listing is complete and would certainly contain a trade that was created
    * @throws ChannelError, which always means unknown.
    */
   findTrade?(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<TradeReference | 'absent'>;
-  /** Never creates a trade. @throws ChannelError, which always means unknown: a refusal to answer says nothing of the trade. */
+  /**
+   * Never creates a trade.
+   * @throws ChannelError, which always means unknown: a refused query says nothing about the trade.
+   */
   queryTrade(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<ChannelAnswer>;
   /**
-   * Reads a trade that is to be adopted, by what the merchant calls it: a name that matches the declaration's `adoption`.
+   * Reads a trade for adoption by the merchant's name for it, which matches the pattern in the declaration's
+   * `adoption`.
    * @throws ChannelError, which always means unknown.
    */
   readTrade?(account: ChannelAccount, reference: string, signal?: AbortSignal): Promise<FoundTrade>;
   /** Never creates a trade. @throws ChannelError, which always means unknown. */
   closeTrade(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<CloseAnswer>;
   /**
-   * Gives money back, or says what became of it: the same `outRefundNo` never gives it back twice within the channel's
-   * `repeatableForMs`, also when it is asked for with another amount.
+   * Requests a refund, or returns the state of the existing one: within the channel's `repeatableForMs` the same
+   * `outRefundNo` never refunds twice, even with another amount.
    * @throws ChannelError `rejected` when the channel definitely refuses: this number gives nothing back, now or later.
    *   Every other kind means unknown. A refusal that can end, such as a balance that is too low, is `not_now`.
    */
@@ -473,39 +493,40 @@ export interface ChannelAdapter {
     signal?: AbortSignal,
   ): Promise<RefundAnswer>;
   /**
-   * Verifies in memory, in this order: headers present, signature, age, content. Asynchronous, as certificates may have to
-   * be read.
+   * Verifies a callback in memory, in this order: headers present, signature, age, content. Asynchronous, because it
+   * may have to read certificates.
    * @throws CallbackError `unverified` (bad signature or too old) or `malformed` (verified, but nonsense).
    */
   verifyCallback(account: ChannelAccount, request: CallbackRequest): Promise<VerifiedCallback>;
-  /** What a channel takes for an acknowledgement, or a refusal. Absent: 200 with `{}`, and a refusal as our API writes it. */
+  /** The HTTP answer that the channel expects. Absent: 200 with `{}`, or a refusal in the format of nodrop's API. */
   acknowledge?(outcome: CallbackOutcome): Acknowledgement;
   /**
-   * The out-trade-no an unverifiable callback names, if any. Never trusted: it only makes a query due.
+   * The out-trade-no in an unverifiable callback, if any. It is never trusted: it only makes a query due.
    */
   peekOutTradeNo(rawBody: Buffer): string | undefined;
   /**
-   * Asks the channel something harmless that needs working credentials.
-   * @throws ChannelError whose message says in a sentence what is wrong
+   * Checks the credentials with a harmless request to the channel.
+   * @throws ChannelError with a sentence that says what is wrong
    */
   checkAccount(account: ChannelAccount, signal?: AbortSignal): Promise<void>;
   /**
-   * Pays a trade as its payer would, with a means of payment for tests. Absent where no program can.
-   * @returns false when the trade's method cannot be paid so
-   * @throws ChannelError; and for credentials that move real money
+   * Pays a trade like a payer would, with a test payment method. Absent if no program can pay at this channel's
+   * sandbox.
+   * @returns false when the trade's method cannot be paid this way
+   * @throws ChannelError, also for credentials that move real money
    */
   payInSandbox?(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<boolean>;
 }
 
 /**
  * - `rejected`: the channel understood the request and refuses it for good (definite).
- * - `not_now`: it understood the request and refuses it at the moment, as the merchant's balance is too low or a limit
- *   of the day is reached. The same request can succeed later, so this is unknown and never a failure.
- * - `unreachable`: no answer, a time-out, or a 5xx.
+ * - `not_now`: the channel understood the request and refuses it for now, for example because the merchant's balance is
+ *   too low or a daily limit is reached. The same request can succeed later, so this is unknown and never a failure.
+ * - `unreachable`: no answer, a timeout, or a 5xx.
  * - `garbage`: an answer that cannot be read or whose signature is wrong.
- * - `rate_limited`: told to slow down.
- * - `misconfigured`: the channel does not take our credentials, permissions or clock. It says nothing of any trade, and a
- *   person has to mend it.
+ * - `rate_limited`: the channel asked for fewer requests.
+ * - `misconfigured`: the channel rejects our credentials, permissions or clock. That says nothing about any trade, and
+ *   a person has to correct it.
  */
 export type ChannelErrorKind =
   | 'rejected'
@@ -518,11 +539,11 @@ export type ChannelErrorKind =
 export class ChannelError extends Error {
   override readonly name = 'ChannelError';
   readonly kind: ChannelErrorKind;
-  /** Milliseconds the channel asked us to wait, if it did. */
+  /** The wait in ms that the channel asked for, if any. */
   readonly retryAfterMs: number | undefined;
   /**
-   * The channel has stored this failure under the idempotency key and answers it to every repetition: whether it did what
-   * it was asked for is unknown, and asking under the same key tells nothing more.
+   * True if the channel has stored this failure under the idempotency key and repeats it for every request. Whether the
+   * channel carried out the request is unknown, and further requests under the same key cannot find out.
    */
   readonly isReplayed: boolean;
 
@@ -531,7 +552,7 @@ export class ChannelError extends Error {
     message: string,
     options: { cause?: unknown; retryAfterMs?: number; isReplayed?: boolean } = {},
   ) {
-    // It may quote the channel, and goes on record.
+    // The message may quote the channel and is stored in the database, which accepts no NUL and no lone surrogates.
     super(storable(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.kind = kind;
     this.retryAfterMs = options.retryAfterMs;
@@ -549,11 +570,11 @@ export class CallbackError extends Error {
   }
 }
 
-/** The method of this name. */
+/** The channel's payment method with this name. */
 export const methodOf = ({ methods }: ChannelDeclaration, name: string): MethodDeclaration | undefined =>
   methods.find((method) => method.name === name);
 
-/** True when a method can be paid in this currency. */
+/** True if the method accepts this currency. */
 export const takesCurrency = (
   { currencies }: Pick<MethodDeclaration, 'currencies'>,
   currency: string,

@@ -1,22 +1,24 @@
 import type { Trade } from './channel.ts';
 
-/** When a request to create a trade may go out, and what it says of the expiry. Pure; all durations are milliseconds. */
+/**
+ * Rules for creating a trade: when a create may be repeated, and the expiry it sends. Pure; all durations are in ms.
+ */
 
-/** What a request takes at most, and what the clocks of workers differ. */
+/** A safety margin: the longest duration of a request plus the difference between workers' clocks. */
 const REPEAT_MARGIN_MS = 60_000;
 
 /**
- * Whether a repeated create is certainly the same request to the channel.
- * @param firstAskedAt when the first one went out
- * @param repeatableForMs the channel's idempotency horizon; null: for ever
+ * True if the channel certainly treats a repeated create as the same request.
+ * @param firstAskedAt when the first create was sent
+ * @param repeatableForMs the channel's idempotency horizon; null: forever
  */
 export const mayRepeatCreate = (firstAskedAt: Date, repeatableForMs: number | null, now: Date): boolean =>
   repeatableForMs === null || now.getTime() < firstAskedAt.getTime() + repeatableForMs - REPEAT_MARGIN_MS;
 
 /**
- * Until when a channel is to let a trade live, ISO 8601: the payment's expiry, or the channel's shortest. The channel counts
- * from the request, so the time of the first one counts, which stays the same.
- * @param atLeastMs the channel's shortest
+ * The expiry of a trade at the channel, ISO 8601: the payment's expiry, or the channel's shortest lifetime if that ends
+ * later. The lifetime counts from the first create, so that every repetition sends the same expiry.
+ * @param atLeastMs the shortest lifetime that the channel accepts
  */
 export const expiryAtChannel = (
   { expiresAt }: Pick<Trade, 'expiresAt'>,

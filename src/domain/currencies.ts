@@ -1,9 +1,9 @@
-/** Three capitals, by the number of decimal places. */
+/** Currency codes, separated by spaces, by their number of decimal places. */
 type ByPlaces = Readonly<Record<number, string>>;
 
 /**
- * What people pay in: List One of ISO 4217 as of 2026-01-01, without funds codes, metals, and units that are only
- * accounted in (UYW, XAD). A test holds it against that list and against CLDR.
+ * The currencies that people pay in: List One of ISO 4217 as of 2026-01-01, without funds codes, metals, and units used
+ * only for accounting (UYW, XAD). A test compares them with that list and with CLDR.
  */
 const CURRENT: ByPlaces = {
   0: 'BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF',
@@ -16,9 +16,9 @@ const CURRENT: ByPlaces = {
 };
 
 /**
- * What amounts on record may be in though nobody pays in it any more: withdrawn currencies (ANG became XCG, BGN and HRK
- * EUR, CUC CUP, SLL SLE, ZWL ZWG), and the funds codes that earlier versions took. A code that ISO 4217 withdraws moves
- * here and is never removed.
+ * Currencies that stored amounts may have, but that new orders cannot use: withdrawn currencies (ANG became XCG, BGN
+ * and HRK EUR, CUC CUP, SLL SLE, ZWL ZWG), and the funds codes that earlier versions accepted. A code that ISO 4217
+ * withdraws moves here and is never removed.
  */
 const WITHDRAWN: ByPlaces = {
   0: 'UYI',
@@ -33,10 +33,10 @@ const places = (codes: ByPlaces): ReadonlyMap<string, number> =>
     ),
   );
 
-/** The decimal places of every currency that a new order may be in. */
+/** The decimal places of every currency that a new order may use. */
 export const CURRENT_CURRENCIES = places(CURRENT);
 
-/** The same for every currency that an amount on record may be in. */
+/** The decimal places of every currency that a stored amount may have. */
 export const KNOWN_CURRENCIES: ReadonlyMap<string, number> = new Map([
   ...CURRENT_CURRENCIES,
   ...places(WITHDRAWN),

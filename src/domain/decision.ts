@@ -6,24 +6,26 @@ import { isEnded, type OrderStatus, type PaymentStatus, type RefundReason } from
 export const LATE_PAYMENTS = ['apply', 'refund', 'review'] as const;
 export type LatePayment = (typeof LATE_PAYMENTS)[number];
 
-/** Of money that the channel says has gone back, when no refund that is known explains it. */
+/** The detail of an attention: the channel reports a refund of unknown amount, and no known refund explains it. */
 export const SOME_WENT_BACK =
-  'The channel says that some or all of it has gone back, and not how much; no refund is known here that explains it.';
+  'The channel reports that some or all of the money was refunded, but not how much, and no known refund explains it.';
 
 export interface SuccessCase {
   readonly orderStatus: OrderStatus;
   readonly paymentStatus: PaymentStatus;
-  /** What the order costs now, in minor units. */
+  /** The order's current amount, in minor units. */
   readonly amount: number;
   readonly currency: CurrencyCode;
-  /** What the payment was made for: another amount when the order's was changed since. */
+  /** The payment's amount. It differs from the order's if the order's amount was changed since. */
   readonly asked: { readonly amount: number; readonly currency: CurrencyCode };
   /** Epoch ms. */
   readonly expiresAt: number;
   readonly latePayment: LatePayment;
-  /** The database had lost a payment of the order: nobody knows what else it lost, and a person decides over refunds. */
+  /** The database had lost a payment of the order. It may have lost more, so a person decides about refunds. */
   readonly recovered: boolean;
-  /** Its trade is the merchant's, who decides over refunds. Absent: it is nodrop's. */
+  /**
+   * True if the trade is the merchant's own: the merchant then decides about refunds. Absent: nodrop created the trade.
+   */
   readonly isOnlyWatched?: boolean;
   readonly answer: PaidAnswer;
 }
@@ -39,8 +41,8 @@ export type SuccessDecision =
     };
 
 /**
- * What money that came in does to its order (point 6 and 8 of the way of a payment). Pure: the ledger
- * calls it under the order's lock and writes what it says.
+ * Decides what received money does to its order (steps 6 and 8 in docs/architecture.md). Pure: the ledger calls it
+ * while it holds the order's lock, and writes the decision.
  */
 export function decideSuccess(given: SuccessCase): SuccessDecision {
   const decision = decideAsUsual(given);
@@ -54,16 +56,19 @@ type Money = SuccessCase['asked'];
 const isSameMoney = (one: Money, other: Money): boolean =>
   one.amount === other.amount && one.currency === other.currency;
 
-/** Why no refund of the payment is automatic, as a sentence; null when they are. */
+/** Why the payment is never refunded automatically, as a sentence; null if it can be. */
 export function whyAPersonDecides({
   recovered,
   isOnlyWatched = false,
 }: Pick<SuccessCase, 'recovered' | 'isOnlyWatched'>): string | null {
   if (recovered) return 'The order was recovered after a loss of the database: a person decides.';
-  return isOnlyWatched ? "The trade is the merchant's own, and only watched: a person decides." : null;
+  return isOnlyWatched ? "The trade is the merchant's own and only watched: a person decides." : null;
 }
 
-/** The money waits for a person instead. @param reason of the refund that is not made */
+/**
+ * Lets a person decide about the money instead of refunding it.
+ * @param reason the reason of the refund that is not made
+ */
 export function reviewInstead(
   reason: RefundReason,
   detail: string,
@@ -82,18 +87,18 @@ function decideAsUsual(given: SuccessCase): SuccessDecision {
     return {
       orderUpdate: 'conflict',
       attention: null,
-      detail: 'All of the money had already gone back at the channel when it was first seen.',
+      detail: 'The channel had already refunded all of the money when nodrop first learned of the payment.',
       refund: 'external',
     };
   }
-  // Before what would owe it back: nobody knows how much is left to go back.
+  // Before the cases that owe a refund: the amount that is left to refund is unknown.
   if (answer.someWentBack === true) {
     const { asked } = given;
     const isAsked = isSameMoney(asked, answer);
     return {
       orderUpdate: 'review',
       attention: 'amount_mismatch',
-      detail: `${amountText(answer.amount, answer.currency)} came in${isAsked ? '' : `, asked were ${amountText(asked.amount, asked.currency)}`}. ${SOME_WENT_BACK}`,
+      detail: `The channel received ${amountText(answer.amount, answer.currency)}${isAsked ? '' : `, but the payment was made for ${amountText(asked.amount, asked.currency)}`}. ${SOME_WENT_BACK}`,
     };
   }
   if (orderStatus !== 'unpaid' && orderStatus !== 'paying') {
@@ -102,21 +107,19 @@ function decideAsUsual(given: SuccessCase): SuccessDecision {
       orderUpdate: 'conflict',
       attention: 'order_conflict',
       detail: paidTwice
-        ? 'The order was already paid by another payment; this one is owed back.'
-        : `The order was already ${orderStatus} when the money came in; it is owed back.`,
+        ? 'The order was already paid by another payment: this one must be refunded.'
+        : `The order was already ${orderStatus} when the money arrived: the payment must be refunded.`,
       refund: paidTwice ? 'duplicate_payment' : 'late_payment',
     };
   }
   const { asked } = given;
   if (!isSameMoney(asked, answer) || !isSameMoney(asked, given)) {
-    const changed = isSameMoney(asked, given)
-      ? ''
-      : `, the order now costs ${amountText(given.amount, given.currency)}`;
-    return {
-      orderUpdate: 'review',
-      attention: 'amount_mismatch',
-      detail: `The channel received ${amountText(answer.amount, answer.currency)}, asked were ${amountText(asked.amount, asked.currency)}${changed}.`,
-    };
+    const received = `The channel received ${amountText(answer.amount, answer.currency)}`;
+    const madeFor = `the payment was made for ${amountText(asked.amount, asked.currency)}`;
+    const detail = isSameMoney(asked, given)
+      ? `${received}, but ${madeFor}.`
+      : `${received}, ${madeFor}, and the order now costs ${amountText(given.amount, given.currency)}.`;
+    return { orderUpdate: 'review', attention: 'amount_mismatch', detail };
   }
   const late = isEnded(given.paymentStatus) && Date.parse(answer.paidAt) >= given.expiresAt;
   if (!late || given.latePayment === 'apply') return { orderUpdate: 'applied' };
@@ -124,13 +127,13 @@ function decideAsUsual(given: SuccessCase): SuccessDecision {
     return {
       orderUpdate: 'review',
       attention: 'late_payment_review',
-      detail: 'The money came in after the payment had ended; the merchant wants to decide.',
+      detail: 'The money arrived after the payment had ended; the merchant wants to decide.',
     };
   }
   return {
     orderUpdate: 'conflict',
     attention: 'order_conflict',
-    detail: 'The money came in after the payment had ended; the merchant refunds such payments.',
+    detail: 'The money arrived after the payment had ended; the merchant refunds such payments.',
     refund: 'late_payment',
   };
 }

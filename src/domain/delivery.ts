@@ -2,9 +2,9 @@ import type { Attention } from './attention.ts';
 import type { DeliveryStatus, EventType } from './event.ts';
 import type { OrderUpdate } from './states.ts';
 
-/** When an order service is told, and who tells it. All durations are milliseconds. */
+/** When events are delivered to an order service, and by which workflow. All durations are milliseconds. */
 
-/** Before each attempt, the first at once; then daily, for ever. */
+/** The wait before each delivery attempt. The first attempt is made at once; after these waits one a day, forever. */
 const WAITS_MS: readonly number[] = [
   ...[0, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000],
   ...Array(5).fill(60_000),
@@ -12,44 +12,49 @@ const WAITS_MS: readonly number[] = [
   ...[1_800_000, 7_200_000, 18_000_000],
 ];
 const DAY_MS = 86_400_000;
-/** At most this part of a wait is added, so that what failed together is not repeated together. */
+/**
+ * The largest part of a wait that is added at random, so that deliveries that failed together are not retried together.
+ */
 const JITTER = 0.2;
 
 /**
- * DeliveryProgress and reading back are over by then. For so long nobody else tells the same, and Temporal waits for a worker
- * that died in it.
+ * Upper bound of one delivery attempt with its read-back: the duration of the lease that keeps a second worker out, and
+ * the start-to-close timeout of the activity.
  */
 export const DELIVERY_ATTEMPT_AT_MOST_MS = 40_000;
 
-/** Without the order service's agreement for so long, a person should look. */
+/** After this long without the order service's agreement, an attention is raised. */
 export const DELIVERY_ALARM_MS = 10 * 60_000;
 
 /**
- * Once it did not know the order it is told at least so often. Its word moves money only when it has said so for as long
- * at the end, without another answer in between.
+ * The longest wait between attempts once the order service has answered that it does not know the order. The order
+ * counts as gone only if the service has repeated that answer for at least this long at the end, without another answer
+ * in between.
  */
 export const ORDER_UNKNOWN_EVERY_MS = 3_600_000;
 
-/** At most once in this time the events that wait for an order service are told before their time. */
+/** The shortest time between two redeliveries of the waiting events of one order service. */
 export const REDELIVERY_EVERY_MS = 10 * 60_000;
-/** While an order service fails, it is found out at least this often whether it answers again. */
+/** The longest time between two attempts to reach an order service that fails. */
 export const PROBE_EVERY_MS = 3_600_000;
-/** So many of one merchant's calls are under way at once in a process, and never more than there are places left. */
+/** How many calls of one merchant run at the same time in a process; fewer when fewer slots are free. */
 export const CALLS_AT_ONCE = 20;
 /**
- * So many events are told at once at most, of those that wait for one order service: the other half of its calls is for
- * what happens meanwhile.
+ * The largest batch of a redelivery: half of a merchant's concurrent calls. The other half stays free for new events.
  */
 export const REDELIVERED_AT_ONCE = CALLS_AT_ONCE / 2;
-/** Whatever was handed to its workflow and is not told by then is left to that. */
+/**
+ * How long a redelivery waits for one batch. What is not delivered by then is left to the workflows of the deliveries.
+ */
 export const REDELIVERED_WITHIN_MS = 2 * 60_000;
 
 /**
- * The wait after so many attempts without an answer that counts.
+ * The wait before the next delivery attempt.
+ * @param attempts how many attempts without a definite answer there have been
  * @param random from 0 to 1
- * @param retryAfterMs what the service asked for: heeded when it is longer, up to a day.
- * @param unknownForMoreMs once the service did not know the order: how long it may go on not knowing it; 0 or less when
- * that is over and another answer came in between. Null when it never said so.
+ * @param retryAfterMs the service's `Retry-After`: used if it is longer, up to a day
+ * @param unknownForMoreMs if the service has answered that it does not know the order: the time until the order counts
+ *   as gone; 0 or less if that time has passed and another answer came in between. Null if it never gave that answer.
  */
 export function deliveryWait(
   attempts: number,
@@ -66,23 +71,23 @@ export function deliveryWait(
 }
 
 /**
- * True for the event on whose delivery the payment itself waits: its own workflow tells it, unless it is stuck. Every other event has a
- * workflow of its own, so that a newer one never waits behind an older.
+ * True for the event on whose delivery the payment waits: the payment's own workflow delivers it, unless that workflow
+ * is stuck. Every other event has a workflow of its own, so that a newer event never waits for an older one.
  */
 export function isDeliveredByPayment(type: EventType, orderUpdate: OrderUpdate | null): boolean {
   return type === 'payment.succeeded' && orderUpdate === 'pending';
 }
 
-/** How the telling goes, as workflows see it and the Web UI shows it. Times are epoch milliseconds. */
+/** The progress of a pending delivery, for workflows and the Web UI. Times are epoch milliseconds. */
 export interface DeliveryProgress {
-  /** Since when it has been told without agreeing. */
+  /** When the first attempt was made; the order service has not agreed since. */
   readonly since: number;
-  /** What it answered last; a sentence. */
+  /** The order service's last answer, as a sentence. */
   readonly lastAnswer: string;
   readonly nextAt: number;
 }
 
-/** The delivery as its workflow sees it: ids and states only. */
+/** The delivery as its workflow sees it: ids and states, no payer data. */
 export interface DeliverySnapshot {
   readonly id: string;
   readonly type: EventType;
@@ -90,33 +95,33 @@ export interface DeliverySnapshot {
   readonly paymentId: string;
   readonly orderId: string;
   readonly status: DeliveryStatus;
-  /** By the payment's workflow, and not by the delivery's own. */
+  /** True if the payment's workflow delivers the event, and not the delivery's own. */
   readonly toldByPayment: boolean;
-  /** The payment's. */
+  /** The attention of the payment. */
   readonly attention: Attention | null;
-  /** Null before it was told for the first time, and once it is settled. */
+  /** Null before the first attempt, and once the delivery is settled. */
   readonly telling: DeliveryProgress | null;
 }
 
-/** A delivery that is to be told before its time, or once more. */
+/** A delivery that a redelivery has picked, to be attempted early or once more. */
 export interface PickedDelivery {
   readonly id: string;
-  /** How many there had been when it was picked: one more, and it has been told. */
+  /** The number of attempts when the delivery was picked. A higher number later means that it was attempted. */
   readonly attempts: number;
 }
 
-/** Deliveries that are told at a time. */
+/** The deliveries of one batch of a redelivery. */
 export interface RedeliveryBatch {
   readonly picked: readonly PickedDelivery[];
-  /** Nobody waits for them longer than this, epoch ms. */
+  /** The redelivery waits for the batch until this time, epoch ms. */
   readonly until: number;
 }
 
-/** What a batch came to. */
+/** The outcome of one batch of a redelivery. */
 export interface BatchOutcome {
-  /** How many calls were answered, be it by a refusal of the event, and how many were not. */
+  /** How many calls got a definite answer (agreement or refusal); `unanswered` counts the others. */
   readonly answered: number;
   readonly unanswered: number;
-  /** For so long the order service asked to be left alone (`Retry-After`). */
+  /** The pause that the order service asked for with `Retry-After`, in ms. */
   readonly pauseMs: number;
 }

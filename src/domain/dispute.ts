@@ -3,26 +3,26 @@ import type { ChannelDispute } from './channel.ts';
 import { amountText, type CurrencyCode } from './money.ts';
 import { isAutomatic, type RefundReason } from './states.ts';
 
-/** What becomes of a payer's dispute of a trade. Pure. */
+/** Rules for disputes, in which a payer contests a trade at their bank. Pure. */
 
-/** A dispute as the ledger keeps it with its payment. Times are ISO 8601. */
+/** A dispute as the ledger stores it with its payment. Times are ISO 8601. */
 export interface KeptDispute extends ChannelDispute {
-  /** When it was first heard of. */
+  /** When nodrop first learned of the dispute. */
   readonly openedAt: string;
-  /** When its end was heard of; null while it is open. */
+  /** When nodrop learned that the dispute was decided; null while it is open. */
   readonly decidedAt: string | null;
 }
 
-/** A trade with more is none of ours. */
+/** Bounds the stored data. No real trade has this many disputes. */
 const DISPUTES_AT_MOST = 20;
 
-/** `payments.disputes`, the oldest first. */
+/** The disputes in `payments.disputes`, oldest first. */
 export const disputesOf = ({ disputes }: { readonly disputes: unknown }): readonly KeptDispute[] =>
   (disputes as readonly KeptDispute[] | null) ?? [];
 
 /**
- * The channel decides over the money: no refund is asked for meanwhile. Also when it is decided in another currency than
- * came in: then it is shown until a person has seen it.
+ * True while the channel decides about the money, so that no refund must be requested. It stays true after a dispute
+ * that was lost in another currency than the received one, until a person clears the attention.
  */
 export const isDisputed = (payment: {
   readonly attention: Attention | null;
@@ -30,8 +30,8 @@ export const isDisputed = (payment: {
 }): boolean => payment.attention === 'disputed' || disputesOf(payment).some(({ state }) => state === 'open');
 
 /**
- * Whether a refund is held back by disputes. While every open one is an inquiry, no money is put aside: what a person asked
- * for may be asked of the channel, as that ends the inquiry. What nodrop owes by itself is not.
+ * True if disputes hold back the refund. An inquiry does not withhold money, and a refund ends it: while all open
+ * disputes are inquiries, a refund that a person requested may go out. An automatic refund waits.
  */
 export function isHeldByDispute(
   payment: Parameters<typeof isDisputed>[0] & { readonly receivedCurrency: CurrencyCode | null },
@@ -52,11 +52,11 @@ export function isHeldByDispute(
 }
 
 /**
- * What a channel's word changes.
- * - `new`: the disputes are now `disputes`.
- * - `same`: nothing new.
- * - `contradiction`: a callback says something else of a dispute that is decided. Callbacks come in any order: only an
- *   answer to a query can change what is decided, so the channel is to be asked.
+ * Applies a channel's report of a dispute.
+ * - `new`: the payment's disputes are now `disputes`.
+ * - `same`: the report contains nothing new.
+ * - `contradiction`: a callback contradicts a decided dispute. Callbacks arrive in any order, so only an answer to a
+ *   query can change a decided dispute: the channel must be queried.
  */
 export function withDispute(
   kept: readonly KeptDispute[],
@@ -92,7 +92,7 @@ export function withDispute(
   return { news: 'new', disputes };
 }
 
-/** A sentence for a person: what is disputed, and until when it can be answered. */
+/** Describes a dispute in a sentence for an operator, with the deadline for the merchant's answer. */
 export function describeDispute(dispute: ChannelDispute): string {
   const { id, amount, currency, state, isInquiry, reason, respondBy } = dispute;
   const what = `${isInquiry ? 'Inquiry' : 'Dispute'} ${id} of ${amountText(amount, currency)}${reason === undefined ? '' : ` (${reason})`}`;

@@ -1,45 +1,47 @@
 import type { OrderUpdate, PaymentStatus, RefundStatus } from './states.ts';
 
 /**
- * What a merchant is told of a payment: by its order service's events and by the feed. An event is written in the
- * transaction of what it tells, and never changes.
+ * The events of a payment, which merchants receive at their order service and in the event feed. An event is written in
+ * the same transaction as the change it reports, and never changes.
  */
 
 export const EVENT_TYPES = [
-  /** The money is in and pays the order. */
+  /** The money has arrived and pays the order. */
   'payment.succeeded',
-  /** The money is in, does not pay the order, and goes back. */
+  /** The money has arrived, does not pay the order, and is refunded. */
   'payment.conflict',
-  /** The money is in, and a person decides what becomes of it. */
+  /** The money has arrived, and a person must decide about it. */
   'payment.review',
   'payment.failed',
   'payment.cancelled',
   'payment.closed',
   'refund.succeeded',
   'refund.failed',
-  /** It failed after it had succeeded: the money is back at the merchant. */
+  /** The refund failed after it had succeeded: the money is back at the merchant. */
   'refund.reversed',
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 
-/** Of a payment's row, or of one as an event has it: what decides whether an order service is to hand out goods. */
+/**
+ * The fields of a payment (or of a payment in an event) that decide whether the order service should hand out goods.
+ */
 export interface Standing {
   readonly orderUpdate: OrderUpdate | null;
   readonly receivedAmount: bigint | number | null;
   readonly refundedAmount: bigint | number;
 }
 
-/** Whether the payment pays its order, or waits for its order service to say so: goods go out for it. */
+/** True if the payment pays its order, or waits only for its order service's agreement, and is not fully refunded. */
 const pays = ({ orderUpdate, receivedAmount, refundedAmount }: Standing): boolean =>
   (orderUpdate === 'pending' || orderUpdate === 'applied') && refundedAmount < (receivedAmount ?? 0);
 
 /**
- * Whether what an event of this type says is still true of its payment and, for a refund's event, of its refund. One that
- * was not told before it ceased to be true is superseded: a newer event says what is true instead. Ends without money
- * cease to be true by a late success, a success by its refusal or once all of its money is back, a review by its
- * decision, a refund when it turns out to have been another one. Order services go by the payment that an event has, so
- * a refund's event ceases to be true, too, when its payment pays by it, and does not any more.
- * @param told the payment as the event has it.
+ * True if an event of this type is still true of its payment and, for a refund's event, of its refund. An undelivered
+ * event that is no longer true is superseded by a newer event. An end without money is no longer true after a late
+ * success. A success is no longer true after a refusal, or once all money is refunded; a review, once it is decided; a
+ * refund, if it turns out to be a different one. Order services use the payment in an event: so a refund's event is no
+ * longer true, too, if the payment in it pays the order and the current payment does not.
+ * @param told the payment as it is in the event
  */
 export function stillHolds(
   type: EventType,
@@ -61,17 +63,19 @@ export function stillHolds(
     case 'refund.failed':
     case 'refund.reversed':
       return pays(payment) || !pays(told);
-    // It never changes.
+    // A conflict is final.
     case 'payment.conflict':
       return true;
   }
 }
 
 export const DELIVERY_STATUSES = ['pending', 'delivered', 'conflict', 'gone', 'superseded'] as const;
-/** What became of an event on its way to the order service. `superseded`: it ceased to be true before it was told. */
+/**
+ * The status of an event's delivery to the order service. `superseded`: the event was no longer true before delivery.
+ */
 export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number];
 
-/** Those that can be told again, and once more after their end. Every other status is left alone. */
+/** The statuses in which a person can request another delivery attempt. */
 export const REDELIVERABLE_STATUSES = ['pending', 'delivered', 'conflict', 'gone'] as const;
 export type RedeliverableStatus = (typeof REDELIVERABLE_STATUSES)[number];
 
@@ -87,31 +91,34 @@ export const DELIVERY_OUTCOMES = [
   'unknown',
 ] as const;
 /**
- * What one call of the order service came to. Only the first three are answers; not knowing is never one (P3).
- * `order_unknown` becomes one when the service has said it for 24 h by default (NODROP_ORDER_UNKNOWN_HOURS).
+ * The outcome of one delivery attempt. Only the first three are definite answers; not knowing never is (P3).
+ * `order_unknown` becomes definite when the service has repeated it for 24 h by default (NODROP_ORDER_UNKNOWN_HOURS).
  */
 export type DeliveryOutcome = (typeof DELIVERY_OUTCOMES)[number];
 
-/** The `code` in the body of a 404 or 410: the order service does not know the order. Without it a 404 is a router's. */
+/**
+ * The `code` in the body of a 404 or 410 which says that the order service does not know the order. A 404 without it
+ * may come from a router or proxy.
+ */
 export const ORDER_UNKNOWN = 'order_unknown' satisfies DeliveryOutcome;
 /**
- * An order service may not know an order for so long by default (NODROP_ORDER_UNKNOWN_HOURS), in ms, counted from its
- * first such answer to the event: see `unknownUntil` in src/ledger/deliveries.ts.
+ * The default of NODROP_ORDER_UNKNOWN_HOURS, in ms: how long an order service may answer that it does not know an
+ * order. The time counts from its first such answer to the event: see `unknownUntil` in src/ledger/deliveries.ts.
  */
 export const ORDER_UNKNOWN_FOR_MS = 86_400_000;
 
-/** An order service's answer to an event. */
+/** An order service's answer to an event that was sent to it. */
 export type OrderAnswer =
   | { readonly kind: 'agreed'; readonly statusCode: number }
   /** 409 `{ paidPaymentId }` that names another payment. */
   | { readonly kind: 'conflict'; readonly statusCode: number; readonly paidPaymentId: string }
-  /** 410: there is no such order any more. */
+  /** 410: the order no longer exists. */
   | { readonly kind: 'gone'; readonly statusCode: number }
   | {
-      /** 404 or 410 with the code: it does not know the order, at least not yet. */
+      /** 404 or 410 with the code `order_unknown`: the service does not know the order, or not yet. */
       readonly kind: 'order_unknown';
       readonly statusCode: number;
-      /** What `Retry-After` asked for. */
+      /** The wait that `Retry-After` asked for, in ms. */
       readonly retryAfterMs?: number;
     }
   | {
@@ -119,11 +126,11 @@ export type OrderAnswer =
       readonly reason: string;
       /** Null when there was no HTTP answer. */
       readonly statusCode: number | null;
-      /** What `Retry-After` asked for. */
+      /** The wait that `Retry-After` asked for, in ms. */
       readonly retryAfterMs?: number;
     };
 
-/** What reading the order at its service said. */
+/** The result of reading the order at the order service's status URL. */
 export type OrderReading =
   | { readonly kind: 'paid' }
   | { readonly kind: 'conflict'; readonly paidPaymentId: string }
@@ -131,6 +138,6 @@ export type OrderReading =
   | {
       readonly kind: 'unknown';
       readonly reason: string;
-      /** What `Retry-After` asked for. */
+      /** The wait that `Retry-After` asked for, in ms. */
       readonly retryAfterMs?: number;
     };

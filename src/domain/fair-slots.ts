@@ -1,6 +1,6 @@
 /**
- * Slots of something that merchants share: connections, or calls under way. One merchant gets so many at most, and with
- * fewer left each gets fewer, so that some stay free for whoever has none.
+ * Distributes slots (database connections, concurrent calls) among merchants. One merchant gets at most `each` slots,
+ * and never more than are still free, so that some slots stay free for merchants that have none.
  */
 export class FairSlots {
   readonly #total: number;
@@ -13,17 +13,17 @@ export class FairSlots {
     this.#each = each;
   }
 
-  /** So many one merchant may have now. */
+  /** How many slots one merchant may hold now. */
   get atMost(): number {
     return Math.min(this.#each, this.#total - this.#sum);
   }
 
-  /** So many the merchant has. */
+  /** How many slots the merchant holds. */
   of(merchantId: string): number {
     return this.#taken.get(merchantId) ?? 0;
   }
 
-  /** @returns false when the merchant gets no more now. */
+  /** Takes a slot. @returns false if the merchant may not hold more slots now. */
   take(merchantId: string): boolean {
     const taken = this.of(merchantId);
     if (taken >= this.atMost) return false;
@@ -32,7 +32,7 @@ export class FairSlots {
     return true;
   }
 
-  /** Gives one back. */
+  /** Releases a slot of the merchant. */
   give(merchantId: string): void {
     const left = this.of(merchantId) - 1;
     if (left === 0) this.#taken.delete(merchantId);

@@ -1,9 +1,10 @@
 import { type CurrencyLimits, type MethodDeclaration, type Payer, takesCurrency } from './channel.ts';
 
-/** What a channel takes of an order, from its declaration. Pure. */
+/** Checks an order against the limits in a channel's declaration. Pure. */
 
 /**
- * What is wrong with an amount at a method that takes its currency, as the end of a sentence; undefined when nothing is.
+ * Why the method does not accept an amount in a supported currency, as the end of a sentence; undefined if it accepts
+ * it.
  * @param amount minor units
  */
 export function amountFault(
@@ -18,20 +19,22 @@ export function amountFault(
   return multipleFault({ multipleOf }, amount);
 }
 
-/** The same of the steps in which the channel counts alone, as of a part that goes back. */
+/**
+ * Checks only the multiple in which the channel counts. A partial refund is checked with it, because it has no minimum.
+ */
 export const multipleFault = (
   { multipleOf }: { readonly multipleOf?: number | undefined },
   amount: number,
 ): string | undefined =>
   multipleOf !== undefined && amount % multipleOf !== 0 ? `must be a multiple of ${multipleOf}` : undefined;
 
-/** What the method needs to know of the payer and is not told, by the names of the request's fields. */
+/** The request fields of payer data that the method needs and the request lacks. */
 export const missingOfPayer = (
   { needs }: Pick<MethodDeclaration, 'needs'>,
   payer: Payer | null | undefined,
 ): string[] => needs.filter((field) => payer?.[field] === undefined).map((field) => `payer.${field}`);
 
-/** Whether a payment of this amount by this payer can be made with the method. */
+/** True if this payer can pay this amount with the method. */
 export const canPay = (
   method: MethodDeclaration,
   { currency, amount }: { readonly currency: string; readonly amount: number },
@@ -51,8 +54,8 @@ const LENGTH: Readonly<Record<MethodDeclaration['subject']['countedIn'], (text: 
 };
 
 /**
- * As much of a subject as the channel takes. Nothing that is read as one character is split, such as a letter with its
- * accents; only when the first is too long by itself, it is cut between code points.
+ * Cuts a subject to the length that the channel accepts. It cuts between graphemes, such as a letter with its accents.
+ * Only if the first grapheme alone is too long, it cuts between code points.
  */
 export function cutSubject(subject: string, { atMost, countedIn }: MethodDeclaration['subject']): string {
   const length = LENGTH[countedIn];

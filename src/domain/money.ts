@@ -6,23 +6,23 @@ export type CurrencyCode = string;
 /** The largest amount, in minor units, that JSON numbers carry exactly. */
 export const MAX_AMOUNT = Number.MAX_SAFE_INTEGER;
 
-/** True for an integer from 1 to 2^53-1: the only amounts (minor units) nodrop handles. */
+/** True for an integer from 1 to 2^53-1: the only amounts (in minor units) that nodrop handles. */
 export function isAmount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 1;
 }
 
-/** True for a currency that a new order may be in: one that people pay in under today's ISO 4217. */
+/** True for a currency that a new order may use: one that people pay in under today's ISO 4217. */
 export const isCurrentCurrency = (code: string): boolean => CURRENT_CURRENCIES.has(code);
 
 /**
- * True for a currency that an amount may be in: a current one, or one that was withdrawn and that orders on record may
- * still be in. Metals, tests and the like (XAU, XXX) are none.
+ * True for a currency that an amount may have: a current one, or a withdrawn one that stored orders may still have.
+ * False for codes of metals, tests and the like (XAU, XXX).
  */
 export const isCurrency = (code: string): boolean => KNOWN_CURRENCIES.has(code);
 
 /**
- * Decimal places of a currency by ISO 4217: 2 for CNY, 0 for JPY, 3 for KWD; also of a withdrawn one.
- * @throws RangeError for a code that is no currency.
+ * The decimal places of a current or withdrawn currency by ISO 4217: 2 for CNY, 0 for JPY, 3 for KWD.
+ * @throws RangeError for a code that is not a currency.
  */
 export function exponentOf(code: CurrencyCode): number {
   const places = KNOWN_CURRENCIES.get(code);
@@ -30,7 +30,7 @@ export function exponentOf(code: CurrencyCode): number {
   return places;
 }
 
-/** The decimal places of every currency that an amount may be in. */
+/** The decimal places of every currency that an amount may have. */
 export const currencyExponents = (): Readonly<Record<CurrencyCode, number>> =>
   Object.fromEntries(KNOWN_CURRENCIES);
 
@@ -44,9 +44,10 @@ export function toDecimal(amount: number | bigint, code: CurrencyCode): string {
 }
 
 /**
- * Minor units as people read them, the same in every language: `CNY 1,234.50`. The code and not a sign, as `¥` is both
- * CNY and JPY. The cashier's script (`checkout/money.js`) and the example shop write the same; a test compares them.
- * @throws RangeError for a code that is no currency.
+ * Formats minor units for people, the same in every language: `CNY 1,234.50`. It uses the code instead of a symbol,
+ * because `¥` means both CNY and JPY. The cashier's script (`checkout/money.js`) and the example shop format the same
+ * way; a test compares them.
+ * @throws RangeError for a code that is not a currency.
  */
 export function amountText(amount: number | bigint, currency: CurrencyCode): string {
   const [whole = '', fraction] = toDecimal(amount, currency).split('.');
@@ -58,7 +59,7 @@ export function amountText(amount: number | bigint, currency: CurrencyCode): str
 export const smaller = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 
 /**
- * A channel's decimal string as minor units, exactly.
+ * Converts a channel's decimal string to minor units, exactly.
  * @throws RangeError when it is not a plain decimal, has more places than the currency, or is out of range.
  */
 export function fromDecimal(text: string, code: CurrencyCode): number {

@@ -1,4 +1,4 @@
-/** The names of workflows, schedules and task queues, in one place. Imported by workflow code: nothing heavy here. */
+/** Ids of workflows and schedules, and names of task queues. Workflow code imports this file, so it has no imports. */
 
 export const paymentWorkflowId = (paymentId: string): string => `payment/${paymentId}`;
 export const paymentIdOf = (workflowId: string): string => workflowId.slice('payment/'.length);
@@ -7,24 +7,28 @@ export const refundWorkflowId = (refundId: string): string => `refund/${refundId
 
 export const deliveryWorkflowId = (deliveryId: string): string => `delivery/${deliveryId}`;
 
-/** Tells what waits for the order service of a merchant. */
+/** The id of the workflow that redelivers a merchant's waiting events. */
 export const redeliveryWorkflowId = (merchantId: string): string => `redelivery/${merchantId}`;
 
-/** The merchant that the development key speaks for. */
+/** The id of the merchant to which the development API key belongs. */
 export const DEVELOPMENT_MERCHANT = 'demo';
 
 export const SWEEP_SCHEDULE_ID = 'nodrop-sweep';
 
-/** The type of an activity's failure that says that the ledger has no such row, and that trying again is no use. */
+/** The type of the non-retryable activity failure which says that the ledger has no such row. */
 export const ROW_LOST_FAILURE = 'RowLost';
 
-/** Workflows and the ledger. */
+/** The task queue of the workflows and of activities that only touch the ledger. */
 export const MAIN_TASK_QUEUE = 'nodrop';
-/** The sweep and its activities, apart: nothing that fills the other queues stops it. */
+/**
+ * The task queue of the sweep and its activities. Separate, so that a backlog of other queues does not stop the sweep.
+ */
 export const SWEEP_TASK_QUEUE = 'nodrop-sweep';
-/** Calls of merchants' order services, apart: one that hangs keeps nothing else waiting. */
+/**
+ * The task queue of deliveries to order services. Separate, so that an order service that hangs delays nothing else.
+ */
 export const ORDER_SERVICE_TASK_QUEUE = 'nodrop-order-services';
-/** Create, close, refund and single queries at a channel. */
+/** The task queue of creates, closes, refunds and single queries at a channel. */
 export const channelTaskQueue = (channel: string): string => `channel-${channel}`;
-/** The scheduled queries, apart, so that a backlog of polls never delays a payer. */
+/** The task queue of a channel's scheduled queries. Separate, so that a backlog of them never delays a payer. */
 export const pollTaskQueue = (channel: string): string => `channel-${channel}-poll`;

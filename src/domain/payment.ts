@@ -2,18 +2,18 @@ import type { Attention } from './attention.ts';
 import type { CurrencyCode } from './money.ts';
 import type { Adoption, OrderUpdate, PaymentStatus } from './states.ts';
 
-/** The subject of an order that was given none. */
+/** The default subject of an order. */
 export const defaultSubject = (orderId: string): string => `Order ${orderId}`;
 
 /**
- * The least seconds that a payer has, and that an order lives. In test mode few, so that an expiry can be tested; in live
- * mode no fewer than channels take.
+ * The shortest time to pay and the shortest lifetime of an order, in seconds. Short in test mode, so that an expiry can
+ * be tested; in live mode long enough for the channels.
  */
 export const EXPIRY_AT_LEAST_S = { test: 5, live: 60 } as const;
 
 /**
- * What a payment was made with, as its workflow's input carries it: enough to write the row again after the database
- * has lost it. No payer data and no secrets. Times are epoch milliseconds, amounts minor units.
+ * The terms of a payment in its workflow's input: enough to restore the row if the database has lost it. No payer data
+ * and no secrets. Times are epoch milliseconds, amounts minor units.
  */
 export interface PaymentTerms {
   readonly paymentId: string;
@@ -26,13 +26,13 @@ export interface PaymentTerms {
   readonly currency: CurrencyCode;
   readonly createdAt: number;
   readonly expiresAt: number;
-  /** What its trade is called that the merchant's own code has made. Absent of trades that nodrop makes. */
+  /** The name of an adopted trade, which the merchant's own code has created. Absent for trades that nodrop creates. */
   readonly adoption?: { readonly reference: string; readonly as: Adoption };
 }
 
 /**
- * The row as workflows see it. It goes into Temporal's histories: ids, states and amounts only,
- * no payer data and no secrets. Times are epoch milliseconds, amounts minor units.
+ * The payment's row as workflows see it. It is stored in Temporal's histories: only ids, states and amounts, no payer
+ * data and no secrets. Times are epoch milliseconds, amounts minor units.
  */
 export interface PaymentSnapshot {
   readonly id: string;
@@ -44,26 +44,26 @@ export interface PaymentSnapshot {
   readonly orderUpdate: OrderUpdate | null;
   readonly createdAt: number;
   readonly expiresAt: number;
-  /** When it became failed, cancelled or closed. */
+  /** When the payment became failed, cancelled or closed. */
   readonly endedAt: number | null;
   readonly cancelRequested: boolean;
-  /** The channel gives no next action any more: it is to end, as `closed`. Absent when that is not known. */
+  /** The channel gives no next action any more, so the payment must end as `closed`. Absent if that is not known. */
   readonly noAction?: true;
-  /** The channel closes it no earlier than this; absent when it has not said so. */
+  /** The channel does not close the trade before this time; absent if the channel has not said so. */
   readonly closeNotBefore?: number;
-  /** False when there is none, or when it has expired. */
+  /** False if the payment has no next action, or an expired one. */
   readonly nextActionReady: boolean;
-  /** The channel's last answer in a word, and when it came. */
+  /** The state in the channel's last answer; `channelAnsweredAt` is its time. */
   readonly channelState: string | null;
   readonly channelAnsweredAt: number | null;
-  /** Since when it has given no readable answer; null while it answers, absent in older histories. */
+  /** Since when the channel has given no readable answer; null while it answers, absent in older histories. */
   readonly channelErrorSince?: number | null;
-  /** The definite answer on record. */
+  /** The state of the recorded definite answer of the channel. */
   readonly answer: 'paid' | 'refunded' | 'closed' | 'failed' | null;
   readonly attention: Attention | null;
 }
 
-/** A row that was just written: nothing has happened to it yet. */
+/** The snapshot of a payment that was just inserted, derived from its terms without reading the row. */
 export function newSnapshot({ paymentId, createdAt, expiresAt, ...terms }: PaymentTerms): PaymentSnapshot {
   const { orderId, channel, amount, currency } = terms;
   return {
@@ -87,22 +87,22 @@ export function newSnapshot({ paymentId, createdAt, expiresAt, ...terms }: Payme
   };
 }
 
-/** The channel has said that money came in. */
+/** True if the recorded answer of the channel reports received money. */
 export function hasMoney({ answer }: Pick<PaymentSnapshot, 'answer'>): boolean {
   return answer === 'paid' || answer === 'refunded';
 }
 
-/** The callback tells of exactly the money that was asked for. Such a word is on record before anybody is told of it. */
+/** True if the callback reports exactly the requested amount. Such a callback is recorded before its signal is sent. */
 export function reportsFullAmount(notice: CallbackNotice, { amount, currency }: PaymentSnapshot): boolean {
   return notice.state === 'paid' && notice.amount === amount && notice.currency === currency;
 }
 
-/** A callback as its signal carries it; the money that counts is read from the ledger's row. */
+/** A callback as its signal carries it. The amounts that count are in the ledger's row. */
 export interface CallbackNotice {
   readonly callbackId: string;
   readonly state: string;
   readonly amount?: number;
   readonly currency?: CurrencyCode;
-  /** Refunded at the channel so far; absent when it tells of no refund at all. */
+  /** The amount refunded so far; absent if the callback reports no refund. */
   readonly refundedAmount?: number;
 }

@@ -1,76 +1,81 @@
 import type { CurrencyCode } from './money.ts';
 import type { RefundReason, RefundStatus } from './states.ts';
 
-/** When a refund is asked for and queried, and when a person should look at it. All durations are milliseconds. */
+/** When a refund is requested and queried, and when it needs attention. All durations are milliseconds. */
 
-/** While the channel has a refund in process it is queried after these waits; the last repeats for ever. */
+/** The waits between queries of a refund that the channel processes; the last one repeats forever. */
 export const REFUND_QUERY_MS: readonly number[] = [
   ...Array(5).fill(60_000),
   ...[300_000, 600_000, 1_200_000, 1_800_000],
 ];
 
-/** A refund that the channel does not answer is asked for again ever more rarely, up to this. */
+/** The longest interval between requests of a refund that the channel does not answer. */
 export const REFUND_ASKED_EVERY_AT_MOST_MS = 60_000;
 
-/** How often a refund that is held back looks whether it still is. */
+/** The interval at which a refund that waits for a dispute checks whether it must still wait. */
 export const REFUND_HELD_BACK_MS = 5 * 60_000;
 
-/** At one look in so many the channel is asked whether the dispute is decided: what told of that may be lost. */
+/** At every twelfth check the channel is queried for the dispute's end, because the callback about it may be lost. */
 export const REFUND_HELD_BACK_ASKS_EVERY = 12;
 
-/** A refund in whose row nothing happened for so long has no workflow any more: every answer, or none, is written. */
+/**
+ * If a refund's row was unchanged for this long, its workflow is gone: a running one records every answer and every
+ * silence.
+ */
 export const REFUND_QUIET_FOR_MS = 3_600_000;
 
-/** A channel that is silent on a refund for so long, or does not know it, is a person's business. */
+/** If the channel does not answer about a refund, or does not know it, for this long, an attention is raised. */
 export const REFUND_FAILING_AFTER_MS = 3_600_000;
 
-/** Banks take days: what the channel plainly has in process is given as long. */
+/** If the channel processes a refund for this long, an attention is raised. Banks take days. */
 export const REFUND_PROCESSING_AT_MOST_MS = 7 * 24 * 3_600_000;
 
 /**
- * A refund is asked for under so many keys at most whose stored failure leaves unknown what the channel did; after them it
- * needs a person.
+ * How many keys of a refund may end with a stored failure that leaves the outcome unknown. After that a person must
+ * decide.
  */
 export const REFUND_KEYS_AT_MOST = 2;
 
-/** Under so many keys at most in all: those count too whose stored failure is a refusal that can end. */
+/** The maximum number of keys of a refund, including keys whose stored failure is a temporary refusal. */
 export const REFUND_NUMBERS_AT_MOST = 9_999;
 
-/** With a refusal that can end stored under each key, the next is asked at least so often. */
+/** The longest wait before the next key, if the channel has stored a temporary refusal under each key so far. */
 const REFUSED_KEY_AT_MOST_MS = 3_600_000;
 
-/** Nothing is asked for once more before two complete listings so far apart do not show it. */
+/** A refund is requested again only if two complete listings, this far apart, do not show it. */
 export const LISTINGS_APART_MS = 10 * 60_000;
 
 /**
- * How long after a key was spent the next is asked, ms, at least.
- * @param refused how many keys in a row the channel has stored a refusal that can end under, such as a balance that is too
- *   low; with many of them the channel is asked more rarely
+ * The shortest wait before the next key, in ms, after the channel has stored a failure under the previous one.
+ * @param refused the number of keys in a row with a stored temporary refusal, such as a balance that is too low; the
+ *   wait grows with it
  */
 export const nextKeyAfter = (refused: number): number =>
   Math.min(LISTINGS_APART_MS * 2 ** Math.min(Math.max(0, refused - 1), 10), REFUSED_KEY_AT_MOST_MS);
 
-/** A request takes its time, and clocks differ: so long before its end a channel's promise of repeatability is over. */
+/**
+ * Safety margin before the end of the channel's idempotency horizon, for the request's duration and clock differences.
+ */
 const REPEATABLE_MARGIN_MS = 5 * 60_000;
 
 /**
- * Whether a repetition is certainly the same request to the channel.
- * @param repeatableForMs the channel's declaration
- * @param askedAt when it was first asked for under its key, epoch ms
+ * True if the channel certainly treats a repeated refund request as the same one.
+ * @param repeatableForMs the channel's idempotency horizon; null: forever
+ * @param askedAt when the refund was first requested under its key, epoch ms
  * @param now epoch ms
  */
 export const isRepeatable = (repeatableForMs: number | null, askedAt: number, now: number): boolean =>
   repeatableForMs === null || now < askedAt + repeatableForMs - REPEATABLE_MARGIN_MS;
 
-/** A refund that succeeded is looked at again after this: banks return money. */
+/** A succeeded refund is checked again after this time, because banks can return the money. */
 export const REFUND_LOOKED_AT_AGAIN_AFTER_MS = 7 * 24 * 3_600_000;
 
-/** No query takes so long: what was settled this long ago, a query's answer is newer than. */
+/** Upper bound for the duration of a query: its answer is newer than anything that was settled before. */
 export const QUERIES_TAKE_AT_MOST_MS = 60_000;
 
 /**
- * The row as workflows see it. It goes into Temporal's histories: ids, states and amounts only. Times are epoch
- * milliseconds, amounts minor units.
+ * The refund's row as workflows see it. It is stored in Temporal's histories: only ids, states and amounts. Times are
+ * epoch milliseconds, amounts minor units.
  */
 export interface RefundSnapshot {
   readonly id: string;
@@ -82,8 +87,11 @@ export interface RefundSnapshot {
   readonly status: RefundStatus;
   readonly reason: RefundReason;
   readonly createdAt: number;
-  /** Since when the channel has been silent on it, or has not known it; null before it was asked and while it answers. */
+  /**
+   * Since when the channel has not answered about the refund or has not known it; null before the first request and
+   * while the channel answers.
+   */
   readonly unknownSince: number | null;
-  /** It succeeded, and is to be looked at again: it may have failed since. */
+  /** The refund succeeded and is due for another check, because the bank may have returned the money. */
   readonly isToLookAgain?: boolean;
 }

@@ -2,48 +2,48 @@ import type { PaymentSnapshot } from './payment.ts';
 import { isEnded, isLive } from './states.ts';
 
 /**
- * When the channel is asked. All durations are milliseconds.
+ * When the channel is queried. All durations are milliseconds.
  *
- * The waits are passed to one retrying activity as its input, so a schedule is always a plain list.
+ * A schedule is a plain list of waits, because it is passed to one retrying activity as its input.
  */
 
-/** 10 s x 3, 20 s x 3, 30 s x 7: the five minutes in which nearly everybody pays; then ever rarer. */
+/** 10 s x 3, 20 s x 3, 30 s x 7: the five minutes in which nearly all payers pay. Then at growing intervals. */
 export const DEFAULT_QUERY_SCHEDULE = '10s*3,20s*3,30s*7,1m*5,2m*5,5m';
 
-/** After the payer came back from the wallet or pressed "I have paid". */
+/** The waits between queries after the payer has returned from the wallet or pressed "I have paid". */
 export const TIGHT_PHASE_MS: readonly number[] = [...Array(10).fill(2_000), ...Array(8).fill(5_000)];
 
 const DAY_MS = 86_400_000;
 
-/** When an ended payment is still asked about, counted from its end, and again from its expiry. */
+/** When a payment that ended unpaid is still queried, counted from its end, and again from its expiry. */
 const LATE_WATCH_MS: readonly number[] = [600_000, 3_600_000, 21_600_000, DAY_MS];
 
 /** The late watch ends this long after the later of the payment's end and its expiry. */
 export const LATE_WATCH_TAIL_MS = DAY_MS;
 
-/** Of two queries of the late watch that are closer than this, the later one does. */
+/** Of two late-watch queries that are closer together than this, only the later one is sent. */
 const SAME_LATE_QUERY_MS = 120_000;
 
-/** An answer this little before the end of the late watch is its last: clocks of server and worker differ. */
+/** An answer this short before the end of the late watch counts as the last one, because clocks differ. */
 export const LAST_ANSWER_EARLY_MS = 60_000;
 
-/** The late watch ends on an answer: after a silent last query it goes on so often. */
+/** The late watch ends only with an answer: after a last query without one, the queries continue at this interval. */
 const SILENT_LATE_WATCH_MS = 3_600_000;
-/** A last query that was missed is sent after this long. */
+/** A missed last query of the late watch is sent after this wait. */
 const MISSED_LATE_WATCH_MS = 1_000;
 
-/** How often a channel is asked that says "processing" past the expiry, or that closes a trade only later. */
+/** The query interval while the channel says "processing" past the expiry, or does not close the trade yet. */
 const PROCESSING_EVERY_MS = 5 * 60_000;
 
-/** A channel whose close says "already paid" while its query does not is given this long at first, and ever longer. */
+/** The first wait when the close says "already paid" and the query does not; each further wait is twice as long. */
 const QUERY_LAG_MS = 2_000;
 const QUERY_LAG_AT_MOST_MS = 5 * 60_000;
 
-/** A channel that closes a trade only later is told again no sooner, and no later, than this. */
+/** The shortest and longest wait before the next close of a trade that the channel does not close yet. */
 const CLOSE_AGAIN_AT_LEAST_MS = 5_000;
 const CLOSE_AGAIN_AT_MOST_MS = 3_600_000;
 
-/** The first and the longest wait of a workflow whose row is gone. */
+/** The first and the longest wait of a workflow whose row is lost, and the same for a row that cannot be read. */
 const LOST_ROW_MS = 60_000;
 const LOST_ROW_AT_MOST_MS = 3_600_000;
 const UNREADABLE_ROW_MS = 2_000;
@@ -51,18 +51,18 @@ const UNREADABLE_ROW_AT_MOST_MS = 60_000;
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
-/** How long a workflow waits after it has looked `looks` times in a row for its row, and the row was gone. */
+/** How long a workflow waits after its row was lost at `looks` reads in a row. */
 export function lostRowWait(looks: number): number {
   return Math.min(LOST_ROW_MS * 2 ** (looks - 1), LOST_ROW_AT_MOST_MS);
 }
 
-/** The same for a row that could not be read, as the database is away. */
+/** How long a workflow waits after its row could not be read at `looks` reads in a row. */
 export function unreadableRowWait(looks: number): number {
   return Math.min(UNREADABLE_ROW_MS * 2 ** (looks - 1), UNREADABLE_ROW_AT_MOST_MS);
 }
 
 /**
- * Reads `10s*3,30s,1m*5`: waits with an optional repeat count.
+ * Parses a schedule such as `10s*3,30s,1m*5`: waits with an optional repeat count.
  * @throws RangeError saying which part is wrong.
  */
 export function parseSchedule(text: string): readonly number[] {
@@ -78,9 +78,9 @@ export function parseSchedule(text: string): readonly number[] {
 }
 
 /**
- * The waits still to come when `elapsedMs` of the schedule have passed, the last wait repeated until the
- * queries reach `horizonMs` (both counted from the schedule's start). The first wait returned is what is
- * left of the one that is running, so that an interrupted schedule goes on where it would have been.
+ * The waits that remain when `elapsedMs` of the schedule have passed. The last wait repeats until `horizonMs` (both
+ * counted from the schedule's start). The first returned wait is the rest of the current one, so that an interrupted
+ * schedule continues as if it had not been interrupted.
  */
 export function remainingWaits(
   schedule: readonly number[],
@@ -101,16 +101,16 @@ export function remainingWaits(
   }
 }
 
-/** The waits of a schedule without end when `elapsedMs` of it have passed; the last is whole, and repeats. */
+/** The waits that remain of an endless schedule after `elapsedMs`. The last returned wait is complete, and repeats. */
 export function endlessWaits(schedule: readonly number[], elapsedMs: number): readonly number[] {
   const total = schedule.reduce((sum, wait) => sum + wait, 0);
-  // Far enough for what is left of the wait that is running and a whole one after it.
+  // Far enough for the rest of the current wait and one complete wait after it.
   return remainingWaits(schedule, elapsedMs, Math.max(elapsedMs, total) + 2 * (schedule.at(-1) ?? 0) + 1);
 }
 
 /**
- * The waits after a hint at `elapsedMs`: the tight phase (its query at once not counted), then the schedule
- * from the time elapsed, up to `horizonMs`.
+ * The waits after a hint at `elapsedMs`: the tight phase (without its immediate query), then the rest of the schedule,
+ * up to `horizonMs`.
  */
 export function waitsAfterHint(
   schedule: readonly number[],
@@ -127,12 +127,12 @@ export function waitsAfterHint(
   return [...tight, ...remainingWaits(schedule, at, horizonMs)];
 }
 
-/** What comes this little before its time is on time: clocks of server and worker differ. */
+/** A query this short before its time counts as on time, because clocks of server and worker differ. */
 export const SAME_TIME_MS = 500;
 
 /**
- * The wait from `now` to the next query of a plan of waits that began at `startedAt` (epoch ms), or null when the plan
- * is over. By the clock and not by counting, so that a query that failed, or a worker that died in one, shifts nothing.
+ * The wait from `now` to the next query of a plan that began at `startedAt` (epoch ms), or null if the plan has ended.
+ * It uses the clock and does not count attempts, so that a failed query or a killed worker does not shift the plan.
  */
 export function nextWait(waits: readonly number[], startedAt: number, now: number): number | null {
   let at = startedAt;
@@ -144,8 +144,8 @@ export function nextWait(waits: readonly number[], startedAt: number, now: numbe
 }
 
 /**
- * The times (epoch ms, ascending) at which a payment that ended unpaid is still asked about: after its end, daily up to
- * its expiry, and after that, as what the payer was given to pay with may work until then whatever became of the payment.
+ * The times (epoch ms, ascending) at which a payment that ended unpaid is still queried: after its end, daily up to its
+ * expiry, and after its expiry. The payer's next action may work until the expiry, even if the payment has ended.
  */
 export function lateWatch(endedAt: number, expiresAt: number): readonly number[] {
   const times = LATE_WATCH_MS.map((ms) => endedAt + ms);
@@ -157,17 +157,19 @@ export function lateWatch(endedAt: number, expiresAt: number): readonly number[]
   return times.filter((at, i) => (times[i + 1] ?? Number.POSITIVE_INFINITY) - at >= SAME_LATE_QUERY_MS);
 }
 
-/** The last of these times. The ledger computes the same in SQL. */
+/** The end of the late watch, epoch ms. The ledger computes the same in SQL. */
 export function lateWatchEnd(endedAt: number, expiresAt: number): number {
   return Math.max(endedAt, expiresAt) + LATE_WATCH_TAIL_MS;
 }
 
-/** The channel has not answered at the end of the late watch (or later): it was silent, or nobody asked. */
+/** True if the channel has not answered at the end of the late watch or later. */
 export function isLastAnswerMissing(answeredAt: number | null, endedAt: number, expiresAt: number): boolean {
   return answeredAt === null || answeredAt < lateWatchEnd(endedAt, expiresAt) - LAST_ANSWER_EARLY_MS;
 }
 
-/** Ascending times as waits between queries, without those that have passed. All are epoch ms. */
+/**
+ * Converts ascending times (epoch ms) to the waits between them, in ms, from `now` on. Times in the past are left out.
+ */
 export function waitsUntil(times: readonly number[], now: number): readonly number[] {
   const waits: number[] = [];
   let from = now;
@@ -179,23 +181,26 @@ export function waitsUntil(times: readonly number[], now: number): readonly numb
   return waits;
 }
 
-/** The coming queries of a payment. */
+/** The planned queries of a payment. */
 export interface QueryPlan {
-  /** The waits between the queries, the first from now; empty: none is left before `endsAt`. */
+  /** The waits between the queries, the first one from now; empty if no query is left before `endsAt`. */
   readonly waits: readonly number[];
-  /** The waits after a hint, whose query at once is not counted. */
+  /** The waits after a hint, without the hint's immediate query. */
   readonly afterHint: readonly number[];
-  /** When the plan is over whatever the channel says, epoch ms; infinite when nothing but the channel ends it. */
+  /** When the plan ends in any case, epoch ms; infinite if only an answer of the channel ends it. */
   readonly endsAt: number;
-  /** Once the waits are used up it is asked so often while the channel says "processing"; null: it is not asked. */
+  /**
+   * The interval (ms) of queries once the waits are used up, while the channel says "processing". Null: no such
+   * queries.
+   */
   readonly whileProcessingEveryMs: number | null;
-  /** What the queries are for, as the Web UI shows it. */
+  /** The purpose of the queries, shown in the Web UI. */
   readonly summary: string;
 }
 
 /**
- * Plans the queries of a payment that is live or has ended without money.
- * @param schedule the waits between the queries up to the expiry, the last repeated
+ * Plans the queries of a payment that is live or has ended unpaid.
+ * @param schedule the waits between the queries up to the expiry; the last one repeats
  * @param now epoch ms
  */
 export function queryPlan(row: PaymentSnapshot, schedule: readonly number[], now: number): QueryPlan {
@@ -206,7 +211,7 @@ export function queryPlan(row: PaymentSnapshot, schedule: readonly number[], now
       afterHint: waits,
       endsAt: Number.POSITIVE_INFINITY,
       whileProcessingEveryMs: null,
-      summary: `late watch: it is ${row.status}, yet money may still come`,
+      summary: `late watch: the payment is ${row.status}, but money may still arrive`,
     };
   }
   if (isToEnd(row, now) && row.closeNotBefore !== undefined) {
@@ -216,7 +221,7 @@ export function queryPlan(row: PaymentSnapshot, schedule: readonly number[], now
       afterHint: waitsAfterHint([PROCESSING_EVERY_MS], 0, left),
       endsAt: row.closeNotBefore,
       whileProcessingEveryMs: null,
-      summary: 'the channel closes it only later: asked until then',
+      summary: 'the channel does not close the trade yet: query until it does',
     };
   }
   if (now >= row.expiresAt || row.cancelRequested) {
@@ -225,7 +230,7 @@ export function queryPlan(row: PaymentSnapshot, schedule: readonly number[], now
       afterHint: [...TIGHT_PHASE_MS, PROCESSING_EVERY_MS],
       endsAt: Number.POSITIVE_INFINITY,
       whileProcessingEveryMs: PROCESSING_EVERY_MS,
-      summary: 'the channel says processing: asked until it decides',
+      summary: 'the channel says processing: query until it decides',
     };
   }
   const elapsed = now - row.createdAt;
@@ -235,13 +240,13 @@ export function queryPlan(row: PaymentSnapshot, schedule: readonly number[], now
     afterHint: waitsAfterHint(schedule, elapsed, horizon),
     endsAt: row.expiresAt,
     whileProcessingEveryMs: null,
-    summary: 'waiting for the callback, asking the channel on schedule',
+    summary: 'wait for the callback, and query the channel on schedule',
   };
 }
 
 /**
- * The waits of the late watch that are still to come at `now` (epoch ms); empty when it is over. It ends on an answer: a
- * silent channel is asked on, and a last query that was missed is sent late.
+ * The waits of the late watch that remain at `now` (epoch ms); empty if it has ended. It ends only with an answer:
+ * queries of a silent channel continue, and a missed last query is sent late.
  */
 export function lateWaits(row: PaymentSnapshot, now: number): readonly number[] {
   const endedAt = row.endedAt ?? row.expiresAt;
@@ -252,30 +257,30 @@ export function lateWaits(row: PaymentSnapshot, now: number): readonly number[] 
 }
 
 /**
- * True for a live payment whose time is up at `now` (epoch ms), or that somebody wants cancelled; not while the channel
- * decides.
+ * True for a live payment that has expired at `now` (epoch ms), or whose cancellation was requested. False while the
+ * channel says `processing`.
  */
 export function isToEnd(row: PaymentSnapshot, now: number): boolean {
   if (!isLive(row.status) || row.channelState === 'processing') return false;
   return row.cancelRequested || now >= row.expiresAt;
 }
 
-/** True for one that is to end and may be closed at the channel at `now` (epoch ms). */
+/** True for a payment that must end and whose trade can be closed at the channel at `now` (epoch ms). */
 export function isToClose(row: PaymentSnapshot, now: number): boolean {
   return isToEnd(row, now) && now >= (row.closeNotBefore ?? 0);
 }
 
 /**
  * How long to wait before the next query when the channel's close says "already paid" and its query does not.
- * @param contradictions how often in a row it has said so before
+ * @param contradictions how many times in a row that has happened before
  */
 export function closeLag(contradictions: number): number {
   return Math.min(QUERY_LAG_MS * 2 ** contradictions, QUERY_LAG_AT_MOST_MS);
 }
 
 /**
- * When the channel is told again to close a trade that it does not close before `until`. Bounded, as nobody signs its
- * answer. All are epoch ms.
+ * When to send the next close for a trade that the channel does not close before `until`. The time is bounded, because
+ * the channel's answer is not signed. All times are epoch ms.
  */
 export function closeAgainAt(until: number, now: number): number {
   return Math.min(Math.max(until, now + CLOSE_AGAIN_AT_LEAST_MS), now + CLOSE_AGAIN_AT_MOST_MS);

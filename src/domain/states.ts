@@ -1,31 +1,31 @@
-/** The states of orders, payments and refunds, and which changes are legal. The database holds the same rules. */
+/** The states of orders, payments and refunds, and their legal transitions. The database enforces the same rules. */
 
 export const ORDER_STATUSES = ['unpaid', 'paying', 'succeeded', 'refunded', 'cancelled', 'closed'] as const;
 export type OrderStatus = (typeof ORDER_STATUSES)[number];
 
 export const PAYER_ORDER_STATES = ['open', 'undecided', 'paid', 'over'] as const;
-/** An order as the payer of one of its attempts may know it. */
+/** The state of an order that the payer of one of its attempts may see. */
 export type PayerOrderState = (typeof PAYER_ORDER_STATES)[number];
 
 export const PAYMENT_STATUSES = ['created', 'paying', 'succeeded', 'failed', 'cancelled', 'closed'] as const;
 export type PaymentStatus = (typeof PAYMENT_STATUSES)[number];
 
 export const ORDER_UPDATES = ['pending', 'applied', 'conflict', 'review'] as const;
-/** What became of the order when the money came in; null until then. */
+/** The effect of the received money on the order; null until money has arrived. */
 export type OrderUpdate = (typeof ORDER_UPDATES)[number];
 
 export const SETTLED_BY = ['callback', 'query', 'hint', 'close', 'statement', 'operator'] as const;
-/** What brought the news that ended a payment. */
+/** The source of the answer that settled or ended a payment. */
 export type SettledBy = (typeof SETTLED_BY)[number];
 
 export const ADOPTIONS = ['watched', 'own'] as const;
 /**
- * Whose a trade is that the merchant's own code has made. `watched`: the merchant's; nodrop neither closes it nor gives its
- * money back by itself. `own`: nodrop's, as those that it makes.
+ * Who owns a trade that the merchant's own code has created. `watched`: the merchant; nodrop neither closes the trade
+ * nor refunds its money automatically. `own`: nodrop, like the trades that it creates.
  */
 export type Adoption = (typeof ADOPTIONS)[number];
 
-/** True for a payment whose trade the merchant's own code has made and keeps. */
+/** True for a payment whose trade the merchant's own code has created and still owns. */
 export const isOnlyWatched = ({ adopted }: { readonly adopted?: Adoption | null }): boolean =>
   adopted === 'watched';
 
@@ -39,9 +39,9 @@ export const REFUND_STATUSES = [
 ] as const;
 export type RefundStatus = (typeof REFUND_STATUSES)[number];
 
-/** The channel has not said its last word. `needs_person`: it waits for somebody to do something there. */
+/** The statuses of a refund that is not final. `needs_person`: a person must act at the channel. */
 export const OPEN_REFUND_STATUSES = ['created', 'processing', 'needs_person'] as const;
-/** It gives nothing back, now or later. `reversed`: it had succeeded before. */
+/** The statuses of a refund that gives nothing back, now or later. `reversed`: it had succeeded before. */
 export const VOID_REFUND_STATUSES = ['failed', 'reversed'] as const;
 
 export const REFUND_REASONS = [
@@ -53,7 +53,10 @@ export const REFUND_REASONS = [
 ] as const;
 export type RefundReason = (typeof REFUND_REASONS)[number];
 
-/** Money that went back without our asking: it has no number of ours, no workflow, and nobody asks for it again. */
+/**
+ * The reasons of refunds that nodrop did not request: these have no number of ours and no workflow, and are never
+ * retried.
+ */
 export const REASONS_OF_OTHERS = ['external', 'dispute'] as const satisfies readonly RefundReason[];
 
 export function isOfOthers(reason: RefundReason): boolean {
@@ -68,7 +71,7 @@ export function isRefundVoid(status: RefundStatus): boolean {
   return (VOID_REFUND_STATUSES as readonly string[]).includes(status);
 }
 
-/** True for a refund that nodrop owes by itself. */
+/** True for a refund that nodrop makes automatically. */
 export function isAutomatic(reason: RefundReason): boolean {
   return reason === 'duplicate_payment' || reason === 'late_payment';
 }
@@ -99,17 +102,17 @@ export function canOrderGo(from: OrderStatus, to: OrderStatus): boolean {
   return ORDER_TRANSITIONS[from].includes(to);
 }
 
-/** Live: the payer may still pay. */
+/** True while the payer may still pay. */
 export function isLive(status: PaymentStatus): boolean {
   return status === 'created' || status === 'paying';
 }
 
-/** Ended without money; a late success can still come. */
+/** True for a payment that ended without money. A late success is still possible. */
 export function isEnded(status: PaymentStatus): boolean {
   return status === 'failed' || status === 'cancelled' || status === 'closed';
 }
 
-/** Final for somebody who waits: nothing more happens by itself that a payer would want to see. */
+/** True if nothing more happens automatically that a waiting payer needs to see. */
 export function isFinal(status: PaymentStatus, orderUpdate: OrderUpdate | null): boolean {
   return isEnded(status) || (status === 'succeeded' && orderUpdate !== null && orderUpdate !== 'pending');
 }

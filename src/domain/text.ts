@@ -1,33 +1,34 @@
 const UNSTORABLE = /\0|\p{Surrogate}/gu;
 
-/** True for text that PostgreSQL stores: no NUL, no half of a surrogate pair. */
+/** True for text that PostgreSQL can store: no NUL and no lone surrogate. */
 export const isStorable = (value: string): boolean => value.search(UNSTORABLE) === -1;
 
-/** The same text with a mark in place of what PostgreSQL does not store. */
+/** The text with U+FFFD in place of characters that PostgreSQL cannot store. */
 export const storable = (value: string): string => value.replace(UNSTORABLE, '\uFFFD');
 
-/** They change the direction of what follows, so that a person reads something else than what is written. */
+/** Characters that change the text direction of what follows, so that people see another order of characters. */
 const OVERRIDES = /[\u202a-\u202e\u2066-\u2069]/;
 
-/** Not a space of any kind, a control or format character, or one that is shown as nothing. */
+/** Matches a visible character: no space, control, format or invisible character. */
 const VISIBLE = /[^\p{Z}\p{Cc}\p{Cf}\p{Cs}\p{Default_Ignorable_Code_Point}\u2800]/u;
 
 /**
- * What is wrong with a text that people read, as the end of a sentence; undefined when nothing is. The marks of a
- * direction (LRM, RLM, ALM) are taken: names in two scripts need them, and they reorder nothing but spaces and signs.
+ * Why a text is not acceptable for people to read, as the end of a sentence; undefined if it is acceptable. The
+ * direction marks LRM, RLM and ALM are accepted: names in two scripts need them, and they reorder only spaces and
+ * punctuation.
  */
 export function readableFault(value: string): string | undefined {
   if (OVERRIDES.test(value))
     return 'must not contain bidirectional overrides, embeddings or isolates (U+202A to U+202E, U+2066 to U+2069)';
-  if (!VISIBLE.test(value)) return 'must have something to be seen';
+  if (!VISIBLE.test(value)) return 'must contain a visible character';
   return undefined;
 }
 
 /**
- * The text with its punctuation escaped, so that Markdown shows it as it is; `. : -` within words mean nothing there,
- * but for `www.`, which begins a link.
+ * The text with its punctuation escaped, so that Markdown shows it unchanged. `.`, `:` and `-` stay unescaped, because
+ * they have no meaning within words; only the dot of `www.`, which would begin a link, is escaped.
  */
 export const inMarkdown = (value: string): string => value.replace(/[!-,/;-@[-`{-~]|(?<=www)\./gi, '\\$&');
 
-/** What `inMarkdown` was given. */
+/** Reverses `inMarkdown`. */
 export const fromMarkdown = (value: string): string => value.replace(/\\([!-,./;-@[-`{-~])/g, '$1');

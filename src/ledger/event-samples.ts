@@ -142,12 +142,12 @@ function sample(type: EventType, orderId: string, paymentId: string, at: Date): 
       return { payment, order };
     }
     case 'payment.conflict': {
-      const why = 'The order was already cancelled when the money came in; it is owed back.';
+      const why = 'The order was already cancelled when the money arrived: the payment must be refunded.';
       const payment = { ...paid(0, 'conflict'), ...cancel, ...shown('order_conflict', why) };
       return { payment, order: cancelledOrder };
     }
     case 'payment.review': {
-      const why = 'The money came in after the payment had ended; the merchant wants to decide.';
+      const why = 'The money arrived after the payment had ended; the merchant wants to decide.';
       const times = created(1830);
       const payment = { ...paid(0, 'review'), ...times, ...shown('late_payment_review', why) };
       return { payment, order: { ...unpaidOrder, createdAt: times.createdAt } };

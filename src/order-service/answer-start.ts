@@ -1,17 +1,17 @@
 import { storable } from '../domain/text.ts';
 
-/** More of a body is not kept; characters. */
+/** How many characters of an answer's body are kept. */
 export const ANSWER_START_CHARACTERS = 512;
 
-/** What a person must not read in a log though a service may echo it: signatures, secrets, keys and tokens of nodrop. */
+/** Signatures, secrets, keys and tokens of nodrop. A service may echo them, and the log must not show them. */
 const SECRETS =
   /(?:\bv1(?:,|%2C|\\u002c)|\bwhsec(?:_|%5F)|\b(?:sk|ct)_)[^\s"'<>,;]{8,}|\bBearer\s+[^\s"'<>,;]+/gi;
 const REMOVED = '[removed]';
 
 /**
- * The start of an answer's body, for the log of deliveries and `merchants test-event`: one line without control and format characters, and
- * without secrets, also those that signed the call and are in it without their `whsec_`.
- * @returns null when nothing is left to read.
+ * The start of an answer's body, for the delivery log and `merchants test-event`: one line without control and format
+ * characters. Secrets are removed, also the given signing secrets without their prefix `whsec_`.
+ * @returns null if nothing is left.
  */
 export function answerStart(body: string, secrets: readonly string[]): string | null {
   const line = storable(
@@ -21,7 +21,7 @@ export function answerStart(body: string, secrets: readonly string[]): string | 
       .trim(),
   );
   const bare = secrets.map((secret) => secret.replace(/^whsec_/, ''));
-  // JSON may have a slash as `\/`, and PHP writes it so.
+  // JSON may escape a slash as `\/`, which PHP does.
   const written = bare.flatMap((secret) => [secret, secret.replaceAll('/', '\\/')]);
   const safe = written.reduce(
     (text, secret) => text.replaceAll(secret, REMOVED),

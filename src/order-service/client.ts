@@ -10,78 +10,80 @@ import { answerStart } from './answer-start.ts';
 import { createLookup } from './lookup.ts';
 
 /**
- * The HTTP order service: a merchant's own server that is told of payments by signed events (Standard Webhooks,
- * https://www.standardwebhooks.com) and decides what they do to its order. Whatever it does that is no definite
- * answer is `unknown`, with a sentence that says why (P3).
+ * The HTTP client for order services. An order service is a merchant's own server: it receives signed events about
+ * payments (Standard Webhooks, https://www.standardwebhooks.com) and decides what they do to its order. Everything but
+ * a definite answer is `unknown`, with a sentence that gives the reason (P3).
  */
 
 export interface OrderServiceTarget {
   readonly url: string;
-  /** Read after an acknowledgement; `{orderId}` stands for the order. */
+  /** The URL for reading the order back after an acknowledgement; `{orderId}` is replaced by the order's id. */
   readonly statusUrl: string | null;
-  /** Current first; every one of them signs. */
+  /** The signing secrets, the current one first. Each of them signs. */
   readonly secrets: readonly string[];
 }
 
 export interface OrderServiceOptions {
-  /** May it be on this machine or in a private network? Decided at every connect, by the address itself. */
+  /**
+   * Whether order services may be on this machine or in a private network. Every connection's IP address is checked.
+   */
   readonly allowPrivate: boolean;
-  /** How names are looked up. */
+  /** The DNS lookup; by default `createLookup()`. */
   readonly lookup?: LookupFunction;
-  /** Where private addresses are allowed, they alone may be told over http. @default false */
+  /** If private addresses are allowed, only these may be called with http. @default false */
   readonly httpsOnly?: boolean;
-  /** For everything, from the look-up of the name to the end of the answer. @default 15 s */
+  /** The timeout of a whole call, from the DNS lookup to the end of the answer. @default 15 s */
   readonly timeoutMs?: number;
 }
 
 export interface OrderServiceMessage {
-  /** The `webhook-id`: the event's, on its every attempt. */
+  /** The `webhook-id`: the event's id, which is the same in every delivery attempt. */
   readonly id: string;
   readonly paymentId: string;
-  /** The JSON that is signed and sent as it is. */
+  /** The JSON that is signed and sent unchanged. */
   readonly body: string;
-  /** The attempt's time. */
+  /** The time of the delivery attempt. */
   readonly at: Date;
 }
 
-/** In a status URL: the merchant's id of the order. */
+/** The placeholder for the order's id in a status URL. */
 export const ORDER_ID = '{orderId}';
 
 const TIMEOUT_MS = 15_000;
-/** More of an answer is not read. */
+/** The longest answer body that is read. */
 const BODY_BYTES = 64 * 1024;
 const RETRY_AFTER_AT_MOST_MS = 86_400_000;
 
-/** All that is taken from an answer. A service may have been paid by something that is no payment of ours. */
+/** The only field that is read from an answer. The id may name a payment that is not one of nodrop's. */
 const namesPayment = z.object({ paidPaymentId: z.string().regex(/^[\x21-\x7e]{1,200}$/) });
 const isObject = z.looseObject({});
 const saysUnknown = z.object({ code: z.literal(ORDER_UNKNOWN) });
 
-/** What every call of a service has besides its answer. */
+/** The fields that every call of an order service returns in addition to its answer. */
 interface Call {
   readonly durationMs: number;
-  /** The start of the answer's body, when it has one; of a reading that says "paid" never. */
+  /** The start of the answer's body, if it has one. Never set when a read-back says "paid". */
   readonly answer?: string;
 }
 
-/** A whole HTTP answer. */
+/** An HTTP answer. */
 interface Reply {
   readonly status: number;
-  /** Null when it was longer than what is read. */
+  /** The complete body; null if it was longer than the limit. */
   readonly body: string | null;
-  /** What was read of it, in any case. */
+  /** The part of the body that was read. */
   readonly read: string;
   readonly retryAfterMs?: number;
 }
 
-/** Link-local, and wherever clouds give their machines credentials. An IPv4 address within IPv6 counts. */
+/** Link-local and cloud metadata addresses, which are never called. IPv4 addresses embedded in IPv6 match, too. */
 const NEVER = blockList(
   ['169.254.0.0', 16],
   ['fe80::', 10],
   ['fd00:ec2::254', 128],
-  // The first range as NAT64 writes it.
+  // 169.254.0.0/16 as NAT64 writes it.
   ['64:ff9b::a9fe:0', 112],
-  // Alibaba Cloud's, in a range that is otherwise only private.
+  // Alibaba Cloud's metadata address, in a range that otherwise counts as private.
   ['100.100.100.200', 32],
 );
 const PRIVATE = blockList(
@@ -105,18 +107,18 @@ function blockList(...subnets: readonly (readonly [string, number])[]): BlockLis
   return list;
 }
 
-/** There was no whole HTTP answer; the message is a sentence. */
+/** There was no complete HTTP answer. The message is a sentence that says why. */
 class NoReply extends Error {}
 
 /**
- * Why a URL cannot be an order service's, as the end of a sentence; undefined for one that can. What its name leads
- * to is another matter, looked at on every connect.
+ * Why a URL is not acceptable for an order service, as the end of a sentence; undefined if it is acceptable. The IP
+ * address behind its host name is checked at every connection instead.
  */
 export function urlFault(
   url: string,
   { httpsOnly = false, allowPrivate = false }: { httpsOnly?: boolean; allowPrivate?: boolean },
 ): string | undefined {
-  if (!URL.canParse(url)) return 'is no URL';
+  if (!URL.canParse(url)) return 'is not a URL';
   const { protocol, username, password, hash } = new URL(url);
   if (httpsOnly && !allowPrivate && protocol !== 'https:') return 'must be an https URL';
   if (protocol !== 'https:' && protocol !== 'http:') return 'must be an http or https URL';
@@ -136,13 +138,13 @@ export class OrderServiceClient {
     this.#options = options;
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.#lookup = options.lookup ?? createLookup();
-    // A connection for every call, so that every call's address is looked at.
+    // A new connection for each call, so that each call's IP address is checked.
     const agent = { keepAlive: false, allowPrivateIPAddress: options.allowPrivate };
     this.#httpAgent = new RequestFilteringHttpAgent(agent);
     this.#httpsAgent = new RequestFilteringHttpsAgent(agent);
   }
 
-  /** Sends an event. Never throws for what the service does. */
+  /** Sends an event. Never throws because of the service's behaviour. */
   async deliver(
     target: OrderServiceTarget,
     { id, paymentId, body, at }: OrderServiceMessage,
@@ -159,7 +161,7 @@ export class OrderServiceClient {
     });
   }
 
-  /** Reads the order where it is kept. Never throws for what the service does. */
+  /** Reads the order at the service's status URL. Never throws because of the service's behaviour. */
   async read(
     target: OrderServiceTarget,
     orderId: string,
@@ -168,7 +170,8 @@ export class OrderServiceClient {
   ): Promise<OrderReading & Call> {
     return await timed(async () => {
       try {
-        if (target.statusUrl === null) throw new NoReply('There is no address to read the order at.');
+        if (target.statusUrl === null)
+          throw new NoReply('The merchant has no status URL to read the order from.');
         const url = target.statusUrl.replaceAll(ORDER_ID, encodeURIComponent(orderId));
         const headers = signatures(target, `read_${randomUUID()}`, '', at);
         const reply = await this.#exchange('GET', url, headers, '');
@@ -181,18 +184,22 @@ export class OrderServiceClient {
     });
   }
 
-  /** What the agent lets pass where private addresses are allowed, and yet is not to be called. @throws NoReply */
+  /**
+   * Refuses addresses that the agent permits when private addresses are allowed: link-local and cloud metadata
+   * addresses, and plain http to public addresses.
+   * @throws NoReply
+   */
   #judge(address: string, secure: boolean): void {
     const { allowPrivate, httpsOnly = false } = this.#options;
-    // Without private addresses the agent refuses more than this, and http was never called.
+    // If private addresses are not allowed, the agent refuses all of these addresses, and `urlFault` refuses http.
     if (!allowPrivate) return;
     const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
     if (NEVER.check(address, family))
       throw new NoReply(
-        "It was not called: its address is link-local or the cloud's own, which is never allowed.",
+        'It was not called: its address is a link-local or cloud metadata address, which is never allowed.',
       );
     if (httpsOnly && !secure && !PRIVATE.check(address, family))
-      throw new NoReply('It was not called: its address is public, where only https will do.');
+      throw new NoReply('It was not called: its address is public, and public addresses need https.');
   }
 
   #lookUp(secure: boolean): LookupFunction {
@@ -209,7 +216,7 @@ export class OrderServiceClient {
       });
   }
 
-  /** One call, and its whole answer in time. @throws NoReply */
+  /** Makes one HTTP call, with a timeout for the whole answer. @throws NoReply */
   async #exchange(
     method: 'GET' | 'POST',
     url: string,
@@ -228,7 +235,7 @@ export class OrderServiceClient {
       lookup: this.#lookUp(secure),
       headers: {
         accept: 'application/json',
-        // What is compressed could be of any size.
+        // A compressed answer could expand to any size.
         'accept-encoding': 'identity',
         'user-agent': 'nodrop',
         ...headers,
@@ -271,7 +278,7 @@ export class OrderServiceClient {
   }
 }
 
-/** The three headers of Standard Webhooks, with a signature by every secret. @throws NoReply */
+/** The three headers of Standard Webhooks, with one signature for each secret. @throws NoReply */
 function signatures(
   { secrets }: OrderServiceTarget,
   id: string,
@@ -280,7 +287,7 @@ function signatures(
 ): Record<string, string> {
   if (secrets.length === 0) {
     throw new NoReply(
-      'It was not called: there is no secret to sign with; merchants rotate-secret makes one.',
+      'It was not called: the merchant has no signing secret. `merchants rotate-secret` creates one.',
     );
   }
   return {
@@ -308,11 +315,11 @@ function toAnswer({ status, body, retryAfterMs }: Reply, paymentId: string): Ord
 }
 
 const REASONS: Readonly<Record<number, string>> = {
-  404: 'It answered 404 without the code order_unknown: the address may be wrong, or what is in front of the service answers.',
-  409: 'It answered 409 without saying which payment the order is paid by.',
+  404: 'It answered 404 without the code order_unknown: the URL may be wrong, or a proxy in front of the service answers.',
+  409: 'It answered 409 without naming the payment that paid the order.',
 };
 
-/** A 404 without the code may be a router's or a proxy's, which do not know orders at all, also in JSON or empty. */
+/** A 404 without the code may come from a router or proxy, which do not know orders, whatever its body is. */
 const isOrderUnknown = (status: number, body: string | null): boolean =>
   (status === 404 || status === 410) && saysUnknown.safeParse(readJson(body)).success;
 
@@ -328,12 +335,12 @@ function toReading({ status, body, retryAfterMs }: Reply, paymentId: string): Or
   }
   const content = readJson(body);
   if (!isObject.safeParse(content).success) {
-    return { kind: 'unknown', reason: 'Read back: the order is no readable JSON object.' };
+    return { kind: 'unknown', reason: 'Read back: the answer is not a readable JSON object.' };
   }
   const paidPaymentId = namesPayment.safeParse(content).data?.paidPaymentId;
   if (paidPaymentId === paymentId) return { kind: 'paid' };
   if (paidPaymentId !== undefined) return { kind: 'conflict', paidPaymentId };
-  return { kind: 'not_paid', reason: 'Read back: the order names no payment that it is paid by.' };
+  return { kind: 'not_paid', reason: 'Read back: the order names no payment that paid it.' };
 }
 
 const isSuccess = (status: number): boolean => status >= 200 && status < 300;
@@ -351,7 +358,7 @@ function readJson(body: string | null): unknown {
   }
 }
 
-/** Seconds or a date, which is by the service's own clock. */
+/** Parses `Retry-After` to ms: seconds, or a date that is compared with the service's own clock (the `Date` header). */
 function readRetryAfter(value: string | undefined, date: string | undefined): number | undefined {
   if (value === undefined) return undefined;
   const now = Date.parse(date ?? '') || Date.now();
@@ -362,7 +369,7 @@ function readRetryAfter(value: string | undefined, date: string | undefined): nu
 const nameOf = (error: Error): string => (error as NodeJS.ErrnoException).code ?? error.message;
 
 const SENTENCES: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'It takes no connections',
+  ECONNREFUSED: 'It refused the connection',
   ECONNRESET: 'It closed the connection without an answer',
   ENOTFOUND: 'Its name is not known',
   EAI_AGAIN: 'Its name cannot be looked up now',
@@ -370,7 +377,7 @@ const SENTENCES: Readonly<Record<string, string>> = {
 
 function explain(error: Error): string {
   if (error instanceof NoReply) return error.message;
-  // The filter's errors have no code of their own; their text would show what the name leads to.
+  // The filter's errors have no code, and their text would reveal the IP address behind the name.
   if (/is not allowed\. Because/.test(error.message)) {
     return 'It was not called: its address is private, and NODROP_ALLOW_PRIVATE_ORDER_SERVICES does not allow that.';
   }

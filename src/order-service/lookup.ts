@@ -4,20 +4,20 @@ import type { LookupFunction } from 'node:net';
 import { promisify } from 'node:util';
 
 /**
- * Looks up order services' names. Node's own way has two threads for the names of all merchants, and one merchant's
- * name server that hangs would hold them for everybody. Here names are asked of the name server without a thread;
- * only what it does not know, and what stands in the hosts file, is looked up as the system does, each name once at a
- * time.
+ * DNS lookup for the host names of order services. Node's default lookup uses few threads, so that one merchant's name
+ * server that hangs would block the lookups of all merchants. This lookup queries the name server without a thread.
+ * Only names that the name server does not know, and names in the hosts file, use the system's lookup, each name once
+ * at a time.
  */
 
 export interface LookupSettings {
-  /** Default: the system's. */
+  /** By default the system's name servers. */
   readonly nameServers?: readonly string[];
-  /** A first try; the second takes longer. @default 3 s */
+  /** The timeout of the first attempt; the second one takes longer. @default 3 s */
   readonly timeoutMs?: number;
 }
 
-/** Of the name server: there may be an answer, and it is not to be had now. */
+/** Error codes of the name server after which a later lookup may succeed. */
 const NOT_NOW = new Set(['ETIMEOUT', 'ESERVFAIL', 'EREFUSED']);
 const HOSTS_FILE = '/etc/hosts';
 
@@ -40,7 +40,7 @@ export function createLookup({ nameServers, timeoutMs = 3_000 }: LookupSettings 
     return [];
   };
 
-  /** By name, while they are under way. */
+  /** The system lookups in flight, by name. */
   const inSystem = new Map<string, Promise<LookupAddress[]>>();
   const askSystem = (name: string): Promise<LookupAddress[]> => {
     const known = inSystem.get(name);
@@ -56,7 +56,7 @@ export function createLookup({ nameServers, timeoutMs = 3_000 }: LookupSettings 
 
   const find = async (name: string, { family }: LookupOptions): Promise<LookupAddress[]> => {
     const wanted = family === 4 || family === 'IPv4' ? 4 : family === 6 || family === 'IPv6' ? 6 : undefined;
-    // A name without a dot is this machine's or this network's.
+    // A name without a dot belongs to this machine or this network, so the name server is not queried.
     const isLocal = !name.includes('.') || isInHostsFile(name);
     let found = isLocal ? [] : await askNameServer(name);
     if (found.length === 0) found = await askSystem(name);

@@ -2,21 +2,21 @@ import { CALLS_AT_ONCE } from '../domain/delivery.ts';
 import { FairSlots } from '../domain/fair-slots.ts';
 
 /**
- * Calls under way by merchant, in this process. Order services, or a merchant's account at a channel, that hang must not
- * take every place of the task queue and keep all others waiting.
+ * Limits the concurrent calls of each merchant in this process, so that one hanging order service, or one hanging
+ * account at a channel, cannot use up all activity slots of the task queue.
  */
 
-/** So many activities of the task queue a worker runs at once. */
+/** How many activities of the order services' task queue a worker runs at the same time. */
 export const ORDER_SERVICE_SLOTS = 200;
 const BUSY_RETRY_AT_LEAST_MS = 1_000;
 const BUSY_RETRY_AT_MOST_MS = 60_000;
-/** How much the last call weighs in what a call takes. */
+/** The weight of the last call in the moving average of call durations. */
 const WEIGHT = 0.2;
 
 interface Calls {
-  /** What a call takes, in ms. */
+  /** The moving average of call durations, in ms. */
   takes: number;
-  /** What was told to come again: deliveries, or payments and refunds. */
+  /** The keys of refused calls that will be repeated: deliveries, or payments and refunds. */
   readonly waiting: Set<string>;
 }
 
@@ -24,15 +24,16 @@ export class MerchantConcurrency {
   readonly #merchants = new Map<string, Calls>();
   readonly #slots: FairSlots;
 
-  /** @param places of the task queue, of which one merchant gets `each` at most */
+  /** @param places the slots of the task queue @param each the maximum for one merchant */
   constructor(places: number = ORDER_SERVICE_SLOTS, each: number = CALLS_AT_ONCE) {
     this.#slots = new FairSlots(places, each);
   }
 
   /**
-   * Does the work, or has it come again after about as long as those before it take. With fewer places left each
-   * merchant gets fewer, so that some stay free: for whoever has no call under way, and for turning others away.
-   * @param onBusy throws; is given the wait in ms
+   * Does the work if the merchant has a free slot. Otherwise it calls `onBusy` with the estimated time until a slot is
+   * free. The fewer slots are free, the fewer one merchant gets, so that some stay free for other merchants and for
+   * refusing calls.
+   * @param onBusy must throw; gets the wait in ms
    */
   async hold<T>(
     merchantId: string,

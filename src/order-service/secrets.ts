@@ -2,28 +2,28 @@ import { randomBytes } from 'node:crypto';
 import { decrypt, encrypt, type Purpose, UnreadableSecret } from '../encryption.ts';
 
 /**
- * How the secrets that sign a merchant's events are stored: encrypted, because signing needs them back, under a key
- * made of NODROP_SECRET. One ciphertext is of no use for another merchant.
+ * Stores the secrets that sign a merchant's events. They are encrypted, not hashed, because signing needs the plain
+ * text. The key is derived from NODROP_SECRET. A ciphertext cannot be used for another merchant.
  */
 
 const VERSION = 1;
 
-/** A key for this alone: other uses of NODROP_SECRET have labels of their own. */
+/** The key for this purpose only: other uses of NODROP_SECRET have other labels. */
 const purposeOf = (nodropSecret: string, merchantId: string): Purpose => ({
   nodropSecret,
   use: 'nodrop signing secrets',
   owner: merchantId,
 });
 
-/** A new secret of Standard Webhooks: `whsec_` and 256 bits. */
+/** Generates a signing secret for Standard Webhooks: `whsec_` and 256 random bits in base64. */
 export const newSecret = (): string => `whsec_${randomBytes(32).toString('base64')}`;
 
-/** A version byte and the ciphertext; bound to the merchant. */
+/** Encrypts a secret for one merchant: a version byte and the ciphertext. */
 export function sealSecret(nodropSecret: string, merchantId: string, plain: string): Uint8Array<ArrayBuffer> {
   return new Uint8Array([VERSION, ...encrypt(purposeOf(nodropSecret, merchantId), plain)]);
 }
 
-/** @throws UnreadableSecret when the ciphertext was not made with it for this merchant. */
+/** Decrypts a secret. @throws UnreadableSecret if it was not encrypted with this NODROP_SECRET for this merchant. */
 export function openSecret(nodropSecret: string, merchantId: string, ciphertext: Uint8Array): string {
   try {
     if (ciphertext[0] !== VERSION) throw new Error(`version ${ciphertext[0]} is not known`);
@@ -31,7 +31,7 @@ export function openSecret(nodropSecret: string, merchantId: string, ciphertext:
   } catch (cause) {
     throw new UnreadableSecret(
       `A signing secret of merchant ${merchantId} cannot be read: it was stored under another NODROP_SECRET. ` +
-        'Set that one again, or make a new secret with merchants rotate-secret.',
+        'Set that NODROP_SECRET again, or create a new signing secret with `merchants rotate-secret`.',
       { cause },
     );
   }

@@ -18,8 +18,8 @@ type DeliveryWorkflow = (input: DeliveryInput) => Promise<void>;
 type RedeliveryWorkflow = (input: RedeliveryInput) => Promise<void>;
 
 /**
- * Everything anybody says to a delivery's workflow. Each call starts the workflow when it is not running, and has a
- * deadline in ms, as those of PaymentWorkflows.
+ * Starts and signals the workflows that deliver events to order services. Each method starts the workflow if it does
+ * not run, and has a deadline in ms.
  */
 export class DeliveryWorkflows {
   readonly #client: Client;
@@ -28,7 +28,7 @@ export class DeliveryWorkflows {
     this.#client = client;
   }
 
-  /** Confirms that the workflow runs. Harmless when it already does. @throws TemporalUnavailable */
+  /** Starts the workflow. No effect if it already runs. @throws TemporalUnavailable */
   async start(delivery: DeliverySnapshot, deadlineMs: number): Promise<void> {
     await confirmedWithin(this.#client, deadlineMs, () =>
       this.#client.workflow.start<DeliveryWorkflow>(DELIVERY_WORKFLOW, {
@@ -38,17 +38,20 @@ export class DeliveryWorkflows {
     );
   }
 
-  /** Look at the ledger again. @throws TemporalUnavailable */
+  /** Makes the workflow read its row again. @throws TemporalUnavailable */
   async wake(delivery: DeliverySnapshot, deadlineMs: number): Promise<void> {
     await this.#signal(delivery, wakeSignal, deadlineMs);
   }
 
-  /** Tells the order service now, also of what is settled. @throws TemporalUnavailable */
+  /** Delivers the event now, even if its delivery is already settled. @throws TemporalUnavailable */
   async redeliver(delivery: DeliverySnapshot, deadlineMs: number): Promise<void> {
     await this.#signal(delivery, redeliverSignal, deadlineMs);
   }
 
-  /** Tells the merchant's order service what the ledger wants told. One that runs goes on. @throws TemporalUnavailable */
+  /**
+   * Starts the redelivery of the merchant's waiting events. No effect if one already runs.
+   * @throws TemporalUnavailable
+   */
   async redeliverWaiting(merchantId: string, deadlineMs: number): Promise<void> {
     await confirmedWithin(this.#client, deadlineMs, () =>
       this.#client.workflow.start<RedeliveryWorkflow>(REDELIVERY_WORKFLOW, {
@@ -57,7 +60,7 @@ export class DeliveryWorkflows {
         workflowIdReusePolicy: 'ALLOW_DUPLICATE',
         workflowIdConflictPolicy: 'USE_EXISTING',
         args: [{ merchantId }],
-        staticSummary: `what waits for the order service of ${merchantId}`,
+        staticSummary: `waiting events for the order service of ${merchantId}`,
       }),
     );
   }

@@ -17,7 +17,7 @@ export interface ForwardDeps {
   readonly refundWorkflows: Pick<RefundWorkflows, 'deliverCallback'>;
 }
 
-/** What a callback's signal says of it; the money itself stays in the ledger. */
+/** The argument of a callback's signal. The workflow does not trust its amounts: it settles from the ledger's row. */
 export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNotice {
   if (answer.state !== 'paid' && answer.state !== 'refunded') return { callbackId, state: answer.state };
   const { state, amount, currency } = answer;
@@ -26,9 +26,9 @@ export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNot
 }
 
 /**
- * Does all that a stored callback of a known payment brings about: records a dispute, and tells whoever waits for the
- * rest: the refund it names, when that is one of ours, and else the payment. A refund that is none of ours, and what only
- * says that something happened, has the channel asked. Doing it again changes nothing.
+ * Handles a stored callback of a known payment: records a dispute, and signals the workflow of the refund that the
+ * callback names, or else the payment's. For a refund that nodrop did not request, and for a notice, it has the channel
+ * queried. Handling a callback twice has no further effect.
  * @throws TemporalUnavailable
  */
 export async function forwardStoredCallback(
@@ -44,8 +44,8 @@ export async function forwardStoredCallback(
     await workflows.notice(payment, deadlineMs);
   };
   const disputed = dispute === undefined ? null : await recordDisputeOfCallback(db, payment.id, dispute, now);
-  if (disputed?.isToBeAsked) await ask('A dispute was told of: the channel is asked.');
-  // Its workflow shows the attention.
+  if (disputed?.isToBeAsked) await ask('A callback reported a dispute: the channel is queried.');
+  // The payment's workflow shows the attention `disputed` as a search attribute.
   else if (disputed !== null && answer === null) await workflows.wake(disputed.payment, deadlineMs);
   const ours = refund === undefined ? null : await findNamedRefund(db, payment.id, refund);
   if (ours !== null) {
@@ -53,8 +53,8 @@ export async function forwardStoredCallback(
   } else if (answer !== null) {
     await workflows.deliverCallback(payment, noticeOf(callback.id, answer), deadlineMs);
   } else if (callback.kind === 'refund') {
-    await ask('A refund that is none of ours was told of: the channel is asked.');
+    await ask('A callback reported a refund that nodrop did not request: the channel is queried.');
   } else if (callback.kind === 'notice') {
-    await ask('The channel has news: it is asked.');
+    await ask('The channel sent a notice: it is queried.');
   }
 }

@@ -18,13 +18,14 @@ import {
   wakeSignal,
 } from '../workflows/messages.ts';
 
-/** Temporal did not confirm within the deadline. Nothing is known of what it did; saying it again is safe. */
+/** Temporal did not confirm the call within the deadline. The call may have succeeded; repeating it is safe. */
 export class TemporalUnavailable extends Error {
   override readonly name = 'TemporalUnavailable';
 }
 
 /**
- * Races the call itself: while the SDK waits between its own tries, aborting it has no effect.
+ * Makes a call to Temporal with a deadline. The timer races the call, because aborting has no effect while the SDK
+ * waits between its own retries.
  * @throws TemporalUnavailable
  */
 export async function confirmedWithin<T>(
@@ -49,10 +50,10 @@ export async function confirmedWithin<T>(
   }
 }
 
-/** Of the deadline of a start, what is kept to find out whether the run is there. */
+/** The part of a start's deadline that is reserved to check whether the run exists. */
 const IS_RUNNING_MS = 1_000;
 
-/** The waits between active queries of a channel, in ms. */
+/** The waits between scheduled queries of a channel, in ms. */
 export interface QuerySchedules {
   queryScheduleMs(channel: string): readonly number[];
 }
@@ -60,10 +61,9 @@ export interface QuerySchedules {
 type PaymentWorkflow = (input: PaymentInput) => Promise<void>;
 
 /**
- * Everything anybody says to a payment's workflow. Each call starts the workflow when it is not running, with
- * input from the payment's row, so that no message is lost because no run exists.
- *
- * Every call has a deadline in ms: the SDK alone waits 21 s for a dead server, and without end when no worker runs.
+ * Starts, signals and updates payments' workflows. Each method starts the workflow if it does not run, with input from
+ * the payment's row, so that no message is lost because no run exists.
+ * Every method has a deadline in ms: the SDK alone waits 21 s for a dead server, and forever when no worker runs.
  */
 export class PaymentWorkflows {
   readonly #client: Client;
@@ -74,34 +74,35 @@ export class PaymentWorkflows {
     this.#schedules = schedules;
   }
 
-  /** Confirms that the workflow runs. Harmless when it already does. @throws TemporalUnavailable */
+  /** Makes the workflow read its row again. @throws TemporalUnavailable */
   async wake(payment: Payment, deadlineMs: number): Promise<void> {
     await this.#signal(payment, wakeSignal, [], deadlineMs);
   }
 
-  /** @throws TemporalUnavailable */
+  /** Forwards a verified callback that is stored. @throws TemporalUnavailable */
   async deliverCallback(payment: Payment, notice: CallbackNotice, deadlineMs: number): Promise<void> {
     await this.#signal(payment, callbackSignal, [notice], deadlineMs);
   }
 
-  /** @throws TemporalUnavailable */
+  /** Forwards a hint of the payer. @throws TemporalUnavailable */
   async hint(payment: Payment, tight: boolean, deadlineMs: number): Promise<void> {
     await this.#signal(payment, hintSignal, [{ tight }], deadlineMs);
   }
 
-  /** The channel has news of it, which is in the ledger: the channel is asked. @throws TemporalUnavailable */
+  /** Has the channel queried after a notice, which is already in the ledger. @throws TemporalUnavailable */
   async notice(payment: Payment, deadlineMs: number): Promise<void> {
     await this.#signal(payment, noticeSignal, [], deadlineMs);
   }
 
-  /** The wish itself is in the ledger. @throws TemporalUnavailable */
+  /** Signals a requested cancellation, which is already in the ledger. @throws TemporalUnavailable */
   async cancel(payment: Payment, deadlineMs: number): Promise<void> {
     await this.#signal(payment, cancelSignal, [], deadlineMs);
   }
 
   /**
-   * Starts the workflow of a payment that is to become payable; the ledger says when it is. Harmless when it runs.
-   * @param isNew the caller has just written the row: the run need not read it first.
+   * Starts the workflow of a new payment, without waiting until the payer can pay. No effect if the workflow already
+   * runs.
+   * @param isNew true if the caller has just inserted the row: the run then need not read it first.
    * @throws TemporalUnavailable when the start was not confirmed.
    */
   async start(payment: Payment, isNew: boolean, deadlineMs: number): Promise<void> {
@@ -113,15 +114,16 @@ export class PaymentWorkflows {
         }),
       );
     } catch (error) {
-      // Only its answer may have got lost.
+      // The start may have succeeded, and only its answer got lost.
       if (!(await this.#isRunning(payment))) throw error;
     }
   }
 
   /**
-   * Makes the expired next action of a payment that is `paying` anew; when that is not possible soon, or something else
-   * goes before it, the old one stays. Of a payment that is `created` it waits until it has left that.
-   * @returns true when it has; false when the run is there but did not get so far within the deadline.
+   * Renews the expired next action of a payment in status `paying`. If that fails or takes too long, the expired action
+   * stays. For a payment in status `created` it waits until the payment leaves that status.
+   * @returns true when the workflow has completed the update; false when the run exists but has not completed it in
+   *   time.
    * @throws TemporalUnavailable when the start was not confirmed.
    */
   async awaitNextAction(payment: Payment, deadlineMs: number): Promise<boolean> {
@@ -133,15 +135,15 @@ export class PaymentWorkflows {
       });
       return true;
     } catch (error) {
-      // No worker running looks just like no server here, yet then the run exists and goes on by itself.
+      // A missing worker looks the same as a missing server here. Without a worker the run exists, and goes on later.
       if (await this.#isRunning(payment)) return false;
       throw error;
     }
   }
 
   /**
-   * Asks the channel once, now; its answer is in the ledger when this returns true.
-   * @returns false when the channel gave no readable answer.
+   * Queries the channel once, now.
+   * @returns true when the channel's answer is in the ledger; false when the channel gave no readable answer.
    * @throws TemporalUnavailable
    */
   async askChannel(payment: Payment, deadlineMs: number): Promise<boolean> {

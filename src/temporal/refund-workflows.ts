@@ -16,8 +16,7 @@ import { confirmedWithin } from './payment-workflows.ts';
 type RefundWorkflow = (input: RefundInput) => Promise<void>;
 
 /**
- * Everything anybody says to a refund's workflow. Each call starts the workflow when it is not running, and has a
- * deadline in ms, as those of PaymentWorkflows.
+ * Starts and signals refunds' workflows. Each method starts the workflow if it does not run, and has a deadline in ms.
  */
 export class RefundWorkflows {
   readonly #client: Client;
@@ -27,7 +26,8 @@ export class RefundWorkflows {
   }
 
   /**
-   * Confirms that the workflow runs. Harmless when it already does: one that waits for its lost row looks for it at once.
+   * Starts the workflow. If it already runs and waits for a lost row, it reads the row again; otherwise nothing
+   * changes.
    * @throws TemporalUnavailable
    */
   async start(refund: RefundSnapshot, deadlineMs: number): Promise<void> {
@@ -40,7 +40,7 @@ export class RefundWorkflows {
     );
   }
 
-  /** A stored callback tells of the refund. @throws TemporalUnavailable */
+  /** Forwards a stored callback about the refund. @throws TemporalUnavailable */
   async deliverCallback(refund: RefundSnapshot, callbackId: string, deadlineMs: number): Promise<void> {
     await confirmedWithin(this.#client, deadlineMs, () =>
       this.#client.workflow.signalWithStart<RefundWorkflow, [string]>(REFUND_WORKFLOW, {
@@ -58,7 +58,7 @@ function startOptions(refund: RefundSnapshot) {
     workflowId: refundWorkflowId(refund.id),
     workflowIdReusePolicy: 'ALLOW_DUPLICATE' as const,
     args: [{ refundId: refund.id, paymentId: refund.paymentId, channel: refund.channel }] as [RefundInput],
-    staticSummary: `${amountText(refund.amount, refund.currency)} of order ${inMarkdown(refund.orderId)} go back by ${refund.channel}`,
+    staticSummary: `refund of ${amountText(refund.amount, refund.currency)} through ${refund.channel}, order ${inMarkdown(refund.orderId)}`,
     typedSearchAttributes: [
       { key: defineSearchAttributeKey(searchAttributes.channel, 'KEYWORD'), value: refund.channel },
       { key: defineSearchAttributeKey(searchAttributes.orderId, 'KEYWORD'), value: refund.orderId },

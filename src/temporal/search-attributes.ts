@@ -1,14 +1,14 @@
 import type { Connection } from '@temporalio/client';
 
-/** Temporal's number for the type Keyword. */
+/** The number of the search attribute type Keyword in Temporal's API. */
 export const KEYWORD = 2;
 
-/** What workflows can be listed by; all of type Keyword. */
+/** The search attributes of nodrop's workflows, all of type Keyword. */
 export const SEARCH_ATTRIBUTES = ['PaymentStatus', 'PaymentChannel', 'OrderId', 'PaymentAttention'] as const;
 
 /**
- * Registers the search attributes on the namespace, the missing ones only. Every worker does it at its start, so that
- * a new Temporal database heals itself; several at once are no trouble.
+ * Registers the missing search attributes on the namespace. Workers call it at their start and every minute, so that a
+ * new Temporal database is set up automatically. Workers may call it at the same time.
  */
 export async function ensureSearchAttributes(connection: Connection, namespace: string): Promise<void> {
   const missing = await missingAttributes(connection, namespace);
@@ -19,7 +19,7 @@ export async function ensureSearchAttributes(connection: Connection, namespace: 
       searchAttributes: Object.fromEntries(missing.map((name) => [name, KEYWORD])),
     });
   } catch (error) {
-    // Another process may have been faster; what counts is that they are there.
+    // Another process may have registered the attributes at the same time.
     if ((await missingAttributes(connection, namespace)).length > 0) throw error;
   }
 }

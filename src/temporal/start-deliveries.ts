@@ -3,12 +3,12 @@ import { findPendingDeliveries } from '../ledger/deliveries.ts';
 import { isRedeliveryDue } from '../ledger/redelivery.ts';
 import type { DeliveryWorkflows } from './delivery-workflows.ts';
 
-/** Half of what the order update's first attempt has as a whole (ORDER_UPDATE_AT_ONCE): its answer must still get through. */
+/** Half of the timeout of the order update's first attempt (ORDER_UPDATE_AT_ONCE), which has to return in time. */
 const START_DEADLINE_MS = 1_000;
 
 /**
- * Has the order service told at once of what was just recorded of the payment and its order. Never fails: what is not started here
- * is the sweep's.
+ * Starts the deliveries of the events that were just recorded for the payment and its order. Never throws: the sweep
+ * starts what could not be started here.
  */
 export async function startDeliveries(
   { db, deliveryWorkflows }: { db: LedgerClient; deliveryWorkflows: Pick<DeliveryWorkflows, 'start'> },
@@ -18,11 +18,13 @@ export async function startDeliveries(
     const found = await findPendingDeliveries(db, paymentId);
     await Promise.all(found.map((delivery) => deliveryWorkflows.start(delivery, START_DEADLINE_MS)));
   } catch {
-    // It is in the ledger.
+    // The deliveries are in the ledger, where the sweep finds them.
   }
 }
 
-/** The same for what waits for the merchant's order service, when it has just answered again. */
+/**
+ * Starts the redelivery of waiting events if one is due, after the merchant's order service has answered. Never throws.
+ */
 export async function startDueRedelivery(
   {
     db,
@@ -35,6 +37,6 @@ export async function startDueRedelivery(
     if (await isRedeliveryDue(db, merchantId, now))
       await deliveryWorkflows.redeliverWaiting(merchantId, START_DEADLINE_MS);
   } catch {
-    // It is in the ledger.
+    // The due redelivery is in the ledger, where the sweep finds it.
   }
 }

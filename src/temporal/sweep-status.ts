@@ -6,20 +6,20 @@ import { confirmedWithin } from './payment-workflows.ts';
 export const SWEEP_STATES = ['active', 'paused', 'missing', 'overdue', 'failing'] as const;
 export type SweepState = (typeof SWEEP_STATES)[number];
 
-/** Whether the safety net runs. */
+/** Whether the sweep runs. */
 export interface SweepStatus {
   /**
-   * `overdue`: its Schedule is active, and no sweep has completed for `OVERDUE_AFTER_MS`. `failing`: the last one that
-   * completed could not heal everything; its result says why.
+   * `overdue`: the Schedule is active, but no sweep has completed for 5 min. `failing`: a step of the last completed
+   * sweep failed; the result of its workflow says why.
    */
   readonly state: SweepState;
-  /** What the Schedule's note says; whoever pauses it leaves one. */
+  /** The Schedule's note, for example the reason why a person paused the Schedule. */
   readonly note: string | null;
-  /** Null: none that Temporal still knows. */
+  /** Null if Temporal knows no completed sweep. */
   readonly lastCompletedAt: Date | null;
 }
 
-/** Several sweeps have been missed then: one runs every minute, for two minutes at most. */
+/** By then several sweeps were missed: a sweep starts every minute, and takes at most two. */
 const OVERDUE_AFTER_MS = 5 * 60_000;
 
 /** @throws TemporalUnavailable */
@@ -45,13 +45,13 @@ async function describe(client: Client) {
   }
 }
 
-/** The server lists what closed last first. */
+/** The last completed sweep. The server lists the most recently closed workflow first. */
 async function lastCompletion(client: Client): Promise<{ at: Date; hasFailed: boolean } | null> {
   const query = `WorkflowType = '${SWEEP_WORKFLOW}' AND ExecutionStatus = 'Completed'`;
   for await (const { closeTime, workflowId, runId } of client.workflow.list({ query, pageSize: 1 })) {
     if (closeTime === undefined) return null;
     const result: SweepResult = await client.workflow.getHandle(workflowId, runId).result();
-    // Of a step that failed it says why.
+    // The result of a failed step is a string with the reason.
     return { at: closeTime, hasFailed: Object.values(result).some((outcome) => typeof outcome === 'string') };
   }
   return null;

@@ -2,14 +2,14 @@ import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { confirmedWithin } from './payment-workflows.ts';
 
 /**
- * `running`: it waits, so its last workflow task was completed. `busy`: it has a workflow task, which nobody knows the end
- * of. `stuck`: its workflow task fails again and again. `gone`: it does not run.
+ * `running`: the workflow waits, and its last workflow task was completed. `busy`: it has a pending workflow task,
+ * which may succeed or fail. `stuck`: its workflow task fails repeatedly. `gone`: it does not run.
  */
 export type WorkflowState = 'running' | 'busy' | 'stuck' | 'gone';
 
 /**
- * A workflow task whose attempt is above this is no hiccup: a mistake in the code, or a worker of another release. Each
- * signal makes the server count anew, so a low attempt says nothing.
+ * A workflow task above this attempt does not fail by chance: the cause is a bug, or a worker of another release. Each
+ * signal makes the server reset the count, so a low attempt proves nothing.
  */
 const STUCK_ABOVE_ATTEMPT = 5;
 

@@ -1,7 +1,7 @@
 // node dist/worker/bundle-main.js [FILE]
 //
-// Bundles the workflows: as a step of the build, so that workers need not do it at each start, and for a worker that runs
-// from source.
+// Bundles the workflows. The build runs it, so that workers need not bundle at each start. A worker that runs from
+// source runs it at its start.
 import { writeFileSync } from 'node:fs';
 import { bundleWorkflows, PREBUILT_BUNDLE } from './bundle.ts';
 

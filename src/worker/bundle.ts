@@ -14,18 +14,18 @@ import {
 import { ConfigError } from '../config.ts';
 import { tsxLoader } from '../tsx.ts';
 
-/** This file has the extension that the workflows have: .ts from source, .js from the build. */
+/** The extension of this file, which the workflow files share: `ts` from source, `js` from the build. */
 const ownExtension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const pathOf = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
-/** Where `npm run build` puts the bundle, and the image has it. */
+/** The path of the bundle that `npm run build` writes, and that the container image contains. */
 export const PREBUILT_BUNDLE = pathOf('./workflow-bundle.js');
 
 /**
- * The workflow code as a worker runs it: the prebuilt bundle. A worker from source bundles now, in a few seconds and in a
- * process of its own: the bundler takes 100 MB, which Node would keep. A built one does not: it would take the time and
- * the memory at every start, and nobody would see that a step of the build is missing.
- * @param extension of the worker's code
+ * The workflow code for a worker. A built worker uses the prebuilt bundle, and fails if it is missing, so that a
+ * missing build step is noticed. A worker from source bundles at its start, in a few seconds. It uses a process of its
+ * own, because the bundler takes 100 MB, which this process would keep.
+ * @param extension the extension of the worker's code
  * @throws ConfigError when a built worker has no prebuilt bundle.
  */
 export async function workflowBundle(extension = ownExtension): Promise<WorkflowBundleOption> {
@@ -49,14 +49,17 @@ export async function workflowBundle(extension = ownExtension): Promise<Workflow
   }
 }
 
-/** Bundles the workflow code in this process; takes a few seconds. @param interceptors paths of modules of the tests */
+/**
+ * Bundles the workflow code in this process; takes a few seconds.
+ * @param interceptors paths of modules that tests add
+ */
 export async function bundleWorkflows(interceptors: readonly string[] = []): Promise<WorkflowBundle> {
   const { code } = await bundleWorkflowCode({
     workflowsPath: pathOf(`../workflows/index.${ownExtension}`),
     workflowInterceptorModules: [...interceptors],
     logger: new DefaultLogger('WARN'),
-    // The SDK wants a source map inside the bundle, for stack traces, and every worker thread holds it. Without the
-    // sources and the columns it is a fifteenth of its size, and still says file and line.
+    // The SDK needs a source map inside the bundle for stack traces, and every worker thread holds a copy. Without
+    // sources and columns the map is a fifteenth of its size, and still gives file and line.
     webpackConfigHook: (config) => ({ ...config, devtool: 'inline-nosources-cheap-module-source-map' }),
   });
   return { code };

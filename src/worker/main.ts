@@ -20,7 +20,7 @@ import { workflowBundle } from './bundle.ts';
 import { checkSetUp } from './set-up.ts';
 import { createWorkers } from './workers.ts';
 
-/** `npm run worker`: runs workflows and activities until SIGTERM; waits for Temporal as long as it takes. */
+/** `npm run worker`: runs workflows and activities until SIGTERM. Waits for Temporal at its start, without a limit. */
 async function main(config: Config, log: Logger): Promise<void> {
   installRuntime(log);
   let stopping = false;
@@ -73,7 +73,7 @@ async function main(config: Config, log: Logger): Promise<void> {
   const keeper = new AbortController();
   void warnOfLostCommits(config, db, log, keeper.signal);
   void keepSetUp(client, clientConnection, log, keeper.signal);
-  // Workers that have not run hold the connection for good; nothing is under way yet.
+  // Workers that never ran do not release their connection, so the process exits here; nothing is in flight yet.
   if (stopping) process.exit(0);
   log.info({ channels: [...channels.keys()] }, 'worker ready');
   await Promise.all(workers.map((worker) => worker.run()));
@@ -85,10 +85,10 @@ async function main(config: Config, log: Logger): Promise<void> {
 
 function installRuntime(log: Logger): void {
   Runtime.install({
-    // Signals are ours: the runtime's own handlers would stop the workers behind our back.
+    // This process handles signals itself; the runtime's own handlers would stop the workers too early.
     shutdownSignals: [],
     logger: new DefaultLogger('INFO', ({ level, message, meta }) => {
-      // The channels' workers run no workflows, and are meant not to.
+      // The channels' workers run activities only, on purpose.
       if (message.startsWith('No workflows registered')) return;
       const severity = level === 'WARN' ? 'warn' : level === 'ERROR' ? 'error' : 'debug';
       log[severity](meta ?? {}, message);
@@ -96,7 +96,7 @@ function installRuntime(log: Logger): void {
   });
 }
 
-/** Waits for the Temporal server; undefined when told to stop meanwhile. */
+/** Connects to the Temporal server, and waits until it is reachable. Undefined if the process is stopped meanwhile. */
 async function connect(
   config: Config,
   log: Logger,
@@ -107,7 +107,7 @@ async function connect(
       return await NativeConnection.connect({ address: config.temporal.address });
     } catch (error) {
       log.warn(
-        `Temporal at ${config.temporal.address} cannot be reached yet (${(error as Error).message}); trying on`,
+        `Temporal at ${config.temporal.address} cannot be reached yet (${(error as Error).message}); trying again`,
       );
       await sleep(2_000);
     }
@@ -116,8 +116,8 @@ async function connect(
 }
 
 /**
- * Search attributes and Schedules, now and every minute: they come back with a new Temporal database. A sweep that does
- * not run is logged as often.
+ * Checks search attributes and Schedules now and every minute, and creates what a new Temporal database lacks. Each
+ * check also logs a warning if the sweep does not run.
  */
 async function keepSetUp(
   client: Client,
@@ -142,10 +142,11 @@ try {
   const config = loadConfig();
   const log = createLogger('worker', config.logLevel);
   await main(config, log);
-  // A call to an unreachable server that is still waiting for its next try would keep the process for 20 s more.
+  // A call to an unreachable server that waits for its next retry would keep the process alive for 20 s more.
   process.exit(0);
 } catch (error) {
   process.stderr.write(`${error instanceof ConfigError ? error.message : (error as Error).stack}\n`);
-  // Not the exit code alone: the native part would keep a worker that does nothing alive, and nobody would start it again.
+  // Setting only the exit code is not enough: the SDK's native part would keep an idle process alive, and no supervisor
+  // would restart it.
   process.exit(1);
 }

@@ -6,16 +6,20 @@ import { SWEEP_SCHEDULE_ID, SWEEP_TASK_QUEUE } from '../domain/names.ts';
 import { SWEEP_WORKFLOW } from '../workflows/messages.ts';
 
 /**
- * Counts up with every change of the definition below. It stands in the memo of the workflows that the Schedule starts,
- * as a Schedule's own memo cannot be changed; a Schedule without one is older than all.
+ * The version of the definition below: increase it with every change. It is stored in the memo of the workflows that
+ * the Schedule starts, because a Schedule's own memo cannot be changed. A Schedule without a version is older than
+ * version 1.
  */
 const SWEEP_VERSION = 1;
 const VERSION_KEY = 'nodropScheduleVersion';
 
-/** A sweep that got stuck, say on a deploy, must not keep the next ones from running. */
+/** Timeout of one sweep: a sweep that is stuck, for example during a deploy, must not block the next ones. */
 const SWEEP_AT_MOST = '2 minutes';
 
-/** As the server takes it: the SDK's own update neither shows nor sends the token that makes an update safe. */
+/**
+ * The Schedule in the form of the server's API. The SDK's own update does not use the conflict token, which makes an
+ * update safe against a concurrent one.
+ */
 const SWEEP_SCHEDULE = {
   spec: { interval: [{ interval: msToTs('1 minute') }] },
   action: {
@@ -27,18 +31,19 @@ const SWEEP_SCHEDULE = {
       memo: { fields: { [VERSION_KEY]: defaultPayloadConverter.toPayload(SWEEP_VERSION) } },
     },
   },
-  // A missed sweep is not run later: the next one finds the same rows. 1: a running one is not joined by another.
+  // A missed sweep is not made up for: the next one finds the same rows. Policy 1 (skip): no second sweep while one
+  // runs.
   policies: { overlapPolicy: 1, catchupWindow: msToTs('1 minute') },
 };
 
 const [ALREADY_EXISTS, NOT_FOUND] = [6, 5];
 
 /**
- * Creates the safety nets' Schedules if they are missing, so that a new Temporal database heals itself, and brings
- * existing ones up to date. One that is paused stays paused, with its note. One of a newer version is left alone: in a
- * rolling deploy an older worker must not undo it.
- * @returns what it did. The server drops an update when somebody changed the Schedule at the same moment; the next call
- * makes up for it.
+ * Creates the sweep's Schedule if it is missing, or updates it to the current version. A paused Schedule stays paused
+ * and keeps its note. A Schedule of a newer version is left alone: in a rolling deploy an older worker must not undo
+ * it.
+ * @returns what it did. The server ignores an update if the Schedule was changed at the same moment; the next call then
+ *   updates it.
  */
 export async function ensureSchedules(client: Client): Promise<'created' | 'updated' | 'unchanged'> {
   const { workflowService } = client;
@@ -53,7 +58,7 @@ export async function ensureSchedules(client: Client): Promise<'created' | 'upda
       await workflowService.createSchedule({ ...request, schedule: SWEEP_SCHEDULE });
       return 'created';
     } catch (error) {
-      // Another worker was faster.
+      // Another worker has created the Schedule at the same time.
       if (isGrpcServiceError(error) && error.code === ALREADY_EXISTS) return 'unchanged';
       throw error;
     }

@@ -8,15 +8,15 @@ import { ensureSchedules } from './schedules.ts';
 const DEADLINE_MS = 20_000;
 
 const TROUBLE: Readonly<Record<Exclude<SweepState, 'active'>, string>> = {
-  paused: 'The sweep is paused: what it heals stays as it is until somebody resumes its Schedule.',
+  paused: 'The sweep is paused: nothing is repaired automatically until its Schedule is resumed.',
   missing: 'The sweep has no Schedule.',
-  failing: 'The last sweep could not heal everything; the result of its workflow says why.',
-  overdue: 'No sweep has completed for some minutes though its Schedule is active.',
+  failing: 'A step of the last sweep failed; the result of the sweep workflow says why.',
+  overdue: 'No sweep has completed for 5 min, although its Schedule is active.',
 };
 
 /**
- * Creates what Temporal must have, or brings it up to date, and logs a warning when the sweep does not run.
- * @throws when Temporal cannot be asked.
+ * Creates or updates the search attributes and the sweep's Schedule, and logs a warning if the sweep does not run.
+ * @throws when Temporal cannot be reached.
  */
 export async function checkSetUp(
   client: Client,

@@ -37,16 +37,17 @@ export interface WorkersOptions extends ActivityDeps {
   readonly orderServices: DeliverEventDeps['orderServices'];
   readonly workflowBundle: WorkflowBundleOption;
   /**
-   * How many workflows the worker keeps in memory, where one takes some 450 KB: payments beyond that wait without it,
-   * and their histories are read anew when something happens to them.
+   * How many workflows the worker keeps in memory, at about 450 KB each. A workflow that is not kept is replayed from
+   * its history when something happens to it.
    * @default 150
    */
   readonly maxCachedWorkflows?: number;
 }
 
 /**
- * One worker for workflows and ledger, one for the sweep, one for the order services, and two for each channel: a backlog
- * of polls must never delay a payer. The two share the channel's rate limit, which the server enforces over all workers.
+ * Creates one worker for workflows and ledger, one for the sweep, one for the order services, and two for each channel:
+ * a backlog of scheduled queries must never delay a payer. The two workers of a channel share its rate limit, which the
+ * Temporal server enforces over all processes.
  */
 export async function createWorkers(options: WorkersOptions): Promise<Worker[]> {
   return await Promise.all([
@@ -57,25 +58,25 @@ export async function createWorkers(options: WorkersOptions): Promise<Worker[]> 
   ]);
 }
 
-/** Far more than have something to do at a time, and an upper bound of memory however many wait. */
+/** Far more workflows than are active at the same time; bounds the memory, however many workflows wait. */
 const CACHED_WORKFLOWS = 150;
 
-/** Of a merchant's transactions, each in an activity: fewer than a task queue has slots (100). */
+/** How many transactions of one merchant may wait. Each holds an activity slot, of which the task queue has 100. */
 const TRANSACTIONS_WAITING = 40;
 
-/** One runs at a time, unless somebody starts more by hand. */
+/** Usually one sweep runs at a time; more only if a person starts some. */
 const SWEEPS_AT_ONCE = 5;
 
 const sharedOptions = ({ connection, namespace }: WorkersOptions) =>
   ({
     connection,
     namespace,
-    // An attempt under way at shutdown finishes instead of being repeated elsewhere after its time-out.
+    // At shutdown, attempts in flight may finish; otherwise another worker would repeat them after their timeout.
     shutdownGraceTime: '10 s',
     interceptors: { activity: [() => ({ inbound: lostRows })] },
   }) satisfies Partial<WorkerOptions>;
 
-/** Workflows and ledger. */
+/** Creates the worker for workflows and ledger activities. */
 export async function createMainWorker(options: WorkersOptions): Promise<Worker> {
   limitWaiting(options.db, TRANSACTIONS_WAITING);
   return await Worker.create({
@@ -87,13 +88,16 @@ export async function createMainWorker(options: WorkersOptions): Promise<Worker>
       ...refundLedgerActivities(options),
       ...redeliveryActivities(options),
     },
-    // With the default of 10 s a killed idle worker delays a callback by 7 to 10 s.
+    // With the default of 10 s, an idle worker that was killed would delay a callback by 7 to 10 s.
     stickyQueueScheduleToStartTimeout: '3 s',
     maxCachedWorkflows: options.maxCachedWorkflows ?? CACHED_WORKFLOWS,
   });
 }
 
-/** The sweep, with its workflow and its activities: it heals what keeps the others from getting on. */
+/**
+ * Creates the worker for the sweep's workflow and activities. It is separate, as the sweep repairs what blocks the
+ * others.
+ */
 export async function createSweepWorker(options: WorkersOptions): Promise<Worker> {
   return await Worker.create({
     ...sharedOptions(options),
@@ -105,28 +109,28 @@ export async function createSweepWorker(options: WorkersOptions): Promise<Worker
   });
 }
 
-/** Tells the order services. */
+/** Creates the worker for deliveries to order services. */
 export async function createOrderServiceWorker(options: WorkersOptions): Promise<Worker> {
   return await Worker.create({
     ...sharedOptions(options),
     taskQueue: ORDER_SERVICE_TASK_QUEUE,
     activities: deliverEventActivities(options),
-    // Mostly waiting for somebody else's answer.
+    // These activities mostly wait for an answer, so that a worker can run many.
     maxConcurrentActivityTaskExecutions: ORDER_SERVICE_SLOTS,
   });
 }
 
-/** The same, with channels of which no merchant takes every place. */
+/** The same options, with channel adapters that limit the concurrent calls of one merchant. */
 function fairly(options: WorkersOptions): WorkersOptions {
   const channels = [...options.channels].map(([name, adapter]) => [name, limitedChannel(adapter)] as const);
   return { ...options, channels: new Map(channels) };
 }
 
-/** Two for each channel. */
+/** Creates two workers for each channel: one for scheduled queries, one for everything else. */
 export function createChannelWorkers(options: WorkersOptions): Promise<Worker>[] {
   const shared = sharedOptions(options);
   return [...options.channels.values()].flatMap((channel) => {
-    // Of each worker its own, as each has its own places.
+    // Each worker has activity slots of its own, so each gets limits of its own.
     const calls = fairly(options);
     const polls = fairly(options);
     const { queryChannel: _query, ...payments } = channelActivities(calls);

@@ -4,38 +4,40 @@ import { MAIN_TASK_QUEUE, ORDER_SERVICE_TASK_QUEUE, SWEEP_TASK_QUEUE } from '../
 import { REFUND_ASKED_EVERY_AT_MOST_MS } from '../domain/refund.ts';
 
 /**
- * How long the workflows' activities may take, and how often they are retried: one preset for each kind of work. The
- * channel's task queues are added where the channel is known.
+ * Timeouts and retry policies of the workflows' activities: one preset for each kind of work. Presets for channel calls
+ * have no task queue, because the caller adds the queue of its channel.
  */
 
-/** Retried without end, as the work must be done. */
+/** Retries forever, for work that must be done. */
 const UNTIL_DONE = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' } as const;
 
-/** Every delay comes with the failure; only a worker that was killed in an attempt costs this second. */
+/**
+ * Each failure carries the delay until the next attempt. The 1 s applies only after a worker was killed mid-attempt.
+ */
 const AS_THE_FAILURE_SAYS = { initialInterval: '1 s', backoffCoefficient: 1 } as const;
 
-/** Writes that decide what happens next. */
+/** Ledger writes that decide what the workflow does next. */
 export const LEDGER = {
   taskQueue: MAIN_TASK_QUEUE,
   startToCloseTimeout: '10 s',
   retry: UNTIL_DONE,
 } as const satisfies ActivityOptions;
 
-/** Writes that must not delay anything: given up soon, and repeated later. */
+/** Ledger writes that must not delay the workflow: they fail after 30 s, and the workflow repeats them later. */
 export const LEDGER_BRIEFLY = {
   ...LEDGER,
   scheduleToCloseTimeout: '30 s',
 } as const satisfies ActivityOptions;
 
-/** Reads, as local activities. One attempt, as a retry would hold the workflow task or a timer: see local.ts. */
+/** Ledger reads, as local activities with one attempt: local-activities.ts says why they are not retried. */
 export const LEDGER_READ = {
   startToCloseTimeout: '10 s',
   retry: { maximumAttempts: 1 },
 } as const satisfies LocalActivityOptions;
 
 /**
- * The order update is tried once as a local activity, as nearly always nothing is in its way: one event instead of three
- * and no workflow task of its own. It waits for no turn, and holds a task slot no longer than this; then it is `LEDGER`'s.
+ * The first attempt of an order update, as a local activity: one history event instead of three, and no workflow task
+ * of its own. It holds a workflow task slot for at most 2 s. If it fails, a regular activity with `LEDGER` takes over.
  */
 export const ORDER_UPDATE_AT_ONCE = {
   scheduleToCloseTimeout: '2 s',
@@ -43,18 +45,20 @@ export const ORDER_UPDATE_AT_ONCE = {
 } as const satisfies LocalActivityOptions;
 
 /**
- * No attempt to create a trade is under way for longer, also one whose activity has ended before it: it sends no request
- * after the expiry, and an adapter gives a request up after 8 s.
+ * Upper bound of one attempt to create a trade, even if the activity ended earlier: an attempt sends no request after
+ * the payment's expiry, and an adapter's request times out after 8 s.
  */
 export const CREATE_ATTEMPT_MS = 15_000;
 
-/** Until the payment expires: a schedule-to-close time-out is added where that is known. */
+/** Retries until the payment expires: the caller adds the schedule-to-close timeout. */
 export const CREATE_TRADE = {
   startToCloseTimeout: CREATE_ATTEMPT_MS,
   retry: { ...UNTIL_DONE, maximumInterval: '30 s' },
 } as const satisfies ActivityOptions;
 
-/** A new next action is given up after this: whoever wants it has given up before, and asks again. */
+/**
+ * Timeout for renewing an expired next action. The API request that waits for it times out earlier, and is repeated.
+ */
 export const RENEWAL_MS = 15_000;
 
 export const RENEW_ACTION = {
@@ -64,18 +68,18 @@ export const RENEW_ACTION = {
 } as const satisfies ActivityOptions;
 
 /**
- * Where the channel's own id of a trade is not on record it is looked for first (`findTrade`), in a listing of many pages.
- * Each of its requests is given up after 8 s.
+ * If the ledger lacks the channel's own id of a trade, the activity first searches a listing of many pages
+ * (`findTrade`). Each request for a page times out after 8 s.
  */
 const LISTING_TAKES_AT_MOST = '60 s';
 
-/** The query before a payment is closed, and the close. */
+/** The query before a payment is closed, and the close itself. */
 export const CLOSE_TRADE = {
   startToCloseTimeout: LISTING_TAKES_AT_MOST,
   retry: { ...UNTIL_DONE, maximumInterval: '5 m' },
 } as const satisfies ActivityOptions;
 
-/** One query for an operator, who does not wait longer than this. */
+/** One query on an operator's request, which waits for at most 12 s. */
 export const ASK_ONCE = {
   startToCloseTimeout: '10 s',
   scheduleToCloseTimeout: '12 s',
@@ -88,13 +92,16 @@ export const QUERY_TRADE = {
   retry: AS_THE_FAILURE_SAYS,
 } as const satisfies ActivityOptions;
 
-/** The same of a trade that may have to be looked for first. */
+/** Queries for a trade that may have to be found in a listing first. */
 export const FIND_AND_QUERY_TRADE = {
   ...QUERY_TRADE,
   startToCloseTimeout: LISTING_TAKES_AT_MOST,
 } as const satisfies ActivityOptions;
 
-/** Calls of 8 s: trade and number before the first, a refusal is looked into, and the trade is queried last. */
+/**
+ * A refund request. One attempt makes several calls of up to 8 s each: it queries the trade and the refund number
+ * before the first request, queries the number after a refusal, and queries the trade at the end.
+ */
 export const REFUND_TRADE = {
   startToCloseTimeout: '60 s',
   retry: { ...UNTIL_DONE, maximumInterval: REFUND_ASKED_EVERY_AT_MOST_MS },
@@ -110,31 +117,31 @@ export const ASK_TRADE_OF_REFUND = {
   retry: UNTIL_DONE,
 } as const satisfies ActivityOptions;
 
-/** A worker that was killed while it told an order service costs the whole time-out. */
+/** A delivery attempt. If the worker is killed during the attempt, the next one starts only after the whole timeout. */
 export const DELIVER_TO_ORDER_SERVICE = {
   taskQueue: ORDER_SERVICE_TASK_QUEUE,
   startToCloseTimeout: DELIVERY_ATTEMPT_AT_MOST_MS,
   retry: AS_THE_FAILURE_SAYS,
 } as const satisfies ActivityOptions;
 
-/** Signals to as many workflows as are told at once. */
+/** Sends signals to the workflows of one batch of deliveries. */
 export const REDELIVER = {
   ...LEDGER,
   startToCloseTimeout: '30 s',
 } as const satisfies ActivityOptions;
 
-/** Looks again as often as its failure says, until a batch has been told. */
+/** Checks whether every delivery of a batch has been attempted. Each failure carries the delay until the next check. */
 export const AWAIT_BATCH = {
   ...LEDGER,
   retry: AS_THE_FAILURE_SAYS,
 } as const satisfies ActivityOptions;
 
-/** A step that cannot be finished is left to the next sweep. */
+/** One step of the sweep. After two failed attempts the next sweep does the work. */
 export const SWEEP = {
   taskQueue: SWEEP_TASK_QUEUE,
   startToCloseTimeout: '50 s',
   retry: { maximumAttempts: 2 },
 } as const satisfies ActivityOptions;
 
-/** Attempts after which somebody is told, and the work goes on all the same: about 10 min, 2 min and 1 min. */
+/** Failed attempts after which an attention is raised: about 10 min, 2 min and 1 min. The retries continue. */
 export const ALARM_AFTER = { updateOrder: 16, create: 8, close: 6 } as const;

@@ -12,25 +12,25 @@ import { describeDelivery, describeUnreadable } from './web-ui-text.ts';
 const reads = localActivities<Pick<LedgerActivities, 'loadDelivery'>>();
 
 /**
- * One event on its way to the order service, until that has an answer. Never given up. The event on which its payment
- * waits is told by the payment's own workflow; when such a one is started here, it does nothing.
+ * Delivers one event to the merchant's order service, and retries until the service gives a definite answer. If a
+ * payment waits for the event, the payment's own workflow delivers it, and this workflow ends at once.
  */
 export async function delivery(input: DeliveryInput): Promise<void> {
   const run = new DeliveryRun(input);
   wf.setHandler(wakeSignal, () => run.wake());
   wf.setHandler(redeliverSignal, () => run.redeliver());
-  // What is owed to the order service is told, whatever is pressed in the Web UI.
+  // "Request Cancellation" in the Web UI must not stop a delivery.
   await wf.CancellationScope.nonCancellable(() => run.run());
 }
 
 class DeliveryRun {
   readonly #input: DeliveryInput;
-  /** Null: its event is not kept any more. */
+  /** Null once the event has been deleted. */
   #row: DeliverySnapshot | null = null;
   #isWoken = false;
-  /** How many messages have come in so far. */
-  #told = 0;
-  /** Calls that a person wants of a delivery that is settled. */
+  /** How many signals have arrived so far. */
+  #messagesReceived = 0;
+  /** Extra calls that a person requested for a delivery that is already settled. */
   #redeliveries = 0;
 
   constructor(input: DeliveryInput) {
@@ -38,7 +38,7 @@ class DeliveryRun {
   }
 
   wake(): void {
-    this.#told += 1;
+    this.#messagesReceived += 1;
     this.#isWoken = true;
   }
 
@@ -50,14 +50,14 @@ class DeliveryRun {
   async run(): Promise<void> {
     await whileRowMissing(
       () => this.#load(),
-      // A row that went meanwhile is over, as one that was never there.
+      // The row was deleted during the work: nothing is left to deliver.
       (row) =>
         this.#process(row).catch((error: unknown) => {
           if (!isRowLost(error)) throw error;
         }),
       {
         onMissing: (_, nextLookAt) => wf.setCurrentDetails(describeUnreadable(nextLookAt)),
-        messages: () => this.#told,
+        messages: () => this.#messagesReceived,
         mayRenew: () => this.#redeliveries === 0,
         renew: () => wf.continueAsNew<typeof delivery>(this.#input),
       },
@@ -79,7 +79,7 @@ class DeliveryRun {
         this.#row = await wf
           .proxyActivities<DeliverEventActivities>({
             ...DELIVER_TO_ORDER_SERVICE,
-            summary: 'told again, asked for by a person',
+            summary: 'deliver again, as a person requested',
           })
           .redeliverEvent(row.id);
       } else if (row.toldByPayment) {
@@ -87,7 +87,7 @@ class DeliveryRun {
       } else if (wf.workflowInfo().continueAsNewSuggested) {
         await wf.continueAsNew<typeof delivery>(this.#input);
       } else {
-        // Whoever asked for it to be told has made it due in the ledger.
+        // The API has already made the delivery due in the ledger when it sends the signal.
         this.#redeliveries = 0;
         await this.#deliver(row);
       }
@@ -100,7 +100,7 @@ class DeliveryRun {
         this.#row = await wf
           .proxyActivities<DeliverEventActivities>({
             ...DELIVER_TO_ORDER_SERVICE,
-            summary: `tell the order service of ${row.type}, until it has an answer`,
+            summary: `deliver ${row.type} to the order service, until it answers`,
           })
           .deliverEvent(row.id);
       },

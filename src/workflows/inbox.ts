@@ -1,6 +1,6 @@
 import type { CallbackNotice } from '../domain/payment.ts';
 
-/** What a payment's workflow can be told, and which message is handled before which. */
+/** The messages that a payment's workflow receives, and the order in which it handles them. */
 
 export type Message =
   | { readonly kind: 'callback'; readonly notice: CallbackNotice | undefined }
@@ -11,7 +11,7 @@ export type Message =
   | { readonly kind: 'renewAction'; readonly until: number; done: boolean }
   | { readonly kind: 'ask'; answered: boolean | undefined };
 
-/** The order in which messages are handled: those that may bring money first, those that wait for a channel last. */
+/** Messages that may report money come first; messages whose handling waits for a channel come last. */
 const MESSAGE_ORDER: readonly Message['kind'][] = [
   'callback',
   'wake',
@@ -26,7 +26,10 @@ export function isBefore(one: Message['kind'], other: Message['kind']): boolean 
   return MESSAGE_ORDER.indexOf(one) < MESSAGE_ORDER.indexOf(other);
 }
 
-/** A callback's repetition and the payer's hint change nothing any more; a call under way is not called off for them. */
+/**
+ * False for messages that have no effect on a settled payment: hints, and callbacks that report no refund. A delivery
+ * attempt is not interrupted for them.
+ */
 export function concernsSettledPayment(message: Message): boolean {
   if (message.kind === 'callback') return message.notice?.refundedAmount !== undefined;
   return message.kind !== 'hint';

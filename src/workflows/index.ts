@@ -1,4 +1,4 @@
-/** Everything the worker's workflow bundle holds. */
+/** The workflows in the worker's bundle. */
 export { delivery } from './delivery.ts';
 export { payment } from './payment.ts';
 export { redelivery } from './redelivery.ts';

@@ -1,8 +1,9 @@
 import * as wf from '@temporalio/workflow';
 
 /**
- * Does the work until it is done, `isInterrupted`, or `timeoutMs` have passed; then cancels it.
- * @returns false when it was cancelled: what an activity wrote before that is in the ledger, to be read again.
+ * Runs `work` until it is done, `isInterrupted` returns true, or `timeout.ms` have passed. In the last two cases it
+ * cancels the work.
+ * @returns false when the work was cancelled. An activity may have written to the ledger before: read the row again.
  */
 export async function untilDoneOrMessage(
   work: () => Promise<void>,

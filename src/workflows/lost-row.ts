@@ -7,12 +7,12 @@ import { isLocalFailure } from './local-activities.ts';
 import { searchAttributes } from './messages.ts';
 
 /**
- * A row that is gone, after a restored backup or a lost commit: the workflow is all that still knows of it. It neither
- * fails nor retries every second; it looks again, ever more rarely, until the row is there. A row that cannot be read,
- * as the database is away, is looked for in the same way, and sooner.
+ * After a restored backup or a lost commit the ledger may lack a workflow's row, and the workflow is the only trace of
+ * it. Such a workflow does not fail: it checks for the row at growing intervals until the row is back. If the database
+ * cannot be read, the workflow does the same at shorter intervals.
  */
 
-/** Why the workflow has no row. */
+/** Why the workflow has no row: `lost` if the ledger has none, `unreadable` if the database cannot be read. */
 export type Missing = 'lost' | 'unreadable';
 
 class RowLost extends Error {
@@ -23,7 +23,7 @@ class RowUnreadable extends Error {
   override readonly name = 'RowUnreadable';
 }
 
-/** Reads a row by a local activity. @throws what `whileRowMissing` takes for a row that cannot be read. */
+/** Reads a row with a local activity. @throws an error that `whileRowMissing` handles as `unreadable`. */
 export async function readRow<Row>(load: () => Promise<Row>): Promise<Row> {
   try {
     return await load();
@@ -33,13 +33,13 @@ export async function readRow<Row>(load: () => Promise<Row>): Promise<Row> {
   }
 }
 
-/** The row, when there is one. @throws what `whileRowMissing` takes for a row that is gone. */
+/** Returns the row unless it is null. @throws an error that `whileRowMissing` handles as `lost`. */
 export function present<Row>(row: Row | null): Row {
   if (row === null) throw new RowLost('The ledger has no such row.');
   return row;
 }
 
-/** True when a read found no row, or an activity failed as there is none. */
+/** True if a read found no row, or if an activity failed because the ledger has no row. */
 export function isRowLost(error: unknown): boolean {
   if (error instanceof RowLost) return true;
   return (
@@ -51,27 +51,27 @@ export function isRowLost(error: unknown): boolean {
 
 const ATTENTION = defineSearchAttributeKey(searchAttributes.attention, 'KEYWORD');
 
-/** Also of a run before this one. */
+/** Sets or clears the attention `row_lost` in the search attribute. An earlier run of the workflow may have set it. */
 function show(isLost: boolean): void {
   const isShown = wf.workflowInfo().typedSearchAttributes.get(ATTENTION) === ROW_LOST;
   if (isShown !== isLost) wf.upsertSearchAttributes([{ key: ATTENTION, value: isLost ? ROW_LOST : null }]);
 }
 
 export interface MissingRow {
-  /** There is no row, and it is looked for again at this time, epoch ms. */
+  /** Called when the row is missing. `nextLookAt` is the time of the next read, epoch ms. */
   readonly onMissing: (why: Missing, nextLookAt: number) => void;
-  /** How many messages have come in so far: with each the row is looked for at once. */
+  /** How many messages have arrived so far. Each new message makes the workflow read the row at once. */
   readonly messages: () => number;
-  /** False while something is kept that is not in the ledger: this run has to go on. */
+  /** False while the run holds something that is not in the ledger: it then must not continue as new. */
   readonly mayRenew: () => boolean;
-  /** Ends this run and begins the next, as the history is long enough. */
+  /** Continues as new, once the history is long. */
   readonly renew: () => Promise<never>;
 }
 
 /**
- * Reads the row and does the work with it. When the row is gone or cannot be read, now or at any step of the work, both
- * begin anew with the next message, or after a wait that doubles: from 1 min to 1 h for a row that is gone, from 2 s to
- * 1 min for one that cannot be read.
+ * Reads the row and does the work with it. If the row is lost or unreadable, at the first read or during the work,
+ * reading and work start again with the next message or after a wait. The wait doubles each time: from 1 min to 1 h for
+ * a lost row, from 2 s to 1 min for an unreadable one.
  */
 export async function whileRowMissing<Row>(
   load: () => Promise<Row>,
@@ -98,7 +98,7 @@ export async function whileRowMissing<Row>(
     const wait = why === 'lost' ? lostRowWait(looks) : unreadableRowWait(looks);
     onMissing(why, Date.now() + wait);
     await wf.condition(() => messages() > known, wait, {
-      summary: `the row ${why === 'lost' ? 'is gone' : 'cannot be read'}: looked for again, ever more rarely`,
+      summary: `the row ${why === 'lost' ? 'is lost' : 'cannot be read'}: wait before the next read`,
     });
   }
 }

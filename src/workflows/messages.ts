@@ -2,70 +2,72 @@ import { defineSignal, defineUpdate } from '@temporalio/workflow';
 import { ROW_LOST } from '../domain/attention.ts';
 import type { CallbackNotice, PaymentTerms } from '../domain/payment.ts';
 
-/** What workflows are started with and told. Kept apart from the workflow so that clients need no more. */
+/** Inputs, signals and updates of the workflows. In a file of its own, so that clients do not import workflow code. */
 
 export const PAYMENT_WORKFLOW = 'payment';
 export const REFUND_WORKFLOW = 'refund';
 export const DELIVERY_WORKFLOW = 'delivery';
 export const REDELIVERY_WORKFLOW = 'redelivery';
 export const SWEEP_WORKFLOW = 'sweep';
-/** Of each step how many rows it repaired, or why it could not. */
+/** For each step of the sweep, how many rows it repaired, or the reason why it failed. */
 export type SweepResult = Readonly<Record<string, number | string>>;
 
-/** Snapshotted at the start: configuration is never read in workflow code. */
+/** Input of a payment's workflow. It holds the configuration at the start: workflow code never reads configuration. */
 export interface PaymentInput extends PaymentTerms {
-  /** The waits between active queries, in ms, the last repeated up to the expiry. */
+  /** The waits between scheduled queries, in ms; the last wait repeats until the expiry. */
   readonly queryScheduleMs: readonly number[];
-  /** Whoever started the run had just written the row: see `isUntouched`. */
+  /** Set when the starter of the run has just inserted the payment's row: see `isUntouched`. */
   readonly isNew?: true;
 }
 
-/** What there is to know beyond it is in the ledger. */
+/** Input of a refund's workflow. Everything else is in the ledger. */
 export interface RefundInput {
   readonly refundId: string;
-  /** Of which the money goes back: asked about when the refund's row is lost. */
+  /** The refunded payment, so that `recover --lost` knows it when the refund's row is lost. */
   readonly paymentId: string;
   readonly channel: string;
 }
 
-/** What there is to know beyond it is in the ledger. */
+/** Input of the workflow that delivers one event. Everything else is in the ledger. */
 export interface DeliveryInput {
   readonly deliveryId: string;
 }
 
-/** What there is to know beyond it is in the ledger. */
+/** Input of the workflow that redelivers a merchant's waiting events. Everything else is in the ledger. */
 export interface RedeliveryInput {
   readonly merchantId: string;
-  /** So many are told at first. @default 1 */
+  /** How many events the first batch holds. @default 1 */
   readonly size?: number;
 }
 
-/** A person wants the order service told now, also of what is settled. */
+/** A person requested a delivery now, even if the delivery is already settled. */
 export const redeliverSignal = defineSignal('redeliver');
 
-/** A verified callback was stored that tells of the refund: its id. */
+/** A verified callback about the refund was stored. The argument is the callback's id. */
 export const refundCallbackSignal = defineSignal<[string]>('callback');
 
-/** A verified callback was stored. */
+/** A verified callback about the payment was stored. */
 export const callbackSignal = defineSignal<[CallbackNotice]>('callback');
-/** The payer may have paid: `tight` asks at once and then every few seconds, otherwise one query is due. */
+/** The payer may have paid. With `tight` the workflow queries at once and then every few seconds, otherwise once. */
 export const hintSignal = defineSignal<[{ readonly tight: boolean }]>('hint');
-/** The channel has news of the payment, in whatever status it is: it is asked. That it has is in the ledger. */
+/**
+ * The channel sent a notice, which is in the ledger: the workflow queries the channel, whatever the payment's status.
+ */
 export const noticeSignal = defineSignal('notice');
-/** The wish to cancel is in the ledger. */
+/** Cancellation was requested; the request is in the ledger. */
 export const cancelSignal = defineSignal('cancel');
-/** Look at the ledger again: the sweep or an operator says so. */
+/** Makes the workflow read its row again. Sent by the sweep, the API and the CLI after a change in the ledger. */
 export const wakeSignal = defineSignal('wake');
 
 /**
- * Makes an expired next action anew. That is given up after 15 s, and then the old action is all there is. Of a payment
- * that is `created` it resolves when it has left that.
+ * Renews an expired next action. If that takes longer than 15 s, the expired action stays. For a payment in status
+ * `created` the update completes when the payment leaves that status.
  */
 export const nextActionUpdate = defineUpdate<void, []>('nextAction');
-/** Asks the channel once, now. False when it gave no readable answer. */
+/** Queries the channel once, now. False if the channel gave no readable answer. */
 export const askChannelUpdate = defineUpdate<boolean, []>('askChannel');
 
-/** Keyword search attributes, shown and filtered by in the Web UI. */
+/** Search attributes of type Keyword, which the Web UI shows and filters by. */
 export const searchAttributes = {
   status: 'PaymentStatus',
   channel: 'PaymentChannel',
@@ -73,5 +75,5 @@ export const searchAttributes = {
   attention: 'PaymentAttention',
 } as const;
 
-/** Lists the workflows that wait for a row that is gone. */
+/** Visibility query for the workflows that wait for a lost row. */
 export const LOST_QUERY = `${searchAttributes.attention} = '${ROW_LOST}' AND ExecutionStatus = 'Running'`;

@@ -51,27 +51,27 @@ import {
 import { describeLostPayment, describePayment, describeUnreadable } from './web-ui-text.ts';
 
 /**
- * One payment, from its creation until it is settled or its late watch is over: waits for the callback while
- * timer-driven queries ask the channel, and ends by updating the order.
- *
- * Handlers only add to the inbox; `run` is the one loop that owns the state, and it reads the ledger before it
- * decides anything. Every wait of the loop is bounded, or ends when a message comes that is handled before it, except
- * for the writes that decide what happens next (`updateOrder`, `recordRefunds`): they are retried until they succeed.
+ * Runs one payment from its creation until it is settled or its late watch has ended. The workflow waits for the
+ * channel's callback, queries the channel on schedule meanwhile, and updates the order when the payment is paid.
+ * Signal and update handlers only add to the inbox. `run` is the one loop that owns the state, and it reads the ledger
+ * before each decision. Every wait of the loop is bounded, or ends when a message of higher priority arrives. The only
+ * exceptions are the writes that decide what happens next (`updateOrder`, `recordRefunds`): they retry until they
+ * succeed.
  */
 export async function payment(input: PaymentInput): Promise<void> {
   const run = new PaymentRun(input);
 
   wf.setHandler(callbackSignal, (notice) => run.post({ kind: 'callback', notice }));
-  // A person may send a bare signal from the Web UI: it is taken for what it can mean.
+  // A person can send this signal from the Web UI without an argument.
   wf.setHandler(hintSignal, (hint) => run.post({ kind: 'hint', tight: hint?.tight === true }));
   wf.setHandler(noticeSignal, () => run.post({ kind: 'notice' }));
   wf.setHandler(cancelSignal, () => run.post({ kind: 'cancel', by: 'the merchant' }));
   wf.setHandler(wakeSignal, () => run.post({ kind: 'wake' }));
-  // Answered also after a "Request Cancellation", which ends no payment by itself.
+  // Non-cancellable, because the payment goes on after "Request Cancellation" in the Web UI, and must answer updates.
   wf.setHandler(nextActionUpdate, () => wf.CancellationScope.nonCancellable(() => run.awaitNextAction()));
   wf.setHandler(askChannelUpdate, () => wf.CancellationScope.nonCancellable(() => run.askNow()));
 
-  // "Request Cancellation" in the Web UI is a payment's cancel like any other: asked and closed, never just dropped.
+  // "Request Cancellation" in the Web UI cancels the payment in the normal way: query the trade, close it, then end.
   wf.CancellationScope.current().cancelRequested.catch(() =>
     run.post({ kind: 'cancel', by: 'the Temporal Web UI' }),
   );
@@ -91,21 +91,21 @@ const atOnce = localActivities<Pick<LedgerActivities, 'updateOrder'>>({
   summary: UPDATE_ORDER_SUMMARY,
 });
 
-/** Showing a payment to a person must not keep it from being settled. */
+/** Raising an attention must not delay the settlement of the payment. */
 const attentions = wf.proxyActivities<Pick<LedgerActivities, 'raiseAttention'>>(LEDGER_BRIEFLY);
 
 const STATUS = defineSearchAttributeKey(searchAttributes.status, 'KEYWORD');
 const ATTENTION = defineSearchAttributeKey(searchAttributes.attention, 'KEYWORD');
 
 /**
- * How long after its creation a payment counts as just made. A run that is started again, say by a reset, begins later,
- * and one that began within it is read by the activity that creates the trade.
+ * How long after its creation a payment counts as new: its first run may skip reading the row, because
+ * `createAtChannel` reads it. A run that starts later, for example after a reset, reads the row first.
  */
 const NEW_FOR_MS = 60_000;
 
-/** What a person is told when work that is never given up does not get on. */
+/** The attention that is raised when work that retries forever keeps failing. */
 interface Alarm {
-  /** How many attempts come before it. */
+  /** How many attempts fail before the attention is raised. */
   readonly after: number;
   readonly attention: Attention;
   readonly detail: string;
@@ -114,39 +114,41 @@ interface Alarm {
 class PaymentRun {
   readonly #input: PaymentInput;
   readonly #inbox: Message[] = [];
-  /** How many messages have come in so far. */
+  /** How many messages have arrived so far. */
   #messagesReceived = 0;
   #row: PaymentSnapshot | undefined;
-  /** The payment's row is gone or cannot be read: nobody is kept waiting for an answer. */
+  /** The payment's row is lost or unreadable: waiting updates then return without an answer. */
   #isMissing = false;
-  /** A query is due at once: alone, or as the first of a tight phase. */
+  /**
+   * Set when a query is due at once: a single one, or the first query of a tight phase (many queries within a minute).
+   */
   #due: 'query' | 'tight' | undefined;
-  /** How often in a row the channel's close has said "already paid", and its query before that it is not. */
+  /** How many times in a row the channel refused the close as "already paid" after its query had reported unpaid. */
   #contradictions = 0;
-  /** How it goes with the order service, as far as this run knows. */
+  /** The progress of the delivery to the order service, as far as this run knows. */
   #deliveryProgress: DeliveryProgress | null = null;
-  /** Epoch ms: until then an attempt to create the trade may still be under way, though its activity has ended. */
+  /** Until this time (epoch ms) an attempt to create the trade may still run, though its activity has ended. */
   #mayBeCreatedUntil = 0;
 
   constructor(input: PaymentInput) {
     this.#input = input;
   }
 
-  /** Keeps the inbox in the order in which messages are handled, and messages of one kind in the order in which they came. */
+  /** Adds a message to the inbox, which is sorted by priority, and within one kind by arrival. */
   post(message: Message): void {
     this.#messagesReceived += 1;
     const after = this.#inbox.findIndex(({ kind }) => isBefore(message.kind, kind));
     this.#inbox.splice(after === -1 ? this.#inbox.length : after, 0, message);
   }
 
-  /** Resolves when the payer has something to do, or the payment is past that, or its row is missing. */
+  /** Resolves when the payer has a next action, when the payment no longer needs one, or when its row is missing. */
   async awaitNextAction(): Promise<void> {
     await wf.condition(() => this.#row !== undefined || this.#isMissing);
     if (this.#row?.status !== 'paying') {
       await wf.condition(() => this.#row?.status !== 'created' || this.#isMissing);
       return;
     }
-    // Nobody is to pay any more what is about to end, and its end is not interrupted for that.
+    // A payment that is about to end gets no new next action, and its end is not interrupted.
     if (isToEnd(this.#row, Date.now())) return;
     const message: Message = { kind: 'renewAction', until: Date.now() + RENEWAL_MS, done: false };
     this.post(message);
@@ -172,7 +174,7 @@ class PaymentRun {
       {
         onMissing: (why, nextLookAt) => this.#showMissing(why, nextLookAt),
         messages: () => this.#messagesReceived,
-        // A wish to cancel is in the ledger; whoever waits for an answer holds up the next run as it is.
+        // A requested cancellation is in the ledger, and a waiting update prevents continue-as-new anyway.
         mayRenew: () =>
           this.#due === undefined && this.#ofKind('callback').length === 0 && !this.#mayStillBeCreated(),
         renew: () => this.#renew(),
@@ -180,13 +182,13 @@ class PaymentRun {
     );
   }
 
-  /** Goes on in a new run, which reads the row. */
+  /** Continues as new. The new run reads the row first. */
   async #renew(): Promise<never> {
     const { isNew: _, ...input } = this.#input;
     return await wf.continueAsNew<typeof payment>(input);
   }
 
-  /** The one loop. */
+  /** The loop that owns the payment's state. */
   async #process(loaded: PaymentSnapshot): Promise<void> {
     this.#isMissing = false;
     this.#row = loaded;
@@ -199,7 +201,7 @@ class PaymentRun {
       } else if (message !== undefined) {
         await this.#receive(message, row);
       } else if (this.#isOver(row)) {
-        // Whoever waits for an answer gets it; what came in meanwhile is dealt with first.
+        // Waiting updates get their answer before the run ends, and messages that arrived meanwhile are handled first.
         await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
         if (this.#inbox.length === 0) return;
       } else if (row.status === 'created' && this.#mayStillBeCreated()) {
@@ -219,8 +221,8 @@ class PaymentRun {
   }
 
   /**
-   * Handles the first message of the inbox. Work that can take long ends early for a message that is handled before
-   * it; its own message then stays in the inbox, and is handled again.
+   * Handles the first message of the inbox. Long work ends early for a message of higher priority; the interrupted
+   * message then stays in the inbox, and is handled again later.
    */
   async #receive(message: Message, row: PaymentSnapshot): Promise<void> {
     switch (message.kind) {
@@ -254,9 +256,9 @@ class PaymentRun {
   }
 
   /**
-   * Does the work for messages of one kind, and takes them out of the inbox when it is done. What ends early at a
-   * channel is abandoned: it is bounded, and what it learns is written down all the same.
-   * @returns false when a message came that is handled before them (a hint can wait): they are still in the inbox.
+   * Does the work for messages of one kind, and removes them from the inbox when it is done. An interrupted channel
+   * call is abandoned, not cancelled: it has a timeout, and its answer is still written to the ledger.
+   * @returns false when a message of higher priority other than a hint arrived: the given messages stay in the inbox.
    */
   async #unlessBefore(
     kind: Message['kind'],
@@ -284,20 +286,24 @@ class PaymentRun {
   }
 
   async #receiveCallback(notice: CallbackNotice | undefined, row: PaymentSnapshot): Promise<void> {
-    const tellsOfRefund = notice?.refundedAmount !== undefined;
+    const reportsRefund = notice?.refundedAmount !== undefined;
     if (row.status !== 'succeeded') {
-      // One for exactly what was asked is on record already, and settles. The signal alone proves nothing: the ledger
-      // settles what is on record, and when that is nothing the channel is asked, as for any other callback (P2).
-      if (notice !== undefined && !tellsOfRefund && reportsFullAmount(notice, row)) await this.#updateOrder();
+      // A callback that reports exactly the requested amount is already recorded in the ledger, so `updateOrder`
+      // settles it. The signal alone proves nothing: if the ledger has no money on record, the channel is queried (P2).
+      if (notice !== undefined && !reportsRefund && reportsFullAmount(notice, row)) await this.#updateOrder();
       else this.#row = await this.#load();
       if (!hasMoney(this.#row ?? row)) this.#due ??= 'query';
-      // Settled past this run (it was reset, say) before the callback came: nobody else looks at what it tells.
-      if (this.#row?.status !== 'succeeded' || !tellsOfRefund) return;
+      // The sweep may have settled the payment before the callback arrived (for example after a reset of this run). The
+      // refund that the callback reports must still be recorded here.
+      if (this.#row?.status !== 'succeeded' || !reportsRefund) return;
     }
-    if (tellsOfRefund) this.#row = await ledger.recordRefunds(row.id, notice.callbackId);
+    if (reportsRefund) this.#row = await ledger.recordRefunds(row.id, notice.callbackId);
   }
 
-  /** A query is due; of a settled payment one now, as none is planned. The sweep says it again until the channel answers. */
+  /**
+   * Handles a notice: a query is due. A settled payment has no planned queries, so it is queried now. The sweep repeats
+   * the notice until the channel answers.
+   */
   async #receiveNotice(row: PaymentSnapshot): Promise<void> {
     const notices = this.#ofKind('notice');
     if (row.status !== 'succeeded') {
@@ -306,27 +312,27 @@ class PaymentRun {
       return;
     }
     await this.#unlessBefore('notice', notices, async () => {
-      await this.#askOnce(row, 'the channel has news: asked now');
+      await this.#askOnce(row, 'query after a notice of the channel');
     });
   }
 
-  /** Nothing is left to wait for: settled, or ended and watched long enough. */
+  /** True when the workflow can end: the payment is settled, or it ended unpaid and its late watch is complete. */
   #isOver(row: PaymentSnapshot): boolean {
     if (row.status === 'succeeded') return row.orderUpdate !== 'pending';
     return isEnded(row.status) && this.#due === undefined && lateWaits(row, Date.now()).length === 0;
   }
 
-  /** Between two things to do, with nobody waiting for an answer and nothing kept outside the ledger. */
+  /** True when no update waits for an answer and the run holds nothing that is not in the ledger. */
   async #mayContinueAsNew(row: PaymentSnapshot): Promise<boolean> {
-    // Before an end the channel is asked without being told to.
+    // A payment that is about to be closed is queried anyway, so that a due query need not be kept.
     if (this.#due !== undefined && !isToClose(row, Date.now())) return false;
-    // What was answered just now is on its way to whoever asked; only for a next action may somebody wait on.
+    // Updates that are already answered complete first. Only in status `created` can an update wait for longer.
     if (row.status !== 'created')
       await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
     return wf.allHandlersFinished() && this.#inbox.length === 0;
   }
 
-  /** Tried until the payment expires, which is the activity's own time-out: no timer runs beside it. */
+  /** Creates the trade. The activity retries until the payment expires, which is its schedule-to-close timeout. */
   async #create({ expiresAt }: PaymentSnapshot): Promise<void> {
     await this.#untilDoneOrMessage(async () => {
       try {
@@ -342,19 +348,20 @@ class PaymentRun {
             summary: 'create the trade at the channel',
           }),
           async (options) =>
-            // It can expire while a person is being told.
+            // The payment can expire while the attention is being raised.
             Date.now() < expiresAt
               ? await this.#channel(options).createAtChannel(this.#input.paymentId)
               : await this.#load(),
         );
       } catch (error) {
         if (!isOutOfTime(error)) throw error;
-        // It began before the activity ended.
+        // The abandoned attempt began before the activity ended.
         if (mayRunOn(error)) this.#mayBeCreatedUntil = Math.min(expiresAt, Date.now()) + CREATE_ATTEMPT_MS;
-        // The server ends it as soon as the next attempt would come after the expiry.
+        // The server ends the activity early if its next attempt would start after the expiry.
         const left = expiresAt - Date.now();
-        if (left > 0) await wf.sleep(left, { summary: 'until it expires: no attempt fits in before' });
-        // The last attempt may have written down more than it could return.
+        if (left > 0)
+          await wf.sleep(left, { summary: 'until the payment expires: no time for another attempt' });
+        // The last attempt may have written to the ledger without being able to return its result.
         this.#row = await this.#load();
       }
     });
@@ -365,33 +372,34 @@ class PaymentRun {
   }
 
   /**
-   * The server gives an attempt up at the expiry, and the worker goes on with it; an attempt that failed without an answer
-   * goes on at the channel. A channel that was asked meanwhile would say that it knows no such trade; the
-   * payment would end, and the trade would stay open once it is created.
+   * Waits until an attempt to create the trade has certainly ended. When the server ends the activity at the expiry,
+   * the worker continues the attempt; and a request that timed out may still run at the channel. If the channel were
+   * queried meanwhile, it would report an unknown trade: the payment would end, and the trade would stay open once
+   * created.
    */
   async #awaitLastAttempt(): Promise<void> {
     const left = this.#mayBeCreatedUntil - Date.now();
-    const summary = 'until the attempt to create the trade that was under way at its expiry is over';
+    const summary = 'until the last attempt to create the trade has ended';
     await wf.condition(() => this.#inbox.length > 0, left, { summary });
     this.#row = await this.#load();
   }
 
   /**
-   * A new next action for the payer, or none if the channel does not give one soon: the queries must go on. One attempt
-   * answers everybody who waits for it.
-   * @param until epoch ms, by which the first of them is answered.
+   * Gets a new next action for the payer, and gives up at `until`, because the queries must go on. One attempt answers
+   * all waiting updates.
+   * @param until epoch ms; the deadline of the update that waits longest.
    */
   async #renewAction(until: number, row: PaymentSnapshot): Promise<void> {
     const left = until - Date.now();
-    // Nobody is to pay any more what is about to end.
+    // A payment that is about to end gets no new next action.
     if (row.status === 'paying' && !row.cancelRequested && Date.now() < row.expiresAt && left > 0) {
       const finished = await this.#unlessBefore('renewAction', [], async () => {
         try {
           this.#row = await this.#channel({
             ...RENEW_ACTION,
-            // Nobody may be there to take the task.
+            // Also bounds the wait for a worker: there may be none.
             scheduleToCloseTimeout: left,
-            summary: 'a new next action, as the old one has expired',
+            summary: 'get a new next action: the old one has expired',
           }).createAtChannel(this.#input.paymentId);
         } catch (error) {
           if (!(error instanceof wf.ActivityFailure) || wf.isCancellation(error)) throw error;
@@ -404,18 +412,18 @@ class PaymentRun {
     for (const message of waiting) message.done = true;
   }
 
-  /** The end of an unpaid payment: ask, and only if it is unpaid close it at the channel. */
+  /** Ends an unpaid payment: queries the channel, and closes the trade only if it is unpaid. */
   async #close(row: PaymentSnapshot): Promise<void> {
     const to = row.cancelRequested && row.noAction !== true ? 'cancelled' : 'closed';
     const alarm: Alarm = {
       after: ALARM_AFTER.close,
       attention: 'channel_unreachable',
-      detail: `The payment is to be ${to}, and the channel does not answer.`,
+      detail: `The payment must be ${to}, but the channel does not answer.`,
     };
     await this.#untilDoneOrMessage(async () => {
       this.#row = await this.#alarmed(
         alarm,
-        () => ({ ...CLOSE_TRADE, summary: `ask, before it is ${to}` }),
+        () => ({ ...CLOSE_TRADE, summary: `query the channel before the payment is ${to}` }),
         (options) => this.#channel(options).askBeforeEnd(row.id),
       );
       this.#due = undefined;
@@ -423,7 +431,7 @@ class PaymentRun {
       if (this.#row.channelState === 'processing') return;
       const { snapshot, closed } = await this.#alarmed(
         alarm,
-        () => ({ ...CLOSE_TRADE, summary: `close at the channel, then ${to}` }),
+        () => ({ ...CLOSE_TRADE, summary: `close the trade at the channel; the payment is then ${to}` }),
         (options) => this.#channel(options).closeAtChannel(row.id, to),
       );
       this.#row = snapshot;
@@ -432,15 +440,19 @@ class PaymentRun {
     });
   }
 
-  /** The channel's query lags behind its close: it will say paid. Until it does, nobody can tell how much came in. */
+  /**
+   * Waits before the next query after the channel refused the close as "already paid". The channel's queries lag
+   * behind: the next ones will report paid, and only they report the amount.
+   */
   async #awaitQueryAfterClose(row: PaymentSnapshot): Promise<void> {
     const lag = closeLag(this.#contradictions);
     this.#contradictions += 1;
     if (this.#contradictions >= ALARM_AFTER.close && row.attention === null) {
-      const detail = 'The channel refuses to close the payment as it is paid, and its query does not say so.';
+      const detail =
+        'The channel refuses to close the trade as already paid, but its queries do not report it as paid.';
       await this.#show('channel_unreachable', detail);
     }
-    await wf.sleep(lag, { summary: 'the close says paid: asked again' });
+    await wf.sleep(lag, { summary: 'the close says already paid: wait before the next query' });
   }
 
   #channel(options: wf.ActivityOptions): wf.ActivityInterfaceFor<ChannelActivities> {
@@ -450,7 +462,7 @@ class PaymentRun {
     });
   }
 
-  /** Waits for the next query's time or a message, whichever comes first; then one activity asks on schedule. */
+  /** Waits until the next query is due or a message arrives. Then one activity sends the scheduled queries. */
   async #waitAndAsk(row: PaymentSnapshot): Promise<void> {
     const due = this.#due;
     const plan = queryPlan(row, this.#input.queryScheduleMs, Date.now());
@@ -458,8 +470,7 @@ class PaymentRun {
     if (due === undefined) {
       const first = waits[0] ?? Math.max(0, plan.endsAt - Date.now());
       wf.setCurrentDetails(describePayment(row, { at: Date.now() + first, waits: [] }));
-      const summary =
-        waits.length === 0 ? 'until it expires' : 'until the next query, unless a callback comes first';
+      const summary = waits.length === 0 ? 'until the payment expires' : 'until the next query or a callback';
       const interrupted = await wf.condition(() => this.#inbox.length > 0, first, { summary });
       if (interrupted || waits.length === 0) return;
       waits = waits.slice(1);
@@ -471,9 +482,10 @@ class PaymentRun {
         this.#row = await wf
           .proxyActivities<ChannelActivities>({
             taskQueue: pollTaskQueue(this.#input.channel),
-            // Of any other it can be unknown what the channel calls the trade.
+            // In any other state the channel's own id of the trade may be unknown, so that the trade has to be found
+            // first.
             ...(row.status === 'paying' && !row.cancelRequested ? QUERY_TRADE : FIND_AND_QUERY_TRADE),
-            summary: due === undefined ? plan.summary : 'asked at once after a hint, then on schedule',
+            summary: due === undefined ? plan.summary : 'query at once after a hint, then on schedule',
           })
           .queryChannel({
             paymentId: row.id,
@@ -486,16 +498,16 @@ class PaymentRun {
       },
       Number.isFinite(plan.endsAt) ? plan.endsAt - Date.now() : undefined,
     );
-    // It may not even have begun.
+    // The query may not have been sent yet.
     if (!finished && this.#row?.channelAnsweredAt === row.channelAnsweredAt) this.#due ??= due;
   }
 
-  /** One query answers everybody who asked before it began; who asks later is to hear what the channel says then. */
+  /** Answers all updates that arrived before the query began with one query. Later updates get a query of their own. */
   async #ask(row: PaymentSnapshot): Promise<void> {
     const asks = this.#ofKind('ask');
     let answered = false;
     const finished = await this.#unlessBefore('ask', asks, async () => {
-      answered = await this.#askOnce(row, 'asked now by an operator');
+      answered = await this.#askOnce(row, 'query on request of an operator');
     });
     if (finished) for (const message of asks) message.answered = answered;
   }
@@ -510,33 +522,34 @@ class PaymentRun {
       return asked.answered;
     } catch (error) {
       if (!(error instanceof wf.ActivityFailure) || wf.isCancellation(error)) throw error;
-      // Its answer may have been written down though the activity did not live to return it.
+      // The activity may have recorded the channel's answer and failed before it returned.
       this.#row = await this.#load();
       return false;
     }
   }
 
-  /** Settles the money on record, if there is any. */
+  /** Settles the money on record, if any, and updates the order. */
   async #updateOrder(): Promise<void> {
     const { paymentId, merchantId, orderId } = this.#input;
     const owned = { paymentId, merchantId, orderId };
     const updated = await atOnce.updateOrder(owned).catch(async (error: unknown) => {
-      // Whatever it was, a lost row too: the regular activity goes on, visibly and without end.
+      // After any failure, a lost row too, the regular activity continues: it is visible in the Web UI and retries
+      // forever.
       if (!isLocalFailure(error)) throw error;
       return await this.#alarmed(
         {
           after: ALARM_AFTER.updateOrder,
           attention: 'order_update_failing',
-          detail: 'The money is in, and the order does not take it.',
+          detail: 'The money has arrived, but the order update keeps failing.',
         },
         () => ({ ...LEDGER, summary: UPDATE_ORDER_SUMMARY }),
         (options) => wf.proxyActivities<LedgerActivities>(options).updateOrder(owned),
       );
     });
     this.#row = updated.snapshot;
-    // Signals, and the start of a refund, wait for nobody but the Temporal server, as every timer does.
+    // Signals and the start of a child workflow depend only on the Temporal server, so they are awaited.
     for (const other of updated.cancelled) {
-      // Their wish to cancel is in the ledger; one whose workflow is not running is the sweep's.
+      // The requested cancellation is in the ledger. If that payment's workflow does not run, the sweep starts it.
       await wf
         .getExternalWorkflowHandle(paymentWorkflowId(other))
         .signal(cancelSignal)
@@ -545,26 +558,28 @@ class PaymentRun {
     if (updated.refund !== null) await this.#startRefund(updated.refund);
   }
 
-  /** Our order is paid; the merchant's own order service is told until it agrees, or refuses for good. */
+  /**
+   * nodrop's order is paid. Delivers the event to the merchant's order service until it agrees, or refuses for good.
+   */
   async #deliverToOrderService(): Promise<void> {
     let refund: string | null = null;
-    const isCalledOff = () => this.#inbox.some(concernsSettledPayment);
+    const isInterrupted = () => this.#inbox.some(concernsSettledPayment);
     const work = async () => {
-      const told = await wf
+      const delivered = await wf
         .proxyActivities<DeliverEventActivities>({
           ...DELIVER_TO_ORDER_SERVICE,
-          summary: 'tell the order service that the order is paid, until it agrees',
+          summary: 'deliver payment.succeeded to the order service, until it agrees',
         })
         .tellOrderService(this.#input.paymentId);
-      this.#row = told.snapshot;
-      this.#deliveryProgress = told.telling;
-      refund = told.refund;
+      this.#row = delivered.snapshot;
+      this.#deliveryProgress = delivered.telling;
+      refund = delivered.refund;
     };
-    await this.#untilDoneOrMessage(work, undefined, isCalledOff);
+    await this.#untilDoneOrMessage(work, undefined, isInterrupted);
     if (refund !== null) await this.#startRefund(refund);
   }
 
-  /** It is in the ledger: one whose workflow cannot be started now, or runs already, is the sweep's. */
+  /** Starts the refund's workflow. The refund is in the ledger: if the start fails, the sweep starts the workflow. */
   async #startRefund(refundId: string): Promise<void> {
     await wf
       .startChild(REFUND_WORKFLOW, {
@@ -574,7 +589,7 @@ class PaymentRun {
         args: [
           { refundId, paymentId: this.#input.paymentId, channel: this.#input.channel } satisfies RefundInput,
         ],
-        staticSummary: `what came in by payment ${this.#input.paymentId} goes back by ${this.#input.channel}`,
+        staticSummary: `refund of payment ${this.#input.paymentId} through ${this.#input.channel}`,
         typedSearchAttributes: [
           {
             key: defineSearchAttributeKey(searchAttributes.channel, 'KEYWORD'),
@@ -590,8 +605,9 @@ class PaymentRun {
   }
 
   /**
-   * Work that is not given up before its time-out, or never: after so many attempts a person is told, and it goes on.
-   * @param optionsNow what is left of a time-out is another time with each activity.
+   * Does work that retries until its timeout, or forever. After `after` failed attempts it raises the attention, and
+   * the retries continue.
+   * @param optionsNow called before each activity, because the time left until a timeout changes.
    */
   async #alarmed<T>(
     { after, attention, detail }: Alarm,
@@ -612,7 +628,7 @@ class PaymentRun {
     return await work(optionsNow());
   }
 
-  /** Raises the attention. False when that was not possible soon. */
+  /** Raises the attention. False if that did not succeed within 30 s. */
   async #show(attention: Attention, detail: string): Promise<boolean> {
     try {
       this.#publish(await attentions.raiseAttention(this.#input.paymentId, attention, detail));
@@ -624,8 +640,9 @@ class PaymentRun {
   }
 
   /**
-   * Does the work until it is done, a message comes in, or `timeoutMs` have passed; then calls it off.
-   * @returns whether it was done
+   * Does the work until it is done, a message arrives, or `timeoutMs` have passed. In the last two cases it cancels the
+   * work and reads the row again.
+   * @returns true when the work was done
    */
   async #untilDoneOrMessage(
     work: () => Promise<void>,
@@ -635,7 +652,7 @@ class PaymentRun {
     const finished = await untilDoneOrMessage(
       work,
       isInterrupted,
-      timeoutMs === undefined ? undefined : { ms: timeoutMs, summary: 'until it expires' },
+      timeoutMs === undefined ? undefined : { ms: timeoutMs, summary: 'until the planned queries end' },
     );
     if (!finished) this.#row = await this.#load();
     return finished;
@@ -652,9 +669,9 @@ class PaymentRun {
     );
   }
 
-  /** Shows the state where people look: search attributes and the current details. */
+  /** Shows the payment's state in the Web UI: search attributes and current details. */
   #publish(row: PaymentSnapshot): void {
-    // As they are now: whoever started this run set some, a run before it, or `whileRowMissing`.
+    // Read from Temporal: the starter of the run, an earlier run, or `whileRowMissing` may have set attributes.
     const { typedSearchAttributes: shown } = wf.workflowInfo();
     const attention = shown.get(ATTENTION) ?? null;
     const changed: SearchAttributeUpdatePair[] = [];
@@ -666,16 +683,16 @@ class PaymentRun {
 }
 
 /**
- * True when nothing can have happened to the row yet, so that it need not be read: whoever started the run had just
- * written it, and that was a moment ago by the clock of the run. The input says so again in a run that was reset.
+ * True if the run may skip reading the row: its starter has just inserted the row, and that was less than 1 min ago by
+ * the run's clock. The clock is needed because a run after a reset has the same input.
  */
 function isUntouched({ isNew, createdAt }: PaymentInput): boolean {
   return isNew === true && Date.now() - createdAt < NEW_FOR_MS;
 }
 
 /**
- * True when an activity has used up its time as a whole, or when no further attempt fits into it; not when its attempts
- * are used up. The server says schedule-to-start of one that nobody took within its schedule-to-close time-out.
+ * True if an activity has reached its schedule-to-close timeout, or if no further attempt fits into it. False if it has
+ * only used up its attempts. If no worker took the activity in time, the server reports a schedule-to-start timeout.
  */
 function isOutOfTime(error: unknown): boolean {
   if (!(error instanceof wf.ActivityFailure)) return false;
@@ -685,8 +702,8 @@ function isOutOfTime(error: unknown): boolean {
 }
 
 /**
- * True when the work of an activity that ended without a result may still be under way. An attempt that was given up goes
- * on all the same; of one that failed by our own time limit the request goes on at the channel. Not when nobody took it.
+ * True if the work of an activity that ended without a result may still run: the worker continues an attempt that timed
+ * out, and the channel may still process a request that our client gave up. False if no worker ever took the activity.
  */
 function mayRunOn(error: unknown): boolean {
   if (!(error instanceof wf.ActivityFailure)) return false;
@@ -694,7 +711,9 @@ function mayRunOn(error: unknown): boolean {
   return !(cause instanceof wf.TimeoutFailure && cause.timeoutType === 'SCHEDULE_TO_START');
 }
 
-/** The channel never said that it created the trade, and has it: it decides, and there is nothing to create. */
+/**
+ * True if the channel is already processing the trade, though its create was never confirmed: nothing to create then.
+ */
 function isInProcess(row: PaymentSnapshot): boolean {
   return row.channelState === 'processing';
 }

@@ -8,13 +8,13 @@ const { takeWaiting, endRedelivery } = wf.proxyActivities<RedeliveryActivities>(
 const { redeliver } = wf.proxyActivities<RedeliveryActivities>(REDELIVER);
 const { awaitTold } = wf.proxyActivities<RedeliveryActivities>(AWAIT_BATCH);
 
-/** Then it fails again. One event alone may be what it cannot take. */
+/** After this many batches in a row without any answer, the order service counts as failing again. */
 const BATCHES_WITHOUT_ANSWER = 2;
 
 /**
- * Tells what waits for the order service of a merchant, in batches of 1, 2, 4 ...: each when the one before has been
- * told, and twice as large when all of it was answered. What is left when the order service fails again is told at its
- * own time, or by the next redelivery.
+ * Redelivers the waiting events of a merchant's order service in batches of 1, 2, 4 and more. A batch starts when all
+ * of the previous one was attempted, and is twice as large if all of the previous one was answered. If the order
+ * service fails again, the remaining events follow on their own schedule, or with the next redelivery.
  */
 export async function redelivery({ merchantId, size: first = 1 }: RedeliveryInput): Promise<void> {
   let unanswered = 0;
@@ -27,10 +27,10 @@ export async function redelivery({ merchantId, size: first = 1 }: RedeliveryInpu
     const outcome = await awaitTold(batch);
     unanswered = outcome.answered === 0 && outcome.unanswered > 0 ? unanswered + 1 : 0;
     size = outcome.unanswered > 0 ? 1 : Math.min(2 * size, REDELIVERED_AT_ONCE);
-    // One that asks for hours must not keep back what others would be answered.
+    // Bounded: a Retry-After of hours for one event must not delay the events that the service would answer.
     const pause = Math.min(outcome.pauseMs, REDELIVERY_EVERY_MS);
     if (pause > 0 && unanswered < BATCHES_WITHOUT_ANSWER)
-      await wf.sleep(pause, { summary: 'the order service asked to be left alone for so long' });
+      await wf.sleep(pause, { summary: 'pause, as the Retry-After of the order service asks' });
   }
   await endRedelivery(merchantId);
 }

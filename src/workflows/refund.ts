@@ -12,38 +12,39 @@ import { present, readRow, whileRowMissing } from './lost-row.ts';
 import { type RefundInput, refundCallbackSignal, wakeSignal } from './messages.ts';
 import { describeLostRefund, describeRefund, describeUnreadable } from './web-ui-text.ts';
 
-/** Bounded: what a callback says, the channel says as well when it is asked. */
+/** Retried for 30 s only: a query of the channel reports the same as the callback. */
 const callbacks = wf.proxyActivities<Pick<RefundLedgerActivities, 'recordRefundCallback'>>(LEDGER_BRIEFLY);
 
 const reads = localActivities<Pick<RefundLedgerActivities, 'loadRefund'>>();
 
 /**
- * One refund, from its row in the ledger until the channel has said its last word: asked for under the same number
- * until there is an answer, then queried while the channel has it in process. Never given up.
- *
- * The handler only appends to the inbox; `run` is the one loop that owns the state, and it reads the ledger before
- * it decides anything.
+ * Runs one refund from its row in the ledger until the channel has decided for good. The workflow requests the refund
+ * under the same number until the channel answers, then queries it while the channel processes it. It never gives up.
+ * The signal handlers only add to the inbox. `run` is the one loop that owns the state, and it reads the ledger before
+ * each decision.
  */
 export async function refund(input: RefundInput): Promise<void> {
   const run = new RefundRun(input);
   wf.setHandler(refundCallbackSignal, (callbackId) => run.post(callbackId));
   wf.setHandler(wakeSignal, () => run.wake());
-  // Money that is owed goes back, whatever is pressed in the Web UI.
+  // "Request Cancellation" in the Web UI must not stop a refund that is due.
   await wf.CancellationScope.nonCancellable(() => run.run());
 }
 
 class RefundRun {
   readonly #input: RefundInput;
-  /** Ids of stored callbacks. */
+  /** The ids of stored callbacks that are not recorded yet. */
   readonly #inbox: string[] = [];
-  /** How many messages have come in so far. */
-  #told = 0;
+  /** How many signals have arrived so far. */
+  #messagesReceived = 0;
   #row: RefundSnapshot | undefined;
-  /** A callback came that did not settle it: the channel is asked at once. */
+  /** A callback arrived: if the refund is still open, the channel is queried at once. */
   #due = false;
-  /** A callback settled it, or could not be written down: what others gave back only the trade knows. */
+  /**
+   * A callback settled the refund or could not be recorded: query the trade for refunds that nodrop did not request.
+   */
   #tradeDue = false;
-  /** The channel does not know the number after all. */
+  /** A query said that the channel does not know the refund number, or wants the request again. */
   #askAgain = false;
   /** Since when this run waits for the channel's decision. */
   #waitingSince: number | undefined;
@@ -57,9 +58,9 @@ class RefundRun {
     this.#inbox.push(callbackId);
   }
 
-  /** Matters while its row is missing: the row is looked for again. */
+  /** Makes the run read a missing row again. Without effect while the row is there. */
   wake(): void {
-    this.#told += 1;
+    this.#messagesReceived += 1;
   }
 
   async run(): Promise<void> {
@@ -73,7 +74,7 @@ class RefundRun {
               ? describeLostRefund(this.#input.refundId, nextLookAt)
               : describeUnreadable(nextLookAt),
           ),
-        messages: () => this.#told,
+        messages: () => this.#messagesReceived,
         mayRenew: () => this.#inbox.length === 0 && !this.#due && !this.#tradeDue,
         renew: () => wf.continueAsNew<typeof refund>(this.#input),
       },
@@ -104,7 +105,7 @@ class RefundRun {
     }
   }
 
-  /** What cannot be written down soon keeps neither the refund nor the next callback waiting. */
+  /** A callback that cannot be recorded within 30 s must not block the refund or the next callback. */
   async #recordCallback(row: RefundSnapshot, callbackId: string): Promise<RefundSnapshot> {
     try {
       return await callbacks.recordRefundCallback(row.id, callbackId);
@@ -121,24 +122,24 @@ class RefundRun {
         .proxyActivities<RefundChannelActivities>({
           taskQueue: channelTaskQueue(this.#input.channel),
           ...REFUND_TRADE,
-          summary: 'ask the channel to give the money back',
+          summary: 'request the refund at the channel',
         })
         .refundAtChannel(row.id);
       this.#askAgain = false;
     });
   }
 
-  /** Waits for the next query's time or a callback, whichever comes first; then one activity asks on schedule. */
+  /** Waits until the next query is due or a callback arrives. Then one activity sends the scheduled queries. */
   async #waitAndQuery(row: RefundSnapshot): Promise<void> {
     this.#waitingSince ??= Date.now();
     const waits = endlessWaits(REFUND_QUERY_MS, Date.now() - this.#waitingSince);
     const [first = 0, ...rest] = waits;
     if (!this.#due) {
       wf.setCurrentDetails(describeRefund(row, { at: Date.now() + first, waits: [] }));
-      const told = await wf.condition(() => this.#inbox.length > 0, first, {
-        summary: 'the channel has it in process: asked on schedule',
+      const interrupted = await wf.condition(() => this.#inbox.length > 0, first, {
+        summary: 'the channel is processing the refund: until the next query',
       });
-      if (told) return;
+      if (interrupted) return;
     }
     const [next = first, ...later] = this.#due ? waits : rest;
     this.#due = false;
@@ -148,7 +149,7 @@ class RefundRun {
         .proxyActivities<RefundChannelActivities>({
           taskQueue: pollTaskQueue(this.#input.channel),
           ...QUERY_REFUND,
-          summary: 'the channel has it in process: asked on schedule',
+          summary: 'the channel is processing the refund: query on schedule',
         })
         .queryRefund({ refundId: row.id, waits: [next, ...later] });
       this.#row = asked.snapshot;
@@ -162,27 +163,27 @@ class RefundRun {
         .proxyActivities<RefundChannelActivities>({
           taskQueue: channelTaskQueue(this.#input.channel),
           ...ASK_TRADE_OF_REFUND,
-          summary: 'ask what others gave back meanwhile',
+          summary: 'query the trade for refunds that nodrop did not request',
         })
         .askTradeOfRefund(row.id);
       this.#tradeDue = false;
     });
   }
 
-  /** It succeeded, and may have failed since. */
+  /** Checks a refund that succeeded some days ago: its bank may have returned the money since. */
   async #lookAgain(row: RefundSnapshot): Promise<void> {
     await this.#untilDoneOrMessage(async () => {
       this.#row = await wf
         .proxyActivities<RefundChannelActivities>({
           taskQueue: channelTaskQueue(this.#input.channel),
           ...ASK_TRADE_OF_REFUND,
-          summary: 'ask whether the money came back',
+          summary: 'query whether the bank returned the money',
         })
         .lookAgainAtRefund(row.id);
     });
   }
 
-  /** Does the work until it is done or a callback comes in; then calls it off. */
+  /** Does the work until it is done or a callback arrives; then cancels it and reads the row again. */
   async #untilDoneOrMessage(work: () => Promise<void>): Promise<void> {
     const finished = await untilDoneOrMessage(work, () => this.#inbox.length > 0);
     if (!finished) this.#row = await this.#load();

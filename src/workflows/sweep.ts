@@ -5,7 +5,7 @@ import type { SweepResult } from './messages.ts';
 
 const activities = wf.proxyActivities<SweepActivities>(SWEEP);
 
-/** One lane's steps run one after another: what the first finds is the second's. */
+/** Lanes run at the same time; the steps of one lane run one after another, as the first finds work for the second. */
 const LANES = [
   ['sweepUnmatched', 'sweepCallbacks'],
   ['sweepPayments'],
@@ -19,8 +19,8 @@ const LANES = [
 type StepName = (typeof LANES)[number][number];
 
 /**
- * The safety net, run every minute by the Schedule `nodrop-sweep`. Each step is tried though another failed, and the
- * lanes at once: a slow one would leave no time for those after it.
+ * The sweep repairs what other processes left undone. The Schedule `nodrop-sweep` runs it every minute. A failed step
+ * does not stop the others, and lanes run at the same time so that a slow one takes no time from the others.
  */
 export async function sweep(): Promise<SweepResult> {
   const result: Record<string, number | string> = {};

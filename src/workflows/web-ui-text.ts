@@ -5,7 +5,7 @@ import type { PaymentSnapshot, PaymentTerms } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { inMarkdown } from '../domain/text.ts';
 
-/** `10:05:30 UTC`, with the day when it is not today's. */
+/** `10:05:30 UTC`, with the date in front unless it is today. */
 function clock(ms: number): string {
   const iso = new Date(ms).toISOString();
   const sameDay = iso.slice(0, 10) === new Date().toISOString().slice(0, 10);
@@ -17,31 +17,31 @@ function seconds(ms: number): string {
   return ms >= 60_000 ? `${Math.round(ms / 6_000) / 10} min` : `${Math.round(ms / 1000)} s`;
 }
 
-/** The coming queries as the workflow knows them. */
+/** The planned queries of a payment or refund, as its workflow knows them. */
 export interface NextQueries {
-  /** When the first of them is due, epoch ms. */
+  /** When the first query is due, epoch ms. */
   readonly at: number;
-  /** The waits between them once the retrying activity has taken over; empty before. */
+  /** The waits between the queries in ms once the query activity runs; empty before. */
   readonly waits: readonly number[];
 }
 
 /**
- * The workflow's current details in the Web UI: what the payment waits for, since when, what the channel said last and
- * when it is asked next, in words a support engineer understands. Markdown; the Web UI shows a headline and three short
- * lines without scrolling.
+ * The current details of a payment's workflow in the Temporal Web UI, as Markdown for a support engineer: what the
+ * payment waits for, since when, the channel's last answer, and the time of the next query. The Web UI shows a headline
+ * and three short lines without scrolling.
  */
 export function describePayment(
   row: PaymentSnapshot,
   next: NextQueries | undefined,
-  telling: DeliveryProgress | null = null,
+  delivery: DeliveryProgress | null = null,
 ): string {
   const attention = row.attention === null ? '' : ` Needs attention: ${row.attention}.`;
   return [
-    `**${headline(row, telling)}${attention}**`,
+    `**${headline(row, delivery)}${attention}**`,
     '',
     `- since ${clock(row.createdAt)}, expires ${clock(row.expiresAt)}, order ${inMarkdown(row.orderId)}`,
     ...(row.orderUpdate === 'pending'
-      ? deliveryProgress(telling)
+      ? deliveryProgress(delivery)
       : next === undefined || next.waits.length === 0
         ? [`- ${lastAnswer(row)}`]
         : []),
@@ -49,73 +49,76 @@ export function describePayment(
   ].join('\n');
 }
 
-/** The same while the database cannot be read. */
+/** The current details of any workflow while the database cannot be read. */
 export function describeUnreadable(nextLookAt: number): string {
-  return `The database cannot be read: tried again at ${clock(nextLookAt)}, or as soon as it is woken.`;
+  return `The database cannot be read. Next attempt at ${clock(nextLookAt)}, or as soon as a signal arrives.`;
 }
 
-/** The same while the ledger has no row of the payment. */
+/** The current details of a payment's workflow while the ledger has no row of the payment. */
 export function describeLostPayment(terms: PaymentTerms, nextLookAt: number): string {
   const { amount, currency, orderId, merchantId, channel, createdAt } = terms;
   return [
-    `**The ledger has no row of this payment. Needs attention: ${ROW_LOST}.**`,
+    `**The ledger has no row for this payment. Needs attention: ${ROW_LOST}.**`,
     '',
-    `- ${amountText(amount, currency)} of order ${inMarkdown(orderId)}, merchant ${merchantId}, by ${channel}`,
-    `- since ${clock(createdAt)}; \`recover --lost\` writes the row again`,
-    `- looked for next at ${clock(nextLookAt)}, or as soon as it is woken`,
+    `- ${amountText(amount, currency)} for order ${inMarkdown(orderId)}, merchant ${merchantId}, through ${channel}`,
+    `- created ${clock(createdAt)}; \`recover --lost\` restores the row`,
+    `- next check at ${clock(nextLookAt)}, or as soon as a signal arrives`,
   ].join('\n');
 }
 
-/** The same while the ledger has no row of the refund. */
+/** The current details of a refund's workflow while the ledger has no row of the refund. */
 export function describeLostRefund(refundId: string, nextLookAt: number): string {
   return [
-    `**The ledger has no row of refund ${refundId}. Needs attention: ${ROW_LOST}.**`,
+    `**The ledger has no row for refund ${refundId}. Needs attention: ${ROW_LOST}.**`,
     '',
     '- see `recover --lost`',
-    `- looked for next at ${clock(nextLookAt)}, or as soon as it is woken`,
+    `- next check at ${clock(nextLookAt)}, or as soon as a signal arrives`,
   ].join('\n');
 }
 
-function headline(row: PaymentSnapshot, telling: DeliveryProgress | null): string {
+function headline(row: PaymentSnapshot, delivery: DeliveryProgress | null): string {
   switch (row.status) {
     case 'created':
-      return `Creating the trade at ${row.channel}: the payer has nothing to pay with yet.`;
+      return `Creating the trade at ${row.channel}: the payer cannot pay yet.`;
     case 'paying':
       if (row.closeNotBefore !== undefined && (row.cancelRequested || row.expiresAt <= Date.now()))
-        return `Being closed: ${row.channel} does not close it before ${clock(row.closeNotBefore)}.`;
-      if (row.noAction === true) return `Being closed: ${row.channel} gives the payer nothing to pay with.`;
-      if (row.cancelRequested) return `Being cancelled: ${row.channel} is asked first.`;
+        return `Being closed: ${row.channel} does not close the trade before ${clock(row.closeNotBefore)}.`;
+      if (row.noAction === true) return `Being closed: ${row.channel} gives the payer no way to pay.`;
+      if (row.cancelRequested) return `Being cancelled, after a last query at ${row.channel}.`;
       if (row.channelState === 'processing')
         return `Waiting for ${row.channel} to decide: the payer has acted.`;
-      return `Waiting for the payer to pay, and for ${row.channel} to say so.`;
+      return `Waiting for the payer to pay, and for ${row.channel} to report it.`;
     case 'succeeded':
       if (row.orderUpdate === 'pending') {
-        return telling === null
-          ? 'The money is in; the order service is being told.'
-          : `The money is in; the order service has not agreed since ${clock(telling.since)}.`;
+        return delivery === null
+          ? 'The money has arrived. Delivering the event to the order service.'
+          : `The money has arrived. The order service has not agreed since ${clock(delivery.since)}.`;
       }
       return row.orderUpdate === 'applied'
         ? 'Paid: the order is paid.'
-        : `Money received, and the order is not paid by it (${row.orderUpdate}).`;
+        : `The money has arrived, but does not pay the order (${row.orderUpdate}).`;
     case 'failed':
-      return `Failed: ${row.channel} declined. Money that still came would be found.`;
+      return `Failed: ${row.channel} declined. Still watched for late money.`;
     case 'cancelled':
     case 'closed':
-      return `Ended unpaid (${row.status}). Money that still came would be found.`;
+      return `Ended unpaid (${row.status}). Still watched for late money.`;
   }
 }
 
 function lastAnswer(row: PaymentSnapshot): string {
   if (typeof row.channelErrorSince === 'number')
-    return `${row.channel} gives no readable answer since ${clock(row.channelErrorSince)}`;
+    return `${row.channel} has given no readable answer since ${clock(row.channelErrorSince)}`;
   if (row.channelState === null || row.channelAnsweredAt === null)
-    return `${row.channel} has not been asked yet`;
+    return `${row.channel} has not been queried yet`;
   return `${row.channel} answered ${row.channelState} at ${clock(row.channelAnsweredAt)}`;
 }
 
-/** While the activity asks, this run learns nothing of its answers: where they are to be read, and what is planned. */
+/**
+ * The line about the next query. While the query activity retries, the workflow does not see the channel's answers: the
+ * line then shows the plan, and says that the last answer is under Pending Activities.
+ */
 function nextQuery({ at, waits }: NextQueries): string {
-  if (waits.length === 0) return `asked next at ${clock(at)}, or as soon as a callback or hint comes`;
+  if (waits.length === 0) return `next query at ${clock(at)}, or as soon as a callback or hint arrives`;
   const plan: string[] = [];
   for (let i = 0, from = at; i < waits.length && plan.length < 2; ) {
     const wait = waits[i] ?? 0;
@@ -125,27 +128,28 @@ function nextQuery({ at, waits }: NextQueries): string {
     }
     plan.push(`every ${seconds(wait)} until ${clock(from)}`);
   }
-  return `asked ${plan.join(', ')} ...; last answer: *Pending Activities*`;
+  return `queries ${plan.join(', ')} ...; last answer: *Pending Activities*`;
 }
 
-function deliveryProgress(telling: DeliveryProgress | null): string[] {
-  if (telling === null) return ['- last answer and next time: *Pending Activities*'];
+function deliveryProgress(delivery: DeliveryProgress | null): string[] {
+  if (delivery === null) return ['- last answer and next attempt: *Pending Activities*'];
   return [
-    `- its last answer: ${telling.lastAnswer}`,
-    `- told next at ${clock(telling.nextAt)}, or at once when an operator retries`,
+    `- last answer: ${delivery.lastAnswer}`,
+    `- next attempt at ${clock(delivery.nextAt)}, or at once when an operator retries`,
   ];
 }
 
-/** The same for an event on its way to the order service. */
+/** The current details of the workflow that delivers one event to the order service. */
 export function describeDelivery(row: DeliverySnapshot): string {
   const { type, version, status, telling } = row;
-  const how = telling === null ? '' : ` It has not agreed since ${clock(telling.since)}.`;
+  const notAgreed =
+    telling === null ? '' : ` The order service has not agreed since ${clock(telling.since)}.`;
   const headline =
     status === 'pending'
-      ? `The order service is being told of ${type}.${how}`
+      ? `Delivering ${type} to the order service.${notAgreed}`
       : status === 'superseded'
-        ? `The order service is not told of ${type} any more: it is superseded by newer events.`
-        : `The order service was told of ${type}: ${status}.`;
+        ? `${type} was not delivered to the order service: newer events supersede it.`
+        : `Sent ${type} to the order service: ${status}.`;
   return [
     `**${headline}**`,
     '',
@@ -154,11 +158,11 @@ export function describeDelivery(row: DeliverySnapshot): string {
   ].join('\n');
 }
 
-/** The same for a refund. */
+/** The current details of a refund's workflow. */
 export function describeRefund(row: RefundSnapshot, next: NextQueries | undefined): string {
   const lines = [
     `- ${amountText(row.amount, row.currency)} of payment ${row.paymentId}, order ${inMarkdown(row.orderId)}: ${row.reason}`,
-    `- owed since ${clock(row.createdAt)}`,
+    `- due since ${clock(row.createdAt)}`,
   ];
   if (row.unknownSince !== null)
     lines.push(`- ${row.channel} has given no definite answer since ${clock(row.unknownSince)}`);
@@ -169,16 +173,16 @@ export function describeRefund(row: RefundSnapshot, next: NextQueries | undefine
 function refundHeadline(row: RefundSnapshot): string {
   switch (row.status) {
     case 'created':
-      return `Asking ${row.channel} to give the money back, under one number however often.`;
+      return `Requesting the refund at ${row.channel}. Each retry uses the same refund number.`;
     case 'processing':
-      return `${row.channel} has the refund in process.`;
+      return `${row.channel} is processing the refund.`;
     case 'succeeded':
-      return 'The money went back.';
+      return 'The money was refunded.';
     case 'needs_person':
-      return `${row.channel} waits for a person before it goes on with the refund. **Needs attention.**`;
+      return `${row.channel} cannot continue the refund until a person acts at the channel. **Needs attention.**`;
     case 'failed':
       return `${row.channel} refused the refund for good.`;
     case 'reversed':
-      return 'The refund failed after it had succeeded: the money is here again.';
+      return 'The refund failed after it had succeeded: the money is back at the merchant.';
   }
 }

@@ -44,7 +44,7 @@ test('a channel that refuses for now is asked again, in its own words', () => {
 
 test('an order service that has not agreed: its answer in words, and the wait', () => {
   expect(orderServiceDidNotAgree('It answered 503.', 5_000)).toMatchObject({
-    message: 'The order service has not agreed: It answered 503. It is told again on schedule.',
+    message: 'The order service has not agreed: It answered 503. The next attempt follows on schedule.',
     type: 'NotAgreed',
     nextRetryDelay: 5_000,
     nonRetryable: false,
@@ -71,8 +71,8 @@ test.each([notDueYet(0), notDueYet(-5), orderServiceDidNotAgree('No.', -5)])(
 
 test('our own trouble names what could not be done, and keeps the error', () => {
   const error = new Error('the database is away');
-  expect(ownTrouble('tell', error, OWN_TROUBLE_RETRY_MS)).toMatchObject({
-    message: 'nodrop could not tell: the database is away',
+  expect(ownTrouble('deliver the event', error, OWN_TROUBLE_RETRY_MS)).toMatchObject({
+    message: 'nodrop could not deliver the event: the database is away',
     type: 'Internal',
     nextRetryDelay: OWN_TROUBLE_RETRY_MS,
     nonRetryable: false,
@@ -82,7 +82,10 @@ test('our own trouble names what could not be done, and keeps the error', () => 
 
 test("our own trouble while a channel is asked is not taken for the channel's", () => {
   const failure = unknownOutcome('simulator', new Error('the database is away'));
-  expect(failure).toMatchObject({ message: 'nodrop could not ask: the database is away', type: 'Internal' });
+  expect(failure).toMatchObject({
+    message: 'nodrop could not call the channel: the database is away',
+    type: 'Internal',
+  });
   expect(failure.nextRetryDelay ?? undefined).toBeUndefined();
 });
 

@@ -162,5 +162,5 @@ test('an unknown trade that can still be paid is closed here, and the timeline s
   const { id } = await longLived();
   expect(await act.close(id)).toMatchObject({ closed: 'unknown_trade', snapshot: { status: 'closed' } });
   const timeline = await ledger.db.timelineEntry.findMany({ where: { paymentId: id } });
-  expect(timeline.map(({ detail }) => detail).join('\n')).toContain('the late watch asks on');
+  expect(timeline.map(({ detail }) => detail).join('\n')).toContain('the late watch continues');
 });

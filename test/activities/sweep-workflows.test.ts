@@ -20,7 +20,8 @@ import {
   woken,
 } from './sweep-support.ts';
 
-// What the sweep does about workflows that ended abnormally or are stuck: the real database; Temporal only says which run.
+// What the sweep does about workflows that ended abnormally or are stuck: the real database; Temporal only says which
+// run.
 
 describe('workflows that ended abnormally', () => {
   test('one that had its order service still to tell is started again; one that had told it is over', async () => {
@@ -34,7 +35,7 @@ describe('workflows that ended abnormally', () => {
     expect(await sweep.sweepAbnormalEnds()).toBe(1);
     expect(woken).toEqual([untold]);
     expect(await swept(untold)).toEqual([
-      'The sweep found its workflow ended abnormally and started it again.',
+      "The sweep found that the payment's workflow had ended abnormally, and restarted it.",
     ]);
   });
 

@@ -53,7 +53,7 @@ test('money that cannot be settled keeps nothing else from the payment: its work
     CREATE TRIGGER refuse_settling BEFORE UPDATE OF status ON payments FOR EACH ROW
     WHEN (NEW.status = 'succeeded') EXECUTE FUNCTION refuse_settling()`;
   try {
-    await expect(sweep.sweepPayments()).rejects.toThrow(/^0 repaired, 1 not/);
+    await expect(sweep.sweepPayments()).rejects.toThrow(/^0 repaired, 1 failed/);
   } finally {
     await db.$executeRaw`DROP FUNCTION refuse_settling CASCADE`;
   }
@@ -75,7 +75,7 @@ test('a wish to cancel that its workflow never heard of: it is told, also when i
   expect([await swept(lost), await swept(fresh), await swept(dead)]).toEqual([
     [],
     [],
-    ['The sweep found it stuck and started its workflow.'],
+    ['The sweep found the payment without a running workflow and started one.'],
   ]);
   // The other one's turn comes; they have their rest.
   clock.now += MINUTE;
@@ -154,7 +154,7 @@ describe('orders past their end', () => {
     try {
       await newOrder('broken', ago(HOUR));
       await newOrder('behind it', ago(2 * MINUTE));
-      await expect(sweep.sweepOrders()).rejects.toThrow(/^1 repaired, 1 not/);
+      await expect(sweep.sweepOrders()).rejects.toThrow(/^1 repaired, 1 failed/);
       expect(await order('behind it')).toMatchObject({ status: 'closed' });
       expect(await order('broken')).toMatchObject({ status: 'unpaid' });
       // It has its rest.

@@ -35,7 +35,12 @@ describe('money that waits for a decision', () => {
   const mismatch = async () => {
     const { id } = await pay(api, key);
     await paid(id, 900, at(10));
-    await expectShown(id, 'amount_mismatch', at(10), 'received CNY 9.00, asked were CNY 10.50');
+    await expectShown(
+      id,
+      'amount_mismatch',
+      at(10),
+      'received CNY 9.00, but the payment was made for CNY 10.50',
+    );
     return id as string;
   };
   const late = async () => {
@@ -108,7 +113,12 @@ describe('money that waits for a decision', () => {
         expect((await resolve(id, 'refund')).json.code).toBe('not_resolvable');
         await givenBack(refundId, at(20));
       }
-      await expectShown(id, 'amount_mismatch', at(10), 'received CNY 12.00, asked were CNY 10.50');
+      await expectShown(
+        id,
+        'amount_mismatch',
+        at(10),
+        'received CNY 12.00, but the payment was made for CNY 10.50',
+      );
       return id as string;
     };
     const accepted = await overpaid();

@@ -62,7 +62,7 @@ describe('channel_unreachable', () => {
   test('after six tries to end it', async () => {
     const { id } = await pay(api, key);
     await requestCancel(api.db, id, 'the merchant', at(0));
-    const detail = 'The payment is to be cancelled, and the channel does not answer.';
+    const detail = 'The payment must be cancelled, but the channel does not answer.';
     await raiseAttention(api.db, id, 'channel_unreachable', detail, at(60));
     await expectShown(id, 'channel_unreachable', at(60), detail);
     await recordAnswer(api.db, id, { state: 'closed' }, 'close', at(70));
@@ -142,7 +142,7 @@ describe('create_unknown', () => {
 });
 
 describe('order_update_failing', () => {
-  const detail = 'The money is in, and the order does not take it.';
+  const detail = 'The money has arrived, but the order update keeps failing.';
   test('until the order takes it; also of a payment whose channel had been silent before its callback', async () => {
     const { id } = await pay(api, key);
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(0));

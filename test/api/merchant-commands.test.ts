@@ -6,8 +6,8 @@ import { startOrderService } from '../support/order-service.ts';
 import { cli, databaseUrl } from './process-support.ts';
 import { SECRET, startTestApi } from './support.ts';
 
-// The commands for merchants, keys and order services as processes of their own. Temporal is not there: that must not keep
-// them down.
+// The commands for merchants, keys and order services as processes of their own. Temporal is not there: that must not
+// keep them down.
 
 describe('npm run nodrop', () => {
   test('makes a merchant and a key that works, and shows keys by their ends', async () => {
@@ -196,7 +196,7 @@ describe('npm run nodrop', () => {
     const away = await cli(['merchants', 'test-event', 'tester'], {
       NODROP_ALLOW_PRIVATE_ORDER_SERVICES: 'true',
     });
-    expect(away.output).toMatch(/^refund\.failed +- +It takes no connections \(ECONNREFUSED\)\.$/m);
+    expect(away.output).toMatch(/^refund\.failed +- +It refused the connection \(ECONNREFUSED\)\.$/m);
   });
 
   test('takes only https where events leave the network in live mode', async () => {
@@ -223,7 +223,7 @@ describe('npm run nodrop', () => {
     [['merchants', 'set', 'acme'], /^Nothing to set: merchants set --help shows what there is\.\n$/],
     [
       ['merchants', 'set', 'acme', '--order-service-url', 'shop'],
-      /^--order-service-url is wrong: it is no URL\.\n$/,
+      /^--order-service-url is wrong: it is not a URL\.\n$/,
     ],
     [
       ['merchants', 'set', 'acme', '--order-service-url', 'https://me:pass@shop.example/'],
@@ -255,13 +255,13 @@ describe('npm run nodrop', () => {
     ...['javascript', 'DATA', 'vbscript', 'file', 'blob', 'about', 'view-source', 'intent', 'mailto'].map(
       (scheme): [string[], RegExp] => [
         ['merchants', 'set', 'acme', '--return-schemes', `myapp,${scheme}`],
-        /^--return-schemes is wrong: "[a-z-]+" is never allowed: browsers or systems act on it themselves\.\n$/,
+        /^--return-schemes is wrong: "[a-z-]+" is never allowed: browsers or operating systems handle it themselves\.\n$/,
       ],
     ),
     ...['my app', 'myapp:', 'myapp://', '1app', 'ä', '', 'a,,b', 'x'.repeat(64)].map(
       (scheme): [string[], RegExp] => [
         ['merchants', 'set', 'acme', '--return-schemes', scheme],
-        /^--return-schemes is wrong: ".*" is no scheme: /,
+        /^--return-schemes is wrong: ".*" is not a scheme: /,
       ],
     ),
     [

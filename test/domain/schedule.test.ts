@@ -79,7 +79,7 @@ describe('queryPlan', () => {
       afterHint: waits,
       endsAt: Number.POSITIVE_INFINITY,
       whileProcessingEveryMs: null,
-      summary: 'late watch: it is closed, yet money may still come',
+      summary: 'late watch: the payment is closed, but money may still arrive',
     });
   });
 });

@@ -36,7 +36,7 @@ test.each([
   '\u{e0020}',
   ' \u200b\u3164 ',
 ])('a text of nothing but %j is refused', (text) => {
-  expect(readableFault(text)).toBe('must have something to be seen');
+  expect(readableFault(text)).toBe('must contain a visible character');
 });
 
 test.each([

@@ -67,7 +67,7 @@ describe('a second success', () => {
     const { refund, row } = await paid(second.id);
     expect(row).toMatchObject({ orderUpdate: 'review', attention: 'order_conflict' });
     expect(row.attentionDetail).toContain(
-      "The trade is the merchant's own, and only watched: a person decides.",
+      "The trade is the merchant's own and only watched: a person decides.",
     );
     expect([refund, await db.refund.count({ where: { paymentId: second.id } })]).toEqual([null, 0]);
     const { refunds } = await resolvePayment(db, merchantId, second.id, 'refund', 'twice', new Date());

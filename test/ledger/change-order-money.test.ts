@@ -32,7 +32,7 @@ describe('money for the attempt at the old amount', () => {
       expect(late).toMatchObject({
         ...{ status: 'succeeded', orderUpdate: 'review', attention: 'amount_mismatch' },
         attentionDetail:
-          'The channel received CNY 10.00, asked were CNY 10.00, the order now costs CNY 12.50.',
+          'The channel received CNY 10.00, the payment was made for CNY 10.00, and the order now costs CNY 12.50.',
       });
       expect((await orderRow(orderId)).status).toBe('unpaid');
       expect(await db.refund.count({ where: { paymentId: id } })).toBe(0);
@@ -54,7 +54,8 @@ describe('money for the attempt at the old amount', () => {
     await change(orderId, { amount: 1250 });
     expect(await pay(id, 1250)).toMatchObject({
       ...{ status: 'succeeded', orderUpdate: 'review', attention: 'amount_mismatch' },
-      attentionDetail: 'The channel received CNY 12.50, asked were CNY 10.00, the order now costs CNY 12.50.',
+      attentionDetail:
+        'The channel received CNY 12.50, the payment was made for CNY 10.00, and the order now costs CNY 12.50.',
     });
   });
 

@@ -191,7 +191,7 @@ describe('after the order is paid', () => {
     expect(shown).toMatchObject({
       ...{ orderUpdate: 'applied', refundedAmount: 0n, attention: 'channel_reversed' },
       attentionDetail: expect.stringContaining(
-        'CNY 10.00 was received. The channel says that some or all of it',
+        'CNY 10.00 was received. The channel reports that some or all of the money',
       ),
     });
     await says(payment, BACK);

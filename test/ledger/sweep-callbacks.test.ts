@@ -99,7 +99,7 @@ describe('a callback that matches no payment', () => {
     const notes = await db.timelineEntry.findMany({ where: { paymentId }, orderBy: { id: 'asc' } });
     expect(notes.map(({ detail }) => detail)).toEqual([
       'The sweep matched a stored callback to this payment.',
-      'The sweep delivered a stored callback.',
+      'The sweep forwarded a stored callback to the workflow.',
     ]);
     clock += HOUR;
     expect([await sweep.sweepUnmatched(), await sweep.sweepCallbacks()]).toEqual([0, 0]);

@@ -201,7 +201,8 @@ describe('addresses that are not the world’s', () => {
     addresses[0] = { address: '169.254.1.1', family: 4 };
     expect(await told(url, client)).toMatchObject({
       kind: 'unknown',
-      reason: "It was not called: its address is link-local or the cloud's own, which is never allowed.",
+      reason:
+        'It was not called: its address is a link-local or cloud metadata address, which is never allowed.',
     });
     addresses[0] = { address: '127.0.0.1', family: 4 };
     expect(await told(url, client)).toMatchObject({ kind: 'agreed' });
@@ -237,7 +238,7 @@ describe('addresses that are not the world’s', () => {
     async (hosts, httpsOnly) => {
       const client = new OrderServiceClient({ allowPrivate: true, httpsOnly });
       const reason =
-        "It was not called: its address is link-local or the cloud's own, which is never allowed.";
+        'It was not called: its address is a link-local or cloud metadata address, which is never allowed.';
       for (const host of hosts) expect(await told(`http://${host}/`, client)).toMatchObject({ reason });
       const lookup = leadingTo({ address: '127.0.0.1', family: 4 }, { address: '169.254.1.1', family: 4 });
       const named = new OrderServiceClient({ allowPrivate: true, httpsOnly, ...lookup });
@@ -250,7 +251,7 @@ describe('addresses that are not the world’s', () => {
     const { port, heard } = await answering(200, '');
     const client = new OrderServiceClient({ allowPrivate: true, httpsOnly: true });
     expect(await told(`http://127.0.0.1:${port}/`, client)).toEqual({ kind: 'agreed', statusCode: 200 });
-    const reason = 'It was not called: its address is public, where only https will do.';
+    const reason = 'It was not called: its address is public, and public addresses need https.';
     expect(await told(`http://93.184.216.34:${port}/`, client)).toMatchObject({ reason });
     const lookup = leadingTo({ address: '93.184.216.34', family: 4 });
     const named = new OrderServiceClient({ allowPrivate: true, httpsOnly: true, ...lookup });
@@ -263,8 +264,8 @@ describe('URLs', () => {
   test.each<[string, string | undefined]>([
     ['https://shop.example/hooks?a=1', undefined],
     ['http://shop.example', undefined],
-    ['shop.example', 'is no URL'],
-    ['', 'is no URL'],
+    ['shop.example', 'is not a URL'],
+    ['', 'is not a URL'],
     ['ftp://shop.example/', 'must be an http or https URL'],
     ['file:///etc/passwd', 'must be an http or https URL'],
     ['javascript:alert(1)', 'must be an http or https URL'],

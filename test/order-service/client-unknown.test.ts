@@ -62,7 +62,7 @@ describe('everything else is unknown', () => {
     expect(await told(url)).toEqual({
       kind: 'unknown',
       statusCode: 409,
-      reason: 'It answered 409 without saying which payment the order is paid by.',
+      reason: 'It answered 409 without naming the payment that paid the order.',
       ...(body === undefined || body === '' ? {} : { answer: body.slice(0, 512) }),
     });
   });
@@ -167,7 +167,7 @@ describe('everything else is unknown', () => {
     expect(await told(`http://127.0.0.1:${await freePort()}/`)).toEqual({
       kind: 'unknown',
       statusCode: null,
-      reason: 'It takes no connections (ECONNREFUSED).',
+      reason: 'It refused the connection (ECONNREFUSED).',
     });
   });
 

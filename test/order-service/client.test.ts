@@ -143,16 +143,16 @@ describe('reading the order back', () => {
     ...['{}', '{"paidPaymentId":null}', '{"paidPaymentId":false}', '{"status":"paid"}'].map(
       (body): [string, object] => [
         body,
-        { kind: 'not_paid', reason: 'Read back: the order names no payment that it is paid by.' },
+        { kind: 'not_paid', reason: 'Read back: the order names no payment that paid it.' },
       ],
     ),
     ...['', 'paid', 'null', '[]', `"${US}"`].map((body): [string, object] => [
       body,
-      { kind: 'unknown', reason: 'Read back: the order is no readable JSON object.' },
+      { kind: 'unknown', reason: 'Read back: the answer is not a readable JSON object.' },
     ]),
     [
       JSON.stringify({ paidPaymentId: US, padding: 'x'.repeat(64 * 1024) }),
-      { kind: 'unknown', reason: 'Read back: the order is no readable JSON object.' },
+      { kind: 'unknown', reason: 'Read back: the answer is not a readable JSON object.' },
     ],
   ])('200 %j', async (body, reading) => {
     const { url } = await answering(200, body);

@@ -150,7 +150,7 @@ describe('one after the other', () => {
       );
     });
     expect(pending.lastFailure?.message).toBe(
-      'simulator says: not paid yet. Not an error; it is asked again on schedule.',
+      'simulator says: not paid yet. Not an error; the next attempt follows on schedule.',
     );
     expect(pending.lastFailure?.stackTrace ?? '').toBe('');
     const description = await run.describe();
@@ -159,7 +159,7 @@ describe('one after the other', () => {
     expect(metadata.currentDetails).toContain('Waiting for the payer to pay');
     expect(metadata.currentDetails).toContain(`order ${body.orderId}`);
     expect(metadata.currentDetails).toMatch(/since \d\d:\d\d:\d\d UTC, expires .* UTC/);
-    expect(metadata.currentDetails).toMatch(/asked every 2 s until/);
+    expect(metadata.currentDetails).toMatch(/queries every 2 s until/);
     expect(description.typedSearchAttributes.getAll().map(({ key, value }) => [key.name, value])).toEqual(
       expect.arrayContaining([
         ['PaymentStatus', 'paying'],

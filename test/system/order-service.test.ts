@@ -100,7 +100,7 @@ test.each([
       `CNY 90,071,992,547,409.91 through simulator, order ${shown}`,
     );
     expect(await (await run(`refund/${refund.body.id}`)).staticSummary()).toBe(
-      `CNY 90,071,992,547,409.91 of order ${shown} go back by simulator`,
+      `refund of CNY 90,071,992,547,409.91 through simulator, order ${shown}`,
     );
     // Temporal compares no text with a quote or a backslash in it: docs/operations.md has the way around.
     if (/['"\\]/.test(id)) return;

@@ -69,7 +69,7 @@ test('asked for over HTTP: a part, then the rest; the order is refunded', async 
   expect((await payment(id)).refundedAmount).toBe(1990);
   const run = system.temporal.workflow.getHandle(`refund/${rest.body.id}`);
   expect(await (await run.describe()).staticSummary()).toBe(
-    `CNY 14.90 of order ${orderId} go back by simulator`,
+    `refund of CNY 14.90 through simulator, order ${orderId}`,
   );
 });
 

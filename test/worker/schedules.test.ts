@@ -155,7 +155,7 @@ describe('whether the sweep runs', () => {
     await sweep().pause('until tomorrow');
     expect(await status()).toMatchObject({ state: 'paused', note: 'until tomorrow' });
     const line =
-      'warn: The sweep is paused: what it heals stays as it is until somebody resumes its Schedule.';
+      'warn: The sweep is paused: nothing is repaired automatically until its Schedule is resumed.';
     expect([await logged(), await logged()]).toEqual([[line], [line]]);
   });
 
@@ -164,7 +164,7 @@ describe('whether the sweep runs', () => {
     expect(await status(4 * MINUTE)).toMatchObject({ state: 'active', lastCompletedAt: null });
     expect(await status(6 * MINUTE)).toMatchObject({ state: 'overdue', lastCompletedAt: null });
     expect(await logged(6 * MINUTE)).toEqual([
-      'warn: No sweep has completed for some minutes though its Schedule is active.',
+      'warn: No sweep has completed for 5 min, although its Schedule is active.',
     ]);
     const worker = await Worker.create({
       connection: env.nativeConnection,
@@ -184,7 +184,7 @@ describe('whether the sweep runs', () => {
     await ensureSchedules(client);
     let broken = true;
     const step = async () => {
-      if (broken) throw ApplicationFailure.nonRetryable('0 repaired, 1 not');
+      if (broken) throw ApplicationFailure.nonRetryable('0 repaired, 1 failed');
       return 0;
     };
     const worker = await Worker.create({
@@ -202,7 +202,7 @@ describe('whether the sweep runs', () => {
       await complete('failing');
       expect(await status()).toMatchObject({ state: 'failing' });
       expect(await logged()).toEqual([
-        'warn: The last sweep could not heal everything; the result of its workflow says why.',
+        'warn: A step of the last sweep failed; the result of the sweep workflow says why.',
       ]);
       broken = false;
       await complete('well');

@@ -117,6 +117,6 @@ test('one that is cancelled stays open at the channel', async () => {
   await h.until(payment.id, 'cancelled');
   expect(await stateOf(reference)).toBe('NOTPAY');
   expect(await h.timeline(payment.id)).toContain(
-    "transition: paying -> cancelled: unpaid; the trade is the merchant's, and stays as it is: the late watch asks on.",
+    "transition: paying -> cancelled: unpaid. The trade is the merchant's and stays open: the late watch continues.",
   );
 });

@@ -202,7 +202,7 @@ test('an unknown trade that can still be paid counts as closed at its expiry, an
   channel.close = { state: 'unknown_trade' };
   await h.pass(62);
   expect(await h.row(payment.id)).toMatchObject({ status: 'closed' });
-  expect((await h.timeline(payment.id)).join('\n')).toContain('the late watch asks on');
+  expect((await h.timeline(payment.id)).join('\n')).toContain('the late watch continues');
   trade.answer = {
     state: 'paid',
     channelPaymentId: 'late',

@@ -74,7 +74,7 @@ test('a close that says paid while the query does not: asked ever more rarely, s
   // Shown once, as old as the trouble is.
   const shown = (await h.timeline(payment.id)).filter((entry) => entry.startsWith('attention:'));
   expect(shown).toEqual([
-    'attention: channel_unreachable: The channel refuses to close the payment as it is paid, and its query does not say so.',
+    'attention: channel_unreachable: The channel refuses to close the trade as already paid, but its queries do not report it as paid.',
   ]);
   await h.simulator.setFaults({ query: { lagMs: 0 } });
   await run.result();

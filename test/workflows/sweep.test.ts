@@ -44,7 +44,7 @@ test('slow steps keep no other from running, and one that fails is only told of'
       sweepRefunds: quick('sweepRefunds'),
       sweepOrders: quick('sweepOrders'),
       async sweepDeliveries() {
-        throw new Error('1 repaired, 1 not');
+        throw new Error('1 repaired, 1 failed');
       },
       sweepOld: quick('sweepOld'),
     },
@@ -55,6 +55,6 @@ test('slow steps keep no other from running, and one that fails is only told of'
     return await run.result();
   });
   expect(ran.sort()).toEqual(['sweepAbnormalEnds', 'sweepOld', 'sweepOrders', 'sweepRefunds']);
-  expect(result).toMatchObject({ sweepPayments: 0, sweepCallbacks: 0, sweepDeliveries: '1 repaired, 1 not' });
+  expect(result).toMatchObject({ sweepPayments: 0, sweepCallbacks: 0, sweepDeliveries: '1 repaired, 1 failed' });
   expect(Object.keys(result)).toHaveLength(9);
 });

@@ -281,6 +281,6 @@ function example(code: RefusalCode, publicUrl: string) {
 const ERRORS: Partial<Record<RefusalCode, { path: string; message: string }[]>> = {
   invalid_request: [{ path: 'amount', message: 'must be a whole number of minor units' }],
   order_exists: [{ path: 'order.amount', message: 'the order has 1050' }],
-  payer_differs: [{ path: 'payer.id', message: 'payment pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M has another one' }],
+  payer_differs: [{ path: 'payer.id', message: 'payment pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M has another payer' }],
   idempotency_key_reused: [{ path: 'channel', message: 'differs from the request of this key' }],
 };
