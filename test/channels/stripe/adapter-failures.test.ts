@@ -119,7 +119,7 @@ describe('an account', () => {
     const error = await errorOf(adapter.checkAccount(wrong));
     expect(error).toBeInstanceOf(ChannelError);
     expect(error.kind).toBe('misconfigured');
-    expect(error.message).toMatch(/^Stripe does not list Checkout Sessions: /);
+    expect(error.message).toMatch(/^Stripe refuses to list Checkout Sessions: /);
     expect(JSON.stringify([error.message, error.cause])).not.toContain('canary');
     await double.tell('faults', [{ kind: '403', of: 'GET /v1/disputes', times: 1 }]);
     expect((await errorOf(adapter.checkAccount(ACCOUNT))).message).toMatch(/does not list disputes/);
