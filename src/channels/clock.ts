@@ -1,11 +1,14 @@
-/** Channels sign times and take a few minutes of difference; less than this is none that explains a refusal. */
+/**
+ * Channels accept signed times that are a few minutes off. A smaller difference than this does not explain a
+ * refusal.
+ */
 const CLOCK_OFF_MS = 60_000;
 
 /**
- * A sentence about this machine's clock when the channel's `Date` header says another time; empty when it does not, or there
- * is none. For what a channel refuses as unsigned or too old.
- * @param now when the answer came, epoch ms
- * @param offMs from how much on it is off
+ * A sentence about this machine's clock if the channel's `Date` header shows another time. Empty if it does
+ * not, or if there is no header. For requests that a channel refuses as unsigned or too old.
+ * @param now when the answer arrived, epoch ms
+ * @param offMs the smallest difference to report
  */
 export function clockSentence(
   dateHeader: string | null | undefined,
@@ -14,7 +17,7 @@ export function clockSentence(
 ): string {
   const theirs = Date.parse(dateHeader ?? '');
   const off = now - theirs;
-  // It has whole seconds.
+  // The header has whole seconds.
   if (Number.isNaN(theirs) || Math.abs(off) < offMs) return '';
   const by =
     Math.abs(off) >= 120_000

@@ -1,6 +1,9 @@
 import type { Config } from '../config.ts';
 import type { ConfiguredAccount } from '../domain/channel.ts';
 
-/** The accounts that the settings describe: those of the simulator, by NODROP_SIMULATOR_SECRET and its like. */
+/**
+ * The accounts that the settings configure: those of the simulator channels, by NODROP_SIMULATOR_SECRET and
+ * similar settings.
+ */
 export const configuredAccounts = ({ simulator }: Pick<Config, 'simulator'>): readonly ConfiguredAccount[] =>
   Object.entries(simulator.secrets).map(([channel, secret]) => ({ channel, credentials: { secret } }));

@@ -1,7 +1,10 @@
 import { Agent, fetch as undiciFetch } from 'undici';
 import { ChannelError } from '../domain/channel.ts';
 
-/** Below the 10 s an activity attempt may take, so that a hung call ends as an answer of ours and not as a time-out of Temporal's. */
+/**
+ * Shorter than the 10 s of an activity attempt, so that a hung call ends with our error and not with a
+ * Temporal timeout.
+ */
 export const HTTP_TIMEOUT_MS = 8_000;
 
 /**
@@ -15,13 +18,16 @@ const agent = new Agent({ connect: { timeout: CONNECT_TIMEOUT_MS } });
 const fetchByAgent = ((url: string, init?: object) =>
   undiciFetch(url, { ...init, dispatcher: agent })) as unknown as typeof fetch;
 
-/** An answer takes some hundred bytes. One beyond this is none of the channel's, and is not taken into memory. */
+/**
+ * An answer has some hundred bytes. A larger one than this cannot be the channel's and is not read into
+ * memory.
+ */
 const ANSWER_AT_MOST_BYTES = 1024 * 1024;
-/** A page of a listing: some hundred objects. */
+/** For one page of a listing, which has some hundred objects. */
 export const PAGE_AT_MOST_BYTES = 8 * 1024 * 1024;
 
 export interface ExchangeOptions {
-  /** The channel's name, for what is said of a failure. */
+  /** The channel's name, for error messages. */
   readonly channel: string;
   readonly signal?: AbortSignal | undefined;
   /** @default 1 MiB */
@@ -31,8 +37,8 @@ export interface ExchangeOptions {
 }
 
 /**
- * One request to a channel and its whole answer within `HTTP_TIMEOUT_MS`, of which connecting may take `CONNECT_TIMEOUT_MS`.
- * A redirect is an answer, and is not followed.
+ * Sends one request to a channel and reads the whole answer within `HTTP_TIMEOUT_MS`, of which connecting may take
+ * `CONNECT_TIMEOUT_MS`. A redirect is returned as an answer and not followed.
  * @throws ChannelError `unreachable`, or `garbage` for a body that is too long.
  */
 export async function exchange(
@@ -40,7 +46,8 @@ export async function exchange(
   init: RequestInit,
   { channel, signal, atMostBytes = ANSWER_AT_MOST_BYTES, fetch: send = fetchByAgent }: ExchangeOptions,
 ): Promise<{ readonly response: Response; readonly text: string }> {
-  // Not AbortSignal.any: on Node 20 a time-out that only a combined signal refers to may be collected unfired.
+  // Not AbortSignal.any: on Node 20 a timeout signal that only a combined signal refers to may be
+  // garbage-collected before it fires.
   const controller = new AbortController();
   const abort = () => controller.abort(signal?.reason);
   const timer = setTimeout(() => controller.abort(new Error('no answer in time')), HTTP_TIMEOUT_MS);
@@ -57,7 +64,7 @@ export async function exchange(
       : reason instanceof Error
         ? reason.message
         : String(reason);
-    throw new ChannelError('unreachable', `${channel} could not be asked: ${why}`, { cause });
+    throw new ChannelError('unreachable', `${channel} could not be reached: ${why}`, { cause });
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
@@ -69,7 +76,10 @@ const isConnectTimeout = (error: unknown): boolean =>
   error instanceof Error &&
   (error.cause as { code?: unknown } | undefined)?.code === 'UND_ERR_CONNECT_TIMEOUT';
 
-/** Does the work, which may be several requests, and aborts its signal when that of the caller is, or the time is over. */
+/**
+ * Runs `work`, which may send several requests. Its signal is aborted after `ms`, or when the caller's signal
+ * is.
+ */
 export async function inTime<T>(
   ms: number,
   outer: AbortSignal | undefined,

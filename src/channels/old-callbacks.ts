@@ -1,8 +1,9 @@
 /**
- * A callback says what was true when it was made. For a payment that is older than this when it comes in, the channel is
- * asked instead: at its merchant platform the money may have gone back since, and an order must not become paid by money
- * that is gone. The first callbacks of a payment come within seconds and spare the query; 10 min leave room for their
- * first repetitions (Alipay: 4 min and 10 min later, WeChat Pay: 15 s to 10 min) and for a clock that is off.
+ * A callback describes the payment as it was when the callback was sent. If the payment is older than this
+ * when the callback arrives, nodrop queries the channel instead: the merchant may have refunded the payment
+ * at the channel since, and an order must not become paid with refunded money. The first callbacks of a
+ * payment arrive within seconds and make that query unnecessary. 10 min leave room for the first repetitions
+ * (Alipay: 4 min and 10 min later, WeChat Pay: 15 s to 10 min) and for a wrong clock.
  */
 const OLD_CALLBACK_MS = 10 * 60_000;
 

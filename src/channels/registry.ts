@@ -8,7 +8,7 @@ import { validated } from './validated-adapter.ts';
 import { createWechatpayAdapter } from './wechatpay/adapter.ts';
 import { type CredentialsSource, withCredentials } from './with-credentials.ts';
 
-/** What adapters need of the deployment's settings. */
+/** The deployment's settings that adapters need. */
 export interface ChannelSettings {
   readonly mode: Config['mode'];
   readonly simulator: Pick<Config['simulator'], 'url'>;
@@ -16,7 +16,7 @@ export interface ChannelSettings {
   readonly mollie?: Config['mollie'];
 }
 
-/** Every channel that there is. A new one is a folder and a line here. */
+/** Every channel. A new channel needs a folder and a line here. */
 const adaptersOf = ({ simulator, stripe, mollie }: ChannelSettings): readonly ChannelAdapter[] => [
   createSimulatorAdapter({ name: 'simulator', url: simulator.url }),
   createSimulatorAdapter({ name: 'simulator2', url: simulator.url }),
@@ -26,14 +26,17 @@ const adaptersOf = ({ simulator, stripe, mollie }: ChannelSettings): readonly Ch
   createMollieAdapter(mollie),
 ];
 
-/** The declarations of every channel that there is, also of those that live mode refuses. */
+/** The declarations of every channel, including those that live mode refuses. */
 export const DECLARATIONS: readonly ChannelDeclaration[] = adaptersOf({
   mode: 'test',
   simulator: { url: '' },
   stripe: {},
 }).map(({ declaration }) => declaration);
 
-/** When each channel is asked, by its name; one that is not there any more by nodrop's own schedule. */
+/**
+ * The query schedule of each channel, by the channel's name. A channel that no longer exists has nodrop's own
+ * schedule.
+ */
 export const querySchedules = (config: Pick<Config, 'querySchedule'>) => ({
   queryScheduleMs: (name: string): readonly number[] =>
     config.querySchedule(
@@ -42,8 +45,8 @@ export const querySchedules = (config: Pick<Config, 'querySchedule'>) => ({
 });
 
 /**
- * The channels by name: all of them, as which of them a merchant can be paid through is a matter of its accounts. In live
- * mode without those that move no real money.
+ * All channels by name. Which of them a merchant can use depends on the merchant's accounts. Live mode leaves
+ * out the channels that move no real money.
  */
 export function createChannels(
   settings: ChannelSettings,

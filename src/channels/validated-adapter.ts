@@ -4,18 +4,21 @@ import { CallbackError, type ChannelAdapter, ChannelError } from '../domain/chan
 import { isAmount, isCurrency } from '../domain/money.ts';
 import { isStorable } from '../domain/text.ts';
 
-/** What the ledger can keep of what a channel says: one value it cannot would keep a paid order unpaid for ever. */
+/**
+ * Checks that the ledger can store what a channel reports. One value that it cannot store would keep a paid
+ * order unpaid forever.
+ */
 
 const text = z.string().min(1).max(200).refine(isStorable);
-/** A trade whose refunds or disputes are more is none of ours. */
+/** None of our trades has more refunds or disputes than this. */
 const LISTED_AT_MOST = 1_000;
-/** What an adapter keeps with a trade's reference. */
+/** The most that an adapter may store with a trade's reference. */
 const REFERENCE_DATA_AT_MOST_BYTES = 4_096;
 
 const reason = z.string().refine(isStorable);
 const amount = z.number().refine(isAmount);
 const sum = z.int().nonnegative();
-/** An offset may move a time of the years that can be written out of those that can be stored. */
+/** With its offset applied, a valid time can fall outside the years that the database can store. */
 const time = z.iso.datetime({ offset: true }).refine((value) => {
   const year = new Date(value).getUTCFullYear();
   return year >= 1970 && year <= 9999;
@@ -83,17 +86,17 @@ const paidSchema = z
     someWentBack: z.literal(true).optional(),
     disputes: z.array(disputeSchema).max(LISTED_AT_MOST).optional(),
   })
-  // The list counts, and the state would say another thing of the same money.
+  // The list of refunds counts, so the state must agree with it.
   .refine(
     (answer) =>
       answer.state === 'paid' || answer.refunds === undefined || goneBackBy(answer) >= answer.amount,
-    'refunded, and its refunds do not add up to that',
+    'the state is refunded, but the refunds add up to less',
   )
   .refine(
     ({ state, someWentBack, refunds, refundedAmount }) =>
       someWentBack === undefined ||
       (state === 'paid' && refunds === undefined && refundedAmount === undefined),
-    'some went back, and how much is told beside it',
+    'someWentBack is set, but the state is not paid or the refunded amount is known',
   );
 
 const answerSchema = z.discriminatedUnion('state', [
@@ -165,14 +168,14 @@ const callbackSchema = z.discriminatedUnion('kind', [
 ]);
 
 /**
- * The adapter, believed only what can be kept: to a query such an answer is none and the channel is asked again, and
- * such a callback is malformed.
+ * Wraps an adapter so that it returns only what can be stored. For any other answer it throws, and the
+ * channel is queried again. Such a callback is malformed.
  */
 export function validated(adapter: ChannelAdapter): ChannelAdapter {
   const readable = <Answer>(schema: z.ZodType, answer: Answer, no: string): Answer => {
     const { error } = schema.safeParse(answer);
     if (error === undefined) return answer;
-    const why = `${adapter.declaration.name} gave an answer on ${no} that cannot be kept`;
+    const why = `${adapter.declaration.name} answered about ${no} with a value that cannot be stored`;
     throw new ChannelError('garbage', `${why}: ${z.prettifyError(error)}`, { cause: error });
   };
   const { findTrade, readTrade } = adapter;

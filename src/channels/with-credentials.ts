@@ -10,17 +10,20 @@ import { UnreadableSecret } from '../encryption.ts';
 
 /** The valid credentials of an account, the newest first. */
 export interface CredentialsSource {
-  /** At most so old, @default half a minute. @throws UnreadableSecret, and what a database throws. */
+  /**
+   * Returns credentials that were read at most `maxAgeMs` ago. @default half a minute. @throws
+   * UnreadableSecret, and what a database throws.
+   */
   of(accountId: string, maxAgeMs?: number): Promise<readonly Credentials[]>;
 }
 
-/** After the channel has not taken them they are read again, and not more often than this. */
+/** After the channel rejected the credentials they are read again, but not if they are newer than this. */
 const READ_AGAIN_MS = 1_000;
 
 /**
- * The adapter, whose accounts come without credentials: they are read from the source. When the channel does not take them
- * and there are others meanwhile, it is asked again with these, once. A create is not, as it has time for one request: its
- * next attempt has the others.
+ * Wraps an adapter so that it reads the credentials of accounts from the source. If the channel rejects the
+ * credentials and newer ones exist, the request is sent once more with the newer ones. A create is not sent
+ * again, because there is time for only one request: its next attempt uses the newer credentials.
  */
 export function withCredentials(adapter: ChannelAdapter, source: CredentialsSource): ChannelAdapter {
   const read = async (account: ChannelAccount, maxAgeMs?: number): Promise<ChannelAccount> => {

@@ -23,13 +23,14 @@ export interface SimulatorOptions {
   readonly port: number;
   readonly logger: Logger;
   /**
-   * Where payers reach the wallet, without a trailing slash.
+   * The wallet's public base URL, without a trailing slash.
    * @default the address listened on
    */
   readonly publicUrl?: string;
   /**
-   * The waits between a callback's attempts, in milliseconds; after the last one it is given up.
-   * @default WeChat Pay's
+   * The waits between delivery attempts of a callback, in milliseconds. After the last one the simulator
+   * gives up.
+   * @default those of WeChat Pay
    */
   readonly callbackRetryMs?: readonly number[];
 }
@@ -37,27 +38,29 @@ export interface SimulatorOptions {
 export interface Simulator {
   /** The address listened on, without a trailing slash. */
   readonly url: string;
-  /** Finishes what is under way, leaves the rest to the next start, and flushes the ledger. */
+  /** Finishes the requests in progress, leaves other work to the next start, and flushes the ledger. */
   close(): Promise<void>;
 }
 
-/** A request still unanswered after this is cut off by `close()`. */
+/** `close()` cuts off requests that are still unanswered after this time. */
 const CLOSE_WITHIN_MS = 10_000;
 
 /**
  * Starts a simulator.
- * @throws Error `EADDRINUSE` when the port is taken; another when the ledger is damaged or a secret malformed.
+ * @throws Error `EADDRINUSE` if the port is taken; another Error if the ledger is damaged or a secret
+ * malformed.
  */
 export async function startSimulator(options: SimulatorOptions): Promise<Simulator> {
-  // Requests that come while the ledger is being read wait for it.
+  // Requests that arrive while the ledger is being read wait for it.
   const server = createBoundedServer((req, res) => void opened.then(({ app }) => app(req, res)));
-  // Longer than a client keeps its connection: one that is closed in the moment in which it is used is a lost request.
+  // Longer than clients keep connections open: a connection that closes just when it is used loses a request.
   server.keepAliveTimeout = 65_000;
   server.listen(options.port, options.host);
   await once(server, 'listening');
   const { address, port } = server.address() as AddressInfo;
   const url = `http://${isIPv6(address) ? `[${address}]` : address}:${port}`;
-  // Only with the port held: opening replaces the journal, which a running simulator is writing to.
+  // Opened only after the port is bound: opening replaces the journal, to which a running simulator would be
+  // writing.
   const opened = open(options, options.publicUrl ?? url);
   const { store, trades, notifier, held } = await opened.catch((error: unknown) => {
     server.close();
@@ -72,7 +75,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
       const closed = once(server, 'close');
       server.close();
       for (const res of held) res.destroy();
-      // Connections kept alive fall idle one by one while their last answers go out.
+      // Kept-alive connections become idle one by one, as their last answers are sent.
       const sweep = setInterval(() => server.closeIdleConnections(), 50);
       const deadline = setTimeout(() => server.closeAllConnections(), CLOSE_WITHIN_MS);
       try {
@@ -88,7 +91,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   };
 }
 
-/** Reads the ledger and puts the three sides together on top of it. */
+/** Reads the ledger and creates the three sides on top of it. */
 async function open(options: SimulatorOptions, publicUrl: string) {
   const { logger } = options;
   const signers = new Map(Object.entries(options.secrets).map(([name, secret]) => [name, signer(secret)]));

@@ -20,7 +20,7 @@ import type { Refund, Store } from './store.ts';
 import type { Trades } from './trades.ts';
 import { presentRefund, tradeView } from './view.ts';
 
-/** Longer than any caller waits: the fault is an answer that never comes. */
+/** Longer than any caller waits: with this fault the answer never arrives. */
 const HELD_MS = 30_000;
 
 const tradeNumber = z.string().regex(/^[0-9A-Za-z_-]{1,32}$/, 'must be 1 to 32 of 0-9 A-Z a-z _ -');
@@ -42,7 +42,7 @@ const newRefundSchema = z.object({
 });
 const daySchema = z.object({ day: z.iso.date() });
 
-/** Who is calling, once the signature is proven. */
+/** The caller, once its signature is proven. */
 interface Caller {
   readonly account: string;
   readonly signer: Webhook;
@@ -57,18 +57,18 @@ export interface ChannelSideOptions {
   readonly dice: Dice;
   readonly signers: ReadonlyMap<string, Webhook>;
   readonly logger: Logger;
-  /** Where payers reach the wallet, without a trailing slash. */
+  /** The wallet's public base URL, without a trailing slash. */
   readonly publicUrl: string;
-  /** Responses that will never be sent; whoever shuts down destroys them. */
+  /** Responses that will never be sent. A shutdown destroys them. */
   readonly held: Set<Response>;
 }
 
-/** What merchants call, under `/v1`: signed requests, signed answers. */
+/** The interface for merchants, under `/v1`: signed requests and signed answers. */
 export function channelSide(options: ChannelSideOptions): Router {
   const { store, trades, dice, signers, logger } = options;
   const router = Router();
 
-  /** Answers once the ledger is durable, signed when the caller is known. */
+  /** Sends the answer once the ledger is durable. It is signed if the caller is known. */
   async function answer(res: ChannelResponse, status: number, body: object): Promise<void> {
     await store.durable();
     send(res, status, JSON.stringify(body));
@@ -82,7 +82,7 @@ export function channelSide(options: ChannelSideOptions): Router {
     res.status(status).type('application/json').send(body);
   }
 
-  /** What was asked for is done, and nobody is told. */
+  /** The request is carried out, but its answer is never sent. */
   async function holdOnceDurable(res: Response): Promise<void> {
     await store.durable();
     hold(res, options.held);
@@ -142,7 +142,7 @@ export function channelSide(options: ChannelSideOptions): Router {
     if (!dice.strikes(faults.garbageRate, 'query.garbage', no)) return answer(res, 200, view);
     await store.durable();
     const body = JSON.stringify(view);
-    // Two kinds of garbage: an answer cut off, and a whole one that somebody else signed.
+    // Two kinds of garbage: a truncated answer, and a complete one with a signature over another body.
     if (dice.strikes(0.5, 'query.truncated', no)) send(res, 200, body.slice(0, body.length / 2));
     else send(res, 200, body, `${body} `);
   });
@@ -182,7 +182,8 @@ export function channelSide(options: ChannelSideOptions): Router {
   });
   router.use(async (error: unknown, _req: Request, res: ChannelResponse, _next: NextFunction) => {
     const refusal = toSimulatorError(error, logger);
-    // A refusal may rest on a change not yet durable (a trade just paid), so it waits as well.
+    // A refusal may depend on a change that is not durable yet (a trade that was just paid), so it waits as
+    // well.
     if (refusal.status < 500) {
       await answer(res, refusal.status, { code: refusal.code, message: refusal.message });
     } else sendError(res, refusal);
@@ -195,7 +196,11 @@ function authenticate(req: Request, body: string, signers: ReadonlyMap<string, W
   const account = req.get(ACCOUNT_HEADER) ?? '';
   const signer = signers.get(account);
   if (signer === undefined) {
-    throw new SimulatorError(401, 'SIGN_ERROR', `${ACCOUNT_HEADER} names no account here.`);
+    throw new SimulatorError(
+      401,
+      'SIGN_ERROR',
+      `${ACCOUNT_HEADER} does not name an account of this simulator.`,
+    );
   }
   try {
     verify(signer, requestPayload(req.method, req.originalUrl, body), req.headers);

@@ -15,11 +15,11 @@ export interface ControlSideOptions {
   readonly logger: Logger;
 }
 
-/** What tests and demos use, under `/_control`: the faults, and the ground truth. */
+/** The interface for tests and demos, under `/_control`: the faults, and the ledger as the ground truth. */
 export function controlSide({ store, notifier, dice, logger }: ControlSideOptions): Router {
   const router = Router();
   router.use((req, _res, next) => {
-    // No page at all has business here, not even one from this machine.
+    // Web pages must never use this interface, not even pages from this machine.
     if (!isDirectLocalCall(req) || req.headers.origin !== undefined) {
       throw new SimulatorError(403, 'NOT_LOCAL', 'The control side answers direct calls on loopback only.');
     }

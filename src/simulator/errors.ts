@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { faultsInWords } from '../faults-in-words.ts';
 
-/** A refusal as the simulator answers it: `{ code, message }` with an HTTP status. */
+/** A refusal in the simulator's form: `{ code, message }` with an HTTP status. */
 export class SimulatorError extends Error {
   override readonly name = 'SimulatorError';
   readonly status: number;
@@ -17,8 +17,8 @@ export class SimulatorError extends Error {
 }
 
 /**
- * Any error as a refusal: one of ours as it is, a body parser's with its own status, everything else a 500
- * that is logged and keeps its details to itself.
+ * Converts any error to a refusal. A SimulatorError stays as it is and a body parser's error keeps its
+ * status. Everything else becomes a 500 that is logged and does not reveal its details.
  */
 export function toSimulatorError(error: unknown, logger: Logger): SimulatorError {
   if (error instanceof SimulatorError) return error;
@@ -41,7 +41,7 @@ export function sendError(res: Response, error: SimulatorError): void {
   res.status(error.status).json({ code: error.code, message: error.message });
 }
 
-/** @throws SimulatorError 400 `PARAM_ERROR` naming the first field that is wrong. */
+/** @throws SimulatorError 400 `PARAM_ERROR` that names the first wrong field. */
 export function parseInput<T>(schema: z.ZodType<T>, input: unknown): T {
   const parsed = schema.safeParse(input, { error: faultsInWords });
   if (parsed.success) return parsed.data;

@@ -5,9 +5,9 @@ import { faultsInWords } from '../faults-in-words.ts';
 const rate = z.number().min(0).max(1);
 const ms = z.int().min(0).max(3_600_000);
 
-/** Everything that can be made to go wrong. Rates are from 0 to 1. */
+/** All faults that can be injected. Rates are from 0 to 1. */
 const faultsSchema = z.strictObject({
-  /** Draws are a function of the seed, the trade and the count, never of arrival order. */
+  /** Random draws depend on the seed, the trade and a counter, never on the order of arrival. */
   seed: z.int(),
   callback: z.strictObject({
     dropRate: rate,
@@ -16,23 +16,23 @@ const faultsSchema = z.strictObject({
     duplicates: z.int().min(0).max(20),
     corruptSignatureRate: rate,
     wrongAmountRate: rate,
-    /** A stale, validly signed notification follows each one of success. */
+    /** An outdated, validly signed notification follows each success notification. */
     outOfOrder: z.boolean(),
   }),
   create: z.strictObject({ errorRate: rate, timeoutAfterAcceptRate: rate, latencyMs: ms }),
   query: z.strictObject({ errorRate: rate, garbageRate: rate, latencyMs: ms, lagMs: ms }),
   close: z.strictObject({
     errorRate: rate,
-    /** Answered as closed, and yet whoever is in the wallet already can still pay. */
+    /** The close is answered as done, but a payer who is already in the wallet can still pay. */
     ineffectiveRate: rate,
   }),
   refund: z.strictObject({
     errorRate: rate,
-    /** Refused with 409 `BALANCE_TOO_LOW`; the same number is taken once there is money again. */
+    /** Refused with 409 `BALANCE_TOO_LOW`. The same number is accepted once the balance suffices. */
     balanceTooLowRate: rate,
     processingMs: ms,
   }),
-  /** Calls a second per account before 429; 0 is no limit. */
+  /** Calls per second and account before 429; 0 means no limit. */
   rateLimitPerSecond: z.int().min(0).max(100_000),
   /** The channel side is unreachable; payers still pay. */
   down: z.boolean(),
@@ -75,7 +75,7 @@ export type MergeResult =
   | { readonly faults: Faults }
   | { readonly errors: readonly { readonly path: string; readonly message: string }[] };
 
-/** The faults with `patch` merged in, group by group; or what is wrong with the patch, field by field. */
+/** Merges `patch` into the faults, group by group, or lists what is wrong with the patch, field by field. */
 export function mergeFaults(current: Faults, patch: unknown): MergeResult {
   const parsed = patchSchema.safeParse(patch, { error: faultsInWords });
   if (!parsed.success) {
@@ -101,7 +101,10 @@ export function mergeFaults(current: Faults, patch: unknown): MergeResult {
   };
 }
 
-/** Decides whether a fault strikes: repeatable for a seed, because each draw hashes what it is about. */
+/**
+ * Decides whether a fault strikes. Results repeat for a seed, because each draw hashes the fault, the trade
+ * and a counter.
+ */
 export class Dice {
   readonly #seed: () => number;
   readonly #counts = new Map<string, number>();
@@ -112,7 +115,7 @@ export class Dice {
 
   /** True with probability `chance`; each call for the same fault and trade is the next draw. */
   strikes(chance: number, fault: string, outTradeNo: string): boolean {
-    // Certain outcomes need no draw, and so no memory per trade when no fault is set.
+    // Certain outcomes need no draw, so that without faults no counters are kept.
     if (chance <= 0 || chance >= 1) return chance >= 1;
     const key = `${fault}/${outTradeNo}`;
     const count = this.#counts.get(key) ?? 0;
@@ -121,7 +124,7 @@ export class Dice {
     return digest.readUIntBE(0, 6) / 2 ** 48 < chance;
   }
 
-  /** Starts every count again. */
+  /** Resets all counters. */
   reset(): void {
     this.#counts.clear();
   }

@@ -3,13 +3,13 @@ import { dirname } from 'node:path';
 import { privateFolder } from '../private-folder.ts';
 
 /**
- * An append-only file of JSON lines. Entries wait in memory and go to disk in groups, one fsync for all that
- * came in while the last one ran, so that durable answers cost no fsync each.
+ * An append-only file of JSON lines. Entries wait in memory and are written in groups: one fsync covers all
+ * entries that arrived during the previous fsync. So a durable answer does not need an fsync of its own.
  */
 export class Journal {
   readonly #file: FileHandle;
   readonly #waiting: string[] = [];
-  /** The latest write; once rejected, everything after it is rejected too. */
+  /** The latest write. Once it is rejected, everything after it is rejected too. */
   #written: Promise<void> = Promise.resolve();
   #next: Promise<void> | undefined;
 
@@ -18,8 +18,9 @@ export class Journal {
   }
 
   /**
-   * Replays the journal at `path`, then replaces it by the entries of `snapshot` (called after the replay).
-   * @throws Error when a line other than an unfinished last one cannot be read.
+   * Replays the journal at `path`, then replaces its content with the entries of `snapshot` (called after the
+   * replay).
+   * @throws Error if a line cannot be read, unless it is an unfinished last line.
    */
   static async open(
     path: string,
@@ -42,12 +43,15 @@ export class Journal {
     return new Journal(file);
   }
 
-  /** Queues an entry; it is durable once `durable()`, called after it, has resolved. */
+  /** Queues an entry. It is durable once a later call of `durable()` has resolved. */
   append(entry: unknown): void {
     this.#waiting.push(`${JSON.stringify(entry)}\n`);
   }
 
-  /** Resolves when everything appended so far would survive `kill -9`. @throws the file system's error, for ever after. */
+  /**
+   * Resolves when everything appended so far would survive `kill -9`. @throws the file system's error, from
+   * then on forever.
+   */
   durable(): Promise<void> {
     if (this.#waiting.length === 0) return this.#written;
     this.#next ??= this.#written.then(() => {
@@ -78,7 +82,10 @@ async function readIfExists(path: string): Promise<Buffer> {
   }
 }
 
-/** The whole lines; what follows the last line feed is a write the process died in, which nobody was told of. */
+/**
+ * The complete lines. Text after the last line feed is a write during which the process died, and which was
+ * never answered.
+ */
 function* entriesOf(content: Buffer, path: string): Generator<unknown> {
   let start = 0;
   for (let end = content.indexOf(10); end !== -1; end = content.indexOf(10, start)) {

@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import { ConfigError, loadSimulatorConfig } from '../config.ts';
 import { startSimulator } from './app.ts';
 
-/** The simulator as a process: starts, says where it listens, and stops cleanly on SIGTERM and SIGINT. */
+/** The simulator as a process: starts, logs its address, and stops cleanly on SIGTERM and SIGINT. */
 async function main(): Promise<void> {
   const config = loadSimulatorConfig();
   const { host, port, url, secrets } = config.simulator;

@@ -11,18 +11,21 @@ const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 
-/** The waits between attempts of WeChat Pay v3, from its notification document. */
+/** WeChat Pay v3's waits between delivery attempts, from its notification document. */
 export const CALLBACK_RETRY_MS: readonly number[] = [
   ...[15 * SECOND, 15 * SECOND, 30 * SECOND, 3 * MINUTE, 10 * MINUTE, 20 * MINUTE],
   ...[30 * MINUTE, 30 * MINUTE, 30 * MINUTE, HOUR, 3 * HOUR, 3 * HOUR, 3 * HOUR, 6 * HOUR, 6 * HOUR],
 ];
 
-/** WeChat Pay counts a callback as failed when it is not answered within 5 s. */
+/** WeChat Pay treats a callback as failed if it is not answered within 5 s. */
 const ANSWER_WITHIN_MS = 5_000;
 
 export type NotificationType = 'trade.succeeded' | 'trade.failed' | 'trade.processing' | 'refund.succeeded';
 
-/** Sends callbacks until they are acknowledged, from the durable ledger, so that a restart goes on where it was. */
+/**
+ * Sends callbacks until they are acknowledged. They are in the durable ledger, so that sending continues
+ * after a restart.
+ */
 export class Notifier {
   readonly #store: Store;
   readonly #dice: Dice;
@@ -47,25 +50,28 @@ export class Notifier {
     this.#logger = logger;
   }
 
-  /** Takes up what an earlier process left undelivered. */
+  /** Schedules the callbacks that an earlier process did not deliver. */
   start(): void {
     for (const notification of this.#store.notifications.values()) this.#schedule(notification);
   }
 
-  /** Forgets what was to be sent, after the ledger was emptied. */
+  /** Cancels all scheduled callbacks, after the ledger was emptied. */
   forget(): void {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
   }
 
-  /** Sends no more and waits for the attempts under way. */
+  /** Stops sending and waits for the attempts in progress. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.forget();
     await Promise.all(this.#running);
   }
 
-  /** Records a notification of the trade as it is now, with the faults drawn for it, and sends it when due. */
+  /**
+   * Records a callback with the current state of the trade and the faults drawn for it, and sends it when
+   * due.
+   */
   notify(trade: Trade, type: NotificationType, extra: Readonly<Record<string, unknown>> = {}): void {
     const faults = this.#store.faults.callback;
     const strikes = (chance: number, fault: string) =>
@@ -112,7 +118,10 @@ export class Notifier {
     this.#schedule(notification);
   }
 
-  /** What the channel knew before the payment, sent after it: a receiver must not go back to it. */
+  /**
+   * Sends the state before the payment after the payment's own callback: a receiver must not return to the
+   * older state.
+   */
   #enqueueStale(trade: Trade): void {
     const before: Trade = { ...trade, state: 'PROCESSING', paidAt: null, transactionId: null };
     const delivery = { copies: 1, corrupt: false, thenStale: false, nextAt: Date.now() };
@@ -142,7 +151,8 @@ export class Notifier {
       attempts: due.attempts + 1,
       nextAt: Date.now() + (wait ?? 0),
     };
-    // Recorded before it is sent: a process killed in between sends it again, and never loses the count.
+    // Recorded before it is sent: if the process is killed in between, the callback is sent again and the
+    // count is not lost.
     this.#store.write({ notification });
     this.#store.write({ trade: { ...trade, callbackAttempts: trade.callbackAttempts + copies } });
     await this.#store.durable();
@@ -156,7 +166,7 @@ export class Notifier {
     await this.#store.durable();
   }
 
-  /** One request. True when it was acknowledged, which only a 2xx does. */
+  /** Sends one request. True if it was acknowledged, which only a 2xx does. */
   async #send(notification: Notification): Promise<boolean> {
     const signer = this.#signers.get(notification.account);
     if (signer === undefined) throw new Error(`no secret for account ${notification.account}`);

@@ -10,8 +10,8 @@ import type { Trades } from './trades.ts';
 import { ICON, type Language, refusalPage, STYLE_HASH, walletPage } from './wallet-page.ts';
 
 /**
- * A payment without a body or a result is one that succeeds. Strict, because `curl -d '{"result":"declined"}'` arrives
- * as a form with one odd field, which must not pay.
+ * Without a body or a result, the payment succeeds. The schema is strict because `curl -d
+ * '{"result":"declined"}'` arrives as a form with one odd field, which must not pay.
  */
 const paySchema = z.strictObject({
   result: z.enum(['success', 'declined', 'processing']).default('success'),
@@ -23,11 +23,11 @@ export interface PayerSideOptions {
   readonly store: Store;
   readonly trades: Trades;
   readonly logger: Logger;
-  /** Where payers reach the wallet. */
+  /** The wallet's public base URL. */
   readonly publicUrl: string;
 }
 
-/** What the payer's browser sees, under `/pay`. */
+/** The pages for the payer's browser, under `/pay`. */
 export function payerSide(options: PayerSideOptions): Router {
   const { store, trades, logger } = options;
   const router = Router();
@@ -44,7 +44,8 @@ export function payerSide(options: PayerSideOptions): Router {
           frameAncestors: ["'none'"],
         },
       },
-      // The wallet runs on plain HTTP on the host of other local programs, which the policy would cut off.
+      // The wallet uses plain HTTP on a host that other local programs share. HSTS would make those
+      // unreachable.
       strictTransportSecurity: false,
       // Not `no-referrer`: with it browsers send `Origin: null` with the page's own form.
       referrerPolicy: { policy: 'same-origin' },
@@ -78,8 +79,8 @@ export function payerSide(options: PayerSideOptions): Router {
       const { result } = parseInput(paySchema, req.body ?? {});
       const { outTradeNo, state } = trades.pay(req.params.no, result);
       await store.durable();
-      // A browser goes back to the page, which links to the shop: a redirect there would need `form-action` to allow
-      // every address that the shop in turn redirects to.
+      // A browser returns to the wallet page, which links to the shop. Redirecting to the shop would require
+      // `form-action` to allow every address that the shop redirects to.
       if (isPage(req)) res.redirect(303, req.originalUrl);
       else res.json({ outTradeNo, state });
     },
@@ -95,31 +96,37 @@ export function payerSide(options: PayerSideOptions): Router {
   return router;
 }
 
-/** As the cashier page: what the browser prefers, or what the payer chose; the page's form keeps its address. */
+/**
+ * As on the cashier page: the browser's preference, or the payer's choice, which the page's form keeps in its
+ * address.
+ */
 function languageOf(req: Request): Language {
   const { lang } = req.query;
   if (lang === 'en' || lang === 'zh') return lang;
   return req.acceptsLanguages('en', 'zh') === 'zh' ? 'zh' : 'en';
 }
 
-/** True for the wallet page's own form, sent by a browser; a program that sends a form wants to read the answer. */
+/**
+ * True for the wallet page's own form, sent by a browser. A program that sends a form wants to read the
+ * answer.
+ */
 function isPage(req: Request): boolean {
   return Boolean(req.is(FORM)) && req.accepts('json', 'html') === 'html';
 }
 
-/** A body that no parser reads would count as none, and pay. @throws SimulatorError 415 */
+/** A body that no parser reads would count as an empty body and pay. @throws SimulatorError 415 */
 function refuseUnknownType(req: Request): void {
   const isEmpty = req.get('transfer-encoding') === undefined && Number(req.get('content-length') ?? 0) === 0;
   if (isEmpty || req.is(['application/json', FORM])) return;
   throw new SimulatorError(415, 'PARAM_ERROR', `Send application/json or ${FORM}.`);
 }
 
-/** A browser names the page a POST comes from: only the wallet's own may pay. @throws SimulatorError 403 */
+/** A browser names the origin of a POST: only the wallet's own page may pay. @throws SimulatorError 403 */
 function refuseForeignOrigin(req: Request, publicUrl: string): void {
   const [origin, host] = [req.get('origin'), req.get('host')];
   const ours = new URL(publicUrl);
   if (origin === undefined || origin === ours.origin) return;
-  // Any other name of this host may be one that a foreign page had pointed here.
+  // Another name of this host may be a name that a foreign page has pointed here.
   if (origin === `http://${host}` && (isLoopbackHost(host) || host === ours.host)) return;
   throw new SimulatorError(403, 'FOREIGN_ORIGIN', 'Payments come from the wallet page only.');
 }

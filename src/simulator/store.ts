@@ -6,14 +6,14 @@ import type { Trigger } from './triggers.ts';
 
 export type PayResult = 'success' | 'declined' | 'processing';
 
-/** What the wallet does with a trade automatically. */
+/** An action that the wallet performs on a trade automatically. */
 export interface Act {
   /** ISO 8601 (UTC). */
   readonly at: string;
   readonly result: PayResult;
 }
 
-/** A trade as the wallet has it. Amounts in minor units, times in ISO 8601 (UTC). */
+/** A trade in the wallet's ledger. Amounts in minor units, times in ISO 8601 (UTC). */
 export interface Trade {
   readonly account: string;
   readonly outTradeNo: string;
@@ -24,21 +24,21 @@ export interface Trade {
   readonly returnUrl: string;
   readonly expiresAt: string;
   readonly state: TradeState;
-  /** Closed, and yet a payer who is in the wallet already can pay it. */
+  /** The trade is closed, but a payer who is already in the wallet can still pay it. */
   readonly payableWhenClosed?: boolean;
-  /** Absent: none. */
+  /** Absent if there are none. */
   readonly triggers?: readonly Trigger[];
-  /** What is still to come, the next first. Absent: nothing. */
+  /** The actions still to come, the next one first. Absent if there are none. */
   readonly acts?: readonly Act[];
-  /** What the payer was charged, where that is not the amount. */
+  /** The amount that the payer was charged, if it differs from `amount`. */
   readonly charged?: number;
   readonly transactionId: string | null;
   /** When the payer last paid or declined. */
   readonly actedAt: string | null;
   readonly paidAt: string | null;
-  /** What has gone back. */
+  /** The sum of finished refunds. */
   readonly refunded: number;
-  /** What refunds in process will give back. */
+  /** The sum of refunds in process. */
   readonly refunding: number;
   readonly createdCount: number;
   readonly queryCount: number;
@@ -52,13 +52,13 @@ export interface Refund {
   readonly amount: number;
   readonly refundId: string;
   readonly state: 'PROCESSING' | 'SUCCESS';
-  /** Nothing about it is answered while it is in process. */
+  /** The simulator answers nothing about the refund while it is in process. */
   readonly silent?: boolean;
-  /** When it succeeds, or did. */
+  /** When the refund succeeds or succeeded. */
   readonly settlesAt: string;
 }
 
-/** A callback not acknowledged yet, with the faults drawn for it. */
+/** A callback that is not acknowledged yet, with the faults drawn for it. */
 export interface Notification {
   /** The `webhook-id`, the same on every attempt and copy. */
   readonly id: string;
@@ -66,17 +66,17 @@ export interface Notification {
   readonly outTradeNo: string;
   readonly url: string;
   readonly body: string;
-  /** How often the first attempt sends it. */
+  /** How many copies the first attempt sends. */
   readonly copies: number;
   readonly corrupt: boolean;
-  /** A stale notification follows the first attempt. */
+  /** An outdated notification follows the first attempt. */
   readonly thenStale: boolean;
   readonly attempts: number;
   /** Milliseconds since the epoch. */
   readonly nextAt: number;
 }
 
-/** One change of the ledger; the journal is a list of them, and replaying it is applying them again. */
+/** One change of the ledger. The journal is a list of changes, and replaying it applies them again. */
 type Entry =
   | { readonly trade: Trade }
   | { readonly queried: string }
@@ -94,7 +94,7 @@ export class Store {
   faults: Faults = NO_FAULTS;
   #journal: Journal | undefined;
 
-  /** Opens the ledger in `folder`, making it if missing. @throws Error when its journal is damaged. */
+  /** Opens the ledger in `folder` and creates it if missing. @throws Error if its journal is damaged. */
   static async open(folder: string): Promise<Store> {
     const store = new Store();
     store.#journal = await Journal.open(
@@ -105,7 +105,7 @@ export class Store {
     return store;
   }
 
-  /** Changes the ledger in memory at once; nobody may be told before `durable()` resolves. */
+  /** Changes the ledger in memory at once. Callers must not answer a request before `durable()` resolves. */
   write(entry: Entry): void {
     this.#apply(entry);
     this.#journal?.append(entry);
@@ -129,7 +129,7 @@ export class Store {
     else if ('notification' in entry) this.notifications.set(entry.notification.id, entry.notification);
     else if ('notificationDone' in entry) this.notifications.delete(entry.notificationDone);
     else if ('faults' in entry) {
-      // A journal of an earlier version does not know every fault.
+      // A journal of an earlier version may lack some faults.
       this.faults = { ...entry.faults, close: { ...NO_FAULTS.close, ...entry.faults.close } };
     } else {
       this.trades.clear();

@@ -5,7 +5,7 @@ import type { Act, PayResult, Refund, Store, Trade } from './store.ts';
 import { ACT_AFTER_MS, IN_PROCESS_MS, REFUND_MS, readTriggers, type Trigger } from './triggers.ts';
 import { amountOf, type TradeView, tradeView } from './view.ts';
 
-/** What a merchant gives to create a trade. */
+/** The terms with which a merchant creates a trade. */
 export type TradeTerms = Pick<
   Trade,
   'outTradeNo' | 'amount' | 'currency' | 'subject' | 'notifyUrl' | 'returnUrl' | 'expiresAt'
@@ -14,8 +14,8 @@ export type TradeTerms = Pick<
 const STATE_AFTER = { success: 'SUCCESS', declined: 'PAYERROR', processing: 'PROCESSING' } as const;
 
 /**
- * The rules of the wallet: what may happen to a trade. Every method changes the ledger in one synchronous
- * step; callers answer only after `Store.durable()`.
+ * The rules of the wallet. Every method changes the ledger in one synchronous step. Callers answer only after
+ * `Store.durable()`.
  */
 export class Trades {
   readonly #store: Store;
@@ -27,7 +27,7 @@ export class Trades {
     this.#notifier = notifier;
   }
 
-  /** Takes up what an earlier process left: refunds in process, and what trades are to do by themselves. */
+  /** Continues what an earlier process left: refunds in process, and the automatic actions of trades. */
   start(): void {
     for (const refund of this.#store.refunds.values()) this.#settleWhenDue(refund);
     for (const trade of this.#store.trades.values()) this.#actWhenDue(trade);
@@ -38,8 +38,8 @@ export class Trades {
   }
 
   /**
-   * The same number with the same terms is the same trade.
-   * @throws SimulatorError 409 `OUT_TRADE_NO_USED`, 400 `PARAM_ERROR` for a trigger that there is not
+   * Creates a trade. The same number with the same terms returns the existing trade.
+   * @throws SimulatorError 409 `OUT_TRADE_NO_USED`, 400 `PARAM_ERROR` for an unknown trigger
    */
   create(account: string, terms: TradeTerms): { readonly trade: Trade; readonly isNew: boolean } {
     const existing = this.#store.trades.get(terms.outTradeNo);
@@ -81,7 +81,7 @@ export class Trades {
     return trade;
   }
 
-  /** The trade as a query shows it; what the payer did stays unseen for the fault `query.lagMs`. */
+  /** The trade as a query shows it. The fault `query.lagMs` hides the payer's action for that time. */
   query(account: string, outTradeNo: string): TradeView {
     const trade = this.find(outTradeNo, account);
     this.#store.write({ queried: outTradeNo });
@@ -93,8 +93,8 @@ export class Trades {
   }
 
   /**
-   * Closes an unpaid trade; a closed or declined one stays as it is.
-   * @param ineffective the payer can pay it all the same.
+   * Closes an unpaid trade. A closed or declined one stays as it is.
+   * @param ineffective the payer can still pay the closed trade.
    * @throws SimulatorError 409 `ORDERPAID`, `PROCESSING`
    */
   close(account: string, outTradeNo: string, ineffective = false): Trade {
@@ -124,9 +124,9 @@ export class Trades {
   }
 
   /**
-   * The payer acts. Doing the same again changes nothing; a payment in process, or one whose close had no effect, may
-   * be decided after the expiry.
-   * @throws SimulatorError 409 when the trade is closed, expired, or already decided otherwise.
+   * Carries out the payer's action. Repeating an action changes nothing. A payment in process, or one whose
+   * close had no effect, can still be decided after the expiry.
+   * @throws SimulatorError 409 if the trade is closed, expired, or already decided differently.
    */
   pay(outTradeNo: string, result: PayResult): Trade {
     const trade = this.find(outTradeNo);
@@ -138,7 +138,7 @@ export class Trades {
     if (trade.state === 'SUCCESS' || trade.state === 'REFUND') {
       throw new SimulatorError(409, 'ORDERPAID', 'The trade is paid.');
     }
-    // As at WeChat Pay, an expired trade is not closed by itself: it only cannot be paid any more.
+    // As at WeChat Pay, an expired trade is not closed automatically: it only can no longer be paid.
     if (trade.state === 'NOTPAY' && isExpired(trade)) {
       throw new SimulatorError(409, 'TRADE_EXPIRED', 'The time to pay is over.');
     }
@@ -159,8 +159,8 @@ export class Trades {
   }
 
   /**
-   * Gives back `amount` minor units. The same number with the same content is the same refund.
-   * @param isBalanceTooLow the merchant's account holds too little for a new refund at the moment.
+   * Refunds `amount` minor units. The same number with the same content returns the existing refund.
+   * @param isBalanceTooLow the merchant's balance is currently too low for a new refund.
    * @throws SimulatorError 409 `OUT_REFUND_NO_USED`, `TRADE_NOT_PAID`, `REFUND_EXCEEDS_PAYMENT`,
    *   `REFUND_NOT_ALLOWED` or `BALANCE_TOO_LOW`.
    */
@@ -217,7 +217,7 @@ export class Trades {
     throw new SimulatorError(404, 'REFUND_NOT_FOUND', 'No refund has this number.');
   }
 
-  /** What an account was paid and gave back on a UTC day (`YYYY-MM-DD`), oldest first. */
+  /** The payments and refunds of an account on a UTC day (`YYYY-MM-DD`), oldest first. */
   statement(account: string, day: string) {
     const rows = [];
     for (const trade of this.#store.trades.values()) {
@@ -237,20 +237,21 @@ export class Trades {
     return rows.sort((a, b) => a.at.localeCompare(b.at));
   }
 
-  /** Waits for the trade's next act, does it, and goes on with the one after it. */
+  /** Waits for the trade's next automatic action, carries it out, and continues with the one after it. */
   #actWhenDue({ outTradeNo, acts }: Trade): void {
     const [next] = acts ?? [];
     if (next === undefined) return;
     this.#at(next.at, () => {
-      // Closed meanwhile, or forgotten with the ledger: other acts, or none, are to come.
+      // The trade was closed or the ledger emptied in the meantime: its actions have changed.
       if (this.#store.trades.get(outTradeNo)?.acts?.[0] !== next) return;
       try {
         this.pay(outTradeNo, next.result);
       } catch (error) {
-        // A person was faster, or the time to pay is over: as for any payer, there is nothing to do any more.
+        // A person acted first, or the time to pay is over. As for any payer, there is nothing left to do.
         if (!(error instanceof SimulatorError)) throw error;
       }
-      // Only now: a process that is killed in between acts again, which changes nothing.
+      // Recorded after the action: a process that is killed in between repeats the action, which changes
+      // nothing.
       const { acts: done = [], ...trade } = this.find(outTradeNo);
       const rest: Trade = done.length > 1 ? { ...trade, acts: done.slice(1) } : trade;
       this.#store.write({ trade: rest });
@@ -273,7 +274,7 @@ export class Trades {
     this.#timers.add(timer);
   }
 
-  /** The money arrives, unless the ledger was emptied while the refund was in process. */
+  /** Completes the refund, unless the ledger was emptied in the meantime. */
   #settle(refund: Refund): void {
     const trade = this.#store.trades.get(refund.outTradeNo);
     if (trade === undefined || this.#store.refunds.get(refund.outRefundNo) !== refund) return;
@@ -294,7 +295,7 @@ export class Trades {
   }
 }
 
-/** True once the wallet no longer takes the payment. */
+/** True once the wallet no longer accepts a payment for the trade. */
 export function isExpired(trade: Trade): boolean {
   return Date.now() >= Date.parse(trade.expiresAt);
 }
@@ -304,7 +305,7 @@ const actIn = (ms: number, result: PayResult): Act => ({
   result,
 });
 
-/** What happens automatically to a trade that is created now. */
+/** The automatic actions of a trade that is created now. */
 function actsOf(triggers: readonly Trigger[]): readonly Act[] {
   if (triggers.includes('paid')) return [actIn(ACT_AFTER_MS, 'success')];
   if (triggers.includes('declined')) return [actIn(ACT_AFTER_MS, 'declined')];

@@ -3,43 +3,47 @@ import type { OrderStatus, OrderUpdate, PaymentStatus, RefundStatus } from '../d
 import { SimulatorError } from './errors.ts';
 
 /**
- * What the subject of a trade can make the wallet do, as in `Coffee [sim:paid callback-lost]`: one declaration for the
- * simulator, the table in docs/sandbox.md (`npm run generate`) and the tests, which run each example. Words in brackets
- * and not amounts: no shop sells anything by such a name, so that no trigger acts by accident.
+ * What the subject of a trade can make the wallet do, for example `Coffee [sim:paid callback-lost]`. The
+ * simulator, the table in docs/sandbox.md (`npm run generate`) and the tests, which run each example, use
+ * this one declaration. Triggers are words in brackets, not amounts, because no shop sells a product with
+ * such a name. So no trigger acts by accident.
  */
 
-/** The wallet acts automatically this long after the trade is created, or closed. Milliseconds, as all below. */
+/**
+ * How long after the creation or the close of a trade the wallet acts automatically. Milliseconds, as all
+ * values below.
+ */
 export const ACT_AFTER_MS = 2_000;
 export const IN_PROCESS_MS = 15_000;
 export const LATE_CALLBACK_MS = 15_000;
 export const REFUND_MS = 15_000;
 
-/** Of each kind a subject has one trigger at most. */
+/** A subject has at most one trigger of each kind. */
 export const TRIGGER_KINDS = ['payer', 'amount', 'callback', 'refund'] as const;
 export type TriggerKind = (typeof TRIGGER_KINDS)[number];
 
-/** What comes of the example in the end. */
+/** The final state that the example reaches. */
 export interface TriggerOutcome {
   readonly payment: PaymentStatus;
   readonly orderUpdate: OrderUpdate | null;
   readonly attention: Attention | null;
   readonly order: OrderStatus;
-  /** Of the refund that the merchant asks for, or that nodrop owes by itself. */
+  /** The refund that the merchant requests, or that nodrop owes automatically. */
   readonly refund: RefundStatus | null;
-  /** Callbacks that the wallet sends at least; 0 is none at all. */
+  /** The minimum number of callbacks that the wallet sends; 0 means none. */
   readonly callbacks: number;
 }
 
 export interface TriggerDeclaration {
   readonly kind: TriggerKind;
-  /** What the wallet does, as the table (in English) and the wallet page say it. */
+  /** What the wallet does, for the table (in English) and the wallet page. */
   readonly does: Readonly<Record<'en' | 'zh', string>>;
   readonly example: {
     /** The triggers of the subject. */
     readonly subject: string;
     /** `expiresInSeconds` of payment and order. */
     readonly expiresInSeconds?: number;
-    /** The merchant asks for a refund once the payment is applied. */
+    /** The merchant requests a refund once the payment is applied. */
     readonly asksForRefund?: boolean;
     readonly outcome: TriggerOutcome;
   };
@@ -88,7 +92,7 @@ export const TRIGGERS = {
   'paid-after-close': {
     kind: 'payer',
     does: {
-      en: `Answers a close as done, and pays all the same, ${seconds(ACT_AFTER_MS)} after it.`,
+      en: `Answers a close as done, but pays ${seconds(ACT_AFTER_MS)} after it.`,
       zh: `关闭请求答复为成功，但 ${secondsZh(ACT_AFTER_MS)}后仍然支付。`,
     },
     example: {
@@ -106,7 +110,7 @@ export const TRIGGERS = {
   'wrong-amount': {
     kind: 'amount',
     does: {
-      en: 'Takes one minor unit less than asked. Needs an amount of 2 or more.',
+      en: 'Charges one minor unit less than the amount. Needs an amount of 2 or more.',
       zh: '实收金额比应付少一个最小货币单位。金额须不小于 2 个最小单位。',
     },
     example: {
@@ -117,7 +121,7 @@ export const TRIGGERS = {
   'callback-lost': {
     kind: 'callback',
     does: {
-      en: 'Sends no callback, of the payment or of its refunds.',
+      en: 'Sends no callbacks, neither for the payment nor for its refunds.',
       zh: '不发送任何回调，包括支付回调和退款回调。',
     },
     example: { subject: 'paid callback-lost', outcome: { ...PAID, callbacks: 0 } },
@@ -141,7 +145,7 @@ export const TRIGGERS = {
   'refund-refused': {
     kind: 'refund',
     does: {
-      en: 'Refuses every refund for good.',
+      en: 'Refuses every refund, permanently.',
       zh: '拒绝所有退款，不再受理。',
     },
     example: {
@@ -153,7 +157,7 @@ export const TRIGGERS = {
   'refund-in-process': {
     kind: 'refund',
     does: {
-      en: `Has each refund in process for ${seconds(REFUND_MS)}.`,
+      en: `Keeps each refund in process for ${seconds(REFUND_MS)}.`,
       zh: `每笔退款处理中 ${secondsZh(REFUND_MS)}。`,
     },
     example: {
@@ -165,7 +169,7 @@ export const TRIGGERS = {
   'refund-silent': {
     kind: 'refund',
     does: {
-      en: `Takes each refund, and for ${seconds(REFUND_MS)} answers nothing about it.`,
+      en: `Accepts each refund, but answers nothing about it for ${seconds(REFUND_MS)}.`,
       zh: `受理每笔退款，但 ${secondsZh(REFUND_MS)}内不给出任何答复。`,
     },
     example: {
@@ -184,7 +188,8 @@ const WHOLE = /\[sim:([^[\]]*)\]/i;
 
 /**
  * The triggers in a trade's subject; empty for a subject without `[sim:`.
- * @throws SimulatorError 400 `PARAM_ERROR` for what is meant as a trigger and is none: a test must not pass without it.
+ * @throws SimulatorError 400 `PARAM_ERROR` for an unknown or misplaced trigger: a test must not pass without
+ * its trigger.
  */
 export function readTriggers(subject: string, amount: number): readonly Trigger[] {
   const count = subject.match(BEGINS)?.length ?? 0;

@@ -28,7 +28,7 @@ button:focus-visible,a:focus-visible{outline:3px solid var(--accent);outline-off
 footer{margin-top:20px;color:var(--soft);font-size:12px;overflow-wrap:anywhere}
 `;
 
-/** The page's one style sheet as a Content-Security-Policy source. */
+/** The hash of the page's only style sheet, as a Content-Security-Policy source. */
 export const STYLE_HASH = `'sha256-${createHash('sha256').update(STYLE).digest('base64')}'`;
 
 export const ICON =
@@ -45,11 +45,11 @@ interface Messages {
   readonly decline: string;
   readonly back: string;
   readonly backToShop: string;
-  /** By the code of the refusal; any other is in English. */
+  /** By the code of the refusal. Any other refusal is in English. */
   readonly refusals: Readonly<Record<string, string>>;
 }
 
-/** What the page says. Each language has every text. */
+/** The texts of the page. Each language has all of them. */
 const MESSAGES: Readonly<Record<Language, Messages>> = {
   en: {
     title: 'Wallet',
@@ -101,7 +101,7 @@ const TONES: Readonly<Record<Trade['state'] | 'over', string>> = {
   over: ' bad',
 };
 
-/** The wallet page of a trade, whole: no script and nothing loaded from elsewhere. */
+/** The complete wallet page of a trade: without scripts, and nothing is loaded from elsewhere. */
 export function walletPage(trade: Trade, language: Language): string {
   const text = MESSAGES[language];
   const over = trade.state === 'NOTPAY' && isExpired(trade);
@@ -123,11 +123,11 @@ ${open ? form : ''}
   );
 }
 
-/** How large the amount can be written in one line of a small phone. */
+/** The font size with which the amount fits into one line of a small phone. */
 const lengthClass = ({ length }: string) =>
   length <= 12 ? '' : length <= 18 ? ' class="long"' : ' class="longer"';
 
-/** The triggers that the page's trade has, so that nobody wonders who paid. */
+/** The triggers of the page's trade, so that a reader sees why it pays automatically. */
 function triggersOf({ triggers = [] }: Trade, language: Language): string {
   const mark = language === 'zh' ? '：' : ': ';
   return triggers

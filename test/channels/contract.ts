@@ -8,8 +8,8 @@ import { tradeCases } from './contract/trade-cases.ts';
 import type { SetUp } from './contract/types.ts';
 
 /**
- * The contract of the channel port: what nodrop relies on, and every adapter has to show against its channel, over real
- * HTTP. docs/channels/writing-one.md says how to apply it.
+ * The contract of the channel port: what nodrop relies on, and what every adapter must show against its
+ * channel over real HTTP. docs/channels/writing-one.md explains how to apply it.
  */
 export const contractCases: readonly ContractCase[] = [
   ...declarationCases,
@@ -19,7 +19,10 @@ export const contractCases: readonly ContractCase[] = [
   ...callbackCases,
 ];
 
-/** Runs a case against a channel that has just started. @returns false when it does not apply to the channel */
+/**
+ * Runs a case against a channel that has just started. @returns false if the case does not apply to the
+ * channel
+ */
 export async function runCase(contractCase: ContractCase, setUp: SetUp): Promise<boolean> {
   const bench = await Bench.open(setUp);
   try {
@@ -31,7 +34,7 @@ export async function runCase(contractCase: ContractCase, setUp: SetUp): Promise
   }
 }
 
-/** The suite as tests; a case that does not apply to the channel is skipped. */
+/** Runs the suite as tests. A case that does not apply to the channel is skipped. */
 export function describeContract(name: string, setUp: SetUp): void {
   describe(`the contract: ${name}`, () => {
     for (const contractCase of contractCases) {

@@ -42,7 +42,7 @@ test.runIf(process.platform === 'linux')(
     await expect(exchange(`http://127.0.0.1:${port}/`, {}, { channel: 'wallet' })).rejects.toMatchObject({
       name: 'ChannelError',
       kind: 'unreachable',
-      message: `wallet could not be asked: no connection within ${CONNECT_TIMEOUT_MS / 1_000} s`,
+      message: `wallet could not be reached: no connection within ${CONNECT_TIMEOUT_MS / 1_000} s`,
     });
     expect(CONNECT_TIMEOUT_MS).toBeLessThan(HTTP_TIMEOUT_MS);
   },

@@ -16,33 +16,33 @@ import {
   signedBy,
 } from './faulty-support.ts';
 
-/** The suite finds what goes wrong on the way, with trades that are adopted, and with callbacks. */
+/** The suite detects adapters with faults in their handling of failures, of adopted trades and of callbacks. */
 
 const FAULTS: readonly Fault[] = [
-  // What goes wrong on the way
+  // Failures on the way to the channel
   {
-    fault: 'a 5xx taken for a refusal',
+    fault: 'a 5xx treated as a refusal',
     fake: 'keyed',
     faulty: asKind('unreachable', ({ message }) => new ChannelError('rejected', message)),
-    ...{ found: 'a 5xx to any request', says: /500 to createTrade/ },
+    ...{ found: 'a 5xx answer to any request', says: /500 to createTrade/ },
   },
   {
-    fault: 'a 5xx at close taken for closed',
+    fault: 'a 5xx answer to a close treated as closed',
     ...{ fake: 'bank', faulty: answering('closeTrade', 'unreachable', { state: 'closed' }) },
-    ...{ found: 'a 5xx to any request', says: /closeTrade was taken for an answer/ },
+    ...{ found: 'a 5xx answer to any request', says: /closeTrade was accepted as an answer/ },
   },
   {
-    fault: 'a request that is tried again by itself',
+    fault: 'a request that the adapter retries itself',
     fake: 'keyed',
     faulty: (_adapter, options) =>
       createKeyedAdapter({
         ...options,
         fetch: (url, init) => fetch(url, init).catch(() => fetch(url, init)),
       }),
-    ...{ found: 'a connection that is lost', says: /lost answer to|sent/ },
+    ...{ found: 'a lost connection', says: /lost answer to|sent/ },
   },
   {
-    fault: 'a code that is not listed taken for a refusal',
+    fault: 'an unlisted code treated as a refusal',
     fake: 'keyed',
     faulty: asKind('unreachable', ({ message }) =>
       message.startsWith('keyed: ')
@@ -52,37 +52,37 @@ const FAULTS: readonly Fault[] = [
     ...{ found: 'a refusal with a code that is not listed', says: /Property failed/ },
   },
   {
-    fault: 'an answer that cannot be read taken for paid',
+    fault: 'an unreadable answer treated as paid',
     ...{ fake: 'keyed', faulty: answering('queryTrade', 'garbage', PAID) },
-    ...{ found: 'whatever status comes', says: /Property failed/ },
+    ...{ found: 'no combination of status', says: /Property failed/ },
   },
   {
-    fault: 'an answer that cannot be read taken for closed',
+    fault: 'an unreadable answer treated as closed',
     ...{ fake: 'late', faulty: answering('closeTrade', 'garbage', { state: 'closed' }) },
-    ...{ found: 'whatever status comes', says: /Property failed/ },
+    ...{ found: 'no combination of status', says: /Property failed/ },
   },
   {
-    fault: "another trade's answer",
+    fault: "another trade's answer accepted",
     fake: 'bank',
     faulty: answering('queryTrade', 'garbage', { ...PAID, channelPaymentId: 'of another' }),
     ...{ found: 'an answer about another trade', says: /another trade's answer/ },
   },
   {
-    fault: 'redirects that are followed',
+    fault: 'redirects followed',
     ...{ fake: 'keyed', faulty: sending(createKeyedAdapter, (init) => ({ ...init, redirect: 'follow' })) },
     ...{ found: 'redirects are not followed', says: /redirects led/ },
   },
   {
-    fault: 'a limit without its delay',
+    fault: 'a rate limit without its delay',
     fake: 'bank',
     faulty: asKind('rate_limited', ({ message }) => new ChannelError('rate_limited', message)),
-    ...{ found: 'a limit of calls', says: /3000/ },
+    ...{ found: 'a rate limit', says: /3000/ },
   },
   {
-    fault: 'wrong credentials taken for a refusal',
+    fault: 'wrong credentials treated as a refusal',
     fake: 'bank',
     faulty: asKind('misconfigured', ({ message }) => new ChannelError('rejected', message)),
-    ...{ found: 'credentials that the channel does not take', says: /misconfigured/ },
+    ...{ found: 'credentials that the channel rejects', says: /misconfigured/ },
   },
   {
     fault: 'a secret in a message',
@@ -91,21 +91,21 @@ const FAULTS: readonly Fault[] = [
       'misconfigured',
       ({ message }, account) => new ChannelError('misconfigured', message + account),
     ),
-    ...{ found: 'credentials that the channel does not take', says: /key_revoked/ },
+    ...{ found: 'credentials that the channel rejects', says: /key_revoked/ },
   },
   {
-    fault: 'a signal that is not heeded',
+    fault: 'an abort signal that is ignored',
     fake: 'keyed',
     faulty: instead('queryTrade', (right, account, trade) => right(account, trade)),
     ...{ found: 'a call ends at once when it is aborted', says: /aborted/ },
   },
   {
-    fault: 'a channel that is waited for without end',
+    fault: 'a call without a timeout',
     ...{ fake: 'keyed', faulty: sending(createKeyedAdapter, ({ signal: _signal, ...init }) => init) },
-    ...{ found: 'a channel that says nothing', says: /does not end by itself/ },
+    ...{ found: 'a call to a channel that does not answer', says: /does not end/ },
   },
 
-  // Trades that are adopted
+  // Adopted trades
   {
     fault: 'another amount than the trade has',
     fake: 'links',
@@ -117,26 +117,26 @@ const FAULTS: readonly Fault[] = [
         answer: await adapter.queryTrade(account, named(reference)),
       }),
     }),
-    ...{ found: 'a trade is read by its name', says: /amount/ },
+    ...{ found: 'readTrade finds a trade', says: /amount/ },
   },
   {
-    fault: 'every name known',
+    fault: "every name accepted as a trade's",
     fake: 'links',
     faulty: (adapter) => ({
       ...adoptable(adapter),
       readTrade: async (_, reference) => ({ reference, answer: { state: 'unpaid' } }),
     }),
-    ...{ found: 'a name of no trade', says: /unknown_trade/ },
+    ...{ found: 'a name that no trade has', says: /unknown_trade/ },
   },
   {
-    fault: 'names that nobody reads',
+    fault: 'adoptable trades declared that cannot be read',
     ...{ fake: 'links', faulty: adoptable },
-    ...{ found: 'how trades are named', says: /to be/ },
+    ...{ found: 'an adapter declares how', says: /to be/ },
   },
 
   // Callbacks
   {
-    fault: 'a signature that is not looked at',
+    fault: 'a signature that is not checked',
     fake: 'keyed',
     faulty: instead('verifyCallback', (right, account, request) =>
       right(account, signedBy(request, 'wh_ours')),
@@ -144,7 +144,7 @@ const FAULTS: readonly Fault[] = [
     ...{ found: 'a callback with any byte changed', says: /byte/ },
   },
   {
-    fault: 'callbacks of any account',
+    fault: 'callbacks of any account accepted',
     fake: 'keyed',
     faulty: instead('verifyCallback', (right, account, request) =>
       right(account, request).catch(() =>
@@ -154,10 +154,10 @@ const FAULTS: readonly Fault[] = [
         ),
       ),
     ),
-    ...{ found: 'a callback of another account', says: /resolved/ },
+    ...{ found: 'a callback for another account', says: /resolved/ },
   },
   {
-    fault: 'callbacks of any age',
+    fault: 'callbacks of any age accepted',
     fake: 'keyed',
     faulty: instead('verifyCallback', async (right, account, request) => {
       const header = String(request.headers['keyed-signature']);
@@ -168,24 +168,24 @@ const FAULTS: readonly Fault[] = [
     ...{ found: 'a callback that is too old', says: /resolved/ },
   },
   {
-    fault: 'callbacks by the newest secret alone',
+    fault: 'callbacks verified only with the newest secret',
     fake: 'keyed',
     faulty: instead('verifyCallback', (right, account, request) =>
       right({ ...account, credentials: account.credentials.slice(0, 1) }, request),
     ),
-    ...{ found: 'a callback by older credentials', says: /signature is wrong/ },
+    ...{ found: 'a callback signed with older credentials', says: /signature is wrong/ },
   },
   {
-    fault: 'a new number at each delivery',
+    fault: 'a new notification id at each delivery',
     fake: 'keyed',
     faulty: instead('verifyCallback', async (right, ...args) => ({
       ...(await right(...args)),
       notificationId: randomUUID(),
     })),
-    ...{ found: 'a callback that comes again', says: /equal/ },
+    ...{ found: 'a callback that arrives twice', says: /equal/ },
   },
   {
-    fault: 'news of an unsigned form',
+    fault: 'an unsigned form accepted as an answer',
     fake: 'notices',
     faulty: instead('verifyCallback', async (right, ...args) => ({
       ...(await right(...args)),
@@ -194,17 +194,17 @@ const FAULTS: readonly Fault[] = [
     ...{ found: 'a callback about a paid trade', says: /notice/ },
   },
   {
-    fault: 'another kind of event refused',
+    fault: 'an event that is not about trades refused',
     fake: 'keyed',
     faulty: instead('verifyCallback', async (right, ...args) => {
       const verified = await right(...args);
       if (verified.kind === 'ignored') throw new CallbackError('malformed', verified.reason);
       return verified;
     }),
-    ...{ found: 'what is nothing of ours', says: /nothing follows/ },
+    ...{ found: 'a callback that is not about our trades', says: /is not about a trade/ },
   },
   {
-    fault: 'nonsense that is an error of the program',
+    fault: 'an internal error for nonsense',
     fake: 'keyed',
     faulty: instead('verifyCallback', async (right, account, request) => {
       await right(account, request).catch((error: CallbackError) => {
@@ -213,24 +213,24 @@ const FAULTS: readonly Fault[] = [
       });
       return await right(account, request);
     }),
-    ...{ found: 'what is proven and makes no sense', says: /Property failed/ },
+    ...{ found: 'a proven callback with nonsense', says: /Property failed/ },
   },
   {
-    fault: 'a refusal that the channel takes for an acknowledgement',
+    fault: 'a refusal that the channel accepts as an acknowledgement',
     fake: 'links',
     faulty: () => ({ acknowledge: () => ({ status: 200, type: 'text/plain', body: 'success' }) }),
     ...{ found: 'each outcome is answered', says: /refused: 200 success/ },
   },
   {
-    fault: 'an acknowledgement that the channel does not take',
+    fault: 'an acknowledgement that the channel does not accept',
     fake: 'links',
     faulty: () => ({ acknowledge: () => ({ status: 200, type: 'application/json', body: '{}' }) }),
     ...{ found: 'each outcome is answered', says: /stored: 200 \{\}/ },
   },
   {
-    fault: 'any text for the number of a trade',
+    fault: 'any text accepted as the number of a trade',
     ...{ fake: 'keyed', faulty: () => ({ peekOutTradeNo: (rawBody: Buffer) => rawBody.toString('utf8') }) },
-    ...{ found: 'the number that an unproven body names', says: /to include/ },
+    ...{ found: 'the number in an unproven body', says: /to include/ },
   },
 ];
 

@@ -15,22 +15,25 @@ import {
   withHeader,
 } from './faulty-support.ts';
 
-/** The suite finds what it is for: right adapters, each with one fault that a real one can have, fail at its case. */
+/**
+ * The suite detects faulty adapters: each is a correct adapter with one realistic fault, and fails at the
+ * case for it.
+ */
 
 const FAULTS: readonly Fault[] = [
-  // What it declares
+  // The declaration
   {
-    fault: 'a name that no route takes',
+    fault: 'a name that no route accepts',
     ...{ fake: 'keyed', faulty: declaring({ name: 'Keyed-2' }) },
     ...{ found: 'its name, title', says: /Keyed-2/ },
   },
   {
-    fault: 'a currency that is none',
+    fault: 'an unknown currency',
     ...{ fake: 'bank', faulty: declaringMethod({ currencies: { EUR: {}, XXX: {} } }) },
     ...{ found: 'its currencies are current', says: /XXX/ },
   },
   {
-    fault: 'limits between which there is no amount',
+    fault: 'limits that allow no amount',
     fake: 'bank',
     faulty: declaringMethod({ currencies: { EUR: { atLeast: 11, atMost: 19, multipleOf: 10 } } }),
     ...{ found: 'its currencies are current', says: /EUR of debit/ },
@@ -41,12 +44,12 @@ const FAULTS: readonly Fault[] = [
     ...{ found: 'its times, lengths and rates', says: /not to be ''/ },
   },
   {
-    fault: 'keys that are forgotten, and no listing',
+    fault: 'keys that expire, without a listing',
     ...{ fake: 'notices', faulty: declaring({ repeatableForMs: { create: DAY, refund: null } }) },
-    ...{ found: 'what can be made twice', says: /undefined/ },
+    ...{ found: 'a channel that may create', says: /undefined/ },
   },
   {
-    fault: 'a pattern that takes every second value',
+    fault: 'a pattern that accepts every second value',
     fake: 'keyed',
     faulty: ({ declaration }) => ({
       declaration: {
@@ -60,21 +63,21 @@ const FAULTS: readonly Fault[] = [
     ...{ found: 'its settings are described', says: /secretKey/ },
   },
   {
-    fault: 'keys that are said to be kept for longer than they are',
+    fault: 'keys declared to be kept longer than they are',
     fake: 'keyed',
     faulty: declaring({ repeatableForMs: { create: 7 * DAY, refund: DAY } }),
-    ...{ found: 'beyond the time in which create is repeatable', says: /trades/ },
+    ...{ found: 'after the time in which create is repeatable', says: /trades/ },
   },
   {
-    fault: 'unknown trades that can be paid, not declared',
+    fault: 'unknown trades that can be paid, but are not declared',
     ...{ fake: 'links', faulty: declaring({ unknownTradeCanBePaid: false }) },
-    ...{ found: 'an unknown trade that can be paid all the same', says: /declared/ },
+    ...{ found: 'an unknown trade that can still be paid', says: /declared/ },
   },
   {
-    fault: 'a longer subject than the channel takes',
+    fault: 'a longer subject than the channel accepts',
     fake: 'late',
     faulty: declaringMethod({ subject: { atMost: 127, countedIn: 'characters' } }),
-    ...{ found: 'subjects of every script', says: /PARAM_ERROR/ },
+    ...{ found: 'subjects in every script', says: /PARAM_ERROR/ },
   },
 
   // Creating
@@ -82,10 +85,10 @@ const FAULTS: readonly Fault[] = [
     fault: 'another key at each repetition',
     fake: 'keyed',
     faulty: sending(createKeyedAdapter, (init) => withHeader(init, 'idempotency-key', randomUUID())),
-    ...{ found: 'created again', says: /references/ },
+    ...{ found: 'a trade created again', says: /references/ },
   },
   {
-    fault: 'another trade in place of a new action',
+    fault: 'another trade instead of a new action',
     fake: 'keyed',
     faulty: (adapter, options) => ({
       createTrade: async (account, trade, signal) => {
@@ -95,7 +98,7 @@ const FAULTS: readonly Fault[] = [
         return await createTrade(account, { ...trade, reference: null }, signal);
       },
     }),
-    ...{ found: 'asked for a new action', says: /t_/ },
+    ...{ found: 'a request for a new action', says: /t_/ },
   },
   {
     fault: 'an expiry counted from the call',
@@ -104,10 +107,10 @@ const FAULTS: readonly Fault[] = [
       const expiresAt = new Date(Date.now() + 3_600_000).toISOString();
       return right(account, { ...trade, expiresAt }, signal);
     }),
-    ...{ found: 'what a trade is created with', says: /deeply equal/ },
+    ...{ found: 'the create request follows', says: /deeply equal/ },
   },
   {
-    fault: 'amounts in other places than the channel counts, in both directions',
+    fault: 'wrong decimal places, in both directions',
     fake: 'keyed',
     faulty: (adapter) => ({
       createTrade: (account, trade, signal) =>
@@ -126,28 +129,28 @@ const FAULTS: readonly Fault[] = [
     ...{ found: 'the payer is asked for exactly', says: /JPY/ },
   },
   {
-    fault: 'an address without its proof',
+    fault: 'a callback address without its proof',
     fake: 'notices',
     faulty: instead('createTrade', (right, account, trade, signal) =>
       right(account, { ...trade, notifyUrl: trade.notifyUrl.replace(/\/[^/]+$/, '') }, signal),
     ),
-    ...{ found: 'the callback address of a trade', says: /and not/ },
+    ...{ found: 'callbacks go to the address', says: /and not/ },
   },
   {
-    fault: 'a callback address that payers learn from their link',
+    fault: 'a callback address that payers can read in the link',
     ...{ fake: 'links', faulty: declaring({ takesCallbackAddress: true }) },
-    ...{ found: 'what a payer is given', says: /tells the payer/ },
+    ...{ found: 'the payer never learns', says: /shows the payer/ },
   },
   {
-    fault: 'a payer who is left out',
+    fault: 'payer fields left out',
     fake: 'late',
     faulty: instead('createTrade', (right, account, trade, signal) =>
       right(account, { ...trade, payer: {} }, signal),
     ),
-    ...{ found: 'what a method needs of the payer', says: /PARAM_ERROR/ },
+    ...{ found: 'the payer fields', says: /PARAM_ERROR/ },
   },
   {
-    fault: 'more data than can be kept with a reference',
+    fault: 'more data than can be stored with a reference',
     fake: 'keyed',
     faulty: instead('createTrade', async (right, ...args) => {
       const created = await right(...args);
@@ -157,7 +160,7 @@ const FAULTS: readonly Fault[] = [
     ...{ found: 'a trade is unpaid, then paid', says: /more than 4 KiB/ },
   },
   {
-    fault: 'absent by the first page of a listing',
+    fault: 'absent after the first page of a listing',
     fake: 'keyed',
     faulty: (_adapter, options) =>
       createKeyedAdapter({
@@ -171,19 +174,19 @@ const FAULTS: readonly Fault[] = [
     ...{ found: 'a trade is found by our number', says: /pages read/ },
   },
 
-  // Asking and closing
+  // Queries and closes
   {
-    fault: 'unknown taken for failed',
+    fault: 'unknown treated as failed',
     ...{ fake: 'bank', faulty: asState('queryTrade', 'unknown_trade', { state: 'failed' }) },
     ...{ found: 'an unknown trade is unknown', says: /failed/ },
   },
   {
-    fault: 'unknown taken for closed',
+    fault: 'unknown treated as closed',
     ...{ fake: 'keyed', faulty: asState('closeTrade', 'unknown_trade', { state: 'closed' }) },
     ...{ found: 'an unknown trade is unknown', says: /closed/ },
   },
   {
-    fault: 'a query that makes the trade',
+    fault: 'a query that creates the trade',
     fake: 'bank',
     faulty: (adapter) => ({
       async queryTrade(account, trade, signal) {
@@ -195,38 +198,38 @@ const FAULTS: readonly Fault[] = [
     ...{ found: 'an unknown trade is unknown', says: /closed|trades/ },
   },
   {
-    fault: 'a payment in process taken for failed',
+    fault: 'a payment in process treated as failed',
     ...{ fake: 'bank', faulty: asState('queryTrade', 'processing', { state: 'failed' }) },
     ...{ found: 'a trade in process', says: /failed/ },
   },
   {
-    fault: 'paid while closing taken for closed',
+    fault: 'a payment during the close treated as closed',
     ...{ fake: 'bank', faulty: asState('closeTrade', 'already_paid', { state: 'closed' }) },
     ...{ found: 'closing a paid trade', says: /already_paid/ },
   },
   {
-    fault: 'too early taken for closed',
+    fault: 'a close that is too early treated as closed',
     ...{ fake: 'late', faulty: asState('closeTrade', 'not_yet', { state: 'closed' }) },
-    ...{ found: 'a trade is closed, twice', says: /closed/ },
+    ...{ found: 'a closed trade stays closed', says: /closed/ },
   },
   {
-    fault: 'given back in full and said to be paid',
+    fault: 'a full refund reported as paid',
     ...{ fake: 'bank', faulty: asState('queryTrade', 'refunded', { state: 'paid' }) },
-    ...{ found: 'a trade that went back before', says: /refunded/ },
+    ...{ found: 'a trade that was refunded before', says: /refunded/ },
   },
   {
-    fault: 'a dispute that is left out',
+    fault: 'a dispute left out',
     ...{ fake: 'bank', faulty: asState('queryTrade', 'paid', { disputes: undefined }) },
-    ...{ found: 'a dispute is shown', says: /open/ },
+    ...{ found: 'a dispute is reported', says: /open/ },
   },
   {
-    fault: 'of several disputes one alone',
+    fault: 'only one of several disputes reported',
     fake: 'bank',
     faulty: instead('queryTrade', async (right, ...args) => {
       const answer = await right(...args);
       return 'disputes' in answer ? { ...answer, disputes: answer.disputes?.slice(-1) } : answer;
     }),
-    ...{ found: 'a dispute is shown', says: /won/ },
+    ...{ found: 'a dispute is reported', says: /won/ },
   },
 
   // Refunds
@@ -234,16 +237,16 @@ const FAULTS: readonly Fault[] = [
     fault: 'a new key for a repeated refund',
     fake: 'keyed',
     faulty: sending(createKeyedAdapter, (init) => withHeader(init, 'idempotency-key', randomUUID())),
-    ...{ found: 'a refund asked for again', says: /numbers/ },
+    ...{ found: 'a refund requested again', says: /ids/ },
   },
   {
-    fault: 'a lost answer to a refund taken for a failure',
+    fault: 'a lost answer to a refund treated as a failure',
     fake: 'bank',
     faulty: answering('refundTrade', 'unreachable', { state: 'failed', reason: 'no answer' }),
-    ...{ found: 'an answer to a refund that is lost', says: /taken for an answer/ },
+    ...{ found: 'a refund whose answer is lost', says: /accepted as an answer/ },
   },
   {
-    fault: 'a number that is used taken for a refusal',
+    fault: 'a used number treated as a refusal',
     fake: 'keyed',
     faulty: instead('refundTrade', async (right, account, trade, refund, signal) => {
       const answer = await right(account, trade, refund, signal);
@@ -251,21 +254,21 @@ const FAULTS: readonly Fault[] = [
         throw new ChannelError('rejected', 'the number is used');
       return answer;
     }),
-    ...{ found: 'a number of a refund with another amount', says: /rejected/ },
+    ...{ found: 'a refund number used with another amount', says: /rejected/ },
   },
   {
-    fault: 'an unknown refund taken for failed',
+    fault: 'an unknown refund treated as failed',
     fake: 'late',
     faulty: asState('queryRefund', 'unknown_refund', { state: 'failed', reason: 'not there' }),
     ...{ found: 'a refund that the channel does not know', says: /unknown_refund/ },
   },
   {
-    fault: 'a closed refund that is not asked for again',
+    fault: 'a closed refund that is not requested again',
     ...{ fake: 'late', faulty: asState('queryRefund', 'ask_again', { state: 'failed' }) },
-    ...{ found: 'a refund that needs a person', says: /ask_again/ },
+    ...{ found: 'a refund that needs an operator', says: /ask_again/ },
   },
   {
-    fault: 'a refund in process said to have succeeded',
+    fault: 'a refund in process reported as succeeded',
     fake: 'bank',
     faulty: instead('refundTrade', async (right, account, trade, refund, signal) => {
       const answer = await right(account, trade, refund, signal);
@@ -273,17 +276,17 @@ const FAULTS: readonly Fault[] = [
         ? { ...answer, state: 'succeeded', amount: refund.amount }
         : answer;
     }),
-    ...{ found: 'a refund that the channel has in process', says: /processing/ },
+    ...{ found: 'a refund that is in process', says: /processing/ },
   },
   {
-    fault: 'a refund that came back and still counts',
+    fault: 'a reversed refund that still counts',
     fake: 'bank',
     faulty: instead('queryTrade', async (right, ...args) => {
       const answer = await right(...args);
       if (!('refunds' in answer)) return answer;
       return { ...answer, refunds: answer.refunds?.map((refund) => ({ ...refund, state: 'succeeded' })) };
     }),
-    ...{ found: 'a refund that the bank sent back', says: /the answer/ },
+    ...{ found: 'a refund that the bank returned', says: /the answer/ },
   },
 ];
 

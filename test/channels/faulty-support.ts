@@ -17,7 +17,10 @@ import { createLateAdapter, startLate } from './fakes/late.ts';
 import { createLinksAdapter, startLinks } from './fakes/links.ts';
 import { createNoticesAdapter, startNotices } from './fakes/notices.ts';
 
-/** For the tests that the suite finds what it is for: right adapters, each with one fault that a real one can have. */
+/**
+ * Faulty adapters for the tests of the suite: correct adapters, each with one fault that a real one could
+ * have.
+ */
 
 export type Make = (options: FakeOptions) => ChannelAdapter;
 export type Faulty = (adapter: ChannelAdapter, options: FakeOptions) => Partial<ChannelAdapter>;
@@ -38,7 +41,7 @@ export type Calls =
   | 'queryRefund'
   | 'verifyCallback';
 
-/** One of the adapter's functions, done otherwise. */
+/** Replaces one function of the adapter. */
 export const instead =
   <Name extends Calls>(
     name: Name,
@@ -48,7 +51,7 @@ export const instead =
     [name]: (...args: Parameters<ChannelAdapter[Name]>) => change(adapter[name], ...args),
   });
 
-/** In every call, errors of this kind are thrown as another one. */
+/** Changes the errors of this kind in every call. */
 export const asKind =
   (from: ChannelErrorKind, change: (error: ChannelError, credentials: string) => ChannelError): Faulty =>
   (adapter) =>
@@ -75,13 +78,13 @@ export const adoptable = ({ declaration }: ChannelAdapter) => ({
   },
 });
 
-/** A trade of this number, of a channel that asks by nothing else. */
+/** A trade with this number, at a channel that is queried only by the number. */
 export const named = (outTradeNo: string): Trade => ({
   ...{ outTradeNo, method: 'page', amount: 1, currency: 'CNY', reference: null },
   ...{ createdAt: new Date().toISOString(), expiresAt: new Date().toISOString() },
 });
 
-/** What is said in this state is said in another. */
+/** Reports another state instead of this one. */
 export const asState = (name: Calls, from: string, to: object): Faulty =>
   instead(name, async (right, ...args) => {
     const answer = (await (right as (...given: unknown[]) => Promise<{ state: string }>)(...args)) as {
@@ -90,7 +93,7 @@ export const asState = (name: Calls, from: string, to: object): Faulty =>
     return answer.state === from ? { ...answer, ...to } : answer;
   });
 
-/** An answer of an error of this kind. */
+/** Returns an answer instead of an error of this kind. */
 export const answering = (name: Calls, kind: ChannelErrorKind, answer: object): Faulty =>
   instead(name, async (right, ...args) => {
     try {
@@ -101,7 +104,7 @@ export const answering = (name: Calls, kind: ChannelErrorKind, answer: object): 
     }
   });
 
-/** The adapter with what it sends changed. */
+/** An adapter whose requests are changed. */
 export const sending =
   (make: Make, change: (init: RequestInit) => RequestInit): Faulty =>
   (_adapter, options) =>
@@ -141,12 +144,12 @@ export interface Fault {
   readonly fault: string;
   readonly fake: keyof typeof FAKES;
   readonly faulty: Faulty;
-  /** The beginning of the name of the case that finds it, and what it says. */
+  /** The beginning of the name of the case that detects the fault, and the message of its failure. */
   readonly found: string;
   readonly says: RegExp;
 }
 
-/** The case that is to find this fault does. */
+/** Expects the case for this fault to fail. */
 export async function expectFound({ fake, faulty, found, says }: Fault): Promise<void> {
   const [start, make] = FAKES[fake];
   const wrap: Make = (options) => {

@@ -13,7 +13,7 @@ import type {
 import { CallbackError, ChannelError } from '../../src/domain/channel.ts';
 import { ACCOUNT, refundNamed, SECRETS, signature, start, tradeNamed } from '../simulator/support.ts';
 
-/** What every adapter says goes through one check: the ledger could never store the rest. */
+/** Every adapter's answers go through one check, because the ledger could not store other answers. */
 
 const PAID = {
   state: 'paid',
@@ -69,7 +69,7 @@ const query = (trade: object) => saying({ trade }).queryTrade(ACCOUNT, tradeName
 const call = (said: Parameters<typeof saying>[0]) =>
   saying(said).verifyCallback(ACCOUNT, { headers: {}, rawBody: Buffer.from('{}') });
 
-test('what can be kept comes through as it is', async () => {
+test('answers that can be stored pass unchanged', async () => {
   const limits = { channelPaymentId: 'x'.repeat(200), amount: Number.MAX_SAFE_INTEGER };
   for (const trade of [
     ...[
@@ -90,7 +90,7 @@ test('what can be kept comes through as it is', async () => {
   expect(await call({ outTradeNo: 'pay_2' })).toMatchObject({ about: { outTradeNo: 'pay_2' }, answer: PAID });
 });
 
-describe('what cannot is no answer to a query, and a malformed callback', () => {
+describe('an answer that cannot be stored is garbage, and such a callback malformed', () => {
   test.each<object>([
     { paidAt: '0000-01-01T00:00:00+23:59' },
     { paidAt: '9999-12-31T23:59:59-23:59' },
@@ -112,7 +112,7 @@ describe('what cannot is no answer to a query, and a malformed callback', () => 
     { disputes: [DISPUTE, { ...DISPUTE, isInquiry: 'yes' }] },
     { state: 'failed', reason: NUL },
     { state: 'won' },
-  ])('of a trade: %o', async (trade) => {
+  ])('a trade with %o', async (trade) => {
     await expect(query(trade)).rejects.toMatchObject({ name: 'ChannelError', kind: 'garbage' });
     await expect(call({ trade })).rejects.toThrow(CallbackError);
   });
@@ -123,7 +123,7 @@ describe('what cannot is no answer to a query, and a malformed callback', () => 
     { id: 'x'.repeat(201) },
     { id: 'cs_1', data: { note: HALF } },
     { id: 'cs_1', data: { note: 'x'.repeat(4_096) } },
-  ])('of the id that it gives a trade: %o', async (reference) => {
+  ])('a reference with %o', async (reference) => {
     const created = saying({ reference }).createTrade(ACCOUNT, { outTradeNo: 'pay_1' } as NewTrade);
     await expect(created).rejects.toMatchObject({ name: 'ChannelError', kind: 'garbage' });
   });
@@ -133,7 +133,7 @@ describe('what cannot is no answer to a query, and a malformed callback', () => 
     { type: 'qr', qr: HALF },
     { type: 'sdk', params: { token: NUL } },
     { expiresAt: 'soon' },
-  ])('of what the payer is to do: %o', async (action) => {
+  ])('a next action with %o', async (action) => {
     const created = saying({ action }).createTrade(ACCOUNT, { outTradeNo: 'pay_1' } as NewTrade);
     await expect(created).rejects.toMatchObject({ name: 'ChannelError', kind: 'garbage' });
   });
@@ -145,7 +145,7 @@ describe('what cannot is no answer to a query, and a malformed callback', () => 
     { amount: undefined },
     { refundedAt: '9999-12-31T23:59:59-23:59' },
     { state: 'failed', reason: HALF },
-  ])('of a refund: %o', async (refund) => {
+  ])('a refund with %o', async (refund) => {
     const adapter = saying({ refund });
     for (const asked of [
       adapter.queryRefund(ACCOUNT, tradeNamed('pay_1'), refundNamed('re_1')),
@@ -160,19 +160,22 @@ describe('what cannot is no answer to a query, and a malformed callback', () => 
     { outTradeNo: 'x'.repeat(201) },
     { outTradeNo: NUL },
     { told: { outRefundNo: HALF } },
-  ])('of a callback: %o', async (said) => {
+  ])('a callback with %o', async (said) => {
     await expect(call(said)).rejects.toMatchObject({ kind: 'malformed' });
   });
 
-  test.each([false, 'yes'])('of a notice that says whether it is proven: %s', async (isProven) => {
-    const notice = { kind: 'notice', notificationId: 'n', about: { outTradeNo: 'pay_1' }, isProven };
-    const adapter = validated({ verifyCallback: async () => notice } as unknown as ChannelAdapter);
-    const taken = adapter.verifyCallback(ACCOUNT, { headers: {}, rawBody: Buffer.from('{}') });
-    await expect(taken).rejects.toMatchObject({ kind: 'malformed' });
-  });
+  test.each([false, 'a notice with isProven: %s'])(
+    'of a notice that says whether it is proven: %s',
+    async (isProven) => {
+      const notice = { kind: 'notice', notificationId: 'n', about: { outTradeNo: 'pay_1' }, isProven };
+      const adapter = validated({ verifyCallback: async () => notice } as unknown as ChannelAdapter);
+      const taken = adapter.verifyCallback(ACCOUNT, { headers: {}, rawBody: Buffer.from('{}') });
+      await expect(taken).rejects.toMatchObject({ kind: 'malformed' });
+    },
+  );
 });
 
-test('every channel on offer is checked', async () => {
+test('every channel in the registry is checked', async () => {
   const { url } = await start();
   const channels = createChannels({ mode: 'test', simulator: { url }, stripe: {} }, { of: async () => [] });
   const data = { outTradeNo: 'p1', state: 'SUCCESS', amount: 1, currency: 'CNY', transactionId: 't' };
@@ -190,7 +193,7 @@ test('every channel on offer is checked', async () => {
   }
 });
 
-test('what a refusal quotes of the channel can go on record', () => {
+test("the channel's text in a refusal is made storable", () => {
   const { message } = new ChannelError('rejected', `PARAM_ERROR: ${NUL} ${HALF} 🙂`);
   expect(message).toBe('PARAM_ERROR: a\ufffdb a\ufffd 🙂');
 });

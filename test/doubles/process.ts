@@ -2,17 +2,17 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { z } from 'zod';
 
-/** A double as a process of its own, that does commands at /_control. */
+/** A double as a separate process that runs commands at /_control. */
 export interface DoubleProcess<Commands extends Readonly<Record<string, z.ZodType>>> {
   readonly url: string;
-  /** Has something happen at it. @throws Error when it cannot */
+  /** Runs a command at the double. @throws Error if the command fails */
   tell<C extends keyof Commands & string>(command: C, given: z.input<Commands[C]>): Promise<unknown>;
   stop(): Promise<void>;
 }
 
 /**
- * Starts a double, which prints its address as soon as it listens, and ends with its standard input.
- * @param main its program, from the root of the repository
+ * Starts a double. It prints its address once it listens, and ends when its standard input ends.
+ * @param main the path of its program, from the root of the repository
  */
 export async function startDouble<Commands extends Readonly<Record<string, z.ZodType>>>(
   main: string,

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { NO_FAULTS } from '../../src/simulator/faults.ts';
 import { ACCOUNT, newTrade, start } from './support.ts';
 
-/** Who may do what on the payer and control sides. */
+/** Access control on the payer side and the control side. */
 
 /** A request with headers that fetch does not let a caller set. */
 function status(url: string, headers: Record<string, string>, method = 'GET'): Promise<number | undefined> {
@@ -19,7 +19,7 @@ function status(url: string, headers: Record<string, string>, method = 'GET'): P
 
 describe('the control side', () => {
   it.each([
-    ['a rebound name', { host: 'evil.example' }, 403],
+    ['a rebound DNS name', { host: 'evil.example' }, 403],
     ['a name that starts like loopback', { host: '127.0.0.1.evil.example' }, 403],
     ['a web page', { origin: 'http://127.0.0.1:3000' }, 403],
     ['a proxy (X-Forwarded-For)', { 'x-forwarded-for': '127.0.0.1' }, 403],
@@ -29,7 +29,7 @@ describe('the control side', () => {
     ['a proxy (Via)', { via: '1.1 proxy' }, 403],
     ['localhost', { host: 'localhost:4000' }, 200],
     ['IPv6 loopback', { host: '[::1]:4000' }, 200],
-  ])('%s', async (_, headers, expected) => {
+  ])('a request from %s is answered only if it is direct and local', async (_, headers, expected) => {
     const { url } = await start();
     expect(await status(`${url}/_control/ledger`, headers as unknown as Record<string, string>)).toBe(
       expected,
@@ -53,7 +53,7 @@ describe('the control side', () => {
     ['dwn', { dwn: true }],
     ['rateLimitPerSecond', { rateLimitPerSecond: -1 }],
     ['seed', { seed: 'x' }],
-  ])('refuses a wrong %s by name and changes nothing', async (path, faults) => {
+  ])('refuses an invalid %s, names the field, and changes nothing', async (path, faults) => {
     const { setFaults } = await start();
     const answer = await setFaults({ ...faults, close: { errorRate: 1 } });
     expect(answer).toMatchObject({ status: 422, body: { errors: [{ path }] } });
@@ -74,7 +74,7 @@ describe('the control side', () => {
 });
 
 describe('the wallet page', () => {
-  it('shows what is to be paid, escaped, with nothing from elsewhere', async () => {
+  it('shows the amount and the subject, escaped, and loads nothing from elsewhere', async () => {
     const { adapter, url } = await start();
     const trade = newTrade({
       subject: '<img src=x> & "co"',
@@ -95,7 +95,7 @@ describe('the wallet page', () => {
     expect(response.headers.get('cache-control')).toBe('no-store');
   });
 
-  it('pays by its own form, and comes back to itself with a link to the shop', async () => {
+  it('pays with its own form, and returns to itself with a link to the shop', async () => {
     const { adapter, url } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -110,7 +110,7 @@ describe('the wallet page', () => {
     expect(html).not.toContain('<form');
   });
 
-  it('speaks Chinese to who prefers it or chooses it, also after paying', async () => {
+  it('is in Chinese for a payer who prefers or chooses it, also after paying', async () => {
     const { adapter, url } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -170,7 +170,7 @@ describe('the wallet page', () => {
 
   it.each([
     ['text/plain', '{"result":"declined"}'],
-    ['application/octet-stream', '{"result":"declined"}'],
+    ['a body of type %s is answered with 415 and does not pay', '{"result":"declined"}'],
     [undefined, new TextEncoder().encode('{"result":"declined"}')],
   ])('a body of type %s is 415 and pays nothing', async (type, body) => {
     const { adapter, url, ledger } = await start();
@@ -183,16 +183,16 @@ describe('the wallet page', () => {
     expect((await fetch(page, { method: 'POST' })).status).toBe(200);
   });
 
-  it('refuses a page under a name that was pointed at this host', async () => {
+  it('refuses a page under a foreign name that points to this host', async () => {
     const { url } = await start();
     const page = `${url}/pay/p1`;
     const as = (host: string) => status(page, { host, origin: `http://${host}` }, 'POST');
     expect(await as('evil.example:4000')).toBe(403);
-    // Let through, to find no such trade.
+    // Passes the check, and finds no such trade.
     expect(await as('localhost:4000')).toBe(404);
   });
 
-  it('takes the same payment twice and refuses a contrary one', async () => {
+  it('accepts the same payment twice and refuses a contradictory one', async () => {
     const { adapter, pay } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -204,7 +204,7 @@ describe('the wallet page', () => {
     });
   });
 
-  it('answers nonsense clearly', async () => {
+  it('answers invalid requests with a suitable status', async () => {
     const { url } = await start();
     const post = (body: string) =>
       fetch(`${url}/pay/p1`, { method: 'POST', body, headers: { 'content-type': 'application/json' } });

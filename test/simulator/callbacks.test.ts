@@ -16,7 +16,7 @@ import {
   tradeNamed,
 } from './support.ts';
 
-/** The simulator's notifications: signed, repeated, lost and forged as a real channel's may be. */
+/** The simulator's callbacks: signed, repeated, lost and forged, as a real channel's may be. */
 
 /** A simulator with one trade whose callbacks go to a receiver. */
 async function scene(
@@ -44,7 +44,7 @@ function idOf(callback: Received): unknown {
 }
 
 describe('a callback', () => {
-  it('tells of a success, signed by the account, and the adapter reads it', async () => {
+  it('reports a success, is signed by the account, and can be read by the adapter', async () => {
     const { shop, adapter, adapterOf, pay, no, ledger } = await scene();
     await pay(no);
     const callback = only(await shop.until(1));
@@ -65,7 +65,7 @@ describe('a callback', () => {
     expect(await ledger()).toMatchObject([{ callbackAttempts: 1 }]);
   });
 
-  it('tells of a decline', async () => {
+  it('reports a decline', async () => {
     const { shop, adapter, pay, no } = await scene();
     await pay(no, 'declined');
     const { headers, rawBody, content } = only(await shop.until(1));
@@ -75,7 +75,7 @@ describe('a callback', () => {
     });
   });
 
-  it('tells of a refund once it has gone through', async () => {
+  it('reports a refund once it has succeeded', async () => {
     const { shop, adapter, pay, no, url, setFaults } = await scene();
     await pay(no);
     await setFaults({ refund: { processingMs: 20 } });
@@ -114,11 +114,12 @@ describe('a callback', () => {
     expect(await ledger()).toMatchObject([{ callbackAttempts: 3 }]);
   });
 
-  it('is not acknowledged by a redirect, and is given up after the last wait', async () => {
+  it('is not acknowledged by a redirect, and ends after the last wait', async () => {
     const { shop, pay, no, trade, adapter } = await scene({}, () => 302, [1]);
     await pay(no);
     await shop.until(2);
-    // A later trade's two attempts have come and gone: a third of the first would have come before them.
+    // The later trade's two attempts have arrived. A third attempt of the first trade would have arrived
+    // before them.
     const later = newTrade({ notifyUrl: trade.notifyUrl });
     await adapter.createTrade(ACCOUNT, later);
     await pay(later.outTradeNo);
@@ -126,7 +127,7 @@ describe('a callback', () => {
     expect(callbacks.filter(({ content }) => content.data.outTradeNo === no)).toHaveLength(2);
   });
 
-  it('still undelivered is taken up by the next start', async () => {
+  it('that is undelivered is sent after the next start', async () => {
     const hour = 3_600_000;
     const { shop, pay, no, close, folder } = await scene({}, (count) => (count === 1 ? 500 : 200), [
       hour,
@@ -135,7 +136,7 @@ describe('a callback', () => {
     await pay(no);
     await shop.until(1);
     await close();
-    // An hour passes.
+    // Makes all callbacks due, as if an hour had passed.
     const journal = join(folder, 'journal.jsonl');
     writeFileSync(journal, readFileSync(journal, 'utf8').replace(/"nextAt":\d+/g, '"nextAt":0'));
     await start({ folder });
@@ -145,7 +146,7 @@ describe('a callback', () => {
 });
 
 describe('faults of callbacks', () => {
-  it('dropRate: never sent, although the trade is paid', async () => {
+  it('dropRate: no callback is sent, although the trade is paid', async () => {
     const { shop, adapter, pay, no, trade, setFaults, ledger } = await scene({ dropRate: 1 });
     await pay(no);
     await setFaults({ callback: { dropRate: 0 } });
@@ -160,7 +161,7 @@ describe('faults of callbacks', () => {
     ]);
   });
 
-  it('duplicates: that many extra copies with one id', async () => {
+  it('duplicates: the configured number of extra copies with one id', async () => {
     const { shop, pay, no, ledger } = await scene({ duplicates: 2 });
     await pay(no);
     const callbacks = await shop.until(3);
@@ -168,7 +169,7 @@ describe('faults of callbacks', () => {
     expect(await ledger()).toMatchObject([{ callbackAttempts: 3 }]);
   });
 
-  it('corruptSignatureRate: wrong on every attempt, yet it names the trade', async () => {
+  it('corruptSignatureRate: every attempt has a wrong signature, but names the trade', async () => {
     const { shop, adapter, pay, no } = await scene({ corruptSignatureRate: 1 }, () => 401, [1]);
     await pay(no);
     for (const { headers, rawBody } of await shop.until(2)) {
@@ -179,7 +180,7 @@ describe('faults of callbacks', () => {
     }
   });
 
-  it('wrongAmountRate: validly signed with another amount than the query gives', async () => {
+  it('wrongAmountRate: validly signed with another amount than a query reports', async () => {
     const { shop, adapter, pay, no } = await scene({ wrongAmountRate: 1 });
     await pay(no);
     const { headers, rawBody } = only(await shop.until(1));
@@ -189,7 +190,7 @@ describe('faults of callbacks', () => {
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toMatchObject({ amount: 1050 });
   });
 
-  it('outOfOrder: a stale one, validly signed, follows the success', async () => {
+  it('outOfOrder: an outdated, validly signed callback follows the success', async () => {
     const { shop, adapter, pay, no } = await scene({ outOfOrder: true });
     await pay(no);
     const callbacks = await shop.until(2);
@@ -200,7 +201,7 @@ describe('faults of callbacks', () => {
     expect(new Set(callbacks.map(idOf)).size).toBe(2);
   });
 
-  it('delayMs: sent later, also by the next start', async () => {
+  it('delayMs: sent later, even after a restart', async () => {
     const { shop, pay, no, close, folder } = await scene({ delayMs: 3_600_000 });
     await pay(no);
     await close();
@@ -246,7 +247,7 @@ describe('verifyCallback', () => {
     return await adapter.verifyCallback(ACCOUNT, { headers, rawBody: Buffer.from(body) });
   }
 
-  it('takes a good one, also among several signatures', async () => {
+  it('accepts a valid callback, also among several signatures', async () => {
     const timestamp = now();
     const right = signature(SECRETS.simulator, 'msg_1', timestamp, JSON.stringify(good));
     const several = { 'webhook-signature': `v1,AAAA v2,x ${right}` };
@@ -262,21 +263,21 @@ describe('verifyCallback', () => {
     ['another id', () => verify(good, now(), { 'webhook-id': 'msg_2' })],
     ['a half signature', () => verify(good, now(), { 'webhook-signature': 'v1' })],
     ['a changed time', () => verify(good, now(), { 'webhook-timestamp': String(now() - 1) })],
-    ['an old one, replayed', () => verify(good, now() - 301)],
-    ['one of the future', () => verify(good, now() + 302)],
-    ['no time at all', () => verify(good, 'soon')],
+    ['a replayed old callback', () => verify(good, now() - 301)],
+    ['a callback from the future', () => verify(good, now() + 302)],
+    ['no time', () => verify(good, 'soon')],
   ])('%s is unverified', async (_, attempt) => {
     await expect(attempt()).rejects.toMatchObject({ name: 'CallbackError', kind: 'unverified' });
   });
 
   it.each<[string, unknown]>([
-    ['no JSON', '{"type":'],
-    ['nothing', ''],
+    ['not JSON', '{"type":'],
+    ['an empty body', ''],
     ['no data', { type: 'trade.succeeded' }],
     ['an unknown state', { ...good, data: { ...good.data, state: 'WON' } }],
-    ['an amount of nothing', { ...good, data: { ...good.data, amount: 0 } }],
+    ['an amount of 0', { ...good, data: { ...good.data, amount: 0 } }],
     ['paid without a transaction', { ...good, data: { ...good.data, transactionId: null } }],
-  ])('%s, well signed, is malformed', async (_, content) => {
+  ])('%s with a valid signature is malformed', async (_, content) => {
     await expect(verify(content)).rejects.toMatchObject({ name: 'CallbackError', kind: 'malformed' });
   });
 });

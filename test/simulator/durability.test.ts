@@ -8,7 +8,10 @@ import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { freePort } from '../support/stack.ts';
 import { ACCOUNT, client, newTrade, receiver, SECRETS, start, tempFolder } from './support.ts';
 
-/** The simulator as a process: what it has answered survives kill -9, and it stops and fails clearly. */
+/**
+ * The simulator as a process: what it has answered survives kill -9, and it stops and fails with clear
+ * messages.
+ */
 
 /** Starts `main.ts` and resolves when it listens or has ended. */
 async function launch(home: string, port: number) {
@@ -46,7 +49,7 @@ function listening(child: ChildProcess): Promise<void> {
 }
 
 describe('the process', () => {
-  it('has after kill -9 every trade, payment and fault it had answered, and goes on with its callbacks', async () => {
+  it('keeps every answered trade, payment and fault after kill -9, and continues with its callbacks', async () => {
     const home = tempFolder();
     const port = await freePort();
     const shop = await receiver();
@@ -65,7 +68,7 @@ describe('the process', () => {
       await adapter.createTrade(ACCOUNT, trade);
       await pay(trade.outTradeNo);
       paid.push(trade.outTradeNo);
-      // In the middle of the others' requests.
+      // Killed while other requests are in progress.
       if (paid.length === 10) {
         first.child.kill('SIGKILL');
         killed = first.ended;
@@ -82,7 +85,7 @@ describe('the process', () => {
     const before = await ledger();
     second.child.kill('SIGKILL');
     await second.ended;
-    // The delay passes.
+    // Makes all callbacks due, as if the delay had passed.
     const journal = join(home, 'simulator', 'journal.jsonl');
     writeFileSync(journal, readFileSync(journal, 'utf8').replace(/"nextAt":\d+/g, '"nextAt":0'));
     const third = await launch(home, port);
@@ -97,7 +100,7 @@ describe('the process', () => {
     expect(await third.ended).toEqual({ code: 0, errors: '' });
   });
 
-  it('says in one sentence that its port is taken, and leaves the running one its ledger', async () => {
+  it('reports in one sentence that its port is taken, and leaves the ledger to the running simulator', async () => {
     const home = tempFolder();
     const { url, adapter, ledger } = await start({ folder: join(home, 'simulator') });
     await adapter.createTrade(ACCOUNT, newTrade());
@@ -112,7 +115,7 @@ describe('the process', () => {
 });
 
 describe('the journal', () => {
-  it('drops a last line it died in, and keeps what comes after on its own line', async () => {
+  it('drops an unfinished last line, and writes new entries on their own lines', async () => {
     const folder = tempFolder();
     const one = await start({ folder });
     await one.adapter.createTrade(ACCOUNT, newTrade({ subject: 'line\u2028separators' }));
@@ -127,7 +130,7 @@ describe('the journal', () => {
     expect(await three.ledger()).toEqual(before);
   });
 
-  it('of a version that knew fewer faults has the new ones off', async () => {
+  it('of an older version with fewer faults has the new faults off', async () => {
     const folder = tempFolder();
     const { close: _, ...groups } = NO_FAULTS;
     const faults = { ...groups, close: { errorRate: 0.5 } };
@@ -139,7 +142,7 @@ describe('the journal', () => {
     });
   });
 
-  it('refuses to start on a damaged one rather than forget payments', async () => {
+  it('that is damaged prevents the start, so that no payments are forgotten', async () => {
     const folder = tempFolder();
     const path = join(folder, 'journal.jsonl');
     writeFileSync(path, '{"emptied":true}\nnonsense\n{"emptied":true}\n');

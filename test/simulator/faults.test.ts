@@ -3,7 +3,7 @@ import { Dice } from '../../src/simulator/faults.ts';
 import { eventually } from '../support/progress.ts';
 import { ACCOUNT, call, newTrade, settleRefunds, start, tempFolder, tradeNamed } from './support.ts';
 
-/** Each fault of the channel side, shown by what the adapter makes of it. */
+/** Each fault of the channel side, by its effect on the adapter. */
 
 async function created(faults: object = {}) {
   const simulator = await start();
@@ -22,7 +22,7 @@ describe('faults', () => {
     expect(await ledger()).toEqual([]);
   });
 
-  it('create.timeoutAfterAcceptRate: created, but the answer never comes; asking again finds the trade', async () => {
+  it('create.timeoutAfterAcceptRate: created, but the answer never arrives; a repeated request finds the trade', async () => {
     const { adapter, ledger, setFaults } = await start();
     await setFaults({ create: { timeoutAfterAcceptRate: 1 } });
     const trade = newTrade();
@@ -39,7 +39,7 @@ describe('faults', () => {
     expect(await ledger()).toMatchObject([{ createdCount: 2 }]);
   });
 
-  it('a held answer does not keep the simulator from stopping', async () => {
+  it('a held answer does not prevent the simulator from stopping', async () => {
     const { adapter, ledger, setFaults, close } = await start();
     await setFaults({ create: { timeoutAfterAcceptRate: 1 } });
     const outcome = adapter.createTrade(ACCOUNT, newTrade()).catch((error: unknown) => error);
@@ -51,7 +51,7 @@ describe('faults', () => {
     expect(await outcome).toMatchObject({ kind: 'unreachable' });
   });
 
-  it('latencyMs: slower, and still right', async () => {
+  it('latencyMs: slower, but correct', async () => {
     const { adapter, no, trade } = await created({ create: { latencyMs: 5 }, query: { latencyMs: 5 } });
     expect(await adapter.createTrade(ACCOUNT, trade)).toMatchObject({ action: { type: 'redirect' } });
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'unpaid' });
@@ -64,7 +64,7 @@ describe('faults', () => {
     expect(await ledger()).toMatchObject([{ state: 'NOTPAY' }]);
   });
 
-  it('close.ineffectiveRate: closed, says the channel, until the payer who was in the wallet pays', async () => {
+  it('close.ineffectiveRate: reported as closed, until a payer who was already in the wallet pays', async () => {
     const { adapter, no, pay, setFaults } = await created({ close: { ineffectiveRate: 1 } });
     expect(await adapter.closeTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'closed' });
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'closed' });
@@ -74,7 +74,7 @@ describe('faults', () => {
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toMatchObject({ state: 'paid' });
   });
 
-  it('query.garbageRate: cut off or wrongly signed, never believed', async () => {
+  it('query.garbageRate: truncated or wrongly signed, and never accepted', async () => {
     const { adapter, no, url } = await created({ query: { garbageRate: 1 } });
     const readable: boolean[] = [];
     for (let round = 0; round < 12; round++) {
@@ -106,7 +106,7 @@ describe('faults', () => {
     expect(await ledger()).toMatchObject([{ refunded: 0, state: 'SUCCESS' }]);
   });
 
-  it('refund.balanceTooLowRate: refused and no refund; one that was made is still answered', async () => {
+  it('refund.balanceTooLowRate: refused, and no refund; an existing refund is still answered', async () => {
     const { no, pay, url, ledger, setFaults } = await created({ refund: { balanceTooLowRate: 1 } });
     await pay(no);
     const refund = (outRefundNo: string) =>
@@ -122,7 +122,7 @@ describe('faults', () => {
     expect(await refund('r2')).toMatchObject(refused);
   });
 
-  it('refund.processingMs: in process it counts against what is left; the next start settles it', async () => {
+  it('refund.processingMs: a refund in process counts against what is left, and the next start completes it', async () => {
     const folder = tempFolder();
     const { adapter, setFaults, pay, url, close } = await start({ folder });
     const trade = newTrade();
@@ -136,7 +136,7 @@ describe('faults', () => {
     expect(await refund('r2')).toMatchObject({ status: 409, body: { code: 'REFUND_EXCEEDS_PAYMENT' } });
     expect((await call(url, 'GET', '/v1/refunds/r1')).body).toMatchObject({ state: 'PROCESSING' });
     await close();
-    // An hour passes.
+    // Makes the refund due, as if an hour had passed.
     settleRefunds(folder);
     const { ledger } = await start({ folder });
     await eventually(async () => {
@@ -145,7 +145,7 @@ describe('faults', () => {
     });
   });
 
-  it('rateLimitPerSecond: 429 with Retry-After above it, for each account alone', async () => {
+  it('rateLimitPerSecond: 429 with Retry-After above the limit, for each account separately', async () => {
     const { adapter, adapterOf, no } = await created({ rateLimitPerSecond: 1 });
     const asked = await Promise.allSettled(
       Array.from({ length: 8 }, () => adapter.queryTrade(ACCOUNT, tradeNamed(no))),
@@ -159,7 +159,7 @@ describe('faults', () => {
     });
   });
 
-  it('down: the channel cannot be reached, and payers still pay', async () => {
+  it('down: the channel is unreachable, but payers can still pay', async () => {
     const { adapter, no, pay, setFaults } = await created({ down: true });
     await expect(adapter.queryTrade(ACCOUNT, tradeNamed(no))).rejects.toMatchObject({ kind: 'unreachable' });
     expect((await pay(no)).status).toBe(200);
@@ -168,7 +168,7 @@ describe('faults', () => {
   });
 });
 
-describe('draws', () => {
+describe('random draws', () => {
   const names = Array.from({ length: 400 }, (_, index) => `p${index}`);
   const draw = (seed: number, order: readonly string[]) => {
     const dice = new Dice(() => seed);
@@ -180,7 +180,7 @@ describe('draws', () => {
     expect(draw(7, names)).not.toEqual(draw(8, names));
   });
 
-  it('come true about as often as the rate says', () => {
+  it('strike about as often as the rate', () => {
     const { size } = draw(7, names);
     expect(size).toBeGreaterThan(80);
     expect(size).toBeLessThan(160);

@@ -11,7 +11,7 @@ import { startSimulator } from '../../src/simulator/app.ts';
 import { eventually } from '../support/progress.ts';
 import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 
-/** Real simulators, callers and receivers on loopback; everything is gone when the test has finished. */
+/** Real simulators, clients and receivers on loopback. All of them end with the test. */
 
 export const SECRETS = {
   simulator: `whsec_${randomBytes(32).toString('base64')}`,
@@ -25,7 +25,7 @@ export const ACCOUNT: ChannelAccount = {
   credentials: [],
 };
 
-/** The trade of this number; the simulator is asked by that alone. */
+/** The trade with this number. The simulator needs only the number. */
 export const tradeNamed = (outTradeNo: string): Trade => ({
   ...{ outTradeNo, method: 'wallet', amount: 1050, currency: 'CNY' },
   ...{ createdAt: '2026-01-01T00:00:00.000Z', expiresAt: '2026-01-01T00:30:00.000Z', reference: null },
@@ -38,7 +38,7 @@ export function tempFolder(): string {
   return folder;
 }
 
-/** In the folder of a simulator that has been closed, every refund in process has gone through by its next start. */
+/** In the folder of a closed simulator: makes every refund in process due at the next start. */
 export function settleRefunds(folder: string): void {
   const journal = join(folder, 'journal.jsonl');
   const past = '"settlesAt":"2026-01-01T00:00:00.000Z"';
@@ -71,7 +71,7 @@ export async function start(options: StartOptions = {}) {
   return { ...client(simulator.url), close, adapter: adapter('simulator'), adapterOf: adapter };
 }
 
-/** The payer and control sides of the simulator at `url`. */
+/** A client for the payer side and the control side of the simulator at `url`. */
 export function client(url: string) {
   return {
     url,
@@ -114,7 +114,7 @@ export function newTrade(changes: Partial<NewTrade> = {}): NewTrade {
     amount: 1050,
     currency: 'CNY',
     subject: 'Two tickets',
-    // Port 9 (discard) answers nobody: for tests that do not look at callbacks.
+    // Nothing listens on port 9 (discard): for tests that do not check callbacks.
     notifyUrl: 'http://127.0.0.1:9/callbacks',
     returnUrl: 'http://127.0.0.1:3000/return/p',
     createdAt: new Date().toISOString(),
@@ -125,7 +125,7 @@ export function newTrade(changes: Partial<NewTrade> = {}): NewTrade {
   };
 }
 
-/** A Standard Webhooks signature, written apart from the code under test. */
+/** A Standard Webhooks signature, computed independently of the code under test. */
 export function signature(secret: string, id: string, timestamp: number | string, payload: string): string {
   const key = Buffer.from(secret.slice('whsec_'.length), 'base64');
   return `v1,${createHmac('sha256', key).update(`${id}.${timestamp}.${payload}`).digest('base64')}`;
@@ -135,11 +135,11 @@ export interface SignedCall {
   readonly account?: string;
   readonly secret?: string;
   readonly timestamp?: number;
-  /** The method and path signed, when not those called. */
+  /** The signed method and path, if they differ from the called ones. */
   readonly signedAs?: string;
 }
 
-/** A signed call of the channel side, by hand. */
+/** Calls the channel side with a signature computed here. */
 export async function call(url: string, method: string, path: string, body = '', options: SignedCall = {}) {
   const id = `req_${randomUUID()}`;
   const timestamp = options.timestamp ?? Math.floor(Date.now() / 1000);

@@ -14,7 +14,7 @@ import {
 import { eventually, unlessOutOfTime } from '../support/progress.ts';
 import { ACCOUNT, newTrade, receiver, refundNamed, start, tempFolder, tradeNamed } from './support.ts';
 
-/** What a subject makes the wallet do; what nodrop makes of it is in test/system/sandbox.test.ts. */
+/** What a subject makes the wallet do. test/system/sandbox.test.ts tests what nodrop does then. */
 
 type Started = Awaited<ReturnType<typeof start>>;
 
@@ -27,7 +27,7 @@ async function create(simulator: Started, triggers: string, changes: Parameters<
   return trade;
 }
 
-/** @returns the trade once the wallet has taken the money. */
+/** @returns the trade once the wallet has received the money. */
 async function createPaid(
   simulator: Started,
   triggers: string,
@@ -72,7 +72,7 @@ describe('a subject', () => {
     ['[sim:toString]', 'there is no trigger toString'],
     ['[sim:paid declined]', 'paid and declined cannot be combined, give one of them'],
     ['[sim:callback-lost callback-late]', 'callback-lost and callback-late cannot be combined'],
-  ])('%s is refused for good, and says what is wrong', async (subject, message) => {
+  ])('%s is rejected, and the message says what is wrong', async (subject, message) => {
     const simulator = await start();
     const refused = simulator.adapter.createTrade(ACCOUNT, newTrade({ subject }));
     await expect(refused).rejects.toMatchObject({
@@ -82,7 +82,7 @@ describe('a subject', () => {
     expect(await simulator.ledger()).toEqual([]);
   });
 
-  it('of one minor unit cannot be charged less', async () => {
+  it('with wrong-amount needs at least two minor units', async () => {
     const { adapter } = await start();
     const trade = newTrade({ subject: '[sim:paid wrong-amount]', amount: 1 });
     await expect(adapter.createTrade(ACCOUNT, trade)).rejects.toThrow(
@@ -91,7 +91,7 @@ describe('a subject', () => {
   });
 });
 
-/** What the journal says that the wallet will do with the trade by itself. */
+/** The automatic actions that the journal has for the trade. */
 function actsOf(folder: string, no: string): readonly Act[] {
   return entriesOf(folder).findLast(({ trade }) => trade?.outTradeNo === no)?.trade?.acts ?? [];
 }
@@ -113,13 +113,13 @@ describe('the payer', () => {
   test.each([
     ['paid', 'SUCCESS'],
     ['declined', 'PAYERROR'],
-  ])('%s: by itself', async (triggers, state) => {
+  ])('%s: automatically', async (triggers, state) => {
     const simulator = await start();
     const { outTradeNo } = await create(simulator, triggers);
     await eventually(async () => (await rowOf(simulator, outTradeNo))?.state === state);
   });
 
-  test('leaves a trade alone that a person was faster with, or the shop, with its close', async () => {
+  test('the wallet does not act on a trade that a person has decided or the shop has closed before', async () => {
     const simulator = await start();
     const first = async (act: (no: string) => Promise<boolean>) => {
       const { no, done } = await unlessOutOfTime(
@@ -143,7 +143,7 @@ describe('the payer', () => {
     expect((await rowOf(simulator, closed))?.state).toBe('CLOSED');
   });
 
-  test('in-process: for its time, which a restart does not end', async () => {
+  test('in-process: for its time, also across a restart', async () => {
     const folder = tempFolder();
     const one = await start({ folder });
     const { outTradeNo } = await create(one, 'in-process');
@@ -156,14 +156,14 @@ describe('the payer', () => {
     expect(actsOf(folder, outTradeNo)).toEqual([]);
   });
 
-  test('paid-after-close: a close is answered as done, and the money comes', async () => {
+  test('paid-after-close: a close is answered as done, and then the money arrives', async () => {
     const simulator = await start();
     const { outTradeNo } = await create(simulator, 'paid-after-close');
     expect(await simulator.adapter.closeTrade(ACCOUNT, tradeNamed(outTradeNo))).toEqual({ state: 'closed' });
     await eventually(async () => (await rowOf(simulator, outTradeNo))?.state === 'SUCCESS');
   });
 
-  test('wrong-amount: one less is taken, and no more than that goes back', async () => {
+  test('wrong-amount: one minor unit less is charged, and no more than that can be refunded', async () => {
     const simulator = await start();
     const { outTradeNo } = await createPaid(simulator, 'wrong-amount');
     expect(await simulator.adapter.queryTrade(ACCOUNT, tradeNamed(outTradeNo))).toMatchObject({
@@ -184,7 +184,7 @@ describe('the payer', () => {
 });
 
 describe('callbacks', () => {
-  test('callback-lost, callback-late and callback-doubled, and those of others as ever', async () => {
+  test('callback-lost, callback-late and callback-doubled change only the callbacks of their own trade', async () => {
     const folder = tempFolder();
     const shop = await receiver();
     const simulator = await start({ folder });
@@ -217,7 +217,7 @@ describe('refunds', () => {
 
   const kindOf = (error: unknown) => (error instanceof ChannelError ? error.kind : error);
 
-  test('refund-refused: for good', async () => {
+  test('refund-refused: permanently', async () => {
     const simulator = await start();
     const { outTradeNo } = await createPaid(simulator, 'refund-refused');
     await expect(
@@ -229,7 +229,7 @@ describe('refunds', () => {
     expect(await simulator.ledger()).toMatchObject([{ refunded: 0 }]);
   });
 
-  test('refund-in-process: in process at first, and given back', async () => {
+  test('refund-in-process: in process at first, then refunded', async () => {
     const simulator = await start();
     const { outTradeNo } = await createPaid(simulator, 'refund-in-process');
     expect(
@@ -240,7 +240,7 @@ describe('refunds', () => {
     await eventually(async () => (await rowOf(simulator, outTradeNo))?.refunded === 1050);
   });
 
-  test('refund-silent: no answer to request and query, and in the end it is known as given back', async () => {
+  test('refund-silent: no answer to request and query, but finally reported as refunded', async () => {
     const simulator = await start();
     const { refund, asked } = await unlessOutOfTime(
       REFUND_MS,
@@ -269,7 +269,7 @@ describe('refunds', () => {
   });
 });
 
-test('the wallet page says what is set, in its language', async () => {
+test("the wallet page lists the trade's triggers, in its language", async () => {
   const simulator = await start();
   const { outTradeNo } = await create(simulator, 'callback-lost refund-silent');
   for (const [language, mark] of [
@@ -281,7 +281,7 @@ test('the wallet page says what is set, in its language', async () => {
       expect(html).toContain(`<b>${name}</b>${mark}${TRIGGERS[name].does[language]}`);
     expect(html).not.toContain('wrong-amount');
   }
-  // Each has every text.
+  // Each trigger has a text in both languages.
   for (const { does } of Object.values(TRIGGERS))
     expect([/\p{sc=Han}/u.test(does.zh), /\p{sc=Han}/u.test(does.en)]).toEqual([true, false]);
 });

@@ -29,15 +29,18 @@ import {
 } from './objects.ts';
 import { toBeijing } from './times.ts';
 
-/** How far the clocks may be apart before `checkAccount` says so. */
+/** The largest clock difference that `checkAccount` accepts. */
 const CLOCKS_APART_MS = 5 * 60_000;
-/** Within Alipay's rules for a number, and none that a payment of ours has. */
+/** A valid out_trade_no at Alipay that no nodrop payment has. */
 const NO_TRADE = 'nodrop_check_account';
 
 const UNKNOWN_TRADE = 'ACQ.TRADE_NOT_EXIST';
-/** The trade is there, and takes no payer any more. */
+/** The trade exists and can no longer be paid. */
 const PAST_PAYING: ReadonlySet<string> = new Set(['ACQ.TRADE_HAS_SUCCESS', 'ACQ.TRADE_HAS_CLOSE']);
-/** A close of what is not waiting for its payer: what it is instead, a query tells. */
+/**
+ * Alipay refuses to close a trade that does not wait for its payer. Only a query shows what state the trade
+ * has.
+ */
 const NOT_OPEN: ReadonlySet<string> = new Set([
   'ACQ.TRADE_STATUS_ERROR',
   'ACQ.REASON_TRADE_STATUS_INVALID',
@@ -45,20 +48,23 @@ const NOT_OPEN: ReadonlySet<string> = new Set([
   'ACQ.TRADE_HAS_SUCCESS',
   'ACQ.TRADE_HAS_CLOSE',
 ]);
-/** A refund of what gives nothing back in its state, which for some states is for good. */
+/** Alipay refuses to refund a trade in its present state. Some of these states are permanent. */
 const NOT_REFUNDABLE: ReadonlySet<string> = new Set([
   'ACQ.TRADE_STATUS_ERROR',
   'ACQ.TRADE_HAS_CLOSE',
   'ACQ.TRADE_HAS_FINISHED',
 ]);
-/** The refund that has the number is of another amount. */
+/** The out_request_no already belongs to a refund of another amount. */
 const OTHER_AMOUNT = 'ACQ.DISCORDANT_REPEAT_REQUEST';
 
 const subCodeIn = (error: unknown): string => refusalIn(error)?.sub_code ?? '';
 
-/** Alipay by its library, which signs and verifies: pages for desktops and phones, and codes to scan. */
+/**
+ * Alipay through its own library, which signs and verifies: payment pages for desktop and phone, and QR
+ * codes.
+ */
 export function createAlipayAdapter(): ChannelAdapter {
-  /** The trade at Alipay; undefined when there is none. */
+  /** The trade at Alipay, or undefined if Alipay does not know it. */
   async function read(
     account: ChannelAccount,
     { outTradeNo }: Pick<Trade, 'outTradeNo'>,
@@ -116,9 +122,10 @@ export function createAlipayAdapter(): ChannelAdapter {
   }
 
   /**
-   * Of a trade that gives nothing back in its state, and a refund that no query knows: `never` when the time for refunds is
-   * over, or all of the money has gone back by others. `perhaps it did` when all has gone back and this one may be part of
-   * it: a query shows a refund up to 10 s late (the page of the refund query), and an earlier request may have timed out.
+   * For a refund that no query finds, on a trade that cannot be refunded in its present state. `never`: the
+   * time for refunds is over, or other refunds have returned all of the money. `perhaps it did`: all of the
+   * money was returned and this refund may be part of it, because a query shows a refund up to 10 s late
+   * (documentation of the refund query) and an earlier request may have timed out.
    */
   async function mayRefund(
     account: ChannelAccount,
@@ -138,7 +145,8 @@ export function createAlipayAdapter(): ChannelAdapter {
     declaration,
 
     async createTrade(account, trade, signal) {
-      // The link is the same one whenever it is made: it is of the payment's time and not of this moment.
+      // The link is signed with the payment's creation time, not the current time, so that every call returns
+      // the same link.
       if (trade.method !== 'precreate') {
         const url = await linkOf(account, pageOf(trade), Date.parse(trade.createdAt));
         return { action: { type: 'redirect', url } };
@@ -196,7 +204,7 @@ export function createAlipayAdapter(): ChannelAdapter {
           ...{ method: 'alipay.trade.refund', operation: 'refund', schema: refundSchema, signal },
           content: { out_trade_no: outTradeNo, out_request_no: outRefundNo, refund_amount: toYuan(amount) },
         });
-        // Its `refund_fee` is the sum of all refunds of the trade.
+        // `refund_fee` in this answer is the sum of all refunds of the trade.
         if (ours(value, outTradeNo).fund_change === 'Y') {
           return { state: 'succeeded', channelRefundId: outRefundNo, amount };
         }
@@ -204,7 +212,7 @@ export function createAlipayAdapter(): ChannelAdapter {
         const code = subCodeIn(error);
         const isRejected = error instanceof ChannelError && error.kind === 'rejected';
         if (!isRejected && !NOT_REFUNDABLE.has(code) && code !== OTHER_AMOUNT) throw error;
-        // It can be about the refund that has our number.
+        // The refusal can be about an earlier refund under this number.
         const found = await queryRefund(account, trade, refund, signal);
         if (found.state !== 'unknown_refund') return found;
         const may = NOT_REFUNDABLE.has(code)
@@ -214,12 +222,12 @@ export function createAlipayAdapter(): ChannelAdapter {
         if (may === 'never') {
           throw new ChannelError(
             'rejected',
-            `${(error as Error).message}: the trade gives nothing back any more`,
+            `${(error as Error).message}: the trade can no longer be refunded`,
           );
         }
         throw error;
       }
-      // Nothing moved now: it had before, or will.
+      // This request moved no money: an earlier one did, or the refund is not decided yet.
       const found = await queryRefund(account, trade, refund, signal);
       return found.state === 'unknown_refund' ? { state: 'processing', channelRefundId: outRefundNo } : found;
     },
@@ -242,22 +250,22 @@ export function createAlipayAdapter(): ChannelAdapter {
       } catch (error) {
         if (!(error instanceof UnsignedAnswer)) throw error;
         const says =
-          "Alipay answers, and not with the key that the account has of it: set alipay_public_key (or alipay_cert) to what the platform shows as Alipay's for this app_id.";
+          "Alipay's answer is not signed with the Alipay key of this account: set alipay_public_key (or alipay_cert) to the one that the platform shows as Alipay's for this app_id.";
         throw new ChannelError('misconfigured', says, { cause: error });
       }
     },
   };
 }
 
-/** The answer, if it is about the trade that was asked about. @throws ChannelError `garbage` */
+/** Returns the answer if it is about the requested trade. @throws ChannelError `garbage` if it is not */
 function ours<T extends { readonly out_trade_no: string }>(value: T, outTradeNo: string): T {
   if (value.out_trade_no === outTradeNo) return value;
   throw new ChannelError('garbage', `alipay gave another trade than ${outTradeNo}`);
 }
 
 /**
- * What a trade is made of, from the payment's row alone. Alipay takes none of `/`, `=` and `&` in a subject, with which a
- * notification could also be read in two ways.
+ * The terms of a trade, built from the payment's row only. Alipay rejects `/`, `=` and `&` in a subject. With
+ * them the signed text of a notification could also be read in two ways.
  */
 function termsOf({ outTradeNo, amount, subject, expiresAt }: NewTrade) {
   const plain = subject.replace(/[/=&\p{Cc}]/gu, ' ').trim();
@@ -265,7 +273,7 @@ function termsOf({ outTradeNo, amount, subject, expiresAt }: NewTrade) {
     out_trade_no: outTradeNo,
     total_amount: toYuan(amount),
     subject: plain === '' ? outTradeNo : plain,
-    // Whole seconds, and none that the payment has not.
+    // In whole seconds, rounded down, so that the trade never outlives the payment.
     time_expire: toBeijing(Date.parse(expiresAt)),
   };
 }
@@ -283,7 +291,10 @@ const pageOf = (trade: NewTrade): AlipayRequest => ({
   addresses: { notify_url: trade.notifyUrl, return_url: trade.returnUrl },
 });
 
-/** @throws ChannelError `refusal` when it is still to be paid: then it was not closed, and nothing else either */
+/**
+ * Maps the state of a trade that Alipay refused to close. @throws `refusal` if the trade is still unpaid, as
+ * it was not closed
+ */
 function closeAnswer({ state }: ChannelAnswer, refusal: unknown): CloseAnswer {
   switch (state) {
     case 'paid':
@@ -300,7 +311,10 @@ function closeAnswer({ state }: ChannelAnswer, refusal: unknown): CloseAnswer {
   }
 }
 
-/** Alipay refuses requests by their time. */
+/**
+ * @throws ChannelError `misconfigured` if this machine's clock is off, because Alipay refuses requests with a
+ * wrong time
+ */
 function checkClock(date: string | null): void {
   const apart = Date.now() - Date.parse(date ?? '');
   if (Number.isNaN(apart) || Math.abs(apart) <= CLOCKS_APART_MS) return;

@@ -1,7 +1,10 @@
 import { ChannelError } from '../../domain/channel.ts';
 import { fromDecimal, toDecimal } from '../../domain/money.ts';
 
-/** Amounts as Alipay writes them: yuan as a decimal string, of which nodrop keeps fen. The two never meet a float. */
+/**
+ * Alipay writes amounts as decimal strings in yuan; nodrop stores fen. Conversions never use floating-point
+ * numbers.
+ */
 
 export const CURRENCY = 'CNY';
 
@@ -13,16 +16,16 @@ export const toYuan = (amount: number): string => toDecimal(amount, CURRENCY);
 
 const NOTHING = /^0+(\.0+)?$/;
 
-/** Yuan as fen, 0 as well. @throws ChannelError `garbage` */
+/** Converts yuan to fen and accepts 0. @throws ChannelError `garbage` */
 export function fenOrNothing(yuan: string): number {
   return NOTHING.test(yuan) ? 0 : fen(yuan);
 }
 
-/** Yuan as fen. @throws ChannelError `garbage` */
+/** Converts yuan to fen. @throws ChannelError `garbage`, also for 0 */
 export function fen(yuan: string): number {
   try {
     return fromDecimal(yuan, CURRENCY);
   } catch (cause) {
-    throw new ChannelError('garbage', 'alipay gave an amount that is none', { cause });
+    throw new ChannelError('garbage', 'alipay answered with an invalid amount', { cause });
   }
 }

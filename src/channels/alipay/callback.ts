@@ -22,11 +22,11 @@ import { fromBeijing } from './times.ts';
 type Params = Readonly<Record<string, string>>;
 
 const OUR_NUMBER = /^[0-9A-Za-z_]{1,32}$/;
-/** As Alipay takes them: of a trade that was made elsewhere, and may be adopted. */
+/** The form of an out_trade_no at Alipay, for trades that were created elsewhere and may be adopted. */
 const ITS_NUMBER = /^[0-9A-Za-z_]{1,64}$/;
 const TRADE_NOTIFICATION = 'trade_status_sync';
 
-/** Of every notification of Alipay's. */
+/** The fields of every Alipay notification. */
 const commonSchema = z.object({
   notify_id: z.string().regex(/^[0-9A-Za-z_-]{1,128}$/),
   notify_type: z.string(),
@@ -41,13 +41,16 @@ const tradeSchema = z.object({
   buyer_pay_amount: z.string().optional(),
   trans_currency: z.string().optional(),
   gmt_payment: z.string().optional(),
-  /** All that has gone back so far, and when the last of it did. */
+  /** The sum of all refunds so far; `gmt_refund` is the time of the latest one. */
   refund_fee: z.string().optional(),
   gmt_refund: z.string().optional(),
 });
 type TradeNotification = z.infer<typeof tradeSchema>;
 
-/** As the port has it. Its signature has no time, and it comes again for 25 h: of an old payment Alipay is asked. */
+/**
+ * Implements `verifyCallback` of the port. Alipay signs no time and repeats a notification for 25 h, so an
+ * old payment is queried at Alipay instead.
+ */
 export async function verifyCallback(
   account: ChannelAccount,
   { rawBody }: CallbackRequest,
@@ -58,14 +61,14 @@ export async function verifyCallback(
   if (!common.success) throw new CallbackError('malformed', z.prettifyError(common.error));
   const { notify_id: notificationId, notify_type } = common.data;
   if (notify_type !== TRADE_NOTIFICATION) {
-    return { kind: 'ignored', notificationId, reason: `${notify_type.slice(0, 100)} is about no trade` };
+    return { kind: 'ignored', notificationId, reason: `${notify_type.slice(0, 100)} is not about a trade` };
   }
   const trade = tradeSchema.safeParse(params);
   if (!trade.success) throw new CallbackError('malformed', z.prettifyError(trade.error));
   const { out_trade_no: outTradeNo } = trade.data;
   const about = { outTradeNo };
   if (!OUR_NUMBER.test(outTradeNo)) {
-    const reason = 'about a trade that has no number of ours';
+    const reason = 'about a trade that nodrop did not create';
     return { kind: 'ignored', notificationId, reason, ...(ITS_NUMBER.test(outTradeNo) ? { about } : {}) };
   }
   try {
@@ -79,17 +82,20 @@ export async function verifyCallback(
   }
 }
 
-/** As all of Alipay's are: another one could hold a part of what is signed, see READS_AS_MORE. */
+/**
+ * All of Alipay's parameter names match this. Another name could contain part of the signed text, see
+ * READS_AS_MORE.
+ */
 const NAME = /^[A-Za-z0-9_]+$/;
 
-/** The parameters, each of which comes once. @throws CallbackError `unverified` */
+/** Parses the form. Each parameter may occur only once. @throws CallbackError `unverified` */
 function readForm(rawBody: Buffer): Params {
-  // Decoded, bytes that are no UTF-8 all become the same character.
+  // Decoding would turn all invalid bytes into the same character.
   if (!isUtf8(rawBody)) throw new CallbackError('unverified', 'the body is not UTF-8');
   const params = new Map<string, string>();
   for (const [name, value] of new URLSearchParams(rawBody.toString('utf8'))) {
     if (!NAME.test(name))
-      throw new CallbackError('unverified', 'a parameter has a name that none of Alipay has');
+      throw new CallbackError('unverified', 'a parameter has a name that Alipay does not use');
     if (params.has(name)) throw new CallbackError('unverified', 'a parameter comes twice');
     params.set(name, value);
   }
@@ -97,31 +103,35 @@ function readForm(rawBody: Buffer): Params {
 }
 
 /**
- * What is signed is `name=value` joined by `&`, without escapes: a value with both signs can be read as more parameters,
- * under the same signature. Our own subjects have none of them.
+ * The signed text is `name=value` joined by `&`, without escapes. So a value that contains both signs could
+ * be read as more parameters under the same signature. The subjects of our own trades contain neither sign.
  */
 const READS_AS_MORE = /&[^&=]*=/;
 
-/** @throws CallbackError `unverified` unless a set of the account's settings has the key, the application and the seller. */
+/**
+ * @throws CallbackError `unverified` unless one set of the account's credentials has the signing key, the
+ * app_id and the seller_id
+ */
 async function verifySignature({ credentials }: ChannelAccount, params: Params): Promise<void> {
   const { sign = '', sign_type, charset = '', app_id, seller_id } = params;
-  if (sign === '') throw new CallbackError('unverified', 'it has no signature');
-  // The library takes the algorithm from here, SHA-1 too.
-  if (sign_type !== 'RSA2') throw new CallbackError('unverified', 'its sign_type is not RSA2');
-  if (charset.toLowerCase() !== 'utf-8') throw new CallbackError('unverified', 'its charset is not utf-8');
+  if (sign === '') throw new CallbackError('unverified', 'the notification has no signature');
+  // The library takes the algorithm from `sign_type`, and would accept SHA-1.
+  if (sign_type !== 'RSA2') throw new CallbackError('unverified', 'the sign_type is not RSA2');
+  if (charset.toLowerCase() !== 'utf-8') throw new CallbackError('unverified', 'the charset is not utf-8');
   if (Buffer.from(sign, 'base64').toString('base64') !== sign) {
-    throw new CallbackError('unverified', 'its signature is not base64');
+    throw new CallbackError('unverified', 'the signature is not base64');
   }
   if (Object.values(params).some((value) => READS_AS_MORE.test(value))) {
-    throw new CallbackError('unverified', 'a value can be read as more parameters than it came with');
+    throw new CallbackError('unverified', 'a value could be read as more parameters');
   }
   const signers: Credentials[] = [];
   for (const one of credentials) if (await isSignedBy(one, params)) signers.push(one);
-  if (signers.length === 0) throw new CallbackError('unverified', 'it is not signed by a key of the account');
+  if (signers.length === 0)
+    throw new CallbackError('unverified', 'the signature was not made with a key of the account');
   const ours = signers.filter((one) => one.app_id === app_id);
-  if (ours.length === 0) throw new CallbackError('unverified', 'it is for another app_id');
+  if (ours.length === 0) throw new CallbackError('unverified', 'the notification is for another app_id');
   if (seller_id !== undefined && ours.every((one) => one.seller_id !== seller_id)) {
-    throw new CallbackError('unverified', 'it is about another seller_id');
+    throw new CallbackError('unverified', 'the notification is about another seller_id');
   }
 }
 
@@ -129,23 +139,28 @@ async function isSignedBy(credentials: Credentials, params: Params): Promise<boo
   try {
     return (await sdkOf(credentials)).checkNotifySignV2(params);
   } catch {
-    // Settings that cannot be read have signed nothing.
+    // Credentials that cannot be read verify nothing.
     return false;
   }
 }
 
-/** What it says of the trade; undefined when Alipay is better asked. @throws ChannelError `garbage` */
+/**
+ * What the notification says about the trade; undefined if Alipay must be queried instead. @throws
+ * ChannelError `garbage`
+ */
 function answerOf(trade: TradeNotification): ChannelAnswer | undefined {
   const { trade_status, trade_no: channelPaymentId, total_amount, trans_currency } = trade;
   if (trade_status === 'WAIT_BUYER_PAY') return { state: 'unpaid' };
   const isPaid = trade_status === 'TRADE_SUCCESS' || trade_status === 'TRADE_FINISHED';
-  // Closed without money is told by a query alone: a closed trade can be one whose money has all gone back.
+  // Only a query can show that a trade was closed without money: TRADE_CLOSED also means that all of the
+  // money was refunded.
   if (!isPaid && (trade_status !== 'TRADE_CLOSED' || trade.gmt_payment === undefined)) return undefined;
   if (trade.gmt_payment === undefined) throw new ChannelError('garbage', 'paid without a time');
   const total = totalOf(total_amount, trans_currency);
   const paidAt = fromBeijing(trade.gmt_payment);
   const back = isPaid ? trade.refund_fee : (trade.refund_fee ?? total_amount);
-  // What went back no query tells, and an order does not become paid by it.
+  // A query does not report refunded amounts. So a notification that reports one is used even if the payment
+  // is old: an order must not become paid with refunded money.
   const wentBack = back === undefined ? 0 : fenOrNothing(back);
   if (wentBack === 0 && isOldCallback(paidAt, Date.now())) return undefined;
   return {
@@ -158,13 +173,13 @@ function answerOf(trade: TradeNotification): ChannelAnswer | undefined {
   };
 }
 
-/** The body `success`, of seven characters, ends its repetitions: nothing else does. */
+/** Only the body `success`, exactly these seven characters, stops Alipay's repetitions. */
 export const acknowledge = (outcome: CallbackOutcome): Acknowledgement =>
   outcome === 'refused' || outcome === 'unreadable'
     ? { status: 400, type: 'text/plain', body: 'fail' }
     : { status: 200, type: 'text/plain', body: 'success' };
 
-/** Our number in a body that nothing is proven of. */
+/** The out_trade_no in an unverified body, if it has the form of ours. */
 export function peekOutTradeNo(rawBody: Buffer): string | undefined {
   const no = new URLSearchParams(rawBody.toString('utf8')).get('out_trade_no');
   return no !== null && OUR_NUMBER.test(no) ? no : undefined;

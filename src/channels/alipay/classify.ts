@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
-/** What was asked: a refusal is definite only for what it refuses. */
+/** The kind of request: a refusal code is definite only for the kind of request that it refuses. */
 export type Operation = 'create' | 'refund' | 'other';
 
 /** The common part of every answer: https://opendocs.alipay.com/common/02km9f. */
@@ -15,12 +15,16 @@ export type Result = z.infer<typeof resultSchema>;
 
 /** The request was understood and done. */
 export const DONE = '10000';
-/** The request was understood, and refused by what it is about: only with it can a `sub_code` be definite. */
+/**
+ * The request was understood and refused for a reason of its content. A `sub_code` can be definite only with
+ * this code.
+ */
 const REFUSED = '40004';
 const TOO_MANY = '40005';
 
 /**
- * Each says that nothing was made of the request: the tables of https://docs.open.alipay.com/api_1/alipay.trade.precreate (precreate) and
+ * After each of these codes, nothing was created. Sources: the tables of
+ * https://docs.open.alipay.com/api_1/alipay.trade.precreate (precreate) and
  * https://docs.open.alipay.com/api_1/alipay.trade.refund (refund).
  */
 const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
@@ -34,7 +38,7 @@ const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
   other: new Set(),
 };
 
-/** Refusals of a refund that end: with a balance, with what holds the trade, or by the merchant's contract. */
+/** Refusals of a refund that can pass: a low balance, a frozen trade, or the merchant's contract. */
 const PASSING_REFUSALS: ReadonlySet<string> = new Set([
   'ACQ.SELLER_BALANCE_NOT_ENOUGH',
   'ACQ.REASON_TRADE_BEEN_FREEZEN',
@@ -42,7 +46,10 @@ const PASSING_REFUSALS: ReadonlySet<string> = new Set([
   'ACQ.TRADE_NOT_ALLOW_REFUND',
 ]);
 
-/** About our keys, permissions and clock. Whole codes: 20001 and 40006 are nothing else. */
+/**
+ * Refusals that concern our keys, permissions and clock. Codes 20001 and 40006 mean nothing else, so no
+ * `sub_code` is needed.
+ */
 const ABOUT_US_CODES: ReadonlySet<string> = new Set(['20001', '40006']);
 const ABOUT_US: ReadonlySet<string> = new Set([
   'isv.missing-signature',
@@ -67,27 +74,33 @@ const ABOUT_US: ReadonlySet<string> = new Set([
 const CALL_LIMITS: ReadonlySet<string> = new Set(['isv.app-call-limited', 'isv.method-call-limited']);
 
 const HINTS: ReadonlyMap<string | undefined, string> = new Map([
-  ['isv.invalid-app-id', 'check app_id, and that it is of the same gateway: the sandbox has its own'],
-  ['isv.invalid-signature', "check private_key: the platform has another one's public key for this app_id"],
+  ['isv.invalid-app-id', 'check app_id, and that it belongs to this gateway: the sandbox has its own app_id'],
+  [
+    'isv.invalid-signature',
+    'check private_key: the platform has the public key of another private key for this app_id',
+  ],
   ['isv.invalid-timestamp', 'the clock of this machine is off: set it'],
   ['isv.insufficient-isv-permissions', 'the application is not online, or has no contract for this product'],
 ]);
 
 const MESSAGE_AT_MOST = 200;
-/** A refused signature quotes all that was signed, the subject and our address among it. */
+/**
+ * Alipay's message for a refused signature quotes all of the signed text, including the subject and our
+ * address.
+ */
 const QUOTES_THE_REQUEST = 'isv.invalid-signature';
 
-/** The refusal that an error of `classify` was made of, or undefined when it is of another kind. */
+/** The refusal inside an error that `classify` made; undefined for any other error. */
 export const refusalIn = (error: unknown): Result | undefined =>
   error instanceof ChannelError ? resultSchema.safeParse(error.cause).data : undefined;
 
-/** What an answer with another code than 10000 means; only a listed `sub_code` of 40004 is definite. */
+/** Classifies an answer whose code is not 10000. Only a listed `sub_code` of code 40004 is definite. */
 export function classify(result: Result, operation: Operation): ChannelError {
   const { code, sub_code } = result;
   return new ChannelError(kindOf(result, operation), sentence(result), { cause: { code, sub_code } });
 }
 
-/** What an answer with another status than 200 means: no answer of the gateway's own has one. */
+/** Classifies an answer whose HTTP status is not 200. The gateway itself always answers with 200. */
 export function classifyStatus(status: number, retryAfter: string | null): ChannelError {
   const seconds = /^\d{1,5}$/.test(retryAfter ?? '') ? Number(retryAfter) : undefined;
   const kind = status === 429 ? 'rate_limited' : status >= 500 ? 'unreachable' : 'garbage';
@@ -98,7 +111,7 @@ export function classifyStatus(status: number, retryAfter: string | null): Chann
   );
 }
 
-/** True for what only a wrong account, permission or clock is told. */
+/** True for refusals that only a wrong account, permission or clock can cause. */
 export const isAboutUs = ({ code, sub_code = '' }: Result): boolean =>
   code !== DONE && (ABOUT_US_CODES.has(code) || ABOUT_US.has(sub_code));
 

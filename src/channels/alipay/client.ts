@@ -15,11 +15,11 @@ import { sdkOf } from './keys.ts';
 import { toBeijing } from './times.ts';
 
 export interface AlipayRequest {
-  /** `alipay.trade.query` */
+  /** For example `alipay.trade.query`. */
   readonly method: string;
-  /** Its `biz_content`. */
+  /** The parameter `biz_content`. */
   readonly content: Readonly<Record<string, unknown>>;
-  /** Parameters beside it. */
+  /** The parameters next to `biz_content`. */
   readonly addresses?: { readonly notify_url: string; readonly return_url?: string };
 }
 
@@ -33,18 +33,21 @@ export interface AlipayCall<T> extends AlipayRequest {
 export interface AlipayAnswer {
   readonly content: unknown;
   readonly result: Result;
-  /** The answer's own header. */
+  /** The answer's `Date` header. */
   readonly date: string | null;
 }
 
-/** Its signature was not by the key of the account: of tampering, or of a wrong key. */
+/**
+ * The answer is not signed with the Alipay key of the account: it was tampered with, or the account has a
+ * wrong key.
+ */
 export class UnsignedAnswer extends ChannelError {
   constructor(method: string) {
-    super('garbage', `alipay's answer to ${method} is not signed by the key that the account has of Alipay`);
+    super('garbage', `alipay's answer to ${method} is not signed with the Alipay key of the account`);
   }
 }
 
-/** The settings that requests are made with. */
+/** The newest credentials of the account: requests use these. */
 export function newestOf({ id, credentials: [newest] }: ChannelAccount): Credentials {
   if (newest !== undefined) return newest;
   throw new ChannelError('misconfigured', `alipay: account ${id} has no settings`);
@@ -60,7 +63,8 @@ async function sign(
   at: number,
 ): Promise<string> {
   const sdk = await sdkOf(credentials);
-  // Without a `timestamp` the library gives the one of the process's time zone, and names of its own with the other option.
+  // Without `timestamp` the library uses the time zone of the process. With `bizContentAutoSnakeCase` it
+  // renames fields.
   return sdk.sdkExecute(
     method,
     { ...addresses, format: 'JSON', timestamp: toBeijing(at), biz_content: content },
@@ -68,18 +72,19 @@ async function sign(
   );
 }
 
-/** A link that its payer opens: nothing is sent before. @param at epoch ms, for its `timestamp` */
+/** A signed link for the payer to open. Nothing is sent to Alipay. @param at epoch ms, for its `timestamp` */
 export async function linkOf(account: ChannelAccount, request: AlipayRequest, at: number): Promise<string> {
   const credentials = newestOf(account);
   return `${gatewayOf(credentials)}?${await sign(credentials, request, at)}`;
 }
 
-/** A whole answer as far as it is not signed. */
+/** The outer part of an answer, which is not signed. */
 const envelopeSchema = z.looseObject({ sign: z.string().optional() });
 
 /**
- * One request to Alipay, and its answer, of which only what is signed is read.
- * @throws ChannelError as `classify` has it, `garbage` for what is not signed or has another shape.
+ * Sends one request to Alipay and returns the signed part of the answer.
+ * @throws ChannelError as `classify` decides; `garbage` if the answer is not signed or has an unexpected
+ * shape.
  */
 export async function ask<T>(call: AlipayCall<T>): Promise<T> {
   const { content, result } = await send(call);
@@ -89,14 +94,14 @@ export async function ask<T>(call: AlipayCall<T>): Promise<T> {
   throw nonsense(call.method, parsed.error);
 }
 
-/** As `ask`, with a refusal for an answer. */
+/** Like `ask`, but returns a refusal instead of throwing it. */
 export async function send(call: Omit<AlipayCall<unknown>, 'schema'>): Promise<AlipayAnswer> {
   const { account, method, operation, signal } = call;
   const credentials = newestOf(account);
   const params = new URLSearchParams(await sign(credentials, call, Date.now()));
   const body = new URLSearchParams({ biz_content: params.get('biz_content') ?? '' });
   params.delete('biz_content');
-  // The charset has to be in the query, where the gateway looks for it before it reads the body.
+  // The charset must be in the query string: the gateway looks there before it reads the body.
   const { response, text } = await exchange(
     `${gatewayOf(credentials)}?${params}`,
     {
@@ -116,7 +121,7 @@ export async function send(call: Omit<AlipayCall<unknown>, 'schema'>): Promise<A
   return { content, result: result.data, date: response.headers.get('date') };
 }
 
-/** What of the answer is signed. @throws ChannelError */
+/** Verifies the signature and returns the signed part of the answer. @throws ChannelError */
 async function read(credentials: Credentials, method: string, operation: Operation, text: string) {
   const envelope = parse(envelopeSchema, text);
   const own = `${method.replaceAll('.', '_')}_response`;
@@ -126,12 +131,14 @@ async function read(credentials: Credentials, method: string, operation: Operati
   try {
     sdk.checkResponseSign(text, key, envelope.sign ?? '', '');
   } catch {
-    // The gateway does not sign for an application that it does not know, and that says nothing of any trade.
+    // The gateway does not sign answers to an application that it does not know. Such an answer says nothing
+    // about a trade.
     const said = resultSchema.safeParse(envelope[key]);
     if (said.success && isAboutUs(said.data)) throw classify(said.data, operation);
     throw new UnsignedAnswer(method);
   }
-  // The text that was verified, and not what another reader makes of the whole, such as of a name that comes twice.
+  // Parse the verified text itself: another parser could read the whole body differently, for example if a
+  // name occurs twice.
   const content = parse(z.looseObject({}), sdk.getSignStr(text, key));
   if (content === undefined) throw nonsense(method);
   return content;
@@ -146,4 +153,4 @@ function parse<T>(schema: z.ZodType<T>, text: string): T | undefined {
 }
 
 const nonsense = (method: string, cause?: unknown) =>
-  new ChannelError('garbage', `alipay answered ${method} with what makes no sense`, { cause });
+  new ChannelError('garbage', `alipay's answer to ${method} has an unexpected shape`, { cause });

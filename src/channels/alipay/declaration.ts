@@ -5,26 +5,27 @@ const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 const DAY_MS = 24 * HOUR_MS;
 
-/** The gateway of real money: https://opendocs.alipay.com/common/02kf5q. */
+/** The live gateway: https://opendocs.alipay.com/common/02kf5q. */
 const LIVE_GATEWAY = 'https://openapi.alipay.com/gateway.do';
 
 /** `time_expire` and `timeout_express` of https://docs.open.alipay.com/api_1/alipay.trade.page.pay: 1 min to 15 d. */
 const EXPIRY = { atLeastMs: MINUTE_MS, atMostMs: 15 * DAY_MS } as const;
 
 /**
- * A code that nobody has scanned lives 2 h: https://docs.open.alipay.com/api_1/alipay.trade.precreate. A longer
- * payment would outlive it.
+ * A QR code that nobody has scanned expires after 2 h:
+ * https://docs.open.alipay.com/api_1/alipay.trade.precreate. A payment with a later expiry would outlive its
+ * code.
  */
 const CODE_LIVES_MS = 2 * HOUR_MS;
 
 /**
- * WeChat's browser opens no address of Alipay's: a payer there is to be led to another browser. What a code says is an
- * address of qr.alipay.com, which leads to Alipay on a phone as well.
+ * WeChat's browser opens no Alipay address, so a payer there must switch to another browser. A QR code
+ * contains an address of qr.alipay.com, which also opens Alipay on a phone.
  */
 const METHOD = {
   currencies: { [CURRENCY]: AMOUNT_LIMITS },
   expiry: EXPIRY,
-  // `subject` is a string(256) there; Alipay is written in Java, whose strings are counted so.
+  // `subject` is a string(256). Alipay is written in Java, which counts UTF-16 code units.
   subject: { atMost: 256, countedIn: 'utf16' },
   needs: [],
 } as const satisfies Partial<MethodDeclaration>;
@@ -38,7 +39,7 @@ const CERTIFICATE_RULE = 'must be a certificate in PEM, beginning with -----BEGI
 
 export const gatewayOf = ({ gateway = LIVE_GATEWAY }: Credentials): string => gateway;
 
-/** Live at the gateway of real money; the sandbox is another host, and tests listen on loopback. */
+/** `live` at Alipay's live gateway. The sandbox has another host, and tests use loopback. */
 export const modeOf = (credentials: Credentials): 'test' | 'live' =>
   new URL(gatewayOf(credentials)).hostname.endsWith('.alipay.com') ? 'live' : 'test';
 
@@ -57,13 +58,14 @@ export const declaration: ChannelDeclaration = {
   rateLimit: {
     perSecond: 20,
     source:
-      'nodrop: Alipay publishes no figure, and says 40005 beyond one of its own (https://opendocs.alipay.com/common/02km9f)',
+      'nodrop: Alipay publishes no limit, and answers 40005 above its own (https://opendocs.alipay.com/common/02km9f)',
   },
-  // Alipay advises notifications, and a query when one does not come.
+  // Alipay recommends notifications, and a query if a notification does not arrive.
   querySchedule: null,
-  // out_trade_no and out_request_no name a trade and a refund of it for ever.
+  // out_trade_no and out_request_no identify a trade and its refund forever.
   repeatableForMs: { create: null, refund: null },
-  // The payer's link or code makes the trade, when it is opened: until then Alipay knows nothing that could be closed.
+  // Alipay creates the trade when the payer opens the link or scans the code. Before that there is nothing to
+  // close.
   unknownTradeCanBePaid: true,
   // out_trade_no of https://docs.open.alipay.com/api_1/alipay.trade.query
   adoption: {
@@ -71,7 +73,8 @@ export const declaration: ChannelDeclaration = {
     rule: 'must be the out_trade_no of a trade: 1 to 64 of 0-9, A-Z, a-z and _',
     example: 'SHOP20260101001',
   },
-  // Links carry `notify_url`, so that payers read it: it is the account's address, and the signature alone proves a notification.
+  // Links contain `notify_url`, and the payer can read it. So nodrop uses the account's address, and only the
+  // signature proves a notification.
   takesCallbackAddress: false,
   settings: [
     {
@@ -102,7 +105,7 @@ export const declaration: ChannelDeclaration = {
     {
       name: 'alipay_public_key',
       description:
-        "Alipay's public key as the platform shows it, which is not the application's own; in public-key mode.",
+        "Alipay's public key as the platform shows it, not the application's own key; in public-key mode.",
       isSecret: false,
       isRequired: false,
       pattern: [PEM_PUBLIC_KEY, 'must be an RSA public key in PEM or in base64'],
@@ -130,7 +133,7 @@ export const declaration: ChannelDeclaration = {
     },
     {
       name: 'gateway',
-      description: `The address of the gateway; without it that of real money, ${LIVE_GATEWAY}.`,
+      description: `The address of the gateway. Default: the live gateway, ${LIVE_GATEWAY}.`,
       isSecret: false,
       isRequired: false,
       pattern: [

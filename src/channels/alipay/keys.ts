@@ -2,7 +2,7 @@ import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } fr
 import type { AlipaySdk } from 'alipay-sdk';
 import { ChannelError, type Credentials } from '../../domain/channel.ts';
 
-/** The settings of an account as Alipay's library takes them, read once. */
+/** Builds Alipay's library from the settings of an account. Keys and certificates are read once. */
 
 const misconfigured = (message: string, cause?: unknown) =>
   new ChannelError('misconfigured', `alipay: ${message}`, { cause });
@@ -23,8 +23,8 @@ function readPrivateKey(text: string): KeyObject {
     ? read(text.trim())
     : (read({ key: der(text), format: 'der', type: 'pkcs8' }) ??
       read({ key: der(text), format: 'der', type: 'pkcs1' }));
-  // Without what could not be read, which is a secret.
-  if (key?.asymmetricKeyType !== 'rsa') throw misconfigured('private_key is no RSA key that can be read');
+  // The error does not contain the text that could not be read, because it is a secret.
+  if (key?.asymmetricKeyType !== 'rsa') throw misconfigured('private_key is not a readable RSA key');
   return key;
 }
 
@@ -35,7 +35,7 @@ function readPublicKey(text: string): KeyObject {
   } catch (cause) {
     throw misconfigured('alipay_public_key cannot be read', cause);
   }
-  throw misconfigured('alipay_public_key is no RSA key');
+  throw misconfigured('alipay_public_key is not an RSA key');
 }
 
 function readCertificate(name: string, text: string): X509Certificate {
@@ -48,7 +48,10 @@ function readCertificate(name: string, text: string): X509Certificate {
 
 const CERTIFICATES = ['app_cert', 'alipay_cert', 'alipay_root_cert'] as const;
 
-/** The certificates, or undefined in public-key mode. @throws ChannelError `misconfigured` for some of them, or both modes */
+/**
+ * The certificates, or undefined in public-key mode. @throws ChannelError `misconfigured` if some are missing
+ * or both modes are set
+ */
 function certificatesOf(credentials: Credentials) {
   const given = CERTIFICATES.filter((name) => credentials[name] !== undefined);
   const hasKey = credentials.alipay_public_key !== undefined;
@@ -62,11 +65,12 @@ function certificatesOf(credentials: Credentials) {
   return { app_cert, alipay_cert, alipay_root_cert };
 }
 
-/** By the object, which is the same as long as the account's settings are. */
+/** Keyed by the credentials object, which stays the same until the account's settings change. */
 const known = new WeakMap<Credentials, Promise<AlipaySdk>>();
 
 /**
- * The library with these settings; what it sends is sent by us, so it has no gateway and no time-outs.
+ * Alipay's library with these settings. nodrop sends the requests itself, so the library gets no gateway and
+ * no timeouts.
  * @throws ChannelError `misconfigured` for settings that cannot be read
  */
 export function sdkOf(credentials: Credentials): Promise<AlipaySdk> {
@@ -80,10 +84,10 @@ async function makeSdk(credentials: Credentials): Promise<AlipaySdk> {
   if (appId === undefined || private_key === undefined) {
     throw misconfigured('the account has no app_id or no private_key');
   }
-  // The library cuts the last line off only when it is not empty.
+  // The library removes the last line of the PEM only if that line is not empty.
   const privateKey = readPrivateKey(private_key).export({ type: 'pkcs8', format: 'pem' }).toString().trim();
   const certificates = certificatesOf(credentials);
-  // Loaded at the first use: a process without an Alipay account has neither its time nor its memory.
+  // Imported at first use, so that a process without an Alipay account saves the time and the memory.
   const { AlipaySdk } = await import('alipay-sdk');
   const common = { appId, privateKey, keyType: 'PKCS8', signType: 'RSA2' } as const;
   if (certificates === undefined) {
@@ -105,7 +109,8 @@ async function makeSdk(credentials: Credentials): Promise<AlipaySdk> {
 }
 
 /**
- * What can be seen in the settings alone: keys that are taken for one another, certificates of another key or time.
+ * Checks what the settings alone can show: confused keys, a certificate of another key, an expired
+ * certificate.
  * @throws ChannelError `misconfigured`
  */
 export function checkKeys(credentials: Credentials, now: Date): void {
@@ -114,7 +119,7 @@ export function checkKeys(credentials: Credentials, now: Date): void {
   if (certificates === undefined) {
     if (readPublicKey(credentials.alipay_public_key ?? '').equals(createPublicKey(own))) {
       throw misconfigured(
-        "alipay_public_key is the application's own: take the one that the platform shows as Alipay's",
+        "alipay_public_key is the application's own key: use the one that the platform shows as Alipay's",
       );
     }
     return;

@@ -8,7 +8,7 @@ import {
 import { CURRENCY, fen, fenOrNothing } from './amounts.ts';
 import { fromBeijing } from './times.ts';
 
-/** Alipay's answers as far as they are read, and what they say in nodrop's words. */
+/** The parts of Alipay's answers that nodrop reads, and what they mean as answers of the port. */
 
 export const TRADE_STATES = ['WAIT_BUYER_PAY', 'TRADE_SUCCESS', 'TRADE_FINISHED', 'TRADE_CLOSED'] as const;
 
@@ -27,9 +27,9 @@ export const tradeSchema = z.object({
   total_amount: z.string(),
   buyer_pay_amount: z.string().optional(),
   receipt_amount: z.string().optional(),
-  /** When the money was the seller's: of a trade that was paid. */
+  /** When the seller received the money. Present on a trade that was paid. */
   send_pay_date: z.string().optional(),
-  /** Of a trade in another currency alone. */
+  /** Present only on a trade in another currency. */
   trans_currency: z.string().optional(),
 });
 export type AlipayTrade = z.infer<typeof tradeSchema>;
@@ -39,11 +39,17 @@ export const closedSchema = z.object({ out_trade_no: z.string() });
 /** https://docs.open.alipay.com/api_1/alipay.trade.refund */
 export const refundSchema = z.object({
   out_trade_no: z.string(),
-  /** `Y`: this request moved money. `N`: it did not, as an earlier one had, or as it is not decided. */
+  /**
+   * `Y`: this request moved money. `N`: it did not, because an earlier request had, or because the refund is
+   * not decided yet.
+   */
   fund_change: z.enum(['Y', 'N']),
 });
 
-/** https://docs.open.alipay.com/api_1/alipay.trade.fastpay.refund.query: without fields for what is not there. */
+/**
+ * https://docs.open.alipay.com/api_1/alipay.trade.fastpay.refund.query: Alipay omits fields that have no
+ * value.
+ */
 export const knownRefundSchema = z.object({
   out_trade_no: z.string().optional(),
   out_request_no: z.string().optional(),
@@ -56,7 +62,8 @@ export type AlipayRefund = z.infer<typeof knownRefundSchema>;
 const isMoney = (yuan: string | undefined): boolean => yuan !== undefined && fenOrNothing(yuan) > 0;
 
 /**
- * `TRADE_CLOSED` is a trade that nobody paid, and one whose money has all gone back: only the first is closed.
+ * `TRADE_CLOSED` is a trade that nobody paid, or one whose money was refunded in full. Only the first is
+ * `closed`.
  * @throws ChannelError `garbage`
  */
 export function tradeAnswer(trade: AlipayTrade): ChannelAnswer {
@@ -79,7 +86,7 @@ export function tradeAnswer(trade: AlipayTrade): ChannelAnswer {
 function paid(trade: AlipayTrade): PaidAnswer {
   const { trade_no: channelPaymentId, total_amount, buyer_pay_amount, send_pay_date } = trade;
   if (send_pay_date === undefined) {
-    throw new ChannelError('garbage', `alipay gave ${channelPaymentId} as paid without a time`);
+    throw new ChannelError('garbage', `alipay reports ${channelPaymentId} as paid without a payment time`);
   }
   return {
     state: 'paid',
@@ -90,22 +97,25 @@ function paid(trade: AlipayTrade): PaidAnswer {
   };
 }
 
-/** What the order came to. @throws ChannelError `garbage` for another currency, which no trade of ours is in */
+/**
+ * The total of the order. @throws ChannelError `garbage` for another currency than CNY, as our trades are all
+ * in CNY
+ */
 export function totalOf(yuan: string, currency = CURRENCY): Pick<PaidAnswer, 'amount' | 'currency'> {
   if (currency !== CURRENCY)
-    throw new ChannelError('garbage', 'alipay gave a trade in another currency than CNY');
+    throw new ChannelError('garbage', 'alipay answered with a trade in another currency than CNY');
   return { amount: fen(yuan), currency };
 }
 
 /**
- * Alipay has no number of its own of a refund: its trade and ours name it.
- * @throws ChannelError `garbage` for a refund that is not the one asked about
+ * Alipay has no refund id of its own: the trade and our out_request_no identify a refund.
+ * @throws ChannelError `garbage` if the answer is about another refund than the requested one
  */
 export function refundAnswer(refund: AlipayRefund, outRefundNo: string): RefundAnswer {
   const { out_request_no, refund_amount, refund_status, gmt_refund_pay } = refund;
   if (refund_amount === undefined && refund_status === undefined) return { state: 'unknown_refund' };
   if (out_request_no !== outRefundNo) {
-    throw new ChannelError('garbage', `alipay gave another refund than ${outRefundNo}`);
+    throw new ChannelError('garbage', `alipay answered with another refund than ${outRefundNo}`);
   }
   if (refund_status !== 'REFUND_SUCCESS' || refund_amount === undefined) {
     return { state: 'processing', channelRefundId: outRefundNo };

@@ -39,20 +39,26 @@ import {
 } from './objects.ts';
 
 export interface MollieAdapterOptions {
-  /** Where Mollie's API is, without a path. @default https://api.mollie.com */
+  /** The base address of Mollie's API, without a path. @default https://api.mollie.com */
   readonly url?: string;
   /** @default fetch with the connect timeout */
   readonly fetch?: typeof fetch;
 }
 
-/** As many as Mollie gives at once: https://docs.mollie.com/reference/pagination. */
+/** The largest page that Mollie returns: https://docs.mollie.com/reference/pagination. */
 const PAGE = 250;
-/** As many as an activity has the time for. A listing beyond this is not read to its end, and so says nothing of what is missing in it. */
+/**
+ * An activity has time for this number of pages. A longer listing is not read to its end, so it cannot prove
+ * that something is missing.
+ */
 const PAGES_AT_MOST = 10;
-/** How far the clocks may be apart where a trade is looked for by its time. */
+/** The clock difference that is allowed when a trade is searched by its creation time. */
 const CLOCKS_APART_MS = 5 * 60_000;
 
-/** Mollie by its REST API. Its library takes no other address than https, and does no more than Node's fetch. */
+/**
+ * Mollie through its REST API. Mollie's library accepts only https addresses, and does nothing that Node's
+ * fetch does not.
+ */
 export function createMollieAdapter({
   url = 'https://api.mollie.com',
   fetch,
@@ -61,8 +67,8 @@ export function createMollieAdapter({
   const isHere = isLoopback(url);
 
   /**
-   * The trade at Mollie; undefined when there is none.
-   * @throws ChannelError `garbage` for another payment, or one of another mode
+   * The trade at Mollie, or undefined if Mollie does not know it.
+   * @throws ChannelError `garbage` if Mollie answers with another payment, or with one of the other mode
    */
   async function read(session: Session, trade: Trade): Promise<Payment | undefined> {
     const id = idOf(trade);
@@ -74,7 +80,7 @@ export function createMollieAdapter({
     return payment === undefined ? { state: 'unknown_trade' } : await withAll(session, payment);
   }
 
-  /** What Mollie says of the payment, with the refunds and chargebacks of its money. */
+  /** Mollie's state of the payment, including its refunds and chargebacks. */
   async function withAll(session: Session, payment: Payment): Promise<ChannelAnswer> {
     const answer = paymentAnswer(payment);
     if (answer.state !== 'paid' && answer.state !== 'refunded') return answer;
@@ -98,7 +104,10 @@ export function createMollieAdapter({
           paymentSchema,
         );
         if (numberIn(value, PAYMENT_KEY) !== key)
-          throw new ChannelError('garbage', `mollie gave ${value.id}, which is not of ${key}`);
+          throw new ChannelError(
+            'garbage',
+            `mollie answered with ${value.id}, which does not belong to ${key}`,
+          );
         return redirect(ours(value, session, trade));
       });
     },
@@ -107,7 +116,7 @@ export function createMollieAdapter({
       return await within(account, signal, async (session) => {
         const since = Date.parse(trade.createdAt) - CLOCKS_APART_MS;
         const isOurs = (payment: ListedPayment) => numberIn(payment, PAYMENT_KEY) === trade.outTradeNo;
-        // The newest come first, and no create is sent before its payment is made.
+        // Mollie lists the newest payments first, and a trade is created only after its payment's row.
         const isBefore = ({ createdAt }: ListedPayment) => Date.parse(createdAt) < since;
         const { items, date } = await list(
           session,
@@ -152,7 +161,7 @@ export function createMollieAdapter({
           );
           return closeAnswer(ours(value, session, trade));
         } catch (error) {
-          // A refusal: what is not open any more cannot be cancelled. What it is instead, Mollie tells when it is asked.
+          // Refused: only an open payment can be cancelled. A query shows what state it has now.
           if (refusalIn(error)?.status !== 422) throw error;
           const found = await getPayment(session, payment.id);
           if (found.status === 'open' && found.isCancelable === true) throw error;
@@ -175,8 +184,8 @@ export function createMollieAdapter({
           const { value } = await known(session, payment, asked, refundSchema);
           return refundAnswer(ofNumber(value, refund), trade.currency);
         } catch (error) {
-          // The number was asked for with another amount, or has already given back what is refused now: what came of it is
-          // its answer.
+          // The number was used before with another amount, or its refund has already returned the money. The
+          // refund that exists is the answer.
           const status = refusalIn(error)?.status;
           if (status !== 400 && status !== 409 && status !== 422) throw error;
           const found = await findRefund(session, payment, trade, refund);
@@ -198,19 +207,19 @@ export function createMollieAdapter({
           return refundAnswer(value, trade.currency);
         throw new ChannelError(
           'garbage',
-          `mollie gave ${value.id}, which is not ${channelRefundId} of ${payment}`,
+          `mollie answered with ${value.id} instead of ${channelRefundId} of ${payment}`,
         );
       });
     },
 
     async verifyCallback(_account, { rawBody }) {
       const id = idIn(rawBody);
-      // It is a notice: nobody signs it, and what is new Mollie tells when it is asked.
+      // A notice: nothing signs it, so nodrop queries Mollie for what changed.
       if (id !== undefined) return { kind: 'notice', notificationId: id, about: { reference: id } };
-      throw new CallbackError('malformed', 'it names no payment of Mollie');
+      throw new CallbackError('malformed', 'the body names no Mollie payment');
     },
 
-    // Our number is in its address alone.
+    // Our number is only in the callback's address.
     peekOutTradeNo: () => undefined,
 
     async checkAccount(account, signal) {
@@ -223,21 +232,24 @@ export function createMollieAdapter({
         if (value.count > 0) return;
         throw new ChannelError(
           'misconfigured',
-          "No means of payment is on for this key's website profile: switch one on at Mollie.",
+          'No payment method is enabled for the website profile of this API key: enable one at Mollie.',
         );
       });
     },
   };
 }
 
-/** From the payment's row and the deployment's addresses alone: under one key, other terms than the first time are refused. */
+/**
+ * Built only from the payment's row and the deployment's addresses: Mollie refuses other terms under a used
+ * idempotency key.
+ */
 function termsOf(trade: NewTrade, isMollieHere: boolean): object {
   const { outTradeNo, method, amount, currency, subject, returnUrl, notifyUrl } = trade;
   return {
     amount: { currency, value: toDecimal(amount, currency) },
     description: subject,
     redirectUrl: returnUrl,
-    // Mollie refuses an address of this machine, and is asked on schedule without one.
+    // Mollie refuses a loopback address. Without a webhook address nodrop queries on schedule.
     ...(isMollieHere || !isLoopback(notifyUrl) ? { webhookUrl: notifyUrl } : {}),
     metadata: { [PAYMENT_KEY]: outTradeNo },
     ...(method === CHECKOUT ? {} : { method }),
@@ -250,8 +262,9 @@ function isLoopback(url: string): boolean {
 }
 
 /**
- * Mollie's id of the trade; undefined for what Mollie never gave, which is put into no address.
- * @throws ChannelError for a trade that was not looked for yet
+ * Mollie's id of the trade. Undefined if the reference is not one of Mollie's ids and must not become part of
+ * an address.
+ * @throws ChannelError if the trade's id was not looked up yet
  */
 function idOf({ outTradeNo, reference }: Trade): string | undefined {
   if (reference === null)
@@ -259,11 +272,11 @@ function idOf({ outTradeNo, reference }: Trade): string | undefined {
   return PAYMENT_ID.test(reference.id) ? reference.id : undefined;
 }
 
-/** The payment that took the money. @throws ChannelError for a trade that is none of Mollie's */
+/** The id of the payment that received the money. @throws ChannelError if the trade has no payment at Mollie */
 function moneyOf(trade: Trade): string {
   const id = idOf(trade);
   if (id !== undefined) return id;
-  throw new ChannelError('unreachable', `mollie: ${trade.outTradeNo} has no payment there`);
+  throw new ChannelError('unreachable', `mollie: ${trade.outTradeNo} has no payment at Mollie`);
 }
 
 /** The id in a webhook's form: https://docs.mollie.com/reference/webhooks. */
@@ -273,8 +286,8 @@ function idIn(rawBody: Buffer): string | undefined {
 }
 
 /**
- * Asks for something by an id that Mollie has given us. Mollie deletes none of them: one that it does not know is of another
- * website profile, or of the other mode.
+ * Requests an object by an id that Mollie has returned before. Mollie deletes no objects: if it does not know
+ * the id, the object belongs to another website profile or to the other mode.
  * @throws ChannelError `misconfigured`
  */
 async function known<T>(session: Session, id: string, request: MollieRequest, schema: z.ZodType<T>) {
@@ -284,7 +297,7 @@ async function known<T>(session: Session, id: string, request: MollieRequest, sc
     if (!isUnknown(error, id)) throw error;
     throw new ChannelError(
       'misconfigured',
-      `mollie does not know its own ${id}: the API key is of another website profile or mode`,
+      `mollie does not know its own ${id}: the API key belongs to another website profile or mode`,
       { cause: error },
     );
   }
@@ -294,7 +307,7 @@ async function getPayment(session: Session, id: string): Promise<Payment> {
   return withId((await known(session, id, paymentRequest(id), paymentSchema)).value, id);
 }
 
-/** The same of an id that somebody else has named: undefined when Mollie does not know it. */
+/** Like `getPayment`, for an id that Mollie has not returned before. Undefined if Mollie does not know the id. */
 async function lookUp(session: Session, id: string): Promise<Payment | undefined> {
   try {
     return withId((await session.ask(paymentRequest(id), paymentSchema)).value, id);
@@ -307,45 +320,53 @@ async function lookUp(session: Session, id: string): Promise<Payment | undefined
 const paymentRequest = (id: string) =>
   ({ method: 'GET', path: `/v2/payments/${id}`, operation: 'other' }) as const;
 
-/** @throws ChannelError `garbage` for another one */
+/** @throws ChannelError `garbage` if the answer is about another payment */
 function withId(payment: Payment, id: string): Payment {
   if (payment.id === id) return payment;
-  throw new ChannelError('garbage', `mollie gave ${payment.id} in place of ${id}`);
+  throw new ChannelError('garbage', `mollie answered with ${payment.id} instead of ${id}`);
 }
 
 /**
- * The payment, unless it is of another trade of ours, or of the other mode than the key: then it moves no money, or should
- * move none. One without our number was made by somebody else, and is known by its id.
+ * Returns the payment, unless it belongs to another trade of ours or its mode differs from the key's. A
+ * payment of the wrong mode moves no money, or must move none. A payment without our number was created by
+ * other code, and only its id identifies it.
  * @throws ChannelError `garbage`
  */
 function ours<T extends ListedPayment>(payment: T, session: Session, { outTradeNo }: Trade): T {
   const no = numberIn(payment, PAYMENT_KEY);
   if (no !== undefined && no !== outTradeNo)
-    throw new ChannelError('garbage', `mollie gave ${payment.id}, which is not of ${outTradeNo}`);
+    throw new ChannelError(
+      'garbage',
+      `mollie answered with ${payment.id}, which does not belong to ${outTradeNo}`,
+    );
   return ofMode(payment, session);
 }
 
-/** @throws ChannelError `garbage` for a payment of the other mode than the key */
+/** @throws ChannelError `garbage` if the payment's mode differs from the key's */
 function ofMode<T extends ListedPayment>(payment: T, { credentials }: Session): T {
   if (payment.mode === modeOf(credentials)) return payment;
-  throw new ChannelError('garbage', `mollie gave ${payment.id}, which is of ${payment.mode} mode`);
+  throw new ChannelError('garbage', `mollie answered with ${payment.id}, which is in ${payment.mode} mode`);
 }
 
-/** The refund as it was made, if it has our number. @throws ChannelError `garbage` */
+/** Returns the refund if it carries our number. @throws ChannelError `garbage` if it does not */
 function ofNumber(refund: Refund, { outRefundNo }: KnownRefund): Refund {
   if (numberIn(refund, REFUND_KEY) === outRefundNo) return refund;
-  throw new ChannelError('garbage', `mollie gave ${refund.id}, which is not the refund ${outRefundNo}`);
+  throw new ChannelError(
+    'garbage',
+    `mollie answered with ${refund.id}, which is not the refund ${outRefundNo}`,
+  );
 }
 
 function redirect({ id, _links: { checkout } }: Payment): CreatedTrade {
   if (checkout === null || checkout === undefined)
-    throw new ChannelError('garbage', `mollie gave ${id} without its page`);
+    throw new ChannelError('garbage', `mollie answered with ${id} without its checkout page`);
   return { action: { type: 'redirect', url: checkout.href }, reference: { id } };
 }
 
 /**
- * What closing comes to. Most open payments cannot be cancelled: Mollie expires them, and says when.
- * @throws ChannelError when it says neither
+ * Maps a payment to the answer to a close request. Most open payments cannot be cancelled: Mollie expires
+ * them and reports when.
+ * @throws ChannelError if a payment is open and Mollie reports no expiry
  */
 function closeAnswer(payment: Payment): CloseAnswer {
   const { state } = paymentAnswer(payment);
@@ -362,13 +383,14 @@ function closeAnswer(payment: Payment): CloseAnswer {
     case 'unpaid':
       if (payment.isCancelable !== true && typeof payment.expiresAt === 'string')
         return { state: 'not_yet', until: new Date(payment.expiresAt).toISOString() };
-      throw new ChannelError('garbage', `mollie does not say when ${payment.id} can be paid no more`);
+      throw new ChannelError('garbage', `mollie does not say when ${payment.id} expires`);
   }
 }
 
 /**
- * All pages, or as many as `until` wants, and Mollie's time of the last one.
- * @throws ChannelError when the listing cannot be read to its end
+ * Reads all pages, or stops after the page with an item that `until` accepts. Also returns the last page's
+ * `Date` header.
+ * @throws ChannelError if the listing cannot be read to its end
  */
 async function list<T>(
   session: Session,
@@ -409,14 +431,14 @@ async function listChargebacks(session: Session, payment: string): Promise<reado
   return ofPayment(items, payment);
 }
 
-/** @throws ChannelError `garbage` when one is of another payment */
+/** @throws ChannelError `garbage` if an item belongs to another payment */
 function ofPayment<T extends { readonly id: string; readonly paymentId: string }>(
   items: readonly T[],
   payment: string,
 ): readonly T[] {
   const other = items.find(({ paymentId }) => paymentId !== payment);
   if (other === undefined) return items;
-  throw new ChannelError('garbage', `mollie gave ${other.id}, which is not of ${payment}`);
+  throw new ChannelError('garbage', `mollie answered with ${other.id}, which does not belong to ${payment}`);
 }
 
 async function findRefund(
@@ -431,7 +453,10 @@ async function findRefund(
   return found === undefined ? { state: 'unknown_refund' } : refundAnswer(found, currency);
 }
 
-/** A trade is looked for by its time: with a clock that is off it may not have been in what was listed. */
+/**
+ * A trade is searched by its creation time. If this machine's clock is off, the listing may have ended before
+ * the trade.
+ */
 function checkClock(date: string | null): void {
   const said = clockSentence(date, Date.now());
   if (said !== '') throw new ChannelError('misconfigured', said);

@@ -1,17 +1,17 @@
 import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
-/** What was asked: a refusal is definite only for what it refuses. */
+/** The kind of request: a refusal is definite only for the kind of request that it refuses. */
 export type Operation = 'create' | 'refund' | 'other';
 
-/** An answer of Mollie's as it came in. */
+/** An answer of Mollie as received. */
 export interface Reply {
   readonly status: number;
   readonly headers: Pick<Headers, 'get'>;
   readonly text: string;
 }
 
-/** https://docs.mollie.com/reference/handling-errors. There are no codes: what is refused is told by its field. */
+/** https://docs.mollie.com/reference/handling-errors. There are no error codes: `field` names what is refused. */
 const refusalSchema = z.object({
   status: z.int(),
   title: z.string(),
@@ -20,38 +20,41 @@ const refusalSchema = z.object({
 });
 export type MollieRefusal = z.infer<typeof refusalSchema>;
 
-/** Each says, with 422, that the request was validated and nothing was made of it. */
+/** A 422 for one of these fields is definite: Mollie validated the request and created nothing. */
 const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
   create: new Set(['amount', 'amount.currency', 'amount.value', 'description', 'method']),
   refund: new Set(['amount', 'amount.currency', 'amount.value']),
   other: new Set(),
 };
 
-/** "The webhook URL is invalid because it is unreachable from Mollie's point of view": the addresses are the deployment's. */
+/**
+ * Mollie's message is "The webhook URL is invalid because it is unreachable from Mollie's point of view".
+ * These addresses come from the deployment's settings.
+ */
 const OUR_ADDRESSES: Readonly<Record<string, string>> = {
-  webhookUrl: ': Mollie does not reach NODROP_PUBLIC_URL',
-  redirectUrl: ': Mollie does not take NODROP_PUBLIC_URL',
+  webhookUrl: ': Mollie cannot reach NODROP_PUBLIC_URL',
+  redirectUrl: ': Mollie does not accept NODROP_PUBLIC_URL',
 };
 
-/** Of another refund of the same amount within an hour: https://docs.mollie.com/docs/refunds. */
+/** Mollie refuses a second refund of the same amount within an hour: https://docs.mollie.com/docs/refunds. */
 const DUPLICATE = /duplicate refund/i;
 
-/** Keys that Mollie may quote. */
+/** API keys that a message of Mollie may quote. */
 const KEYS = /\b(test|live|access)_[^\s'"]+/g;
 const MESSAGE_AT_MOST = 300;
 
-/** The refusal that an error of `classify` was made of, or undefined when it is of another kind. */
+/** The refusal inside an error that `classify` made; undefined for any other error. */
 export function refusalIn(error: unknown): MollieRefusal | undefined {
   return error instanceof ChannelError ? refusalSchema.safeParse(error.cause).data : undefined;
 }
 
-/** True when Mollie itself says that it has nothing of this id. A 404 alone can come from a proxy on the way. */
+/** True if Mollie itself reports that it does not know the id. A 404 alone can come from a proxy. */
 export function isUnknown(error: unknown, id: string): boolean {
   const refusal = refusalIn(error);
   return refusal?.status === 404 && refusal.detail.includes(id);
 }
 
-/** The refusal in an answer; undefined when there is none to be read. It has the same status as the answer. */
+/** The refusal in an answer. Undefined if it cannot be read, or if its status differs from the HTTP status. */
 function refusalOf({ status, text }: Pick<Reply, 'status' | 'text'>): MollieRefusal | undefined {
   try {
     const refusal = refusalSchema.parse(JSON.parse(text));
@@ -63,8 +66,8 @@ function refusalOf({ status, text }: Pick<Reply, 'status' | 'text'>): MollieRefu
 }
 
 /**
- * What an answer other than a success means. Only a listed field of a refused request (422) is definite: every other answer
- * says nothing of the trade or the refund.
+ * Classifies an answer that is not a success. Only a 422 for a listed field is definite: every other answer
+ * says nothing about the trade or the refund.
  */
 export function classify(reply: Reply, operation: Operation): ChannelError {
   const refusal = refusalOf(reply);

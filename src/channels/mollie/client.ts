@@ -5,13 +5,13 @@ import { classify, type Operation, type Reply } from './classify.ts';
 
 export interface MollieRequest {
   readonly method: 'GET' | 'POST' | 'DELETE';
-  /** With the query string. */
+  /** Including the query string. */
   readonly path: string;
   readonly content?: object;
-  /** The idempotency key, of a POST. */
+  /** The idempotency key of a POST. */
   readonly key?: string;
   readonly operation: Operation;
-  /** How long its answer may be. @default as for every channel */
+  /** The longest answer to accept. @default as for every channel */
   readonly atMostBytes?: number;
 }
 
@@ -20,10 +20,10 @@ export interface MollieAnswer<T> {
   readonly reply: Reply;
 }
 
-/** What is asked of Mollie within one call of the port, all of it within the time-out. */
+/** The requests that one call of the adapter sends to Mollie, all within one timeout. */
 export interface Session {
   readonly credentials: Credentials;
-  /** One request to Mollie. @throws ChannelError as `classify` has it, `garbage` for another shape */
+  /** Sends one request. @throws ChannelError as `classify` decides; `garbage` for an unexpected shape */
   ask<T>(request: MollieRequest, schema: z.ZodType<T>): Promise<MollieAnswer<T>>;
 }
 
@@ -34,7 +34,7 @@ export type MollieClient = <T>(
 ) => Promise<T>;
 
 /**
- * @param baseUrl where Mollie's API is, without a path
+ * @param baseUrl the base address of Mollie's API, without a path
  * @param fetch as in `ExchangeOptions`
  */
 export function createMollieClient(baseUrl: string, fetch?: ExchangeOptions['fetch']): MollieClient {
@@ -74,7 +74,7 @@ export function createMollieClient(baseUrl: string, fetch?: ExchangeOptions['fet
           if (status < 200 || status > 299) throw classify(reply, request.operation);
           const parsed = schema.safeParse(parseJson(reply.text));
           if (parsed.success) return { value: parsed.data, reply };
-          throw new ChannelError('garbage', `mollie answered ${status} with what makes no sense`, {
+          throw new ChannelError('garbage', `mollie answered ${status} with an unexpected body`, {
             cause: parsed.error,
           });
         },

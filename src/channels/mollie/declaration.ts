@@ -16,9 +16,9 @@ const BY_PAYPAL =
   'EUR AUD BRL CAD CHF CZK DKK GBP HKD HUF ILS JPY MXN MYR NOK NZD PHP PLN SEK SGD THB TWD USD';
 
 /**
- * Below a thousand million whole units: that is more than Mollie takes, by the example of
- * https://docs.mollie.com/reference/handling-errors. The limits of a method depend on the account; Mollie says them when it
- * refuses an amount.
+ * Amounts are below 1,000,000,000 whole units. That is more than Mollie accepts, by the example of
+ * https://docs.mollie.com/reference/handling-errors. The limits of a method depend on the account: Mollie
+ * reports them when it refuses an amount.
  */
 const WHOLE_UNITS_BELOW = 1_000_000_000;
 
@@ -35,14 +35,15 @@ const methodOf = (name: string, codes: string): MethodDeclaration => ({
   name,
   action: 'redirect',
   currencies: limitsOf(codes),
-  // Mollie takes no expiry and has one for each means of payment: https://docs.mollie.com/docs/handling-payment-status.
+  // Mollie accepts no expiry: each payment method has its own, see
+  // https://docs.mollie.com/docs/handling-payment-status.
   expiry: { atLeastMs: 0, atMostMs: null },
-  // `description` of https://docs.mollie.com/reference/create-payment: what is longer is cut off.
+  // `description` of https://docs.mollie.com/reference/create-payment: Mollie cuts off a longer text.
   subject: { atMost: 255, countedIn: 'characters' },
   needs: [],
 });
 
-/** The method whose payer chooses on Mollie's page; every other one is Mollie's own name of it. */
+/** With this method the payer chooses on Mollie's page. Every other method has Mollie's own name for it. */
 export const CHECKOUT = 'checkout';
 
 /** Test or live, by the prefix of the key: https://docs.mollie.com/reference/authentication. */
@@ -61,14 +62,15 @@ export const declaration: ChannelDeclaration = {
     methodOf('paypal', BY_PAYPAL),
   ],
   rateLimit: {
-    // Of activities, each of one request or a few.
+    // Counts activities; each sends one request or a few.
     perSecond: 10,
     source:
-      'nodrop: Mollie publishes no figure, and sets limits by what it has seen (https://docs.mollie.com/reference/rate-limiting)',
+      'nodrop: Mollie publishes no limit, and adapts its limits to the traffic that it sees (https://docs.mollie.com/reference/rate-limiting)',
   },
-  // Mollie advises webhooks, and no waits between queries.
+  // Mollie recommends webhooks, and names no intervals for queries.
   querySchedule: null,
-  // https://docs.mollie.com/reference/api-idempotency: a key is removed after an hour, and makes another one then.
+  // https://docs.mollie.com/reference/api-idempotency: Mollie removes a key after an hour. The same key then
+  // creates a second object.
   repeatableForMs: { create: HOUR_MS, refund: HOUR_MS },
   unknownTradeCanBePaid: false,
   adoption: {
@@ -81,7 +83,7 @@ export const declaration: ChannelDeclaration = {
   settings: [
     {
       name: 'api_key',
-      description: 'The API key of the website profile that is paid, for tests or live.',
+      description: 'The API key of the website profile that receives the money, for test or live mode.',
       isSecret: true,
       isRequired: true,
       pattern: [/^(test|live)_[0-9A-Za-z]{20,}$/, 'must start with test_ or live_'],

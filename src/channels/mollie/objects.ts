@@ -9,9 +9,9 @@ import {
 } from '../../domain/channel.ts';
 import { type CurrencyCode, fromDecimal, isCurrency } from '../../domain/money.ts';
 
-/** Mollie's objects as far as they are read, and what they say in nodrop's words. */
+/** The parts of Mollie's objects that nodrop reads, and what they mean as answers of the port. */
 
-/** In the metadata of everything that is made here: our numbers. */
+/** The metadata keys of our numbers, in every object that nodrop creates. */
 export const PAYMENT_KEY = 'nodrop_payment';
 export const REFUND_KEY = 'nodrop_refund';
 
@@ -40,7 +40,10 @@ export const paymentSchema = z.object({
 });
 export type Payment = z.infer<typeof paymentSchema>;
 
-/** As much of a payment as it is found by: one of somebody else's, of whatever kind, keeps no listing unreadable. */
+/**
+ * The fields that a search needs. The others are not checked, so that an unusual payment of the merchant
+ * cannot make a listing unreadable.
+ */
 export const listedPaymentSchema = paymentSchema.pick({
   id: true,
   mode: true,
@@ -71,7 +74,10 @@ export const chargebackSchema = z.object({
 });
 export type Chargeback = z.infer<typeof chargebackSchema>;
 
-/** A page: https://docs.mollie.com/reference/pagination. @param name what the objects are called in `_embedded` */
+/**
+ * A page of a listing: https://docs.mollie.com/reference/pagination. @param name the key of the objects in
+ * `_embedded`
+ */
 export const pageOf = <T>(name: string, item: z.ZodType<T>) =>
   z
     .object({
@@ -79,15 +85,19 @@ export const pageOf = <T>(name: string, item: z.ZodType<T>) =>
       _links: z.object({ next: z.object({ href: z.url() }).nullable() }),
     })
     .transform(({ _embedded, _links: { next } }, { issues }) => {
-      /** The id that the next page starts from. No address of an answer is ever called. */
+      /** The id that the next page starts with. nodrop never calls an address from an answer. */
       const from = next === null ? null : new URL(next.href).searchParams.get('from');
-      // There is another page: this is not the end of the listing.
+      // There is another page, but its start is unknown: the listing cannot be read to its end.
       if (next !== null && !from)
-        issues.push({ code: 'custom', message: 'it does not tell where the next page starts', input: next });
+        issues.push({
+          code: 'custom',
+          message: 'the answer does not say where the next page starts',
+          input: next,
+        });
       return { items: _embedded[name] as readonly T[], from };
     });
 
-/** Our number of an object that was made here. */
+/** Our number in an object that nodrop created. */
 export function numberIn(
   { metadata }: { readonly metadata?: unknown },
   key: typeof PAYMENT_KEY | typeof REFUND_KEY,
@@ -96,7 +106,7 @@ export function numberIn(
   return no.data?.[key];
 }
 
-/** What Mollie says, as an amount of ours: minor units. @throws ChannelError `garbage` for what is none */
+/** Converts Mollie's amount to minor units. @throws ChannelError `garbage` if it is not an amount */
 export function amountOf({ value, currency }: z.infer<typeof amountSchema>): {
   readonly amount: number;
   readonly currency: CurrencyCode;
@@ -106,15 +116,15 @@ export function amountOf({ value, currency }: z.infer<typeof amountSchema>): {
   } catch {
     // Not an amount.
   }
-  throw new ChannelError('garbage', `mollie gave an amount that is none: ${value} ${currency}`);
+  throw new ChannelError('garbage', `mollie answered with an invalid amount: ${value} ${currency}`);
 }
 
-/** Without the refunds and the chargebacks. */
+/** The state of the payment, without its refunds and chargebacks. */
 export function paymentAnswer(payment: Payment): ChannelAnswer {
   switch (payment.status) {
     case 'open':
       return { state: 'unpaid' };
-    // Of `authorized` Mollie has the payer's word and not the money yet.
+    // `authorized`: the payer has agreed, but Mollie does not have the money yet.
     case 'pending':
     case 'authorized':
       return { state: 'processing' };
@@ -130,10 +140,10 @@ export function paymentAnswer(payment: Payment): ChannelAnswer {
   }
 }
 
-/** @throws ChannelError `garbage` when it was paid at no time */
+/** @throws ChannelError `garbage` if the payment has no payment time */
 function paid({ id, amount, paidAt }: Payment): PaidAnswer {
   if (typeof paidAt !== 'string')
-    throw new ChannelError('garbage', `mollie gave ${id}, which is paid at no time`);
+    throw new ChannelError('garbage', `mollie reports ${id} as paid without a payment time`);
   return {
     state: 'paid',
     channelPaymentId: id,
@@ -142,7 +152,10 @@ function paid({ id, amount, paidAt }: Payment): PaidAnswer {
   };
 }
 
-/** The payment with what became of its money. `refunded` once all of it has gone back. */
+/**
+ * Adds the refunds and chargebacks to a paid answer. Its state becomes `refunded` once the whole amount was
+ * refunded.
+ */
 export function withMoneyBack(
   answer: PaidAnswer,
   refunds: readonly Refund[],
@@ -160,11 +173,17 @@ export function withMoneyBack(
   };
 }
 
-/** In the payment's currency, minor units. @throws ChannelError `garbage` for one in another */
+/**
+ * The refund's amount in the payment's currency, minor units. @throws ChannelError `garbage` for a refund in
+ * another currency
+ */
 function refundedBy({ id, amount: given }: Refund, currency: CurrencyCode): number {
   const { amount, currency: its } = amountOf(given);
   if (its === currency) return amount;
-  throw new ChannelError('garbage', `mollie gave ${id} in ${its}, of a payment in ${currency}`);
+  throw new ChannelError(
+    'garbage',
+    `mollie reports the refund ${id} in ${its}, for a payment in ${currency}`,
+  );
 }
 
 /**
@@ -181,7 +200,7 @@ export function refundAnswer(refund: Refund, currency: CurrencyCode): RefundAnsw
     case 'failed':
       return {
         state: 'failed',
-        reason: 'it failed at Mollie, and the money is on your balance there',
+        reason: 'the refund failed at Mollie, and the money is on your Mollie balance',
         channelRefundId,
       };
     case 'canceled':
@@ -194,7 +213,7 @@ export function refundAnswer(refund: Refund, currency: CurrencyCode): RefundAnsw
         channelRefundId,
       };
     default:
-      // `pending` and `processing`; and one that Mollie has added since: not decided as far as we can tell.
+      // `pending`, `processing`, and any status that Mollie adds later: not decided yet.
       return { state: 'processing', channelRefundId };
   }
 }
@@ -211,8 +230,8 @@ function listedRefund(refund: Refund, currency: CurrencyCode): ChannelRefund {
 }
 
 /**
- * A chargeback has taken the money when Mollie tells of it; what is decided later is whether it comes back. So it is lost
- * until it is reversed: docs/decisions/0035.
+ * When Mollie reports a chargeback, the money was already taken. Only a later decision can return it. So a
+ * chargeback counts as lost until it is reversed: docs/decisions/0035.
  */
 export function disputeOf({ id, amount, reason, reversedAt }: Chargeback): ChannelDispute {
   return {

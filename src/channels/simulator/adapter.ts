@@ -30,23 +30,23 @@ import {
 } from './protocol.ts';
 
 export interface SimulatorAdapterOptions {
-  /** The account, which is also the channel's name. */
+  /** The simulator's account, which is also the channel's name. */
   readonly name: 'simulator' | 'simulator2';
-  /** Where the simulator listens, without a trailing slash, unless the account says so itself. */
+  /** The simulator's base URL, without a trailing slash. An account's own `url` replaces it. */
   readonly url: string;
   /** @default the global fetch */
   readonly fetch?: typeof fetch;
 }
 
 /**
- * The refusals after which it is certain that no trade exists under our number. `OUT_TRADE_NO_USED` is not
- * among them: it says that one does, which may yet be paid.
+ * After each of these refusals it is certain that no trade exists under our number. `OUT_TRADE_NO_USED` is
+ * not one of them: a trade with that number exists and may still be paid.
  */
 const DEFINITE_REFUSALS = new Set(['PARAM_ERROR']);
 
 /**
- * The refusals after which it is certain that our number gives nothing back. `OUT_REFUND_NO_USED` is not among
- * them: it says that a refund of another amount has the number, and that one is asked about.
+ * After each of these refusals it is certain that our number refunds nothing. `OUT_REFUND_NO_USED` is not one
+ * of them: a refund of another amount has that number, so nodrop queries the refund.
  */
 const DEFINITE_REFUND_REFUSALS = new Set([
   'PARAM_ERROR',
@@ -55,7 +55,7 @@ const DEFINITE_REFUND_REFUSALS = new Set([
   'REFUND_NOT_ALLOWED',
 ]);
 
-/** The refusals of a refund that end by themselves, or when the merchant does something about them. */
+/** Refusals of a refund that pass with time, or when the merchant acts. */
 const PASSING_REFUND_REFUSALS = new Set(['BALANCE_TOO_LOW']);
 
 const tradeSchema = z.object({
@@ -92,7 +92,7 @@ interface Reply {
   readonly body: unknown;
 }
 
-/** What the simulator takes. Its limits are those of no real channel: it takes what nodrop takes. */
+/** The simulator's declaration. Its limits are not those of a real channel: it accepts what nodrop accepts. */
 export const declarationOf = (name: SimulatorAdapterOptions['name']): ChannelDeclaration => ({
   name,
   title:
@@ -123,14 +123,15 @@ export const declarationOf = (name: SimulatorAdapterOptions['name']): ChannelDec
   settings: [
     {
       name: 'secret',
-      description: `Signs requests and callbacks, both ways. The simulator has the same in NODROP_${name.toUpperCase()}_SECRET.`,
+      description: `Signs requests, responses and callbacks. The simulator has the same secret in NODROP_${name.toUpperCase()}_SECRET.`,
       isSecret: true,
       isRequired: true,
       pattern: [/^whsec_[A-Za-z0-9+/]{32,}={0,2}$/, 'must be whsec_ and at least 24 bytes in base64'],
     },
     {
       name: 'url',
-      description: 'Where the simulator listens, without a slash at the end. Default: NODROP_SIMULATOR_URL.',
+      description:
+        'The base URL of the simulator, without a slash at the end. Default: NODROP_SIMULATOR_URL.',
       isSecret: false,
       isRequired: false,
       pattern: [
@@ -141,10 +142,10 @@ export const declarationOf = (name: SimulatorAdapterOptions['name']): ChannelDec
   ],
 });
 
-/** The adapter of the simulator: the port over HTTP, believing nothing that is not signed. */
+/** The adapter of the simulator: the port over HTTP. It trusts only signed answers. */
 export function createSimulatorAdapter(options: SimulatorAdapterOptions): ChannelAdapter {
   /**
-   * One signed call. Only an answer whose signature is proven comes back, whatever its status below 500.
+   * Sends one signed request. Returns only an answer with a proven signature and a status below 500.
    * @throws ChannelError of every kind but `rejected` and `not_now`.
    */
   async function call(
@@ -181,7 +182,8 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       );
     }
     if (response.status === 401) {
-      // A wrong secret or clock is ours to mend; it says nothing of the trade, so it must never count as a refusal.
+      // A wrong secret or clock is an error of this deployment. It says nothing about the trade, so it must
+      // never count as a refusal.
       const clock = clockSentence(response.headers.get('date'), Date.now());
       const mend = clock === '' ? `check the secret of ${options.name}` : clock;
       throw new ChannelError('misconfigured', `${said}: ${mend}`);
@@ -191,11 +193,11 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       verify(webhook, responsePayload(response.status, id, text), Object.fromEntries(response.headers));
       return { status: response.status, body: JSON.parse(text) };
     } catch (cause) {
-      throw new ChannelError('garbage', `${said}, unreadable or not signed by it`, { cause });
+      throw new ChannelError('garbage', `${said} with a body that is unreadable or not signed`, { cause });
     }
   }
 
-  /** A trade of the schema's shape, and the one asked for. @throws ChannelError `garbage` */
+  /** Parses a trade, which must be the requested one. @throws ChannelError `garbage` if it is not */
   function readTrade<T extends z.infer<typeof tradeSchema>>(
     schema: z.ZodType<T>,
     body: unknown,
@@ -205,12 +207,12 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     if (parsed.success && parsed.data.outTradeNo === outTradeNo) return parsed.data;
     throw new ChannelError(
       'garbage',
-      `${options.name} gave an answer on ${outTradeNo} that makes no sense`,
+      `${options.name} answered about ${outTradeNo} with an unexpected body`,
       parsed.success ? {} : { cause: parsed.error },
     );
   }
 
-  /** A refund of the schema's shape, and the one asked for. @throws ChannelError `garbage` */
+  /** Parses a refund, which must be the requested one. @throws ChannelError `garbage` if it is not */
   function readRefund(
     body: unknown,
     expected: { readonly outTradeNo: string; readonly outRefundNo: string },
@@ -223,7 +225,7 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     ) {
       throw new ChannelError(
         'garbage',
-        `${options.name} gave an answer on refund ${expected.outRefundNo} that makes no sense`,
+        `${options.name} answered about refund ${expected.outRefundNo} with an unexpected body`,
       );
     }
     const { state, refundId, amount, refundedAt } = parsed.data;
@@ -236,7 +238,7 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     };
   }
 
-  /** The code and message of an answer of 4xx. @throws ChannelError `garbage` */
+  /** The code and the message of a 4xx answer. @throws ChannelError `garbage` */
   function readRefusal(reply: Reply): z.infer<typeof refusalSchema> {
     const parsed = refusalSchema.safeParse(reply.body);
     if (parsed.success && reply.status >= 400) return parsed.data;
@@ -333,7 +335,8 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     },
 
     async verifyCallback(account, { headers, rawBody }): Promise<VerifiedCallback> {
-      // Decoded, bytes that are no UTF-8 all become the same character: the signature would not be over these bytes.
+      // Decoding would turn all invalid bytes into the same character, so the signature would not cover the
+      // bytes received.
       if (!isUtf8(rawBody)) throw new CallbackError('unverified', 'the body is not UTF-8');
       const text = rawBody.toString('utf8');
       verifyByAny(account, text, headers);
@@ -366,7 +369,7 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
   };
 }
 
-/** @throws CallbackError when none of the account's secrets made the signature. */
+/** @throws CallbackError if none of the account's secrets made the signature */
 function verifyByAny({ credentials }: ChannelAccount, text: string, headers: Headers): void {
   let why = 'the account has no secret';
   for (const { secret = '' } of credentials) {
@@ -380,7 +383,7 @@ function verifyByAny({ credentials }: ChannelAccount, text: string, headers: Hea
   throw new CallbackError('unverified', why);
 }
 
-/** A code that is not known says nothing of the refund. */
+/** An unknown code says nothing about the refund. */
 function refusalOfRefund(code: string): ChannelErrorKind {
   if (DEFINITE_REFUND_REFUSALS.has(code)) return 'rejected';
   return PASSING_REFUND_REFUSALS.has(code) ? 'not_now' : 'unreachable';
@@ -398,7 +401,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** The refund a callback tells of, if it does. */
+/** The refund that a callback reports, if there is one. */
 function refundOf(content: unknown): CallbackRefund | undefined {
   const parsed = refundCallbackSchema.safeParse(content);
   if (!parsed.success) return undefined;
@@ -406,7 +409,10 @@ function refundOf(content: unknown): CallbackRefund | undefined {
   return { outRefundNo, answer: { state: 'succeeded', channelRefundId, amount } };
 }
 
-/** The simulator's words in the port's; `fail` throws for a trade that is paid without saying by what and when. */
+/**
+ * Maps the simulator's trade to an answer of the port. `fail` throws: it is called for a paid trade without a
+ * transaction or a time.
+ */
 function toAnswer(trade: z.infer<typeof tradeSchema>, fail: (problem: string) => never): ChannelAnswer {
   switch (trade.state) {
     case 'NOTPAY':

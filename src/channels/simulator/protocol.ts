@@ -1,18 +1,18 @@
 import { Webhook } from 'standardwebhooks';
 
 /**
- * What the simulator and its adapter agree on: how messages are signed, and the states of a trade.
+ * What the simulator and its adapter share: the signatures of messages, and the states of a trade.
  *
  * Every message carries the three headers of Standard Webhooks (https://www.standardwebhooks.com),
  * HMAC-SHA256 over `id.timestamp.payload`, with five minutes of tolerance both ways. The payload is
  * - for a callback: its body, exactly as the standard says;
  * - for a request: `METHOD path\nbody`, so that a signature cannot be moved to another URL or method;
- * - for a response: `status requestId\nbody`, so that it answers this one request and no other.
- * A JSON body starts with `{`, a method with a capital and a status with a digit: no message of one
- * kind passes for another.
+ * - for a response: `status requestId\nbody`, so that it cannot answer another request.
+ * A JSON body starts with `{`, a method with a capital letter and a status with a digit. So a signed message
+ * of one kind cannot be used as one of another kind.
  */
 
-/** The states of a trade in the simulator's own words. `PAYERROR` is declined, and final. */
+/** The states of a trade in the simulator's own terms. `PAYERROR`: declined, and final. */
 export const TRADE_STATES = ['NOTPAY', 'PROCESSING', 'SUCCESS', 'CLOSED', 'REFUND', 'PAYERROR'] as const;
 export type TradeState = (typeof TRADE_STATES)[number];
 
@@ -31,7 +31,7 @@ export function responsePayload(status: number, requestId: string, body: string)
   return `${status} ${requestId}\n${body}`;
 }
 
-/** Signs `payload` as of now. */
+/** Signs `payload` with the current time. */
 export function sign(webhook: Webhook, id: string, payload: string): SignatureHeaders {
   const now = new Date();
   return {
@@ -41,12 +41,15 @@ export function sign(webhook: Webhook, id: string, payload: string): SignatureHe
   };
 }
 
-/** A sender signs with every secret that is valid while it changes them: more than a few are none of its. */
+/**
+ * While a sender changes its secret, it signs with every valid one. No genuine sender uses more signatures
+ * than this.
+ */
 const SIGNATURES_AT_MOST = 10;
 
 /**
- * Checks the headers' presence, their age and the signature, without parsing the payload. Of many
- * signatures only the first ten are looked at: thousands fit into a header, and each costs time.
+ * Checks that the headers are present, their age and the signature, without parsing the payload. It checks
+ * only the first ten signatures: thousands fit into a header, and each costs time.
  * @throws Error (the library's WebhookVerificationError) saying which check failed.
  */
 export function verify(webhook: Webhook, payload: string, headers: Readonly<Record<string, unknown>>): void {

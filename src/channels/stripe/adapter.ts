@@ -41,17 +41,20 @@ import {
 } from './objects.ts';
 
 export interface StripeAdapterOptions {
-  /** Where Stripe's API is. @default https://api.stripe.com */
+  /** The base address of Stripe's API. @default https://api.stripe.com */
   readonly url?: string;
-  /** Where Stripe.js is. @default https://js.stripe.com/v3/ */
+  /** The address of Stripe.js. @default https://js.stripe.com/v3/ */
   readonly scriptUrl?: string;
 }
 
-/** As many as Stripe gives at once. */
+/** The largest page that Stripe returns. */
 const PAGE = 100;
-/** As many as an activity has the time for. A listing beyond this is not read to its end, and so says nothing of what is missing in it. */
+/**
+ * An activity has time for this number of pages. A longer listing is not read to its end, so it cannot prove
+ * that something is missing.
+ */
 const PAGES_AT_MOST = 10;
-/** Beyond this callbacks are refused by their age, and no trade is said to be absent. */
+/** With a larger clock difference nodrop refuses callbacks by their age, and reports no trade as absent. */
 const CLOCKS_APART_MS = 5 * 60_000;
 
 interface Page {
@@ -61,7 +64,7 @@ interface Page {
 
 const CHARGE = 'latest_charge';
 
-/** Stripe by its library: Checkout Sessions, and payment intents for pages of one's own. */
+/** Stripe through its library: Checkout Sessions, and payment intents for a payment form. */
 export function createStripeAdapter(options: StripeAdapterOptions = {}): ChannelAdapter {
   const { url = 'https://api.stripe.com' } = options;
   const client = createStripeClient(url);
@@ -75,8 +78,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   ): Promise<T> => (await client({ account, operation, schema, request, signal })).value;
 
   /**
-   * An object that Stripe has given us the id of. Stripe deletes none of them: one that it does not know is another
-   * account's, or of the other mode.
+   * Reads an object by an id that Stripe has returned before. Stripe deletes no objects: if it does not know
+   * the id, the object belongs to another account or to the other mode.
    * @throws ChannelError `misconfigured`
    */
   async function known<T>(
@@ -92,15 +95,16 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
       if (refusalIn(error)?.code !== 'resource_missing') throw error;
       throw new ChannelError(
         'misconfigured',
-        `stripe does not know its own ${id}: the secret key is of another account or mode`,
+        `stripe does not know its own ${id}: the secret key belongs to another account or mode`,
         { cause: error },
       );
     }
   }
 
   /**
-   * All pages, or as many as `until` wants, and Stripe's time of the last one.
-   * @throws ChannelError when the listing cannot be read to its end
+   * Reads all pages, or stops after the page with an item that `until` accepts. Also returns the last page's
+   * `Date` header.
+   * @throws ChannelError if the listing cannot be read to its end
    */
   async function list<T extends { readonly id: string }>(
     account: ChannelAccount,
@@ -120,7 +124,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
       const { data, has_more } = value;
       items.push(...data);
       if (!has_more || data.some(until)) return { items, date: reply.headers.get('date') };
-      if (data.length === 0) throw new ChannelError('garbage', 'stripe gave an empty page with more to come');
+      if (data.length === 0)
+        throw new ChannelError('garbage', 'stripe answered with an empty page that is not the last');
     }
     throw new ChannelError(
       'unreachable',
@@ -147,7 +152,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
       signal,
     );
 
-  /** The trade at Stripe; undefined when there is none. */
+  /** The trade at Stripe, or undefined if its id cannot be one of Stripe's. */
   async function read(account: ChannelAccount, trade: Trade, signal?: AbortSignal) {
     const id = idOf(trade);
     if (id === undefined) return undefined;
@@ -160,7 +165,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     return { session: null, intent, answer: intentAnswer(intent) };
   }
 
-  /** With the refunds and the disputes of what is paid. */
+  /** Adds the refunds and disputes to the answer if the trade is paid. */
   async function withAll(
     account: ChannelAccount,
     { answer, intent }: { readonly answer: ChannelAnswer; readonly intent: Intent | null },
@@ -172,7 +177,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     return withMoneyBack(answer, refunds, disputes);
   }
 
-  /** An object that somebody names, who may be wrong; undefined when Stripe does not know it. */
+  /** An object by an id that may be wrong. Undefined if Stripe does not know the id. */
   async function named<T>(object: Promise<T>): Promise<T | undefined> {
     return await object.catch((error: unknown) => {
       if (error instanceof ChannelError && refusalIn(error.cause)?.code === 'resource_missing')
@@ -181,7 +186,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     });
   }
 
-  /** The Checkout Session that made the intent, by which its trade is called. */
+  /** The id of the Checkout Session that created the intent. If there is one, it identifies the trade. */
   async function sessionOf(account: ChannelAccount, payment_intent: string, signal?: AbortSignal) {
     const request = (stripe: Stripe) => stripe.checkout.sessions.list({ payment_intent, limit: 1 });
     const [found] = (await ask(account, 'other', listOf(anyObject), request, signal)).data;
@@ -208,8 +213,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
           ? {}
           : {
               unfit: isPayment
-                ? 'It has no amount to pay.'
-                : `It is a Checkout Session in \`${session.mode}\` mode.`,
+                ? 'The Checkout Session has no amount to pay.'
+                : `The Checkout Session is in \`${session.mode}\` mode.`,
             }),
       };
     }
@@ -225,7 +230,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   }
 
   async function find(account: ChannelAccount, trade: Trade, signal?: AbortSignal) {
-    // A create is sent within the payment's life; its time is by Stripe's clock, which is not further from ours than that.
+    // The create request is sent within the payment's life. Stripe's clock sets `created`, hence the
+    // allowance for its difference.
     const created = {
       gte: Math.floor((Date.parse(trade.createdAt) - CLOCKS_APART_MS) / 1000),
       lte: Math.ceil((Date.parse(trade.expiresAt) + CLOCKS_APART_MS) / 1000),
@@ -264,13 +270,13 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     return (await list<Dispute>(account, disputeSchema, request, signal)).items;
   }
 
-  /** The payment intent that took the money. @throws ChannelError when none has */
+  /** The id of the payment intent that received the money. @throws ChannelError if there is none */
   async function moneyOf(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<string> {
     const known = trade.channelPaymentId ?? (trade.method === 'checkout' ? undefined : trade.reference?.id);
     if (known !== undefined) return known;
     const found = await read(account, trade, signal);
     if (found?.intent !== undefined && found.intent !== null) return found.intent.id;
-    throw new ChannelError('unreachable', `stripe: nobody has begun to pay ${trade.outTradeNo}`);
+    throw new ChannelError('unreachable', `stripe: the payer has not begun to pay ${trade.outTradeNo}`);
   }
 
   async function findRefund(
@@ -307,7 +313,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         );
         return redirect(ours(session, trade));
       }
-      // Before there is a trade that no page could be made for.
+      // Checked first, so that no trade is created for which no form could be shown.
       publishableKeyOf(account);
       const params = intentParams(trade);
       const intent = await ask(
@@ -333,7 +339,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     async closeTrade(account, trade, signal) {
       const id = idOf(trade);
       if (id === undefined) return { state: 'unknown_trade' };
-      // Stripe cancels an intent whose voucher the payer has taken to a shop.
+      // Stripe would cancel the intent even after the payer has taken its voucher to a shop.
       if (trade.method !== 'checkout') {
         const { state } = intentAnswer(ours(await getIntent(account, id, signal), trade));
         if (state === 'processing') return { state };
@@ -358,7 +364,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         );
         return closeAnswer(intentAnswer(intent));
       } catch (error) {
-        // A refusal: what is not open any more cannot be closed. What it is instead, Stripe tells when it is asked.
+        // Refused: only an open trade can be closed. A query shows what state it has now.
         const isRefused = error instanceof ChannelError && error.kind === 'unreachable';
         if (!isRefused || refusalIn(error)?.type !== 'invalid_request_error') throw error;
         const found = await read(account, trade, signal);
@@ -384,7 +390,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         );
         return refundAnswer(ofNumber(made, refund));
       } catch (error) {
-        // The number was asked for with another amount: what came of it is its answer.
+        // The number was used before with another amount. The refund that exists is the answer.
         if (refusalIn(error)?.type !== 'idempotency_error') throw error;
         const found = await findRefund(account, payment, refund, signal);
         if (found.state === 'unknown_refund') throw error;
@@ -412,10 +418,11 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     async payInSandbox(account, { method, reference }, signal) {
       if (method !== 'payment_intent' || reference === null) return false;
       if (!account.credentials.every((credentials) => modeOf(credentials) === 'test')) {
-        throw new ChannelError('misconfigured', 'stripe: only keys for tests pay with a test card');
+        throw new ChannelError('misconfigured', 'stripe: only test keys can pay with a test card');
       }
       const { id } = reference;
-      // Of https://docs.stripe.com/testing; the address is for methods that lead the payer elsewhere.
+      // The card is one of https://docs.stripe.com/testing. The address is for methods that redirect the
+      // payer.
       const card = { payment_method: 'pm_card_visa', return_url: 'https://example.com/' };
       await known(account, id, intentSchema, (stripe) => stripe.paymentIntents.confirm(id, card), signal);
       return true;
@@ -438,7 +445,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
           signal,
         }).catch((error: unknown) => {
           if (!(error instanceof ChannelError) || error.kind !== 'misconfigured') throw error;
-          const says = `Stripe does not list ${what}: ${error.message}`;
+          const says = `Stripe refuses to list ${what}: ${error.message}`;
           throw new ChannelError('misconfigured', says, { cause: error });
         });
         checkClock(reply.headers.get('date'));
@@ -448,8 +455,9 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
 }
 
 /**
- * Stripe's id of the trade; undefined for what Stripe never gave, which is put into no address.
- * @throws ChannelError for a trade that was not looked for yet
+ * Stripe's id of the trade. Undefined if the reference is not one of Stripe's ids and must not become part of
+ * an address.
+ * @throws ChannelError if the trade's id was not looked up yet
  */
 function idOf({ outTradeNo, method, reference }: Trade): string | undefined {
   if (reference === null)
@@ -463,14 +471,14 @@ const anyObject = z.object({ id: z.string() });
 const isOurs = (object: Session | Intent) =>
   numberIn(object, PAYMENT_KEY) === undefined ? {} : { isOurs: true as const };
 
-/** What a trade is for; undefined when Stripe says no amount, or none that is one. */
+/** The amount that a trade is for. Undefined if Stripe reports no amount or 0. */
 function termsOf(amount: number | null | undefined, currency: string | null | undefined) {
   if (!amount || !currency) return undefined;
   return { terms: fromStripe(amount, currency) };
 }
 
 /**
- * The object, if it is the trade's: its metadata has our number, and an adopted one has its id.
+ * Returns the object if it belongs to the trade: its metadata has our number, or an adopted trade has its id.
  * @throws ChannelError `garbage`
  */
 function ours<T extends Session | Intent>(object: T, trade: Trade): T {
@@ -478,36 +486,45 @@ function ours<T extends Session | Intent>(object: T, trade: Trade): T {
     ? object.id === trade.reference?.id
     : numberIn(object, PAYMENT_KEY) === trade.outTradeNo;
   if (isTrades) return object;
-  throw new ChannelError('garbage', `stripe gave ${object.id}, which is not of ${trade.outTradeNo}`);
+  throw new ChannelError(
+    'garbage',
+    `stripe answered with ${object.id}, which does not belong to ${trade.outTradeNo}`,
+  );
 }
 
-/** The refund as it was made, if it has our number. @throws ChannelError `garbage` */
+/** Returns the refund if it carries our number. @throws ChannelError `garbage` if it does not */
 function ofNumber(refund: Refund, { outRefundNo }: KnownRefund): Refund {
   if (numberIn(refund, REFUND_KEY) === outRefundNo) return refund;
-  throw new ChannelError('garbage', `stripe gave ${refund.id}, which is not the refund ${outRefundNo}`);
+  throw new ChannelError(
+    'garbage',
+    `stripe answered with ${refund.id}, which is not the refund ${outRefundNo}`,
+  );
 }
 
 /**
- * The refund, if it is of this payment intent. Later its number says less: it may be at another key by then, and metadata
- * can be edited at the dashboard.
+ * Returns the refund if it belongs to this payment intent. The refund's number is not checked: the refund may
+ * have a new key by then, and metadata can be edited in the dashboard.
  * @throws ChannelError `garbage`
  */
 function ofPayment(refund: Refund, payment: string): Refund {
   if (refund.payment_intent === payment) return refund;
-  throw new ChannelError('garbage', `stripe gave ${refund.id}, which is not a refund of ${payment}`);
+  throw new ChannelError('garbage', `stripe answered with ${refund.id}, which is not a refund of ${payment}`);
 }
 
-/** The session's payment intent; null before the payer has begun. @throws ChannelError `garbage` where it is not expanded */
+/**
+ * The session's payment intent, or null until the payer begins to pay. @throws ChannelError `garbage` if it
+ * is not expanded
+ */
 function intentOf({ id, payment_intent }: Session): Intent | null {
   if (payment_intent === null || payment_intent === undefined) return null;
   if (typeof payment_intent === 'object') return payment_intent;
-  throw new ChannelError('garbage', `stripe gave ${id} without its payment intent`);
+  throw new ChannelError('garbage', `stripe answered with ${id} without its payment intent`);
 }
 
 const isDisputed = ({ latest_charge }: Intent): boolean =>
   typeof latest_charge === 'object' && latest_charge?.disputed === true;
 
-/** The parameters, from the payment's row alone: under one key, others than the first time are refused. */
+/** Built only from the payment's row: Stripe refuses other parameters under a used idempotency key. */
 const sessionParams = (trade: NewTrade): Stripe.Checkout.SessionCreateParams => ({
   mode: 'payment',
   client_reference_id: trade.outTradeNo,
@@ -523,7 +540,7 @@ const sessionParams = (trade: NewTrade): Stripe.Checkout.SessionCreateParams => 
     },
   ],
   payment_intent_data: { description: trade.subject, metadata: { [PAYMENT_KEY]: trade.outTradeNo } },
-  // What is paid is in the order's currency, and so is what goes back.
+  // Without this, Stripe could convert the currency. Payments and refunds must be in the order's currency.
   adaptive_pricing: { enabled: false },
   success_url: trade.returnUrl,
   cancel_url: trade.returnUrl,
@@ -537,16 +554,16 @@ const intentParams = (trade: NewTrade): Stripe.PaymentIntentCreateParams => ({
   metadata: { [PAYMENT_KEY]: trade.outTradeNo },
 });
 
-/** The session outlives the payment, so the page lives as long as the payment. */
+/** The session outlives the payment, so the payment page needs no expiry of its own. */
 function redirect({ id, url }: Session): CreatedTrade {
   if (url === null || url === undefined)
-    throw new ChannelError('garbage', `stripe gave ${id} without its page`);
+    throw new ChannelError('garbage', `stripe answered with ${id} without its payment page`);
   return { action: { type: 'redirect', url }, reference: { id } };
 }
 
 function sdk(account: ChannelAccount, { id, client_secret }: Intent): CreatedTrade {
   if (client_secret === null || client_secret === undefined) {
-    throw new ChannelError('garbage', `stripe gave ${id} without its client secret`);
+    throw new ChannelError('garbage', `stripe answered with ${id} without its client secret`);
   }
   const params = { client_secret, publishable_key: publishableKeyOf(account) };
   return { action: { type: 'sdk', params }, reference: { id } };
@@ -560,7 +577,7 @@ function publishableKeyOf({ id, credentials: [credentials] }: ChannelAccount): s
   );
 }
 
-/** @throws ChannelError when it is still to be paid: then it was not closed, and nothing else either */
+/** @throws ChannelError if the trade is still unpaid although Stripe has confirmed the close */
 function closeAnswer(answer: ChannelAnswer): CloseAnswer {
   switch (answer.state) {
     case 'paid':
@@ -573,7 +590,7 @@ function closeAnswer(answer: ChannelAnswer): CloseAnswer {
     case 'unknown_trade':
       return { state: answer.state };
     case 'unpaid':
-      throw new ChannelError('garbage', 'stripe closed what can still be paid');
+      throw new ChannelError('garbage', 'stripe confirmed the close, but the trade can still be paid');
   }
 }
 
@@ -584,11 +601,14 @@ function checkKeys(credentials: Credentials): void {
   if (publishable_key.startsWith(`pk_${mode}_`)) return;
   throw new ChannelError(
     'misconfigured',
-    `The secret key is of ${mode} mode, and the publishable key is not: use two of the same mode.`,
+    `The secret key is for ${mode} mode and the publishable key is not: use two keys of the same mode.`,
   );
 }
 
-/** A callback is refused by its age: a clock that is off refuses all. A trade may be out of the time that was listed. */
+/**
+ * A wrong clock makes nodrop refuse all callbacks by their age. A trade may also be outside the period that
+ * was listed.
+ */
 function checkClock(date: string | null): void {
   const sentence = clockSentence(date, Date.now(), CLOCKS_APART_MS);
   if (sentence !== '')

@@ -2,27 +2,31 @@ import { ChannelError, type CurrencyLimits } from '../../domain/channel.ts';
 import { type CurrencyCode, exponentOf, isAmount, isCurrency } from '../../domain/money.ts';
 
 /**
- * Amounts as Stripe counts them (https://docs.stripe.com/currencies): in the currency's minor unit, with exceptions.
- * - Zero-decimal currencies have no smaller unit there; of these the ariary (MGA) has one by ISO 4217.
- * - The Icelandic króna (ISK) and the Uganda shilling (UGX) have no smaller unit and are written with two decimals all
- *   the same, which are always 00.
+ * Stripe counts amounts in the currency's minor unit (https://docs.stripe.com/currencies), with these
+ * exceptions:
+ * - Zero-decimal currencies have no smaller unit at Stripe. One of them, the ariary (MGA), has one by ISO
+ * 4217.
+ * - The Icelandic króna (ISK) and the Uganda shilling (UGX) have no smaller unit, but Stripe writes them with
+ * two decimals, which are always 00.
  * - Of three decimals the last one must be 0.
- * The forint (HUF) and the Taiwan dollar (TWD) are whole numbers in payouts alone, which are none of ours.
+ * The forint (HUF) and the Taiwan dollar (TWD) must be whole numbers only in payouts, which nodrop does not
+ * make.
  */
 const ZERO_DECIMAL: ReadonlySet<string> = new Set(
   'BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF'.split(' '),
 );
 const THREE_DECIMAL: ReadonlySet<string> = new Set('BHD JOD KWD OMR TND'.split(' '));
 
-/** The presentment currencies of Stripe's list that are current by ISO 4217. */
+/** Stripe's presentment currencies that are current by ISO 4217. */
 const PRESENTMENT =
   'AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CLP CNY COP CRC CVE CZK DJF DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR ISK JMD JOD JPY KES KGS KHR KMF KRW KWD KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SEK SGD SHP SLE SOS SRD SZL THB TJS TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW'.split(
     ' ',
   );
 
 /**
- * The smallest charges Stripe publishes, in Stripe's units. Of the other currencies the smallest depends on the rate to
- * the merchant's settlement currency: Stripe refuses what is below it (`amount_too_small`).
+ * The smallest charges that Stripe publishes, in Stripe's units. For another currency the smallest charge
+ * depends on the exchange rate to the merchant's settlement currency: Stripe refuses a smaller one
+ * (`amount_too_small`).
  */
 const SMALLEST: Readonly<Record<string, number>> = {
   AED: 200,
@@ -51,12 +55,13 @@ const SMALLEST: Readonly<Record<string, number>> = {
 };
 
 /**
- * The largest by the same page: eight digits of most currencies, and up to twelve of some with small units. Which those
- * are, Stripe is left to say (`amount_too_large`), but for the ones with a published smallest charge.
+ * The largest charges by the same page: eight digits for most currencies, and up to twelve for some with
+ * small units. Stripe decides which currencies those are (`amount_too_large`), except for the ones with a
+ * published smallest charge.
  */
 const LARGEST = 99_999_999;
 const LARGEST_OF_ANY = 999_999_999_999;
-/** They have a smallest charge, and may be larger. */
+/** Currencies that have a published smallest charge and allow up to twelve digits. */
 const SMALL_UNITS: ReadonlySet<string> = new Set(['HUF', 'INR', 'JPY']);
 
 function decimalsAtStripe(currency: CurrencyCode): number {
@@ -64,19 +69,19 @@ function decimalsAtStripe(currency: CurrencyCode): number {
   return THREE_DECIMAL.has(currency) ? 3 : 2;
 }
 
-/** How many of Stripe's units one minor unit of ours is: 1, 100 or 1/100. */
+/** The number of Stripe's units in one of our minor units: 1, 100 or 1/100. */
 const unitsOf = (currency: CurrencyCode): number => 10 ** (decimalsAtStripe(currency) - exponentOf(currency));
 
 /**
- * Minor units of ISO 4217 as Stripe's.
- * @throws ChannelError `rejected` for an amount that Stripe has no number for, as nothing is asked then; none is within the
- *   declared limits.
+ * Converts minor units of ISO 4217 to Stripe's units.
+ * @throws ChannelError `rejected` for an amount that Stripe cannot represent: no request is sent then.
+ * Amounts within the declared limits never cause it.
  */
 export function toStripe(amount: number, currency: CurrencyCode): number {
   const units = unitsOf(currency);
   const theirs = units < 1 ? amount / Math.round(1 / units) : amount * units;
   if (Number.isSafeInteger(theirs)) return theirs;
-  throw new ChannelError('rejected', `stripe has no amount for ${amount} minor units of ${currency}`);
+  throw new ChannelError('rejected', `stripe cannot represent ${amount} minor units of ${currency}`);
 }
 
 export interface StripeAmount {
@@ -85,8 +90,8 @@ export interface StripeAmount {
 }
 
 /**
- * What Stripe says, as an amount of ours.
- * @throws ChannelError `garbage` for what is none.
+ * Converts Stripe's amount to minor units of ISO 4217.
+ * @throws ChannelError `garbage` if it is not an amount.
  */
 export function fromStripe(amount: number, code: string): StripeAmount {
   const ours = oursOf(amount, code);
@@ -95,9 +100,10 @@ export function fromStripe(amount: number, code: string): StripeAmount {
 }
 
 /**
- * What Stripe says of money that has gone back or is disputed, rounded to a minor unit, and never to nothing: a part of
- * one, as the dashboard or a rate of exchange may make it, must not make the whole payment unreadable.
- * @throws ChannelError `garbage` for what is no amount at all.
+ * Converts an amount that was refunded or disputed to minor units, rounded, and to at least 1. The dashboard
+ * or an exchange rate can produce a fraction of a minor unit, which must not make the whole payment
+ * unreadable.
+ * @throws ChannelError `garbage` if it is not an amount.
  */
 export function aboutFromStripe(amount: number, code: string): StripeAmount {
   const ours = oursOf(amount, code);
@@ -114,9 +120,9 @@ function oursOf(amount: number, code: string): StripeAmount | undefined {
 }
 
 const noAmount = (amount: number, code: string): ChannelError =>
-  new ChannelError('garbage', `stripe gave an amount that is none: ${amount} ${code}`);
+  new ChannelError('garbage', `stripe answered with an invalid amount: ${amount} ${code}`);
 
-/** What Stripe takes, by currency and in minor units of ISO 4217. */
+/** The amounts that Stripe accepts, by currency, in minor units of ISO 4217. */
 export const currencyLimits: Readonly<Record<CurrencyCode, CurrencyLimits>> = Object.fromEntries(
   PRESENTMENT.map((currency) => {
     const units = unitsOf(currency);

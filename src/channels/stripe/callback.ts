@@ -22,9 +22,12 @@ import {
   timeOf,
 } from './objects.ts';
 
-/** Stripe's own tolerance (https://docs.stripe.com/webhooks#replay-attacks), kept to the future as well. */
+/**
+ * Stripe's own tolerance (https://docs.stripe.com/webhooks#replay-attacks), applied to times in the future as
+ * well.
+ */
 const TOLERANCE_S = 300;
-/** A sender signs with every secret that is valid while it changes them: more than a few are none of Stripe's. */
+/** While Stripe changes a secret, it signs with every valid one. Stripe never sends more signatures than this. */
 const SIGNATURES_AT_MOST = 10;
 
 /** https://docs.stripe.com/api/events/object */
@@ -34,7 +37,7 @@ const eventSchema = z.object({
   type: z.string(),
   created: z.int().nonnegative(),
   livemode: z.boolean(),
-  /** Of an event of a connected account. */
+  /** Present on an event of a connected account. */
   account: z.string().nullish(),
   data: z.object({
     object: z.looseObject({ metadata: z.record(z.string(), z.string()).nullish().catch(undefined) }),
@@ -78,7 +81,10 @@ export const EVENT_TYPES: readonly string[] = [
   ...DISPUTE_EVENTS,
 ];
 
-/** As the port has it. An event may be of another API version than ours: what it does not say readably, Stripe is asked. */
+/**
+ * Implements `verifyCallback` of the port. An event may have another API version than ours: if it cannot be
+ * read, nodrop queries Stripe.
+ */
 export async function verifyCallback(
   account: ChannelAccount,
   { headers, rawBody }: CallbackRequest,
@@ -86,18 +92,21 @@ export async function verifyCallback(
   const credentials = verifySignature(account, headers['stripe-signature'], rawBody);
   const parsed = eventSchema.safeParse(parseJson(rawBody));
   if (!parsed.success) {
-    // Such as the thin events of a destination of the second version.
+    // For example the thin events of a version 2 event destination.
     const named = z.object({ id: z.string(), object: z.string() }).safeParse(parseJson(rawBody));
     if (!named.success || named.data.object === 'event') {
       throw new CallbackError('malformed', z.prettifyError(parsed.error));
     }
-    return ignored(named.data.id, `a ${named.data.object} is none of the events that are read`);
+    return ignored(named.data.id, `a ${named.data.object} is not an event that nodrop reads`);
   }
   const event = parsed.data;
   if (event.livemode !== (modeOf(credentials) === 'live')) {
-    return ignored(event.id, `of ${event.livemode ? 'live' : 'test'} mode, and the account is of the other`);
+    return ignored(
+      event.id,
+      `the event is of ${event.livemode ? 'live' : 'test'} mode, and the account is not`,
+    );
   }
-  if (typeof event.account === 'string') return ignored(event.id, 'of a connected account');
+  if (typeof event.account === 'string') return ignored(event.id, 'the event is of a connected account');
   try {
     return read(event);
   } catch (error) {
@@ -108,7 +117,7 @@ export async function verifyCallback(
 
 /**
  * `t=SECONDS,v1=HEX,...`: HMAC-SHA256 over `t.body` (https://docs.stripe.com/webhooks#verify-manually).
- * @returns the credentials whose secret has signed it.
+ * @returns the credentials whose secret signed the event.
  */
 function verifySignature(
   { credentials }: ChannelAccount,
@@ -130,12 +139,13 @@ function verifySignature(
     const expected = createHmac('sha256', webhook_secret).update(`${time}.`).update(rawBody).digest();
     return signatures.some((signature) => timingSafeEqual(signature, expected));
   });
-  if (signer === undefined) throw new CallbackError('unverified', 'the signature is not by a secret of ours');
+  if (signer === undefined)
+    throw new CallbackError('unverified', "the signature was made with none of the account's secrets");
   const age = Date.now() / 1000 - Number(time);
   if (Math.abs(age) > TOLERANCE_S) {
     throw new CallbackError(
       'unverified',
-      age > 0 ? 'it is too old' : 'it is from the future: check the clock',
+      age > 0 ? 'the event is too old' : 'the event is from the future: check the clock',
     );
   }
   return signer;
@@ -148,7 +158,7 @@ function read(event: Event): VerifiedCallback {
   if (DISPUTE_EVENTS.has(type)) {
     const dispute = disputeSchema.safeParse(event.data.object);
     if (!dispute.success || typeof dispute.data.payment_intent !== 'string') {
-      return ignored(notificationId, 'a dispute of no payment intent');
+      return ignored(notificationId, 'a dispute without a payment intent');
     }
     const payment = dispute.data.payment_intent;
     return {
@@ -158,7 +168,7 @@ function read(event: Event): VerifiedCallback {
       dispute: disputeOf(dispute.data),
     };
   }
-  // A charge has the metadata of its payment intent; which refund it is, Stripe is asked.
+  // A charge has the metadata of its payment intent. Only a query shows which refund was made.
   const outTradeNo = numberIn(event.data.object, PAYMENT_KEY);
   if (type === 'charge.refunded' && outTradeNo !== undefined) {
     return { kind: 'notice', notificationId, about: { outTradeNo }, isProven: true };
@@ -166,7 +176,7 @@ function read(event: Event): VerifiedCallback {
   const payment = event.data.object.payment_intent;
   const about =
     type === 'charge.refunded' && typeof payment === 'string' ? { channelPaymentId: payment } : undefined;
-  return ignored(notificationId, `${type} says nothing of a payment of ours`, about);
+  return ignored(notificationId, `${type} is not about a payment of ours`, about);
 }
 
 function readTrade(event: Event): VerifiedCallback {
@@ -178,7 +188,7 @@ function readTrade(event: Event): VerifiedCallback {
     const named = typeof id === 'string' && id !== '' ? id : undefined;
     return ignored(
       notificationId,
-      `${type} of a payment that is none of ours`,
+      `${type} of a payment that nodrop did not create`,
       named === undefined
         ? undefined
         : { reference: named, ...(INTENT_EVENTS.has(type) ? { channelPaymentId: named } : {}) },
@@ -196,18 +206,19 @@ function readTrade(event: Event): VerifiedCallback {
         return {
           kind: 'trade',
           notificationId,
-          // Of a Checkout Session's intent the trade's reference is the session.
+          // For the intent of a Checkout Session, the trade's reference is the session and not the intent.
           about: { outTradeNo },
           answer: { ...answer, paidAt: timeOf(created) },
         };
       }
     }
   }
-  // Sessions never leave this state, while events come in any order.
+  // Events arrive in any order, but an expired session never leaves this state.
   if (type === 'checkout.session.expired') {
     return { kind: 'trade', notificationId, about, answer: { state: 'closed' } };
   }
-  // Of a session that is paid too: it has its total, and its intent what was received.
+  // A paid session is also only a notice: its event has the total, and only the intent has the received
+  // amount.
   return { kind: 'notice', notificationId, about: { outTradeNo }, isProven: true };
 }
 
@@ -215,7 +226,7 @@ function readRefund(event: Event): VerifiedCallback {
   const { id: notificationId, type } = event;
   const refund = refundSchema.safeParse(event.data.object);
   if (!refund.success || typeof refund.data.payment_intent !== 'string') {
-    return ignored(notificationId, `${type} of no payment intent`);
+    return ignored(notificationId, `${type} without a payment intent`);
   }
   const payment = refund.data.payment_intent;
   const outTradeNo = numberIn(refund.data, PAYMENT_KEY);
@@ -236,7 +247,7 @@ function readRefund(event: Event): VerifiedCallback {
   };
 }
 
-/** Our number in a body that nothing is proven of. */
+/** Our number in an unverified body. */
 export function peekOutTradeNo(rawBody: Buffer): string | undefined {
   const parsed = eventSchema.shape.data.safeParse(
     (parseJson(rawBody) as { data?: unknown } | undefined)?.data,
@@ -244,7 +255,7 @@ export function peekOutTradeNo(rawBody: Buffer): string | undefined {
   return parsed.success ? numberIn(parsed.data.object, PAYMENT_KEY) : undefined;
 }
 
-/** @param about the trade that it tells of, which may be adopted */
+/** @param about the trade that the event is about, which may be adopted */
 const ignored = (notificationId: string, reason: string, about?: CallbackSubject): VerifiedCallback => ({
   kind: 'ignored',
   notificationId,

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
-/** What was asked: a refusal is definite only for what it refuses. */
+/** The kind of request: a refusal is definite only for the kind of request that it refuses. */
 export type Operation = 'create' | 'refund' | 'other';
 
-/** An answer of Stripe's as it came in. */
+/** An answer of Stripe as received. */
 export interface Reply {
   readonly status: number;
   readonly headers: Pick<Headers, 'get'>;
@@ -21,7 +21,7 @@ const refusalSchema = z.object({
 export type StripeRefusal = z.infer<typeof refusalSchema>;
 const errorSchema = z.object({ error: refusalSchema });
 
-/** https://docs.stripe.com/error-codes. Each says that the request was validated and nothing was made of it. */
+/** https://docs.stripe.com/error-codes. Each code means that Stripe validated the request and created nothing. */
 const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
   create: new Set([
     'amount_too_large',
@@ -37,7 +37,7 @@ const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
   other: new Set(),
 };
 
-/** Refusals of a refund that end: with a balance, or with the dispute. */
+/** Refusals of a refund that pass: when the balance suffices, or when the dispute ends. */
 const PASSING_REFUSALS: ReadonlySet<string> = new Set([
   'balance_insufficient',
   'insufficient_funds',
@@ -45,7 +45,7 @@ const PASSING_REFUSALS: ReadonlySet<string> = new Set([
   'refund_disputed_payment',
 ]);
 
-/** About our keys and account, whatever the status. */
+/** Refusals that concern our keys and account, with any status. */
 const ABOUT_US: ReadonlySet<string> = new Set([
   'account_closed',
   'account_invalid',
@@ -58,19 +58,19 @@ const ABOUT_US: ReadonlySet<string> = new Set([
   'tls_version_unsupported',
 ]);
 
-/** Stripe has no code for a version that it does not know (any more). */
+/** Stripe has no error code for an API version that it does not know, or no longer knows. */
 const BAD_VERSION = /^Invalid Stripe API version/i;
 
-/** Keys that Stripe may quote. */
+/** API keys that a message of Stripe may quote. */
 const KEYS = /\b(sk|rk|pk|whsec)_[^\s'"]+/g;
 const MESSAGE_AT_MOST = 300;
 
-/** The refusal that an error of `classify` was made of, or undefined when it is of another kind. */
+/** The refusal inside an error that `classify` made; undefined for any other error. */
 export function refusalIn(error: unknown): StripeRefusal | undefined {
   return error instanceof ChannelError ? refusalSchema.safeParse(error.cause).data : undefined;
 }
 
-/** The refusal in an answer of Stripe's, or undefined when there is none to be read. */
+/** The refusal in an answer of Stripe; undefined if it cannot be read. */
 function refusalOf({ text }: Pick<Reply, 'text'>): StripeRefusal | undefined {
   try {
     return errorSchema.parse(JSON.parse(text)).error;
@@ -80,9 +80,9 @@ function refusalOf({ text }: Pick<Reply, 'text'>): StripeRefusal | undefined {
 }
 
 /**
- * What an answer other than a success means. Only a listed code of a refused request (400) is definite: every other
- * answer says nothing of the trade or the refund. The message is the same for the same answer, so that a stored answer
- * that is repeated can be told by it, and by `isReplayed`.
+ * Classifies an answer that is not a success. Only a listed code of a refused request (400) is definite:
+ * every other answer says nothing about the trade or the refund. Equal answers have equal messages, so that a
+ * replayed answer can be recognised by its message and by `isReplayed`.
  */
 export function classify(reply: Reply, operation: Operation): ChannelError {
   const refusal = refusalOf(reply);
@@ -90,7 +90,7 @@ export function classify(reply: Reply, operation: Operation): ChannelError {
   return new ChannelError(kindOf(reply.status, refusal, operation), sentence(reply.status, refusal), {
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     isReplayed: reply.headers.get('idempotent-replayed') === 'true',
-    // Without its message, which may quote what was sent.
+    // Without the message, which may quote the request.
     cause: refusal === undefined ? undefined : { ...refusal, message: undefined },
   });
 }
@@ -105,7 +105,7 @@ function kindOf(status: number, refusal: StripeRefusal | undefined, operation: O
   if (status !== 400 || type !== 'invalid_request_error') return 'unreachable';
   if (DEFINITE[operation].has(code)) return 'rejected';
   if (operation !== 'refund') return 'unreachable';
-  // More than what is left of the charge has a parameter and no code.
+  // A refund of more than what is left of the charge is refused with a `param` and no code.
   if (code === '' && param === 'amount') return 'rejected';
   return PASSING_REFUSALS.has(code) ? 'not_now' : 'unreachable';
 }

@@ -4,7 +4,7 @@ import { type ChannelAccount, ChannelError } from '../../domain/channel.ts';
 import { exchange, HTTP_TIMEOUT_MS } from '../exchange.ts';
 import { classify, type Operation, type Reply } from './classify.ts';
 
-/** What this adapter is written for: https://docs.stripe.com/api/versioning. */
+/** The API version that this adapter is written for: https://docs.stripe.com/api/versioning. */
 export const API_VERSION = '2026-10-28.endive';
 
 export interface StripeCall<T> {
@@ -13,7 +13,7 @@ export interface StripeCall<T> {
   readonly schema: z.ZodType<T>;
   readonly request: (stripe: Stripe) => Promise<unknown>;
   readonly signal?: AbortSignal | undefined;
-  /** How long its answer may be. @default as for every channel */
+  /** The longest answer to accept. @default as for every channel */
   readonly atMostBytes?: number | undefined;
 }
 
@@ -22,12 +22,13 @@ export interface StripeAnswer<T> {
   readonly reply: Reply;
 }
 
-/** One request to Stripe by its library. @throws ChannelError as `classify` has it, `garbage` for another shape. */
+/**
+ * Sends one request through Stripe's library. @throws ChannelError as `classify` decides; `garbage` for an
+ * unexpected shape.
+ */
 export type StripeClient = <T>(call: StripeCall<T>) => Promise<StripeAnswer<T>>;
 
-/**
- * @param baseUrl where Stripe's API is, without a path.
- */
+/** @param baseUrl the base address of Stripe's API, without a path. */
 export function createStripeClient(baseUrl: string): StripeClient {
   const { protocol, hostname, port } = new URL(baseUrl);
   const isSecure = protocol === 'https:';
@@ -37,13 +38,14 @@ export function createStripeClient(baseUrl: string): StripeClient {
     if (credentials?.secret_key === undefined) {
       throw new ChannelError('misconfigured', `stripe: account ${account.id} has no secret_key`);
     }
-    // Loaded at the first request: a process without a Stripe account has neither its time nor its memory.
+    // Imported at the first request, so that a process without a Stripe account saves the time and the
+    // memory.
     const { Stripe } = await import('stripe');
     let reply: Reply | undefined;
     let failure: unknown;
-    // The library sees nothing but a success with an object: after what it takes for a failure of the connection it may
-    // try again, and after JSON that is no object it never ends. It knows a closed connection by the error's code, which a
-    // ChannelError has not.
+    // The library gets only successes with a JSON object. After what it takes for a connection failure it may
+    // retry, and after JSON that is not an object it never ends. It recognises a closed connection by the
+    // error's code, which a ChannelError does not have.
     const send: typeof fetch = async (url, init) => {
       try {
         const { response, text } = await exchange(String(url), init ?? {}, {
@@ -67,7 +69,7 @@ export function createStripeClient(baseUrl: string): StripeClient {
       protocol: isSecure ? 'https' : 'http',
       maxNetworkRetries: 0,
       telemetry: false,
-      // Ours ends before.
+      // Longer than our own timeout, which ends the request first.
       timeout: HTTP_TIMEOUT_MS + 1_000,
     });
     const answered = await request(stripe).catch((error: unknown) => {
@@ -81,7 +83,7 @@ export function createStripeClient(baseUrl: string): StripeClient {
 }
 
 const nonsense = (status: number, cause?: unknown): ChannelError =>
-  new ChannelError('garbage', `stripe answered ${status} with what makes no sense`, { cause });
+  new ChannelError('garbage', `stripe answered ${status} with an unexpected body`, { cause });
 
 function isObject(text: string): boolean {
   try {

@@ -10,12 +10,16 @@ import { currencyLimits } from './amounts.ts';
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 
-/** A Checkout Session lives 30 min to 24 h, counted from its creation: `expires_at` of https://docs.stripe.com/api/checkout/sessions/create. */
+/**
+ * A Checkout Session lives 30 min to 24 h, counted from its creation: `expires_at` of
+ * https://docs.stripe.com/api/checkout/sessions/create.
+ */
 export const SHORTEST_SESSION_MS = 30 * MINUTE_MS;
 
 /**
- * How much later than the payment its session ends at Stripe: its shortest life, and some minutes in which clocks may
- * differ. A first request as late as the payment's own end is then still taken, and every repetition is the same one.
+ * How much later than the payment its session ends at Stripe: the shortest life of a session, plus some
+ * minutes for clock differences. So Stripe accepts even a first request that is sent when the payment
+ * expires, and every repetition has the same parameters.
  */
 export const SESSION_OUTLIVES_MS = SHORTEST_SESSION_MS + 5 * MINUTE_MS;
 
@@ -26,14 +30,14 @@ const CHECKOUT: MethodDeclaration = {
   name: 'checkout',
   action: 'redirect',
   currencies: currencyLimits,
-  // 24 h at most there, less what the session outlives the payment.
+  // Stripe allows 24 h, minus the time that the session outlives the payment.
   expiry: { atLeastMs: SHORTEST_SESSION_MS, atMostMs: 23 * HOUR_MS },
   subject: SUBJECT,
   needs: [],
 };
 
 /**
- * Stripe.js is loaded from Stripe alone (https://docs.stripe.com/js/including), with the sources of
+ * Stripe.js must be loaded from Stripe (https://docs.stripe.com/js/including). The sources are those of
  * https://docs.stripe.com/security/guide#content-security-policy.
  */
 const formOf = (scriptUrl: string, apiUrl: string): FormDeclaration => {
@@ -64,8 +68,8 @@ export const modeOf = ({ secret_key }: Credentials): AccountMode =>
   /^(sk|rk)_live_/.test(secret_key ?? '') ? 'live' : 'test';
 
 /**
- * @param scriptUrl where Stripe.js is
- * @param apiUrl where Stripe's API is
+ * @param scriptUrl the address of Stripe.js
+ * @param apiUrl the base address of Stripe's API
  */
 export const declarationWith = (scriptUrl: string, apiUrl: string): ChannelDeclaration => ({
   ...declaration,
@@ -77,13 +81,14 @@ export const declaration: ChannelDeclaration = {
   title: { en: 'Card and more (Stripe)', zh: '银行卡等（Stripe）' },
   testOnly: false,
   methods: [CHECKOUT, PAYMENT_INTENT],
-  // Of activities, of which one sends up to three requests: a query of what is paid reads the refunds and the disputes too.
+  // Counts activities. One sends up to three requests: a query of a paid trade also reads its refunds and
+  // disputes.
   rateLimit: {
     perSecond: 8,
     source:
-      'https://docs.stripe.com/rate-limits: 25 requests a second for an endpoint, and in a sandbox in all; a call takes up to three',
+      'https://docs.stripe.com/rate-limits: 25 requests a second for an endpoint, and in a sandbox for all endpoints together; a call sends up to three',
   },
-  // Stripe advises webhooks, and no waits between queries.
+  // Stripe recommends webhooks, and names no intervals for queries.
   querySchedule: null,
   // https://docs.stripe.com/api/idempotent_requests: keys may be removed once they are at least 24 h old.
   repeatableForMs: { create: 24 * HOUR_MS, refund: 24 * HOUR_MS },
@@ -99,7 +104,7 @@ export const declaration: ChannelDeclaration = {
     {
       name: 'secret_key',
       description:
-        'The secret key, or a restricted one that may write Checkout Sessions, PaymentIntents and refunds and read disputes.',
+        'The secret key, or a restricted key that may write Checkout Sessions, PaymentIntents and refunds and read disputes.',
       isSecret: true,
       isRequired: true,
       pattern: [
@@ -110,7 +115,7 @@ export const declaration: ChannelDeclaration = {
     {
       name: 'publishable_key',
       description:
-        'The publishable key of the same mode, which the cashier gives to the script of Stripe; for the method payment_intent.',
+        'The publishable key of the same mode, for the method payment_intent. The cashier page passes it to Stripe.js.',
       isSecret: false,
       isRequired: false,
       pattern: [/^pk_(test|live)_[0-9A-Za-z]+$/, 'must start with pk_test_ or pk_live_'],
@@ -118,9 +123,9 @@ export const declaration: ChannelDeclaration = {
     {
       name: 'webhook_secret',
       description:
-        'The signing secret of the webhook endpoint, which is made at the address that `channels add` prints. Without it no callback counts.',
+        'The signing secret of the webhook endpoint, which you create for the address that `channels add` prints. Without the secret, callbacks are refused.',
       isSecret: true,
-      // The endpoint needs the account's address, and gives the secret.
+      // Stripe issues the secret with the endpoint, and the endpoint needs the account's address.
       isRequired: false,
       pattern: [/^whsec_[0-9A-Za-z+/=_-]+$/, 'must start with whsec_'],
     },

@@ -1,5 +1,5 @@
-// Stripe's Payment Element within the cashier page (https://docs.stripe.com/payments/accept-a-payment). What the payer
-// types stays in frames of Stripe's.
+// Stripe's Payment Element in the cashier page (https://docs.stripe.com/payments/accept-a-payment). What the
+// payer types stays in Stripe's frames.
 
 /**
  * @typedef {{ mount(place: Element): void }} StripeElement
@@ -12,13 +12,13 @@
 /**
  * @param {object} what
  * @param {HTMLElement} what.container empty
- * @param {Readonly<Record<string, string>>} what.params of the next action
+ * @param {Readonly<Record<string, string>>} what.params the parameters of the next action
  * @param {string} what.scriptUrl
  * @param {string} what.language
  * @param {string} what.payText
- * @param {string} what.returnUrl where the payer comes back to from a method that leads elsewhere
- * @param {() => void} what.onSubmitted the payer has paid, or may have
- * @returns what puts it into the page's language
+ * @param {string} what.returnUrl where a method that redirects the payer returns to
+ * @param {() => void} what.onSubmitted called when the payer has paid or may have paid
+ * @returns a function that updates the form's texts to the page's language
  */
 export async function mount(what) {
   const { container, params, scriptUrl, language, returnUrl, onSubmitted } = what;
@@ -41,7 +41,7 @@ export async function mount(what) {
     button.disabled = true;
     problem.textContent = '';
     const confirming = { elements, confirmParams: { return_url: returnUrl }, redirect: 'if_required' };
-    // Without an answer the payer may have paid.
+    // Without an answer from Stripe, the payer may have paid.
     const { error } = await stripe.confirmPayment(confirming).catch(() => ({ error: undefined }));
     button.disabled = false;
     if (error === undefined) onSubmitted();
@@ -52,7 +52,7 @@ export async function mount(what) {
   return translate;
 }
 
-/** Networks that let nothing of Stripe's through often do not say so. */
+/** Networks that block Stripe often do so without an error. */
 const LOADED_WITHIN_MS = 20_000;
 
 /** @param {string} url @returns {Promise<void>} */

@@ -8,9 +8,9 @@ import type {
 } from '../../domain/channel.ts';
 import { aboutFromStripe, fromStripe } from './amounts.ts';
 
-/** Stripe's objects as far as they are read, and what they say in nodrop's words. */
+/** The parts of Stripe's objects that nodrop reads, and what they mean as answers of the port. */
 
-/** In the metadata of everything that is made here: our numbers. */
+/** The metadata keys of our numbers, in every object that nodrop creates. */
 export const PAYMENT_KEY = 'nodrop_payment';
 export const REFUND_KEY = 'nodrop_refund';
 
@@ -19,7 +19,7 @@ const OUR_NUMBER = /^[0-9A-Za-z_-]{1,64}$/;
 const count = z.int().nonnegative();
 const metadataSchema = z.record(z.string(), z.string()).nullish();
 
-/** An object, or its id where it is not expanded. */
+/** The id of a related object, whether or not it is expanded. */
 const idOf = z.union([z.string(), z.object({ id: z.string() }).transform(({ id }) => id)]).nullish();
 
 const chargeSchema = z.object({ created: count, disputed: z.boolean().optional() });
@@ -97,10 +97,10 @@ export type Dispute = z.infer<typeof disputeSchema>;
 export const listOf = <T extends { readonly id: string }>(item: z.ZodType<T>) =>
   z.object({ object: z.literal('list'), has_more: z.boolean(), data: z.array(item) });
 
-/** Seconds of the epoch as ISO 8601. */
+/** Converts epoch seconds to ISO 8601. */
 export const timeOf = (seconds: number): string => new Date(seconds * 1000).toISOString();
 
-/** Our number of an object that was made here. */
+/** Our number in an object that nodrop created. */
 export const numberIn = (
   { metadata }: { readonly metadata?: Readonly<Record<string, string>> | null | undefined },
   key: typeof PAYMENT_KEY | typeof REFUND_KEY,
@@ -116,15 +116,19 @@ const STILL_OPEN: ReadonlySet<Intent['status']> = new Set([
 ]);
 
 /**
- * What an intent waits for once the payer has chosen to pay elsewhere and later: a voucher, a transfer, or small amounts to
- * be confirmed. Every other action is one of the payer's at the form (https://docs.stripe.com/api/payment_intents/object).
+ * The next actions of an intent whose payer has chosen to pay elsewhere and later: by a voucher, by a
+ * transfer, or by confirming small amounts. Every other action takes place in the form
+ * (https://docs.stripe.com/api/payment_intents/object).
  */
 const PAID_ELSEWHERE = /(_display_details|^display_bank_transfer_instructions|^verify_with_microdeposits)$/;
 
 const isPaidElsewhere = ({ status, next_action }: Intent): boolean =>
   status === 'requires_action' && PAID_ELSEWHERE.test(next_action?.type ?? '');
 
-/** Without the refunds and the disputes. A decline leaves an intent open: the payer may try another card. */
+/**
+ * The state of an intent, without its refunds and disputes. A decline leaves an intent open: the payer may
+ * try another card.
+ */
 export function intentAnswer(intent: Intent): ChannelAnswer {
   if (intent.status === 'succeeded') return paid(intent);
   if (intent.status === 'canceled') return { state: 'closed' };
@@ -133,9 +137,10 @@ export function intentAnswer(intent: Intent): ChannelAnswer {
 }
 
 /**
- * Without the refunds and the disputes; `intent` is the session's, null before the payer has begun. Of a session that is
- * complete and not paid an asynchronous method is under way, until the intent asks for another method: it failed, and
- * the session takes no other (https://docs.stripe.com/payments/checkout/fulfill-orders).
+ * The state of a session, without its refunds and disputes. `intent` is null until the payer begins to pay.
+ * If a session is complete but not paid, an asynchronous payment method is in progress. Once the intent
+ * requires another payment method, that method has failed, and the session accepts no other
+ * (https://docs.stripe.com/payments/checkout/fulfill-orders).
  */
 export function sessionAnswer(session: Session, intent: Intent | null): ChannelAnswer {
   if (intent?.status === 'succeeded') return paid(intent);
@@ -149,7 +154,7 @@ export function sessionAnswer(session: Session, intent: Intent | null): ChannelA
     : { state: 'processing' };
 }
 
-/** With what was received, whatever a session's total says. */
+/** Uses the amount that was received, not the session's total. */
 const paid = (intent: Intent): PaidAnswer => ({
   state: 'paid',
   channelPaymentId: intent.id,
@@ -161,7 +166,10 @@ const paid = (intent: Intent): PaidAnswer => ({
   ),
 });
 
-/** The payment with what became of its money. `refunded` once all of it has gone back. */
+/**
+ * Adds the refunds and disputes to a paid answer. Its state becomes `refunded` once the whole amount was
+ * refunded.
+ */
 export function withMoneyBack(
   answer: PaidAnswer,
   refunds: readonly Refund[],
@@ -180,8 +188,8 @@ export function withMoneyBack(
 }
 
 /**
- * Why a refund failed without having left the merchant's balance. Every other reason is the bank's, which returned the
- * money: https://docs.stripe.com/refunds#failed-refunds.
+ * The reasons of refunds that failed before the money left the merchant's balance. For every other reason the
+ * bank has returned the money: https://docs.stripe.com/refunds#failed-refunds.
  */
 const NEVER_LEFT: ReadonlySet<string> = new Set([
   'charge_for_pending_refund_disputed',
@@ -189,7 +197,7 @@ const NEVER_LEFT: ReadonlySet<string> = new Set([
   'merchant_request',
 ]);
 
-/** @param hadSucceeded what is known of the refund from elsewhere. */
+/** @param hadSucceeded whether another source shows that the refund had succeeded */
 export function refundAnswer(refund: Refund, hadSucceeded = false): RefundAnswer {
   const channelRefundId = refund.id;
   switch (refund.status) {
@@ -211,7 +219,7 @@ export function refundAnswer(refund: Refund, hadSucceeded = false): RefundAnswer
     case 'requires_action':
       return {
         state: 'needs_person',
-        reason: 'Stripe has asked the payer by e-mail where the money shall go',
+        reason: 'Stripe has asked the payer by e-mail where to send the money',
         channelRefundId,
       };
     case 'pending':
@@ -223,7 +231,7 @@ export function refundAnswer(refund: Refund, hadSucceeded = false): RefundAnswer
           }
         : { state: 'processing', channelRefundId };
     default:
-      // One that Stripe has added since: not decided as far as we can tell.
+      // A status that Stripe adds later: not decided yet.
       return { state: 'processing', channelRefundId };
   }
 }
@@ -243,9 +251,9 @@ function listedRefund(refund: Refund): ChannelRefund {
 
 /** An inquiry: https://docs.stripe.com/disputes/how-disputes-work#inquiries. */
 const INQUIRY = /^warning_/;
-/** Decided without loss; an inquiry that was closed never became a chargeback. */
+/** Disputes that ended without a loss. An inquiry that was closed never became a chargeback. */
 const WON: ReadonlySet<string> = new Set(['won', 'warning_closed']);
-/** `prevented`: the payer got the money back before the dispute was one. */
+/** `prevented`: the payer was refunded before a dispute began. */
 const LOST: ReadonlySet<string> = new Set(['lost', 'prevented']);
 
 export function disputeOf(dispute: Dispute): ChannelDispute {

@@ -37,10 +37,10 @@ import {
 } from './objects.ts';
 import { newNonce, nowInSeconds, signLines } from './signature.ts';
 
-/** A number that no order of ours has, as ours begin otherwise. */
+/** An out_trade_no that none of our orders has: ours begin differently. */
 const NO_ORDER = 'nodropcheck';
 
-/** WeChat Pay by its API v3, for merchants and for service providers. */
+/** WeChat Pay through its API v3, for merchants and for service providers. */
 export function createWechatpayAdapter(): ChannelAdapter {
   const client = createWechatpayClient();
 
@@ -80,14 +80,14 @@ export function createWechatpayAdapter(): ChannelAdapter {
 
     verifyCallback: (account, request) => verifyCallback(client.keys, account, request),
     acknowledge,
-    // The number is encrypted; the address of a payment names it.
+    // The number in the body is encrypted. Only the payment's callback address contains it in plain text.
     peekOutTradeNo: () => undefined,
 
     async checkAccount(account, signal) {
-      // Older settings verify callbacks alone.
+      // Older credentials are only used to verify callbacks, so it is enough to check that they can be read.
       for (const credentials of account.credentials) readMerchant(credentials);
       await client.within(account, signal, async (session) => {
-        // Of a merchant in public-key mode there need not be any certificates.
+        // A merchant in public-key mode may have no certificates.
         if (session.merchant.publicKey === null) await session.renewCertificates();
         await query(session, { outTradeNo: NO_ORDER });
       });
@@ -101,11 +101,11 @@ const orders = ({ sub }: Merchant): string =>
 const orderPath = (merchant: Merchant, { outTradeNo }: Pick<Trade, 'outTradeNo'>): string =>
   `${orders(merchant)}/out-trade-no/${encodeURIComponent(outTradeNo)}`;
 
-/** Who is paid, as queries and closes name it. */
+/** The merchant that is paid, as queries and closes name it. */
 const payee = ({ mchid, sub }: Merchant): Readonly<Record<string, string>> =>
   sub === null ? { mchid } : { sp_mchid: mchid, sub_mchid: sub.mchid };
 
-/** The parameters, from the payment's row alone: under one number, others than the first time are refused. */
+/** Built only from the payment's row: WeChat Pay refuses other parameters under a used number. */
 function orderOf(merchant: Merchant, trade: NewTrade): object {
   const { mchid, appid, sub } = merchant;
   const parties =
@@ -130,7 +130,7 @@ function orderOf(merchant: Merchant, trade: NewTrade): object {
   };
 }
 
-/** RFC 3339 with seconds and the zone of China, whatever the zone of this process. */
+/** RFC 3339 with seconds, in China's time zone, whatever the time zone of this process. */
 function inChina(time: string): string {
   const shifted = new Date(Date.parse(time) + 8 * 3_600_000);
   return `${shifted.toISOString().slice(0, 19)}+08:00`;
@@ -186,7 +186,7 @@ function appParams(merchant: Merchant, prepayid: string): NonNullable<NextAction
   return { appid, partnerid, prepayid, package: 'Sign=WXPay', noncestr, timestamp, sign };
 }
 
-/** The order at WeChat Pay; undefined when there is none. */
+/** The order at WeChat Pay, or undefined if WeChat Pay does not know it. */
 async function read(
   { merchant, ask }: Session,
   trade: Pick<Trade, 'outTradeNo'>,
@@ -195,7 +195,7 @@ async function read(
   try {
     const order = await ask({ method: 'GET', path, operation: 'other' }, orderSchema);
     if (order.out_trade_no !== trade.outTradeNo || !isOf(merchant, order)) {
-      throw new ChannelError('garbage', `wechatpay gave an order that is not ${trade.outTradeNo}`);
+      throw new ChannelError('garbage', `wechatpay answered with an order that is not ${trade.outTradeNo}`);
     }
     return order;
   } catch (error) {
@@ -209,7 +209,10 @@ async function query(session: Session, trade: Pick<Trade, 'outTradeNo'>): Promis
   return order === undefined ? { state: 'unknown_trade' } : orderAnswer(order);
 }
 
-/** What an order is that was made elsewhere. Its amount is promised of one that is paid (https://pay.weixin.qq.com/doc/v3/merchant/4013070356). */
+/**
+ * Reads an order that was created elsewhere. WeChat Pay documents the amount only for a paid order
+ * (https://pay.weixin.qq.com/doc/v3/merchant/4013070356).
+ */
 async function find(session: Session, reference: string): Promise<FoundTrade> {
   const order = await read(session, { outTradeNo: reference });
   if (order === undefined) return { reference, answer: { state: 'unknown_trade' } };
@@ -219,19 +222,19 @@ async function find(session: Session, reference: string): Promise<FoundTrade> {
     ...(amount ? { terms: { amount: amount.total, currency: amount.currency ?? 'CNY' } } : {}),
     answer: orderAnswer(order),
     ...(order.trade_state === 'REFUND'
-      ? { unfit: 'money of it has gone back, and WeChat Pay does not say how much.' }
+      ? { unfit: 'some of its money was refunded, and WeChat Pay does not report how much.' }
       : {}),
   };
 }
 
 /**
- * WeChat Pay closes what it does not know with the same 204 as what it does
- * (https://developers.weixin.qq.com/community/personal/oCJUswwemv3ES_-16uTTxLN3-FZg/answer), so that what became of the
- * order is asked after it.
+ * WeChat Pay answers a close with the same 204 whether or not it knows the order
+ * (https://developers.weixin.qq.com/community/personal/oCJUswwemv3ES_-16uTTxLN3-FZg/answer). So a query
+ * follows the close.
  */
 async function close(session: Session, trade: Trade): Promise<CloseAnswer> {
   const { merchant, tell } = session;
-  // WeChat Pay counts from the order, which was made no earlier than it was asked for.
+  // WeChat Pay counts from the creation of the order, which cannot be earlier than our first request.
   const until = Date.parse(trade.askedAt ?? trade.createdAt) + NO_CLOSE_WITHIN_MS;
   const isYoung = Date.now() < until;
   if (!isYoung) {
@@ -266,8 +269,9 @@ async function close(session: Session, trade: Trade): Promise<CloseAnswer> {
 const refundsPath = '/v3/refund/domestic/refunds';
 
 /**
- * Where its callback goes: https alone (https://payapp.weixin.qq.com/wiki/doc/apiv3_partner/apis/chapter4_1_11.shtml). What
- * WeChat Pay does not take is left out, as the refund need not fail by it: it is asked about as well.
+ * The callback address of a refund, which must be https
+ * (https://payapp.weixin.qq.com/wiki/doc/apiv3_partner/apis/chapter4_1_11.shtml). An address that WeChat Pay
+ * would reject is left out, so that the refund does not fail: nodrop also queries the refund.
  */
 function notifyUrlOf({ baseUrl }: Merchant, { notifyUrl }: NewRefund): { readonly notify_url?: string } {
   const isTaken = notifyUrl?.startsWith('https://') || modeOf({ base_url: baseUrl }) === 'test';
@@ -275,9 +279,9 @@ function notifyUrlOf({ baseUrl }: Merchant, { notifyUrl }: NewRefund): { readonl
 }
 
 /**
- * A refusal may be about the refund that has our number, so that this is looked for before a refusal counts. One that is
- * closed was asked for again with this very request: it stays closed, and the merchant needs another number
- * (https://pay.weixin.qq.com/doc/v3/merchant/4013071031).
+ * A refusal can be about an earlier refund under our number, so nodrop looks for that refund before it
+ * accepts the refusal. If WeChat Pay has closed that refund, this request has already asked for it again. It
+ * stays closed, and the merchant needs another number (https://pay.weixin.qq.com/doc/v3/merchant/4013071031).
  */
 async function giveBack(session: Session, trade: Trade, refund: NewRefund): Promise<RefundAnswer> {
   const { merchant, ask } = session;
@@ -320,7 +324,10 @@ async function findRefund(
   }
 }
 
-/** The refund, if it has our numbers and the payment's currency. @throws ChannelError `garbage` */
+/**
+ * Returns the refund if it has our numbers and the payment's currency. @throws ChannelError `garbage` if it
+ * does not
+ */
 function oursOf(
   found: Refund,
   { outTradeNo, currency }: Pick<Trade, 'outTradeNo' | 'currency'>,
@@ -329,5 +336,5 @@ function oursOf(
   const its = found.amount.currency ?? 'CNY';
   if (found.out_refund_no === outRefundNo && found.out_trade_no === outTradeNo && its === currency)
     return found;
-  throw new ChannelError('garbage', `wechatpay gave a refund that is not ${outRefundNo}`);
+  throw new ChannelError('garbage', `wechatpay answered with a refund that is not ${outRefundNo}`);
 }

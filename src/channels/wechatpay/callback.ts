@@ -18,10 +18,13 @@ import { isOf, orderAnswer, orderSchema, refundAnswer, refundNewsSchema } from '
 import type { PlatformKeys } from './platform-keys.ts';
 import { decrypt, isSignedBy, type Signed, signedOf } from './signature.ts';
 
-/** WeChat Pay waits five seconds for the acknowledgement, which also has to be stored. */
+/** WeChat Pay waits 5 s for the acknowledgement, and the callback must also be stored in that time. */
 const CERTIFICATES_WITHIN_MS = 3_000;
 
-/** Wrong signatures, by which WeChat Pay finds out whether they are checked (wechatpay-php, README). */
+/**
+ * WeChat Pay sends wrong signatures with this prefix, to find out whether they are checked (wechatpay-php,
+ * README).
+ */
 const PROBE = 'WECHATPAY/SIGNTEST/';
 
 /** https://pay.weixin.qq.com/docs/partner/apis/partner-scannedpos-payment/payment-notice.html */
@@ -39,7 +42,10 @@ type Callback = z.infer<typeof callbackSchema>;
 
 const REFUND_EVENTS: ReadonlySet<string> = new Set(['REFUND.SUCCESS', 'REFUND.ABNORMAL', 'REFUND.CLOSED']);
 
-/** As the port has it: by any of the account's settings while they are rotated. */
+/**
+ * Implements `verifyCallback` of the port. Any of the account's credentials may verify a callback while they
+ * are rotated.
+ */
 export async function verifyCallback(
   keys: PlatformKeys,
   { credentials }: ChannelAccount,
@@ -49,16 +55,19 @@ export async function verifyCallback(
     const value = headers[name];
     return typeof value === 'string' ? value : undefined;
   });
-  if (signed === undefined) throw unverified('a header of the signature is missing, or of another kind');
-  if (signed.signature.startsWith(PROBE)) throw unverified('WeChat Pay tries whether signatures are checked');
-  // Decoded, bytes that are no UTF-8 all become the same character.
+  if (signed === undefined) throw unverified('a signature header is missing or invalid');
+  if (signed.signature.startsWith(PROBE))
+    throw unverified('WeChat Pay is testing whether signatures are checked');
+  // Decoding would turn all invalid bytes into the same character.
   if (!isUtf8(rawBody)) throw unverified('the body is not UTF-8');
   const merchants = await inTime(CERTIFICATES_WITHIN_MS, undefined, (signal) =>
     signersOf(keys, credentials, signed, rawBody, signal),
   );
   const age = Date.now() / 1000 - Number(signed.timestamp);
   if (Math.abs(age) > TOLERANCE_S) {
-    throw unverified(age > 0 ? 'it is too old' : 'it is from the future: check the clock');
+    throw unverified(
+      age > 0 ? 'the callback is too old' : 'the callback is from the future: check the clock',
+    );
   }
   const parsed = callbackSchema.safeParse(parseJson(rawBody.toString('utf8')));
   if (!parsed.success) throw new CallbackError('malformed', z.prettifyError(parsed.error));
@@ -66,8 +75,8 @@ export async function verifyCallback(
 }
 
 /**
- * The merchants of those settings whose keys of WeChat Pay have signed it, at least one. Settings that cannot be read have
- * signed nothing, and keep none of the others from it.
+ * The merchants of those credentials whose WeChat Pay key has signed the callback; at least one. Credentials
+ * that cannot be read verify nothing, and do not prevent the others from doing so.
  * @throws CallbackError
  */
 async function signersOf(
@@ -94,14 +103,14 @@ async function signersOf(
     }),
   );
   if (found.flat().length > 0) return found.flat();
-  // It comes again, when they can be fetched, or read.
-  throw unverified(failures[0] ?? 'the signature is by no key of WeChat Pay');
+  // WeChat Pay repeats the callback: by then the certificates may be available, or the credentials readable.
+  throw unverified(failures[0] ?? 'the signature was not made with a key of WeChat Pay');
 }
 
 function read(merchants: readonly Merchant[], { id: notificationId, event_type, resource }: Callback) {
   const isTrade = event_type === 'TRANSACTION.SUCCESS';
   if (!isTrade && !REFUND_EVENTS.has(event_type)) {
-    return ignored(notificationId, `${event_type.slice(0, 80)} says nothing of a payment`);
+    return ignored(notificationId, `${event_type.slice(0, 80)} is not about a payment`);
   }
   for (const merchant of merchants) {
     const text = decrypt(merchant.apiV3Key, resource);
@@ -111,19 +120,19 @@ function read(merchants: readonly Merchant[], { id: notificationId, event_type, 
       ? readTrade(merchant, notificationId, content)
       : readRefund(merchant, notificationId, content);
   }
-  throw unverified('its resource is encrypted with another key, or was changed');
+  throw unverified('the resource is encrypted with another key, or was changed');
 }
 
 function readTrade(merchant: Merchant, notificationId: string, content: unknown): VerifiedCallback {
   const order = parse(orderSchema, content);
-  if (!isOf(merchant, order)) throw unverified('it is of another merchant');
+  if (!isOf(merchant, order)) throw unverified('the callback is for another merchant');
   const about = { outTradeNo: order.out_trade_no };
   const appid = merchant.sub === null ? order.appid : order.sp_appid;
-  // By another account or app of the same merchant, whose orders can be adopted.
+  // From another account or app of the same merchant, whose orders can be adopted.
   if (appid !== merchant.appid) return { kind: 'notice', notificationId, about, isProven: true };
   try {
     const answer = orderAnswer(order);
-    // What else an order is, is asked: callbacks come in any order, and late.
+    // For any other state nodrop queries the order, because callbacks arrive late and in any order.
     if (answer.state !== 'paid' || answer.someWentBack === true || isOldCallback(answer.paidAt, Date.now()))
       return { kind: 'notice', notificationId, about, isProven: true };
     return { kind: 'trade', notificationId, about, answer };
@@ -135,7 +144,7 @@ function readTrade(merchant: Merchant, notificationId: string, content: unknown)
 
 function readRefund(merchant: Merchant, notificationId: string, content: unknown): VerifiedCallback {
   const { refund_status: status, ...refund } = parse(refundNewsSchema, content);
-  if (!isOf(merchant, refund)) throw unverified('it is of another merchant');
+  if (!isOf(merchant, refund)) throw unverified('the callback is for another merchant');
   return {
     kind: 'refund',
     notificationId,
@@ -162,7 +171,10 @@ const ignored = (notificationId: string, reason: string): VerifiedCallback => ({
   reason,
 });
 
-/** 200 or 204 is taken; anything else comes again, for a day. Probes of whether signatures are checked must be refused. */
+/**
+ * WeChat Pay accepts 200 or 204, and repeats the callback for a day after any other status. Its tests of
+ * signature checks must be refused.
+ */
 export function acknowledge(outcome: CallbackOutcome): Acknowledgement {
   const type = 'application/json';
   return outcome === 'refused' || outcome === 'unreadable'

@@ -1,17 +1,17 @@
 import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
-/** What was asked: a refusal is definite only for what it refuses. */
+/** The kind of request: a refusal code is definite only for the kind of request that it refuses. */
 export type Operation = 'create' | 'refund' | 'other';
 
-/** An answer of WeChat Pay's as it came in. */
+/** An answer of WeChat Pay as received. */
 export interface Reply {
   readonly status: number;
   readonly headers: Pick<Headers, 'get'>;
   readonly text: string;
 }
 
-/** `detail` says which field is wrong. */
+/** `detail` names the wrong field. */
 const refusalSchema = z.object({
   code: z.string(),
   message: z.string().optional(),
@@ -21,7 +21,7 @@ const refusalSchema = z.object({
     .catch(undefined),
 });
 
-/** What a refusal says, without what it quotes. */
+/** The content of a refusal, without the text that may quote the request. */
 export interface Refusal {
   readonly status: number;
   readonly code: string;
@@ -29,13 +29,14 @@ export interface Refusal {
 }
 
 /**
- * Codes, by https://pay.weixin.qq.com/doc/v3/merchant/4012556398 (close; orders have the same table),
- * https://pay.weixin.qq.com/doc/v3/merchant/4012525095 (orders), and the tables of refunds in WeChat Pay's own library
- * (https://github.com/wechatpay-apiv3/wechatpay-go, services/refunddomestic/api_refunds.go).
+ * Sources of the codes: https://pay.weixin.qq.com/doc/v3/merchant/4012556398 (close; orders have the same
+ * table), https://pay.weixin.qq.com/doc/v3/merchant/4012525095 (orders), and the tables of refunds in WeChat
+ * Pay's own library (https://github.com/wechatpay-apiv3/wechatpay-go,
+ * services/refunddomestic/api_refunds.go).
  *
- * Definite: the request was validated, and nothing was made of it. What is about our number (OUT_TRADE_NO_USED,
- * ORDERPAID, ORDER_CLOSED) is not, and neither is INVALID_REQUEST, which stands for anything from a number that is used
- * to a refund that is asked for too soon.
+ * A definite code means that the request was validated and nothing was created. Codes about our number
+ * (OUT_TRADE_NO_USED, ORDERPAID, ORDER_CLOSED) are not definite. Neither is INVALID_REQUEST, which can mean
+ * anything from a used number to a refund that is requested too soon.
  */
 const DEFINITE: Readonly<Record<Operation, Readonly<Record<string, number>>>> = {
   create: { PARAM_ERROR: 400 },
@@ -43,14 +44,14 @@ const DEFINITE: Readonly<Record<Operation, Readonly<Record<string, number>>>> = 
   other: {},
 };
 
-/** Refusals that end by themselves, or when the merchant does something. */
+/** Refusals that pass with time, or when the merchant acts. */
 const PASSING: Readonly<Record<Operation, ReadonlySet<string>>> = {
   create: new Set(['RULE_LIMIT']),
   refund: new Set(['NOT_ENOUGH', 'RULE_LIMIT', 'INVALID_REQUEST']),
   other: new Set(),
 };
 
-/** About our numbers, keys and permissions, whatever the status. */
+/** Refusals that concern our numbers, keys and permissions, with any status. */
 const ABOUT_US: ReadonlySet<string> = new Set([
   'APPID_MCHID_NOT_MATCH',
   'MCH_NOT_EXISTS',
@@ -64,13 +65,16 @@ const SETTINGS_FIELD = /(^|\/)((sp_|sub_)?(appid|mchid)|notify_url)$/;
 
 const TOO_OFTEN: ReadonlySet<string> = new Set(['FREQUENCY_LIMITED', 'RATELIMIT_EXCEEDED']);
 
-/** To a query or close: there is no such order. */
+/** A query or close refused with one of these: there is no such order. */
 export const NO_SUCH_ORDER: ReadonlySet<string> = new Set(['ORDER_NOT_EXIST', 'ORDERNOTEXIST']);
-/** To a query of a refund: there is no such refund. */
+/** A query of a refund refused with one of these: there is no such refund. */
 export const NO_SUCH_REFUND: ReadonlySet<string> = new Set(['RESOURCE_NOT_EXISTS']);
-/** To a create: the order is there, and gives no next action any more. */
+/** A create refused with one of these: the order exists, and gives no further next action. */
 export const ORDER_IS_OVER: ReadonlySet<string> = new Set(['ORDERPAID', 'ORDER_CLOSED', 'ORDERCLOSED']);
-/** To a close: the order is not to be closed, or is so already; what it is instead, a query tells. */
+/**
+ * A close refused with one of these: the order cannot be closed, or is closed already. Only a query shows its
+ * state.
+ */
 export const NOT_TO_CLOSE: ReadonlySet<string> = new Set([
   ...ORDER_IS_OVER,
   ...NO_SUCH_ORDER,
@@ -80,14 +84,14 @@ export const NOT_TO_CLOSE: ReadonlySet<string> = new Set([
 
 const MESSAGE_AT_MOST = 300;
 
-/** The refusal that an error of `classify` was made of, or undefined when it is of another kind. */
+/** The refusal inside an error that `classify` made; undefined for any other error. */
 export function refusalIn(error: unknown): Refusal | undefined {
   return error instanceof ChannelError && error.cause instanceof RefusalCause
     ? error.cause.refusal
     : undefined;
 }
 
-/** True when the channel has refused the request itself with one of these codes. */
+/** True if WeChat Pay refused the request itself with one of these codes. */
 export const isRefused = (error: unknown, codes: ReadonlySet<string>): boolean =>
   codes.has(refusalIn(error)?.code ?? '');
 
@@ -99,8 +103,8 @@ class RefusalCause {
 }
 
 /**
- * What an answer other than a success means. Only a listed code with its status is definite: every other answer says
- * nothing of the trade or the refund.
+ * Classifies an answer that is not a success. Only a listed code with its status is definite: every other
+ * answer says nothing about the trade or the refund.
  */
 export function classify(reply: Reply, operation: Operation): ChannelError {
   const { status } = reply;
@@ -137,9 +141,8 @@ function kindOf(status: number, refusal: Refusal | undefined, operation: Operati
 }
 
 function hintOf(status: number, refusal: Refusal | undefined): string {
-  if (status === 401)
-    return ', which means: check mchid, serial_no, private_key and the clock of this machine';
-  if (refusal?.code === 'APPID_MCHID_NOT_MATCH') return ', which means: bind appid to mchid at WeChat Pay';
+  if (status === 401) return ': check mchid, serial_no, private_key and the clock of this machine';
+  if (refusal?.code === 'APPID_MCHID_NOT_MATCH') return ': bind appid to mchid at WeChat Pay';
   return '';
 }
 

@@ -6,27 +6,31 @@ import { type Merchant, misconfigured, readMerchant } from './merchant.ts';
 import { type PlatformCertificates, PlatformKeys, readCertificates } from './platform-keys.ts';
 import { authorize, isSignedBy, type Signed, signedOf } from './signature.ts';
 
-/** WeChat Pay's own library takes five minutes: wechatpay-go, core/auth/validators/wechat_pay_validator.go. Kept to the future as well. */
+/**
+ * The tolerance of WeChat Pay's own library (wechatpay-go, core/auth/validators/wechat_pay_validator.go),
+ * applied to times in the future as well.
+ */
 export const TOLERANCE_S = 300;
 
 export interface WechatpayRequest {
   readonly method: 'GET' | 'POST';
-  /** With the query string. */
+  /** Including the query string. */
   readonly path: string;
   readonly content?: object;
   readonly operation: Operation;
 }
 
-/** What is asked of WeChat Pay within one call of the port, all of it within the time-out. */
+/** The requests that one call of the adapter sends to WeChat Pay, all within one timeout. */
 export interface Session {
   readonly merchant: Merchant;
   /**
-   * One signed request.
-   * @returns the answer once its signature is proven
-   * @throws ChannelError as `classify` has it; `garbage` for an answer that is not proven or of another shape
+   * Sends one signed request.
+   * @returns the answer, once its signature is proven
+   * @throws ChannelError as `classify` decides; `garbage` for an answer that is not proven or has an
+   * unexpected shape
    */
   ask<T>(request: WechatpayRequest, schema: z.ZodType<T>): Promise<T>;
-  /** The same of a request of whose answer nothing is read. */
+  /** Like `ask`, for a request whose answer has no content to read. */
   tell(request: WechatpayRequest): Promise<void>;
   /** Fetches the platform certificates now. @throws ChannelError */
   renewCertificates(): Promise<void>;
@@ -58,7 +62,7 @@ export function createWechatpayClient(): WechatpayClient {
           accept: 'application/json',
           'user-agent': 'nodrop',
           authorization: authorize(merchant, { method, path, body }),
-          // By which of its keys WeChat Pay signs the answer.
+          // Selects the key with which WeChat Pay signs the answer.
           ...(merchant.publicKey === null ? {} : { 'wechatpay-serial': merchant.publicKey.id }),
           ...(content === undefined ? {} : { 'content-type': 'application/json' }),
         },
@@ -70,17 +74,17 @@ export function createWechatpayClient(): WechatpayClient {
   }
 
   /**
-   * Checks that WeChat Pay has signed the answer. A refusal need not be signed (its own library does not look); one with a
-   * signature is believed only when that is right.
+   * Checks that WeChat Pay has signed the answer. A refusal need not be signed (WeChat Pay's own library does
+   * not check it). A refusal with a signature is accepted only if the signature is right.
    */
   async function prove(merchant: Merchant, reply: Reply, signal: AbortSignal): Promise<void> {
     const signed = signedOf((name) => reply.headers.get(name) ?? undefined);
     if (signed === undefined) {
       if (reply.status >= 400 && reply.headers.get('wechatpay-signature') === null) return;
-      throw unproven(reply, 'it is not signed');
+      throw unproven(reply, 'the answer is not signed');
     }
     const key = await keys.keyOf(merchant, signed.serial, signal);
-    if (key === undefined) throw unproven(reply, 'its serial is of no key of WeChat Pay');
+    if (key === undefined) throw unproven(reply, 'its serial number belongs to no key of WeChat Pay');
     checkSigned(key, signed, reply);
   }
 
@@ -92,24 +96,25 @@ export function createWechatpayClient(): WechatpayClient {
     );
     if (reply.status !== 200) {
       const error = classify(reply, 'other');
-      // Of a merchant that never had any. Nobody has signed it: it says nothing of those that are known.
+      // A 404 means that the merchant never had certificates. It is not signed, so it proves nothing about
+      // certificates that are known.
       const hasNone = reply.status === 404 && isRefused(error, NO_SUCH_REFUND);
       if (hasNone && merchant.publicKey !== null) return new Map();
       throw hasNone
         ? misconfigured(
-            'WeChat Pay has no certificates of this merchant, who is in public-key mode: set public_key_id and public_key',
+            'WeChat Pay has no certificates for this merchant, which is in public-key mode: set public_key_id and public_key',
             error,
           )
         : withClock(error, reply);
     }
     const certificates = readCertificates(merchant, parseJson(reply.text));
     const signed = signedOf((name) => reply.headers.get(name) ?? undefined);
-    if (signed === undefined) throw unproven(reply, 'it is not signed');
+    if (signed === undefined) throw unproven(reply, 'the answer is not signed');
     const key =
       signed.serial === merchant.publicKey?.id
         ? merchant.publicKey.key
         : certificates.get(signed.serial.toUpperCase())?.key;
-    if (key === undefined) throw unproven(reply, 'its serial is of no key of WeChat Pay');
+    if (key === undefined) throw unproven(reply, 'its serial number belongs to no key of WeChat Pay');
     checkSigned(key, signed, reply);
     return certificates;
   }
@@ -123,7 +128,7 @@ export function createWechatpayClient(): WechatpayClient {
         return reply;
       }
       const error = classify(reply, asked.operation);
-      // From these nothing is concluded, so that nothing is to be proven.
+      // nodrop concludes nothing about the trade from these kinds, so they need no proof.
       const isAboutTrade = error.kind !== 'misconfigured' && error.kind !== 'rate_limited';
       if (isAboutTrade && status >= 400 && status < 500) await prove(merchant, reply, signal);
       throw withClock(error, reply);
@@ -134,7 +139,7 @@ export function createWechatpayClient(): WechatpayClient {
         const reply = await answer(asked);
         const parsed = schema.safeParse(reply.status === 200 ? parseJson(reply.text) : undefined);
         if (parsed.success) return parsed.data;
-        throw new ChannelError('garbage', `wechatpay answered ${reply.status} with what makes no sense`, {
+        throw new ChannelError('garbage', `wechatpay answered ${reply.status} with an unexpected body`, {
           cause: parsed.error,
         });
       },
@@ -157,22 +162,22 @@ function checkSigned(key: Parameters<typeof isSignedBy>[0], signed: Signed, repl
   if (!isSignedBy(key, signed, Buffer.from(reply.text))) throw unproven(reply, 'its signature is wrong');
   const apart = Math.abs(Date.now() / 1000 - Number(signed.timestamp));
   if (apart <= TOLERANCE_S) return;
-  throw clockSentence(reply) ?? unproven(reply, 'its signature is of another time');
+  throw clockSentence(reply) ?? unproven(reply, 'its signature has another time');
 }
 
 const unproven = ({ status }: Reply, why: string): ChannelError =>
-  new ChannelError('garbage', `wechatpay answered ${status}, and it cannot be proven: ${why}`);
+  new ChannelError('garbage', `wechatpay answered ${status}, and the answer is not proven: ${why}`);
 
-/** By the time in the answer's header; undefined when the clocks agree. */
+/** An error about this machine's clock, by the answer's `Date` header. Undefined if the clocks agree. */
 export function clockSentence({ headers }: Pick<Reply, 'headers'>): ChannelError | undefined {
   const apart = (Date.now() - Date.parse(headers.get('date') ?? '')) / 1000;
   if (Number.isNaN(apart) || Math.abs(apart) <= TOLERANCE_S) return undefined;
   const seconds = Math.round(Math.abs(apart));
   return misconfigured(
-    `the clock of this machine is ${seconds} s ${apart > 0 ? 'ahead of' : 'behind'} that of WeChat Pay: set it, or requests and callbacks are refused`,
+    `the clock of this machine is ${seconds} s ${apart > 0 ? 'ahead of' : 'behind'} WeChat Pay's: set the clock, or requests and callbacks are refused`,
   );
 }
 
-/** WeChat Pay refuses a request of another time as if its signature were wrong. */
+/** WeChat Pay refuses a request with a wrong time as if its signature were wrong. */
 const withClock = (error: ChannelError, reply: Reply): ChannelError =>
   error.kind === 'misconfigured' ? (clockSentence(reply) ?? error) : error;

@@ -4,28 +4,32 @@ const SECOND_MS = 1_000;
 const MINUTE_MS = 60 * SECOND_MS;
 const DAY_MS = 24 * 60 * MINUTE_MS;
 
-/** https://pay.weixin.qq.com/doc/v3/merchant/4012525171: `total` is in fen, and at least one. */
+/** https://pay.weixin.qq.com/doc/v3/merchant/4012525171: `total` is in fen and at least 1. */
 const CURRENCIES: Readonly<Record<string, CurrencyLimits>> = { CNY: { atLeast: 1 } };
 
 /**
- * `time_expire`: WeChat Pay moves one that is earlier than a minute after the order to a minute
- * (https://pay.weixin.qq.com/doc/v3/merchant/4012525171), and closes every order after seven days
+ * If `time_expire` is earlier than one minute after the order, WeChat Pay moves it to one minute
+ * (https://pay.weixin.qq.com/doc/v3/merchant/4012525171). It closes every order after seven days
  * (https://pay.weixin.qq.com/docs/merchant/products/native-payment/development.html).
  */
 const EXPIRY = { atLeastMs: MINUTE_MS, atMostMs: 7 * DAY_MS };
 
-/** `description`: at most 127 characters (https://pay.weixin.qq.com/docs/merchant/products/native-payment/apilist.html). */
+/**
+ * `description`: at most 127 characters
+ * (https://pay.weixin.qq.com/docs/merchant/products/native-payment/apilist.html).
+ */
 const SUBJECT = { atMost: 127, countedIn: 'characters' } as const;
 
 /**
- * No order is to be closed sooner after it was made:
+ * An order must not be closed earlier than this after its creation:
  * https://developers.weixin.qq.com/minigame/dev/wxcloudrun/src/development/pay/order/close.html
  */
 export const NO_CLOSE_WITHIN_MS = 5 * MINUTE_MS;
 
 /**
- * How long what an order gives works, by the pages of the orders of each method; asking again with the same parameters
- * gives a new one (https://pay.weixin.qq.com/docs/merchant/products/native-payment/apilist.html).
+ * How long each next action works, by the pages of each method. Repeating the create request with the same
+ * parameters returns a new one
+ * (https://pay.weixin.qq.com/docs/merchant/products/native-payment/apilist.html).
  */
 export const ACTION_LIVES_MS = {
   code_url: 120 * MINUTE_MS,
@@ -36,10 +40,10 @@ export const ACTION_LIVES_MS = {
 const METHOD = { currencies: CURRENCIES, expiry: EXPIRY, subject: SUBJECT } as const;
 
 /**
- * `native`: only WeChat's camera takes the code, neither a long press on it nor a picture of it
- * (https://pay.weixin.qq.com/doc/v3/merchant/4012791890). `h5`: never within WeChat, where it is `jsapi`
- * (https://pay.weixin.qq.com/doc/v3/merchant/4012791845), which is paid there alone
- * (https://pay.weixin.qq.com/doc/v3/merchant/4012791857). `app`: by WeChat's kit in an app.
+ * `native`: the payer must scan the code with WeChat's camera; a long press or a picture of the code does not
+ * work (https://pay.weixin.qq.com/doc/v3/merchant/4012791890). `h5`: only outside WeChat
+ * (https://pay.weixin.qq.com/doc/v3/merchant/4012791845). `jsapi`: only inside WeChat
+ * (https://pay.weixin.qq.com/doc/v3/merchant/4012791857). `app`: through WeChat's SDK in an app.
  */
 const METHODS: ChannelDeclaration['methods'] = [
   { name: 'native', action: 'qr', needs: [], ...METHOD, paidIn: ['desktop'] },
@@ -48,12 +52,12 @@ const METHODS: ChannelDeclaration['methods'] = [
   { name: 'app', action: 'sdk', needs: [], ...METHOD, paidIn: [] },
 ];
 
-/** Where WeChat Pay's API is: https://pay.weixin.qq.com/doc/v3/merchant/4012525171. */
+/** The base address of WeChat Pay's API: https://pay.weixin.qq.com/doc/v3/merchant/4012525171. */
 export const API_URL = 'https://api.mch.weixin.qq.com';
 
 const LOOPBACK = /^http:\/\/(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/;
 
-/** WeChat Pay has no test mode: what is not its own address on this machine is real. */
+/** WeChat Pay has no test mode: only an address on this machine is known to move no real money. */
 export const modeOf = ({ base_url }: Credentials): 'test' | undefined =>
   base_url !== undefined && LOOPBACK.test(base_url) ? 'test' : undefined;
 
@@ -65,13 +69,13 @@ export const declaration: ChannelDeclaration = {
   rateLimit: {
     perSecond: 150,
     source:
-      'https://pay.weixin.qq.com/doc/v3/partner/4012709253 and its predecessors: 150 refunds a second; more is said of no other call',
+      'https://pay.weixin.qq.com/doc/v3/partner/4012709253 and its predecessors: 150 refunds a second; no higher limit is published for another call',
   },
   querySchedule: {
     waitsMs: [5, 30, 60, 180, 300, 600, 1_800].map((seconds) => seconds * SECOND_MS),
     source: 'https://pay.weixin.qq.com/docs/merchant/products/query-order/callback-and-query-order.html',
   },
-  // The same out_trade_no and out_refund_no are the same order and refund for ever.
+  // An out_trade_no and an out_refund_no identify the same order and refund forever.
   repeatableForMs: { create: null, refund: null },
   unknownTradeCanBePaid: false,
   // https://pay.weixin.qq.com/doc/v3/merchant/4012791877
@@ -85,7 +89,7 @@ export const declaration: ChannelDeclaration = {
     {
       name: 'mchid',
       description:
-        'The merchant number that signs; in service-provider mode that of the provider (sp_mchid).',
+        'The merchant number that signs requests. In service-provider mode, the number of the provider (sp_mchid).',
       isSecret: false,
       isRequired: true,
       isIdentity: true,
@@ -94,7 +98,7 @@ export const declaration: ChannelDeclaration = {
     {
       name: 'appid',
       description:
-        'The id of the official account, mini programme or app that is bound to mchid; in service-provider mode that of the provider (sp_appid).',
+        'The id of the official account, mini programme or app that is bound to mchid. In service-provider mode, the id of the provider (sp_appid).',
       isSecret: false,
       isRequired: true,
       pattern: [/^[0-9A-Za-z_-]{6,32}$/, 'must be 6 to 32 letters and digits, such as wx8888888888888888'],
@@ -108,8 +112,7 @@ export const declaration: ChannelDeclaration = {
     },
     {
       name: 'private_key',
-      description:
-        'The private key of the API certificate (apiclient_key.pem); its line ends may be missing.',
+      description: 'The private key of the API certificate (apiclient_key.pem); line breaks may be missing.',
       isSecret: true,
       isRequired: true,
       pattern: [
@@ -126,8 +129,7 @@ export const declaration: ChannelDeclaration = {
     },
     {
       name: 'public_key_id',
-      description:
-        'The id of the public key of WeChat Pay, of a merchant in public-key mode; with public_key.',
+      description: "The id of WeChat Pay's public key, for a merchant in public-key mode. Needs public_key.",
       isSecret: false,
       isRequired: false,
       pattern: [/^PUB_KEY_ID_[0-9A-Za-z]{1,64}$/, 'must start with PUB_KEY_ID_'],
@@ -136,7 +138,7 @@ export const declaration: ChannelDeclaration = {
     {
       name: 'public_key',
       description:
-        'The public key of WeChat Pay (pub_key.pem), of a merchant in public-key mode; with public_key_id.',
+        "WeChat Pay's public key (pub_key.pem), for a merchant in public-key mode. Needs public_key_id.",
       isSecret: false,
       isRequired: false,
       pattern: [
@@ -156,7 +158,7 @@ export const declaration: ChannelDeclaration = {
     {
       name: 'sub_appid',
       description:
-        'The id of the own account or app of sub_mchid, in service-provider mode; the payer ids of jsapi are then of it.',
+        'In service-provider mode, the id of an account or app that belongs to sub_mchid. The payer ids of jsapi then belong to it.',
       isSecret: false,
       isRequired: false,
       pattern: [/^[0-9A-Za-z_-]{6,32}$/, 'must be 6 to 32 letters and digits, such as wx8888888888888888'],
@@ -164,7 +166,7 @@ export const declaration: ChannelDeclaration = {
     },
     {
       name: 'base_url',
-      description: `Where the API is, for another access point of WeChat Pay or a double for tests. Default: ${API_URL}.`,
+      description: `The base address of the API, for another access point of WeChat Pay or a test double. Default: ${API_URL}.`,
       isSecret: false,
       isRequired: false,
       pattern: [

@@ -1,5 +1,6 @@
-// The button that opens WeChat Pay within WeChat's own browser: `getBrandWCPayRequest` of
-// https://pay.weixin.qq.com/doc/v3/merchant/4012791857. No other browser has the bridge that it goes by.
+// The button that opens WeChat Pay in WeChat's own browser, by `getBrandWCPayRequest` of
+// https://pay.weixin.qq.com/doc/v3/merchant/4012791857. Other browsers do not have the JavaScript bridge that
+// it needs.
 
 /** How long the bridge may take to appear after the payer has pressed the button. */
 const BRIDGE_WITHIN_MS = 5_000;
@@ -18,11 +19,11 @@ const TEXTS = {
 /**
  * @param {object} what
  * @param {HTMLElement} what.container empty
- * @param {Readonly<Record<string, string>>} what.params of the next action
+ * @param {Readonly<Record<string, string>>} what.params the parameters of the next action
  * @param {'en' | 'zh'} what.language
  * @param {string} what.payText
- * @param {() => void} what.onSubmitted the payer has paid, or may have
- * @returns what puts it into the page's language
+ * @param {() => void} what.onSubmitted called when the payer has paid or may have paid
+ * @returns a function that updates the form's texts to the page's language
  */
 export function mount(what) {
   const problem = document.createElement('p');
@@ -41,7 +42,7 @@ export function mount(what) {
   };
   button.addEventListener('click', async () => {
     button.disabled = true;
-    // The bridge may never answer; who comes back to the page can try again.
+    // The bridge may never answer. A payer who returns to the page can try again.
     document.addEventListener('visibilitychange', enable);
     said = undefined;
     translate();
@@ -50,7 +51,8 @@ export function mount(what) {
     enable();
     if (answer === 'cancel') said = 'cancelled';
     else if (answer === 'no bridge' || answer === 'fail') said = 'failed';
-    // `ok`, and whatever else WeChat says: the payer may have paid, which only WeChat Pay's own answer decides.
+    // `ok`, or anything else that WeChat reports: the payer may have paid. Only WeChat Pay's own answer
+    // decides that.
     else what.onSubmitted();
     translate();
   });
@@ -59,7 +61,10 @@ export function mount(what) {
   return translate;
 }
 
-/** @param {Record<string, string>} params @returns {Promise<string>} what follows `get_brand_wcpay_request:`, or `no bridge` */
+/**
+ * @param {Record<string, string>} params
+ * @returns {Promise<string>} the text after `get_brand_wcpay_request:` in WeChat's answer, or `no bridge`
+ */
 function pay(params) {
   return new Promise((resolve) => {
     const invoke = () => {

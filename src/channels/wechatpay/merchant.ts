@@ -2,25 +2,25 @@ import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { ChannelError, type Credentials } from '../../domain/channel.ts';
 import { API_URL } from './declaration.ts';
 
-/** An account's settings, read. */
+/** An account's settings with parsed keys. */
 export interface Merchant {
   readonly baseUrl: string;
-  /** Who signs. */
+  /** The merchant number that signs requests. */
   readonly mchid: string;
   readonly appid: string;
   readonly serialNo: string;
   readonly privateKey: KeyObject;
   readonly apiV3Key: Buffer;
-  /** In public-key mode. */
+  /** Set in public-key mode. */
   readonly publicKey: { readonly id: string; readonly key: KeyObject } | null;
-  /** In service-provider mode: who is paid. */
+  /** Set in service-provider mode: the merchant that is paid. */
   readonly sub: { readonly mchid: string; readonly appid: string | undefined } | null;
 }
 
-/** By the object, which is the same as long as the account's settings are. */
+/** Keyed by the credentials object, which stays the same until the account's settings change. */
 const known = new WeakMap<Credentials, Merchant>();
 
-/** Settings are read once. @throws ChannelError `misconfigured` that names the setting, and never its value. */
+/** Parses the settings once. @throws ChannelError `misconfigured` that names the setting, never its value */
 export function readMerchant(credentials: Credentials | undefined): Merchant {
   if (credentials === undefined) return read(undefined);
   const merchant = known.get(credentials) ?? read(credentials);
@@ -39,10 +39,10 @@ function read(credentials: Credentials | undefined): Merchant {
     throw misconfigured('public_key_id and public_key belong together: give both or neither');
   }
   if (sub_appid !== undefined && sub_mchid === undefined) {
-    throw misconfigured('sub_appid is of service-provider mode, which needs sub_mchid');
+    throw misconfigured('sub_appid is for service-provider mode, which needs sub_mchid');
   }
   const apiV3Key = Buffer.from(wanted('api_v3_key'));
-  if (apiV3Key.length !== 32) throw misconfigured('api_v3_key is not of 32 bytes');
+  if (apiV3Key.length !== 32) throw misconfigured('api_v3_key is not 32 bytes long');
   return {
     baseUrl: base_url ?? API_URL,
     mchid: wanted('mchid'),
@@ -70,7 +70,10 @@ function readKey(name: string, read: () => KeyObject): KeyObject {
   return key;
 }
 
-/** With line ends where a file of `name=value` lines had none, or had them written as `\n`. */
+/**
+ * Restores the line breaks of a PEM key: a `name=value` file may have none, or have them written as `
+ * `.
+ */
 function toPem(value: string): string {
   const [, begin, body = '', end] =
     /^(-----BEGIN [A-Z ]+-----)([\s\S]*)(-----END [A-Z ]+-----)[\\rn\s]*$/.exec(value) ?? [];

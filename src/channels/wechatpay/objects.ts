@@ -8,14 +8,17 @@ import {
 import { isAmount, isCurrency } from '../../domain/money.ts';
 import type { Merchant } from './merchant.ts';
 
-/** WeChat Pay's objects as far as they are read, and what they say in nodrop's words. Its amounts are in fen. */
+/**
+ * The parts of WeChat Pay's objects that nodrop reads, and what they mean as answers of the port. Amounts are
+ * in fen.
+ */
 
 const text = z.string().min(1);
 const amount = z.number().refine(isAmount);
 const currency = z.string().refine(isCurrency).optional();
 const time = z.iso.datetime({ offset: true });
 
-/** Whose an object is: of a merchant, or of a service provider's. */
+/** The owner of an object: a merchant, or a service provider's merchant. */
 const ownerSchema = z.object({
   mchid: z.string().optional(),
   appid: z.string().optional(),
@@ -55,7 +58,7 @@ export const refundSchema = z.object({
 });
 export type Refund = z.infer<typeof refundSchema>;
 
-/** The same as a callback has it. */
+/** A refund as a callback reports it. */
 export const refundNewsSchema = ownerSchema.extend({
   refund_id: text,
   out_refund_no: text,
@@ -65,18 +68,20 @@ export const refundNewsSchema = ownerSchema.extend({
   amount: z.object({ refund: amount }),
 });
 
-/** True when an object is of the merchant, and of whom the merchant acts for. */
+/** True if the object belongs to the merchant, and in service-provider mode also to the sub-merchant. */
 export const isOf = ({ mchid, sub }: Merchant, owner: Owner): boolean =>
   sub === null ? owner.mchid === mchid : owner.sp_mchid === mchid && owner.sub_mchid === sub.mchid;
 
 /**
- * `PAYERROR` is of payments by the payer's code alone (https://developers.weixin.qq.com/community/pay/doc/00062292b0caa8615cb1e8ab46b400
- * quotes the page of the query), of which none are made here: an order of ours whose payment failed is still `NOTPAY`, and
- * the payer may try again (https://pay.weixin.qq.com/docs/merchant/products/native-payment/development.html). It is
- * therefore never a failure, and neither is a state that has been added since.
+ * `PAYERROR` occurs only for payments by the payer's code (the query page, as quoted by
+ * https://developers.weixin.qq.com/community/pay/doc/00062292b0caa8615cb1e8ab46b400), which nodrop does not
+ * create. An order of ours whose payment failed is still `NOTPAY`, and the payer may try again
+ * (https://pay.weixin.qq.com/docs/merchant/products/native-payment/development.html). So `PAYERROR` is never
+ * a failure, and neither is a state that WeChat Pay adds later.
  *
- * `REFUND` says that there was a refund, and not of how much or what became of it: that the refunds themselves tell.
- * @throws ChannelError `garbage` for an order that is paid without saying what and when
+ * `REFUND` means that there was a refund, but not how much or with which result: only the refunds themselves
+ * show that.
+ * @throws ChannelError `garbage` for a paid order without its transaction, time or amount
  */
 export function orderAnswer(order: Order): ChannelAnswer {
   switch (order.trade_state) {
@@ -100,7 +105,7 @@ function paid({ out_trade_no, transaction_id, success_time, amount: sum }: Order
   if (!transaction_id || !success_time || !sum) {
     throw new ChannelError(
       'garbage',
-      `wechatpay says that ${out_trade_no} is paid, and not by what, when or how much`,
+      `wechatpay reports ${out_trade_no} as paid without a transaction, time or amount`,
     );
   }
   return {
@@ -114,9 +119,9 @@ function paid({ out_trade_no, transaction_id, success_time, amount: sum }: Order
 }
 
 export const CLOSED_REASON =
-  'WeChat Pay has closed the refund: for seven days the balance was too low for it, or its account is not to be refunded from';
+  'WeChat Pay has closed the refund: the balance was too low for seven days, or the account does not allow refunds';
 
-/** Of a refund by its number, its state and amount; `status` as the query and the callback have it. */
+/** Maps a refund to an answer of the port. The query and the callback use the same values of `status`. */
 export function refundAnswer({
   status,
   refund_id: channelRefundId,
@@ -139,11 +144,11 @@ export function refundAnswer({
       return {
         state: 'needs_person',
         reason:
-          'the card or account of the payer does not take the money: handle it at the merchant platform',
+          "the payer's card or account does not accept the money: handle the refund at the merchant platform",
         channelRefundId,
       };
     default:
-      // PROCESSING, and what has been added since: not decided as far as we can tell.
+      // PROCESSING, and any status that WeChat Pay adds later: not decided yet.
       return { state: 'processing', channelRefundId };
   }
 }

@@ -4,17 +4,20 @@ import { ChannelError } from '../../domain/channel.ts';
 import { type Merchant, misconfigured } from './merchant.ts';
 import { decrypt } from './signature.ts';
 
-/** WeChat Pay's keys, by which its answers and callbacks are verified, found by their serial. */
+/** WeChat Pay's keys, by their serial number. They verify its answers and callbacks. */
 
-/** Certificates are fetched anew when they are this old; the own library of WeChat Pay does so once a day. */
+/** Certificates are fetched again at this age. WeChat Pay's own library does so once a day. */
 const RENEW_AFTER_MS = 12 * 3_600_000;
-/** A serial that is not known is looked for no more often than this, whoever names it. */
+/** An unknown serial number is searched for at most once in this time. */
 const LOOK_AGAIN_MS = 60_000;
-/** After a fetch that failed the next one comes no sooner. */
+/** The minimum pause after a fetch that failed. */
 const TRY_AGAIN_MS = 2_000;
-/** Of more merchants than this the oldest is forgotten, and fetched again. */
+/**
+ * With more merchants than this, the entry that was unused for longest is dropped and fetched again when
+ * needed.
+ */
 const MERCHANTS_AT_MOST = 1_000;
-/** As many as are ever valid at once, and some. */
+/** More than are ever valid at the same time. */
 const CERTIFICATES_AT_MOST = 20;
 
 /** https://wechatpay-api.gitbook.io/wechatpay-api-v3/jie-kou-wen-dang/ping-tai-zheng-shu */
@@ -42,12 +45,15 @@ export interface PlatformCertificate {
 
 export type PlatformCertificates = ReadonlyMap<string, PlatformCertificate>;
 
-/** Asks WeChat Pay for its certificates, within a time-out of its own. Empty for a merchant that has none, in public-key mode. */
+/**
+ * Fetches WeChat Pay's certificates, within its own timeout. Empty for a merchant in public-key mode that has
+ * none.
+ */
 export type FetchCertificates = (merchant: Merchant) => Promise<PlatformCertificates>;
 
 interface Entry {
   certificates: PlatformCertificates;
-  /** When they were last fetched; 0 for never. */
+  /** When the certificates were last fetched, epoch ms; 0 if never. */
   fetchedAt: number;
   failure: { readonly error: unknown; readonly at: number } | null;
   fetching: Promise<void> | null;
@@ -62,10 +68,10 @@ export class PlatformKeys {
   }
 
   /**
-   * The key of this serial, fetched when it is not known. One that is known and old is renewed for the next time: nobody
-   * waits for that.
-   * @returns undefined when WeChat Pay has none of this serial
-   * @throws ChannelError when the certificates could not be fetched
+   * The key with this serial number, fetched if it is unknown. A known key that is old is renewed in the
+   * background, without delaying the caller.
+   * @returns undefined if WeChat Pay has no key with this serial number
+   * @throws ChannelError if the certificates could not be fetched
    */
   async keyOf(merchant: Merchant, serial: string, signal: AbortSignal): Promise<KeyObject | undefined> {
     if (serial === merchant.publicKey?.id) return merchant.publicKey.key;
@@ -114,14 +120,15 @@ export class PlatformKeys {
   }
 
   /**
-   * The one fetch at a time, which ends by its own time-out: who has no time for it leaves it to the others.
-   * @returns when it has ended, also when it has failed
+   * Runs at most one fetch at a time, which ends by its own timeout. A caller whose time runs out leaves the
+   * fetch to the others.
+   * @returns when the fetch has ended, also if it failed
    */
   #fetching(merchant: Merchant, entry: Entry): Promise<void> {
     entry.fetching ??= (async () => {
       try {
         const fetched = await this.#fetch(merchant);
-        // A merchant that has had some is not without any: they count as long as they are valid.
+        // An empty answer does not remove known certificates: they count as long as they are valid.
         if (fetched.size > 0) entry.certificates = fetched;
         entry.fetchedAt = Date.now();
         entry.failure = null;
@@ -135,7 +142,7 @@ export class PlatformKeys {
   }
 }
 
-/** True shortly after a fetch that has failed. */
+/** True for a short time after a fetch that failed. */
 const isPaused = ({ failure }: Entry): boolean => failure !== null && Date.now() - failure.at < TRY_AGAIN_MS;
 
 const aborted = (signal: AbortSignal): Promise<never> =>
@@ -146,7 +153,7 @@ const aborted = (signal: AbortSignal): Promise<never> =>
     signal.addEventListener('abort', fail, { once: true });
   });
 
-/** Certificates are the merchant's own, and are decrypted with its key. */
+/** Certificates belong to a merchant and are decrypted with the merchant's key. */
 const idOf = ({ baseUrl, mchid, serialNo, apiV3Key }: Merchant): string =>
   [baseUrl, mchid, serialNo, createHash('sha256').update(apiV3Key).digest('hex')].join(' ');
 
@@ -158,14 +165,14 @@ const validNow = (certificate: PlatformCertificate | undefined): KeyObject | und
 };
 
 /**
- * The certificates in an answer that is not proven yet, by their serials. Only WeChat Pay and the merchant have the key
- * that they are encrypted with.
- * @throws ChannelError `garbage`; `misconfigured` when the APIv3 key does not decrypt them
+ * The certificates in an answer that is not proven yet, by serial number. Only WeChat Pay and the merchant
+ * have the key that encrypts them.
+ * @throws ChannelError `garbage`; `misconfigured` if the APIv3 key does not decrypt them
  */
 export function readCertificates(merchant: Merchant, body: unknown): PlatformCertificates {
   const parsed = certificatesSchema.safeParse(body);
   if (!parsed.success) {
-    throw new ChannelError('garbage', 'wechatpay gave certificates that cannot be read', {
+    throw new ChannelError('garbage', 'wechatpay answered with unreadable certificates', {
       cause: parsed.error,
     });
   }
@@ -176,7 +183,10 @@ export function readCertificates(merchant: Merchant, body: unknown): PlatformCer
       const certificate = readCertificate(pem);
       const serial = serial_no.toUpperCase();
       if (certificate === undefined || withoutZeros(certificate.serialNumber) !== withoutZeros(serial)) {
-        throw new ChannelError('garbage', 'wechatpay gave a certificate that is not of its serial');
+        throw new ChannelError(
+          'garbage',
+          'wechatpay answered with a certificate that has another serial number',
+        );
       }
       const { validFrom, validTo, publicKey: key } = certificate;
       return [serial, { key, from: Date.parse(validFrom), to: Date.parse(validTo) }];

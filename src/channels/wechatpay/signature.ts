@@ -10,20 +10,20 @@ import type { Merchant } from './merchant.ts';
 
 export const SIGNATURE_TYPE = 'WECHATPAY2-SHA256-RSA2048';
 
-/** The tag that ends a ciphertext, bytes. */
+/** The length of the tag at the end of a ciphertext, bytes. */
 const TAG_BYTES = 16;
 const NONCE_BYTES = 12;
 
 export const newNonce = (): string => randomBytes(16).toString('hex').toUpperCase();
 export const nowInSeconds = (): string => String(Math.floor(Date.now() / 1000));
 
-/** The lines, each ended, signed; in base64. */
+/** Signs the lines, each with a line feed at its end; in base64. */
 export const signLines = (key: KeyObject, lines: readonly string[]): string =>
   createSign('RSA-SHA256')
     .update(lines.map((line) => `${line}\n`).join(''))
     .sign(key, 'base64');
 
-/** The header `Authorization` of a request. `path` with its query string, `body` as it is sent. */
+/** The header `Authorization` of a request. `path` includes the query string, `body` is the body as sent. */
 export function authorize(
   { mchid, serialNo, privateKey }: Merchant,
   request: { readonly method: string; readonly path: string; readonly body: string },
@@ -35,7 +35,7 @@ export function authorize(
   return `${SIGNATURE_TYPE} ${written.join(',')}`;
 }
 
-/** What WeChat Pay's headers say of an answer or a callback. */
+/** The signature headers of an answer or a callback. */
 export interface Signed {
   readonly timestamp: string;
   readonly nonce: string;
@@ -43,7 +43,7 @@ export interface Signed {
   readonly serial: string;
 }
 
-/** The signature's headers; undefined when one is missing. */
+/** Reads the signature headers; undefined if one is missing or invalid. */
 export function signedOf(header: (name: string) => string | undefined): Signed | undefined {
   const [timestamp, nonce, signature, serial] = ['timestamp', 'nonce', 'signature', 'serial'].map((name) =>
     header(`wechatpay-${name}`),
@@ -54,7 +54,7 @@ export function signedOf(header: (name: string) => string | undefined): Signed |
   return { timestamp, nonce, signature, serial };
 }
 
-/** True when the key's owner has signed this body with these headers. */
+/** True if the owner of the key has signed this body with these headers. */
 export const isSignedBy = (key: KeyObject, { timestamp, nonce, signature }: Signed, body: Buffer): boolean =>
   createVerify('RSA-SHA256')
     .update(`${timestamp}\n${nonce}\n`)
@@ -62,14 +62,14 @@ export const isSignedBy = (key: KeyObject, { timestamp, nonce, signature }: Sign
     .update('\n')
     .verify(key, signature, 'base64');
 
-/** A resource as it is sent. */
+/** An encrypted resource as WeChat Pay sends it. */
 export interface Encrypted {
   readonly ciphertext: string;
   readonly nonce: string;
   readonly associated_data?: string | undefined;
 }
 
-/** The content of a resource; undefined when the key is another, or anything of it was changed. */
+/** The content of a resource; undefined if the key is wrong or the resource was changed. */
 export function decrypt(apiV3Key: Buffer, encrypted: Encrypted): string | undefined {
   const bytes = Buffer.from(encrypted.ciphertext, 'base64');
   const nonce = Buffer.from(encrypted.nonce);

@@ -17,17 +17,20 @@ import {
   settingsOf,
 } from './support.ts';
 
-/** What is wrong with an account, and certificate mode, at a double that verifies and signs by another implementation. */
+/**
+ * Checks of an account, and certificate mode, against a double that verifies and signs with another
+ * implementation.
+ */
 
-describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
-  describe('an account', () => {
+describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
+  describe('checkAccount', () => {
     const check = (...settings: Credentials[]) => adapter.checkAccount(accountOf(...settings));
 
-    it('that works is said to', async () => {
+    it('accepts a working account', async () => {
       await check(settingsOf(double));
     });
 
-    it('takes keys as Alipay and OpenSSL write them', async () => {
+    it("accepts keys in the formats of Alipay's tool and of OpenSSL", async () => {
       const settings = settingsOf(double);
       const key = createPrivateKey(settings.private_key ?? '');
       const pkcs1 = key.export({ type: 'pkcs1', format: 'pem' }).toString();
@@ -47,7 +50,7 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
       }
     });
 
-    it('is told what is wrong with it', async () => {
+    it('says in a sentence which key or id is wrong', async () => {
       const settings = settingsOf(double);
       const other = double.keys.strangerKey;
       const publicOf = (key: string) =>
@@ -57,7 +60,7 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
         [{ app_id: '2021000000000009' }, /isv\.invalid-app-id.*check app_id/],
         [{ alipay_public_key: publicOf(settings.private_key ?? '') }, /is the application's own/],
         [{ alipay_public_key: publicOf(other) }, /set alipay_public_key/],
-        [{ private_key: 'nonsense' }, /private_key is no RSA key/],
+        [{ private_key: 'nonsense' }, /private_key is not a readable RSA key/],
       ];
       for (const [changes, says] of cases) {
         expect(await errorOf(check({ ...settings, ...changes }))).toMatchObject({
@@ -71,7 +74,7 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
       });
     });
 
-    it('is told that the clock is off', async () => {
+    it('reports a wrong clock', async () => {
       await double.tell('clock', { offsetMs: 3_600_000 });
       expect(await errorOf(check(settingsOf(double)))).toMatchObject({
         kind: 'misconfigured',
@@ -79,7 +82,7 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
       });
     });
 
-    it('is of a mode by its gateway', () => {
+    it('derives the mode of an account from its gateway', () => {
       const { gateway: _gateway, ...live } = settingsOf(double);
       expect(modeOf(live)).toBe('live');
       expect(modeOf({ ...live, gateway: 'https://openapi-sandbox.dl.alipaydev.com/gateway.do' })).toBe(
@@ -101,7 +104,7 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
       useAccount(certifiedSettingsOf(double));
     });
 
-    it('sends the numbers of the certificates, which the other implementation has the same', async () => {
+    it('sends the same certificate numbers as the other implementation computes', async () => {
       await adapter.checkAccount(account);
       const trade = await paid(adapter, account);
       expect(await query(trade)).toMatchObject({ state: 'paid', amount: 1050 });
@@ -113,7 +116,7 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
       });
     });
 
-    it('verifies answers, and says which certificate is not of the key', async () => {
+    it('verifies answers, and reports a certificate that does not match the private key', async () => {
       const trade = newTrade();
       await open(await linkOf(adapter, account, trade));
       await double.tell('faults', [{ kind: 'tampered' }]);

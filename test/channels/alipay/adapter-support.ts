@@ -3,7 +3,10 @@ import type { ChannelAccount, Credentials, NewRefund, NewTrade } from '../../../
 import { type AlipayDouble, oracleFolder, startAlipayDouble } from '../../doubles/alipay/start.ts';
 import { accountOf, adapter, settingsOf } from './support.ts';
 
-/** For the tests of the adapter against the double, which verifies and signs by another implementation. */
+/**
+ * Shared set-up of the adapter's tests against the double, which verifies and signs with another
+ * implementation.
+ */
 
 export const METHODS = ['page', 'wap', 'precreate'] as const;
 
@@ -16,12 +19,12 @@ beforeAll(async () => {
 afterAll(() => double?.stop());
 beforeEach(async () => {
   await double.tell('reset');
-  // Nobody is told here.
+  // These tests receive no notifications.
   await double.tell('fate', { fate: 'lost' });
   account = accountOf(settingsOf(double));
 });
 
-/** From now on the adapter is asked for this account. */
+/** Switches the adapter's account for the rest of the test. */
 export function useAccount(settings: Credentials): void {
   account = accountOf(settings);
 }

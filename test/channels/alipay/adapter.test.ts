@@ -17,10 +17,13 @@ import {
   signedAnswer,
 } from './support.ts';
 
-/** Trades and refunds, at a double that verifies every request and signs every answer by another implementation. */
+/**
+ * Trades and refunds at a double that verifies every request and signs every answer with another
+ * implementation.
+ */
 
-describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
-  describe.each(METHODS)('a trade by %s', (method) => {
+describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
+  describe.each(METHODS)('a trade with the method %s', (method) => {
     it('is unknown until its payer opens it, then unpaid, then paid with amount, number and time', async () => {
       const trade = newTrade({ method });
       const link = await linkOf(adapter, account, trade);
@@ -44,7 +47,7 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
       expect(await adapter.closeTrade(account, trade)).toEqual({ state: 'already_paid' });
     });
 
-    it('is closed once it is open, and then neither paid nor closed again', async () => {
+    it('can be closed once it is open, and after that neither be paid nor change by another close', async () => {
       const trade = newTrade({ method });
       const link = await linkOf(adapter, account, trade);
       await open(link);
@@ -54,7 +57,7 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
       expect(await pay(link)).toBe(false);
     });
 
-    it('can be paid after a close that found nothing, until its link is dead', async () => {
+    it('can be paid after a close that found no trade, until its link expires', async () => {
       const [late, dead] = [newTrade({ method }), newTrade({ method })];
       const [lateLink, deadLink] = [
         await linkOf(adapter, account, late),
@@ -68,7 +71,7 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
       expect(await pay(deadLink)).toBe(false);
     });
 
-    it('carries its terms from the row alone: the end in Beijing, yuan, and no sign that Alipay refuses', async () => {
+    it("has terms from the payment's row only: expiry in Beijing time, yuan, and no characters that Alipay refuses", async () => {
       const trade = newTrade({
         method,
         amount: 10,
@@ -94,12 +97,12 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
     });
   });
 
-  it('makes the same link whenever it is asked for', async () => {
+  it('returns the same link at any time', async () => {
     const trade = newTrade();
     const first = await linkOf(adapter, account, trade);
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 3_600_000 });
     expect(await linkOf(adapter, account, trade).finally(() => vi.useRealTimers())).toBe(first);
-    // As it is told, which is never shorter than Alipay's shortest (src/domain/create.ts).
+    // The expiry as given, which is never shorter than Alipay's shortest (src/domain/create.ts).
     const { time_expire } = JSON.parse(new URL(first).searchParams.get('biz_content') ?? '') as {
       time_expire: string;
     };
@@ -107,7 +110,7 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
     expect(ends).toBe(Math.floor(Date.parse(trade.expiresAt) / 1000) * 1000);
   });
 
-  it('asks for a code again, and says when there is none any more', async () => {
+  it('requests the code of a trade again, and answers not_renewable once the trade is closed', async () => {
     const trade = newTrade({ method: 'precreate' });
     const link = await linkOf(adapter, account, trade);
     expect(await linkOf(adapter, account, trade)).toBe(link);
@@ -116,11 +119,11 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
     expect(await adapter.createTrade(account, trade)).toBe('not_renewable');
   });
 
-  describe('a code that is asked for', () => {
+  describe('creating a code', () => {
     const create = (trade: NewTrade, signal?: AbortSignal) => adapter.createTrade(account, trade, signal);
     const of = 'alipay.trade.precreate';
 
-    it('is the same one after its answer was lost, which says nothing', async () => {
+    it('is unknown after its answer was lost, and its repetition gives the same trade', async () => {
       const trade = newTrade({ method: 'precreate' });
       await double.tell('faults', [{ kind: 'accepted', of }]);
       expect(await errorOf(create(trade, AbortSignal.timeout(1_000)))).toMatchObject({ kind: 'unreachable' });
@@ -138,14 +141,14 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
       ['isp.unknow-error', '20000', 'unreachable'],
       ['isv.app-call-limited', '40005', 'rate_limited'],
       ['isv.insufficient-isv-permissions', '40006', 'misconfigured'],
-    ])('and refused with %s is %s: %s', async (subCode, code, kind) => {
+    ])('refused with %s (code %s) is %s', async (subCode, code, kind) => {
       await double.tell('faults', [{ kind: 'refused', of, code, subCode }]);
       expect(await errorOf(create(newTrade({ method: 'precreate' })))).toMatchObject({ kind });
     });
   });
 
   describe('refunds', () => {
-    it('gives back a part and then the rest, and the trade that Alipay calls closed is refunded', async () => {
+    it('a partial refund and then the rest succeed, and the trade that Alipay calls closed is refunded', async () => {
       const trade = await paid(adapter, account);
       const part = refundOf({ amount: 350 });
       expect(await adapter.queryRefund(account, trade, part)).toEqual({ state: 'unknown_refund' });
@@ -171,7 +174,7 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
       expect(await adapter.closeTrade(account, trade)).toEqual({ state: 'already_paid' });
     });
 
-    it('is the same one when it is asked for again, also with another amount', async () => {
+    it('a refund requested again is the same refund, even with another amount', async () => {
       const trade = await paid(adapter, account);
       const refund = refundOf({ amount: 350 });
       await adapter.refundTrade(account, trade, refund);
@@ -181,7 +184,7 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
       expect(await double.tell('books', named(trade))).toMatchObject({ refunded: '3.50' });
     });
 
-    it('is unknown when its answer is lost, and then given back once', async () => {
+    it('a refund whose answer was lost is unknown, and its repetition refunds once', async () => {
       const trade = await paid(adapter, account);
       const refund = refundOf();
       await double.tell('faults', [{ kind: 'accepted', of: 'alipay.trade.refund' }]);
@@ -194,10 +197,11 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
       expect(await double.tell('books', named(trade))).toMatchObject({ refunded: '10.50' });
     });
 
-    it('is in process while all has gone back, no other refund explains it, and a query does not show it yet', async () => {
+    it('a refund is in process if all money was refunded, other refunds do not explain it, and no query shows it yet', async () => {
       const trade = await paid(adapter, account);
       await adapter.refundTrade(account, trade, refundOf({ amount: 350 }));
-      // What the channel is not told the number of: a query knows it as little as one that it shows later.
+      // A refund under a number that the adapter does not know. A query finds it no more than a refund that
+      // appears later.
       await double.tell('refund', { ...named(trade), amount: '7.00' });
       const refund = refundOf({ amount: 700, otherRefunds: 350 });
       expect(await adapter.refundTrade(account, trade, refund)).toEqual({
@@ -207,7 +211,7 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
       expect(await errorOf(over)).toMatchObject({ kind: 'rejected' });
     });
 
-    it('is refused for good above what is left, and when nothing is left', async () => {
+    it('a refund of more than what is left is rejected, also when nothing is left', async () => {
       const trade = await paid(adapter, account);
       const over = adapter.refundTrade(account, trade, refundOf({ amount: 1051 }));
       expect(await errorOf(over)).toMatchObject({ kind: 'rejected' });
@@ -221,7 +225,7 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
       });
     });
 
-    it('is not refused for good while nobody has paid, or the balance is low', async () => {
+    it('a refund is not rejected while the trade is unpaid or the balance is too low', async () => {
       const trade = newTrade();
       const link = await linkOf(adapter, account, trade);
       await open(link);
@@ -243,7 +247,7 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
       ['tampered', 'garbage'],
       ['tampered amount', 'garbage'],
       ['unsigned', 'garbage'],
-    ])('with %s is %s', async (kind, expected) => {
+    ])('with the fault "%s" is %s', async (kind, expected) => {
       const trade = newTrade();
       await open(await linkOf(adapter, account, trade));
       await double.tell('faults', [{ kind }]);
@@ -251,10 +255,10 @@ describe.skipIf(oracleFolder() === undefined)('the adapter of Alipay', () => {
       expect(await query(trade)).toEqual({ state: 'unpaid' });
     });
 
-    it('of another trade is none', async () => {
+    it('about another trade is rejected', async () => {
       const [one, other] = [await paid(adapter, account), newTrade()];
       const { gateway, ...settings } = settingsOf(double);
-      // Signed by Alipay, and about what was not asked.
+      // Signed by Alipay, but about a trade that was not requested.
       const answering = vi.spyOn(globalThis, 'fetch').mockImplementationOnce(async () => {
         answering.mockRestore();
         const content = {

@@ -4,9 +4,9 @@ import type { ChannelAccount, NewTrade } from '../../../src/domain/channel.ts';
 import { type AlipayDouble, oracleFolder, startAlipayDouble } from '../../doubles/alipay/start.ts';
 import { accountOf, adapter, callback, linkOf, newTrade, open, pay, settingsOf, signed } from './support.ts';
 
-/** Trades that a merchant's own code has made at the double, under numbers of its own. */
+/** Trades that a merchant's own code has created at the double, under the merchant's own numbers. */
 
-describe.skipIf(oracleFolder() === undefined)("a trade of the merchant's", () => {
+describe.skipIf(oracleFolder() === undefined)('a trade that the merchant created', () => {
   let double: AlipayDouble;
   let account: ChannelAccount;
   beforeAll(async () => {
@@ -21,14 +21,14 @@ describe.skipIf(oracleFolder() === undefined)("a trade of the merchant's", () =>
 
   const read = (reference: string) => adapter.readTrade?.(account, reference);
 
-  /** The merchant's own code makes a link. */
+  /** The merchant's own code creates a link. */
   async function link(): Promise<{ trade: NewTrade; url: string }> {
     const trade = newTrade({ outTradeNo: `SHOP_${randomUUID().replaceAll('-', '_')}` });
     const url = await linkOf(adapter, account, trade);
     return { trade: { ...trade, isAdopted: true, reference: { id: trade.outTradeNo } }, url };
   }
 
-  it('is unknown until its payer opens it, then tells what it is for, is paid, and gives money back', async () => {
+  it('is unknown until its payer opens it, then has its terms, is paid, and can be refunded', async () => {
     const { trade, url } = await link();
     const { outTradeNo: reference } = trade;
     expect(await read(reference)).toEqual({ reference, answer: { state: 'unknown_trade' } });
@@ -43,7 +43,7 @@ describe.skipIf(oracleFolder() === undefined)("a trade of the merchant's", () =>
     expect(await read(reference)).toMatchObject({ terms, answer: { state: 'refunded' } });
   });
 
-  it('is named by a notification also when its number is longer than ours are', async () => {
+  it('is named by a notification even if its number is longer than ours', async () => {
     const [app_id, seller_id] = [
       account.credentials[0]?.app_id ?? '',
       account.credentials[0]?.seller_id ?? '',

@@ -19,10 +19,13 @@ import {
   THEIRS,
 } from './support.ts';
 
-/** Notifications as the double sends them, and as somebody else would like them to be. */
+/** Notifications as the double sends them, and forged ones. */
 
 describe('a notification that Alipay itself has signed', () => {
-  /** From the tests of Alipay's own library (test/alipay.test.ts of alipay-sdk-nodejs-all, MIT): a key, and what it signed. */
+  /**
+   * From the tests of Alipay's own library (test/alipay.test.ts of alipay-sdk-nodejs-all, MIT): a key, and
+   * parameters that it signed.
+   */
   const PUBLIC_KEY =
     'MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAqObrdC7hrgAVM98tK0nv3hSQRGGKT4lBsQjHiGjeYZjOPIPHR5knm2jnnz/YGIXIofVHkA/tAlBAd5DrY7YpvI4tP5EONLtZKC2ghBMx7McI2wRD0xiqzxOQr1FuhZGJ8/AUokBzJrzY+aGX2xcOrxFYRlFilvVLTXg4LWjR1tdPkO6+i7wQZAIVMClPkwVRZEbaERRHlKqTzv2gGv5rDU8gRoe1LeaN+6BlbTqHWkQcNCUNrA8C6l17XAXGKDsm/9TFWwO8EPHHHCaQdjtV5/FdcWIt+L8SR1ss7EXTjYDFtxcKVv9rEoY1lX8T4mX+GbXfZHraG5NCF1+XioL5JwIDAQAB';
   const PARAMS = {
@@ -53,7 +56,7 @@ describe('a notification that Alipay itself has signed', () => {
     point_amount: '0.00',
   };
 
-  it('is believed as it is, and with nothing changed', async () => {
+  it('is accepted unchanged, and refused after any change', async () => {
     const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
     const account = accountOf({
       app_id: PARAMS.app_id,
@@ -63,7 +66,7 @@ describe('a notification that Alipay itself has signed', () => {
     });
     const verify = (params: Record<string, string>) =>
       adapter.verifyCallback(account, callback(new URLSearchParams(params).toString()));
-    // Its number is none of a payment here, and it is proven all the same.
+    // Its number is not one of ours, but its signature is valid.
     expect(await verify(PARAMS)).toMatchObject({ kind: 'ignored', notificationId: PARAMS.notify_id });
     for (const changes of [
       { total_amount: '0.01' },
@@ -74,7 +77,7 @@ describe('a notification that Alipay itself has signed', () => {
   });
 });
 
-describe.skipIf(oracleFolder() === undefined)('notifications of the double', () => {
+describe.skipIf(oracleFolder() === undefined)('notifications from the double', () => {
   let double: AlipayDouble;
   let account: ChannelAccount;
   let server: Server;
@@ -108,11 +111,11 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
   const verify = (body: string, of = account) => adapter.verifyCallback(of, callback(body));
   const paidHere = () => paid(adapter, account, newTrade({ notifyUrl: receiver }));
   const next = () => eventually(() => received.shift());
-  /** What Alipay would sign about the trade, with changes. */
+  /** A notification that Alipay would sign about the trade, with changes. */
   const notification = async (trade: NewTrade, changes: Record<string, string> = {}) =>
     (await double.tell<{ body: string }>('notification', { ...named(trade), changes })).body;
 
-  it('tells of a payment, and after it of refunds with all that went back', async () => {
+  it('report a payment, and later its refunds with the refunded sum', async () => {
     const trade = await paidHere();
     const about = { outTradeNo: trade.outTradeNo };
     const answer = { state: 'paid', amount: 1050, currency: 'CNY', payerAmount: 1050 };
@@ -127,7 +130,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     expect(await adapter.queryTrade(account, trade)).toMatchObject({ state: 'refunded' });
   });
 
-  it('come again until the body is success, as the same one; doubled ones too', async () => {
+  it('are repeated with the same content until the body is success, and may be doubled', async () => {
     outcomes.push('refused');
     const trade = await paidHere();
     const [first, again] = [await next(), await next()];
@@ -144,7 +147,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     expect(adapter.acknowledge?.('ignored')).toEqual({ status: 200, type: 'text/plain', body: 'success' });
   });
 
-  it('may come late: they tell the time of the payment', async () => {
+  it('that arrive late report the time of the payment', async () => {
     await double.tell('fate', { fate: 'held' });
     const trade = await paidHere();
     await double.tell('clock', { offsetMs: 86_400_000 });
@@ -155,7 +158,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     expect(Math.abs(Date.parse(paidAt) - Date.now())).toBeLessThan(60_000);
   });
 
-  it('of an old payment have Alipay asked, unless they tell what went back', async () => {
+  it('about an old payment cause a query, unless they report a refunded amount', async () => {
     const trade = await paidHere();
     const told = await next();
     const about = { outTradeNo: trade.outTradeNo };
@@ -169,13 +172,14 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     const late = await after(11 * 60_000, told);
     expect(late).toMatchObject({ kind: 'notice', about, isProven: true });
     expect(late).not.toHaveProperty('answer');
-    // No query tells of a part: it is no word by which an order becomes paid.
+    // Only this notification reports the partial refund: without it, an order could become paid with refunded
+    // money.
     expect(await after(11 * 60_000, back)).toMatchObject({
       ...{ kind: 'trade', about, answer: { state: 'paid', refundedAmount: 350 } },
     });
   });
 
-  it('are verified in certificate mode, and by older settings while they are rotated', async () => {
+  it('are verified in certificate mode, and with older credentials during rotation', async () => {
     const trade = await paidHere();
     const body = await next();
     const expected = { about: { outTradeNo: trade.outTradeNo } };
@@ -184,7 +188,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     expect(await verify(body, rotated)).toMatchObject(expected);
   });
 
-  it('are refused when anything in them was changed', async () => {
+  it('are refused after any change', async () => {
     await paidHere();
     const good = new URLSearchParams(await next());
     for (const [name, value] of good) {
@@ -203,13 +207,13 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     await expect(verify(`${good}&extra=1`)).rejects.toMatchObject({ kind: 'unverified' });
   });
 
-  it('are refused by any other sign_type than RSA2, whatever signature stands beside it', async () => {
+  it('are refused with any sign_type but RSA2, whatever their signature', async () => {
     const trade = await paidHere();
     await next();
     const good = Object.fromEntries(new URLSearchParams(await notification(trade)));
     const { sign: _sign, sign_type: _type, ...params } = good;
     const key = double.keys.alipayPrivateKey;
-    // The control: the test's own signature is one.
+    // The control: a signature made by the test is accepted.
     await expect(verify(signed(params, key))).resolves.toMatchObject({ kind: 'trade' });
     const weak = signed(params, key, { algorithm: 'RSA-SHA1', signType: 'RSA' });
     await expect(verify(weak)).rejects.toMatchObject({ message: expect.stringContaining('RSA2') });
@@ -220,7 +224,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     });
   });
 
-  it('are refused for another application or seller, though Alipay signed them', async () => {
+  it('are refused for another application or seller, even if Alipay signed them', async () => {
     const trade = await paidHere();
     await next();
     for (const [changes, says] of [
@@ -236,7 +240,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     }
   });
 
-  it('are refused with a parameter that comes twice, before and after', async () => {
+  it('are refused if a parameter occurs twice, in either order', async () => {
     const trade = await paidHere();
     const body = await next();
     for (const twice of [`${body}&total_amount=0.01`, `total_amount=0.01&${body}`, `${body}&out_trade_no=x`])
@@ -244,10 +248,10 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     expect(adapter.peekOutTradeNo(Buffer.from(body))).toBe(trade.outTradeNo);
   });
 
-  it('are refused when one value can be read as several parameters under the same signature', async () => {
+  it('are refused if one value could be read as several parameters under the same signature', async () => {
     const trade = await paidHere();
     await next();
-    // A subject that Alipay had signed as a whole, cut into parameters of a payment of 100 yuan.
+    // A subject that Alipay has signed as a whole, split into the parameters of a payment of 100 yuan.
     const inner = 'x&total_amount=100.00&trade_no=9&trade_status=TRADE_SUCCESS&u=';
     const {
       sign: _sign,
@@ -271,7 +275,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     expect(forged.get('total_amount')).toBe('100.00');
   });
 
-  it('are refused when a name holds what was signed as several parameters', async () => {
+  it("are refused if a parameter's name contains the signed text of several parameters", async () => {
     const trade = await paidHere();
     await next();
     const {
@@ -281,7 +285,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     } = Object.fromEntries(new URLSearchParams(await notification(trade)));
     const whole = { ...params, receipt_amount: '10.00', refund_fee: '5.00' };
     const body = signed(whole, double.keys.alipayPrivateKey);
-    // The same text is signed, and no refund is left to be read.
+    // The signed text is the same, but no refund can be read from the parameters.
     const hidden = body
       .replace('receipt_amount=10.00', '')
       .replace('refund_fee=5.00', '')
@@ -294,7 +298,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     });
   });
 
-  it('with another amount say that amount, which the ledger compares', async () => {
+  it('with another amount report that amount, and the ledger compares it', async () => {
     const trade = await paidHere();
     await next();
     const verified = await verify(await notification(trade, { total_amount: '0.01' }));
@@ -305,7 +309,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
       });
   });
 
-  it('never say closed or failed: a closed trade without money makes Alipay be asked', async () => {
+  it('never report closed or failed: a closed trade without money is a notice, so that nodrop queries Alipay', async () => {
     const trade = await paidHere();
     await next();
     const params = Object.fromEntries(new URLSearchParams(await notification(trade)));
@@ -319,7 +323,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications of the double', () 
     expect(await verify(other)).toMatchObject({ kind: 'ignored' });
   });
 
-  it('are verified by the other implementation as by the one under test', async () => {
+  it('are verified equally by the other implementation', async () => {
     const trade = await paidHere();
     const { sign = '', ...params } = Object.fromEntries(new URLSearchParams(await next()));
     expect(await double.tell('verify', { params, sign })).toEqual({ good: true });

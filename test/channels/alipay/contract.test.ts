@@ -8,11 +8,11 @@ import type { Books, Contract, Place } from '../contract/types.ts';
 import { describeContract } from '../contract.ts';
 import { accountOf, callback, named, OURS, pay, settingsOf, signed, THEIRS } from './support.ts';
 
-/** What the method of a request is called in its answer. */
+/** The key of the answer's content, which follows from the request's method. */
 const answerKey = ({ path }: Sent): string =>
   `${(new URL(path, 'http://x').searchParams.get('method') ?? '').replaceAll('.', '_')}_response`;
 
-/** A request without what proves it. */
+/** A request without its signature and timestamp. */
 function termsOf({ method, path, body }: Sent): unknown {
   const { searchParams } = new URL(path, 'http://x');
   const { sign: _sign, timestamp: _timestamp, ...params } = Object.fromEntries(searchParams);
@@ -26,7 +26,7 @@ describe.skipIf(oracleFolder() === undefined)('Alipay', () => {
   });
   afterAll(() => double?.stop());
 
-  /** One process for all cases: each begins with empty books. */
+  /** All cases share one process; each begins with empty books. */
   const setUp = async (place: Place): Promise<Contract> => {
     await double.tell('reset');
     const proxy = await place.proxyTo(double.url);
@@ -35,7 +35,7 @@ describe.skipIf(oracleFolder() === undefined)('Alipay', () => {
       adapter,
       account: accountOf({ ...settingsOf(double, appId), gateway: `${proxy}/gateway.do`, ...changes }),
     });
-    /** What payers were given, past the proxy. */
+    /** The links that payers received, with the double's own address instead of the proxy's. */
     const links = new Map<string, string>();
     const bare = createAlipayAdapter();
     const adapter = {
@@ -49,7 +49,7 @@ describe.skipIf(oracleFolder() === undefined)('Alipay', () => {
       },
     };
     const linkOf = ({ outTradeNo }: Trade) => links.get(outTradeNo) ?? '';
-    /** An answer with what is in it signed anew, under the name of what was asked. */
+    /** Signs the content of an answer again, under the key that belongs to the request. */
     const dress = (answer: Answer, request: Sent): Answer => {
       let whole: Record<string, unknown>;
       try {
@@ -104,7 +104,7 @@ describe.skipIf(oracleFolder() === undefined)('Alipay', () => {
           refundTrade: [],
           queryRefund: ['ACQ.TRADE_NOT_EXIST'],
         },
-        // A refusal of a refund counts only once a query does not know its number: adapter.test.ts.
+        // A refusal of a refund counts only if a query does not know its number: adapter.test.ts.
         definite: {},
         rateLimit: () => ({
           status: 200,

@@ -33,7 +33,7 @@ export const settingsOf = (
   gateway: `${url}/gateway.do`,
 });
 
-/** The same in certificate mode. */
+/** The settings of the same application in certificate mode. */
 export function certifiedSettingsOf(double: AlipayDouble): Credentials {
   const { alipay_public_key: _key, ...rest } = settingsOf(double);
   const certificates = double.keys.apps[OURS]?.certificates;
@@ -64,7 +64,7 @@ export function newTrade(changes: Partial<NewTrade> = {}): NewTrade {
   };
 }
 
-/** Creates the trade. @returns what its payer opens */
+/** Creates the trade. @returns the link that its payer opens */
 export async function linkOf(adapter: ChannelAdapter, account: ChannelAccount, trade: NewTrade) {
   const made = await adapter.createTrade(account, trade);
   if (made === 'not_renewable') throw new Error('not renewable');
@@ -74,12 +74,12 @@ export async function linkOf(adapter: ChannelAdapter, account: ChannelAccount, t
 
 /** The payer opens the page. */
 export const open = (link: string) => fetch(link);
-/** The payer pays. @returns whether they could */
+/** The payer pays. @returns whether the payment succeeded */
 export const pay = async (link: string): Promise<boolean> => (await fetch(link, { method: 'POST' })).ok;
 
-/** Creates the trade, and its payer pays. */
+/** Creates the trade and pays it. */
 export async function paid(adapter: ChannelAdapter, account: ChannelAccount, trade = newTrade()) {
-  if (!(await pay(await linkOf(adapter, account, trade)))) throw new Error('it could not be paid');
+  if (!(await pay(await linkOf(adapter, account, trade)))) throw new Error('the trade could not be paid');
   return trade;
 }
 
@@ -87,11 +87,11 @@ export const adapter = createAlipayAdapter();
 
 export const named = ({ outTradeNo }: Trade) => ({ appId: OURS, outTradeNo });
 
-/** The error that a call ends with. */
+/** The error of a call that must fail. */
 export const errorOf = (call: Promise<unknown>): Promise<ChannelError> =>
   call.then(
     (value) => {
-      throw new Error(`it gave ${JSON.stringify(value)}`);
+      throw new Error(`the call returned ${JSON.stringify(value)}`);
     },
     (error: ChannelError) => error,
   );
@@ -101,7 +101,7 @@ export const callback = (body: string): CallbackRequest => ({
   rawBody: Buffer.from(body),
 });
 
-/** A notification with these parameters, signed in Alipay's name by Node's own cryptography. */
+/** A notification with these parameters, signed in Alipay's name with Node's own cryptography. */
 export function signed(
   params: Readonly<Record<string, string>>,
   privateKey: string,

@@ -26,37 +26,40 @@ import { CALLS, type Call, type Contract, type Party, type SetUp } from './types
 /** One case of the suite. */
 export interface ContractCase {
   readonly name: string;
-  /** False for a channel at which it cannot happen. */
+  /** Returns false for a channel at which the case cannot happen. */
   readonly appliesTo?: (contract: Contract) => boolean;
   readonly run: (bench: Bench) => Promise<void>;
 }
 
-/** What became of a call. */
+/** The result of a call. */
 export type Outcome = { readonly answer: unknown } | { readonly error: unknown };
 
-/** What a call is about: a trade in the state that the call is for, and a refund of it. */
+/** The arguments of a call: a trade in the state that the call needs, and a refund of it. */
 export interface Subject {
   readonly trade: NewTrade;
   readonly refund: NewRefund;
 }
 
-/** A callback as it came, with the path and query that it came to. */
+/** A callback as received, with its path and query string. */
 export interface Received extends CallbackRequest {
   readonly path: string;
 }
 
-/** As looks of 50 ms: what comes over loopback at once comes long before. */
+/** The longest wait in milliseconds, in steps of 50 ms. Messages over loopback arrive much earlier. */
 const REST_MS = 20_000;
 
-/** A channel that has just started, an adapter for it, and what stands between and around them. */
+/** A channel that has just started, an adapter for it, and the proxy and receivers around them. */
 export class Bench {
   readonly contract: Contract;
-  /** Believed only what the ledger can keep, as in nodrop. */
+  /** Checked like in nodrop: only answers that the ledger can store are accepted. */
   readonly adapter: ChannelAdapter;
   readonly received: readonly Received[];
-  /** An address that nobody is to be sent to. */
+  /** An address to which nothing may be sent. */
   readonly elsewhere: { readonly url: string; readonly requests: readonly Sent[] };
-  /** How callbacks are answered, newest first; `stored` when there is none. */
+  /**
+   * The outcomes with which the next callbacks are answered, in this order. Later ones are answered with
+   * `stored`.
+   */
   readonly nextOutcomes: CallbackOutcome[];
   readonly #proxy: ChannelProxy;
   readonly #receiverUrl: string;
@@ -105,7 +108,8 @@ export class Bench {
     });
     ours = contract.ours;
     const [proxy] = proxies;
-    if (proxy === undefined || proxies.length > 1) throw new Error('The set-up is to start one proxy.');
+    if (proxy === undefined || proxies.length > 1)
+      throw new Error('The set-up must start exactly one proxy.');
     return new Bench({
       ...{ contract, proxy, received, nextOutcomes, receiverUrl: receiver.url },
       elsewhere: { url: elsewhere.url, requests: strayed },
@@ -133,7 +137,7 @@ export class Bench {
     return this.contract.protocol;
   }
 
-  /** The calls in which this adapter asks its channel. */
+  /** The calls in which this adapter sends requests to its channel. */
   get calls(): readonly Call[] {
     const { createsWithoutRequest } = this.protocol;
     return CALLS.filter(
@@ -143,7 +147,7 @@ export class Bench {
     );
   }
 
-  /** A payment's trade that the channel has not heard of, within the limits of its method. */
+  /** A trade that the channel does not know yet, within the limits of its method. */
   newTrade(changes: Partial<NewTrade> = {}): NewTrade {
     const { methods } = this.declaration;
     const method = methods.find(({ name }) => name === changes.method) ?? methods[0];
@@ -168,11 +172,11 @@ export class Bench {
     };
   }
 
-  /** Creates it. @returns it as its payment knows it then, and what the payer does */
+  /** Creates a trade. @returns the trade as its payment knows it afterwards, with the payer's action */
   async create(changes: Partial<NewTrade> = {}): Promise<NewTrade & Pick<CreatedTrade, 'action'>> {
     const trade = this.newTrade(changes);
     const created = await this.adapter.createTrade(this.account, trade);
-    if (created === 'not_renewable') throw new Error('a new trade was said not to be renewable');
+    if (created === 'not_renewable') throw new Error('createTrade answered not_renewable for a new trade');
     return { ...trade, reference: created.reference ?? null, action: created.action };
   }
 
@@ -180,7 +184,7 @@ export class Bench {
     expect(await this.channel.pay(trade), 'the payer pays').toBe(true);
   }
 
-  /** It exists at the channel, also where its payer makes it. */
+  /** Creates a trade that exists at the channel, even if the payer's link creates it there. */
   async createOpened(changes: Partial<NewTrade> = {}) {
     const trade = await this.create(changes);
     await this.channel.open?.(trade);
@@ -197,15 +201,15 @@ export class Bench {
     return this.adapter.queryTrade(this.account, trade);
   }
 
-  /** The answer of a trade that is paid. */
+  /** Queries a trade that must be paid, and returns its answer. */
   async queryPaid(trade: Trade): Promise<PaidAnswer> {
     const answer = await this.query(trade);
     if (answer.state !== 'paid' && answer.state !== 'refunded')
-      return expect.fail(`the paid trade is said to be ${answer.state}`);
+      return expect.fail(`the paid trade is reported as ${answer.state}`);
     return answer;
   }
 
-  /** A refund of a third, within the limits, unless told otherwise. */
+  /** A refund, by default of a third of the amount within the limits. */
   refundOf(trade: Trade, amount = this.partOf(trade)): NewRefund {
     nth += 1;
     const request = { merchantId: 'm', paymentId: trade.outTradeNo, idempotencyKey: String(nth), amount };
@@ -226,34 +230,34 @@ export class Bench {
     return Math.max(multipleOf, Math.floor(amount / 3 / multipleOf) * multipleOf);
   }
 
-  /** Asks for the refund, and again as often as the channel wants that. @returns it as its row knows it then */
+  /** Requests the refund. @returns the refund as its row knows it afterwards */
   async refund(trade: Trade, refund = this.refundOf(trade)): Promise<NewRefund> {
     const answer = await this.adapter.refundTrade(this.account, trade, refund);
     expect(['succeeded', 'processing'], 'the state of a refund asked for').toContain(answer.state);
     return withIdOf(refund, answer);
   }
 
-  /** The channel's books in the numbers of the port: minor units. */
+  /** The channel's books about the trade. */
   async books(trade: Trade) {
     return await this.channel.books(trade);
   }
 
-  /** Everything that is sent to the channel during the work. */
+  /** All requests that are sent to the channel while `work` runs. */
   async sentDuring(work: () => Promise<unknown>): Promise<readonly Sent[]> {
     const from = this.#proxy.requests.length;
     await work();
     return this.#proxy.requests.slice(from);
   }
 
-  /** The channel's own answer to the last request of the work, as it came. */
+  /** The channel's own answer to the last request of `work`, unchanged. */
   async lastAnswer(work: () => Promise<unknown>): Promise<Answer> {
     await work();
     const answer = this.#proxy.lastAnswer();
-    if (answer === undefined) throw new Error('The channel was not asked.');
+    if (answer === undefined) throw new Error('The channel received no request.');
     return answer;
   }
 
-  /** Does the work while this happens to requests, counted from 0. */
+  /** Runs `work` while `faultOf` decides the fault of each request, counted from 0. */
   async withFault<T>(faultOf: (nth: number) => Fault | undefined, work: () => Promise<T>): Promise<T> {
     let count = 0;
     this.#proxy.setFault(() => {
@@ -267,7 +271,7 @@ export class Bench {
     }
   }
 
-  /** A trade in the state in which this call makes sense. */
+  /** A trade in the state that the call needs. */
   async subjectFor(call: Call): Promise<Subject> {
     const trade = call === 'createTrade' ? this.newTrade() : await this.createOpened();
     const refund = this.refundOf(trade);
@@ -275,7 +279,7 @@ export class Bench {
     return { trade, refund: call === 'queryRefund' ? await this.refund(trade, refund) : refund };
   }
 
-  /** One call of the adapter. */
+  /** Makes one call of the adapter. */
   async perform(
     call: Call,
     { trade, refund }: Subject,
@@ -300,7 +304,10 @@ export class Bench {
     }
   }
 
-  /** Makes the call of a subject, and loses the answer to its last request: that is done, and nobody knows. */
+  /**
+   * Makes the call and loses the answer to its last request: the channel carries it out, but the adapter does
+   * not know.
+   */
   async loseLastAnswer(call: Call, subject: Subject): Promise<void> {
     const clean = await this.subjectFor(call);
     const { length } = await this.sentDuring(() => this.perform(call, clean));
@@ -311,7 +318,7 @@ export class Bench {
     expect(errorOf(outcome, `a lost answer to ${call}`).kind).toBe('unreachable');
   }
 
-  /** Makes the call once for each request that it sends, with a fault at that one. */
+  /** Makes the call once for each request that it sends, each time with the fault at another request. */
   async atEachRequest(
     call: Call,
     fault: Fault,
@@ -319,7 +326,7 @@ export class Bench {
   ): Promise<void> {
     const clean = await this.subjectFor(call);
     const { length } = await this.sentDuring(() => this.perform(call, clean));
-    expect(length, `${call} asks the channel`).toBeGreaterThan(0);
+    expect(length, `requests of ${call}`).toBeGreaterThan(0);
     for (let nth = 0; nth < length; nth++) {
       const subject = await this.subjectFor(call);
       let outcome: Outcome = { answer: undefined };
@@ -335,8 +342,8 @@ export class Bench {
   }
 
   /**
-   * What the work makes the channel send about the trade, as far as the adapter takes it for something of ours. What it
-   * still sends about another trade is passed over.
+   * The first callback that the channel sends about the trade because of `work`, unless the adapter ignores
+   * it. Callbacks about other trades are skipped.
    */
   async callbackAfter(
     trade: Trade,
@@ -355,7 +362,7 @@ export class Bench {
     }, REST_MS);
   }
 
-  /** A request as its terms, to be compared with another. */
+  /** The terms of a request, for comparison with another request. */
   termsOf(request: Sent): unknown {
     const { method, path, body } = request;
     return this.protocol.terms?.(request) ?? { method, path, body };
@@ -366,7 +373,7 @@ let nth = 0;
 
 const PAYER = { id: 'payer-4711', ip: '203.0.113.7' };
 
-/** What the API answers where an adapter leaves it alone. */
+/** How the API answers a callback if the adapter has no `acknowledge`. */
 const BY_DEFAULT: Readonly<Record<CallbackOutcome, Acknowledgement>> = {
   stored: { status: 200, type: 'application/json', body: '{}' },
   ignored: { status: 200, type: 'application/json', body: '{}' },
@@ -383,7 +390,7 @@ const isOfAnother = (about: CallbackSubject, { outTradeNo, reference }: Trade): 
   (about.outTradeNo !== undefined && about.outTradeNo !== outTradeNo) ||
   (about.reference !== undefined && reference !== null && about.reference !== reference.id);
 
-/** Every currency that a method takes; of any, one of each usual number of places. */
+/** Every currency of a method; for `any`, one currency for each usual number of decimal places. */
 export function currenciesOf({ currencies }: MethodDeclaration): readonly [string, ...string[]] {
   if (currencies === 'any') return ['EUR', 'JPY', 'KWD'];
   const [first = 'EUR', ...rest] = Object.keys(currencies);
@@ -393,7 +400,7 @@ export function currenciesOf({ currencies }: MethodDeclaration): readonly [strin
 export const limitsOf = ({ currencies }: MethodDeclaration, currency: string): CurrencyLimits =>
   currencies === 'any' ? {} : (currencies[currency] ?? {});
 
-/** The amount nearest to this that the limits allow. */
+/** The amount closest to this one that the limits allow. */
 export function withinLimits(
   amount: number,
   { atLeast = 1, atMost = MAX_AMOUNT, multipleOf = 1 }: CurrencyLimits,
@@ -403,13 +410,13 @@ export function withinLimits(
   return Math.min(Math.max(least, Math.floor(amount / multipleOf) * multipleOf), most);
 }
 
-/** Minor units in whole units, as the channel's books have them: without zeros at the end. */
+/** Minor units converted to whole units, as in the channel's books: without trailing zeros. */
 export const inWholeUnits = (amount: number, currency: string): string =>
   withoutZeros(toDecimal(amount, currency));
 export const withoutZeros = (decimal: string): string =>
   decimal.includes('.') ? decimal.replace(/\.?0+$/, '') : decimal;
 
-/** What the answer says has gone back, in minor units. */
+/** The refunded sum by the answer, in minor units. */
 export function givenBack({ refunds, refundedAmount }: PaidAnswer): number {
   if (refunds === undefined) return refundedAmount ?? 0;
   return refunds.filter(({ state }) => state === 'succeeded').reduce((sum, { amount }) => sum + amount, 0);
@@ -428,15 +435,15 @@ export async function outcomeOf(work: () => Promise<unknown>): Promise<Outcome> 
   }
 }
 
-/** The channel error of a call that is to fail. */
+/** The channel error of a call that must fail. */
 export function errorOf(outcome: Outcome, what: string): ChannelError {
   if (!('error' in outcome))
-    return expect.fail(`${what} was taken for an answer: ${JSON.stringify(outcome.answer)}`);
+    return expect.fail(`${what} was accepted as an answer: ${JSON.stringify(outcome.answer)}`);
   expect(outcome.error, what).toBeInstanceOf(ChannelError);
   return outcome.error as ChannelError;
 }
 
-/** Ends when the work has, and fails when it hangs. */
+/** Returns the result of `work`, and fails if it hangs. */
 export async function endsByItself(what: string, work: Promise<Outcome>): Promise<Outcome> {
   let outcome: Outcome | undefined;
   void work.then((done) => {
@@ -445,11 +452,11 @@ export async function endsByItself(what: string, work: Promise<Outcome>): Promis
   try {
     return await eventually(() => outcome, REST_MS);
   } catch (cause) {
-    throw new Error(`${what} does not end by itself`, { cause });
+    throw new Error(`${what} does not end`, { cause });
   }
 }
 
-/** The JSON or form with one member missing or replaced by something else, and cut off. */
+/** Variants of a JSON or form body: one member missing or replaced, or the body truncated. */
 export function damaged(body: string): readonly string[] {
   let content: unknown;
   try {
@@ -465,7 +472,7 @@ export function damaged(body: string): readonly string[] {
       delete parent[key];
       found.push(JSON.stringify(content));
       for (const other of [null, 'zzz', -1, 0.5, [], {}, true]) {
-        // A whole sum of money is what it is; that it differs is for the ledger to see.
+        // A boolean replaced by another boolean is still a valid value.
         if (typeof value === 'boolean' && typeof other === 'boolean') continue;
         parent[key] = other;
         found.push(JSON.stringify(content));

@@ -10,16 +10,16 @@ import {
 import { eventually } from '../../support/progress.ts';
 import { acknowledgement, type Bench, type ContractCase, damaged, type Outcome, outcomeOf } from './bench.ts';
 
-/** What a channel tells by itself: believed only when it is proven, and answered as the channel wants. */
+/** Callbacks count only if they are proven, and are acknowledged as the channel requires. */
 
-/** Headers that every request has, and that no proof covers. */
+/** Headers that every request has and that no signature covers. */
 const OF_HTTP = new Set(['host', 'connection', 'content-length', 'date', 'accept', 'user-agent']);
-/** In a body beyond this not every byte is changed, but some in every region. */
+/** In a longer body not every byte is changed, but some in every region. */
 const BYTES_CHANGED = 400;
 
 export const callbackCases: readonly ContractCase[] = [
   {
-    name: 'a callback about a paid trade names it, and says no more than is proven',
+    name: 'a callback about a paid trade names the trade, and reports no more than is proven',
     async run(bench) {
       const trade = await bench.create();
       const { verified } = await bench.callbackAfter(trade, () => bench.pay(trade));
@@ -33,7 +33,7 @@ export const callbackCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'callbacks of two trades name their own, each with a number of its own',
+    name: 'callbacks of two trades name their own trade, each with its own notification id',
     async run(bench) {
       const [one, two] = [await bench.create(), await bench.create()];
       const first = await bench.callbackAfter(one, () => bench.pay(one));
@@ -42,14 +42,14 @@ export const callbackCases: readonly ContractCase[] = [
       expectAbout(second.verified, two);
       expect(first.verified.notificationId).not.toBe(second.verified.notificationId);
       if (bench.protocol.callbacks.signed === undefined) return;
-      // What proves one proves no other.
+      // The proof of one callback must not prove another.
       const mixed = { headers: first.request.headers, rawBody: second.request.rawBody };
       if (!isDeepStrictEqual(first.request.headers, second.request.headers))
         await expectRefusedOr(bench, mixed, second.verified, "another trade's proof");
     },
   },
   {
-    name: 'a callback that comes before the answer to create is proven, and names the trade',
+    name: 'a callback that arrives before the answer to create is proven and names the trade',
     appliesTo: ({ protocol }) => !protocol.createsWithoutRequest,
     async run(bench) {
       const trade = bench.newTrade();
@@ -64,7 +64,7 @@ export const callbackCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a callback that comes again is the same one',
+    name: 'a callback that arrives twice is the same callback',
     async run(bench) {
       const trade = await bench.create();
       const { request, verified } = await bench.callbackAfter(trade, () => bench.pay(trade));
@@ -72,7 +72,7 @@ export const callbackCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a callback that was refused is sent again, as the same one; one that was stored is not',
+    name: 'a refused callback is repeated with the same id; a stored one is not repeated',
     appliesTo: ({ protocol }) => protocol.callbacks.sendsAgain,
     async run(bench) {
       const trade = await bench.create();
@@ -82,20 +82,20 @@ export const callbackCases: readonly ContractCase[] = [
       const again = bench.received[1] as CallbackRequest;
       const { notificationId } = await bench.adapter.verifyCallback(bench.account, again);
       expect(notificationId).toBe(verified.notificationId);
-      // The next of another trade would come after a third.
+      // If the stored callback were repeated, the other trade's callback would not be the third.
       const other = await bench.create();
       await bench.callbackAfter(other, () => bench.pay(other));
       expect(bench.received).toHaveLength(3);
     },
   },
   {
-    name: 'each outcome is answered as the channel takes it',
+    name: 'each outcome is answered as the channel requires',
     async run(bench) {
       for (const outcome of ['stored', 'ignored', 'refused', 'unreadable'] as const) {
         const answer = acknowledgement(bench.adapter, outcome);
         expect(Number.isInteger(answer.status) && answer.status >= 200 && answer.status < 600).toBe(true);
         expect(answer.type).toMatch(/^[a-z]+\/[a-z+-]+/);
-        // That the channel is asked may be enough, or it may be wanted again.
+        // For `unreadable` the adapter decides whether the channel repeats the callback.
         if (outcome === 'unreadable') continue;
         const { isAcknowledged } = bench.protocol.callbacks;
         expect(isAcknowledged(answer), `${outcome}: ${answer.status} ${answer.body}`).toBe(
@@ -105,7 +105,7 @@ export const callbackCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a callback with any byte changed, or cut off anywhere, is refused',
+    name: 'a callback with any byte changed, or truncated anywhere, is refused',
     appliesTo: ({ protocol }) => protocol.callbacks.signed !== undefined,
     async run(bench) {
       const trade = await bench.create();
@@ -131,7 +131,7 @@ export const callbackCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a callback whose headers are changed or missing is refused, or says the same',
+    name: 'a callback with changed or missing headers is refused, or has the same content',
     appliesTo: ({ protocol }) => protocol.callbacks.signed !== undefined,
     async run(bench) {
       const trade = await bench.create();
@@ -154,7 +154,7 @@ export const callbackCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a callback of another account of the channel is refused',
+    name: 'a callback for another account of the channel is refused',
     appliesTo: ({ protocol }) => protocol.callbacks.signed !== undefined,
     async run(bench) {
       const { theirs } = bench.contract;
@@ -165,7 +165,7 @@ export const callbackCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a callback by older credentials counts while they are rotated',
+    name: 'a callback signed with older credentials counts during rotation',
     appliesTo: ({ ours, theirs, protocol }) =>
       protocol.callbacks.signed !== undefined &&
       ours.account.credentials.length > 0 &&
@@ -179,7 +179,7 @@ export const callbackCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a callback that is too old, or from the future, is refused',
+    name: 'a callback that is too old or from the future is refused',
     appliesTo: ({ protocol }) => typeof protocol.callbacks.signed?.toleranceMs === 'number',
     async run(bench) {
       const { signed } = bench.protocol.callbacks;
@@ -189,7 +189,7 @@ export const callbackCases: readonly ContractCase[] = [
       const { toleranceMs } = signed;
       const at = async (offsetMs: number) =>
         await signed.sign(request.rawBody, new Date(Date.now() + offsetMs));
-      // The control of the cases below: the same, signed by the suite, counts within the tolerance.
+      // The control for the cases below: a callback signed by the suite counts within the tolerance.
       for (const offset of [0, 60_000 - toleranceMs, toleranceMs - 60_000])
         expectAbout(await bench.adapter.verifyCallback(bench.account, await at(offset)), trade);
       for (const offset of [-toleranceMs - 5_000, toleranceMs + 5_000, -86_400_000, 86_400_000])
@@ -200,7 +200,7 @@ export const callbackCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'what is proven and makes no sense is malformed or ignored, and never news of a trade',
+    name: 'a proven callback with nonsense is malformed or ignored, and never counts for a trade',
     appliesTo: ({ protocol }) => protocol.callbacks.signed !== undefined,
     async run(bench) {
       const { signed } = bench.protocol.callbacks;
@@ -217,7 +217,7 @@ export const callbackCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'what is proven and of which a part is missing or other is malformed, or about its trade',
+    name: 'a proven callback with a missing or changed part is malformed, or about its trade',
     appliesTo: ({ protocol }) => protocol.callbacks.signed !== undefined,
     async run(bench) {
       const { signed } = bench.protocol.callbacks;
@@ -238,7 +238,7 @@ export const callbackCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'without proof a callback is a notice, an ignored one or refused, whatever it says',
+    name: 'a callback without proof is a notice, ignored or refused, whatever its content',
     async run(bench) {
       await fc.assert(
         fc.asyncProperty(nonsense, async (text) => {
@@ -246,7 +246,10 @@ export const callbackCases: readonly ContractCase[] = [
           const outcome = await outcomeOf(() => bench.adapter.verifyCallback(bench.account, request));
           if ('error' in outcome) expect(outcome.error).toBeInstanceOf(CallbackError);
           else {
-            expect(bench.protocol.callbacks.signed, 'proof was not asked for').toBeUndefined();
+            expect(
+              bench.protocol.callbacks.signed,
+              'the adapter accepted a callback without proof',
+            ).toBeUndefined();
             expect(['notice', 'ignored']).toContain((outcome.answer as VerifiedCallback).kind);
           }
         }),
@@ -255,7 +258,7 @@ export const callbackCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'the number that an unproven body names is at most a number of the right form',
+    name: 'the number in an unproven body is at most a number of the right form',
     async run(bench) {
       const trade = await bench.create();
       const { request } = await bench.callbackAfter(trade, () => bench.pay(trade));
@@ -273,7 +276,7 @@ export const callbackCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'what is nothing of ours is ignored and acknowledged',
+    name: 'a callback that is not about our trades is ignored and acknowledged',
     appliesTo: ({ channel }) => channel.sendUnrelated !== undefined,
     async run(bench) {
       await bench.channel.sendUnrelated?.();
@@ -286,7 +289,7 @@ export const callbackCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a refund that has gone through is told with its numbers, or makes the channel be asked',
+    name: 'a callback about a refund that succeeded has its numbers, or makes nodrop query the channel',
     async run(bench) {
       const trade = await bench.createPaid();
       const refund = bench.refundOf(trade);
@@ -304,7 +307,7 @@ export const callbackCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a dispute is told with its trade, or makes the channel be asked',
+    name: 'a callback about a dispute names its trade, or makes nodrop query the channel',
     appliesTo: ({ channel }) => channel.dispute !== undefined,
     async run(bench) {
       const trade = await bench.createPaid();
@@ -331,10 +334,10 @@ function expectAbout(
   if (verified.kind === 'ignored') return expect.fail(`a callback about our trade was ignored`);
   const { about } = verified;
   const { outTradeNo: no, reference: id, channelPaymentId } = about;
-  expect(no ?? id ?? channelPaymentId, 'the trade that it is about').toBeDefined();
+  expect(no ?? id ?? channelPaymentId, 'the trade that the callback is about').toBeDefined();
   if (about.outTradeNo !== undefined) expect(about.outTradeNo).toBe(outTradeNo);
   if (about.reference !== undefined && reference !== null) expect(about.reference).toBe(reference.id);
-  // The channel's own id is of use once the payment has it.
+  // The channel's own id identifies the trade only once the payment has it.
   if (no === undefined && id !== undefined) expect(reference, 'the only name of the trade').not.toBeNull();
 }
 
@@ -344,11 +347,11 @@ async function verifyingOf(bench: Bench, request: CallbackRequest): Promise<Outc
 
 async function expectRefused(bench: Bench, request: CallbackRequest, what: string): Promise<void> {
   const outcome = await verifyingOf(bench, request);
-  if (!('error' in outcome)) return expect.fail(`${what}: taken as ${JSON.stringify(outcome.answer)}`);
+  if (!('error' in outcome)) return expect.fail(`${what}: accepted as ${JSON.stringify(outcome.answer)}`);
   expect(outcome.error, what).toBeInstanceOf(CallbackError);
 }
 
-/** Refused, or what was changed proves and says nothing. */
+/** Expects a refusal, or the same content: then the changed part proves nothing and means nothing. */
 async function expectRefusedOr(bench: Bench, request: CallbackRequest, same: VerifiedCallback, what: string) {
   const outcome = await verifyingOf(bench, request);
   if ('error' in outcome) expect(outcome.error, what).toBeInstanceOf(CallbackError);

@@ -3,7 +3,7 @@ import { PAYER_FIELDS } from '../../../src/domain/channel.ts';
 import { isCurrentCurrency, MAX_AMOUNT } from '../../../src/domain/money.ts';
 import { type ContractCase, withinLimits } from './bench.ts';
 
-/** What an adapter says of its channel without asking it: everything else follows from it. */
+/** The facts that an adapter declares about its channel: nodrop derives everything else from them. */
 
 const SENTENCE = /^\S.+\.$/s;
 const DAY = 86_400_000;
@@ -24,7 +24,7 @@ export const declarationCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'its currencies are current, and have limits within which there are amounts',
+    name: 'its currencies are current ISO 4217 codes, and their limits allow some amount',
     async run({ declaration }) {
       for (const { name, currencies } of declaration.methods) {
         if (currencies === 'any') continue;
@@ -44,7 +44,7 @@ export const declarationCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'its times, lengths and rates are ones, and their sources are named',
+    name: 'its times, lengths and rates are valid, and their sources are named',
     async run({ declaration }) {
       for (const { expiry, subject } of declaration.methods) {
         expect(expiry.atLeastMs).toBeGreaterThanOrEqual(0);
@@ -66,13 +66,13 @@ export const declarationCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'what can be made twice under one number can be looked for in a listing',
+    name: 'a channel that may create a second trade under one number has a listing to search',
     async run({ adapter, declaration }) {
       if (declaration.repeatableForMs.create !== null) expect(adapter.findTrade).toBeDefined();
     },
   },
   {
-    name: 'how trades are named that can be adopted is told, and read by who declares it alone',
+    name: 'an adapter declares how adoptable trades are named exactly if it can read them',
     async run({ adapter, declaration: { adoption } }) {
       expect(adapter.readTrade === undefined).toBe(adoption === undefined);
       if (adoption === undefined) return;
@@ -85,7 +85,7 @@ export const declarationCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'its settings are described, and those of a working account match them',
+    name: "its settings are described, and a working account's settings match them",
     async run({ declaration, account, contract }) {
       const { settings } = declaration;
       expect(new Set(settings.map(({ name }) => name)).size).toBe(settings.length);
@@ -94,7 +94,7 @@ export const declarationCases: readonly ContractCase[] = [
         expect(description, name).toMatch(SENTENCE);
         for (const other of needs) expect(settings.map((one) => one.name)).toContain(other);
         if (pattern === undefined) continue;
-        // A pattern that keeps its place would take every second value.
+        // A regular expression with state would accept only every second value.
         expect(pattern[0].flags, name).not.toMatch(/[gy]/);
         expect(pattern[1], name).toMatch(/^must /);
         expect(pattern[0].test(''), `${name} may be empty`).toBe(false);

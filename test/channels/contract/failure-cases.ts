@@ -13,7 +13,7 @@ import {
 import type { Answer, Fault, Sent } from './http.ts';
 import type { Call } from './types.ts';
 
-/** Nothing that goes wrong on the way is ever an answer, and nothing is asked twice by the adapter itself. */
+/** A failure on the way to the channel is never an answer, and the adapter never repeats a request itself. */
 
 const JSON_TYPE = { 'content-type': 'application/json' };
 const SERVER_ERRORS: readonly Answer[] = [
@@ -29,7 +29,7 @@ const answers = (answer: Answer): Fault => ({ kind: 'answers', with: () => answe
 
 export const failureCases: readonly ContractCase[] = [
   {
-    name: 'a 5xx to any request of any call is unknown',
+    name: 'a 5xx answer to any request of any call is unknown',
     async run(bench) {
       for (const call of bench.calls) {
         for (const answer of SERVER_ERRORS) {
@@ -44,7 +44,7 @@ export const failureCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a connection that is lost is unknown, in every call, and is not tried again',
+    name: 'a lost connection is unknown in every call, and the request is not repeated',
     async run(bench) {
       for (const call of bench.calls) {
         await bench.atEachRequest(call, { kind: 'loses the answer' }, (outcome, sent) => {
@@ -55,7 +55,7 @@ export const failureCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a channel that is not there is unknown',
+    name: 'an unreachable channel is unknown',
     async run(bench) {
       const subjects = await Promise.all(
         bench.calls.map(async (call) => [call, await bench.subjectFor(call)] as const),
@@ -70,19 +70,19 @@ export const failureCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a channel that says nothing, or stops in the middle, is given up in time',
+    name: 'a call to a channel that does not answer, or stops in the middle, times out',
     async run(bench) {
       const subjects = await Promise.all(
         bench.calls.map(async (call) => [call, await bench.subjectFor(call)] as const),
       );
-      // Both at once: each takes as long as the adapter waits.
+      // Both faults together, because each takes as long as the adapter waits.
       const kinds = ['stays silent', 'stops in the middle'] as const;
       await bench.withFault(
         (nth) => ({ kind: kinds[nth % 2] ?? 'stays silent' }),
         () =>
           Promise.all(
             [...subjects, ...subjects].map(async ([call, subject]) => {
-              const what = `${call} to a channel that says nothing`;
+              const what = `${call} to a channel that does not answer`;
               const outcome = await endsByItself(
                 what,
                 outcomeOf(() => bench.perform(call, subject)),
@@ -108,7 +108,7 @@ export const failureCases: readonly ContractCase[] = [
             const timer = setTimeout(() => controller.abort(new Error('enough')), 20);
             errorOf(await endsByItself(`${call}, aborted,`, calling), `${call}, aborted,`);
             clearTimeout(timer);
-            // Its own time-out, of seconds, is no answer to the signal.
+            // The adapter's own timeout takes seconds, and would not show that the call obeys the signal.
             expect(performance.now() - began, `ms that ${call} took to be aborted`).toBeLessThan(5_000);
             const aborted = bench.perform(call, subject, undefined, { signal: AbortSignal.abort() });
             errorOf(
@@ -124,7 +124,7 @@ export const failureCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a limit of calls is told with its delay, and nothing else is concluded',
+    name: 'a rate limit is reported with its delay, and nothing else is concluded',
     async run(bench) {
       const { rateLimit = standardRateLimit, tellsDelay = true } = bench.protocol;
       for (const call of bench.calls) {
@@ -154,7 +154,7 @@ export const failureCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'credentials that the channel does not take are misconfigured in every call, in words without them',
+    name: 'credentials that the channel rejects are misconfigured in every call, and never in the message',
     async run(bench) {
       const { wrong, secrets } = bench.contract;
       for (const call of bench.calls) {
@@ -170,7 +170,7 @@ export const failureCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'requests are made with the newest credentials of an account that is rotated',
+    name: 'requests use the newest credentials of an account during rotation',
     appliesTo: ({ ours }) => ours.account.credentials.length > 0,
     async run(bench) {
       const { ours, wrong } = bench.contract;
@@ -202,7 +202,7 @@ export const failureCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'whatever status comes with whatever body, it is never definite',
+    name: 'no combination of status and body is definite',
     async run(bench) {
       for (const call of bench.calls) {
         const subject = await bench.subjectFor(call);
@@ -235,14 +235,14 @@ export const failureCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a refusal that the channel documents as definite is rejected, at create and at refund alone',
+    name: 'a refusal that the channel documents as definite is rejected, only for create and refund',
     async run(bench) {
       for (const call of ['createTrade', 'refundTrade'] as const) {
         for (const [status, code] of bench.protocol.definite[call] ?? []) {
           const answer = bench.protocol.refusal(status, code);
           const refusing: Fault = { kind: 'answers', with: (request) => dressed(bench, answer, request) };
           const kinds = new Set<string>();
-          // Of several requests in a call the refusal counts at the one that asks for it.
+          // If a call sends several requests, the refusal counts only for the one that it refers to.
           await bench.atEachRequest(call, refusing, (outcome) => {
             if ('error' in outcome) kinds.add(errorOf(outcome, `${code} to ${call}`).kind);
           });
@@ -252,7 +252,7 @@ export const failureCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'an answer about another trade, or of which a part is missing or other, is never believed wrongly',
+    name: 'an answer about another trade, or with a missing or changed part, is never accepted as something wrong',
     async run(bench) {
       const unpaid = await bench.createOpened();
       const paid = await bench.createPaid();
@@ -285,7 +285,7 @@ const standardRateLimit = (seconds: number): Answer => ({
 const dressed = (bench: Bench, answer: Answer, request: Sent): Answer =>
   bench.protocol.dress?.(answer, request) ?? answer;
 
-/** The call, with every request of it answered so. */
+/** Makes the call and answers each of its requests with this answer. */
 async function answered(
   bench: Bench,
   call: Call,
@@ -305,7 +305,7 @@ async function answered(
 
 function expectNothingConcluded(call: Call, outcome: Outcome): void {
   if (!('error' in outcome)) {
-    // Of a harmless question an answer that cannot be read says at most that the account works.
+    // An unreadable answer to checkAccount shows at most that the account works.
     if (call === 'checkAccount') return;
     expect.fail(`${call} concluded ${JSON.stringify(outcome.answer)}`);
   }
@@ -322,7 +322,7 @@ function expectNotPaid(outcome: Outcome, what: string): void {
   expect(['unpaid', 'processing', 'unknown_trade'], what).toContain(state);
 }
 
-/** No request is sent twice within one call: repetitions are Temporal's. */
+/** No request is sent twice within one call: retries are Temporal's. */
 function expectNoneTwice(bench: Bench, sent: readonly Sent[], call: Call): void {
   const terms = sent.map((request) => JSON.stringify([request.method, bench.termsOf(request)]));
   expect(new Set(terms).size, `${call} sent ${terms}`).toBe(terms.length);

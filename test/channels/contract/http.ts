@@ -1,12 +1,12 @@
 import { createServer, type IncomingMessage, type ServerResponse, request as send } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** Real HTTP on loopback: what channels, and what stands between them and an adapter, are made of. */
+/** Real HTTP on loopback, for channels and for the proxy between a channel and its adapter. */
 
-/** A request as it was sent; names of headers in lower case. */
+/** A request as sent. Header names are in lower case. */
 export interface Sent {
   readonly method: string;
-  /** With the query string. */
+  /** Including the query string. */
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
@@ -24,10 +24,10 @@ export interface Server {
   close(): void;
 }
 
-/** What is answered, or what the socket does instead. */
+/** Returns the answer, or `nothing` if the handler uses the socket itself. */
 export type Handler = (request: Sent, res: ServerResponse) => Promise<Answer | 'nothing'>;
 
-/** An HTTP server on a free port of loopback. */
+/** An HTTP server on a free loopback port. */
 export async function serve(handler: Handler): Promise<Server> {
   const server = createServer(async (req, res) => {
     try {
@@ -65,25 +65,25 @@ async function read(req: IncomingMessage): Promise<Sent> {
   };
 }
 
-/** What the way to the channel does with one request. */
+/** A fault on the way to the channel, for one request. */
 export type Fault =
-  /** The channel is not asked, and this comes back. */
+  /** The channel does not receive the request, and this answer is returned. */
   | { readonly kind: 'answers'; readonly with: (request: Sent) => Answer }
-  /** The channel does what it was asked for, and its answer is lost with the connection. */
+  /** The channel carries out the request, and its answer is lost with the connection. */
   | { readonly kind: 'loses the answer' }
-  /** Nothing comes back, or only the beginning. */
+  /** No answer is returned, or only its beginning. */
   | { readonly kind: 'stays silent' | 'stops in the middle' };
 
 export interface ChannelProxy extends Server {
-  /** Every request that came, faults or not, oldest first. */
+  /** Every request that arrived, with or without a fault, oldest first. */
   readonly requests: readonly Sent[];
-  /** The channel's own answer to the newest request that went through. */
+  /** The channel's own answer to the newest request that was forwarded. */
   lastAnswer(): Answer | undefined;
-  /** Decides what happens to each request; `undefined`: it goes through. Null: all go through. */
+  /** Decides the fault of each request; `undefined` forwards it. Null forwards all requests. */
   setFault(fault: ((request: Sent) => Fault | undefined) | null): void;
 }
 
-/** Stands in front of a channel, records what an adapter sends, and makes things go wrong on the way. */
+/** A proxy in front of a channel that records the adapter's requests and injects faults. */
 export async function proxyTo(target: string): Promise<ChannelProxy> {
   const requests: Sent[] = [];
   let faultOf: ((request: Sent) => Fault | undefined) | null = null;

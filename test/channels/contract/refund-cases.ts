@@ -12,11 +12,11 @@ import {
   withoutZeros,
 } from './bench.ts';
 
-/** Money that goes back: once, of exactly what was asked for, and never said to have failed when it has not. */
+/** Refunds happen once, with exactly the requested amount, and never count as failed unless they have failed. */
 
 export const refundCases: readonly ContractCase[] = [
   {
-    name: 'a part goes back, then the rest; the trade says how much, and then that it is refunded',
+    name: 'a partial refund and then the rest succeed; the trade reports how much, and then that it is refunded',
     async run(bench) {
       const trade = await bench.createPaid();
       const first = await settled(bench, trade, await bench.refund(trade));
@@ -31,7 +31,7 @@ export const refundCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a refund that the channel has in process is so in every answer, with its number there',
+    name: "a refund that is in process at the channel is so in every answer, with the channel's id",
     appliesTo: ({ channel }) => channel.finishRefunds !== undefined,
     async run(bench) {
       const trade = await bench.createPaid();
@@ -40,7 +40,7 @@ export const refundCases: readonly ContractCase[] = [
       expect(asked.state).toBe('processing');
       const known = withIdOf(refund, asked);
       expect((await bench.adapter.queryRefund(bench.account, trade, known)).state).toBe('processing');
-      expect(givenBack(await bench.queryPaid(trade)), 'said to have gone back').toBe(0);
+      expect(givenBack(await bench.queryPaid(trade)), 'the refunded sum in the answer').toBe(0);
       await bench.channel.finishRefunds?.();
       expect(await bench.adapter.queryRefund(bench.account, trade, known)).toMatchObject({
         state: 'succeeded',
@@ -50,27 +50,29 @@ export const refundCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a refund asked for again is the same one, also at once',
+    name: 'a refund requested again is the same refund, also concurrently',
     async run(bench) {
       const trade = await bench.createPaid();
       const refund = bench.refundOf(trade);
       const asking = [1, 2, 3].map(() => bench.adapter.refundTrade(bench.account, trade, refund));
       const answers = await Promise.all(asking);
       const ids = answers.map((answer) => ('channelRefundId' in answer ? answer.channelRefundId : undefined));
-      expect(new Set(ids).size, `the channel's numbers ${ids}`).toBe(1);
+      expect(new Set(ids).size, `the channel's ids ${ids}`).toBe(1);
       await settled(bench, trade, refund);
       await expectBack(bench, trade, refund.amount);
     },
   },
   {
-    name: 'an answer to a refund that is lost is unknown; the repetition gives back once',
+    name: 'a refund whose answer is lost is unknown; its repetition refunds once',
     async run(bench) {
       const trade = await bench.createPaid();
       const refund = bench.refundOf(trade);
       await bench.loseLastAnswer('refundTrade', { trade, refund });
       const { refunded } = await bench.books(trade);
-      expect(withoutZeros(refunded), 'the channel took it').toBe(inWholeUnits(refund.amount, trade.currency));
-      // Without the channel's number of it, as after a crash.
+      expect(withoutZeros(refunded), 'the channel has refunded').toBe(
+        inWholeUnits(refund.amount, trade.currency),
+      );
+      // Without the channel's own id of the refund, as after a crash.
       const before = await bench.adapter.queryRefund(bench.account, trade, refund);
       expect(['succeeded', 'processing']).toContain(before.state);
       await settled(bench, trade, await bench.refund(trade, refund));
@@ -78,7 +80,7 @@ export const refundCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a number of a refund with another amount gives back no more, and is not said to have failed',
+    name: 'a refund number used with another amount refunds nothing more, and is not reported as failed',
     async run(bench) {
       const trade = await bench.createPaid();
       const refund = await bench.refund(trade);
@@ -86,9 +88,10 @@ export const refundCases: readonly ContractCase[] = [
       const outcome = await outcomeOf(() => bench.adapter.refundTrade(bench.account, trade, other));
       if ('error' in outcome) {
         expect(outcome.error).toBeInstanceOf(ChannelError);
-        expect((outcome.error as ChannelError).kind, 'of a number that gives money back').not.toBe(
-          'rejected',
-        );
+        expect(
+          (outcome.error as ChannelError).kind,
+          'the kind of error for a number that has refunded money',
+        ).not.toBe('rejected');
       } else {
         expect(['succeeded', 'processing']).toContain((outcome.answer as { state: string }).state);
         if ((outcome.answer as { amount?: number }).amount !== undefined)
@@ -110,7 +113,7 @@ export const refundCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a trade that went back before it was first seen says so, and that it was paid',
+    name: 'a trade that was refunded before its first query is reported as paid and refunded',
     appliesTo: ({ channel }) => channel.refund !== undefined,
     async run(bench) {
       const trade = await bench.createPaid();
@@ -124,7 +127,7 @@ export const refundCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a refund made at the channel counts, beside one of ours',
+    name: 'a refund made at the channel counts, in addition to one of ours',
     appliesTo: ({ channel }) => channel.refund !== undefined,
     async run(bench) {
       const trade = await bench.createPaid();
@@ -137,16 +140,16 @@ export const refundCases: readonly ContractCase[] = [
       expect(refunds.map(({ id }) => id)).toHaveLength(2);
       expect(new Set(refunds.map(({ id }) => id)).size).toBe(2);
       const named = refunds.filter(({ outRefundNo }) => outRefundNo !== undefined);
-      // The number of ours is told, or the channel's own number is the one that the refund's answer gave.
+      // The answer names our number, or lists the id that the answer to our refund had.
       const isOurs = refunds.some(
         ({ id, outRefundNo }) => id === ours.channelRefundId || outRefundNo === ours.outRefundNo,
       );
-      expect(isOurs, 'ours is told apart').toBe(true);
+      expect(isOurs, 'our refund can be identified').toBe(true);
       expect(named.every(({ outRefundNo }) => outRefundNo === ours.outRefundNo)).toBe(true);
     },
   },
   {
-    name: 'a refund that needs a person, is wanted again, or failed is said to be so, and gives nothing back twice',
+    name: 'a refund that needs an operator, must be requested again or failed is reported so, and refunds nothing twice',
     appliesTo: ({ channel }) => channel.refundsBecome !== undefined,
     async run(bench) {
       for (const outcome of ['needs_person', 'ask_again', 'failed'] as const) {
@@ -166,7 +169,7 @@ export const refundCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a refund that the bank sent back is reversed, and does not count any more',
+    name: 'a refund that the bank returned is reversed, and no longer counts',
     appliesTo: ({ channel }) => channel.reverse !== undefined,
     async run(bench) {
       const trade = await bench.createPaid();
@@ -180,7 +183,7 @@ export const refundCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'beyond the time in which a refund is repeatable its own number still tells of it',
+    name: 'after the time in which a refund is repeatable, its own number still finds it',
     appliesTo: ({ ours, channel }) =>
       ours.adapter.declaration.repeatableForMs.refund !== null && channel.advance !== undefined,
     async run(bench) {
@@ -191,13 +194,15 @@ export const refundCases: readonly ContractCase[] = [
       await bench.refund(trade, refund);
       await bench.channel.advance?.(120_000);
       const { state } = await settledAnswer(bench, trade, refund);
-      expect(state, 'asked by our number').toBe('succeeded');
-      expect((await settledAnswer(bench, trade, asked)).state, "asked by the channel's").toBe('succeeded');
+      expect(state, 'queried by our number').toBe('succeeded');
+      expect((await settledAnswer(bench, trade, asked)).state, "queried by the channel's id").toBe(
+        'succeeded',
+      );
       await expectBack(bench, trade, refund.amount);
     },
   },
   {
-    name: 'a dispute is shown with its amount until it is decided, and then how, also beside another one',
+    name: 'a dispute is reported with its amount until it is decided, and then with its result, also next to another one',
     appliesTo: ({ channel }) => channel.dispute !== undefined,
     async run(bench) {
       for (const decided of ['won', 'lost'] as const) {
@@ -223,14 +228,14 @@ async function settledAnswer(bench: Bench, trade: NewTrade, refund: NewRefund) {
   return await bench.adapter.queryRefund(bench.account, trade, refund);
 }
 
-/** The refund once it has gone through, by the channel's own answer. */
+/** The refund once it has succeeded, by the channel's own answer. */
 async function settled(bench: Bench, trade: NewTrade, refund: NewRefund): Promise<NewRefund> {
   const answer = await settledAnswer(bench, trade, refund);
   expect(answer).toMatchObject({ state: 'succeeded', amount: refund.amount });
   return withIdOf(refund, answer);
 }
 
-/** The adapter and the channel's books agree on what has gone back. */
+/** The adapter and the channel's books agree on the refunded amount. */
 async function expectBack(bench: Bench, trade: NewTrade, amount: number): Promise<void> {
   const { refunded } = await bench.books(trade);
   const expected = amount === 0 ? toDecimal(0, trade.currency) : inWholeUnits(amount, trade.currency);
@@ -239,11 +244,15 @@ async function expectBack(bench: Bench, trade: NewTrade, amount: number): Promis
   if (tellsSum(answer)) expect(givenBack(answer), 'the answer').toBe(amount);
 }
 
-/** No order is to become paid by money that is gone: the answer says so, or at least that some of it is. */
+/**
+ * An order must not become paid with refunded money: the answer reports a full refund, or at least some
+ * refund.
+ */
 function expectAllBack(answer: PaidAnswer): void {
-  if (answer.someWentBack !== true) expect(answer.state, 'all of it went back').toBe('refunded');
+  if (answer.someWentBack !== true)
+    expect(answer.state, 'the state of a trade that was refunded in full').toBe('refunded');
 }
 
-/** False of a channel whose paid answer does not say how much of it went back. */
+/** False for a channel whose paid answer does not report the refunded amount. */
 const tellsSum = ({ refunds, refundedAmount }: PaidAnswer): boolean =>
   refunds !== undefined || refundedAmount !== undefined;

@@ -12,13 +12,13 @@ import {
   withoutZeros,
 } from './bench.ts';
 
-/** The way of a trade: created once, asked about, paid, closed. */
+/** The life of a trade: it is created once, queried, paid or closed. */
 
 const clockMoved = 90_000;
 
 export const tradeCases: readonly ContractCase[] = [
   {
-    name: 'a trade is unpaid, then paid with its amount, currency, number and time, by every method',
+    name: 'a trade is unpaid, then paid with its amount, currency, number and time, with every method',
     async run(bench) {
       for (const { name, action } of bench.declaration.methods) {
         const trade = await bench.create({ method: name });
@@ -35,7 +35,7 @@ export const tradeCases: readonly ContractCase[] = [
         expect(answer.channelPaymentId).not.toBe('');
         // To the second, as many channels count.
         expect(Date.parse(answer.paidAt)).toBeGreaterThan(before - 2_000);
-        expect(await bench.queryPaid(trade), 'asked again').toEqual(answer);
+        expect(await bench.queryPaid(trade), 'queried again').toEqual(answer);
       }
     },
   },
@@ -47,7 +47,7 @@ export const tradeCases: readonly ContractCase[] = [
       await bench.channel.decline?.(trade);
       const { state } = await bench.query(trade);
       expect(['failed', 'unpaid']).toContain(state);
-      expect(await bench.channel.pay(trade), `paid after it was said to be ${state}`).toBe(
+      expect(await bench.channel.pay(trade), `paid although it was reported as ${state}`).toBe(
         state === 'unpaid',
       );
     },
@@ -66,12 +66,12 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a trade is read by its name as it is: what it is for, and its state',
+    name: 'readTrade finds a trade by its name, with its amount and state',
     appliesTo: ({ ours }) => ours.adapter.readTrade !== undefined,
     async run(bench) {
       for (const { name } of bench.declaration.methods) {
         const trade = await bench.createOpened({ method: name });
-        // A number of ours need not be one of the merchant's.
+        // Without a reference the trade's name is its number, which could also be a number of the merchant's.
         const reference = trade.reference?.id ?? trade.outTradeNo;
         const { amount, currency } = trade;
         const read = () => bench.adapter.readTrade?.(bench.account, reference);
@@ -79,7 +79,7 @@ export const tradeCases: readonly ContractCase[] = [
         expect(open).toMatchObject({ reference, answer: await bench.query(trade) });
         expect(open?.terms ?? { amount, currency }).toEqual({ amount, currency });
         expect(open?.method ?? name).toBe(name);
-        if (trade.reference !== null) expect(open?.isOurs, 'it has a number of ours').toBe(true);
+        if (trade.reference !== null) expect(open?.isOurs, 'the trade has our number').toBe(true);
         await bench.pay(trade);
         const paid = await read();
         expect(paid).toMatchObject({ reference, terms: { amount, currency } });
@@ -88,7 +88,7 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a name of no trade is unknown',
+    name: 'a name that no trade has is unknown',
     appliesTo: ({ ours }) => ours.adapter.readTrade !== undefined,
     async run(bench) {
       const { example = '' } = bench.declaration.adoption ?? {};
@@ -97,7 +97,7 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a trade is closed, twice with the same answer, and cannot be paid any more',
+    name: 'a closed trade stays closed if it is closed again, and can no longer be paid',
     async run(bench) {
       const trade = await bench.createOpened();
       await closeOnceAllowed(bench, trade);
@@ -107,7 +107,7 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a trade that is closed before it may be says until when, and nothing has changed',
+    name: 'a close that comes too early reports when the trade can be closed, and changes nothing',
     appliesTo: ({ channel }) => channel.advance !== undefined,
     async run(bench) {
       const trade = await bench.create();
@@ -121,7 +121,7 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a trade that somebody closed at the channel is closed',
+    name: 'a trade that was closed in the dashboard is closed',
     appliesTo: ({ channel }) => channel.close !== undefined,
     async run(bench) {
       const trade = await bench.createOpened();
@@ -131,7 +131,7 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'closing a paid trade says that it is paid',
+    name: 'closing a paid trade reports that it is paid',
     async run(bench) {
       const trade = await bench.createPaid();
       expect(await bench.adapter.closeTrade(bench.account, trade)).toEqual({ state: 'already_paid' });
@@ -139,10 +139,10 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'an unknown trade is unknown, never closed or failed, and neither query nor close makes it',
+    name: 'an unknown trade is unknown, never closed or failed, and neither query nor close creates it',
     async run(bench) {
       const made = bench.newTrade();
-      // A channel that is asked by its own number is asked with one that it never gave.
+      // A channel that is queried by its own ids gets an id that it never returned.
       const reference = bench.adapter.findTrade === undefined ? null : { id: 'made-up-1' };
       const trade = { ...made, reference };
       expect(await bench.query(trade)).toEqual({ state: 'unknown_trade' });
@@ -152,7 +152,7 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'an unknown trade that can be paid all the same is declared',
+    name: 'an unknown trade that can still be paid is declared as such',
     async run(bench) {
       const trade = await bench.create();
       const before = await bench.query(trade);
@@ -164,7 +164,7 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'created again, also at once, it is the same trade',
+    name: 'a trade created again, also concurrently, is the same trade',
     async run(bench) {
       const trade = bench.newTrade();
       const all = await Promise.all([1, 2, 3].map(() => bench.adapter.createTrade(bench.account, trade)));
@@ -175,7 +175,7 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'asked for a new action of a trade that is there, it makes no second one',
+    name: 'a request for a new action of an existing trade creates no second trade',
     async run(bench) {
       const trade = await bench.create();
       const again = await bench.adapter.createTrade(bench.account, trade);
@@ -191,7 +191,7 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'what a trade is created with follows from its payment alone, not from the time or the call',
+    name: 'the create request follows from the payment alone, not from the time or the call',
     async run(bench) {
       const trade = bench.newTrade();
       const copy = structuredClone(trade);
@@ -206,7 +206,7 @@ export const tradeCases: readonly ContractCase[] = [
         vi.useRealTimers();
       }
       expect(second.map((sent) => bench.termsOf(sent))).toEqual(first.map((sent) => bench.termsOf(sent)));
-      expect(trade, 'untouched').toEqual(copy);
+      expect(trade, 'the trade that was passed in').toEqual(copy);
       if (bench.protocol.createsWithoutRequest) {
         const [one, other] = actions.map((created) => termsOfLink(bench, created));
         expect(other).toEqual(one);
@@ -214,18 +214,18 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'an answer to create that is lost is unknown; the repetition is the same trade',
+    name: 'a create whose answer is lost is unknown; its repetition gives the same trade',
     appliesTo: ({ protocol }) => !protocol.createsWithoutRequest,
     async run(bench) {
       const trade = bench.newTrade();
       await bench.loseLastAnswer('createTrade', { trade, refund: bench.refundOf(trade) });
-      expect(await bench.books(trade), 'the channel took it').toMatchObject({ trades: 1 });
+      expect(await bench.books(trade), 'the trade at the channel').toMatchObject({ trades: 1 });
       const created = await bench.adapter.createTrade(bench.account, trade);
       const { findTrade } = bench.adapter;
       if (findTrade !== undefined) {
         const reference = created === 'not_renewable' ? undefined : created.reference;
         expect(await findTrade(bench.account, trade)).toMatchObject({ id: reference?.id });
-      } else expect((await bench.query(trade)).state, 'asked by our number').toBe('unpaid');
+      } else expect((await bench.query(trade)).state, 'queried by our number').toBe('unpaid');
       await bench.pay({
         ...trade,
         reference: created === 'not_renewable' ? null : (created.reference ?? null),
@@ -234,7 +234,7 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a trade is found by our number in the whole listing, and absent only when the whole listing was read',
+    name: 'a trade is found by our number in the whole listing, and absent only if the whole listing was read',
     appliesTo: ({ ours }) => ours.adapter.findTrade !== undefined,
     async run(bench) {
       const find = async (trade: NewTrade) =>
@@ -245,12 +245,12 @@ export const tradeCases: readonly ContractCase[] = [
       for (let other = 0; other < pageSize + 1; other++) await bench.create();
       expect(await find(trade)).toMatchObject({ id: trade.reference?.id });
       const sent = await bench.sentDuring(async () => expect(await find(absent)).toBe('absent'));
-      expect(sent.length, 'pages read before it is absent').toBeGreaterThan(pageSize === 0 ? 0 : 1);
+      expect(sent.length, 'pages read before the trade is absent').toBeGreaterThan(pageSize === 0 ? 0 : 1);
       expect(await bench.books(absent)).toMatchObject({ trades: 0 });
     },
   },
   {
-    name: 'beyond the time in which create is repeatable the trade is still found, and renewed as the same',
+    name: 'after the time in which create is repeatable, the trade is still found and can be renewed',
     appliesTo: ({ ours, channel }) =>
       ours.adapter.declaration.repeatableForMs.create !== null && channel.advance !== undefined,
     async run(bench) {
@@ -258,13 +258,13 @@ export const tradeCases: readonly ContractCase[] = [
       const trade = bench.newTrade();
       const created = await bench.adapter.createTrade(bench.account, trade);
       const reference = created === 'not_renewable' ? undefined : created.reference;
-      // The declaration promises no more than the channel keeps.
+      // The channel keeps the key at least as long as the declaration promises.
       await bench.channel.advance?.(horizonMs - 60_000);
       await bench.adapter.createTrade(bench.account, trade);
       expect(await bench.books(trade)).toMatchObject({ trades: 1 });
       await bench.channel.advance?.(120_000);
       expect(await bench.adapter.findTrade?.(bench.account, trade)).toMatchObject({ id: reference?.id });
-      // With its reference the adapter knows the trade: the key alone would make another one.
+      // With the reference the adapter knows the trade. The idempotency key alone would create another trade.
       await bench.adapter.createTrade(bench.account, { ...trade, reference: reference ?? null });
       expect(await bench.books(trade)).toMatchObject({ trades: 1 });
     },
@@ -288,7 +288,7 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'subjects of every script are taken, as long as the declared limit allows',
+    name: 'subjects in every script are accepted, up to the declared limit',
     async run(bench) {
       for (const { name, subject } of bench.declaration.methods) {
         const texts = fc.sample(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 }), 12);
@@ -301,7 +301,7 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'a payment that ends sooner than the channel can is taken',
+    name: 'a payment that expires sooner than the channel allows is accepted',
     async run(bench) {
       const created = Date.now();
       const trade = await bench.createOpened({
@@ -312,7 +312,7 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'what a method needs of the payer reaches the channel, and its absence is no request',
+    name: 'the payer fields that a method needs reach the channel',
     appliesTo: ({ ours }) => ours.adapter.declaration.methods.some(({ needs }) => needs.length > 0),
     async run(bench) {
       for (const { name, needs } of bench.declaration.methods) {
@@ -323,7 +323,7 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'the callback address of a trade is the one that it was created with',
+    name: 'callbacks go to the address that the trade was created with',
     appliesTo: ({ ours }) => ours.adapter.declaration.takesCallbackAddress,
     async run(bench) {
       const trade = await bench.create();
@@ -332,14 +332,14 @@ export const tradeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'what a payer is given does not tell the callback address of the trade, which only the channel is to know',
+    name: 'the payer never learns the callback address of a trade, which only the channel may know',
     appliesTo: ({ ours }) => ours.adapter.declaration.takesCallbackAddress,
     async run(bench) {
       for (const { name } of bench.declaration.methods) {
         const { action, notifyUrl } = await bench.create({ method: name });
         const given = JSON.stringify(action);
         for (const address of [notifyUrl, encodeURIComponent(notifyUrl)])
-          expect(given.includes(address), `${name} tells the payer ${address}`).toBe(false);
+          expect(given.includes(address), `${name} shows the payer ${address}`).toBe(false);
       }
     },
   },
@@ -353,7 +353,7 @@ async function closeOnceAllowed(bench: Bench, trade: NewTrade): Promise<void> {
   } else expect(answer).toEqual({ state: 'closed' });
 }
 
-/** A link that is signed without a request is compared as the request that it makes. */
+/** A link that is signed without a request is compared by the request that it makes when opened. */
 function termsOfLink(bench: Bench, created: unknown): unknown {
   const { url } = (created as { action: { url: string } }).action;
   return bench.termsOf({ method: 'GET', path: url, headers: {}, body: '' });
@@ -371,7 +371,7 @@ const SUBJECTS = [
   ...['<b>"quoted"</b> \\ \u2028', "Robert'); DROP TABLE orders;--", 'line\nbreak\tand tab', 'e\u0301\u0301'],
 ];
 
-/** Repeated up to the limit, and cut at a character's boundary, as the channel counts. */
+/** Repeats the text up to the limit, counted as the channel counts, without splitting a character. */
 function fill(text: string, { atMost, countedIn }: { atMost: number; countedIn: string }): string {
   const length = (value: string) => {
     if (countedIn === 'bytes') return Buffer.byteLength(value);

@@ -7,80 +7,83 @@ import type {
 } from '../../../src/domain/channel.ts';
 import type { Answer, Sent } from './http.ts';
 
-/** What a channel brings along to be tested by the contract suite. */
+/** What a channel provides so that the contract suite can test it. */
 
-/** An account of the channel, and the adapter that asks for it. */
+/** An account of the channel, and the adapter that uses it. */
 export interface Party {
   readonly adapter: ChannelAdapter;
   readonly account: ChannelAccount;
 }
 
-/** What the suite offers a channel that starts. */
+/** What the suite provides to a channel that starts. */
 export interface Place {
-  /** Starts a proxy in front of the channel. @returns the address that the adapter is to call */
+  /** Starts a proxy in front of the channel. @returns the address that the adapter must call */
   proxyTo(channelUrl: string): Promise<string>;
-  /** Where the channel is to send callbacks when it takes no address with a trade. */
+  /** Where the channel must send callbacks if it accepts no address with a trade. */
   readonly callbacksTo: string;
 }
 
-/** Starts the channel, new and empty. */
+/** Starts a new, empty channel. */
 export type SetUp = (place: Place) => Promise<Contract>;
 
 export interface Contract {
   readonly ours: Party;
-  /** Another account of the same channel, with credentials of its own. */
+  /** Another account of the same channel, with its own credentials. */
   readonly theirs: Party;
-  /** An account whose credentials the channel does not take. */
+  /** An account whose credentials the channel rejects. */
   readonly wrong: Party;
   readonly channel: ContractChannel;
   readonly protocol: Protocol;
-  /** What must stand in no message. */
+  /** Texts that no message may contain. */
   readonly secrets: readonly string[];
   close(): Promise<void> | void;
 }
 
-/** What really is at the channel, which no adapter is asked for. */
+/** The actual state at the channel, read without an adapter. */
 export interface Books {
-  /** How many trades of this number were made. */
+  /** How many trades exist with this number. */
   readonly trades: number;
-  /** What the payer is asked for, in whole units of the currency: `10.50`. */
+  /** The amount that the payer must pay, in whole units of the currency: `10.50`. */
   readonly asked: string;
   readonly currency: string;
-  /** What went back to the payer, or is on its way, in whole units. */
+  /** The amount that was refunded to the payer or is on its way, in whole units. */
   readonly refunded: string;
 }
 
-/** The other side of the channel: the payer's, and the merchant's dashboard. What is absent cannot happen there. */
+/** The other side of the channel: the payer and the merchant's dashboard. What is absent cannot happen there. */
 export interface ContractChannel {
   books(trade: Trade): Promise<Books>;
-  /** @returns false when the channel does not let them pay (any more) */
+  /** @returns false if the channel does not (or no longer) let the payer pay */
   pay(trade: Trade): Promise<boolean>;
-  /** The payer opens the page, where that makes the trade. */
+  /** The payer opens the page, at a channel where that creates the trade. */
   open?(trade: Trade): Promise<void>;
   decline?(trade: Trade): Promise<void>;
   /** The payer has acted, and the channel decides later: by `pay` or `decline`. */
   startProcessing?(trade: Trade): Promise<void>;
-  /** Somebody closes the trade at the channel. */
+  /** The merchant closes the trade in the dashboard. */
   close?(trade: Trade): Promise<void>;
-  /** Somebody gives money back at the channel, in minor units. */
+  /** The merchant refunds this amount in the dashboard, in minor units. */
   refund?(trade: Trade, amount: number): Promise<void>;
-  /** Refunds stay in process until then. */
+  /** Completes the refunds, which stay in process until then. */
   finishRefunds?(): Promise<void>;
-  /** What becomes of the refunds asked for from now on; `good` until it is set. @returns false for what never happens there */
+  /**
+   * Sets the result of the refunds that are requested from now on; `good` by default. @returns false for a
+   * result that never occurs there
+   */
   refundsBecome?(outcome: 'good' | 'needs_person' | 'ask_again' | 'failed'): boolean;
   /** The bank returns the money of a refund that had succeeded. */
   reverse?(trade: Trade, outRefundNo: string): Promise<void>;
-  /** Opens a dispute, another one each time, about everything; or decides the one that is open. */
+  /** Opens another dispute about the whole amount, or decides the open one. */
   dispute?(trade: Trade, state: 'open' | 'won' | 'lost'): Promise<void>;
-  /** What a dispute is at first, where the money is taken at once. @default open */
+  /** The first state of a dispute: `lost` if the money is taken at once. @default open */
   readonly disputesBegin?: 'open' | 'lost';
-  /** Lets time pass at the channel alone. */
+  /** Advances only the channel's clock. */
   advance?(ms: number): Promise<void> | void;
-  /** The channel sends something that is nothing of ours. */
+  /** The channel sends a callback that is not about our trades. */
   sendUnrelated?(): Promise<void>;
 }
 
-/** The calls of an adapter that ask the channel. */
+/** The calls of an adapter that send requests to the channel. */
 export const CALLS = [
   'createTrade',
   'findTrade',
@@ -92,43 +95,43 @@ export const CALLS = [
 ] as const;
 export type Call = (typeof CALLS)[number];
 
-/** How the channel writes what the suite makes up in its name. */
+/** How the channel writes the messages that the suite invents in its name. */
 export interface Protocol {
   /** A refusal with this code. */
   refusal(status: number, code: string): Answer;
-  /** The codes to which the adapter gives a meaning, by call. No other may be definite. */
+  /** The codes that have a meaning for the adapter, by call. No other code may be definite. */
   readonly listedCodes: Partial<Readonly<Record<Call, readonly string[]>>>;
-  /** The refusals after which nothing was made and nothing will be: each is `rejected`. Status and code. */
+  /** The refusals (status and code) after which nothing was or will be created: each must be `rejected`. */
   readonly definite: {
     readonly [K in 'createTrade' | 'refundTrade']?: readonly (readonly [number, string])[];
   };
-  /** True when the status alone means something, as 204 does to a close. Absent: none does. */
+  /** True if the status alone has a meaning, like 204 for a close. Absent: no status has one. */
   readonly statusSaysAll?: (call: Call, status: number) => boolean;
-  /** How it tells to come again later. @default 429 with `Retry-After` */
+  /** How the channel asks for a later retry. @default 429 with `Retry-After` */
   readonly rateLimit?: (seconds: number) => Answer;
-  /** False where it does not say when. @default true */
+  /** False if the channel does not say when to retry. @default true */
   readonly tellsDelay?: boolean;
-  /** Makes an answer one that the adapter believes, where answers are signed. */
+  /** Signs an answer so that the adapter accepts it, at a channel that signs its answers. */
   readonly dress?: (answer: Answer, request: Sent) => Answer;
-  /** What a request asks for, without what proves it (time, nonce, signature). @default method, path and body */
+  /** The content of a request without time, nonce and signature. @default method, path and body */
   readonly terms?: (request: Sent) => unknown;
-  /** True for a create that only signs a link: no request is sent, so none can fail. */
+  /** True for a create that only signs a link: it sends no request that could fail. */
   readonly createsWithoutRequest?: boolean;
-  /** How many trades a page of its listing has. */
+  /** The page size of the channel's listing. */
   readonly pageSize?: number;
   readonly callbacks: CallbackProtocol;
 }
 
 export interface CallbackProtocol {
-  /** Absent when nothing proves a callback: then it is a notice and no more. */
+  /** Absent if nothing proves a callback: then it is only a notice. */
   readonly signed?: {
-    /** A callback of our account with this body, as of this time. */
+    /** Signs a callback for our account with this body and this time. */
     sign(rawBody: Buffer, at: Date): CallbackRequest | Promise<CallbackRequest>;
-    /** How far the time may be off in both directions, ms; null when a callback tells no time. */
+    /** The allowed time difference in both directions, ms; null if a callback has no time. */
     readonly toleranceMs: number | null;
   };
-  /** True when the channel takes this for an acknowledgement. */
+  /** True if the channel accepts this answer as an acknowledgement. */
   isAcknowledged(answer: Acknowledgement): boolean;
-  /** True for a channel that sends a refused callback again at once, in a test. */
+  /** True for a channel that repeats a refused callback at once in a test. */
   readonly sendsAgain: boolean;
 }

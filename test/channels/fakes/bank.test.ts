@@ -1,4 +1,4 @@
 import { describeContract } from '../contract.ts';
 import { startBank } from './bank.ts';
 
-describeContract('a channel of bank debits, refunds that come back, and disputes', startBank);
+describeContract('a channel with bank debits, reversed refunds and disputes', startBank);

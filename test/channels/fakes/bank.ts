@@ -16,14 +16,14 @@ import { type BookRefund, Books, type BookTrade, channelOf } from './books.ts';
 import { ask, type FakeOptions, inCallback, json, newest, notify, parseJson, type Reply } from './http.ts';
 
 /**
- * A channel of bank debits: everything takes time, refunds are listed with their trade and can come back after they
- * succeeded, payers dispute, and amounts have the channel's own decimal places.
+ * A channel of bank debits: every operation takes time, refunds are listed with their trade and can be
+ * reversed after they succeeded, payers can dispute, and amounts have the channel's own decimal places.
  */
 
 const SIGNATURE = 'bank-signature';
 const SENT_AT = 'bank-sent-at';
 const TOLERANCE_MS = 600_000;
-/** The channel's decimal places, which are not those of ISO 4217 for ISK and KWD. */
+/** The channel's decimal places. For ISK and KWD they differ from those of ISO 4217. */
 const PLACES: Readonly<Record<string, number>> = { EUR: 2, JPY: 0, ISK: 2, KWD: 2 };
 
 const declaration: ChannelDeclaration = {
@@ -55,15 +55,15 @@ const declaration: ChannelDeclaration = {
   ],
 };
 
-/** Minor units of ISO 4217 in the channel's, exactly within the declared limits. */
+/** Converts minor units of ISO 4217 to the channel's units, exactly for amounts within the declared limits. */
 const toUnits = (amount: number, currency: string): number =>
   Math.round(amount * 10 ** ((PLACES[currency] ?? 2) - exponentOf(currency)));
-/** @throws ChannelError `garbage` for a currency that is none, or a part of a minor unit */
+/** @throws ChannelError `garbage` for an unknown currency or a fraction of a minor unit */
 function toMinor(units: number, currency: string): number {
   const places = PLACES[currency];
   const amount = places === undefined ? Number.NaN : (units * 10 ** exponentOf(currency)) / 10 ** places;
   if (Number.isSafeInteger(amount)) return amount;
-  throw new ChannelError('garbage', 'bank gave an amount that makes no sense');
+  throw new ChannelError('garbage', 'bank answered with an invalid amount');
 }
 
 const listedSchema = z.object({
@@ -90,7 +90,7 @@ const callbackSchema = z.object({
 
 const DEFINITE_REFUSALS = ['bad_request'];
 const DEFINITE_REFUND_REFUSALS = ['bad_request', 'not_enough'];
-const REASON = 'the bank of the payer says so';
+const REASON = "the payer's bank has refused it";
 
 export function createBankAdapter(options: FakeOptions): ChannelAdapter {
   const call = async (
@@ -107,7 +107,7 @@ export function createBankAdapter(options: FakeOptions): ChannelAdapter {
     return await ask(options, path, { method, headers, ...body }, signal);
   };
   const garbage = (no: string) =>
-    new ChannelError('garbage', `bank gave an answer on ${no} that makes no sense`);
+    new ChannelError('garbage', `bank answered about ${no} with an unexpected body`);
   const reasonOf = ({ status, body }: Reply, no: string): string => {
     const parsed = refusalSchema.safeParse(body);
     if (status < 400 || !parsed.success) throw garbage(no);
@@ -188,13 +188,13 @@ export function createBankAdapter(options: FakeOptions): ChannelAdapter {
     async verifyCallback({ credentials }, { headers, rawBody }) {
       const [sentAt, given] = [headers[SENT_AT], headers[SIGNATURE]];
       if (typeof sentAt !== 'string' || typeof given !== 'string')
-        throw new CallbackError('unverified', 'it is not signed');
+        throw new CallbackError('unverified', 'the callback is not signed');
       const payload = Buffer.concat([Buffer.from(`${sentAt}.`), rawBody]);
       const keys = credentials.flatMap(({ hookKey }) => hookKey ?? []);
       const proofs = await Promise.all(keys.map((key) => verify(key, Buffer.from(given, 'hex'), payload)));
       if (!proofs.includes(true)) throw new CallbackError('unverified', 'the signature is wrong');
       if (!(Math.abs(Date.now() - Date.parse(sentAt)) <= TOLERANCE_MS))
-        throw new CallbackError('unverified', 'it is too old, or from the future');
+        throw new CallbackError('unverified', 'the callback is too old, or from the future');
       const parsed = callbackSchema.safeParse(parseJson(rawBody.toString('utf8')));
       if (!parsed.success) throw new CallbackError('malformed', z.prettifyError(parsed.error));
       const { id: notificationId, about: kind, debit, refund: refundId, dispute: disputeId } = parsed.data;
@@ -222,7 +222,7 @@ export function createBankAdapter(options: FakeOptions): ChannelAdapter {
 
     async checkAccount(account, signal) {
       const { status } = await call(account, ['GET', '/debits'], undefined, signal);
-      if (status !== 200) throw new ChannelError('garbage', `bank answered ${status} to a harmless question`);
+      if (status !== 200) throw new ChannelError('garbage', `bank answered ${status} to a harmless request`);
     },
   };
 }
@@ -265,7 +265,7 @@ function toAnswer({ state, done_at, refunds, disputes, units, currency, id }: De
     case 'refused':
       return { state: 'failed', reason: REASON };
     case 'done': {
-      if (done_at === null) throw new ChannelError('garbage', 'bank says done without a time');
+      if (done_at === null) throw new ChannelError('garbage', 'bank reports done without a time');
       const amount = toMinor(units, currency);
       const listed = refunds.map(
         (refund): ChannelRefund => ({
@@ -283,7 +283,7 @@ function toAnswer({ state, done_at, refunds, disputes, units, currency, id }: De
   }
 }
 
-/** The channel itself. */
+/** Starts the fake channel. */
 export async function startBank(
   place: Place,
   wrap: (options: FakeOptions) => ChannelAdapter = createBankAdapter,

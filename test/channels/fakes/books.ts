@@ -2,11 +2,14 @@ import { randomUUID } from 'node:crypto';
 import type { Trade } from '../../../src/domain/channel.ts';
 import type { ContractChannel } from '../contract/types.ts';
 
-/** What the fake channels have in common: books of trades and refunds, and the payer and dashboard that write in them. */
+/**
+ * The common part of the fake channels: books of trades and refunds, with a payer and a dashboard that change
+ * them.
+ */
 
 export interface BookRefund {
   readonly id: string;
-  /** The merchant's number of it; null for one that was made at the channel. */
+  /** The merchant's number of the refund; null for a refund that was made at the channel. */
   readonly no: string | null;
   /** In the channel's own smallest units. */
   readonly amount: number;
@@ -22,9 +25,9 @@ export interface BookDispute {
 export interface BookTrade {
   readonly id: string;
   readonly account: string;
-  /** The merchant's number of it. */
+  /** The merchant's number of the trade. */
   readonly no: string;
-  /** In the channel's own smallest units, of which a whole one has 10 to the power of `places`. */
+  /** In the channel's own smallest units; a whole unit has 10 to the power of `places` of them. */
   readonly amount: number;
   readonly currency: string;
   readonly places: number;
@@ -36,7 +39,7 @@ export interface BookTrade {
   readonly refunds: BookRefund[];
 }
 
-/** What happened, to be told by a callback. */
+/** An event that a callback reports. */
 export interface BookEvent {
   readonly about: 'trade' | 'refund' | 'dispute';
   readonly trade: BookTrade;
@@ -53,9 +56,9 @@ export const isRefunded = (trade: BookTrade): boolean =>
 
 export class Books {
   readonly trades: BookTrade[] = [];
-  /** Called for everything that a merchant is told of. */
+  /** Called for every event that the merchant is notified of. */
   listener: (event: BookEvent) => Promise<void> = async () => {};
-  /** True where refunds stay in process until `finishRefunds`. */
+  /** True if refunds stay in process until `finishRefunds`. */
   refundsTakeTime = false;
   refundsBecome: 'good' | 'needs_person' | 'ask_again' | 'failed' = 'good';
   #ahead = 0;
@@ -89,7 +92,7 @@ export class Books {
     return this.trades.find((trade) => trade.account === account && trade.id === id);
   }
 
-  /** @returns false when it cannot be paid any more */
+  /** @returns false if the trade can no longer be paid */
   async act(trade: BookTrade, state: 'paid' | 'declined' | 'processing'): Promise<boolean> {
     if (trade.state === 'paid') return true;
     if (trade.state === 'closed' || trade.state === 'declined') return false;
@@ -99,7 +102,7 @@ export class Books {
     return true;
   }
 
-  /** @returns null when more than is left was asked for */
+  /** @returns null if the amount is more than what is left */
   async refund(trade: BookTrade, no: string | null, amount: number): Promise<BookRefund | null> {
     if (trade.paidAt === null || amount > trade.amount - sumOf(trade.refunds.filter(givesBack))) return null;
     const state = this.refundsBecome === 'good' ? 'processing' : this.refundsBecome;
@@ -116,13 +119,13 @@ export class Books {
   }
 }
 
-/** The channel's smallest units as a decimal number of whole ones. */
+/** Converts the channel's smallest units to a decimal number of whole units. */
 export function wholeUnits(amount: number, places: number): string {
   const digits = String(amount).padStart(places + 1, '0');
   return places === 0 ? digits : `${digits.slice(0, -places)}.${digits.slice(-places)}`;
 }
 
-/** What can happen at any of the fakes. A fake adds what can happen there alone. */
+/** The actions that every fake supports. A fake adds its own actions. */
 export function channelOf(
   books: Books,
 ): ContractChannel & Required<Pick<ContractChannel, 'advance' | 'close'>> {
@@ -160,7 +163,10 @@ export function channelOf(
   };
 }
 
-/** ISO 4217 minor units in the channel's own, which have other places in few currencies. */
+/**
+ * Converts ISO 4217 minor units to the channel's own units, which have other decimal places for a few
+ * currencies.
+ */
 export function unitsAt(places: number, amount: number, currency: string): number {
   return Math.round(amount * 10 ** (places - isoPlaces(currency)));
 }

@@ -7,10 +7,10 @@ import {
 } from '../../../src/domain/channel.ts';
 import type { Answer } from '../contract/http.ts';
 
-/** What the adapters of the fakes have in common: one way to ask, and one to prove a callback. */
+/** The common part of the fakes' adapters: one function for requests, and one that proves a callback. */
 
 export interface FakeOptions {
-  /** Where the channel listens, without a trailing slash. */
+  /** The channel's base URL, without a trailing slash. */
   readonly baseUrl: string;
   /** @default the global fetch */
   readonly fetch?: typeof fetch;
@@ -25,8 +25,8 @@ const TIMEOUT_MS = 8_000;
 const ANSWER_AT_MOST_BYTES = 1024 * 1024;
 
 /**
- * One request, its answer as JSON. No redirect is followed and nothing is tried again: Temporal does that.
- * @throws ChannelError `unreachable` (no answer, or 5xx), `rate_limited`, `misconfigured` (401), `garbage` (no JSON)
+ * Sends one request and parses its answer as JSON. It follows no redirect and never retries: Temporal does.
+ * @throws ChannelError `unreachable` (no answer, or 5xx), `rate_limited`, `misconfigured` (401), `garbage` (not JSON)
  */
 export async function ask(
   { baseUrl, fetch: send = fetch }: FakeOptions,
@@ -61,14 +61,14 @@ async function exchange(send: typeof fetch, url: string, init: RequestInit, sign
     return { response, text };
   } catch (cause) {
     if (cause instanceof ChannelError) throw cause;
-    throw new ChannelError('unreachable', 'the channel could not be asked', { cause });
+    throw new ChannelError('unreachable', 'the channel could not be reached', { cause });
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
   }
 }
 
-/** A date in place of seconds, or nonsense, is no delay. */
+/** A date instead of seconds, or nonsense, gives no delay. */
 function delayOf(response: Response): { retryAfterMs?: number } {
   const text = response.headers.get('retry-after') ?? '';
   return /^\d{1,6}$/.test(text) ? { retryAfterMs: Number(text) * 1_000 } : {};
@@ -90,7 +90,7 @@ export function signature(secret: string, rawBody: Buffer, at: Date): string {
 }
 
 /**
- * Proves a body by one of the secrets and its age, in both directions.
+ * Checks the signature of a body with each of the secrets, and its age in both directions.
  * @throws CallbackError `unverified`
  */
 export function prove({ headers, rawBody }: CallbackRequest, name: string, secrets: readonly string[]): void {
@@ -102,13 +102,13 @@ export function prove({ headers, rawBody }: CallbackRequest, name: string, secre
   if (!secrets.some((secret) => timingSafeEqual(mac(secret, rawBody, Number(time)), given)))
     throw new CallbackError('unverified', 'the signature is wrong');
   if (Math.abs(Date.now() - Number(time) * 1_000) > TOLERANCE_MS)
-    throw new CallbackError('unverified', 'it is too old, or from the future');
+    throw new CallbackError('unverified', 'the callback is too old, or from the future');
 }
 
 const mac = (secret: string, rawBody: Buffer, seconds: number): Buffer =>
   createHmac('sha256', secret).update(`${seconds}.`).update(rawBody).digest();
 
-/** What a callback says, read as an answer is. @throws CallbackError `malformed` where that is `garbage` */
+/** Reads the content of a callback. @throws CallbackError `malformed` where `read` throws `garbage` */
 export function inCallback<T>(read: () => T): T {
   try {
     return read();
@@ -132,7 +132,7 @@ export const json = (status: number, content: object): Answer => ({
   body: JSON.stringify(content),
 });
 
-/** Sends a callback, and again at once while it is not acknowledged. */
+/** Sends a callback, and repeats it at once while it is not acknowledged. */
 export async function notify(
   url: string,
   { headers, body }: { readonly headers: Readonly<Record<string, string>>; readonly body: string },

@@ -1,4 +1,4 @@
 import { describeContract } from '../contract.ts';
 import { startKeyed } from './keyed.ts';
 
-describeContract('a channel that is asked by its own ids alone', startKeyed);
+describeContract('a channel that is queried only by its own ids', startKeyed);

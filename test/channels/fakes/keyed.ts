@@ -27,8 +27,8 @@ import {
 } from './http.ts';
 
 /**
- * A channel that is asked by its own ids alone. Its idempotency keys are forgotten after a day: from then on a trade of
- * which only our number is known is looked for in the listing.
+ * A channel that is queried only by its own ids. It forgets idempotency keys after a day. From then on, a
+ * trade of which only our number is known must be found in the listing.
  */
 
 const DAY_MS = 86_400_000;
@@ -58,12 +58,12 @@ const declaration: ChannelDeclaration = {
   settings: [
     {
       ...{ name: 'secretKey', isSecret: true, isRequired: true },
-      description: 'The key that requests are made with.',
+      description: 'The key for requests.',
       pattern: [/^key_[a-z0-9]+$/, 'must start with key_'],
     },
     {
       ...{ name: 'webhookSecret', isSecret: true, isRequired: true },
-      description: 'The secret that callbacks are signed with.',
+      description: 'The secret that signs callbacks.',
     },
   ],
 };
@@ -92,7 +92,7 @@ const errorSchema = z.object({ error: z.object({ code: z.string() }) });
 const eventSchema = z.object({ id: z.string().min(1), type: z.string() });
 const sessionEventSchema = z.object({ data: sessionSchema });
 
-/** The refusals after which it is certain that nothing was made. */
+/** Refusals after which it is certain that nothing was created. */
 const DEFINITE_REFUSALS = ['parameter_invalid', 'currency_not_supported'];
 const DEFINITE_REFUND_REFUSALS = ['parameter_invalid', 'refund_too_large', 'session_unpaid'];
 
@@ -118,17 +118,17 @@ export function createKeyedAdapter(options: FakeOptions): ChannelAdapter {
       signal,
     );
 
-  /** The code of a refusal. @throws ChannelError `garbage` for what is neither an answer nor a refusal */
+  /** The code of a refusal. @throws ChannelError `garbage` if the reply is neither an answer nor a refusal */
   const codeOf = ({ status, body }: Reply): string => {
     const parsed = errorSchema.safeParse(body);
     if (status >= 400 && parsed.success) return parsed.data.error.code;
-    throw new ChannelError('garbage', `keyed gave an answer of status ${status} that makes no sense`);
+    throw new ChannelError('garbage', `keyed answered ${status} with an unexpected body`);
   };
 
   const readSession = (reply: Reply, trade: Pick<Trade, 'outTradeNo'>): Session => {
     const parsed = sessionSchema.safeParse(reply.body);
     if (reply.status === 200 && parsed.success && parsed.data.order === trade.outTradeNo) return parsed.data;
-    throw new ChannelError('garbage', `keyed gave an answer on ${trade.outTradeNo} that makes no sense`);
+    throw new ChannelError('garbage', `keyed answered about ${trade.outTradeNo} with an unexpected body`);
   };
 
   const pathOf = ({ outTradeNo, reference }: Trade): string => {
@@ -140,7 +140,7 @@ export function createKeyedAdapter(options: FakeOptions): ChannelAdapter {
     const parsed = refundSchema.safeParse(reply.body);
     if (reply.status === 200 && parsed.success && parsed.data.number === outRefundNo)
       return toRefundAnswer(parsed.data);
-    throw new ChannelError('garbage', `keyed gave an answer on ${outRefundNo} that makes no sense`);
+    throw new ChannelError('garbage', `keyed answered about ${outRefundNo} with an unexpected body`);
   };
 
   const findRefund: ChannelAdapter['queryRefund'] = async (account, trade, refund, signal) => {
@@ -150,10 +150,10 @@ export function createKeyedAdapter(options: FakeOptions): ChannelAdapter {
       const reply = await call(account, 'GET', path, { signal });
       if (reply.status === 200) return readRefund(reply, outRefundNo);
       if (codeOf(reply) === 'resource_missing') return { state: 'unknown_refund' };
-      throw new ChannelError('garbage', `keyed refuses to say what became of ${outRefundNo}`);
+      throw new ChannelError('garbage', `keyed refuses to report ${outRefundNo}`);
     }
     const reply = await call(account, 'GET', pathOf(trade), { signal });
-    if (reply.status !== 200) throw new ChannelError('garbage', `keyed says ${codeOf(reply)}`);
+    if (reply.status !== 200) throw new ChannelError('garbage', `keyed answered ${codeOf(reply)}`);
     const found = readSession(reply, trade).refunds.find(({ number }) => number === outRefundNo);
     return found === undefined ? { state: 'unknown_refund' } : toRefundAnswer(found);
   };
@@ -164,7 +164,7 @@ export function createKeyedAdapter(options: FakeOptions): ChannelAdapter {
     async createTrade(account, trade, signal) {
       if (trade.reference !== null) {
         const reply = await call(account, 'GET', pathOf(trade), { signal });
-        if (reply.status !== 200) throw new ChannelError('unreachable', `keyed says ${codeOf(reply)}`);
+        if (reply.status !== 200) throw new ChannelError('unreachable', `keyed answered ${codeOf(reply)}`);
         const { url } = readSession(reply, trade);
         return url === null
           ? 'not_renewable'
@@ -189,18 +189,20 @@ export function createKeyedAdapter(options: FakeOptions): ChannelAdapter {
     },
 
     async findTrade(account, { outTradeNo, createdAt }, signal) {
-      // The clock of the channel may be behind ours.
+      // The channel's clock may be behind ours.
       const from = new Date(Date.parse(createdAt) - 5 * 60_000).toISOString();
       for (let after = ''; ; ) {
         const path = `/sessions?${new URLSearchParams({ from, after })}`;
         const { status, body } = await call(account, 'GET', path, { signal });
         const page = pageSchema.safeParse(body);
-        if (status !== 200 || !page.success) throw new ChannelError('garbage', 'keyed gave no listing');
+        if (status !== 200 || !page.success)
+          throw new ChannelError('garbage', 'keyed answered without a listing');
         const found = page.data.data.find(({ order }) => order === outTradeNo);
         if (found !== undefined) return { id: found.id };
         if (!page.data.more) return 'absent';
         after = page.data.data.at(-1)?.id ?? '';
-        if (after === '') throw new ChannelError('garbage', 'keyed gave an empty page with more to come');
+        if (after === '')
+          throw new ChannelError('garbage', 'keyed answered with an empty page that is not the last');
       }
     },
 
@@ -208,7 +210,7 @@ export function createKeyedAdapter(options: FakeOptions): ChannelAdapter {
       const reply = await call(account, 'GET', pathOf(trade), { signal });
       if (reply.status === 200) return toAnswer(readSession(reply, trade));
       if (codeOf(reply) === 'resource_missing') return { state: 'unknown_trade' };
-      throw new ChannelError('garbage', `keyed refuses to say what became of ${trade.outTradeNo}`);
+      throw new ChannelError('garbage', `keyed refuses to report ${trade.outTradeNo}`);
     },
 
     async closeTrade(account, trade, signal) {
@@ -233,7 +235,7 @@ export function createKeyedAdapter(options: FakeOptions): ChannelAdapter {
       const reply = await call(account, 'POST', '/refunds', { key: outRefundNo, content, signal });
       if (reply.status === 200) return readRefund(reply, outRefundNo);
       const code = codeOf(reply);
-      // The key was used for another amount: what became of that one counts.
+      // The key was used for another amount: the refund that exists counts.
       if (code === 'key_reused')
         return await findRefund(account, trade, { outRefundNo, channelRefundId: null }, signal);
       const isDefinite = DEFINITE_REFUND_REFUSALS.includes(code);
@@ -250,7 +252,7 @@ export function createKeyedAdapter(options: FakeOptions): ChannelAdapter {
       if (!event.success) throw new CallbackError('malformed', z.prettifyError(event.error));
       const { id: notificationId, type } = event.data;
       if (!type.startsWith('session.'))
-        return { kind: 'ignored', notificationId, reason: `nothing follows from ${type.slice(0, 40)}` };
+        return { kind: 'ignored', notificationId, reason: `${type.slice(0, 40)} is not about a trade` };
       const told = sessionEventSchema.safeParse(content);
       if (!told.success) throw new CallbackError('malformed', z.prettifyError(told.error));
       const { id: reference, order: outTradeNo } = told.data.data;
@@ -269,8 +271,7 @@ export function createKeyedAdapter(options: FakeOptions): ChannelAdapter {
 
     async checkAccount(account, signal) {
       const { status } = await call(account, 'GET', '/sessions?', { signal });
-      if (status !== 200)
-        throw new ChannelError('garbage', `keyed answered ${status} to a harmless question`);
+      if (status !== 200) throw new ChannelError('garbage', `keyed answered ${status} to a harmless request`);
     },
   };
 }
@@ -278,14 +279,14 @@ export function createKeyedAdapter(options: FakeOptions): ChannelAdapter {
 function toRefundAnswer({ id, amount, status }: Session['refunds'][number]): RefundAnswer {
   if (status === 'pending') return { state: 'processing', channelRefundId: id };
   if (status === 'succeeded') return { state: 'succeeded', channelRefundId: id, amount };
-  return { state: 'failed', channelRefundId: id, reason: 'the bank has refused it' };
+  return { state: 'failed', channelRefundId: id, reason: 'the bank has refused the refund' };
 }
 
 function toAnswer({ status, payment, amount, currency, refunds }: Session): ChannelAnswer {
   if (status === 'processing') return { state: 'processing' };
   if (status === 'expired') return { state: 'closed' };
   if (status === 'open') return { state: 'unpaid' };
-  if (payment === null) throw new ChannelError('garbage', 'keyed says complete without a payment');
+  if (payment === null) throw new ChannelError('garbage', 'keyed reports complete without a payment');
   const listed = refunds.map(({ id, number, amount, status }) => ({
     ...{ id, amount, state: status === 'pending' ? ('processing' as const) : status },
     ...(number === null ? {} : { outRefundNo: number }),
@@ -297,7 +298,7 @@ function toAnswer({ status, payment, amount, currency, refunds }: Session): Chan
   };
 }
 
-/** The channel itself. */
+/** Starts the fake channel. */
 export async function startKeyed(
   place: Place,
   wrap: (options: FakeOptions) => ChannelAdapter = createKeyedAdapter,
@@ -313,7 +314,7 @@ export async function startKeyed(
   >();
   const error = (status: number, code: string) => json(status, { error: { code } });
 
-  /** A day after its first use a key is forgotten. */
+  /** The channel forgets a key a day after its first use. */
   const once = async (account: string, { headers, path, body }: Sent, make: () => Promise<Answer>) => {
     const key = `${account} ${path} ${headers['idempotency-key']}`;
     const known = answers.get(key);
@@ -381,7 +382,7 @@ export async function startKeyed(
   });
   const tell = async (account: string, content: object) => {
     const body = JSON.stringify(content);
-    // Signed once: each attempt of a day is the same request.
+    // Signed once: each attempt within a day is the same request.
     await notify(place.callbacksTo, { headers: sign(secretOf(account), body), body }, isAcknowledged);
   };
   books.listener = async ({ about, trade }) =>

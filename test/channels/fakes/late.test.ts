@@ -1,4 +1,4 @@
 import { describeContract } from '../contract.ts';
 import { startLate } from './late.ts';
 
-describeContract('a channel that closes late and wants to know who pays', startLate);
+describeContract('a channel that closes late and must know the payer', startLate);

@@ -26,8 +26,8 @@ import {
 } from './http.ts';
 
 /**
- * A channel that closes no trade before it is five minutes old, wants to know who pays, encrypts its callbacks, and
- * whose refunds can need a person or a repetition.
+ * A channel that closes no trade younger than five minutes, must know the payer, and encrypts its callbacks.
+ * Its refunds may need an operator or a repeated request.
  */
 
 const CLOSES_AFTER_MS = 5 * 60_000;
@@ -54,10 +54,13 @@ const declaration: ChannelDeclaration = {
   takesCallbackAddress: true,
   settings: [
     { ...{ name: 'apiKey', isSecret: true, isRequired: true }, description: 'The key of requests.' },
-    { ...{ name: 'signingSecret', isSecret: true, isRequired: true }, description: 'It signs callbacks.' },
+    {
+      ...{ name: 'signingSecret', isSecret: true, isRequired: true },
+      description: 'The secret that signs callbacks.',
+    },
     {
       ...{ name: 'cipherKey', isSecret: true, isRequired: true },
-      description: 'The key that callbacks are encrypted with.',
+      description: 'The key that encrypts callbacks.',
       pattern: [/^[0-9a-z]{32}$/, 'must have 32 characters'],
     },
   ],
@@ -101,7 +104,7 @@ export function createLateAdapter(options: FakeOptions): ChannelAdapter {
     return await ask(options, path, { method, headers, ...body }, signal);
   };
   const garbage = (no: string) =>
-    new ChannelError('garbage', `late gave an answer on ${no} that makes no sense`);
+    new ChannelError('garbage', `late answered about ${no} with an unexpected body`);
   const codeOf = ({ status, body }: Reply, no: string): string => {
     const parsed = refusalSchema.safeParse(body);
     if (status < 400 || !parsed.success) throw garbage(no);
@@ -119,7 +122,7 @@ export function createLateAdapter(options: FakeOptions): ChannelAdapter {
       case 'CLOSED':
         return { state: 'ask_again', channelRefundId, reason: 'the refund was closed' };
       case 'ABNORMAL':
-        return { state: 'needs_person', channelRefundId, reason: "the payer's account does not take it" };
+        return { state: 'needs_person', channelRefundId, reason: "the payer's account does not accept it" };
     }
   };
   const findRefund: ChannelAdapter['queryRefund'] = async (account, _trade, { outRefundNo }, signal) => {
@@ -193,7 +196,7 @@ export function createLateAdapter(options: FakeOptions): ChannelAdapter {
         case 'ORDER_NOT_EXIST':
           return { state: 'unknown_trade' };
         case 'CLOSE_TOO_EARLY': {
-          // The channel has counted from when it made the trade, which was later.
+          // The channel counts from its creation of the trade, which is later than the payment's.
           const until = Math.max(Date.parse(createdAt) + CLOSES_AFTER_MS, Date.now() + 10_000);
           return { state: 'not_yet', until: new Date(until).toISOString() };
         }
@@ -234,7 +237,7 @@ export function createLateAdapter(options: FakeOptions): ChannelAdapter {
         ? { status: 500, type: 'application/json', body: '{"code":"FAIL"}' }
         : { status: 200, type: 'application/json', body: '{"code":"SUCCESS"}' },
 
-    // What names the trade is encrypted.
+    // The trade's number is encrypted.
     peekOutTradeNo: () => undefined,
 
     async checkAccount(account, signal) {
@@ -246,7 +249,10 @@ export function createLateAdapter(options: FakeOptions): ChannelAdapter {
 
 type Resource = z.infer<typeof callbackSchema>['resource'];
 
-/** AES-256-GCM; the last 16 bytes are the tag. @throws CallbackError `malformed` when no key fits */
+/**
+ * AES-256-GCM; the last 16 bytes are the tag. @throws CallbackError `malformed` if no key decrypts the
+ * content
+ */
 function decrypt({ ciphertext, nonce, associated_data }: Resource, keys: readonly string[]): string {
   const bytes = Buffer.from(ciphertext, 'base64');
   for (const key of keys) {
@@ -259,7 +265,7 @@ function decrypt({ ciphertext, nonce, associated_data }: Resource, keys: readonl
       // Another key may fit.
     }
   }
-  throw new CallbackError('malformed', 'it cannot be decrypted');
+  throw new CallbackError('malformed', 'the callback cannot be decrypted');
 }
 
 function toAnswer(trade: z.infer<typeof tradeSchema>): ChannelAnswer {
@@ -276,7 +282,7 @@ function toAnswer(trade: z.infer<typeof tradeSchema>): ChannelAnswer {
     case 'REFUND': {
       const { transaction_id, success_time, amount } = trade;
       if (transaction_id === null || success_time === null)
-        throw new ChannelError('garbage', 'late says paid without a transaction and a time');
+        throw new ChannelError('garbage', 'late reports paid without a transaction and a time');
       const { total, refunded: refundedAmount, currency } = amount;
       const paid = { channelPaymentId: transaction_id, amount: total, currency, paidAt: success_time };
       return { state: refundedAmount === total ? 'refunded' : 'paid', ...paid, refundedAmount };
@@ -284,7 +290,7 @@ function toAnswer(trade: z.infer<typeof tradeSchema>): ChannelAnswer {
   }
 }
 
-/** The channel itself. */
+/** Starts the fake channel. */
 export async function startLate(
   place: Place,
   wrap: (options: FakeOptions) => ChannelAdapter = createLateAdapter,
@@ -334,7 +340,7 @@ export async function startLate(
     if (trade === undefined) return refusal(404, 'ORDER_NOT_EXIST');
     const known = trade.refunds.findLast((refund) => refund.no === no);
     if (known !== undefined && known.amount !== amount) return refusal(400, 'REFUND_NO_USED');
-    // A closed one is asked for again under its number.
+    // A closed refund is requested again under its number.
     if (known !== undefined && known.state !== 'ask_again') return json(200, presentRefund(known));
     const refund = await books.refund(trade, no, amount);
     return refund === null ? refusal(400, 'NOT_ENOUGH') : json(200, presentRefund(refund));

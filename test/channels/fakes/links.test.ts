@@ -1,4 +1,4 @@
 import { describeContract } from '../contract.ts';
 import { startLinks } from './links.ts';
 
-describeContract('a channel whose payer makes the trade by a link', startLinks);
+describeContract('a channel whose payer creates the trade by opening a link', startLinks);

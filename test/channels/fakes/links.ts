@@ -16,8 +16,9 @@ import { Books, type BookTrade, channelOf, isRefunded, sumOf, wholeUnits } from 
 import { ask, type FakeOptions, inCallback, json, newest, notify } from './http.ts';
 
 /**
- * A channel whose trade is made when its payer opens a signed link, so that a trade that it does not know can be paid.
- * Amounts are decimal numbers, requests and answers are signed forms, and only the body `success` acknowledges.
+ * A channel that creates a trade when the payer opens a signed link. So a trade that the channel does not
+ * know can still be paid. Amounts are decimal numbers, requests and answers are signed forms, and only the
+ * body `success` acknowledges a callback.
  */
 
 const declaration: ChannelDeclaration = {
@@ -36,13 +37,13 @@ const declaration: ChannelDeclaration = {
   querySchedule: { waitsMs: [5_000, 30_000, 60_000], source: 'the fake itself' },
   repeatableForMs: { create: null, refund: null },
   unknownTradeCanBePaid: true,
-  // The link has it, and so its payer.
+  // The link contains the address, so the payer can read it.
   takesCallbackAddress: false,
   settings: [
     { ...{ name: 'appId', isSecret: false, isRequired: true }, description: 'The number of the app.' },
     {
       ...{ name: 'privateKey', isSecret: true, isRequired: true },
-      description: 'The key that requests and callbacks are signed with.',
+      description: 'The key that signs requests and callbacks.',
       pattern: [/^pk_[a-z]+$/, 'must start with pk_'],
     },
   ],
@@ -50,7 +51,7 @@ const declaration: ChannelDeclaration = {
 
 type Params = Readonly<Record<string, string>>;
 
-/** Over the parameters in their order, without the signature itself. */
+/** Signs the parameters, sorted by name, without the signature itself. */
 function signed(params: Params, key: string): string {
   const { sign: _sign, ...rest } = params;
   const text = JSON.stringify(Object.entries(rest).sort(([one], [other]) => (one < other ? -1 : 1)));
@@ -84,12 +85,15 @@ const minor = (decimal: string): number => {
   try {
     return Number(decimal) === 0 ? 0 : fromDecimal(decimal, 'CNY');
   } catch (cause) {
-    throw new ChannelError('garbage', 'links gave an amount that makes no sense', { cause });
+    throw new ChannelError('garbage', 'links answered with an invalid amount', { cause });
   }
 };
 
 export function createLinksAdapter(options: FakeOptions): ChannelAdapter {
-  /** @returns the content, or the code of a refusal @throws ChannelError `garbage` for what the channel has not signed */
+  /**
+   * @returns the content, or the code of a refusal @throws ChannelError `garbage` for an answer that is not
+   * signed
+   */
   const call = async (
     { credentials }: Parameters<ChannelAdapter['queryTrade']>[0],
     method: string,
@@ -111,12 +115,11 @@ export function createLinksAdapter(options: FakeOptions): ChannelAdapter {
       signal,
     );
     const parsed = answerSchema.safeParse(body);
-    const garbage = () =>
-      new ChannelError('garbage', `links gave an answer to ${method} that makes no sense`);
+    const garbage = () => new ChannelError('garbage', `links answered ${method} with an unexpected body`);
     if (status !== 200 || !parsed.success) throw garbage();
-    // The gateway cannot sign for an app that it does not know.
+    // The gateway cannot sign an answer to an app that it does not know.
     if (parsed.data.code === '40002')
-      throw new ChannelError('misconfigured', 'links does not take the app or its key');
+      throw new ChannelError('misconfigured', 'links does not accept the app or its key');
     if (parsed.data.sign !== signed(body as Params, privateKey)) throw garbage();
     const { code, sub_code = '' } = parsed.data;
     if (code === '40005') throw new ChannelError('rate_limited', 'links limits the calls of the app');
@@ -127,7 +130,7 @@ export function createLinksAdapter(options: FakeOptions): ChannelAdapter {
   const readTrade = (content: unknown, { outTradeNo }: Trade): ChannelAnswer => {
     const parsed = tradeSchema.safeParse(content);
     if (parsed.success && parsed.data.out_trade_no === outTradeNo) return toAnswer(parsed.data);
-    throw new ChannelError('garbage', `links gave an answer on ${outTradeNo} that makes no sense`);
+    throw new ChannelError('garbage', `links answered about ${outTradeNo} with an unexpected body`);
   };
 
   const readRefund = (content: unknown, { outTradeNo }: Trade, outRefundNo: string): RefundAnswer => {
@@ -140,7 +143,7 @@ export function createLinksAdapter(options: FakeOptions): ChannelAdapter {
       const { refund_no: channelRefundId, refund_amount } = parsed.data;
       return { state: 'succeeded', channelRefundId, amount: minor(refund_amount) };
     }
-    throw new ChannelError('garbage', `links gave an answer on ${outRefundNo} that makes no sense`);
+    throw new ChannelError('garbage', `links answered about ${outRefundNo} with an unexpected body`);
   };
 
   const findRefund: ChannelAdapter['queryRefund'] = async (account, trade, { outRefundNo }, signal) => {
@@ -160,7 +163,7 @@ export function createLinksAdapter(options: FakeOptions): ChannelAdapter {
       const params = {
         ...{ app_id: appId, method: 'page.pay', timestamp: createdAt, notify_url: notifyUrl },
         ...{ return_url: returnUrl, out_trade_no: outTradeNo, total_amount: toDecimal(amount, currency) },
-        // These have a meaning in the channel's own lists.
+        // These characters have a meaning in the channel's own lists.
         subject: subject.replace(/[/=&]/g, ' '),
         time_expire: new Date(Math.max(Date.parse(createdAt) + 60_000, Date.parse(expiresAt))).toISOString(),
       };
@@ -214,7 +217,7 @@ export function createLinksAdapter(options: FakeOptions): ChannelAdapter {
       const isOurs = credentials.some(
         ({ appId, privateKey = '' }) => params.app_id === appId && params.sign === signed(params, privateKey),
       );
-      // Of a name that comes twice one value would not be signed.
+      // If a name occurs twice, only one of its values is signed.
       if (!isOurs || entries.length !== Object.keys(params).length)
         throw new CallbackError('unverified', 'the signature or the app is wrong');
       const parsed = tradeSchema.extend({ notify_id: z.string().min(1) }).safeParse(params);
@@ -250,10 +253,10 @@ function toAnswer(trade: z.infer<typeof tradeSchema>): ChannelAnswer {
       return { state: 'failed', reason: 'the payer may not pay' };
     case 'TRADE_SUCCESS':
     case 'TRADE_CLOSED': {
-      // It also says closed of a trade that was paid and has gone back in full.
+      // The channel also reports closed for a trade that was paid and refunded in full.
       if (trade.paid_at === '') {
         if (trade.trade_status === 'TRADE_CLOSED') return { state: 'closed' };
-        throw new ChannelError('garbage', 'links says paid without a time');
+        throw new ChannelError('garbage', 'links reports paid without a time');
       }
       const [amount, refundedAmount] = [minor(trade.total_amount), minor(trade.refunded_amount)];
       const paid = { channelPaymentId: trade.trade_no, amount, currency: 'CNY', paidAt: trade.paid_at };
@@ -262,7 +265,7 @@ function toAnswer(trade: z.infer<typeof tradeSchema>): ChannelAnswer {
   }
 }
 
-/** The channel itself. */
+/** Starts the fake channel. */
 export async function startLinks(
   place: Place,
   wrap: (options: FakeOptions) => ChannelAdapter = createLinksAdapter,
@@ -301,7 +304,7 @@ export async function startLinks(
         return refused('UNKNOWN_METHOD');
     }
   };
-  /** Opening the link makes the trade, once. */
+  /** Opening the link creates the trade, once. */
   const open = (params: Params): Answer => {
     const {
       app_id: account = '',
@@ -335,7 +338,7 @@ export async function startLinks(
     await notify(trade.notifyUrl, { headers, body: new URLSearchParams(params).toString() }, isAcknowledged);
   };
 
-  /** The links that payers were given. */
+  /** The links that payers received. */
   const links = new Map<string, string>();
   const party = (name: string, privateKey = `pk_${name}`) => {
     const adapter = wrap({ baseUrl });

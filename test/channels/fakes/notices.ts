@@ -13,7 +13,10 @@ import type { Contract, Place } from '../contract/types.ts';
 import { type BookRefund, Books, type BookTrade, channelOf, givesBack, sumOf, wholeUnits } from './books.ts';
 import { ask, type FakeOptions, json, newest, notify, type Reply } from './http.ts';
 
-/** A channel that takes a callback address with each trade, and whose callbacks prove nothing: each says to ask. */
+/**
+ * A channel that accepts a callback address with each trade. Its callbacks prove nothing: each is only a
+ * notice.
+ */
 
 const declaration: ChannelDeclaration = {
   name: 'notices',
@@ -35,7 +38,7 @@ const declaration: ChannelDeclaration = {
   settings: [
     {
       ...{ name: 'apiKey', isSecret: true, isRequired: true },
-      description: 'The key that requests are made with.',
+      description: 'The key for requests.',
     },
   ],
 };
@@ -55,14 +58,14 @@ const refundSchema = z.object({ id: z.string().min(1), reference: z.string(), am
 const problemSchema = z.object({ field: z.string() });
 
 const garbage = (what: string) =>
-  new ChannelError('garbage', `notices gave an answer on ${what} that makes no sense`);
+  new ChannelError('garbage', `notices answered about ${what} with an unexpected body`);
 
-/** The channel's decimal number in minor units. @throws ChannelError `garbage` */
+/** Converts the channel's decimal number to minor units. @throws ChannelError `garbage` */
 function toMinor({ value, currency }: z.infer<typeof amountSchema>): number {
   try {
     return fromDecimal(value, currency);
   } catch (cause) {
-    throw new ChannelError('garbage', 'notices gave an amount that makes no sense', { cause });
+    throw new ChannelError('garbage', 'notices answered with an invalid amount', { cause });
   }
 }
 
@@ -167,7 +170,7 @@ export function createNoticesAdapter(options: FakeOptions): ChannelAdapter {
 
     async verifyCallback(_account, { rawBody }) {
       const id = new URLSearchParams(rawBody.toString('utf8')).get('id') ?? '';
-      if (!/^t_[0-9a-f-]{36}$/.test(id)) throw new CallbackError('malformed', 'it names no payment');
+      if (!/^t_[0-9a-f-]{36}$/.test(id)) throw new CallbackError('malformed', 'the body names no payment');
       return { kind: 'notice', notificationId: id, about: { reference: id } };
     },
 
@@ -176,7 +179,7 @@ export function createNoticesAdapter(options: FakeOptions): ChannelAdapter {
     async checkAccount(account, signal) {
       const { status } = await call(account, 'GET', '/methods', undefined, signal);
       if (status !== 200)
-        throw new ChannelError('garbage', `notices answered ${status} to a harmless question`);
+        throw new ChannelError('garbage', `notices answered ${status} to a harmless request`);
     },
   };
 }
@@ -190,7 +193,7 @@ function toAnswer({ id, status, amount, refunded, paidAt }: Payment): ChannelAns
     case 'canceled':
       return { state: 'closed' };
     case 'failed':
-      return { state: 'failed', reason: 'the payment method has refused it' };
+      return { state: 'failed', reason: 'the payment method has refused the payment' };
     case 'paid': {
       if (paidAt === null) throw garbage(id);
       const total = toMinor(amount);
@@ -203,7 +206,7 @@ function toAnswer({ id, status, amount, refunded, paidAt }: Payment): ChannelAns
   }
 }
 
-/** The channel itself. */
+/** Starts the fake channel. */
 export async function startNotices(
   place: Place,
   wrap: (options: FakeOptions) => ChannelAdapter = createNoticesAdapter,

@@ -3,9 +3,9 @@ import { serve } from '../contract/http.ts';
 import { adapter, double, requests } from './adapter-support.ts';
 import { ACCOUNT, adapterAt, created, errorOf, newTrade, refundOf } from './support.ts';
 
-/** Listings at Mollie, and answers that do not belong to what was asked. The rest is in the contract. */
+/** Listings at Mollie, and answers that do not belong to the request. The contract suite covers the rest. */
 
-test('a trade is looked for no further back than its payment', async () => {
+test("the search for a trade goes back no further than the payment's creation", async () => {
   const old = newTrade();
   await created(adapter, old);
   for (let nth = 0; nth < 260; nth += 1)
@@ -21,7 +21,7 @@ test('a trade is looked for no further back than its payment', async () => {
   ]);
 });
 
-test('a payment of a kind that Mollie has added since keeps no listing unreadable', async () => {
+test('a payment with an unknown status does not make a listing unreadable', async () => {
   const trade = newTrade();
   const createdAt = new Date().toISOString();
   const odd = {
@@ -44,7 +44,7 @@ test('a payment of a kind that Mollie has added since keeps no listing unreadabl
   }
 });
 
-test('the page of a listing that Mollie names elsewhere is asked for at Mollie', async () => {
+test('the next page of a listing is requested from Mollie, whatever address the answer names', async () => {
   const asked: string[] = [];
   const server = await serve(async ({ path }) => {
     asked.push(path);
@@ -60,7 +60,7 @@ test('the page of a listing that Mollie names elsewhere is asked for at Mollie',
   }
 });
 
-test('a page of a listing whose next one cannot be told is no end of it', async () => {
+test('a page that does not say where the next one starts is not the end of the listing', async () => {
   const server = await serve(async () => {
     const next = { href: 'https://api.mollie.com/v2/payments?limit=250' };
     const body = { count: 0, _embedded: { payments: [] }, _links: { next } };
@@ -74,7 +74,7 @@ test('a page of a listing whose next one cannot be told is no end of it', async 
   }
 });
 
-test('a refund in another currency than its payment is none of it', async () => {
+test('a refund in another currency than its payment is not accepted', async () => {
   const trade = newTrade({ reference: { id: 'tr_1' } });
   const refund = refundOf(trade, { channelRefundId: 're_1' });
   const given = {

@@ -2,15 +2,15 @@ import { describe, expect, it, test } from 'vitest';
 import { adapter, double, paid, query } from './adapter-support.ts';
 import { ACCOUNT, created, errorOf, idOf, refundOf, stateOf } from './support.ts';
 
-/** Money that goes back at Mollie: every state of a refund, and a chargeback. The rest is in the contract. */
+/** Refunds at Mollie in every state, and a chargeback. The contract suite covers the rest. */
 
-describe('a refund that is', () => {
+describe('a refund', () => {
   it.each([
     ['refunded', { state: 'succeeded', amount: 400 }, 'succeeded'],
     ['failed', { state: 'failed' }, 'failed'],
     ['canceled', { state: 'failed' }, 'failed'],
     ['queued', { state: 'needs_person', reason: expect.stringContaining('balance') }, 'processing'],
-  ] as const)('%s', async (becomes, answer, listed) => {
+  ] as const)('with the status %s has the right state', async (becomes, answer, listed) => {
     const trade = await paid();
     await double.tell('refundPlan', { becomes });
     const refund = refundOf(trade);
@@ -24,7 +24,7 @@ describe('a refund that is', () => {
     });
   });
 
-  it('made at the dashboard is listed without a number of ours', async () => {
+  it('made in the dashboard is listed without a number of ours', async () => {
     const trade = await paid();
     await double.tell('dashboardRefund', { payment: idOf(trade), amount: 1050 });
     await double.tell('finishRefunds', {});
@@ -33,7 +33,7 @@ describe('a refund that is', () => {
     if (answer.state === 'refunded') expect(answer.refunds?.[0]).not.toHaveProperty('outRefundNo');
   });
 
-  it('of the same amount as another within the hour waits, and is made afterwards', async () => {
+  it('of the same amount as another one within an hour is refused for now, and succeeds afterwards', async () => {
     const trade = await paid();
     await adapter.refundTrade(ACCOUNT, trade, refundOf(trade));
     const twin = refundOf(trade);
@@ -49,7 +49,7 @@ describe('a refund that is', () => {
     expect(error).toMatchObject({ kind: 'rejected', message: expect.stringContaining('cannot be refunded') });
   });
 
-  it('there already when its key is forgotten is not refused as too much: it is that one', async () => {
+  it('that exists already is found, not refused as too much, after Mollie has forgotten its key', async () => {
     const trade = await paid();
     const refund = refundOf(trade, { amount: 1050 });
     await adapter.refundTrade(ACCOUNT, trade, refund);
@@ -58,13 +58,13 @@ describe('a refund that is', () => {
     expect((await stateOf(double)).refunds).toHaveLength(1);
   });
 
-  it('of a payment that nobody has paid is refused in words that are not listed, and so unknown', async () => {
+  it('of an unpaid payment is refused for a reason that is not listed, so the result is unknown', async () => {
     const trade = await created(adapter);
     expect((await errorOf(adapter.refundTrade(ACCOUNT, trade, refundOf(trade)))).kind).toBe('unreachable');
   });
 });
 
-test('a chargeback has taken the money, until it is reversed', async () => {
+test('a chargeback counts as lost until it is reversed', async () => {
   const trade = await paid();
   await double.tell('chargeback', { payment: idOf(trade), amount: 500 });
   const { chargebacks } = await stateOf(double);

@@ -4,7 +4,7 @@ import { type MollieDouble, startMollieDouble } from '../../doubles/mollie/start
 import type { Sent } from '../contract/http.ts';
 import { ACCOUNT, adapterAt, created, idOf, newTrade } from './support.ts';
 
-/** For the tests of the adapter against the double, a process with books of its own. */
+/** Shared set-up of the adapter's tests against the double, which is a separate process with its own books. */
 
 export let double: MollieDouble;
 export let adapter: ChannelAdapter;

@@ -17,10 +17,13 @@ import {
   THEIRS,
 } from './support.ts';
 
-/** What is Mollie's alone: its requests, every state of its payments, and what it refuses. The rest is in the contract. */
+/**
+ * What is specific to Mollie: its requests, the states of its payments, and its refusals. The contract suite
+ * covers the rest.
+ */
 
-describe('a create', () => {
-  it('is a payment with the amount as a string, our number in its metadata, and the callback address of this payment', async () => {
+describe('createTrade', () => {
+  it("creates a payment with the amount as a string, our number as metadata, and this payment's callback address", async () => {
     const trade = newTrade();
     await created(adapter, trade);
     const [sent] = await requests();
@@ -43,19 +46,19 @@ describe('a create', () => {
     ['JPY', 1050, '1050'],
     ['ISK', 7, '7'],
     ['HUF', 5, '0.05'],
-  ])('in %s has the decimals that Mollie wants', async (currency, amount, value) => {
+  ])('in %s uses the decimals that Mollie expects', async (currency, amount, value) => {
     await created(adapter, newTrade({ currency, amount }));
     const [sent] = await requests();
     expect(JSON.parse(sent?.body ?? '').amount).toEqual({ currency, value });
   });
 
-  it('names the method, and that of `checkout` is left to the payer', async () => {
+  it('names the payment method, except for `checkout`, where the payer chooses', async () => {
     for (const { name } of declaration.methods) await created(adapter, newTrade({ method: name }));
     const methods = (await requests()).map(({ body }) => JSON.parse(body).method);
     expect(methods).toEqual([undefined, 'ideal', 'creditcard', 'bancontact', 'paypal']);
   });
 
-  it('leaves out a callback address of this machine at the real Mollie, which would refuse the payment', async () => {
+  it('leaves out a loopback callback address at the real Mollie, which would refuse the payment', async () => {
     let body = '';
     const elsewhere = createMollieAdapter({
       url: 'http://mollie.example',
@@ -75,7 +78,7 @@ describe('a create', () => {
     }
   });
 
-  it('that another request has under way is unknown, and makes one payment when it is repeated', async () => {
+  it('is unknown while another request is in progress, and creates one payment when it is repeated', async () => {
     const trade = newTrade();
     await double.tell('faults', [{ kind: '409', of: 'POST /v2/payments' }]);
     expect((await errorOf(adapter.createTrade(ACCOUNT, trade))).kind).toBe('unreachable');
@@ -84,7 +87,7 @@ describe('a create', () => {
     expect((await stateOf(double)).payments).toHaveLength(1);
   });
 
-  it('whose key Mollie has forgotten makes a second payment: the declared hour is the end of it', async () => {
+  it('creates a second payment once Mollie has forgotten the key, after the declared hour', async () => {
     const trade = newTrade();
     const first = await created(adapter, trade);
     await double.tell('clock', { offsetMs: 61 * 60_000 });
@@ -93,12 +96,12 @@ describe('a create', () => {
     expect(declaration.repeatableForMs.create).toBe(60 * 60_000);
   });
 
-  it('of an amount that Mollie refuses is rejected', async () => {
+  it('is rejected for an amount that Mollie refuses', async () => {
     const error = await errorOf(adapter.createTrade(ACCOUNT, newTrade({ currency: 'KWD' })));
     expect(error).toMatchObject({ kind: 'rejected', message: expect.stringContaining('invalid currency') });
   });
 
-  it('by a method that is off there is rejected, and by an address that it does not reach misconfigured', async () => {
+  it('is rejected for a disabled method, and misconfigured for an address that Mollie cannot reach', async () => {
     await double.tell('methods', ['creditcard']);
     const error = await errorOf(adapter.createTrade(ACCOUNT, newTrade({ method: 'ideal' })));
     expect(error).toMatchObject({ kind: 'rejected', message: expect.stringContaining('not enabled') });
@@ -108,7 +111,7 @@ describe('a create', () => {
     expect((await stateOf(double)).payments).toEqual([]);
   });
 
-  it('again with its reference is the same page while it is open, and none afterwards', async () => {
+  it('with a reference returns the same page while the payment is open, and none afterwards', async () => {
     const trade = await created(adapter);
     const again = await adapter.createTrade(ACCOUNT, trade);
     expect(again).toMatchObject({ reference: trade.reference, action: { type: 'redirect' } });
@@ -118,21 +121,21 @@ describe('a create', () => {
   });
 });
 
-describe('a payment that is', () => {
+describe('a payment', () => {
   it.each([
     ['pending', { state: 'processing' }],
     ['authorized', { state: 'processing' }],
     ['canceled', { state: 'closed' }],
     ['expired', { state: 'closed' }],
     ['failed', { state: 'failed', reason: 'refused_by_issuer' }],
-  ] as const)('%s', async (status, answer) => {
+  ] as const)('with the status %s has the right state', async (status, answer) => {
     const trade = await created(adapter);
     expect(await query(trade)).toEqual({ state: 'unpaid' });
     await become(trade, status);
     expect(await query(trade)).toEqual(answer);
   });
 
-  it('paid has its amount, currency and time', async () => {
+  it('that is paid has its amount, currency and time', async () => {
     const trade = await paid({ currency: 'JPY', amount: 1050 });
     const answer = await query(trade);
     expect(answer).toMatchObject({
@@ -142,7 +145,7 @@ describe('a payment that is', () => {
     expect(answer).not.toHaveProperty('disputes');
   });
 
-  it('made by somebody else is read by its id alone; one of another payment of ours is not', async () => {
+  it('that other code has created is read by its id; one that belongs to another trade of ours is refused', async () => {
     const foreign = (metadata: unknown) =>
       double.tell('foreignPayment', { amount: 1990, metadata }) as Promise<{ id: string }>;
     for (const metadata of [null, 'order 66', { order_id: 66 }, [1], { nodrop_payment: 7 }]) {
@@ -155,7 +158,7 @@ describe('a payment that is', () => {
     expect((await errorOf(query({ ...newTrade(), reference: { id } }))).kind).toBe('garbage');
   });
 
-  it('of another website profile is no answer: the key is of that one, whatever the trade', async () => {
+  it('of another website profile shows that the key is wrong, for every call', async () => {
     const trade = await paid();
     const error = await errorOf(adapter.queryTrade(accountOf(THEIRS), trade));
     expect(error).toMatchObject({
@@ -166,7 +169,7 @@ describe('a payment that is', () => {
     expect(refused.kind).toBe('misconfigured');
   });
 
-  it('of test mode is no answer to a live key', async () => {
+  it('of test mode is not accepted with a live key', async () => {
     const trade = await paid();
     await double.tell('keys', { live_doubleOursOursOursOurs: 'pfl_ours' });
     const live = accountOf({ api_key: 'live_doubleOursOursOursOurs' });
@@ -174,8 +177,8 @@ describe('a payment that is', () => {
   });
 });
 
-describe('a close', () => {
-  it('cancels what can be cancelled', async () => {
+describe('closeTrade', () => {
+  it('cancels a payment that can be cancelled', async () => {
     const trade = await created(adapter);
     await double.tell('cancelable', { payment: idOf(trade), is: true });
     expect(await close(trade)).toEqual({ state: 'closed' });
@@ -183,7 +186,7 @@ describe('a close', () => {
     expect((await requests()).map(({ method }) => method)).toContain('DELETE');
   });
 
-  it('of what cannot is not yet, until Mollie expires it, and asks for nothing', async () => {
+  it("answers not_yet with Mollie's expiry for a payment that cannot be cancelled, and sends no cancellation", async () => {
     const trade = await created(adapter);
     const { payments } = await stateOf(double);
     await requests();
@@ -194,15 +197,15 @@ describe('a close', () => {
     expect(await close(trade)).toEqual({ state: 'closed' });
   });
 
-  it('that comes after the payer has paid says so; of what is under way, that Mollie decides', async () => {
+  it('answers already_paid for a paid payment, and processing while Mollie decides', async () => {
     expect(await close(await paid())).toEqual({ state: 'already_paid' });
     const trade = await created(adapter);
     await become(trade, 'authorized');
     expect(await close(trade)).toEqual({ state: 'processing' });
   });
 
-  // Between the question and the cancel the payer pays: as Mollie answers then, by its documents.
-  it('that crosses the payer says what came of it', async () => {
+  // The payer pays between the query and the cancellation. The double answers as Mollie documents it.
+  it('reports a payment that arrives during the close', async () => {
     const trade = newTrade({ reference: { id: 'tr_crossed' } });
     const answers = ['open', 'refused', 'paid'];
     const crossing = await serve(async ({ method }) => {
@@ -238,7 +241,7 @@ describe('a callback', () => {
     return adapter.verifyCallback(ACCOUNT, request);
   };
 
-  it('is a notice of its payment', async () => {
+  it('is a notice about its payment', async () => {
     const id = 'tr_5B8cwPMGnU6qLbRvo7qEZo';
     const notice = { kind: 'notice', notificationId: id, about: { reference: id } };
     expect(await verify(`id=${id}`)).toEqual(notice);
@@ -246,42 +249,45 @@ describe('a callback', () => {
   });
 
   it.each(['', 'id=', 'id=ord_1', 'id=tr_', 'id=tr_1&id=tr_2', 'id=tr_1%2F..', '{"id":"tr_1"}', 'ID=tr_1'])(
-    '%j names no payment',
+    'with the body %j names no payment',
     async (body) => {
       await expect(verify(body)).rejects.toMatchObject({ name: 'CallbackError', kind: 'malformed' });
     },
   );
 
-  it('comes from the address of the payment, for everything that becomes of it', async () => {
+  it("goes to the payment's own address, for every event", async () => {
     const trade = await paid();
     await adapter.refundTrade(ACCOUNT, trade, refundOf(trade));
     await double.tell('finishRefunds', {});
     await double.tell('chargeback', { payment: idOf(trade), amount: 1 });
     const calls = (await double.tell('calls', {})) as { url: string; body: string }[];
-    // Paid, the refund's way, and the chargeback.
+    // The payment, the steps of the refund, and the chargeback.
     expect(calls).toHaveLength(4);
     for (const { url, body } of calls) expect([url, body]).toEqual([trade.notifyUrl, `id=${idOf(trade)}`]);
   });
 });
 
 describe('the account', () => {
-  it('works with its key; the prefix says whether that moves money', async () => {
+  it('works with its key, whose prefix shows whether it moves money', async () => {
     await adapter.checkAccount(ACCOUNT);
     expect(modeOf({ api_key: 'test_x' })).toBe('test');
     expect(modeOf({ api_key: 'live_x' })).toBe('live');
   });
 
-  it('without a means of payment is said in a sentence, and so is a clock that is off', async () => {
+  it('reports a missing payment method and a wrong clock in a sentence', async () => {
     await double.tell('clock', { offsetMs: -10 * 60_000 });
     const off = await errorOf(adapter.checkAccount(ACCOUNT));
     expect(off).toMatchObject({ kind: 'misconfigured', message: expect.stringContaining('clock') });
     await double.tell('clock', { offsetMs: 0 });
     await double.tell('methods', []);
     const none = await errorOf(adapter.checkAccount(ACCOUNT));
-    expect(none).toMatchObject({ kind: 'misconfigured', message: expect.stringContaining('switch one on') });
+    expect(none).toMatchObject({
+      kind: 'misconfigured',
+      message: expect.stringContaining('enable one at Mollie'),
+    });
   });
 
-  it('with a clock that is off says of no trade that it is absent', async () => {
+  it('with a wrong clock reports no trade as absent', async () => {
     await double.tell('clock', { offsetMs: 10 * 60_000 });
     expect((await errorOf(adapter.findTrade?.(ACCOUNT, newTrade()) ?? Promise.resolve())).kind).toBe(
       'misconfigured',

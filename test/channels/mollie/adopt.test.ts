@@ -3,7 +3,7 @@ import type { ChannelAdapter } from '../../../src/domain/channel.ts';
 import { type MollieDouble, startMollieDouble } from '../../doubles/mollie/start.ts';
 import { ACCOUNT, adapterAt, created, idOf, newTrade, refundOf } from './support.ts';
 
-/** Payments that a merchant's own code has made at the double, without a number of ours. */
+/** Payments that a merchant's own code has created at the double, without a number of ours. */
 
 let double: MollieDouble;
 let adapter: ChannelAdapter;
@@ -21,12 +21,12 @@ const make = async (metadata: unknown = { order: 66 }) =>
 const become = (payment: string, status: 'pending' | 'paid' | 'canceled' | 'failed') =>
   double.tell('become', { payment, status });
 const read = async (reference: string) => {
-  if (adapter.readTrade === undefined) throw new Error('Mollie tells what its payments are');
+  if (adapter.readTrade === undefined) throw new Error('the adapter of Mollie has no readTrade');
   return await adapter.readTrade(ACCOUNT, reference);
 };
 const terms = { amount: 1050, currency: 'EUR' };
 
-it('tells what it is for, is paid, gives money back, and says so of its refunds', async () => {
+it('an adopted payment has its terms, is paid, can be refunded, and reports its refunds', async () => {
   const id = await make();
   expect(await read(id)).toEqual({ reference: id, terms, answer: { state: 'unpaid' } });
   const trade = { ...newTrade({ outTradeNo: id, reference: { id } }), isAdopted: true as const };
@@ -49,16 +49,16 @@ it.each([
   ['pending', 'processing'],
   ['canceled', 'closed'],
   ['failed', 'failed'],
-] as const)('that is %s reads as %s', async (status, state) => {
+] as const)('an adopted payment with the status %s reads as %s', async (status, state) => {
   const id = await make(null);
   await become(id, status);
   expect(await read(id)).toMatchObject({ terms, answer: { state } });
 });
 
-it('that Mollie does not know is unknown, and no mistake of the account', async () => {
+it('a payment that Mollie does not know is unknown, and not an error of the account', async () => {
   expect(await read('tr_nobody')).toEqual({ reference: 'tr_nobody', answer: { state: 'unknown_trade' } });
 });
 
-it('that nodrop has made is told from it', async () => {
+it('a payment that nodrop has created is recognised', async () => {
   expect(await read(idOf(await created(adapter)))).toMatchObject({ isOurs: true });
 });

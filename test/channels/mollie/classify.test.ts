@@ -8,7 +8,7 @@ import {
   refusalIn,
 } from '../../../src/channels/mollie/classify.ts';
 
-/** Which answers of Mollie's are definite: those about the listed fields alone, whatever else it says. */
+/** Only answers of Mollie about the listed fields are definite. */
 
 const OPERATIONS = ['create', 'refund', 'other'] as const satisfies readonly Operation[];
 
@@ -23,7 +23,7 @@ const refusal = (status: number, detail: string, field?: string) => ({
   _links: { documentation: { href: 'https://docs.mollie.com/reference/handling-errors' } },
 });
 
-/** The whole list. */
+/** The complete list. */
 const DEFINITE: Readonly<Record<Operation, readonly string[]>> = {
   create: ['amount', 'amount.currency', 'amount.value', 'description', 'method'],
   refund: ['amount', 'amount.currency', 'amount.value'],
@@ -31,7 +31,7 @@ const DEFINITE: Readonly<Record<Operation, readonly string[]>> = {
 };
 
 describe('a refusal', () => {
-  it('is definite when its field is listed for what was asked', () => {
+  it('is definite if its field is listed for the operation', () => {
     for (const operation of OPERATIONS) {
       for (const field of DEFINITE[operation]) {
         const { kind } = classify(replyOf(422, refusal(422, 'No.', field)), operation);
@@ -70,7 +70,7 @@ describe('a refusal', () => {
     fc.string(),
   );
 
-  it('is definite in no other case: status x body', () => {
+  it('is definite in no other case, for any status and body', () => {
     fc.assert(
       fc.property(
         fc.constantFrom(...OPERATIONS),
@@ -78,13 +78,13 @@ describe('a refusal', () => {
         bodies,
         fc.boolean(),
         (operation, status, given, isSame) => {
-          // Of random ones hardly any has the status of its answer.
+          // A random body hardly ever has the status of its answer.
           const isObject = typeof given === 'object' && given !== null && !Array.isArray(given);
           const body = isObject && isSame ? { title: '', detail: '', ...given, status } : given;
           const { kind } = classify(replyOf(status, body), operation);
           if (kind !== 'rejected' && kind !== 'not_now') return;
           const said = body as { status: number; field?: string; detail: string };
-          expect(said.status, 'the same as that of the answer').toBe(status);
+          expect(said.status, 'the status in the body').toBe(status);
           if (kind === 'not_now') {
             expect([operation, status]).toEqual(['refund', 409]);
             expect(said.detail).toMatch(/duplicate refund/);
@@ -120,13 +120,13 @@ describe('other answers', () => {
     for (const operation of OPERATIONS) expect(classify(replyOf(status, body), operation).kind).toBe(kind);
   });
 
-  it('a second refund of the same amount within an hour can be made later', () => {
+  it('a second refund of the same amount within an hour can succeed later', () => {
     const twin = replyOf(409, refusal(409, 'A duplicate refund has been detected'));
     expect(classify(twin, 'refund').kind).toBe('not_now');
     expect(classify(twin, 'create').kind).toBe('unreachable');
   });
 
-  it('an address of ours that Mollie does not take is ours to mend, and fails no payment', () => {
+  it('an address of ours that Mollie does not accept is misconfigured, and fails no payment', () => {
     const details = {
       webhookUrl: "The webhook URL is invalid because it is unreachable from Mollie's point of view",
       redirectUrl: 'The redirect URL is invalid',
@@ -140,7 +140,7 @@ describe('other answers', () => {
     }
   });
 
-  it('carry the delay, whether they are repeated, and the words, and quote no key', () => {
+  it("have the delay, the replay flag and Mollie's message, but quote no key", () => {
     const body = refusal(429, 'Slow down, test_canary and live_canary of access_canary');
     const error = classify(
       replyOf(429, body, { 'retry-after': '3', 'idempotent-replayed': 'true' }),
@@ -152,7 +152,7 @@ describe('other answers', () => {
     expect(JSON.stringify([error.message, error.cause])).not.toContain('canary');
   });
 
-  it('say that an id is unknown only in the words of Mollie, about this id', () => {
+  it('report an id as unknown only if Mollie itself names this id', () => {
     const unknown = (reply: Reply) => isUnknown(classify(reply, 'other'), 'tr_1');
     expect(unknown(replyOf(404, refusal(404, 'No payment exists with token tr_1.')))).toBe(true);
     expect(unknown(replyOf(404, refusal(404, 'No payment exists with token tr_2.')))).toBe(false);

@@ -6,7 +6,7 @@ import type { Contract, Party, Place } from '../contract/types.ts';
 import { describeContract } from '../contract.ts';
 import { accountOf, adapterAt, CREDENTIALS, stateOf, THEIRS } from './support.ts';
 
-/** The contract of the port, against the double, a process of its own. */
+/** The contract of the port, against the double in its own process. */
 
 let double: MollieDouble;
 beforeAll(async () => {
@@ -20,7 +20,7 @@ const BECOMES = { good: 'refunded', needs_person: 'queued', failed: 'failed' } a
 describeContract('Mollie', async (place: Place): Promise<Contract> => {
   await double.tell('reset', {});
   let offsetMs = 0;
-  // What a case says without waiting for it comes before the next refund.
+  // A case does not wait for what it sets at the double. The next refund waits for it.
   let saying: Promise<unknown> = Promise.resolve();
   const direct = adapterAt(await place.proxyTo(double.url));
   const adapter: ChannelAdapter = {
@@ -36,7 +36,7 @@ describeContract('Mollie', async (place: Place): Promise<Contract> => {
     const { payments, refunds, chargebacks } = await stateOf(double);
     const ours = payments.filter(({ metadata }) => metadata?.nodrop_payment === outTradeNo);
     const payment = ours.find(({ id }) => id === reference?.id) ?? ours[0];
-    if (payment === undefined) throw new Error('it is not at Mollie');
+    if (payment === undefined) throw new Error('the payment is not at Mollie');
     return {
       ...{ payment, count: ours.length },
       refunds: refunds.filter((refund) => refund.payment === payment.id),

@@ -63,11 +63,11 @@ export const refundOf = (trade: Trade, changes: Partial<NewRefund> = {}): NewRef
   ...changes,
 });
 
-/** The error that a call ends with. */
+/** The error of a call that must fail. */
 export const errorOf = (call: Promise<unknown>): Promise<ChannelError> =>
   call.then(
     (value) => {
-      throw new Error(`it gave ${JSON.stringify(value)}`);
+      throw new Error(`the call returned ${JSON.stringify(value)}`);
     },
     (error: ChannelError) => error,
   );
@@ -78,6 +78,6 @@ export interface State {
   readonly chargebacks: readonly Chargeback[];
 }
 
-/** What is in the double's books. */
+/** The content of the double's books. */
 export const stateOf = async (double: MollieDouble): Promise<State> =>
   (await double.tell('state', {})) as State;

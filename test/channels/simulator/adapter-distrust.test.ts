@@ -3,21 +3,21 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ACCOUNT, call, newTrade, SECRETS, signature, start, tradeNamed } from '../../simulator/support.ts';
 import { createSimulatorAdapter } from '../../support/simulator-adapter.ts';
 
-/** The adapter over HTTP: what it refuses to believe, and what the simulator does. */
+/** The adapter and the simulator over HTTP: messages that each of them refuses to accept. */
 
 afterEach(() => {
   vi.useRealTimers();
 });
 
-describe('what the simulator does not believe', () => {
+describe('the simulator refuses', () => {
   const path = '/v1/trades/p1';
   const otherSecret = `whsec_${randomBytes(32).toString('base64')}`;
   it.each([
-    ['a signature by another secret', { secret: otherSecret }],
+    ['a signature with another secret', { secret: otherSecret }],
     ["the other account's name", { account: 'simulator2' }],
     ['an unknown account', { account: 'nobody' }],
-    ['a request of six minutes ago', { timestamp: Math.floor(Date.now() / 1000) - 360 }],
-    ['a request of six minutes ahead', { timestamp: Math.floor(Date.now() / 1000) + 360 }],
+    ['a request that is six minutes old', { timestamp: Math.floor(Date.now() / 1000) - 360 }],
+    ['a request from six minutes in the future', { timestamp: Math.floor(Date.now() / 1000) + 360 }],
     ['a signature for another path', { signedAs: 'GET /v1/trades/p2' }],
     ['a signature for another method', { signedAs: `POST ${path}` }],
   ])('%s', async (_, options) => {
@@ -36,7 +36,7 @@ describe('what the simulator does not believe', () => {
   });
 });
 
-describe('what the adapter does not believe', () => {
+describe('the adapter refuses', () => {
   const NO = 'p1';
   const trade = {
     outTradeNo: NO,
@@ -57,7 +57,7 @@ describe('what the adapter does not believe', () => {
     readonly headers?: Record<string, string>;
   }
 
-  /** An adapter whose channel gives this answer, signed as the protocol says unless told otherwise. */
+  /** An adapter whose channel returns this answer, signed as the protocol requires unless the options differ. */
   function answering({ status = 200, body = JSON.stringify(trade), ...answer }: Answer) {
     const fake: typeof fetch = async (_url, init) => {
       const id = answer.requestId ?? new Headers(init?.headers).get('webhook-id') ?? '';
@@ -77,7 +77,7 @@ describe('what the adapter does not believe', () => {
     return createSimulatorAdapter({ name: 'simulator', ...options });
   }
 
-  it('takes a well-signed answer (the control of the cases below)', async () => {
+  it('the control of the cases below: a well-signed answer is accepted', async () => {
     expect(await answering({}).queryTrade(ACCOUNT, tradeNamed(NO))).toMatchObject({
       state: 'paid',
       amount: 1050,
@@ -86,10 +86,10 @@ describe('what the adapter does not believe', () => {
 
   it.each<[string, Answer]>([
     ['an answer without a signature', { signed: false }],
-    ['an answer signed by somebody else', { secret: SECRETS.simulator2 }],
+    ['an answer signed with another secret', { secret: SECRETS.simulator2 }],
     ['an answer replayed from another request', { requestId: 'req_old' }],
     ['a truncated answer', { body: JSON.stringify(trade).slice(0, 40) }],
-    ['an answer on another trade', { body: JSON.stringify({ ...trade, outTradeNo: 'p2' }) }],
+    ['an answer about another trade', { body: JSON.stringify({ ...trade, outTradeNo: 'p2' }) }],
     ['an unknown state', { body: JSON.stringify({ ...trade, state: 'GONE' }) }],
     ['a fractional amount', { body: JSON.stringify({ ...trade, amount: 10.5 }) }],
     ['an amount beyond 2^53-1', { body: JSON.stringify({ ...trade, amount: 2 ** 53 }) }],
@@ -105,7 +105,7 @@ describe('what the adapter does not believe', () => {
     });
   });
 
-  it('never takes an unsigned refusal to create or to close for a definite one', async () => {
+  it('an unsigned refusal of create or close is never definite', async () => {
     const refusal = (code: string) => JSON.stringify({ code, message: '' });
     const creating = answering({ status: 400, body: refusal('PARAM_ERROR'), signed: false });
     await expect(creating.createTrade(ACCOUNT, newTrade())).rejects.toMatchObject({ kind: 'garbage' });
@@ -113,7 +113,7 @@ describe('what the adapter does not believe', () => {
     await expect(closing.closeTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject({ kind: 'garbage' });
   });
 
-  it('reads no more than 1 MiB of an answer, and takes an endless refusal for no definite one', async () => {
+  it('an answer is read up to 1 MiB, and an endless refusal is not definite', async () => {
     let sent = 0;
     let cancelled = false;
     const endless: typeof fetch = async () => {
@@ -144,13 +144,13 @@ describe('what the adapter does not believe', () => {
     ).toMatchObject({ state: 'paid' });
   });
 
-  it('waits as long as a 429 says', async () => {
+  it('a 429 sets the delay before the next request', async () => {
     const adapter = answering({ status: 429, headers: { 'retry-after': '3' } });
     const limited = { kind: 'rate_limited', retryAfterMs: 3000 };
     await expect(adapter.queryTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject(limited);
   });
 
-  it('treats a wrong secret as ours to mend, never as a refusal', async () => {
+  it('a wrong secret is misconfigured, never a refusal', async () => {
     const { adapterOf } = await start();
     const wrong = adapterOf('simulator', SECRETS.simulator2);
     const unknown = { kind: 'misconfigured', message: expect.stringContaining('check the secret') };
@@ -162,7 +162,7 @@ describe('what the adapter does not believe', () => {
     [600_000, /clock of this machine is 10 min behind the channel's/],
     [-90_000, /clock of this machine is 9[01] s ahead of the channel's/],
     [20_000, /check the secret of simulator$/],
-  ])('names a clock that is off when the channel does not take a call: by %i ms', async (off, sentence) => {
+  ])('a wrong clock is named if the channel refuses a request: %i ms', async (off, sentence) => {
     const date = new Date(Date.now() + off).toUTCString();
     const refused = answering({ status: 401, headers: { date } }).queryTrade(ACCOUNT, tradeNamed(NO));
     await expect(refused).rejects.toMatchObject({
@@ -172,7 +172,7 @@ describe('what the adapter does not believe', () => {
     await expect(refused).rejects.not.toMatchObject({ message: expect.stringContaining(SECRETS.simulator) });
   });
 
-  it('gives up after 8 s without an answer, and at once when told to', async () => {
+  it('a call ends after 8 s without an answer, and at once when it is aborted', async () => {
     const silent: typeof fetch = (_url, init) =>
       new Promise((_, reject) => {
         const { signal } = init ?? {};

@@ -11,13 +11,13 @@ import {
 } from '../../simulator/support.ts';
 import { eventually } from '../../support/progress.ts';
 
-/** The adapter against the simulator, over HTTP: what nodrop learns of a trade. */
+/** The adapter against the simulator over HTTP: how nodrop learns the state of a trade. */
 
 afterEach(() => {
   vi.useRealTimers();
 });
 
-describe('the way of a trade', () => {
+describe('the life of a trade', () => {
   it('is unknown, then unpaid, then paid with the amount, the transaction and the time', async () => {
     const { adapter, pay, url } = await start();
     const trade = newTrade();
@@ -45,7 +45,7 @@ describe('the way of a trade', () => {
     });
   });
 
-  it('is failed for good when declined', async () => {
+  it('is finally failed when declined', async () => {
     const { adapter, pay } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -60,7 +60,7 @@ describe('the way of a trade', () => {
     ['success', 'paid'],
     ['declined', 'failed'],
   ] as const)(
-    'is processing until a later %s decides, and cannot be closed meanwhile',
+    'is processing until a later %s decides, and cannot be closed until then',
     async (result, state) => {
       const { adapter, pay } = await start();
       const trade = newTrade();
@@ -77,7 +77,7 @@ describe('the way of a trade', () => {
     },
   );
 
-  it('closes, twice with the same answer, and is not payable any more', async () => {
+  it('closes, twice with the same answer, and can no longer be paid', async () => {
     const { adapter, pay } = await start();
     const trade = newTrade();
     expect(await adapter.closeTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({
@@ -99,7 +99,7 @@ describe('the way of a trade', () => {
     expect(await adapter.closeTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({ state: 'closed' });
   });
 
-  it('shows money going back: in part, then in full', async () => {
+  it('reports a partial refund, then a full refund', async () => {
     const { adapter, pay, url } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -133,8 +133,8 @@ describe('the way of a trade', () => {
   });
 });
 
-describe('giving money back', () => {
-  it('is one refund however often it is asked for, in process until it has gone through', async () => {
+describe('refunds', () => {
+  it('a repeated refund is the same refund, in process until it has succeeded', async () => {
     const folder = tempFolder();
     const { adapter, pay, setFaults, close } = await start({ folder });
     const trade = newTrade();
@@ -173,7 +173,7 @@ describe('giving money back', () => {
     expect(await ledger()).toMatchObject([{ refunded: 600 }]);
   });
 
-  it('is refused for now while the balance is too low, and given back under the same number later', async () => {
+  it('a refund is refused for now while the balance is too low, and succeeds later under the same number', async () => {
     const { adapter, pay, setFaults, ledger } = await start();
     const trade = newTrade();
     const { outTradeNo } = trade;
@@ -194,7 +194,7 @@ describe('giving money back', () => {
     expect(await ledger()).toMatchObject([{ refunded: 600 }]);
   });
 
-  it('is refused for good beyond what is left; a number used before says what it gave back', async () => {
+  it('a refund of more than what is left is rejected; a used number reports what it refunded', async () => {
     const { adapter, pay, ledger } = await start();
     const trade = newTrade();
     const { outTradeNo } = trade;
@@ -212,14 +212,14 @@ describe('giving money back', () => {
     expect(await refund('r2', 500)).toMatchObject({ state: 'succeeded', amount: 500 });
     expect(await refund('r2', 501)).toMatchObject({ state: 'succeeded', amount: 500 });
     expect(await ledger()).toMatchObject([{ refunded: 500 }]);
-    // Somebody else's trade under the number asked for is no answer.
+    // A refund of another trade is not an answer.
     await expect(
       adapter.queryRefund(ACCOUNT, tradeNamed('another'), refundNamed('r2')),
     ).rejects.toMatchObject({ kind: 'garbage' });
   });
 });
 
-describe('creating twice', () => {
+describe('creating a trade twice', () => {
   it('returns the same trade for the same content and counts the calls', async () => {
     const { adapter, ledger } = await start();
     const trade = newTrade();
@@ -228,7 +228,7 @@ describe('creating twice', () => {
     expect(await ledger()).toMatchObject([{ outTradeNo: trade.outTradeNo, createdCount: 3 }]);
   });
 
-  it('refuses other content and the other account, which says nothing final of the trade', async () => {
+  it('with other terms or another account is refused, without a final result', async () => {
     const { adapter, adapterOf } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -240,7 +240,7 @@ describe('creating twice', () => {
     });
   });
 
-  it('is rejected for good when the terms make no sense', async () => {
+  it('with invalid terms is rejected', async () => {
     const { adapter, ledger } = await start();
     const creating = adapter.createTrade(ACCOUNT, newTrade({ currency: 'XXX' }));
     await expect(creating).rejects.toMatchObject({ kind: 'rejected' });

@@ -6,10 +6,10 @@ import { ChannelError } from '../../../src/domain/channel.ts';
 import { adapter, double, pay, refundOf, requests } from './adapter-support.ts';
 import { ACCOUNT, accountOf, adapterAt, CREDENTIALS, created, errorOf, newTrade } from './support.ts';
 
-/** What Stripe does not answer, or answers badly, and what is wrong with an account. */
+/** Missing and bad answers of Stripe, and errors of an account. */
 
-describe('a busy account', () => {
-  /** Lists `total` sessions that are none of ours, each as long as metadata lets it be. */
+describe('the listing of a busy account', () => {
+  /** Lists `total` sessions that are not ours, each as long as metadata allows. */
   async function listing(total: number) {
     let pages = 0;
     const metadata = Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`k${i}`, 'x'.repeat(500)]));
@@ -36,14 +36,14 @@ describe('a busy account', () => {
     return { find, pages: () => pages, stop: () => server.close() };
   }
 
-  it('has pages of long objects, which are read', async () => {
+  it('is read, even if its objects are long', async () => {
     const { find, pages, stop } = await listing(1_000);
     expect(await find()).toBe('absent');
     expect(pages()).toBe(10);
     stop();
   });
 
-  it('has more than can be read in the time there is: then nothing is known', async () => {
+  it('is unknown if it has more pages than there is time to read', async () => {
     const { find, pages, stop } = await listing(1_001);
     expect(await errorOf(find() ?? Promise.resolve())).toMatchObject({ kind: 'unreachable' });
     expect(pages()).toBe(10);
@@ -51,7 +51,7 @@ describe('a busy account', () => {
   });
 });
 
-describe('bad days', () => {
+describe('bad answers', () => {
   it.each([
     ['500', 'unreachable'],
     ['409', 'unreachable'],
@@ -61,7 +61,7 @@ describe('bad days', () => {
     ['html', 'garbage'],
     ['number', 'garbage'],
     ['redirect', 'garbage'],
-  ] as const)('%s is %s, whatever was asked, and asked once', async (kind, expected) => {
+  ] as const)('"%s" is %s for every call, and each request is sent once', async (kind, expected) => {
     const trade = await created(adapter);
     const paid = await created(adapter);
     await pay(paid);
@@ -80,12 +80,12 @@ describe('bad days', () => {
     expect(await errorOf(adapter.closeTrade(ACCOUNT, trade))).toMatchObject({ kind: expected });
   });
 
-  it('says how long Stripe wants to be left alone', async () => {
+  it('a 429 sets the delay before the next request', async () => {
     await double.tell('faults', [{ kind: '429', of: '', times: 1 }]);
     expect(await errorOf(adapter.createTrade(ACCOUNT, newTrade()))).toMatchObject({ retryAfterMs: 2_000 });
   });
 
-  it('tells a stored 500 that is repeated from a new one', async () => {
+  it('a replayed 500 is distinguished from a new one', async () => {
     const trade = newTrade();
     await double.tell('faults', [{ kind: '500_stored', of: 'POST /v1/checkout/sessions', times: 1 }]);
     const first = await errorOf(adapter.createTrade(ACCOUNT, trade));
@@ -96,12 +96,12 @@ describe('bad days', () => {
     await expect(created(adapter, trade)).resolves.toBeDefined();
   });
 
-  it('tries nothing again by itself when the connection is cut', async () => {
+  it('a cut connection causes no retry', async () => {
     const dead = adapterAt('http://127.0.0.1:9');
     expect(await errorOf(dead.createTrade(ACCOUNT, newTrade()))).toMatchObject({ kind: 'unreachable' });
   });
 
-  it('refuses an amount that Stripe refuses, for good', async () => {
+  it('an amount that Stripe refuses is rejected', async () => {
     expect(await errorOf(adapter.createTrade(ACCOUNT, newTrade({ amount: 49 })))).toMatchObject({
       kind: 'rejected',
       message: expect.stringContaining('amount_too_small'),
@@ -110,27 +110,27 @@ describe('bad days', () => {
 });
 
 describe('an account', () => {
-  it('is fine when Stripe lists what the adapter needs', async () => {
+  it('is accepted if Stripe lists what the adapter needs', async () => {
     await expect(adapter.checkAccount(ACCOUNT)).resolves.toBeUndefined();
   });
 
-  it('is told in a sentence what is wrong, without the key', async () => {
+  it('that does not work is reported in a sentence, without the key', async () => {
     const wrong = accountOf({ ...CREDENTIALS, secret_key: 'sk_test_canary' });
     const error = await errorOf(adapter.checkAccount(wrong));
     expect(error).toBeInstanceOf(ChannelError);
     expect(error.kind).toBe('misconfigured');
-    expect(error.message).toMatch(/^Stripe does not list Checkout Sessions: /);
+    expect(error.message).toMatch(/^Stripe refuses to list Checkout Sessions: /);
     expect(JSON.stringify([error.message, error.cause])).not.toContain('canary');
     await double.tell('faults', [{ kind: '403', of: 'GET /v1/disputes', times: 1 }]);
-    expect((await errorOf(adapter.checkAccount(ACCOUNT))).message).toMatch(/does not list disputes/);
+    expect((await errorOf(adapter.checkAccount(ACCOUNT))).message).toMatch(/refuses to list disputes/);
     const mixed = accountOf({ ...CREDENTIALS, publishable_key: 'pk_live_1' });
-    expect((await errorOf(adapter.checkAccount(mixed))).message).toMatch(/two of the same mode/);
+    expect((await errorOf(adapter.checkAccount(mixed))).message).toMatch(/two keys of the same mode/);
   });
 
   it.each([
     [400, 'is 7 min ahead of the channel'],
     [-400, 'is 7 min behind the channel'],
-  ])('is told of a clock that is %i s off', async (seconds, words) => {
+  ])('with a clock that is %i s off is reported', async (seconds, words) => {
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + seconds * 1000 });
     expect((await errorOf(adapter.checkAccount(ACCOUNT))).message).toContain(words);
   });
@@ -140,7 +140,7 @@ describe('an account', () => {
     ['rk_test_1', 'test'],
     ['sk_live_1', 'live'],
     ['rk_live_1', 'live'],
-  ])('%s is of %s mode', (secret_key, mode) => {
+  ])('with the key %s is of %s mode', (secret_key, mode) => {
     expect(modeOf({ secret_key })).toBe(mode);
   });
 });

@@ -3,15 +3,15 @@ import type { PaidAnswer } from '../../../src/domain/channel.ts';
 import { adapter, double, METHODS, pay, refundOf, requests } from './adapter-support.ts';
 import { ACCOUNT, created, errorOf, newTrade } from './support.ts';
 
-/** Money that goes back: what nodrop asks of Stripe about it, and what it makes of the answer. */
+/** Refunds: the requests that nodrop sends to Stripe, and how it maps the answers. */
 
-describe.each(METHODS)('money that goes back by %s', (method) => {
+describe.each(METHODS)('a refund of a payment by %s', (method) => {
   const paidTrade = async () => {
     const trade = await created(adapter, newTrade({ method }));
     return { trade, payment: await pay(trade) };
   };
 
-  it('goes back in parts and in full, and is listed by id and number', async () => {
+  it('partial and then for the rest succeeds, and is listed by id and number', async () => {
     const { trade } = await paidTrade();
     const [one, two] = [refundOf({ amount: 50 }), refundOf({ amount: 1000 })];
     const first = await adapter.refundTrade(ACCOUNT, trade, one);
@@ -28,7 +28,7 @@ describe.each(METHODS)('money that goes back by %s', (method) => {
     expect(await adapter.queryRefund(ACCOUNT, trade, refundOf())).toEqual({ state: 'unknown_refund' });
   });
 
-  it('goes back once under one number, also by another amount, and is listed after the key is pruned', async () => {
+  it('happens once under one number, even with another amount, and is listed after its key has expired', async () => {
     const { trade } = await paidTrade();
     const refund = refundOf();
     const first = await adapter.refundTrade(ACCOUNT, trade, refund);
@@ -41,7 +41,7 @@ describe.each(METHODS)('money that goes back by %s', (method) => {
     expect(await adapter.queryRefund(ACCOUNT, trade, refund)).toEqual(first);
   });
 
-  it('takes no request more than it has to once the payment at Stripe is known', async () => {
+  it('sends no more requests than necessary once the payment intent is known', async () => {
     const { trade, payment } = await paidTrade();
     const known = { ...trade, channelPaymentId: payment };
     const refund = refundOf();
@@ -55,11 +55,11 @@ describe.each(METHODS)('money that goes back by %s', (method) => {
       ...['/v1/refunds', '/v1/refunds', `/v1/refunds/${channelRefundId}`],
     ]);
     await adapter.queryTrade(ACCOUNT, known);
-    // 25 a second: https://docs.stripe.com/rate-limits.
+    // Stripe allows 25 requests a second: https://docs.stripe.com/rate-limits.
     expect((await requests()).length * adapter.declaration.rateLimit.perSecond).toBeLessThanOrEqual(25);
   });
 
-  it('is asked about by its id as long as it is of the payment, at whichever number', async () => {
+  it('is queried by its id if it belongs to the payment, whatever its number', async () => {
     const { trade } = await paidTrade();
     const answer = await adapter.refundTrade(ACCOUNT, trade, refundOf({ amount: 50 }));
     const { channelRefundId } = answer as { channelRefundId: string };
@@ -71,7 +71,7 @@ describe.each(METHODS)('money that goes back by %s', (method) => {
     });
   });
 
-  it('is refused for now while the balance is too low, under one key for as long as Stripe keeps it', async () => {
+  it('is refused for now while the balance is too low, and Stripe replays that for as long as it keeps the key', async () => {
     const { trade } = await paidTrade();
     const refund = refundOf();
     await double.tell('balance', { isPoor: true });
@@ -83,7 +83,7 @@ describe.each(METHODS)('money that goes back by %s', (method) => {
     expect(await adapter.refundTrade(ACCOUNT, trade, refund)).toMatchObject({ state: 'succeeded' });
   });
 
-  it('and is no whole unit is rounded, and the payment stays readable', async () => {
+  it('of a fraction of a minor unit is rounded, and the payment stays readable', async () => {
     const trade = await created(adapter, newTrade({ method, currency: 'ISK', amount: 1000 }));
     const payment = await pay(trade);
     await double.tell('dashboardRefund', { payment, amount: 150 });
@@ -95,14 +95,14 @@ describe.each(METHODS)('money that goes back by %s', (method) => {
     });
   });
 
-  it('is refused for good when it is more than what is left', async () => {
+  it('of more than what is left is rejected', async () => {
     const { trade } = await paidTrade();
     await adapter.refundTrade(ACCOUNT, trade, refundOf({ amount: 1000 }));
     const error = await errorOf(adapter.refundTrade(ACCOUNT, trade, refundOf({ amount: 51 })));
     expect(error).toMatchObject({ kind: 'rejected' });
   });
 
-  it('was taken although its answer never came', async () => {
+  it('whose answer was lost may have been accepted', async () => {
     const { trade } = await paidTrade();
     const refund = refundOf();
     await double.tell('faults', [{ kind: 'accepted', of: 'POST /v1/refunds', times: 1 }]);
@@ -130,7 +130,7 @@ describe.each(METHODS)('money that goes back by %s', (method) => {
     });
   });
 
-  it('is reversed when the bank returns it', async () => {
+  it('is reversed if the bank returns it', async () => {
     const { trade } = await paidTrade();
     const refund = refundOf();
     const { channelRefundId: id } = (await adapter.refundTrade(ACCOUNT, trade, refund)) as {
@@ -148,7 +148,7 @@ describe.each(METHODS)('money that goes back by %s', (method) => {
   });
 
   it.each([[{ status: 'requires_action' }], [{ status: 'pending', pendingReason: 'insufficient_funds' }]])(
-    'needs a person when it is %o',
+    'needs an operator with the plan %o',
     async (plan) => {
       await double.tell('refundPlan', plan);
       const { trade } = await paidTrade();
@@ -156,7 +156,7 @@ describe.each(METHODS)('money that goes back by %s', (method) => {
     },
   );
 
-  it('lists what was refunded at the dashboard, and every dispute, open and decided', async () => {
+  it('made in the dashboard is listed, and so is every dispute, open or decided', async () => {
     const { trade, payment } = await paidTrade();
     await double.tell('dashboardRefund', { payment, amount: 200 });
     const { id } = (await double.tell('dispute', {

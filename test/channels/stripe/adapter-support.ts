@@ -4,7 +4,7 @@ import type { Outcome } from '../../doubles/stripe/books.ts';
 import { type StripeDouble, startStripeDouble } from '../../doubles/stripe/start.ts';
 import { adapterAt, idOf } from './support.ts';
 
-/** For the tests of the adapter against the double, a process with books of its own. */
+/** Shared set-up of the adapter's tests against the double, which is a separate process with its own books. */
 
 export let double: StripeDouble;
 export let adapter: ChannelAdapter;
@@ -27,7 +27,7 @@ afterEach(() => {
 
 export const METHODS = ['checkout', 'payment_intent'] as const;
 
-/** Has the payer pay. @returns the payment intent */
+/** The payer pays. @returns the payment intent */
 export async function pay(trade: NewTrade, outcome: Outcome = 'paid'): Promise<string> {
   const { payment } = (await double.tell('pay', { id: idOf(trade), outcome })) as { payment: string };
   return payment;

@@ -3,9 +3,12 @@ import { declaration } from '../../../src/channels/stripe/declaration.ts';
 import { adapter, double, METHODS, path, pay, requests } from './adapter-support.ts';
 import { ACCOUNT, accountOf, CREDENTIALS, created, errorOf, newTrade } from './support.ts';
 
-/** What nodrop asks of Stripe about a trade, and what it makes of the answer. The double has books of its own. */
+/**
+ * Trades: the requests that nodrop sends to Stripe, and how it maps the answers. The double has its own
+ * books.
+ */
 
-describe.each(METHODS)('the way of a trade by %s', (method) => {
+describe.each(METHODS)('a trade by %s', (method) => {
   it('is unpaid, then paid with the amount, the payment and the time', async () => {
     const trade = await created(adapter, newTrade({ method }));
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
@@ -21,7 +24,7 @@ describe.each(METHODS)('the way of a trade by %s', (method) => {
     expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'already_paid' });
   });
 
-  it('stays open for another card after a decline, and closes without money', async () => {
+  it('stays open for another card after a decline, and can be closed', async () => {
     const trade = await created(adapter, newTrade({ method }));
     await pay(trade, 'declined');
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
@@ -30,7 +33,7 @@ describe.each(METHODS)('the way of a trade by %s', (method) => {
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'closed' });
   });
 
-  it('is in process while an asynchronous method is, and cannot be closed meanwhile', async () => {
+  it('is in process while an asynchronous payment method is, and cannot be closed until then', async () => {
     const trade = await created(adapter, newTrade({ method }));
     const payment = await pay(trade, 'processing');
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'processing' });
@@ -39,7 +42,7 @@ describe.each(METHODS)('the way of a trade by %s', (method) => {
     expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({ state: 'paid' });
   });
 
-  it('is created once, and the same request again gives the same trade', async () => {
+  it('is created once, and repeating the request gives the same trade', async () => {
     const trade = newTrade({ method });
     const first = await adapter.createTrade(ACCOUNT, trade);
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 14 * 60_000 });
@@ -49,11 +52,12 @@ describe.each(METHODS)('the way of a trade by %s', (method) => {
     expect(one).toMatchObject({ key: trade.outTradeNo, version: '2026-10-28.endive' });
   });
 
-  it('is found by our number in the whole listing, and absent only from a whole one', async () => {
+  it('is found by our number in the whole listing, and absent only if the whole listing was read', async () => {
     const trade = newTrade({ method });
     expect(await adapter.findTrade?.(ACCOUNT, trade)).toBe('absent');
     await requests();
-    // Whether it is there is not known: neither an unknown trade, nor looked for here.
+    // Without a reference it is unknown whether the trade exists. Query and close neither report that nor
+    // search for it.
     for (const call of [adapter.queryTrade, adapter.closeTrade])
       expect(await errorOf(call(ACCOUNT, trade))).toMatchObject({ kind: 'unreachable' });
     expect(await requests()).toEqual([]);
@@ -64,13 +68,13 @@ describe.each(METHODS)('the way of a trade by %s', (method) => {
     await Promise.all(others);
     const found = await adapter.findTrade?.(ACCOUNT, trade);
     expect(found).toEqual({ id: expect.stringMatching(method === 'checkout' ? /^cs_/ : /^pi_/) });
-    // The second page does not come: nothing is said of what may be on it.
+    // If the second page cannot be read, nothing is known about its content.
     await double.tell('faults', [{ kind: 'nonsense', of: 'starting_after', times: 1 }]);
     const unread = adapter.findTrade?.(ACCOUNT, trade) ?? Promise.resolve();
     expect(await errorOf(unread)).toMatchObject({ kind: 'garbage' });
   });
 
-  it('is looked for in the time in which it can have been created, by clocks 5 min apart', async () => {
+  it('is searched in the period in which it can have been created, with clocks up to 5 min apart', async () => {
     const trade = newTrade({ method });
     await adapter.findTrade?.(ACCOUNT, trade);
     const [{ path: asked } = { path: '' }] = await requests();
@@ -80,13 +84,13 @@ describe.each(METHODS)('the way of a trade by %s', (method) => {
     expect(at('lte') - Date.parse(trade.expiresAt)).toBeCloseTo(300_000, -4);
   });
 
-  it.each([240, -240])('is found by a clock that is %i s off', async (offsetS) => {
+  it.each([240, -240])('is found with a clock that is %i s off', async (offsetS) => {
     await double.tell('clock', { offsetS });
     const trade = await created(adapter, newTrade({ method }));
     expect(await adapter.findTrade?.(ACCOUNT, trade)).toEqual(trade.reference);
   });
 
-  it.each([400, -400])('is not said to be absent by a clock that is %i s off', async (offsetS) => {
+  it.each([400, -400])('is not reported as absent with a clock that is %i s off', async (offsetS) => {
     await double.tell('clock', { offsetS });
     const call = adapter.findTrade?.(ACCOUNT, newTrade({ method })) ?? Promise.resolve();
     expect(await errorOf(call)).toMatchObject({
@@ -95,7 +99,7 @@ describe.each(METHODS)('the way of a trade by %s', (method) => {
     });
   });
 
-  it('gives its next action again while it is open, and none after', async () => {
+  it('returns its next action again while it is open, and none afterwards', async () => {
     const trade = await created(adapter, newTrade({ method }));
     const again = await adapter.createTrade(ACCOUNT, trade);
     expect(again).toMatchObject({ reference: trade.reference });
@@ -105,7 +109,7 @@ describe.each(METHODS)('the way of a trade by %s', (method) => {
     expect(posts).toHaveLength(1);
   });
 
-  it('says our keys are of another account when Stripe does not know its own id', async () => {
+  it('is misconfigured if Stripe does not know its own id, because the key belongs to another account', async () => {
     const trade = {
       ...newTrade({ method }),
       reference: { id: method === 'checkout' ? 'cs_test_x' : 'pi_x' },
@@ -127,7 +131,7 @@ describe.each(METHODS)('a payer who pays elsewhere and later, by %s', (method) =
     'multibanco_display_details',
     'oxxo_display_details',
     'verify_with_microdeposits',
-  ] as const)('is in process after %s, and is not closed meanwhile', async (nextAction) => {
+  ] as const)('is in process after %s, and cannot be closed until then', async (nextAction) => {
     const trade = await created(adapter, newTrade({ method }));
     const payment = await pay(trade, nextAction);
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'processing' });
@@ -136,7 +140,7 @@ describe.each(METHODS)('a payer who pays elsewhere and later, by %s', (method) =
     expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({ state: 'paid' });
   });
 
-  it('has paid what was received, and not the total', async () => {
+  it('has paid the received amount, not the total', async () => {
     const trade = await created(adapter, newTrade({ method }));
     const payment = await pay(trade, 'display_bank_transfer_instructions');
     await double.tell('settle', { payment, paid: true, received: 1000 });
@@ -145,7 +149,7 @@ describe.each(METHODS)('a payer who pays elsewhere and later, by %s', (method) =
 });
 
 describe('a Checkout Session', () => {
-  it('is failed for good when its asynchronous method was', async () => {
+  it('has finally failed if its asynchronous payment method failed', async () => {
     const trade = await created(adapter);
     const payment = await pay(trade, 'processing');
     await double.tell('settle', { payment, paid: false });
@@ -153,7 +157,7 @@ describe('a Checkout Session', () => {
     expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'closed' });
   });
 
-  it('is closed when it has expired by itself', async () => {
+  it('is closed if it has expired at Stripe', async () => {
     const trade = await created(adapter);
     await double.tell('clock', { offsetS: 51 * 60 });
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'closed' });
@@ -161,11 +165,15 @@ describe('a Checkout Session', () => {
   });
 
   it.each([
-    ['a minute', 60_000, 0],
-    ['a minute, first asked for at its end', 60_000, 60],
-    ['the longest', declaration.methods[0].expiry.atMostMs as number, 0],
-    ['the longest, by a clock that is 4 min behind', declaration.methods[0].expiry.atMostMs as number, -240],
-  ])('is taken by Stripe for a payment of %s', async (_, lifeMs, offsetS) => {
+    ['one minute', 60_000, 0],
+    ['one minute, first requested at its end', 60_000, 60],
+    ['the longest time', declaration.methods[0].expiry.atMostMs as number, 0],
+    [
+      'the longest time, with a clock that is 4 min behind',
+      declaration.methods[0].expiry.atMostMs as number,
+      -240,
+    ],
+  ])('is accepted by Stripe for a payment of %s', async (_, lifeMs, offsetS) => {
     await double.tell('clock', { offsetS });
     const expiresAt = new Date(Date.now() + lifeMs).toISOString();
     await expect(created(adapter, newTrade({ expiresAt }))).resolves.toBeDefined();
@@ -173,14 +181,14 @@ describe('a Checkout Session', () => {
 });
 
 describe('a payment intent', () => {
-  it('can still be paid while its card is authenticated', async () => {
+  it('can still be paid while the card is being authenticated', async () => {
     const trade = await created(adapter, newTrade({ method: 'payment_intent' }));
     await pay(trade, 'use_stripe_sdk');
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
     expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'closed' });
   });
 
-  it('gives the client secret and the publishable key to the page', async () => {
+  it('passes the client secret and the publishable key to the page', async () => {
     const made = await adapter.createTrade(ACCOUNT, newTrade({ method: 'payment_intent' }));
     expect(made).toMatchObject({
       action: {

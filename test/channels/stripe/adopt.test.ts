@@ -3,7 +3,7 @@ import type { ChannelAdapter, NewTrade } from '../../../src/domain/channel.ts';
 import { type StripeDouble, startStripeDouble } from '../../doubles/stripe/start.ts';
 import { ACCOUNT, adapterAt, CREDENTIALS, created, errorOf, idOf, newTrade, signed } from './support.ts';
 
-/** Trades that a merchant's own code has made at the double, without a number of ours. */
+/** Trades that a merchant's own code has created at the double, without a number of ours. */
 
 let double: StripeDouble;
 let adapter: ChannelAdapter;
@@ -17,7 +17,7 @@ beforeEach(async () => {
   await double.tell('refundPlan', { status: 'succeeded' });
 });
 
-/** The merchant's own code asks Stripe. */
+/** The merchant's own code calls Stripe. */
 async function post(path: string, params: Record<string, string>) {
   const response = await fetch(`${double.url}${path}`, {
     method: 'POST',
@@ -40,13 +40,13 @@ const newSession = () =>
 const newIntent = () => post('/v1/payment_intents', { amount: '1050', currency: 'eur' });
 
 const read = async (reference: string) => {
-  if (adapter.readTrade === undefined) throw new Error('Stripe tells what its trades are');
+  if (adapter.readTrade === undefined) throw new Error('the adapter of Stripe has no readTrade');
   return await adapter.readTrade(ACCOUNT, reference);
 };
 const pay = async (id: string) =>
   ((await double.tell('pay', { id, outcome: 'paid' })) as { payment: string }).payment;
 
-/** As its payment's row says it. */
+/** The trade as its payment's row describes it. */
 const adopted = (id: string, method: string, changes: Partial<NewTrade> = {}): NewTrade => ({
   ...newTrade({ outTradeNo: id, method, reference: { id }, ...changes }),
   isAdopted: true,
@@ -55,8 +55,8 @@ const adopted = (id: string, method: string, changes: Partial<NewTrade> = {}): N
 describe.each([
   ['checkout', newSession],
   ['payment_intent', newIntent],
-] as const)('by %s', (method, make) => {
-  it('tells what it is for, is paid, gives money back, and says so of its refunds', async () => {
+] as const)('an adopted trade by %s', (method, make) => {
+  it('has its terms, is paid, can be refunded, and reports its refunds', async () => {
     const { id } = await make();
     const terms = { amount: 1050, currency: 'EUR' };
     expect(await read(id)).toEqual({ reference: id, method, terms, answer: { state: 'unpaid' } });
@@ -76,24 +76,24 @@ describe.each([
     expect((await read(id)).answer).toMatchObject({ state: 'refunded' });
   });
 
-  it('is closed only when nodrop is told so, and then reads as closed', async () => {
+  it('is closed only if nodrop closes it, and then reads as closed', async () => {
     const { id } = await make();
     expect(await adapter.closeTrade(ACCOUNT, adopted(id, method))).toEqual({ state: 'closed' });
     expect((await read(id)).answer).toEqual({ state: 'closed' });
   });
 
-  it('that nodrop has made is told from it', async () => {
+  it('is recognised if nodrop has created it', async () => {
     expect(await read(idOf(await created(adapter, newTrade({ method }))))).toMatchObject({ isOurs: true });
   });
 });
 
-it('a payment intent of a Checkout Session is called by that', async () => {
+it('a payment intent of a Checkout Session is read as the session', async () => {
   const { id } = await newSession();
   const payment = await pay(id);
   expect(await read(payment)).toMatchObject({ reference: id, method: 'checkout' });
 });
 
-it('what Stripe does not know is unknown, and its silence is an error', async () => {
+it('a trade that Stripe does not know is unknown, and an unreachable Stripe is an error', async () => {
   for (const reference of ['cs_test_none', 'pi_none'])
     expect(await read(reference)).toEqual({ reference, answer: { state: 'unknown_trade' } });
   const error = await errorOf(

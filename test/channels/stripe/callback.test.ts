@@ -9,7 +9,10 @@ import { type StripeDouble, startStripeDouble } from '../../doubles/stripe/start
 import { eventually } from '../../support/progress.ts';
 import { ACCOUNT, accountOf, adapterAt, CREDENTIALS, created, idOf, newTrade, signed } from './support.ts';
 
-/** What a callback proves, and what each event means. Signatures are made by Stripe's own library, or by the double. */
+/**
+ * The proof of a callback, and the meaning of each event. Stripe's own library or the double makes the
+ * signatures.
+ */
 
 const adapter = createStripeAdapter();
 const verify = (request: CallbackRequest, account = ACCOUNT) => adapter.verifyCallback(account, request);
@@ -67,7 +70,7 @@ const refund = {
 describe('a signature', () => {
   const body = text('payment_intent.succeeded', intent);
 
-  it('is by one of the secrets that are valid', async () => {
+  it('counts if it was made with any of the valid secrets', async () => {
     const rotated = accountOf({ ...CREDENTIALS, webhook_secret: 'whsec_new' }, CREDENTIALS);
     for (const secret of ['whsec_new', CREDENTIALS.webhook_secret]) {
       expect(await refusalOf(signed(body, { secret }), rotated)).toBe('trade');
@@ -75,12 +78,12 @@ describe('a signature', () => {
     expect(await refusalOf(signed(body, { secret: 'whsec_other' }), rotated)).toBe('unverified');
   });
 
-  it('holds 300 s to the past and to the future', async () => {
+  it('counts up to 300 s in the past and in the future', async () => {
     for (const ageS of [295, -295]) expect(await refusalOf(signed(body, { ageS }))).toBe('trade');
     for (const ageS of [305, -305, -3600]) expect(await refusalOf(signed(body, { ageS }))).toBe('unverified');
   });
 
-  it('is over every byte of the body', async () => {
+  it('covers every byte of the body', async () => {
     const { headers, rawBody } = signed(body);
     const tampered = Buffer.from(rawBody.toString().replace('1050', '1051'));
     const notUtf8 = signed(body.replace('eur', 'e\uFFFDr'));
@@ -96,7 +99,7 @@ describe('a signature', () => {
     expect(await refusalOf({ headers: notUtf8.headers, rawBody: bytes })).toBe('unverified');
   });
 
-  it('has a time and a signature of the scheme', async () => {
+  it('needs a time and a signature of the scheme', async () => {
     const { headers, rawBody } = signed(body);
     const header = headers['stripe-signature'] as string;
     const [time, signature] = header.split(',') as [string, string];
@@ -117,7 +120,7 @@ describe('a signature', () => {
 });
 
 describe('an event', () => {
-  it('of a paid intent tells what was received, by our number: its session has the reference', async () => {
+  it('about a paid intent reports the received amount, by our number only, as the session has the reference', async () => {
     const event = text('payment_intent.succeeded', { ...intent, amount_received: 1000 });
     expect(await verify(signed(event))).toEqual({
       kind: 'trade',
@@ -143,7 +146,7 @@ describe('an event', () => {
     ['payment_intent.canceled', { ...intent, status: 'canceled' }],
     ['payment_intent.succeeded', { ...intent, amount: 'of another version' }],
     ['charge.refunded', { id: 'ch_1', metadata: OURS }],
-  ])('%s that proves nothing final has Stripe asked', async (type, object) => {
+  ])('%s with no final state makes nodrop query Stripe', async (type, object) => {
     expect(await verify(signed(text(type, object)))).toEqual({
       kind: 'notice',
       notificationId: 'evt_1',
@@ -152,7 +155,7 @@ describe('an event', () => {
     });
   });
 
-  it('of an expired session closes the trade', async () => {
+  it('about an expired session closes the trade', async () => {
     const expired = { ...session, status: 'expired', payment_status: 'unpaid', payment_intent: null };
     expect(await verify(signed(text('checkout.session.expired', expired)))).toMatchObject({
       kind: 'trade',
@@ -160,7 +163,7 @@ describe('an event', () => {
     });
   });
 
-  it('of a refund of ours tells it by our numbers and by its own', async () => {
+  it("about a refund of ours names it by our numbers and by Stripe's id", async () => {
     expect(await verify(signed(text('refund.created', refund)))).toEqual({
       kind: 'refund',
       notificationId: 'evt_1',
@@ -179,11 +182,11 @@ describe('an event', () => {
   });
 
   it.each([
-    ['150 of the króna', 'isk', 150, 2],
-    ['40 of the króna', 'isk', 40, 1],
-    ['155 of the dinar', 'kwd', 155, 155],
+    ['150 ISK', 'isk', 150, 2],
+    ['40 ISK', 'isk', 40, 1],
+    ['155 KWD', 'kwd', 155, 155],
   ])(
-    'of %s that went back is rounded, as the whole event would be refused',
+    'about a refund or dispute of %s has a rounded amount, so that the event is not refused',
     async (_, currency, amount, ours) => {
       expect(await verify(signed(text('refund.created', { ...refund, currency, amount })))).toMatchObject({
         refund: { answer: { state: 'succeeded', amount: ours } },
@@ -194,7 +197,7 @@ describe('an event', () => {
     },
   );
 
-  it('of a refund at the dashboard names the payment at Stripe', async () => {
+  it('about a refund made in the dashboard names the payment at Stripe', async () => {
     expect(await verify(signed(text('refund.created', { ...refund, metadata: {} })))).toMatchObject({
       kind: 'refund',
       about: { channelPaymentId: 'pi_1' },
@@ -202,7 +205,7 @@ describe('an event', () => {
     });
   });
 
-  it('of a refund that had succeeded before it failed says so', async () => {
+  it('about a failed refund shows whether the refund had succeeded before', async () => {
     const failed = { ...refund, status: 'failed', failure_reason: 'merchant_request' };
     const data = { object: failed, previous_attributes: { status: 'succeeded' } };
     const of = async (more: object) => verify(signed(text('refund.failed', failed, more)));
@@ -220,7 +223,7 @@ describe('an event', () => {
     ['warning_closed', 'won'],
     ['lost', 'lost'],
     ['prevented', 'lost'],
-  ])('of a dispute that is %s: %s', async (status, state) => {
+  ])('about a dispute with the status "%s" reports the state %s', async (status, state) => {
     const dispute = {
       id: 'dp_1',
       object: 'dispute',
@@ -251,28 +254,28 @@ describe('an event', () => {
     ['of the account', text('account.updated', { id: 'acct_1', metadata: OURS })],
     ['of live mode', text('checkout.session.completed', session, { livemode: true })],
     ['of a connected account', text('checkout.session.completed', session, { account: 'acct_2' })],
-    ['of a session that is none of ours', text('checkout.session.completed', { ...session, metadata: {} })],
+    ['of a session that is not ours', text('checkout.session.completed', { ...session, metadata: {} })],
     [
-      'of a session with a number that is none',
+      'of a session with an invalid number',
       text('checkout.session.completed', { ...session, metadata: { nodrop_payment: "'" } }),
     ],
-    ['of a charge that is none of ours', text('charge.refunded', { id: 'ch_1', metadata: {} })],
-    ['of a refund of no payment intent', text('refund.created', { ...refund, payment_intent: null })],
+    ['of a charge that is not ours', text('charge.refunded', { id: 'ch_1', metadata: {} })],
+    ['of a refund without a payment intent', text('refund.created', { ...refund, payment_intent: null })],
     ['of the second version', JSON.stringify({ id: 'evt_2', object: 'v2.core.event', type: 'v1.billing' })],
-  ])('%s is acknowledged and nothing of ours', async (_, body) => {
+  ])('%s is acknowledged and ignored', async (_, body) => {
     expect(await verify(signed(body))).toMatchObject({ kind: 'ignored', reason: expect.any(String) });
   });
 
   it.each([
-    ['no JSON', '{'],
-    ['no event', '{}'],
+    ['not JSON', '{'],
+    ['not an event', '{}'],
     ['an event without an object', JSON.stringify({ id: 'evt_1', object: 'event', type: 'x' })],
     ['an impossible amount', text('payment_intent.succeeded', { ...intent, amount_received: 0 })],
-  ])('that is %s is nonsense', async (_, body) => {
+  ])('that is %s is malformed', async (_, body) => {
     expect(await refusalOf(signed(body))).toBe('malformed');
   });
 
-  it('that is not verified names our number, as a hint alone', () => {
+  it('that is not verified names our number only as a hint', () => {
     const peek = (body: string) => adapter.peekOutTradeNo(Buffer.from(body));
     expect(peek(text('checkout.session.completed', session))).toBe('pay_1');
     for (const body of [
@@ -286,7 +289,7 @@ describe('an event', () => {
   });
 });
 
-test('docs/channels/stripe.md names the events to register', () => {
+test('docs/channels/stripe.md lists the events to register', () => {
   const listed = /```text\n([^`]*)```/.exec(readFileSync('docs/channels/stripe.md', 'utf8'))?.[1] ?? '';
   expect(listed.trim().split(/\s+/)).toEqual(EVENT_TYPES);
 });
@@ -314,7 +317,7 @@ describe('the events of a payment, as the double sends them', () => {
     await double.stop();
   });
 
-  it('are verified, of our trade, and tell its way', async () => {
+  it('are verified, belong to our trade, and report its payment, refund and dispute', async () => {
     const trade = await created(adapterAt(double.url), newTrade());
     const { payment } = (await double.tell('pay', { id: idOf(trade), outcome: 'paid' })) as {
       payment: string;

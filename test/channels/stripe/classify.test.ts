@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { classify, type Operation, type Reply, refusalIn } from '../../../src/channels/stripe/classify.ts';
 
-/** Which answers of Stripe's are definite: the listed ones alone, whatever else it says. */
+/** Only the listed answers of Stripe are definite. */
 
 const OPERATIONS = ['create', 'refund', 'other'] as const satisfies readonly Operation[];
 
@@ -15,7 +15,7 @@ const refusal = (fields: Record<string, string>, type = 'invalid_request_error')
   error: { type, message: 'No.', ...fields },
 });
 
-/** The whole list. */
+/** The complete list. */
 const DEFINITE: Readonly<Record<Operation, readonly Record<string, string>[]>> = {
   create: [
     'amount_too_large',
@@ -37,7 +37,7 @@ const DEFINITE: Readonly<Record<Operation, readonly Record<string, string>[]>> =
 };
 
 describe('a refusal', () => {
-  it('is definite when it is listed for what was asked', () => {
+  it('is definite if it is listed for the operation', () => {
     for (const operation of OPERATIONS) {
       for (const fields of DEFINITE[operation]) {
         expect(classify(replyOf(400, refusal(fields)), operation).kind, JSON.stringify(fields)).toBe(
@@ -84,7 +84,7 @@ describe('a refusal', () => {
     fc.string(),
   );
 
-  it('is definite in no other case: status x body', () => {
+  it('is definite in no other case, for any status and body', () => {
     fc.assert(
       fc.property(
         fc.constantFrom(...OPERATIONS),
@@ -134,14 +134,14 @@ describe('other answers', () => {
   });
 
   it.each(['insufficient_funds', 'balance_insufficient', 'charge_disputed', 'refund_disputed_payment'])(
-    '%s of a refund can end',
+    '%s of a refund is temporary',
     (code) => {
       expect(classify(replyOf(400, refusal({ code })), 'refund').kind).toBe('not_now');
       expect(classify(replyOf(400, refusal({ code })), 'create').kind).toBe('unreachable');
     },
   );
 
-  it('carry the delay, whether they are repeated, and the code, and quote no key', () => {
+  it('have the delay, the replay flag and the code, but quote no key', () => {
     const message = "Expired API Key provided: sk_live_canary and 'whsec_canary'";
     const reply = (headers: Record<string, string>) =>
       replyOf(429, refusal({ code: 'rate_limit', message }), headers);

@@ -9,7 +9,7 @@ import { CREDENTIALS } from './support.ts';
 
 /** The contract of the port, against the double. */
 
-/** By Stripe's page of currencies, apart from the adapter's list. */
+/** The decimals by Stripe's page of currencies, independent of the adapter's list. */
 const DECIMALS: Readonly<Record<string, number>> = {
   ...Object.fromEntries(
     'bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf'.split(' ').map((code) => [code, 0]),
@@ -45,7 +45,7 @@ describeContract('Stripe', async (place: Place): Promise<Contract> => {
       .filter((refund) => refund.intent === intent.id && refund.status === 'succeeded')
       .reduce((sum, { amount }) => sum + amount, 0);
   const need = <T>(found: T | undefined): T => {
-    if (found === undefined) throw new Error('it is not at Stripe');
+    if (found === undefined) throw new Error('the object is not at Stripe');
     return found;
   };
 

@@ -6,14 +6,14 @@ import { eventually } from '../../support/progress.ts';
 import { folderOf, type Passed, type RunningServer, startProxy, startStripeServer } from './servers.ts';
 import { ACCOUNT, adapterAt, CREDENTIALS, created, errorOf, idOf, newTrade } from './support.ts';
 
-/** The adapter against servers that other people wrote from Stripe's documents. */
+/** The adapter against servers that third parties wrote from Stripe's documents. */
 
 const localstripe = folderOf('localstripe');
 const stripeMock = folderOf('stripe-mock');
 
 /**
- * localstripe has payment intents and refunds, and no Checkout. It takes no `description` and no limits by time, and
- * ignores idempotency keys: the proxy leaves the former out, and records the latter.
+ * localstripe has payment intents and refunds, but no Checkout. It accepts no `description` and no time
+ * limits, and ignores idempotency keys. The proxy removes the first two and records the keys.
  */
 describe.skipIf(localstripe === undefined)('localstripe', () => {
   let server: RunningServer;
@@ -51,7 +51,7 @@ describe.skipIf(localstripe === undefined)('localstripe', () => {
     return said;
   }
 
-  /** The payer's browser: a card that has to be authenticated, which is then done. */
+  /** The payer's browser: a card that requires authentication, which then succeeds. */
   async function pay(trade: NewTrade): Promise<void> {
     const { id: method } = await post('/v1/payment_methods', {
       type: 'card',
@@ -73,7 +73,7 @@ describe.skipIf(localstripe === undefined)('localstripe', () => {
   const intent = (changes: Partial<NewTrade> = {}) =>
     created(adapter, newTrade({ method: 'payment_intent', ...changes }));
 
-  it('tells by query what the payer did when no callback is sent', async () => {
+  it('a query reports what the payer did when no callback is sent', async () => {
     const trade = await intent();
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
     await pay(trade);
@@ -88,7 +88,7 @@ describe.skipIf(localstripe === undefined)('localstripe', () => {
     expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'already_paid' });
   });
 
-  it('sends callbacks that the adapter verifies', async () => {
+  it('its callbacks are verified by the adapter', async () => {
     const received: CallbackRequest[] = [];
     const receiver: Server = createServer(async (request, response) => {
       const chunks: Buffer[] = [];
@@ -118,7 +118,7 @@ describe.skipIf(localstripe === undefined)('localstripe', () => {
     receiver.close();
   });
 
-  it('closes, finds by our number, and gives money back', async () => {
+  it('a trade can be closed, found by our number, and refunded', async () => {
     const closed = await intent();
     expect(await adapter.closeTrade(ACCOUNT, closed)).toEqual({ state: 'closed' });
     expect(await adapter.queryTrade(ACCOUNT, closed)).toEqual({ state: 'closed' });
@@ -148,8 +148,8 @@ describe.skipIf(localstripe === undefined)('localstripe', () => {
 });
 
 /**
- * stripe-mock holds each request against Stripe's OpenAPI description, and answers with samples that are of no trade of
- * ours: the adapter does not believe them.
+ * stripe-mock validates each request against Stripe's OpenAPI description. It answers with samples, which do
+ * not belong to our trades: the adapter does not accept them.
  */
 describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
   let server: RunningServer;
@@ -174,7 +174,7 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
     total: 1050,
   };
 
-  it.each(['checkout', 'payment_intent'])('takes every request of %s', async (method) => {
+  it.each(['accepts every request of %s', 'payment_intent'])('takes every request of %s', async (method) => {
     const trade = known(method);
     const calls: (() => Promise<unknown>)[] = [
       () => adapter.createTrade(ACCOUNT, newTrade({ method })),
@@ -185,17 +185,17 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
     ];
     for (const call of calls) {
       const error = await errorOf(call());
-      // Understood and answered: with a sample.
+      // The request was understood, and answered with a sample.
       expect(error).toMatchObject({ kind: 'garbage' });
-      expect(error.message).toMatch(/^stripe gave |^stripe answered 200 /);
+      expect(error.message).toMatch(/^stripe answered (with|200) /);
     }
     expect(await adapter.findTrade?.(ACCOUNT, trade)).toBe('absent');
   });
 
-  it('takes the requests that close, list and check', async () => {
+  it('accepts the requests for close, list and check', async () => {
     for (const method of ['checkout', 'payment_intent']) {
       const outcome = await adapter.closeTrade(ACCOUNT, known(method)).catch((error) => error);
-      // The sample is one that is still open, which nobody would close.
+      // The sample is still open, although a close was requested.
       expect(outcome.kind ?? outcome.state).toMatch(/garbage|closed/);
     }
     await expect(

@@ -6,14 +6,14 @@ import { createInterface } from 'node:readline';
 import { lookUpStripeServer, type StripeServer } from '../../../scripts/stripe-servers.ts';
 import { toolSettings } from '../../support/tool-settings.ts';
 
-/** Other people's servers that speak Stripe's API, as processes of their own on loopback. */
+/** Servers of third parties that implement Stripe's API, as separate processes on loopback. */
 
 export interface RunningServer {
   readonly url: string;
   stop(): Promise<void>;
 }
 
-/** localstripe without its file in the temporary folder, which all of its processes would share. */
+/** localstripe without its file in the temporary folder, which all its processes would share. */
 const LOCALSTRIPE = `
 import socket
 from aiohttp import web
@@ -25,7 +25,7 @@ print('listens at 127.0.0.1:%d' % sock.getsockname()[1], flush=True)
 web.run_app(server.app, sock=sock, print=None, access_log=None)
 `;
 
-/** Where it is kept; undefined where `npm test` could not obtain it, and has said so. */
+/** The server's folder; undefined if `npm test` could not obtain the server and has reported that. */
 export const folderOf = (server: StripeServer): string | undefined =>
   lookUpStripeServer(server, toolSettings().cacheDir);
 
@@ -43,12 +43,12 @@ async function start(child: ChildProcess): Promise<RunningServer> {
   process.once('exit', end);
   const said: string[] = [];
   const url = await new Promise<string>((resolve, reject) => {
-    child.once('error', reject).once('exit', () => reject(new Error(`it ended: ${said.join('\n')}`)));
+    child.once('error', reject).once('exit', () => reject(new Error(`the server ended: ${said.join('\n')}`)));
     for (const stream of [child.stdout, child.stderr]) {
       if (stream === null) continue;
       createInterface(stream).on('line', (line) => {
         said.push(line);
-        // stripe-mock says its address with HTTPS as well, which is none of ours.
+        // stripe-mock also prints its HTTPS address, which is not used.
         const address = /HTTPS/.test(line) ? undefined : /127\.0\.0\.1:\d+/.exec(line)?.[0];
         if (address !== undefined) resolve(`http://${address}`);
       });
@@ -65,7 +65,7 @@ async function start(child: ChildProcess): Promise<RunningServer> {
   };
 }
 
-/** A request as it went through the proxy. */
+/** A request that went through the proxy. */
 export interface Passed {
   readonly method: string;
   readonly path: string;
@@ -74,8 +74,8 @@ export interface Passed {
 }
 
 /**
- * A proxy that records, and that gives what its `change` makes of a request or answers it itself: a server that lacks
- * something of Stripe's can then be tested against all the same.
+ * A proxy that records requests, and changes them with `change`. So tests can use a server that lacks a
+ * feature of Stripe's.
  */
 export async function startProxy(
   target: string,

@@ -55,16 +55,16 @@ export async function created(adapter: ChannelAdapter, trade: NewTrade = newTrad
 
 export const idOf = (trade: Trade): string => trade.reference?.id ?? '';
 
-/** The error that a call ends with. */
+/** The error of a call that must fail. */
 export const errorOf = (call: Promise<unknown>): Promise<ChannelError> =>
   call.then(
     (value) => {
-      throw new Error(`it gave ${JSON.stringify(value)}`);
+      throw new Error(`the call returned ${JSON.stringify(value)}`);
     },
     (error: ChannelError) => error,
   );
 
-/** A callback that Stripe's own library has signed. */
+/** A callback signed by Stripe's own library. */
 export function signed(
   body: string,
   { secret = CREDENTIALS.webhook_secret, ageS = 0 }: { secret?: string; ageS?: number } = {},

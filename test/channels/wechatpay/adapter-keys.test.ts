@@ -11,17 +11,17 @@ import {
 } from './adapter-support.ts';
 import { accountOf, actionOf, errorOf, newAdapter, newTrade, refundOf } from './support.ts';
 
-/** Whose keys answers are believed by, and what goes wrong on the way or is wrong with an account. */
+/** The keys that verify answers, failures on the way, and errors of an account. */
 
-describe.skipIf(folder === undefined)('whose keys', () => {
-  test('an answer that is unsigned, wrongly signed, old or of an unknown key says nothing', async () => {
+describe.skipIf(folder === undefined)('keys', () => {
+  test('an answer that is unsigned, wrongly signed, old or signed with an unknown key is garbage', async () => {
     const trade = await paidTrade();
     for (const kind of ['unsigned', 'wrong signature', 'unknown serial', 'old', 'nonsense'] as const) {
       await double.tell('fault', { kind, to: 'out-trade-no' });
       const error = await errorOf(adapter.queryTrade(direct(), trade));
       expect(error, kind).toMatchObject({ kind: 'garbage' });
     }
-    // A refusal that is signed wrongly is none.
+    // A refusal with a wrong signature does not count.
     await double.tell('fault', { kind: 'wrong signature', to: 'out-trade-no' });
     expect(await errorOf(adapter.queryTrade(direct(), newTrade()))).toMatchObject({ kind: 'garbage' });
     expect(await adapter.queryTrade(direct(), trade)).toMatchObject({ state: 'paid' });
@@ -30,7 +30,7 @@ describe.skipIf(folder === undefined)('whose keys', () => {
   const certificatesAsked = async () =>
     (await seen()).filter(({ path }) => path === '/v3/certificates').length;
 
-  test('certificates are fetched once, anew for a new serial, and old ones count while they are given', async () => {
+  test('certificates are fetched once, and again for a new serial number; old ones count while they are listed', async () => {
     const before = await certificatesAsked();
     const trades = await Promise.all([createdTrade(), createdTrade(), createdTrade()]);
     expect(await certificatesAsked()).toBe(before + 1);
@@ -42,7 +42,7 @@ describe.skipIf(folder === undefined)('whose keys', () => {
       expect(await certificatesAsked()).toBe(before + 2);
       await double.tell('signWithOldest', {});
       expect(await adapter.queryTrade(direct(), trade)).toEqual({ state: 'unpaid' });
-      // A serial that nobody has is not looked for each time.
+      // An unknown serial number is not searched for with every request.
       await double.tell('fault', { kind: 'unknown serial', to: 'out-trade-no', times: 3 });
       for (let nth = 0; nth < 3; nth += 1) await errorOf(adapter.queryTrade(direct(), trade));
       expect(await certificatesAsked()).toBe(before + 2);
@@ -52,14 +52,14 @@ describe.skipIf(folder === undefined)('whose keys', () => {
     }
   });
 
-  test('certificates are renewed when they are old, and a failure to is survived', async () => {
+  test('old certificates are renewed, and a failed renewal does no harm', async () => {
     const trade = await createdTrade();
     const before = await certificatesAsked();
     const later = Date.now() + 12 * 3_600_000 + 1;
     await double.tell('rules', { clockOffsetMs: 12 * 3_600_000 });
     vi.useFakeTimers({ toFake: ['Date'], now: later });
     try {
-      // They are renewed beside what they are needed for; after a failure not at once again.
+      // Renewal runs in the background of a call. After a failure it pauses.
       let now = later;
       const failures: unknown[] = [];
       const asked = async () => {
@@ -71,7 +71,7 @@ describe.skipIf(folder === undefined)('whose keys', () => {
       await double.tell('faults', {
         faults: [
           { kind: 'status', to: '/v3/certificates' },
-          // Nothing proves that: it says nothing of those that are known.
+          // A 404 is not signed: it proves nothing about the certificates that are known.
           { kind: 'status', to: '/v3/certificates', status: 404, code: 'RESOURCE_NOT_EXISTS' },
         ],
       });
@@ -83,7 +83,7 @@ describe.skipIf(folder === undefined)('whose keys', () => {
     }
   });
 
-  test('a merchant that has no certificates is told to set the public key', async () => {
+  test('a merchant without certificates gets the hint to set the public key', async () => {
     await double.tell('fault', {
       ...{ kind: 'status', to: '/v3/certificates', status: 404, code: 'RESOURCE_NOT_EXISTS' },
     });
@@ -92,7 +92,7 @@ describe.skipIf(folder === undefined)('whose keys', () => {
     });
   });
 
-  test('certificates that are forged or changed are not taken', async () => {
+  test('forged or changed certificates are not accepted', async () => {
     await double.tell('fault', { kind: 'other certificates', to: '/v3/certificates' });
     expect(await errorOf(newAdapter().createTrade(direct(), newTrade()))).toMatchObject({ kind: 'garbage' });
     await double.tell('fault', { kind: 'tampered certificates', to: '/v3/certificates' });
@@ -103,7 +103,7 @@ describe.skipIf(folder === undefined)('whose keys', () => {
     expect(await errorOf(newAdapter().createTrade(direct(), newTrade()))).toMatchObject({ kind: 'garbage' });
   });
 
-  test('in public-key mode answers are by that key, and no certificates are asked for', async () => {
+  test('in public-key mode that key verifies answers, and no certificates are requested', async () => {
     const before = await certificatesAsked();
     const modern = accountOf(double.accounts.modern);
     const trade = newTrade();
@@ -113,7 +113,7 @@ describe.skipIf(folder === undefined)('whose keys', () => {
     expect(await certificatesAsked()).toBe(before);
   });
 
-  test('a service provider asks for whom it acts, and the payer of the right account', async () => {
+  test('a service provider names its sub-merchant, and the payer of the right account', async () => {
     const { provider } = double.accounts;
     const trade = newTrade({ method: 'jsapi' });
     await adapter.createTrade(accountOf(provider), trade);
@@ -142,8 +142,8 @@ describe.skipIf(folder === undefined)('whose keys', () => {
   });
 });
 
-describe.skipIf(folder === undefined)('faults', () => {
-  test('an order that was taken without an answer is the same when asked again', async () => {
+describe.skipIf(folder === undefined)('failures', () => {
+  test('an order that was accepted without an answer is the same order when it is requested again', async () => {
     await createdTrade();
     const trade = newTrade();
     await double.tell('fault', { kind: 'acts, then silent', to: 'POST /v3/pay' });
@@ -156,14 +156,14 @@ describe.skipIf(folder === undefined)('faults', () => {
     expect(await double.tell('books', trade)).toMatchObject({ trades: 1 });
   });
 
-  test('a call ends though what it fetches hangs', async () => {
+  test('a call ends even if fetching certificates hangs', async () => {
     await double.tell('fault', { kind: 'silent', to: '/v3/certificates' });
     expect(await errorOf(newAdapter().createTrade(direct(), newTrade()))).toMatchObject({
       kind: 'unreachable',
     });
   });
 
-  test('what is about us is misconfigured, and says what', async () => {
+  test('errors of the settings are misconfigured, with a hint', async () => {
     const { direct: right, stranger } = double.accounts;
     const wrong = {
       'private_key and the clock': stranger,
@@ -190,7 +190,7 @@ describe.skipIf(folder === undefined)('faults', () => {
     });
   });
 
-  test('an account that works is checked, and its key may come without line ends', async () => {
+  test('checkAccount accepts a working account, also with a key without line breaks', async () => {
     const { direct: right, stranger } = double.accounts;
     const flat = { ...right, private_key: (right.private_key ?? '').replaceAll('\n', '') };
     const escaped = { ...right, private_key: (right.private_key ?? '').replaceAll('\n', '\\n') };

@@ -3,7 +3,7 @@ import type { ChannelAdapter, NewTrade } from '../../../src/domain/channel.ts';
 import { oracleFolder, startWechatpayDouble, type WechatpayDouble } from '../../doubles/wechatpay/start.ts';
 import { accountOf, newAdapter, newTrade } from './support.ts';
 
-/** For the tests of the adapter against a process that verifies and signs by another implementation. */
+/** Shared set-up of the adapter's tests against a process that verifies and signs with another implementation. */
 
 export const folder = oracleFolder();
 export let double: WechatpayDouble;

@@ -12,10 +12,13 @@ import {
 } from './adapter-support.ts';
 import { actionOf, errorOf, newTrade, refundOf } from './support.ts';
 
-/** Orders and refunds, at a process that verifies every request, and signs every answer, by another implementation. */
+/**
+ * Orders and refunds at a process that verifies every request and signs every answer with another
+ * implementation.
+ */
 
 describe.skipIf(folder === undefined)('orders', () => {
-  test('native gives a QR code that lives two hours, from the payment alone', async () => {
+  test('native returns a QR code that is valid for two hours, and its request follows from the payment alone', async () => {
     const trade = newTrade({ expiresAt: '2026-12-31T23:30:15.999Z', subject: '😀'.repeat(127) });
     const action = actionOf(await adapter.createTrade(direct(), trade));
     expect(action).toMatchObject({ type: 'qr', qr: expect.stringMatching(/^weixin:\/\//) });
@@ -31,7 +34,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     });
   });
 
-  test('the time has the zone of China in every zone', async () => {
+  test("the expiry is in China's time zone in every process", async () => {
     vi.stubEnv('TZ', 'America/New_York');
     try {
       await adapter.createTrade(direct(), newTrade({ expiresAt: '2026-12-31T16:00:00.000Z' }));
@@ -41,7 +44,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect((await lastBody()).time_expire).toBe('2027-01-01T00:00:00+08:00');
   });
 
-  test('h5 tells the address of the payer, and comes back to the return address', async () => {
+  test("h5 sends the payer's address, and returns to the return address", async () => {
     const trade = newTrade({ method: 'h5' });
     const action = actionOf(await adapter.createTrade(direct(), trade));
     expect(action.type).toBe('redirect');
@@ -57,7 +60,7 @@ describe.skipIf(folder === undefined)('orders', () => {
       .update(`${lines.join('\n')}\n`)
       .verify(double.accounts.direct.private_key ?? '', signature, 'base64');
 
-  test('jsapi names the payer, and signs what WeixinJSBridge wants', async () => {
+  test('jsapi names the payer, and signs the parameters for WeixinJSBridge', async () => {
     const { type, params = {} } = actionOf(
       await adapter.createTrade(direct(), newTrade({ method: 'jsapi' })),
     );
@@ -77,7 +80,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect(signedBy([appId, timeStamp, nonceStr, prepay], paySign)).toBe(true);
   });
 
-  test('app signs what the SDK wants', async () => {
+  test('app signs the parameters for the SDK', async () => {
     const { params = {} } = actionOf(await adapter.createTrade(direct(), newTrade({ method: 'app' })));
     const { appid = '', partnerid, prepayid = '', noncestr = '', timestamp = '', sign = '' } = params;
     expect({ appid, partnerid, package: params.package }).toEqual({
@@ -86,7 +89,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect(signedBy([appid, timestamp, noncestr, prepayid], sign)).toBe(true);
   });
 
-  test('asked again it is the same order; one that is over gives no action; of other terms it is unknown', async () => {
+  test('a repeated create is the same order; a final order gives no action; with other terms the result is unknown', async () => {
     const trade = await createdTrade();
     expect(actionOf(await adapter.createTrade(direct(), trade)).type).toBe('qr');
     const other = await errorOf(adapter.createTrade(direct(), { ...trade, amount: 1 }));
@@ -101,7 +104,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect(await adapter.createTrade(direct(), closed)).toBe('not_renewable');
   });
 
-  test('states in the words of the port: a payment that failed can be tried again', async () => {
+  test('the states are mapped to the port: a payment that failed can be tried again', async () => {
     const trade = await createdTrade();
     const { outTradeNo } = trade;
     const states = {
@@ -122,14 +125,14 @@ describe.skipIf(folder === undefined)('orders', () => {
     });
   });
 
-  test('an order is closed after five minutes, and by what WeChat Pay then says of it', async () => {
+  test('an order is closed after five minutes, and its state then decides the answer', async () => {
     const young = await createdTrade();
     const answer = await adapter.closeTrade(direct(), young);
     expect(answer).toEqual({
       state: 'not_yet',
       until: new Date(Date.parse(young.createdAt) + 300_000).toISOString(),
     });
-    // The payment was made long before its order was asked for.
+    // The payment was created long before its order was requested.
     const askedAt = new Date(Date.now() - 60_000).toISOString();
     const late = await createdTrade(newTrade({ askedAt }, 6));
     expect(await adapter.closeTrade(direct(), late)).toEqual({
@@ -139,7 +142,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     await double.tell('rules', { clockOffsetMs: -120_000 });
     const old = await createdTrade(newTrade({}, 6));
     await double.tell('rules', { clockOffsetMs: 0 });
-    // By the clock of WeChat Pay it is too young: it refuses, which says nothing.
+    // By WeChat Pay's clock the order is too young. Its refusal concludes nothing.
     expect(await errorOf(adapter.closeTrade(direct(), old))).toMatchObject({ kind: 'unreachable' });
     await double.tell('setState', { outTradeNo: old.outTradeNo, state: 'USERPAYING' });
     expect(await adapter.closeTrade(direct(), old)).toEqual({ state: 'processing' });
@@ -150,7 +153,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect(await adapter.closeTrade(direct(), paid)).toEqual({ state: 'already_paid' });
   });
 
-  test('what WeChat Pay does not know is not closed, though it answers 204', async () => {
+  test('an unknown order is not closed, although WeChat Pay answers the close with 204', async () => {
     expect(await adapter.closeTrade(direct(), newTrade({}, 6))).toEqual({ state: 'unknown_trade' });
     const asked = (await seen()).filter(({ path }) => path !== '/v3/certificates');
     expect(asked.slice(-2).map(({ method }) => method)).toEqual(['POST', 'GET']);
@@ -158,7 +161,7 @@ describe.skipIf(folder === undefined)('orders', () => {
 });
 
 describe.skipIf(folder === undefined)('refunds', () => {
-  test('in process, then done; asked again it is the same; the order says no sum', async () => {
+  test('a refund is in process, then done; repeated it is the same; the order reports no sum', async () => {
     const trade = await paidTrade();
     const refund = refundOf(trade);
     const first = await adapter.refundTrade(direct(), trade, refund);
@@ -174,7 +177,7 @@ describe.skipIf(folder === undefined)('refunds', () => {
     expect(await double.tell('books', { outTradeNo: trade.outTradeNo })).toMatchObject({ refunded: 500 });
   });
 
-  test('in another currency than the payment is none of it', async () => {
+  test('a refund in another currency than the payment is not accepted', async () => {
     const trade = await paidTrade();
     const refund = refundOf(trade);
     await adapter.refundTrade(direct(), trade, refund);
@@ -187,7 +190,7 @@ describe.skipIf(folder === undefined)('refunds', () => {
     });
   });
 
-  test('an abnormal one needs a person', async () => {
+  test('an abnormal refund needs an operator', async () => {
     await double.tell('rules', { refundsBecome: 'ABNORMAL' });
     const trade = await paidTrade();
     const refund = refundOf(trade);
@@ -196,7 +199,7 @@ describe.skipIf(folder === undefined)('refunds', () => {
     expect(await adapter.queryRefund(direct(), trade, refund)).toMatchObject({ state: 'needs_person' });
   });
 
-  test('a closed one is asked for again under its number, and has failed when it stays closed', async () => {
+  test('a closed refund is requested again under its number, and has failed if it stays closed', async () => {
     await double.tell('rules', { refundsBecome: 'CLOSED' });
     const trade = await paidTrade();
     const refund = refundOf(trade);
@@ -212,7 +215,7 @@ describe.skipIf(folder === undefined)('refunds', () => {
     expect(await double.tell('books', { outTradeNo: trade.outTradeNo })).toMatchObject({ refunded: 0 });
   });
 
-  test('a refusal passes, and says of a number that is used what became of it', async () => {
+  test('a temporary refusal is not_now, and a refused number that was used reports its refund', async () => {
     const trade = await paidTrade();
     await double.tell('rules', { hasEnough: false });
     const refund = refundOf(trade);
@@ -221,7 +224,7 @@ describe.skipIf(folder === undefined)('refunds', () => {
     });
     await double.tell('rules', { hasEnough: true });
     await adapter.refundTrade(direct(), trade, refund);
-    // INVALID_REQUEST, for the number has another amount.
+    // INVALID_REQUEST, because the number has another amount.
     const other = await adapter.refundTrade(direct(), trade, { ...refund, amount: 600 });
     expect(other).toMatchObject({ state: 'processing' });
     const tooMuch = await errorOf(adapter.refundTrade(direct(), trade, refundOf(trade, 1990)));

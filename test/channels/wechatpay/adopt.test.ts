@@ -4,7 +4,7 @@ import type { NewTrade } from '../../../src/domain/channel.ts';
 import { oracleFolder, startWechatpayDouble, type WechatpayDouble } from '../../doubles/wechatpay/start.ts';
 import { accountOf, newAdapter, newTrade, refundOf } from './support.ts';
 
-/** Orders that a merchant's own code has made at the double, under numbers of its own. */
+/** Orders that a merchant's own code has created at the double, under the merchant's own numbers. */
 
 const folder = oracleFolder();
 let double: WechatpayDouble;
@@ -26,15 +26,15 @@ beforeEach(async () => {
 const account = () => accountOf(double.accounts.direct);
 const read = (reference: string) => adapter.readTrade?.(account(), reference);
 
-/** The merchant's own code makes an order. */
+/** The merchant's own code creates an order. */
 async function order(): Promise<NewTrade> {
   const trade = newTrade({ outTradeNo: `SHOP-${randomUUID().slice(0, 8)}` }, 6);
   await adapter.createTrade(account(), trade);
   return { ...trade, isAdopted: true, reference: { id: trade.outTradeNo } };
 }
 
-describe.skipIf(folder === undefined)('an order of the merchant', () => {
-  test('tells its state and amount, is paid, and gives money back by its own number', async () => {
+describe.skipIf(folder === undefined)('an order that the merchant created', () => {
+  test('has its state and amount, is paid, and can be refunded by its own number', async () => {
     const trade = await order();
     const { outTradeNo: reference } = trade;
     expect(await read(reference)).toMatchObject({ reference, answer: { state: 'unpaid' } });
@@ -43,15 +43,15 @@ describe.skipIf(folder === undefined)('an order of the merchant', () => {
     expect(await read(reference)).toMatchObject({ reference, terms, answer: { state: 'paid', ...terms } });
     expect(await adapter.queryTrade(account(), trade)).toMatchObject({ state: 'paid', ...terms });
     expect((await adapter.refundTrade(account(), trade, refundOf(trade))).state).not.toBe('failed');
-    // How much of it is left, WeChat Pay does not say.
-    expect(await read(reference)).toMatchObject({ unfit: expect.stringMatching(/gone back/) });
+    // WeChat Pay does not report how much of the amount is left.
+    expect(await read(reference)).toMatchObject({ unfit: expect.stringMatching(/was refunded/) });
   });
 
-  test('that WeChat Pay does not know is unknown', async () => {
+  test('is unknown if WeChat Pay does not know it', async () => {
     expect(await read('SHOP-none')).toEqual({ reference: 'SHOP-none', answer: { state: 'unknown_trade' } });
   });
 
-  test('that is closed reads as closed', async () => {
+  test('reads as closed if it is closed', async () => {
     const trade = await order();
     await double.tell('setState', { outTradeNo: trade.outTradeNo, state: 'CLOSED' });
     expect((await read(trade.outTradeNo))?.answer).toEqual({ state: 'closed' });

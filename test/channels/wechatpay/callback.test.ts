@@ -37,8 +37,8 @@ const made = async ({ outTradeNo }: NewTrade, given: object = {}) =>
 const refused = async (request: Made, name: Name = 'direct') =>
   await errorOf(adapter.verifyCallback(account(name), requestOf(request)));
 
-describe.skipIf(folder === undefined)('a payment', () => {
-  test('is told with its numbers, by a certificate, by the public key, and to a service provider', async () => {
+describe.skipIf(folder === undefined)('a callback about a payment', () => {
+  test("has the payment's numbers, signed by a certificate, by the public key, and for a service provider", async () => {
     for (const name of ['direct', 'modern', 'provider'] as const) {
       const trade = await paid(name);
       const { body, headers } = await made(trade);
@@ -56,7 +56,7 @@ describe.skipIf(folder === undefined)('a payment', () => {
     }
   });
 
-  test('of which some went back has WeChat Pay asked, as signed news', async () => {
+  test('with a refund is a proven notice, so that nodrop queries WeChat Pay', async () => {
     const trade = await paid();
     const request = requestOf(await made(trade, { content: { trade_state: 'REFUND' } }));
     expect(await adapter.verifyCallback(account(), request)).toMatchObject({
@@ -64,7 +64,7 @@ describe.skipIf(folder === undefined)('a payment', () => {
     });
   });
 
-  test('of another amount is told as it is: the ledger compares it', async () => {
+  test('with another amount reports that amount, and the ledger compares it', async () => {
     const trade = await paid();
     const request = await made(trade, { content: { amount: { total: 1, currency: 'CNY' } } });
     expect(await adapter.verifyCallback(account(), requestOf(request))).toMatchObject({
@@ -72,7 +72,7 @@ describe.skipIf(folder === undefined)('a payment', () => {
     });
   });
 
-  test('of another merchant or another key is refused, and of another appid a notice that WeChat Pay has signed', async () => {
+  test('for another merchant or key is refused, and for another appid a proven notice', async () => {
     const trade = await paid();
     const wrong = {
       'another merchant': { content: { mchid: '1900000110' } },
@@ -87,7 +87,7 @@ describe.skipIf(folder === undefined)('a payment', () => {
     expect(await refused(ofAnother)).toMatchObject({ kind: 'unverified' });
     const sub = await made(await paid('provider'), { content: { sub_mchid: '1900000202' } });
     expect(await refused(sub, 'provider')).toMatchObject({ kind: 'unverified' });
-    // An order of the merchant's own code, by another account or app of the same merchant.
+    // An order that the merchant's own code created with another account or app of the merchant.
     const appids = { direct: { appid: 'wx0000000000000000' }, provider: { sp_appid: 'wx0000000000000000' } };
     for (const name of ['direct', 'provider'] as const) {
       const other = await paid(name);
@@ -99,7 +99,7 @@ describe.skipIf(folder === undefined)('a payment', () => {
     }
   });
 
-  test('of another time than now is refused, five minutes both ways', async () => {
+  test('is refused if its time differs by more than five minutes, in both directions', async () => {
     const trade = await paid();
     for (const atOffsetMs of [-290_000, 290_000]) {
       const request = requestOf(await made(trade, { atOffsetMs }));
@@ -109,7 +109,7 @@ describe.skipIf(folder === undefined)('a payment', () => {
     expect((await refused(await made(trade, { atOffsetMs: 310_000 }))).message).toContain('future');
   });
 
-  test('that is old has WeChat Pay asked: its money may have gone back since', async () => {
+  test('about an old payment is a notice, because the money may have been refunded since', async () => {
     const trade = await paid();
     const about = { outTradeNo: trade.outTradeNo };
     const paidAgo = (ms: number) => ({ success_time: new Date(Date.now() - ms).toISOString() });
@@ -121,7 +121,7 @@ describe.skipIf(folder === undefined)('a payment', () => {
     expect(late).not.toHaveProperty('answer');
   });
 
-  test('whose resource was changed is refused, though the signature is right', async () => {
+  test('with a changed resource is refused, even if the signature is right', async () => {
     const trade = await paid();
     const { body } = await made(trade);
     const content = JSON.parse(body) as { resource: Record<string, string> };
@@ -151,7 +151,7 @@ describe.skipIf(folder === undefined)('a payment', () => {
     }
   });
 
-  test('whose signature is a probe, missing, of another kind or of an unknown key is refused', async () => {
+  test('is refused if its signature is a probe, missing, of another type or made with an unknown key', async () => {
     const trade = await paid();
     const { headers, body } = await made(trade);
     const probe = `WECHATPAY/SIGNTEST/${headers['wechatpay-signature']?.slice(19)}`;
@@ -170,14 +170,14 @@ describe.skipIf(folder === undefined)('a payment', () => {
       expect(await refused(changed), JSON.stringify(change)).toMatchObject({ kind: 'unverified' });
     }
     const { message } = await refused({ headers: { ...headers, 'wechatpay-signature': probe }, body });
-    expect(message).toContain('tries whether');
+    expect(message).toContain('is testing whether');
     for (const outcome of ['refused', 'unreadable'] as const)
       expect(adapter.acknowledge?.(outcome).status).toBe(401);
     expect(adapter.acknowledge?.('stored').status).toBe(200);
     expect(adapter.peekOutTradeNo(Buffer.from(body))).toBeUndefined();
   });
 
-  test('while keys are rotated is told by either, and by a new certificate', async () => {
+  test('is verified by either key during rotation, and by a new certificate', async () => {
     const trade = await paid();
     const old = await made(trade);
     const both = accountOf(double.accounts.other, double.accounts.direct);
@@ -195,7 +195,7 @@ describe.skipIf(folder === undefined)('a payment', () => {
     expect(await adapter.verifyCallback(account(), requestOf(fresh))).toMatchObject({ kind: 'trade' });
   });
 
-  test('is told by settings that can be read beside others that cannot', async () => {
+  test('is verified by credentials that can be read, next to some that cannot', async () => {
     const request = requestOf(await made(await paid()));
     const { direct } = double.accounts;
     const broken = [
@@ -211,11 +211,11 @@ describe.skipIf(folder === undefined)('a payment', () => {
     }
   });
 
-  test('by a certificate that is known waits for no listing of them', async () => {
+  test('signed by a known certificate is verified without waiting for the list of certificates', async () => {
     const trade = await paid();
     await adapter.verifyCallback(account(), requestOf(await made(trade)));
     await double.tell('rules', { clockOffsetMs: 12 * 3_600_000 });
-    // No time passes in which the listing could be given up.
+    // Timers are frozen, so a request for the list could not time out.
     vi.useFakeTimers({ toFake: ['Date', 'setTimeout'], now: Date.now() + 12 * 3_600_000 + 1 });
     try {
       await double.tell('fault', { kind: 'silent', to: '/v3/certificates' });
@@ -229,7 +229,7 @@ describe.skipIf(folder === undefined)('a payment', () => {
     }
   });
 
-  test('is refused in time, to come again, while certificates cannot be had', async () => {
+  test('is refused in time while certificates are unavailable, so that WeChat Pay repeats it', async () => {
     const request = requestOf(await made(await paid()));
     const fresh = newAdapter();
     await double.tell('fault', { kind: 'silent', to: '/v3/certificates' });
@@ -241,8 +241,8 @@ describe.skipIf(folder === undefined)('a payment', () => {
   });
 });
 
-describe.skipIf(folder === undefined)('other news', () => {
-  test('a refund is told with its numbers, whatever became of it', async () => {
+describe.skipIf(folder === undefined)('other callbacks', () => {
+  test("a callback about a refund has its numbers, whatever the refund's result", async () => {
     const states = { SUCCESS: 'succeeded', ABNORMAL: 'needs_person', CLOSED: 'ask_again' } as const;
     for (const name of ['direct', 'provider'] as const) {
       for (const [status, state] of Object.entries(states)) {
@@ -252,7 +252,7 @@ describe.skipIf(folder === undefined)('other news', () => {
           refundsBecome: status as keyof typeof states,
           callbacks: 'sent',
         });
-        // Nothing is set at the merchant platform.
+        // No address is set at the merchant platform.
         const received = await receiving(async (notifyUrl) => {
           await adapter.refundTrade(account(name), trade, { ...refund, notifyUrl });
           await double.tell('finishRefunds', {});
@@ -266,11 +266,11 @@ describe.skipIf(folder === undefined)('other news', () => {
     }
   });
 
-  test('an event that is nothing of ours is ignored, and nonsense is malformed', async () => {
+  test('an event that is not about our payments is ignored, and nonsense is malformed', async () => {
     const trade = await paid();
     const other = requestOf(await made(trade, { eventType: 'PAYSCORE.USER_OPEN_SERVICE' }));
     expect(await adapter.verifyCallback(account(), other)).toMatchObject({ kind: 'ignored' });
-    // Callbacks come in any order: what an order is that is not simply paid, is asked.
+    // Callbacks arrive in any order. For any state but a plain payment nodrop queries the order.
     for (const trade_state of ['USERPAYING', 'REFUND']) {
       const news = requestOf(await made(trade, { content: { trade_state } }));
       expect(await adapter.verifyCallback(account(), news)).toMatchObject({ kind: 'notice' });
@@ -280,7 +280,7 @@ describe.skipIf(folder === undefined)('other news', () => {
     });
   });
 
-  test('a callback that comes late or twice is the same one', async () => {
+  test('a callback that arrives late or twice is the same callback', async () => {
     await double.tell('rules', { callbacks: 'doubled' });
     const ids = new Set<string>();
     let count = 0;
@@ -305,7 +305,7 @@ describe.skipIf(folder === undefined)('other news', () => {
   });
 });
 
-/** The first callback that the work makes the double send. */
+/** The first callback that the double sends because of `work`. */
 async function receiving(work: (url: string) => Promise<void>) {
   const received: { headers: Readonly<Record<string, string>>; rawBody: Buffer }[] = [];
   const server = await serve(async ({ headers, body }) => {

@@ -41,14 +41,14 @@ describe('refusals', () => {
     expect(kindOf(operation, status, code)).toBe(kind);
   });
 
-  test('a field that the settings give is ours to mend', () => {
+  test('a PARAM_ERROR about a field from the settings is misconfigured', () => {
     for (const field of ['/body/appid', '/notify_url', '/sp_mchid', 'sub_mchid']) {
       expect(kindOf('create', 400, 'PARAM_ERROR', field), field).toBe('misconfigured');
     }
     expect(kindOf('create', 400, 'PARAM_ERROR', '/body/payer/openid')).toBe('rejected');
   });
 
-  test('says what WeChat Pay said, when to come again, and quotes no more', () => {
+  test("keep WeChat Pay's message and the delay, and quote nothing else", () => {
     const error = classify(reply(429, refusal('FREQUENCY_LIMITED'), { 'retry-after': '3' }), 'other');
     expect(error.message).toBe('wechatpay answered 429 (FREQUENCY_LIMITED): 说明');
     expect(error.retryAfterMs).toBe(3_000);
@@ -60,7 +60,7 @@ describe('refusals', () => {
   });
 });
 
-test('only a listed code with its status is definite, whatever else comes', () => {
+test('only a listed code with its status is definite, for any body', () => {
   const listed: Record<Operation, readonly string[]> = {
     create: ['400 PARAM_ERROR'],
     refund: ['400 PARAM_ERROR', '403 USER_ACCOUNT_ABNORMAL'],

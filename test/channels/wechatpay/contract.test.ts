@@ -16,7 +16,7 @@ afterAll(async () => await double?.stop());
 const json = { 'content-type': 'application/json' };
 const BECOME = { good: 'SUCCESS', needs_person: 'ABNORMAL', ask_again: 'CLOSED' } as const;
 
-/** Enough of a key in PEM to know it by, without characters that mean something in a pattern. */
+/** A part of a PEM key that identifies it, without characters that have a meaning in a regular expression. */
 const partOf = (pem: string): string => /[0-9A-Za-z]{20,}/.exec(pem)?.[0] ?? pem;
 
 const setUp =
@@ -25,7 +25,7 @@ const setUp =
     const base_url = await place.proxyTo(double.url);
     const party = (changes: Readonly<Record<string, string>>) => {
       const adapter = newAdapter();
-      // `advance` is not waited for where a case says it; the next call is to come after it.
+      // A case does not wait for `advance`. The next close waits for it.
       const closeTrade: typeof adapter.closeTrade = async (...args) => {
         await doing;
         return await adapter.closeTrade(...args);
@@ -36,10 +36,10 @@ const setUp =
     const { mchid = '', private_key = '', api_v3_key = '' } = ours;
     const rules = { refundsBecome: 'SUCCESS', clockOffsetMs: 0, callbacks: 'sent' } as const;
     await double.tell('rules', rules);
-    // What an earlier case left in process is not to call back into this one.
+    // Refunds that an earlier case left in process must not call back into this case.
     await double.tell('finishRefunds', {});
     await double.tell('refundNotifyUrl', { mchid, url: place.callbacksTo });
-    // What the channel does is done in order, and awaited where a case looks at it.
+    // Commands to the double run in order. A case that looks at their result waits for them.
     let doing: Promise<unknown> = Promise.resolve();
     const then = (work: () => Promise<unknown>) => {
       doing = doing.then(work);
@@ -65,7 +65,7 @@ const setUp =
       void (await told('setState', { outTradeNo: trade.outTradeNo, state }));
 
     const mine = party(ours);
-    // It has its certificates: fetching them is no part of a call that is looked at.
+    // Fetches the certificates now, so that later calls do not include that request.
     await mine.adapter.checkAccount(mine.account);
 
     return {
@@ -90,7 +90,7 @@ const setUp =
           };
         },
         pay: async ({ outTradeNo }) => (await told('pay', { outTradeNo })) === true,
-        // A payment that failed leaves its order as it was.
+        // At WeChat Pay a failed payment leaves its order unchanged.
         decline: setState('NOTPAY'),
         startProcessing: setState('USERPAYING'),
         close: setState('CLOSED'),

@@ -5,9 +5,9 @@ import { authorize, decrypt, isSignedBy, signedOf } from '../../../src/channels/
 import { makeApiV3Key, makeKey } from '../../doubles/wechatpay/keys.ts';
 
 /**
- * Facts that WeChat Pay publishes in the tests of its own library, under the Apache License 2.0:
- * https://github.com/wechatpay-apiv3/wechatpay-go, core/notify/notify_test.go. Its key has 16 bytes, where AES-128 is used,
- * so that here only the signature and the refusal of the key count.
+ * Examples that WeChat Pay publishes in the tests of its own library, under the Apache License 2.0:
+ * https://github.com/wechatpay-apiv3/wechatpay-go, core/notify/notify_test.go. Their key has 16 bytes and
+ * uses AES-128. So this test only checks the signature, and that the key is refused.
  */
 const PUBLIC_KEY = `-----BEGIN PUBLIC KEY-----
 MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA2VCTd91fnUn73Xy9DLvt
@@ -42,9 +42,9 @@ const BODY =
   '"resource":{"original_type":"payscore","algorithm":"AEAD_AES_256_GCM",' +
   `"ciphertext":"${RESOURCE.ciphertext}","associated_data":"payscore","nonce":"Kj7QIyUiYx1q"}}`;
 
-test('the callback that WeChat Pay publishes is signed by its key, and changed in nothing', () => {
+test('the published callback is verified by its key, and by no changed header or body', () => {
   const signed = signedOf((name) => HEADERS[name]);
-  if (signed === undefined) throw new Error('the headers are whole');
+  if (signed === undefined) throw new Error('the headers are incomplete');
   const key = createPublicKey(PUBLIC_KEY);
   expect(isSignedBy(key, signed, Buffer.from(BODY))).toBe(true);
   expect(isSignedBy(key, signed, Buffer.from(BODY.replace('3119', '3110')))).toBe(false);
@@ -52,7 +52,10 @@ test('the callback that WeChat Pay publishes is signed by its key, and changed i
   expect(isSignedBy(key, { ...signed, timestamp: '1624523847' }, Buffer.from(BODY))).toBe(false);
 });
 
-/** From core/cipher/AeadAesCipherTest.java and core/model/TestConfig.java of https://github.com/wechatpay-apiv3/wechatpay-java. */
+/**
+ * From core/cipher/AeadAesCipherTest.java and core/model/TestConfig.java of
+ * https://github.com/wechatpay-apiv3/wechatpay-java.
+ */
 const SEALED = {
   key: Buffer.from('a7cde1ZJB1kG2e7VfTs3jQzaWizur8Gb'),
   resource: {
@@ -61,7 +64,7 @@ const SEALED = {
   },
 };
 
-test('the resource that WeChat Pay publishes is decrypted by its key, and changed in nothing', () => {
+test('the published resource is decrypted by its key, and not after any change', () => {
   const { key, resource } = SEALED;
   expect(decrypt(key, resource)).toBe('message');
   for (const change of [
@@ -73,11 +76,11 @@ test('the resource that WeChat Pay publishes is decrypted by its key, and change
     expect(decrypt(key, { ...resource, ...change }), JSON.stringify(change)).toBeUndefined();
 });
 
-test('a resource is not decrypted by a wrong key', () => {
+test('a resource is not decrypted with a wrong key', () => {
   expect(decrypt(Buffer.from(makeApiV3Key()), RESOURCE)).toBeUndefined();
 });
 
-test('headers that are missing, or of another kind, are none', () => {
+test('signature headers that are missing or of another type are not accepted', () => {
   for (const name of Object.keys(HEADERS)) {
     expect(
       signedOf((asked) => (asked === name ? undefined : HEADERS[asked])),
@@ -91,7 +94,7 @@ test('headers that are missing, or of another kind, are none', () => {
   expect(signedOf((name) => typed[name])).toBeUndefined();
 });
 
-test('the header of a request has five fields, and never says the key', () => {
+test('the Authorization header of a request has five fields, and never contains the key', () => {
   vi.useFakeTimers({ toFake: ['Date'], now: 1_554_208_460_000 });
   try {
     const { serial, privateKey, certificate } = makeKey('merchant');

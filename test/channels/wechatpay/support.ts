@@ -18,7 +18,7 @@ export const newAdapter = createWechatpayAdapter;
 
 const MINUTE_MS = 60_000;
 
-/** A payment that is some minutes old when told so. */
+/** A new payment; with `ageMinutes` one that is this old. */
 export function newTrade(changes: Partial<NewTrade> = {}, ageMinutes = 0): NewTrade {
   const created = Date.now() - ageMinutes * MINUTE_MS;
   return {
@@ -47,15 +47,15 @@ export function refundOf({ amount: total, currency }: NewTrade, amount = 500): N
 }
 
 export function actionOf(created: CreatedTrade | 'not_renewable') {
-  if (created === 'not_renewable') throw new Error('it gives no next action');
+  if (created === 'not_renewable') throw new Error('the trade has no next action');
   return created.action;
 }
 
-/** The error that a call ends with. */
+/** The error of a call that must fail. */
 export const errorOf = (call: Promise<unknown>): Promise<ChannelError> =>
   call.then(
     (value) => {
-      throw new Error(`it gave ${JSON.stringify(value)}`);
+      throw new Error(`the call returned ${JSON.stringify(value)}`);
     },
     (error: ChannelError) => error,
   );

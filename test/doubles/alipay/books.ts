@@ -1,8 +1,8 @@
 import { fen, toYuan } from './money.ts';
 
-/** The double's own books: what is at Alipay, whatever anybody was told. */
+/** The double's own books: the actual state at Alipay, whatever was reported. */
 
-/** What Alipay answers instead of doing it. */
+/** A refusal that Alipay answers. */
 export class Refused extends Error {
   readonly code: string;
   readonly subCode: string;
@@ -20,7 +20,7 @@ export interface Terms {
   readonly total: number;
   readonly subject: string;
   readonly notifyUrl: string;
-  /** Epoch ms, from when on nobody pays. */
+  /** Epoch ms; from this time on the trade can no longer be paid. */
   readonly ends: number;
 }
 
@@ -46,13 +46,13 @@ export class Books {
   readonly trades = new Map<string, BookedTrade>();
   readonly codes = new Map<string, Terms>();
   balanceIsLow = false;
-  /** By how much its clock is ahead. */
+  /** How far the double's clock is ahead. */
   offsetMs = 0;
-  /** By how much more trades and refunds are: requests are signed at the real time. */
+  /** How much further ahead the clock of trades and refunds is. Requests are signed with the real time. */
   bookOffsetMs = 0;
   #nth = 0;
 
-  /** When something is signed. */
+  /** The time for signatures. */
   signedAt = (): number => Date.now() + this.offsetMs;
   now = (): number => this.signedAt() + this.bookOffsetMs;
 
@@ -61,7 +61,7 @@ export class Books {
     return String(this.#nth).padStart(8, '0');
   }
 
-  /** What a request for a trade wants. @throws Refused for what Alipay does not take */
+  /** Reads the terms of a trade from a request. @throws Refused for terms that Alipay does not accept */
   terms(appId: string, notifyUrl: string | undefined, content: Record<string, unknown>): Terms {
     const { out_trade_no: no, total_amount: total, subject, time_expire: expire } = content;
     const ends = typeof expire === 'string' ? epoch(expire) : Number.NaN;
@@ -91,7 +91,7 @@ export class Books {
     return trade;
   }
 
-  /** The payer opens a page or scans a code: that makes the trade. @throws Refused */
+  /** The payer opens a page or scans a code, which creates the trade. @throws Refused */
   open(terms: Terms): BookedTrade {
     const key = `${terms.appId} ${terms.outTradeNo}`;
     if (!this.trades.has(key)) {
@@ -108,7 +108,7 @@ export class Books {
     return trade;
   }
 
-  /** @throws Refused when nobody can pay it (any more) */
+  /** @throws Refused if the trade can no longer be paid */
   pay(trade: BookedTrade): void {
     this.find(trade.appId, trade.outTradeNo);
     if (trade.status === 'TRADE_CLOSED') throw new Refused('ACQ.TRADE_HAS_CLOSE');
@@ -148,7 +148,7 @@ export class Books {
     return true;
   }
 
-  /** Every trade with its money, whatever anybody was told of it; amounts in fen, times in ISO 8601. */
+  /** Every trade with its money, whatever was reported; amounts in fen, times in ISO 8601. */
   ledger() {
     return [...this.trades.values()].map((trade) => ({
       outTradeNo: trade.outTradeNo,
@@ -160,7 +160,7 @@ export class Books {
     }));
   }
 
-  /** A trade as a query shows it. */
+  /** A trade as a query reports it. */
   show(trade: BookedTrade): Record<string, string> {
     const paid = trade.paidAt !== null;
     return {

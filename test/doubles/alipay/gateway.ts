@@ -2,7 +2,7 @@ import { type BookedTrade, type Books, beijing, epoch, Refused } from './books.t
 import { toYuan } from './money.ts';
 import type { Keys, Oracle } from './oracle.ts';
 
-/** The gateway: every request is verified by the oracle, every answer is signed by it. */
+/** The gateway: the oracle verifies every request and signs every answer. */
 
 export type Content = Record<string, unknown>;
 
@@ -12,16 +12,16 @@ export interface Request {
   readonly appId: string;
 }
 
-/** A request that asks for something in time. */
+/** The largest clock difference that a request may have. */
 const CLOCKS_APART_MS = 15 * 60_000;
 
 export class Gateway {
   readonly #books: Books;
   readonly #oracle: Oracle;
   readonly #keys: Keys;
-  /** The applications that the platform has in certificate mode. */
+  /** The applications that are in certificate mode at the platform. */
   readonly withCertificates = new Set<string>();
-  /** What happens to a refund beside its answer. */
+  /** Called for each refund, in addition to its answer. */
   onRefund: (trade: BookedTrade, no: string) => void = () => {};
   codeUrl = '';
 
@@ -31,7 +31,7 @@ export class Gateway {
     this.#keys = keys;
   }
 
-  /** What is asked, once it is proven who asks. @throws Refused */
+  /** Verifies a request and its sender, and returns its content. @throws Refused */
   async admit(query: URLSearchParams, body: URLSearchParams, isLink = false): Promise<Request> {
     const params: Record<string, string> = {};
     for (const [name, value] of [...query, ...body]) {
@@ -56,7 +56,7 @@ export class Gateway {
       if (params.alipay_root_cert_sn !== numbers?.root) refuse('isv.invalid-alipay-root-cert-sn');
     }
     const apart = Math.abs(epoch(params.timestamp ?? '') - this.#books.signedAt());
-    // A link is opened when its payer likes.
+    // A payer may open a link at any time.
     if (Number.isNaN(apart) || (!isLink && apart > CLOCKS_APART_MS)) refuse('isv.invalid-timestamp');
     return { params, method, appId };
   }
@@ -111,7 +111,7 @@ export class Gateway {
     }
   }
 
-  /** An answer as it goes out: slashes are escaped as Alipay's are, and what is signed is the text between the braces. */
+  /** A signed answer. Slashes are escaped like Alipay's, and the signed text is the one between the braces. */
   async write(method: string, appId: string, content: Content): Promise<string> {
     const inner = JSON.stringify({ code: '10000', msg: 'Success', ...content }).replaceAll('/', '\\/');
     const sign = await this.#oracle.signText(inner);
@@ -121,7 +121,7 @@ export class Gateway {
     return `{"${method.replaceAll('.', '_')}_response":${inner},${number}"sign":"${sign}"}`;
   }
 
-  /** A refusal; of an application that it does not know, or that does not prove itself, without a signature. */
+  /** A refusal. It is not signed for an application that the gateway does not know. */
   async refuse(method: string, appId: string, { code, subCode }: Refused): Promise<string> {
     const content = { code, msg: 'Refused', sub_code: subCode, sub_msg: `Refused: ${subCode}` };
     if (code === '40002' && subCode === 'isv.invalid-app-id')

@@ -1,8 +1,9 @@
 // node --import tsx test/doubles/alipay/main.ts FOLDER
 //
-// An Alipay of our own for tests: a process with its own books and keys, whose signatures are those of python-alipay-sdk in
-// FOLDER. What a payer, the merchant at the platform or a bad day does is asked of it at /_control. It prints its address
-// and keys as soon as it listens, and ends with its standard input.
+// An Alipay double for tests: a process with its own books and keys, whose signatures come from
+// python-alipay-sdk in FOLDER. Commands at /_control carry out what a payer or the merchant at the platform
+// does, and inject faults. The double prints its address and keys once it listens, and ends when its standard
+// input ends.
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type BookedTrade, Books, Refused, type Terms } from './books.ts';
@@ -60,7 +61,7 @@ async function api(query: URLSearchParams, body: URLSearchParams): Promise<Answe
   return { status: 200, type: 'text/html;charset=utf-8', body: text };
 }
 
-/** What a link or a code is for, which its payer opens. @throws Refused */
+/** The terms of a link or a code that the payer opens. @throws Refused */
 async function termsOf(url: URL): Promise<Terms> {
   if (url.pathname.startsWith('/qr/')) {
     const terms = books.codes.get(url.pathname.slice('/qr/'.length));
@@ -82,7 +83,7 @@ async function termsOf(url: URL): Promise<Terms> {
   return books.terms(appId, params.notify_url, content);
 }
 
-/** The page of a trade, which opening it makes; posted, it is paid. */
+/** The page of a trade. Opening it creates the trade, and posting its form pays the trade. */
 async function page(url: URL, isPaying: boolean): Promise<Answer> {
   try {
     const trade = books.open(await termsOf(url));
@@ -102,7 +103,7 @@ async function page(url: URL, isPaying: boolean): Promise<Answer> {
 const tradeOf = (given: Record<string, string>): BookedTrade =>
   books.find(given.appId ?? '', given.outTradeNo);
 
-/** What the other side does; each takes and gives JSON. */
+/** The actions of the other side. Each accepts and returns JSON. */
 const COMMANDS: Record<string, (given: never) => unknown> = {
   reset: () => {
     books.trades.clear();
@@ -178,7 +179,7 @@ const COMMANDS: Record<string, (given: never) => unknown> = {
     };
   },
   ledger: () => books.ledger(),
-  /** A notification of the trade with other parameters, which Alipay itself would sign. */
+  /** A notification about the trade with changed parameters, signed in Alipay's name. */
   notification: async (given: { changes?: Record<string, string>; appId: string; outTradeNo: string }) => {
     const trade = books.find(given.appId, given.outTradeNo);
     return { body: await notifier.write({ ...notifier.params(trade), ...given.changes }) };
@@ -218,13 +219,13 @@ async function answer(request: IncomingMessage): Promise<Answer | 'hang'> {
 const server = createServer((request, response) => {
   answer(request)
     .then((given) => {
-      // The caller waits for an answer that never comes.
+      // The answer is never sent.
       if (given === 'hang') return;
       response.writeHead(given.status, { 'content-type': given.type }).end(given.body);
     })
     .catch((error: unknown) => {
       console.error(error);
-      response.writeHead(500).end('the double has an error of its own');
+      response.writeHead(500).end('internal error of the double');
     });
 });
 process.stdin.resume().once('end', () => process.exit(0));

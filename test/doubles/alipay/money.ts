@@ -1,4 +1,4 @@
-/** Yuan with two places and fen, apart from the adapter's own way. */
+/** Conversion between yuan with two decimals and fen, independent of the adapter's. */
 export const fen = (yuan: string): number => Number(BigInt(yuan.replace('.', '')));
 export const toYuan = (amount: number): string =>
   `${Math.trunc(amount / 100)}.${String(amount % 100).padStart(2, '0')}`;

@@ -2,7 +2,7 @@ import { type BookedTrade, type Books, beijing } from './books.ts';
 import { toYuan } from './money.ts';
 import type { Oracle } from './oracle.ts';
 
-/** Notifications: signed by the oracle, and sent again until they are acknowledged. */
+/** Notifications: the oracle signs them, and they are repeated until they are acknowledged. */
 
 export type Fate = 'delivered' | 'lost' | 'held' | 'doubled';
 
@@ -14,7 +14,7 @@ export class Notifier {
   readonly sellers: Readonly<Record<string, string>>;
   fate: Fate = 'delivered';
   readonly held: { url: string; body: string }[] = [];
-  /** What was answered, oldest first. */
+  /** The answers to notifications, oldest first. */
   readonly answers: { status: number; body: string }[] = [];
 
   constructor(books: Books, oracle: Oracle, sellers: Readonly<Record<string, string>>) {
@@ -23,7 +23,7 @@ export class Notifier {
     this.sellers = sellers;
   }
 
-  /** The body of a notification with these parameters, `changes` among them before it is signed. */
+  /** The signed body of a notification with these parameters. */
   async write(params: Readonly<Record<string, string>>): Promise<string> {
     const sign = await this.#oracle.signParams(params);
     return new URLSearchParams({ ...params, sign_type: 'RSA2', sign }).toString();
@@ -46,7 +46,7 @@ export class Notifier {
     };
   }
 
-  /** Writes it down; the merchant is told in the background. */
+  /** Records a notification, and sends it to the merchant in the background. */
   async tell(trade: BookedTrade, refundNo?: string): Promise<void> {
     const notification = { url: trade.notifyUrl, body: await this.write(this.params(trade, refundNo)) };
     if (this.fate === 'held') this.held.push(notification);

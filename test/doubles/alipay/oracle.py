@@ -1,6 +1,6 @@
 """
-Signatures of Alipay by python-alipay-sdk, which is another implementation than the one under test: one request a line of
-JSON on standard input, one answer a line on standard output.
+Alipay signatures made with python-alipay-sdk, which is independent of the adapter under test. Standard input has one request
+per line of JSON, and standard output one answer per line.
 """
 import datetime
 import json
@@ -45,7 +45,7 @@ def new_certificate(subject, key, issuer, issuer_key, serial):
 
 
 def setup(apps):
-    """Keys of Alipay, of a stranger, and of each application, with certificates of those that want them."""
+    """Creates the keys of Alipay, of a stranger and of each application, with certificates."""
     global alipay_key
     alipay_key = RSA.generate(2048)
     root_key = RSA.generate(2048)
@@ -60,7 +60,7 @@ def setup(apps):
     for serial, app_id in enumerate(apps):
         key = RSA.generate(2048)
         own = {"privateKey": private_pem(key)}
-        # Alipay's side: it signs with its own key, and verifies with the application's.
+        # Alipay's side: it signs with its own key and verifies with the application's key.
         parties[app_id] = AliPay(
             appid=app_id,
             app_private_key_string=private_pem(alipay_key),
@@ -85,7 +85,7 @@ def joined(party, params):
 
 
 def verify(app_id, params, sign):
-    """A request: everything but its signature is signed, sign_type too."""
+    """Verifies a request. Everything except its signature is signed, including sign_type."""
     party = parties.get(app_id)
     if party is None:
         return "unknown"
@@ -100,13 +100,13 @@ def sign_text(text):
 
 
 def sign_params(params):
-    """A notification: everything but sign and sign_type is signed."""
+    """Signs a notification. Everything except sign and sign_type is signed."""
     party = next(iter(parties.values()))
     return party._sign(joined(party, params))
 
 
 def verify_notification(params, sign):
-    """As a merchant does with the library, by its own method."""
+    """Verifies a notification as a merchant does, with the library's own method."""
     merchant = AliPay(
         appid="1", app_private_key_string=private_pem(alipay_key),
         alipay_public_key_string=alipay_key.publickey().export_key().decode(),

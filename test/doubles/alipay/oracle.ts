@@ -1,21 +1,21 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 
-/** An application at the double, as the platform would show it to its merchant. */
+/** An application's keys at the double, as the platform shows them to the merchant. */
 export interface AppKeys {
   /** PKCS #8 in PEM. */
   readonly privateKey: string;
   /** In PEM. */
   readonly certificates: { readonly app: string; readonly alipay: string; readonly root: string };
-  /** Their serial numbers as the protocol has them, by the other implementation. */
+  /** The serial numbers of the certificates in the protocol's form, computed by the other implementation. */
   readonly numbers: { readonly app: string; readonly alipay: string; readonly root: string };
 }
 
 export interface Keys {
   readonly alipayPublicKey: string;
-  /** So that tests can sign in Alipay's name. */
+  /** Lets tests sign in Alipay's name. */
   readonly alipayPrivateKey: string;
-  /** Of nobody. */
+  /** A key that belongs to no party. */
   readonly strangerKey: string;
   readonly apps: Readonly<Record<string, AppKeys>>;
 }
@@ -30,7 +30,7 @@ export interface Oracle {
   verifyNotification(params: Params, sign: string): Promise<boolean>;
 }
 
-/** python-alipay-sdk in a process that ends with ours. @param folder where it is kept */
+/** Starts python-alipay-sdk in a process that ends with this one. @param folder where the library is */
 export function startOracle(folder: string): Oracle {
   const child = spawn('python3', ['test/doubles/alipay/oracle.py'], {
     stdio: ['pipe', 'pipe', 'inherit'],

@@ -1,19 +1,19 @@
-/** The applications that are known at the double, each with its seller. */
+/** The applications that the double knows, each with its seller. */
 export const APPS = {
   '2021000000000001': '2088000000000101',
   '2021000000000002': '2088000000000102',
 } as const;
 
-/** What happens to the next request, or to the next one of a method. */
+/** A fault of the next request, or of the next request with one method. */
 export interface Fault {
   readonly of?: string;
   readonly kind:
     | 'error'
     | 'nonsense'
-    /** It is done, and nothing is answered. */
+    /** The request is carried out, but not answered. */
     | 'accepted'
     | 'refused'
-    /** The answer says something else than what was signed. */
+    /** The content of the answer differs from the signed content. */
     | 'tampered'
     | 'tampered amount'
     | 'unsigned';

@@ -4,16 +4,16 @@ import { lookUpPaymentLibrary } from '../../../src/stack/payment-libraries.ts';
 import { toolSettings } from '../../support/tool-settings.ts';
 import type { Keys } from './oracle.ts';
 
-/** The double as a process of its own. */
+/** The double as a separate process. */
 export interface AlipayDouble {
   readonly url: string;
   readonly keys: Keys;
-  /** Has something happen at it. @throws Error when it cannot */
+  /** Runs a command at the double. @throws Error if the command fails */
   tell<T = unknown>(command: string, given?: unknown): Promise<T>;
   stop(): Promise<void>;
 }
 
-/** Where its oracle is kept; undefined where `npm test` could not obtain it, and has said so. */
+/** Where the double's oracle is; undefined if `npm test` could not obtain it and has reported that. */
 export const oracleFolder = (): string | undefined =>
   lookUpPaymentLibrary('python-alipay-sdk', toolSettings().cacheDir);
 

@@ -2,14 +2,17 @@ import type { Answer, Sent } from '../../channels/contract/http.ts';
 import { type Books, type Chargeback, inWhole, type Payment, placesOf, type Refund } from './books.ts';
 import { hal, problem } from './http.ts';
 
-/** Mollie's API over the books. The words and fields of refusals are Mollie's where Mollie documents them. */
+/**
+ * Mollie's API on top of the books. The messages and fields of refusals are Mollie's, where Mollie documents
+ * them.
+ */
 
 const HOUR_MS = 3_600_000;
 const CURRENCIES =
   'AED AUD BRL CAD CHF CZK DKK EUR GBP HKD HUF ILS ISK JPY MXN MYR NOK NZD PHP PLN RON SEK SGD THB TWD USD ZAR'.split(
     ' ',
   );
-/** The example of Mollie's page of errors. */
+/** The example on Mollie's page about errors. */
 const TOO_MUCH_FROM = 1_000_000_000;
 const METADATA_AT_MOST_BYTES = 1_024;
 const PAGE_AT_MOST = 250;
@@ -31,7 +34,7 @@ export function handleApi(books: Books, sent: Sent, url: URL): Answer {
     if (profile === undefined) throw new Refused(401, 'Missing authentication, or failed to authenticate');
     const mode = apiKey.startsWith('live_') ? 'live' : 'test';
     const perform = () => route(books, { profile, mode }, sent, url);
-    // Mollie ignores the keys of other requests.
+    // Mollie ignores the idempotency keys of other requests.
     const key = sent.method === 'POST' ? sent.headers['idempotency-key'] : undefined;
     return key === undefined ? perform() : once(books, `${profile} ${key}`, sent, perform);
   } catch (error) {
@@ -118,7 +121,7 @@ function parse(body: string): Given {
   } catch {
     // Not JSON.
   }
-  throw new Refused(400, 'The request body is no JSON object');
+  throw new Refused(400, 'The request body is not a JSON object');
 }
 
 function create(books: Books, { profile, mode }: Caller, given: Given): Payment {
@@ -170,7 +173,7 @@ function amountIn({ amount: given }: Given): { amount: number; currency: string 
   if (typeof currency !== 'string' || !CURRENCIES.includes(currency))
     throw new Refused(422, 'The amount contains an invalid currency', 'amount.currency');
   const places = placesOf(currency);
-  // With exactly as many decimals as the currency has, and as a string.
+  // The value must be a string with exactly as many decimals as the currency has.
   const form = places === 0 ? /^\d+$/ : new RegExp(`^\\d+\\.\\d{${places}}$`);
   if (typeof value !== 'string' || !form.test(value))
     throw new Refused(422, 'The amount contains an invalid value', 'amount.value');
@@ -185,7 +188,7 @@ function isUrl(value: unknown): value is string {
   }
 }
 
-/** Newest first, from an object on: https://docs.mollie.com/reference/pagination. */
+/** One page, newest first, starting with an object: https://docs.mollie.com/reference/pagination. */
 function page<T extends { readonly id: string }>(
   books: Books,
   url: URL,
@@ -214,7 +217,7 @@ function page<T extends { readonly id: string }>(
 }
 
 const amountOf = (amount: number, currency: string) => ({ value: inWhole(amount, currency), currency });
-/** As Mollie writes times. */
+/** A time in Mollie's format. */
 const timeOf = (at: number): string => `${new Date(at).toISOString().slice(0, 19)}+00:00`;
 
 function show(books: Books, payment: Payment): object {

@@ -4,7 +4,7 @@ import { problem } from './http.ts';
 
 export type PaymentStatus = 'open' | 'pending' | 'authorized' | 'paid' | 'canceled' | 'expired' | 'failed';
 
-/** Amounts are units of the currency's last decimal place at Mollie. */
+/** Amounts are in units of the currency's last decimal place at Mollie. */
 export interface Payment {
   readonly id: string;
   readonly profile: string;
@@ -42,7 +42,7 @@ export interface Chargeback {
   reversedAt: number | null;
 }
 
-/** A call of a webhook: where to, with what, and the status it was answered with; null for no answer. */
+/** A webhook call: its address, its body, and the status of the answer; null for no answer. */
 export interface WebhookCall {
   readonly url: string;
   readonly body: string;
@@ -50,14 +50,14 @@ export interface WebhookCall {
 }
 
 export const FAULTS = ['500', '503', '409', '429', 'accepted', 'html'] as const;
-/** A fault of as many requests as `times` whose method and address have `of` in them. */
+/** A fault of the next `times` requests whose method and address contain `of`. */
 export interface FaultOrder {
   readonly kind: (typeof FAULTS)[number];
   readonly of: string;
   times: number;
 }
 
-/** How long an open payment lives: https://docs.mollie.com/docs/handling-payment-status. */
+/** The lifetime of an open payment: https://docs.mollie.com/docs/handling-payment-status. */
 const LIVES_MIN: Readonly<Record<string, number>> = {
   ideal: 15,
   creditcard: 30,
@@ -65,7 +65,10 @@ const LIVES_MIN: Readonly<Record<string, number>> = {
   paypal: 72 * 60,
 };
 const LIVES_MIN_WITHOUT_METHOD = 15;
-/** Ten, the first at once: https://docs.mollie.com/reference/webhooks. The waits are shorter here. */
+/**
+ * Mollie calls at most ten times, the first time at once: https://docs.mollie.com/reference/webhooks. The
+ * waits are shorter here.
+ */
 const CALLS_AT_MOST = 10;
 const CALL_AGAIN_MS = 50;
 
@@ -78,21 +81,21 @@ export const inWhole = (amount: number, currency: string): string => {
   return places === 0 ? digits : `${digits.slice(0, -places)}.${digits.slice(-places)}`;
 };
 
-/** Everything that the double knows, and what of it other people do. */
+/** The state of the double, and the actions of other parties. */
 export class Books {
   url = '';
-  /** The profile and the mode of each key that is taken. */
+  /** The profile of each accepted key. The key's prefix shows the mode. */
   keys: Readonly<Record<string, string>> = {};
   readonly payments = new Map<string, Payment>();
   readonly refunds = new Map<string, Refund>();
   readonly chargebacks = new Map<string, Chargeback>();
   readonly calls: WebhookCall[] = [];
   readonly requests: Sent[] = [];
-  /** Idempotency keys with what they were used for. */
+  /** Idempotency keys with their request and its answer. */
   readonly stored = new Map<string, { request: string; answer: Answer; at: number }>();
   callsWebhooks = true;
   methods: readonly string[] = [];
-  /** What refunds that are asked for from now on become. */
+  /** The final state of the refunds that are requested from now on. */
   refundPlan: 'refunded' | 'queued' | 'failed' | 'canceled' = 'refunded';
   clockOffsetMs = 0;
   #faults: FaultOrder[] = [];
@@ -134,10 +137,10 @@ export class Books {
     order.times -= 1;
     const { kind } = order;
     if (kind === 'html') return { kind, answer: { status: 200, body: '<html>' } };
-    return { kind, answer: problem(kind === 'accepted' ? 500 : Number(kind), 'The double has a bad day.') };
+    return { kind, answer: problem(kind === 'accepted' ? 500 : Number(kind), 'A fault injected by a test.') };
   }
 
-  /** A payment as it is now: it expires by itself. */
+  /** The payment in its present state. An open payment expires at its time. */
   paymentOf(id: string): Payment | undefined {
     const payment = this.payments.get(id);
     if (payment?.status === 'open' && this.now() >= payment.expiresAt) this.change(payment, 'expired');
@@ -169,7 +172,7 @@ export class Books {
     return payment;
   }
 
-  /** The payer, a bank or Mollie itself has it become this. @throws Error when that cannot be any more */
+  /** The payer, a bank or Mollie itself changes the payment. @throws Error if the payment is already final */
   change(payment: Payment, status: PaymentStatus): void {
     const isOver = !['open', 'pending', 'authorized'].includes(payment.status);
     if (isOver) throw new Error(`${payment.id} is ${payment.status}`);
@@ -179,7 +182,7 @@ export class Books {
     if (status !== 'pending') this.call(payment);
   }
 
-  /** What can go back, and is not on its way. */
+  /** The amount that can still be refunded, without refunds in progress. */
   remainingOf(payment: Payment): number {
     const refunded = this.refundsOf(payment)
       .filter(({ status }) => status !== 'failed' && status !== 'canceled')
@@ -210,7 +213,7 @@ export class Books {
     if (payment !== undefined && ['processing', 'refunded', 'failed'].includes(status)) this.call(payment);
   }
 
-  /** Mollie sends out what is ready to be picked up. */
+  /** Mollie sends the refunds that are pending. */
   finishRefunds(): void {
     const { refundPlan } = this;
     if (refundPlan === 'queued') return;
@@ -237,7 +240,7 @@ export class Books {
     if (payment !== undefined) this.call(payment);
   }
 
-  /** Calls the payment's webhook, again until it is answered with 200. */
+  /** Calls the payment's webhook, and repeats the call until it is answered with 200. */
   call({ id, webhookUrl }: Payment): void {
     if (webhookUrl === null) return;
     const call: WebhookCall = { url: webhookUrl, body: new URLSearchParams({ id }).toString(), status: null };

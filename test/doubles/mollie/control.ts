@@ -4,9 +4,9 @@ import { type Books, FAULTS } from './books.ts';
 
 const payment = z.string();
 
-/** Every command of /_control with what it takes. */
+/** All commands of /_control with their arguments. */
 export const COMMANDS = {
-  /** As if it had just started, with the time of this machine. */
+  /** Resets the double to its initial state, with the time of this machine. */
   reset: z.object({}),
   /** Profiles by API key. */
   keys: z.record(z.string(), z.string()),
@@ -23,31 +23,31 @@ export const COMMANDS = {
     refund: z.string(),
     status: z.enum(['pending', 'refunded', 'failed', 'canceled']),
   }),
-  /** Somebody gives money back at the dashboard. */
+  /** The merchant refunds in the dashboard. */
   dashboardRefund: z.object({ payment, amount: z.int() }),
   chargeback: z.object({ payment, amount: z.int().optional() }),
   reverse: z.object({ chargeback: z.string() }),
-  /** Somebody makes a payment with the same key. */
+  /** Other code creates a payment with the same key. */
   foreignPayment: z.object({ amount: z.int(), metadata: z.unknown() }),
   faults: z.array(z.object({ kind: z.enum(FAULTS), of: z.string(), times: z.int().default(1) })),
   pruneKeys: z.object({}),
-  /** Whether webhooks are called; what would be is recorded all the same. */
+  /** Whether webhooks are called. The calls are recorded in any case. */
   webhooks: z.object({ called: z.boolean() }),
-  /** What they were called with so far. */
+  /** The webhook calls so far. */
   calls: z.object({}),
-  /** The requests since the last time. */
+  /** The requests since the last time this command ran. */
   requests: z.object({}),
   state: z.object({}),
 } as const;
 
 export type Command = keyof typeof COMMANDS;
 
-/** Does a command, and answers with what it knows afterwards. */
+/** Runs a command and answers with its result. */
 export function control(books: Books, path: string, body: string): Answer {
   const headers = { 'content-type': 'application/json' };
   const name = path.slice('/_control/'.length);
   try {
-    if (!Object.hasOwn(COMMANDS, name)) throw new Error('there is no such command');
+    if (!Object.hasOwn(COMMANDS, name)) throw new Error('unknown command');
     const said = run(books, name as Command, JSON.parse(body === '' ? '{}' : body));
     return { status: 200, headers, body: JSON.stringify(said ?? {}) };
   } catch (error) {
@@ -56,7 +56,7 @@ export function control(books: Books, path: string, body: string): Answer {
 }
 
 function need<T>(found: T | undefined): T {
-  if (found === undefined) throw new Error('there is none');
+  if (found === undefined) throw new Error('no such object');
   return found;
 }
 

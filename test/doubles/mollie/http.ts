@@ -15,7 +15,7 @@ const TITLES: Readonly<Record<number, string>> = {
   429: 'Too Many Requests',
 };
 
-/** A refusal, as https://docs.mollie.com/reference/handling-errors has it. */
+/** A refusal in the format of https://docs.mollie.com/reference/handling-errors. */
 export const problem = (status: number, detail: string, field?: string): Answer =>
   hal(status, {
     ...{ status, title: TITLES[status] ?? 'Error', detail },

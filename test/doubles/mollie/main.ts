@@ -1,8 +1,9 @@
 // node --import tsx test/doubles/mollie/main.ts
 //
-// A Mollie of our own for tests: a process with its own books, which speaks as much of Mollie's REST API as the adapter uses
-// and refuses what Mollie's documents say it refuses. What a payer, a bank, a merchant at the dashboard or a bad day does is
-// asked of it at /_control. It prints its address as soon as it listens, and ends with its standard input.
+// A Mollie double for tests: a process with its own books. It implements the part of Mollie's REST API that
+// the adapter uses, and refuses what Mollie's documents say it refuses. Commands at /_control carry out what
+// a payer, a bank or the merchant in the dashboard does, and inject faults. The double prints its address
+// once it listens, and ends when its standard input ends.
 import { serve } from '../../channels/contract/http.ts';
 import { handleApi } from './api.ts';
 import { Books } from './books.ts';
@@ -19,7 +20,7 @@ const server = await serve(async (sent) => {
   const fault = books.takeFault(`${sent.method} ${sent.path}`);
   if (fault !== undefined && fault.kind !== 'accepted') return fault.answer;
   const answer = handleApi(books, sent, url);
-  // The caller waits for an answer that never comes.
+  // The answer is never sent.
   if (fault !== undefined) return 'nothing';
   return { ...answer, headers: { ...answer.headers, date: new Date(books.now()).toUTCString() } };
 });

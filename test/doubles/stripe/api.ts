@@ -2,12 +2,12 @@ import type { Books } from './books.ts';
 import { groupAt, type Params, textAt } from './form.ts';
 import { type Answer, json } from './http.ts';
 
-/** The words and codes are Stripe's where Stripe documents them. */
+/** A refusal. Its message and code are Stripe's, where Stripe documents them. */
 class Refused extends Error {
   readonly status: number;
   readonly code: string | undefined;
   readonly param: string | undefined;
-  /** By the books, once the endpoint ran; everything else is refused by its validation. */
+  /** True if the endpoint ran and refused because of the books. False if the validation refused the request. */
   readonly ran: boolean;
 
   constructor(
@@ -28,9 +28,9 @@ class Refused extends Error {
 }
 
 const SMALLEST: Readonly<Record<string, number>> = { usd: 50, eur: 50, gbp: 30, jpy: 50, hkd: 400 };
-/** Of most currencies Stripe takes eight digits. */
+/** Stripe accepts eight digits for most currencies. */
 const LARGEST: Readonly<Record<string, number>> = { usd: 99_999_999, eur: 99_999_999, gbp: 99_999_999 };
-/** Of no currency it takes more than twelve. */
+/** Stripe accepts at most twelve digits for any currency. */
 const LARGEST_OF_ANY = 999_999_999_999;
 const HALF_AN_HOUR_S = 30 * 60;
 const DAY_S = 24 * 60 * 60;
@@ -51,7 +51,7 @@ const KNOWN: Readonly<Record<string, readonly string[]>> = {
   'POST /v1/refunds': ['payment_intent', 'amount', 'metadata'],
 };
 
-/** Stripe's API over the books. */
+/** Stripe's API on top of the books. */
 export function handleApi(
   books: Books,
   method: string,
@@ -257,7 +257,7 @@ function need<T>(found: T | undefined, object: string, id: string | undefined): 
   throw new Refused(`No such ${object}: '${id}'`, { status: 404, code: 'resource_missing', param: 'id' });
 }
 
-/** Newest first, by page. */
+/** One page of a list, newest first. */
 function list<T extends { readonly id: string; readonly created: number }>(
   params: Params,
   items: readonly T[],

@@ -8,11 +8,11 @@ export interface Intent {
   description: string | null;
   metadata: Record<string, string>;
   status: string;
-  /** The type of what a payer who was given a voucher does elsewhere. */
+  /** The type of the next action, if the payer pays elsewhere and later. */
   nextAction: string | null;
-  /** Another amount than was asked for. */
+  /** The received amount, if it differs from `amount`. */
   received?: number;
-  /** Of the session that it is part of. */
+  /** The session that the intent belongs to. */
   session: string | null;
   charge: { id: string; created: number; disputed: boolean } | null;
 }
@@ -59,9 +59,12 @@ export interface Webhook {
   readonly types: readonly string[] | undefined;
 }
 
-/** What a payer does: see `pay`. */
+/** The payer's action: see `pay`. */
 export type Outcome = 'paid' | 'processing' | 'declined' | (typeof NEXT_ACTIONS)[number];
-/** What payers do elsewhere and later, by Stripe's object of a payment intent; the last one at the form. */
+/**
+ * Next actions that the payer carries out elsewhere and later, by Stripe's payment intent object. The last
+ * one takes place in the form.
+ */
 export const NEXT_ACTIONS = [
   'boleto_display_details',
   'display_bank_transfer_instructions',
@@ -72,16 +75,16 @@ export const NEXT_ACTIONS = [
   'use_stripe_sdk',
 ] as const;
 
-/** What a refund that is asked for comes to, unless something else is said. */
+/** The state that a requested refund gets, unless a test changes it. */
 export interface RefundPlan {
   readonly status: string;
   readonly pendingReason?: string;
 }
 
-/** Everything that the double knows, and what of it other people do. */
+/** The state of the double, and the actions of other parties. */
 export class Books {
   url = '';
-  /** Refused keys are all others. */
+  /** The accepted keys; all others are refused. */
   secretKeys: ReadonlySet<string> = new Set(['sk_test_double', 'rk_test_double']);
   readonly sessions = new Map<string, Session>();
   readonly intents = new Map<string, Intent>();
@@ -115,7 +118,7 @@ export class Books {
     return intent;
   }
 
-  /** The state of a session now: it expires by itself. */
+  /** The session in its present state. An open session expires at its time. */
   sessionOf(id: string): Session | undefined {
     const session = this.sessions.get(id);
     if (session?.status === 'open' && this.now() >= session.expiresAt) this.expire(session);
@@ -130,8 +133,9 @@ export class Books {
   }
 
   /**
-   * The payer pays, with a card (`paid`), a card that is declined (`declined`), by a method that is decided later
-   * (`processing`), or takes a voucher, a transfer's details or the like (a next action's type).
+   * The payer pays with a card (`paid`), with a card that is declined (`declined`), or with a method that is
+   * decided later (`processing`), or receives a voucher, transfer details or similar (the type of a next
+   * action).
    */
   pay(target: Session | Intent, outcome: Outcome): void {
     if ('intent' in target) {
@@ -167,7 +171,7 @@ export class Books {
     this.tell(`payment_intent.${intent.status}`, this.showIntent(intent));
   }
 
-  /** The bank decides what was `processing`, or the payer has gone there with the voucher. */
+  /** The bank decides a payment that is `processing`, or the payer has paid with the voucher. */
   settle(intent: Intent, isPaid: boolean, received?: number): void {
     if (intent.status !== 'processing' && intent.nextAction === null)
       throw new Error(`${intent.id} is ${intent.status}`);
@@ -254,7 +258,7 @@ export class Books {
     }
   }
 
-  /** @returns the status of the answer, or why there was none. */
+  /** @returns the status of the answer, or the reason why there was none. */
   async deliver({ url, secret }: Webhook, event: object): Promise<number | string> {
     const body = JSON.stringify(event);
     try {
@@ -370,7 +374,7 @@ export class Books {
   }
 }
 
-/** `Stripe-Signature` of a body, as of now. */
+/** The header `Stripe-Signature` of a body, with the current time. */
 function signatureOf(body: string, secret: string): string {
   const time = Math.floor(Date.now() / 1000);
   return `t=${time},v1=${createHmac('sha256', secret).update(`${time}.${body}`).digest('hex')}`;

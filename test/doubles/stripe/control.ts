@@ -11,7 +11,7 @@ interface Parts {
   readonly seen: ReadPayment[];
 }
 
-/** Every command of /_control with what it takes. */
+/** All commands of /_control with their arguments. */
 export const COMMANDS = {
   pay: z.object({ id: z.string(), outcome: z.enum(['paid', 'processing', 'declined', ...NEXT_ACTIONS]) }),
   settle: z.object({ payment: z.string(), paid: z.boolean(), received: z.int().optional() }),
@@ -36,7 +36,7 @@ export const COMMANDS = {
 
 export type Command = keyof typeof COMMANDS;
 
-/** Does a command, and answers with what it knows afterwards. */
+/** Runs a command and answers with its result. */
 export function control(parts: Parts, method: string, path: string, body: string): Answer {
   const name = path.slice('/_control/'.length);
   if (method !== 'POST' || !Object.hasOwn(COMMANDS, name)) return json(404, { error: path });
@@ -49,7 +49,7 @@ export function control(parts: Parts, method: string, path: string, body: string
 
 function run({ books, faults, keys, seen }: Parts, name: Command, given: unknown): unknown {
   const need = <T>(found: T | undefined): T => {
-    if (found === undefined) throw new Error('there is none');
+    if (found === undefined) throw new Error('no such object');
     return found;
   };
   switch (name) {

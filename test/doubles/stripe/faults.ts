@@ -14,16 +14,19 @@ export const FAULTS = [
 ] as const;
 export type FaultKind = (typeof FAULTS)[number];
 
-/** A fault of one request, or of as many as `times`. */
+/** A fault of the next `times` requests. */
 export interface FaultOrder {
   readonly kind: FaultKind;
-  /** Of the requests whose method and address have this in them: `POST /v1/refunds`. */
+  /** The requests whose method and address contain this text, such as `POST /v1/refunds`. */
   readonly of: string;
   readonly times: number;
 }
 
 interface Fault {
-  /** `stored`: it is what the request comes to, and kept under its key. `after`: what was asked is done all the same. */
+  /**
+   * `stored`: the fault is the result of the request and is stored under its key. `after`: the request is
+   * carried out first.
+   */
   readonly when: 'before' | 'stored' | 'after';
   readonly answer: Answer | 'hang';
 }

@@ -3,13 +3,13 @@ export interface Answer {
   readonly body: string;
   readonly type?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Refused before its endpoint ran: such an answer is not kept under a key. */
+  /** Refused before the endpoint ran: such an answer is not stored under a key. */
   readonly neverRan?: boolean;
 }
 
 export const json = (status: number, body: unknown): Answer => ({ status, body: JSON.stringify(body) });
 
-/** What came in, for tests that look at requests. */
+/** A received request, for tests that check requests. */
 export interface ReadPayment {
   readonly method: string;
   readonly path: string;

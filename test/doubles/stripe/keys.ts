@@ -3,8 +3,8 @@ import { type Answer, json } from './http.ts';
 const KEPT_FOR_S = 24 * 60 * 60;
 
 /**
- * Idempotency keys as Stripe keeps them (https://docs.stripe.com/api/idempotent_requests): what ran is stored for 24 h,
- * whatever came of it, or until it is pruned.
+ * Idempotency keys as Stripe stores them (https://docs.stripe.com/api/idempotent_requests): the result of a
+ * request that ran is stored for 24 h, or until it is pruned.
  */
 export class Keys {
   readonly #now: () => number;
@@ -13,12 +13,15 @@ export class Keys {
     { readonly request: string; readonly answer: Answer; readonly at: number }
   >();
 
-  /** @param now in s */
+  /** @param now epoch seconds */
   constructor(now: () => number) {
     this.#now = now;
   }
 
-  /** The stored answer to this request, or that of `perform`, which is stored unless it never began. */
+  /**
+   * The stored answer to this request, or else the answer of `perform`, which is stored unless the endpoint
+   * never ran.
+   */
   once(key: string, request: string, perform: () => Answer): Answer {
     const at = this.#now();
     const kept = this.#stored.get(key);

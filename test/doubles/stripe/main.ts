@@ -1,8 +1,9 @@
 // node --import tsx test/doubles/stripe/main.ts
 //
-// A Stripe of our own for tests: a process with its own books, which speaks as much of Stripe's API as the adapter uses
-// and refuses what Stripe refuses. What a payer, a bank, a merchant at the dashboard or a bad day does is asked of it at
-// /_control. It prints its address as soon as it listens, and ends with its standard input.
+// A Stripe double for tests: a process with its own books. It implements the part of Stripe's API that the
+// adapter uses, and refuses what Stripe refuses. Commands at /_control carry out what a payer, a bank or the
+// merchant in the dashboard does, and inject faults. The double prints its address once it listens, and ends
+// when its standard input ends.
 import { serveStripe } from './server.ts';
 
 const { url } = await serveStripe(Number(process.env.PORT ?? 0));

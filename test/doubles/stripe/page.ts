@@ -2,7 +2,7 @@ import type { Books } from './books.ts';
 import { readForm, textAt } from './form.ts';
 import { type Answer, json } from './http.ts';
 
-/** What browsers load from the double: the payment page of a session, and a stand-in for Stripe's script. */
+/** The double's pages for browsers: the payment page of a session, and a replacement for Stripe's script. */
 export function page(books: Books, method: string, url: URL, body: string): Answer {
   if (url.pathname === '/stripe.js') return { status: 200, type: 'text/javascript', body: SCRIPT };
   const session = books.sessionOf(url.pathname.slice('/pay/'.length));
@@ -30,7 +30,7 @@ const show = (name: string, said: string): Answer => ({
 
 const escaped = (text: string) => text.replace(/[&<>"']/g, (sign) => `&#${sign.codePointAt(0)};`);
 
-/** As much of Stripe.js as the cashier calls: it pays at the double when the payer confirms. */
+/** The part of Stripe.js that the cashier calls. It pays at the double when the payer confirms. */
 const SCRIPT = `
 window.Stripe = (publishableKey) => ({
   elements: ({ clientSecret }) => ({

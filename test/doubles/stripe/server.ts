@@ -15,7 +15,7 @@ export interface RunningDouble {
   close(): Promise<void>;
 }
 
-/** Serves a new, empty Stripe on loopback; a port that is free, unless one is given. */
+/** Serves a new, empty Stripe on loopback, on a free port unless a port is given. */
 export async function serveStripe(wanted = 0): Promise<RunningDouble> {
   const books = new Books();
   const faults = new Faults();
@@ -59,7 +59,7 @@ export async function serveStripe(wanted = 0): Promise<RunningDouble> {
   const server = createServer((request: IncomingMessage, response: ServerResponse) => {
     answer(request)
       .then((given) => {
-        // The payer waits for an answer that never comes.
+        // The answer is never sent.
         if (given === 'hang') return;
         response.writeHead(given.status, {
           'content-type': given.type ?? 'application/json',
@@ -74,7 +74,7 @@ export async function serveStripe(wanted = 0): Promise<RunningDouble> {
         console.error(error);
         response
           .writeHead(500)
-          .end('{"error":{"type":"api_error","message":"the double has an error of its own"}}');
+          .end('{"error":{"type":"api_error","message":"internal error of the double"}}');
       });
   });
   await new Promise<void>((resolve) => server.listen(wanted, '127.0.0.1', resolve));

@@ -1,16 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import type { CertifiedKey } from './keys.ts';
 
-/** A merchant, or a service provider with those that it acts for. */
+/** A merchant, or a service provider with its sub-merchants. */
 export interface Merchant {
   readonly mchid: string;
   readonly appids: readonly string[];
   readonly subMchids: readonly string[];
   readonly key: CertifiedKey;
   readonly apiV3Key: string;
-  /** In public-key mode. */
+  /** Set in public-key mode. */
   readonly publicKeyId: string | null;
-  /** Where news of refunds go, as set at the merchant platform. */
+  /** The address for refund callbacks that is set at the merchant platform. */
   refundNotifyUrl: string | null;
 }
 
@@ -18,7 +18,7 @@ export interface Order {
   readonly merchant: Merchant;
   readonly subMchid: string | null;
   readonly method: string;
-  /** Everything that it was asked for with. */
+  /** The complete create request. */
   readonly asked: string;
   readonly outTradeNo: string;
   readonly appid: string;
@@ -38,36 +38,39 @@ export interface Refund {
   readonly order: Order;
   readonly outRefundNo: string;
   readonly amount: number;
-  /** In place of the one that is set at the merchant platform. */
+  /** Replaces the address that is set at the merchant platform. */
   readonly notifyUrl: string | null;
   readonly createdAt: number;
   status: string;
   finishedAt: number | null;
 }
 
-/** RFC 3339 in the zone of China. */
+/** RFC 3339 in China's time zone. */
 export const inChina = (at: number): string =>
   `${new Date(at + 8 * 3_600_000).toISOString().slice(0, 19)}+08:00`;
 
-/** Everything that the double knows. */
+/** The state of the double. */
 export class Books {
   readonly merchants = new Map<string, Merchant>();
   readonly orders = new Map<string, Order>();
   readonly refunds = new Map<string, Refund>();
-  /** Platform keys with certificates, the newest last: it signs. */
+  /** Platform keys with certificates. The last one is the newest, and signs. */
   platform: CertifiedKey[] = [];
-  /** Signs in public-key mode. */
+  /** The keys that sign in public-key mode. */
   publicKeys = new Map<string, CertifiedKey>();
-  /** By how much its clock is ahead. */
+  /** How far the double's clock is ahead. */
   clockOffsetMs = 0;
-  /** By how much more orders and refunds are: requests, answers and callbacks are signed at the real time. */
+  /**
+   * How much further ahead the clock of orders and refunds is. Requests, answers and callbacks are signed
+   * with the real time.
+   */
   bookOffsetMs = 0;
   refundsBecome = 'SUCCESS';
   reopensClosedRefunds = true;
   hasEnough = true;
   #count = 0;
 
-  /** When something is signed. */
+  /** The time for signatures. */
   signedAt = (): number => Date.now() + this.clockOffsetMs;
   now = (): number => this.signedAt() + this.bookOffsetMs;
 
@@ -82,13 +85,13 @@ export class Books {
   refundsOf = (order: Order): readonly Refund[] =>
     [...this.refunds.values()].filter((refund) => refund.order === order);
 
-  /** What went back to the payer, or is on its way. */
+  /** The amount that was refunded to the payer or is on its way. */
   refundedOf = (order: Order): number =>
     this.refundsOf(order)
       .filter(({ status }) => status === 'PROCESSING' || status === 'SUCCESS')
       .reduce((sum, { amount }) => sum + amount, 0);
 
-  /** @returns false when the payer cannot (any more) */
+  /** @returns false if the order can no longer be paid */
   pay(order: Order, payerTotal: number | null): boolean {
     if (!['NOTPAY', 'USERPAYING', 'PAYERROR'].includes(order.state)) return false;
     if (this.now() > order.payableUntil) return false;
@@ -111,7 +114,7 @@ export class Books {
     return refund;
   }
 
-  /** Decides what is in process, and tells which that was. */
+  /** Decides the refunds in process, and returns them. */
   finishRefunds(): readonly Refund[] {
     const open = [...this.refunds.values()].filter(({ status }) => status === 'PROCESSING');
     for (const refund of open) {
@@ -121,7 +124,7 @@ export class Books {
     return open;
   }
 
-  /** Every order with its money, whatever anybody was told of it; amounts in fen, times in ISO 8601. */
+  /** Every order with its money, whatever was reported; amounts in fen, times in ISO 8601. */
   ledger = () =>
     [...this.orders.values()].map((order) => ({
       outTradeNo: order.outTradeNo,

@@ -10,10 +10,10 @@ export interface MadeCallback {
   readonly body: string;
 }
 
-/** One that is refused comes again at once, so often. */
+/** The maximum number of attempts. A refused callback is repeated at once. */
 const AGAIN_AT_MOST = 3;
 
-/** Callbacks: encrypted, signed and sent. */
+/** Encrypts, signs and sends callbacks. */
 export class Caller {
   plan: CallbackPlan = 'sent';
   readonly #books: Books;
@@ -72,7 +72,7 @@ export class Caller {
     return { headers, body };
   }
 
-  /** Made once; each time that it is sent it is signed anew. */
+  /** The callback is created once, and signed again for each attempt. */
   send(merchant: Merchant, url: string, eventType: string, content: object): void {
     if (this.plan === 'lost') return;
     const times = this.plan === 'doubled' ? 2 : 1;

@@ -3,13 +3,13 @@ import type { Books, Order } from './books.ts';
 import type { CallbackPlan, Caller } from './caller.ts';
 import { makeKey } from './keys.ts';
 
-/** What happens to the next requests. */
+/** A fault of the next requests. */
 export const faultSchema = z.object({
   kind: z.enum([
     ...(['status', 'silent', 'acts, then silent', 'nonsense', 'wrong signature', 'unknown serial'] as const),
     ...(['unsigned', 'old', 'other certificates', 'tampered certificates'] as const),
   ]),
-  /** Of requests whose method and path have this. */
+  /** The requests whose method and path contain this text. */
   to: z.string().default(''),
   times: z.int().default(1),
   status: z.int().default(500),
@@ -21,17 +21,17 @@ const named = { outTradeNo: z.string() };
 const trade = z.object(named);
 const nothing = z.object({});
 
-/** What other people do, and what goes wrong. */
+/** The actions of other parties, and faults. */
 export const COMMANDS = {
   books: trade,
   /** All orders with their money. */
   ledger: nothing,
   pay: z.object({ ...named, payerTotal: z.int().optional() }),
-  /** `NOTPAY` is what is left of a payment that failed. */
+  /** `NOTPAY` is also the state after a failed payment. */
   setState: z.object({ ...named, state: z.string() }),
   refundAtPlatform: z.object({ ...named, amount: z.int() }),
   finishRefunds: nothing,
-  /** Somebody handles those that are abnormal at the merchant platform: they are in process again. */
+  /** The merchant handles the abnormal refunds at the merchant platform: they are in process again. */
   handleRefunds: nothing,
   rules: z.object({
     refundsBecome: z.enum(['SUCCESS', 'CLOSED', 'ABNORMAL', 'PROCESSING']).optional(),
@@ -41,20 +41,20 @@ export const COMMANDS = {
     bookOffsetMs: z.int().optional(),
     callbacks: z.enum(['sent', 'lost', 'held', 'doubled']).optional(),
   }),
-  /** Sends what was held. */
+  /** Sends the held callbacks. */
   release: nothing,
   refundNotifyUrl: z.object({ mchid: z.string(), url: z.string().nullable() }),
   sendUnrelated: z.object({ mchid: z.string(), url: z.string() }),
   fault: faultSchema,
-  /** In place of all that are left. */
+  /** Replaces all remaining faults. */
   faults: z.object({ faults: z.array(faultSchema) }),
-  /** A new platform certificate signs, and the older ones are still given. */
+  /** A new platform certificate signs, and the older ones are still listed. */
   rotate: nothing,
-  /** The older certificates are given no more, and the newest signs. */
+  /** The older certificates are no longer listed, and the newest one signs. */
   retire: nothing,
-  /** The older one signs again. */
+  /** The older certificate signs again. */
   signWithOldest: nothing,
-  /** A callback that is made and not sent. */
+  /** A callback that is created but not sent. */
   callback: z.object({
     ...named,
     content: z.record(z.string(), z.unknown()).default({}),
@@ -62,7 +62,7 @@ export const COMMANDS = {
     atOffsetMs: z.int().default(0),
     apiV3Key: z.string().optional(),
   }),
-  /** Headers over a body that was made elsewhere. */
+  /** Signature headers for a body that was created elsewhere. */
   sign: z.object({ mchid: z.string(), body: z.string(), atMs: z.int() }),
   seen: nothing,
 } as const;
@@ -76,7 +76,7 @@ export interface Double {
 }
 
 export async function control(double: Double, name: string, body: string): Promise<unknown> {
-  if (!Object.hasOwn(COMMANDS, name)) throw new Error(`there is no ${name}`);
+  if (!Object.hasOwn(COMMANDS, name)) throw new Error(`unknown command ${name}`);
   const { books, caller, faults, seen } = double;
   const command = name as Command;
   const raw = JSON.parse(body === '' ? '{}' : body) as unknown;

@@ -1,10 +1,10 @@
 // node --import tsx test/doubles/wechatpay/main.ts
 //
-// A WeChat Pay of our own for tests: a process with its own books and with real keys, made by OpenSSL, which speaks as
-// much of the API v3 as the adapter uses, verifies every request and signs every answer by another implementation than the
-// adapter's (NODROP_WECHATPAYV3 is the folder of the Python library), and refuses what WeChat Pay refuses. What payers and
-// merchants do, and what goes wrong, is asked of it at /_control. Its first line is its address with the accounts that it
-// knows; it ends with its standard input.
+// A WeChat Pay double for tests: a process with its own books and with real keys, created by OpenSSL. It
+// implements the part of the API v3 that the adapter uses, and refuses what WeChat Pay refuses. It verifies
+// every request and signs every answer with another implementation than the adapter's (NODROP_WECHATPAYV3 is
+// the folder of the Python library). Commands at /_control carry out what payers and merchants do, and inject
+// faults. Its first line of output has its address and its accounts. It ends when its standard input ends.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { handleApi } from './api.ts';
@@ -48,7 +48,7 @@ const accounts = (url: string) => {
     other: credentialsOf(url, other),
     modern: { ...credentialsOf(url, modern), public_key_id: publicKeyId, public_key },
     provider: { ...credentialsOf(url, provider), sub_mchid: '1900000201' },
-    /** Of the first merchant's number, with a key that WeChat Pay does not know. */
+    /** The first merchant's number, with a key that WeChat Pay does not know. */
     stranger: { ...credentialsOf(url, direct), private_key: makeKey('stranger').privateKey },
   };
 };
@@ -66,7 +66,7 @@ const unsigned = (status: number, code: string): Written => ({
   body: JSON.stringify({ code, message: 'message' }),
 });
 
-/** Whose request it is, when the signature is right. */
+/** The merchant that sent the request, if the signature is right. */
 async function whose(request: IncomingMessage, path: string, body: string): Promise<Merchant | undefined> {
   const [, written = ''] = /^WECHATPAY2-SHA256-RSA2048 (.+)$/.exec(request.headers.authorization ?? '') ?? [];
   const fields = Object.fromEntries(
@@ -103,7 +103,7 @@ async function certificates(merchant: Merchant, fault: Fault | undefined): Promi
   };
 }
 
-/** Signed as the request wants it: by the public key when it names that. */
+/** Signs the answer as the request demands: with the public key if the request names it. */
 async function written(
   request: IncomingMessage,
   merchant: Merchant,

@@ -1,4 +1,4 @@
-"""Signatures and encryption of the double, by the Python library wechatpayv3: one JSON object a line, in and out."""
+"""Signatures and encryption of the double, made with the Python library wechatpayv3. Input and output: one JSON object per line."""
 import json
 import sys
 from base64 import b64encode
@@ -12,7 +12,7 @@ public_key = lru_cache(None)(load_public_key)
 
 
 def verify(key, lines, signature):
-    """The library joins three lines, of which the first may be several."""
+    """The library joins three parts with line feeds. The first part may have several lines."""
     *first, nonce, body = lines
     return rsa_verify('\n'.join(first), nonce, body, signature, public_key(key))
 

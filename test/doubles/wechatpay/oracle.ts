@@ -3,15 +3,15 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 /**
- * Signatures and encryption by another implementation than the one under test: the Python library wechatpayv3, in a
- * process of its own.
+ * Signatures and encryption made by another implementation than the adapter's: the Python library
+ * wechatpayv3, in a separate process.
  */
 export class Oracle {
   readonly #child: ChildProcess;
   readonly #waiting = new Map<number, (answer: unknown) => void>();
   #count = 0;
 
-  /** @param folder where the library is. */
+  /** @param folder where the library is */
   constructor(folder: string) {
     const env = { ...process.env, PYTHONPATH: folder, PYTHONDONTWRITEBYTECODE: '1' };
     this.#child = spawn('python3', [join(import.meta.dirname, 'oracle.py')], {

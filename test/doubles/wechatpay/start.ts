@@ -5,23 +5,23 @@ import { lookUpPaymentLibrary } from '../../../src/stack/payment-libraries.ts';
 import { toolSettings } from '../../support/tool-settings.ts';
 import type { COMMANDS, Command } from './control.ts';
 
-/** The double as a process of its own. */
+/** The double as a separate process. */
 export interface WechatpayDouble {
   readonly url: string;
-  /** Settings of accounts that it knows, and of one that it does not. */
+  /** Settings of accounts that the double knows, and of one that it does not know. */
   readonly accounts: Readonly<
     Record<'direct' | 'other' | 'modern' | 'provider' | 'stranger', Readonly<Record<string, string>>>
   >;
-  /** The keys that sign as it starts. */
+  /** The keys that sign when the double starts. */
   readonly signers: Readonly<
     Record<'certificate' | 'publicKey', { readonly serial: string; readonly privateKey: string }>
   >;
-  /** Has something happen at it. @throws Error when it cannot */
+  /** Runs a command at the double. @throws Error if the command fails */
   tell<C extends Command>(command: C, given: z.input<(typeof COMMANDS)[C]>): Promise<unknown>;
   stop(): Promise<void>;
 }
 
-/** Where the library is that signs for it; undefined where `npm test` could not obtain it, and has said so. */
+/** Where the library for signatures is; undefined if `npm test` could not obtain it and has reported that. */
 export const oracleFolder = (): string | undefined =>
   lookUpPaymentLibrary('wechatpayv3', toolSettings().cacheDir);
 
