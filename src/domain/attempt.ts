@@ -149,7 +149,7 @@ function refuseOtherPayer(live: PaymentAttempt, payer: { readonly id?: string } 
   throw new Refusal(
     'payer_differs',
     `Payment ${live.id} of the same order, channel and method is live, and another payer's. Cancel it first.`,
-    { errors: [{ path: 'payer.id', message: `payment ${live.id} has another one` }] },
+    { errors: [{ path: 'payer.id', message: `payment ${live.id} has a different one` }] },
   );
 }
 

@@ -270,7 +270,7 @@ describe('what is stated again', () => {
       expect([answer.status, answer.json.code, answer.json.errors]).toEqual([
         409,
         'payer_differs',
-        [{ path: 'payer.id', message: `payment ${made.id} has another one` }],
+        [{ path: 'payer.id', message: `payment ${made.id} has a different one` }],
       ]);
       expect(await row(made.id)).toEqual(before);
     };
