@@ -55,6 +55,6 @@ export async function forwardStoredCallback(
   } else if (callback.kind === 'refund') {
     await ask('A refund that is none of ours was told of: the channel is asked.');
   } else if (callback.kind === 'notice') {
-    await ask('The channel has news: it is asked.');
+    await ask('The channel sent a notice: nodrop queries the channel.');
   }
 }

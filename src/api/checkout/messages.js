@@ -64,7 +64,7 @@ const en = {
     ],
     paid: ['Paid', 'Thank you. We have received your payment.'],
     telling: ['Your money has arrived', 'Thank you. We are notifying the shop. Do not pay again.'],
-    settled: ['This order is paid', 'It was already paid before. Do not pay again.'],
+    settled: ['This order is paid', 'It was already paid. Do not pay again.'],
     partlyReturned: ['Paid', ''],
     review: [
       'Your money has arrived',

@@ -90,7 +90,7 @@ function unreadable({ code }: NodeJS.ErrnoException): Refusal {
 
 function explain(error: NodeJS.ErrnoException, host: string, port: number, setting: string): Error {
   if (error.code === 'EADDRINUSE')
-    return new ConfigError(`Port ${port} on ${host} is in use: set ${setting} to a free port.`);
+    return new ConfigError(`Port ${port} on ${host} is taken: set ${setting} to a free one.`);
   if (error.code === 'EACCES')
     return new ConfigError(`Port ${port} on ${host} is not permitted: set ${setting} to a port above 1023.`);
   if (error.code === 'EADDRNOTAVAIL' || error.code === 'ENOTFOUND') {
