@@ -205,7 +205,9 @@ export const settings = z.object({
     .describe('The minimum severity of log lines.'),
 });
 
-/** Environment variables with the prefix NODROP_ that are not settings: of docker-compose.yml, `npm test` and similar. */
+/**
+ * Environment variables with the prefix NODROP_ that are not settings: of docker-compose.yml, `npm test` and similar.
+ */
 const NO_SETTINGS = new Set([
   'NODROP_DB_PASSWORD',
   'NODROP_INSTALL',
@@ -277,7 +279,9 @@ export interface Config {
   /** How long an order service may answer `order_unknown`, in ms. */
   readonly orderUnknownForMs: number;
   readonly paymentExpiryMs: number;
-  /** The query schedule of a channel: its own setting, otherwise the channel's advice, otherwise NODROP_QUERY_SCHEDULE. */
+  /**
+   * The query schedule of a channel: its own setting, otherwise the channel's advice, otherwise NODROP_QUERY_SCHEDULE.
+   */
   querySchedule(channel: Pick<ChannelDeclaration, 'name' | 'querySchedule'>): QuerySchedule;
   readonly logLevel: string;
 }

@@ -1,6 +1,8 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 
-/** Encrypts secrets that are stored and must be read again. Each purpose has its own key, derived from NODROP_SECRET. */
+/**
+ * Encrypts secrets that are stored and must be read again. Each purpose has its own key, derived from NODROP_SECRET.
+ */
 
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;

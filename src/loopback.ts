@@ -28,8 +28,9 @@ export function isLoopbackHost(header: string | undefined): boolean {
 }
 
 /**
- * True for a direct call from this machine, without a proxy. The check of `Host` stops web pages that rebind their name to
- * loopback (DNS rebinding). Forwarding headers show a local proxy, behind which any caller would have a loopback address.
+ * True for a direct call from this machine, without a proxy. The check of `Host` stops web pages that rebind their name
+ * to loopback (DNS rebinding). Forwarding headers show a local proxy, behind which any caller would have a loopback
+ * address.
  */
 export function isDirectLocalCall({ headers, socket }: Pick<IncomingMessage, 'headers' | 'socket'>): boolean {
   return (

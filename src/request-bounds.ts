@@ -2,11 +2,13 @@ import { createServer, type IncomingMessage, type RequestListener, type Server }
 import type { RequestHandler, Response } from 'express';
 
 /**
- * Limits how much of a request body a listener reads, on every route. Node and Express read the whole body even if it is
- * not needed. Here the answer is sent first, and then the connection is closed.
+ * Limits how much of a request body a listener reads, on every route. Node and Express read the whole body even if it
+ * is not needed. Here the answer is sent first, and then the connection is closed.
  */
 
-/** After the answer, a client may send this much more, and has this long to read the answer. Then it is disconnected. */
+/**
+ * After the answer, a client may send this much more, and has this long to read the answer. Then it is disconnected.
+ */
 const GRACE_BYTES = 256 * 1024;
 const GRACE_MS = 2_000;
 
@@ -26,7 +28,9 @@ export class RequestRefused extends Error {
 const tooLarge = (limit: number) =>
   new RequestRefused(413, 'entity.too.large', `The body is larger than ${limit} bytes.`);
 
-/** Creates a server that sends `100 Continue` only when `readBody` reads, so that a client does not send a refused body. */
+/**
+ * Creates a server that sends `100 Continue` only when `readBody` reads, so that a client does not send a refused body.
+ */
 export function createBoundedServer(handler: RequestListener): Server {
   return createServer(handler).on('checkContinue', handler).on('checkExpectation', handler);
 }
@@ -55,8 +59,8 @@ export function boundRequests(limit: number): RequestHandler {
 }
 
 /**
- * Wraps a body parser of Express so that it stops after `limit` bytes from the socket. Without this, the parser would read
- * the rest of a body before it reports that the body is too large.
+ * Wraps a body parser of Express so that it stops after `limit` bytes from the socket. Without this, the parser would
+ * read the rest of a body before it reports that the body is too large.
  */
 export function readBody(parser: RequestHandler, limit: number): RequestHandler {
   return (request, response, next) => {
@@ -120,7 +124,9 @@ function readGrace(request: IncomingMessage): void {
   while (left >= 0 && request.read() !== null);
 }
 
-/** Closes the connection when the body has been received completely, the client has closed it, or `GRACE_MS` are over. */
+/**
+ * Closes the connection when the body has been received completely, the client has closed it, or `GRACE_MS` are over.
+ */
 function linger(request: IncomingMessage): void {
   const { socket } = request;
   const close = () => {

@@ -14,7 +14,10 @@ import type { Metrics } from './metrics.ts';
 import type { Readiness } from './readiness.ts';
 import type { UnverifiedCallbacks } from './unverified-callbacks.ts';
 
-/** Queries the channel of a payment now, with at most one query at a time. True if it answered. @throws TemporalUnavailable */
+/**
+ * Queries the channel of a payment now, with at most one query at a time. True if it answered.
+ * @throws TemporalUnavailable
+ */
 export type AskChannel = (payment: Payment) => Promise<boolean>;
 
 /** The dependencies of the API. */

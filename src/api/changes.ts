@@ -6,7 +6,10 @@ import type { Logger } from '../log.ts';
 
 /** The key under which the ledger notifies of changes of a payment (src/ledger/notify.ts). */
 export const paymentKey = (paymentId: string): string => `payment/${paymentId}`;
-/** The key under which the ledger notifies of changes of an order. The order id is hashed because PostgreSQL limits the payload. */
+/**
+ * The key under which the ledger notifies of changes of an order. The order id is hashed because PostgreSQL limits the
+ * payload.
+ */
 export const orderKey = (merchantId: string, orderId: string): string =>
   `order/${merchantId}/${createHash('md5').update(orderId).digest('hex')}`;
 
@@ -26,7 +29,9 @@ const RECONNECT_AT_MOST_MS = 5_000;
 const WAITERS_AT_MOST = 6_000;
 /** Maximum of requests with `?wait=` among them; the rest is for streams. */
 const POLLS_AT_MOST = 2_000;
-/** Maximum for one payment or order. Even the 20 attempts that a payer can create for an order leave room for others. */
+/**
+ * Maximum for one payment or order. Even the 20 attempts that a payer can create for an order leave room for others.
+ */
 const SAME_AT_MOST = 240;
 
 export interface Follow<T> {
@@ -38,8 +43,8 @@ export interface Follow<T> {
   /** True for an error of `read` after which `read` is retried soon. Any other error is thrown. */
   readonly survives?: (error: unknown) => boolean;
   /**
-   * True for a request that must wait, for seconds at most, because its answer is what it waits for. It waits regardless of
-   * the limits, and goes on while the service stops, when it polls the database.
+   * True for a request that must wait, for seconds at most, because its answer is what it waits for. It waits
+   * regardless of the limits, and goes on while the service stops, when it polls the database.
    * @default false
    */
   readonly mustWait?: boolean;
@@ -58,8 +63,9 @@ export interface Poller {
 }
 
 /**
- * Wakes waiting requests (`?wait=`, event streams) after changes by any process. One connection LISTENs for all of them. It
- * reconnects automatically, and then every waiting request reads again, because notifications may have been missed.
+ * Wakes waiting requests (`?wait=`, event streams) after changes by any process. One connection LISTENs for all of
+ * them. It reconnects automatically, and then every waiting request reads again, because notifications may have been
+ * missed.
  */
 export class Changes {
   readonly #databaseUrl: string;
@@ -110,10 +116,10 @@ export class Changes {
   }
 
   /**
-   * Yields the current state, and then the state after every change and at least every 15 s. Ends when the time is up or the
-   * service stops, after one last read, or when the signal is aborted. Changes that come while the caller handles a state
-   * are combined: a slow caller skips intermediate states, but never the last one. Holds no database connection while it
-   * waits.
+   * Yields the current state, and then the state after every change and at least every 15 s. Ends when the time is up
+   * or the service stops, after one last read, or when the signal is aborted. Changes that come while the caller
+   * handles a state are combined: a slow caller skips intermediate states, but never the last one. Holds no database
+   * connection while it waits.
    */
   async *follow<T>(
     key: string,
@@ -150,8 +156,8 @@ export class Changes {
   }
 
   /**
-   * Follows until `done`, and resolves with the last state read. If the maximum of waiting requests is reached, in all or
-   * for the address or the merchant, it reads once and does not wait, unless `mustWait` is set.
+   * Follows until `done`, and resolves with the last state read. If the maximum of waiting requests is reached, in all
+   * or for the address or the merchant, it reads once and does not wait, unless `mustWait` is set.
    */
   async until<T>(key: string, { done, for: poller, ...follow }: Wait<T>): Promise<T> {
     const mayWait = follow.mustWait === true || this.hasRoom(key);

@@ -4,8 +4,8 @@ import type { LedgerClient } from '../ledger/client.ts';
 import { type FailedLookups, tooMany } from './http/failed-lookups.ts';
 
 /**
- * How long an account is cached. New credentials work at once, because the account is read again when a signature fails.
- * Callbacks of a disabled account are accepted for up to this time, which is harmless: they are still true.
+ * How long an account is cached. New credentials work at once, because the account is read again when a signature
+ * fails. Callbacks of a disabled account are accepted for up to this time, which is harmless: they are still true.
  */
 export const ACCOUNT_FRESH_MS = 60_000;
 /** Beyond the limits, an account is read at most once in this time, whatever the number of callbacks. */
@@ -49,8 +49,8 @@ export class ChannelAccounts {
 
   /**
    * The account, or null if it does not exist.
-   * @throws Refusal `too_many_requests` if the address has named too many accounts that do not exist, and this account did
-   * not exist `ACCOUNT_READ_EVERY_MS` ago
+   * @throws Refusal `too_many_requests` if the address has named too many accounts that do not exist, and this account
+   * did not exist `ACCOUNT_READ_EVERY_MS` ago
    */
   async find(name: AccountName, address: string): Promise<OpenedAccount | null> {
     const key = keyOf(name);

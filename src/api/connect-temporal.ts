@@ -31,7 +31,10 @@ export function createLostCount(client: Client): () => Promise<LostRows> {
   };
 }
 
-/** Creates a Temporal client that connects at its first call and reconnects after each loss. Temporal need not be up yet. */
+/**
+ * Creates a Temporal client that connects at its first call and reconnects after each loss. Temporal need not be up
+ * yet.
+ */
 export function connectTemporal({ temporal }: Pick<Config, 'temporal'>) {
   const connection = lazyConnection(temporal.address);
   const client = new Client({ connection, namespace: temporal.namespace });

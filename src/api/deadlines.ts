@@ -8,8 +8,8 @@
 export const ANSWER_WITHIN_MS = 8_000;
 
 /**
- * The minimum time for Temporal to get a next action, also if the database and the order's other channels were slow. Part
- * of `ANSWER_WITHIN_MS`; a request can only exceed that if its time is nearly up when this wait begins.
+ * The minimum time for Temporal to get a next action, also if the database and the order's other channels were slow.
+ * Part of `ANSWER_WITHIN_MS`; a request can only exceed that if its time is nearly up when this wait begins.
  */
 export const NEXT_ACTION_AT_LEAST_MS = 2_000;
 
@@ -19,16 +19,22 @@ export const CHANNEL_ANSWERS_WITHIN_MS = 8_000;
 /** Deadline for the channel's answer about a trade to adopt. */
 export const ADOPTED_TRADE_WITHIN_MS = 5_000;
 
-/** Deadline for the query before a refund of all that is left. Without an answer, the ledger decides how much that is. */
+/**
+ * Deadline for the query before a refund of all that is left. Without an answer, the ledger decides how much that is.
+ */
 export const TRADE_ASKED_WITHIN_MS = 3_000;
 
-/** Deadline for a check of Temporal after a query timed out, to find out whether Temporal or the channel did not answer. */
+/**
+ * Deadline for a check of Temporal after a query timed out, to find out whether Temporal or the channel did not answer.
+ */
 export const TEMPORAL_LOOK_MS = 1_000;
 
 /** Database and Temporal count as unreachable in `/readyz` and `/details` if they do not answer within this time. */
 export const HEALTH_WITHIN_MS = 2_000;
 
-/** Deadline for Temporal to accept a signal. The ledger already has what the signal says, so a failure loses nothing. */
+/**
+ * Deadline for Temporal to accept a signal. The ledger already has what the signal says, so a failure loses nothing.
+ */
 export const SIGNAL_WITHIN_MS = 2_000;
 
 /** Deadline for a signal to an order's other attempts. Shorter, because the request then waits until they end. */

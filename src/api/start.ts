@@ -28,13 +28,16 @@ import { UnverifiedCallbacks } from './unverified-callbacks.ts';
 export interface RunningApi {
   readonly url: string;
   readonly adminUrl: string;
-  /** Stops accepting requests, finishes the open ones (waiting requests answer at once), and closes every connection. */
+  /**
+   * Stops accepting requests, finishes the open ones (waiting requests answer at once), and closes every connection.
+   */
   close(): Promise<void>;
 }
 
 /**
  * Starts the whole API. It starts and stays up without the database or Temporal, and answers 503 meanwhile.
- * @param onWrongSecret called if the database did not answer at the start and turns out to have a different NODROP_SECRET
+ * @param onWrongSecret called if the database did not answer at the start and turns out to have a different
+ *   NODROP_SECRET
  * @throws ConfigError if a port is in use, or if the database has a different NODROP_SECRET
  */
 export async function startApi(

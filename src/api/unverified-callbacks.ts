@@ -10,16 +10,20 @@ import {
 import type { Logger } from '../log.ts';
 
 const FLUSH_EVERY_MS = 1_000;
-/** Senders that one batch counts separately. All others of an account count as one sender, in the minute of the first of them. */
+/**
+ * Senders that one batch counts separately. All others of an account count as one sender, in the minute of the first of
+ * them.
+ */
 const SENDERS_AT_MOST = 1_000;
 const OTHERS = 'others';
 /** Callbacks that one batch keeps in full, up to 4 KiB each; the others are only counted. */
 const CALLBACKS_AT_MOST = 1_000;
 
 /**
- * Buffers unverifiable callbacks: counts them per address and account in memory and writes them once a second, so that a
- * callback costs no SQL statement. At most two batches are in memory, one being written and one being filled, and both have
- * a maximum size, however slow the database is. If the process dies, the batches that are not written yet are lost.
+ * Buffers unverifiable callbacks: counts them per address and account in memory and writes them once a second, so that
+ * a callback costs no SQL statement. At most two batches are in memory, one being written and one being filled, and
+ * both have a maximum size, however slow the database is. If the process dies, the batches that are not written yet are
+ * lost.
  */
 export class UnverifiedCallbacks {
   readonly #db: LedgerClient;

@@ -1,4 +1,7 @@
-/** Every `code` that the answer to a refused request can have, with its HTTP status and title (RFC 9457). Codes are stable. */
+/**
+ * Every `code` that the answer to a refused request can have, with its HTTP status and title (RFC 9457). Codes are
+ * stable.
+ */
 export const REFUSALS = {
   bad_request: { status: 400, title: 'The request cannot be read' },
   invalid_request: { status: 422, title: 'The request is not valid' },

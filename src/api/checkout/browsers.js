@@ -1,7 +1,7 @@
 /**
- * Finds out which kind of browser shows the page, and how a payer can pay in it. The browsers of WeChat and Alipay do not
- * open each other's payments, and some methods only work on a phone or on a larger screen. The kind is taken from what the
- * browser says about itself.
+ * Finds out which kind of browser shows the page, and how a payer can pay in it. The browsers of WeChat and Alipay do
+ * not open each other's payments, and some methods only work on a phone or on a larger screen. The kind is taken from
+ * what the browser says about itself.
  *
  * @typedef {'wechat' | 'alipay' | 'phone' | 'desktop'} BrowserKind
  * @typedef {object} Method
@@ -17,8 +17,8 @@
 
 /**
  * @param {string} userAgent
- * @param {number} [touchPoints] `navigator.maxTouchPoints`, to detect an iPad: it calls itself a Mac, but no Mac has a touch
- *   screen
+ * @param {number} [touchPoints] `navigator.maxTouchPoints`, to detect an iPad: it calls itself a Mac, but no Mac has a
+ *   touch screen
  * @returns {BrowserKind}
  */
 export function browserOf(userAgent, touchPoints = 0) {
@@ -45,8 +45,8 @@ export function whereOf({ channel, method }, browser, methods) {
 }
 
 /**
- * The ways to pay that suit this browser: of each channel the best method that works here, or all methods if the channel
- * declares no browsers.
+ * The ways to pay that suit this browser: of each channel the best method that works here, or all methods if the
+ * channel declares no browsers.
  * @template {{ readonly channel: string, readonly method: string }} W
  * @param {readonly W[]} ways
  * @param {W} current the payment's own way to pay
@@ -64,8 +64,8 @@ export function suiting(ways, current, browser, methods) {
 }
 
 /**
- * The URL of the pay button: a web page or a wallet's app, with no other scheme, whatever the channel answered. The content
- * of a wallet's QR code is used as a link where this browser can open it. Undefined if there is none.
+ * The URL of the pay button: a web page or a wallet's app, with no other scheme, whatever the channel answered. The
+ * content of a wallet's QR code is used as a link where this browser can open it. Undefined if there is none.
  * @param {import('./nodrop.js').PaymentForPayer} payment
  * @param {BrowserKind} browser
  * @param {Methods} methods
@@ -79,8 +79,8 @@ export function linkOf(payment, browser, methods) {
 }
 
 /**
- * The content of the QR code; undefined if there is none. The URL of a next action is not used as a code for methods that
- * declare browsers: WeChat Pay requires a referrer, and Alipay's page shows its own code.
+ * The content of the QR code; undefined if there is none. The URL of a next action is not used as a code for methods
+ * that declare browsers: WeChat Pay requires a referrer, and Alipay's page shows its own code.
  * @param {import('./nodrop.js').PaymentForPayer} payment
  * @param {Methods} methods
  */

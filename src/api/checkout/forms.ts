@@ -8,8 +8,8 @@ import { CHECKOUT_POLICY, type PageForm } from './shell.ts';
 const moduleOf = (channel: string) => `form-${channel}.js`;
 
 /**
- * The form of the payment's channel and method. Undefined if the method declares none, or if the next action needs no form:
- * then the page's Content-Security-Policy is not extended either.
+ * The form of the payment's channel and method. Undefined if the method declares none, or if the next action needs no
+ * form: then the page's Content-Security-Policy is not extended either.
  */
 export function formOf(
   channels: ReadonlyMap<string, ChannelAdapter>,

@@ -100,8 +100,8 @@ const en = {
   },
   partlyReturned: (/** @type {string} */ amount) => `${amount} of it was refunded to you.`,
   /**
-   * Title and detail for payers who cannot pay in this browser, by where they can pay (see `whereOf`). `hasPageCode`: the
-   * page shows a QR code of its own URL.
+   * Title and detail for payers who cannot pay in this browser, by where they can pay (see `whereOf`). `hasPageCode`:
+   * the page shows a QR code of its own URL.
    * @type {Readonly<Record<'browser' | 'scan' | 'wechat' | 'phone', (channel: string, hasPageCode: boolean) => readonly string[]>>}
    */
   outside: {

@@ -17,7 +17,9 @@ import { encode } from './uqr.js';
  * @typedef {import('./screen.js').Screen} Screen
  */
 
-/** Pauses between reads after the attempt has ended: late money, or another attempt of the order, can still change it. */
+/**
+ * Pauses between reads after the attempt has ended: late money, or another attempt of the order, can still change it.
+ */
 const READ_AGAIN_MS = { first: 5_000, last: 60_000 };
 const HINT_AGAIN_MS = 5_000;
 /** A smaller difference of the clocks is ignored, because the `Date` header has whole seconds. */
@@ -94,7 +96,10 @@ let payment = known?.payment;
 let shown;
 let isGone = false;
 const browser = browserOf(navigator.userAgent, navigator.maxTouchPoints);
-/** State of the payment form that the page was rendered with. @type {'none' | 'not asked for' | 'mounted' | 'failed'} */
+/**
+ * State of the payment form that the page was rendered with.
+ * @type {'none' | 'not asked for' | 'mounted' | 'failed'}
+ */
 let form = document.body.dataset.formModule === undefined ? 'none' : 'not asked for';
 /** Translates the form into the page's current language. @type {(() => void) | undefined} */
 let translateForm;
@@ -223,8 +228,8 @@ function show(update) {
 }
 
 /**
- * The payer came back to this page. Follows the payment again, because the connection may be dead without notice, or may
- * not report other attempts of the order.
+ * The payer came back to this page. Follows the payment again, because the connection may be dead without notice, or
+ * may not report other attempts of the order.
  */
 function cameBack() {
   if (session.leftForWallet) keep({ leftForWallet: false, mayHavePaid: true });
@@ -387,9 +392,9 @@ function write(where, what) {
 }
 
 /**
- * Shows the channel's payment form. A form needs its own Content-Security-Policy, which the service only sends if the URL
- * has the token and the payment can be paid in the form. So the page reloads with the token if it was loaded without it,
- * too early, or before the payer switched the channel.
+ * Shows the channel's payment form. A form needs its own Content-Security-Policy, which the service only sends if the
+ * URL has the token and the payment can be paid in the form. So the page reloads with the token if it was loaded
+ * without it, too early, or before the payer switched the channel.
  * @param {Screen} current
  */
 function drawForm(current) {
@@ -582,8 +587,8 @@ function drawOthers(current, ways, best) {
 }
 
 /**
- * The label of a way to pay: the channel's title. If the channel has several ways, the label also says whether the payer
- * scans a code, or names the method.
+ * The label of a way to pay: the channel's title. If the channel has several ways, the label also says whether the
+ * payer scans a code, or names the method.
  * @param {{ channel: string, method: string }} way
  * @param {ReturnType<typeof waysOf>} ways
  * @param {{ text: typeof MESSAGES.en, title: string }} words

@@ -7,16 +7,17 @@ const IN_PAGES = new Set(['redirect', 'qr']);
 const PREPARED_WITHIN_MS = 8_000;
 
 /**
- * Decides which screen the page shows. An unknown state is never shown as unpaid: states that the page does not know, and
- * those that the service is still querying, are `asking`. The state of this attempt is not that of the order: another
- * attempt may have paid it (`settled`) or be undecided.
+ * Decides which screen the page shows. An unknown state is never shown as unpaid: states that the page does not know,
+ * and those that the service is still querying, are `asking`. The state of this attempt is not that of the order:
+ * another attempt may have paid it (`settled`) or be undecided.
  *
  * @typedef {'loading' | 'preparing' | 'slow' | 'pay' | 'outside' | 'elsewhere' | 'no-form' | 'lapsed' | 'asking' | 'telling' | 'paid'
  *   | 'settled' | 'review' | 'returning' | 'returned' | 'unpaid' | 'expired' | 'gone'} Screen
  *
  * @param {import('./nodrop.js').PaymentForPayer} payment
- * @param {{ now: number, mayHavePaid: boolean, where?: import('./browsers.js').Where }} options `now` in epoch ms by the
- *   service's clock; `mayHavePaid` if the payer returned from the wallet or pressed "I have paid"; `where` the payer can pay
+ * @param {{ now: number, mayHavePaid: boolean, where?: import('./browsers.js').Where }} options `now` in epoch ms by
+ *   the service's clock; `mayHavePaid` if the payer returned from the wallet or pressed "I have paid"; `where` the
+ *   payer can pay
  * @returns {Screen}
  */
 export function screenOf(payment, { now, mayHavePaid, where = 'here' }) {
@@ -72,8 +73,8 @@ export const ENDS = new Set(['paid', 'returned', 'gone']);
 const BEFORE_THE_WAY_BACK = new Set(['pay', 'lapsed', 'loading', 'preparing']);
 
 /**
- * True if the page shows the link back to the shop. The service already refuses forbidden schemes; the page checks the URL
- * again, because it may come from the tab's storage or from an old row.
+ * True if the page shows the link back to the shop. The service already refuses forbidden schemes; the page checks the
+ * URL again, because it may come from the tab's storage or from an old row.
  * @param {Screen} screen
  * @param {string | undefined} url
  * @param {readonly string[]} neverSchemes
@@ -94,7 +95,10 @@ export function leadsBack(url, neverSchemes) {
   return scheme !== undefined && !neverSchemes.includes(scheme);
 }
 
-/** True if the payment has a link or a code with which the payer can pay on this page. @param {import('./nodrop.js').PaymentForPayer} payment */
+/**
+ * True if the payment has a link or a code with which the payer can pay on this page.
+ * @param {import('./nodrop.js').PaymentForPayer} payment
+ */
 export function isPayable(payment) {
   return payUrlOf(payment) !== undefined || payment.nextAction?.qr !== undefined;
 }

@@ -35,8 +35,8 @@ export function sendPage(response: Response, status: number, html: string, polic
 }
 
 /**
- * Handles the page's form for the other language: redirects to the same URL with `lang`, which stays in the URL when the
- * page reloads. A repeated request from the same page gives the same result.
+ * Handles the page's form for the other language: redirects to the same URL with `lang`, which stays in the URL when
+ * the page reloads. A repeated request from the same page gives the same result.
  */
 export function serveLanguageChoice(app: Express): void {
   app.post(['/checkout/:id', '/return/:id'], (request, response) => {

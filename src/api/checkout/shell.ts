@@ -9,8 +9,8 @@ import { QR_OPTIONS, qrPath } from './qr.js';
 import { COUNTED, ENDS, leadsBack, type Screen, screenOf, showsWayBack } from './screen.js';
 
 /**
- * Renders the HTML of the cashier page, and of the page for a token that does not open a payment. The HTML shows the state
- * of the payment without JavaScript; the script takes over from there.
+ * Renders the HTML of the cashier page, and of the page for a token that does not open a payment. The HTML shows the
+ * state of the payment without JavaScript; the script takes over from there.
  */
 
 export type Language = 'en' | 'zh';
@@ -42,8 +42,8 @@ export interface Opened {
 }
 
 /**
- * The Content-Security-Policy of the cashier page: it loads only files of this server, runs no inline script or style, and
- * cannot be framed by other sites. Its only form posts to the page's own URL.
+ * The Content-Security-Policy of the cashier page: it loads only files of this server, runs no inline script or style,
+ * and cannot be framed by other sites. Its only form posts to the page's own URL.
  */
 export const CHECKOUT_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -53,15 +53,17 @@ const MODULES = 'browsers currencies messages methods money nodrop qr schemes sc
   .split(' ')
   .map((name) => `${name}.js`);
 
-/** After how many seconds a page without script reloads: while it waits for an answer, while the payer acts, and later. */
+/**
+ * After how many seconds a page without script reloads: while it waits for an answer, while the payer acts, and later.
+ */
 const RELOAD_AFTER_S = { waiting: 5, acting: 15, ended: 60 };
 const WAITING: ReadonlySet<Screen> = new Set(['loading', 'preparing', 'asking', 'telling']);
 const ACTING: ReadonlySet<Screen> = new Set(['pay', 'outside', 'slow', 'elsewhere', 'lapsed']);
 
 /**
  * Renders the cashier page.
- * @param opened the payment that the token opens; `unknown` while the database cannot be reached. With `no token`, the page
- *   is the same for every id: the script may remember a token.
+ * @param opened the payment that the token opens; `unknown` while the database cannot be reached. With `no token`, the
+ *   page is the same for every id: the script may remember a token.
  */
 export function checkoutPage(
   language: Language,
@@ -133,7 +135,8 @@ function shown(
     const minutes = Math.ceil((Date.parse(payment.expiresAt) - now.getTime()) / 60_000);
     without.push(`<p>${text.minutesLeft(minutes)}</p>`);
   }
-  // With the script, a button shows the payment again. Without it, the payment is always shown: a reload would close it.
+  // With the script, a button shows the payment again. Without it, the payment is always shown: a reload would close
+  // it.
   const canPayAgain = screen === 'asking' && (payUrl !== undefined || code !== undefined);
   if (canPayAgain) {
     without.push(
@@ -226,17 +229,21 @@ ${back ?? '<a id="back" hidden></a>'}
 }
 
 /**
- * WeChat Pay refuses an `h5_url` that is opened without a referrer (https://pay.weixin.qq.com/doc/v3/merchant/4012791845).
- * With this policy the wallet gets only the origin of this page, not its path or the token.
+ * WeChat Pay refuses an `h5_url` that is opened without a referrer
+ * (https://pay.weixin.qq.com/doc/v3/merchant/4012791845). With this policy the wallet gets only the origin of this
+ * page, not its path or the token.
  */
 const SEND_ORIGIN = 'referrerpolicy="strict-origin"';
 
-/** A link that reloads the page. Its `href` is empty, because the page's URL contains the token and must not be in the HTML. */
+/**
+ * A link that reloads the page. Its `href` is empty, because the page's URL contains the token and must not be in the
+ * HTML.
+ */
 const reloadLink = (language: Language) => `<a href="">${MESSAGES[language].lookAgain}</a>`;
 
 /**
- * A button that shows the page in the other language, see `serveLanguageChoice`. It is a form without `action`, which posts
- * to the page's own URL. A link would need that URL in the HTML, and the URL contains the token.
+ * A button that shows the page in the other language, see `serveLanguageChoice`. It is a form without `action`, which
+ * posts to the page's own URL. A link would need that URL in the HTML, and the URL contains the token.
  */
 function otherLanguage(language: Language): string {
   const other = language === 'zh' ? 'en' : 'zh';

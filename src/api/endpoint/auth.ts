@@ -34,7 +34,10 @@ export type Authenticate = (request: Request, mayWait: boolean) => Promise<Acces
 
 const unauthorized = (detail: string) => new Refusal('unauthorized', detail);
 
-/** @returns a function that authenticates a request by its header `Authorization`; it throws Refusal `unauthorized` or `too_many_requests`. */
+/**
+ * @returns a function that authenticates a request by its header `Authorization`; it throws Refusal `unauthorized` or
+ * `too_many_requests`.
+ */
 export function createAuthenticate(api: Api): Authenticate {
   const developmentCaller = createDevelopmentCaller(api);
   return async (request, mayWait) => {
@@ -94,9 +97,9 @@ export const tokenAccess = (token: string, request: Request, mayWait = true): To
 });
 
 /**
- * True if a request may use the development key. The key is public, so it works only if no other person can reach the API:
- * test mode, the embedded database, a loopback listener and public URL, a direct call from this machine, and no web page
- * of another origin.
+ * True if a request may use the development key. The key is public, so it works only if no other person can reach the
+ * API: test mode, the embedded database, a loopback listener and public URL, a direct call from this machine, and no
+ * web page of another origin.
  */
 export function isDevelopmentKeyAccepted(
   config: Pick<Api['config'], 'mode' | 'embeddedDatabase' | 'api'>,
@@ -113,7 +116,10 @@ export function isDevelopmentKeyAccepted(
   );
 }
 
-/** @returns a function that returns the caller of the development key. It creates the merchant at the first use, and retries after an error. */
+/**
+ * @returns a function that returns the caller of the development key. It creates the merchant at the first use, and
+ * retries after an error.
+ */
 export function createDevelopmentCaller({
   db,
   configured,
@@ -160,8 +166,8 @@ export const tokenEndsAt = ({ expiresAt }: Pick<Payment, 'expiresAt'>): number =
   expiresAt.getTime() + CLIENT_TOKEN_GRACE_MS;
 
 /**
- * The payment, if the caller may see it. A merchant's key opens only payments of that merchant. A token opens one payment.
- * Both get the same refusal for a payment that does not exist and for one that they do not open.
+ * The payment, if the caller may see it. A merchant's key opens only payments of that merchant. A token opens one
+ * payment. Both get the same refusal for a payment that does not exist and for one that they do not open.
  * @throws Refusal `payment_not_found` or `unauthorized`
  */
 export function requireAccess<T extends Payment>(

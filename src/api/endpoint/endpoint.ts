@@ -29,12 +29,16 @@ export interface Endpoint {
   readonly answers: Readonly<Record<number, Answer>>;
   /** The codes that the route refuses with, in addition to those of its authentication and validation. */
   readonly refusals: readonly RefusalCode[];
-  /** Runs before the first database query, to limit the cost of many concurrent requests. May wait, and may throw a Refusal. */
+  /**
+   * Runs before the first database query, to limit the cost of many concurrent requests. May wait, and may throw a
+   * Refusal.
+   */
   readonly admit?: (request: Request, response: Response) => Promise<void>;
   readonly handle: (exchange: Exchange) => Promise<void>;
   /**
-   * Makes the route accept an `Idempotency-Key`; its handler must answer with `answer`. Returns the view of what an earlier
-   * request with the key created, in its current state: an old view could send a payer to a payment that has ended.
+   * Makes the route accept an `Idempotency-Key`; its handler must answer with `answer`. Returns the view of what an
+   * earlier request with the key created, in its current state: an old view could send a payer to a payment that has
+   * ended.
    */
   readonly replay?: (id: string, access: Access) => Promise<unknown>;
 }

@@ -14,13 +14,16 @@ export const IDEMPOTENCY_KEY = 'idempotency-key';
 /** Header of an answer that repeats the result of an earlier request. */
 export const REPLAYED = 'idempotency-replayed';
 
-/** Retry-After for a key in progress. A request takes some tenths of a second; if its process died, its lease has to expire. */
+/**
+ * Retry-After for a key in progress. A request takes some tenths of a second; if its process died, its lease has to
+ * expire.
+ */
 const IN_PROGRESS_RETRY_S = 2;
 
 /**
- * Refusals that stay true for this request; `order_exists` is not among them, because the order can still be changed to the
- * requested content. After any other refusal a retry may succeed, so the key is released. If a code is missing here, the
- * only cost is a second run.
+ * Refusals that stay true for this request; `order_exists` is not among them, because the order can still be changed to
+ * the requested content. After any other refusal a retry may succeed, so the key is released. If a code is missing
+ * here, the only cost is a second run.
  */
 const DEFINITE: ReadonlySet<RefusalCode> = new Set<RefusalCode>([
   'order_already_paid',
@@ -87,7 +90,9 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
 
   async function run(endpoint: Endpoint, exchange: Exchange, lease: Lease): Promise<void> {
     const { log } = exchange.request;
-    /** Updates the key. An error is only logged: the work is durable and the answer is correct, so the answer is sent. */
+    /**
+     * Updates the key. An error is only logged: the work is durable and the answer is correct, so the answer is sent.
+     */
     const settle = (work: Promise<void>) =>
       work.catch((error: unknown) =>
         log.warn({ err: error }, 'an idempotency key could not be updated and waits for its lease to expire'),
@@ -137,8 +142,8 @@ export function readKey(request: Request): string | undefined {
 }
 
 /**
- * Long enough to detect that a field has a different value, and too short to recover the value, because many values share
- * a fingerprint.
+ * Long enough to detect that a field has a different value, and too short to recover the value, because many values
+ * share a fingerprint.
  */
 const FINGERPRINT_DIGITS = 6;
 

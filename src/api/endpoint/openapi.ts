@@ -175,7 +175,10 @@ function toWebhook(type: EventType): RouteConfig {
   };
 }
 
-/** The schema of the request headers: those that the endpoint declares, or `Idempotency-Key` if its answers can be replayed. */
+/**
+ * The schema of the request headers: those that the endpoint declares, or `Idempotency-Key` if its answers can be
+ * replayed.
+ */
 function headersOf({ headers, replay }: Endpoint) {
   if (headers !== undefined) return { headers };
   return replay === undefined ? {} : { headers: idempotencyHeaders };

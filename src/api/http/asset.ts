@@ -23,7 +23,8 @@ const COMPRESS: Readonly<Record<Encoding, (content: Buffer) => Promise<Buffer>>>
 
 /**
  * Serves a file of a page: compressed if the browser accepts that, and with 304 if the browser has it. The file is
- * compressed once, at the first request. Each encoding has its own ETag, because caches and `If-None-Match` compare bytes.
+ * compressed once, at the first request. Each encoding has its own ETag, because caches and `If-None-Match` compare
+ * bytes.
  * @param name the file name, whose extension decides the content type
  * @param cacheControl the value of the header `Cache-Control`
  */

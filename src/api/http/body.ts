@@ -28,8 +28,8 @@ export function requireJson(request: Request): void {
 }
 
 /**
- * Parses a JSON body. All numbers in nodrop's requests are integers in plain digits. JSON.parse would silently turn `1e3`,
- * `1.0` and `1.0000000000000000001` into integers, so such numbers become Infinity, which every schema rejects.
+ * Parses a JSON body. All numbers in nodrop's requests are integers in plain digits. JSON.parse would silently turn
+ * `1e3`, `1.0` and `1.0000000000000000001` into integers, so such numbers become Infinity, which every schema rejects.
  * @throws Refusal `bad_request`
  */
 export function parseJson(body: Buffer): unknown {

@@ -3,7 +3,10 @@ import { isStorable } from '../../domain/text.ts';
 import type { FeedPosition } from '../../ledger/event-feed.ts';
 import type { Place } from '../../ledger/queries.ts';
 
-/** Opaque cursors. A cursor holds the position of a page's last row and the name of its list, because it is invalid for other lists. */
+/**
+ * Opaque cursors. A cursor holds the position of a page's last row and the name of its list, because it is invalid for
+ * other lists.
+ */
 
 type List = 'orders' | 'payments' | 'refunds' | 'callbacks' | 'deliveries' | 'paymentDeliveries';
 
@@ -46,13 +49,17 @@ export function readTimelineCursor(cursor: string | undefined): bigint | undefin
 }
 
 /**
- * The cursor of a position in the event feed. It names the feed, because other lists have numbered rows too. It has the id
- * of the last event, because a restored database reuses numbers. It has `removedTo` only while that is after the position.
+ * The cursor of a position in the event feed. It names the feed, because other lists have numbered rows too. It has the
+ * id of the last event, because a restored database reuses numbers. It has `removedTo` only while that is after the
+ * position.
  */
 export const feedCursor = ({ seq, eventId, removedTo }: FeedPosition): string =>
   seal(`events/${seq}${eventId === null ? '' : `/${eventId}`}${removedTo > seq ? `/${removedTo}` : ''}`);
 
-/** Reads a cursor of the event feed. Null, the position before the first event, without a cursor. @throws Refusal `invalid_request` */
+/**
+ * Reads a cursor of the event feed. Null, the position before the first event, without a cursor.
+ * @throws Refusal `invalid_request`
+ */
 export function readFeedCursor(after: string | undefined): FeedPosition | null {
   if (after === undefined) return null;
   const [, seq, eventId = null, removedTo = 0] =

@@ -8,7 +8,10 @@ export interface StreamLimits {
   readonly heartbeatMs: number;
   /** How long a reader may leave its send buffer full before it is disconnected. */
   readonly drainWithinMs: number;
-  /** A stream ends after this time and its reader reconnects, so that revoked keys stop working and load is spread again. */
+  /**
+   * A stream ends after this time and its reader reconnects, so that revoked keys stop working and load is spread
+   * again.
+   */
   readonly lifetimeMs: number;
   /** Maximum of streams in a process. Below the maximum of waiting requests, so that `?wait=` keeps some slots. */
   readonly atMost: number;

@@ -19,7 +19,10 @@ const WINDOW_MS = 60_000;
 export const tooMany = (detail: string, retryAfterSeconds: number): Refusal =>
   new Refusal('too_many_requests', detail, { retryAfterSeconds });
 
-/** A name that cannot be guessed before it exists: the hash of a key, or a payment's id and the hash of its client token. */
+/**
+ * A name that cannot be guessed before it exists: the hash of a key, or a payment's id and the hash of its client
+ * token.
+ */
 export type SecretName = `key/${string}` | `token/${string}/${string}`;
 /** The name of anything that can be looked up; unique among all kinds. */
 export type Name = SecretName | `account/${string}` | `payment/${string}`;
@@ -31,17 +34,20 @@ const isSecret = (name: Name): name is SecretName => name.startsWith('key/') || 
 const kindOf = (name: Name): string => name.slice(0, name.indexOf('/'));
 
 /**
- * Looks up names that unauthenticated senders give. Names that do not exist, and those being looked up, count per address
- * and in total. Names that were found before are always looked up. Beyond the limits, all other names wait, and one SQL
- * statement per second finds those that exist. So wrong names cost at most one statement per second, and a valid name waits
- * about a second. A name is refused while its address has its maximum of waiting names, or the process has its maximum.
+ * Looks up names that unauthenticated senders give. Names that do not exist, and those being looked up, count per
+ * address and in total. Names that were found before are always looked up. Beyond the limits, all other names wait, and
+ * one SQL statement per second finds those that exist. So wrong names cost at most one statement per second, and a
+ * valid name waits about a second. A name is refused while its address has its maximum of waiting names, or the process
+ * has its maximum.
  */
 export class FailedLookups {
   readonly #byAddress: Counts;
   readonly #inAll: Counts;
   /** Secret names that were not found in the current window. */
   readonly #missing: Counts;
-  /** Names that were found, the oldest first. Separate by kind, so that payers' tokens do not push out merchants' keys. */
+  /**
+   * Names that were found, the oldest first. Separate by kind, so that payers' tokens do not push out merchants' keys.
+   */
   readonly #known = new Map<string, Set<string>>();
   /** Running look-ups by name: the first caller's look-up is shared. True if the name exists. */
   readonly #asking = new Map<string, Promise<boolean>>();
@@ -59,9 +65,9 @@ export class FailedLookups {
   }
 
   /**
-   * Looks up a name. Beyond the limits, accounts and payments are refused at once. No valid caller suffers: `ChannelAccounts`
-   * then reads accounts itself, and payments are only looked up here for callbacks that are refused anyway. Accounts and
-   * payments may be created later, so they are not remembered as missing.
+   * Looks up a name. Beyond the limits, accounts and payments are refused at once. No valid caller suffers:
+   * `ChannelAccounts` then reads accounts itself, and payments are only looked up here for callbacks that are refused
+   * anyway. Accounts and payments may be created later, so they are not remembered as missing.
    * @param mayWait false for a request that holds a scarce slot: it is refused, and its name is known a second later
    * @returns what `ask` found, or null if the name does not exist
    * @throws Refusal `too_many_requests`, and everything that `ask` throws
@@ -106,7 +112,10 @@ export class FailedLookups {
     return await asked;
   }
 
-  /** @throws Refusal `too_many_requests` if too many names wait, or if the name does not exist and its address is over its limit */
+  /**
+   * @throws Refusal `too_many_requests` if too many names wait, or if the name does not exist and its address is over
+   * its limit
+   */
   async #isFoundInTurn(address: string, name: Name, mayWait: boolean): Promise<boolean> {
     if (!isSecret(name)) throw refuseFor(this.#byAddress.secondsLeft);
     const answer = this.#waiting.ask(name, address);
@@ -166,7 +175,10 @@ interface Waiter {
   readonly reject: (error: unknown) => void;
 }
 
-/** Names that wait for the next SQL statement, which looks up all of them. One statement at a time, at most one per second. */
+/**
+ * Names that wait for the next SQL statement, which looks up all of them. One statement at a time, at most one per
+ * second.
+ */
 class Waiting {
   readonly #findExisting: (names: readonly SecretName[]) => Promise<ReadonlySet<SecretName>>;
   #waiters = new Map<SecretName, Waiter>();

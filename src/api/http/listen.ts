@@ -16,7 +16,10 @@ export interface Listener {
   readonly port: number;
 }
 
-/** Open requests per connection. Normal clients rarely pipeline; a hostile one could start thousands of requests at once. */
+/**
+ * Open requests per connection. Normal clients rarely pipeline; a hostile one could start thousands of requests at
+ * once.
+ */
 const UNFINISHED_AT_MOST = 20;
 
 /**
@@ -34,7 +37,8 @@ export async function listen(
 ): Promise<Listener> {
   const server = createBoundedServer(handler);
   server.headersTimeout = 15_000;
-  // Only limits how long a request may take to arrive. Still longer than the longest `wait`, to be safe behind any proxy.
+  // Only limits how long a request may take to arrive. Still longer than the longest `wait`, to be safe behind any
+  // proxy.
   server.requestTimeout = 75_000;
   // Longer than the idle timeout of common load balancers, so that they close connections first.
   server.keepAliveTimeout = 65_000;

@@ -96,7 +96,7 @@ function httpRefusal(error: unknown): Refusal | undefined {
     error instanceof RequestRefused
       ? error.message
       : error instanceof URIError
-        ? 'The path cannot be decoded: percent-encode ids in it, and a % as %25.'
+        ? 'The path cannot be decoded: ids in it must be percent-encoded, for example % as %25.'
         : 'The request cannot be read.';
   return new Refusal('bad_request', detail, { cause: error });
 }

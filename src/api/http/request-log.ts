@@ -6,8 +6,8 @@ import type { Logger } from '../../log.ts';
 /** Request ids, and one log line per answer. Headers are not logged, and tokens in URLs are hidden. */
 
 /**
- * Hides the secrets in a URL, however they are encoded. Channels add their own secrets to the return URL, such as Stripe's
- * `payment_intent_client_secret` (https://docs.stripe.com/payments/accept-a-payment).
+ * Hides the secrets in a URL, however they are encoded. Channels add their own secrets to the return URL, such as
+ * Stripe's `payment_intent_client_secret` (https://docs.stripe.com/payments/accept-a-payment).
  */
 export function hideTokens(url: string): string {
   const [, path = '', query = ''] = /^([^?]*)(.*)$/s.exec(url) ?? [];
@@ -23,7 +23,10 @@ function hideIn(part: string): string {
   return hidden === read ? part : hidden;
 }
 
-/** Chooses the request's id and sets it on the answer: the caller's `x-request-id` if it is harmless, otherwise a new one. */
+/**
+ * Chooses the request's id and sets it on the answer: the caller's `x-request-id` if it is harmless, otherwise a new
+ * one.
+ */
 export function giveRequestId(request: IncomingMessage, response: ServerResponse): string {
   const given = request.headers['x-request-id'];
   const isHarmless =

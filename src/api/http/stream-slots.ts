@@ -2,12 +2,18 @@ import { FairSlots } from '../../domain/fair-slots.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import type { StreamLimits } from './event-stream.ts';
 
-/** Maximum of streams that open at the same time. Each makes a few database reads; the connection pool is larger than this. */
+/**
+ * Maximum of streams that open at the same time. Each makes a few database reads; the connection pool is larger than
+ * this.
+ */
 export const OPENING_AT_ONCE = 8;
 
 /** The slot of one stream, held from its request to its end. */
 export interface StreamSlot {
-  /** Counts the stream for its merchant. @throws Refusal `too_many_readers` if the merchant has its maximum of streams. */
+  /**
+   * Counts the stream for its merchant.
+   * @throws Refusal `too_many_readers` if the merchant has its maximum of streams.
+   */
   countFor(merchantId: string): void;
   /** Must be called when the stream has made its first reads, so that the next one can open. */
   opened(): void;
@@ -21,9 +27,9 @@ interface Waiter {
 }
 
 /**
- * The slots of event streams. An address or a merchant can have at most half of them, and less as fewer are free, so that
- * slots remain for others. A stream with a slot opens when its turn comes: otherwise, the reads of many new streams would
- * delay all other requests.
+ * The slots of event streams. An address or a merchant can have at most half of them, and less as fewer are free, so
+ * that slots remain for others. A stream with a slot opens when its turn comes: otherwise, the reads of many new
+ * streams would delay all other requests.
  */
 export class StreamSlots {
   readonly #byAddress: FairSlots;

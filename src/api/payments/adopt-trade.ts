@@ -24,8 +24,8 @@ export interface AdoptedTrade {
 }
 
 /**
- * @returns a function that adopts a trade which the merchant's own code has created. The API process queries the channel
- * first, without a workflow: there is no row yet, and the caller can repeat the request.
+ * @returns a function that adopts a trade which the merchant's own code has created. The API process queries the
+ * channel first, without a workflow: there is no row yet, and the caller can repeat the request.
  */
 export function createAdoptTrade(api: Api) {
   const { db, config, channels, workflows, changes, metrics, now } = api;
@@ -42,7 +42,10 @@ export function createAdoptTrade(api: Api) {
     });
   }
 
-  /** Starts or wakes the payment's workflow and waits until money that was paid is settled. @throws TemporalUnavailable */
+  /**
+   * Starts or wakes the payment's workflow and waits until money that was paid is settled.
+   * @throws TemporalUnavailable
+   */
   async function watch({ id }: Payment, startedAt: number): Promise<PaymentWithRefund> {
     const left = () => Math.max(ANSWER_WITHIN_MS - (Date.now() - startedAt), NEXT_ACTION_AT_LEAST_MS);
     const row = await getPayment(db, id);

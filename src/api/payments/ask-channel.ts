@@ -5,7 +5,10 @@ import type { Api, ApiDeps, AskChannel } from '../api-deps.ts';
 import { CHANNEL_ANSWERS_WITHIN_MS, TEMPORAL_LOOK_MS, TRADE_ASKED_WITHIN_MS } from '../deadlines.ts';
 import { orFallbackWithin } from '../http/with-deadline.ts';
 
-/** Queries to channels on request of a caller, limited so that a caller in a loop does not use up the channel's rate limit. */
+/**
+ * Queries to channels on request of a caller, limited so that a caller in a loop does not use up the channel's rate
+ * limit.
+ */
 
 /** An answer younger than this counts as current: no new query is sent. */
 const FRESH_MS = 1_000;
@@ -43,7 +46,10 @@ export async function requireAnswer(
   }
 }
 
-/** Queries the channel of a payment, for a caller who uses the ledger if the channel or Temporal does not answer in time. */
+/**
+ * Queries the channel of a payment, for a caller who uses the ledger if the channel or Temporal does not answer in
+ * time.
+ */
 export async function askBriefly({ askChannel }: Pick<Api, 'askChannel'>, payment: Payment): Promise<void> {
   await orFallbackWithin(TRADE_ASKED_WITHIN_MS, false, askChannel(payment));
 }
@@ -52,6 +58,9 @@ export async function askBriefly({ askChannel }: Pick<Api, 'askChannel'>, paymen
 export const isFresh = (payment: Payment, now: Date): boolean =>
   payment.channelErrorSince === null && isAnsweredWithin(payment, FRESH_MS, now);
 
-/** True if the channel answered within `ms` of now. Uses the absolute difference: a worker's clock that is ahead must not stop queries. */
+/**
+ * True if the channel answered within `ms` of now. Uses the absolute difference: a worker's clock that is ahead must
+ * not stop queries.
+ */
 export const isAnsweredWithin = ({ channelAnsweredAt }: Payment, ms: number, now: Date): boolean =>
   channelAnsweredAt !== null && Math.abs(now.getTime() - channelAnsweredAt.getTime()) < ms;

@@ -1,6 +1,8 @@
 import type { Payment } from '../../ledger/rows.ts';
 
-/** The URL to which the payer continues: the merchant's `returnUrl` with this payment's id. Null without a `returnUrl`. */
+/**
+ * The URL to which the payer continues: the merchant's `returnUrl` with this payment's id. Null without a `returnUrl`.
+ */
 export function backUrl({ id, returnUrl }: Pick<Payment, 'id' | 'returnUrl'>): string | null {
   if (returnUrl === null) return null;
   // Added as text: a URL parser could change the encoding of the merchant's own query.

@@ -14,8 +14,8 @@ export function orderStateOf(payment: PaymentOfPayer, now: Date): PayerOrderStat
   if (payments.some(isUndecided)) return 'undecided';
   const isOver = refusesAttempts(order, now) !== null;
   if (isLive(payment.status)) {
-    // Another attempt may still be live, if its channel did not answer before this one was created. If the payer pays both,
-    // one is refunded.
+    // Another attempt may still be live, if its channel did not answer before this one was created. If the payer pays
+    // both, one is refunded.
     const isEnding = isOver || payment.cancelRequestedAt !== null || payment.expiresAt <= now;
     // An adopted trade is paid where the payer came from. Another way to pay here could make them pay both.
     return isEnding || payment.adopted !== null ? 'undecided' : 'open';

@@ -58,7 +58,10 @@ function presentCommon(
   };
 }
 
-/** The view of a payer with a client token. The next action is left out if another attempt has paid the order or may have. */
+/**
+ * The view of a payer with a client token. The next action is left out if another attempt has paid the order or may
+ * have.
+ */
 export function presentPaymentToPayer(
   row: PaymentOfPayer,
   now: Date,

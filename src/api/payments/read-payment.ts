@@ -20,8 +20,8 @@ export async function findPaymentById(api: Pick<Api, 'db'>, id: string): Promise
 }
 
 /**
- * The payment that the token opens, or null. A token of the current `NODROP_SECRET` is checked in memory. Any other token
- * may come from an earlier secret, so it is looked up in the database, within the limits of its sender's address.
+ * The payment that the token opens, or null. A token of the current `NODROP_SECRET` is checked in memory. Any other
+ * token may come from an earlier secret, so it is looked up in the database, within the limits of its sender's address.
  * @param find reads the payment from the database
  * @throws Refusal `too_many_requests`
  */
@@ -40,7 +40,10 @@ export async function findPaymentByToken<T extends Payment>(
   return await failedLookups.lookUp(address, tokenName({ paymentId: id, hash }), open, mayWait);
 }
 
-/** @returns a function that reads a payment for a caller; it throws Refusal `payment_not_found`, `unauthorized` or `too_many_requests`. */
+/**
+ * @returns a function that reads a payment for a caller; it throws Refusal `payment_not_found`, `unauthorized` or
+ * `too_many_requests`.
+ */
 export function createReadPayment(api: Pick<Api, 'config' | 'db' | 'failedLookups' | 'now'>) {
   return async (access: Access, id: string): Promise<PaymentWithRefund> => {
     const find = () => findPaymentById(api, id);

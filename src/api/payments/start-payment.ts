@@ -44,7 +44,10 @@ interface Advanced {
   readonly advanced: boolean;
 }
 
-/** @returns a function that creates an attempt to pay an order: points 1, 2 and 9 of "The way of a payment" in docs/architecture.md. */
+/**
+ * @returns a function that creates an attempt to pay an order: points 1, 2 and 9 of "The way of a payment" in
+ * docs/architecture.md.
+ */
 export function createStartPayment(api: Api) {
   const { db, config, channels, workflows, changes, metrics, now } = api;
 
@@ -140,8 +143,9 @@ export function createStartPayment(api: Api) {
 
   /**
    * Starts the workflow of a payment with status `created`, and waits until the status changes or the time is up. It
-   * listens for changes before it starts the workflow, so no change is missed, and a new row need not be read again. The
-   * wait also ends if the channel rejects the credentials; if that is already known, the channel is called once more.
+   * listens for changes before it starts the workflow, so no change is missed, and a new row need not be read again.
+   * The wait also ends if the channel rejects the credentials; if that is already known, the channel is called once
+   * more.
    * @throws TemporalUnavailable if the start was not confirmed.
    */
   async function begin(
@@ -221,7 +225,9 @@ const MENDED_WITHIN_MS = 3_000;
 /** True if the channel rejects our credentials, permissions or clock. */
 const isMisconfigured = ({ attention }: Payment): boolean => attention === 'channel_misconfigured';
 
-/** @throws Refusal `invalid_request` naming the fields of the payer that the method needs and the request does not have */
+/**
+ * @throws Refusal `invalid_request` naming the fields of the payer that the method needs and the request does not have
+ */
 function requireOfPayer(method: MethodDeclaration, { payer, channel }: PaymentRequest): void {
   const missing = missingOfPayer(method, payer);
   if (missing.length === 0) return;

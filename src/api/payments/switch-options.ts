@@ -5,7 +5,10 @@ import type { PaymentOfPayer } from '../../ledger/queries.ts';
 import type { PayerPaymentView } from '../schemas/payment.ts';
 import { orderStateOf } from './order-state.ts';
 
-/** Attempts of an order that payers can create with client tokens. Limited because each attempt creates a trade at a channel. */
+/**
+ * Attempts of an order that payers can create with client tokens. Limited because each attempt creates a trade at a
+ * channel.
+ */
 export const ATTEMPTS_OF_PAYERS = 20;
 
 /** The other ways in which the payer can pay the order now; empty unless the order is `open`. */

@@ -51,7 +51,10 @@ interface Receiver {
 /** A callback, and the account whose credentials verified it. */
 interface Verified {
   readonly account: OpenedAccount;
-  /** `unreadable`: the callback could not be verified or read, but came to the payment's own URL, so it counts as a notice. */
+  /**
+   * `unreadable`: the callback could not be verified or read, but came to the payment's own URL, so it counts as a
+   * notice.
+   */
   readonly callback: VerifiedCallback | { readonly kind: 'unreadable'; readonly payment: Payment };
 }
 
@@ -63,7 +66,10 @@ const refuseAccount = ({ channel }: AccountName): never => {
 export const UNVERIFIED_A_MINUTE = 100;
 /** Notices per minute: of one payment, if they come to its own URL; otherwise of one sender address and account. */
 export const NOTICES_A_MINUTE = 60;
-/** Reads of an account per minute because a signature failed, from all addresses. Beyond this, it is read at most once in 2 s. */
+/**
+ * Reads of an account per minute because a signature failed, from all addresses. Beyond this, it is read at most once
+ * in 2 s.
+ */
 const READ_A_MINUTE = 60;
 /** Unproven notices per account and minute, from all addresses. */
 export const UNPROVEN_NOTICES_A_MINUTE = 600;
@@ -79,8 +85,8 @@ const QUERIES_DUE_KEPT = 10_000;
 
 /**
  * The routes to which channels send callbacks. A callback is verified in memory, stored, forwarded to its workflow and
- * acknowledged. The acknowledgement depends only on storing; the sweep forwards what could not be forwarded now (P4).
- * A callback is verified before its sender's limit can refuse it; only unverifiable callbacks count, and beyond the limit
+ * acknowledged. The acknowledgement depends only on storing; the sweep forwards what could not be forwarded now (P4). A
+ * callback is verified before its sender's limit can refuse it; only unverifiable callbacks count, and beyond the limit
  * they make no query due. A process refuses callbacks without a check only while it is overloaded with failed checks.
  *
  * A callback to a payment's own URL comes from its channel, even if it cannot be verified or read: then the channel is
@@ -94,7 +100,9 @@ export function callbackRoutes(api: Api): Endpoint[] {
   const checks = new UnverifiedChecks(now);
   const accountNotices = new Counts({ atMost: UNPROVEN_NOTICES_A_MINUTE, windowMs: 60_000 }, now);
   const notices = new Counts({ atMost: NOTICES_A_MINUTE, windowMs: 60_000 }, now);
-  /** When a callback that cannot be verified or read last made a query due, by payment; in epoch ms, the oldest first. */
+  /**
+   * When a callback that cannot be verified or read last made a query due, by payment; in epoch ms, the oldest first.
+   */
   const queryDueAt = new Map<string, number>();
 
   /**
@@ -133,7 +141,9 @@ export function callbackRoutes(api: Api): Endpoint[] {
     }
   }
 
-  /** Forwards a stored callback to its workflow. Never fails: if the workflow cannot be reached, the sweep forwards it. */
+  /**
+   * Forwards a stored callback to its workflow. Never fails: if the workflow cannot be reached, the sweep forwards it.
+   */
   async function deliver(stored: CallbackWithPayment, log: Api['log']) {
     const { payment } = stored;
     if (payment === null) return;
@@ -278,7 +288,10 @@ export function callbackRoutes(api: Api): Endpoint[] {
     });
   }
 
-  /** Stores a callback for the account that verified it. If that account no longer exists, for the current account of that name. */
+  /**
+   * Stores a callback for the account that verified it. If that account no longer exists, for the current account of
+   * that name.
+   */
   async function store(
     receiver: Receiver,
     { account, callback }: Verified & { callback: StorableCallback },
@@ -314,7 +327,10 @@ export function callbackRoutes(api: Api): Endpoint[] {
     return true;
   }
 
-  /** Handles a notice for a payment in the ledger. @returns null if there is no such payment: store it like a callback */
+  /**
+   * Handles a notice for a payment in the ledger.
+   * @returns null if there is no such payment: store it like a callback
+   */
   async function takeNotice(
     { proven, address, log }: Receiver,
     account: OpenedAccount,
@@ -331,7 +347,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
     const named = own ?? (await findNamed(db, account.id, about));
     if (named === null) {
       if (await mayKeepNotice(db, account.id, now())) return null;
-      // Acknowledged, because the channel would resend it for days. A payment created later is queried on schedule anyway.
+      // Acknowledged, because the channel would resend it for days. A payment created later is queried on schedule
+      // anyway.
       if (isProven) return await ignored('For an unknown trade, after too many notices for unknown trades.');
       throw tooMany('Too many notices for unknown trades.', notices.secondsLeft);
     }
@@ -382,7 +399,9 @@ export function callbackRoutes(api: Api): Endpoint[] {
     else response.status(own.status).type(own.type).send(own.body);
   }
 
-  /** The error for a callback that could not be stored because of an internal error: the channel should send it again. */
+  /**
+   * The error for a callback that could not be stored because of an internal error: the channel should send it again.
+   */
   function notTaken(channel: string, error: unknown): unknown {
     metrics.countCallback(channel, 'not_stored');
     if (error instanceof Refusal || REFUSALS[toRefusal(error).code].status === 503) return error;

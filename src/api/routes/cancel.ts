@@ -17,7 +17,10 @@ import { createReadPayment } from '../payments/read-payment.ts';
 import { order } from '../schemas/order.ts';
 import { payment } from '../schemas/payment.ts';
 
-/** Routes that cancel. The requested cancellation is stored before anything else happens. If the channel says paid, paid wins. */
+/**
+ * Routes that cancel. The requested cancellation is stored before anything else happens. If the channel says paid, paid
+ * wins.
+ */
 export function cancelRoutes(api: Api): Endpoint[] {
   const { db, changes, now } = api;
   const readPayment = createReadPayment(api);

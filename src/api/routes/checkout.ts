@@ -25,7 +25,10 @@ import { z } from '../http/zod.ts';
 import { findPaymentByToken } from '../payments/read-payment.ts';
 import { presentToPayer } from '../payments/read-payment-view.ts';
 
-/** The cashier page. Without a token it is the same for every id; with one it shows what the payer may see of the payment. */
+/**
+ * The cashier page. Without a token it is the same for every id; with one it shows what the payer may see of the
+ * payment.
+ */
 export function checkoutRoute(api: Api): Endpoint {
   /** The payment that the token opens; null if the token opens none, `unknown` if the database cannot be reached. */
   async function open(

@@ -6,7 +6,9 @@ import { isStorable, readableFault } from '../../domain/text.ts';
 import { z } from '../http/zod.ts';
 import { openSet } from './sets.ts';
 
-/** Building blocks of the schemas of requests and answers. Request schemas are strict, to reject misspelt field names. */
+/**
+ * Building blocks of the schemas of requests and answers. Request schemas are strict, to reject misspelt field names.
+ */
 
 export const text = (max: number, min = 1) =>
   z
@@ -16,7 +18,10 @@ export const text = (max: number, min = 1) =>
     .max(max)
     .refine(isStorable, 'must not contain NUL or half a surrogate pair');
 
-/** Makes a schema check of a domain rule. @param fault returns the end of an error sentence, or undefined if all is well. */
+/**
+ * Makes a schema check of a domain rule.
+ * @param fault returns the end of an error sentence, or undefined if all is well.
+ */
 const refuses =
   (fault: (value: string) => string | undefined) => (value: string, context: z.RefinementCtx<string>) => {
     const message = fault(value);

@@ -230,8 +230,8 @@ export const payerPayment = z
       example: [{ channel: 'simulator2', method: 'wallet' }],
     }),
   })
-  // The name must sort after `Payment`. For a `oneOf`, the Java generator tries the schemas in the order of their names:
-  // with an earlier name it would read a merchant's payment as a payer's.
+  // The name must sort after `Payment`. For a `oneOf`, the Java generator tries the schemas in the order of their
+  // names: with an earlier name it would read a merchant's payment as a payer's.
   .openapi('PaymentForPayer', { description: 'A payment as its payer sees it, with the client token.' });
 
 const dispute = z
