@@ -1,31 +1,31 @@
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 
-/** How long a payer's token outlives the payment's expiry. */
+/** How long a client token stays valid after the payment's expiry. */
 export const CLIENT_TOKEN_GRACE_MS = 24 * 3_600_000;
 
 /**
- * The token that opens one payment for its payer: `ct_` and 256 bits. Derived, not random, so that asking
- * for the same payment again returns the same token (P5) though only its hash is stored, and so that the
- * worker can put it into the wallet's return address. See docs/decisions/0003-client-tokens.md.
+ * The client token, with which a payer reads one payment: `ct_` and 256 bits. It is derived and not random, so that a
+ * repeated request for the same payment returns the same token (P5) although only its hash is stored, and so that the
+ * worker can put it into the wallet's return URL. See docs/decisions/0003-client-tokens.md.
  */
 export function clientToken(secret: string, paymentId: string): string {
   return `ct_${createHmac('sha256', secret).update(`client-token:${paymentId}`).digest('base64url')}`;
 }
 
-/** How keys and tokens are stored: SHA-256, hex. They carry 256 bits, so no salt or stretching is needed. */
+/** The hash under which keys and tokens are stored: SHA-256, hex. They have 256 random bits, so no salt or stretching is needed. */
 export function hashSecret(value: string): string {
   return createHash('sha256').update(value).digest('hex');
 }
 
 /**
- * What proves that a request to a trade's callback address comes from whoever was given the address: its channel. 256 bits,
- * derived as client tokens are, from the account and the payment.
+ * The proof in a payment's own callback URL. nodrop gives the URL only to the channel, so a request with the proof comes
+ * from the channel. 256 bits, derived from the account and the payment like a client token.
  */
 export function callbackProof(secret: string, accountId: string, paymentId: string): string {
   return createHmac('sha256', secret).update(`callback:${accountId}/${paymentId}`).digest('base64url');
 }
 
-/** Compares in constant time. */
+/** Checks a proof from a callback URL, in constant time. */
 export function isCallbackProof(
   secret: string,
   accountId: string,

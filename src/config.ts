@@ -10,11 +10,11 @@ import { DEFAULT_QUERY_SCHEDULE, parseSchedule } from './domain/schedule.ts';
 import { faultsInWords } from './faults-in-words.ts';
 
 /**
- * Every setting of every process, read from the environment once, validated, and passed on as a value.
+ * All settings of all processes. They are read from the environment once, validated, and passed on as a value.
  * `docs/configuration.md` is generated from the descriptions here (`npm run generate`).
  */
 
-/** A setting is wrong or missing. The message is one sentence that names it. */
+/** A setting is wrong or missing. The message is one sentence that names the setting. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
@@ -29,11 +29,11 @@ const port = (fallback: number) =>
     .prefault(String(fallback));
 const httpUrl = z
   .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
-  // Paths are put behind it.
+  // Paths are appended to the URL.
   .regex(/^[^?#]*$/, 'must have no ? and no #')
   .transform((url) => url.replace(/\/+$/, ''));
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
-/** Where a stand-in for a channel is reached: credentials are sent there, and so it is on this machine. */
+/** The URL of a stand-in for a channel. It must be on this machine, because credentials are sent there. */
 const standInUrl = httpUrl.refine(
   (url) => LOOPBACK.test(new URL(url).hostname),
   'must be on this machine: localhost, 127.0.0.1 or [::1]',
@@ -56,17 +56,17 @@ const schedule = z.string().transform((text, context) => {
   }
 });
 
-/** What Express's `trust proxy` takes as one proxy, or as a range of them. */
+/** True for a value that Express's `trust proxy` accepts as a proxy or a range of proxies. */
 function isProxy(entry: string): boolean {
   if (['loopback', 'linklocal', 'uniquelocal'].includes(entry)) return true;
   const [, address = '', bits] = /^([\d.:a-f]+)(?:\/(\d{1,3}))?$/i.exec(entry) ?? [];
   const family = isIP(address);
   if (family === 0) return false;
-  // A range of every address would believe everybody.
+  // /0 would be a range of all addresses and trust every sender.
   return bits === undefined || (Number(bits) >= 1 && Number(bits) <= (family === 4 ? 32 : 128));
 }
 
-/** The settings in the environment's own names; each description says what it is for. */
+/** The settings by the names of their environment variables, with descriptions for docs/configuration.md. */
 export const settings = z.object({
   NODROP_MODE: z
     .enum(['test', 'live'])
@@ -78,42 +78,44 @@ export const settings = z.object({
     .min(32, 'must have at least 32 characters')
     .optional()
     .describe(
-      'Signs client tokens, and encrypts the secrets that sign events. Required outside the embedded stack, which makes its own; the same for every process, and for as long as the database lives.',
+      'Signs client tokens, and encrypts the secrets that sign events. Required outside the embedded stack, which creates its own. Must be the same for every process, and must not change while the database exists.',
     ),
   DATABASE_URL: z
     .url({ protocol: /^postgres(ql)?$/, error: 'must be postgresql://USER:PASSWORD@HOST:PORT/NAME' })
     .optional()
     .describe(
-      "A PostgreSQL of your own, directly or through a pooler in session mode: in transaction mode its LISTEN hears nothing, waiters look every 2 s, and it has to keep prepared statements (PgBouncer from 1.21, with `max_prepared_statements`). Unset: the embedded stack's.",
+      "Your own PostgreSQL, directly or through a pooler in session mode. Through a pooler in transaction mode LISTEN does not work, so waiting requests read every 2 s, and the pooler must support prepared statements (PgBouncer from 1.21, with `max_prepared_statements`). Unset: the embedded stack's.",
     ),
   TEMPORAL_ADDRESS: z
     .string()
     .regex(/^[^\s:/]+:\d+$/, 'must be host:port')
     .optional()
-    .describe("A Temporal server of your own. Unset: the embedded stack's."),
+    .describe("Your own Temporal server. Unset: the embedded stack's."),
   TEMPORAL_NAMESPACE: z.string().min(1).default('default').describe('The Temporal namespace.'),
   NODROP_TEMPORAL_UI_URL: httpUrl
     .optional()
-    .describe("The Temporal Web UI, for links. Unset: the embedded stack's."),
-  PORT: port(3000).describe('Where the API listens.'),
+    .describe("The URL of the Temporal Web UI, for links. Unset: the embedded stack's."),
+  PORT: port(3000).describe('The port on which the API listens.'),
   NODROP_HOST: z.string().min(1).default('127.0.0.1').describe('The address the API listens on.'),
   NODROP_PUBLIC_URL: httpUrl
     .optional()
     .describe(
-      "The API's address as channels and payers reach it. Unset: http://NODROP_HOST:PORT; required when NODROP_HOST is 0.0.0.0 or ::.",
+      "The API's URL for channels and payers. Unset: http://NODROP_HOST:PORT. Required if NODROP_HOST is 0.0.0.0 or ::.",
     ),
   NODROP_TEST_PUBLIC_URL: httpUrl
     .optional()
     .describe(
-      'NODROP_PUBLIC_URL where that is unset, in test mode alone: `docker-compose.yml` makes it of the port that it publishes.',
+      'Used as NODROP_PUBLIC_URL if that is unset, only in test mode: `docker-compose.yml` sets it from the port that it publishes.',
     ),
   NODROP_TRUSTED_PROXIES: trustedProxies
     .optional()
     .describe(
-      'The proxies whose `X-Forwarded-For` is believed: their addresses, separated by commas. Unset: none, and everybody behind a proxy counts as one sender.',
+      'The addresses of the proxies whose `X-Forwarded-For` is trusted, separated by commas. Unset: none, and all callers behind a proxy count as one sender.',
     ),
   NODROP_ADMIN_HOST: z.string().min(1).default('127.0.0.1').describe('The address of the admin listener.'),
-  NODROP_ADMIN_PORT: port(3001).describe('Metrics and details, for operators only.'),
+  NODROP_ADMIN_PORT: port(3001).describe(
+    'The port of the admin listener: metrics and details, for operators only.',
+  ),
   NODROP_POSTGRES_PORT: port(54329).describe("The embedded PostgreSQL's port."),
   NODROP_TEMPORAL_PORT: port(7233).describe("The embedded Temporal server's port."),
   NODROP_TEMPORAL_UI_PORT: port(8233).describe("The embedded Temporal Web UI's port."),
@@ -121,15 +123,15 @@ export const settings = z.object({
     .string()
     .min(1)
     .optional()
-    .describe('A `temporal` binary to use for the embedded server instead of finding or obtaining one.'),
+    .describe('The path of a `temporal` binary for the embedded server. Unset: nodrop finds or obtains one.'),
   NODROP_TEST_SERVER: z
     .string()
     .min(1)
     .optional()
     .describe(
-      'A Temporal time-skipping test server to use instead of finding or obtaining one (tests only).',
+      'The path of a Temporal time-skipping test server (tests only). Unset: nodrop finds or obtains one.',
     ),
-  NODROP_SIMULATOR_PORT: port(4000).describe('Where the simulator listens.'),
+  NODROP_SIMULATOR_PORT: port(4000).describe('The port on which the simulator listens.'),
   NODROP_SIMULATOR_HOST: z
     .string()
     .min(1)
@@ -138,42 +140,46 @@ export const settings = z.object({
   NODROP_SIMULATOR_URL: httpUrl
     .optional()
     .describe(
-      'The simulator as API and worker reach it. Unset: http://NODROP_SIMULATOR_HOST:NODROP_SIMULATOR_PORT.',
+      "The simulator's URL for API and worker. Unset: http://NODROP_SIMULATOR_HOST:NODROP_SIMULATOR_PORT.",
     ),
-  NODROP_SHOP_PORT: port(3100).describe('Where the example shop listens, on the embedded stack alone.'),
+  NODROP_SHOP_PORT: port(3100).describe(
+    'The port on which the example shop listens, only on the embedded stack.',
+  ),
   NODROP_SIMULATOR_SECRET: webhookSecret
     .optional()
     .describe(
-      'Signs requests and callbacks of channel `simulator`: every start writes it into the accounts named `main` there. Unset outside the embedded stack: nothing is written, and new merchants get no account there.',
+      'Signs requests and callbacks of channel `simulator`. Every start writes it into the accounts named `main` of that channel. Unset outside the embedded stack: nothing is written, and new merchants get no account of that channel.',
     ),
-  NODROP_SIMULATOR2_SECRET: webhookSecret.optional().describe('The same for channel `simulator2`.'),
+  NODROP_SIMULATOR2_SECRET: webhookSecret
+    .optional()
+    .describe('Like NODROP_SIMULATOR_SECRET, for channel `simulator2`.'),
   NODROP_STRIPE_URL: standInUrl
     .refine((url) => new URL(url).pathname === '/', 'must have no path')
     .optional()
     .describe(
-      'A stand-in for the API of Stripe on this machine (tests only), in test mode alone. Unset: https://api.stripe.com.',
+      'The URL of a stand-in for the Stripe API on this machine (tests only, only in test mode). Unset: https://api.stripe.com.',
     ),
   NODROP_STRIPE_SCRIPT_URL: standInUrl
     .optional()
     .describe(
-      'A stand-in for Stripe.js on this machine (tests only), in test mode alone. Unset: https://js.stripe.com/v3/.',
+      'The URL of a stand-in for Stripe.js on this machine (tests only, only in test mode). Unset: https://js.stripe.com/v3/.',
     ),
   NODROP_MOLLIE_URL: standInUrl
     .refine((url) => new URL(url).pathname === '/', 'must have no path')
     .optional()
     .describe(
-      'A stand-in for the API of Mollie on this machine (tests only), in test mode alone. Unset: https://api.mollie.com.',
+      'The URL of a stand-in for the Mollie API on this machine (tests only, only in test mode). Unset: https://api.mollie.com.',
     ),
   NODROP_QUERY_SCHEDULE: schedule
     .prefault(DEFAULT_QUERY_SCHEDULE)
     .describe(
-      'The waits between active queries, the last one repeated up to the expiry, of channels that advise none. One channel alone, whatever it advises: NODROP_QUERY_SCHEDULE_{CHANNEL}.',
+      'The waits between queries, for channels that advise no schedule. The last wait is repeated until the expiry. NODROP_QUERY_SCHEDULE_{CHANNEL} sets the schedule of one channel and overrides its advice.',
     ),
   NODROP_ALLOW_PRIVATE_ORDER_SERVICES: z
     .enum(['true', 'false'], 'must be true or false')
     .optional()
     .describe(
-      "`true` lets merchants' order services be on this machine or in a private network (never link-local), and be told there over http in live mode. Unset: only on the embedded database.",
+      "`true` allows merchants' order services on this machine or in a private network (never link-local), also over http in live mode. Unset: allowed only on the embedded database.",
     ),
   NODROP_PAYMENT_EXPIRY_SECONDS: z.coerce
     .number()
@@ -182,7 +188,7 @@ export const settings = z.object({
     .max(7 * 86_400)
     .default(1800)
     .describe(
-      `How long a payer has when the request does not say. In live mode at least ${EXPIRY_AT_LEAST_S.live}.`,
+      `The time to pay, if a request does not set it. In live mode at least ${EXPIRY_AT_LEAST_S.live}.`,
     ),
   NODROP_ORDER_UNKNOWN_HOURS: z.coerce
     .number()
@@ -191,15 +197,17 @@ export const settings = z.object({
     .max(720)
     .default(ORDER_UNKNOWN_FOR_MS / 3_600_000)
     .describe(
-      'How long an order service may not know an order (`order_unknown`) before it counts as gone and money moves. The same for every worker.',
+      'For how many hours an order service may answer `order_unknown` before the order counts as gone and its payment is refunded or waits for a decision. Must be the same for every worker.',
     ),
   NODROP_LOG_LEVEL: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
     .default('info')
-    .describe('The least severe log line written.'),
+    .describe('The minimum severity of log lines.'),
 });
 
-/** In the environment of programs of ours without being settings: of docker-compose.yml, of `npm test` and its like. */
+/**
+ * Environment variables with the prefix NODROP_ that are not settings: of docker-compose.yml, `npm test` and similar.
+ */
 const NO_SETTINGS = new Set([
   'NODROP_DB_PASSWORD',
   'NODROP_INSTALL',
@@ -213,7 +221,7 @@ const NO_SETTINGS = new Set([
 
 const CHANNEL_SCHEDULE = /^NODROP_QUERY_SCHEDULE_(\w+)$/;
 
-/** The waits between active queries, in ms, and who says so. */
+/** The waits between queries in ms, and where they come from. */
 export interface QuerySchedule {
   readonly waitsMs: readonly number[];
   readonly source: string;
@@ -223,13 +231,13 @@ export interface Config {
   readonly mode: 'test' | 'live';
   /** Absolute path. */
   readonly home: string;
-  /** True when the database is the embedded stack's. */
+  /** True if the database is the embedded stack's. */
   readonly embeddedDatabase: boolean;
-  /** True when the Temporal server is the embedded stack's. */
+  /** True if the Temporal server is the embedded stack's. */
   readonly embeddedTemporal: boolean;
   readonly databaseUrl: string;
   readonly secret: string;
-  /** The file that the secret was read from; null when it is set in the environment. Absolute path. */
+  /** Absolute path of the file with the secret; null if the secret is set in the environment. */
   readonly secretFile: string | null;
   readonly temporal: {
     readonly address: string;
@@ -240,7 +248,7 @@ export interface Config {
     readonly host: string;
     readonly port: number;
     readonly publicUrl: string;
-    /** As Express's `trust proxy` takes them. */
+    /** In the format of Express's `trust proxy`. */
     readonly trustedProxies: readonly string[];
   };
   readonly admin: { readonly host: string; readonly port: number };
@@ -250,38 +258,40 @@ export interface Config {
     readonly temporalUiPort: number;
     readonly temporalCli: string | undefined;
     readonly testServer: string | undefined;
-    /** Obtained tools live here and serve every clone. */
+    /** The folder of downloaded tools, shared by all clones of the repository. */
     readonly cacheDir: string;
   };
   readonly simulator: {
     readonly host: string;
     readonly port: number;
     readonly url: string;
-    /** Signing secret by channel name; a channel without one is off. */
+    /** Signing secrets by channel name. A channel without a secret is off. */
     readonly secrets: Readonly<Record<string, string>>;
   };
-  /** Stand-ins for Stripe on this machine, in test mode alone; where there are none it is Stripe itself. */
+  /** Stand-ins for Stripe on this machine, only in test mode. Absent: Stripe itself. */
   readonly stripe: { readonly url?: string; readonly scriptUrl?: string };
-  /** A stand-in for Mollie on this machine, in test mode alone; where there is none it is Mollie itself. */
+  /** A stand-in for Mollie on this machine, only in test mode. Absent: Mollie itself. */
   readonly mollie: { readonly url?: string };
   /** The example shop of the embedded stack. */
   readonly shop: { readonly port: number };
-  /** What HTTP order services may be. */
+  /** Which URLs order services may have. */
   readonly orderServices: { readonly allowPrivate: boolean; readonly httpsOnly: boolean };
-  /** How long an order service may not know an order. */
+  /** How long an order service may answer `order_unknown`, in ms. */
   readonly orderUnknownForMs: number;
   readonly paymentExpiryMs: number;
-  /** When a channel is asked: by its own setting, else as it advises, else by NODROP_QUERY_SCHEDULE. */
+  /**
+   * The query schedule of a channel: its own setting, otherwise the channel's advice, otherwise NODROP_QUERY_SCHEDULE.
+   */
   querySchedule(channel: Pick<ChannelDeclaration, 'name' | 'querySchedule'>): QuerySchedule;
   readonly logLevel: string;
 }
 
-/** A host as it stands in a URL. */
+/** The host in URL syntax: an IPv6 address gets brackets. */
 export const inUrl = (host: string): string => (isIPv6(host) ? `[${host}]` : host);
 
-/** The settings as they are given, each of them right, and none against another. @throws ConfigError */
+/** Reads the settings, and checks each one and their combinations. @throws ConfigError */
 function readSettings(env: NodeJS.ProcessEnv) {
-  // An empty variable is what compose files and shells make of an unset one.
+  // Compose files and shells turn an unset variable into an empty one, so empty counts as unset.
   const given = Object.fromEntries(
     Object.entries(env).filter(([, value]) => value !== undefined && value !== ''),
   );
@@ -304,7 +314,7 @@ function readSettings(env: NodeJS.ProcessEnv) {
   }
   if (s.NODROP_PAYMENT_EXPIRY_SECONDS < EXPIRY_AT_LEAST_S[s.NODROP_MODE]) {
     throw new ConfigError(
-      `NODROP_PAYMENT_EXPIRY_SECONDS is wrong: NODROP_MODE=live takes ${EXPIRY_AT_LEAST_S.live} or more.`,
+      `NODROP_PAYMENT_EXPIRY_SECONDS is wrong: NODROP_MODE=live requires ${EXPIRY_AT_LEAST_S.live} or more.`,
     );
   }
   for (const [name, channel] of [
@@ -317,20 +327,20 @@ function readSettings(env: NodeJS.ProcessEnv) {
   }
   if (s.PORT === s.NODROP_ADMIN_PORT) {
     throw new ConfigError(
-      `NODROP_ADMIN_PORT is wrong: ${s.PORT} is PORT as well, and the admin listener needs its own.`,
+      `NODROP_ADMIN_PORT is wrong: ${s.PORT} is also the value of PORT, and the admin listener needs its own port.`,
     );
   }
   const publicUrl = s.NODROP_PUBLIC_URL ?? (s.NODROP_MODE === 'test' ? s.NODROP_TEST_PUBLIC_URL : undefined);
   if (['0.0.0.0', '::'].includes(s.NODROP_HOST) && publicUrl === undefined) {
     throw new ConfigError(
-      `NODROP_PUBLIC_URL is missing: NODROP_HOST=${s.NODROP_HOST} is no address that channels and payers can reach.`,
+      `NODROP_PUBLIC_URL is missing: NODROP_HOST=${s.NODROP_HOST} is not an address that channels and payers can reach.`,
     );
   }
   return { given, settings: s, publicUrl, home: resolve(s.NODROP_HOME), embeddedDatabase, embeddedTemporal };
 }
 
 /**
- * The folder that has, or is to have, the embedded stack's secrets; undefined with a database of one's own.
+ * The folder of the embedded stack's secrets, which may not exist yet; undefined if DATABASE_URL is set.
  * @throws ConfigError naming the setting that is wrong.
  */
 export function embeddedHome(env: NodeJS.ProcessEnv = process.env): string | undefined {
@@ -339,8 +349,8 @@ export function embeddedHome(env: NodeJS.ProcessEnv = process.env): string | und
 }
 
 /**
- * Reads and checks the whole configuration; it writes nothing. The embedded stack's secrets are made by who starts it
- * (`loadStackConfig`).
+ * Reads and checks the whole configuration, and writes nothing. The embedded stack's secrets are created when the stack
+ * starts (`loadStackConfig`).
  * @throws ConfigError naming the setting that is wrong or missing.
  */
 export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
@@ -410,8 +420,8 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
 }
 
 /**
- * What the simulator's own process needs. Where its secrets are given, it needs none of the service's, as a channel of
- * somebody else's would not.
+ * Reads the configuration of the simulator's process. If the simulator's secrets are set, it does not read those of the
+ * service, because a real channel would not have them either.
  * @throws ConfigError naming the setting that is wrong or missing.
  */
 export function loadSimulatorConfig(
@@ -445,7 +455,7 @@ function simulatorOf(
   };
 }
 
-/** A misspelt setting would be ignored, and its default used in silence. */
+/** Refuses unknown settings, because a misspelt setting would silently use its default. */
 function refuseUnknown(names: readonly string[]): void {
   const unknown = names.find(
     (name) =>
@@ -455,7 +465,7 @@ function refuseUnknown(names: readonly string[]): void {
       !NO_SETTINGS.has(name),
   );
   if (unknown !== undefined) {
-    throw new ConfigError(`${unknown} is no setting: docs/configuration.md lists those there are.`);
+    throw new ConfigError(`${unknown} is not a setting: docs/configuration.md lists all settings.`);
   }
 }
 
@@ -474,14 +484,14 @@ function channelSchedules(env: Record<string, string | undefined>): Map<string, 
   return schedules;
 }
 
-/** The embedded stack's own random secrets, made once per data folder and shared by its processes. */
+/** The embedded stack's random secrets, created once per data folder and shared by its processes. */
 export interface EmbeddedSecrets {
   readonly secret: string;
   readonly simulator: string;
   readonly simulator2: string;
 }
 
-/** Where the embedded stack keeps its secrets. */
+/** The file with the embedded stack's secrets. */
 export const secretsFile = (home: string): string => join(home, 'secrets.json');
 
 function readEmbeddedSecrets(home: string): EmbeddedSecrets {
@@ -490,11 +500,11 @@ function readEmbeddedSecrets(home: string): EmbeddedSecrets {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw unusableHome(home, error);
     throw new ConfigError(
-      `NODROP_HOME=${home} has no secrets yet: start the stack (npm run stack or npm start), which makes them, or set DATABASE_URL to a database of your own.`,
+      `NODROP_HOME=${home} has no secrets yet: start the stack (npm run stack or npm start), which creates them, or set DATABASE_URL to your own database.`,
     );
   }
 }
 
-/** The data folder cannot be read or written. */
+/** The error for a data folder that cannot be read or written. */
 export const unusableHome = (home: string, error: unknown): ConfigError =>
   new ConfigError(`NODROP_HOME is wrong: ${home} cannot be used (${(error as Error).message}).`);

@@ -1,24 +1,26 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 
-/** What is stored and needed back: encrypted under a key made of NODROP_SECRET for one use of it alone. */
+/**
+ * Encrypts secrets that are stored and must be read again. Each purpose has its own key, derived from NODROP_SECRET.
+ */
 
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const HEAD_BYTES = NONCE_BYTES + TAG_BYTES;
 
-/** Whose ciphertext it is, and what for: under another of either it cannot be read. */
+/** The use and the owner of a ciphertext. It cannot be decrypted with a different use or owner. */
 export interface Purpose {
   readonly nodropSecret: string;
-  /** A label: the key is made for this alone. */
+  /** A label from which the key is derived. */
   readonly use: string;
-  /** The id of the row's owner: one ciphertext is of no use for another owner. */
+  /** The id of the row's owner, so that a ciphertext copied to another owner's row cannot be decrypted. */
   readonly owner: string;
 }
 
 const keyOf = ({ nodropSecret, use }: Purpose): Buffer =>
   Buffer.from(hkdfSync('sha256', nodropSecret, '', use, 32));
 
-/** AES-256-GCM: the nonce, the tag, the text. */
+/** Encrypts with AES-256-GCM. @returns nonce, tag and ciphertext, concatenated */
 export function encrypt(purpose: Purpose, plain: string): Buffer {
   const nonce = randomBytes(NONCE_BYTES);
   const cipher = createCipheriv('aes-256-gcm', keyOf(purpose), nonce, { authTagLength: TAG_BYTES });
@@ -27,10 +29,10 @@ export function encrypt(purpose: Purpose, plain: string): Buffer {
   return Buffer.concat([nonce, cipher.getAuthTag(), ...text]);
 }
 
-/** What is stored cannot be read. The message is a sentence that a merchant may read. */
+/** A stored secret cannot be decrypted. The message is a sentence that a merchant may see. */
 export class UnreadableSecret extends Error {}
 
-/** @throws Error when it was not made for this purpose. */
+/** Decrypts a ciphertext of `encrypt`. @throws Error if it was encrypted for a different purpose, or was changed. */
 export function decrypt(purpose: Purpose, ciphertext: Uint8Array): string {
   const nonce = ciphertext.subarray(0, NONCE_BYTES);
   const decipher = createDecipheriv('aes-256-gcm', keyOf(purpose), nonce, { authTagLength: TAG_BYTES });

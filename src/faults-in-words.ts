@@ -1,8 +1,8 @@
 import type { z } from 'zod';
 
 /**
- * What is wrong with a value that a schema refuses, as the end of a sentence that says what to give instead. To be passed
- * as `error` to `safeParse`: words of the schema itself count before these, Zod's own after them.
+ * Error messages for values that a schema rejects, as the end of a sentence that says what is expected. Pass this as
+ * `error` to `safeParse`. Messages of the schema itself take precedence; where neither has one, Zod's own is used.
  */
 export const faultsInWords: z.core.$ZodErrorMap = (issue) => {
   switch (issue.code) {
@@ -18,7 +18,9 @@ export const faultsInWords: z.core.$ZodErrorMap = (issue) => {
       return bound(issue.origin, issue.maximum, 'at most');
     case 'unrecognized_keys': {
       const known = knownKeys(issue.inst);
-      return known.length === 0 ? 'is not known here' : `is not known here: there are ${known.join(', ')}`;
+      return known.length === 0
+        ? 'is not a known field'
+        : `is not a known field: known are ${known.join(', ')}`;
     }
     default:
       return undefined;
@@ -35,7 +37,7 @@ const TYPES: Readonly<Record<string, string>> = {
   array: 'must be an array',
 };
 
-/** What is counted, of values that are bound by how much is in them. */
+/** The unit of the size limit, for types whose limit counts their contents. */
 const COUNTED: Readonly<Record<string, string>> = { string: 'character', array: 'entry', set: 'entry' };
 
 function bound(origin: string, value: number | bigint, side: 'or more' | 'at most'): string {
@@ -46,7 +48,7 @@ function bound(origin: string, value: number | bigint, side: 'or more' | 'at mos
   return side === 'at most' ? `must have at most ${things}` : `must have ${things} or more`;
 }
 
-/** The fields of the object that has an unknown one. */
+/** The known fields of the schema that found an unknown field. */
 function knownKeys(schema: unknown): string[] {
   const { _zod: internals } = (schema ?? {}) as { _zod?: { def: { shape?: object } } };
   return Object.keys(internals?.def.shape ?? {});

@@ -2,7 +2,7 @@ import { pino } from 'pino';
 
 export type Logger = ReturnType<typeof createLogger>;
 
-/** One JSON line an event on stdout; keys and tokens never appear in it. */
+/** Creates a logger that writes one JSON line per event to stdout. Keys and tokens in request headers are redacted. */
 export function createLogger(name: string, level: string) {
   return pino({
     name,

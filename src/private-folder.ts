@@ -1,9 +1,9 @@
 import { chmodSync, mkdirSync, statSync } from 'node:fs';
 
 /**
- * Makes a folder that its owner alone may enter, with those above it that are missing; from one that exists the rights
- * of all others are taken.
- * @throws Error when it cannot be made, belongs to another user, or is one that all users write to (`/tmp`).
+ * Creates a folder that only its owner may enter, with its missing parents. If the folder exists, the permissions of
+ * group and others are removed.
+ * @throws Error if the folder cannot be created, belongs to another user, or is one that all users write to (`/tmp`).
  */
 export function privateFolder(path: string): void {
   mkdirSync(path, { recursive: true, mode: 0o700 });

@@ -2,15 +2,17 @@ import { createServer, type IncomingMessage, type RequestListener, type Server }
 import type { RequestHandler, Response } from 'express';
 
 /**
- * How much of a request a listener reads, whatever the route. Node and Express read a body that nobody wants to its end
- * before they answer or after: here the answer comes first, and the connection ends.
+ * Limits how much of a request body a listener reads, on every route. Node and Express read the whole body even if it
+ * is not needed. Here the answer is sent first, and then the connection is closed.
  */
 
-/** After its answer a client may still send this much, and has this long to read the answer. Then it is cut. */
+/**
+ * After the answer, a client may send this much more, and has this long to read the answer. Then it is disconnected.
+ */
 const GRACE_BYTES = 256 * 1024;
 const GRACE_MS = 2_000;
 
-/** A request that is refused before a route has seen it. Has the fields of the errors of Express's body parsers. */
+/** A request that is refused before it reaches a route. Has the same fields as errors of Express's body parsers. */
 export class RequestRefused extends Error {
   override readonly name = 'RequestRefused';
   readonly status: 400 | 413;
@@ -26,18 +28,21 @@ export class RequestRefused extends Error {
 const tooLarge = (limit: number) =>
   new RequestRefused(413, 'entity.too.large', `The body is larger than ${limit} bytes.`);
 
-/** A server that sends `100 Continue` only when `readBody` reads, so that no refused request is asked for its body. */
+/**
+ * Creates a server that sends `100 Continue` only when `readBody` reads, so that a client does not send a refused body.
+ */
 export function createBoundedServer(handler: RequestListener): Server {
   return createServer(handler).on('checkContinue', handler).on('checkExpectation', handler);
 }
 
 /**
- * Refuses bodies that are announced as larger than `limit` bytes, and requests with two `Host` headers, by passing
- * `RequestRefused` on. The first handler of an app that may answer; its other handlers read bodies by `readBody` alone.
+ * Refuses bodies whose `Content-Length` is above `limit` bytes, and requests with two `Host` headers: passes a
+ * `RequestRefused` to `next`. Must come before every handler that can answer; other handlers must read bodies only with
+ * `readBody`.
  */
 export function boundRequests(limit: number): RequestHandler {
   return (request, response, next) => {
-    // A further request on a connection that has had its last answer.
+    // A further request on a connection whose last answer has been sent.
     if (request.socket.writableEnded) return void request.socket.destroy();
     const length = announcedLength(request);
     const hosts = request.rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host');
@@ -54,8 +59,8 @@ export function boundRequests(limit: number): RequestHandler {
 }
 
 /**
- * A body parser of Express that stops at `limit` bytes off the socket: by itself it would read the rest before it says
- * that the body is too large.
+ * Wraps a body parser of Express so that it stops after `limit` bytes from the socket. Without this, the parser would
+ * read the rest of a body before it reports that the body is too large.
  */
 export function readBody(parser: RequestHandler, limit: number): RequestHandler {
   return (request, response, next) => {
@@ -68,7 +73,7 @@ export function readBody(parser: RequestHandler, limit: number): RequestHandler 
     };
     if (expectsContinue(request)) response.writeContinue();
     parser(request, response, settle);
-    // It found no body.
+    // The request has no body.
     if (isSettled) return;
     let taken = 0;
     request.on('data', (chunk: Buffer) => {
@@ -80,23 +85,24 @@ export function readBody(parser: RequestHandler, limit: number): RequestHandler 
   };
 }
 
-/** In bytes; undefined when the end of the body shows only as it comes. */
+/** The announced length of the body in bytes; undefined for a chunked body, whose length is not known in advance. */
 const announcedLength = ({ headers }: IncomingMessage): number | undefined =>
   headers['transfer-encoding'] === undefined ? Number(headers['content-length'] ?? 0) : undefined;
 
 const expectsContinue = ({ headers }: IncomingMessage): boolean => /100-continue/i.test(headers.expect ?? '');
 
-/** Requests whose connection ends with their answer, unless their body is read to its end. */
+/** Requests whose connection is closed after the answer, unless their body has been read completely. */
 const closing = new WeakSet<IncomingMessage>();
 
 function closeAfterAnswer(request: IncomingMessage, response: Response): void {
   closing.add(request);
   response.setHeader('Connection', 'close');
-  // Before Node's own listener, which reads and drops the whole body of a request that nobody has begun to read.
+  // Must run before Node's own listener, which would read and drop the whole body of a request that was not read.
   response.prependOnceListener('finish', () => {
     if (closing.has(request)) readGrace(request);
   });
-  // By this Node ends the connection. Closed with unread bytes in it, it is reset, and the answer can be lost.
+  // Node closes the connection with `destroySoon`. If unread bytes were left, TCP would reset the connection, and the
+  // client could lose the answer.
   request.socket.destroySoon = () => linger(request);
 }
 
@@ -106,7 +112,7 @@ function keepAlive(request: IncomingMessage, response: Response): void {
   Reflect.deleteProperty(request.socket, 'destroySoon');
 }
 
-/** Reads on for the grace. Then the socket stays open for its time, and no more is read from it. */
+/** Reads up to `GRACE_BYTES` more. After that, nothing is read, and the socket stays open until `GRACE_MS` are over. */
 function readGrace(request: IncomingMessage): void {
   let left = GRACE_BYTES;
   request.on('data', (chunk: Buffer) => {
@@ -114,11 +120,13 @@ function readGrace(request: IncomingMessage): void {
     if (left < 0) request.pause();
   });
   request.resume();
-  // At once, for Node to see that somebody reads.
+  // Reads at once, so that Node sees that the body is being read.
   while (left >= 0 && request.read() !== null);
 }
 
-/** Ends the connection when the body has come to its end after all, the client has closed, or the grace is over. */
+/**
+ * Closes the connection when the body has been received completely, the client has closed it, or `GRACE_MS` are over.
+ */
 function linger(request: IncomingMessage): void {
   const { socket } = request;
   const close = () => {

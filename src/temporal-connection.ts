@@ -1,8 +1,8 @@
 import { Connection } from '@temporalio/client';
 
 /**
- * A connection that is made at its first call and again after every loss. gRPC alone waits ever longer between its
- * tries, up to two minutes, and so long a repaired server would still look dead to us.
+ * Creates a connection that connects at its first call and reconnects after each loss, at most 1 s apart. The default
+ * backoff of gRPC grows to two minutes, for which a recovered server would still count as down.
  * @param address host:port
  */
 export function lazyConnection(address: string): Connection {

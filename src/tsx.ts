@@ -2,8 +2,8 @@ import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 
 /**
- * What Node needs to run TypeScript, for `--import`: an address instead of a name, so that the working directory does
- * not matter. Not `import.meta.resolve`, which does not exist in vitest's global set-up.
+ * The value of Node's option `--import` to run TypeScript: a URL and not a package name, so that it works in every
+ * working directory. It does not use `import.meta.resolve`, which does not exist in vitest's global setup.
  */
 export function tsxLoader(): string {
   return pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;

@@ -60,7 +60,7 @@ test.each<[Record<string, string>, string]>([
   [{ NODROP_PUBLIC_URL: 'https://pay.example/#a' }, 'NODROP_PUBLIC_URL is wrong: must have no ? and no #.'],
   [
     { PORT: '3001' },
-    'NODROP_ADMIN_PORT is wrong: 3001 is PORT as well, and the admin listener needs its own.',
+    'NODROP_ADMIN_PORT is wrong: 3001 is also the value of PORT, and the admin listener needs its own port.',
   ],
   [
     {
@@ -69,7 +69,7 @@ test.each<[Record<string, string>, string]>([
       NODROP_HOST: '0.0.0.0',
       NODROP_TEST_PUBLIC_URL: 'http://nodrop.localhost:3000',
     },
-    'NODROP_PUBLIC_URL is missing: NODROP_HOST=0.0.0.0 is no address that channels and payers can reach.',
+    'NODROP_PUBLIC_URL is missing: NODROP_HOST=0.0.0.0 is not an address that channels and payers can reach.',
   ],
   ...['0.0.0.0', '::'].map((NODROP_HOST): [Record<string, string>, string] => [
     { NODROP_HOST },
@@ -77,11 +77,11 @@ test.each<[Record<string, string>, string]>([
   ]),
   [
     { NODROP_LOGLEVEL: 'debug' },
-    'NODROP_LOGLEVEL is no setting: docs/configuration.md lists those there are.',
+    'NODROP_LOGLEVEL is not a setting: docs/configuration.md lists all settings.',
   ],
   [
     { NODROP_QUERY_SCHEDULES: '1s' },
-    'NODROP_QUERY_SCHEDULES is no setting: docs/configuration.md lists those there are.',
+    'NODROP_QUERY_SCHEDULES is not a setting: docs/configuration.md lists all settings.',
   ],
   [
     { NODROP_MODE: 'live' },
@@ -191,7 +191,7 @@ describe('accepted', () => {
     expect(load({ ...OWN, NODROP_MODE: 'live', ...expiry('60') }).paymentExpiryMs).toBe(60_000);
     expect(() => load(expiry('4'))).toThrow('NODROP_PAYMENT_EXPIRY_SECONDS is wrong');
     expect(() => load({ ...OWN, NODROP_MODE: 'live', ...expiry('59') })).toThrow(
-      'NODROP_PAYMENT_EXPIRY_SECONDS is wrong: NODROP_MODE=live takes 60 or more.',
+      'NODROP_PAYMENT_EXPIRY_SECONDS is wrong: NODROP_MODE=live requires 60 or more.',
     );
   });
 
@@ -243,7 +243,7 @@ test('a stand-in for Stripe or Mollie is on this machine, and not of live mode',
 describe('the embedded stack’s secrets', () => {
   const nothingYet = (folder: string) =>
     new ConfigError(
-      `NODROP_HOME=${folder} has no secrets yet: start the stack (npm run stack or npm start), which makes them, or set DATABASE_URL to a database of your own.`,
+      `NODROP_HOME=${folder} has no secrets yet: start the stack (npm run stack or npm start), which creates them, or set DATABASE_URL to your own database.`,
     );
 
   test('loading makes none, and writes nothing else', () => {

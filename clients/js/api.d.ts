@@ -1,12 +1,12 @@
 // Made from the API's schemas by `npm run generate`: edit src/api/schemas.
 
 /**
- * Accept new ones.
+ * New values may be added: accept them.
  */
 export type OrderStatus = KnownOrderStatus;
 export type KnownOrderStatus = 'unpaid' | 'paying' | 'succeeded' | 'refunded' | 'cancelled' | 'closed';
 /**
- * Accept new ones.
+ * New values may be added: accept them.
  */
 export type PaymentStatus = KnownPaymentStatus;
 export type KnownPaymentStatus = 'created' | 'paying' | 'succeeded' | 'failed' | 'cancelled' | 'closed';
@@ -20,7 +20,7 @@ export type KnownRefundStatus =
   | 'failed'
   | 'reversed';
 /**
- * Accept new ones.
+ * New values may be added: accept them.
  */
 export type NextActionType = KnownNextActionType;
 export type KnownNextActionType = 'redirect' | 'qr' | 'sdk';
@@ -43,25 +43,25 @@ export type KnownAttention =
   | 'channel_reversed'
   | 'workflow_stuck';
 /**
- * Accept new ones.
+ * New values may be added: accept them.
  */
 export type DisputeState = KnownDisputeState;
 export type KnownDisputeState = 'open' | 'won' | 'lost';
 /**
- * The order as its payer may know it, by this and every other attempt; accept new ones. `open`: it can be paid. `undecided`: money or a decision is on its way by this or another attempt: do not pay again; nobody knows yet that nothing was charged. `paid`: it is paid, by this or another attempt (also when it was refunded since). `over`: it can no longer be paid, and no money is known or expected. Unless it is `open` there is no `nextAction` and nothing in `switchTo`.
+ * The state of the order for its payer, from all attempts; new values may be added: accept them. `open`: the order can be paid. `undecided`: this or another attempt may have received money or waits for a decision, so the payer must not pay again, and it is not certain that nothing was charged. `paid`: this or another attempt has paid the order (also if it was refunded since). `over`: the order can no longer be paid, and no money is known or expected. Unless the state is `open`, `nextAction` is null and `switchTo` is empty.
  */
 export type PayerOrderState = KnownPayerOrderState;
 export type KnownPayerOrderState = 'open' | 'undecided' | 'paid' | 'over';
 /**
- * Accept new ones. `needs_person`: the channel waits for somebody to do something there; it is asked on. `failed`: it gives nothing back, now or later. `reversed`: it failed after it had succeeded, and the money is here again.
+ * New values may be added: accept them. `needs_person`: the channel waits until a person acts there, and nodrop keeps querying it. `failed`: the channel will not refund this money, now or later. `reversed`: the refund failed after it had succeeded, and the merchant has the money again.
  */
 export type RefundStatus = KnownRefundStatus;
 /**
- * Accept new ones.
+ * New values may be added: accept them.
  */
 export type RefundReason = KnownRefundReason;
 /**
- * Accept new ones.
+ * New values may be added: accept them.
  */
 export type EventType = KnownEventType;
 export type KnownEventType =
@@ -83,12 +83,12 @@ export type RefundEventData = PaymentEventData & {
   refund: EventRefund;
 };
 /**
- * Accept new ones. `superseded`: what the event says ceased to be true before the order service answered, as a success once all of its money is back. It is not told any more; newer events say what is true.
+ * New values may be added: accept them. `superseded`: the event was no longer true before the order service answered, for example a success whose money has been refunded in full. It is no longer delivered; newer events have the current state.
  */
 export type DeliveryStatus = KnownDeliveryStatus;
 export type KnownDeliveryStatus = 'pending' | 'delivered' | 'conflict' | 'gone' | 'superseded';
 /**
- * Accept new ones.
+ * New values may be added: accept them.
  */
 export type DeliveryOutcome = KnownDeliveryOutcome;
 export type KnownDeliveryOutcome =
@@ -99,12 +99,12 @@ export type KnownDeliveryOutcome =
   | 'not_applied'
   | 'unknown';
 /**
- * Accept new ones.
+ * New values may be added: accept them.
  */
 export type CallbackKind = KnownCallbackKind;
 export type KnownCallbackKind = 'trade' | 'refund' | 'dispute' | 'notice';
 /**
- * Stable. Accept new ones.
+ * Stable. New values may be added: accept them.
  */
 export type ProblemCode = KnownProblemCode;
 export type KnownProblemCode =
@@ -195,7 +195,7 @@ export interface Schemas {
 }
 export interface NewOrder {
   /**
-   * The merchant's own id of the order. 1 to 64 characters: letters, marks, digits, punctuation and symbols of every script, and single spaces within; not a mark first, in Unicode's form NFC, and neither `.` nor `..`. In an address it is percent-encoded.
+   * The merchant's own id of the order. 1 to 64 characters: letters, marks, digits, punctuation and symbols of every script, and single spaces within; not a mark first, in Unicode's form NFC, and neither `.` nor `..`. Percent-encode it in a URL.
    */
   id: string;
   /**
@@ -203,15 +203,15 @@ export interface NewOrder {
    */
   amount: number;
   /**
-   * An ISO 4217 code that people pay in today: no funds code, metal or withdrawn currency. An order that exists keeps its own.
+   * An ISO 4217 code of a currency in use today: no funds code, metal or withdrawn currency. An existing order keeps its currency, also if it has been withdrawn since.
    */
   currency: string;
   /**
-   * What the payer reads. It has something to be seen, and no bidirectional overrides, embeddings or isolates (U+202A to U+202E, U+2066 to U+2069); the marks LRM and RLM are taken. Default: `Order {id}`.
+   * What the payer reads. Must have at least one visible character, and no bidirectional overrides, embeddings or isolates (U+202A to U+202E, U+2066 to U+2069); the marks LRM and RLM are allowed. Default: `Order {id}`.
    */
   subject?: string;
   /**
-   * When the order takes no more payments. At least 60, in test mode 5. Default: never.
+   * After how many seconds the order accepts no more payments. At least 60, in test mode 5. Default: never.
    */
   expiresInSeconds?: number;
   /**
@@ -222,7 +222,7 @@ export interface NewOrder {
   };
 }
 /**
- * What is absent stays as it is. The currency never changes.
+ * Absent fields stay unchanged. The currency never changes.
  */
 export interface OrderChange {
   /**
@@ -234,11 +234,11 @@ export interface OrderChange {
    */
   subject?: string;
   /**
-   * When the order takes no more payments, counted from the order's `createdAt` as at its creation. Not in the past, and not before a live attempt expires. At least 60, in test mode 5.
+   * After how many seconds the order accepts no more payments, counted from the order's `createdAt`. The resulting time must not be in the past or before a live attempt expires. At least 60, in test mode 5.
    */
   expiresInSeconds?: number;
   /**
-   * Replaces all that was there.
+   * Replaces all metadata of the order.
    */
   metadata?: {
     [k: string]: string;
@@ -258,7 +258,7 @@ export interface Order {
   status: OrderStatus;
   paidPaymentId: string | null;
   /**
-   * The channel's clock.
+   * When the payer paid, by the channel's clock.
    */
   paidAt: string | null;
   metadata: {
@@ -267,11 +267,11 @@ export interface Order {
   createdAt: string;
   expiresAt: string | null;
   /**
-   * Since when its owner wants it cancelled; it is, once none of its payments can be paid any more.
+   * When the merchant requested cancellation; otherwise null. The order is cancelled once none of its payments can be paid.
    */
   cancelRequestedAt: string | null;
   /**
-   * When a payment of it was written again after the database had lost it. No refund of its payments is automatic from then on. If the order was lost as well, `subject` is empty until it is created again with the same amount and currency, which fills subject, metadata and expiry.
+   * When a payment of the order was restored after the database had lost it; otherwise null. From then on, no refund of its payments is automatic. If the order was lost too, `subject` is empty until you create the order again with the same amount and currency, which sets subject, metadata and expiry.
    */
   recoveredAt: string | null;
   /**
@@ -293,23 +293,23 @@ export interface Payment {
   currency: string;
   status: PaymentStatus;
   /**
-   * What became of the order; to a payer a payment is paid when it is `applied`.
+   * The effect of the received money on the order. Tell a payer that a payment is paid only if this is `applied`.
    */
   orderUpdate: KnownOrderUpdate | null;
   /**
-   * The order's total as the channel has it.
+   * The total amount of the trade, as the channel reports it.
    */
   receivedAmount: number | null;
   /**
-   * What has gone back to the payer.
+   * The amount refunded to the payer so far.
    */
   refundedAmount: number;
   /**
-   * Why all of this payment goes back without anybody having asked for a refund, else null: `duplicate_payment`, the order was paid twice and this is the second; `late_payment`, it came too late for the order; `requested`, it was decided so.
+   * Why nodrop refunds all of this payment without a refund request; otherwise null. `duplicate_payment`: another payment had already paid the order. `late_payment`: the payment came too late for the order. `requested`: an operator decided it.
    */
   refundReason: KnownRefundReason | null;
   /**
-   * How far that is: `created` and `processing`, on its way; `succeeded`, back; `failed`, the channel refused it and a person sees to it. Null without `refundReason`.
+   * The status of that refund: `created` and `processing`: not completed yet; `succeeded`: refunded; `failed`: the channel refused it, and an operator has to look at it. Null without `refundReason`.
    */
   refundStatus: KnownRefundStatus | null;
   nextAction: NextAction | null;
@@ -318,13 +318,13 @@ export interface Payment {
    */
   payUrl: string | null;
   /**
-   * nodrop's own page for the payer. Carries the client token: shown only with it.
+   * nodrop's cashier page for the payer. The URL contains the client token, so it is null where the token is not given.
    */
   checkoutUrl: string | null;
   createdAt: string;
   expiresAt: string;
   /**
-   * The channel's clock.
+   * When the payer paid, by the channel's clock.
    */
   paidAt: string | null;
   orderId: string;
@@ -333,32 +333,32 @@ export interface Payment {
    */
   account: string;
   /**
-   * The trade that the merchant's own code has made; null when nodrop has made it.
+   * The adopted trade, which the merchant's own code has created. Null if nodrop has created the trade.
    */
   adopted: {
     reference: string;
     own: boolean;
   } | null;
   /**
-   * Opens this payment for its payer. Only in the answers of POST /v1/payments and of `switch`.
+   * Lets the payer read this payment. Only in the answers of `POST /v1/payments` and of `switch`; otherwise null.
    */
   clientToken: string | null;
   /**
-   * As it was given.
+   * The `payer` of the request.
    */
   payer: {
     id?: string;
     ip?: string;
   } | null;
   /**
-   * Where the payer goes after the wallet, as it was given last.
+   * Where the payer goes after the wallet: the value of the last request that gave one.
    */
   returnUrl: string | null;
   settledBy: KnownSettledBy | null;
   channelPaymentId: string | null;
   receivedCurrency: string | null;
   /**
-   * Why a person should look at it; accept new ones.
+   * Why an operator should look at the payment. New values may be added: accept them.
    *
    * - `channel_unreachable`: The channel gave no readable answer for 5 min, or for 6 attempts to close the trade. Or it refused to close the trade as paid 6 times in a row, while its queries report the trade as unpaid.
    * - `create_unknown`: After 8 attempts (about 90 s) the channel has not confirmed whether it created the trade.
@@ -381,7 +381,7 @@ export interface Payment {
   attentionSince: string | null;
   attentionDetail: string | null;
   /**
-   * What the payer disputes at their bank, the oldest first. While one is open no refund is asked for; while each open one is an inquiry, those that somebody asks for are. What is lost is among the refunds, with the reason `dispute`.
+   * Disputes that the payer opened at their bank, the oldest first. While a dispute is open, nodrop sends no refund to the channel. If all open disputes are inquiries, it sends only requested refunds. The money of a lost dispute is in the list of refunds, with the reason `dispute`.
    */
   disputes: Dispute[];
   metadata: {
@@ -391,11 +391,11 @@ export interface Payment {
   orderUpdatedAt: string | null;
   cancelRequestedAt: string | null;
   /**
-   * When the payment was written again after the database had lost it. It is being cancelled, and money that came in for it still pays its order.
+   * When the payment was restored after the database had lost it; otherwise null. nodrop cancels a restored payment, but money received for it still pays its order.
    */
   recoveredAt: string | null;
   /**
-   * The workflow in the Temporal Web UI; operators only.
+   * The workflow in the Temporal Web UI. Only for operators.
    */
   temporalUrl: string | null;
 }
@@ -426,12 +426,12 @@ export interface Dispute {
   currency: string;
   state: DisputeState;
   /**
-   * The payer's bank only asks: no money is put aside yet.
+   * True while the payer's bank only inquires: no money is withheld yet.
    */
   isInquiry: boolean;
   reason: string | null;
   /**
-   * Until when it can be answered at the channel.
+   * Deadline for an answer to the dispute at the channel.
    */
   respondBy: string | null;
   openedAt: string;
@@ -445,56 +445,56 @@ export interface OrderPage {
   nextCursor: string | null;
 }
 /**
- * Of `orderId` and `order` exactly one.
+ * Must have exactly one of `orderId` and `order`.
  */
 export interface NewPayment {
   /**
-   * The merchant's own id of the order. 1 to 64 characters: letters, marks, digits, punctuation and symbols of every script, and single spaces within; not a mark first, in Unicode's form NFC, and neither `.` nor `..`. In an address it is percent-encoded.
+   * The merchant's own id of the order. 1 to 64 characters: letters, marks, digits, punctuation and symbols of every script, and single spaces within; not a mark first, in Unicode's form NFC, and neither `.` nor `..`. Percent-encode it in a URL.
    */
   orderId?: string;
   order?: NewOrder;
   /**
-   * The channel. There are, with their methods: simulator (wallet); simulator2 (wallet); stripe (checkout, payment_intent); alipay (page, wap, precreate); wechatpay (native, h5, jsapi, app); mollie (checkout, ideal, creditcard, bancontact, paypal). The merchant needs an account there.
+   * The channel to pay with. The merchant needs an account there. Channels and their methods: simulator (wallet); simulator2 (wallet); stripe (checkout, payment_intent); alipay (page, wap, precreate); wechatpay (native, h5, jsapi, app); mollie (checkout, ideal, creditcard, bancontact, paypal).
    */
   channel: string;
   /**
-   * One of the channel's methods; its first by default.
+   * One of the channel's methods. Default: the first.
    */
   method?: string;
   /**
-   * Which of the merchant's accounts at the channel, by its name. Default: the merchant's default account. A live attempt at another account than the one that is named is closed first.
+   * The name of the merchant's account at the channel. Default: the merchant's default account. If a live attempt uses another account than the named one, that attempt is closed first.
    */
   account?: string;
   /**
-   * Who pays, for channels that want to know; what the method needs and is not there is refused. Another `id` than that of the live payment is refused (`payer_differs`); what the live payment does not know is added to it until the channel has been asked for its trade.
+   * Who pays, for channels that need to know. A request without a field that the method needs is refused. If the live payment has a different `id`, the request is refused (`payer_differs`). Fields that the live payment does not have are added to it, until nodrop has asked the channel to create the trade.
    */
   payer?: {
     id?: string;
     ip?: string;
   };
   /**
-   * The trade is there: the merchant's own code has made it, and nodrop makes none. The channel is asked what it is for, which must be what the order costs; then it is watched, settled and told as any payment. The same order and reference again is the same payment, with the `own` of the first. `returnUrl` and `payer` go unused. See docs/adopt.md.
+   * Adopts a trade that the merchant's own code has created at the channel; nodrop does not create one. nodrop queries the trade: its amount and currency must be those of the order. From then on the trade is queried, settled and reported like any other payment. A request with the same order and reference returns the same payment, with the `own` of the first request. `returnUrl` and `payer` are ignored. See docs/adopt.md.
    */
   adopt?: {
     /**
-     * What the trade is called at the channel. simulator: must be the outTradeNo of a trade: 1 to 32 of 0-9, A-Z, a-z, _ and -, as SHOP20260101001; simulator2: must be the outTradeNo of a trade: 1 to 32 of 0-9, A-Z, a-z, _ and -, as SHOP20260101001; stripe: must be the id of a Checkout Session (cs_...) or of a payment intent (pi_...), as cs_test_a1b2c3; alipay: must be the out_trade_no of a trade: 1 to 64 of 0-9, A-Z, a-z and _, as SHOP20260101001; wechatpay: must be the out_trade_no of an order: 6 to 32 of 0-9, A-Z, a-z, _, -, | and *, as SHOP20260101001; mollie: must be the id of a payment (tr_...), as tr_5B8cwPMGnU6qLbRvo7qEZo
+     * The channel's reference of the trade. simulator: must be the outTradeNo of a trade: 1 to 32 of 0-9, A-Z, a-z, _ and -, as SHOP20260101001; simulator2: must be the outTradeNo of a trade: 1 to 32 of 0-9, A-Z, a-z, _ and -, as SHOP20260101001; stripe: must be the id of a Checkout Session (cs_...) or of a payment intent (pi_...), as cs_test_a1b2c3; alipay: must be the out_trade_no of a trade: 1 to 64 of 0-9, A-Z, a-z and _, as SHOP20260101001; wechatpay: must be the out_trade_no of an order: 6 to 32 of 0-9, A-Z, a-z, _, -, | and *, as SHOP20260101001; mollie: must be the id of a payment (tr_...), as tr_5B8cwPMGnU6qLbRvo7qEZo
      */
     reference: string;
     /**
-     * True: nodrop closes the trade at its expiry or when it is cancelled, and gives back what comes in twice, as with trades of its own. Default: false, the trade stays as it is, and a second success waits for a person.
+     * True: nodrop treats the trade like one that it has created. It closes the trade at its expiry or when it is cancelled, and refunds a duplicate payment. Default: false: nodrop never closes the trade, and a duplicate payment waits for an operator.
      */
     own?: boolean;
   };
   /**
-   * Where the payer goes after the wallet; `paymentId` is added, never a status. An http or https URL, or one of a scheme of the merchant's own app (`myapp://thanks`), once it is allowed: `merchants set --return-schemes`.
+   * Where the payer goes after the wallet. nodrop adds `paymentId` to it, never a status. An http or https URL, or a URL with a scheme of the merchant's own app (`myapp://thanks`) after `merchants set --return-schemes` has allowed it.
    */
   returnUrl?: string;
   /**
-   * How long the payer has; never longer than the order. At least 60, in test mode 5. Default: the deployment's.
+   * How long the payer has to pay; the payment never expires after its order. At least 60, in test mode 5. Default: a setting of the deployment.
    */
   expiresInSeconds?: number;
   /**
-   * At most 20 pairs of texts, names up to 40 and values up to 500 characters. Default: none for a new payment, and for the live one those it has.
+   * At most 20 pairs of texts, names up to 40 and values up to 500 characters. Default: a new payment has none, and a live one keeps what it has.
    */
   metadata?: {
     [k: string]: string;
@@ -508,17 +508,17 @@ export interface PaymentPage {
   nextCursor: string | null;
 }
 /**
- * How the payer would rather pay.
+ * The channel and method to switch to.
  */
 export interface NewSwitch {
   channel: string;
   /**
-   * One of the channel's methods; its first by default.
+   * One of the channel's methods. Default: the first.
    */
   method?: string;
 }
 /**
- * A payment as its client token shows it.
+ * A payment as its payer sees it, with the client token.
  */
 export interface PaymentForPayer {
   id: string;
@@ -534,23 +534,23 @@ export interface PaymentForPayer {
   currency: string;
   status: PaymentStatus;
   /**
-   * What became of the order; to a payer a payment is paid when it is `applied`.
+   * The effect of the received money on the order. Tell a payer that a payment is paid only if this is `applied`.
    */
   orderUpdate: KnownOrderUpdate | null;
   /**
-   * The order's total as the channel has it.
+   * The total amount of the trade, as the channel reports it.
    */
   receivedAmount: number | null;
   /**
-   * What has gone back to the payer.
+   * The amount refunded to the payer so far.
    */
   refundedAmount: number;
   /**
-   * Why all of this payment goes back without anybody having asked for a refund, else null: `duplicate_payment`, the order was paid twice and this is the second; `late_payment`, it came too late for the order; `requested`, it was decided so.
+   * Why nodrop refunds all of this payment without a refund request; otherwise null. `duplicate_payment`: another payment had already paid the order. `late_payment`: the payment came too late for the order. `requested`: an operator decided it.
    */
   refundReason: KnownRefundReason | null;
   /**
-   * How far that is: `created` and `processing`, on its way; `succeeded`, back; `failed`, the channel refused it and a person sees to it. Null without `refundReason`.
+   * The status of that refund: `created` and `processing`: not completed yet; `succeeded`: refunded; `failed`: the channel refused it, and an operator has to look at it. Null without `refundReason`.
    */
   refundStatus: KnownRefundStatus | null;
   nextAction: NextAction | null;
@@ -559,22 +559,22 @@ export interface PaymentForPayer {
    */
   payUrl: string | null;
   /**
-   * nodrop's own page for the payer. Carries the client token: shown only with it.
+   * nodrop's cashier page for the payer. The URL contains the client token, so it is null where the token is not given.
    */
   checkoutUrl: string | null;
   createdAt: string;
   expiresAt: string;
   /**
-   * The channel's clock.
+   * When the payer paid, by the channel's clock.
    */
   paidAt: string | null;
   /**
-   * Where the payer goes on to: the merchant's `returnUrl` with `paymentId`, as it is now.
+   * Where the page sends the payer afterwards: the merchant's current `returnUrl` with `paymentId`.
    */
   backUrl: string | null;
   orderState: PayerOrderState;
   /**
-   * What else this order can be paid with, for `POST /v1/payments/{id}/switch`; empty once it cannot.
+   * The other ways to pay this order, for `POST /v1/payments/{id}/switch`. Empty once the order can no longer be paid.
    */
   switchTo: {
     channel: string;
@@ -582,7 +582,7 @@ export interface PaymentForPayer {
   }[];
 }
 /**
- * The new attempt as its payer sees it, with a client token of its own.
+ * The new attempt as its payer sees it, with its own client token.
  */
 export interface SwitchedPayment {
   id: string;
@@ -598,23 +598,23 @@ export interface SwitchedPayment {
   currency: string;
   status: PaymentStatus;
   /**
-   * What became of the order; to a payer a payment is paid when it is `applied`.
+   * The effect of the received money on the order. Tell a payer that a payment is paid only if this is `applied`.
    */
   orderUpdate: KnownOrderUpdate | null;
   /**
-   * The order's total as the channel has it.
+   * The total amount of the trade, as the channel reports it.
    */
   receivedAmount: number | null;
   /**
-   * What has gone back to the payer.
+   * The amount refunded to the payer so far.
    */
   refundedAmount: number;
   /**
-   * Why all of this payment goes back without anybody having asked for a refund, else null: `duplicate_payment`, the order was paid twice and this is the second; `late_payment`, it came too late for the order; `requested`, it was decided so.
+   * Why nodrop refunds all of this payment without a refund request; otherwise null. `duplicate_payment`: another payment had already paid the order. `late_payment`: the payment came too late for the order. `requested`: an operator decided it.
    */
   refundReason: KnownRefundReason | null;
   /**
-   * How far that is: `created` and `processing`, on its way; `succeeded`, back; `failed`, the channel refused it and a person sees to it. Null without `refundReason`.
+   * The status of that refund: `created` and `processing`: not completed yet; `succeeded`: refunded; `failed`: the channel refused it, and an operator has to look at it. Null without `refundReason`.
    */
   refundStatus: KnownRefundStatus | null;
   nextAction: NextAction | null;
@@ -623,22 +623,22 @@ export interface SwitchedPayment {
    */
   payUrl: string | null;
   /**
-   * nodrop's own page for the payer. Carries the client token: shown only with it.
+   * nodrop's cashier page for the payer. The URL contains the client token, so it is null where the token is not given.
    */
   checkoutUrl: string | null;
   createdAt: string;
   expiresAt: string;
   /**
-   * The channel's clock.
+   * When the payer paid, by the channel's clock.
    */
   paidAt: string | null;
   /**
-   * Where the payer goes on to: the merchant's `returnUrl` with `paymentId`, as it is now.
+   * Where the page sends the payer afterwards: the merchant's current `returnUrl` with `paymentId`.
    */
   backUrl: string | null;
   orderState: PayerOrderState;
   /**
-   * What else this order can be paid with, for `POST /v1/payments/{id}/switch`; empty once it cannot.
+   * The other ways to pay this order, for `POST /v1/payments/{id}/switch`. Empty once the order can no longer be paid.
    */
   switchTo: {
     channel: string;
@@ -647,7 +647,7 @@ export interface SwitchedPayment {
   clientToken: string;
 }
 /**
- * Oldest first. A query that is answered as the one before has no entry: once the answer changes, or the payment ends without money, one entry has the first time, the last time and the count of the equal answers (`data.first`, `data.last`, `data.count`).
+ * Oldest first. A query whose answer equals the previous one has no entry of its own. When the answer changes, or the payment ends without money, one entry gives the first time, the last time and the count of the equal answers (`data.first`, `data.last`, `data.count`).
  */
 export interface TimelinePage {
   data: {
@@ -662,11 +662,11 @@ export interface TimelinePage {
 }
 export interface NewRefund {
   /**
-   * Minor units. Default: all that is left of the payment.
+   * Minor units. Default: everything that is left of the payment.
    */
   amount?: number;
   /**
-   * For those who read the refund later. It has something to be seen, and no bidirectional overrides, embeddings or isolates (U+202A to U+202E, U+2066 to U+2069); the marks LRM and RLM are taken.
+   * A note, returned with the refund. Must have at least one visible character, and no bidirectional overrides, embeddings or isolates (U+202A to U+202E, U+2066 to U+2069); the marks LRM and RLM are allowed.
    */
   note?: string;
 }
@@ -674,11 +674,11 @@ export interface Refund {
   id: string;
   paymentId: string;
   /**
-   * Minor units. Once it has succeeded: what the channel gave back, at most what came in for the payment.
+   * Minor units. Once the refund has succeeded: the amount that the channel refunded, at most the amount received for the payment.
    */
   amount: number;
   /**
-   * What was asked for, when the channel gave back another amount.
+   * The requested amount, if the channel refunded a different amount; otherwise null.
    */
   askedAmount: number | null;
   /**
@@ -689,24 +689,24 @@ export interface Refund {
   reason: RefundReason;
   note: string | null;
   /**
-   * Why the channel refused it, for good or for now, waits for a person, took it back after it had succeeded, or gave no readable answer.
+   * Why the refund has not succeeded: the channel refused it (for good or for now), waits for a person to act, reversed it after it had succeeded, or gave no readable answer.
    */
   failure: string | null;
   /**
-   * The refund that goes out in its place: this one is `failed`, as part of the money had gone back at the channel, and the rest goes back under another number without being asked for. That one may be replaced too. While another refund of the payment is in process, this may be set only once that one settles.
+   * The id of the refund that replaces this one. This refund is `failed` because part of the money had already been refunded at the channel; nodrop refunds the rest automatically under the new id. The new refund may be replaced too. While another refund of the payment is processing, this field may stay null until that refund settles.
    */
   replacedBy: string | null;
   /**
-   * The channel's own id, as soon as it has told it, while it is in process too.
+   * The channel's own id of the refund, set as soon as the channel reports it, also while the refund is processing.
    */
   channelRefundId: string | null;
   createdAt: string;
   /**
-   * When it succeeded or failed for good.
+   * When the refund succeeded or failed for good.
    */
   settledAt: string | null;
   /**
-   * The workflow in the Temporal Web UI; operators only.
+   * The workflow in the Temporal Web UI. Only for operators.
    */
   temporalUrl: string | null;
 }
@@ -719,7 +719,7 @@ export interface RefundPage {
 }
 export interface Event {
   /**
-   * The same as the `webhook-id` of its deliveries.
+   * Equals the header `webhook-id` of its deliveries.
    */
   id: string;
   type: EventType;
@@ -733,12 +733,12 @@ export interface PaymentEventData {
   payment: EventPayment;
   order: EventOrder;
   /**
-   * Grows with every event of the payment. Events may overtake each other. Each carries the whole state of its payment, so what is older than one you know is never news.
+   * Increases with every event of the payment. Events may arrive out of order. Each has the whole state of its payment, so ignore an event that is older than one you have processed.
    */
   version: number;
 }
 /**
- * The payment as it was.
+ * The payment at the time of the event.
  */
 export interface EventPayment {
   id: string;
@@ -754,21 +754,21 @@ export interface EventPayment {
   currency: string;
   status: PaymentStatus;
   /**
-   * What became of the order; to a payer a payment is paid when it is `applied`.
+   * The effect of the received money on the order. Tell a payer that a payment is paid only if this is `applied`.
    */
   orderUpdate: KnownOrderUpdate | null;
   /**
-   * The order's total as the channel has it.
+   * The total amount of the trade, as the channel reports it.
    */
   receivedAmount: number | null;
   /**
-   * What has gone back to the payer.
+   * The amount refunded to the payer so far.
    */
   refundedAmount: number;
   createdAt: string;
   expiresAt: string;
   /**
-   * The channel's clock.
+   * When the payer paid, by the channel's clock.
    */
   paidAt: string | null;
   orderId: string;
@@ -780,7 +780,7 @@ export interface EventPayment {
   channelPaymentId: string | null;
   receivedCurrency: string | null;
   /**
-   * Why a person should look at it; accept new ones.
+   * Why an operator should look at the payment. New values may be added: accept them.
    *
    * - `channel_unreachable`: The channel gave no readable answer for 5 min, or for 6 attempts to close the trade. Or it refused to close the trade as paid 6 times in a row, while its queries report the trade as unpaid.
    * - `create_unknown`: After 8 attempts (about 90 s) the channel has not confirmed whether it created the trade.
@@ -809,12 +809,12 @@ export interface EventPayment {
   orderUpdatedAt: string | null;
   cancelRequestedAt: string | null;
   /**
-   * When the payment was written again after the database had lost it. It is being cancelled, and money that came in for it still pays its order.
+   * When the payment was restored after the database had lost it; otherwise null. nodrop cancels a restored payment, but money received for it still pays its order.
    */
   recoveredAt: string | null;
 }
 /**
- * The order as it was.
+ * The order at the time of the event.
  */
 export interface EventOrder {
   id: string;
@@ -830,7 +830,7 @@ export interface EventOrder {
   status: OrderStatus;
   paidPaymentId: string | null;
   /**
-   * The channel's clock.
+   * When the payer paid, by the channel's clock.
    */
   paidAt: string | null;
   metadata: {
@@ -839,26 +839,26 @@ export interface EventOrder {
   createdAt: string;
   expiresAt: string | null;
   /**
-   * Since when its owner wants it cancelled; it is, once none of its payments can be paid any more.
+   * When the merchant requested cancellation; otherwise null. The order is cancelled once none of its payments can be paid.
    */
   cancelRequestedAt: string | null;
   /**
-   * When a payment of it was written again after the database had lost it. No refund of its payments is automatic from then on. If the order was lost as well, `subject` is empty until it is created again with the same amount and currency, which fills subject, metadata and expiry.
+   * When a payment of the order was restored after the database had lost it; otherwise null. From then on, no refund of its payments is automatic. If the order was lost too, `subject` is empty until you create the order again with the same amount and currency, which sets subject, metadata and expiry.
    */
   recoveredAt: string | null;
 }
 /**
- * The refund as it was.
+ * The refund at the time of the event.
  */
 export interface EventRefund {
   id: string;
   paymentId: string;
   /**
-   * Minor units. Once it has succeeded: what the channel gave back, at most what came in for the payment.
+   * Minor units. Once the refund has succeeded: the amount that the channel refunded, at most the amount received for the payment.
    */
   amount: number;
   /**
-   * What was asked for, when the channel gave back another amount.
+   * The requested amount, if the channel refunded a different amount; otherwise null.
    */
   askedAmount: number | null;
   /**
@@ -869,20 +869,20 @@ export interface EventRefund {
   reason: RefundReason;
   note: string | null;
   /**
-   * Why the channel refused it, for good or for now, waits for a person, took it back after it had succeeded, or gave no readable answer.
+   * Why the refund has not succeeded: the channel refused it (for good or for now), waits for a person to act, reversed it after it had succeeded, or gave no readable answer.
    */
   failure: string | null;
   /**
-   * The refund that goes out in its place: this one is `failed`, as part of the money had gone back at the channel, and the rest goes back under another number without being asked for. That one may be replaced too. While another refund of the payment is in process, this may be set only once that one settles.
+   * The id of the refund that replaces this one. This refund is `failed` because part of the money had already been refunded at the channel; nodrop refunds the rest automatically under the new id. The new refund may be replaced too. While another refund of the payment is processing, this field may stay null until that refund settles.
    */
   replacedBy: string | null;
   /**
-   * The channel's own id, as soon as it has told it, while it is in process too.
+   * The channel's own id of the refund, set as soon as the channel reports it, also while the refund is processing.
    */
   channelRefundId: string | null;
   createdAt: string;
   /**
-   * When it succeeded or failed for good.
+   * When the refund succeeded or failed for good.
    */
   settledAt: string | null;
 }
@@ -892,12 +892,12 @@ export interface EventRefund {
 export interface EventPage {
   data: Event[];
   /**
-   * Where to go on. Always given, also where there is nothing new: keep it as your place.
+   * Send it as `after` in the next request. Always given, also if there are no new events: store it.
    */
   nextCursor: string;
 }
 /**
- * One event on its way to the order service.
+ * The delivery of one event to the order service.
  */
 export interface Delivery {
   id: string;
@@ -908,16 +908,16 @@ export interface Delivery {
   version: number;
   status: DeliveryStatus;
   /**
-   * How often the order service was told so far.
+   * Number of delivery attempts so far.
    */
   attempts: number;
   firstAttemptAt: string | null;
   /**
-   * While it is pending; null: at once.
+   * Time of the next attempt while the delivery is `pending`. Null: now.
    */
   nextAttemptAt: string | null;
   /**
-   * When the order service agreed or refused for good, or the event was superseded.
+   * When the order service accepted or refused the event for good, or the event was superseded.
    */
   settledAt: string | null;
   /**
@@ -927,18 +927,18 @@ export interface Delivery {
     at: string;
     outcome: DeliveryOutcome;
     /**
-     * Null when there was no answer.
+     * Null if there was no answer.
      */
     statusCode: number | null;
     detail: string;
     /**
-     * The start of the body of an answer that fails, at most 512 characters, without control characters and secrets. Null when it has no body, and of an answer that agrees.
+     * The start of the body of an answer that counts as a failure: at most 512 characters, without control characters and secrets. Null if the answer has no body or accepts the event.
      */
     answer: string | null;
     durationMs: number;
   }[];
   /**
-   * The workflow that tells it, in the Temporal Web UI; operators only.
+   * The workflow that delivers the event, in the Temporal Web UI. Only for operators.
    */
   temporalUrl: string | null;
 }
@@ -951,21 +951,21 @@ export interface DeliveryPage {
 }
 export interface NewRedelivery {
   /**
-   * `pending`: those that wait for their next attempt are told now. `delivered`, `conflict`, `gone`: those that are settled are told once more; the calls are logged, and nothing else changes.
+   * `pending`: deliveries that wait for their next attempt are attempted now. `delivered`, `conflict`, `gone`: settled deliveries with this status are sent once more; nodrop logs the calls, and nothing else changes.
    */
   status: 'pending' | 'delivered' | 'conflict' | 'gone';
   /**
-   * Only events of this time and later. Default: all that are kept.
+   * Only events of this time or later. Default: all events kept.
    */
   since?: string;
 }
 export interface Redelivery {
   /**
-   * How many are told again: those that were asked for before and have not been told are counted too.
+   * How many deliveries are sent again. Includes those that an earlier request asked for and that are not sent yet.
    */
   count: number;
   /**
-   * There are more than one request takes: ask for them with this `since`. Null: these are all.
+   * If there are more deliveries than one request covers: send the next request with this `since`. Null: there are no more.
    */
   nextSince: string | null;
 }
@@ -974,30 +974,30 @@ export interface Callback {
   channel: string;
   channelAccountId: string;
   /**
-   * The channel's own id, the same on its every retry.
+   * The channel's own id of the callback, the same on every retry.
    */
   notificationId: string;
   kind: CallbackKind;
   /**
-   * The payment it names, of which this account knows nothing; empty when it has ids of the channel alone.
+   * The payment id in the callback; this account has no payment with that id. Empty if the callback only has ids of the channel.
    */
   outTradeNo: string;
   /**
-   * The channel's own id of the trade it names.
+   * The channel's own id of the trade, as the callback names it.
    */
   reference: string | null;
   /**
-   * The channel's own id of what the payer paid, which it names.
+   * The channel's own id of the payer's payment, as the callback names it.
    */
   channelPaymentId: string | null;
   /**
-   * What it says in a word.
+   * The state that the callback reports.
    */
   state: string;
   receivedAt: string;
   ageSeconds: number;
   /**
-   * Still tried again by the sweep; false after 72 h: then only a person can tell what it is.
+   * True while the sweep still tries to match the callback. False after 72 h: then an operator has to look at it.
    */
   retrying: boolean;
 }
@@ -1019,12 +1019,12 @@ export interface Problem {
   title: string;
   status: number;
   /**
-   * What is wrong with this request.
+   * What is wrong with this request, in words.
    */
   detail: string;
   code: ProblemCode;
   /**
-   * The path that was asked for; absent when the request could not be read so far.
+   * The path of the request. Absent if the request was refused before its path was read.
    */
   instance?: string;
   /**
@@ -1032,7 +1032,7 @@ export interface Problem {
    */
   requestId: string;
   /**
-   * For invalid_request: what is wrong where. For unknown_channel: which channels there are. For order_exists, payer_differs and idempotency_key_reused: which fields differ.
+   * For `invalid_request`: which fields are wrong, and why. For `unknown_channel`: which channels exist. For `order_exists`, `payer_differs` and `idempotency_key_reused`: which fields differ.
    */
   errors?: {
     path: string;
@@ -1042,106 +1042,106 @@ export interface Problem {
 export interface ListOrdersQuery {
   status?: KnownOrderStatus;
   /**
-   * Rows at most.
+   * Maximum number of items.
    */
   limit?: number;
   /**
-   * The `nextCursor` of the page before. Opaque.
+   * The `nextCursor` of the previous page. Opaque.
    */
   cursor?: string;
 }
 export interface ListPaymentsQuery {
   status?: KnownPaymentStatus;
   /**
-   * The merchant's own id of the order. 1 to 64 characters: letters, marks, digits, punctuation and symbols of every script, and single spaces within; not a mark first, in Unicode's form NFC, and neither `.` nor `..`. In an address it is percent-encoded.
+   * The merchant's own id of the order. 1 to 64 characters: letters, marks, digits, punctuation and symbols of every script, and single spaces within; not a mark first, in Unicode's form NFC, and neither `.` nor `..`. Percent-encode it in a URL.
    */
   orderId?: string;
   channel?: string;
   /**
-   * `true`: only payments a person should look at. `false` is the same as none.
+   * `true`: only payments that need attention. `false`: all payments, as without the parameter.
    */
   attention?: boolean;
   /**
-   * Rows at most.
+   * Maximum number of items.
    */
   limit?: number;
   /**
-   * The `nextCursor` of the page before. Opaque.
+   * The `nextCursor` of the previous page. Opaque.
    */
   cursor?: string;
 }
 export interface GetTimelineQuery {
   /**
-   * Rows at most.
+   * Maximum number of items.
    */
   limit?: number;
   /**
-   * The `nextCursor` of the page before. Opaque.
+   * The `nextCursor` of the previous page. Opaque.
    */
   cursor?: string;
 }
 export interface ListRefundsQuery {
   /**
-   * Rows at most.
+   * Maximum number of items.
    */
   limit?: number;
   /**
-   * The `nextCursor` of the page before. Opaque.
+   * The `nextCursor` of the previous page. Opaque.
    */
   cursor?: string;
 }
 export interface ListEventsQuery {
   /**
-   * The `nextCursor` of the answer before. Opaque. Absent: from the oldest event kept.
+   * The `nextCursor` of the previous answer. Opaque. Default: start at the oldest event kept.
    */
   after?: string;
   /**
-   * Rows at most.
+   * Maximum number of items.
    */
   limit?: number;
   /**
-   * Seconds to hold the answer back until there is news.
+   * How many seconds the answer may wait for a change. Default: it does not wait.
    */
   wait?: number;
 }
 export interface ListPaymentDeliveriesQuery {
   /**
-   * Rows at most.
+   * Maximum number of items.
    */
   limit?: number;
   /**
-   * The `nextCursor` of the page before. Opaque.
+   * The `nextCursor` of the previous page. Opaque.
    */
   cursor?: string;
 }
 export interface ListDeliveriesQuery {
   /**
-   * Rows at most.
+   * Maximum number of items.
    */
   limit?: number;
   /**
-   * The `nextCursor` of the page before. Opaque.
+   * The `nextCursor` of the previous page. Opaque.
    */
   cursor?: string;
   status?: KnownDeliveryStatus;
 }
 export interface ListCallbacksQuery {
   /**
-   * Rows at most.
+   * Maximum number of items.
    */
   limit?: number;
   /**
-   * The `nextCursor` of the page before. Opaque.
+   * The `nextCursor` of the previous page. Opaque.
    */
   cursor?: string;
 }
 export interface NewResolution {
   /**
-   * accept: the money that is left pays the order all the same; the channel is asked first how much that is. refund: it goes back. retry: what failed is tried again, a refund that the channel refused too. dismiss: seen; refused while money is here that must go back, or that waits for a decision. Where the channel says that money that waits for one has gone back, and not how much: nothing of it is left, which is recorded.
+   * `accept`: the money that is left pays the order; the channel is queried first for that amount. `refund`: the money is refunded. `retry`: failed calls are retried, also a refund that the channel refused. `dismiss`: clears the attention; refused while money must be refunded or waits for a decision. Exception: if the channel says that money that waits for a decision was refunded, without the amount, `dismiss` records that none of it is left.
    */
   action: 'accept' | 'refund' | 'retry' | 'dismiss';
   /**
-   * Why. Kept on the timeline. It has something to be seen, and no bidirectional overrides, embeddings or isolates (U+202A to U+202E, U+2066 to U+2069); the marks LRM and RLM are taken.
+   * The reason for the decision. Kept on the timeline. Must have at least one visible character, and no bidirectional overrides, embeddings or isolates (U+202A to U+202E, U+2066 to U+2069); the marks LRM and RLM are allowed.
    */
   note: string;
 }

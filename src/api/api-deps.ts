@@ -14,10 +14,13 @@ import type { Metrics } from './metrics.ts';
 import type { Readiness } from './readiness.ts';
 import type { UnverifiedCallbacks } from './unverified-callbacks.ts';
 
-/** Asks the channel about the payment now, once at a time; true when it answered. @throws TemporalUnavailable */
+/**
+ * Queries the channel of a payment now, with at most one query at a time. True if it answered.
+ * @throws TemporalUnavailable
+ */
 export type AskChannel = (payment: Payment) => Promise<boolean>;
 
-/** What the API stands on. */
+/** The dependencies of the API. */
 export interface ApiDeps {
   readonly config: Pick<
     Config,
@@ -30,11 +33,11 @@ export interface ApiDeps {
   >;
   readonly refundWorkflows: Pick<RefundWorkflows, 'start' | 'deliverCallback'>;
   readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'wake' | 'redeliver' | 'redeliverWaiting'>;
-  /** True when the Temporal server answers within the deadline. */
+  /** True if the Temporal server answers within `deadlineMs`. */
   readonly isTemporalReachable: (deadlineMs: number) => Promise<boolean>;
   readonly channels: ReadonlyMap<string, ChannelAdapter>;
   /**
-   * What the merchant of the development key gets accounts of.
+   * The channel accounts that the merchant of the development key gets.
    * @default none
    */
   readonly configured?: readonly ConfiguredAccount[];
@@ -42,22 +45,22 @@ export interface ApiDeps {
   readonly log: Logger;
   readonly metrics: Metrics;
   /**
-   * Returns when NODROP_SECRET is known to be the database's.
-   * @throws when it is another, or the database cannot be asked now
-   * @default nothing is checked
+   * Returns if NODROP_SECRET is the secret that the database was written with.
+   * @throws if it is a different one, or the database cannot be read now
+   * @default no check
    */
   readonly requireSecret?: () => Promise<void>;
   /** @default the system's clock */
   readonly now?: () => Date;
-  /** @default one of its own */
+  /** @default a new instance */
   readonly readiness?: Readiness;
   /** @default STREAMS */
   readonly streams?: StreamLimits;
-  /** @default one of its own; whoever stops the API flushes it */
+  /** Must be flushed when the API stops. @default a new instance */
   readonly unverified?: UnverifiedCallbacks;
 }
 
-/** The same with its defaults filled in, and what its routes share. */
+/** `ApiDeps` with the defaults filled in, and the objects that all routes share. */
 export interface Api extends Required<ApiDeps> {
   readonly askChannel: AskChannel;
   readonly streamSlots: StreamSlots;

@@ -63,21 +63,21 @@ export function createEndpoints(api: Api): Endpoint[] {
   return [...endpoints, ...docsRoutes(endpoints, api.config.api.publicUrl)];
 }
 
-/** What is answered only under the database's NODROP_SECRET. */
+/** Paths that are only served if NODROP_SECRET is the secret that the database was written with. */
 const NEEDS_SECRET = ['/v1', '/callbacks', '/return', '/checkout'];
-/** Of these, what payers see: without the database they get a page that goes on trying. */
+/** Pages for payers among `NEEDS_SECRET`. They are also served without the database, and then retry. */
 const PAGES = /^\/(return|checkout)$/i;
 
-/** Requests by any other method write. */
+/** Methods that do not write. */
 const READS = ['GET', 'HEAD', 'OPTIONS'];
-/** What may be the database's fault. */
+/** Refusals whose cause may be the database. */
 const OF_DATABASE: ReadonlySet<RefusalCode> = new Set([
   'database_unavailable',
   'callback_not_stored',
   'internal_error',
 ]);
 
-/** The API as an Express app; it listens nowhere yet and needs nothing to be up. */
+/** Creates the API's Express app. It does not listen yet, and neither database nor Temporal need be up. */
 export function createApp(deps: ApiDeps): Express {
   const streams = deps.streams ?? STREAMS;
   const now = deps.now ?? (() => new Date());
@@ -96,7 +96,7 @@ export function createApp(deps: ApiDeps): Express {
   const { publicUrl } = api.config.api;
   const app = express();
   app.disable('x-powered-by');
-  // Answers change by the second; comparing them costs more than sending them.
+  // Answers change every second, so an ETag would cost more than it saves.
   app.set('etag', false);
   app.set('query parser', 'simple');
   app.set('trust proxy', [...api.config.api.trustedProxies]);
@@ -104,7 +104,7 @@ export function createApp(deps: ApiDeps): Express {
   app.use(limitPipelining());
   app.use(requestLog(api.log));
   app.use(measure(api));
-  // Answers are data. Pages of ours bring a policy of their own.
+  // The strictest policy, for answers that are data. HTML pages set their own policy.
   app.use(
     helmet({
       contentSecurityPolicy: {
@@ -118,7 +118,7 @@ export function createApp(deps: ApiDeps): Express {
     next();
   });
   const endpoints = createEndpoints(api);
-  // Before the first refusal, so that pages of other origins can read it.
+  // Before any handler that can refuse, so that pages of other origins can read the refusal.
   allowOrigins(app, endpoints);
   app.use(boundRequests(BODY_LIMIT));
   serveDocsAssets(app);
@@ -134,10 +134,7 @@ export function createApp(deps: ApiDeps): Express {
   });
   mount(app, endpoints, createAuthenticate(api), createRunOnce(api));
   app.use((request) => {
-    throw new Refusal(
-      'not_found',
-      `There is nothing at ${request.path}: ${publicUrl}/docs lists what there is.`,
-    );
+    throw new Refusal('not_found', `Nothing exists at ${request.path}: ${publicUrl}/docs lists all routes.`);
   });
   app.use(
     createErrorHandler(publicUrl, (error, request, { code }) => {
@@ -153,7 +150,7 @@ function measure({ metrics }: Pick<Api, 'metrics'>): RequestHandler {
     response.locals.startedAt = startedAt;
     response.once('close', () => {
       const route = (response.locals.route as string | undefined) ?? 'none';
-      // 499: the client went away before its answer. A stream has answered all along.
+      // 499: the client disconnected before the answer was sent. A stream counts as answered.
       const answered = response.writableFinished || response.locals.streams === true;
       const status = answered ? response.statusCode : 499;
       metrics.observeRequest(route, request.method, status, (Date.now() - startedAt) / 1000);

@@ -4,51 +4,56 @@ import { FairSlots } from '../domain/fair-slots.ts';
 import { Connection } from '../ledger/connection.ts';
 import type { Logger } from '../log.ts';
 
-/** The name of a payment's changes, as the ledger notifies of them (src/ledger/notify.ts). */
+/** The key under which the ledger notifies of changes of a payment (src/ledger/notify.ts). */
 export const paymentKey = (paymentId: string): string => `payment/${paymentId}`;
-/** The same for an order; hashed there because a notification's text is short. */
+/**
+ * The key under which the ledger notifies of changes of an order. The order id is hashed because PostgreSQL limits the
+ * payload.
+ */
 export const orderKey = (merchantId: string, orderId: string): string =>
   `order/${merchantId}/${createHash('md5').update(orderId).digest('hex')}`;
 
-/** The same for a merchant's events. */
+/** The key under which the ledger notifies of new events of a merchant. */
 export const eventsKey = (merchantId: string): string => `events/${merchantId}`;
 
-/** How often waiters read again by themselves. */
+/** How often waiting requests read again without a notification. */
 const PAUSES = {
-  /** About, while nobody listens for them. */
+  /** Average pause while the process is not connected to listen for notifications. */
   fallbackMs: 2_000,
-  /** At the latest, in any case: a notification can be lost with the process that was to send it. */
+  /** Maximum pause otherwise, because a notification can be lost with the process that should have sent it. */
   readAgainMs: 15_000,
 };
 const PING_EVERY_MS = 10_000;
 const RECONNECT_AT_MOST_MS = 5_000;
-/** Each holds a connection and some memory; beyond this nobody is kept waiting. */
+/** Maximum of waiting requests and streams in a process. Each one holds a connection and some memory. */
 const WAITERS_AT_MOST = 6_000;
-/** Of these for `?wait=`, besides the streams. */
+/** Maximum of requests with `?wait=` among them; the rest is for streams. */
 const POLLS_AT_MOST = 2_000;
-/** Of these for one payment or order: a payer's token makes 20 attempts of an order, and all of them leave room. */
+/**
+ * Maximum for one payment or order. Even the 20 attempts that a payer can create for an order leave room for others.
+ */
 const SAME_AT_MOST = 240;
 
 export interface Follow<T> {
   /** Reads the current state. Runs at once, after every change, at least every 15 s, and when the time is up. */
   readonly read: () => Promise<T>;
   readonly timeoutMs: number;
-  /** Aborted when nobody is interested any more. */
+  /** Aborted when the caller is no longer interested. */
   readonly signal?: AbortSignal;
-  /** True for a failure of `read` after which it is tried again soon; any other is thrown. */
+  /** True for an error of `read` after which `read` is retried soon. Any other error is thrown. */
   readonly survives?: (error: unknown) => boolean;
   /**
-   * For a request whose answer is what it waits for, and which takes seconds at most: it has a place however many wait,
-   * and goes on while the service stops, when it looks for itself.
+   * True for a request that must wait, for seconds at most, because its answer is what it waits for. It waits
+   * regardless of the limits, and goes on while the service stops, when it polls the database.
    * @default false
    */
   readonly mustWait?: boolean;
 }
 
 export interface Wait<T> extends Omit<Follow<T>, 'survives'> {
-  /** True when there is nothing more to wait for. */
+  /** True if the wait can end with this value. */
   readonly done: (value: T) => boolean;
-  /** Whom a request with `wait` counts for; left out by what the service itself waits for. */
+  /** The address and merchant for whose limits the request counts; undefined for waits of the service itself. */
   readonly for?: Poller | undefined;
 }
 
@@ -58,8 +63,9 @@ export interface Poller {
 }
 
 /**
- * Tells waiters (`?wait=`, event streams) of changes, whichever process made them: one connection that LISTENs, for
- * all of them. It reconnects by itself; whatever may have been missed meanwhile is read again.
+ * Wakes waiting requests (`?wait=`, event streams) after changes by any process. One connection LISTENs for all of
+ * them. It reconnects automatically, and then every waiting request reads again, because notifications may have been
+ * missed.
  */
 export class Changes {
   readonly #databaseUrl: string;
@@ -89,37 +95,38 @@ export class Changes {
     this.#pollsByMerchant = new FairSlots(pollsAtMost, pollsAtMost / 2);
   }
 
-  /** Begins to listen, and goes on trying until `close`. */
+  /** Starts to listen; reconnects until `close`. */
   start(): void {
     this.#running ??= this.#run();
   }
 
-  /** True while changes are heard at once; else waiters look every two seconds. */
+  /** True while notifications arrive. Otherwise waiting requests read about every 2 s. */
   get listening(): boolean {
     return this.#listening;
   }
 
-  /** How many waiters there are. */
+  /** Number of waiting requests and streams. */
   get waiting(): number {
     return this.#waiting;
   }
 
-  /** False with as many waiters as there may be, in all or for this key. */
+  /** False if the maximum of waiting requests is reached, in the process or for this key. */
   hasRoom(key: string): boolean {
     return this.#waiting < this.#waitersAtMost && (this.#subscriptions.get(key)?.size ?? 0) < SAME_AT_MOST;
   }
 
   /**
-   * The current state, and the state after every change and at least every 15 s, until the time is up, the signal is
-   * aborted or the service stops, with one last look at the end. Changes that come while one state is being dealt with are
-   * one: whoever is slow misses states in between and never the last. Holds no database connection while it waits.
+   * Yields the current state, and then the state after every change and at least every 15 s. Ends when the time is up
+   * or the service stops, after one last read, or when the signal is aborted. Changes that come while the caller
+   * handles a state are combined: a slow caller skips intermediate states, but never the last one. Holds no database
+   * connection while it waits.
    */
   async *follow<T>(
     key: string,
     { read, timeoutMs, signal, survives, mustWait }: Follow<T>,
   ): AsyncGenerator<T> {
     const deadline = Date.now() + timeoutMs;
-    // Before the first read, so that no change falls between the two.
+    // Subscribe before the first read, so that no change is missed between them.
     const subscription = this.#subscribe(key);
     const stop = () => subscription.notify();
     signal?.addEventListener('abort', stop);
@@ -135,10 +142,10 @@ export class Changes {
         if (outcome !== undefined) yield outcome.value;
         const left = deadline - Date.now();
         if (left <= 0 || (this.#closing.signal.aborted && mustWait !== true)) return;
-        const hears = this.#listening && outcome !== undefined;
-        // Those who began at the same time do not go on reading at the same time.
+        const isNotified = this.#listening && outcome !== undefined;
+        // Random, so that requests that started together do not keep reading together.
         const { fallbackMs, readAgainMs } = this.#pauses;
-        const pause = hears ? readAgainMs * (1 - Math.random() / 4) : fallbackMs * (0.5 + Math.random());
+        const pause = isNotified ? readAgainMs * (1 - Math.random() / 4) : fallbackMs * (0.5 + Math.random());
         await subscription.next(Math.min(left, pause));
         if (signal?.aborted === true) return;
       }
@@ -149,12 +156,12 @@ export class Changes {
   }
 
   /**
-   * Follows until `done`; resolves with what was read last. With too many waiters already, in all or of one address or
-   * merchant, it only reads, unless it `mustWait`.
+   * Follows until `done`, and resolves with the last state read. If the maximum of waiting requests is reached, in all
+   * or for the address or the merchant, it reads once and does not wait, unless `mustWait` is set.
    */
   async until<T>(key: string, { done, for: poller, ...follow }: Wait<T>): Promise<T> {
-    const hasPlace = follow.mustWait === true || this.hasRoom(key);
-    if (follow.timeoutMs <= 0 || !hasPlace) return await follow.read();
+    const mayWait = follow.mustWait === true || this.hasRoom(key);
+    if (follow.timeoutMs <= 0 || !mayWait) return await follow.read();
     const leave = poller === undefined ? () => undefined : this.#enter(poller);
     if (leave === undefined) return await follow.read();
     try {
@@ -163,14 +170,14 @@ export class Changes {
         last = value;
         if (done(value)) break;
       }
-      // It has read once at least, or thrown.
+      // `follow` yields at least once or throws.
       return last as T;
     } finally {
       leave();
     }
   }
 
-  /** @returns what gives the place back; undefined when there is none. */
+  /** Takes a slot. @returns a function that gives the slot back; undefined if no slot is free. */
   #enter({ address, merchantId }: Poller): (() => void) | undefined {
     if (!this.#pollsByAddress.take(address)) return undefined;
     if (!this.#pollsByMerchant.take(merchantId)) {
@@ -183,7 +190,7 @@ export class Changes {
     };
   }
 
-  /** Stops listening; everybody who waits answers with the current state. */
+  /** Stops listening. All waiting requests answer with the current state. */
   async close(): Promise<void> {
     this.#closing.abort();
     this.#notifyAll();
@@ -212,7 +219,7 @@ export class Changes {
     }
   }
 
-  /** The same, but not all at the same time: about one a ms, and within the fallback's time. */
+  /** Wakes all waiting requests, spread over time: about one per ms, and all within `fallbackMs`. */
   #notifyAllSoon(): void {
     const withinMs = Math.min(this.#waiting, this.#pauses.fallbackMs);
     for (const subscriptions of this.#subscriptions.values()) {
@@ -231,7 +238,7 @@ export class Changes {
         });
       } catch (error) {
         if (failures === 0)
-          this.#log.warn({ err: error }, 'not listening for changes: waiters look every 2 s');
+          this.#log.warn({ err: error }, 'not listening for changes: waiting requests read every 2 s');
       }
       const pause = Math.min(100 * 2 ** failures++, RECONNECT_AT_MOST_MS);
       await sleep(pause, undefined, { signal: this.#closing.signal }).catch(() => undefined);
@@ -251,20 +258,20 @@ export class Changes {
       client.on('error', reject);
       client.once('end', resolve);
     });
-    // Awaited below; a failure before that must not count as unhandled.
+    // `ended` is awaited below. An earlier failure must not count as an unhandled rejection.
     ended.catch(() => undefined);
     const end = () => void client.end().catch(() => undefined);
     this.#closing.signal.addEventListener('abort', end);
     let ping: NodeJS.Timeout | undefined;
     try {
       await client.connect();
-      // A connection that died silently, or that a pooler lends to others between two statements, looks like one on
-      // which nothing happens: only what comes back says that it hears.
+      // A connection that died silently, or that a pooler shares between clients, looks like an idle one. Only an own
+      // notification that comes back proves that this connection receives notifications.
       const own = `ping/${randomUUID()}`;
-      let heard = true;
+      let hasReturned = true;
       client.on('notification', ({ payload }) => {
         if (payload === own) {
-          heard = true;
+          hasReturned = true;
           if (this.#listening) return;
           onListening();
           this.#listening = true;
@@ -274,10 +281,11 @@ export class Changes {
         for (const subscription of this.#subscriptions.get(payload ?? '') ?? []) subscription.notify();
       });
       const sendPing = () => {
-        if (!heard) return void client.emit('error', new Error('its own notification did not come back'));
-        heard = false;
+        if (!hasReturned)
+          return void client.emit('error', new Error('the own notification did not come back'));
+        hasReturned = false;
         client
-          // Its commit waits for no flush, as those of the ledger's notifications.
+          // Like the ledger's notifications, the commit does not wait for a flush to disk.
           .query("SELECT pg_notify('nodrop', $1) FROM set_config('synchronous_commit', 'off', true)", [own])
           .catch((error: unknown) => client.emit('error', error));
       };
@@ -295,7 +303,7 @@ export class Changes {
   }
 }
 
-/** Remembers a change that comes while its waiter is busy reading. */
+/** One waiting request. Remembers a change that comes while the request is busy reading. */
 class Subscription {
   #changed = false;
   #wake: (() => void) | undefined;
@@ -305,7 +313,7 @@ class Subscription {
     this.#wake?.();
   }
 
-  /** Resolves at the next change, at once if there was one since the last call, or after `timeoutMs`. */
+  /** Resolves at the next change (at once if there was one since the last call) or after `timeoutMs`. */
   async next(timeoutMs: number): Promise<void> {
     if (!this.#changed) {
       await new Promise<void>((resolve) => {

@@ -4,19 +4,19 @@ import type { LedgerClient } from '../ledger/client.ts';
 import { type FailedLookups, tooMany } from './http/failed-lookups.ts';
 
 /**
- * An account is taken as it was read for so long. New credentials need no less: it is read again when a signature fails.
- * Callbacks of an account that is disabled are taken a little longer, as what they tell is true.
+ * How long an account is cached. New credentials work at once, because the account is read again when a signature
+ * fails. Callbacks of a disabled account are accepted for up to this time, which is harmless: they are still true.
  */
 export const ACCOUNT_FRESH_MS = 60_000;
-/** Beyond the bounds an account is read once in this time, however many callbacks speak of it. */
+/** Beyond the limits, an account is read at most once in this time, whatever the number of callbacks. */
 export const ACCOUNT_READ_EVERY_MS = 2_000;
-/** A transaction that made an account can commit after a younger one. */
+/** How much later an account's transaction can commit than that of an account with a later creation time. */
 const COMMITTED_WITHIN_MS = 60_000;
 
-/** What a callback's path names. */
+/** The account that the path of a callback names. */
 export interface AccountName {
   readonly channel: string;
-  /** Undefined: the account that owns the channel's address without an id. */
+  /** Undefined: the account that owns the channel's callback URL without an id. */
   readonly id: string | undefined;
 }
 
@@ -26,18 +26,18 @@ interface Read {
   readonly at: number;
 }
 
-/** The accounts that callbacks speak of, kept for a minute: nobody pays for a query by sending a callback. */
+/** Caches the accounts that callbacks name for a minute, so that a callback does not cost a database query. */
 export class ChannelAccounts {
   readonly #db: LedgerClient;
   readonly #nodropSecret: string;
   readonly #failedLookups: FailedLookups;
   readonly #now: () => Date;
-  /** Those that exist, or did when they were last read: as many as there are accounts at most. */
+  /** The accounts that existed when they were last read. Has at most one entry per account and URL. */
   readonly #read = new Map<string, Read>();
   readonly #reading = new Map<string, Promise<OpenedAccount | null>>();
   #readingNew: Promise<void> | undefined;
   #readNewAt = Number.NEGATIVE_INFINITY;
-  /** When the youngest account was made that such a query has read. */
+  /** Creation time of the newest account that `#readNew` has read. */
   #youngest: Date | undefined;
 
   constructor(db: LedgerClient, nodropSecret: string, failedLookups: FailedLookups, now: () => Date) {
@@ -48,9 +48,9 @@ export class ChannelAccounts {
   }
 
   /**
-   * The account, or null when there is none.
-   * @throws Refusal `too_many_requests` when the address asked for too many that do not exist, and this is none of those
-   * that existed `ACCOUNT_READ_EVERY_MS` ago
+   * The account, or null if it does not exist.
+   * @throws Refusal `too_many_requests` if the address has named too many accounts that do not exist, and this account
+   * did not exist `ACCOUNT_READ_EVERY_MS` ago
    */
   async find(name: AccountName, address: string): Promise<OpenedAccount | null> {
     const key = keyOf(name);
@@ -61,7 +61,7 @@ export class ChannelAccounts {
       return await this.#failedLookups.lookUp(address, `account/${key}`, () => this.readNow(name));
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      // A channel may share the address of whoever asked for too many.
+      // The channel may send from the same address as a client that sent too many wrong names.
       await this.#readNew();
       const account = this.#read.get(key)?.account;
       if (account === undefined) throw tooMany(error.message, ACCOUNT_READ_EVERY_MS / 1_000);
@@ -69,7 +69,7 @@ export class ChannelAccounts {
     }
   }
 
-  /** The account as it is now; those who ask at the same time share one query. */
+  /** Reads the account now. Concurrent callers share one query. */
   async readNow(name: AccountName): Promise<OpenedAccount | null> {
     const key = keyOf(name);
     const reading =
@@ -85,14 +85,14 @@ export class ChannelAccounts {
     return await reading;
   }
 
-  /** The same, but as it was read in the last `ACCOUNT_READ_EVERY_MS` if it was. */
+  /** The account as read within the last `ACCOUNT_READ_EVERY_MS`; otherwise reads it now. */
   async readRarely(name: AccountName): Promise<OpenedAccount | null> {
     const read = this.#read.get(keyOf(name));
     if (read !== undefined && this.#msSince(read.at) < ACCOUNT_READ_EVERY_MS) return read.account;
     return await this.readNow(name);
   }
 
-  /** Reads the accounts that are new, at first all of them, unless that was done in the last `ACCOUNT_READ_EVERY_MS`. */
+  /** Reads all new accounts (the first time, all accounts), at most once in `ACCOUNT_READ_EVERY_MS`. */
   async #readNew(): Promise<void> {
     const at = this.#now().getTime();
     if (this.#readingNew === undefined && this.#msSince(this.#readNewAt) >= ACCOUNT_READ_EVERY_MS) {
@@ -114,7 +114,7 @@ export class ChannelAccounts {
     await this.#readingNew;
   }
 
-  /** Infinite when the clock was set back since then: what was read is then old. */
+  /** Milliseconds since `at`. Infinite if the clock was set back since then, so that cached values count as old. */
   #msSince(at: number): number {
     const since = this.#now().getTime() - at;
     return since < 0 ? Number.POSITIVE_INFINITY : since;

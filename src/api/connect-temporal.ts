@@ -5,16 +5,16 @@ import { LOST_QUERY, PAYMENT_WORKFLOW, REFUND_WORKFLOW } from '../workflows/mess
 import { LOST_COUNT_WITHIN_MS } from './deadlines.ts';
 import { orFallbackWithin } from './http/with-deadline.ts';
 
-/** Counting is a query over all workflows: it is done once in so long at most. */
+/** How long a count is reused, because each count is a query over all workflows. */
 const COUNTED_FOR_MS = 10_000;
 
-/** Workflows that wait for a row that is gone, by their type. */
+/** Number of workflows that wait for a missing row, by type. */
 export interface LostRows {
   readonly payment: number;
   readonly refund: number;
 }
 
-/** @returns what counts them: anew when the last count is more than 10 s old. */
+/** @returns a function that counts the workflows with a missing row, at most once in 10 s. */
 export function createLostCount(client: Client): () => Promise<LostRows> {
   let last: { readonly at: number; readonly rows: Promise<LostRows> } | undefined;
   const count = async (type: string) =>
@@ -31,7 +31,10 @@ export function createLostCount(client: Client): () => Promise<LostRows> {
   };
 }
 
-/** A Temporal client that connects at its first call and again after every loss: nothing need be up yet. */
+/**
+ * Creates a Temporal client that connects at its first call and reconnects after each loss. Temporal need not be up
+ * yet.
+ */
 export function connectTemporal({ temporal }: Pick<Config, 'temporal'>) {
   const connection = lazyConnection(temporal.address);
   const client = new Client({ connection, namespace: temporal.namespace });
@@ -39,7 +42,7 @@ export function connectTemporal({ temporal }: Pick<Config, 'temporal'>) {
     client,
     countLost: createLostCount(client),
     async isTemporalReachable(deadlineMs: number): Promise<boolean> {
-      // The SDK's own deadline is not enough: between two attempts to connect it looks at no clock.
+      // The SDK's own deadline is not enough: the SDK does not check it between two attempts to connect.
       return await orFallbackWithin(
         deadlineMs,
         false,

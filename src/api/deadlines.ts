@@ -1,47 +1,53 @@
 /**
- * How long the API waits for what, in milliseconds. `test/api/deadlines.test.ts` holds what must be true of them: a
- * signal takes a part of its request's time, a request is answered before a stopping process gives it up, and that
- * comes before the process ends.
+ * All deadlines of the API, in milliseconds. `test/api/deadlines.test.ts` checks how they relate: a signal takes only a
+ * part of its request's time, a request is answered before a stopping process cuts it off, and that happens before the
+ * process exits.
  */
 
-/** From a request's start to its answer, whatever the channel and Temporal do. */
+/** From a request's start to its answer, even if the channel or Temporal is slow. */
 export const ANSWER_WITHIN_MS = 8_000;
 
 /**
- * What Temporal gets at least for a next action, however long the database and the order's other channels took. A part
- * of `ANSWER_WITHIN_MS`, and beyond it only in a request whose time is nearly over.
+ * The minimum time for Temporal to get a next action, also if the database and the order's other channels were slow.
+ * Part of `ANSWER_WITHIN_MS`; a request can only exceed that if its time is nearly up when this wait begins.
  */
 export const NEXT_ACTION_AT_LEAST_MS = 2_000;
 
-/** One query of a channel, for whichever of those who share it has the most time. */
+/** Deadline of a query to a channel. Callers share one query, so this is the longest time that any of them allows. */
 export const CHANNEL_ANSWERS_WITHIN_MS = 8_000;
 
-/** The channel tells what a trade is that is to be adopted. */
+/** Deadline for the channel's answer about a trade to adopt. */
 export const ADOPTED_TRADE_WITHIN_MS = 5_000;
 
-/** The same before a refund of all that is left: when the channel is silent, the ledger says how much that is. */
+/**
+ * Deadline for the query before a refund of all that is left. Without an answer, the ledger decides how much that is.
+ */
 export const TRADE_ASKED_WITHIN_MS = 3_000;
 
-/** Is Temporal there? Asked after a query that ended in its deadline: either can be the one that did not answer. */
+/**
+ * Deadline for a check of Temporal after a query timed out, to find out whether Temporal or the channel did not answer.
+ */
 export const TEMPORAL_LOOK_MS = 1_000;
 
-/** Database and Temporal answer `/readyz` and `/details`, or count as unreachable. */
+/** Database and Temporal count as unreachable in `/readyz` and `/details` if they do not answer within this time. */
 export const HEALTH_WITHIN_MS = 2_000;
 
-/** Temporal takes a signal of what is in the ledger already. */
+/**
+ * Deadline for Temporal to accept a signal. The ledger already has what the signal says, so a failure loses nothing.
+ */
 export const SIGNAL_WITHIN_MS = 2_000;
 
-/** The same for an order's other attempts, whose end the request then waits for. */
+/** Deadline for a signal to an order's other attempts. Shorter, because the request then waits until they end. */
 export const SIGNAL_OTHERS_WITHIN_MS = 1_000;
 
-/** A number of `/metrics` or `/details` is there, or is left out. */
+/** Deadline for each number in `/metrics` and `/details`; a number that is not ready by then is left out. */
 export const COUNT_WITHIN_MS = 2_000;
 
-/** The count of lost rows: it goes on for the next who looks. */
+/** Deadline for the count of lost rows. Longer than that of a reader, so that the next reader gets its result. */
 export const LOST_COUNT_WITHIN_MS = 5_000;
 
-/** A stopping process ends requests that are still under way: before supervisors and container engines kill it. */
+/** A stopping process cuts off open requests after this time, before supervisors and container engines kill it. */
 export const REQUEST_GIVEN_UP_MS = 9_000;
 
-/** A stop that has not come to its end is one all the same. */
+/** A stopping process exits after this time, even if it could not stop cleanly. */
 export const STOP_WITHIN_MS = 10_000;

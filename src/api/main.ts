@@ -3,7 +3,7 @@ import { createLogger } from '../log.ts';
 import { STOP_WITHIN_MS } from './deadlines.ts';
 import { startApi } from './start.ts';
 
-/** The API as a process: starts, says where it listens, and stops cleanly on SIGTERM and SIGINT. */
+/** The API process: starts, logs where it listens, and stops cleanly on SIGTERM and SIGINT. */
 
 async function main(): Promise<void> {
   const config = loadConfig();

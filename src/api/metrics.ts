@@ -19,20 +19,20 @@ export type CallbackResult =
 
 export type Metrics = ReturnType<typeof createMetrics>;
 
-/** What the admin listener shows at `/metrics`. One registry a process. */
+/** The metrics that the admin listener shows at `/metrics`. Each process has one registry. */
 export function createMetrics() {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const requests = new Histogram({
     name: 'nodrop_http_request_duration_seconds',
-    help: 'Answers of the API by route; long polls and event streams count with the time they were open.',
+    help: 'Duration of API requests by route. Long polls and event streams count with the time they were open.',
     labelNames: ['route', 'method', 'status'],
     buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
     registers: [registry],
   });
   const payments = new Counter({
     name: 'nodrop_payments_requested_total',
-    help: 'POST /v1/payments by what came of it.',
+    help: 'POST /v1/payments requests by outcome.',
     labelNames: ['channel', 'result'],
     registers: [registry],
   });
@@ -44,16 +44,16 @@ export function createMetrics() {
   });
   const readers = new Gauge({
     name: 'nodrop_event_stream_readers',
-    help: 'Event streams of payments that are open now.',
+    help: 'Open event streams of payments.',
     registers: [registry],
   });
   return {
     registry,
-    /** Has events on their way to order services counted whenever somebody looks. */
+    /** Adds a gauge of pending deliveries to order services, counted at each scrape. */
     watchDeliveries(count: () => ReturnType<typeof countDeliveries>): void {
       const deliveries = new Gauge({
         name: 'nodrop_deliveries_waiting',
-        help: 'Events that wait for an order service, overdue after 10 minutes; absent when the database does not say.',
+        help: 'Pending deliveries to order services; overdue after 10 minutes. Absent if the database does not answer.',
         labelNames: ['state'],
         registers: [registry],
         async collect() {
@@ -65,10 +65,10 @@ export function createMetrics() {
         },
       });
     },
-    /** Has the state of the sweep read whenever somebody looks. */
+    /** Adds gauges of the state of the sweep, read at each scrape. */
     watchSweep(read: () => Promise<SweepStatus>): void {
       let reading: Promise<SweepStatus | null> | undefined;
-      // Both gauges are collected at once: one look is taken for both.
+      // Both gauges are collected at the same time and share one read.
       const status = () => {
         reading ??= orFallbackWithin(COUNT_WITHIN_MS, null, read()).finally(() => {
           reading = undefined;
@@ -77,7 +77,7 @@ export function createMetrics() {
       };
       const states = new Gauge({
         name: 'nodrop_sweep_state',
-        help: '1 for the state the sweep is in, 0 for the others; absent when Temporal does not say.',
+        help: '1 for the current state of the sweep, 0 for the others. Absent if Temporal does not answer.',
         labelNames: ['state'],
         registers: [registry],
         async collect() {
@@ -89,7 +89,7 @@ export function createMetrics() {
       });
       const completed = new Gauge({
         name: 'nodrop_sweep_last_completed_timestamp_seconds',
-        help: 'When the last sweep completed; NaN when Temporal does not say, or knows of none.',
+        help: 'When the last sweep completed. NaN if Temporal does not answer or no sweep has completed.',
         registers: [registry],
         async collect() {
           const at = (await status())?.lastCompletedAt?.getTime();
@@ -97,11 +97,11 @@ export function createMetrics() {
         },
       });
     },
-    /** Has workflows whose row is gone counted whenever somebody looks. */
+    /** Adds a gauge of workflows whose row is missing, counted at each scrape. */
     watchLostRows(count: () => Promise<LostRows>): void {
       const lost = new Gauge({
         name: 'nodrop_rows_lost',
-        help: 'Workflows whose row is gone from the database; absent when Temporal does not say.',
+        help: 'Workflows whose row is missing from the database. Absent if Temporal does not answer.',
         labelNames: ['workflow'],
         registers: [registry],
         async collect() {

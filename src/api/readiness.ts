@@ -4,7 +4,7 @@ import { probeWrite, readWritability } from '../ledger/writable.ts';
 import { HEALTH_WITHIN_MS } from './deadlines.ts';
 import { orFallbackWithin } from './http/with-deadline.ts';
 
-/** `not_writable`: it can be read, says nothing against writing, and a write failed. */
+/** `not_writable`: reads work and the database does not report that it is read-only, but a write failed. */
 export const DATABASE_STATES = ['ok', 'unreachable', 'in_recovery', 'read_only', 'not_writable'] as const;
 
 export interface Reachable {
@@ -18,12 +18,15 @@ interface ReadinessDeps {
   readonly isTemporalReachable: (deadlineMs: number) => Promise<boolean>;
 }
 
-/** What was seen is shown for so long, however many ask. */
+/** How long a result is reused, whatever the number of requests. */
 export const LOOK_EVERY_MS = 1_000;
-/** A database that refused a write is taken for one that refuses the next, and only then probed. */
+/** How long after a refused write the database counts as not writable before a probe write is tried. */
 export const WRITES_REFUSED_MS = 10_000;
 
-/** Whether both servers can be used: read as long as no write has failed, then written to until a write succeeds. */
+/**
+ * Checks whether the database and Temporal can be used. The database is only read until a write fails; after that it is
+ * checked with probe writes until one succeeds.
+ */
 export class Readiness {
   readonly #deps: ReadinessDeps;
   readonly #now: () => Date;
@@ -38,7 +41,7 @@ export class Readiness {
     this.#now = now;
   }
 
-  /** What is so now, or was so within the last second; however many ask at once, one look is taken. */
+  /** The current state, at most 1 s old. Concurrent callers share one check. */
   async look(): Promise<Reachable> {
     const seen = this.#seen;
     if (seen !== undefined && this.#now().getTime() - seen.at < LOOK_EVERY_MS) return seen.reachable;
@@ -47,14 +50,14 @@ export class Readiness {
   }
 
   /**
-   * A request that writes failed with this error. A single request can fail for its own reason, such as a lost
-   * connection, so the next look finds out by writing; what the database refuses to everybody counts at once.
+   * Reports that a writing request failed with this error. A request can fail for a reason of its own, such as a lost
+   * connection, so the next check tries a write. An error with which the database refuses all writes counts at once.
    */
   writeFailed(error: unknown): void {
     if (refusesWrites(error)) this.#refusedUntil = this.#now().getTime() + WRITES_REFUSED_MS;
     if (!this.#isInDoubt) {
       this.#seen = undefined;
-      // A look under way may have found the database well before this failure: it is not kept, and nobody joins it.
+      // A running check may have read the database before this failure: its result is not kept, and no caller joins it.
       this.#looking = undefined;
     }
     this.#isInDoubt = true;
@@ -83,12 +86,12 @@ export class Readiness {
 
   async #lookAtDatabase(): Promise<Reachable['database']> {
     const { db } = this.#deps;
-    const said = await orFallbackWithin<Reachable['database']>(
+    const state = await orFallbackWithin<Reachable['database']>(
       HEALTH_WITHIN_MS,
       'unreachable',
       readWritability(db),
     );
-    if (said !== 'ok' || !this.#isInDoubt) return said;
+    if (state !== 'ok' || !this.#isInDoubt) return state;
     if (this.#now().getTime() < this.#refusedUntil) return 'not_writable';
     this.#isInDoubt = false;
     const write = probeWrite(db, this.#now()).then(() => true);

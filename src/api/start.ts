@@ -28,14 +28,17 @@ import { UnverifiedCallbacks } from './unverified-callbacks.ts';
 export interface RunningApi {
   readonly url: string;
   readonly adminUrl: string;
-  /** Stops accepting, finishes what is under way (waiters answer at once), and closes every connection. */
+  /**
+   * Stops accepting requests, finishes the open ones (waiting requests answer at once), and closes every connection.
+   */
   close(): Promise<void>;
 }
 
 /**
- * The whole API process. It starts and stays up without database and Temporal, and answers 503 meanwhile.
- * @param onWrongSecret is called when a database that did not answer at the start turns out to have another NODROP_SECRET
- * @throws ConfigError when a port is taken, or the database has another NODROP_SECRET
+ * Starts the whole API. It starts and stays up without the database or Temporal, and answers 503 meanwhile.
+ * @param onWrongSecret called if the database did not answer at the start and turns out to have a different
+ *   NODROP_SECRET
+ * @throws ConfigError if a port is in use, or if the database has a different NODROP_SECRET
  */
 export async function startApi(
   config: Config,
@@ -56,7 +59,7 @@ export async function startApi(
       await db.$disconnect();
       throw error;
     }
-    log.warn({ err: error }, 'NODROP_SECRET cannot be compared with the database yet; trying again');
+    log.warn({ err: error }, 'NODROP_SECRET cannot be compared with the database yet; retrying');
   }
   metrics.watchDeliveries(() => countDeliveries(db, new Date()));
   const temporal = connectTemporal(config);

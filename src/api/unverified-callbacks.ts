@@ -10,16 +10,20 @@ import {
 import type { Logger } from '../log.ts';
 
 const FLUSH_EVERY_MS = 1_000;
-/** Senders of one batch that are told apart; all others of an account count as one, in the minute of the first of them. */
+/**
+ * Senders that one batch counts separately. All others of an account count as one sender, in the minute of the first of
+ * them.
+ */
 const SENDERS_AT_MOST = 1_000;
 const OTHERS = 'others';
-/** Callbacks of one batch that are kept, of at most 4 KiB each. */
+/** Callbacks that one batch keeps in full, up to 4 KiB each; the others are only counted. */
 const CALLBACKS_AT_MOST = 1_000;
 
 /**
- * Unverifiable callbacks on their way to the ledger: counted here per address and account, and written once a second, so
- * that a callback costs no statement. Two batches are in memory at most, one that is written and one that counts, and both
- * are bounded, however slow the database is. A process that dies loses what is not written.
+ * Buffers unverifiable callbacks: counts them per address and account in memory and writes them once a second, so that
+ * a callback costs no SQL statement. At most two batches are in memory, one being written and one being filled, and
+ * both have a maximum size, however slow the database is. If the process dies, the batches that are not written yet are
+ * lost.
  */
 export class UnverifiedCallbacks {
   readonly #db: LedgerClient;
@@ -34,7 +38,7 @@ export class UnverifiedCallbacks {
     this.#log = log;
   }
 
-  /** Counts one, and keeps what a person needs of it while there is room. */
+  /** Counts a callback, and keeps its start and the reason for an operator while the batch has room. */
   add(accountId: string, address: string, body: Buffer, reason: string, now: Date): void {
     const minute = minuteOf(now);
     const own = `${accountId} ${address} ${minute.getTime()}`;
@@ -51,7 +55,7 @@ export class UnverifiedCallbacks {
     this.#flushSoon();
   }
 
-  /** Writes what there is, and waits for what is being written. Never fails: what cannot be written is left out. */
+  /** Writes the current batch and waits until it is written. Never fails: a batch that cannot be written is dropped. */
   async flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -76,7 +80,7 @@ export class UnverifiedCallbacks {
     try {
       await recordUnverified(this.#db, senders);
     } catch (error) {
-      this.#log.warn({ err: error }, 'unverified callbacks are not on record');
+      this.#log.warn({ err: error }, 'unverified callbacks could not be recorded');
     }
   }
 }

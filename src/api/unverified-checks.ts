@@ -1,24 +1,26 @@
 import { Counts, type GiveBack } from './http/counts.ts';
 
 /**
- * How many bytes of callbacks the process checks in vain in a second, over all addresses. Measured on a Xeon of 2 cores:
- * the simulator's signature (HMAC-SHA256 in JavaScript) takes 13 to 24 ms per MB of a body, and 0.1 ms for an empty one.
- * So this many bytes, or this many callbacks of `CHECKED_AT_LEAST`, cost 0.2 to 0.4 of a core.
+ * Bytes of unverifiable callbacks that the process checks per second, from all addresses. Measured on a Xeon with 2
+ * cores: the simulator's signature (HMAC-SHA256 in JavaScript) takes 13 to 24 ms per MB of body, and 0.1 ms for an
+ * empty body. So the limit costs 0.2 to 0.4 of a core, also if it is reached with callbacks of `CHECKED_AT_LEAST` bytes
+ * each.
  */
 export const CHECKED_A_SECOND = 16 * 1024 * 1024;
-/** Of so many more only addresses have some that have not had their share. */
+/** Additional bytes per second, only for addresses that have not used up their share (`CHECKED_OF_ADDRESS`). */
 export const CHECKED_OF_SHARES = CHECKED_A_SECOND;
 /**
- * An address's share: beyond `CHECKED_A_SECOND` those that had this are refused first. Four of the largest callbacks, so
- * that one verified callback never finds it full unless its address also sends others.
+ * The share of an address, in bytes per second. Beyond `CHECKED_A_SECOND`, addresses that have used up their share are
+ * refused first. It has room for four of the largest callbacks, so a verified callback is never refused for it unless
+ * the same address also sends unverifiable ones.
  */
 export const CHECKED_OF_ADDRESS = 1024 * 1024;
-/** To check a callback without a body costs about as much as the bytes of this size. */
+/** Bytes that each callback costs in addition to its body: a check without a body takes about as long. */
 const CHECKED_AT_LEAST = 4 * 1024;
 
 /**
- * Bounds the time that the process spends on callbacks that cannot be verified. Whether one can is only known once it is
- * checked, so what is refused here may be a verified one: only a process that is overloaded with others refuses any.
+ * Limits the time that the process spends on callbacks that cannot be verified. Only a check shows whether a callback
+ * can be verified, so a valid one can be refused here too, but only while the process is overloaded with invalid ones.
  */
 export class UnverifiedChecks {
   readonly #all: Counts;
@@ -32,9 +34,9 @@ export class UnverifiedChecks {
   }
 
   /**
-   * Counts a callback before it is checked.
-   * @param bytes of its body
-   * @returns what gives the count back, for one that is verified; undefined when it must not be checked
+   * Counts a callback before its check.
+   * @param bytes length of its body
+   * @returns a function that takes the count back if the callback is verified; undefined if it must not be checked
    */
   take(address: string, bytes: number): GiveBack | undefined {
     const cost = CHECKED_AT_LEAST + bytes;
@@ -53,7 +55,7 @@ export class UnverifiedChecks {
     };
   }
 
-  /** Whole seconds until it counts anew, 1 at least. */
+  /** Whole seconds until the counts start again, at least 1. */
   get secondsLeft(): number {
     return this.#all.secondsLeft;
   }

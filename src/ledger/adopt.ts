@@ -286,7 +286,7 @@ function refusalOf(error: unknown, channel: string): unknown {
   if (!(error instanceof ChannelError)) return error;
   const { kind, message, retryAfterMs } = error;
   if (kind === 'misconfigured')
-    return new Refusal('channel_misconfigured', `${channel} does not accept our calls: ${message}`, {
+    return new Refusal('channel_misconfigured', `${channel} rejects our calls: ${message}`, {
       cause: error,
     });
   return new Refusal('channel_unreachable', `${channel} gave no readable answer: nothing was adopted.`, {

@@ -132,7 +132,7 @@ async function insertRefund(
     throw new Refusal(
       'idempotency_key_reused',
       `The key belongs to refund ${known.id}, which was requested with another ${paths.join(', ')}.`,
-      { errors: paths.map((path) => ({ path, message: 'differs from the request of this key' })) },
+      { errors: paths.map((path) => ({ path, message: 'differs from the first request with this key' })) },
     );
   }
   const { receivedAmount, receivedCurrency } = payment;

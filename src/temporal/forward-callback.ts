@@ -55,6 +55,6 @@ export async function forwardStoredCallback(
   } else if (callback.kind === 'refund') {
     await ask('A callback reported a refund that nodrop did not request: the channel is queried.');
   } else if (callback.kind === 'notice') {
-    await ask('The channel sent a notice: it is queried.');
+    await ask('The channel sent a notice: nodrop queries the channel.');
   }
 }

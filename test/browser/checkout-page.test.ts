@@ -50,7 +50,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     const { page, context, complaints } = await openTab(browser, allowed());
     const answer = await page.goto(`${system.apiUrl}/checkout/${made.id}?token=ct_wrong`);
     expect(answer?.status()).toBe(404);
-    await page.getByRole('heading', { name: 'This link opens no payment' }).waitFor();
+    await page.getByRole('heading', { name: 'This link does not open a payment' }).waitFor();
     expect(complaints).toEqual([]);
     await context.close();
   });

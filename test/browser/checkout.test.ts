@@ -228,7 +228,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     first.screens.length = 0;
     await first.page.getByRole('button', { name: 'Second simulated wallet' }).click();
     await shows(first.page, 'settled');
-    await first.page.getByText('It has been paid already. Do not pay again.').waitFor();
+    await first.page.getByText('It was already paid. Do not pay again.').waitFor();
     expect(await first.page.evaluate('document.activeElement.id')).toBe('title');
     expect(new Set(first.screens)).toEqual(new Set(['preparing', 'settled']));
     expect(await system.db.payment.count({ where: { orderId: made.orderId } })).toBe(2);

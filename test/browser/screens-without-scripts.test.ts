@@ -78,7 +78,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await spoil(page);
       await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
       await page.getByRole('link', { name: 'Back to the shop' }).waitFor();
-      await page.getByRole('link', { name: 'Look again now' }).waitFor();
+      await page.getByRole('link', { name: 'Reload now' }).waitFor();
       expect(await page.getByRole('link', { name: /^Pay CNY/ }).getAttribute('href')).toBe(made.payUrl);
       await settle(api.db, made.id);
       await page.getByRole('heading', { name: 'Paid' }).waitFor();

@@ -51,21 +51,21 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
     'the action has run out',
     'lapsed',
     { nextAction: null, payUrl: null },
-    'This way to pay has run out',
+    'This way to pay has expired',
     '请点击“我已付款”，请勿重复付款。如未付款，请选择其他方式继续。',
   ],
   [
     'paid in an app, by its own kit',
     'elsewhere',
     { nextAction: { type: 'sdk', params: { prepayId: 'wx2026' } }, payUrl: null },
-    'in the app or on the page of the shop',
+    'in the app or on the shop page',
     '请回到来处继续',
   ],
   [
     'a next action that is new',
     'elsewhere',
     { nextAction: { type: 'nfc', url: 'nfc:tap', tap: { here: true } }, payUrl: null },
-    'Go on where you came from',
+    'Continue where you came from',
     '请在带您来到这里的应用或商家页面中完成支付',
   ],
   [
@@ -95,37 +95,37 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
     'paid and returned in part',
     'paid',
     { ...paid, refundedAmount: 50 },
-    '0.50 of it has gone back',
+    '0.50 of it was refunded',
     '已退回给您',
   ],
   [
     'paid too much, and as much as was asked for returned',
     'paid',
     { ...paid, receivedAmount: 1100, refundedAmount: 1050 },
-    '10.50 of it has gone back',
+    '10.50 of it was refunded',
     '已退回给您',
   ],
   ['review', 'review', { ...paid, orderUpdate: 'review' }, 'Do not pay again', '请勿重复付款'],
-  ['returning', 'returning', { ...paid, orderUpdate: 'conflict' }, 'on its way back', '款项正在退回'],
+  ['returning', 'returning', { ...paid, orderUpdate: 'conflict' }, 'is being refunded', '款项正在退回'],
   [
     'paid twice',
     'returning',
     { ...paid, orderUpdate: 'conflict', refundReason: 'duplicate_payment', refundStatus: 'processing' },
-    'Your second payment is on its way back',
+    'Your second payment is refunded in full',
     '重复支付',
   ],
   [
     'paid too late',
     'returning',
     { ...paid, orderUpdate: 'conflict', refundReason: 'late_payment', refundStatus: 'created' },
-    'Your money is on its way back',
+    'Your payment is refunded in full',
     '付款已超时',
   ],
   [
     'a refund that a person sees to',
     'returning',
     { ...paid, orderUpdate: 'conflict', refundReason: 'duplicate_payment', refundStatus: 'failed' },
-    'A person sees to it',
+    'A person takes care of it',
     '已转由人工处理',
   ],
   [
@@ -256,7 +256,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
     // A reload in the same tab says no more than that: it has opened the payment, and is no copy.
     for (let reloads = 0; reloads < 3; reloads += 1) {
-      await page.getByRole('heading', { name: 'This link opens no payment' }).waitFor();
+      await page.getByRole('heading', { name: 'This link does not open a payment' }).waitFor();
       expect(await page.getByRole('link', { name: 'Back to the shop' }).getAttribute('href')).toBe(
         `https://shop.example/thanks?paymentId=${made.id}`,
       );

@@ -55,6 +55,10 @@ test('slow steps keep no other from running, and one that fails is only told of'
     return await run.result();
   });
   expect(ran.sort()).toEqual(['sweepAbnormalEnds', 'sweepOld', 'sweepOrders', 'sweepRefunds']);
-  expect(result).toMatchObject({ sweepPayments: 0, sweepCallbacks: 0, sweepDeliveries: '1 repaired, 1 failed' });
+  expect(result).toMatchObject({
+    sweepPayments: 0,
+    sweepCallbacks: 0,
+    sweepDeliveries: '1 repaired, 1 failed',
+  });
   expect(Object.keys(result)).toHaveLength(9);
 });

@@ -9,9 +9,9 @@ import type { Metrics } from '../metrics.ts';
 import type { Details } from './details.ts';
 
 /**
- * The admin listener: for operators' machines alone, so it asks for no key.
- * @param host what it listens on. On loopback only calls to a loopback name are taken: a page elsewhere can give its
- *   own name this machine's address, and would read the answers.
+ * Creates the admin listener's app. It requires no key, because only operators' machines may reach it.
+ * @param host the address it listens on. On loopback, it accepts only requests with a loopback `Host` header: otherwise
+ *   a web page could point its own host name at this machine and read the answers (DNS rebinding).
  */
 export function createAdminApp(
   { registry }: Pick<Metrics, 'registry'>,
@@ -28,7 +28,7 @@ export function createAdminApp(
   app.use(boundRequests(BODY_LIMIT));
   app.use((request, _response, next) => {
     if (isLoopback(host) && !isLoopbackHost(request.headers.host)) {
-      throw new Refusal('misdirected_request', 'Ask for localhost or an address of this machine.');
+      throw new Refusal('misdirected_request', 'Use localhost or a loopback address as the host name.');
     }
     next();
   });
@@ -42,7 +42,7 @@ export function createAdminApp(
     response.set('Cache-Control', 'no-store').json(await readDetails());
   });
   app.use((request) => {
-    throw new Refusal('not_found', `There is nothing at ${request.path}.`);
+    throw new Refusal('not_found', `Nothing exists at ${request.path}.`);
   });
   app.use(createErrorHandler(publicUrl));
   return app;

@@ -13,7 +13,7 @@ const { version } = createRequire(import.meta.url)('../../../package.json') as {
 
 interface BacklogView {
   readonly count: number;
-  /** True when `count` is where the counting stopped. */
+  /** True if counting stopped at `count` and there are more. */
   readonly more: boolean;
   readonly oldestSince: string;
   readonly oldestAgeSeconds: number;
@@ -23,25 +23,25 @@ export interface Details extends Reachable {
   readonly version: string;
   readonly mode: Config['mode'];
   readonly config: ReturnType<typeof shownConfig>;
-  /** Payments a person should look at, by kind; null when the database did not say in time. */
+  /** Payments that need attention, by kind. Null if the database did not answer in time. */
   readonly attention: Readonly<Record<string, BacklogView>> | null;
   readonly callbacks: {
     readonly undelivered: BacklogView | null;
     readonly unmatched: BacklogView | null;
   } | null;
-  /** Events that wait for an order service's answer; overdue after 10 minutes. */
+  /** Pending deliveries of events to order services. `overdue`: those that are pending for more than 10 min. */
   readonly deliveries: {
     readonly pending: BacklogView | null;
     readonly overdue: BacklogView | null;
   } | null;
-  /** Whether the safety net runs; null when Temporal did not say in time. */
+  /** Whether the sweep runs. Null if Temporal did not answer in time. */
   readonly sweep: {
     readonly state: SweepState;
     readonly note: string | null;
     readonly lastCompletedAt: string | null;
     readonly lastCompletedAgeSeconds: number | null;
   } | null;
-  /** Workflows whose row is gone from the database; null when Temporal did not say in time. */
+  /** Number of workflows whose row is missing from the database. Null if Temporal did not answer in time. */
   readonly lostRows: LostRows | null;
 }
 
@@ -63,7 +63,7 @@ export type DetailsDeps = Pick<Api, 'db' | 'channels' | 'now'> & {
   >;
 };
 
-/** @returns what the admin listener shows at `/details`; it reads, and changes nothing. */
+/** @returns a function that reads what the admin listener shows at `/details`. It changes nothing. */
 export function createDetails({
   config,
   db,
@@ -120,7 +120,7 @@ export function createDetails({
   };
 }
 
-/** A list of what may be seen: a setting that comes later is not shown before somebody has thought about it. */
+/** The settings that `/details` shows. An explicit list, so that a new setting is not shown by accident. */
 function shownConfig(config: DetailsDeps['config'], channels: readonly ChannelDeclaration[]) {
   const { api, admin, temporal } = config;
   const { origin, pathname } = new URL(api.publicUrl);

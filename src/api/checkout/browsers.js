@@ -1,22 +1,24 @@
 /**
- * Which browser shows the page, and what that means for the wallets: WeChat's and Alipay's browsers do not open each
- * other's payments, and some ways to pay are made for a phone or for a larger screen only. A browser that says it is another one gets what that one gets.
+ * Finds out which kind of browser shows the page, and how a payer can pay in it. The browsers of WeChat and Alipay do
+ * not open each other's payments, and some methods only work on a phone or on a larger screen. The kind is taken from
+ * what the browser says about itself.
  *
  * @typedef {'wechat' | 'alipay' | 'phone' | 'desktop'} BrowserKind
  * @typedef {object} Method
- * @property {string} action the type of its next action
+ * @property {string} action the type of the method's next action
  * @property {readonly BrowserKind[]} paidIn see `MethodDeclaration`
  *
- * @typedef {Readonly<Record<string, Readonly<Record<string, Method>>>>} Methods of those channels that say where they are
- *   paid, by the names of the channel and of the method
+ * @typedef {Readonly<Record<string, Readonly<Record<string, Method>>>>} Methods the methods that declare in which browsers
+ *   they work, by the names of channel and method
  *
- * @typedef {'here' | 'browser' | 'scan' | 'wechat' | 'phone'} Where the payer can pay: here; in a browser of the phone;
- *   from the camera of another device; in WeChat; or on a phone
+ * @typedef {'here' | 'browser' | 'scan' | 'wechat' | 'phone'} Where where the payer can pay: `here`, in this browser;
+ *   `browser`, in the phone's own browser; `scan`, with the camera of another device; `wechat`, in WeChat; `phone`, on a phone
  */
 
 /**
  * @param {string} userAgent
- * @param {number} [touchPoints] what a script knows: an iPad calls itself a Mac, and no Mac has a touch screen
+ * @param {number} [touchPoints] `navigator.maxTouchPoints`, to detect an iPad: it calls itself a Mac, but no Mac has a
+ *   touch screen
  * @returns {BrowserKind}
  */
 export function browserOf(userAgent, touchPoints = 0) {
@@ -30,7 +32,7 @@ export function browserOf(userAgent, touchPoints = 0) {
  * @param {{ readonly channel: string, readonly method: string }} way
  * @param {BrowserKind} browser
  * @param {Methods} methods
- * @returns {Where} `here` for a method that says nothing, and for one that no browser takes
+ * @returns {Where} `here` for a method that declares no browsers, and for one that works in no browser
  */
 export function whereOf({ channel, method }, browser, methods) {
   const declared = methods[channel]?.[method];
@@ -43,10 +45,11 @@ export function whereOf({ channel, method }, browser, methods) {
 }
 
 /**
- * Of each channel what suits this browser best, and nothing that it cannot pay with; all of a channel that says nothing.
+ * The ways to pay that suit this browser: of each channel the best method that works here, or all methods if the
+ * channel declares no browsers.
  * @template {{ readonly channel: string, readonly method: string }} W
  * @param {readonly W[]} ways
- * @param {W} current the one that the payer has already
+ * @param {W} current the payment's own way to pay
  * @param {BrowserKind} browser
  * @param {Methods} methods
  * @returns {W[]}
@@ -61,8 +64,8 @@ export function suiting(ways, current, browser, methods) {
 }
 
 /**
- * Where the button to pay leads: a page, or a wallet's app. Nothing else, whatever a channel answered. The code of a wallet
- * is a link where it can be opened.
+ * The URL of the pay button: a web page or a wallet's app, with no other scheme, whatever the channel answered. The
+ * content of a wallet's QR code is used as a link where this browser can open it. Undefined if there is none.
  * @param {import('./nodrop.js').PaymentForPayer} payment
  * @param {BrowserKind} browser
  * @param {Methods} methods
@@ -76,8 +79,8 @@ export function linkOf(payment, browser, methods) {
 }
 
 /**
- * What the QR code says. An address is no code for those that say where they are paid: WeChat Pay wants to be told which
- * page led to it, and the page of Alipay has a code of its own.
+ * The content of the QR code; undefined if there is none. The URL of a next action is not used as a code for methods
+ * that declare browsers: WeChat Pay requires a referrer, and Alipay's page shows its own code.
  * @param {import('./nodrop.js').PaymentForPayer} payment
  * @param {Methods} methods
  */
@@ -86,7 +89,7 @@ export function codeOf(payment, methods) {
   return nextAction?.qr ?? (methods[channel]?.[method] === undefined ? payUrlOf(payment) : undefined);
 }
 
-/** The address that a next action leads to. @param {import('./nodrop.js').PaymentForPayer} payment */
+/** The URL of a next action, if its scheme is allowed. @param {import('./nodrop.js').PaymentForPayer} payment */
 export function payUrlOf({ nextAction }) {
   const url = nextAction?.url;
   return url !== undefined && /^(?:https?|alipays?|weixin|wxpay):/i.test(url) ? url : undefined;

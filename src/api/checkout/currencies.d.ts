@@ -1,2 +1,2 @@
-/** Decimal places by currency code, as the API serves them from the list it uses itself. */
+/** Decimal places by currency code. The API generates this module from its own list. */
 export declare const EXPONENTS: Readonly<Record<string, number>>;

@@ -3,13 +3,13 @@ import { type ChannelAdapter, methodOf } from '../../domain/channel.ts';
 import type { PaymentForPayer } from './nodrop.js';
 import { CHECKOUT_POLICY, type PageForm } from './shell.ts';
 
-/** Channels' own forms within the cashier page. */
+/** Payment forms of channels inside the cashier page. */
 
 const moduleOf = (channel: string) => `form-${channel}.js`;
 
 /**
- * The form of the payment's channel and method; undefined when they declare none, and when the payer has nothing to do in
- * it: the page's policy is not widened for what is not loaded.
+ * The form of the payment's channel and method. Undefined if the method declares none, or if the next action needs no
+ * form: then the page's Content-Security-Policy is not extended either.
  */
 export function formOf(
   channels: ReadonlyMap<string, ChannelAdapter>,
@@ -21,7 +21,7 @@ export function formOf(
   return declaration === undefined ? undefined : { module: `./${moduleOf(channel)}`, declaration };
 }
 
-/** The modules of all channels that declare a form, by their names beside the page's own files. */
+/** The form modules of all channels that declare a form: file name and content. */
 export const formModules = (
   channels: ReadonlyMap<string, ChannelAdapter>,
 ): readonly (readonly [string, Buffer])[] =>
@@ -32,7 +32,7 @@ export const formModules = (
       readFileSync(new URL(`../../channels/${name}/form.js`, import.meta.url)),
     ]);
 
-/** The page's policy, widened by what its form's script loads, and by nothing else. */
+/** The page's Content-Security-Policy, extended only by the sources that the form's script declares. */
 export function policyWith({ declaration: { script } }: PageForm): string {
   if (script === undefined) return CHECKOUT_POLICY;
   const { sources } = script;

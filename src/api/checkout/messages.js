@@ -1,4 +1,4 @@
-/** What the page says. Each language has every text. */
+/** The texts of the cashier page, all of them in each language. */
 
 const en = {
   documentTitle: 'Payment',
@@ -8,7 +8,7 @@ const en = {
   minutesLeft: (/** @type {number} */ minutes) =>
     minutes === 1 ? 'One minute left to pay.' : `${minutes} minutes left to pay.`,
   pay: (/** @type {string} */ amount) => `Pay ${amount}`,
-  payWith: (/** @type {string} */ channel) => `With ${channel}. The result appears here by itself.`,
+  payWith: (/** @type {string} */ channel) => `Pay with ${channel}. The result appears here automatically.`,
   qr: 'QR code: scan it with your phone',
   qrLabel: 'QR code that opens the payment in a wallet',
   scanWith: (/** @type {string} */ channel) => `QR code: scan it with ${channel}`,
@@ -18,7 +18,7 @@ const en = {
   copy: 'Copy the link of this page',
   copied: 'Copied. Keep the link to yourself: it opens your payment.',
   link: 'The link of this page',
-  /** Ways of one channel, by what the payer does. */
+  /** Labels for several methods of one channel. */
   byCode: (/** @type {string} */ channel) => `${channel} (QR code)`,
   onDevice: (/** @type {string} */ channel) => `${channel} (on this device)`,
   loadAgain: 'Try again',
@@ -29,16 +29,16 @@ const en = {
   others: 'Pay another way',
   tryAgain: 'Try again with',
   back: 'Back to the shop',
-  away: 'No connection to the payment service at the moment. We go on trying. If you have paid, your payment is safe: do not pay again.',
+  away: 'No connection to the payment service at the moment. We keep trying. If you have paid, your payment is safe: do not pay again.',
   noscript:
-    'This page works without JavaScript, and looks again by itself. If you have paid, do not pay again.',
-  noWays: 'Without JavaScript this page offers no other way to pay. Go back to the shop for one.',
-  lookAgain: 'Look again now',
+    'This page works without JavaScript and reloads automatically. If you have paid, do not pay again.',
+  noWays: 'Without JavaScript, this page cannot offer other ways to pay. Go back to the shop to choose one.',
+  lookAgain: 'Reload now',
   switchUnresolved:
-    'The bank is still deciding on an attempt to pay this order. Do not pay again; the result appears here.',
-  switchNotPayable: 'This order takes no payments any more.',
+    'The bank is still processing a payment for this order. Do not pay again; the result appears here.',
+  switchNotPayable: 'This order can no longer be paid.',
   switchRefused: 'This way to pay cannot be used now. Please choose another way.',
-  switchFailed: 'That did not get through just now. Please try again.',
+  switchFailed: 'The request failed. Please try again.',
   screens: {
     loading: ['One moment', 'Your payment is being loaded … If you have paid, do not pay again.'],
     preparing: ['One moment', 'The payment is being prepared …'],
@@ -47,60 +47,61 @@ const en = {
     pay: ['Ready to pay', ''],
     asking: [
       'We are still asking the bank',
-      'Do not pay again. As soon as the bank has answered, the result appears here. You may also close this page: your payment does not get lost.',
+      'Do not pay again. As soon as the bank has answered, the result appears here. You may also close this page: your payment will not get lost.',
     ],
     outside: ['', ''],
     'no-form': [
       'The payment form did not load',
-      'A poor connection, or a program that blocks contents, can be the reason. Try again, or choose another way to pay. If you have paid, do not pay again.',
+      'The reason can be a poor connection, or a program that blocks content. Try again, or choose another way to pay. If you have paid, do not pay again.',
     ],
     elsewhere: [
-      'Go on where you came from',
-      'This payment is made in the app or on the page of the shop that sent you here. The result appears here by itself. If you have paid, do not pay again.',
+      'Continue where you came from',
+      'Complete this payment in the app or on the shop page that sent you here. The result appears here automatically. If you have paid, do not pay again.',
     ],
     lapsed: [
-      'This way to pay has run out',
-      'If you have paid with it, say so and do not pay again. Otherwise choose how to go on.',
+      'This way to pay has expired',
+      'If you have paid with it, press “I have paid” and do not pay again. Otherwise choose how to pay.',
     ],
     paid: ['Paid', 'Thank you. We have received your payment.'],
-    telling: ['Your money has arrived', 'Thank you. The shop is being told. Do not pay again.'],
-    settled: ['This order is paid', 'It has been paid already. Do not pay again.'],
+    telling: ['Your money has arrived', 'Thank you. We are notifying the shop. Do not pay again.'],
+    settled: ['This order is paid', 'It was already paid. Do not pay again.'],
     partlyReturned: ['Paid', ''],
     review: [
       'Your money has arrived',
-      'It is being checked by a person before your order goes on. Do not pay again.',
+      'A person checks the payment before your order continues. Do not pay again.',
     ],
     returning: [
-      'Your money is on its way back',
-      'This order was already paid, or can no longer be paid. Such a payment goes back in full by itself; you need not do anything. Do not pay again.',
+      'Your money is being refunded',
+      'This order was already paid, or can no longer be paid. Your payment is refunded in full automatically; you need not do anything. Do not pay again.',
     ],
     returningTwice: [
       'Paid twice',
-      'This order was already paid. Your second payment is on its way back in full by itself; you need not do anything.',
+      'This order was already paid. Your second payment is refunded in full automatically; you need not do anything.',
     ],
     returningLate: [
       'Paid too late',
-      'The order could no longer be paid. Your money is on its way back in full by itself; you need not do anything.',
+      'The order could no longer be paid. Your payment is refunded in full automatically; you need not do anything.',
     ],
     returningLater: [
-      'Your money is to go back',
-      'The bank has not taken the order to return it yet. A person sees to it; you need not do anything. Do not pay again.',
+      'Your money will be refunded',
+      'The bank has not accepted the refund yet. A person takes care of it; you need not do anything. Do not pay again.',
     ],
-    returned: ['Your money is back', 'The bank has returned the payment in full.'],
+    returned: ['Your money was refunded', 'The bank has refunded the payment in full.'],
     unpaid: ['Not paid', 'Nothing was charged.'],
-    expired: ['Expired', 'The time to pay is over. Nothing was charged.'],
+    expired: ['Expired', 'The time to pay has ended. Nothing was charged.'],
     gone: [
-      'This link opens no payment',
-      'It may be incomplete, or its time is over. Go back to the shop to see your order. If you have paid, do not pay again.',
+      'This link does not open a payment',
+      'It may be incomplete or expired. Go back to the shop to see your order. If you have paid, do not pay again.',
     ],
     private: [
       'This link is private',
-      'A payment page opens only for the payer whom the shop sent to it, and not from a copy of its address. Go back to the shop to see your order, or to pay it. If you have paid, do not pay again.',
+      'A payment page only opens for the payer whom the shop sent here, not from a copied address. Go back to the shop to see your order, or to pay it. If you have paid, do not pay again.',
     ],
   },
-  partlyReturned: (/** @type {string} */ amount) => `${amount} of it has gone back to you.`,
+  partlyReturned: (/** @type {string} */ amount) => `${amount} of it was refunded to you.`,
   /**
-   * By where the payer can pay, see `whereOf`; `hasPageCode` where the code of the page is beside it.
+   * Title and detail for payers who cannot pay in this browser, by where they can pay (see `whereOf`). `hasPageCode`:
+   * the page shows a QR code of its own URL.
    * @type {Readonly<Record<'browser' | 'scan' | 'wechat' | 'phone', (channel: string, hasPageCode: boolean) => readonly string[]>>}
    */
   outside: {
@@ -110,7 +111,7 @@ const en = {
     ],
     scan: (channel) => [
       'Scan the code with another device',
-      `${channel} takes this code from the camera alone: not by a long press, and not from a picture. Scan it with another phone, open this page on a computer, or pay another way. The result appears here by itself.`,
+      `${channel} accepts this code only from the camera, not by a long press and not from a picture. Scan it with another phone, open this page on a computer, or pay another way. The result appears here automatically.`,
     ],
     wechat: (_channel, hasPageCode) => [
       'Open this page in WeChat',
@@ -231,15 +232,15 @@ const zh = {
 export const MESSAGES = { en, zh };
 
 /**
- * What a screen of the payment says.
+ * The texts of a screen.
  * @param {typeof en} text
  * @param {import('./screen.js').Screen} screen
  * @param {import('./nodrop.js').PaymentForPayer} payment
- * @param {(amount: number) => string} amountOf minor units of the payment's currency, as people read them
- * @param {string} channelTitle of the payment's channel
+ * @param {(amount: number) => string} amountOf formats an amount in minor units of the payment's currency
+ * @param {string} channelTitle the title of the payment's channel
  * @param {import('./browsers.js').Where} where the payer can pay
- * @param {boolean} hasPageCode the code of the page's address is beside it
- * @returns {readonly string[]} its title and its detail
+ * @param {boolean} hasPageCode the page shows a QR code of its own URL
+ * @returns {readonly string[]} title and detail
  */
 export function wordingOf(text, screen, payment, amountOf, channelTitle, where, hasPageCode) {
   const { screens } = text;

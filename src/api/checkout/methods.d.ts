@@ -1,2 +1,4 @@
-/** The methods that say in which browsers they are paid, as the API serves them from the channels' declarations. */
+/**
+ * The methods that declare in which browsers they work. The API generates this module from the channels' declarations.
+ */
 export declare const METHODS: import('./browsers.js').Methods;

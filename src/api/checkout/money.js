@@ -1,8 +1,8 @@
 import { EXPONENTS } from './currencies.js';
 
 /**
- * An amount as nodrop writes it everywhere, `CNY 1,234.50`: the same as `amountText` of the domain. Decimal places are
- * ISO 4217's: browsers have fewer for some currencies. As text: a large amount is no exact number once it is divided.
+ * Formats an amount as `CNY 1,234.50`, like `amountText` of the domain. Uses the decimal places of ISO 4217, because
+ * browsers use fewer for some currencies. Works on text, because dividing a large amount would lose precision.
  * @param {number} amount minor units
  * @param {string} currency
  */

@@ -1,2 +1,2 @@
-/** clients/js, as the API serves it beside this page. */
+/** The client library clients/js, which the API serves under this name. */
 export * from '../../../clients/js/index.js';

@@ -10,24 +10,26 @@ import { recall, remember } from './session.js';
 import { TITLES } from './titles.js';
 import { encode } from './uqr.js';
 
-// The cashier page. It shows what the service says and texts of its own, as text alone: nothing is ever read as HTML.
+// The script of the cashier page. It writes all content as text and never as HTML.
 
 /**
  * @typedef {import('./nodrop.js').PaymentForPayer} Payment
  * @typedef {import('./screen.js').Screen} Screen
  */
 
-/** Between looks at what may still become of an attempt that has ended: its money, or another attempt of its order. */
-const LOOK_MS = { first: 5_000, last: 60_000 };
+/**
+ * Pauses between reads after the attempt has ended: late money, or another attempt of the order, can still change it.
+ */
+const READ_AGAIN_MS = { first: 5_000, last: 60_000 };
 const HINT_AGAIN_MS = 5_000;
-/** Below this, clocks agree: the service tells its time in whole seconds. */
+/** A smaller difference of the clocks is ignored, because the `Date` header has whole seconds. */
 const CLOCKS_AGREE_MS = 2_000;
 const ANNOUNCED_MINUTES = [5, 1];
-/** Here nothing of what was tried before matters any more. @type {ReadonlySet<Screen>} */
+/** Screens that remove an earlier error message. @type {ReadonlySet<Screen>} */
 const ALERTS_END = new Set(['paid', 'telling', 'settled', 'review', 'returning', 'returned', 'gone']);
-/** Here the payer may choose how to pay. @type {ReadonlySet<Screen>} */
+/** Screens on which the payer may choose another way to pay. @type {ReadonlySet<Screen>} */
 const CHOICES = new Set(['slow', 'pay', 'outside', 'elsewhere', 'no-form', 'lapsed', 'unpaid', 'expired']);
-/** What no trouble on the way has refused: it would be again. */
+/** Refusals that a retry would get again; other errors may be temporary. */
 const REFUSED = new Set([
   'channel_rejected',
   'unknown_channel',
@@ -35,7 +37,7 @@ const REFUSED = new Set([
   'amount_not_supported',
   'payer_differs',
 ]);
-/** Here the payer can pay, or begin anew. @type {ReadonlySet<Screen>} */
+/** Screens on which the payer can pay or start again. @type {ReadonlySet<Screen>} */
 const PAYABLE = new Set(['pay', 'outside', 'elsewhere', 'no-form', 'lapsed']);
 
 /** @template {HTMLElement} T @param {string} id @returns {T} */
@@ -62,12 +64,12 @@ const back = element('back');
 const alertBox = element('alert');
 
 /**
- * What the service knew when it made this page: its time and the payment. Nothing without a token in the address.
+ * The service's time and the payment when the service rendered this page. Undefined if the URL had no token.
  * @type {{ now: number, payment: Payment } | undefined}
  */
 const known = document.body.dataset.known === undefined ? undefined : JSON.parse(document.body.dataset.known);
 
-/** How far the service's clock is ahead of ours. */
+/** How far the service's clock is ahead of the browser's, in ms. */
 let clockAheadMs = 0;
 const now = () => Date.now() + clockAheadMs;
 /** @param {number} serviceTime epoch ms */
@@ -94,26 +96,29 @@ let payment = known?.payment;
 let shown;
 let isGone = false;
 const browser = browserOf(navigator.userAgent, navigator.maxTouchPoints);
-/** The form of the channel of `known`. @type {'none' | 'not asked for' | 'mounted' | 'failed'} */
+/**
+ * State of the payment form that the page was rendered with.
+ * @type {'none' | 'not asked for' | 'mounted' | 'failed'}
+ */
 let form = document.body.dataset.formModule === undefined ? 'none' : 'not asked for';
-/** Makes the form speak the page's language. @type {(() => void) | undefined} */
+/** Translates the form into the page's current language. @type {(() => void) | undefined} */
 let translateForm;
-/** False once the page was loaded anew for a form and got none: it is not loaded for it without end. */
+/** False after a reload for a form that brought no form, so that the page does not reload in a loop. */
 let mayLoadForForm = session.isLoadingForForm !== true;
 if (!mayLoadForForm) keep({ isLoadingForForm: false });
 let isAway = false;
 let isSwitching = false;
-/** From then on the address is without the token, but where it is to be taken elsewhere. */
+/** True once the page has started: from then on the token is removed from the URL, unless another browser needs it. */
 let hasBegun = false;
 let owesHint = false;
 /** @type {keyof typeof MESSAGES.en | undefined} */
 let alerted;
 let qrText = '';
 let waiting = new AbortController();
-/** How long there was to pay when last looked at. @type {number | undefined} */
+/** Time left to pay at the last tick, in ms. @type {number | undefined} */
 let leftBefore;
 
-/** The payment of this address. Its token is kept, and the language that it says is this tab's from now on. */
+/** Reads payment id, token and language from the URL, and stores token and language for this tab. */
 function open() {
   const paymentId = location.pathname.split('/').pop() ?? '';
   const query = new URLSearchParams(location.search);
@@ -130,7 +135,7 @@ function open() {
     opened.subject = document.body.dataset.subject ?? opened.subject;
     opened.returnUrl = document.body.dataset.returnUrl ?? opened.returnUrl;
   }
-  // The way back from the wallet, or the browser's way back to a page that was left for the wallet.
+  // The payer returned from the wallet, by its return URL or with the browser's back button.
   if (query.has('returned') || opened.leftForWallet) opened.mayHavePaid = true;
   return { id: paymentId, session: opened };
 }
@@ -141,7 +146,7 @@ function keep(changes) {
   remember(id, JSON.stringify(session));
 }
 
-/** Follows the payment until its end, and what still happens after it. */
+/** Follows the payment until it is final, and then keeps reading it until the screen is final. */
 async function follow() {
   waiting.abort();
   const mine = new AbortController();
@@ -158,11 +163,12 @@ async function follow() {
         draw();
       },
     });
-    for (let pause = LOOK_MS.first; !ENDS.has(screen()); pause = Math.min(pause * 2, LOOK_MS.last)) {
+    let pause = READ_AGAIN_MS.first;
+    for (; !ENDS.has(screen()); pause = Math.min(pause * 2, READ_AGAIN_MS.last)) {
       await new Promise((resolve) => setTimeout(resolve, pause));
       if (mine.signal.aborted) return;
-      // Who comes back follows anew.
-      if (document.visibilityState === 'visible') await look(options);
+      // A hidden page does not read; when it becomes visible, `cameBack` follows again.
+      if (document.visibilityState === 'visible') await readOnce(options);
     }
   } catch (error) {
     if (mine.signal.aborted) return;
@@ -172,10 +178,10 @@ async function follow() {
 }
 
 /**
- * Reads the payment once. While the service is away the page stays as it is.
+ * Reads the payment once. If the service cannot be reached, the page stays unchanged.
  * @param {{ token: string, signal: AbortSignal }} options
  */
-async function look(options) {
+async function readOnce(options) {
   try {
     const update = await client.getPayment(id, options);
     if (!options.signal.aborted) show(update);
@@ -184,7 +190,7 @@ async function look(options) {
   }
 }
 
-/** Tells the service that the payer may have paid, and goes on trying until it has heard. */
+/** Sends a hint that the payer may have paid, and retries until the service has accepted it. */
 async function hint() {
   owesHint = true;
   const hinted = id;
@@ -197,11 +203,11 @@ async function hint() {
   }
 }
 
-/** The token opens nothing any more, or there is none. The way back to the shop stays. */
+/** Shows that the token does not open the payment, or that there is no token. The link back to the shop stays. */
 function end() {
   isGone = true;
   const { token, returnUrl } = session;
-  // A reload must not take it for a copy of the address, which never had a token.
+  // `hasEnded` tells a reload that the token has expired. A copy of the URL never had a token, and gets another text.
   if (token !== undefined) session = { ...session, hasEnded: true };
   if (session.hasEnded) remember(id, JSON.stringify({ returnUrl, hasEnded: true }));
   draw();
@@ -210,7 +216,7 @@ function end() {
 /** @param {Payment} update */
 function show(update) {
   if (payment?.id === update.id) {
-    // An answer that was overtaken: what has ended does not begin again, and an order stays paid.
+    // Ignore an outdated answer: an ended payment does not become live again, and a paid order stays paid.
     if (!isLive(payment) && isLive(update)) return;
     if (payment.orderState === 'paid') update = { ...update, orderState: 'paid' };
   }
@@ -221,7 +227,10 @@ function show(update) {
   draw();
 }
 
-/** The payer came back to this page. Its connection may be dead and not know it, or too old to tell of another attempt. */
+/**
+ * The payer came back to this page. Follows the payment again, because the connection may be dead without notice, or
+ * may not report other attempts of the order.
+ */
 function cameBack() {
   if (session.leftForWallet) keep({ leftForWallet: false, mayHavePaid: true });
   draw();
@@ -244,7 +253,7 @@ async function switchTo(to) {
     const { subject } = session;
     id = made.id;
     session = {};
-    // The shop is to be told of the attempt that is paid.
+    // The new attempt has its own return URL, with its id for the shop.
     keep({ token: made.clientToken, subject, returnUrl: made.backUrl ?? undefined });
     history.replaceState(null, '', encodeURIComponent(id));
     payment = made;
@@ -255,7 +264,7 @@ async function switchTo(to) {
   } catch (error) {
     const code = error instanceof NodropError ? error.code : undefined;
     if (code === 'attempt_unresolved' || code === 'order_already_paid') {
-      // Known from now on, also while what is known of this attempt says nothing of it.
+      // Set it at once: the next update of this attempt may come later.
       const orderState = code === 'order_already_paid' ? 'paid' : 'undecided';
       if (payment !== undefined) payment = { ...payment, orderState };
       if (code === 'attempt_unresolved') alerted = 'switchUnresolved';
@@ -285,7 +294,7 @@ const where = () => (payment === undefined ? 'here' : whereOf(payment, browser, 
 
 /** @returns {Screen} */
 function screen() {
-  // What is known of the payer's money stays on the page.
+  // A received payment stays visible, also after the token has expired.
   if (isGone && payment?.status !== 'succeeded') return 'gone';
   if (isSwitching && payment?.status !== 'succeeded') return 'preparing';
   if (payment === undefined) return session.mayHavePaid ? 'asking' : 'loading';
@@ -294,19 +303,19 @@ function screen() {
   return form === 'failed' ? 'no-form' : 'pay';
 }
 
-/** @param {Screen} of @returns {readonly string[]} its title and its detail */
+/** @param {Screen} of @returns {readonly string[]} title and detail of the screen */
 function wording(of) {
   const { text, amountOf, titleOf } = texts();
   const { screens } = text;
   if (of === 'preparing' && isSwitching) return screens.switching;
-  // A copy of the address: the token is not in it.
+  // The URL without a token, such as a copy of it.
   if (of === 'gone' && !session.hasEnded) return screens.private;
   return payment === undefined
     ? screens[of]
     : wordingOf(text, of, payment, amountOf, titleOf(payment.channel), where(), browser === 'desktop');
 }
 
-/** Makes the page say what is known now. Changes only what differs, so that screen readers repeat nothing. */
+/** Updates the page. Changes only texts that differ, so that screen readers do not repeat them. */
 function draw() {
   const { text, locale, amountOf } = texts();
   const current = screen();
@@ -319,7 +328,7 @@ function draw() {
   write(detail, explanation);
   const amount = payment === undefined ? '' : amountOf(payment.amount);
   write(element('amount'), amount);
-  // A number that is broken into two lines is read as two.
+  // The amount must fit on one line: broken into two, it would look like two numbers.
   element('amount').style.setProperty('--length', String(amount.length));
   for (const part of ['header', 'number']) element(part).hidden = isGone && payment === undefined;
   write(element('subject'), session.subject ?? '');
@@ -343,7 +352,7 @@ function draw() {
     write(pay, text.pay(amount));
   }
   const all = waysOf(current);
-  // The same wallet, in a way that works here, comes first.
+  // Another method of the same channel that works in this browser comes first.
   const better = current === 'outside' ? all.find(({ channel }) => channel === payment?.channel) : undefined;
   const ways = better === undefined ? all : [better, ...all.filter((way) => way !== better)];
   drawHandOver(current, better === undefined);
@@ -363,14 +372,14 @@ function draw() {
   const { returnUrl } = session;
   back.hidden = !showsWayBack(current, returnUrl, NEVER_SCHEMES);
   if (leadsBack(returnUrl, NEVER_SCHEMES)) back.href = returnUrl;
-  // The way on, where there is none here.
+  // The link back is the main button if the payer has no other action here.
   const isWayOn = ways.length === 0 && current !== 'asking' && current !== 'outside';
   back.classList.toggle('main', current === 'elsewhere' || isWayOn);
   write(back, text.back);
 
   shown = current;
   tick();
-  // Whoever had the focus on what is gone now is led to what came instead.
+  // If the focused element has disappeared, move the focus to the title.
   if (focused !== null && focused !== document.body && !isVisible(focused)) title.focus();
 }
 
@@ -383,9 +392,9 @@ function write(where, what) {
 }
 
 /**
- * The channel's form. The page that has it was sent with a policy for it, which is known only by the token and once the
- * payer can pay in it: a page that was loaded without the token or before, and one that has changed the channel, is loaded
- * anew with it.
+ * Shows the channel's payment form. A form needs its own Content-Security-Policy, which the service only sends if the
+ * URL has the token and the payment can be paid in the form. So the page reloads with the token if it was loaded
+ * without it, too early, or before the payer switched the channel.
  * @param {Screen} current
  */
 function drawForm(current) {
@@ -403,7 +412,7 @@ function drawForm(current) {
   form = 'mounted';
   const what = {
     container: formBox,
-    /** A new one under the same number when the first has run out. */
+    /** A getter, because an expired next action is replaced by a new one of the same payment. */
     get params() {
       return payment?.nextAction?.params ?? {};
     },
@@ -433,18 +442,18 @@ function drawForm(current) {
     });
 }
 
-/** Loads the page with its token, by which the service knows that a form belongs to it. */
+/** Reloads the page with its token, so that the service sends it with the form's policy. */
 function loadForForm() {
   keep({ isLoadingForForm: true });
   location.replace(`?${new URLSearchParams({ token: session.token ?? '' })}`);
 }
 
-/** The menu of a wallet's app opens in another browser what the address bar has: then the address has the token again. */
+/** True while the URL must have the token, because a wallet's app opens the current URL in another browser. */
 const isTokenInAddress = () =>
   document.body.dataset.screen === 'outside' && where() === 'browser' && session.token !== undefined;
 
 /**
- * What leads the payer to another browser or device.
+ * Shows what the payer needs to open this page in another browser or on another device.
  * @param {Screen} current
  * @param {boolean} isOnlyWay
  */
@@ -471,7 +480,7 @@ function hideToken() {
   if (location.search !== '') history.replaceState(null, '', location.pathname);
 }
 
-/** With the token, and with the language that was chosen. */
+/** The URL of this page with the token and the chosen language. */
 function addressOfPage() {
   const chosen = recall('language');
   const query = new URLSearchParams({
@@ -486,14 +495,18 @@ async function copyAddress() {
     await navigator.clipboard.writeText(link.value);
     write(copied, texts().text.copied);
   } catch {
-    // No clipboard for this page, as in most apps: the payer can take it from the field.
+    // Most in-app browsers give no access to the clipboard: show the link in a field to copy by hand.
     link.hidden = false;
     link.focus();
     link.select();
   }
 }
 
-/** The code to scan: of the payment, or of this page where it is to be opened on a phone. @param {Screen} current @param {boolean} isOnlyWay */
+/**
+ * Shows the QR code of the payment, or of this page if the payer should open it on a phone.
+ * @param {Screen} current
+ * @param {boolean} isOnlyWay true if the code is the only way to pay here
+ */
 function drawQr(current, isOnlyWay) {
   const { text, titleOf } = texts();
   const isShown = current === 'pay' || current === 'outside';
@@ -512,7 +525,7 @@ function drawQr(current, isOnlyWay) {
     const image = qrImage(content);
     element('qr-code').textContent = '';
     element('qr-code').append(image);
-    // Beside a phone's own wallet the code is in the way; on a larger screen it is the way.
+    // Closed on a phone, whose payer uses the wallet on that phone. On a larger screen, payers scan the code.
     qr.open = isOnlyWay || matchMedia('(min-width: 48rem)').matches;
   }
   qr.querySelector('svg')?.setAttribute('aria-label', isOfPage ? text.pageQrLabel : text.qrLabel);
@@ -531,20 +544,20 @@ function qrImage(content) {
   return svg;
 }
 
-/** The channels the payer may change to here. @param {Screen} current */
+/** The ways to pay that the payer may switch to on this screen. @param {Screen} current */
 function waysOf(current) {
   if (payment === undefined || !CHOICES.has(current)) return [];
   const { channel, method, switchTo } = payment;
   const suitable = suiting(switchTo, { channel, method }, browser, METHODS);
   const others = suitable.filter((way) => way.channel !== channel || way.method !== method);
-  // The way that has run out is opened anew.
+  // An expired way to pay can be started again.
   return current === 'lapsed' ? [{ channel, method }, ...others] : suitable;
 }
 
 /**
  * @param {Screen} current
  * @param {ReturnType<typeof waysOf>} ways
- * @param {ReturnType<typeof waysOf>[number] | undefined} best of them
+ * @param {ReturnType<typeof waysOf>[number] | undefined} best the way that gets the main button
  */
 function drawOthers(current, ways, best) {
   const { text, titleOf } = texts();
@@ -574,7 +587,8 @@ function drawOthers(current, ways, best) {
 }
 
 /**
- * Methods are told apart only where a channel has several: by what the payer does, where that differs.
+ * The label of a way to pay: the channel's title. If the channel has several ways, the label also says whether the
+ * payer scans a code, or names the method.
  * @param {{ channel: string, method: string }} way
  * @param {ReturnType<typeof waysOf>} ways
  * @param {{ text: typeof MESSAGES.en, title: string }} words
@@ -589,7 +603,7 @@ function nameOf({ channel, method }, ways, { text, title }) {
   return isCode(method) ? text.byCode(title) : text.onDevice(title);
 }
 
-/** The countdown, and its end. */
+/** Updates the countdown, and announces the last minutes to screen readers. */
 function tick() {
   const isCounting = payment !== undefined && shown !== undefined && COUNTED.has(shown);
   element('countdown').hidden = !isCounting;
@@ -605,7 +619,7 @@ function tick() {
       element('announcement').textContent = text.minutesLeft(minutes);
 }
 
-// Also by another button, or by the menu: the wallet is then opened in another tab.
+// Other mouse buttons and the context menu count too: they open the wallet in another tab.
 for (const way of ['click', 'auxclick', 'contextmenu'])
   pay.addEventListener(way, () => keep({ leftForWallet: true }));
 iPaid.addEventListener('click', () => {
@@ -646,8 +660,8 @@ else {
   void follow();
 }
 
-// Last, when everything is here and has worked: otherwise `without.js` makes of the page what a browser without scripts
-// has, and its looks at itself need the token in the address. It is taken out here, as the tab remembers it.
+// The last step, after everything has loaded and worked. Until here the token stays in the URL: if this script fails,
+// `without.js` shows the page for browsers without scripts, whose reloads need the token.
 hasBegun = true;
 if (!isTokenInAddress()) hideToken();
 document.documentElement.setAttribute('data-runs', '');

@@ -1,8 +1,9 @@
-/** How the code of a payment is made, here and by the service: with room around it, and readable with a part missing. */
+/** Options for QR codes, in the page and in the service: a quiet zone around the code, and medium error correction. */
 export const QR_OPTIONS = /** @type {const} */ ({ ecc: 'M', border: 4 });
 
 /**
- * The dark modules of a code as the path of an SVG, each one unit wide and high: a rectangle for each run in a row.
+ * The dark modules of a QR code as an SVG path. A module is one unit wide and high; each run of dark modules in a row
+ * becomes one rectangle.
  * @param {readonly (readonly boolean[])[]} data
  */
 export function qrPath(data) {

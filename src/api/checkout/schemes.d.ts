@@ -1,2 +1,2 @@
-/** Schemes that no payer is sent back to, as the API serves them from the list it uses itself. */
+/** Schemes that a return URL must not have. The API generates this module from its own list. */
 export declare const NEVER_SCHEMES: readonly string[];

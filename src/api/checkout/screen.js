@@ -1,22 +1,23 @@
 import { payUrlOf } from './browsers.js';
 
-/** What a page can do. Any other next action is done by the app or the shop's page that has the channel's own kit. */
+/** Next actions that the page supports itself. Others need the app or shop page that has the channel's own SDK. */
 const IN_PAGES = new Set(['redirect', 'qr']);
 
-/** A channel that has not answered by then may be in trouble. */
+/** After this time without an answer of the channel, the page says that it takes longer. */
 const PREPARED_WITHIN_MS = 8_000;
 
 /**
- * Which of its screens the page shows. What is not known is never shown as unpaid: whatever this page does not
- * understand, and whatever the service still asks about, is `asking`. Nor is this attempt ever taken for the order:
- * another one may have paid it (`settled`), or be undecided.
+ * Decides which screen the page shows. An unknown state is never shown as unpaid: states that the page does not know,
+ * and those that the service is still querying, are `asking`. The state of this attempt is not that of the order:
+ * another attempt may have paid it (`settled`) or be undecided.
  *
  * @typedef {'loading' | 'preparing' | 'slow' | 'pay' | 'outside' | 'elsewhere' | 'no-form' | 'lapsed' | 'asking' | 'telling' | 'paid'
  *   | 'settled' | 'review' | 'returning' | 'returned' | 'unpaid' | 'expired' | 'gone'} Screen
  *
  * @param {import('./nodrop.js').PaymentForPayer} payment
- * @param {{ now: number, mayHavePaid: boolean, where?: import('./browsers.js').Where }} what `now` in epoch ms by the
- *   service's clock; `mayHavePaid` since the payer came back from the wallet or said so; `where` the payer can pay
+ * @param {{ now: number, mayHavePaid: boolean, where?: import('./browsers.js').Where }} options `now` in epoch ms by
+ *   the service's clock; `mayHavePaid` if the payer returned from the wallet or pressed "I have paid"; `where` the
+ *   payer can pay
  * @returns {Screen}
  */
 export function screenOf(payment, { now, mayHavePaid, where = 'here' }) {
@@ -36,7 +37,7 @@ export function screenOf(payment, { now, mayHavePaid, where = 'here' }) {
       if (isPayable(payment)) return where === 'here' ? 'pay' : 'outside';
       if (payment.status === 'created')
         return now >= Date.parse(payment.createdAt) + PREPARED_WITHIN_MS ? 'slow' : 'preparing';
-      // Nothing is undecided: the channel's address or code has had its time.
+      // The order is open, so a missing next action means that the channel's URL or code has expired.
       if (payment.nextAction === null) return 'lapsed';
       if (IN_PAGES.has(payment.nextAction.type)) return 'asking';
       return where === 'here' ? 'elsewhere' : 'outside';
@@ -48,32 +49,32 @@ export function screenOf(payment, { now, mayHavePaid, where = 'here' }) {
 /** @param {import('./nodrop.js').PaymentForPayer} payment @returns {Screen} */
 function screenOfMoney({ orderUpdate, receivedAmount, refundedAmount, refundReason, refundStatus }) {
   if (refundReason !== null) return refundStatus === 'succeeded' ? 'returned' : 'returning';
-  // Of what came in, which need not be what was asked for.
+  // Compared with the received amount, which can differ from the requested one.
   const isAllBack = receivedAmount !== null && refundedAmount >= receivedAmount;
   switch (orderUpdate) {
     case 'applied':
       return isAllBack ? 'returned' : 'paid';
-    // The money is in and the order is this payment's; the shop is being told.
+    // The money has arrived, and the event is being delivered to the shop.
     case 'pending':
       return 'telling';
     case 'conflict':
-      // Where nothing is owed any more, all has gone back by other ways.
+      // Everything may have been refunded in another way, although nodrop owes no refund.
       return isAllBack ? 'returned' : 'returning';
     default:
       return 'review';
   }
 }
 
-/** Here the payer still has time to pay. @type {ReadonlySet<Screen>} */
+/** Screens with a countdown of the time to pay. @type {ReadonlySet<Screen>} */
 export const COUNTED = new Set(['slow', 'pay', 'outside', 'elsewhere', 'no-form']);
-/** Nothing comes after these. @type {ReadonlySet<Screen>} */
+/** Final screens. @type {ReadonlySet<Screen>} */
 export const ENDS = new Set(['paid', 'returned', 'gone']);
-/** Here the payer has something to do before the way back to the shop. @type {ReadonlySet<Screen>} */
+/** Screens without a link to the shop, because the payer should pay or wait first. @type {ReadonlySet<Screen>} */
 const BEFORE_THE_WAY_BACK = new Set(['pay', 'lapsed', 'loading', 'preparing']);
 
 /**
- * True where the page shows the way back to the shop. The service allows no other schemes; what a tab remembers, and
- * what stands in the ledger, is checked as well. As it was normalised it begins with its scheme in small letters.
+ * True if the page shows the link back to the shop. The service already refuses forbidden schemes; the page checks the
+ * URL again, because it may come from the tab's storage or from an old row.
  * @param {Screen} screen
  * @param {string | undefined} url
  * @param {readonly string[]} neverSchemes
@@ -84,7 +85,7 @@ export function showsWayBack(screen, url, neverSchemes) {
 }
 
 /**
- * True for an address that the page may lead back to.
+ * True for a URL that the page may use as the link back. Return URLs are stored normalised, with a lower-case scheme.
  * @param {string | undefined} url
  * @param {readonly string[]} neverSchemes
  * @returns {url is string}
@@ -94,7 +95,10 @@ export function leadsBack(url, neverSchemes) {
   return scheme !== undefined && !neverSchemes.includes(scheme);
 }
 
-/** True when the payer has something to act on here. @param {import('./nodrop.js').PaymentForPayer} payment */
+/**
+ * True if the payment has a link or a code with which the payer can pay on this page.
+ * @param {import('./nodrop.js').PaymentForPayer} payment
+ */
 export function isPayable(payment) {
   return payUrlOf(payment) !== undefined || payment.nextAction?.qr !== undefined;
 }

@@ -2,25 +2,25 @@ import type { Express, Request, Response } from 'express';
 import { z } from '../http/zod.ts';
 import { CHECKOUT_POLICY, type Language } from './shell.ts';
 
-/** What the payer's browser opens: the cashier page, and the way back from the wallet. */
+/** Helpers for the routes that payers open in a browser: the cashier page and the return from the wallet. */
 
 /**
- * A parameter of an address that people open: of several the first counts, and none is too long. A person is answered
- * with a page, and not with what is wrong with the request.
+ * A query parameter of a URL that people open. If it is given several times, the first value counts. It has no maximum
+ * length: a person should get a page and not a problem document.
  */
 export const pageParameter = z.preprocess(
   (value: unknown) => (Array.isArray(value) ? value[0] : value),
   z.string().optional(),
 );
 
-/** What the address says (`?lang=`), and else what the browser prefers. */
+/** The language of the page: `?lang=` in the URL, otherwise the preference of the browser. */
 export function languageOf(request: Request): Language {
   const [chosen] = [request.query.lang].flat();
   if (chosen === 'en' || chosen === 'zh') return chosen;
   return request.acceptsLanguages('en', 'zh') === 'zh' ? 'zh' : 'en';
 }
 
-/** @param policy of a page that loads more than our own files */
+/** Sends a page. @param policy the Content-Security-Policy, for a page that loads files of a channel too */
 export function sendPage(response: Response, status: number, html: string, policy = CHECKOUT_POLICY): void {
   response
     .status(status)
@@ -35,8 +35,8 @@ export function sendPage(response: Response, status: number, html: string, polic
 }
 
 /**
- * The form of the page for its other language: it is answered with the same address in that language, which is kept by
- * every look of the page at itself. Of the same page it always leads to the same one, however often it is sent.
+ * Handles the page's form for the other language: redirects to the same URL with `lang`, which stays in the URL when
+ * the page reloads. A repeated request from the same page gives the same result.
  */
 export function serveLanguageChoice(app: Express): void {
   app.post(['/checkout/:id', '/return/:id'], (request, response) => {
@@ -48,8 +48,8 @@ export function serveLanguageChoice(app: Express): void {
 }
 
 /**
- * Sends a browser on whose address ends in a slash, as from there everything relative would lead elsewhere.
- * @returns false when it does not.
+ * Redirects a URL that ends in a slash to the URL without it, because the page's relative URLs would be wrong.
+ * @returns false, without an answer, if the URL does not end in a slash
  */
 export function leaveSlash(request: Request, response: Response, id: string): boolean {
   if (!request.path.endsWith('/')) return false;

@@ -1,17 +1,17 @@
 /**
- * What this tab remembers of a payment, so that a reload and the way back from the wallet find it.
+ * What this tab stores about a payment, for reloads and for the return from the wallet.
  *
  * @typedef {object} Session
  * @property {string | undefined} [token]
  * @property {string | undefined} [subject]
  * @property {string | undefined} [returnUrl]
- * @property {boolean} [leftForWallet] the pay button was pressed
- * @property {boolean} [hasEnded] the token opened the payment, and opens nothing any more
- * @property {boolean} [isLoadingForForm] the page is being loaded anew, as the payer's next action may be a form
- * @property {boolean} [mayHavePaid] since then the payer came back, or said so
+ * @property {boolean} [leftForWallet] the payer pressed the pay button
+ * @property {boolean} [hasEnded] the token opened the payment before, but no longer does
+ * @property {boolean} [isLoadingForForm] the page is being reloaded, because the payer's next action may be a form
+ * @property {boolean} [mayHavePaid] the payer came back from the wallet, or pressed "I have paid"
  */
 
-// Browsers may refuse the storage. The page then works until it is loaded anew.
+// Browsers may give no access to the storage. Then the page works until it is reloaded.
 
 /** @param {string} name */
 const keyOf = (name) => `nodrop:${name}`;

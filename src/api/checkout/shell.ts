@@ -9,59 +9,61 @@ import { QR_OPTIONS, qrPath } from './qr.js';
 import { COUNTED, ENDS, leadsBack, type Screen, screenOf, showsWayBack } from './screen.js';
 
 /**
- * The cashier page as the service sends it, and the page for an address that opens nothing. It says by itself all that
- * is known of the payment, for browsers without JavaScript; the script goes on from there.
+ * Renders the HTML of the cashier page, and of the page for a token that does not open a payment. The HTML shows the
+ * state of the payment without JavaScript; the script takes over from there.
  */
 
 export type Language = 'en' | 'zh';
 
-/** The channels as payers know them, by name. */
+/** The channels' titles for payers, by channel name. */
 export type ChannelTitles = Readonly<Record<string, Readonly<Record<Language, string>>>>;
-/** What the page knows of all channels. */
+/** What the page needs to know of all channels. */
 export interface ChannelFacts {
   readonly titles: ChannelTitles;
   readonly methods: Methods;
 }
 /** The form of a payment's channel. */
 export interface PageForm {
-  /** Its module, seen from the page's script. */
+  /** The URL of the form's module, relative to the page's script. */
   readonly module: string;
   readonly declaration: FormDeclaration;
 }
 
-/** What a token opens. */
+/** The payment that a token opens, and what the page needs to show it. */
 export interface Opened {
-  /** As its payer sees it; nothing in it carries the token. */
+  /** The payer's view of the payment. No field contains the token. */
   readonly payment: PaymentForPayer;
   readonly subject: string;
   readonly now: Date;
-  /** True when the payer comes back from the wallet. */
+  /** True if the payer returned from the wallet. */
   readonly mayHavePaid: boolean;
   readonly browser: BrowserKind;
   readonly form?: PageForm;
 }
 
 /**
- * Loads nothing but our own files and runs no inline script or style; frames of other sites do not show it. Its one form
- * leads back to itself.
+ * The Content-Security-Policy of the cashier page: it loads only files of this server, runs no inline script or style,
+ * and cannot be framed by other sites. Its only form posts to the page's own URL.
  */
 export const CHECKOUT_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/** The modules that `page.js` loads, by their names beside it: asked for at once, and not one after the other. */
+/** The modules that `page.js` imports. The page preloads them, so that the browser requests them all at once. */
 const MODULES = 'browsers currencies messages methods money nodrop qr schemes screen session titles uqr'
   .split(' ')
   .map((name) => `${name}.js`);
 
-/** After how many seconds a page without a script looks again: where an answer is awaited, and where the payer acts. */
-const LOOK_AGAIN_S = { waiting: 5, acting: 15, ended: 60 };
+/**
+ * After how many seconds a page without script reloads: while it waits for an answer, while the payer acts, and later.
+ */
+const RELOAD_AFTER_S = { waiting: 5, acting: 15, ended: 60 };
 const WAITING: ReadonlySet<Screen> = new Set(['loading', 'preparing', 'asking', 'telling']);
 const ACTING: ReadonlySet<Screen> = new Set(['pay', 'outside', 'slow', 'elsewhere', 'lapsed']);
 
 /**
- * @param opened what the token opens; `unknown` while the database cannot be asked. Without a token only the script
- *   may know one: the page is then the same for every id.
- * @param channels by name
+ * Renders the cashier page.
+ * @param opened the payment that the token opens; `unknown` while the database cannot be reached. With `no token`, the
+ *   page is the same for every id: the script may remember a token.
  */
 export function checkoutPage(
   language: Language,
@@ -77,16 +79,16 @@ export function checkoutPage(
   if (opened === 'unknown') {
     return checkout(language, {
       ...loading(language),
-      noscript: `<p>${text.noscript}</p>${lookAgain(language)}`,
+      noscript: `<p>${text.noscript}</p>${reloadLink(language)}`,
     });
   }
   return checkout(language, shown(language, opened, channels));
 }
 
-/** What the page is filled with. Texts are HTML already. */
+/** The variable parts of the page. Texts are already escaped as HTML. */
 interface Filling {
   readonly screen: Screen;
-  readonly interval: keyof typeof LOOK_AGAIN_S;
+  readonly interval: keyof typeof RELOAD_AFTER_S;
   readonly title: string;
   readonly detail: string;
   readonly noscript: string;
@@ -99,7 +101,7 @@ interface Filling {
   readonly qr?: string;
   readonly back?: string;
   readonly number?: string;
-  /** True when the state says something only to those with a script. */
+  /** True if the state area is only useful with the script. */
   readonly isScripted?: boolean;
 }
 
@@ -118,7 +120,7 @@ function shown(
   const where = whereOf(payment, browser, methods);
   const screen = screenOf(payment, { now: now.getTime(), mayHavePaid, where });
   const channelTitle = titles[payment.channel]?.[language] ?? payment.channel;
-  // The code of this page would have the token in it, which is in no text of the page.
+  // `false`: no QR code of the page's URL. It would put the token into the HTML.
   const [title = '', detail = ''] = wordingOf(text, screen, payment, amountOf, channelTitle, where, false);
   const amount = amountOf(payment.amount);
   const linkTo = (url: string, words: string, attributes = '') =>
@@ -133,23 +135,24 @@ function shown(
     const minutes = Math.ceil((Date.parse(payment.expiresAt) - now.getTime()) / 60_000);
     without.push(`<p>${text.minutesLeft(minutes)}</p>`);
   }
-  // The script has a button for this. Not folded: the next refresh would fold it again.
-  const isShownAgain = screen === 'asking' && (payUrl !== undefined || code !== undefined);
-  if (isShownAgain) {
+  // With the script, a button shows the payment again. Without it, the payment is always shown: a reload would close
+  // it.
+  const canPayAgain = screen === 'asking' && (payUrl !== undefined || code !== undefined);
+  if (canPayAgain) {
     without.push(
-      `<div class="again"><p>${text.notPaidWithout}</p>${payUrl === undefined ? qrImage(code ?? '', text.qrLabel) : linkTo(payUrl, text.pay(amount), ` class="main" ${TELLS_ORIGIN}`)}</div>`,
+      `<div class="again"><p>${text.notPaidWithout}</p>${payUrl === undefined ? qrImage(code ?? '', text.qrLabel) : linkTo(payUrl, text.pay(amount), ` class="main" ${SEND_ORIGIN}`)}</div>`,
     );
   }
-  // These screens speak of other ways to pay, and the buttons for them are the script's.
+  // The texts of these screens mention other ways to pay, whose buttons need the script.
   if (screen === 'slow' || screen === 'lapsed' || screen === 'outside') without.push(`<p>${text.noWays}</p>`);
-  // Other ways to pay, and a channel that is silent, leave nothing to do here but to go back.
+  // Without the script, the way back to the shop is the only action on these screens.
   if (!isBackShown && leadsBack(backUrl, NEVER_SCHEMES)) without.push(linkTo(backUrl, text.back));
-  if (!ENDS.has(screen)) without.push(lookAgain(language));
+  if (!ENDS.has(screen)) without.push(reloadLink(language));
 
   const isPay = screen === 'pay';
   return {
     screen,
-    interval: isShownAgain || ACTING.has(screen) ? 'acting' : WAITING.has(screen) ? 'waiting' : 'ended',
+    interval: canPayAgain || ACTING.has(screen) ? 'acting' : WAITING.has(screen) ? 'waiting' : 'ended',
     title: escapeHtml(title),
     detail: escapeHtml(detail),
     noscript: without.join('\n'),
@@ -165,11 +168,11 @@ function shown(
     amount,
     subject: escapeHtml(subject),
     ...(isPay && payUrl !== undefined
-      ? { pay: linkTo(payUrl, text.pay(amount), ` id="pay" class="main" ${TELLS_ORIGIN}`) }
+      ? { pay: linkTo(payUrl, text.pay(amount), ` id="pay" class="main" ${SEND_ORIGIN}`) }
       : {}),
     ...((isPay || screen === 'outside') && code !== undefined
       ? {
-          // Open, as each refresh would fold it again; the script folds it on phones.
+          // Open, because each reload would close it again. On phones, the script closes it.
           qr: `<details id="qr" open><summary>${isDeclared ? text.scanWith(escapeHtml(channelTitle)) : text.qr}</summary><div id="qr-code">${qrImage(code, text.qrLabel)}</div></details>`,
         }
       : {}),
@@ -183,8 +186,8 @@ function shown(
 function checkout(language: Language, filling: Filling): string {
   const { screen, title, detail, noscript, data = '', amount = '', subject = '', pay, qr, back } = filling;
   const text = MESSAGES[language];
-  const seconds = LOOK_AGAIN_S[filling.interval];
-  const looksAgain = !ENDS.has(screen) && filling.isScripted !== true;
+  const seconds = RELOAD_AFTER_S[filling.interval];
+  const reloads = !ENDS.has(screen) && filling.isScripted !== true;
   return page(
     language,
     filling.documentTitle ?? text.documentTitle,
@@ -202,7 +205,7 @@ function checkout(language: Language, filling: Filling): string {
 <div id="state" role="status"><span id="mark" aria-hidden="true"></span><h1 id="title" tabindex="-1">${title}</h1><p id="detail">${detail}</p></div>
 <p id="alert" role="alert"></p>
 <div id="form" hidden></div>
-${pay ?? `<a id="pay" class="main" ${TELLS_ORIGIN} hidden></a>`}
+${pay ?? `<a id="pay" class="main" ${SEND_ORIGIN} hidden></a>`}
 <button type="button" id="load-again" class="main" hidden></button>
 ${qr ?? '<details id="qr" hidden><summary></summary><div id="qr-code"></div></details>'}
 <div id="hand-over" hidden><button type="button" id="copy"></button><input id="link" type="text" readonly hidden><p id="copied" role="status"></p></div>
@@ -217,7 +220,7 @@ ${back ?? '<a id="back" hidden></a>'}
 <p id="announcement" class="unseen" role="status"></p>
 </body>`,
     [
-      ...(looksAgain ? [`<noscript><meta http-equiv="refresh" content="${seconds}"></noscript>`] : []),
+      ...(reloads ? [`<noscript><meta http-equiv="refresh" content="${seconds}"></noscript>`] : []),
       ...MODULES.map((name) => `<link rel="modulepreload" href="assets/${name}">`),
       '<script type="module" src="assets/page.js"></script>',
       '<script defer src="assets/without.js"></script>',
@@ -226,17 +229,21 @@ ${back ?? '<a id="back" hidden></a>'}
 }
 
 /**
- * WeChat Pay refuses an `h5_url` whose opener does not say where it stands (https://pay.weixin.qq.com/doc/v3/merchant/4012791845).
- * The wallet learns the origin of this page, and never its path or the token.
+ * WeChat Pay refuses an `h5_url` that is opened without a referrer
+ * (https://pay.weixin.qq.com/doc/v3/merchant/4012791845). With this policy the wallet gets only the origin of this
+ * page, not its path or the token.
  */
-const TELLS_ORIGIN = 'referrerpolicy="strict-origin"';
-
-/** The address of the page itself, whatever it is: it is in no text of the page, as the token is in it. */
-const lookAgain = (language: Language) => `<a href="">${MESSAGES[language].lookAgain}</a>`;
+const SEND_ORIGIN = 'referrerpolicy="strict-origin"';
 
 /**
- * Leads to the same address in the other language, see `serveLanguageChoice`. A form and no link: without an action it
- * goes to the page's own address, whatever it is, so that the token in it is in no text of the page.
+ * A link that reloads the page. Its `href` is empty, because the page's URL contains the token and must not be in the
+ * HTML.
+ */
+const reloadLink = (language: Language) => `<a href="">${MESSAGES[language].lookAgain}</a>`;
+
+/**
+ * A button that shows the page in the other language, see `serveLanguageChoice`. It is a form without `action`, which
+ * posts to the page's own URL. A link would need that URL in the HTML, and the URL contains the token.
  */
 function otherLanguage(language: Language): string {
   const other = language === 'zh' ? 'en' : 'zh';
@@ -245,7 +252,7 @@ function otherLanguage(language: Language): string {
 
 const LANG: Readonly<Record<Language, string>> = { en: 'en', zh: 'zh-Hans' };
 
-/** How large an amount can be written in one line; a script counts its signs itself. */
+/** A CSS class for the font size at which an amount fits on one line. The script computes the size itself. */
 const lengthClass = ({ length }: string) => (length <= 12 ? 'short' : length <= 18 ? 'long' : 'longer');
 
 function qrImage(content: string, label: string): string {
@@ -254,8 +261,8 @@ function qrImage(content: string, label: string): string {
 }
 
 /**
- * For a token that opens nothing; the same whether there is such a payment or not.
- * @param assets where the files of the cashier page are, seen from this one's address
+ * Renders the page for a token that does not open a payment. It is the same whether or not the payment exists.
+ * @param assets the URL of the cashier page's files, relative to this page
  */
 export function nothingPage(language: Language, assets: string): string {
   const [title = '', detail = ''] = MESSAGES[language].screens.gone;

@@ -1,2 +1,2 @@
-/** The package, as the API serves it beside this page. */
+/** The package uqr, which the API serves under this name. */
 export * from 'uqr';

@@ -1,29 +1,29 @@
-// For browsers that have scripts, and do not run those of the page: older than modules, than the language of these or than
-// what they call, or one of the files did not arrive. Without this the page would stay as it was sent, as `noscript` is
-// for browsers without scripts alone. A classic script, in the language of 2016.
+// The fallback for browsers that support scripts but cannot run `page.js`: they are too old for modules or its syntax,
+// or a file did not load. Such browsers do not show `<noscript>`, so this script shows its content. It is a classic
+// script in the JavaScript of 2016.
 
 addEventListener('load', () => {
   if (document.documentElement.hasAttribute('data-runs')) return;
   const isWithoutToken = document.querySelector('main.scripted') !== null;
   if (isWithoutToken) {
     const address = rememberedAddress();
-    // No loop: for an address with a token the service never sends this page.
+    // This cannot loop: for a URL with a token, the service does not send the page without one (`main.scripted`).
     if (address !== undefined) return location.replace(address);
     for (const part of Array.from(document.querySelectorAll('#header, #state'))) part.remove();
   }
-  // What the script showed before it failed: nothing is behind them.
+  // Hide the buttons that `page.js` showed before it failed, because they do nothing.
   for (const button of Array.from(document.querySelectorAll('main button')))
     button.setAttribute('hidden', '');
   for (const noscript of Array.from(document.querySelectorAll('noscript'))) {
     const shown = document.createElement('div');
     shown.className = 'without';
-    // As the service sent it. The refresh in it begins when it is inserted.
+    // HTML from the service, so it is safe. The refresh in it starts when it is inserted.
     shown.innerHTML = noscript.textContent || '';
     if (noscript.parentNode !== null) noscript.parentNode.replaceChild(shown, noscript);
   }
 });
 
-/** This payment's address with the token and the language that `page.js` left in this tab when it ran. */
+/** The URL of this payment with the token and the language that `page.js` stored in this tab in an earlier run. */
 function rememberedAddress() {
   try {
     const { token, mayHavePaid, leftForWallet } = JSON.parse(
@@ -35,7 +35,7 @@ function rememberedAddress() {
     const isBack = mayHavePaid === true || leftForWallet === true || /[?&]returned\b/.test(location.search);
     return `?token=${encodeURIComponent(token)}${isBack ? '&returned=1' : ''}${chosen ? `&lang=${chosen}` : ''}`;
   } catch (_) {
-    // The storage is refused.
+    // The browser gives no access to the storage.
     return undefined;
   }
 }

@@ -12,9 +12,9 @@ import type { Api } from '../api-deps.ts';
 import { clientAddress } from '../http/client-address.ts';
 import type { SecretName } from '../http/failed-lookups.ts';
 
-/** Who asks: a merchant's key, or the client token of one payment, which is checked against that payment. */
+/** Authentication: a merchant's key, or the client token of a payment, which is checked against that payment. */
 
-/** Works with the embedded stack alone; see `isDevelopmentKeyAccepted`. Never stored. */
+/** A public key that works only with the embedded stack; see `isDevelopmentKeyAccepted`. Never stored. */
 export const DEVELOPMENT_KEY = 'sk_dev_nodrop';
 
 export type KeyAccess = { readonly kind: 'key'; readonly caller: Caller };
@@ -22,7 +22,7 @@ export type TokenAccess = {
   readonly kind: 'token';
   readonly token: string;
   readonly hash: string;
-  /** Whom it counts for when it opens nothing. */
+  /** The sender's address, for whose limits a wrong token counts. */
   readonly address: string;
   /** As in `FailedLookups.lookUp`. */
   readonly mayWait: boolean;
@@ -34,7 +34,10 @@ export type Authenticate = (request: Request, mayWait: boolean) => Promise<Acces
 
 const unauthorized = (detail: string) => new Refusal('unauthorized', detail);
 
-/** @returns what reads a request's `Authorization`; it throws Refusal `unauthorized` or `too_many_requests`. */
+/**
+ * @returns a function that authenticates a request by its header `Authorization`; it throws Refusal `unauthorized` or
+ * `too_many_requests`.
+ */
 export function createAuthenticate(api: Api): Authenticate {
   const developmentCaller = createDevelopmentCaller(api);
   return async (request, mayWait) => {
@@ -65,7 +68,7 @@ export function createAuthenticate(api: Api): Authenticate {
 const keyName = (hash: string): SecretName => `key/${hash}`;
 export const tokenName = ({ paymentId, hash }: NamedToken): SecretName => `token/${paymentId}/${hash}`;
 
-/** @returns what says which keys and client tokens open something, in one statement */
+/** @returns a function that finds which of many keys and client tokens are valid, with one SQL statement */
 export function createFindOpening(
   db: Api['db'],
   now: () => Date,
@@ -84,7 +87,7 @@ export function createFindOpening(
   };
 }
 
-/** The access that a client token gives to whoever sends it. */
+/** The access of a request with this client token. */
 export const tokenAccess = (token: string, request: Request, mayWait = true): TokenAccess => ({
   mayWait,
   kind: 'token',
@@ -94,8 +97,9 @@ export const tokenAccess = (token: string, request: Request, mayWait = true): To
 });
 
 /**
- * The development key is public, so everything must say that nobody else is there: test mode, the embedded
- * database, a loopback listener and public address, a direct call from here, and no page from elsewhere.
+ * True if a request may use the development key. The key is public, so it works only if no other person can reach the
+ * API: test mode, the embedded database, a loopback listener and public URL, a direct call from this machine, and no
+ * web page of another origin.
  */
 export function isDevelopmentKeyAccepted(
   config: Pick<Api['config'], 'mode' | 'embeddedDatabase' | 'api'>,
@@ -112,7 +116,10 @@ export function isDevelopmentKeyAccepted(
   );
 }
 
-/** The caller behind the development key; the merchant is made at its first use that the database survives. */
+/**
+ * @returns a function that returns the caller of the development key. It creates the merchant at the first use, and
+ * retries after an error.
+ */
 export function createDevelopmentCaller({
   db,
   configured,
@@ -142,25 +149,25 @@ export function createDevelopmentCaller({
   };
 }
 
-/** True when the hash is that of the payment's client token, and the token has not ended. */
+/** True if `hash` is the hash of the payment's client token, and the token has not expired. */
 export function opens(hash: string, payment: Payment, now: Date): boolean {
   return isSameHash(hash, payment.clientTokenHash) && now.getTime() < tokenEndsAt(payment);
 }
 
-/** True when both are the same, in a time that does not say how much of them is. */
+/** Compares two hex hashes in constant time. */
 export function isSameHash(one: string, other: string): boolean {
   const given = Buffer.from(one, 'hex');
   const known = Buffer.from(other, 'hex');
   return given.length === known.length && timingSafeEqual(given, known);
 }
 
-/** When the payment's client token ends, in epoch ms. */
+/** When the payment's client token expires, in epoch ms. */
 export const tokenEndsAt = ({ expiresAt }: Pick<Payment, 'expiresAt'>): number =>
   expiresAt.getTime() + CLIENT_TOKEN_GRACE_MS;
 
 /**
- * The payment, if it may be seen: a merchant's key opens its own payments and does not learn of others, a
- * token opens one payment and says the same of a payment that is not there as of one it does not open.
+ * The payment, if the caller may see it. A merchant's key opens only payments of that merchant. A token opens one
+ * payment. Both get the same refusal for a payment that does not exist and for one that they do not open.
  * @throws Refusal `payment_not_found` or `unauthorized`
  */
 export function requireAccess<T extends Payment>(
@@ -171,7 +178,7 @@ export function requireAccess<T extends Payment>(
 ): T {
   if (access.kind === 'token') {
     if (payment !== null && opens(access.hash, payment, now)) return payment;
-    throw unauthorized('This token does not open this payment, or not any more.');
+    throw unauthorized('This token does not open this payment, or has expired.');
   }
   if (payment !== null && payment.merchantId === access.caller.merchantId) return payment;
   throw new Refusal('payment_not_found', `There is no payment ${id}.`);

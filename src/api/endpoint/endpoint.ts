@@ -4,12 +4,12 @@ import type { z } from '../http/zod.ts';
 import type { Access, KeyAccess } from './auth.ts';
 
 /**
- * One route of the API. The same declaration validates requests, answers 405 and preflights, and makes the
- * OpenAPI document, so that none of them can say something else than the others.
+ * One route of the API. The same declaration validates requests, answers 405 and CORS preflights, and makes the OpenAPI
+ * document, so that they cannot contradict each other.
  */
 export interface Endpoint {
   readonly method: 'get' | 'post' | 'patch';
-  /** As OpenAPI writes it: `/v1/payments/{id}`. */
+  /** In OpenAPI's syntax: `/v1/payments/{id}`. */
   readonly path: string;
   readonly operationId: string;
   readonly tag: 'Orders' | 'Payments' | 'Refunds' | 'Events' | 'Channels and payers' | 'Service';
@@ -17,24 +17,28 @@ export interface Endpoint {
   readonly description?: string;
   /** Which credentials the route accepts: any key, an operator's key only, also a payment's client token, or none. */
   readonly auth: 'key' | 'operator' | 'key or token' | 'none';
-  /** May pages of other origins call it? Never with cookies. */
+  /** True if pages of other origins may call the route. Never with cookies. */
   readonly cors?: boolean;
-  /** `raw`: the body is read as bytes, whatever it is. */
+  /** `raw`: the body is read as bytes and not parsed. */
   readonly body?: z.ZodType | 'raw';
   readonly bodyExamples?: Readonly<Record<string, { readonly summary: string; readonly value: unknown }>>;
   readonly query?: z.ZodObject;
   readonly params?: z.ZodObject;
-  /** For the document alone: the handler reads and checks them. */
+  /** Only for the OpenAPI document: the handler reads and checks the headers. */
   readonly headers?: z.ZodObject;
   readonly answers: Readonly<Record<number, Answer>>;
-  /** What this route refuses with, besides what its authentication and validation do. */
+  /** The codes that the route refuses with, in addition to those of its authentication and validation. */
   readonly refusals: readonly RefusalCode[];
-  /** Runs before anything is looked up, for what many requests at once would cost. It may wait, and refuse. */
+  /**
+   * Runs before the first database query, to limit the cost of many concurrent requests. May wait, and may throw a
+   * Refusal.
+   */
   readonly admit?: (request: Request, response: Response) => Promise<void>;
   readonly handle: (exchange: Exchange) => Promise<void>;
   /**
-   * Makes the route take an `Idempotency-Key`; its handler answers with `answer`. Shows what was made under a key
-   * once more, by its id and as it is now: nobody is sent to pay what is over.
+   * Makes the route accept an `Idempotency-Key`; its handler must answer with `answer`. Returns the view of what an
+   * earlier request with the key created, in its current state: an old view could send a payer to a payment that has
+   * ended.
    */
   readonly replay?: (id: string, access: Access) => Promise<unknown>;
 }
@@ -46,7 +50,7 @@ export interface Answer {
   readonly mediaType?: string;
 }
 
-/** One request with everything that was read and checked. */
+/** One request with all its parsed and validated parts. */
 export interface Exchange<AccessKind = unknown, Params = unknown, Query = unknown, Body = unknown> {
   readonly request: Request;
   readonly response: Response;
@@ -54,9 +58,9 @@ export interface Exchange<AccessKind = unknown, Params = unknown, Query = unknow
   readonly params: Params;
   readonly query: Query;
   readonly body: Body;
-  /** Epoch ms: the deadlines of a request count from here. */
+  /** When the request started, epoch ms. Deadlines count from here. */
   readonly startedAt: number;
-  /** Answers with what was made, which must be durable by now. For routes with `replay`. */
+  /** Sends the answer for what the request created, which must be durable by now. For routes with `replay`. */
   readonly answer: (status: number, body: { readonly id: string }) => Promise<void>;
 }
 
@@ -67,7 +71,7 @@ type AccessOf<Auth> = Auth extends 'key' | 'operator'
     : null;
 type Read<Schema> = Schema extends z.ZodType ? z.output<Schema> : Schema extends 'raw' ? Buffer : undefined;
 
-/** Declares a route; `handle` gets its parts in the types of their schemas. */
+/** Declares a route. Types the arguments of `handle` by the schemas of the declaration. */
 export function endpoint<
   const Auth extends Endpoint['auth'],
   Params extends z.ZodObject | undefined = undefined,

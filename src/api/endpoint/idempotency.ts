@@ -8,18 +8,22 @@ import { idempotencyKey } from '../schemas/common.ts';
 import type { Access } from './auth.ts';
 import type { Endpoint, Exchange } from './endpoint.ts';
 
-/** `Idempotency-Key` on the routes that declare `replay`: one request, however often it is sent. */
+/** `Idempotency-Key` for routes that declare `replay`: a request that is sent several times runs once. */
 
 export const IDEMPOTENCY_KEY = 'idempotency-key';
-/** Set on an answer that was given before. */
+/** Header of an answer that repeats the result of an earlier request. */
 export const REPLAYED = 'idempotency-replayed';
 
-/** A request takes some tenths of a second; one whose process died, up to its lease. */
+/**
+ * Retry-After for a key in progress. A request takes some tenths of a second; if its process died, its lease has to
+ * expire.
+ */
 const IN_PROGRESS_RETRY_S = 2;
 
 /**
- * Refusals that stay true for this request (an order that exists can still get the content that was asked for). All others mean that asking again may end otherwise, as what is missing
- * may be set up next: the key is released, and a code that is missing here costs a second run and nothing else.
+ * Refusals that stay true for this request; `order_exists` is not among them, because the order can still be changed to
+ * the requested content. After any other refusal a retry may succeed, so the key is released. If a code is missing
+ * here, the only cost is a second run.
  */
 const DEFINITE: ReadonlySet<RefusalCode> = new Set<RefusalCode>([
   'order_already_paid',
@@ -27,14 +31,14 @@ const DEFINITE: ReadonlySet<RefusalCode> = new Set<RefusalCode>([
   'channel_rejected',
 ]);
 
-/** Nothing can have begun: the key is free for another request. */
+/** Refusals before any work has started: the key may be used for another request. */
 const NOT_BEGUN: ReadonlySet<RefusalCode> = new Set<RefusalCode>(['invalid_request', 'payment_not_found']);
 
-/** Runs a handler, at most once at a time and until its result is definite, for each key. */
+/** Runs a handler for a key: at most one run at a time, and no further run after a definite result. */
 export type RunOnce = (
   endpoint: Endpoint & Required<Pick<Endpoint, 'replay'>>,
   exchange: Exchange,
-  /** Objects whose names are the request's fields. */
+  /** Objects whose property names are the request's fields. */
   payload: readonly unknown[],
 ) => Promise<void>;
 
@@ -42,7 +46,7 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
   return async (endpoint, exchange, payload) => {
     const { request, response } = exchange;
     const access = exchange.access as Access;
-    // Keys are their merchant's: whoever has a client token must not use them up, nor learn what they stand for.
+    // Keys belong to the merchant. A payer with a client token must not use them up or learn about their requests.
     if (access.kind === 'token') return await endpoint.handle(exchange);
     const key = readKey(request);
     if (key === undefined) return await endpoint.handle(exchange);
@@ -55,16 +59,19 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
       now(),
     );
     if (claim.kind === 'reused') {
-      const errors = claim.fields.map((path) => ({ path, message: 'differs from the request of this key' }));
+      const errors = claim.fields.map((path) => ({
+        path,
+        message: 'differs from the first request with this key',
+      }));
       const where = claim.route === route ? '' : `, of ${claim.route}`;
       throw new Refusal(
         'idempotency_key_reused',
-        `This key stands for another request${where}: take a new one.`,
+        `This key belongs to another request${where}: use a new key.`,
         errors.length === 0 ? {} : { errors },
       );
     }
     if (claim.kind === 'in_progress') {
-      throw new Refusal('idempotency_key_in_progress', 'The request with this key has not ended yet.', {
+      throw new Refusal('idempotency_key_in_progress', 'A request with this key is still in progress.', {
         retryAfterSeconds: IN_PROGRESS_RETRY_S,
       });
     }
@@ -83,16 +90,18 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
 
   async function run(endpoint: Endpoint, exchange: Exchange, lease: Lease): Promise<void> {
     const { log } = exchange.request;
-    /** The work is durable and the answer true, so it goes out though the key could not be settled. */
+    /**
+     * Updates the key. An error is only logged: the work is durable and the answer is correct, so the answer is sent.
+     */
     const settle = (work: Promise<void>) =>
       work.catch((error: unknown) =>
-        log.warn({ err: error }, 'an idempotency key waits for its lease to end'),
+        log.warn({ err: error }, 'an idempotency key could not be updated and waits for its lease to expire'),
       );
     try {
       await endpoint.handle({
         ...exchange,
         async answer(status, body) {
-          // 202: it goes on, and the next identical request learns how.
+          // 202: the work is not finished, so the next identical request must run again to see the result.
           await settle(
             status === 202 ? releaseKey(db, lease) : keepResult(db, lease, { status, made: body.id }),
           );
@@ -116,7 +125,7 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
   }
 }
 
-/** How a handler without a key answers. */
+/** Sends the answer of a request without a key. */
 export const plainAnswer =
   (response: Response): Exchange['answer'] =>
   async (status, body) => {
@@ -133,7 +142,8 @@ export function readKey(request: Request): string | undefined {
 }
 
 /**
- * Enough to tell the values of a field apart, and too little to find out which one it was: many have the same.
+ * Long enough to detect that a field has a different value, and too short to recover the value, because many values
+ * share a fingerprint.
  */
 const FINGERPRINT_DIGITS = 6;
 
@@ -146,7 +156,7 @@ function fieldsOf(payload: readonly unknown[]): Record<string, string> {
   return Object.fromEntries(payload.flatMap((part) => leaves(part, [])));
 }
 
-/** The same for the same JSON value, whatever the order of its names. */
+/** A hash of a JSON value that does not depend on the order of property names. */
 function hashOf(payload: unknown): string {
   const text = JSON.stringify(payload, (_, value: unknown) =>
     typeof value === 'object' && value !== null && !Array.isArray(value)

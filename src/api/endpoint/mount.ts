@@ -7,14 +7,14 @@ import type { Access, Authenticate } from './auth.ts';
 import type { Endpoint, Exchange } from './endpoint.ts';
 import { plainAnswer, type RunOnce } from './idempotency.ts';
 
-/** Opens the paths of endpoints with `cors` to pages of every origin. */
+/** Allows pages of every origin to call endpoints with `cors`. */
 export function allowOrigins(app: Express, endpoints: readonly Endpoint[]): void {
   for (const [path, group] of byPath(endpoints)) {
     if (group.some(({ cors }) => cors)) app.all(path, allowEveryOrigin);
   }
 }
 
-/** Puts endpoints into the app: their checks in a fixed order, then the handler. */
+/** Adds endpoints to the app: first their checks, in a fixed order, then the handler. */
 export function mount(
   app: Express,
   endpoints: readonly Endpoint[],
@@ -24,7 +24,7 @@ export function mount(
   for (const [path, group] of byPath(endpoints)) {
     for (const endpoint of group) {
       const read = endpoint.body === undefined ? [] : [readRaw];
-      // Before the body is read: strangers get no work done.
+      // Authentication comes before the body is read, so that unauthenticated requests cost little.
       app[endpoint.method](
         path,
         nameRoute(endpoint.path),
@@ -37,7 +37,7 @@ export function mount(
   }
 }
 
-/** The endpoints by their paths as Express writes them. */
+/** Groups the endpoints by path, in Express's syntax. */
 function byPath(endpoints: readonly Endpoint[]): Map<string, Endpoint[]> {
   const paths = new Map<string, Endpoint[]>();
   for (const endpoint of endpoints) {
@@ -47,7 +47,7 @@ function byPath(endpoints: readonly Endpoint[]): Map<string, Endpoint[]> {
   return paths;
 }
 
-/** For metrics: the route as declared, so that ids do not multiply it. */
+/** Stores the declared path for metrics, so that ids do not create new label values. */
 const nameRoute =
   (path: string): RequestHandler =>
   (_request, response, next) => {
@@ -60,12 +60,12 @@ const check =
   async (request, response, next) => {
     await endpoint.admit?.(request, response);
     if (endpoint.auth !== 'none') {
-      // What `admit` let in may hold one of few places.
+      // A request that passed `admit` may hold a scarce slot, so it must not wait for a look-up.
       const access = await authenticate(request, endpoint.admit === undefined);
       if (access.kind === 'token' && endpoint.auth !== 'key or token') {
         throw new Refusal(
           'forbidden',
-          'A client token only watches its own payment, gives hints for it and switches it.',
+          'A client token can only read its own payment, give hints for it and switch it.',
         );
       }
       if (access.kind === 'key' && endpoint.auth === 'operator' && access.caller.role !== 'operator') {
@@ -93,23 +93,23 @@ const serve =
       startedAt: response.locals.startedAt as number,
       answer: plainAnswer(response),
     };
-    // What was asked and not what it is read as: a default that changes makes no other request of it.
+    // The raw content and not the parsed body: a changed default must not turn a repeated request into a different one.
     if (replay === undefined) await endpoint.handle(exchange);
     else await runOnce({ ...endpoint, replay }, exchange, [request.params, content]);
   };
 
-/** Nobody reads more, and a body has room for many thousands. */
+/** Maximum of errors in an answer. A body can have many thousands, which no caller would read. */
 const FAULTS_AT_MOST = 50;
 
-/** In a query string a value is an array when its name is given twice. */
+/** Error texts for query strings, where a value is an array if its name is given twice. */
 const queryFaultsInWords: z.core.$ZodErrorMap = (issue) =>
   issue.code === 'invalid_type' && Array.isArray(issue.input) ? 'must be given once' : faultsInWords(issue);
 
-/** @throws Refusal `invalid_request` naming the faults. */
+/** Validates a part of a request. @throws Refusal `invalid_request` naming the faults. */
 function parse(schema: z.ZodType, value: unknown, error = faultsInWords): unknown {
   const parsed = schema.safeParse(value, { error });
   if (parsed.success) return parsed.data;
-  // Two rules may say the same of one value.
+  // Two rules may report the same fault of one value.
   const errors = [
     ...new Map(
       parsed.error.issues.flatMap(explain).map((error) => [`${error.path}\n${error.message}`, error]),
@@ -134,7 +134,7 @@ function explain(issue: z.core.$ZodIssue): { path: string; message: string }[] {
   return [at(issue.path, issue.message)];
 }
 
-/** Open to every page, for whoever holds a client token; without credentials, so no cookie ever counts. */
+/** Allows every page to call the route with a client token. Credentials are not allowed, so cookies are never used. */
 const allowEveryOrigin: RequestHandler = (_request, response, next) => {
   response.set({
     'Access-Control-Allow-Origin': '*',
@@ -156,7 +156,7 @@ function refuseMethod(group: readonly Endpoint[]) {
     if (request.method === 'OPTIONS') return void response.status(204).end();
     throw new Refusal(
       'method_not_allowed',
-      `${request.method} is not possible here, only ${methods.join(', ')}.`,
+      `${request.method} is not supported here, only ${methods.join(', ')}.`,
     );
   };
 }

@@ -13,10 +13,10 @@ import { eventOf } from '../schemas/event.ts';
 import type { Endpoint } from './endpoint.ts';
 import { IDEMPOTENCY_KEY, REPLAYED } from './idempotency.ts';
 
-/** The OpenAPI 3.1 document of the endpoints, from the schemas that validate their requests. */
+/** Builds the OpenAPI 3.1 document of the endpoints from the schemas that validate their requests. */
 export function openApiDocument(endpoints: readonly Endpoint[], publicUrl: string) {
   const registry = new OpenAPIRegistry();
-  // What the problems of all routes have in common; no route refers to it.
+  // The fields that the problems of all routes share. No route refers to this schema.
   registry.register('Problem', problem);
   registry.registerComponent('securitySchemes', 'key', {
     type: 'http',
@@ -26,7 +26,7 @@ export function openApiDocument(endpoints: readonly Endpoint[], publicUrl: strin
   registry.registerComponent('securitySchemes', 'clientToken', {
     type: 'http',
     scheme: 'bearer',
-    description: "One payment's client token, `ct_...`, until 24 h after the payment's expiry.",
+    description: "A payment's client token, `ct_...`. Valid until 24 h after the payment's expiry.",
   });
   for (const endpoint of endpoints) registry.registerPath(toPath(endpoint, publicUrl));
   for (const type of EVENT_TYPES) registry.registerWebhook(toWebhook(type));
@@ -37,18 +37,22 @@ export function openApiDocument(endpoints: readonly Endpoint[], publicUrl: strin
       version: '1',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       description:
-        'Payments that never go missing. Changes within v1 only add: accept fields and values that are not here yet. ' +
-        'Amounts are whole numbers of minor units. Every call may be repeated: repeating it changes nothing and gives the same result.',
+        'A durable payment service that does not lose payments. Versions within v1 only add fields and values: accept those you do not know. ' +
+        'Amounts are whole numbers of minor units. Every call may be repeated: a repeated call has no further effect and gives the same result.',
     },
     servers: [{ url: publicUrl }],
     tags: [
-      { name: 'Orders', description: 'What is to be paid.' },
+      { name: 'Orders', description: 'What payers owe the merchant.' },
       { name: 'Payments', description: 'Attempts to pay an order through a channel.' },
-      { name: 'Refunds', description: 'Money that goes back.' },
-      { name: 'Events', description: 'What merchants are told, by their order service and in the feed.' },
+      { name: 'Refunds', description: 'Money given back to payers.' },
+      {
+        name: 'Events',
+        description:
+          'What happened to payments and refunds, delivered to the order service and listed in the feed.',
+      },
       {
         name: 'Channels and payers',
-        description: 'Not for merchants: where channels call back and payers return.',
+        description: 'Not for merchants: routes for the callbacks of channels and for payers.',
       },
       { name: 'Service', description: 'The service itself.' },
     ],
@@ -84,17 +88,18 @@ function toPath(endpoint: Endpoint, publicUrl: string): RouteConfig {
 
 const webhookHeaders = z.object({
   'webhook-id': z.string().openapi({
-    description: 'The id of the event, the same on its every delivery: the key to de-duplicate by.',
+    description: 'The id of the event, the same in every delivery of it. Use it to detect duplicates.',
     example: 'evt_01JD7Z7C8Q6W4Y9V5T3R1P0N2M',
   }),
   'webhook-timestamp': z.string().openapi({
-    description: 'The time of this attempt, in seconds since 1970. Refuse what is more than 5 minutes off.',
+    description:
+      'The time of this attempt, in seconds since 1970. Reject a request whose time is more than 5 minutes off.',
     example: '1795255200',
   }),
   'webhook-signature': z.string().openapi({
     description:
-      '`v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`, by the secret without `whsec_`, base64-decoded. ' +
-      'Several of them, separated by spaces, while secrets are rotated: one that fits is enough.',
+      '`v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`. The key is the secret without `whsec_`, base64-decoded. ' +
+      'While secrets are rotated, the header has several signatures, separated by spaces: one valid signature is enough.',
     example: 'v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=',
   }),
 });
@@ -102,22 +107,24 @@ const webhookHeaders = z.object({
 const orderUnknown = z.object({ code: z.literal(ORDER_UNKNOWN).optional() }).openapi('OrderUnknown');
 
 const paidBy = z
-  .object({ paidPaymentId: z.string().openapi({ description: 'By which payment the order is paid.' }) })
+  .object({
+    paidPaymentId: z.string().openapi({ description: 'The id of the payment that paid the order.' }),
+  })
   .openapi('PaidBy');
 
 const WEBHOOKS: Readonly<Record<EventType, string>> = {
-  'payment.succeeded': 'The money is in and pays the order: mark it paid',
-  'payment.conflict': 'The money is in, does not pay the order, and goes back',
-  'payment.review': 'The money is in, and a person decides what becomes of it',
+  'payment.succeeded': 'The money has arrived and pays the order: mark the order paid',
+  'payment.conflict': 'The money has arrived, does not pay the order, and is refunded',
+  'payment.review': 'The money has arrived, and an operator decides whether it pays the order',
   'payment.failed': 'The payment failed',
   'payment.cancelled': 'The payment is cancelled',
-  'payment.closed': 'The payment is over, unpaid',
-  'refund.succeeded': 'Money has gone back to the payer',
+  'payment.closed': 'The payment ended unpaid',
+  'refund.succeeded': 'Money was refunded to the payer',
   'refund.failed': 'A refund failed for good',
-  'refund.reversed': 'A refund failed after it had succeeded: its money is here again',
+  'refund.reversed': 'A refund failed after it had succeeded: the merchant has the money again',
 };
 
-/** An event as the merchant's order service gets it. */
+/** Describes the webhook that delivers events of this type to the merchant's order service. */
 function toWebhook(type: EventType): RouteConfig {
   const pays = type === 'payment.succeeded';
   return {
@@ -127,9 +134,9 @@ function toWebhook(type: EventType): RouteConfig {
     tags: ['Events'],
     summary: WEBHOOKS[type],
     description:
-      "Sent to the merchant's order service, signed by [Standard Webhooks](https://www.standardwebhooks.com), until it " +
-      'answers with one of the codes below; every other answer, a redirect and silence mean that it is told again. ' +
-      'Types are an open set: answer 200 to those you do not know.',
+      "Sent to the merchant's order service, signed as in [Standard Webhooks](https://www.standardwebhooks.com). After any " +
+      'answer with a code that is not listed below, a redirect, or no answer, the delivery is retried. ' +
+      'New event types may be added: answer 200 to types that you do not know.',
     security: [],
     request: {
       headers: webhookHeaders,
@@ -138,37 +145,40 @@ function toWebhook(type: EventType): RouteConfig {
     responses: {
       '2XX': {
         description: pays
-          ? 'Agreed: the order is paid by this payment, now or before. Answer only once that is stored.'
-          : 'Taken note of.',
+          ? 'Accepted: this payment has paid the order, now or earlier. Answer only after you have stored that.'
+          : 'Accepted.',
       },
       409: pays
         ? {
             description:
-              'The order is paid by `paidPaymentId`. This payment: the same as 2xx. Another: this one is given back.',
+              'The order is paid by the payment `paidPaymentId`. If that is this payment, the answer counts as 2xx. If it is another payment, this payment is refunded.',
             content: { 'application/json': { schema: paidBy } },
           }
         : {
-            description: 'Taken note of, with a `paidPaymentId`: it is not told again.',
+            description: 'With a `paidPaymentId`: accepted, and the event is not delivered again.',
             content: { 'application/json': { schema: paidBy } },
           },
       404: {
         description:
-          'With the `code` `order_unknown` the order is not known: it is told again, and nothing else happens for 24 h by default ' +
-          '(`NODROP_ORDER_UNKNOWN_HOURS`) after the first such answer; then it counts as 410. Without the code it is told again for ever: a router may have answered.',
+          'With the `code` `order_unknown`: the order service does not know the order. The delivery is retried for 24 h by default ' +
+          '(`NODROP_ORDER_UNKNOWN_HOURS`) after the first such answer; then the answer counts as 410. Without the code, the delivery is retried forever, because a router may have answered.',
         content: { 'application/json': { schema: orderUnknown } },
       },
       410: {
         description:
           (pays
-            ? "There is no such order any more: the payment is given back, or is a person's to decide, as for late payments."
-            : 'There is no such order any more: it is not told again.') +
-          ' With the `code` `order_unknown` it is the same as 404.',
+            ? 'The order no longer exists: the payment is refunded, or waits for the decision of an operator, as late payments do.'
+            : 'The order no longer exists: the event is not delivered again.') +
+          ' With the `code` `order_unknown` the answer counts as 404.',
       },
     },
   };
 }
 
-/** The headers a route reads by itself, and those that every idempotent one does. */
+/**
+ * The schema of the request headers: those that the endpoint declares, or `Idempotency-Key` if its answers can be
+ * replayed.
+ */
 function headersOf({ headers, replay }: Endpoint) {
   if (headers !== undefined) return { headers };
   return replay === undefined ? {} : { headers: idempotencyHeaders };
@@ -177,18 +187,17 @@ function headersOf({ headers, replay }: Endpoint) {
 const idempotencyHeaders = z.object({
   [IDEMPOTENCY_KEY]: idempotencyKey.optional().openapi({
     description:
-      'Yours, new for every request: sent again with it, the same request runs no second time. A definite result ' +
-      'is kept for 30 days and shown as it is now; after 202, 429, 5xx and refusals that need not last ' +
-      '(`attempt_unresolved`, `payer_differs`, `order_not_found`, `unknown_channel`, `currency_not_supported`, `amount_not_supported`) the request runs again.',
+      'A key of your choice, new for every request. A repeated request with the same key does not run again. A definite result ' +
+      'is kept for 30 days, and a repeated request gets its current state. After 202, 429, 5xx and temporary refusals ' +
+      '(`attempt_unresolved`, `payer_differs`, `order_not_found`, `unknown_channel`, `currency_not_supported`, `amount_not_supported`) a repeated request runs again.',
     example: '7c0a4d1e-pay-order-1001',
   }),
 });
 
 const replayedHeaders = z.object({
-  [REPLAYED]: z
-    .literal('true')
-    .optional()
-    .openapi({ description: 'This result was given before, under the same Idempotency-Key.' }),
+  [REPLAYED]: z.literal('true').optional().openapi({
+    description: 'Present if this is the result of an earlier request with the same Idempotency-Key.',
+  }),
 });
 
 function requestContent({ body, bodyExamples }: Endpoint) {
@@ -221,7 +230,7 @@ function answers(endpoint: Endpoint): Record<string, ResponseConfig> {
   );
 }
 
-/** Every code the endpoint can refuse with: its own, and those of its checks. */
+/** Every code that the endpoint can refuse with: its own codes and those of the checks before it. */
 export function refusalsOf(endpoint: Endpoint): RefusalCode[] {
   const codes = new Set<RefusalCode>(endpoint.refusals);
   const add = (...more: RefusalCode[]) => more.forEach((code) => void codes.add(code));
@@ -277,10 +286,10 @@ function example(code: RefusalCode, publicUrl: string) {
   };
 }
 
-/** The refusals that name fields. */
+/** Example `errors` of the refusals that name fields. */
 const ERRORS: Partial<Record<RefusalCode, { path: string; message: string }[]>> = {
   invalid_request: [{ path: 'amount', message: 'must be a whole number of minor units' }],
   order_exists: [{ path: 'order.amount', message: 'the order has 1050' }],
   payer_differs: [{ path: 'payer.id', message: 'payment pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M has another payer' }],
-  idempotency_key_reused: [{ path: 'channel', message: 'differs from the request of this key' }],
+  idempotency_key_reused: [{ path: 'channel', message: 'differs from the first request with this key' }],
 };

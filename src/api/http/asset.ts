@@ -4,15 +4,15 @@ import { promisify } from 'node:util';
 import { brotliCompress, constants, gzip } from 'node:zlib';
 import type { RequestHandler } from 'express';
 
-/** What a file may be sent as, the best first. */
+/** The supported content encodings, the best first. */
 const ENCODINGS = ['br', 'gzip'] as const;
 
 type Encoding = (typeof ENCODINGS)[number];
 
-/** Compressed already. */
+/** File types that are already compressed. */
 const PACKED = new Set(['.png']);
 
-/** Nearly as small as with the highest quality, and ten times as quick. */
+/** Compression quality: output is nearly as small as with the highest quality, and ten times as fast to make. */
 const QUALITY = 9;
 
 const COMPRESS: Readonly<Record<Encoding, (content: Buffer) => Promise<Buffer>>> = {
@@ -22,10 +22,11 @@ const COMPRESS: Readonly<Record<Encoding, (content: Buffer) => Promise<Buffer>>>
 };
 
 /**
- * Sends a file of our pages, compressed where the browser takes that, or 304 where it has it. It is compressed once,
- * with the first request for it. Each form of it has an ETag of its own, as caches and `If-None-Match` compare bytes.
- * @param name its extension says the type
- * @param cacheControl the header
+ * Serves a file of a page: compressed if the browser accepts that, and with 304 if the browser has it. The file is
+ * compressed once, at the first request. Each encoding has its own ETag, because caches and `If-None-Match` compare
+ * bytes.
+ * @param name the file name, whose extension decides the content type
+ * @param cacheControl the value of the header `Cache-Control`
  */
 export function asset(name: string, content: string | Buffer, cacheControl: string): RequestHandler {
   const original = Buffer.from(content);

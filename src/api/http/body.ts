@@ -2,12 +2,12 @@ import express, { type Request, type RequestHandler } from 'express';
 import { Refusal } from '../../domain/refusal.ts';
 import { readBody } from '../../request-bounds.ts';
 
-/** Reading bodies: bounded, and never guessing. */
+/** Reads request bodies, with a maximum size and without guesses about their type. */
 
-/** In bytes. No listener reads more of a request, whatever its route. */
+/** Maximum size of a request body in bytes, for every route of every listener. */
 export const BODY_LIMIT = 256 * 1024;
 
-/** Any body as it came, into `request.body`; signatures are over these bytes. */
+/** Reads any body unchanged into `request.body`, because signatures are over these bytes. */
 export const readRaw: RequestHandler = readBody(
   express.raw({ type: () => true, limit: BODY_LIMIT }),
   BODY_LIMIT,
@@ -28,15 +28,15 @@ export function requireJson(request: Request): void {
 }
 
 /**
- * A JSON text as a value. Every number in nodrop's requests is a whole one in plain digits: `1e3`, `1.0` and
- * `1.0000000000000000001` would silently become one, so such numbers become Infinity, which no schema takes.
+ * Parses a JSON body. All numbers in nodrop's requests are integers in plain digits. JSON.parse would silently turn
+ * `1e3`, `1.0` and `1.0000000000000000001` into integers, so such numbers become Infinity, which every schema rejects.
  * @throws Refusal `bad_request`
  */
 export function parseJson(body: Buffer): unknown {
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(body);
     const value: unknown = JSON.parse(text);
-    // Known to be JSON from here, so that every string below ends.
+    // The text is valid JSON here, so every string that the pattern matches is closed.
     const exact = text.replace(STRING_OR_NUMBER, (token) =>
       /^-?\d+$/.test(token) || token.startsWith('"') ? token : '1e999',
     );

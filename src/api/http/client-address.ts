@@ -2,15 +2,15 @@ import { isIP } from 'node:net';
 import type { Request } from 'express';
 import { ipKeyGenerator } from 'express-rate-limit';
 
-/** Whoever has an IPv6 address has the 2^64 of its network. */
+/** An owner of an IPv6 address usually controls its whole /64 network, so all its addresses count as one. */
 const IPV6_NETWORK_BITS = 64;
 
 /**
- * Whom a request counts for: the address it came from, of an IPv6 one its /64. Express takes it from `X-Forwarded-For`
- * when a proxy of `NODROP_TRUSTED_PROXIES` sent the request, and from the connection else.
+ * The address for whose limits a request counts; for IPv6 its /64 network. Express reads it from `X-Forwarded-For` if a
+ * proxy of `NODROP_TRUSTED_PROXIES` sent the request, and otherwise from the connection.
  */
 export function clientAddress({ ip, socket }: Pick<Request, 'ip' | 'socket'>): string {
-  // A trusted proxy may pass on what is no address: it would be a new sender with each request.
+  // A trusted proxy may forward a value that is not an address. If it counted, each request could be a new sender.
   const address = ip !== undefined && isIP(ip) !== 0 ? ip : (socket.remoteAddress ?? '');
   return ipKeyGenerator(address, IPV6_NETWORK_BITS);
 }

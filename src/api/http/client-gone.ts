@@ -1,6 +1,6 @@
 import type { Response } from 'express';
 
-/** Aborted when the client has gone without its answer. */
+/** @returns a signal that is aborted when the client disconnects or the answer is complete. */
 export function abortedOnDisconnect(response: Response): AbortSignal {
   const gone = new AbortController();
   if (response.closed) gone.abort();

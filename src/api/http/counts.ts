@@ -1,18 +1,18 @@
 export interface CountLimits {
-  /** How much of one key in a window. */
+  /** Maximum of one key in a window. */
   readonly atMost: number;
   readonly windowMs: number;
 }
 
-/** Anybody can be a new key: beyond this the oldest is forgotten. */
+/** Maximum of keys. Senders can create new keys at will, so beyond this the oldest is forgotten. */
 const KEYS_AT_MOST = 10_000;
 
-/** Gives back what was taken. Does nothing once the window that it was taken from has ended. */
+/** Gives a taken count back. Has no effect after the end of the window that it was taken from. */
 export type GiveBack = () => void;
 
 /**
- * Counts by key in memory, in fixed windows. A count is taken before the work, and given back when the work shows that it
- * does not count, so that requests at the same time cannot all begin before the first is counted.
+ * Counts by key in memory, in fixed time windows. A count is taken before the work and given back if the work should
+ * not count. So concurrent requests cannot all start before the first one is counted.
  */
 export class Counts {
   readonly #limits: CountLimits;
@@ -26,8 +26,8 @@ export class Counts {
   }
 
   /**
-   * Takes `amount` of the key's window.
-   * @returns undefined when that is more than is left; then nothing is taken
+   * Takes `amount` from the key's current window.
+   * @returns a function that gives the amount back; undefined, with nothing taken, if less than `amount` is left
    */
   take(key: string, amount = 1): GiveBack | undefined {
     this.#startWindow();
@@ -36,7 +36,7 @@ export class Counts {
     if (sum > this.#limits.atMost) return undefined;
     taken.set(key, sum);
     if (taken.size > KEYS_AT_MOST) taken.delete(taken.keys().next().value ?? '');
-    // Each window has a map of its own.
+    // Each window has its own map, so this has no effect on later windows.
     return () => {
       const left = (taken.get(key) ?? 0) - amount;
       if (left > 0) taken.set(key, left);
@@ -44,13 +44,13 @@ export class Counts {
     };
   }
 
-  /** True when nothing is left of the key's window. */
+  /** True if nothing is left in the key's current window. */
   isSpent(key: string): boolean {
     this.#startWindow();
     return (this.#taken.get(key) ?? 0) >= this.#limits.atMost;
   }
 
-  /** Whole seconds to the end of the window, 1 at least. */
+  /** Whole seconds to the end of the window, at least 1. */
   get secondsLeft(): number {
     this.#startWindow();
     return Math.max(1, Math.ceil((this.#windowStart + this.#limits.windowMs - this.#now().getTime()) / 1000));

@@ -3,19 +3,22 @@ import { isStorable } from '../../domain/text.ts';
 import type { FeedPosition } from '../../ledger/event-feed.ts';
 import type { Place } from '../../ledger/queries.ts';
 
-/** Opaque cursors: the place of a page's last row, and of which list, as it means nothing in another. */
+/**
+ * Opaque cursors. A cursor holds the position of a page's last row and the name of its list, because it is invalid for
+ * other lists.
+ */
 
 type List = 'orders' | 'payments' | 'refunds' | 'callbacks' | 'deliveries' | 'paymentDeliveries';
 
 const wrong = (path = 'cursor') =>
-  new Refusal('invalid_request', `${path} is not one of ours.`, {
+  new Refusal('invalid_request', `${path} is not a cursor of this list.`, {
     errors: [{ path, message: 'must be the nextCursor of an earlier answer' }],
   });
 
 const seal = (content: string): string => Buffer.from(content).toString('base64url');
 const open = (cursor: string): string => Buffer.from(cursor, 'base64url').toString();
 
-/** The cursor of the next page, or null when `rows` was the last one. */
+/** The cursor of the next page, or null if `rows` is the last page. */
 export function nextCursor(rows: readonly Place[], limit: number, list: List): string | null {
   const last = rows.at(-1);
   return last === undefined || rows.length < limit
@@ -31,7 +34,7 @@ export function readCursor(cursor: string | undefined, list: List): Place | unde
   return { createdAt: new Date(Number(at)), id };
 }
 
-/** The same for the timeline, whose rows are numbered. */
+/** The cursor of the next page of a timeline, whose rows are numbered; null if `rows` is the last page. */
 export function nextTimelineCursor(rows: readonly { readonly id: bigint }[], limit: number): string | null {
   const last = rows.at(-1);
   return last === undefined || rows.length < limit ? null : seal(`timeline/${last.id}`);
@@ -46,13 +49,17 @@ export function readTimelineCursor(cursor: string | undefined): bigint | undefin
 }
 
 /**
- * A place in the feed. It names the feed, because other lists number their rows as well. It carries the id of the last
- * event, because a restored database gives its number out again. It carries `removedTo` only while that is ahead of it.
+ * The cursor of a position in the event feed. It names the feed, because other lists have numbered rows too. It has the
+ * id of the last event, because a restored database reuses numbers. It has `removedTo` only while that is after the
+ * position.
  */
 export const feedCursor = ({ seq, eventId, removedTo }: FeedPosition): string =>
   seal(`events/${seq}${eventId === null ? '' : `/${eventId}`}${removedTo > seq ? `/${removedTo}` : ''}`);
 
-/** Null, before the first event, for no cursor. @throws Refusal `invalid_request` */
+/**
+ * Reads a cursor of the event feed. Null, the position before the first event, without a cursor.
+ * @throws Refusal `invalid_request`
+ */
 export function readFeedCursor(after: string | undefined): FeedPosition | null {
   if (after === undefined) return null;
   const [, seq, eventId = null, removedTo = 0] =

@@ -1,18 +1,21 @@
 import { createHash } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 
-/** Server-Sent Events over one response, for readers of which some are slow and some are gone. */
+/** Server-Sent Events over one response, for readers that may be slow or disconnected. */
 
 export interface StreamLimits {
-  /** Proxies and firewalls forget connections on which nothing happens. */
+  /** Pause between heartbeats: proxies and firewalls drop idle connections. */
   readonly heartbeatMs: number;
-  /** How long a reader may leave its connection full before it is cut. */
+  /** How long a reader may leave its send buffer full before it is disconnected. */
   readonly drainWithinMs: number;
-  /** A stream ends after this and its reader comes again: so a revoked key and an uneven load do not stay. */
+  /**
+   * A stream ends after this time and its reader reconnects, so that revoked keys stop working and load is spread
+   * again.
+   */
   readonly lifetimeMs: number;
-  /** So many in a process: fewer than may wait for changes, so that `?wait=` keeps some. */
+  /** Maximum of streams in a process. Below the maximum of waiting requests, so that `?wait=` keeps some slots. */
   readonly atMost: number;
-  /** How long one that comes with many others waits for its turn to open. */
+  /** How long a stream waits to open while many others open. */
   readonly openWithinMs: number;
 }
 
@@ -24,7 +27,7 @@ export const STREAMS: StreamLimits = {
   openWithinMs: 10_000,
 };
 
-/** One reader. What it has not taken yet is bounded: `send` comes back when there is room for the next state. */
+/** The stream of one reader. At most one state waits in its send buffer: call `drained` before the next one. */
 export class EventStream {
   readonly #response: ServerResponse;
   readonly #limits: StreamLimits;
@@ -32,9 +35,9 @@ export class EventStream {
   #lastId: string | undefined;
 
   /**
-   * Begins the answer.
-   * @param lastEventId what the reader has already
-   * @param onHeartbeat runs before each heartbeat, to send what has changed by time alone
+   * Starts the answer.
+   * @param lastEventId the id of the state that the reader already has
+   * @param onHeartbeat runs before each heartbeat, to send a state that changed with time alone
    */
   constructor(
     response: ServerResponse,
@@ -45,9 +48,9 @@ export class EventStream {
     this.#response = response;
     this.#limits = limits;
     this.#lastId = lastEventId;
-    // `X-Accel-Buffering`: nginx would collect events until its buffer is full.
+    // `X-Accel-Buffering: no`: otherwise nginx would hold events back until its buffer is full.
     response.writeHead(200, { 'Content-Type': 'text/event-stream', 'X-Accel-Buffering': 'no' });
-    // So that the reader knows at once that it is connected, though there may be nothing it does not have.
+    // Shows the reader at once that it is connected, even if there is no new state to send.
     response.write(':\n\n');
     this.#heartbeat = setInterval(() => {
       if (this.#isFull) return;
@@ -56,7 +59,7 @@ export class EventStream {
     }, limits.heartbeatMs);
   }
 
-  /** Sends a state, unless it is the one the reader has. */
+  /** Sends a state, unless the reader already has it. */
   push(event: string, state: object): void {
     const data = JSON.stringify(state);
     const id = stateId(data);
@@ -65,12 +68,12 @@ export class EventStream {
     this.#response.write(`event: ${event}\nid: ${id}\ndata: ${data}\n\n`);
   }
 
-  /** Resolves when there is room for the next state; a reader that makes none in time is cut. */
+  /** Resolves when the send buffer has room for the next state. Disconnects a reader that makes no room in time. */
   async drained(): Promise<void> {
     if (this.#isFull) await this.#orFallbackWithin((done) => this.#response.once('drain', done));
   }
 
-  /** Ends the stream; resolves when the reader has everything or is gone. */
+  /** Ends the stream. Resolves when the reader has received everything or is disconnected. */
   async end(): Promise<void> {
     clearInterval(this.#heartbeat);
     await this.#orFallbackWithin((done) => this.#response.end(done));
@@ -96,6 +99,6 @@ export class EventStream {
   }
 }
 
-/** The same for the same state, whichever process sends it: a reader may resume at any of them. */
+/** The id of a state: a hash, so that every process computes the same one and a reader may resume at any of them. */
 export const stateId = (data: string): string =>
   createHash('sha256').update(data).digest('base64url').slice(0, 22);

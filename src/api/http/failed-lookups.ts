@@ -1,53 +1,59 @@
 import { Refusal } from '../../domain/refusal.ts';
 import { Counts, type GiveBack } from './counts.ts';
 
-/** How many keys, client tokens, payment ids and accounts that do not exist an address may ask for in a minute. */
+/** Keys, client tokens, payment ids and accounts that do not exist, which an address may name per minute. */
 export const MISSES_A_MINUTE = 60;
-/** The same of all addresses together: a sender can have any number of them. */
+/** The same limit for all addresses together, because a sender can have any number of addresses. */
 export const MISSES_A_MINUTE_IN_ALL = 600;
-/** Beyond the bounds the database is asked once in this time, for everybody. */
+/** Beyond the limits, one database query per this time looks up the names of all senders. */
 export const ASKED_EVERY_MS = 1_000;
-/** So many names wait, those that are being asked for with them. */
+/** Maximum of names that wait or are being looked up. */
 export const NAMES_AT_ONCE = 5_000;
-/** So many of them of one address: whoever sends more takes no place from others. */
+/** Maximum of those from one address, so that it does not use up the slots of others. */
 export const NAMES_OF_ADDRESS = 500;
-/** Of each kind. */
+/** Maximum of remembered names that exist, for each kind of name. */
 const KNOWN_AT_MOST = 10_000;
 const WINDOW_MS = 60_000;
 
-/** An address has sent more in its window than is looked at. */
+/** The refusal of an address that has used up a limit of its time window. */
 export const tooMany = (detail: string, retryAfterSeconds: number): Refusal =>
   new Refusal('too_many_requests', detail, { retryAfterSeconds });
 
-/** A name that nobody knows before it exists: the hash of a key, or a payment's id and the hash of its client token. */
+/**
+ * A name that cannot be guessed before it exists: the hash of a key, or a payment's id and the hash of its client
+ * token.
+ */
 export type SecretName = `key/${string}` | `token/${string}/${string}`;
-/** What is looked up: no two things have the same. */
+/** The name of anything that can be looked up; unique among all kinds. */
 export type Name = SecretName | `account/${string}` | `payment/${string}`;
 
 const refuseFor = (retryAfterSeconds: number): Refusal =>
-  tooMany('Too many requests named what does not exist.', retryAfterSeconds);
+  tooMany('Too many requests named a key, token, payment or account that does not exist.', retryAfterSeconds);
 
 const isSecret = (name: Name): name is SecretName => name.startsWith('key/') || name.startsWith('token/');
 const kindOf = (name: Name): string => name.slice(0, name.indexOf('/'));
 
 /**
- * Looks up what strangers name. Names that lead to nothing are counted per address and in all, those that are being
- * looked up with them. Names that were found before are always looked up. Beyond the bounds all others wait, and one
- * statement a second says which of them exist: strangers cost no more than that, and a good name waits about a second.
- * It is refused while its address has its share of the names that wait, or while as many wait as can.
+ * Looks up names that unauthenticated senders give. Names that do not exist, and those being looked up, count per
+ * address and in total. Names that were found before are always looked up. Beyond the limits, all other names wait, and
+ * one SQL statement per second finds those that exist. So wrong names cost at most one statement per second, and a
+ * valid name waits about a second. A name is refused while its address has its maximum of waiting names, or the process
+ * has its maximum.
  */
 export class FailedLookups {
   readonly #byAddress: Counts;
   readonly #inAll: Counts;
-  /** Secret names that were not found in this window. */
+  /** Secret names that were not found in the current window. */
   readonly #missing: Counts;
-  /** Names that were found last time, by kind, so that payers' tokens do not push merchants' keys out; the oldest first. */
+  /**
+   * Names that were found, the oldest first. Separate by kind, so that payers' tokens do not push out merchants' keys.
+   */
   readonly #known = new Map<string, Set<string>>();
-  /** Whether the name exists, by the first who asks. */
+  /** Running look-ups by name: the first caller's look-up is shared. True if the name exists. */
   readonly #asking = new Map<string, Promise<boolean>>();
   readonly #waiting: Waiting;
 
-  /** @param findExisting which of the names exist, in one statement */
+  /** @param findExisting returns which of the names exist, with one SQL statement */
   constructor(
     now: () => Date,
     findExisting: (names: readonly SecretName[]) => Promise<ReadonlySet<SecretName>>,
@@ -59,12 +65,12 @@ export class FailedLookups {
   }
 
   /**
-   * Beyond the bounds accounts and payments are refused at once. No caller is kept out by that: `ChannelAccounts` asks for
-   * accounts itself, and a payment is named here by a callback that is refused anyway. Both may come to exist later, so
-   * that they are not remembered as missing.
-   * @param mayWait false for a request that holds what others need: it is refused, and its name is known a second later
-   * @returns null when there is nothing of this name
-   * @throws Refusal `too_many_requests`, and whatever `ask` throws
+   * Looks up a name. Beyond the limits, accounts and payments are refused at once. No valid caller suffers:
+   * `ChannelAccounts` then reads accounts itself, and payments are only looked up here for callbacks that are refused
+   * anyway. Accounts and payments may be created later, so they are not remembered as missing.
+   * @param mayWait false for a request that holds a scarce slot: it is refused, and its name is known a second later
+   * @returns what `ask` found, or null if the name does not exist
+   * @throws Refusal `too_many_requests`, and everything that `ask` throws
    */
   async lookUp<T>(
     address: string,
@@ -73,7 +79,7 @@ export class FailedLookups {
     mayWait = true,
   ): Promise<T | null> {
     if (this.#known.get(kindOf(name))?.has(name)) return await this.#lookUpKnown(address, name, ask);
-    // Many at once with the same name are one look-up, and one miss.
+    // Concurrent requests with the same name share one look-up and count as one miss.
     if (!mayWait && this.#waiting.has(name)) throw refuseFor(ASKED_EVERY_MS / 1_000);
     const first = this.#asking.get(name);
     if (first !== undefined) return (await first) ? await this.#lookUpKnown(address, name, ask) : null;
@@ -101,12 +107,15 @@ export class FailedLookups {
       name,
       asked.then((found) => found !== null),
     );
-    // What could not be asked counts: a database that is slow or away is not asked without a bound.
+    // A failed look-up keeps its count, so that the limits also hold while the database is slow or down.
     if (isFound) giveBack();
     return await asked;
   }
 
-  /** @throws Refusal `too_many_requests` when it does not exist and the address is beyond its bound, or too many wait */
+  /**
+   * @throws Refusal `too_many_requests` if too many names wait, or if the name does not exist and its address is over
+   * its limit
+   */
   async #isFoundInTurn(address: string, name: Name, mayWait: boolean): Promise<boolean> {
     if (!isSecret(name)) throw refuseFor(this.#byAddress.secondsLeft);
     const answer = this.#waiting.ask(name, address);
@@ -121,7 +130,7 @@ export class FailedLookups {
     return false;
   }
 
-  /** Remembers the answer, and shares it with all who look up the same name meanwhile: also that there was none. */
+  /** Shares the answer with concurrent look-ups of the same name, also if it is an error, and remembers it. */
   async #shareAnswer(name: Name, answer: Promise<boolean>): Promise<boolean> {
     this.#asking.set(name, answer);
     try {
@@ -166,13 +175,16 @@ interface Waiter {
   readonly reject: (error: unknown) => void;
 }
 
-/** Names that wait for the next statement, which asks for all of them. One statement at a time, and one a second. */
+/**
+ * Names that wait for the next SQL statement, which looks up all of them. One statement at a time, at most one per
+ * second.
+ */
 class Waiting {
   readonly #findExisting: (names: readonly SecretName[]) => Promise<ReadonlySet<SecretName>>;
   #waiters = new Map<SecretName, Waiter>();
-  /** Those that are being asked for. */
+  /** Names that the running statement looks up. */
   #asked: ReadonlyMap<SecretName, Waiter> = new Map();
-  /** How many names of an address wait or are being asked for. */
+  /** Number of names that wait or are being looked up, by address. */
   readonly #ofAddress = new Map<string, number>();
   #inAll = 0;
   #isAsking = false;
@@ -186,11 +198,12 @@ class Waiting {
   }
 
   /**
-   * @param name one that does not wait yet
-   * @returns whether it exists; undefined when too many names wait, of its address or in all
+   * Adds a name to the next statement.
+   * @param name a name that is not waiting yet
+   * @returns whether the name exists; undefined if too many names wait, from its address or in total
    */
   ask(name: SecretName, address: string): Promise<boolean> | undefined {
-    if (!this.#takePlace(address)) return undefined;
+    if (!this.#takeSlot(address)) return undefined;
     const answer = new Promise<boolean>((resolve, reject) => {
       this.#waiters.set(name, { address, resolve, reject });
     });
@@ -198,7 +211,7 @@ class Waiting {
     return answer;
   }
 
-  #takePlace(address: string): boolean {
+  #takeSlot(address: string): boolean {
     const ofAddress = this.#ofAddress.get(address) ?? 0;
     if (ofAddress >= NAMES_OF_ADDRESS || this.#inAll >= NAMES_AT_ONCE) return false;
     this.#ofAddress.set(address, ofAddress + 1);
@@ -206,7 +219,7 @@ class Waiting {
     return true;
   }
 
-  #leavePlace(address: string): void {
+  #giveSlotBack(address: string): void {
     const left = (this.#ofAddress.get(address) ?? 0) - 1;
     if (left > 0) this.#ofAddress.set(address, left);
     else this.#ofAddress.delete(address);
@@ -227,7 +240,7 @@ class Waiting {
         for (const { reject } of waiters.values()) reject(error);
       }
       this.#asked = new Map();
-      for (const { address } of waiters.values()) this.#leavePlace(address);
+      for (const { address } of waiters.values()) this.#giveSlotBack(address);
       await pause;
     }
     this.#isAsking = false;

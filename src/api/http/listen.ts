@@ -8,21 +8,25 @@ import { REFUSALS, Refusal } from '../../domain/refusal.ts';
 import { createBoundedServer } from '../../request-bounds.ts';
 import { problemOf } from './problems.ts';
 
-/** Listening and stopping, the same for the API and its admin listener. */
+/** Starts and stops HTTP servers: that of the API and that of the admin listener. */
 
 export interface Listener {
   readonly server: Server;
-  /** The port, also when 0 was asked for. */
+  /** The port; the one that the system chose if 0 was given. */
   readonly port: number;
 }
 
-/** Clients rarely pipeline at all, and none of ours does; a hostile one would have us work on thousands at once. */
+/**
+ * Open requests per connection. Normal clients rarely pipeline; a hostile one could start thousands of requests at
+ * once.
+ */
 const UNFINISHED_AT_MOST = 20;
 
 /**
- * @param setting the name of the setting that holds the port, for when it is taken
- * @param publicUrl where problems are explained, for what cannot be read as a request
- * @throws ConfigError when the address cannot be listened on
+ * Starts an HTTP server.
+ * @param setting the name of the port's setting, for the error message
+ * @param publicUrl the public URL, for the problem documents that answer unreadable requests
+ * @throws ConfigError if the server cannot listen on the address
  */
 export async function listen(
   handler: RequestListener,
@@ -33,9 +37,10 @@ export async function listen(
 ): Promise<Listener> {
   const server = createBoundedServer(handler);
   server.headersTimeout = 15_000;
-  // For receiving a request alone; above the longest wait all the same, so that no proxy need think about it.
+  // Only limits how long a request may take to arrive. Still longer than the longest `wait`, to be safe behind any
+  // proxy.
   server.requestTimeout = 75_000;
-  // Above the idle time of common load balancers, so that they close first.
+  // Longer than the idle timeout of common load balancers, so that they close connections first.
   server.keepAliveTimeout = 65_000;
   server.on('clientError', (error, socket) => refuseUnreadable(publicUrl, error, socket));
   await new Promise<void>((resolve, reject) => {
@@ -47,7 +52,7 @@ export async function listen(
 
 const unfinished = new WeakMap<Duplex, Set<ServerResponse>>();
 
-/** Cuts connections that send request after request without waiting for answers. The app's first handler. */
+/** Closes connections that send many requests without waiting for answers. Must be the app's first handler. */
 export function limitPipelining(): RequestHandler {
   return ({ socket }, response, next) => {
     const responses = unfinished.get(socket) ?? new Set();
@@ -58,7 +63,7 @@ export function limitPipelining(): RequestHandler {
   };
 }
 
-/** What never became a request is answered like every refused one, as far as somebody still listens. */
+/** Answers input that is not a readable HTTP request with a problem document, if the client is still connected. */
 function refuseUnreadable(publicUrl: string, error: NodeJS.ErrnoException, socket: Duplex): void {
   const isAnswering = [...(unfinished.get(socket) ?? [])].some(({ headersSent }) => headersSent);
   if (error.code === 'ECONNRESET' || !socket.writable || isAnswering) return void socket.destroy();
@@ -74,7 +79,7 @@ function refuseUnreadable(publicUrl: string, error: NodeJS.ErrnoException, socke
     `Content-Length: ${Buffer.byteLength(body)}`,
     `X-Request-Id: ${requestId}`,
   ];
-  // The rest of what the client sends is of no interest, however long it goes on.
+  // Destroy the socket, to ignore everything else that the client sends.
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());
 }
 
@@ -82,7 +87,7 @@ function unreadable({ code }: NodeJS.ErrnoException): Refusal {
   if (code === 'HPE_HEADER_OVERFLOW')
     return new Refusal('headers_too_large', 'Send fewer or shorter headers.');
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
-    return new Refusal('request_timeout', 'The request did not arrive in time; asking again is safe.');
+    return new Refusal('request_timeout', 'The request did not arrive in time; a retry is safe.');
   }
   return new Refusal('bad_request', 'The request cannot be read.');
 }
@@ -91,19 +96,19 @@ function explain(error: NodeJS.ErrnoException, host: string, port: number, setti
   if (error.code === 'EADDRINUSE')
     return new ConfigError(`Port ${port} on ${host} is taken: set ${setting} to a free one.`);
   if (error.code === 'EACCES')
-    return new ConfigError(`Port ${port} on ${host} is not allowed: set ${setting} to one above 1023.`);
+    return new ConfigError(`Port ${port} on ${host} is not permitted: set ${setting} to a port above 1023.`);
   if (error.code === 'EADDRNOTAVAIL' || error.code === 'ENOTFOUND') {
     return new ConfigError(
-      `${host} is no address of this machine: set ${setting.replace('PORT', 'HOST')} to one that is.`,
+      `${host} is not an address of this machine: set ${setting.replace('PORT', 'HOST')} to one that is.`,
     );
   }
   return error;
 }
 
-/** Stops accepting, lets what is under way finish, and cuts what is left after `patienceMs`. */
+/** Stops accepting requests, lets open requests finish, and closes the remaining connections after `patienceMs`. */
 export async function stopListening(server: Server, patienceMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  // A connection that has just answered is idle, and would else be kept alive.
+  // A connection becomes idle after its answer, and would otherwise stay open until its keep-alive timeout.
   const sweep = setInterval(() => server.closeIdleConnections(), 50);
   const cut = setTimeout(() => server.closeAllConnections(), patienceMs);
   await closed;

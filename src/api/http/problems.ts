@@ -5,12 +5,12 @@ import { TooBusy } from '../../ledger/transaction-limits.ts';
 import { RequestRefused } from '../../request-bounds.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
 
-/** Every refusal as RFC 9457 problem+json; every error becomes one. */
+/** Turns every error into a refusal, and every refusal into an RFC 9457 problem+json answer. */
 
-/** The address that explains a code, from the API's public address on. */
+/** The path of the page that explains a code, relative to the API's public URL. */
 export const problemPath = (code: RefusalCode): string => `/docs/problems#${code}`;
 
-/** Seconds after which asking again makes sense, when the refusal itself does not say. */
+/** Default `Retry-After` in seconds, for refusals that do not have their own. */
 const RETRY_AFTER: Partial<Record<RefusalCode, number>> = {
   too_many_readers: 10,
   attempt_unresolved: 10,
@@ -22,7 +22,7 @@ const RETRY_AFTER: Partial<Record<RefusalCode, number>> = {
   channel_unreachable: 5,
 };
 
-/** The problem document of a refusal. Without `instance`: what could not be read as a request has no path. */
+/** Builds the problem document of a refusal. `instance` is missing if no path could be read from the request. */
 export function problemOf(
   publicUrl: string,
   refusal: Refusal,
@@ -54,19 +54,19 @@ export function sendProblem(publicUrl: string, request: Request, response: Respo
     .send(JSON.stringify(body));
 }
 
-/** The refusal behind any error: what is nobody's fault outside is `internal_error`. */
+/** Maps any error to a refusal. An error that has no other meaning for the caller becomes `internal_error`. */
 export function toRefusal(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
   if (error instanceof TemporalUnavailable) {
-    return new Refusal('temporal_unavailable', 'Temporal did not confirm in time; asking again is safe.', {
+    return new Refusal('temporal_unavailable', 'Temporal did not confirm in time; a retry is safe.', {
       cause: error,
     });
   }
   if (error instanceof TooBusy) {
-    return new Refusal('too_busy', `${error.message} Asking again is safe.`, { cause: error });
+    return new Refusal('too_busy', `${error.message} A retry is safe.`, { cause: error });
   }
   if (isDatabaseUnavailable(error)) {
-    return new Refusal('database_unavailable', 'The database did not answer in time; asking again is safe.', {
+    return new Refusal('database_unavailable', 'The database did not answer in time; a retry is safe.', {
       cause: error,
     });
   }
@@ -74,7 +74,7 @@ export function toRefusal(error: unknown): Refusal {
     httpRefusal(error) ??
     new Refusal(
       'internal_error',
-      'Internal error: quote the request id to the operator, whose log has the cause under it.',
+      'Internal error. Quote the request id to the operator, who can find the cause in the log.',
       {
         cause: error,
       },
@@ -82,7 +82,7 @@ export function toRefusal(error: unknown): Refusal {
   );
 }
 
-/** Express and its body parsers say with a status what was wrong with the request. */
+/** Maps an error of Express or its body parsers, which has an HTTP status, to a refusal. Undefined for other errors. */
 function httpRefusal(error: unknown): Refusal | undefined {
   const { status, expose } = error as { status?: unknown; expose?: unknown };
   if (typeof status !== 'number' || status < 400 || status > 499 || expose === false) return undefined;
@@ -96,14 +96,14 @@ function httpRefusal(error: unknown): Refusal | undefined {
     error instanceof RequestRefused
       ? error.message
       : error instanceof URIError
-        ? 'The path cannot be decoded: ids in it must be percent-encoded, a % as %25.'
+        ? 'The path cannot be decoded: ids in it must be percent-encoded, for example % as %25.'
         : 'The request cannot be read.';
   return new Refusal('bad_request', detail, { cause: error });
 }
 
 /**
- * The last handler of the app.
- * @param onRefused is called with every error that became an answer
+ * Creates the last handler of the app, which answers every error.
+ * @param onRefused called for every error that is answered
  */
 export function createErrorHandler(
   publicUrl: string,

@@ -3,10 +3,10 @@ import { pinoHttp } from 'pino-http';
 import { ulid } from 'ulid';
 import type { Logger } from '../../log.ts';
 
-/** Request ids, and one log line an answer. No header is logged, and tokens in addresses are hidden. */
+/** Request ids, and one log line per answer. Headers are not logged, and tokens in URLs are hidden. */
 
 /**
- * An address without the secrets it carries, however they are encoded. Channels add some of theirs to the way back, such as
+ * Hides the secrets in a URL, however they are encoded. Channels add their own secrets to the return URL, such as
  * Stripe's `payment_intent_client_secret` (https://docs.stripe.com/payments/accept-a-payment).
  */
 export function hideTokens(url: string): string {
@@ -23,7 +23,10 @@ function hideIn(part: string): string {
   return hidden === read ? part : hidden;
 }
 
-/** The request's id, which its answer tells: the caller's own when it is harmless, else a new one. */
+/**
+ * Chooses the request's id and sets it on the answer: the caller's `x-request-id` if it is harmless, otherwise a new
+ * one.
+ */
 export function giveRequestId(request: IncomingMessage, response: ServerResponse): string {
   const given = request.headers['x-request-id'];
   const isHarmless =
@@ -34,7 +37,7 @@ export function giveRequestId(request: IncomingMessage, response: ServerResponse
 }
 
 const outcome = (response: ServerResponse): string =>
-  response.writableFinished ? 'answered' : 'the client has gone';
+  response.writableFinished ? 'answered' : 'client disconnected';
 
 export function requestLog(log: Logger) {
   return pinoHttp({
@@ -42,7 +45,7 @@ export function requestLog(log: Logger) {
     genReqId: giveRequestId,
     quietReqLogger: true,
     customAttributeKeys: { reqId: 'requestId', responseTime: 'ms' },
-    // Asked every few seconds, with nothing to say.
+    // Health checks come every few seconds and are not worth a line.
     autoLogging: { ignore: ({ url }) => url === '/healthz' || url === '/readyz' },
     customLogLevel: (_request, response, error) =>
       error !== undefined || response.statusCode >= 500

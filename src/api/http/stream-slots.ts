@@ -2,16 +2,22 @@ import { FairSlots } from '../../domain/fair-slots.ts';
 import { Refusal } from '../../domain/refusal.ts';
 import type { StreamLimits } from './event-stream.ts';
 
-/** So many streams open at once, each with a few reads of the database, which has connections for more than that. */
+/**
+ * Maximum of streams that open at the same time. Each makes a few database reads; the connection pool is larger than
+ * this.
+ */
 export const OPENING_AT_ONCE = 8;
 
-/** What one stream holds, from its request to its end. */
+/** The slot of one stream, held from its request to its end. */
 export interface StreamSlot {
-  /** @throws Refusal `too_many_readers` when the merchant has as many as it may. */
+  /**
+   * Counts the stream for its merchant.
+   * @throws Refusal `too_many_readers` if the merchant has its maximum of streams.
+   */
   countFor(merchantId: string): void;
-  /** It has read what a stream reads at first: the next one opens. */
+  /** Must be called when the stream has made its first reads, so that the next one can open. */
   opened(): void;
-  /** Gives everything back. */
+  /** Gives the slot back. */
   leave(): void;
 }
 
@@ -21,15 +27,15 @@ interface Waiter {
 }
 
 /**
- * The places of event streams. No address and no merchant has more than half of them, and with fewer left each gets
- * fewer, so that some stay free for whoever has none. Whoever has a place opens its stream when it is its turn: those
- * that come all at once would else have their reads before everybody else's.
+ * The slots of event streams. An address or a merchant can have at most half of them, and less as fewer are free, so
+ * that slots remain for others. A stream with a slot opens when its turn comes: otherwise, the reads of many new
+ * streams would delay all other requests.
  */
 export class StreamSlots {
   readonly #byAddress: FairSlots;
   readonly #byMerchant: FairSlots;
   readonly #opening = new FairSlots(OPENING_AT_ONCE, OPENING_AT_ONCE / 2);
-  /** In the order of coming; each has a place, so that there are no more than places. */
+  /** Streams that wait to open, in the order of their requests. Each has a slot, so the slots limit their number. */
   readonly #waiting = new Set<Waiter>();
   readonly #openWithinMs: number;
 
@@ -40,12 +46,12 @@ export class StreamSlots {
   }
 
   /**
-   * Resolves when the stream may open.
-   * @param gone aborted when the reader has gone
-   * @throws Refusal `too_many_readers` when there is no place, or its turn does not come in time
+   * Takes a slot, and resolves when the stream may open.
+   * @param gone aborted when the reader disconnects
+   * @throws Refusal `too_many_readers` if no slot is free, or if its turn does not come in time
    */
   async enter(address: string, gone: AbortSignal): Promise<StreamSlot> {
-    if (!this.#byAddress.take(address)) throw tooMany('There are too many from this address.');
+    if (!this.#byAddress.take(address)) throw tooMany('Too many event streams are open from this address.');
     try {
       if (!this.#opening.take(address)) await this.#wait(address, gone);
     } catch (error) {
@@ -65,7 +71,8 @@ export class StreamSlots {
       opened,
       countFor: (merchantId) => {
         if (hasLeft) return;
-        if (!this.#byMerchant.take(merchantId)) throw tooMany('There are too many of this merchant.');
+        if (!this.#byMerchant.take(merchantId))
+          throw tooMany('Too many event streams are open for this merchant.');
         merchant = merchantId;
       },
       leave: () => {
@@ -86,7 +93,7 @@ export class StreamSlots {
       };
       const giveUp = () => {
         end();
-        reject(tooMany('Too many open at once.'));
+        reject(tooMany('Too many event streams are opening at the same time.'));
       };
       const waiter: Waiter = {
         address,
@@ -102,7 +109,7 @@ export class StreamSlots {
     });
   }
 
-  /** One for each that has opened: what could begin besides begins after the next. */
+  /** Starts one waiting stream after another has opened. */
   #startNext(): void {
     for (const waiter of this.#waiting) {
       if (this.#opening.take(waiter.address)) return void waiter.start();
@@ -110,4 +117,5 @@ export class StreamSlots {
   }
 }
 
-const tooMany = (why: string) => new Refusal('too_many_readers', `${why} Ask with \`wait\` meanwhile.`);
+const tooMany = (why: string) =>
+  new Refusal('too_many_readers', `${why} Get the payment with \`wait\` meanwhile.`);

@@ -1,4 +1,6 @@
-/** The result, or `fallback` when it fails or takes longer than `deadlineMs`; a result that comes later is ignored. */
+/**
+ * Returns the result of `work`, or `fallback` if it fails or takes longer than `deadlineMs`. A later result is ignored.
+ */
 export async function orFallbackWithin<T>(deadlineMs: number, fallback: T, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<T>((resolve) => {

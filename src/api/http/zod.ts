@@ -1,7 +1,7 @@
 import { extendZodWithOpenApi } from '@asteasolutions/zod-to-openapi';
 import { z } from 'zod';
 
-// Once, before any schema of the API is made: schemas made earlier have no `openapi()`.
+// Must run once before the API creates any schema: schemas created earlier have no `openapi()`.
 extendZodWithOpenApi(z);
 
 export { z };

@@ -14,36 +14,39 @@ import { Counts } from '../http/counts.ts';
 import { onceOthersAreSettled } from './settle-other-attempts.ts';
 import type { PaymentRequest } from './start-payment.ts';
 
-/** Of the calls a second that a channel allows, this part is for the trades that one process adopts: the rest is the payers'. */
+/** The part of a channel's calls per second that one process may use to adopt trades; the rest is left for payers. */
 const PART_FOR_ADOPTING = 1 / 4;
 
-/** A trade as the request names it. */
+/** The trade that the request names. */
 export interface AdoptedTrade {
   readonly reference: string;
-  /** nodrop may close it and give its money back by itself. */
+  /** True: nodrop may close the trade and refund its money automatically. */
   readonly own: boolean;
 }
 
 /**
- * @returns what makes a payment of a trade that the merchant's own code has made. The channel is asked first, here and not by a
- * workflow: there is no row yet, and nothing to repeat.
+ * @returns a function that adopts a trade which the merchant's own code has created. The API process queries the
+ * channel first, without a workflow: there is no row yet, and the caller can repeat the request.
  */
 export function createAdoptTrade(api: Api) {
   const { db, config, channels, workflows, changes, metrics, now } = api;
   const asked = new Map<string, Counts>();
 
-  /** @throws Refusal `too_busy` when other trades are being read */
-  function requireCapacity(channel: string, perSecond: number): void {
+  /** Counts one call to the channel. @throws Refusal `too_busy` if the process has used its calls of this second */
+  function takeCall(channel: string, perSecond: number): void {
     const atMost = Math.max(1, Math.floor(perSecond * PART_FOR_ADOPTING));
     const counts = asked.get(channel) ?? new Counts({ atMost, windowMs: 1_000 }, now);
     asked.set(channel, counts);
     if (counts.take(channel) !== undefined) return;
-    throw new Refusal('too_busy', `Too many trades of ${channel} are adopted in this second.`, {
+    throw new Refusal('too_busy', `Too many trades of ${channel} are being adopted in this second.`, {
       retryAfterSeconds: 1,
     });
   }
 
-  /** Its workflow runs, and what is paid is settled, or will be. @throws TemporalUnavailable */
+  /**
+   * Starts or wakes the payment's workflow and waits until money that was paid is settled.
+   * @throws TemporalUnavailable
+   */
   async function watch({ id }: Payment, startedAt: number): Promise<PaymentWithRefund> {
     const left = () => Math.max(ANSWER_WITHIN_MS - (Date.now() - startedAt), NEXT_ACTION_AT_LEAST_MS);
     const row = await getPayment(db, id);
@@ -59,9 +62,9 @@ export function createAdoptTrade(api: Api) {
   }
 
   /**
-   * @param order one that exists, or one that comes along
-   * @param startedAt of the request, epoch ms
-   * @returns 201 it is new, 200 this order had adopted the trade
+   * @param order the id of an existing order, or an order to create
+   * @param startedAt when the request started, epoch ms
+   * @returns 201 if the payment is new, 200 if this order had already adopted the trade
    * @throws Refusal with one of `ADOPT_REFUSALS`, TemporalUnavailable
    */
   return async (
@@ -74,7 +77,7 @@ export function createAdoptTrade(api: Api) {
     const { channel, account, method, isExpiryStated: _, byPayer: __, ...given } = attempt;
     const adapter = channels.get(channel);
     const read = async <T>(trade: (signal: AbortSignal) => Promise<T>): Promise<T> => {
-      requireCapacity(channel, adapter?.declaration.rateLimit.perSecond ?? 1);
+      takeCall(channel, adapter?.declaration.rateLimit.perSecond ?? 1);
       return await trade(AbortSignal.timeout(ADOPTED_TRADE_WITHIN_MS));
     };
     const wanted = { channel, account, method, reference, mode: config.mode };
@@ -106,7 +109,7 @@ export function createAdoptTrade(api: Api) {
   };
 }
 
-/** What a trade that is adopted is refused with, besides what a new attempt of its order is. */
+/** The codes that refuse an adoption, in addition to those of a new attempt (`ATTEMPT_REFUSALS`). */
 export const ADOPT_REFUSALS = [
   'adopt_mismatch',
   'adopt_taken',

@@ -5,12 +5,15 @@ import type { Api, ApiDeps, AskChannel } from '../api-deps.ts';
 import { CHANNEL_ANSWERS_WITHIN_MS, TEMPORAL_LOOK_MS, TRADE_ASKED_WITHIN_MS } from '../deadlines.ts';
 import { orFallbackWithin } from '../http/with-deadline.ts';
 
-/** Asking channels on a caller's request: one caller in a loop must not use up the rate that other payers' creates need. */
+/**
+ * Queries to channels on request of a caller, limited so that a caller in a loop does not use up the channel's rate
+ * limit.
+ */
 
-/** An answer this young is the channel's word. */
+/** An answer younger than this counts as current: no new query is sent. */
 const FRESH_MS = 1_000;
 
-/** One query at a time for each payment: who comes meanwhile shares it. */
+/** Creates the function that queries the channel of a payment. Concurrent callers share one query per payment. */
 export function createAskChannel({ workflows }: Pick<ApiDeps, 'workflows'>): AskChannel {
   const asking = new Map<string, Promise<boolean>>();
   return async (payment) => {
@@ -26,8 +29,8 @@ export function createAskChannel({ workflows }: Pick<ApiDeps, 'workflows'>): Ask
 }
 
 /**
- * The same for somebody who needs its word: it is in the ledger when this returns.
- * @throws Refusal `channel_unreachable`, TemporalUnavailable
+ * Queries the channel of a payment. The channel's answer is in the ledger when this function returns.
+ * @throws Refusal `channel_unreachable` without a readable answer, TemporalUnavailable
  */
 export async function requireAnswer(
   { askChannel, isTemporalReachable }: Pick<Api, 'askChannel' | 'isTemporalReachable'>,
@@ -37,21 +40,27 @@ export async function requireAnswer(
   try {
     if (!(await askChannel(payment))) throw silent;
   } catch (error) {
-    // A channel or worker that takes too long ends in the same deadline as a Temporal that is not there.
+    // The same deadline passes if Temporal is down, or if the channel or the worker is slow: find out which it was.
     if (error instanceof TemporalUnavailable && (await isTemporalReachable(TEMPORAL_LOOK_MS))) throw silent;
     throw error;
   }
 }
 
-/** The same for somebody who goes by the ledger when the channel, or Temporal, says nothing in time. */
+/**
+ * Queries the channel of a payment, for a caller who uses the ledger if the channel or Temporal does not answer in
+ * time.
+ */
 export async function askBriefly({ askChannel }: Pick<Api, 'askChannel'>, payment: Payment): Promise<void> {
   await orFallbackWithin(TRADE_ASKED_WITHIN_MS, false, askChannel(payment));
 }
 
-/** The last thing heard of the channel is a readable answer of just now. */
+/** True if the last call to the channel got a readable answer, less than 1 s ago. */
 export const isFresh = (payment: Payment, now: Date): boolean =>
   payment.channelErrorSince === null && isAnsweredWithin(payment, FRESH_MS, now);
 
-/** Both ways: a worker's clock that is ahead must not silence the queries for as long. */
+/**
+ * True if the channel answered within `ms` of now. Uses the absolute difference: a worker's clock that is ahead must
+ * not stop queries.
+ */
 export const isAnsweredWithin = ({ channelAnsweredAt }: Payment, ms: number, now: Date): boolean =>
   channelAnsweredAt !== null && Math.abs(now.getTime() - channelAnsweredAt.getTime()) < ms;

@@ -3,7 +3,10 @@ import type { Payment } from '../../ledger/rows.ts';
 import type { Api } from '../api-deps.ts';
 import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
 
-/** @returns what makes a query due at once, debounced; it throws TemporalUnavailable, and may then be repeated. */
+/**
+ * @returns a function that makes a query of the payment due at once, debounced. It throws TemporalUnavailable and may
+ * be retried.
+ */
 export function createGiveHint({ db, workflows, now }: Pick<Api, 'db' | 'workflows' | 'now'>) {
   return async (payment: Payment, source: string): Promise<void> => {
     if (payment.status === 'succeeded') return;
@@ -13,7 +16,7 @@ export function createGiveHint({ db, workflows, now }: Pick<Api, 'db' | 'workflo
     try {
       await workflows.hint(payment, effect === 'tight', SIGNAL_WITHIN_MS);
     } catch (error) {
-      // Nobody has heard it, so it must not silence the next one.
+      // The hint did not reach the workflow, so it must not suppress the next one.
       await returnHint(db, payment.id, at);
       throw error;
     }

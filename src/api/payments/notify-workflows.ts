@@ -6,15 +6,15 @@ import type { Api } from '../api-deps.ts';
 import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
 
 /**
- * Signals workflows about what is in the ledger already. An outage of Temporal is no error: the sweep signals what could
- * not be reached.
+ * Signals workflows about changes that are already in the ledger. An outage of Temporal is not an error: the sweep
+ * signals the workflows that could not be reached.
  */
 export function createNotifyWorkflows({
   workflows,
   refundWorkflows,
 }: Pick<Api, 'workflows' | 'refundWorkflows'>) {
   return {
-    /** Cancellation of the payment is requested. */
+    /** Signals that cancellation of the payment is requested. */
     async cancel(payment: Payment): Promise<void> {
       try {
         await workflows.cancel(payment, SIGNAL_WITHIN_MS);
@@ -23,7 +23,7 @@ export function createNotifyWorkflows({
       }
     },
 
-    /** That the refund is owed from its row's commit on. */
+    /** Starts the refund's workflow. The refund is owed since its row was committed. */
     async startRefund(refund: Refund, payment: Payment, log: Logger): Promise<void> {
       try {
         await refundWorkflows.start(toRefundSnapshot(refund, payment), SIGNAL_WITHIN_MS);

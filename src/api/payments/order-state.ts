@@ -4,8 +4,8 @@ import type { PaymentOfPayer } from '../../ledger/queries.ts';
 import type { Payment } from '../../ledger/rows.ts';
 
 /**
- * The order as the payer of this attempt may know it, by all of its attempts: what happened to one of them says nothing
- * of what its payer has paid, or may pay now.
+ * The state of the order for the payer of this attempt, from all attempts of the order. One attempt alone does not show
+ * whether the payer has paid or may pay now.
  */
 export function orderStateOf(payment: PaymentOfPayer, now: Date): PayerOrderState {
   const { order } = payment;
@@ -14,9 +14,10 @@ export function orderStateOf(payment: PaymentOfPayer, now: Date): PayerOrderStat
   if (payments.some(isUndecided)) return 'undecided';
   const isOver = refusesAttempts(order, now) !== null;
   if (isLive(payment.status)) {
-    // Another one may be live that did not answer before this one was made; whoever pays both gets one back.
+    // Another attempt may still be live, if its channel did not answer before this one was created. If the payer pays
+    // both, one is refunded.
     const isEnding = isOver || payment.cancelRequestedAt !== null || payment.expiresAt <= now;
-    // The payer pays it where they came from: whoever is offered another way here could pay both.
+    // An adopted trade is paid where the payer came from. Another way to pay here could make them pay both.
     return isEnding || payment.adopted !== null ? 'undecided' : 'open';
   }
   const others = payments.filter(({ id, status }) => id !== payment.id && isLive(status));
@@ -24,7 +25,7 @@ export function orderStateOf(payment: PaymentOfPayer, now: Date): PayerOrderStat
   return isOver ? 'over' : 'open';
 }
 
-/** True when the channel's last word is that nobody has paid; no word, or an error since, says nothing. */
+/** True if the channel's last answer is `unpaid`. False without an answer, or if a later call failed. */
 function saysUnpaid({ channelState, channelErrorSince }: Payment): boolean {
   return channelState === 'unpaid' && channelErrorSince === null;
 }

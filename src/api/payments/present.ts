@@ -17,9 +17,9 @@ import type { RefundView } from '../schemas/refund.ts';
 import { backUrl } from './back-url.ts';
 import { orderStateOf } from './order-state.ts';
 
-/** Rows as the API shows them: amounts are numbers, times ISO 8601, and what is not there is null. */
+/** Converts rows to API views: amounts become numbers, times ISO 8601 strings, and absent values null. */
 
-/** True while the payer can act: the payment is live and its next action can still be used. */
+/** True while the payer can pay: the payment is live and its next action has not expired. */
 export function isPayable(row: Payment, now: Date): boolean {
   return (
     isLive(row.status) && row.cancelRequestedAt === null && row.expiresAt > now && hasUsableAction(row, now)
@@ -27,9 +27,9 @@ export function isPayable(row: Payment, now: Date): boolean {
 }
 
 /**
- * What everybody sees who sees the payment. Nobody is sent to pay what is over, or what they may have paid, so the next
- * action ends with the payment, and is not shown while it is undecided.
- * @param checkoutUrl carries the client token: only for whoever has it.
+ * The fields that both merchants and payers see. The next action is left out once the payment has ended or while it is
+ * undecided, so that no payer pays twice or pays an ended payment.
+ * @param checkoutUrl contains the client token: give it only to a caller who has the token.
  */
 function presentCommon(
   row: PaymentWithRefund,
@@ -58,7 +58,10 @@ function presentCommon(
   };
 }
 
-/** What a client token shows. Nobody is sent to pay an order that is paid by another attempt, or may be. */
+/**
+ * The view of a payer with a client token. The next action is left out if another attempt has paid the order or may
+ * have.
+ */
 export function presentPaymentToPayer(
   row: PaymentOfPayer,
   now: Date,
@@ -75,23 +78,23 @@ export function presentPaymentToPayer(
   };
 }
 
-/** How far the money is that goes back by itself: back is back, though it went another way in the end. */
+/** The status of an automatic refund for the payer. It is `succeeded` if all money was refunded, in whatever way. */
 function refundStatus({ owedRefund, receivedAmount, refundedAmount }: PaymentWithRefund): string | null {
   if (owedRefund === null) return null;
-  // What the channel waits for there is no payer's business.
+  // The payer does not need to know that the channel waits for the merchant.
   if (owedRefund.status === 'needs_person') return 'processing';
   return receivedAmount !== null && refundedAmount >= receivedAmount ? 'succeeded' : owedRefund.status;
 }
 
 export interface Presentation {
   readonly now: Date;
-  /** The address of a workflow in the Web UI, for those who may see it; else null. */
+  /** The URL of a workflow in the Temporal Web UI; null if the caller may not see it. */
   readonly temporalUrl: (workflowId: string) => string | null;
-  /** The address of the cashier page, which opens with the client token in it. */
+  /** The URL of the cashier page, with the client token. */
   readonly checkoutUrl: (paymentId: string, clientToken: string) => string;
 }
 
-/** What a key shows. `clientToken`, also inside `checkoutUrl`, is given only to whoever creates the payment. */
+/** The view of a caller with a key. Only the request that creates a payment gets `clientToken` and `checkoutUrl`. */
 export function presentPayment(
   row: PaymentWithRefund,
   viewer: Presentation,
@@ -153,7 +156,7 @@ export function presentEvent(row: Event): EventView {
 }
 
 export function presentDelivery(row: DeliveryWithLog, { temporalUrl }: Presentation): DeliveryView {
-  const isToldByItself =
+  const hasOwnWorkflow =
     row.handedOverAt !== null || !isDeliveredByPayment(row.event.type, row.payment.orderUpdate);
   return {
     id: row.id,
@@ -175,6 +178,6 @@ export function presentDelivery(row: DeliveryWithLog, { temporalUrl }: Presentat
       answer,
       durationMs,
     })),
-    temporalUrl: temporalUrl(isToldByItself ? deliveryWorkflowId(row.id) : paymentWorkflowId(row.paymentId)),
+    temporalUrl: temporalUrl(hasOwnWorkflow ? deliveryWorkflowId(row.id) : paymentWorkflowId(row.paymentId)),
   };
 }

@@ -2,7 +2,7 @@ import type { Caller } from '../../ledger/merchants.ts';
 import type { Api } from '../api-deps.ts';
 import type { Presentation } from './present.ts';
 
-/** How the caller sees rows now: operators get links into the Temporal Web UI. */
+/** What the caller's view of rows depends on. Only operators get links to the Temporal Web UI. */
 export function presentationFor({ config, now }: Pick<Api, 'config' | 'now'>, caller: Caller): Presentation {
   const { uiUrl, namespace } = config.temporal;
   return {
@@ -15,7 +15,7 @@ export function presentationFor({ config, now }: Pick<Api, 'config' | 'now'>, ca
   };
 }
 
-/** The address of the cashier page for one payment; it carries the client token. */
+/** The URL of the cashier page for one payment, with the client token. */
 export function checkoutUrl({ publicUrl }: Api['config']['api'], paymentId: string, token: string): string {
   return `${publicUrl}/checkout/${paymentId}?token=${token}`;
 }

@@ -5,12 +5,13 @@ import type { Api } from '../api-deps.ts';
 import { orderId } from '../schemas/common.ts';
 
 /**
- * @returns what reads an order of a merchant, however many do so at a moment in one statement; it throws Refusal `order_not_found`.
+ * @returns a function that reads an order of a merchant and throws Refusal `order_not_found`. Concurrent reads share
+ * one SQL statement.
  */
 export function createReadOrder({ db }: Pick<Api, 'db'>) {
   const orders = new DataLoader((names: readonly OrderName[]) => findOrders(db, names), { cache: false });
   return async (merchantId: string, id: string): Promise<OrderWithPayments> => {
-    // An id that no order can have would only be an error in the database.
+    // Other ids cannot belong to an order, and some would cause a database error.
     const found = orderId.safeParse(id).success ? await orders.load({ merchantId, orderId: id }) : null;
     if (found === null) throw new Refusal('order_not_found', `There is no order ${id}.`);
     return found;

@@ -10,18 +10,18 @@ import { checkoutUrl, presentationFor } from './presentation.ts';
 import { findPaymentById, findPaymentByToken } from './read-payment.ts';
 import { switchOptions } from './switch-options.ts';
 
-/** A payment as it was read for somebody. */
+/** A payment as read for one caller. */
 export interface ReadPayment {
   readonly row: PaymentWithRefund;
-  /** True when nothing more happens by itself that they would want to see. */
+  /** True if no further change that the caller would want to see happens automatically. */
   readonly isFinal: () => boolean;
-  /** What they may see of it; time alone can change that. */
+  /** The caller's view of the payment. A function, because the view can change with time alone. */
   readonly view: () => PaymentView | PayerPaymentView;
 }
 
 /**
- * @returns what reads a payment for its payer with the token, or for its merchant with a key. Reads of one moment are
- * one query, however many watch: Prisma puts equal `findUnique` together, and the loader the statements of payers.
+ * @returns a function that reads a payment for its payer with a token, or for its merchant with a key. Concurrent reads
+ * become one query: Prisma batches equal `findUnique` calls, and the data loader batches the reads of payers.
  */
 export function createReadPaymentView(api: Api) {
   const ofPayers = new DataLoader((ids: readonly string[]) => findPaymentsOfPayers(api.db, ids), {
@@ -40,7 +40,7 @@ export function createReadPaymentView(api: Api) {
     const row = requireAccess(found, access, id, api.now());
     return {
       row,
-      // Without money, and yet their money may be on its way: by another attempt, or late.
+      // An attempt that ended without money is not final while the order is undecided: money may still arrive.
       isFinal: () =>
         isFinalRow(row) && (row.status === 'succeeded' || orderStateOf(row, api.now()) !== 'undecided'),
       view: () => presentToPayer(api, row, access.token),
@@ -50,7 +50,7 @@ export function createReadPaymentView(api: Api) {
 
 const isFinalRow = ({ status, orderUpdate }: PaymentWithRefund) => isFinal(status, orderUpdate);
 
-/** What a payer sees who has this token. */
+/** The view of a payer with this token. */
 export function presentToPayer(api: Api, row: PaymentOfPayer, token: string): PayerPaymentView {
   const now = api.now();
   const url = checkoutUrl(api.config.api, row.id, token);

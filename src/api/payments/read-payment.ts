@@ -11,7 +11,7 @@ import {
   tokenName,
 } from '../endpoint/auth.ts';
 
-/** The shape of the ids we make: anything else is not asked of the database. */
+/** True for an id with the shape of payment ids. For any other id, the database is not queried. */
 export const mayBePaymentId = (id: string): boolean => /^[0-9A-Za-z_]{1,32}$/.test(id);
 
 /** The payment with this id, or null for an id that no payment can have. */
@@ -20,9 +20,9 @@ export async function findPaymentById(api: Pick<Api, 'db'>, id: string): Promise
 }
 
 /**
- * The payment that the token opens, or null. A token that we would make now is known by itself; any other is looked up
- * within the bound of its address, as one may have been made with an earlier `NODROP_SECRET`.
- * @param find reads the payment
+ * The payment that the token opens, or null. A token of the current `NODROP_SECRET` is checked in memory. Any other
+ * token may come from an earlier secret, so it is looked up in the database, within the limits of its sender's address.
+ * @param find reads the payment from the database
  * @throws Refusal `too_many_requests`
  */
 export async function findPaymentByToken<T extends Payment>(
@@ -40,7 +40,10 @@ export async function findPaymentByToken<T extends Payment>(
   return await failedLookups.lookUp(address, tokenName({ paymentId: id, hash }), open, mayWait);
 }
 
-/** @returns what reads a payment for somebody; it throws Refusal `payment_not_found`, `unauthorized` or `too_many_requests`. */
+/**
+ * @returns a function that reads a payment for a caller; it throws Refusal `payment_not_found`, `unauthorized` or
+ * `too_many_requests`.
+ */
 export function createReadPayment(api: Pick<Api, 'config' | 'db' | 'failedLookups' | 'now'>) {
   return async (access: Access, id: string): Promise<PaymentWithRefund> => {
     const find = () => findPaymentById(api, id);

@@ -3,8 +3,8 @@ import { EXPIRY_AT_LEAST_S } from '../../domain/payment.ts';
 import { Refusal } from '../../domain/refusal.ts';
 
 /**
- * The least of `expiresInSeconds`, which is the mode's.
- * @param given seconds by where the request has them
+ * Checks the minimum of `expiresInSeconds`, which depends on the mode (test or live).
+ * @param given seconds, by their path in the request
  * @throws Refusal `invalid_request`
  */
 export function requireExpiry(

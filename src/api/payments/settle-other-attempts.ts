@@ -11,15 +11,19 @@ import { ANSWER_WITHIN_MS, SIGNAL_OTHERS_WITHIN_MS } from '../deadlines.ts';
 import { orFallbackWithin } from '../http/with-deadline.ts';
 import { isAnsweredWithin, isFresh } from './ask-channel.ts';
 
-/** Nothing is made while a channel decides, so that no count of attempts ends the asking of whoever has a token. */
-const PAYERS_ASK_AGAIN_MS = 10_000;
+/**
+ * How long an answer of the channel counts for a request with a client token. Needed because no attempt is created
+ * while the channel decides, so the limit on attempts per order does not limit these requests.
+ */
+const ANSWER_FRESH_FOR_PAYER_MS = 10_000;
 
 /**
- * Point 9 of the way of a payment: does something to an order once its live attempts have been asked about. Unpaid ones
- * are closed; one that the channel says nothing of in time is left watched: `act` decides whether it may go on.
- * @param startedAt of the request, epoch ms.
- * @param by what the attempts end for, as their timelines say it.
- * @param act throws UnaskedAttempts for live attempts that stand in its way and are not among those asked.
+ * Changes an order after its live attempts have been queried (point 9 of "The way of a payment" in
+ * docs/architecture.md). Unpaid attempts are closed. If the channel of an attempt does not answer in time, the attempt
+ * stays live and is still queried on schedule: `act` decides whether it may go on.
+ * @param startedAt when the request started, epoch ms.
+ * @param by why the attempts are cancelled, for their timelines.
+ * @param act throws UnaskedAttempts for live attempts in its way that have not been queried yet.
  * @throws Refusal `order_already_paid`, `attempt_unresolved`, and what `act` throws.
  */
 export async function onceOthersAreSettled<T>(
@@ -42,13 +46,14 @@ export async function onceOthersAreSettled<T>(
 }
 
 /**
- * For whoever has a token: while the channel was heard not long ago that it is deciding on an attempt, or says nothing
- * since, it is not asked again, and no lock is taken. The schedule asks.
+ * For requests with a client token: refuses without a query and without a lock while an attempt is undecided. This
+ * holds if the channel said so in the last 10 s, or if the last call to it failed. The scheduled queries go on.
  * @throws Refusal `attempt_unresolved`
  */
 export function refuseUndecided(attempts: readonly Payment[], now: Date): void {
   for (const attempt of attempts) {
-    const isKnown = attempt.channelErrorSince !== null || isAnsweredWithin(attempt, PAYERS_ASK_AGAIN_MS, now);
+    const isKnown =
+      attempt.channelErrorSince !== null || isAnsweredWithin(attempt, ANSWER_FRESH_FOR_PAYER_MS, now);
     if (isKnown && isLive(attempt.status)) refuse(attempt);
   }
 }
@@ -59,14 +64,14 @@ async function resolve(api: Api, attempt: Payment, left: () => number, by: strin
   const answered =
     isFresh(attempt, now()) || (await orFallbackWithin(Math.max(left(), 1), false, api.askChannel(attempt)));
   const read = () => db.payment.findUniqueOrThrow({ where: { id } });
-  // Money that the answer brought is settled in a moment, and then it is known what became of the order.
+  // If the answer reports money, wait until it is settled: then it is known whether it pays the order.
   const asked = await changes.until(paymentKey(id), {
     read,
     done: (payment) => !hasUnsettledMoney(payment),
     timeoutMs: left(),
   });
   refuse(asked);
-  // Silence is neither paid nor unpaid: the attempt stays watched.
+  // No answer means neither paid nor unpaid: the attempt stays live and is queried on schedule.
   if (!answered || !isLive(asked.status)) return;
 
   await requestCancel(db, id, by, now());
@@ -83,7 +88,7 @@ async function resolve(api: Api, attempt: Payment, left: () => number, by: strin
   refuse(ended);
 }
 
-/** @throws Refusal when this attempt forbids another one. */
+/** @throws Refusal if this attempt forbids another attempt of its order. */
 function refuse(payment: Payment): void {
   const { id, orderId, orderUpdate } = payment;
   if (orderUpdate === 'applied') {

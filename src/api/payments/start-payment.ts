@@ -22,18 +22,18 @@ import { isPayable } from './present.ts';
 import { onceOthersAreSettled, refuseUndecided } from './settle-other-attempts.ts';
 import { ATTEMPTS_OF_PAYERS } from './switch-options.ts';
 
-/** An attempt as it is asked for. */
+/** A request for an attempt to pay an order. */
 export interface PaymentRequest
   extends Omit<NewPayment, 'method' | 'mode' | 'askedAttempts' | 'attemptsAtMost'> {
-  /** @default the channel's first */
+  /** @default the channel's first method */
   readonly method: string | undefined;
-  /** `expiresInMs` is the request's own; a default is cut to what the channel takes. */
+  /** True if the request states `expiresInMs`. A default value is instead reduced to the channel's maximum. */
   readonly isExpiryStated?: boolean;
-  /** By whoever has a client token: within bounds, as they cost the channels a trade or a query each time. */
+  /** True for a request with a client token. It is limited, because each one costs a trade or a query at a channel. */
   readonly byPayer?: boolean;
 }
 
-/** What came of it: 201 it is new, 200 it was live already, 202 there is nothing to pay with yet. */
+/** The result of a request for an attempt: 201 it is new, 200 it was already live, 202 the payer cannot pay yet. */
 export interface Started {
   readonly status: 200 | 201 | 202;
   readonly payment: PaymentWithRefund;
@@ -44,12 +44,15 @@ interface Advanced {
   readonly advanced: boolean;
 }
 
-/** @returns what makes an attempt to pay an order: points 1, 2 and 9 of the way of a payment. */
+/**
+ * @returns a function that creates an attempt to pay an order: points 1, 2 and 9 of "The way of a payment" in
+ * docs/architecture.md.
+ */
 export function createStartPayment(api: Api) {
   const { db, config, channels, workflows, changes, metrics, now } = api;
 
   /**
-   * Refuses what needs no lock to be refused; the rest is decided with the attempt, under the order's lock.
+   * Makes the checks that need no lock, and chooses method and expiry. The other checks run under the order's lock.
    * @throws Refusal `unknown_channel`, `unknown_account`, `invalid_request` naming the field, `attempt_unresolved`
    */
   async function chooseMethod(
@@ -90,7 +93,7 @@ export function createStartPayment(api: Api) {
     return { method, currencies, expiresInMs };
   }
 
-  /** Inserts the payment once every live attempt of its order has been asked about, or finds the one to hand out. */
+  /** Inserts the payment after every live attempt of its order has been queried, or returns a live one that matches. */
   async function insert(
     merchantId: string,
     order: { readonly id: string } | NewOrder,
@@ -115,9 +118,9 @@ export function createStartPayment(api: Api) {
   }
 
   /**
-   * Makes the payment payable.
-   * @param isNew it was inserted by this request
-   * @returns the payment as it is then, and whether it got so far in time.
+   * Brings the payment to the point where the payer can pay.
+   * @param isNew true if this request inserted the payment
+   * @returns the payment afterwards, and whether it got that far in time.
    * @throws TemporalUnavailable
    */
   async function advance(
@@ -128,9 +131,9 @@ export function createStartPayment(api: Api) {
   ): Promise<Advanced> {
     const asItIs = async (advanced: boolean) => ({ payment: await getPayment(db, row.id), advanced });
     if (row.status === 'paying' && isPayable(row, now())) return await asItIs(true);
-    // Its payer gets nothing to do: it is being cancelled.
+    // A restored payment is being cancelled, so it gets no next action.
     if (row.recoveredAt !== null) return await asItIs(false);
-    // The channel decides, and gives nobody anything to do until it has.
+    // While the channel decides, there is no next action.
     if (row.status === 'created' && isUndecided(row)) return await asItIs(false);
     const deadlineMs = Math.max(ANSWER_WITHIN_MS - (Date.now() - startedAt), NEXT_ACTION_AT_LEAST_MS);
     if (row.status !== 'created') return await asItIs(await workflows.awaitNextAction(row, deadlineMs));
@@ -139,10 +142,11 @@ export function createStartPayment(api: Api) {
   }
 
   /**
-   * Starts the workflow of a payment that is `created`, and waits until it has left that or the time is up. Listens
-   * before it starts it, so that the change cannot come in between, and a new row need not be read again. It also returns
-   * when the channel does not take our calls; when that is known already, the channel is called once more.
-   * @throws TemporalUnavailable when the start was not confirmed.
+   * Starts the workflow of a payment with status `created`, and waits until the status changes or the time is up. It
+   * listens for changes before it starts the workflow, so no change is missed, and a new row need not be read again.
+   * The wait also ends if the channel rejects the credentials; if that is already known, the channel is called once
+   * more.
+   * @throws TemporalUnavailable if the start was not confirmed.
    */
   async function begin(
     row: Payment,
@@ -155,7 +159,7 @@ export function createStartPayment(api: Api) {
     return await changes.until<PaymentWithRefund>(paymentKey(row.id), {
       read: async () => {
         if (isStarted) return await getPayment(db, row.id);
-        // It may be mended by now, and the next attempt be half a minute away.
+        // The configuration may be fixed by now, and the workflow's next attempt may be half a minute away.
         if (isKnown && mayWake) await workflows.wake(row, deadlineMs);
         else await workflows.start(row, isNew, deadlineMs);
         isStarted = true;
@@ -168,8 +172,8 @@ export function createStartPayment(api: Api) {
   }
 
   /**
-   * @param order one that exists, or one that comes along.
-   * @param startedAt of the request, epoch ms.
+   * @param order the id of an existing order, or an order to create.
+   * @param startedAt when the request started, epoch ms.
    * @throws Refusal with one of `ATTEMPT_REFUSALS`, TemporalUnavailable
    */
   return async (
@@ -185,7 +189,7 @@ export function createStartPayment(api: Api) {
       return { created, ...(await advance(row, created, startedAt, attempt.byPayer !== true)) };
     };
     const made = await make()
-      // The channel gives the live attempt no next action any more: it ends, and another one takes its place.
+      // The channel no longer gives the live attempt a next action: the attempt ends, and a new one replaces it.
       .then(async (first) => (first.payment.noActionSince === null ? first : await make()))
       .catch((error: unknown) => {
         if (error instanceof TemporalUnavailable) count('unavailable');
@@ -206,7 +210,7 @@ export function createStartPayment(api: Api) {
       count('unavailable');
       throw new Refusal(
         'channel_misconfigured',
-        `${attempt.channel} does not take our calls: ${payment.attentionDetail}. Payment ${id} is asked for again until it expires; the same request goes on with it.`,
+        `${attempt.channel} rejects our calls: ${payment.attentionDetail}. nodrop retries payment ${id} until it expires; the same request continues it.`,
       );
     }
     const pending = !advanced || payment.status === 'created' || lacksAction(payment, now());
@@ -215,13 +219,15 @@ export function createStartPayment(api: Api) {
   };
 }
 
-/** How soon a channel that has been mended answers. */
+/** Milliseconds to wait for a channel that rejected our calls before, in case its configuration is fixed. */
 const MENDED_WITHIN_MS = 3_000;
 
-/** The channel does not take our credentials, permissions or clock. */
+/** True if the channel rejects our credentials, permissions or clock. */
 const isMisconfigured = ({ attention }: Payment): boolean => attention === 'channel_misconfigured';
 
-/** @throws Refusal `invalid_request` naming what the method needs to know of the payer */
+/**
+ * @throws Refusal `invalid_request` naming the fields of the payer that the method needs and the request does not have
+ */
 function requireOfPayer(method: MethodDeclaration, { payer, channel }: PaymentRequest): void {
   const missing = missingOfPayer(method, payer);
   if (missing.length === 0) return;
@@ -231,7 +237,7 @@ function requireOfPayer(method: MethodDeclaration, { payer, channel }: PaymentRe
   });
 }
 
-/** How long the payer has. @throws Refusal `invalid_request` for a stated time that the channel does not take */
+/** The time to pay in ms. @throws Refusal `invalid_request` if the request states more than the method allows */
 function expiresWithin({ expiry: { atMostMs } }: MethodDeclaration, attempt: PaymentRequest): number {
   const { expiresInMs, isExpiryStated = false, channel } = attempt;
   if (atMostMs === null || expiresInMs <= atMostMs) return expiresInMs;
@@ -242,7 +248,7 @@ function expiresWithin({ expiry: { atMostMs } }: MethodDeclaration, attempt: Pay
   });
 }
 
-/** Its payer could pay, and has nothing to pay with: the old next action has expired, and there is no new one yet. */
+/** True if the payment can be paid, but its next action has expired and there is no new one yet. */
 function lacksAction(payment: Payment, now: Date): boolean {
   return (
     payment.status === 'paying' &&
@@ -253,7 +259,7 @@ function lacksAction(payment: Payment, now: Date): boolean {
   );
 }
 
-/** What an attempt for an order that exists is refused with, besides what is wrong with the request. */
+/** The codes that refuse an attempt for an existing order, in addition to those for an invalid request. */
 export const ATTEMPT_REFUSALS = [
   'order_already_paid',
   'order_not_payable',

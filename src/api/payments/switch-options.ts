@@ -5,10 +5,13 @@ import type { PaymentOfPayer } from '../../ledger/queries.ts';
 import type { PayerPaymentView } from '../schemas/payment.ts';
 import { orderStateOf } from './order-state.ts';
 
-/** A payer may change their mind; whoever does so without end costs the channels a trade each time. */
+/**
+ * Attempts of an order that payers can create with client tokens. Limited because each attempt creates a trade at a
+ * channel.
+ */
 export const ATTEMPTS_OF_PAYERS = 20;
 
-/** What else a payer can pay the order with now; nothing unless it is open. */
+/** The other ways in which the payer can pay the order now; empty unless the order is `open`. */
 export function switchOptions(
   payment: PaymentOfPayer,
   channels: ReadonlyMap<string, ChannelAdapter>,

@@ -35,20 +35,26 @@ import { z } from '../http/zod.ts';
 import { findPaymentById } from '../payments/read-payment.ts';
 import { UnverifiedChecks } from '../unverified-checks.ts';
 
-/** Whom a callback is for, and who sent it. */
+/** The account that a callback names, and the address that sent it. */
 interface Receiver {
   readonly adapter: ChannelAdapter;
   readonly name: AccountName;
   readonly address: string;
-  /** The payment whose own address it came to, which only its channel knows; null: to an address without a proof. */
+  /**
+   * The id of a payment, if the callback came to that payment's own URL, which only its channel knows. Null for a URL
+   * without a valid proof.
+   */
   readonly proven: string | null;
   readonly log: Api['log'];
 }
 
-/** A callback and the account that it is verified for. */
+/** A callback, and the account whose credentials verified it. */
 interface Verified {
   readonly account: OpenedAccount;
-  /** `unreadable`: it could not be verified or read, and came to the address of this payment: it has news. */
+  /**
+   * `unreadable`: the callback could not be verified or read, but came to the payment's own URL, so it counts as a
+   * notice.
+   */
   readonly callback: VerifiedCallback | { readonly kind: 'unreadable'; readonly payment: Payment };
 }
 
@@ -56,32 +62,35 @@ const refuseAccount = ({ channel }: AccountName): never => {
   throw new Refusal('not_found', `There is no such account at channel ${channel}.`);
 };
 
-/** How many callbacks of an account an address may send in vain in a minute: beyond it they are refused without a query. */
+/** Unverifiable callbacks per account, sender address and minute. Further ones are refused and make no query due. */
 export const UNVERIFIED_A_MINUTE = 100;
-/** How many notices a minute count of a payment whose address is proven, and of an address without that. */
+/** Notices per minute: of one payment, if they come to its own URL; otherwise of one sender address and account. */
 export const NOTICES_A_MINUTE = 60;
-/** How often a minute an account is read at once as a signature fails, over all addresses; else once in 2 s. */
+/**
+ * Reads of an account per minute because a signature failed, from all addresses. Beyond this, it is read at most once
+ * in 2 s.
+ */
 const READ_A_MINUTE = 60;
-/** How many notices that prove nothing count of an account in a minute, over all addresses. */
+/** Unproven notices per account and minute, from all addresses. */
 export const UNPROVEN_NOTICES_A_MINUTE = 600;
-/** What proves that news come from the channel, and what is noted of them. */
-const NEWS = {
-  address: "The channel has news, sent to the payment's own address: it is asked.",
-  signature: 'The channel has news, signed: it is asked.',
-  none: 'The channel has news: it is asked.',
+/** How a notice proves that the channel sent it, and the timeline entry for each kind. */
+const NOTICES = {
+  address: "The channel sent a notice to the payment's own URL: nodrop queries the channel.",
+  signature: 'The channel sent a signed notice: nodrop queries the channel.',
+  none: 'The channel sent a notice: nodrop queries the channel.',
 } as const;
-/** A payment that was asked about for an unverifiable callback is not looked at for the next one in this time. */
-const LOOKED_AT_EVERY_MS = 10_000;
-const LOOKED_AT_MOST = 10_000;
+/** Milliseconds for which a payment is not read again because of callbacks that cannot be verified or read. */
+const QUERY_DUE_EVERY_MS = 10_000;
+const QUERIES_DUE_KEPT = 10_000;
 
 /**
- * Where channels call back: verified in memory, stored, delivered, acknowledged. The acknowledgement depends on
- * the storing alone; what could not be delivered now, the sweep delivers (P4). A callback is verified before the
- * bound of its address refuses it: what cannot be verified is counted, and costs no query beyond the bound. Only a process
- * that is overloaded with checks in vain refuses a callback without having checked it.
+ * The routes to which channels send callbacks. A callback is verified in memory, stored, forwarded to its workflow and
+ * acknowledged. The acknowledgement depends only on storing; the sweep forwards what could not be forwarded now (P4). A
+ * callback is verified before its sender's limit can refuse it; only unverifiable callbacks count, and beyond the limit
+ * they make no query due. A process refuses callbacks without a check only while it is overloaded with failed checks.
  *
- * What comes to a payment's own address comes from its channel, also when it cannot be verified or read: then the channel
- * is asked, in whatever status the payment is. Such notices are bounded by their rate alone.
+ * A callback to a payment's own URL comes from its channel, even if it cannot be verified or read: then the channel is
+ * queried, whatever the status of the payment. Such notices have only a limit of their rate.
  */
 export function callbackRoutes(api: Api): Endpoint[] {
   const { config, db, workflows, channels, metrics, failedLookups, unverified, now } = api;
@@ -91,12 +100,15 @@ export function callbackRoutes(api: Api): Endpoint[] {
   const checks = new UnverifiedChecks(now);
   const accountNotices = new Counts({ atMost: UNPROVEN_NOTICES_A_MINUTE, windowMs: 60_000 }, now);
   const notices = new Counts({ atMost: NOTICES_A_MINUTE, windowMs: 60_000 }, now);
-  /** When payments were last looked at for a callback that cannot be read, in epoch ms, the oldest first. */
-  const lookedAt = new Map<string, number>();
+  /**
+   * When a callback that cannot be verified or read last made a query due, by payment; in epoch ms, the oldest first.
+   */
+  const queryDueAt = new Map<string, number>();
 
   /**
-   * A callback that cannot be read proves nothing, but the payment that it names may have changed: one query is due. Never fails.
-   * @param find reads the payment that it names, if there is one
+   * Makes one query due for the payment that a refused callback names: the callback proves nothing, but the payment may
+   * have changed. Never fails.
+   * @param find reads the named payment; null if it does not exist
    */
   async function makeQueryDue(
     account: OpenedAccount,
@@ -108,28 +120,30 @@ export function callbackRoutes(api: Api): Endpoint[] {
     if (named === undefined) return;
     const key = `${account.id}/${named}`;
     const at = now().getTime();
-    if (at - (lookedAt.get(key) ?? Number.NEGATIVE_INFINITY) < LOOKED_AT_EVERY_MS) return;
-    lookedAt.delete(key);
-    lookedAt.set(key, at);
-    if (lookedAt.size > LOOKED_AT_MOST) lookedAt.delete(lookedAt.keys().next().value ?? '');
+    if (at - (queryDueAt.get(key) ?? Number.NEGATIVE_INFINITY) < QUERY_DUE_EVERY_MS) return;
+    queryDueAt.delete(key);
+    queryDueAt.set(key, at);
+    if (queryDueAt.size > QUERIES_DUE_KEPT) queryDueAt.delete(queryDueAt.keys().next().value ?? '');
     try {
       const payment = await find(named);
       if (payment === null) {
-        // It may be created at any time.
-        lookedAt.delete(key);
+        // The payment may be created at any time, so the next callback looks again.
+        queryDueAt.delete(key);
         return;
       }
       if (payment.channelAccountId !== account.id || payment.status === 'succeeded') return;
       if (!(await takeQueryDue(db, payment.id, reason, now()))) return;
       await workflows.hint(payment, false, SIGNAL_WITHIN_MS);
     } catch (error) {
-      lookedAt.delete(key);
+      queryDueAt.delete(key);
       if (error instanceof Refusal) return;
-      log.warn({ err: error }, 'no query was made due for a callback that was refused');
+      log.warn({ err: error }, 'a refused callback could not make a query due');
     }
   }
 
-  /** Tells the workflow that waits for it. Never fails: the row is stored, and what is not delivered the sweep delivers. */
+  /**
+   * Forwards a stored callback to its workflow. Never fails: if the workflow cannot be reached, the sweep forwards it.
+   */
   async function deliver(stored: CallbackWithPayment, log: Api['log']) {
     const { payment } = stored;
     if (payment === null) return;
@@ -151,14 +165,20 @@ export function callbackRoutes(api: Api): Endpoint[] {
     }
   }
 
-  /** @throws Refusal when it cannot be verified or read; what has to be done about that is done. */
+  /**
+   * Verifies and reads a callback. A callback that fails is counted and logged, and may make a query due.
+   * @throws Refusal if it cannot be verified or read
+   */
   async function verify(receiver: Receiver, headers: Headers, body: Buffer): Promise<Verified> {
     const { adapter, name, address, proven, log } = receiver;
     const account = (await findAccount(adapter, name, address)) ?? refuseAccount(name);
     const giveBack = proven === null ? checks.take(address, body.length) : () => {};
     if (giveBack === undefined) {
       metrics.countCallback(adapter.declaration.name, 'unchecked');
-      throw tooMany('Too much could not be verified, much of it of this address.', checks.secondsLeft);
+      throw tooMany(
+        'Too many callbacks could not be verified, many of them from this address.',
+        checks.secondsLeft,
+      );
     }
     let cause: CallbackError | undefined;
     const check = async (of: OpenedAccount): Promise<Verified | undefined> => {
@@ -168,7 +188,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
         return { account: of, callback };
       } catch (error) {
         if (!(error instanceof CallbackError)) {
-          // Trouble of our own says nothing of the sender, who is to send it again.
+          // An internal error is not the sender's fault, so it does not count; the sender should send it again.
           giveBack();
           throw error;
         }
@@ -176,7 +196,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
         if (error.kind === 'unverified') return undefined;
         giveBack();
         return (
-          (await readAsNews(receiver, of, error)) ??
+          (await readAsNotice(receiver, of, error)) ??
           (await refuseMalformed({ adapter, account: of, log }, body, error))
         );
       }
@@ -186,7 +206,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
 
     const uncount = proven === null ? unverifiedCounts.take(`${account.id} ${address}`) : () => {};
     const isWithin = uncount !== undefined;
-    // It may have other credentials since it was read, or not be there.
+    // The account may have new credentials since it was read, or may no longer exist.
     const mayRead = isWithin && accountReads.take(account.id) !== undefined;
     const current =
       (await (mayRead ? accounts.readNow(name) : accounts.readRarely(name))) ?? refuseAccount(name);
@@ -199,12 +219,12 @@ export function callbackRoutes(api: Api): Endpoint[] {
     }
     const why = cause?.message ?? '';
     unverified.add(current.id, address, body, why, now());
-    const news = await readAsNews(receiver, current, cause);
-    if (news !== undefined) return news;
+    const notice = await readAsNotice(receiver, current, cause);
+    if (notice !== undefined) return notice;
     metrics.countCallback(adapter.declaration.name, 'unverified');
     if (!isWithin) {
       throw tooMany(
-        'Too many callbacks of this address could not be verified.',
+        'Too many callbacks from this address could not be verified.',
         unverifiedCounts.secondsLeft,
       );
     }
@@ -213,14 +233,17 @@ export function callbackRoutes(api: Api): Endpoint[] {
       current,
       adapter.peekOutTradeNo(body),
       (id) => failedLookups.lookUp(address, `payment/${id}`, () => findPaymentById(api, id)),
-      'A callback could not be verified: the channel is asked.',
+      'A callback could not be verified: nodrop queries the channel.',
       log,
     );
     throw new Refusal('callback_unverified', 'The signature is wrong, missing or too old.', { cause });
   }
 
-  /** What cannot be verified or read, at a payment's own address; undefined: at another, or that payment is not there. */
-  async function readAsNews(
+  /**
+   * Treats a callback that cannot be verified or read as a notice, if it came to a payment's own URL. Undefined for any
+   * other URL, and if the payment does not exist.
+   */
+  async function readAsNotice(
     { adapter, proven, log }: Receiver,
     account: OpenedAccount,
     cause: CallbackError | undefined,
@@ -230,18 +253,22 @@ export function callbackRoutes(api: Api): Endpoint[] {
     const payment = await db.payment.findFirst({ where: { id: proven, channelAccountId: account.id } });
     if (payment === null) return undefined;
     const { name: channel } = adapter.declaration;
-    log.warn({ channel, kind: cause?.kind, reason: cause?.message }, 'a callback is taken as a notice');
+    log.warn(
+      { channel, kind: cause?.kind, reason: cause?.message },
+      'an unreadable callback counts as a notice',
+    );
     return { account, callback: { kind: 'unreadable', payment } };
   }
 
   /**
-   * @param accountId counts it for the account as well
-   * @throws Refusal when the channel, or whoever knows the address, sends too many.
+   * Counts a notice.
+   * @param accountId if given, the notice also counts for this account
+   * @throws Refusal if the sender has sent too many.
    */
   function countNotice(key: string, accountId?: string): void {
     const isWithin = notices.take(key) !== undefined;
     if (!isWithin || (accountId !== undefined && accountNotices.take(accountId) === undefined))
-      throw tooMany('Too many notices in vain, or of one payment.', notices.secondsLeft);
+      throw tooMany('Too many unproven notices, or too many for one payment.', notices.secondsLeft);
   }
 
   async function refuseMalformed(
@@ -254,12 +281,17 @@ export function callbackRoutes(api: Api): Endpoint[] {
       { channel: adapter.declaration.name, kind: error.kind, reason: error.message },
       'callback refused',
     );
-    const reason = 'A signed callback made no sense: the channel is asked.';
+    const reason = 'A signed callback was malformed: nodrop queries the channel.';
     await makeQueryDue(account, adapter.peekOutTradeNo(body), (id) => findPaymentById(api, id), reason, log);
-    throw new Refusal('callback_malformed', 'Signed, but it makes no sense.', { cause: error });
+    throw new Refusal('callback_malformed', 'The callback is signed, but its content is malformed.', {
+      cause: error,
+    });
   }
 
-  /** Stores it for the account it is verified for; for the current one, when that is not there any more. */
+  /**
+   * Stores a callback for the account that verified it. If that account no longer exists, for the current account of
+   * that name.
+   */
   async function store(
     receiver: Receiver,
     { account, callback }: Verified & { callback: StorableCallback },
@@ -279,19 +311,26 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * The channel is asked about the payment; that it is to be is on record first.
-   * @returns false when word that proves nothing makes no more queries for the payment: nothing is on record then
+   * Records a notice and makes one query of the payment due. The record comes first, so that no notice is lost.
+   * @returns false, with nothing recorded, if unproven notices have used up the queries that the payment gets for them
    */
-  async function takeNews(payment: Payment, proof: keyof typeof NEWS, log: Api['log']): Promise<boolean> {
-    const effect = await recordNotice(db, payment.id, proof !== 'none', NEWS[proof], now());
+  async function acceptNotice(
+    payment: Payment,
+    proof: keyof typeof NOTICES,
+    log: Api['log'],
+  ): Promise<boolean> {
+    const effect = await recordNotice(db, payment.id, proof !== 'none', NOTICES[proof], now());
     if (effect !== 'due') return effect === 'waits';
     await workflows.notice(payment, SIGNAL_WITHIN_MS).catch((error: unknown) => {
-      log.warn({ err: error, paymentId: payment.id }, 'news of a payment wait for the sweep');
+      log.warn({ err: error, paymentId: payment.id }, 'a recorded notice waits for the sweep');
     });
     return true;
   }
 
-  /** A notice of a payment that is known here. @returns null for any other: it is stored as callbacks are */
+  /**
+   * Handles a notice for a payment in the ledger.
+   * @returns null if there is no such payment: store it like a callback
+   */
   async function takeNotice(
     { proven, address, log }: Receiver,
     account: OpenedAccount,
@@ -308,29 +347,33 @@ export function callbackRoutes(api: Api): Endpoint[] {
     const named = own ?? (await findNamed(db, account.id, about));
     if (named === null) {
       if (await mayKeepNotice(db, account.id, now())) return null;
-      // The channel would send it again for days, and the queries of a payment that is made meanwhile need no notice.
-      if (isProven) return await ignored('Of a trade that is not known here, after many of that kind.');
-      throw tooMany('Too many notices of trades that are not known here.', notices.secondsLeft);
+      // Acknowledged, because the channel would resend it for days. A payment created later is queried on schedule
+      // anyway.
+      if (isProven) return await ignored('For an unknown trade, after too many notices for unknown trades.');
+      throw tooMany('Too many notices for unknown trades.', notices.secondsLeft);
     }
     const payment = await db.payment.findUniqueOrThrow({ where: { id: named.id } });
     const proof = own !== null ? 'address' : isProven ? 'signature' : 'none';
-    if (await takeNews(payment, proof, log)) return 'noticed';
-    return await ignored('The payment has been asked about for as many notices as count that prove nothing.');
+    if (await acceptNotice(payment, proof, log)) return 'noticed';
+    return await ignored('The payment has had the maximum number of queries for unproven notices.');
   }
 
-  /** What is nothing of ours by its number tells of an adopted trade. @returns false when it tells of none */
+  /**
+   * Handles a callback whose trade number is not one of nodrop's, but which may be about an adopted trade.
+   * @returns false if it is not about an adopted trade
+   */
   async function takeAdopted(account: OpenedAccount, about: CallbackSubject, log: Api['log']) {
     const named = await findNamed(db, account.id, about);
     if (named === null) return false;
     const payment = await db.payment.findUniqueOrThrow({ where: { id: named.id } });
-    return payment.adopted !== null && (await takeNews(payment, 'signature', log));
+    return payment.adopted !== null && (await acceptNotice(payment, 'signature', log));
   }
 
-  /** Does what a callback brings about. @returns what became of it, once that is stored for good */
+  /** Handles a verified callback. @returns the outcome for the metrics; what it stored is durable by then */
   async function take(receiver: Receiver, verified: Verified, headers: Headers, body: Buffer) {
     const { account, callback } = verified;
     if (callback.kind === 'unreadable') {
-      await takeNews(callback.payment, 'address', receiver.log);
+      await acceptNotice(callback.payment, 'address', receiver.log);
       return 'noticed';
     }
     if (callback.kind === 'ignored') {
@@ -349,19 +392,21 @@ export function callbackRoutes(api: Api): Endpoint[] {
     return repeated ? 'repeated' : stored.paymentId === null ? 'unmatched' : 'stored';
   }
 
-  /** As the channel wants it. */
+  /** Sends the acknowledgement in the form that the channel expects. */
   function acknowledge(response: Response, adapter: ChannelAdapter, outcome: CallbackOutcome): void {
     const own = adapter.acknowledge?.(outcome);
     if (own === undefined) response.json({});
     else response.status(own.status).type(own.type).send(own.body);
   }
 
-  /** What is thrown for a callback that was not taken, by trouble of ours: the channel is to send it again. */
+  /**
+   * The error for a callback that could not be stored because of an internal error: the channel should send it again.
+   */
   function notTaken(channel: string, error: unknown): unknown {
     metrics.countCallback(channel, 'not_stored');
     if (error instanceof Refusal || REFUSALS[toRefusal(error).code].status === 503) return error;
-    const said = 'This is trouble of ours, which the log has under the request id: send it again.';
-    return new Refusal('callback_not_stored', said, { cause: error });
+    const detail = 'Internal error, logged under the request id: send the callback again.';
+    return new Refusal('callback_not_stored', detail, { cause: error });
   }
 
   async function receive(
@@ -372,12 +417,12 @@ export function callbackRoutes(api: Api): Endpoint[] {
     const channel = String(request.params.channel);
     const name = { channel, id: accountId };
     const adapter = channels.get(channel);
-    // An id that no account can have is not asked of the database.
+    // For an id that no account can have, the database is not queried.
     if (adapter === undefined || (accountId !== undefined && !/^\w{1,64}$/.test(accountId))) {
       return refuseAccount(name);
     }
     const log = request.log as Api['log'];
-    // Of another channel a payer may have read the address.
+    // At channels that do not keep the URL to themselves, a payer may have read it, so it proves nothing.
     const isProven =
       own !== undefined &&
       adapter.declaration.takesCallbackAddress &&
@@ -407,7 +452,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
     answers: {
       200: {
         description:
-          'Stored for good: the acknowledgement that the channel wants, which may have another status, type and body.',
+          'Stored durably. The answer is the acknowledgement that the channel expects, which may have another status, type and body.',
         schema: z.object({}),
       },
     },
@@ -428,10 +473,10 @@ export function callbackRoutes(api: Api): Endpoint[] {
       ...shared,
       path: '/callbacks/{channel}',
       operationId: 'receiveCallback',
-      summary: 'A channel calls back',
+      summary: 'Receive a callback of a channel',
       description:
-        "For the account that owns the channel's address, as the simulator's first does. Accounts that are added are called " +
-        'at addresses with their ids; where no account owns this one it is 404.',
+        "For the account that owns the channel's URL, such as the simulator's first account. Accounts that are added later get " +
+        'URLs with their ids. If no account owns this URL, the answer is 404.',
       params: z.object({ channel: z.string() }),
       handle: (exchange) => receive(exchange),
     }),
@@ -439,7 +484,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
       ...shared,
       path: '/callbacks/{channel}/{accountId}',
       operationId: 'receiveAccountCallback',
-      summary: 'A channel calls back for one account',
+      summary: 'Receive a callback for one account',
       params: z.object({ channel: z.string(), accountId: z.string() }),
       handle: (exchange) => receive(exchange, exchange.params.accountId),
     }),
@@ -447,10 +492,10 @@ export function callbackRoutes(api: Api): Endpoint[] {
       ...shared,
       path: '/callbacks/{channel}/{accountId}/{paymentId}/{proof}',
       operationId: 'receivePaymentCallback',
-      summary: "A channel calls back at a payment's own address",
+      summary: "Receive a callback at a payment's own URL",
       description:
-        'Given to channels that take an address with each trade and keep it to themselves. What cannot be verified or read has the channel asked, ' +
-        'and is acknowledged or refused as the channel wants it; with a wrong `proof`, or of another channel, it is a callback for the account.',
+        'Only for channels that accept a callback URL with each trade and keep it secret. A callback that cannot be verified or read makes nodrop query the channel, ' +
+        'and is acknowledged or refused as the channel expects. With a wrong `proof`, or for any other channel, the request counts as a callback for the account.',
       params: z.object({
         channel: z.string(),
         accountId: z.string(),

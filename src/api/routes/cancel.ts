@@ -17,7 +17,10 @@ import { createReadPayment } from '../payments/read-payment.ts';
 import { order } from '../schemas/order.ts';
 import { payment } from '../schemas/payment.ts';
 
-/** Cancelling. The wish is durable before anything else happens; the channel's "already paid" wins. */
+/**
+ * Routes that cancel. The requested cancellation is stored before anything else happens. If the channel says paid, paid
+ * wins.
+ */
 export function cancelRoutes(api: Api): Endpoint[] {
   const { db, changes, now } = api;
   const readPayment = createReadPayment(api);
@@ -32,13 +35,13 @@ export function cancelRoutes(api: Api): Endpoint[] {
       tag: 'Payments',
       summary: 'Cancel a payment',
       description:
-        'The channel is asked first, and closes the trade; if the payer has paid, that wins. One that has ended ' +
-        'unpaid is answered as it is.',
+        'nodrop queries the channel and then closes the trade there. If the payer has paid, the payment stays paid. A payment ' +
+        'that has already ended unpaid is returned unchanged.',
       auth: 'key',
       params: z.object({ id: z.string() }),
       answers: {
-        200: { description: 'It has ended unpaid.', schema: payment },
-        202: { description: 'The request is recorded; the channel has not answered yet.', schema: payment },
+        200: { description: 'The payment has ended unpaid.', schema: payment },
+        202: { description: 'Cancellation requested; the channel has not answered yet.', schema: payment },
       },
       refusals: ['payment_not_found', 'payment_already_paid'],
       async handle({ request, response, access, params: { id }, startedAt }) {
@@ -55,7 +58,10 @@ export function cancelRoutes(api: Api): Endpoint[] {
           for: { address: clientAddress(request), merchantId: row.merchantId },
         });
         if (ended.status === 'succeeded') {
-          throw new Refusal('payment_already_paid', `Payment ${id} was paid: the channel has the money.`);
+          throw new Refusal(
+            'payment_already_paid',
+            `Payment ${id} was paid: the channel has received the money.`,
+          );
         }
         response
           .status(isLive(ended.status) ? 202 : 200)
@@ -69,12 +75,16 @@ export function cancelRoutes(api: Api): Endpoint[] {
       operationId: 'cancelOrder',
       tag: 'Orders',
       summary: 'Cancel an order',
-      description: 'It takes no new payment, its live payments end first, and then it is cancelled.',
+      description:
+        'The order accepts no new payment. Its live payments end first, and then the order is cancelled.',
       auth: 'key',
       params: z.object({ id: z.string() }),
       answers: {
-        200: { description: 'It takes no money any more.', schema: order },
-        202: { description: 'The request is recorded; a payment has not ended yet.', schema: order },
+        200: { description: 'The order has ended and accepts no more payments.', schema: order },
+        202: {
+          description: 'Cancellation requested; a payment of the order has not ended yet.',
+          schema: order,
+        },
       },
       refusals: ['order_not_found', 'order_already_paid'],
       async handle({ request, response, access: { caller }, params: { id }, startedAt }) {

@@ -21,20 +21,20 @@ export function changeOrderRoute(api: Api): Endpoint {
     tag: 'Orders',
     summary: 'Change an order',
     description:
-      'Another amount first ends the live attempts: each is asked about and closed at its channel. One whose channel ' +
-      'is silent or still decides, or whose money waits for a decision, refuses it with 409 `attempt_unresolved`: ' +
-      'repeat the request after `Retry-After`. Money that comes in later for an attempt at the old amount pays ' +
-      'nothing by itself and waits for a decision (`review`, `amount_mismatch`). Subject, metadata and expiry end no ' +
-      'attempt. An expiry in the past, or before a live attempt ends, is 422 `invalid_request`, with the least value. ' +
-      'Of an order that was written again after a loss only the amount changes until it is created again with its ' +
-      'content. An order that is paid, being cancelled or over does not change; what holds already may be repeated.',
+      'A new amount first ends the live attempts: nodrop queries each one and closes it at its channel. If the channel of an ' +
+      'attempt does not answer or has not decided, or if its money waits for a decision, the answer is 409 `attempt_unresolved`: ' +
+      'repeat the request after `Retry-After`. Money that arrives later for an attempt with the old amount does not pay the ' +
+      'order automatically and waits for a decision (`review`, `amount_mismatch`). A change of subject, metadata or expiry ends ' +
+      'no attempt. An expiry in the past, or before a live attempt ends, is refused with 422 `invalid_request`, which names the ' +
+      'smallest value. An order that was restored after a data loss can only change its amount, until it is created again with ' +
+      'its content. An order that is paid, being cancelled or ended cannot change; a request that changes nothing is accepted.',
     auth: 'key',
     params: z.object({ id: z.string() }),
     body: orderChange,
     bodyExamples: {
-      amount: { summary: 'Another amount', value: { amount: 1250, subject: 'Three tickets' } },
+      amount: { summary: 'A new amount', value: { amount: 1250, subject: 'Three tickets' } },
     },
-    answers: { 200: { description: 'The order as it is now.', schema: order } },
+    answers: { 200: { description: 'The changed order.', schema: order } },
     refusals: ['order_not_found', 'order_already_paid', 'order_not_payable', 'attempt_unresolved'],
     async handle({ response, access: { caller }, params: { id }, body, startedAt }) {
       requireExpiry(api.config.mode, { expiresInSeconds: body.expiresInSeconds });

@@ -25,9 +25,12 @@ import { z } from '../http/zod.ts';
 import { findPaymentByToken } from '../payments/read-payment.ts';
 import { presentToPayer } from '../payments/read-payment-view.ts';
 
-/** The cashier page: without a token the same for every id, with one what the payer may see of the payment. */
+/**
+ * The cashier page. Without a token it is the same for every id; with one it shows what the payer may see of the
+ * payment.
+ */
 export function checkoutRoute(api: Api): Endpoint {
-  /** What the token opens: null for nothing, `unknown` when that cannot be found out now. */
+  /** The payment that the token opens; null if the token opens none, `unknown` if the database cannot be reached. */
   async function open(
     id: string,
     access: TokenAccess,
@@ -36,20 +39,20 @@ export function checkoutRoute(api: Api): Endpoint {
     try {
       const row = await findPaymentByToken(api, access, id, () => findPaymentOfPayer(api.db, id));
       if (row === null) return null;
-      // Without the address of this page, which carries the token.
+      // The page needs no `checkoutUrl`, which is its own URL with the token.
       const payment = { ...presentToPayer(api, row, access.token), checkoutUrl: null } as PaymentForPayer;
       const form = formOf(api.channels, payment);
       return {
         ...(form === undefined ? {} : { form }),
         payment,
-        // As at the channel, beside the amount of this attempt.
+        // The subject that the channel shows: it belongs to this attempt, as the amount does.
         subject: row.subject ?? row.order.subject ?? '',
         now: api.now(),
         mayHavePaid,
         browser,
       };
     } catch (error) {
-      // The page comes all the same, and shows that it goes on trying.
+      // Without the database the page is sent anyway, and says that it retries.
       if (isDatabaseUnavailable(error)) return 'unknown';
       throw error;
     }
@@ -62,24 +65,27 @@ export function checkoutRoute(api: Api): Endpoint {
     tag: 'Channels and payers',
     summary: 'The cashier page',
     description:
-      'For the payer, in English or Chinese: what is to be paid, the ways to pay, and live what came of it. Its ' +
-      'script takes the token out of the address and keeps it for its tab, which may then ask without one; the address has ' +
-      "it again while a wallet's app has to open the page in another browser. Without " +
-      'JavaScript, and in a browser that does not run its script, the page says the same, and looks again by itself.',
+      'A page for the payer, in English or Chinese. It shows the amount, the ways to pay, and the live state of the payment. ' +
+      'Its script removes the token from the URL and keeps it for the tab, whose later requests may come without a token. The ' +
+      "URL has the token again while a wallet's app has to open the page in another browser. Without JavaScript, or in a " +
+      'browser that cannot run the script, the page shows the same state and reloads itself.',
     auth: 'none',
     params: z.object({ id: z.string() }),
-    // Not strict: links grow parameters on their way.
+    // Not strict: apps and sites add parameters to links.
     query: z.object({
       token: pageParameter.openapi({ description: "The payment's client token." }),
-      returned: pageParameter.openapi({ description: 'Given when the payer comes back from the wallet.' }),
+      returned: pageParameter.openapi({ description: 'Present if the payer returns from the wallet.' }),
       lang: pageParameter.openapi({
-        description: '`en` or `zh`: the language of the page. Without it the browser says which.',
+        description: 'The language of the page, `en` or `zh`. Default: the language of the browser.',
       }),
     }),
     answers: {
       200: { description: 'The page.', mediaType: 'text/html' },
-      308: { description: 'To the same address without the slash at its end.' },
-      404: { description: 'A page that says that the token opens nothing.', mediaType: 'text/html' },
+      308: { description: 'Redirects to the same URL without the slash at its end.' },
+      404: {
+        description: 'A page that says that the token does not open a payment.',
+        mediaType: 'text/html',
+      },
     },
     refusals: ['too_many_requests'],
     async handle({ request, response, params: { id }, query: { token, returned } }) {
@@ -105,7 +111,7 @@ export function checkoutRoute(api: Api): Endpoint {
 const titlesOf = (channels: Api['channels']): ChannelTitles =>
   Object.fromEntries([...channels.values()].map(({ declaration: { name, title } }) => [name, title]));
 
-/** Of the methods that say in which browsers they are paid. */
+/** The methods, by channel and name, that declare in which browsers a payer can pay. */
 const methodsOf = (channels: Api['channels']): Methods =>
   Object.fromEntries(
     [...channels.values()].map(({ declaration: { name, methods } }) => [
@@ -126,8 +132,8 @@ const factsOf = (channels: Api['channels']): ChannelFacts => ({
 const fromHere = (path: string) => readFileSync(new URL(path, import.meta.url));
 
 /**
- * The files of the page by their names; the client library and the QR codes' are the packages' own files. Read once:
- * what one process serves fits together, also while its files are being replaced.
+ * The files of the page by name, with the client library and the QR code library. They are read once at the start, so
+ * that one process serves files of one version, also while an upgrade replaces them on disk.
  */
 const FILES: Readonly<Record<string, string | Buffer>> = {
   ...Object.fromEntries(
@@ -146,17 +152,17 @@ const FILES: Readonly<Record<string, string | Buffer>> = {
   ),
   'nodrop.js': fromHere('../../../clients/js/index.js'),
   'uqr.js': readFileSync(join(dirname(createRequire(import.meta.url).resolve('uqr')), 'index.mjs')),
-  // What the domain has, so that the page decides by the same lists.
+  // Generated from the domain's lists, so that the page uses the same values.
   'currencies.js': `export const EXPONENTS = ${JSON.stringify(currencyExponents())};\n`,
   'schemes.js': `export const NEVER_SCHEMES = ${JSON.stringify(NEVER_SCHEMES)};\n`,
 };
 
-/** Asked about each time: files of two versions do not fit together. */
+/** Browsers revalidate these files at each use (`no-cache`): files of two versions do not work together. */
 const ASSETS = Object.entries(FILES).map(
   ([name, content]) => [name, asset(name, content, 'no-cache')] as const,
 );
 
-/** @param channels whose names and forms are served beside the page's own files */
+/** Serves the page's files. @param channels channels whose titles, methods and forms are served too */
 export function serveCheckoutAssets(app: Express, channels: Api['channels']): void {
   const assets = express.Router();
   const titles = `export const TITLES = ${JSON.stringify(titlesOf(channels))};\n`;
@@ -167,6 +173,6 @@ export function serveCheckoutAssets(app: Express, channels: Api['channels']): vo
   for (const [name, content] of formModules(channels))
     assets.get(`/${name}`, asset(name, content, 'no-cache'));
   app.use('/checkout/assets', assets);
-  // Browsers ask for this one where no page names another.
+  // Browsers request this URL for pages that name no icon.
   app.get('/favicon.ico', asset('icon.svg', FILES['icon.svg'] ?? '', 'public, max-age=3600'));
 }

@@ -31,18 +31,19 @@ export function createPaymentRoute(api: Api): Endpoint {
     tag: 'Payments',
     summary: 'Start a payment',
     description:
-      'For an order that exists or comes along. While an attempt for the same order, channel and method is live, ' +
-      'the same request returns it: pressing pay twice is one payment. A `returnUrl` and `metadata` that are given ' +
-      'replace those it has, a `payer.id` that differs is refused, and `payer.ip` and `expiresInSeconds` are not ' +
-      'compared: the answer says what holds. With less than 30 s left (of a payment of less than a minute: half of its ' +
-      'time) it is closed at the channel and a new one is made, unless that would end at the same time, with the order. Every refusal with 5xx may be repeated: ' +
-      'after `channel_misconfigured` the payment stays, and the same request goes on with it. An amount, a time to pay or a ' +
-      'payer that the channel does not take is refused before anything is made.',
+      'Pays an existing order, or an order that the request creates. While an attempt for the same order, channel and method ' +
+      'is live, the same request returns that attempt: a payer who presses pay twice makes one payment. `returnUrl` and ' +
+      '`metadata` of the request replace those of the live attempt. A different `payer.id` is refused. `payer.ip` and ' +
+      '`expiresInSeconds` are not compared: the answer has the values that apply. If the live attempt expires within 30 s (or ' +
+      'within half of its time to pay, if that is less than a minute), it is closed at the channel and a new one is created, ' +
+      'unless the new one would expire at the same time because the order does. Every request refused with 5xx may be repeated: ' +
+      'after `channel_misconfigured` the payment stays, and the same request continues it. An amount, an expiry or a ' +
+      'payer that the channel does not accept is refused before anything is created.',
     auth: 'key',
     body: newPayment,
     bodyExamples: {
       inline: {
-        summary: 'With the order',
+        summary: 'With a new order',
         value: {
           order: { id: 'order-1001', amount: 1050, currency: 'CNY', subject: 'Two tickets' },
           channel: 'simulator',
@@ -50,11 +51,11 @@ export function createPaymentRoute(api: Api): Endpoint {
         },
       },
       existing: {
-        summary: 'For an order that exists',
+        summary: 'For an existing order',
         value: { orderId: 'order-1001', channel: 'simulator' },
       },
       adopt: {
-        summary: 'Of a trade that is there',
+        summary: 'For an existing trade',
         value: { orderId: 'order-1001', channel: 'stripe', adopt: { reference: 'cs_test_a1b2c3' } },
       },
     },
@@ -63,7 +64,7 @@ export function createPaymentRoute(api: Api): Endpoint {
       200: { description: 'The live payment of the same order, channel and method.', schema: payment },
       202: {
         description:
-          'There is nothing to pay with yet. `created`: the channel is still being asked, get the payment with `wait`. `paying`: the next action has expired and the channel gave no new one in time, repeat the request.',
+          'The payer cannot pay yet. Status `created`: the channel has not answered yet; get the payment with `wait`. Status `paying`: the next action has expired, and the channel gave no new one in time; repeat the request.',
         schema: payment,
       },
     },
@@ -113,8 +114,9 @@ export function createPaymentRoute(api: Api): Endpoint {
 }
 
 /**
- * A live attempt of the order keeps its URL when the scheme is not allowed any more, and its request can be repeated.
- * @throws Refusal `invalid_request` for the scheme of an app that the merchant has not allowed.
+ * Checks the scheme of the return URL. If the merchant no longer allows the scheme, a live attempt of the order keeps
+ * its URL, so that its request can still be repeated.
+ * @throws Refusal `invalid_request` for an app's scheme that the merchant has not allowed.
  */
 async function requireReturnScheme(
   db: LedgerClient,

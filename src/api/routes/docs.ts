@@ -7,11 +7,11 @@ import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { openApiDocument } from '../endpoint/openapi.ts';
 import { asset } from '../http/asset.ts';
 
-/** The reference: the OpenAPI document, the same rendered, and what every problem code means. All of it local. */
+/** The API reference: the OpenAPI document, the document as a page, and the problem codes. All files are local. */
 
 const SERVED = ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png'];
 
-/** Pages of ours load nothing but our own files and run no inline script or style. */
+/** The documentation pages load only files of this server, and run no inline script or style. */
 const PAGE_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -54,7 +54,7 @@ const PROBLEMS = `${head('nodrop problems', 'problems.css')}
 <body>
 <h1>Problems</h1>
 <p>Every refused request is answered with <code>application/problem+json</code> (RFC 9457). Its <code>code</code> is stable.
-Requests refused with 5xx may be repeated: repeating changes nothing. See the <a href="/docs">reference</a>.</p>
+Requests refused with 5xx may be repeated safely. See the <a href="/docs">reference</a>.</p>
 <table>
 <thead><tr><th>code</th><th>status</th><th>meaning</th></tr></thead>
 <tbody>
@@ -70,7 +70,7 @@ ${Object.entries(REFUSALS)
 </html>
 `;
 
-/** @param others every other endpoint of the app; the document describes these here as well */
+/** @param others all other endpoints of the app: the document describes them and these three */
 export function docsRoutes(others: readonly Endpoint[], publicUrl: string): Endpoint[] {
   const page = { method: 'get', tag: 'Service', auth: 'none', refusals: [] } as const;
   const endpoints: Endpoint[] = [
@@ -88,7 +88,7 @@ export function docsRoutes(others: readonly Endpoint[], publicUrl: string): Endp
       ...page,
       path: '/docs',
       operationId: 'getReference',
-      summary: 'This document, rendered',
+      summary: 'This document as a page',
       answers: { 200: { description: 'A page.', mediaType: 'text/html' } },
       async handle({ response }) {
         sendPage(response, REFERENCE);
@@ -113,7 +113,7 @@ function sendPage(response: Response, html: string): void {
   response.set('Content-Security-Policy', PAGE_POLICY).type('html').send(html);
 }
 
-/** The files of the pages above. */
+/** Serves the scripts, styles and images of the documentation pages. */
 export function serveDocsAssets(app: Express): void {
   const dist = getAbsoluteFSPath();
   const assets = express.Router();
@@ -125,6 +125,6 @@ export function serveDocsAssets(app: Express): void {
   for (const [name, content] of Object.entries(files))
     assets.get(`/${name}`, asset(name, content, 'public, max-age=3600'));
   app.use('/docs/assets', assets);
-  // Who opens the bare address wants to know what this is.
+  // A person who opens the root URL gets the documentation.
   app.get('/', (_request, response) => response.redirect('/docs'));
 }

@@ -17,7 +17,7 @@ import {
   paymentDeliveryListQuery,
 } from '../schemas/event.ts';
 
-/** Reading what merchants are told, and how the telling goes. */
+/** Routes that read events and their deliveries. */
 export function eventRoutes(api: Api): Endpoint[] {
   const { db, changes } = api;
   const readPayment = createReadPayment(api);
@@ -30,15 +30,15 @@ export function eventRoutes(api: Api): Endpoint[] {
       tag: 'Events',
       summary: 'The event feed',
       description:
-        'Every event of the merchant, with and without an order service, oldest first, and those of a payment in the order ' +
-        'of `version`: keep `nextCursor` as your place ' +
-        'and go on from there; no event is missed. Events are kept for 30 days: when some after your place are gone, it ' +
-        'is refused with `cursor_expired`, and so is a place whose event is not in the ledger any more because it was ' +
-        'restored from before it. Read your orders or payments anew then, and start without `after`, from ' +
-        'the oldest event kept. With `wait`: as soon as there is one, or after that many seconds.',
+        'Every event of the merchant, with or without an order service, oldest first. Events of one payment come in the order ' +
+        'of `version`. Store `nextCursor` and send it as `after` in the next request: then you miss no event. Events are kept ' +
+        'for 30 days. If events after your cursor have been deleted, the request is refused with `cursor_expired`. So is a ' +
+        'cursor whose event is missing because the ledger was restored from an older backup. In both cases, read your orders ' +
+        'or payments again and start without `after`, at the oldest event kept. With `wait`, the answer comes as soon as there ' +
+        'is an event, or after that many seconds.',
       auth: 'key',
       query: eventQuery,
-      answers: { 200: { description: 'The events after that place, oldest first.', schema: eventPage } },
+      answers: { 200: { description: 'The events after the cursor, oldest first.', schema: eventPage } },
       refusals: ['cursor_expired'],
       async handle({ request, response, access: { caller }, query: { after, limit, wait } }) {
         const place = readFeedCursor(after);
@@ -58,9 +58,9 @@ export function eventRoutes(api: Api): Endpoint[] {
       path: '/v1/payments/{id}/deliveries',
       operationId: 'listPaymentDeliveries',
       tag: 'Events',
-      summary: "A payment's events on their way to the order service",
+      summary: "A payment's deliveries to the order service",
       description:
-        'What the order service was told of the payment, what it answered, and when it is told again.',
+        'The events of the payment that were sent to the order service, its answers, and the time of the next attempt.',
       auth: 'key',
       params: z.object({ id: z.string() }),
       query: paymentDeliveryListQuery,
@@ -83,8 +83,9 @@ export function eventRoutes(api: Api): Endpoint[] {
       path: '/v1/deliveries',
       operationId: 'listDeliveries',
       tag: 'Events',
-      summary: 'List the events on their way to the order service',
-      description: "All of the merchant's. With `status=pending`: those that wait for an answer.",
+      summary: 'List the deliveries to the order service',
+      description:
+        'All deliveries of the merchant. With `status=pending`: events that the order service has not answered yet.',
       auth: 'key',
       query: deliveryListQuery,
       answers: { 200: { description: 'A page of deliveries, newest first.', schema: deliveryPage } },

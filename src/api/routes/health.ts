@@ -10,8 +10,8 @@ const readiness = z
     status: openSet('ReadinessStatus', ['ready', 'not_ready']).open,
     database: openSet('DatabaseState', DATABASE_STATES, {
       description:
-        'Accept new ones. `in_recovery` (a standby, or one that replays its log) and `read_only`: it says so itself. ' +
-        '`not_writable`: a write failed.',
+        'New values may be added: accept them. `in_recovery`: the database reports that it is a standby or replays its log. ' +
+        '`read_only`: the database reports that it is read-only. `not_writable`: a write failed.',
     }).open,
     temporal: openSet('Reachability', ['ok', 'unreachable']).open,
   })
@@ -25,7 +25,7 @@ export function healthRoutes(api: Pick<Api, 'readiness'>): Endpoint[] {
       path: '/healthz',
       operationId: 'isAlive',
       tag: 'Service',
-      summary: 'The process answers',
+      summary: 'Liveness',
       auth: 'none',
       answers: { 200: { description: 'The process is up.', schema: health } },
       refusals: [],
@@ -38,10 +38,10 @@ export function healthRoutes(api: Pick<Api, 'readiness'>): Endpoint[] {
       path: '/readyz',
       operationId: 'isReady',
       tag: 'Service',
-      summary: 'The database takes writes, and Temporal can be reached',
+      summary: 'Readiness: the database accepts writes, and Temporal can be reached',
       description:
-        'Looks at most once a second, however many ask. After a write that the database refused it is `not_writable` for ' +
-        '10 s, and then until a write succeeds.',
+        'Checks at most once a second, however many requests come. After a failed write that the database refused, `database` ' +
+        'is `not_writable` for 10 s, and after that until a write succeeds.',
       auth: 'none',
       answers: {
         200: { description: 'Ready.', schema: readiness },

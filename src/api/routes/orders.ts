@@ -19,7 +19,7 @@ import { requireExpiry } from '../payments/require-expiry.ts';
 import { newOrder } from '../schemas/new-order.ts';
 import { order, orderListQuery, orderPage, orderQuery } from '../schemas/order.ts';
 
-/** What the request left out is filled in here, so that the same request is the same order. */
+/** Fills in the fields that the request left out, so that the same request always describes the same order. */
 export function toNewOrder(given: z.output<typeof newOrder>): NewOrder {
   return {
     id: given.id,
@@ -32,8 +32,9 @@ export function toNewOrder(given: z.output<typeof newOrder>): NewOrder {
 }
 
 /**
- * Repeating the request of an order that is there needs no current currency: it may have been withdrawn since.
- * @param path where the request has the currency.
+ * Refuses a new order in a currency that is not in use. An existing order keeps its currency, so its request can be
+ * repeated after the currency was withdrawn.
+ * @param path the path of the currency in the request.
  * @throws Refusal `invalid_request`
  */
 export async function requireCurrentCurrency(
@@ -43,7 +44,7 @@ export async function requireCurrentCurrency(
   path: string,
 ): Promise<void> {
   if (isCurrentCurrency(currency) || (await findOrder(db, merchantId, id)) !== null) return;
-  const message = `must be a currency that people pay in today: ${currency} was withdrawn, or is a funds code`;
+  const message = `must be a currency in use today: ${currency} was withdrawn, or is a funds code`;
   throw new Refusal('invalid_request', `${path}: ${message}.`, { errors: [{ path, message }] });
 }
 
@@ -59,8 +60,9 @@ export function orderRoutes(api: Api): Endpoint[] {
       tag: 'Orders',
       summary: 'Create an order',
       description:
-        'The same order again is answered with 200, as it is; another one with the same id is refused, and `errors` ' +
-        'names the fields that differ. `expiresInSeconds` counts from the first request and is not compared.',
+        'If the same order exists, the answer is 200 with its current state. If an order with the same id but different ' +
+        'content exists, the request is refused, and `errors` names the fields that differ. `expiresInSeconds` counts from ' +
+        'the first request and is not compared.',
       auth: 'key',
       body: newOrder,
       bodyExamples: {
@@ -71,7 +73,7 @@ export function orderRoutes(api: Api): Endpoint[] {
       },
       answers: {
         201: { description: 'Created.', schema: order },
-        200: { description: 'It was there already.', schema: order },
+        200: { description: 'The order existed already.', schema: order },
       },
       refusals: ['order_exists'],
       async handle({ answer, access: { caller }, body }) {
@@ -93,7 +95,7 @@ export function orderRoutes(api: Api): Endpoint[] {
       tag: 'Orders',
       summary: 'Get an order',
       description:
-        'With `wait`: as soon as it is paid or takes no payments any more, or after that many seconds.',
+        'With `wait`, the answer comes as soon as the order is paid or no longer accepts payments, or after that many seconds.',
       auth: 'key',
       params: z.object({ id: z.string() }),
       query: orderQuery,

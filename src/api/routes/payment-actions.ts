@@ -8,7 +8,7 @@ import { presentationFor } from '../payments/presentation.ts';
 import { createReadPayment } from '../payments/read-payment.ts';
 import { payment } from '../schemas/payment.ts';
 
-/** What can be done about a payment. */
+/** Routes that query a payment at its channel, at once or soon. */
 export function paymentActionRoutes(api: Api): Endpoint[] {
   const readPayment = createReadPayment(api);
   const giveHint = createGiveHint(api);
@@ -19,10 +19,10 @@ export function paymentActionRoutes(api: Api): Endpoint[] {
       path: '/v1/payments/{id}/query',
       operationId: 'queryPayment',
       tag: 'Payments',
-      summary: 'Ask the channel now',
+      summary: 'Query the channel now',
       description:
-        "One query at once, besides the schedule; the payment in the answer has the channel's word. Requests at the " +
-        'same time share one query, and an answer of the channel that is less than 1 s old is not asked for again.',
+        'Sends one query to the channel at once, in addition to the schedule, and returns the payment with its result. ' +
+        'Concurrent requests share one query. If the last answer of the channel is less than 1 s old, no query is sent.',
       auth: 'key',
       params: z.object({ id: z.string() }),
       answers: { 200: { description: 'The channel answered.', schema: payment } },
@@ -41,12 +41,12 @@ export function paymentActionRoutes(api: Api): Endpoint[] {
       tag: 'Payments',
       summary: 'The payer may have paid',
       description:
-        'The channel is asked at once, and then every few seconds for a minute. At most one hint in 10 s counts, ' +
-        'so it may be given freely: when the page becomes visible again, when the payer presses "I have paid".',
+        'nodrop queries the channel at once, and then every few seconds for a minute. At most one hint in 10 s has an effect, ' +
+        'so clients may send hints freely: when the page becomes visible again, or when the payer presses "I have paid".',
       auth: 'key or token',
       cors: true,
       params: z.object({ id: z.string() }),
-      answers: { 202: { description: 'Accepted: the channel is asked soon.', schema: z.object({}) } },
+      answers: { 202: { description: 'Accepted: nodrop queries the channel soon.', schema: z.object({}) } },
       refusals: ['payment_not_found', 'temporal_unavailable'],
       async handle({ response, access, params: { id } }) {
         const row = await readPayment(access, id);

@@ -19,13 +19,13 @@ data: {"id":"pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M","status":"paying",...}
 
 `;
 
-/** `GET /v1/payments/{id}/events`: whoever watches a payment sees its state, and each change as it is made. */
+/** `GET /v1/payments/{id}/events`: streams the state of a payment, and each change of it. */
 export function paymentEventsRoute(api: Api): Endpoint {
   const { changes, metrics, streams, streamSlots, now } = api;
   const readPaymentView = createReadPaymentView(api);
-  const places = new WeakMap<Response, StreamSlot>();
+  const slots = new WeakMap<Response, StreamSlot>();
 
-  /** In ms: a token opens nothing after its end, also not a stream that began before. */
+  /** In ms. A stream ends with the client token, also if it started before the token expired. */
   const lifetime = (access: Access, row: Payment): number =>
     access.kind === 'key'
       ? streams.lifetimeMs
@@ -38,18 +38,18 @@ export function paymentEventsRoute(api: Api): Endpoint {
     tag: 'Payments',
     summary: "Watch a payment's changes",
     description:
-      'Server-Sent Events: `event: payment` with the whole state as JSON in `data`, the current one first and then ' +
-      'after every change: a `Payment` for a key, a `PaymentForPayer` for a client token. States in between may be left out, ' +
-      'the last one never is. A payer also gets what other attempts of the order mean to them (`orderState`), while ' +
-      'that is `undecided` also after the payment has ended without money. Comments (`:`) keep the connection alive every 15 s. The stream ends after a final state ' +
-      "(see `GET /v1/payments/{id}`), at the client token's end, and now and then besides: come again with the `id` " +
-      'of the last event as `Last-Event-ID`, and what you have is not sent again.',
+      'Server-Sent Events: `event: payment` has the whole state as JSON in `data`: first the current state, then the state ' +
+      'after every change. It is a `Payment` for a key and a `PaymentForPayer` for a client token. Intermediate states may be ' +
+      'skipped, but never the last one. A payer also gets the effect of other attempts of the order (`orderState`). While that ' +
+      'is `undecided`, the stream stays open, also if the payment has ended without money. A comment (`:`) every 15 s keeps the connection alive. The stream ends after a final state ' +
+      "(see `GET /v1/payments/{id}`), at the client token's expiry, and at other times. Reconnect with the `id` " +
+      'of the last event as `Last-Event-ID`; a state that you already have is not sent again.',
     auth: 'key or token',
     cors: true,
     params: z.object({ id: z.string() }),
     headers: z.object({
       'last-event-id': z.string().optional().openapi({
-        description: 'The `id` of the last event that was read.',
+        description: 'The `id` of the last event that the reader received.',
       }),
     }),
     answers: {
@@ -58,18 +58,21 @@ export function paymentEventsRoute(api: Api): Endpoint {
         schema: z.string().openapi({ example: EXAMPLE }),
         mediaType: 'text/event-stream',
       },
-      204: { description: 'The payment is final and `Last-Event-ID` is its state: nothing more will come.' },
+      204: {
+        description:
+          'The payment is final, and `Last-Event-ID` is the id of that state: no more events will come.',
+      },
     },
     refusals: ['payment_not_found', 'too_many_readers'],
     async admit(request, response) {
-      const place = await streamSlots.enter(clientAddress(request), abortedOnDisconnect(response));
-      places.set(response, place);
-      if (response.closed) place.leave();
-      else response.once('close', place.leave);
+      const slot = await streamSlots.enter(clientAddress(request), abortedOnDisconnect(response));
+      slots.set(response, slot);
+      if (response.closed) slot.leave();
+      else response.once('close', slot.leave);
     },
     async handle({ request, response, access, params: { id } }) {
       const signal = abortedOnDisconnect(response);
-      const place = places.get(response);
+      const slot = slots.get(response);
       const first = await readPaymentView(access, id);
       const key = paymentKey(id);
       const lastEventId = request.get('last-event-id');
@@ -77,18 +80,22 @@ export function paymentEventsRoute(api: Api): Endpoint {
         return void response.status(204).end();
       }
       if (request.method === 'HEAD') return void response.type('text/event-stream').end();
-      place?.countFor(first.row.merchantId);
-      if (!changes.hasRoom(key)) throw new Refusal('too_many_readers', 'Ask with `wait` meanwhile.');
+      slot?.countFor(first.row.merchantId);
+      if (!changes.hasRoom(key))
+        throw new Refusal(
+          'too_many_readers',
+          'Too many requests wait for this payment or in this process. Get the payment without `wait` meanwhile.',
+        );
 
       response.locals.streams = true;
       metrics.readerCame();
       let last = first;
       const push = () => stream.push('payment', last.view());
-      // The next action ends by time, without a change.
+      // The heartbeat pushes too: a next action expires without a change in the database.
       const stream = new EventStream(response, lastEventId, streams, push);
       try {
         const states = changes.follow(key, {
-          read: () => readPaymentView(access, id).finally(() => place?.opened()),
+          read: () => readPaymentView(access, id).finally(() => slot?.opened()),
           timeoutMs: lifetime(access, first.row),
           signal,
           survives: isDatabaseUnavailable,
@@ -100,7 +107,8 @@ export function paymentEventsRoute(api: Api): Endpoint {
           if (seen.isFinal()) break;
         }
       } catch (error) {
-        // The reader comes again, and is then told why. A token's end is no fault.
+        // The reader reconnects and gets the error as an answer. A Refusal (such as an expired token) is not an error
+        // of ours.
         if (!(error instanceof Refusal)) request.log.error({ err: error }, 'an event stream ended early');
       } finally {
         metrics.readerWent();

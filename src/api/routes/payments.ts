@@ -20,7 +20,7 @@ import {
   timelineQuery,
 } from '../schemas/payment.ts';
 
-/** Reading payments. */
+/** Routes that read payments. */
 export function paymentRoutes(api: Api): Endpoint[] {
   const { db, now, changes } = api;
   const readPayment = createReadPayment(api);
@@ -34,8 +34,8 @@ export function paymentRoutes(api: Api): Endpoint[] {
       tag: 'Payments',
       summary: 'Get a payment',
       description:
-        'With `wait`: as soon as it is final or its next action appears, or after that many seconds. ' +
-        'A client token sees what concerns the payer.',
+        'With `wait`, the answer comes as soon as the payment is final or its next action appears, or after that many seconds. ' +
+        'With a client token, the answer has only the fields for the payer.',
       auth: 'key or token',
       cors: true,
       params: z.object({ id: z.string() }),
@@ -43,14 +43,14 @@ export function paymentRoutes(api: Api): Endpoint[] {
       answers: { 200: { description: 'The payment.', schema: z.union([payment, payerPayment]) } },
       refusals: ['payment_not_found'],
       async handle({ request, response, access, params: { id }, query: { wait = 0 } }) {
-        // Whose payment a token opens is in its row.
+        // For a client token, only the payment's row tells the merchant.
         const merchantOf = async () =>
           access.kind === 'key'
             ? access.caller.merchantId
             : (await readPaymentView(access, id)).row.merchantId;
         const { view } = await changes.until(paymentKey(id), {
           read: () => readPaymentView(access, id),
-          done: untilNews(now),
+          done: isDoneWaiting(now),
           timeoutMs: wait * 1000,
           signal: abortedOnDisconnect(response),
           for: wait === 0 ? undefined : { address: clientAddress(request), merchantId: await merchantOf() },
@@ -91,8 +91,8 @@ export function paymentRoutes(api: Api): Endpoint[] {
       tag: 'Payments',
       summary: "A payment's timeline",
       description:
-        'Every callback, query, transition and manual action, in words. Queries that are answered the same are one ' +
-        'entry, once another answer comes.',
+        'Every callback, query, transition and manual action, in words. Consecutive queries with the same answer become one ' +
+        'entry once a different answer comes.',
       auth: 'key',
       params: z.object({ id: z.string() }),
       query: timelineQuery,
@@ -107,8 +107,8 @@ export function paymentRoutes(api: Api): Endpoint[] {
   ];
 }
 
-/** Ends a wait when the payment is final, or when a next action appears that was not there at first. */
-function untilNews(now: () => Date): (seen: ReadPayment) => boolean {
+/** @returns a predicate that ends a wait: the payment is final, or has a next action that it did not have at first. */
+function isDoneWaiting(now: () => Date): (seen: ReadPayment) => boolean {
   let payableAtFirst: boolean | undefined;
   return ({ row, isFinal }) => {
     const payable = isPayable(row, now());

@@ -12,7 +12,7 @@ import { presentDelivery } from '../payments/present.ts';
 import { presentationFor } from '../payments/presentation.ts';
 import { delivery, newRedelivery, redelivery } from '../schemas/event.ts';
 
-/** The shape of the ids we make: anything else is not asked of the database. */
+/** The shape of delivery ids. For any other id, the database is not queried. */
 const DELIVERY_ID = /^dlv_[0-9A-Za-z]{1,28}$/;
 
 /** `POST /v1/deliveries/{id}/redeliver`: the same event is delivered once more under the same id. */
@@ -23,14 +23,16 @@ export function redeliverRoute(api: Api): Endpoint {
     path: '/v1/deliveries/{id}/redeliver',
     operationId: 'redeliver',
     tag: 'Events',
-    summary: 'Tell the order service again, now',
+    summary: 'Deliver an event again, now',
     description:
-      'The same event under the same `webhook-id`, to the byte. One that is pending is told now instead of at its ' +
-      'time. Of one that is settled the call and its answer are logged, and nothing else changes. One that is ' +
-      'superseded is refused: what it says does not hold any more.',
+      'Sends the same event with the same `webhook-id` and the same bytes. A `pending` delivery is attempted now instead of ' +
+      'at its next time. For a settled delivery, the call and its answer are logged, and nothing else changes. A superseded ' +
+      'delivery is refused: its event is no longer true.',
     auth: 'key',
     params: z.object({ id: z.string() }),
-    answers: { 202: { description: 'The delivery as it is; it is told at once.', schema: delivery } },
+    answers: {
+      202: { description: 'The delivery in its current state; the event is sent at once.', schema: delivery },
+    },
     refusals: ['delivery_not_found', 'delivery_superseded', 'temporal_unavailable'],
     async handle({ response, access: { caller }, params: { id } }) {
       const none = () => new Refusal('delivery_not_found', `There is no delivery ${id}.`);
@@ -51,28 +53,28 @@ export function redeliverRoute(api: Api): Endpoint {
   });
 }
 
-/** `POST /v1/deliveries/redeliver`: the same for many, by their status. */
+/** `POST /v1/deliveries/redeliver`: delivers many events once more, chosen by the status of their deliveries. */
 export function redeliverManyRoute({ db, deliveryWorkflows, now }: Api): Endpoint {
   return endpoint({
     method: 'post',
     path: '/v1/deliveries/redeliver',
     operationId: 'redeliverMany',
     tag: 'Events',
-    summary: 'Tell the order service again, of many events',
+    summary: 'Deliver many events again',
     description:
-      `The oldest ${REDELIVERED_A_REQUEST} of the merchant's deliveries of this status, each under its own ` +
-      '`webhook-id`, to the byte: one at first, then 2, 4 ... at a time while it answers. Asked for again before they ' +
-      'are told, they are told once. While the order service fails what is left is told when it answers again.',
+      `Sends the oldest ${REDELIVERED_A_REQUEST} of the merchant's deliveries with this status again, each with its own ` +
+      '`webhook-id` and the same bytes: first one, then 2, 4 ... at a time while the order service answers. If they are ' +
+      'requested again before they are sent, each is sent once. While the order service fails, the rest waits until it answers again.',
     auth: 'key',
     body: newRedelivery,
     bodyExamples: {
-      waiting: { summary: 'All that wait', value: { status: 'pending' } },
+      waiting: { summary: 'All pending deliveries', value: { status: 'pending' } },
       lost: {
         summary: 'The shop was restored from a backup',
         value: { status: 'delivered', since: '2026-11-21T10:00:00.000Z' },
       },
     },
-    answers: { 202: { description: 'They are told from now on.', schema: redelivery } },
+    answers: { 202: { description: 'Accepted: nodrop starts to send them.', schema: redelivery } },
     refusals: [],
     async handle({ response, access: { caller }, body: { status, since } }) {
       const { merchantId, role } = caller;
@@ -87,7 +89,7 @@ export function redeliverManyRoute({ db, deliveryWorkflows, now }: Api): Endpoin
       try {
         if (count > 0) await deliveryWorkflows.redeliverWaiting(merchantId, SIGNAL_WITHIN_MS);
       } catch (error) {
-        // It is in the ledger: the sweep has it told.
+        // The request is in the ledger, so the sweep starts the redelivery.
         if (!(error instanceof TemporalUnavailable)) throw error;
       }
       response.status(202).json({ count, nextSince: iso(nextSince) });

@@ -17,7 +17,7 @@ import { presentationFor } from '../payments/presentation.ts';
 import { createReadPayment } from '../payments/read-payment.ts';
 import { newRefund, refund, refundHeaders, refundListQuery, refundPage } from '../schemas/refund.ts';
 
-/** Giving money back. */
+/** Routes of refunds. */
 export function refundRoutes(api: Api): Endpoint[] {
   const { db, now } = api;
   const readPayment = createReadPayment(api);
@@ -29,17 +29,17 @@ export function refundRoutes(api: Api): Endpoint[] {
       path: '/v1/payments/{id}/refunds',
       operationId: 'createRefund',
       tag: 'Refunds',
-      summary: 'Give money back',
+      summary: 'Refund a payment',
       description:
-        'All that is left of the payment, or a part of it. From its answer on the refund is owed and goes on by ' +
-        'itself until the channel has decided: follow it with `GET /v1/refunds/{id}`. The same request under the ' +
-        'same `Idempotency-Key` is the same refund, for ever.\n\n' +
-        'Without `amount` the channel is asked first, for at most ' +
-        `${TRADE_ASKED_WITHIN_MS / 1000} s, how much has gone back there; when it is silent, the ledger says what is left. ` +
-        'A part is what the channel can express: a multiple of what its method declares, unless it is all that is left. ' +
-        'While a dispute is open no refund is asked for, and a new one is refused, unless it is only an inquiry.\n\n' +
-        'If the channel refuses the refund all the same, as more went back meanwhile, the refund is `failed` and ' +
-        '`replacedBy` names another one of the rest, which nobody has to ask for.',
+        'Refunds all that is left of the payment, or a part of it. Once the API has answered, nodrop owes the refund and ' +
+        'retries it automatically until the channel has decided: follow it with `GET /v1/refunds/{id}`. The same request with ' +
+        'the same `Idempotency-Key` always returns the same refund.\n\n' +
+        'Without `amount`, nodrop first queries the channel, for at most ' +
+        `${TRADE_ASKED_WITHIN_MS / 1000} s, for the amount refunded there. If the channel does not answer, the ledger decides what is left. ` +
+        'A partial amount must be a multiple of the step that the method of the channel declares, unless it is all that is left. ' +
+        'While a dispute is open, nodrop sends no refund to the channel and refuses new ones, unless the dispute is only an inquiry.\n\n' +
+        'If the channel refuses the refund because more was refunded there meanwhile, the refund is `failed`, and ' +
+        '`replacedBy` names a refund of the rest that nodrop makes automatically.',
       auth: 'key',
       params: z.object({ id: z.string() }),
       headers: refundHeaders,
@@ -49,8 +49,11 @@ export function refundRoutes(api: Api): Endpoint[] {
         part: { summary: 'A part', value: { amount: 500, note: 'One ticket returned' } },
       },
       answers: {
-        201: { description: 'Owed, and on its way.', schema: refund },
-        200: { description: 'The refund of the first such request, as it is now.', schema: refund },
+        201: { description: 'The refund is owed, and nodrop sends it to the channel.', schema: refund },
+        200: {
+          description: 'The refund that the first such request created, in its current state.',
+          schema: refund,
+        },
       },
       refusals: [
         'idempotency_key_missing',
@@ -65,7 +68,7 @@ export function refundRoutes(api: Api): Endpoint[] {
         const payment = await readPayment(access, id);
         const multipleOf = stepOf(api, payment);
         const asked = { amount: body.amount, note: body.note, idempotencyKey: key, multipleOf };
-        // Part of the money may have gone back at the channel.
+        // Part of the money may have been refunded directly at the channel.
         if (await asksForTheRest(db, payment, asked)) await askBriefly(api, payment);
         const { refund: row, created } = await requestRefund(db, payment.id, asked, now());
         if (row.status === 'created')
@@ -80,7 +83,7 @@ export function refundRoutes(api: Api): Endpoint[] {
       operationId: 'listRefunds',
       tag: 'Refunds',
       summary: "A payment's refunds",
-      description: 'Requested ones, automatic ones, and those found at the channel.',
+      description: 'Requested refunds, automatic refunds, and refunds found at the channel.',
       auth: 'key',
       params: z.object({ id: z.string() }),
       query: refundListQuery,
@@ -108,7 +111,7 @@ export function refundRoutes(api: Api): Endpoint[] {
       answers: { 200: { description: 'The refund.', schema: refund } },
       refusals: ['refund_not_found'],
       async handle({ response, access: { caller }, params: { id } }) {
-        // An id that no refund can have would only be an error in the database.
+        // Other ids cannot belong to a refund, and some would cause a database error.
         const row = /^[0-9A-Za-z_]{1,32}$/.test(id) ? await findRefund(db, id) : null;
         if (row === null || row.merchantId !== caller.merchantId)
           throw new Refusal('refund_not_found', `There is no refund ${id}.`);
@@ -118,7 +121,7 @@ export function refundRoutes(api: Api): Endpoint[] {
   ];
 }
 
-/** What the channel counts in, where that is more than the minor unit. */
+/** The step of amounts at the channel in minor units; undefined if every amount is possible. */
 function stepOf({ channels }: Api, { channel, method, receivedCurrency }: Payment): number | undefined {
   const adapter = channels.get(channel);
   const currencies = adapter === undefined ? undefined : methodOf(adapter.declaration, method)?.currencies;
@@ -130,6 +133,6 @@ function stepOf({ channels }: Api, { channel, method, receivedCurrency }: Paymen
 function requireKey(request: Request): string {
   const key = request.get(IDEMPOTENCY_KEY) === '' ? undefined : readKey(request);
   if (key === undefined)
-    throw new Refusal('idempotency_key_missing', 'Send the header Idempotency-Key: a refund needs one.');
+    throw new Refusal('idempotency_key_missing', 'Send the header Idempotency-Key: a refund requires it.');
   return key;
 }

@@ -16,14 +16,16 @@ import { payment } from '../schemas/payment.ts';
 const resolution = z.strictObject({
   action: z.enum(RESOLUTIONS).openapi({
     description:
-      'accept: the money that is left pays the order all the same; the channel is asked first how much that is. refund: it goes back. retry: what failed is tried ' +
-      'again, a refund that the channel refused too. dismiss: seen; refused while money is here that must go back, or that waits for a decision. Where the channel says that ' +
-      'money that waits for one has gone back, and not how much: nothing of it is left, which is recorded.',
+      '`accept`: the money that is left pays the order; the channel is queried first for that amount. `refund`: the money is refunded. `retry`: failed calls are ' +
+      'retried, also a refund that the channel refused. `dismiss`: clears the attention; refused while money must be refunded or waits for a decision. Exception: if the channel says that ' +
+      'money that waits for a decision was refunded, without the amount, `dismiss` records that none of it is left.',
   }),
-  note: readableText(500).openapi({ description: `Why. Kept on the timeline. ${READABLE_RULE}` }),
+  note: readableText(500).openapi({
+    description: `The reason for the decision. Kept on the timeline. ${READABLE_RULE}`,
+  }),
 });
 
-/** `POST /v1/payments/{id}/resolve`: what an operator decides about a payment that needs attention. */
+/** `POST /v1/payments/{id}/resolve`: records the decision of an operator about a payment that needs attention. */
 export function resolveRoute(api: Api): Endpoint {
   const { db, workflows, deliveryWorkflows } = api;
   const readPayment = createReadPayment(api);
@@ -35,14 +37,15 @@ export function resolveRoute(api: Api): Endpoint {
     tag: 'Payments',
     summary: 'Decide about a payment that needs attention',
     description:
-      'For operators. The decision and its note are on the timeline. Before money that waits for a decision is ' +
-      'accepted the channel is asked, as part of it may have gone back meanwhile; 504 while it is silent.',
+      'For operators. The decision and its note are kept on the timeline. Before `accept` of money that waits for a decision, ' +
+      'nodrop queries the channel, because part of the money may have been refunded meanwhile. If the channel does not ' +
+      'answer, the request is refused with 504.',
     auth: 'operator',
     params: z.object({ id: z.string() }),
     body: resolution,
     bodyExamples: {
       accept: {
-        summary: 'Take the money',
+        summary: 'Accept the money',
         value: { action: 'accept', note: 'The difference is a bank fee.' },
       },
     },
@@ -56,10 +59,11 @@ export function resolveRoute(api: Api): Endpoint {
     ],
     async handle({ request, response, access, params: { id }, body: { action, note } }) {
       const row = await readPayment(access, id);
-      // Nobody watches it any more: a refund made at the channel whose callback got lost is found by this alone.
+      // The workflow has ended. Only this query finds a refund that was made at the channel and whose callback was
+      // lost.
       if (action === 'accept' && row.orderUpdate === 'review') await requireAnswer(api, row);
       const decided = await resolvePayment(db, row.merchantId, id, action, note, api.now());
-      // Owed already, whatever Temporal says next.
+      // The refunds are already owed in the ledger, so a failed start is left to the sweep.
       for (const { payment, ...refund } of decided.refunds)
         await notifyWorkflows.startRefund(refund, payment, request.log as Api['log']);
       if (action === 'retry') {
@@ -67,7 +71,7 @@ export function resolveRoute(api: Api): Endpoint {
         for (const delivery of await findPendingDeliveries(db, id))
           await deliveryWorkflows.wake(delivery, SIGNAL_WITHIN_MS);
       } else if (action !== 'dismiss' || row.orderUpdate === 'review') {
-        // Decided, though Temporal may be away: what is not told here is the sweep's.
+        // The decision is stored. If Temporal cannot be reached, the sweep delivers the events and wakes the workflow.
         await startDeliveries(api, id);
         if (row.orderUpdate === 'pending' || decided.payment.orderUpdate === 'pending')
           await workflows.wake(decided.payment, SIGNAL_WITHIN_MS).catch(() => undefined);

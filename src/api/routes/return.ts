@@ -9,7 +9,10 @@ import { backUrl } from '../payments/back-url.ts';
 import { createGiveHint } from '../payments/give-hint.ts';
 import { findPaymentById, findPaymentByToken } from '../payments/read-payment.ts';
 
-/** Where the wallet sends the payer: a hint, and on to the merchant or the cashier page. It says nothing of what came of the payment. */
+/**
+ * The URL to which the wallet sends the payer. A request counts as a hint, and is redirected to the merchant or to the
+ * cashier page, without the state of the payment.
+ */
 export function returnRoute(api: Api): Endpoint {
   const giveHint = createGiveHint(api);
   return endpoint({
@@ -17,25 +20,28 @@ export function returnRoute(api: Api): Endpoint {
     path: '/return/{id}',
     operationId: 'returnFromWallet',
     tag: 'Channels and payers',
-    summary: 'The payer comes back from the wallet',
+    summary: 'The payer returns from the wallet',
     auth: 'none',
     params: z.object({ id: z.string() }),
-    // Not strict: wallets add parameters of their own.
+    // Not strict: wallets add their own parameters.
     query: z.object({ token: pageParameter }),
     answers: {
       303: {
         description:
-          'On to the `returnUrl`, with `paymentId` and never a status; without one, or while nobody can say where to, to ' +
-          'the cashier page.',
+          'Redirects to the `returnUrl` with `paymentId`, never with a status. Without a `returnUrl`, or while the database ' +
+          'cannot be reached, it redirects to the cashier page.',
       },
-      308: { description: 'To the same address without the slash at its end.' },
-      404: { description: 'A page that says that the token opens nothing.', mediaType: 'text/html' },
+      308: { description: 'Redirects to the same URL without the slash at its end.' },
+      404: {
+        description: 'A page that says that the token does not open a payment.',
+        mediaType: 'text/html',
+      },
     },
     refusals: ['too_many_requests'],
     async handle({ request, response, params: { id }, query: { token } }) {
       if (leaveSlash(request, response, id)) return;
       response.set({ 'Cache-Control': 'no-store', 'Referrer-Policy': 'no-referrer' });
-      // Relative: wherever the payer reached this page, the cashier page is beside it.
+      // Relative, so that it works under every host name under which the payer reaches this route.
       const cashier = `../checkout/${encodeURIComponent(id)}?token=${encodeURIComponent(token ?? '')}&returned=1`;
       const payment =
         token === undefined
@@ -46,16 +52,16 @@ export function returnRoute(api: Api): Endpoint {
               if (isDatabaseUnavailable(error)) return undefined;
               throw error;
             });
-      // That page shows that it goes on trying, and gives the hint then.
+      // The database cannot be reached. The cashier page retries, and then sends the hint.
       if (payment === undefined) return void response.redirect(303, cashier);
       if (payment === null) {
         return sendPage(response, 404, nothingPage(languageOf(request), '../checkout/assets'));
       }
-      // A HEAD is a program's look at the address, not the payer.
+      // A HEAD request comes from a program that checks the URL, not from the payer.
       if (request.method === 'GET') {
         await giveHint(payment, 'the payer came back from the wallet').catch((error: unknown) => {
-          // The schedule asks anyway; the payer goes on.
-          request.log.warn({ err: error }, 'a hint was lost');
+          // The queries go on as scheduled, and the payer is redirected anyway.
+          request.log.warn({ err: error }, 'a hint could not be recorded');
         });
       }
       response.redirect(303, backUrl(payment) ?? cashier);

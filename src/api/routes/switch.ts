@@ -14,25 +14,25 @@ import { presentToPayer } from '../payments/read-payment-view.ts';
 import { ATTEMPT_REFUSALS, createStartPayment, type PaymentRequest } from '../payments/start-payment.ts';
 import { newSwitch, payment, switchedPayment } from '../schemas/payment.ts';
 
-/** The refusals that name orders and payments of the merchant, in words for somebody who only has a token. */
-const TO_THE_PAYER: Partial<Record<RefusalCode, string>> = {
-  order_already_paid: 'This is paid already.',
-  order_not_payable: 'This can no longer be paid.',
-  attempt_unresolved: 'An earlier attempt is still being decided: do not pay again.',
-  payer_differs: 'Somebody else is paying in this way.',
+/** Details for payers, instead of details that name orders and payments of the merchant. */
+const PAYER_DETAILS: Partial<Record<RefusalCode, string>> = {
+  order_already_paid: 'This order is already paid.',
+  order_not_payable: 'This order can no longer be paid.',
+  attempt_unresolved: 'The result of an earlier attempt is not known yet: do not pay again.',
+  payer_differs: 'Another payer is already paying in this way.',
   amount_not_supported: 'This amount cannot be paid in this way.',
   channel_misconfigured: 'This way to pay is not available at the moment.',
   channel_rejected: 'The channel refused this payment.',
-  unknown_account: 'This way to pay takes no payments now.',
+  unknown_account: 'This way to pay accepts no payments now.',
 };
 
-/** `POST /v1/payments/{id}/switch`: the payer would rather pay the order in another way. */
+/** `POST /v1/payments/{id}/switch`: pays the order with another channel or method. */
 export function switchRoute(api: Api): Endpoint {
   const { db, config } = api;
   const readPayment = createReadPayment(api);
   const startPayment = createStartPayment(api);
 
-  /** The payer's part of an attempt is kept: who pays, where to return, how long there is. */
+  /** The request for the new attempt. It keeps payer, return URL, metadata and time to pay of the old one. */
   const again = (
     row: Payment,
     { channel, method }: z.output<typeof newSwitch>,
@@ -40,7 +40,7 @@ export function switchRoute(api: Api): Endpoint {
   ): PaymentRequest => ({
     channel,
     method,
-    // Another way to pay has accounts of its own.
+    // Account names belong to one channel, so another channel uses its default account.
     ...(channel === row.channel && row.account !== null ? { account: row.account } : {}),
     payer: (row.payer ?? undefined) as PaymentRequest['payer'],
     returnUrl: row.returnUrl ?? undefined,
@@ -54,8 +54,8 @@ export function switchRoute(api: Api): Endpoint {
     const token = clientToken(config.secret, row.id);
     if (access.kind === 'key') return presentPayment(row, presentationFor(api, access.caller), token);
     const found = await findPaymentOfPayer(db, row.id);
-    // Payments are never deleted.
-    if (found === null) throw new Error(`payment ${row.id} is gone`);
+    // A bug: payments are never deleted.
+    if (found === null) throw new Error(`payment ${row.id} is missing from the ledger`);
     return { ...presentToPayer(api, found, token), clientToken: token };
   }
 
@@ -66,30 +66,33 @@ export function switchRoute(api: Api): Endpoint {
     tag: 'Payments',
     summary: 'Pay in another way',
     description:
-      "A new attempt for the same order, as `POST /v1/payments` makes it, with the same payer, `returnUrl`, metadata and time to pay. The order's unpaid " +
-      'attempts are closed first; when one is paid or still being decided, nothing is made. Asking for a way that is live ' +
-      'already returns that attempt as it is, or a new one when less than 30 s of it are left (of an attempt of less than a minute: less than half). With a client token an order takes 20 attempts in all, then `order_not_payable`, and `Idempotency-Key` has no effect. The answer is a payment of its own, with a client token of its own.',
+      "Creates a new attempt for the same order, as `POST /v1/payments` does, with the same payer, `returnUrl`, metadata and time to pay. The order's unpaid " +
+      'attempts are closed first. If one is paid or undecided, no attempt is created. If an attempt with the requested channel and method is live, ' +
+      'it is returned unchanged, unless it expires within 30 s (or within half of its time to pay, if that is less than a minute): then a new one is created. With a client token, an order can have 20 attempts in all, then the answer is `order_not_payable`; `Idempotency-Key` has no effect. The answer is a separate payment with its own client token.',
     auth: 'key or token',
     cors: true,
     params: z.object({ id: z.string() }),
     body: newSwitch,
     bodyExamples: { other: { summary: 'To another channel', value: { channel: 'simulator2' } } },
     answers: {
-      201: { description: 'Created: go on with it.', schema: z.union([payment, switchedPayment]) },
-      200: { description: 'It was live already.', schema: z.union([payment, switchedPayment]) },
+      201: {
+        description: 'Created: continue with this payment.',
+        schema: z.union([payment, switchedPayment]),
+      },
+      200: { description: 'The attempt was already live.', schema: z.union([payment, switchedPayment]) },
       202: {
-        description: 'The channel has not answered yet and is still being asked: watch the new payment.',
+        description: 'The channel has not answered yet, and nodrop keeps trying: watch the new payment.',
         schema: z.union([payment, switchedPayment]),
       },
     },
     refusals: ['payment_not_found', ...ATTEMPT_REFUSALS],
     async handle({ answer, access, params: { id }, body, startedAt }) {
       const row = await readPayment(access, id);
-      // nodrop may not close it, so that both could be paid.
+      // nodrop may not close an adopted trade, so the payer could pay both.
       if (row.adopted !== null && isLive(row.status))
         throw new Refusal(
           'attempt_unresolved',
-          'This payment is made elsewhere, and is still open there: go on where you came from.',
+          'This payment was started elsewhere and is still open there: continue where you came from.',
         );
       const { status, payment: made } = await startPayment(
         row.merchantId,
@@ -109,9 +112,9 @@ export function switchRoute(api: Api): Endpoint {
 
 function toThePayer(error: unknown): unknown {
   if (!(error instanceof Refusal)) return error;
-  const words = TO_THE_PAYER[error.code];
-  if (words === undefined) return error;
-  return new Refusal(error.code, words, {
+  const detail = PAYER_DETAILS[error.code];
+  if (detail === undefined) return error;
+  return new Refusal(error.code, detail, {
     cause: error,
     ...(error.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: error.retryAfterSeconds }),
   });

@@ -5,7 +5,7 @@ import { nextCursor, readCursor } from '../http/cursor.ts';
 import { presentCallback } from '../payments/present.ts';
 import { callbackListQuery, callbackPage } from '../schemas/callback.ts';
 
-/** What channels said, signed, of payments that are not there. */
+/** `GET /v1/callbacks`: verified callbacks for payments that are not in the ledger. */
 export function unmatchedCallbacksRoute({ db, now }: Pick<Api, 'db' | 'now'>): Endpoint {
   return endpoint({
     method: 'get',
@@ -14,8 +14,8 @@ export function unmatchedCallbacksRoute({ db, now }: Pick<Api, 'db' | 'now'>): E
     tag: 'Channels and payers',
     summary: 'List callbacks that match no payment',
     description:
-      "Verified callbacks to the accounts of the operator's merchant that name no payment made with them. " +
-      'They are tried again for 72 h; what is older waits for a person.',
+      "Verified callbacks to the accounts of the operator's merchant that name no payment of the account. " +
+      'nodrop retries to match them for 72 h; older ones wait for an operator.',
     auth: 'operator',
     query: callbackListQuery,
     answers: { 200: { description: 'A page of callbacks, newest first.', schema: callbackPage } },

@@ -2,12 +2,12 @@ import { z } from '../http/zod.ts';
 import { cursor, limit, time } from './common.ts';
 import { openSet } from './sets.ts';
 
-/** Callbacks as operators see them. */
+/** Schemas of callbacks, for operators. */
 
 export const callbackListQuery = z.strictObject({
   unmatched: z
     .literal('true')
-    .openapi({ description: 'Those that match no payment; there is no other list.' }),
+    .openapi({ description: 'Required: only callbacks that match no payment can be listed.' }),
   limit: limit(100, 20),
   cursor,
 });
@@ -17,23 +17,28 @@ export const callback = z
     id: z.string().openapi({ example: 'cb_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
     channel: z.string().openapi({ example: 'simulator' }),
     channelAccountId: z.string(),
-    notificationId: z.string().openapi({ description: "The channel's own id, the same on its every retry." }),
+    notificationId: z
+      .string()
+      .openapi({ description: "The channel's own id of the callback, the same on every retry." }),
     kind: openSet('CallbackKind', ['trade', 'refund', 'dispute', 'notice']).open,
     outTradeNo: z.string().openapi({
       description:
-        'The payment it names, of which this account knows nothing; empty when it has ids of the channel alone.',
+        'The payment id in the callback; this account has no payment with that id. Empty if the callback only has ids of the channel.',
     }),
-    reference: z.string().nullable().openapi({ description: "The channel's own id of the trade it names." }),
+    reference: z
+      .string()
+      .nullable()
+      .openapi({ description: "The channel's own id of the trade, as the callback names it." }),
     channelPaymentId: z
       .string()
       .nullable()
-      .openapi({ description: "The channel's own id of what the payer paid, which it names." }),
-    state: z.string().openapi({ description: 'What it says in a word.', example: 'paid' }),
+      .openapi({ description: "The channel's own id of the payer's payment, as the callback names it." }),
+    state: z.string().openapi({ description: 'The state that the callback reports.', example: 'paid' }),
     receivedAt: time,
     ageSeconds: z.int(),
     retrying: z.boolean().openapi({
       description:
-        'Still tried again by the sweep; false after 72 h: then only a person can tell what it is.',
+        'True while the sweep still tries to match the callback. False after 72 h: then an operator has to look at it.',
     }),
   })
   .openapi('Callback');

@@ -6,35 +6,40 @@ import { isStorable, readableFault } from '../../domain/text.ts';
 import { z } from '../http/zod.ts';
 import { openSet } from './sets.ts';
 
-/** The building blocks of requests and answers. Requests are strict, so that a misspelt name is seen. */
+/**
+ * Building blocks of the schemas of requests and answers. Request schemas are strict, to reject misspelt field names.
+ */
 
 export const text = (max: number, min = 1) =>
   z
     .string()
-    // Of an empty text nothing else has to be said.
+    // An empty text gives one error, not one error per rule.
     .min(min, { abort: true })
     .max(max)
     .refine(isStorable, 'must not contain NUL or half a surrogate pair');
 
-/** A rule of the domain as a check of a schema. @param fault gives the end of a sentence, or undefined. */
+/**
+ * Makes a schema check of a domain rule.
+ * @param fault returns the end of an error sentence, or undefined if all is well.
+ */
 const refuses =
   (fault: (value: string) => string | undefined) => (value: string, context: z.RefinementCtx<string>) => {
     const message = fault(value);
     if (message !== undefined) context.addIssue({ code: 'custom', message });
   };
 
-/** A text that people read. */
+/** A text that people read: it must have a visible character and no bidirectional overrides. */
 export const readableText = (max: number) =>
   text(max).superRefine(refuses(readableFault)).openapi({ pattern: '^[^\\u202a-\\u202e\\u2066-\\u2069]*$' });
 
-/** For the description of such a text. */
+/** The rule of `readableText` in words, for API descriptions. */
 export const READABLE_RULE =
-  'It has something to be seen, and no bidirectional overrides, embeddings or isolates (U+202A to U+202E, U+2066 to ' +
-  'U+2069); the marks LRM and RLM are taken.';
+  'Must have at least one visible character, and no bidirectional overrides, embeddings or isolates (U+202A to U+202E, ' +
+  'U+2066 to U+2069); the marks LRM and RLM are allowed.';
 
 const AMOUNT_RULE = `must be a whole number of minor units from 1 to ${MAX_AMOUNT}, in plain digits`;
 
-/** Of an amount, for generators, which else make 32 bits of an integer. */
+/** The format of an amount. Without it, client generators use a 32-bit integer. */
 export const INT64 = { format: 'int64' } as const;
 
 export const amount = z
@@ -52,7 +57,7 @@ const currencyFault = (given: string): string => {
 
 export const currency = z
   .string()
-  // One error for one mistake: the second rule is not looked at when the first is broken.
+  // `abort`: one mistake gives one error, so the second rule is not checked if the first fails.
   .regex(/^[A-Z]{3}$/, { error: ({ input }) => currencyFault(String(input)), abort: true })
   .refine(isCurrency, { error: ({ input }) => currencyFault(String(input)) })
   .openapi({ description: 'An ISO 4217 code.', example: 'CNY' });
@@ -61,7 +66,7 @@ export const orderId = z
   .string()
   .superRefine(refuses(orderIdFault))
   .openapi({
-    description: `The merchant's own id of the order. ${ORDER_ID_RULE}. In an address it is percent-encoded.`,
+    description: `The merchant's own id of the order. ${ORDER_ID_RULE}. Percent-encode it in a URL.`,
     pattern: ORDER_ID_PATTERN,
     minLength: 1,
     maxLength: 64,
@@ -70,13 +75,13 @@ export const orderId = z
 
 export const metadata = z
   .unknown()
-  // A record leaves this name out in silence.
+  // `z.record` drops this name without an error.
   .refine((value) => !Object.hasOwn(Object(value), '__proto__'), {
     path: ['__proto__'],
-    error: 'cannot be a name',
+    error: 'is not allowed as a name',
   })
   .pipe(z.record(z.string(), z.unknown()))
-  // Before the pairs are looked at: there may be many thousands.
+  // Checked before the pairs themselves, of which a request may have many thousands.
   .refine((pairs) => Object.keys(pairs).length <= 20, 'must have at most 20 pairs')
   .pipe(z.record(text(40), text(500, 0)))
   .openapi({
@@ -87,13 +92,13 @@ export const metadata = z
   });
 
 /**
- * What may be left out of a request. Zod's own `default()` would be in the document, and generators make a property that
- * must be given of one with a default.
+ * Makes a request field optional, with a fallback value. Zod's own `default()` would put the default into the OpenAPI
+ * document, and client generators make a property with a default required.
  */
 export const orElse = <T extends z.ZodType>(schema: T, fallback: z.output<T>) =>
   schema.optional().transform((value) => value ?? fallback);
 
-/** The least is the mode's: `requireExpiry` has it. */
+/** The minimum depends on the mode (test or live), so `requireExpiry` checks it. */
 export const expiresInSeconds = (max: number) =>
   z
     .int({ error: 'must be a whole number of seconds' })
@@ -101,12 +106,12 @@ export const expiresInSeconds = (max: number) =>
     .openapi({ minimum: EXPIRY_AT_LEAST_S.test });
 export const EXPIRY_RULE = `At least ${EXPIRY_AT_LEAST_S.live}, in test mode ${EXPIRY_AT_LEAST_S.test}.`;
 
-/** Printable ASCII: what survives every proxy as it was sent. */
+/** Printable ASCII without spaces: every proxy passes it on unchanged. */
 export const idempotencyKey = z
   .string()
-  .regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 printable characters of ASCII, without spaces');
+  .regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 printable ASCII characters without spaces');
 
-/** A whole number in a query string, where everything is text. */
+/** A whole number in a query string, where all values are text. */
 const digits = (min: number, max: number) =>
   z
     .string()
@@ -118,7 +123,7 @@ export const wait = digits(0, 60).optional().openapi({
   type: 'integer',
   minimum: 0,
   maximum: 60,
-  description: 'Seconds to hold the answer back until there is news.',
+  description: 'How many seconds the answer may wait for a change. Default: it does not wait.',
   example: 30,
 });
 
@@ -128,34 +133,34 @@ export const limit = (max: number, fallback: number) =>
     minimum: 1,
     maximum: max,
     default: fallback as never,
-    description: 'Rows at most.',
+    description: 'Maximum number of items.',
   });
 
-/** Of the longest id of an order, in base64url. */
+/** Characters. A cursor with the longest order id, in base64url, fits. */
 const CURSOR_AT_MOST = 400;
 
 export const cursor = z
   .string()
   .max(CURSOR_AT_MOST)
   .optional()
-  .openapi({ description: 'The `nextCursor` of the page before. Opaque.' });
+  .openapi({ description: 'The `nextCursor` of the previous page. Opaque.' });
 
-/** Instead of `nullable()`, which in the document would make a named schema nullable wherever it is used. */
+/** Use this instead of `nullable()`, which would make a named schema nullable everywhere in the OpenAPI document. */
 export const orNull = <T extends z.ZodType>(schema: T) => z.union([schema, z.null()]);
 
 export const time = z.iso.datetime().openapi({ example: '2026-11-21T10:00:00.000Z' });
 
-const STABLE = 'Stable. Accept new ones.';
+const STABLE = 'Stable. New values may be added: accept them.';
 
 export const problem = z
   .object({
     type: z.url().openapi({ description: 'A page that explains the code.' }),
     title: z.string(),
     status: z.int(),
-    detail: z.string().openapi({ description: 'What is wrong with this request.' }),
+    detail: z.string().openapi({ description: 'What is wrong with this request, in words.' }),
     code: openSet('ProblemCode', Object.keys(REFUSALS), { description: STABLE }).open,
     instance: z.string().optional().openapi({
-      description: 'The path that was asked for; absent when the request could not be read so far.',
+      description: 'The path of the request. Absent if the request was refused before its path was read.',
     }),
     requestId: z.string().openapi({ description: 'Also in the header x-request-id and in every log line.' }),
     errors: z
@@ -163,14 +168,14 @@ export const problem = z
       .optional()
       .openapi({
         description:
-          'For invalid_request: what is wrong where. For unknown_channel: which channels there are. For order_exists, payer_differs and idempotency_key_reused: which fields differ.',
+          'For `invalid_request`: which fields are wrong, and why. For `unknown_channel`: which channels exist. For `order_exists`, `payer_differs` and `idempotency_key_reused`: which fields differ.',
       }),
   })
   .openapi('Problem', { description: 'RFC 9457 problem details.' });
 
 /**
- * The problem document of a route, with the codes it refuses with. All of its fields are its own: generators that merge
- * `allOf` take the codes of every route.
+ * The schema of a route's problem document, with the codes that this route can answer. It repeats all fields and does
+ * not refer to `Problem` with `allOf`: generators that merge `allOf` would give each route the codes of all routes.
  */
 export function routeProblem(operationId: string, codes: readonly RefusalCode[]) {
   const name = `${operationId.charAt(0).toUpperCase()}${operationId.slice(1)}Problem`;

@@ -6,10 +6,12 @@ import { payment } from './payment.ts';
 import { refund } from './refund.ts';
 import { deliveryStatus, eventType, openSet } from './sets.ts';
 
-/** What merchants are told: events, on their way to the order service and in the feed. */
+/** Schemas of events, their deliveries to the order service, and the event feed. */
 
-/** Without what depends on the caller: the payer's next action, tokens, links for operators. How far a
- * refund is its own events tell. */
+/**
+ * A payment in an event. It leaves out fields that depend on the caller: next action, tokens, links for operators. It
+ * also leaves out the progress of refunds, which have events of their own.
+ */
 const eventPayment = payment
   .omit({
     adopted: true,
@@ -24,15 +26,15 @@ const eventPayment = payment
     disputes: true,
     temporalUrl: true,
   })
-  .openapi('EventPayment', { description: 'The payment as it was.' });
+  .openapi('EventPayment', { description: 'The payment at the time of the event.' });
 
 const eventOrder = order
   .omit({ payments: true })
-  .openapi('EventOrder', { description: 'The order as it was.' });
+  .openapi('EventOrder', { description: 'The order at the time of the event.' });
 
 const eventRefund = refund
   .omit({ temporalUrl: true })
-  .openapi('EventRefund', { description: 'The refund as it was.' });
+  .openapi('EventRefund', { description: 'The refund at the time of the event.' });
 
 const paymentEventData = z
   .object({
@@ -40,7 +42,7 @@ const paymentEventData = z
     order: eventOrder,
     version: z.int().min(1).openapi({
       description:
-        'Grows with every event of the payment. Events may overtake each other. Each carries the whole state of its payment, so what is older than one you know is never news.',
+        'Increases with every event of the payment. Events may arrive out of order. Each has the whole state of its payment, so ignore an event that is older than one you have processed.',
       example: 1,
     }),
   })
@@ -48,14 +50,14 @@ const paymentEventData = z
 
 const refundEventData = paymentEventData.extend({ refund: eventRefund }).openapi('RefundEventData');
 
-/** The body of a webhook of this type. */
+/** The schema of the body of a webhook of this event type. */
 export const eventOf = (type: EventType) =>
   z.object({
     type: z.literal(type),
     timestamp: time.openapi({ description: 'When it happened.' }),
     test: z.boolean().optional().openapi({
       description:
-        'True of an event that `merchants test-event` sends: it is about nothing. Verify it, answer 200, and do nothing else.',
+        'True for an event that the command `merchants test-event` sends. No real payment belongs to it: verify it, answer 200, and do nothing else.',
     }),
     data: type.startsWith('refund.') ? refundEventData : paymentEventData,
   });
@@ -63,20 +65,20 @@ export const eventOf = (type: EventType) =>
 export const event = z
   .object({
     id: z.string().openapi({
-      description: 'The same as the `webhook-id` of its deliveries.',
+      description: 'Equals the header `webhook-id` of its deliveries.',
       example: 'evt_01JD7Z7C8Q6W4Y9V5T3R1P0N2M',
     }),
     type: eventType.open,
     timestamp: time.openapi({ description: 'When it happened.' }),
     data: paymentEventData
-      .extend({ refund: eventRefund.optional().openapi({ description: "Of a refund's events." }) })
+      .extend({ refund: eventRefund.optional().openapi({ description: 'Only in events of a refund.' }) })
       .openapi('EventData'),
   })
   .openapi('Event');
 
 export const eventQuery = z.strictObject({
   after: z.string().max(200).optional().openapi({
-    description: 'The `nextCursor` of the answer before. Opaque. Absent: from the oldest event kept.',
+    description: 'The `nextCursor` of the previous answer. Opaque. Default: start at the oldest event kept.',
   }),
   limit: limit(500, 100),
   wait,
@@ -86,7 +88,8 @@ export const eventPage = z
   .object({
     data: z.array(event),
     nextCursor: z.string().openapi({
-      description: 'Where to go on. Always given, also where there is nothing new: keep it as your place.',
+      description:
+        'Send it as `after` in the next request. Always given, also if there are no new events: store it.',
     }),
   })
   .openapi('EventPage', { description: 'Oldest first.' });
@@ -101,8 +104,8 @@ export const newRedelivery = z
   .strictObject({
     status: z.enum(REDELIVERABLE_STATUSES).openapi({
       description:
-        '`pending`: those that wait for their next attempt are told now. `delivered`, `conflict`, `gone`: those that are ' +
-        'settled are told once more; the calls are logged, and nothing else changes.',
+        '`pending`: deliveries that wait for their next attempt are attempted now. `delivered`, `conflict`, `gone`: settled ' +
+        'deliveries with this status are sent once more; nodrop logs the calls, and nothing else changes.',
       example: 'pending',
     }),
     since: z.iso
@@ -112,7 +115,7 @@ export const newRedelivery = z
       .openapi({
         type: 'string',
         format: 'date-time',
-        description: 'Only events of this time and later. Default: all that are kept.',
+        description: 'Only events of this time or later. Default: all events kept.',
         example: '2026-11-21T10:00:00.000Z',
       }),
   })
@@ -122,12 +125,12 @@ export const redelivery = z
   .object({
     count: z.int().min(0).openapi({
       description:
-        'How many are told again: those that were asked for before and have not been told are counted too.',
+        'How many deliveries are sent again. Includes those that an earlier request asked for and that are not sent yet.',
       example: 3,
     }),
     nextSince: time.nullable().openapi({
       description:
-        'There are more than one request takes: ask for them with this `since`. Null: these are all.',
+        'If there are more deliveries than one request covers: send the next request with this `since`. Null: there are no more.',
       example: null,
     }),
   })
@@ -142,26 +145,29 @@ export const delivery = z
     type: eventType.open,
     version: z.int(),
     status: deliveryStatus.open,
-    attempts: z.int().openapi({ description: 'How often the order service was told so far.' }),
+    attempts: z.int().openapi({ description: 'Number of delivery attempts so far.' }),
     firstAttemptAt: time.nullable(),
-    nextAttemptAt: time.nullable().openapi({ description: 'While it is pending; null: at once.' }),
+    nextAttemptAt: time
+      .nullable()
+      .openapi({ description: 'Time of the next attempt while the delivery is `pending`. Null: now.' }),
     settledAt: time.nullable().openapi({
-      description: 'When the order service agreed or refused for good, or the event was superseded.',
+      description:
+        'When the order service accepted or refused the event for good, or the event was superseded.',
     }),
     log: z
       .array(
         z.object({
           at: time,
           outcome: openSet('DeliveryOutcome', DELIVERY_OUTCOMES).open,
-          statusCode: z.int().nullable().openapi({ description: 'Null when there was no answer.' }),
+          statusCode: z.int().nullable().openapi({ description: 'Null if there was no answer.' }),
           detail: z.string().openapi({ example: 'It answered 500.' }),
           answer: z
             .string()
             .nullable()
             .openapi({
               description:
-                'The start of the body of an answer that fails, at most 512 characters, without control characters and ' +
-                'secrets. Null when it has no body, and of an answer that agrees.',
+                'The start of the body of an answer that counts as a failure: at most 512 characters, without control ' +
+                'characters and secrets. Null if the answer has no body or accepts the event.',
               example: '{"code":"order_unknown"}',
             }),
           durationMs: z.int(),
@@ -169,10 +175,10 @@ export const delivery = z
       )
       .openapi({ description: 'The last 20 calls, newest first.' }),
     temporalUrl: z.string().nullable().openapi({
-      description: 'The workflow that tells it, in the Temporal Web UI; operators only.',
+      description: 'The workflow that delivers the event, in the Temporal Web UI. Only for operators.',
     }),
   })
-  .openapi('Delivery', { description: 'One event on its way to the order service.' });
+  .openapi('Delivery', { description: 'The delivery of one event to the order service.' });
 
 export const deliveryPage = z
   .object({ data: z.array(delivery), nextCursor: z.string().nullable() })

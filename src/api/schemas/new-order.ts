@@ -11,15 +11,15 @@ import {
   readableText,
 } from './common.ts';
 
-/** An order as it is created, by itself or inside a payment. */
+/** The schema of a new order, in `POST /v1/orders` and inside `POST /v1/payments`. */
 export const newOrder = z
   .strictObject({
     id: orderId,
     amount,
     currency: currency.openapi({
       description:
-        'An ISO 4217 code that people pay in today: no funds code, metal or withdrawn currency. An order that exists ' +
-        'keeps its own.',
+        'An ISO 4217 code of a currency in use today: no funds code, metal or withdrawn currency. An existing order keeps ' +
+        'its currency, also if it has been withdrawn since.',
     }),
     subject: readableText(128)
       .optional()
@@ -30,25 +30,25 @@ export const newOrder = z
     expiresInSeconds: expiresInSeconds(366 * 86_400)
       .optional()
       .openapi({
-        description: `When the order takes no more payments. ${EXPIRY_RULE} Default: never.`,
+        description: `After how many seconds the order accepts no more payments. ${EXPIRY_RULE} Default: never.`,
         example: 86_400,
       }),
     metadata: orElse(metadata, {}),
   })
   .openapi('NewOrder');
 
-/** What can change of an order: the same rules as for a new one. */
+/** The schema of a change of an order: the fields that can change, with the rules of a new order. */
 export const orderChange = z
   .strictObject({
     amount: amount.optional().openapi({ description: 'Minor units, in the currency of the order.' }),
     subject: newOrder.shape.subject.openapi({ description: 'What the payer of the next attempt reads.' }),
     expiresInSeconds: newOrder.shape.expiresInSeconds.openapi({
       description:
-        "When the order takes no more payments, counted from the order's `createdAt` as at its creation. Not in the " +
-        `past, and not before a live attempt expires. ${EXPIRY_RULE}`,
+        "After how many seconds the order accepts no more payments, counted from the order's `createdAt`. The resulting time " +
+        `must not be in the past or before a live attempt expires. ${EXPIRY_RULE}`,
       example: 172_800,
     }),
-    // Without the fallback of a new order: what is absent stays.
-    metadata: metadata.optional().openapi({ description: 'Replaces all that was there.' }),
+    // No fallback as in a new order: absent metadata stays unchanged.
+    metadata: metadata.optional().openapi({ description: 'Replaces all metadata of the order.' }),
   })
-  .openapi('OrderChange', { description: 'What is absent stays as it is. The currency never changes.' });
+  .openapi('OrderChange', { description: 'Absent fields stay unchanged. The currency never changes.' });

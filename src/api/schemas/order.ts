@@ -3,7 +3,7 @@ import { amount, currency, cursor, limit, time, wait } from './common.ts';
 import { payment } from './payment.ts';
 import { orderStatus } from './sets.ts';
 
-/** Orders as they go out, and what can be asked of them. */
+/** Schemas of orders in answers, and of the queries that read them. */
 
 export const orderQuery = z.strictObject({ wait });
 
@@ -21,19 +21,19 @@ export const order = z
     subject: z.string().openapi({ example: 'Two tickets' }),
     status: orderStatus.open,
     paidPaymentId: z.string().nullable(),
-    paidAt: time.nullable().openapi({ description: "The channel's clock." }),
+    paidAt: time.nullable().openapi({ description: "When the payer paid, by the channel's clock." }),
     metadata: z.record(z.string(), z.string()),
     createdAt: time,
     expiresAt: time.nullable(),
     cancelRequestedAt: time.nullable().openapi({
       description:
-        'Since when its owner wants it cancelled; it is, once none of its payments can be paid any more.',
+        'When the merchant requested cancellation; otherwise null. The order is cancelled once none of its payments can be paid.',
     }),
     recoveredAt: time.nullable().openapi({
       description:
-        'When a payment of it was written again after the database had lost it. No refund of its payments is automatic ' +
-        'from then on. If the order was lost as well, `subject` is empty until it is created again with the same amount ' +
-        'and currency, which fills subject, metadata and expiry.',
+        'When a payment of the order was restored after the database had lost it; otherwise null. From then on, no refund of ' +
+        'its payments is automatic. If the order was lost too, `subject` is empty until you create the order again with the ' +
+        'same amount and currency, which sets subject, metadata and expiry.',
     }),
     payments: z.array(payment).openapi({ description: 'Every attempt, newest first.' }),
   })

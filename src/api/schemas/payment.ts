@@ -30,46 +30,46 @@ import {
   settledBy,
 } from './sets.ts';
 
-/** Payments as they come in and go out. */
+/** Schemas of payments, for requests and answers. */
 
 const channelName = text(32).openapi({ example: 'simulator' });
 
-/** The channels, and their methods, in words. */
+/** All channels with their methods, for API descriptions. */
 const METHODS = DECLARATIONS.map(
   ({ name, methods }) => `${name} (${methods.map((method) => method.name).join(', ')})`,
 ).join('; ');
 
-/** How trades that can be adopted are named, in words. */
+/** Which reference names a trade to adopt, for each channel that supports it; for API descriptions. */
 const REFERENCES = DECLARATIONS.flatMap(({ name, adoption }) =>
   adoption === undefined ? [] : [`${name}: ${adoption.rule}, as ${adoption.example}`],
 ).join('; ');
 
 const method = text(32).openapi({
-  description: "One of the channel's methods; its first by default.",
+  description: "One of the channel's methods. Default: the first.",
   example: 'wallet',
 });
 
 const accountName = z.string().regex(ACCOUNT_NAME, ACCOUNT_NAME_RULE).openapi({ example: FIRST_ACCOUNT });
 
 export const RETURN_URL_RULE =
-  "must be an http or https URL, or one of an app's scheme that the merchant has allowed";
+  "must be an http or https URL, or a URL with an app's scheme that the merchant has allowed";
 
-/** What is kept is the URL as it was read, so that whoever reads it again reads the same. */
+/** Stored in the form that the URL parser wrote, so that every later parser reads the same URL. */
 const returnUrl = text(2048)
-  // The parser would leave them out.
+  // The URL parser would remove them without an error.
   .refine((value) => !/\p{Cc}/u.test(value), 'must not contain control characters')
   .pipe(z.url({ normalize: true, error: RETURN_URL_RULE }))
   .refine(mayReturnTo, RETURN_URL_RULE)
   .refine((value) => {
     const url = URL.parse(value);
     return url === null || (url.username === '' && url.password === '');
-  }, 'must not carry a user name or password')
+  }, 'must not contain a user name or password')
   .openapi({
     type: 'string',
     format: 'uri',
     description:
-      'Where the payer goes after the wallet; `paymentId` is added, never a status. An http or https URL, or one of a ' +
-      "scheme of the merchant's own app (`myapp://thanks`), once it is allowed: `merchants set --return-schemes`.",
+      'Where the payer goes after the wallet. nodrop adds `paymentId` to it, never a status. An http or https URL, or a URL ' +
+      "with a scheme of the merchant's own app (`myapp://thanks`) after `merchants set --return-schemes` has allowed it.",
     example: 'https://shop.example/thanks',
   });
 
@@ -78,13 +78,13 @@ export const newPayment = z
     orderId: orderId.optional(),
     order: newOrder.optional(),
     channel: channelName.openapi({
-      description: `The channel. There are, with their methods: ${METHODS}. The merchant needs an account there.`,
+      description: `The channel to pay with. The merchant needs an account there. Channels and their methods: ${METHODS}.`,
     }),
     method: method.optional(),
     account: accountName.optional().openapi({
       description:
-        "Which of the merchant's accounts at the channel, by its name. Default: the merchant's default account. A live " +
-        'attempt at another account than the one that is named is closed first.',
+        "The name of the merchant's account at the channel. Default: the merchant's default account. If a live attempt " +
+        'uses another account than the named one, that attempt is closed first.',
     }),
     payer: z
       .strictObject({
@@ -94,13 +94,13 @@ export const newPayment = z
       .optional()
       .openapi({
         description:
-          'Who pays, for channels that want to know; what the method needs and is not there is refused. Another `id` than that of the live payment is refused ' +
-          '(`payer_differs`); what the live payment does not know is added to it until the channel has been asked for its trade.',
+          'Who pays, for channels that need to know. A request without a field that the method needs is refused. If the live payment has a different `id`, the request is refused ' +
+          '(`payer_differs`). Fields that the live payment does not have are added to it, until nodrop has asked the channel to create the trade.',
       }),
     adopt: z
       .strictObject({
         reference: text(200).openapi({
-          description: `What the trade is called at the channel. ${REFERENCES}`,
+          description: `The channel's reference of the trade. ${REFERENCES}`,
           example: 'cs_test_a1b2c3',
         }),
         own: z
@@ -108,37 +108,37 @@ export const newPayment = z
           .optional()
           .openapi({
             description:
-              'True: nodrop closes the trade at its expiry or when it is cancelled, and gives back what comes in twice, as with ' +
-              'trades of its own. Default: false, the trade stays as it is, and a second success waits for a person.',
+              'True: nodrop treats the trade like one that it has created. It closes the trade at its expiry or when it is cancelled, ' +
+              'and refunds a duplicate payment. Default: false: nodrop never closes the trade, and a duplicate payment waits for an operator.',
           }),
       })
       .optional()
       .openapi({
         description:
-          "The trade is there: the merchant's own code has made it, and nodrop makes none. The channel is asked what it is for, " +
-          'which must be what the order costs; then it is watched, settled and told as any payment. The same order and reference again is the ' +
-          'same payment, with the `own` of the first. `returnUrl` and `payer` go unused. See docs/adopt.md.',
+          "Adopts a trade that the merchant's own code has created at the channel; nodrop does not create one. nodrop queries the trade: its amount and currency " +
+          'must be those of the order. From then on the trade is queried, settled and reported like any other payment. A request with the same order and reference returns the ' +
+          'same payment, with the `own` of the first request. `returnUrl` and `payer` are ignored. See docs/adopt.md.',
       }),
     returnUrl: returnUrl.optional(),
     expiresInSeconds: expiresInSeconds(7 * 86_400)
       .optional()
       .openapi({
-        description: `How long the payer has; never longer than the order. ${EXPIRY_RULE} Default: the deployment's.`,
+        description: `How long the payer has to pay; the payment never expires after its order. ${EXPIRY_RULE} Default: a setting of the deployment.`,
         example: 1800,
       }),
     metadata: metadata.optional().openapi({
       description:
-        'At most 20 pairs of texts, names up to 40 and values up to 500 characters. Default: none for a new payment, ' +
-        'and for the live one those it has.',
+        'At most 20 pairs of texts, names up to 40 and values up to 500 characters. Default: a new payment has none, and a ' +
+        'live one keeps what it has.',
     }),
   })
   .refine(({ orderId, order }) => (orderId === undefined) !== (order === undefined), {
     path: ['orderId'],
     error: 'give either orderId or order',
-    // Also when another field is wrong: all mistakes are named at once.
+    // Checked also if another field is wrong, so that one answer names all mistakes.
     when: ({ value }) => typeof value === 'object' && value !== null && !Array.isArray(value),
   })
-  .openapi('NewPayment', { description: 'Of `orderId` and `order` exactly one.' });
+  .openapi('NewPayment', { description: 'Must have exactly one of `orderId` and `order`.' });
 
 export const paymentQuery = z.strictObject({ wait });
 
@@ -147,7 +147,8 @@ export const paymentListQuery = z.strictObject({
   orderId: orderId.optional(),
   channel: channelName.optional(),
   attention: z.enum(['true', 'false']).optional().openapi({
-    description: '`true`: only payments a person should look at. `false` is the same as none.',
+    description:
+      '`true`: only payments that need attention. `false`: all payments, as without the parameter.',
   }),
   limit: limit(100, 20),
   cursor,
@@ -163,7 +164,7 @@ export const nextAction = z
   })
   .openapi('NextAction', { description: 'What the payer does next.' });
 
-/** What a payer's client token shows: nothing of the merchant's. */
+/** The fields that a payer with the client token may see. None of them is private to the merchant. */
 const payerFields = {
   id: z.string().openapi({ example: 'pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
   channel: channelName,
@@ -172,35 +173,39 @@ const payerFields = {
   currency,
   status: paymentStatus.open,
   orderUpdate: orNull(orderUpdate.open).openapi({
-    description: 'What became of the order; to a payer a payment is paid when it is `applied`.',
+    description:
+      'The effect of the received money on the order. Tell a payer that a payment is paid only if this is `applied`.',
     example: null,
   }),
   receivedAmount: z
     .int()
     .nullable()
-    .openapi({ ...INT64, description: "The order's total as the channel has it." }),
-  refundedAmount: z.int().openapi({ ...INT64, description: 'What has gone back to the payer.', example: 0 }),
+    .openapi({ ...INT64, description: 'The total amount of the trade, as the channel reports it.' }),
+  refundedAmount: z
+    .int()
+    .openapi({ ...INT64, description: 'The amount refunded to the payer so far.', example: 0 }),
   refundReason: orNull(refundReason.open).openapi({
     description:
-      'Why all of this payment goes back without anybody having asked for a refund, else null: `duplicate_payment`, ' +
-      'the order was paid twice and this is the second; `late_payment`, it came too late for the order; `requested`, ' +
-      'it was decided so.',
+      'Why nodrop refunds all of this payment without a refund request; otherwise null. `duplicate_payment`: another payment ' +
+      'had already paid the order. `late_payment`: the payment came too late for the order. `requested`: an operator decided ' +
+      'it.',
     example: null,
   }),
   refundStatus: orNull(refundStatus.open).openapi({
     description:
-      'How far that is: `created` and `processing`, on its way; `succeeded`, back; `failed`, the channel refused it ' +
-      'and a person sees to it. Null without `refundReason`.',
+      'The status of that refund: `created` and `processing`: not completed yet; `succeeded`: refunded; `failed`: the ' +
+      'channel refused it, and an operator has to look at it. Null without `refundReason`.',
     example: null,
   }),
   nextAction: orNull(nextAction),
   payUrl: z.string().nullable().openapi({ description: "The next action's URL." }),
   checkoutUrl: z.string().nullable().openapi({
-    description: "nodrop's own page for the payer. Carries the client token: shown only with it.",
+    description:
+      "nodrop's cashier page for the payer. The URL contains the client token, so it is null where the token is not given.",
   }),
   createdAt: time,
   expiresAt: time,
-  paidAt: time.nullable().openapi({ description: "The channel's clock." }),
+  paidAt: time.nullable().openapi({ description: "When the payer paid, by the channel's clock." }),
 };
 
 export const newSwitch = z
@@ -208,25 +213,26 @@ export const newSwitch = z
     channel: channelName,
     method: method.optional(),
   })
-  .openapi('NewSwitch', { description: 'How the payer would rather pay.' });
+  .openapi('NewSwitch', { description: 'The channel and method to switch to.' });
 
 export const payerPayment = z
   .object({
     ...payerFields,
     backUrl: z.string().nullable().openapi({
-      description: "Where the payer goes on to: the merchant's `returnUrl` with `paymentId`, as it is now.",
+      description:
+        "Where the page sends the payer afterwards: the merchant's current `returnUrl` with `paymentId`.",
       example: 'https://shop.example/thanks?paymentId=pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M',
     }),
     orderState: payerOrderState.open,
     switchTo: z.array(z.object({ channel: channelName, method: z.string() })).openapi({
       description:
-        'What else this order can be paid with, for `POST /v1/payments/{id}/switch`; empty once it cannot.',
+        'The other ways to pay this order, for `POST /v1/payments/{id}/switch`. Empty once the order can no longer be paid.',
       example: [{ channel: 'simulator2', method: 'wallet' }],
     }),
   })
-  // Its name follows `Payment`: of an answer that is one of several, Java's generator tries them by their names, and
-  // without this a merchant's payment would be read as a payer's.
-  .openapi('PaymentForPayer', { description: 'A payment as its client token shows it.' });
+  // The name must sort after `Payment`. For a `oneOf`, the Java generator tries the schemas in the order of their
+  // names: with an earlier name it would read a merchant's payment as a payer's.
+  .openapi('PaymentForPayer', { description: 'A payment as its payer sees it, with the client token.' });
 
 const dispute = z
   .object({
@@ -234,9 +240,13 @@ const dispute = z
     amount,
     currency,
     state: openSet('DisputeState', ['open', 'won', 'lost']).open,
-    isInquiry: z.boolean().openapi({ description: "The payer's bank only asks: no money is put aside yet." }),
+    isInquiry: z
+      .boolean()
+      .openapi({ description: "True while the payer's bank only inquires: no money is withheld yet." }),
     reason: z.string().nullable(),
-    respondBy: time.nullable().openapi({ description: 'Until when it can be answered at the channel.' }),
+    respondBy: time
+      .nullable()
+      .openapi({ description: 'Deadline for an answer to the dispute at the channel.' }),
     openedAt: time,
     decidedAt: time.nullable(),
   })
@@ -251,19 +261,20 @@ export const payment = z
       example: FIRST_ACCOUNT,
     }),
     adopted: z.object({ reference: z.string(), own: z.boolean() }).nullable().openapi({
-      description: "The trade that the merchant's own code has made; null when nodrop has made it.",
+      description:
+        "The adopted trade, which the merchant's own code has created. Null if nodrop has created the trade.",
       example: null,
     }),
     clientToken: z.string().nullable().openapi({
       description:
-        'Opens this payment for its payer. Only in the answers of POST /v1/payments and of `switch`.',
+        'Lets the payer read this payment. Only in the answers of `POST /v1/payments` and of `switch`; otherwise null.',
     }),
     payer: z
       .object({ id: z.string().optional(), ip: z.string().optional() })
       .nullable()
-      .openapi({ description: 'As it was given.' }),
+      .openapi({ description: 'The `payer` of the request.' }),
     returnUrl: z.string().nullable().openapi({
-      description: 'Where the payer goes after the wallet, as it was given last.',
+      description: 'Where the payer goes after the wallet: the value of the last request that gave one.',
       example: 'https://shop.example/thanks',
     }),
     settledBy: orNull(settledBy.open),
@@ -274,8 +285,8 @@ export const payment = z
     attentionDetail: z.string().nullable(),
     disputes: z.array(dispute).openapi({
       description:
-        'What the payer disputes at their bank, the oldest first. While one is open no refund is asked for; while each ' +
-        'open one is an inquiry, those that somebody asks for are. What is lost is among the refunds, with the reason `dispute`.',
+        'Disputes that the payer opened at their bank, the oldest first. While a dispute is open, nodrop sends no refund to the channel. If all open disputes ' +
+        'are inquiries, it sends only requested refunds. The money of a lost dispute is in the list of refunds, with the reason `dispute`.',
       example: [],
     }),
     metadata: z.record(z.string(), z.string()),
@@ -284,13 +295,13 @@ export const payment = z
     cancelRequestedAt: time.nullable(),
     recoveredAt: time.nullable().openapi({
       description:
-        'When the payment was written again after the database had lost it. It is being cancelled, and money that came ' +
-        'in for it still pays its order.',
+        'When the payment was restored after the database had lost it; otherwise null. nodrop cancels a restored payment, but ' +
+        'money received for it still pays its order.',
     }),
     temporalUrl: z
       .string()
       .nullable()
-      .openapi({ description: 'The workflow in the Temporal Web UI; operators only.' }),
+      .openapi({ description: 'The workflow in the Temporal Web UI. Only for operators.' }),
   })
   .openapi('Payment');
 
@@ -314,8 +325,8 @@ export const timelinePage = z
   })
   .openapi('TimelinePage', {
     description:
-      'Oldest first. A query that is answered as the one before has no entry: once the answer changes, or the payment ' +
-      'ends without money, one entry has the first time, the last time and the count of the equal answers ' +
+      'Oldest first. A query whose answer equals the previous one has no entry of its own. When the answer changes, or the ' +
+      'payment ends without money, one entry gives the first time, the last time and the count of the equal answers ' +
       '(`data.first`, `data.last`, `data.count`).',
   });
 
@@ -323,7 +334,7 @@ export type PaymentView = z.infer<typeof payment>;
 export const switchedPayment = z
   .object({ ...payerPayment.shape, clientToken: z.string() })
   .openapi('SwitchedPayment', {
-    description: 'The new attempt as its payer sees it, with a client token of its own.',
+    description: 'The new attempt as its payer sees it, with its own client token.',
   });
 
 export type PayerPaymentView = z.infer<typeof payerPayment>;

@@ -12,17 +12,18 @@ import {
 } from './common.ts';
 import { refundReason, refundStatus } from './sets.ts';
 
-/** Refunds as they come in and go out. */
+/** Schemas of refunds, for requests and answers. */
 
 export const newRefund = z
   .strictObject({
-    amount: amount
-      .optional()
-      .openapi({ description: 'Minor units. Default: all that is left of the payment.', example: 500 }),
+    amount: amount.optional().openapi({
+      description: 'Minor units. Default: everything that is left of the payment.',
+      example: 500,
+    }),
     note: readableText(500)
       .optional()
       .openapi({
-        description: `For those who read the refund later. ${READABLE_RULE}`,
+        description: `A note, returned with the refund. ${READABLE_RULE}`,
         example: 'One ticket returned',
       }),
   })
@@ -31,8 +32,9 @@ export const newRefund = z
 export const refundHeaders = z.object({
   'Idempotency-Key': idempotencyKey.openapi({
     description:
-      'Makes the request repeatable; unique for ever within the merchant. The refund has the same `id`, its number at ' +
-      'the channel, also after the database has lost it: send the same key and the same amount again.',
+      'Makes the request repeatable. A key is unique within the merchant and never expires. The refund `id`, which is also ' +
+      'its number at the channel, is derived from the key and the amount: if the database has lost the refund, send the ' +
+      'same key and amount again, and the new refund has the same `id`.',
     example: 'refund-order-1001-1',
   }),
 });
@@ -49,11 +51,11 @@ export const refund = z
       .openapi({
         ...INT64,
         description:
-          'Minor units. Once it has succeeded: what the channel gave back, at most what came in for the payment.',
+          'Minor units. Once the refund has succeeded: the amount that the channel refunded, at most the amount received for the payment.',
         example: 500,
       }),
     askedAmount: amount.nullable().openapi({
-      description: 'What was asked for, when the channel gave back another amount.',
+      description: 'The requested amount, if the channel refunded a different amount; otherwise null.',
       example: null,
     }),
     currency,
@@ -65,28 +67,29 @@ export const refund = z
       .nullable()
       .openapi({
         description:
-          'Why the channel refused it, for good or for now, waits for a person, took it back after it had succeeded, or ' +
-          'gave no readable answer.',
+          'Why the refund has not succeeded: the channel refused it (for good or for now), waits for a person to act, ' +
+          'reversed it after it had succeeded, or gave no readable answer.',
       }),
     replacedBy: z
       .string()
       .nullable()
       .openapi({
         description:
-          'The refund that goes out in its place: this one is `failed`, as part of the money had gone back at the ' +
-          'channel, and the rest goes back under another number without being asked for. That one may be replaced too. ' +
-          'While another refund of the payment is in process, this may be set only once that one settles.',
+          'The id of the refund that replaces this one. This refund is `failed` because part of the money had already ' +
+          'been refunded at the channel; nodrop refunds the rest automatically under the new id. The new refund may be ' +
+          'replaced too. While another refund of the payment is processing, this field may stay null until that refund settles.',
         example: null,
       }),
     channelRefundId: z.string().nullable().openapi({
-      description: "The channel's own id, as soon as it has told it, while it is in process too.",
+      description:
+        "The channel's own id of the refund, set as soon as the channel reports it, also while the refund is processing.",
     }),
     createdAt: time,
-    settledAt: time.nullable().openapi({ description: 'When it succeeded or failed for good.' }),
+    settledAt: time.nullable().openapi({ description: 'When the refund succeeded or failed for good.' }),
     temporalUrl: z
       .string()
       .nullable()
-      .openapi({ description: 'The workflow in the Temporal Web UI; operators only.' }),
+      .openapi({ description: 'The workflow in the Temporal Web UI. Only for operators.' }),
   })
   .openapi('Refund');
 

@@ -11,19 +11,22 @@ import {
 } from '../../domain/states.ts';
 import { z } from '../http/zod.ts';
 
-/** The sets of values that answers use. They are open: values are added within v1. */
+/** The sets of values that answers use. They are open: v1 may get more values. */
 
 /**
- * A set of values in the document. Generated clients get its known values as literals, and a value that is added later
- * is valid for them all the same.
- * @param name of the open schema; the one of the known values alone is `Known{name}`.
- * @param about a description for those who read the document, and an example; by default the first value.
- * @returns `open` for answers: one of the known values or any other text; `known` for requests: the known values alone.
+ * Declares an open set of values in the OpenAPI document. Generated clients get the known values as literals, and still
+ * accept values that are added later.
+ * @param name the name of the open schema; the schema of the known values is `Known{name}`.
+ * @param options `description` for the document, and `example`, by default the first value.
+ * @returns `open` for answers: a known value or any other text; `known` for requests: only the known values.
  */
 export function openSet<const Value extends string>(
   name: string,
   values: readonly Value[],
-  { description = 'Accept new ones.', example = values[0] }: { description?: string; example?: Value } = {},
+  {
+    description = 'New values may be added: accept them.',
+    example = values[0],
+  }: { description?: string; example?: Value } = {},
 ) {
   const known = z.enum(values).openapi(`Known${name}`);
   return { known, open: z.union([known, z.string()]).openapi(name, { description, example }) };
@@ -32,29 +35,30 @@ export function openSet<const Value extends string>(
 export const orderStatus = openSet('OrderStatus', ORDER_STATUSES, { example: 'paying' });
 export const payerOrderState = openSet('PayerOrderState', PAYER_ORDER_STATES, {
   description:
-    'The order as its payer may know it, by this and every other attempt; accept new ones. `open`: it can be paid. ' +
-    '`undecided`: money or a decision is on its way by this or another attempt: do not pay again; nobody knows yet that ' +
-    'nothing was charged. `paid`: it is paid, by this or another attempt (also when it was refunded since). `over`: it ' +
-    'can no longer be paid, and no money is known or expected. Unless it is `open` there is no `nextAction` and nothing ' +
-    'in `switchTo`.',
+    'The state of the order for its payer, from all attempts; new values may be added: accept them. `open`: the order can be ' +
+    'paid. `undecided`: this or another attempt may have received money or waits for a decision, so the payer must not pay ' +
+    'again, and it is not certain that nothing was charged. `paid`: this or another attempt has paid the order (also if it ' +
+    'was refunded since). `over`: the order can no longer be paid, and no money is known or expected. Unless the state is ' +
+    '`open`, `nextAction` is null and `switchTo` is empty.',
 });
 export const paymentStatus = openSet('PaymentStatus', PAYMENT_STATUSES, { example: 'paying' });
 export const orderUpdate = openSet('OrderUpdate', ORDER_UPDATES);
 export const settledBy = openSet('SettledBy', SETTLED_BY);
 export const ATTENTION_MEANING = [
-  'Why a person should look at it; accept new ones.\n',
+  'Why an operator should look at the payment. New values may be added: accept them.\n',
   ...ATTENTION_NAMES.map((name) => `- \`${name}\`: ${ATTENTIONS[name].raised}`),
 ].join('\n');
 export const attention = openSet('Attention', ATTENTION_NAMES, { description: ATTENTION_MEANING });
 export const refundStatus = openSet('RefundStatus', REFUND_STATUSES, {
   description:
-    'Accept new ones. `needs_person`: the channel waits for somebody to do something there; it is asked on. `failed`: it ' +
-    'gives nothing back, now or later. `reversed`: it failed after it had succeeded, and the money is here again.',
+    'New values may be added: accept them. `needs_person`: the channel waits until a person acts there, and nodrop keeps ' +
+    'querying it. `failed`: the channel will not refund this money, now or later. `reversed`: the refund failed after it had ' +
+    'succeeded, and the merchant has the money again.',
 });
 export const refundReason = openSet('RefundReason', REFUND_REASONS);
 export const eventType = openSet('EventType', EVENT_TYPES);
 export const deliveryStatus = openSet('DeliveryStatus', DELIVERY_STATUSES, {
   description:
-    'Accept new ones. `superseded`: what the event says ceased to be true before the order service answered, as a ' +
-    'success once all of its money is back. It is not told any more; newer events say what is true.',
+    'New values may be added: accept them. `superseded`: the event was no longer true before the order service answered, for ' +
+    'example a success whose money has been refunded in full. It is no longer delivered; newer events have the current state.',
 });

@@ -82,7 +82,7 @@ describe('the cashier page', () => {
     // Open: a refresh would fold it again. The script folds it on phones.
     expect(text).toMatch(/<details id="qr" open><summary>[^<]*<\/summary><div id="qr-code"><svg /);
     expect(text).toMatch(/<noscript>[\s\S]*<p>30 minutes left to pay\.<\/p>/);
-    expect(link('Look again now')).toContain('href=""');
+    expect(link('Reload now')).toContain('href=""');
     // For those without JavaScript alone: the script shows it where nothing is to be done first.
     expect(text).toMatch(/<noscript>(?:(?!<\/noscript>)[\s\S])*href="https:\/\/shop\.example\/thanks/);
     expect(link('Back to the shop')).toBeDefined();
@@ -144,7 +144,7 @@ describe('the cashier page', () => {
     else await api.db.payment.update({ where: { id: made.id }, data: { status: 'failed' } });
     const shown = await page(made.id, made.clientToken);
     expect([shown.screen, shown.refresh]).toEqual([screen, refresh]);
-    expect(shown.text.includes('looks again by itself')).toBe(refresh !== undefined);
+    expect(shown.text.includes('reloads automatically')).toBe(refresh !== undefined);
     expect(shown.link('Back to the shop')).toContain(
       `href="https://shop.example/thanks?a=1&amp;b=2&amp;paymentId=${made.id}"`,
     );

@@ -96,7 +96,7 @@ describe('a client token', () => {
       ] as const) {
         const answer = await api.call(`/v1/payments/${id}${path}`, { key: mine.clientToken, method });
         expect([answer.status, answer.json.code]).toEqual([401, 'unauthorized']);
-        expect(answer.json.detail).toBe('This token does not open this payment, or not any more.');
+        expect(answer.json.detail).toBe('This token does not open this payment, or has expired.');
       }
     }
   });

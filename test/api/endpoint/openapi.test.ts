@@ -328,7 +328,7 @@ test.skipIf(CHROMIUM === undefined)(
       expect(answer?.headers()['content-security-policy']).not.toContain('unsafe');
       await page.waitForSelector('#operations-Payments-createPayment');
       await page.click('#operations-Payments-createPayment .opblock-summary-control');
-      await page.waitForSelector('text=pressing pay twice is one payment');
+      await page.waitForSelector('text=a payer who presses pay twice makes one payment');
       expect(complaints).toEqual([]);
     } finally {
       await browser.close();

@@ -95,7 +95,7 @@ test.each<[string, unknown, [path: string, message: RegExp][]]>([
   [
     'POST /v1/payments',
     { order: ORDER, channel: 'simulator', return_url: 'https://shop.example/' },
-    [['return_url', /^is not known here: there are .*\breturnUrl\b/]],
+    [['return_url', /^is not a known field: known are .*\breturnUrl\b/]],
   ],
   [
     'POST /v1/payments',
@@ -105,7 +105,7 @@ test.each<[string, unknown, [path: string, message: RegExp][]]>([
   ['POST /v1/payments', [], [['', /^must be a JSON object$/]]],
   ['GET /v1/orders?limit=2&limit=3', undefined, [['limit', /^must be given once$/]]],
   ['GET /v1/orders?status=bad', undefined, [['status', /^must be one of unpaid, paying, /]]],
-  ['GET /v1/orders?state=paying', undefined, [['state', /^is not known here: there are .*\bstatus\b/]]],
+  ['GET /v1/orders?state=paying', undefined, [['state', /^is not a known field: known are .*\bstatus\b/]]],
 ])('every mistake is named in words that say what to send: %s %j', async (route, body, expected) => {
   const [method, path = ''] = route.split(' ');
   const { status, json: answer } = await api.call(path, { key, ...(method === 'GET' ? {} : { body }) });
@@ -141,7 +141,7 @@ test('a channel that the deployment does not offer any more is not named among t
 
 test('an address that is not there, or is not percent-encoded, says where to look', async () => {
   const missing = await api.call('/v1/payment', { key });
-  expect(missing.json.detail).toMatch(/^There is nothing at \/v1\/payment: .*\/docs /);
+  expect(missing.json.detail).toMatch(/^Nothing exists at \/v1\/payment: .*\/docs /);
   const broken = await api.call('/v1/orders/50%', { key });
   expect(broken.json.detail).toMatch(/percent-encoded/);
 });

@@ -142,7 +142,7 @@ describe('a notice', () => {
     expect(new Set(answers.map(({ text }) => text))).toEqual(new Set(['stored']));
     const { noticedAt, unverifiedQueries } = await row(id);
     expect([noticedAt === null, unverifiedQueries]).toEqual([false, 20]);
-    expect(await timeline(id)).toContain('The channel has news, signed: it is asked.');
+    expect(await timeline(id)).toContain('The channel sent a signed notice: nodrop queries the channel.');
   });
 
   test('of a trade that is not known yet is kept for 72 h, so many an hour; beyond that it is not acknowledged', async () => {

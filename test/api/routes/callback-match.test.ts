@@ -202,7 +202,7 @@ describe('at the payment’s own address', () => {
       const { noticedAt, unverifiedQueries } = await row(id);
       expect([noticedAt === null, unverifiedQueries]).toEqual([false, 20]);
       expect(await timeline(id)).toContain(
-        "The channel has news, sent to the payment's own address: it is asked.",
+        "The channel sent a notice to the payment's own URL: nodrop queries the channel.",
       );
     },
   );

@@ -39,7 +39,7 @@ describe('a currency that was withdrawn', () => {
       'invalid_request',
       'currency',
     ]);
-    expect(alone.json.errors[0].message).toContain('that people pay in today');
+    expect(alone.json.errors[0].message).toContain('a currency in use today');
     const inside = await api.call('/v1/payments', { key, body: { order, channel: 'simulator' } });
     expect([inside.status, inside.json.code, inside.json.errors[0].path]).toEqual([
       422,

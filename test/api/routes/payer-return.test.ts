@@ -142,7 +142,7 @@ describe('the payer comes back', () => {
     ]) {
       const answer = await api.call(`/return/${made.id}${query}`);
       expect([answer.status, answer.headers.get('content-type')]).toEqual([404, 'text/html; charset=utf-8']);
-      expect(answer.text).toContain('This link opens no payment');
+      expect(answer.text).toContain('This link does not open a payment');
       expect(answer.text).not.toContain(made.id);
     }
     expect(api.workflows.calls).toEqual([]);
