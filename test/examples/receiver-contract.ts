@@ -393,7 +393,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     ] as const)
       expect(await pay(id, amount, currency)).toEqual({
         code: 1,
-        output: `Order ${id} is of 1990 CNY: pay that, or take another ID.\n`,
+        output: `Order ${id} costs 1990 CNY: pay that amount, or use another ID.\n`,
       });
     expect(await pay(id, '1990', 'CNY', 'Tea')).toEqual(made);
     const order = { id, amount: 1990, currency: 'CNY' };

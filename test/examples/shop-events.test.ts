@@ -101,7 +101,7 @@ test('a refund that overtakes the success carries it', async () => {
   expect((await tell(refund)).status).toBe(204);
   expect((await tell(eventOf('payment.succeeded', orderId, { version: 1, payment }))).status).toBe(204);
   expect(await paidBy()).toBe(payment.id);
-  expect(await page()).toContain('CNY 8.00 of it went back to you');
+  expect(await page()).toContain('CNY 8.00 of it was refunded to you');
 });
 
 test('of money that is all back nothing is handed out, whichever event says so first', async () => {
@@ -113,8 +113,8 @@ test('of money that is all back nothing is handed out, whichever event says so f
   const applied = { status: 'succeeded', orderUpdate: 'applied', receivedAmount: 6800, refundedAmount: 6800 };
   answers.order = { status: 'refunded', payments: [applied] };
   const text = await page();
-  expect(text).toContain('the money went back to you');
-  expect(text).toContain('This order takes no payment any more');
+  expect(text).toContain('the money was refunded to you');
+  expect(text).toContain('This order can no longer be paid');
   expect(text).not.toMatch(/Pickup code|Waiting for your payment|again|<button/);
   // The order is not paid: another payment pays it.
   const next = eventOf('payment.succeeded', orderId);
@@ -197,7 +197,7 @@ test('a conflict of the payment that paid the order takes the goods back', async
   expect(await page()).toContain('the money is on its way back to you');
   const back = { ...payment, refundedAmount: 6800 };
   expect((await tell(eventOf('refund.succeeded', orderId, { version: 3, payment: back }))).status).toBe(204);
-  expect(await page()).toContain('the money went back to you');
+  expect(await page()).toContain('the money was refunded to you');
   // Told again by whoever lost it: older now.
   expect((await tell(event)).status).toBe(204);
   expect(await paidBy()).toBeNull();
@@ -221,7 +221,7 @@ test('every answer that is not 2xx is logged with its reason', async () => {
   await send(shop.url, newSecret(), eventOf('payment.succeeded', orderId), { id });
   await logged(`POST /nodrop/events (${id}) answered 401: {"error":"No matching signature found"}`);
   await fetch(`${shop.url}/nodrop/elsewhere`);
-  await logged('GET /nodrop/elsewhere (without an id) answered 404: There is nothing here.');
+  await logged('GET /nodrop/elsewhere (without an id) answered 404: There is no such address.');
 });
 
 test('an unknown order is said to be that, and not to be gone', async () => {
@@ -284,7 +284,7 @@ test('a cancelled order is gone for money, and not for what else is said', async
   expect(await paidBy()).toBeNull();
   const back = { ...event.data.payment, orderUpdate: 'conflict', refundedAmount: 6800 };
   expect((await tell(eventOf('refund.succeeded', orderId, { version: 2, payment: back }))).status).toBe(204);
-  expect(await page()).toContain('the money went back to you');
+  expect(await page()).toContain('the money was refunded to you');
 });
 
 test('ends without money leave the order open, and money in review does not ask for more', async () => {
@@ -331,7 +331,7 @@ test.each([
   const text = await page();
   expect(text).toMatch(/Not paid<[\s\S]*nothing was charged/);
   expect(/Try again<\/button>/.test(text)).toBe(isOpen);
-  expect(text.includes('This order takes no payment any more.')).toBe(!isOpen);
+  expect(text.includes('This order can no longer be paid.')).toBe(!isOpen);
   expect(text.includes('Cancel the order')).toBe(isOpen);
 });
 
@@ -339,10 +339,10 @@ test('money that went back, and another attempt under way: not "pay again"', asy
   const back = { status: 'succeeded', orderUpdate: 'conflict' };
   await tell(eventOf('payment.conflict', orderId, { payment: { ...back, refundedAmount: 6800 } }));
   answers.order = { status: 'paying', payments: [{ status: 'paying', orderUpdate: null }, back] };
-  expect(await page()).toMatch(/Waiting for your payment[\s\S]*the money went back to you/);
+  expect(await page()).toMatch(/Waiting for your payment[\s\S]*the money was refunded to you/);
   expect(await page()).not.toContain('Pay again');
   answers.order = { status: 'unpaid', payments: [back] };
-  expect(await page()).toMatch(/Not paid<[\s\S]*the money went back to you[\s\S]*Pay again/);
+  expect(await page()).toMatch(/Not paid<[\s\S]*the money was refunded to you[\s\S]*Pay again/);
 });
 
 test('a type and a state nobody knew are kept, and are not taken for a failure', async () => {
