@@ -21,7 +21,7 @@ import { paidAnswer, pay } from './support.ts';
 // when settled. The tests call the ledger as workflows and activities do; other tests cover that they do so.
 
 const resolve = (id: string, action: string) =>
-  api.call(`/v1/payments/${id}/resolve`, { key, body: { action, note: 'ReadPayment.' } });
+  api.call(`/v1/payments/${id}/resolve`, { key, body: { action, note: 'Checked.' } });
 async function refund(id: string, amount?: number) {
   const headers = { 'idempotency-key': `${id}-${Math.random()}` };
   return (await api.call(`/v1/payments/${id}/refunds`, { key, body: { amount }, headers })).json;

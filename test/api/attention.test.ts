@@ -46,9 +46,12 @@ describe('channel_unreachable', () => {
 
   test.each<[string, (id: string) => Promise<unknown>]>([
     ['an answer', (id) => recordAnswer(api.db, id, { state: 'unpaid' }, 'query', at(901))],
-    ['an answer that the trade is unknown', (id) => recordAnswer(api.db, id, { state: 'unknown_trade' }, 'query', at(901))],
+    [
+      'an answer that the trade is unknown',
+      (id) => recordAnswer(api.db, id, { state: 'unknown_trade' }, 'query', at(901)),
+    ],
     ['a new next action', (id) => recordCreated(api.db, id, { type: 'redirect', url: 'https://w' }, at(901))],
-    ['the payment's end', (id) => endPayment(api.db, id, 'closed', 'unpaid.', at(901))],
+    ["the payment's end", (id) => endPayment(api.db, id, 'closed', 'unpaid.', at(901))],
     ['a callback', (id) => api.call('/callbacks/simulator', { ...simulatorCallback(id), method: 'POST' })],
   ])('is raised after 5 min of silence and cleared by %s', async (_, report) => {
     const id = await silent();
@@ -76,10 +79,13 @@ describe('channel_misconfigured', () => {
 
   test.each<[string, (id: string) => Promise<unknown>]>([
     ['an answer', (id) => recordAnswer(api.db, id, { state: 'unpaid' }, 'query', at(101))],
-    ['an answer before the payment's end', (id) => recordAnswer(api.db, id, { state: 'unpaid' }, 'close', at(101))],
+    [
+      "an answer before the payment's end",
+      (id) => recordAnswer(api.db, id, { state: 'unpaid' }, 'close', at(101)),
+    ],
     ['a new next action', (id) => recordCreated(api.db, id, { type: 'redirect', url: 'https://w' }, at(101))],
     ['an answer that the trade cannot be closed yet', (id) => recordNotYet(api.db, id, at(400), at(101))],
-    ['the payment's end', (id) => endPayment(api.db, id, 'closed', 'unpaid.', at(101))],
+    ["the payment's end", (id) => endPayment(api.db, id, 'closed', 'unpaid.', at(101))],
   ])('is raised at once in place of channel_unreachable, and cleared by %s', async (_, report) => {
     const { id } = await pay(api, key);
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(0));
@@ -128,10 +134,16 @@ describe('create_unknown', () => {
   }
 
   test.each<[string, (id: string) => Promise<unknown>]>([
-    ['the trade is created', (id) => recordCreated(api.db, id, { type: 'redirect', url: 'https://w' }, at(91))],
+    [
+      'the trade is created',
+      (id) => recordCreated(api.db, id, { type: 'redirect', url: 'https://w' }, at(91)),
+    ],
     ['the channel knows the trade', (id) => recordAnswer(api.db, id, { state: 'unpaid' }, 'query', at(91))],
     ['the payment has ended', (id) => endPayment(api.db, id, 'closed', 'unpaid.', at(91))],
-    ['the payment is paid', (id) => api.call('/callbacks/simulator', { ...simulatorCallback(id), method: 'POST' })],
+    [
+      'the payment is paid',
+      (id) => api.call('/callbacks/simulator', { ...simulatorCallback(id), method: 'POST' }),
+    ],
   ])('is raised for an unknown trade, and cleared when %s', async (_, report) => {
     const id = await unknown();
     await recordAnswer(api.db, id, { state: 'unknown_trade' }, 'query', at(90));

@@ -56,7 +56,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
       ['a wrong key', () => `sk_${'x'.repeat(43)}`],
       ['an empty key', () => ''],
       ['a revoked key', () => revokedKey],
-      ['a key's id', () => 'key_01JD7Z7C8Q6W4Y9V5T3R1P0N2M'],
+      ["a key's id", () => 'key_01JD7Z7C8Q6W4Y9V5T3R1P0N2M'],
     ])('%s: 401', async (_name, key) => {
       await expectRefused(() => ask(endpoint, key()), 401, /^unauthorized$/);
     });
@@ -133,7 +133,7 @@ describe('routes without a key', () => {
   beforeEach(begin);
   afterEach(end);
 
-  test.each(PUBLIC)('%s shows no merchant's data', async (path) => {
+  test.each(PUBLIC)("%s shows no merchant's data", async (path) => {
     const { status, text } = await api.call(path);
     expect(status).toBe(200);
     for (const secret of victim.secrets) expect(text).not.toContain(secret);
