@@ -180,14 +180,14 @@ describe('the refusal reaches', () => {
     expect(problemIn(answer).code).toBe('payload_too_large');
   });
 
-  test('a page of another origin, where pages may ask', async () => {
+  test('a page of another origin, on a route that such pages may call', async () => {
     const answer = await api.call('/v1/payments/pay_1/switch', { raw: new Uint8Array(BODY_LIMIT + 1) });
     expect(answer.status).toBe(413);
     expect(answer.headers.get('access-control-allow-origin')).toBe('*');
   });
 });
 
-test('what comes on a connection after its last answer is no request', async () => {
+test('bytes after the last answer of a connection are not read as a request', async () => {
   const order = JSON.stringify({ id: newOrderId(), amount: 1, currency: 'CNY' });
   const smuggled = [
     ...['POST /v1/orders HTTP/1.1', 'Host: x', `Authorization: Bearer ${key}`],
@@ -201,8 +201,8 @@ test('what comes on a connection after its last answer is no request', async () 
   expect(await api.db.order.count()).toBe(0);
 });
 
-/** Sends requests one after the other's answer on one connection. @returns the status lines of all answers */
-async function withinLimits(requests: readonly string[]): Promise<(string | undefined)[]> {
+/** Sends requests on one connection, each after the previous answer. @returns the status lines of the answers */
+async function sendInTurn(requests: readonly string[]): Promise<(string | undefined)[]> {
   const socket = connect(Number(new URL(api.url).port), '127.0.0.1');
   let answer = '';
   socket.on('data', (data) => {
@@ -217,20 +217,20 @@ async function withinLimits(requests: readonly string[]): Promise<(string | unde
   return lines();
 }
 
-test('a body without a length that is read to its end leaves the connection as it is', async () => {
+test('a body without a length that is read to its end keeps the connection open', async () => {
   const body = JSON.stringify({ id: newOrderId(), amount: 1, currency: 'CNY' });
   const ask = [
     ...['POST /v1/orders HTTP/1.1', 'Host: x', `Authorization: Bearer ${key}`],
     ...['Content-Type: application/json', CHUNKED, '', `${body.length.toString(16)}`, body, '0', '', ''],
   ].join('\r\n');
-  expect(await withinLimits([ask, ask, ask])).toEqual(['HTTP/1.1 201', 'HTTP/1.1 200', 'HTTP/1.1 200']);
+  expect(await sendInTurn([ask, ask, ask])).toEqual(['HTTP/1.1 201', 'HTTP/1.1 200', 'HTTP/1.1 200']);
 });
 
-test('whoever asks whether to send a body is told to when it is read, and not when it is refused', async () => {
+test('`Expect: 100-continue` is answered "continue" if the body is read, and not if it is refused', async () => {
   const ask = (headers: Record<string, string>) =>
     new Promise<readonly [number | undefined, boolean]>((resolve, reject) => {
       const body = JSON.stringify({ id: newOrderId(), amount: 1, currency: 'CNY' });
-      let toldToGoOn = false;
+      let gotContinue = false;
       const sent = request(`${api.url}/v1/orders`, {
         method: 'POST',
         headers: {
@@ -239,12 +239,12 @@ test('whoever asks whether to send a body is told to when it is read, and not wh
         },
       });
       sent.on('continue', () => {
-        toldToGoOn = true;
+        gotContinue = true;
         sent.end(body);
       });
       sent.on('response', (response) => {
         response.resume();
-        resolve([response.statusCode, toldToGoOn]);
+        resolve([response.statusCode, gotContinue]);
         sent.destroy();
       });
       sent.on('error', reject);
