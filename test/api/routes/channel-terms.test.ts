@@ -244,7 +244,7 @@ test('a channel that closes only later blocks no other channel; on the same chan
   expect(await row(first.id)).toMatchObject({ status: 'paying', attention: null });
 });
 
-test('a part that the channel cannot express does not go back; all that is left does', async () => {
+test('a part that the channel cannot express is not refunded, and all that is left is', async () => {
   await start({ currencies: { CNY: { multipleOf: 100 } } });
   const body = inline({}, { amount: 1100 });
   const { id } = (await post(body)).json;
