@@ -1,7 +1,9 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { expect, test } from 'vitest';
 
-/** Phrases that read as translated, and what is written instead: see CONTRIBUTING.md. They are gone, and stay so. */
+/**
+ * Phrases that read as translated, and what to write instead: see docs/contributing/wording.md. No text may use them.
+ */
 const GONE: readonly (readonly [phrase: RegExp, instead: string])[] = [
   [/goes on unheard|what is late goes/i, 'is ignored'],
   [/\bHeard\.|'It does\.'/, 'Accepted. The process is up.'],
@@ -27,7 +29,7 @@ const isText = (path: string) => /\.(ts|js|md|json|sql|py|php|java|css|html)$/.t
 const files = [
   ...ROOTS.flatMap((root) =>
     readdirSync(root, { recursive: true, encoding: 'utf8' }).map((name) => `${root}/${name}`),
-  ).filter((path) => isText(path) && !/\/(generated|cjs|node_modules)\//.test(path)),
+  ).filter((path) => isText(path) && !/\/(generated|cjs|node_modules)\/|\/wording\.md$/.test(path)),
   ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md'],
 ].filter((path) => statSync(path).isFile());
 
