@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 
-/** .ci/run, with a program in npm's place that writes down what it was given. */
+/** .ci/run, with a stand-in for npm that records its arguments and environment. */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-/** Where a program keeps what it has fetched or built, and where each of its settings is. */
+/** Variables for the caches of programs, and for the places of their settings. */
 const CACHES = [
   'HOME',
   'XDG_CACHE_HOME',
@@ -35,7 +35,7 @@ function program(name: string, script: string) {
   writeFileSync(join(folder, 'bin', name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
 }
 
-/** Runs .ci/run, and in place of `npm test` the script. */
+/** Runs .ci/run with this script in place of `npm test`. */
 function ci(script: string, args: readonly string[] = []) {
   program('go', `echo ${folder}/goenv`);
   program(
@@ -68,7 +68,7 @@ ${script}`,
   return { status, lines: stdout.trimEnd().split('\n'), environment, read };
 }
 
-test('caches are an empty folder, settings are the ones of this machine, and nothing stays', () => {
+test('caches are empty folders, settings are those of this machine, and no file is left', () => {
   const { status, lines, environment, read } = ci('echo "7 passed, 0 failed"');
   const temporary = join(folder, 'temporary');
   for (const name of CACHES) expect(environment[name], name).toMatch(new RegExp(`^${temporary}/`));
@@ -87,7 +87,7 @@ test('caches are an empty folder, settings are the ones of this machine, and not
   expect(readdirSync(temporary)).toEqual([]);
 });
 
-test('a run that failed: its exit code, its summary last, and nothing stays, read-only or not', () => {
+test('after a failed run the exit code is kept, the summary is the last line, and no file is left, read-only or not', () => {
   const left =
     'mkdir -p "$GOMODCACHE/module" && touch "$GOMODCACHE/module/file" && chmod -R a-w "$GOMODCACHE"';
   const { status, lines } = ci(`${left}; echo "3 passed, 2 failed"; echo "npm error" >&2; exit 3`);
@@ -97,26 +97,26 @@ test('a run that failed: its exit code, its summary last, and nothing stays, rea
   expect(readdirSync(join(folder, 'temporary'))).toEqual([]);
 });
 
-test('a run that ended before any test has failed', () => {
+test('a run that ends before any test has failed', () => {
   const { status, lines } = ci('exit 1');
   expect(lines.at(-1)).toBe('0 passed, 1 failed');
   expect(status).toBe(1);
 });
 
-test('a run that was killed after it had printed a sum has failed', () => {
+test('a run that is killed after it printed its summary has failed', () => {
   const { status, lines } = ci('echo "9 passed, 0 failed"; kill -9 $$');
   expect(lines.at(-1)).toBe('0 passed, 1 failed');
   expect(status).toBe(137);
 });
 
-test('a folder that cannot be removed, as something still writes there, changes no exit code', () => {
+test('a folder that cannot be removed, because a process still writes to it, does not change the exit code', () => {
   program('chmod', 'exit 1');
   const { status, lines } = ci('echo "5 passed, 0 failed"');
   expect(lines.at(-1)).toBe('5 passed, 0 failed');
   expect(status).toBe(0);
 });
 
-test('by hand with the caches of this machine', () => {
+test('a run by hand uses the caches of this machine', () => {
   const { environment, read } = ci('echo "1 passed, 0 failed"', ['--warm', 'test/domain']);
   expect(environment.HOME).toBe(join(folder, 'home'));
   for (const name of ['MAVEN_OPTS', 'XDG_CACHE_HOME', 'GOMODCACHE']) {
@@ -125,7 +125,7 @@ test('by hand with the caches of this machine', () => {
   expect(read('arguments').trim()).toBe('test -- test/domain');
 });
 
-test('what failed and what was skipped stand right before the sum: file, test and error, and a file that cannot be loaded', () => {
+test('failed and skipped tests are listed right before the summary, with file, test and error, and so is a file that does not load', () => {
   mkdirSync(join(folder, 'tests'));
   writeFileSync(
     join(folder, 'tests', 'sum.test.ts'),

@@ -12,7 +12,7 @@ import { loadStackConfig, makeEmbeddedSecrets } from '../src/stack/embedded-secr
 import { tsxLoader } from '../src/tsx.ts';
 import { temporaryHome } from './support/stack.ts';
 
-// A wrong setting is one sentence that names it.
+// A wrong setting gives one sentence that names the setting.
 
 const homes: string[] = [];
 const newHome = () => {
@@ -118,14 +118,14 @@ test.each<[Record<string, string>, string]>([
 });
 
 describe('accepted', () => {
-  test('names that are no settings of a process, and other programs’ own', () => {
+  test('NODROP_ names that are not settings of a process, and the names of other programs', () => {
     const others = { NODROP_DB_PASSWORD: 'x', NODROP_RECORD_HISTORIES: '1', NODROPPED: '1', OTHER: '1' };
     const config = load({ ...others, NODROP_QUERY_SCHEDULE_SIMULATOR2: '7s', PORT: '' });
     expect(config.querySchedule({ name: 'simulator2', querySchedule: null }).waitsMs[0]).toBe(7_000);
     expect(config.api.port).toBe(3000);
   });
 
-  test('a channel is asked by its own setting, else as it advises, else as all are', () => {
+  test("the query schedule of a channel is its own setting, otherwise the channel's advice, otherwise the common setting", () => {
     const config = load({ NODROP_QUERY_SCHEDULE_SLOWPAY: '7s', NODROP_QUERY_SCHEDULE: '9s' });
     const querySchedule = { waitsMs: [5_000], source: 'its guide to queries' };
     expect(config.querySchedule({ name: 'slowpay', querySchedule })).toEqual({
@@ -139,19 +139,19 @@ describe('accepted', () => {
     });
   });
 
-  test('every address, when the public one is named', () => {
+  test('every address as host, if the public URL is set', () => {
     const { api } = load({ NODROP_HOST: '::', NODROP_PUBLIC_URL: 'https://pay.example/' });
     expect(api).toEqual({ host: '::', port: 3000, publicUrl: 'https://pay.example', trustedProxies: [] });
   });
 
-  test('proxies, as Express takes them', () => {
+  test('trusted proxies in the format of Express', () => {
     const { api } = load({ NODROP_TRUSTED_PROXIES: 'loopback, 10.0.0.0/8,192.0.2.7,2001:db8::/32, ::1' });
     expect(api.trustedProxies).toEqual(['loopback', '10.0.0.0/8', '192.0.2.7', '2001:db8::/32', '::1']);
     express().set('trust proxy', api.trustedProxies);
     expect(load({}).api.trustedProxies).toEqual([]);
   });
 
-  test('a public URL for test mode, when there is no other', () => {
+  test('a public URL for test mode, if no other is set', () => {
     const compose = { NODROP_HOST: '0.0.0.0', NODROP_TEST_PUBLIC_URL: 'http://nodrop.localhost:8080' };
     expect(load(compose).api.publicUrl).toBe('http://nodrop.localhost:8080');
     const named = { ...compose, NODROP_PUBLIC_URL: 'https://pay.example' };
@@ -164,7 +164,7 @@ describe('accepted', () => {
     expect(load({ NODROP_SIMULATOR_HOST: '::1' }).simulator.url).toBe('http://[::1]:4000');
   });
 
-  test('order services nearby, on the embedded database or where it is said', () => {
+  test('order services in private networks, on the embedded database or if the setting allows it', () => {
     const allow = (value: string) => ({ NODROP_ALLOW_PRIVATE_ORDER_SERVICES: value });
     const live = { ...OWN, NODROP_MODE: 'live' };
     const of = (env: Record<string, string>) => load(env).orderServices;
@@ -177,7 +177,7 @@ describe('accepted', () => {
     expect(of({ ...live, ...allow('true') })).toEqual({ allowPrivate: true, httpsOnly: true });
   });
 
-  test('an order may be unknown for 24 h, and otherwise for 1 to 720', () => {
+  test('an unknown order is retried for 24 h by default, and for 1 to 720 h', () => {
     const hours = (count: string) =>
       load({ NODROP_ORDER_UNKNOWN_HOURS: count }).orderUnknownForMs / 3_600_000;
     expect([load({}).orderUnknownForMs / 3_600_000, hours('1'), hours('720')]).toEqual([24, 1, 720]);
@@ -185,7 +185,7 @@ describe('accepted', () => {
       expect(() => hours(count)).toThrow('NODROP_ORDER_UNKNOWN_HOURS is wrong');
   });
 
-  test('a payment of 5 s in test mode alone', () => {
+  test('a payment expiry of 5 s, in test mode only', () => {
     const expiry = (seconds: string) => ({ NODROP_PAYMENT_EXPIRY_SECONDS: seconds });
     expect(load(expiry('5')).paymentExpiryMs).toBe(5_000);
     expect(load({ ...OWN, NODROP_MODE: 'live', ...expiry('60') }).paymentExpiryMs).toBe(60_000);
@@ -195,12 +195,12 @@ describe('accepted', () => {
     );
   });
 
-  test('live on servers of its own', () => {
+  test('live mode on external servers', () => {
     expect(load({ ...OWN, NODROP_MODE: 'live' })).toMatchObject({ mode: 'live', embeddedTemporal: false });
   });
 });
 
-test('live has no channel that moves no real money', () => {
+test('live mode has no simulated channel', () => {
   const { simulator } = load({});
   const source = { of: async () => [] };
   const nameOf = (mode: 'test' | 'live') => [
@@ -210,7 +210,7 @@ test('live has no channel that moves no real money', () => {
   expect(nameOf('live').filter((name) => name.startsWith('simulator'))).toEqual([]);
 });
 
-test('a stand-in for Stripe or Mollie is on this machine, and not of live mode', () => {
+test('a stand-in for Stripe or Mollie must be on this machine, and is refused in live mode', () => {
   expect(load({}).stripe).toEqual({});
   expect(
     load({
@@ -246,18 +246,18 @@ describe('the embedded stack’s secrets', () => {
       `NODROP_HOME=${folder} has no secrets yet: start the stack (npm run stack or npm start), which creates them, or set DATABASE_URL to your own database.`,
     );
 
-  test('loading makes none, and writes nothing else', () => {
+  test('loading the configuration makes no secrets, and writes no other file', () => {
     const folder = newHome();
     const missing = join(folder, 'missing');
     expect(() => load({ NODROP_HOME: folder })).toThrow(nothingYet(folder));
     expect(() => load({ NODROP_HOME: missing })).toThrow(nothingYet(missing));
-    // All are needed: with one of them given a channel would be off in silence.
+    // All secrets are required: if only one were given, a channel would silently be off.
     expect(() => load({ NODROP_HOME: folder, NODROP_SECRET: 's'.repeat(32) })).toThrow(nothingYet(folder));
     load({ ...OWN, NODROP_HOME: folder });
     expect(readdirSync(folder)).toEqual([]);
   });
 
-  test('loading reads those that there are', () => {
+  test('loading reads existing secrets', () => {
     const folder = newHome();
     makeEmbeddedSecrets(folder);
     const made = readFileSync(join(folder, 'secrets.json'), 'utf8');
@@ -267,7 +267,7 @@ describe('the embedded stack’s secrets', () => {
     expect(readFileSync(join(folder, 'secrets.json'), 'utf8')).toBe(made);
   });
 
-  test('the simulator needs none of them where its own secret is given, as in docker-compose.yml', () => {
+  test('the simulator needs none of them if its own secret is set, as in docker-compose.yml', () => {
     const NODROP_HOME = newHome();
     const { secrets } = loadSimulatorConfig({ NODROP_HOME, NODROP_SIMULATOR_SECRET: WHSEC }).simulator;
     expect(secrets).toEqual({ simulator: WHSEC });
@@ -276,20 +276,20 @@ describe('the embedded stack’s secrets', () => {
     expect(loadSimulatorConfig({ NODROP_HOME }).simulator).toEqual(load({ NODROP_HOME }).simulator);
   });
 
-  test('a file that is no JSON is a sentence', () => {
+  test('a file that is not JSON gives one sentence', () => {
     const folder = newHome();
     writeFileSync(join(folder, 'secrets.json'), '');
     expect(() => load({ NODROP_HOME: folder })).toThrow(/^NODROP_HOME is wrong: .+ cannot be used \(.+\)\.$/);
   });
 
-  test('who starts the stack makes them once, in a folder that need not be there, for their owner alone', () => {
+  test('starting the stack makes them once, in a new folder if necessary, readable only by their owner', () => {
     const folder = join(newHome(), 'new');
     const { secret } = loadStackConfig({ NODROP_HOME: folder });
     expect(statSync(join(folder, 'secrets.json')).mode & 0o777).toBe(0o600);
     expect(loadStackConfig({ NODROP_HOME: folder }).secret).toBe(secret);
   });
 
-  test('nor does the stack make any with a database of one’s own, or when a setting is wrong', () => {
+  test('the stack makes none with an external database, or when a setting is wrong', () => {
     const folder = join(newHome(), 'new');
     loadStackConfig({ ...OWN, NODROP_HOME: folder });
     expect(() => loadStackConfig({ NODROP_HOME: folder, PORT: 'x' })).toThrow(ConfigError);
@@ -297,7 +297,7 @@ describe('the embedded stack’s secrets', () => {
     expect(existsSync(folder)).toBe(false);
   });
 
-  test('several that start at once have the same, and leave one whole file', async () => {
+  test('concurrent starts get the same secrets, and leave one complete file', async () => {
     const folder = newHome();
     const module = fileURLToPath(new URL('../src/stack/embedded-secrets.ts', import.meta.url));
     const script = `
@@ -311,7 +311,7 @@ describe('the embedded stack’s secrets', () => {
       }),
     );
     const outputs = starters.map(({ stdout }) => text(stdout));
-    // None makes any before all are there.
+    // No process makes secrets before all are running.
     await Promise.all(starters.map(({ stdout }) => new Promise((resolve) => stdout.once('data', resolve))));
     for (const { stdin } of starters) stdin.end();
     const said = await Promise.all(outputs);

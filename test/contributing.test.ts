@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 
-/** What contributors read and use holds. */
+/** What contributors read and use is correct. */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (name: string) => readFileSync(join(root, name), 'utf8');
@@ -30,13 +30,13 @@ describe('docs/contributing', () => {
     expect(named(`${FOLDER}/README.md`, /\]\(([\w-]+\.md)\)/g).sort()).toEqual(pages.sort());
   });
 
-  /** Paths from the root, and commands. What has a blank or a placeholder is no path. */
+  /** Paths from the root. A text with a space or a placeholder is not a path. */
   const PATH = /`((?:src|test|docs|prisma|scripts|clients|deploy|bench|examples)\/[\w./-]+)`/g;
 
-  test.each(pages)('every file that %s names is there', (page) => {
+  test.each(pages)('every file that %s names exists', (page) => {
     const paths = named(`${FOLDER}/${page}`, PATH);
     expect(paths.length).toBeGreaterThan(2);
-    // Made by the first command in a clone.
+    // src/generated is created by the first command in a clone.
     expect(paths.filter((path) => path !== 'src/generated' && !existsSync(join(root, path)))).toEqual([]);
   });
 
@@ -49,15 +49,15 @@ describe('docs/contributing', () => {
   );
 });
 
-test('the code that docs/channels shows is in the file that it names', () => {
+test('code in docs/channels is in the file that it names', () => {
   const blocks = [...read('docs/channels/writing-one.md').matchAll(/^```ts\n\/\/ (\S+)\n([\s\S]+?)^```$/gm)];
   expect(blocks.length).toBeGreaterThan(3);
-  // The formatter indents a part of a function anew, and so breaks its lines elsewhere.
+  // The formatter indents a part of a function differently, so its lines break elsewhere.
   const lines = (text: string) => text.replace(/\s+|,(?=\s*[)\]}])/g, '');
   for (const [, file = '', code = ''] of blocks) expect(lines(read(file))).toContain(lines(code));
 });
 
-test('the index of decisions has every one, with its number and title, in order', () => {
+test('the index of decisions has every decision, with number and title, in order', () => {
   const files = readdirSync(join(root, 'docs/decisions')).filter((name) => name !== 'README.md');
   const lines = files.sort().map((name) => {
     const [, number, title] = /^# (\d{4}): (.+)\n/.exec(read(`docs/decisions/${name}`)) ?? [];
@@ -72,12 +72,12 @@ describe('test files', () => {
     .map((name) => `test/${name.replaceAll('\\', '/')}`)
     .filter((name) => name.endsWith('.test.ts'));
 
-  test('are split by behaviour before they have more than 400 lines', () => {
+  test('are split by behaviour before they exceed 400 lines', () => {
     expect(files.length).toBeGreaterThan(100);
     expect(files.filter((name) => read(name).trimEnd().split('\n').length > 400)).toEqual([]);
   });
 
-  /** A test of theirs needs a further database, or is about what makes one. */
+  /** A test in these files needs another database, or tests what creates one. */
   const OWN_SET_UP = [
     'test/api/process.test.ts',
     'test/stack/support.test.ts',
@@ -85,7 +85,7 @@ describe('test files', () => {
     'test/system/rate.test.ts',
   ];
 
-  test('set up what they use by `useDatabase` and `useHarness`', () => {
+  test('set up databases and servers with `useDatabase` and `useHarness`', () => {
     const making = files.filter((name) => /\b(?:freshDatabase|startHarness)\(/.test(read(name)));
     expect(making.sort()).toEqual(OWN_SET_UP);
   });
@@ -98,7 +98,7 @@ test('a pure test starts no server', () => {
   expect(stdout).not.toContain('Starting PostgreSQL');
 });
 
-test('without the generated database client, its use is an error that names the command', () => {
+test('without the generated database client, its use fails with an error that names the command', () => {
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-clone-'));
   try {
     mkdirSync(join(folder, 'src/ledger'), { recursive: true });
@@ -119,11 +119,11 @@ test('without the generated database client, its use is an error that names the 
   }
 });
 
-test('.nvmrc has the Node of the image', () => {
+test('.nvmrc has the Node version of the image', () => {
   expect(read('.nvmrc').trim()).toBe(/^FROM node:([\d.]+)/m.exec(read('Dockerfile'))?.[1]);
 });
 
-test('.editorconfig says what Biome enforces', () => {
+test('.editorconfig has the settings of Biome', () => {
   const { formatter } = JSON.parse(read('biome.json'));
   const setting = (name: string) => new RegExp(`^${name} = (.+)$`, 'm').exec(read('.editorconfig'))?.[1];
   expect(setting('indent_style')).toBe(formatter.indentStyle);
@@ -131,7 +131,7 @@ test('.editorconfig says what Biome enforces', () => {
   expect(setting('max_line_length')).toBe(String(formatter.lineWidth));
 });
 
-test.each(readdirSync(join(root, '.github/ISSUE_TEMPLATE')))('%s is a form that GitHub reads', (name) => {
+test.each(readdirSync(join(root, '.github/ISSUE_TEMPLATE')))('%s is a form that GitHub accepts', (name) => {
   const form = parse(read(`.github/ISSUE_TEMPLATE/${name}`));
   if (name === 'config.yml') return expect(Object.keys(form)).toEqual(['blank_issues_enabled']);
   expect(form).toMatchObject({ name: expect.any(String), description: expect.any(String) });

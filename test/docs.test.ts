@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
-// What is written for people leads where it says.
+// The links of all pages lead to existing files and headings.
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const pages = [
@@ -13,12 +13,12 @@ const pages = [
   ),
 ].filter((name) => name.endsWith('.md') && !name.includes('node_modules'));
 
-/** Without what is shown as code. */
+/** The text of a page without its code. */
 const textOf = (page: string) =>
   readFileSync(join(root, page), 'utf8').replaceAll(/^```[\s\S]*?^```|`[^`\n]*`/gm, '');
 
-/** As GitHub names the places of a page. */
-const placesOf = (page: string) =>
+/** The anchors that GitHub gives a page's headings. */
+const anchorsOf = (page: string) =>
   [...readFileSync(join(root, page), 'utf8').matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
     heading
       .toLowerCase()
@@ -27,15 +27,15 @@ const placesOf = (page: string) =>
       .replaceAll(' ', '-'),
   );
 
-test.each(pages)('the links of %s lead to what is there', (page) => {
+test.each(pages)('the links of %s lead to existing pages and headings', (page) => {
   const links = [...textOf(page).matchAll(/\]\(<?([^)\s>]+)>?[^)]*\)/g)].map(([, target = '']) => target);
   const broken = links
     .filter((target) => !/^[a-z]+:/.test(target))
     .filter((target) => {
-      const [path = '', place] = target.split('#');
+      const [path = '', anchor] = target.split('#');
       const file = path === '' ? page : join(dirname(page), path);
       if (!existsSync(join(root, file))) return true;
-      return place !== undefined && file.endsWith('.md') && !placesOf(file).includes(place);
+      return anchor !== undefined && file.endsWith('.md') && !anchorsOf(file).includes(anchor);
     });
   expect(broken).toEqual([]);
 });

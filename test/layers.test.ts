@@ -14,7 +14,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-// The graph in docs/architecture.md is the specification: for every pair of its folders Biome refuses or allows the import.
+// docs/architecture.md has the graph of the layers. For every pair of folders Biome must refuse or allow the import.
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const biome = join(root, 'node_modules/.bin/biome');
@@ -31,16 +31,16 @@ const arrows = graph
   });
 const layers = [...new Set(arrows.flatMap(({ from, to }) => [from, to]))];
 
-/** A layer with all that is further down its arrows. */
+/** The layers that a layer may import: all further down its arrows. */
 function below(layer: string): string[] {
   const next = arrows.filter(({ from, arrow }) => from === layer && arrow !== TYPES_ONLY).map(({ to }) => to);
   return [...new Set(next.flatMap((to) => [to, ...below(to)]))];
 }
 
-/** What imports the code, and is no part of it. */
+/** Folders that import the code and are not part of it. */
 const OUTSIDE = ['bench', 'scripts', 'test'];
 
-/** Where a file of the layer may stand. */
+/** The folders in which a layer's files may be. */
 function placesOf(layer: string): string[] {
   if (OUTSIDE.includes(layer)) return [layer];
   if (layer === 'settings') return ['src'];
@@ -51,12 +51,12 @@ function placesOf(layer: string): string[] {
 }
 
 interface Case {
-  /** The importing file, from the root. */
+  /** The path of the importing file, from the root. */
   readonly file: string;
   readonly text: string;
 }
 
-/** What a file is written with to import another layer in some way. */
+/** A file with one import of another layer. */
 function caseOf(place: string, name: string, target: string, imports: (path: string) => string): Case {
   const path = relative(place, `${target}/${name}-module.ts`);
   return {
@@ -67,7 +67,7 @@ function caseOf(place: string, name: string, target: string, imports: (path: str
 
 const pairs = layers.flatMap((from) =>
   [...layers, ...OUTSIDE]
-    // What is generated is not ours to check.
+    // Imports by generated code are not checked.
     .filter((to) => to !== from && from !== 'generated')
     .map((to) => {
       const [target = ''] = placesOf(to);
@@ -112,7 +112,7 @@ afterAll(() => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
 
-/** `biome ci` with the project's settings over a folder that has these files alone. */
+/** Runs `biome ci` with the project's settings on a folder with only these files. */
 function check(cases: readonly Case[]) {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), 'nodrop-layers-')));
   folders.push(folder);
@@ -162,7 +162,7 @@ describe('Biome refuses every other import', () => {
 
   const filesWith = (wanted: string) =>
     result.found.filter(({ rule }) => rule === wanted).map(({ file }) => file);
-  /** What Biome lets pass, with the line that it should have refused. */
+  /** The imports that Biome should have refused, but accepted. */
   const passed = (cases: readonly Case[]) => {
     const found = filesWith('lint/style/noRestrictedImports');
     return cases.filter(({ file }) => !found.includes(file));
@@ -175,12 +175,12 @@ describe('Biome refuses every other import', () => {
     expect(result.status).toBe(1);
   });
 
-  test('of more than types, where the graph allows types', () => {
+  test('of values, where the graph allows only types', () => {
     expect(valuesOfTypesOnly).not.toEqual([]);
     expect(passed(valuesOfTypesOnly)).toEqual([]);
   });
 
-  test('that closes a cycle, also of types alone', () => {
+  test('that closes a cycle, even of types only', () => {
     expect(filesWith('lint/suspicious/noImportCycles').sort()).toEqual(cycle.map(({ file }) => file));
   });
 });

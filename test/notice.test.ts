@@ -3,7 +3,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
-/** NOTICE names what in production asks for it: the Apache License 2.0 of packages with a notice, and CC BY. */
+/**
+ * NOTICE names every production package that requires it: packages under the Apache License 2.0 with a notice, and
+ * under CC BY.
+ */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (...names: string[]) => readFileSync(join(root, ...names), 'utf8');
@@ -15,7 +18,7 @@ interface Locked {
   readonly license?: string;
 }
 const { packages } = JSON.parse(read('package-lock.json')) as { packages: Record<string, Locked> };
-/** Of this machine; the image leaves TypeScript's compiler out (deploy/prune-modules.mjs). */
+/** The packages of this machine. The image has no TypeScript compiler (deploy/prune-modules.mjs). */
 const inProduction = Object.entries(packages).filter(
   ([path, { dev, devOptional }]) =>
     path !== '' && !dev && !devOptional && !path.includes('/@typescript/') && existsSync(join(root, path)),
@@ -26,7 +29,7 @@ const noticeOf = (path: string) => readdirSync(join(root, path)).find((name) => 
 const withNotice = inProduction.filter(([path]) => noticeOf(path) !== undefined);
 const attributed = inProduction.filter(([, { license = '' }]) => /\bCC-BY/.test(license));
 
-test('a package that brings a notice is named with it', () => {
+test('NOTICE has the notice of every package that brings one', () => {
   expect(withNotice.map(([path]) => nameOf(path))).toContain('swagger-ui-dist');
   for (const [path] of withNotice) {
     expect(notice).toContain(nameOf(path));
@@ -37,19 +40,19 @@ test('a package that brings a notice is named with it', () => {
   }
 });
 
-test('a package whose licence asks for attribution is named', () => {
+test('NOTICE names every package whose licence requires attribution', () => {
   expect(attributed.map(([path]) => nameOf(path))).toContain('caniuse-lite');
   for (const [path] of attributed) expect(notice).toContain(nameOf(path));
 });
 
-test('no package in production has a licence that asks for more', () => {
+test('no production package has a licence with further requirements', () => {
   const known =
     /^(MIT|MIT\/X11|ISC|0BSD|BSD-[23]-Clause|Apache-2\.0|Apache-2\.0 AND MIT|Unlicense|BlueOak-1\.0\.0|CC-BY-4\.0|\(MIT OR CC0-1\.0\)|MIT,Apache2)$/;
   const licenses = inProduction.map(([path, { license }]) => [nameOf(path), license ?? readLicense(path)]);
   expect(licenses.filter(([, license]) => !known.test(license ?? ''))).toEqual([]);
 });
 
-/** The lock has none of packages that state it in an old form, or only in their text. */
+/** The lock file has no licence for packages that state it in an old form or only in their text. */
 function readLicense(path: string): string | undefined {
   const { license, licenses } = JSON.parse(read(path, 'package.json'));
   const text = existsSync(join(root, path, 'LICENSE')) ? read(path, 'LICENSE') : '';

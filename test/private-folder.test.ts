@@ -16,7 +16,7 @@ afterEach(() => {
 
 const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8);
 
-test('a folder that is made, and those made above it, are for their owner alone', () => {
+test('new folders, and the parents that are created with them, are accessible only to their owner', () => {
   const path = join(folder, 'a', 'b');
   privateFolder(path);
   expect([modeOf(path), modeOf(dirname(path))]).toEqual(['700', '700']);
@@ -26,9 +26,9 @@ test.each([
   [0o755, '700'],
   [0o777, '700'],
   [0o700, '700'],
-  // It takes rights, and gives none.
+  // Rights are only removed, never added.
   [0o550, '500'],
-])('one that exists with mode %o becomes %s', (before, after) => {
+])('an existing folder with mode %o becomes %s', (before, after) => {
   const path = join(folder, 'existing');
   mkdirSync(path);
   chmodSync(path, before);
@@ -36,7 +36,7 @@ test.each([
   expect(modeOf(path)).toBe(after);
 });
 
-test('a folder that all users write to, as /tmp, is refused and keeps its mode', () => {
+test('a folder that all users can write to, such as /tmp, is refused and keeps its mode', () => {
   chmodSync(folder, 0o1777);
   expect(() => privateFolder(folder)).toThrow('all users of this machine write there');
   expect(() => makeEmbeddedSecrets(folder)).toThrow(
@@ -45,7 +45,7 @@ test('a folder that all users write to, as /tmp, is refused and keeps its mode',
   expect(modeOf(folder)).toBe('777');
 });
 
-test('the data folder becomes private also when it has its secrets already, and with the demo in it', () => {
+test('an existing data folder becomes private too, and so does the demo in it', () => {
   makeEmbeddedSecrets(folder);
   chmodSync(folder, 0o755);
   makeEmbeddedSecrets(folder);

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { readable } from '../scripts/readable-log.ts';
 
-/** Lines of pino as `npm run dev` prints them. */
+/** Log lines of pino, as `npm run dev` prints them. */
 
 const line = (entry: object) =>
   JSON.stringify({
@@ -13,27 +13,27 @@ const line = (entry: object) =>
     ...entry,
   });
 
-test('time, level, program, message and fields', () => {
+test('a line has time, level, program, message and fields', () => {
   expect(readable('worker', line({ channels: ['simulator'], msg: 'worker ready' }))).toBe(
     "03:04:05.006 INFO  worker    worker ready channels=[ 'simulator' ]",
   );
 });
 
-test('a request in the order of its line', () => {
+test('a request is shown as method, path and status', () => {
   const req = { method: 'GET', url: '/v1/orders/1', remoteAddress: '127.0.0.1' };
   expect(readable('api', line({ level: 40, req, res: { statusCode: 404 }, ms: 3, msg: 'answered' }))).toBe(
     '03:04:05.006 WARN  api       answered GET /v1/orders/1 404 ms=3',
   );
 });
 
-test('an error with its stack below', () => {
+test('an error is followed by its stack', () => {
   expect(
     readable('api', line({ level: 50, err: { message: 'no', stack: 'Error: no\n    at x' }, msg: 'failed' })),
   ).toBe('03:04:05.006 ERROR api       failed\nError: no\n    at x');
 });
 
 test.each(['Error: not JSON', '{"level"', '{"some":"JSON"}'])(
-  'what is not a line of pino stays as it is: %s',
+  'a line that is not from pino is not changed: %s',
   (text) => {
     expect(readable('api', text)).toMatch(new RegExp(`^ +api +${text.replaceAll(/[{}"]/g, '.')}$`));
   },

@@ -5,10 +5,11 @@ import express, { type ErrorRequestHandler } from 'express';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { boundRequests, createBoundedServer, readBody } from '../src/request-bounds.ts';
 
-// A client that never stops sending gets its 413, and is not read on. See test/api/http/bodies.test.ts for the listeners.
+// A client that never stops sending gets its 413, and the server stops reading. test/api/http/bodies.test.ts tests the
+// listeners.
 
 const LIMIT = 64 * 1024;
-/** The grace after the answer, and what Node reads ahead. */
+/** What arrives during the grace period after the answer, plus what Node reads ahead. */
 const READ_BEYOND_AT_MOST = 512 * 1024;
 const refuse: ErrorRequestHandler = (error, _request, response, _next) =>
   void response.status(error.status).send(error.message);
@@ -23,7 +24,7 @@ const server = createBoundedServer(app);
 const ends: Socket[] = [];
 server.on('connection', (socket) => ends.push(socket));
 
-/** The time that the server gives a client to read its answer is over when a test says so. */
+/** Tests decide when the grace period for reading the answer ends. */
 beforeEach(async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   server.listen(0, '127.0.0.1');
@@ -37,14 +38,14 @@ afterEach(async () => {
 });
 
 test.each([
-  ['announced', 'Content-Length: 2147483648', 0],
-  ['not announced', 'Transfer-Encoding: chunked', LIMIT],
+  ['with a length', 'Content-Length: 2147483648', 0],
+  ['without a length', 'Transfer-Encoding: chunked', LIMIT],
 ])(
-  'a body that is too large, %s: its sender gets the whole answer, and then is cut',
+  'the sender of a body that is too large, %s, gets the whole answer, and then its connection is cut',
   async (_, length, read) => {
     const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
     await once(client, 'connect');
-    // It sends until the socket ends, and reads only when it has sent much after the answer.
+    // The client sends until the socket ends, and reads only after it has sent much more than the limit.
     client.pause();
     client.on('error', () => undefined);
     let answer = '';

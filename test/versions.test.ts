@@ -5,13 +5,13 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { NODES } from '../scripts/nodes.ts';
 
-/** One statement on the versions of Node: what is allowed, what is said, what is tested, and what is shipped. */
+/** The supported versions of Node agree everywhere: package.json, README, tests and image. */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (name: string) => readFileSync(join(root, name), 'utf8');
 const { engines } = JSON.parse(read('package.json'));
 
-/** What scripts/run.mjs says on a Node of this version; it is asked for a program that does not exist. */
+/** The output of scripts/run.mjs on this version of Node, when it is asked to run a program that does not exist. */
 function answer(version: string) {
   const pretend = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${version}' } })`;
   const args = ['--import', `data:text/javascript,${encodeURIComponent(pretend)}`];
@@ -19,13 +19,13 @@ function answer(version: string) {
   return spawnSync(process.execPath, [...args, ...script], { encoding: 'utf8' }).stderr;
 }
 
-test('the image has a Node on which the slice of the tests runs', () => {
+test('the image has a Node version that the tests run on', () => {
   const images = [...read('Dockerfile').matchAll(/^FROM node:([\d.]+)/gm)].map(([, version]) => version);
   expect(images).toHaveLength(1);
   expect(NODES).toContain(images[0]);
 });
 
-test('README names what package.json allows, and what is tested', () => {
+test('README names the versions that package.json allows, and those that are tested', () => {
   const ranges = [...engines.node.matchAll(/(\^|>=)(\d+)\.(\d+)\.0/g)].map(([, kind, major, minor]) =>
     kind === '^'
       ? `${major} (${major}.${minor} or newer)`
@@ -37,7 +37,7 @@ test('README names what package.json allows, and what is tested', () => {
   expect(JSON.parse(read('package-lock.json')).packages[''].engines).toEqual(engines);
 });
 
-test('Prisma generates the client and makes migrations with the engines that run them', () => {
+test('the Prisma client and the migrations use the same engine versions as at run time', () => {
   const { packages } = JSON.parse(read('package-lock.json'));
   const version = (name: string) => packages[`node_modules/${name}`].version;
   expect(version('prisma')).toBe(version('@prisma/client'));

@@ -3,7 +3,9 @@ import { expect, test } from 'vitest';
 import { drawTexts, readTexts } from '../scripts/texts.ts';
 import { seeded } from '../src/demo/random.ts';
 
-/** Phrases that read as translated, and what is written instead: see docs/contributing/wording.md. They are gone, and stay so. */
+/**
+ * Phrases that read as translated, and what to write instead: see docs/contributing/wording.md. No text may use them.
+ */
 const GONE: readonly (readonly [phrase: RegExp, instead: string])[] = [
   [/goes on unheard|what is late goes/i, 'is ignored'],
   [/\bHeard\.|'It does\.'/, 'Accepted. The process is up.'],

@@ -12,17 +12,17 @@ export type {
 } from './api.d.ts';
 
 /**
- * What a `NodropError` says of its cause: a code of the service (`/docs/problems`), or one of the client's own.
+ * The cause of a `NodropError`: a code of the service (`/docs/problems`), or one of the client's own codes.
  *
- * - `no_answer`: the service was not reached in time, or something else answered in its place. It is not known whether
- *   the request was carried out. Send it again, a write with the `idempotencyKey` of the error.
+ * - `no_answer`: the service did not answer in time, or something else answered in its place. The client does not know
+ *   whether the request was carried out. Send the request again; send a write with the error's `idempotencyKey`.
  * - `event_unverified`, `event_malformed`: see `verifyEvent` of `@nodrop/client/server`.
  *
- * A later service has more codes: keep a default.
+ * A later version of the service may add codes: keep a default branch.
  */
 export type ErrorCode = KnownProblemCode | 'no_answer' | 'event_unverified' | 'event_malformed';
 
-/** The fields of a problem document, as far as there is one. */
+/** The fields of a problem document. Only `code` and `detail` are always present. */
 export type Refusal = Pick<Problem, 'detail'> &
   Partial<Omit<Problem, 'code' | 'detail'>> & { readonly code: ErrorCode };
 
@@ -34,41 +34,44 @@ export declare class NodropError extends Error {
   );
   readonly name: 'NodropError';
   readonly code: ErrorCode;
-  /** What is wrong with this request. */
+  /** What is wrong with the request. */
   readonly detail: string;
-  /** The HTTP status of the service's answer; undefined when there was none. */
+  /** The HTTP status of the service's answer; undefined when there was no answer. */
   readonly status: number | undefined;
-  /** A page that explains the code. */
+  /** The URL of a page that explains the code. */
   readonly type: string | undefined;
   readonly title: string | undefined;
   readonly instance: string | undefined;
-  /** Names the request in the service's log. */
+  /** The id under which the service's log has the request. */
   readonly requestId: string | undefined;
-  /** Which fields are wrong (`invalid_request`), which channels there are (`unknown_channel`), or which fields differ from what is there (`order_exists`, `payer_differs`, `idempotency_key_reused`). */
+  /**
+   * The fields that are wrong (`invalid_request`), the channels that exist (`unknown_channel`), or the fields that
+   * differ from what is stored (`order_exists`, `payer_differs`, `idempotency_key_reused`).
+   */
   readonly errors: readonly { readonly path: string; readonly message: string }[];
   readonly retryAfterSeconds: number | undefined;
-  /** Of a write of `@nodrop/client/server`: send the same write again with it. */
+  /** Set by the writes of `@nodrop/client/server`: send the same write again with this key. */
   readonly idempotencyKey?: string | undefined;
 }
 
 /**
- * `live`: told at once. `polling`: asked again and again, also by a page that is hidden or finds three others streaming.
- * `away`: the service cannot be reached right now.
+ * `live`: the service streams every change. `polling`: the client reads the payment at intervals. A page polls also
+ * while it is hidden, and while three other pages stream. `away`: the service cannot be reached at the moment.
  */
 export type Connection = 'live' | 'polling' | 'away';
 
 export interface ClientOptions {
-  /** Of the API, for instance `https://pay.example`. */
+  /** The address of the API, for example `https://pay.example`. */
   readonly baseUrl: string | URL;
-  /** @default the platform's */
+  /** @default the platform's `fetch` */
   readonly fetch?: ((url: string, init: RequestInit) => Promise<Response>) | undefined;
 }
 
-/** Of every call. */
+/** Options of every call. */
 export interface CallOptions {
   /** Ends the call, which rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
-  /** Within so many milliseconds the call ends; a `NodropError` `no_answer` then. @default 15,000, beside `wait` */
+  /** After this time, in ms, the call rejects with the `NodropError` `no_answer`. @default 15,000, plus `wait` */
   readonly timeoutMs?: number | undefined;
 }
 
@@ -77,40 +80,42 @@ export interface PayerOptions extends CallOptions {
   readonly token: string;
 }
 
-/** Of `waitForResult`, which has no time-out of its own: give an `AbortSignal.timeout` where you want one. */
+/** Options of `waitForResult`. It has no timeout of its own: pass an `AbortSignal.timeout` if you want one. */
 export interface WaitOptions<P> {
   readonly signal?: AbortSignal | undefined;
   /**
-   * Called with the first state and with every other one. What it throws is not caught: it is a page's error
-   * event, and ends a Node process like any error that nobody catches.
+   * Called with the first state and with every change. The client does not catch an error that it throws: a page gets
+   * an `error` event, and a Node process ends as on any uncaught error.
    */
   readonly onUpdate?: ((payment: P) => void) | undefined;
   readonly onConnection?: ((connection: Connection) => void) | undefined;
 }
 
-/** What a payer may do, with the client token of a payment. For pages; servers use `@nodrop/client/server`. */
+/** What a payer may do with the client token of a payment. For pages; a server uses `@nodrop/client/server`. */
 export interface Client {
-  /** @param options.wait seconds (up to 60) the service may wait for news before it answers */
+  /** @param options.wait how long the service may wait for a change before it answers, in seconds, up to 60 */
   getPayment(
     id: string,
     options: PayerOptions & { readonly wait?: number | undefined },
   ): Promise<PaymentForPayer>;
 
   /**
-   * Resolves with the payment in its final state, see `isFinal`. An attempt that ended without money is followed on
-   * while another one may have paid the order (`orderState` is `undecided`). Goes on for as long as that takes,
-   * whatever the network does; rejects only when the signal is aborted, or with NodropError when the token does not
-   * open the payment (any more).
+   * Resolves with the payment in its final state, see `isFinal`. If an attempt ended without money while another
+   * attempt may have paid the order (`orderState` is `undecided`), the call keeps waiting. It waits without a limit and
+   * through network failures. It rejects only when the signal is aborted, or with NodropError when the token does not
+   * open the payment, or no longer does.
    */
   waitForResult(
     id: string,
     options: { readonly token: string } & WaitOptions<PaymentForPayer>,
   ): Promise<PaymentForPayer>;
 
-  /** Says that the payer may have paid: the channel is asked at once. May be given freely. */
+  /**
+   * Reports that the payer may have paid; nodrop then queries the channel at once. May be called any number of times.
+   */
   hint(id: string, options: PayerOptions): Promise<void>;
 
-  /** A new attempt for the same order on another channel, with a `clientToken` of its own. May be repeated. */
+  /** Starts a new attempt for the same order on another channel, with its own `clientToken`. May be repeated. */
   switchChannel(
     id: string,
     to: { readonly channel: string; readonly method?: string | undefined },
@@ -121,8 +126,9 @@ export interface Client {
 export declare function createClient(options: ClientOptions): Client;
 
 /**
- * Nothing more happens by itself that a payer would want to see. Paid is `succeeded` with the order update `applied`
- * alone: with `conflict` the money goes back, with `review` a person decides. It is about this attempt alone: not paid
- * is only what a payer's `orderState` agrees with, see `waitForResult`.
+ * True when nothing that a payer would want to see still happens automatically. A payment is paid only when it is
+ * `succeeded` and its order update is `applied`: on `conflict` the money is refunded, on `review` an operator decides.
+ * The result is about this attempt alone. The order is unpaid only if the payer's `orderState` says so too, see
+ * `waitForResult`.
  */
 export declare function isFinal(payment: { status: string; orderUpdate: string | null }): boolean;

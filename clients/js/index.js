@@ -1,29 +1,29 @@
-// The payer's part, plain JavaScript without dependencies, so that browsers load this very file. Types: index.d.ts.
+// The payer's part: plain JavaScript without dependencies, which browsers load as it is. Types: index.d.ts.
 
-/** Until the headers of an event stream, and until its first event; a proxy that buffers gives neither. */
+/** Time limit for a stream's headers, and again for its first event. A buffering proxy delivers neither. */
 const STREAM_START_MS = 4_000;
 /** The service sends at least a comment every 15 s. */
 const STREAM_SILENCE_MS = 40_000;
-/** A stream that ends before this is tried once more at once, and then counts as one that does not come through. */
+/** A stream that ends sooner is retried once at once. If that stream ends as soon, streaming counts as blocked. */
 const STREAM_WORTH_MS = 10_000;
-/** How long a stream that did not come through is not tried again; doubles each time. */
+/** How long the client does not retry a blocked stream; doubles each time. */
 const STREAM_REST_MS = { first: 30_000, last: 600_000 };
 const REQUEST_MS = 15_000;
-/** How long the service may hold the answer of a poll. */
+/** How long the service may hold the answer to a poll. */
 const HELD_SECONDS = 10;
-/** A held poll that brings nothing new in less than this was not held. */
+/** If a held poll brings nothing new in less than this time, the service did not hold it. */
 const HELD_AT_LEAST_MS = 5_000;
-/** Between polls that are held, between polls that are not, and while the service is away. */
+/** Pauses between held polls, between plain polls, and while the service is away. */
 const HELD_PAUSE_MS = { first: 1_000, last: 1_000 };
 const PLAIN_PAUSE_MS = { first: 1_000, last: 15_000 };
 const AWAY_PAUSE_MS = { first: 1_000, last: 5_000 };
 /**
- * Over HTTP/1.1 a browser opens six connections to a service, for all its pages together. Requests that stay open take
- * no more than these, so that a page still loads and a hint still arrives.
+ * Over HTTP/1.1 a browser opens six connections to a service, for all its pages together. At most this many requests
+ * may stay open, so that a page still loads and a hint still arrives.
  */
-const PLACES = 3;
+const MAX_OPEN = 3;
 
-/** The codes that say for good that this payment is not for this caller. */
+/** Codes that mean that this caller can never read this payment. */
 const REFUSED = new Set(['unauthorized', 'forbidden', 'payment_not_found']);
 
 export class NodropError extends Error {
@@ -56,26 +56,26 @@ export function createClient({ baseUrl, fetch }) {
 /** @type {typeof import('./index.d.ts').connect} */
 export function connect({ baseUrl, key, fetch: given }) {
   const base = String(baseUrl).replace(/\/+$/, '');
-  // Looked up at each call, and never called as a method: browsers refuse that.
+  // `fetch` is looked up at each call and never called as a method, which browsers refuse.
   const send = given ?? ((/** @type {string} */ url, /** @type {RequestInit} */ init) => fetch(url, init));
   /**
-   * Of those who wait for a payment: `hinted` when it may have news, `placed` when one of them may stream from now on,
-   * `lost` when a connection that looks open may lead nowhere or must not stay open.
-   * @type {Map<string, Set<(news: News) => void>>}
+   * Listeners by payment id. Signals: `hinted`, the payment may have changed; `granted`, a waiting call may stream from
+   * now on; `lost`, a connection that looks open may be dead or must end.
+   * @type {Map<string, Set<(signal: Wake) => void>>}
    *
-   * @typedef {'hinted' | 'placed' | 'lost'} News
+   * @typedef {'hinted' | 'granted' | 'lost'} Wake
    */
   const listeners = new Map();
 
-  /** @param {string} id @param {(news: News) => void} listener @returns {() => void} ends it */
+  /** @param {string} id @param {(reason: Wake) => void} listener @returns {() => void} ends it */
   function listen(id, listener) {
     const same = listeners.get(id) ?? new Set();
     listeners.set(id, same.add(listener));
-    // Both: after either, connections from before are dead and do not know it.
+    // After either event, older connections are dead without an error.
     const changed = () => listener('lost');
     globalThis.addEventListener?.('online', changed);
     globalThis.addEventListener?.('offline', changed);
-    // Hidden pages keep no request open; who comes back is told at once.
+    // Hidden pages keep no request open; a page that becomes visible reads at once.
     globalThis.document?.addEventListener('visibilitychange', changed);
     return () => {
       same.delete(listener);
@@ -86,13 +86,13 @@ export function connect({ baseUrl, key, fetch: given }) {
     };
   }
 
-  /** @param {string} id @param {News} news */
-  function tell(id, news) {
-    for (const listener of [...(listeners.get(id) ?? [])]) listener(news);
+  /** @param {string} id @param {Wake} reason */
+  function wake(id, reason) {
+    for (const listener of [...(listeners.get(id) ?? [])]) listener(reason);
   }
 
   /**
-   * As `limited`, and ended as well when the connection may lead nowhere.
+   * Like `limited`, but also aborts when the connection may be dead.
    * @param {string} id
    * @param {AbortSignal} signal
    * @param {number} ms
@@ -100,8 +100,8 @@ export function connect({ baseUrl, key, fetch: given }) {
   function limitedUntilLost(id, signal, ms) {
     const limit = limited(signal, ms);
     let isLost = false;
-    const unlisten = listen(id, (news) => {
-      if (news !== 'lost') return;
+    const unlisten = listen(id, (reason) => {
+      if (reason !== 'lost') return;
       isLost = true;
       limit.abort();
     });
@@ -158,7 +158,7 @@ export function connect({ baseUrl, key, fetch: given }) {
   }
 
   /**
-   * The same for an answer of JSON, within a time.
+   * Sends a request and parses its JSON answer, within `timeoutMs`.
    * @param {string} path
    * @param {Options & { timeoutMs?: number | undefined }} options
    * @returns {Promise<any>}
@@ -171,7 +171,7 @@ export function connect({ baseUrl, key, fetch: given }) {
     } catch (error) {
       throwIfAborted(signal);
       if (error instanceof NodropError) throw error;
-      // The time was up, the answer broke off, or is no JSON.
+      // The time was up, the answer broke off, or the answer is not JSON.
       throw unanswered('The service gave no readable answer.', { cause: error });
     } finally {
       limit.clear();
@@ -192,9 +192,9 @@ export function connect({ baseUrl, key, fetch: given }) {
    * @param {{ token: string | undefined, signal: AbortSignal, lastEventId: string }} options
    * @param {(payment: any, eventId: string) => boolean} onPayment
    * @param {() => void} onLive
-   * @returns {Promise<'ended' | 'brief' | 'blocked' | 'away'>} `ended`: it worked for a while, or is not wanted any
-   *   more; `brief`: for a moment only; `blocked`: something does not let it through, or there is no room for it;
-   *   `away`: nobody was reached
+   * @returns {Promise<'ended' | 'brief' | 'blocked' | 'away'>} `ended`: the stream worked for a while, or no longer is
+   *   wanted; `brief`: it ended after a moment; `blocked`: something on the way stops it, or the service has no slot;
+   *   `away`: the service did not answer
    */
   async function follow(id, { token, signal, lastEventId }, onPayment, onLive) {
     const limit = limitedUntilLost(id, signal, STREAM_START_MS);
@@ -225,11 +225,11 @@ export function connect({ baseUrl, key, fetch: given }) {
       if (isRefused(error)) throw error;
     } finally {
       limit.clear();
-      // Also a stream that is left, and not cut, must be closed.
+      // Closes a stream that the loop left.
       limit.abort();
     }
     if (limit.lost()) return worked ? 'ended' : 'away';
-    // Silence, too: the service sends comments.
+    // The service sends comments, so a silent stream is blocked as well.
     if (limit.expired()) return 'blocked';
     if (reachedAt === undefined) return 'away';
     if (!worked) return 'blocked';
@@ -238,7 +238,7 @@ export function connect({ baseUrl, key, fetch: given }) {
 
   /** @type {import('./internal.d.ts').Connected['waitForResult']} */
   async function waitForResult(id, { token, signal: given, onUpdate, onConnection } = {}) {
-    // Ours ends with the caller's, and when the result is there.
+    // Aborted with the caller's signal, and once the result is known.
     const ours = new AbortController();
     const stop = () => ours.abort(given?.reason);
     throwIfAborted(given);
@@ -257,7 +257,7 @@ export function connect({ baseUrl, key, fetch: given }) {
       last = payment;
       if (text === lastText) return;
       lastText = text;
-      // What the caller throws is the caller's, and must not look like a stream that broke.
+      // So that an error of the caller's callback does not look like a broken stream.
       queueMicrotask(() => onUpdate?.(payment));
     };
     /** @param {import('./index.d.ts').Connection} state */
@@ -266,7 +266,7 @@ export function connect({ baseUrl, key, fetch: given }) {
       connection = state;
       queueMicrotask(() => onConnection?.(state));
     };
-    // An attempt's own end says nothing of what its payer has paid while another one is undecided.
+    // While another attempt is undecided, the end of this one does not say whether the payer has paid.
     const done = () =>
       last !== undefined && isFinal(last) && (last.status === 'succeeded' || last.orderState !== 'undecided');
 
@@ -275,11 +275,11 @@ export function connect({ baseUrl, key, fetch: given }) {
     let hasBeenBrief = false;
     let holds = true;
     let polls = 0;
-    const place = takePlace(base, signal, () => tell(id, 'placed'));
+    const slot = requestSlot(base, signal, () => wake(id, 'granted'));
     try {
       for (;;) {
-        const hasPlace = place.isHeld();
-        if (hasPlace && Date.now() >= streamNotBefore) {
+        const hasSlot = slot.isHeld();
+        if (hasSlot && Date.now() >= streamNotBefore) {
           const end = await follow(
             id,
             { token, signal, lastEventId },
@@ -303,8 +303,8 @@ export function connect({ baseUrl, key, fetch: given }) {
           }
         }
 
-        // Also after each stream: what happened since is known at once, whatever becomes of the next one.
-        const mayHold = holds && place.isHeld();
+        // Also after each stream, so that later changes are known even if the next stream fails.
+        const mayHold = holds && slot.isHeld();
         const held = mayHold && polls > 0 && connection === 'polling';
         /** @type {{ first: number, last: number }} */
         let pause;
@@ -316,11 +316,11 @@ export function connect({ baseUrl, key, fetch: given }) {
           take(
             await getPayment(id, { token, signal: limit.signal, ...(held ? { wait: HELD_SECONDS } : {}) }),
           );
-          // Else a stream would keep quiet about a return to the state that it told last.
+          // Else a new stream would skip a return to the state that it sent last.
           if (lastText !== textBefore) lastEventId = '';
           if (connection !== 'polling') polls = 0;
           connected('polling');
-          // Where there is no room for one more who waits, the answer comes at once.
+          // The service answers at once if it has no slot for another waiting request.
           const inVain = held && lastText === textBefore && Date.now() - askedAt < HELD_AT_LEAST_MS;
           pause = mayHold && !inVain ? HELD_PAUSE_MS : PLAIN_PAUSE_MS;
           if (lastText !== textBefore || (held && !inVain)) polls = 0;
@@ -331,7 +331,7 @@ export function connect({ baseUrl, key, fetch: given }) {
             polls = 0;
             continue;
           }
-          // Something on the way may not like answers that take long.
+          // A proxy on the way may cut requests that take long.
           if (held) holds = false;
           if (connection !== 'away') polls = 0;
           connected('away');
@@ -341,8 +341,8 @@ export function connect({ baseUrl, key, fetch: given }) {
           limit.clear();
         }
         if (done()) return last;
-        // It was told of the place while it asked.
-        if (place.isHeld() && !hasPlace) continue;
+        // The slot became free during the request.
+        if (slot.isHeld() && !hasSlot) continue;
         await rested(id, Math.max(atLeast, decayed(pause, polls)), signal, () => {
           polls = 0;
         });
@@ -355,14 +355,14 @@ export function connect({ baseUrl, key, fetch: given }) {
   }
 
   /**
-   * Resolves after `ms`, or at once when there may be news.
+   * Resolves after `ms`, or at once when the payment may have changed.
    * @param {string} id
    * @param {number} ms
    * @param {AbortSignal} signal
-   * @param {() => void} onNews
+   * @param {() => void} onWake
    * @returns {Promise<void>}
    */
-  function rested(id, ms, signal, onNews) {
+  function rested(id, ms, signal, onWake) {
     return new Promise((resolve, reject) => {
       const end = () => {
         clearTimeout(timer);
@@ -375,7 +375,7 @@ export function connect({ baseUrl, key, fetch: given }) {
       }, ms);
       const unlisten = listen(id, () => {
         end();
-        onNews();
+        onWake();
         resolve();
       });
       const abort = () => {
@@ -395,11 +395,11 @@ export function connect({ baseUrl, key, fetch: given }) {
       try {
         await call(`${pathOf(id)}/hint`, { ...options, method: 'POST' });
       } catch (error) {
-        // Then the stream may be as dead, though nothing has told it so.
-        if (isUnanswered(error)) tell(id, 'lost');
+        // The event stream may then be dead too, without an error of its own.
+        if (isUnanswered(error)) wake(id, 'lost');
         throw error;
       }
-      tell(id, 'hinted');
+      wake(id, 'hinted');
     },
     switchChannel: (id, { channel, method }, options = {}) =>
       call(`${pathOf(id)}/switch`, { ...options, method: 'POST', body: { channel, method } }),
@@ -407,18 +407,19 @@ export function connect({ baseUrl, key, fetch: given }) {
 }
 
 /**
- * The right to keep a request open: a stream, or a poll that is held. A browser's page has it while it is visible and
- * holds one of a few Web Locks, which the pages of its origin share. Where it may not lock (old browsers, pages without
- * TLS) it has the right while it is visible. Outside of browsers, where connections are not as few, it is always there.
+ * The right to keep a request open: a stream, or a held poll. A page has the right while it is visible and holds
+ * one of a few Web Locks, which the pages of its origin share. Without Web Locks (old browsers, pages without
+ * TLS) a page has the right while it is visible. Outside of browsers, where connections are not scarce, the client
+ * always has it.
  * @param {string} base
- * @param {AbortSignal} signal gives it back
- * @param {() => void} onTaken when it is there after it was waited for
+ * @param {AbortSignal} signal gives the right back
+ * @param {() => void} onGranted called when the right is granted after a wait
  */
-function takePlace(base, signal, onTaken) {
+function requestSlot(base, signal, onGranted) {
   const { document } = globalThis;
   let isHeld = false;
   /** Aborted when the page is hidden; undefined until it is visible. @type {AbortController | undefined} */
-  let turn;
+  let visible;
 
   /** @param {LockManager} locks @param {AbortSignal} until */
   function queue(locks, until) {
@@ -428,37 +429,37 @@ function takePlace(base, signal, onTaken) {
     const have = () => {
       isHeld = true;
       stop();
-      onTaken();
+      onGranted();
     };
     const hold = () => {
-      // Of several that are free the first is kept, and the others are given back.
+      // If several locks are free, the first is kept and the others are released.
       if (waiting.signal.aborted) return undefined;
       have();
       return new Promise((resolve) => until.addEventListener('abort', resolve));
     };
     const origin = originOf(base);
     Promise.all(
-      Array.from({ length: PLACES }, (_, place) =>
-        locks.request(`nodrop-stream-${place} ${origin}`, { signal: waiting.signal }, hold),
+      Array.from({ length: MAX_OPEN }, (_, slot) =>
+        locks.request(`nodrop-stream-${slot} ${origin}`, { signal: waiting.signal }, hold),
       ),
     ).catch(() => {
-      // This page may not lock.
+      // The browser does not let this page use Web Locks.
       if (!waiting.signal.aborted) have();
     });
   }
 
   const leave = () => {
     isHeld = false;
-    turn?.abort();
-    turn = undefined;
+    visible?.abort();
+    visible = undefined;
   };
   const look = () => {
     if (document?.visibilityState === 'hidden') return leave();
-    if (turn !== undefined) return;
-    turn = new AbortController();
+    if (visible !== undefined) return;
+    visible = new AbortController();
     const locks = webLocks();
     if (locks === undefined) isHeld = true;
-    else queue(locks, turn.signal);
+    else queue(locks, visible.signal);
   };
   document?.addEventListener('visibilitychange', look);
   signal.addEventListener('abort', () => {
@@ -469,7 +470,7 @@ function takePlace(base, signal, onTaken) {
   return { isHeld: () => isHeld };
 }
 
-/** A browser's. Node has them too, but shares its connections with nobody. @returns {LockManager | undefined} */
+/** The locks of a browser; Node's connections need none. @returns {LockManager | undefined} */
 function webLocks() {
   const isBrowser = 'document' in globalThis || 'WorkerGlobalScope' in globalThis;
   return isBrowser ? globalThis.navigator?.locks : undefined;
@@ -499,7 +500,7 @@ const isRefused = (error) => error instanceof NodropError && REFUSED.has(error.c
 const isUnanswered = (error) => error instanceof NodropError && error.code === 'no_answer';
 
 /**
- * A refusal is known by its own words; any other answer (a proxy's, say) tells nothing.
+ * The service's own refusals carry a `code`. Any other answer, for example a proxy's, says nothing.
  * @param {Response} response
  */
 async function errorOf(response) {
@@ -520,8 +521,8 @@ const retryAfterMs = (error) => ((error instanceof NodropError ? error.retryAfte
 export const pauseAfter = (error, before) => Math.max(retryAfterMs(error), decayed(AWAY_PAUSE_MS, before));
 
 /**
- * The pause after so many others: half as long again each time, give or take a fifth, so that many who were cut off
- * at once do not come back at once.
+ * The pause after `before` pauses: 1.5 times as long each time, plus or minus 20 %, so that clients that were cut off
+ * together return one by one.
  * @param {{ first: number, last: number }} range
  * @param {number} before
  */
@@ -530,7 +531,7 @@ function decayed({ first, last }, before) {
 }
 
 /**
- * A signal that is aborted with another one or when a time is up. `AbortSignal.any` and `timeout` are too new for
+ * A signal that is aborted with another signal or after a time. `AbortSignal.any` and `timeout` are too new for
  * many phones.
  * @param {AbortSignal | undefined} signal
  * @param {number} ms
@@ -563,7 +564,7 @@ function limited(signal, ms) {
 }
 
 /**
- * Reads a stream of Server-Sent Events. Comments come as events of the type `comment`, as they tell that the stream
+ * Reads a stream of Server-Sent Events. Comments become events of the type `comment`, because they show that the stream
  * is alive.
  * @param {ReadableStream<Uint8Array>} body
  * @returns {AsyncGenerator<{ type: string, data: string, id: string }>}
@@ -579,10 +580,10 @@ async function* readEvents(body) {
   try {
     for (;;) {
       const { done, value } = await reader.read();
-      // What is not ended by an empty line is not an event.
+      // Text without a closing empty line is not an event.
       if (done) return;
       text += decoder.decode(value, { stream: true });
-      // A CR at the very end may be half of a CRLF.
+      // A CR at the very end may be the first half of a CRLF.
       const lines = text.split(/\r\n|\n|\r(?!$)/);
       text = lines.pop() ?? '';
       for (const line of lines) {

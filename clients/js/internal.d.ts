@@ -1,4 +1,4 @@
-// What the two parts of the client share. Not in the package: what index.js exports beside index.d.ts is for server.js alone.
+// What the two parts of the client share. Not part of the package: server.js alone uses these exports of index.js.
 import type { CallOptions, ClientOptions, WaitOptions } from './index.d.ts';
 
 /** The calls that both parts make. */
@@ -20,9 +20,9 @@ export interface Connected {
   ): Promise<any>;
   waitForResult(
     id: string,
-    // biome-ignore lint/suspicious/noExplicitAny: as above.
+    // biome-ignore lint/suspicious/noExplicitAny: a PaymentForPayer with a token, a Payment with a key.
     options?: WaitOptions<any> & { readonly token?: string | undefined },
-    // biome-ignore lint/suspicious/noExplicitAny: as above.
+    // biome-ignore lint/suspicious/noExplicitAny: a PaymentForPayer with a token, a Payment with a key.
   ): Promise<any>;
   hint(id: string, options?: CallOptions & { readonly token?: string | undefined }): Promise<void>;
   switchChannel(
@@ -36,6 +36,6 @@ export interface Connected {
 declare module './index.d.ts' {
   export function connect(options: ClientOptions & { readonly key?: string }): Connected;
 
-  /** Milliseconds to pause after so many failed tries, no less than the error asks for. */
+  /** The pause after `before` failed tries, in ms. Never shorter than the error's `Retry-After`. */
   export function pauseAfter(error: unknown, before: number): number;
 }

@@ -1,5 +1,5 @@
-// Of `npm pack`: makes cjs, what `require` loads, a folder that only the package has. tsc has written its code
-// (tsconfig.json); here its types come beside it. With --remove it goes again.
+// Run by `npm pack`. The folder cjs is what `require` loads; it is only in the package. tsc writes its code (see
+// tsconfig.json), and this script copies its types. With --remove it deletes the folder.
 import { copyFileSync, rmSync, writeFileSync } from 'node:fs';
 
 const folder = new URL('cjs/', import.meta.url);
@@ -8,6 +8,6 @@ if (process.argv.includes('--remove')) rmSync(folder, { recursive: true, force: 
 else {
   for (const types of ['index.d.ts', 'server.d.ts', 'api.d.ts'])
     copyFileSync(new URL(types, import.meta.url), new URL(types, folder));
-  // Files that end in .js are CommonJS in here.
+  // package.json makes Node read the folder's .js files as CommonJS.
   writeFileSync(new URL('package.json', folder), '{ "type": "commonjs" }\n');
 }

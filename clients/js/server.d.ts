@@ -12,12 +12,12 @@ export {
   type WaitOptions,
 } from './index.js';
 
-/** Fields that may be left out may also be undefined. */
+/** Lets every optional field also be `undefined`. */
 type Given<T> = {
   [K in keyof T]: Record<never, never> extends Pick<T, K> ? T[K] | undefined : T[K];
 };
 
-/** Exactly one of `orderId`, for an order that nodrop has, and `order`. */
+/** Give exactly one of `orderId`, for an order that nodrop has, and `order`. */
 export type NewPayment = Given<Omit<Api.NewPayment, 'orderId' | 'order'>> &
   (
     | { orderId: NonNullable<Api.NewPayment['orderId']>; order?: undefined }
@@ -29,7 +29,7 @@ export type NewRefund = Given<Api.NewRefund>;
 export type NewSwitch = Given<Api.NewSwitch>;
 export type NewRedelivery = Given<Api.NewRedelivery>;
 
-/** Who creates a payment is given what opens it for its payer. */
+/** The answer to the creation of a payment: the payment, and what opens it for its payer. */
 export interface CreatedPayment extends Api.Payment {
   /** For the payer's page, see `createClient` of `@nodrop/client`. */
   clientToken: string;
@@ -37,12 +37,14 @@ export interface CreatedPayment extends Api.Payment {
   checkoutUrl: string;
 }
 
-/** A payment as its merchant sees it; `CreatedPayment` alone has a client token. */
+/** A payment as its merchant sees it. Only `CreatedPayment` has a client token. */
 export type Payment = Api.Payment;
 
 export type TimelineEntry = Api.TimelinePage['data'][number];
 
-/** An event of the feed. A later service has more types: keep a default, and answer 200 to them. */
+/**
+ * An event of the feed. A later version of the service may add types: keep a default branch, and answer 200 to them.
+ */
 export type Event = PaymentEvent | RefundEvent;
 export interface PaymentEvent extends Omit<Api.Event, 'type' | 'data'> {
   type: Extract<Api.KnownEventType, `payment.${string}`>;
@@ -57,45 +59,48 @@ export interface EventPage extends Omit<Api.EventPage, 'data'> {
   data: Event[];
 }
 
-/** An event as it was delivered. */
+/** An event as nodrop delivered it. */
 export type DeliveredEvent = Event & {
-  /** When this delivery was sent. */
+  /** When nodrop sent this delivery. */
   readonly sentAt: Date;
-  /** True of a test event (`merchants test-event`): verify it, answer 200, and do nothing else. Other events have none. */
+  /**
+   * True for a test event (`merchants test-event`): verify it, answer 200, and do nothing else. Other events do not
+   * have this field.
+   */
   readonly test?: boolean;
 };
 
 export interface ReadOptions extends CallOptions {
-  /** Seconds (up to 60) the service may wait for news before it answers. */
+  /** How long the service may wait for a change before it answers, in seconds, up to 60. */
   readonly wait?: number | undefined;
 }
 
 export interface WriteOptions extends CallOptions {
   /**
-   * The same request sent again with the same key runs no second time. Give one of your own, from what you have stored,
-   * where you may ask again after a restart. By default a new one for each call, kept for its retries and in
-   * `NodropError.idempotencyKey`.
+   * A request that is repeated with the same key is carried out once. Give a key of your own, derived from what you
+   * have stored, if your program may repeat the request after a restart. By default each call makes a new key, uses it
+   * for its retries, and reports it in `NodropError.idempotencyKey`.
    */
   readonly idempotencyKey?: string | undefined;
 }
 
 export interface RefundOptions extends CallOptions {
   /**
-   * Of your own, from what you have stored, such as the number of the return. A program that asks again after a restart
-   * gives the same key, and money goes back once.
+   * A key of your own, derived from what you have stored, such as the number of the return. A program that repeats the
+   * request after a restart gives the same key, so the money is refunded once.
    */
   readonly idempotencyKey: string;
 }
 
 export interface Page<T> {
   data: T[];
-  /** For `cursor` of the next query; null on the last page. */
+  /** Pass it as `cursor` of the next query; null on the last page. */
   nextCursor: string | null;
 }
 
-/** All that a query finds, page after page: `for await (const one of list)`. */
+/** All results of a query, read page after page: `for await (const one of list)`. */
 export interface List<T, P = Page<T>> extends AsyncIterable<T> {
-  /** One page alone, the one of the query's cursor. */
+  /** Reads only the page at the query's cursor. */
   page(): Promise<P>;
 }
 
@@ -105,52 +110,55 @@ export interface ServerOptions extends ClientOptions {
 }
 
 /**
- * What a merchant's server may do; the methods have the names of the API's operations. A call is sent up to three times
- * while nothing is known of it (time-out, unreachable, 429, 5xx), a write under one idempotency key. It rejects with
- * `NodropError`, or with the reason of an aborted signal. Without `timeoutMs` a try has 15 s and a call 40 s, beside
- * `wait`.
+ * What a merchant's server may do. The methods have the names of the API's operations. While the result is unknown
+ * (timeout, unreachable, 429, 5xx) a call is sent up to three times, a write always with the same idempotency key. A
+ * call rejects with `NodropError`, or with the reason of an aborted signal. Without `timeoutMs` one try has 15 s and a
+ * call 40 s, plus `wait`.
  */
 export interface ServerClient {
   createOrder(order: NewOrder, options?: WriteOptions): Promise<Api.Order>;
   listOrders(query?: Given<Api.ListOrdersQuery>, options?: CallOptions): List<Api.Order>;
   getOrder(id: string, options?: ReadOptions): Promise<Api.Order>;
   changeOrder(id: string, change: OrderChange, options?: WriteOptions): Promise<Api.Order>;
-  /** No money can come any more only when the order's status is `cancelled` or `closed`; else ask again. */
+  /** Only when the order's status is `cancelled` or `closed` can no money arrive any longer. Otherwise call again. */
   cancelOrder(id: string, options?: WriteOptions): Promise<Api.Order>;
 
-  /** Starts a payment, or returns the live one of the same order, channel and method. */
+  /** Starts a payment, or returns the live payment of the same order, channel and method. */
   createPayment(payment: NewPayment, options?: WriteOptions): Promise<CreatedPayment>;
   listPayments(query?: Given<Api.ListPaymentsQuery>, options?: CallOptions): List<Api.Payment>;
   getPayment(id: string, options?: ReadOptions): Promise<Api.Payment>;
   /**
-   * Resolves with the payment at this attempt's own end, see `isFinal`. Goes on for as long as that takes, whatever the
-   * network does; rejects only when the signal is aborted, or with NodropError when the key does not open the payment.
+   * Resolves with the payment when this attempt has ended, see `isFinal`. It waits without a limit and through network
+   * failures. It rejects only when the signal is aborted, or with NodropError when the key does not open the payment.
    */
   waitForResult(id: string, options?: WaitOptions<Api.Payment>): Promise<Api.Payment>;
   getTimeline(id: string, query?: Given<Api.GetTimelineQuery>, options?: CallOptions): List<TimelineEntry>;
-  /** Has the channel asked now. */
+  /** Makes nodrop query the channel now. */
   queryPayment(id: string, options?: WriteOptions): Promise<Api.Payment>;
   hintPayment(id: string, options?: WriteOptions): Promise<void>;
   switchPayment(id: string, to: NewSwitch, options?: WriteOptions): Promise<CreatedPayment>;
-  /** It has ended unpaid when its status says so; while it is `created` or `paying` the channel has not answered. */
+  /**
+   * The payment has ended unpaid when its status says so. While it is `created` or `paying` the channel has not
+   * answered.
+   */
   cancelPayment(id: string, options?: WriteOptions): Promise<Api.Payment>;
   /** For operators. Sent once: after `no_answer` read the payment. */
   resolvePayment(id: string, resolution: Api.NewResolution, options?: WriteOptions): Promise<Api.Payment>;
 
   /**
-   * All that is left without `amount`. The `idempotencyKey` makes it one refund, however often it is asked for. Rejects
-   * with TypeError, and sends nothing, without one.
+   * Without `amount`, refunds all that is left. Calls with the same `idempotencyKey` make one refund. Without a key the
+   * call rejects with TypeError and sends nothing.
    */
   createRefund(id: string, refund: NewRefund, options: RefundOptions): Promise<Api.Refund>;
   listRefunds(id: string, query?: Given<Api.ListRefundsQuery>, options?: CallOptions): List<Api.Refund>;
   getRefund(id: string, options?: CallOptions): Promise<Api.Refund>;
 
-  /** The feed up to its present end. For its cursors read it by `page()`, or follow it. */
+  /** The feed up to its present end. Call `page()` for its cursors, or use `followEvents`. */
   listEvents(query?: Given<Omit<Api.ListEventsQuery, 'wait'>>, options?: CallOptions): List<Event, EventPage>;
   /**
-   * The feed without an end: each page that has events, with the `nextCursor` to store beside what was made of them.
-   * Goes on whatever the network does, until it is left. Rejects with the reason of its aborted signal, and with
-   * NodropError when the service refuses (`cursor_expired`, `unauthorized`).
+   * The feed without an end: yields each page that has events. Store the page's `nextCursor` together with the results
+   * of its events. It continues through network failures until you leave the loop. It rejects with the reason of an
+   * aborted signal, and with NodropError when the service refuses (`cursor_expired`, `unauthorized`).
    */
   followEvents(
     from?: Given<Pick<Api.ListEventsQuery, 'after' | 'limit'>>,
@@ -165,23 +173,23 @@ export interface ServerClient {
   listDeliveries(query?: Given<Api.ListDeliveriesQuery>, options?: CallOptions): List<Api.Delivery>;
   redeliver(id: string, options?: WriteOptions): Promise<Api.Delivery>;
   redeliverMany(which: NewRedelivery, options?: WriteOptions): Promise<Api.Redelivery>;
-  /** Those that match no payment. */
+  /** Callbacks that match no payment. */
   listCallbacks(query?: Given<Api.ListCallbacksQuery>, options?: CallOptions): List<Api.Callback>;
 }
 
 /** @throws TypeError without a key */
 export declare function createServerClient(options: ServerOptions): ServerClient;
 
-/** Those of Fetch, of Node, or a plain object with names in lower case. */
+/** Headers of Fetch, headers of Node, or a plain object with lower-case names. */
 export type HeadersLike = Headers | Readonly<Record<string, string | readonly string[] | undefined>>;
 
 export interface SignedRequest {
-  /** The bytes, or the text, as they came; empty for a read-back. */
+  /** The body as received, as bytes or text; empty for a read-back. */
   readonly body: string | Uint8Array;
   readonly headers: HeadersLike;
-  /** What signs the merchant's events, `whsec_...`. */
+  /** The secret that signs the merchant's events, `whsec_...`. */
   readonly secret: string | undefined;
-  /** How far `webhook-timestamp` may be from this clock. @default 300 */
+  /** The largest accepted difference between `webhook-timestamp` and this machine's clock, in seconds. @default 300 */
   readonly toleranceSeconds?: number | undefined;
 }
 
@@ -195,7 +203,8 @@ export declare function verifySignature(request: SignedRequest): {
 };
 
 /**
- * Verifies an event and reads it. `id` is its `webhook-id`.
- * @throws NodropError `event_unverified` (status 401), `event_malformed` (status 400). @throws TypeError as above
+ * Verifies an event and parses it. `id` is its `webhook-id`.
+ * @throws NodropError `event_unverified` (status 401), `event_malformed` (status 400). @throws TypeError without a
+ * secret, or for a parsed body
  */
 export declare function verifyEvent(request: SignedRequest): DeliveredEvent;

@@ -1,18 +1,18 @@
-// The server's part: it has a merchant's key, so no page loads it. The types are in server.d.ts.
+// The server's part. It holds a merchant's key, so a page must never load it. The types are in server.d.ts.
 import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, NodropError, pauseAfter } from './index.js';
 
 export { isFinal, NodropError } from './index.js';
 
-/** Of one try; the service answers within 9 s. */
+/** Time limit of one try. The service answers within 9 s. */
 const TRY_MS = 15_000;
-/** Of a call with all its tries. */
+/** Time limit of a call with all its tries. */
 const CALL_MS = 40_000;
 const TRIES = 3;
-/** How long the service may hold the answer of a follower of the feed. */
+/** How long the service may hold an answer for a reader that follows the feed. */
 const HELD_SECONDS = 30;
-/** An empty answer that comes sooner was not held: the service had no place for one more who waits. */
+/** If an empty answer comes sooner, the service did not hold it: it had no slot for another waiting request. */
 const HELD_AT_LEAST_MS = 5_000;
 const TOLERANCE_SECONDS = 300;
 
@@ -21,7 +21,7 @@ const orderPath = (id) => `/v1/orders/${encodeURIComponent(id)}`;
 /** @param {string} id */
 const paymentPath = (id) => `/v1/payments/${encodeURIComponent(id)}`;
 
-/** True when the same request may have another answer in a while. @param {unknown} error */
+/** True when the same request may get another answer later. @param {unknown} error */
 const mayPass = (error) =>
   error instanceof NodropError &&
   (error.code === 'no_answer' ||
@@ -38,7 +38,7 @@ async function rest(ms, signal) {
   }
 }
 
-/** @param {object | undefined} query @returns with its question mark; empty without parameters */
+/** @param {object | undefined} query @returns the query string with its question mark; empty without parameters */
 function search(query = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined);
   return given.length === 0
@@ -52,9 +52,10 @@ export function createServerClient({ baseUrl, key, fetch }) {
   const { call, waitForResult } = connect({ baseUrl, key, fetch });
 
   /**
-   * Sends a request until there is an answer that stays, three times at most.
+   * Sends a request until the answer is final, three times at most.
    * @param {string} path
-   * @param {import('./server.d.ts').WriteOptions & { method?: string, body?: unknown, heldMs?: number, tries?: number }} options
+   * @param {import('./server.d.ts').WriteOptions & { method?: string, body?: unknown, heldMs?: number, tries?: number
+   * }} options
    * @returns {Promise<any>}
    */
   async function persist(path, { idempotencyKey, signal, timeoutMs, heldMs = 0, tries = TRIES, ...options }) {
@@ -81,7 +82,7 @@ export function createServerClient({ baseUrl, key, fetch }) {
     persist(path + search({ wait }), { signal, timeoutMs, heldMs: (wait ?? 0) * 1000 });
 
   /**
-   * Every write has one key for all its tries.
+   * Sends a write. All its tries carry one idempotency key.
    * @param {string} path
    * @param {unknown} [body]
    * @param {import('./server.d.ts').WriteOptions & { method?: string, tries?: number }} [options]
@@ -104,7 +105,7 @@ export function createServerClient({ baseUrl, key, fetch }) {
         for (let of = query; ; ) {
           const { data, nextCursor } = await page(of);
           yield* data;
-          // The feed has a cursor also at its end, where it is empty.
+          // The feed has a cursor even at its end, on an empty page.
           if (nextCursor === null || data.length === 0) return;
           of = { ...query, [cursorName]: nextCursor };
         }
@@ -129,15 +130,15 @@ export function createServerClient({ baseUrl, key, fetch }) {
     hintPayment: async (id, options) => void (await write(`${paymentPath(id)}/hint`, undefined, options)),
     switchPayment: (id, to, options) => write(`${paymentPath(id)}/switch`, to, options),
     cancelPayment: (id, options) => write(`${paymentPath(id)}/cancel`, undefined, options),
-    // Once: what is resolved cannot be resolved again, and the refusal would hide that it was done.
+    // Sent once: a resolved payment cannot be resolved again, and the refusal of a second try would hide the success.
     resolvePayment: (id, resolution, options) =>
       write(`${paymentPath(id)}/resolve`, resolution, { ...options, tries: 1 }),
 
     createRefund: async (id, refund, options) => {
-      // A key made here would be another one after a restart, and the same line would give back twice.
+      // A key made here would differ after a restart, and the same line of code would then refund twice.
       if (typeof options?.idempotencyKey !== 'string' || options.idempotencyKey === '')
         throw new TypeError(
-          'A refund needs an idempotencyKey of your own, from what you have stored: with another key it is another refund.',
+          'A refund needs an idempotencyKey of your own, derived from what you have stored: another key makes another refund.',
         );
       return await write(`${paymentPath(id)}/refunds`, refund, options);
     },
@@ -201,16 +202,14 @@ export function verifySignature({ body, headers, secret, toleranceSeconds = TOLE
   const hmacKey = Buffer.from(encoded, 'base64');
   if (hmacKey.length === 0) throw new TypeError('The secret that signs events (whsec_...) is missing.');
   if (typeof body !== 'string' && !(body instanceof Uint8Array))
-    throw new TypeError(
-      'The body must be the bytes or the text as they came, and not what was parsed of them.',
-    );
+    throw new TypeError('The body must be the bytes or the text as received, not the parsed value.');
 
   const id = headerOf(headers, 'webhook-id');
   const timestamp = headerOf(headers, 'webhook-timestamp');
   const signatures = headerOf(headers, 'webhook-signature');
   const expected = createHmac('sha256', hmacKey).update(`${id}.${timestamp}.`).update(body).digest();
   let isSigned = false;
-  // All of them, so that the time says nothing of which one fits.
+  // Compares all signatures, so that the time taken does not show which one matches.
   for (const signature of signatures.split(' ')) {
     const [version, text = ''] = signature.split(',');
     const given = Buffer.from(text, 'base64');

@@ -11,20 +11,20 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Properties;
 
-/** Pay.java ID AMOUNT CURRENCY [SUBJECT]: an order of the shop, and its payment. The amount is in minor units. */
+/** Pay.java ID AMOUNT CURRENCY [SUBJECT]: creates an order and its payment. The amount is in minor units. */
 public class Pay {
   public static void main(String[] args) throws Exception {
     String id = args[0], currency = args[2], subject = args.length > 3 ? args[3] : "Coffee";
     long amount = Long.parseLong(args[1]);
     URI database = URI.create(System.getenv("DATABASE_URL"));
-    // The driver takes the address without its user; what stands after "?", such as sslmode, stays.
+    // The JDBC driver accepts no user in the URL; parameters after "?", such as sslmode, stay.
     String url = database.toString().replaceFirst("^[^:]*://([^@/]*@)?", "jdbc:postgresql://");
     String[] user = Objects.requireNonNullElse(database.getUserInfo(), "").split(":", 2);
     Properties properties = new Properties();
     if (!user[0].isEmpty()) properties.setProperty("user", user[0]);
     if (user.length > 1) properties.setProperty("password", user[1]);
     Map<String, Object> order;
-    // Committed before nodrop is asked: money can be fast.
+    // Commit the order before the payment starts: its first event can arrive at once.
     try (var db = DriverManager.getConnection(url, properties);
         var insert = db.prepareStatement(
             "insert into orders (id, amount, currency) values (?, ?, ?) on conflict (id) do nothing");
@@ -39,13 +39,14 @@ public class Pay {
       long storedAmount = stored.getLong("amount");
       String storedCurrency = stored.getString("currency");
       if (storedAmount != amount || !storedCurrency.equals(currency))
-        refuse("Order " + id + " is of " + storedAmount + " " + storedCurrency + ": pay that, or take another ID.");
+        refuse("Order " + id + " costs " + storedAmount + " " + storedCurrency
+            + ": pay that amount, or use another ID.");
       if (stored.getBoolean("cancelled")) refuse("Order " + id + " is cancelled.");
       if (stored.getString("paid_payment_id") != null) {
         System.out.println("Order " + id + " is paid by " + stored.getString("paid_payment_id") + ".");
         return;
       }
-      // The receiver compares the payment with the stored order, so that is what is sent.
+      // Send the stored order, because the receiver compares the payment with it.
       order = Map.of("id", id, "amount", storedAmount, "currency", storedCurrency, "subject", subject);
     }
 
@@ -56,7 +57,7 @@ public class Pay {
         .POST(BodyPublishers.ofString(gson.toJson(Map.of("order", order, "channel", "simulator"))))
         .timeout(Duration.ofSeconds(15)).build();
     var answer = HttpClient.newHttpClient().send(request, BodyHandlers.ofString());
-    // Problem details, with a code. The same request again is the same payment.
+    // An error is a problem document with a code. Repeating the request returns the same payment.
     if (answer.statusCode() >= 300) refuse("nodrop answered " + answer.body());
     JsonObject payment = gson.fromJson(answer.body(), JsonObject.class);
     System.out.println("Order " + id + " is " + payment.get("status").getAsString() + ": pay at "

@@ -27,7 +27,7 @@ import java.util.concurrent.Executors;
 import javax.crypto.Mac;
 import javax.crypto.spec.SecretKeySpec;
 
-/** Takes nodrop's events and makes orders paid: the three things your shop must do. */
+/** Receives nodrop's events and marks orders as paid: the three things your shop must do. */
 public class Receiver {
   static final byte[] KEY = Base64.getDecoder().decode(setting("NODROP_WEBHOOK_SECRET").substring("whsec_".length()));
   static final URI DATABASE = URI.create(setting("DATABASE_URL"));
@@ -35,7 +35,7 @@ public class Receiver {
   static final String NODROP_KEY = setting("NODROP_KEY");
   static final HttpClient HTTP = HttpClient.newHttpClient();
 
-  /** Undoes the transaction; nodrop acts by its status. */
+  /** Rolls the transaction back. nodrop reacts to the HTTP status. */
   static class Refused extends Exception {
     final int status;
     final Map<String, String> body;
@@ -55,7 +55,7 @@ public class Receiver {
     return null;
   }
 
-  /** Standard Webhooks: one of the signatures fits, and the time is within 5 minutes. */
+  /** Standard Webhooks: a signature must match, and the time must be within 5 minutes. */
   static JsonObject verify(byte[] body, HttpExchange exchange) throws Exception {
     String id = header(exchange, "webhook-id");
     String time = header(exchange, "webhook-timestamp");
@@ -85,7 +85,7 @@ public class Receiver {
         && Set.of("pending", "applied").contains(text(payment, "orderUpdate"));
   }
 
-  /** The event's payment; read anew before goods go out by an event that had to wait. */
+  /** The event's payment. Reads the payment again before a late event grants goods. */
   static JsonObject current(JsonObject event, Instant sentAt) throws Exception {
     JsonObject payment = event.getAsJsonObject("data").getAsJsonObject("payment");
     if (Instant.parse(text(event, "timestamp")).plusSeconds(10).isAfter(sentAt) || !pays(payment)) return payment;
@@ -102,11 +102,11 @@ public class Receiver {
     boolean isKnown = order.next();
     String newer = "insert into nodrop_payments as known values (?, ?) on conflict (id)"
         + " do update set version = excluded.version where known.version < excluded.version";
-    if (statement(db, newer, id, version).executeUpdate() == 0) return; // Told before, or newer is known.
+    if (statement(db, newer, id, version).executeUpdate() == 0) return; // Duplicate or older event.
     if (text(payment, "orderUpdate").equals("conflict")) // Take the goods back.
       statement(db, "update orders set paid_payment_id = null where paid_payment_id = ?", id).executeUpdate();
     if (!pays(payment) || (isKnown && id.equals(order.getString("paid_payment_id")))) return;
-    // Told again, for 24 h by default: the order may still come.
+    // nodrop redelivers, for 24 h by default: the order may be stored by then.
     if (!isKnown) throw new Refused(404, Map.of("code", "order_unknown"));
     if (order.getLong("amount") != payment.get("amount").getAsLong()
         || !order.getString("currency").equals(text(payment, "currency")))
@@ -125,7 +125,7 @@ public class Receiver {
   }
 
   static Connection connect() throws SQLException {
-    // The driver takes the address without its user; what stands after "?", such as sslmode, stays.
+    // The JDBC driver accepts no user in the URL; parameters after "?", such as sslmode, stay.
     String url = DATABASE.toString().replaceFirst("^[^:]*://([^@/]*@)?", "jdbc:postgresql://");
     String[] user = Objects.requireNonNullElse(DATABASE.getUserInfo(), "").split(":", 2);
     Properties properties = new Properties();
@@ -142,7 +142,7 @@ public class Receiver {
     if (body.length > 1_000_000) throw new Refused(413, Map.of());
     JsonObject event = verify(body, exchange);
     boolean isTest = event.has("test") && event.get("test").getAsBoolean();
-    // About nothing, or of a kind that is newer than this code.
+    // A test, or a type that this code does not know.
     if (isTest || !text(event, "type").matches("(payment|refund)\\..*")) return;
     JsonObject payment = current(event, Instant.ofEpochSecond(Long.parseLong(header(exchange, "webhook-timestamp"))));
     try (Connection db = connect()) {
@@ -150,7 +150,7 @@ public class Receiver {
         apply(db, payment, event.getAsJsonObject("data").get("version").getAsLong());
         db.commit();
       } catch (Exception error) {
-        db.rollback(); // A connection of a pool is not closed, and would keep the transaction open.
+        db.rollback(); // A pooled connection would keep the transaction open.
         throw error;
       }
     }
@@ -165,7 +165,7 @@ public class Receiver {
     } catch (Refused refused) {
       status = refused.status;
       body = refused.body;
-    } catch (Exception error) { // Nothing is decided: nodrop tells it again.
+    } catch (Exception error) { // No decision: nodrop redelivers the event.
       System.err.println(error);
       status = 500;
     }
@@ -183,6 +183,6 @@ public class Receiver {
     server.setExecutor(Executors.newFixedThreadPool(16));
     server.createContext("/", Receiver::answer);
     server.start();
-    System.out.println("The receiver takes events at http://" + host + ":" + port + "/nodrop/events");
+    System.out.println("The receiver accepts events at http://" + host + ":" + port + "/nodrop/events");
   }
 }

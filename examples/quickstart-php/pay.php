@@ -1,9 +1,9 @@
 <?php
-// pay.php ID AMOUNT CURRENCY [SUBJECT]: an order of the shop, and its payment. The amount is in minor units.
+// pay.php ID AMOUNT CURRENCY [SUBJECT]: creates an order of the shop and its payment. The amount is in minor units.
 
 [, $id, $amount, $currency, $subject] = [...$argv, 'Coffee'];
 $db = pg_connect(getenv('DATABASE_URL'));
-// Committed before nodrop is asked: money can be fast.
+// Commit the order before the payment starts: its first event can arrive at once.
 pg_query_params(
     $db,
     'insert into orders (id, amount, currency) values ($1, $2, $3) on conflict (id) do nothing',
@@ -18,7 +18,7 @@ function refuse(string $sentence): never
 }
 
 if ((int) $stored['amount'] !== (int) $amount || $stored['currency'] !== $currency) {
-    refuse("Order $id is of {$stored['amount']} {$stored['currency']}: pay that, or take another ID.");
+    refuse("Order $id costs {$stored['amount']} {$stored['currency']}: pay that amount, or use another ID.");
 }
 if ($stored['cancelled'] === 't') {
     refuse("Order $id is cancelled.");
@@ -27,17 +27,17 @@ if ($stored['paid_payment_id'] !== null) {
     exit("Order $id is paid by {$stored['paid_payment_id']}.\n");
 }
 
-// The receiver compares the payment with the stored order, so that is what is sent.
+// Send the stored order, because the receiver compares the payment with it.
 $order = ['id' => $id, 'amount' => (int) $stored['amount'], 'currency' => $stored['currency'], 'subject' => $subject];
 $answer = file_get_contents(getenv('NODROP_URL') . '/v1/payments', context: stream_context_create(['http' => [
     'method' => 'POST',
     'header' => ['Authorization: Bearer ' . getenv('NODROP_KEY'), 'Content-Type: application/json'],
     'content' => json_encode(['order' => $order, 'channel' => 'simulator']),
     'timeout' => 15,
-    'ignore_errors' => true, // A refusal has problem details, with a code.
+    'ignore_errors' => true, // An error is a problem document with a code.
 ]]));
 $payment = json_decode($answer ?: 'null', true);
 if (!isset($payment['checkoutUrl'])) {
-    refuse("nodrop answered $answer"); // The same request again is the same payment.
+    refuse("nodrop answered $answer"); // Repeating the request returns the same payment.
 }
 echo "Order $id is {$payment['status']}: pay at {$payment['checkoutUrl']}\n";

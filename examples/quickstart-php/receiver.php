@@ -1,13 +1,13 @@
 <?php
-// Takes nodrop's events and makes orders paid: the three things your shop must do.
+// Receives nodrop's events and marks orders as paid: the three things your shop must do.
 
-http_response_code(500); // Until it is decided. After anything but a decision nodrop tells the event again.
+http_response_code(500); // Until the event is decided: nodrop redelivers after a 500.
 ini_set('display_errors', '0');
 header('content-type: application/json');
 putenv('PGCONNECT_TIMEOUT=5');
 set_error_handler(fn (int $level, string $message) => throw new ErrorException($message));
 
-/** Undoes the transaction; nodrop acts by its code, the HTTP status. */
+/** Rolls the transaction back. Its code is the HTTP status, which nodrop reacts to. */
 class Refused extends Exception
 {
     public function __construct(int $status, public readonly array $body = [])
@@ -21,7 +21,7 @@ function setting(string $name): string
     return getenv($name) ?: throw new Exception("Set $name in the environment.");
 }
 
-/** Standard Webhooks: one of the signatures fits, and the time is within 5 minutes. */
+/** Standard Webhooks: a signature must match, and the time must be within 5 minutes. */
 function verify(string $body): array
 {
     [$id, $time] = [$_SERVER['HTTP_WEBHOOK_ID'] ?? '', $_SERVER['HTTP_WEBHOOK_TIMESTAMP'] ?? ''];
@@ -41,7 +41,7 @@ function pays(array $payment): bool
     return $isHere && in_array($payment['orderUpdate'], ['pending', 'applied'], true);
 }
 
-/** The event's payment; read anew before goods go out by an event that had to wait. */
+/** The event's payment. Reads the payment again before a late event grants goods. */
 function current_payment(array $event): array
 {
     $payment = $event['data']['payment'];
@@ -51,27 +51,27 @@ function current_payment(array $event): array
     }
     $http = ['header' => 'Authorization: Bearer ' . setting('NODROP_KEY'), 'timeout' => 5];
     $url = setting('NODROP_URL') . "/v1/payments/{$payment['id']}";
-    $answer = file_get_contents($url, context: stream_context_create(['http' => $http])); // Throws on a refusal.
+    $answer = file_get_contents($url, context: stream_context_create(['http' => $http])); // Throws on an error status.
     return json_decode($answer, true, flags: JSON_THROW_ON_ERROR);
 }
 
 function apply(PgSql\Connection $db, array $payment, int $version): void
 {
-    $ask = fn (string $sql, array $values) => pg_query_params($db, $sql, $values);
-    $order = pg_fetch_assoc($ask('select * from orders where id = $1 for update', [$payment['orderId']]));
+    $query = fn (string $sql, array $values) => pg_query_params($db, $sql, $values);
+    $order = pg_fetch_assoc($query('select * from orders where id = $1 for update', [$payment['orderId']]));
     $newer = 'insert into nodrop_payments as known values ($1, $2) on conflict (id)
         do update set version = $2 where known.version < $2';
-    if (pg_affected_rows($ask($newer, [$payment['id'], $version])) === 0) {
-        return; // Told before, or newer is known.
+    if (pg_affected_rows($query($newer, [$payment['id'], $version])) === 0) {
+        return; // Duplicate or older event.
     }
     if ($payment['orderUpdate'] === 'conflict') { // Take the goods back.
-        $ask('update orders set paid_payment_id = null where paid_payment_id = $1', [$payment['id']]);
+        $query('update orders set paid_payment_id = null where paid_payment_id = $1', [$payment['id']]);
     }
     if (!pays($payment) || ($order && $order['paid_payment_id'] === $payment['id'])) {
         return;
     }
     if (!$order) {
-        throw new Refused(404, ['code' => 'order_unknown']); // Told again, for 24 h by default: it may still come.
+        throw new Refused(404, ['code' => 'order_unknown']); // nodrop redelivers, for 24 h by default.
     }
     if ((int) $order['amount'] !== $payment['amount'] || $order['currency'] !== $payment['currency']) {
         throw new Refused(422, ['code' => 'sum']);
@@ -82,7 +82,7 @@ function apply(PgSql\Connection $db, array $payment, int $version): void
     if ($order['cancelled'] === 't') {
         throw new Refused(410, ['code' => 'cancelled']);
     }
-    $ask('update orders set paid_payment_id = $2 where id = $1', [$order['id'], $payment['id']]);
+    $query('update orders set paid_payment_id = $2 where id = $1', [$order['id'], $payment['id']]);
     // Grant the goods here.
 }
 
@@ -97,7 +97,7 @@ function receive(): void
     }
     $event = verify($body);
     if (($event['test'] ?? false) || !preg_match('/^(payment|refund)\./', $event['type'])) {
-        return; // About nothing, or of a kind that is newer than this code.
+        return; // A test, or a type that this code does not know.
     }
     $payment = current_payment($event);
     $db = pg_connect(setting('DATABASE_URL'), PGSQL_CONNECT_FORCE_NEW);
@@ -106,7 +106,7 @@ function receive(): void
         apply($db, $payment, $event['data']['version']);
         pg_query($db, 'commit');
     } catch (Throwable $error) {
-        pg_query($db, 'rollback'); // A connection of a pool is not closed, and would keep the transaction open.
+        pg_query($db, 'rollback'); // A pooled connection would keep the transaction open.
         throw $error;
     }
 }

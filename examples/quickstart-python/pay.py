@@ -1,4 +1,4 @@
-"""pay.py ID AMOUNT CURRENCY [SUBJECT]: an order of the shop, and its payment. The amount is in minor units."""
+"""pay.py ID AMOUNT CURRENCY [SUBJECT]: creates an order and its payment. The amount is in minor units."""
 
 import json
 import os
@@ -9,7 +9,8 @@ from urllib.request import Request, urlopen
 import psycopg
 
 order_id, amount, currency, subject = (sys.argv[1:] + ["Coffee"])[:4]
-with psycopg.connect(os.environ["DATABASE_URL"]) as db:  # Committed before nodrop is asked: money can be fast.
+# Commit the order before the payment starts: its first event can arrive at once.
+with psycopg.connect(os.environ["DATABASE_URL"]) as db:
     db.execute(
         "insert into orders (id, amount, currency) values (%s, %s, %s) on conflict (id) do nothing",
         [order_id, int(amount), currency],
@@ -17,13 +18,13 @@ with psycopg.connect(os.environ["DATABASE_URL"]) as db:  # Committed before nodr
     stored = db.execute("select amount, currency, cancelled, paid_payment_id from orders where id = %s", [order_id])
     stored_amount, stored_currency, cancelled, paid_by = stored.fetchone()
 if (stored_amount, stored_currency) != (int(amount), currency):
-    raise SystemExit(f"Order {order_id} is of {stored_amount} {stored_currency}: pay that, or take another ID.")
+    raise SystemExit(f"Order {order_id} costs {stored_amount} {stored_currency}: pay that amount, or use another ID.")
 if cancelled:
     raise SystemExit(f"Order {order_id} is cancelled.")
 if paid_by:
     raise SystemExit(print(f"Order {order_id} is paid by {paid_by}."))
 
-# The receiver compares the payment with the stored order, so that is what is sent.
+# Send the stored order, because the receiver compares the payment with it.
 order = {"id": order_id, "amount": stored_amount, "currency": stored_currency, "subject": subject}
 request = Request(
     f"{os.environ['NODROP_URL']}/v1/payments",
@@ -33,6 +34,6 @@ request = Request(
 try:
     with urlopen(request, timeout=15) as answer:
         payment = json.load(answer)
-except HTTPError as error:  # Problem details, with a code. The same request again is the same payment.
+except HTTPError as error:  # A problem document. Repeating the request returns the same payment.
     raise SystemExit(f"nodrop answered {error.read().decode()}")
 print(f"Order {order_id} is {payment['status']}: pay at {payment['checkoutUrl']}")

@@ -1,4 +1,4 @@
-"""Takes nodrop's events and makes orders paid: the three things your shop must do."""
+"""Receives nodrop's events and marks orders as paid: the three things your shop must do."""
 
 import json
 import os
@@ -19,7 +19,7 @@ webhook = Webhook(SECRET)
 
 
 class Refused(Exception):
-    """Undoes the transaction; nodrop acts by its status."""
+    """Rolls the transaction back. nodrop reacts to the HTTP status."""
 
     def __init__(self, status, body):
         super().__init__(status, body)
@@ -32,7 +32,7 @@ def pays(payment):
 
 
 def current(event, sent_at):
-    """The event's payment; read anew before goods go out by an event that had to wait."""
+    """The event's payment. Reads the payment again before a late event grants goods."""
     payment = event["data"]["payment"]
     age = sent_at - datetime.fromisoformat(event["timestamp"].replace("Z", "+00:00")).timestamp()
     if age < 10 or not pays(payment):
@@ -50,13 +50,13 @@ def apply(db, payment, version):
         {"id": payment["id"], "version": version},
     )
     if newer.rowcount == 0:
-        return  # Told before, or newer is known.
+        return  # Delivered before, or older than the stored version.
     if payment["orderUpdate"] == "conflict":  # Take the goods back.
         db.execute("update orders set paid_payment_id = null where paid_payment_id = %s", [payment["id"]])
     if not pays(payment) or (order and order["paid_payment_id"] == payment["id"]):
         return
     if not order:
-        raise Refused(404, {"code": "order_unknown"})  # Told again, for 24 h by default: it may still come.
+        raise Refused(404, {"code": "order_unknown"})  # nodrop redelivers, for 24 h by default.
     if (order["amount"], order["currency"]) != (payment["amount"], payment["currency"]):
         raise Refused(422, {"code": "sum"})
     if order["paid_payment_id"]:
@@ -70,7 +70,7 @@ def apply(db, payment, version):
 def receive(body, headers):
     event = webhook.verify(body, headers)
     if event.get("test") or not event["type"].startswith(("payment.", "refund.")):
-        return  # About nothing, or of a kind that is newer than this code.
+        return  # A test, or a type that this code does not know.
     payment = current(event, int(headers["webhook-timestamp"]))
     with psycopg.connect(DATABASE_URL, row_factory=dict_row, connect_timeout=5) as db:
         apply(db, payment, event["data"]["version"])  # Committed at the end of the block.
@@ -87,13 +87,13 @@ class Receiver(BaseHTTPRequestHandler):
                 raise Refused(404, {})
             if not 0 <= length <= 1_000_000:
                 raise Refused(413, {})
-            # A proxy may change the case of the names.
+            # A proxy may change the case of header names.
             receive(self.rfile.read(length), {name.lower(): value for name, value in self.headers.items()})
         except Refused as refused:
             status, answer = refused.status, refused.body
         except WebhookVerificationError as error:
             status, answer = 401, {"code": str(error)}
-        except Exception as error:  # Nothing is decided: nodrop tells it again.
+        except Exception as error:  # No decision: nodrop redelivers the event.
             self.log_error("%r", error)
             status = 500
         content = json.dumps(answer).encode()
@@ -105,5 +105,5 @@ class Receiver(BaseHTTPRequestHandler):
 
 
 server = ThreadingHTTPServer((HOST, PORT), Receiver)
-print(f"The receiver takes events at http://{HOST}:{PORT}/nodrop/events", flush=True)
+print(f"The receiver accepts events at http://{HOST}:{PORT}/nodrop/events", flush=True)
 server.serve_forever()

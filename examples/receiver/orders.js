@@ -1,8 +1,8 @@
-// The shop's side by hand: its database, an order, and what became of it.
+// Commands for the shop's database: create it, add an order, show an order.
 //
-//   node orders.js init                      makes the database of DATABASE_URL and its tables, where they are missing
-//   node orders.js add ID AMOUNT CURRENCY    makes an order; the amount in minor units
-//   node orders.js show ID                   prints it
+//   node orders.js init                      creates the database of DATABASE_URL and its tables if they are missing
+//   node orders.js add ID AMOUNT CURRENCY    creates an order; the amount is in minor units
+//   node orders.js show ID                   prints the order
 import { readFileSync } from 'node:fs';
 import pg from 'pg';
 
@@ -41,12 +41,12 @@ const commands = {
       throw new Error(`CURRENCY must be a code of ISO 4217 in capitals, such as CNY. It is "${currency}".`);
     const sql = 'insert into orders (id, amount, currency) values ($1, $2, $3) on conflict (id) do nothing';
     const { rowCount } = await withDatabase(url, (db) => db.query(sql, [id, amount, currency]));
-    if (rowCount === 0) console.error(`Order ${id} is there already, and stays as it is.`);
+    if (rowCount === 0) console.error(`Order ${id} exists already and is not changed.`);
     await commands.show(url, id);
   },
   async show(url, id) {
     const { rows } = await withDatabase(url, (db) => db.query('select * from orders where id = $1', [id]));
-    if (rows[0] === undefined) throw new Error(`There is no order ${id}: orders.js add makes one.`);
+    if (rows[0] === undefined) throw new Error(`There is no order ${id}. Create it with orders.js add.`);
     console.log(JSON.stringify(rows[0]));
   },
 };
@@ -58,7 +58,7 @@ try {
     throw new Error(
       "DATABASE_URL must be the address of the shop's own database, postgresql://USER:PASSWORD@HOST:PORT/NAME.",
     );
-  // What is expected besides the address.
+  // The command must exist and have exactly its arguments, which follow the URL.
   if (!Object.hasOwn(commands, command ?? '') || commands[command].length !== args.length + 1)
     throw new Error('Use: node orders.js init | add ID AMOUNT CURRENCY | show ID');
   await commands[command](new URL(DATABASE_URL), ...args);

@@ -1,4 +1,4 @@
-/** What the environment of the receiver says. What is missing or wrong ends the process with a sentence. */
+/** The settings of the receiver, from the environment. A missing or wrong setting ends the process with a message. */
 
 function refuse(sentence) {
   console.error(sentence);
@@ -32,10 +32,10 @@ export const NODROP_KEY = setting(
   /^sk_\S+$/,
   "the merchant's API key (sk_...) that keys create printed",
 );
-/** Where it listens, by default for this machine alone; the host 0.0.0.0 is every address. */
+/** Where the receiver listens: by default only on this machine; the host 0.0.0.0 means every address. */
 export const LISTEN = { host: process.env.HOST || '127.0.0.1', port: process.env.PORT || '3200' };
 
-/** Says where the receiver listens, or why it does not. */
+/** Prints where the receiver listens, or why it cannot. */
 export function started(error) {
   const { host, port } = LISTEN;
   if (error) {
@@ -43,5 +43,5 @@ export function started(error) {
     const mend = isHost ? 'HOST to an address of this machine' : 'PORT to a free one';
     refuse(`The receiver cannot listen at ${host}:${port} (${error.code}): set ${mend}.`);
   }
-  console.log(`The receiver takes events at http://${host}:${port}/nodrop/events`);
+  console.log(`The receiver accepts events at http://${host}:${port}/nodrop/events`);
 }

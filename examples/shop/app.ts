@@ -9,20 +9,22 @@ import { nodropRoutes } from './events.ts';
 import { type Language, MESSAGES } from './messages.ts';
 import type { Nodrop } from './nodrop.ts';
 import { cancelOrder, createOrder, findOrder, findRevision, keepPayment } from './orders.ts';
-import { isNotice, type Notice, needsWord, orderPage, productsPage, sentencePage } from './pages.ts';
+import { isNotice, type Notice, needsReport, orderPage, productsPage, sentencePage } from './pages.ts';
 import { PRODUCTS } from './products.ts';
 
-/** How long a page's question for news is held, and how often the database is asked meanwhile. */
+/**
+ * How long the shop holds the answer to a page that waits for a change, and how often it reads the database meanwhile.
+ */
 const HELD_MS = 25_000;
 const EVERY_MS = 500;
-/** More are answered at once, and come again. */
+/** The most answers that are held at once. Further requests get an answer at once, and the page repeats them. */
 const MOST_HELD = 200;
 
 const ORDER_ID = /^shop_[0-9a-f]{24}$/;
-/** Nobody guesses it: who knows an order's address may see the order. */
+/** Random, so that it cannot be guessed: anyone who knows an order's URL may see the order. */
 const newOrderId = () => `shop_${randomBytes(12).toString('hex')}`;
 
-/** @param stopping ends the answers that are held. */
+/** @param stopping aborts the answers that are held */
 export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stopping: AbortSignal): Express {
   const app = express();
   app.disable('x-powered-by');
@@ -36,10 +38,10 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
   app.use(nodropRoutes(db, webhookSecret, nodrop));
 
   app.use((request, response, next) => {
-    // Also the way back in the browser shows what is so now.
+    // So that the browser's back button shows the present state too.
     response.set('Cache-Control', 'no-store').vary('Accept-Language');
     const chosen = chosenLanguage(request.query.lang);
-    // For as long as the browser is open.
+    // A session cookie: it ends when the browser is closed.
     if (chosen !== undefined) response.cookie(LANGUAGE_COOKIE, chosen, { httpOnly: true, sameSite: 'lax' });
     next();
   });
@@ -51,7 +53,7 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
     const { order: id, product: productId } = request.body ?? {};
     const product = PRODUCTS.find((one) => one.id === productId);
     if (product === undefined || !ORDER_ID.test(id)) return notFound(request, response);
-    // The order first, in the shop's own database: when money comes, there is something it pays.
+    // Store the order first, so that it exists when the payment's first event arrives.
     await createOrder(db, id, product, MESSAGES[languageOf(request)].products[product.id].name);
     await pay(id, request, response);
   });
@@ -61,7 +63,7 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
   async function pay(id: string, request: Request, response: Response): Promise<void> {
     const order = await findOrder(db, id);
     if (order === null) return notFound(request, response);
-    // What is over only shows its page.
+    // A paid or cancelled order is shown, not paid again.
     if (order.paidPaymentId !== null || order.cancelledAt !== null) return toOrder(response, id);
     const started = await nodrop.pay(order);
     if (typeof started === 'string') return toOrder(response, id, started);
@@ -72,19 +74,19 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
   app.post('/orders/:id/cancel', async (request, response) => {
     const { id } = request.params;
     if ((await findRevision(db, id)) === null) return notFound(request, response);
-    // nodrop first: it asks the bank, and what is being paid stays.
+    // Ask nodrop first: it queries the channel, and does not cancel an order whose payment is under way.
     const answer = await nodrop.cancel(id);
     if (answer !== 'cancelled') return toOrder(response, id, answer);
     toOrder(response, id, (await cancelOrder(db, id)) ? undefined : 'paid');
   });
 
   app.get('/orders/:id', async (request, response) => {
-    // The wallet's way back leads here too. That somebody came back says nothing of the money.
+    // The payer comes back from the wallet to this page. Coming back does not prove that the payment was made.
     const order = await findOrder(db, request.params.id);
     if (order === null) return notFound(request, response);
     const { notice } = request.query;
-    const word = needsWord(order) ? await nodrop.askWord(order.id) : 'unknown';
-    response.send(orderPage(languageOf(request), order, word, isNotice(notice) ? notice : undefined));
+    const report = needsReport(order) ? await nodrop.readReport(order.id) : 'unknown';
+    response.send(orderPage(languageOf(request), order, report, isNotice(notice) ? notice : undefined));
   });
 
   let held = 0;
@@ -120,13 +122,13 @@ const security = helmet({
       scriptSrc: ["'self'"],
       connectSrc: ["'self'"],
       imgSrc: ["'self'"],
-      // Browsers hold the redirect after a form to it, and that leads to the cashier, wherever it is.
+      // Browsers apply `form-action` to the redirect after a form too, and it leads to the cashier at any host.
       formAction: ["'self'", 'https:', 'http://127.0.0.1:*', 'http://localhost:*'],
       baseUri: ["'none'"],
       frameAncestors: ["'none'"],
     },
   },
-  // Set where TLS ends.
+  // The proxy that terminates TLS sets this header.
   strictTransportSecurity: false,
 });
 
@@ -143,14 +145,17 @@ const LANGUAGE_COOKIE = 'shop_lang';
 const chosenLanguage = (value: unknown): Language | undefined =>
   value === 'en' || value === 'zh' ? value : undefined;
 
-/** What the customer chose, on this page or before, and else what the browser prefers: as on the cashier page. */
+/**
+ * The language that the customer chose on this page or earlier, otherwise the browser's preference, as on the cashier
+ * page.
+ */
 function languageOf(request: Request): Language {
   const [, kept] = new RegExp(`(?:^|; )${LANGUAGE_COOKIE}=(\\w+)`).exec(request.headers.cookie ?? '') ?? [];
   const preferred = request.acceptsLanguages('en', 'zh') === 'zh' ? 'zh' : 'en';
   return chosenLanguage(request.query.lang) ?? chosenLanguage(kept) ?? preferred;
 }
 
-/** 5xx, so that nodrop comes again, and a sentence for people. */
+/** Answers 5xx, so that nodrop redelivers, with a sentence for people. */
 const failed: ErrorRequestHandler = (error, request, response, next) => {
   if (response.headersSent) return next(error);
   const language = languageOf(request);

@@ -7,7 +7,7 @@ import type { RequestHandler } from 'express';
 const COMPRESS = { br: brotliCompressSync, gzip: gzipSync };
 const ENCODINGS = ['br', 'gzip'] as const;
 
-/** Sends a file beside this one, compressed at the start, or 304 to a browser that has it. */
+/** Serves a file of this folder. It is compressed once at the start; a browser that has the file gets 304. */
 export function asset(name: string): RequestHandler {
   const original = readFileSync(new URL(`./${name}`, import.meta.url));
   const hash = createHash('sha256').update(original).digest('base64url');

@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import pg from 'pg';
 
-/** Any number that nothing else in this database locks. */
+/** Any number that nothing else in this database uses as an advisory lock. */
 const SCHEMA_LOCK = 0x73686f70;
 
-// Amounts are far below 2^53.
+// Amounts are far below 2^53, so they fit a Number.
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 
 /** Connects to the shop's database and makes its tables when they are missing. */
@@ -14,8 +14,8 @@ export async function openDatabase(url: string): Promise<pg.Pool> {
     connectionTimeoutMillis: 5_000,
     statement_timeout: 10_000,
   });
-  // A connection that breaks is replaced; the query that meets no database says so itself. Without a listener, also
-  // while it is in use, the process would end.
+  // The pool replaces a connection that breaks, and the query on it fails by itself. Without these listeners the error
+  // would end the process.
   pool.on('error', ignore);
   pool.on('connect', (client) => client.on('error', ignore));
   try {
@@ -30,16 +30,16 @@ export async function openDatabase(url: string): Promise<pg.Pool> {
 async function createTables(pool: pg.Pool): Promise<void> {
   const schema = await readFile(new URL('./schema.sql', import.meta.url), 'utf8');
   await inTransaction(pool, async (tx) => {
-    // "if not exists" alone does not hold two processes apart that start at once.
+    // "if not exists" alone fails when two processes start at the same time.
     await tx.query('select pg_advisory_xact_lock($1)', [SCHEMA_LOCK]);
     await tx.query(schema);
   });
 }
 
-/** False for what is in no row: PostgreSQL has no text with this character, and refuses to look for one. */
+/** False for a text that PostgreSQL cannot store: it refuses the character U+0000, even in a query. */
 export const isStorable = (text: string): boolean => !text.includes('\0');
 
-/** Commits what `work` did when it returns, and undoes it when it throws. */
+/** Commits the changes of `work` when it returns, and rolls them back when it throws. */
 export async function inTransaction<T>(pool: pg.Pool, work: (tx: pg.PoolClient) => Promise<T>): Promise<T> {
   const tx = await pool.connect();
   try {

@@ -7,16 +7,13 @@ import { inTransaction, isStorable } from './database.ts';
 import type { Nodrop, PaymentNow } from './nodrop.ts';
 import { money } from './products.ts';
 
-/**
- * Where nodrop tells the shop what became of payments, and reads whether the shop knows. The only code that makes an
- * order paid.
- */
+/** The routes on which nodrop delivers events and reads an order back. Only this file marks an order as paid. */
 
-/** What the shop reads of an event; there is more in it. */
+/** The fields of an event that the shop uses. */
 interface PaymentEvent {
   readonly type: string;
   readonly timestamp: string;
-  /** It is about nothing: `merchants test-event` sent it. */
+  /** True for a test event, which `merchants test-event` sends; it is not about a real payment. */
   readonly test?: true;
   readonly data: { readonly version: number; readonly payment: PaymentOfEvent };
 }
@@ -29,13 +26,13 @@ interface PaymentOfEvent extends PaymentNow {
 }
 
 /**
- * An event is old when nodrop sent it so long after it happened, both by nodrop's clock. One that is told at once
- * arrives within a second or two; one that had to wait says what was true then, and its money may have gone back
- * meanwhile.
+ * An event is old when nodrop sent it this long after it happened, both by nodrop's clock. An event that is delivered
+ * at once arrives within a second or two. A late event carries the state of its time, and the money may have been
+ * refunded since.
  */
 const OLD_AFTER_MS = 10_000;
 
-/** An answer that undoes the transaction: the same event is decided afresh when it comes again. */
+/** An answer that rolls the transaction back, so that a redelivery of the event is decided again. */
 class Refusal extends Error {
   readonly status: number;
   readonly body: object;
@@ -47,25 +44,25 @@ class Refusal extends Error {
   }
 }
 
-/** Told again, for 24 h by default: an order of which the shop does not know yet may still be on its way into the database. */
+/** nodrop redelivers after this answer, for 24 h by default: the order may be stored by then. */
 const orderUnknown = () => new Refusal(404, { code: 'order_unknown', error: 'There is no such order here.' });
 
 export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'readPayment'>): Router {
   const webhook = new Webhook(secret);
   const router = Router();
-  // The reason stands beside what nodrop was doing, and in nodrop's own log of deliveries.
+  // Log the reason of a refusal with the request; nodrop logs the answer with the delivery.
   router.use('/nodrop', (request, response, next) => {
     response.on('finish', () => {
       if (response.statusCode < 300) return;
       const id = request.headers['webhook-id'] ?? 'without an id';
-      const reason = response.locals.reason ?? 'There is nothing here.';
+      const reason = response.locals.reason ?? 'There is no such address.';
       console.error(
         `${request.method} ${request.originalUrl} (${id}) answered ${response.statusCode}: ${reason}`,
       );
     });
     next();
   });
-  // The signature is of the bytes as they came.
+  // The signature covers the bytes as received, so the body must not be parsed.
   const raw = express.raw({ type: () => true, limit: BODY_LIMIT });
 
   router.post('/nodrop/events', raw, async (request, response) => {
@@ -73,7 +70,7 @@ export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'rea
     const id = request.headers['webhook-id'] as string;
     const sentAt = Number(request.headers['webhook-timestamp']) * 1000;
     if (event !== null) {
-      // Also when it does not say when it happened.
+      // An event without a readable time counts as old too.
       const isOld = !(sentAt - Date.parse(event.timestamp) <= OLD_AFTER_MS);
       try {
         await inTransaction(db, (tx) => applyEvent(tx, id, event, isOld));
@@ -83,7 +80,7 @@ export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'rea
         await inTransaction(db, (tx) => applyEvent(tx, id, current, false));
       }
     }
-    // Only now: after this answer nodrop does not come again.
+    // Answer only after the commit: nodrop does not redeliver after this answer.
     response.sendStatus(204);
   });
 
@@ -98,13 +95,13 @@ export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'rea
     response.set('Cache-Control', 'no-store').json(rows[0]);
   });
 
-  // Somebody tries the address in a browser.
+  // For a person who opens the address in a browser.
   router.all('/nodrop/events', (_request, response) => {
     response.set('Allow', 'POST');
     throw new Refusal(405, { error: 'Events come here by POST, from nodrop alone.' });
   });
 
-  // In nodrop's log of deliveries a sentence says more than a page for people.
+  // nodrop logs the answer, so answer with a short sentence instead of an HTML page.
   const refuse: express.ErrorRequestHandler = (error, _request, response, next) => {
     response.locals.reason = error instanceof Refusal ? JSON.stringify(error.body) : error.message;
     if (error instanceof Refusal) return void response.status(error.status).json(error.body);
@@ -121,14 +118,16 @@ function verified(webhook: Webhook, request: Request): unknown {
   try {
     return webhook.verify(body, request.headers as Record<string, string>);
   } catch (error) {
-    if (!(error instanceof WebhookVerificationError)) throw new Refusal(400, { error: 'This is no event.' });
+    if (!(error instanceof WebhookVerificationError))
+      throw new Refusal(400, { error: 'This is not an event.' });
     throw new Refusal(401, { error: error.message });
   }
 }
 
 /**
- * @returns null for a test, and for an event of another kind: there will be more of them. Both are acknowledged.
- * @throws Refusal, so that what the shop cannot read is repeated and shown, and never taken for applied.
+ * @returns null for a test event and for an event of an unknown kind, which later versions may add; both are
+ * acknowledged
+ * @throws Refusal for an event that the shop cannot read, so that nodrop redelivers and reports it
  */
 function toEvent(value: unknown): PaymentEvent | null {
   const { type, timestamp, test, data } = (value ?? {}) as Partial<PaymentEvent>;
@@ -139,13 +138,13 @@ function toEvent(value: unknown): PaymentEvent | null {
   const numbers = [data?.version, payment?.amount, payment?.refundedAmount];
   if (payment?.status === 'succeeded') numbers.push(payment.receivedAmount ?? undefined);
   if (!texts.every((text) => typeof text === 'string') || !numbers.every(Number.isSafeInteger))
-    throw new Refusal(400, { error: 'This is no event of a payment.' });
+    throw new Refusal(400, { error: 'This is not an event of a payment.' });
   return value as PaymentEvent;
 }
 
 /**
- * What the event says of its payment, in one word. The state decides and not the type: an event that overtook
- * `payment.succeeded`, as that of a refund can, carries the same success, as long as money is left of it.
+ * The state of the event's payment in one word. It depends on the payment and not on the event's type: an event that
+ * overtakes `payment.succeeded`, such as one of a refund, carries the same success while some of the money is left.
  */
 function stateOf(payment: PaymentNow): string {
   const { status, orderUpdate, receivedAmount, refundedAmount } = payment;
@@ -154,12 +153,12 @@ function stateOf(payment: PaymentNow): string {
   return refundedAmount < (receivedAmount ?? 0) ? 'paid' : 'refunded';
 }
 
-/** Undoes the transaction: goods would go out by an old event. */
+/** Rolls the transaction back, because a late event would grant goods. */
 class ReadingNeeded extends Error {}
 
 /**
- * The event with the state that its payment has now.
- * @throws Refusal while nodrop does not answer: the event comes again.
+ * The event with the present state of its payment.
+ * @throws Refusal while nodrop does not answer, so that it redelivers the event
  */
 async function withPaymentNow(
   nodrop: Pick<Nodrop, 'readPayment'>,
@@ -173,8 +172,8 @@ async function withPaymentNow(
 }
 
 /**
- * @param isOld no goods may go out by it
- * @throws ReadingNeeded when they would. @throws Refusal
+ * @param isOld true when the event must not grant goods
+ * @throws ReadingNeeded when an old event would grant goods. @throws Refusal
  */
 async function applyEvent(
   tx: PoolClient,
@@ -185,14 +184,14 @@ async function applyEvent(
   const { payment, version } = data;
   const state = stateOf(payment);
 
-  // 1. Every event once, by its webhook-id. The same one at the same time waits here until this one is decided.
+  // 1. Apply every event once, by its webhook-id. A concurrent delivery of the same event waits here for this one.
   const { rowCount: isNew } = await tx.query(
     'insert into events (id, payment_id, version, type) values ($1, $2, $3, $4) on conflict (id) do nothing',
     [id, payment.id, version, type],
   );
   if (isNew !== 1) return;
 
-  // 2. The order's row is locked, so that events of one order come one after the other.
+  // 2. Lock the order's row, so that the events of one order are applied one after the other.
   const { rows: orders } = await tx.query(
     'select amount, currency, cancelled_at, paid_payment_id from orders where id = $1 for update',
     [payment.orderId],
@@ -200,7 +199,7 @@ async function applyEvent(
   const order = orders[0];
   if (order === undefined) throw orderUnknown();
 
-  // 3. An event that is older than what is known of the payment is ignored.
+  // 3. Ignore an event that is older than the stored version of the payment.
   await tx.query('insert into payments (id, order_id) values ($1, $2) on conflict (id) do nothing', [
     payment.id,
     payment.orderId,
@@ -214,11 +213,11 @@ async function applyEvent(
     return;
   }
 
-  // 4. The order: paid once, by one payment.
+  // 4. One payment pays the order, once.
   if (state === 'paid' && order.paid_payment_id !== payment.id) {
-    // Only here: an attempt that ended, or money that goes back, may be of what the order cost before.
+    // Compared only here: a payment that ended, or that is being refunded, may have an earlier price of the order.
     if (order.amount !== payment.amount || order.currency !== payment.currency) {
-      // Neither goods nor money move before a person has looked: nodrop repeats it, and shows it after a while.
+      // Move neither goods nor money until a person has looked: nodrop redelivers, and reports it to its operator.
       throw new Refusal(422, { error: `The order is of ${money(order.amount, order.currency)}.` });
     }
     if (order.paid_payment_id !== null) throw new Refusal(409, { paidPaymentId: order.paid_payment_id });
@@ -229,7 +228,7 @@ async function applyEvent(
       [payment.orderId, payment.id, pickupCode()],
     );
   }
-  // nodrop gave the payment up, which nothing but a person's word does to one that paid here: the goods come back.
+  // nodrop gave up a payment that had paid this order, which only an operator can decide. Take the goods back.
   if (state === 'conflict') {
     await tx.query(
       `update orders set paid_payment_id = null, paid_at = null, pickup_code = null, refunded = 0
@@ -244,7 +243,7 @@ async function applyEvent(
   );
 }
 
-/** Letters and digits that nobody mistakes for each other. */
+/** Letters and digits that are hard to confuse. */
 const SIGNS = '23456789ABCDEFGHJKMNPQRSTUVWXYZ';
 
 function pickupCode(): string {

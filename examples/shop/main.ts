@@ -4,9 +4,9 @@ import { openDatabase } from './database.ts';
 import { connectNodrop } from './nodrop.ts';
 import { readSettings, SettingsError } from './settings.ts';
 
-/** The shop as a process: starts, says where it is, and stops cleanly on SIGTERM and SIGINT. */
+/** The shop as a process: it starts, prints its address, and stops cleanly on SIGTERM and SIGINT. */
 
-/** After this a stop that does not come to an end is one all the same. */
+/** If stopping takes longer, the process exits anyway. */
 const STOP_WITHIN_MS = 10_000;
 
 async function main(): Promise<void> {
@@ -17,7 +17,7 @@ async function main(): Promise<void> {
   });
   const stopping = new AbortController();
   const shop = createShop(db, connectNodrop(settings), settings.webhookSecret, stopping.signal);
-  // Only `refuseLargeBodies` says that a body may come: Node would say so of every one.
+  // Without these listeners Node would send "100 Continue" to every request. Only `refuseLargeBodies` may do so.
   const server = createServer(shop).on('checkContinue', shop).on('checkExpectation', shop);
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
@@ -34,7 +34,7 @@ async function main(): Promise<void> {
     stopping.abort();
     setTimeout(() => process.exit(0), STOP_WITHIN_MS).unref();
     server.close(() => db.end().then(() => process.exit(0), fail));
-    // Those that wait are answered now, and close once they are idle.
+    // Waiting requests are answered now; their connections are closed once they are idle.
     setInterval(() => server.closeIdleConnections(), 50);
   };
   process.on('SIGTERM', stop);

@@ -1,8 +1,8 @@
-/** What the shop says, in each of its languages. Each has every text. */
+/** The texts of the shop. Every language has every text. */
 
 export type Language = 'en' | 'zh';
 
-/** As HTML names them. */
+/** The languages' names in HTML. */
 export const LANG: Readonly<Record<Language, string>> = { en: 'en', zh: 'zh-Hans' };
 
 const en = {
@@ -26,11 +26,11 @@ const en = {
   tryAgain: 'Try again',
   cancel: 'Cancel the order',
   back: 'Back to the shop',
-  /** What the customer is shown once, after pressing a button; a word in the order page's address. */
+  /** Shown once, after the customer has pressed a button. Its name is in the address of the order's page. */
   notices: {
     away: 'The cashier cannot be reached right now. Please try again in a moment.',
     unresolved: 'The bank is still deciding about your last attempt. Please do not pay again yet.',
-    over: 'This order takes no payment any more.',
+    over: 'This order can no longer be paid.',
     paid: 'This order is being paid already, so it cannot be cancelled.',
     unsettled: 'The cancellation could not be confirmed yet. Please try again in a moment.',
   },
@@ -44,31 +44,31 @@ const en = {
     notPaidYet: 'Not paid yet',
     declined: 'Declined',
   },
-  refunded: (amount: string) => `${amount} went back to you, and the order is off.`,
+  refunded: (amount: string) => `${amount} was refunded to you, and the order has ended.`,
   thanks: 'Thank you! Show the pickup code at the counter.',
-  partlyRefunded: (amount: string) => `${amount} of it went back to you.`,
+  partlyRefunded: (amount: string) => `${amount} of it was refunded to you.`,
   cancelled: 'This order was cancelled, and nothing was charged for it.',
   review:
-    'Your money has arrived, and something about it needs a person. Please do not pay again: this page tells you what comes of it.',
+    'Your money has arrived, and we have to check the payment. Please do not pay again: this page will show the result.',
   waiting:
-    'Paid already? Then you are done: this page says so as soon as the bank has told us. Not paid yet? Go on where you were.',
+    'Paid already? Then you are done: this page shows it as soon as the bank confirms the payment. Not paid yet? Continue where you were.',
   kept: 'Your order is kept for you.',
   notCharged: 'The payment was not completed, and nothing was charged.',
   canPayAgain: 'You can pay again.',
   canTryAgain: 'Your order is kept: you can try again.',
-  /** Why money does not stay with the order. */
+  /** Why the order does not keep the money. */
   reasons: {
     twice: 'You paid twice',
     late: 'Your payment came after the order was cancelled',
-    refused: 'Your payment could not be taken for this order',
+    refused: 'Your payment could not be accepted for this order',
   },
-  wentBack: (reason: string) => `${reason}: the money went back to you.`,
+  wentBack: (reason: string) => `${reason}: the money was refunded to you.`,
   goesBack: (reason: string) => `${reason}: the money is on its way back to you.`,
-  /** Between two sentences. */
+  /** The separator between two sentences. */
   space: ' ',
   notFound: { title: 'Not found', sentence: 'There is nothing at this address.' },
   notUnderstood: { title: 'Not understood', sentence: 'Please go back and try again.' },
-  inTheWay: { title: 'Something is in the way', sentence: 'Please try again in a moment.' },
+  inTheWay: { title: 'Something went wrong', sentence: 'Please try again in a moment.' },
 };
 
 export type Messages = typeof en;

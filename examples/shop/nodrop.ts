@@ -3,55 +3,58 @@ import { createServerClient, NodropError } from '../../clients/js/server.js';
 import type { Order } from './orders.ts';
 import type { Settings } from './settings.ts';
 
-/** All that the shop asks of nodrop. */
+/** All calls of the shop to nodrop. */
 export interface Nodrop {
-  /** Starts a payment of the order, or finds the one under way; asking again is always safe. */
+  /** Starts a payment of the order, or returns the one under way. May always be repeated. */
   pay(order: Order): Promise<Started | Refused>;
-  /** Ends what is under way for the order. Only after `cancelled` no money can come any more. */
+  /** Cancels the order at nodrop. Only after `cancelled` can no money arrive any longer. */
   cancel(orderId: string): Promise<'cancelled' | 'paid' | 'unsettled'>;
-  /** What nodrop says of an order whose known attempts are all over. */
-  askWord(orderId: string): Promise<Word>;
-  /** The payment as it is now; `unknown` while nodrop does not answer. */
+  /** What nodrop reports about an order after all payments that the shop knows have ended. */
+  readReport(orderId: string): Promise<OrderReport>;
+  /** The present state of the payment; `unknown` while nodrop does not answer. */
   readPayment(paymentId: string): Promise<PaymentNow | 'unknown'>;
 }
 
-/** What decides whether a payment pays its order. */
+/** The fields that decide whether a payment pays its order. */
 export interface PaymentNow {
   readonly status: string;
   readonly orderUpdate: string | null;
-  /** Null until money came in. */
+  /** Null until money has arrived. */
   readonly receivedAmount: number | null;
   readonly refundedAmount: number;
 }
 
 /**
- * `open` and `over`: no attempt has brought money that stays, or still can, and the order takes another one, or none any
- * more. `unknown`: anything else, and no answer.
+ * `open` and `over`: no attempt holds money for the order, and none can receive any. An `open` order accepts another
+ * attempt, an order that is `over` does not. `unknown`: anything else, and no answer.
  */
-export type Word = 'open' | 'over' | 'unknown';
+export type OrderReport = 'open' | 'over' | 'unknown';
 
 export interface Started {
   readonly paymentId: string;
-  /** Where the payer pays: nodrop's cashier page. */
+  /** The URL of nodrop's cashier page. */
   readonly payUrl: string;
 }
 
 /**
- * `over`: nodrop knows that the order takes no payment any more. `unresolved`: another attempt is being decided.
- * `away`: nothing is known.
+ * `over`: nodrop no longer accepts payments for the order. `unresolved`: another attempt is still undecided. `away`:
+ * the result is unknown.
  */
 export type Refused = 'over' | 'unresolved' | 'away';
 
-/** A customer waits, and presses again. */
+/** Long, because a payment should start; the customer waits for it and can press the button again. */
 const WRITE_MS = 15_000;
-/** A customer waits for the page. */
+/** Short, because the customer waits for the page. */
 const READ_MS = 3_000;
 
-/** What an attempt and an order may be when nothing is paid; a word that nobody knows yet is none of these. */
+/**
+ * The statuses of an unpaid attempt and of an order that is over. Statuses that a later version adds are in neither
+ * set.
+ */
 const ENDED: ReadonlySet<string> = new Set(['failed', 'cancelled', 'closed']);
 const OVER: ReadonlySet<string> = new Set(['cancelled', 'closed', 'refunded']);
 
-/** Also one whose money goes back, or is back. */
+/** Also true for a payment whose money is being refunded or was refunded. */
 const isOver = ({ status, orderUpdate, receivedAmount, refundedAmount }: PaymentNow) =>
   ENDED.has(status) ||
   orderUpdate === 'conflict' ||
@@ -82,12 +85,12 @@ export function connectNodrop({ nodropUrl, nodropKey, channel, url }: Settings):
         return status === 'cancelled' || status === 'closed' ? 'cancelled' : 'unsettled';
       } catch (error) {
         if (!(error instanceof NodropError)) throw error;
-        // Nobody has tried to pay it, so nodrop has not heard of it.
+        // The customer never started a payment, so nodrop does not have the order.
         if (error.code === 'order_not_found') return 'cancelled';
         return error.code === 'order_already_paid' ? 'paid' : 'unsettled';
       }
     },
-    async askWord(orderId) {
+    async readReport(orderId) {
       try {
         const order = await client.getOrder(orderId, { timeoutMs: READ_MS });
         if (!order.payments.every(isOver)) return 'unknown';

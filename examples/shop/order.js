@@ -1,8 +1,8 @@
-// On an order's page: waits until the shop knows something new, and shows it. Without this the page works by reload.
+// On an order's page: waits for a change of the order and shows it. Without this script the customer reloads the page.
 
-/** Between two questions that were not answered. */
+/** The pause after a request that failed. */
 const PAUSE_MS = 3_000;
-/** The shop holds an answer for 25 s at most: one that takes longer never comes, as its connection is gone. */
+/** The shop holds an answer for 25 s at most. If none comes in this time, the connection is dead. */
 const ANSWER_MS = 35_000;
 
 const order = document.querySelector('[data-order]')?.getAttribute('data-order');
@@ -20,7 +20,7 @@ async function get(path) {
   return response;
 }
 
-/** Resolves when somebody looks at the page. */
+/** Resolves when the page is visible. */
 async function seen() {
   while (document.visibilityState === 'hidden') {
     await new Promise((resolve) => document.addEventListener('visibilitychange', resolve, { once: true }));
@@ -28,14 +28,14 @@ async function seen() {
 }
 
 async function refresh() {
-  // What the address says was told once.
+  // Without the query: its notice is shown only once.
   const response = await get(location.pathname);
   const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
   document.title = fresh.title;
   for (const id of ['state', 'actions']) {
     const [shown, next] = [document.getElementById(id), fresh.getElementById(id)];
     if (shown === null || next === null) continue;
-    // The element stays: screen readers announce what changes inside it.
+    // Keep the element: screen readers announce changes inside it.
     if (shown.innerHTML !== next.innerHTML) shown.replaceChildren(...next.childNodes);
     shown.setAttribute('data-revision', next.getAttribute('data-revision') ?? '');
   }
@@ -47,7 +47,8 @@ for (;;) {
     const response = await get(`/orders/${order}/revision?seen=${revisionOf(document)}`);
     const { revision } = await response.json();
     const isNewAnswer = String(revision) !== revisionOf(document);
-    // Also without news of the shop's own, as what it reads from nodrop may have changed; a notice stays until there is.
+    // Refresh even without a new revision, because what the shop reads from nodrop may have changed. A notice stays
+    // until the revision changes.
     if (isNewAnswer || document.querySelector('.notice') === null) await refresh();
     if (!isNewAnswer) await pause(PAUSE_MS);
   } catch {

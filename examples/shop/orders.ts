@@ -2,7 +2,7 @@ import type { Pool } from 'pg';
 import { inTransaction, isStorable } from './database.ts';
 import type { Product } from './products.ts';
 
-/** The shop's orders in its own database. Only `events.ts` makes one paid. */
+/** The shop's orders in its own database. Only `events.ts` marks an order as paid. */
 
 export interface Order {
   readonly id: string;
@@ -17,11 +17,11 @@ export interface Order {
   readonly pickupCode: string | null;
   readonly refunded: number;
   readonly revision: number;
-  /** Every attempt to pay it, the newest first. */
+  /** Every attempt to pay the order, newest first. */
   readonly payments: readonly Payment[];
 }
 
-/** An attempt to pay, as far as nodrop has told. */
+/** An attempt to pay, as reported by nodrop's events. */
 export interface Payment {
   readonly id: string;
   readonly state: string;
@@ -29,8 +29,8 @@ export interface Payment {
 }
 
 /**
- * The id comes from the form, so that pressing "Buy" twice is one order.
- * @param subject what is bought, in the customer's language: the cashier and the wallet show it
+ * The id comes from the form, so that pressing "Buy" twice makes one order.
+ * @param subject what is bought, in the customer's language; the cashier and the wallet show it
  */
 export async function createOrder(db: Pool, id: string, product: Product, subject: string): Promise<void> {
   await db.query(
@@ -60,10 +60,10 @@ export async function findRevision(db: Pool, id: string): Promise<number | null>
   return rows[0]?.revision ?? null;
 }
 
-/** Keeps a new attempt to pay. An event of it may have come before: what that said stays. */
+/** Stores a new attempt to pay. If one of its events has arrived already, the state from the event stays. */
 export async function keepPayment(db: Pool, orderId: string, id: string): Promise<void> {
   await inTransaction(db, async (tx) => {
-    // The order's row first, as whoever applies an event takes it: they must not wait for each other.
+    // Lock the order's row first, as `applyEvent` does, so that the two cannot deadlock.
     await tx.query('update orders set revision = revision + 1 where id = $1', [orderId]);
     await tx.query('insert into payments (id, order_id) values ($1, $2) on conflict (id) do nothing', [
       id,
@@ -72,7 +72,7 @@ export async function keepPayment(db: Pool, orderId: string, id: string): Promis
   });
 }
 
-/** @returns false when it is paid: then it stays. */
+/** @returns false when the order is paid, and therefore not cancelled */
 export async function cancelOrder(db: Pool, id: string): Promise<boolean> {
   const { rowCount } = await db.query(
     `update orders set cancelled_at = coalesce(cancelled_at, now()), revision = revision + 1

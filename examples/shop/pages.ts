@@ -1,19 +1,19 @@
 import { Html, html } from './html.ts';
 import { LANG, type Language, MESSAGES, type Messages } from './messages.ts';
-import type { Word } from './nodrop.ts';
+import type { OrderReport } from './nodrop.ts';
 import type { Order, Payment } from './orders.ts';
 import { money, PRODUCTS, type Product } from './products.ts';
 
-/** The shop's pages, whole. They work without scripts; `order.js` only spares the customer reloading. */
+/** The shop's pages as complete HTML. They work without scripts; `order.js` updates them without a reload. */
 
-/** What the customer is shown once, after pressing a button; a word in the order page's address. */
+/** Shown once, after the customer has pressed a button. Its name is in the address of the order's page. */
 export type Notice = keyof Messages['notices'];
 
 export function isNotice(value: unknown): value is Notice {
   return typeof value === 'string' && Object.hasOwn(MESSAGES.en.notices, value);
 }
 
-/** @param newOrderId makes an order's id for each button. */
+/** @param newOrderId makes an order id for each "Buy" button */
 export function productsPage(language: Language, newOrderId: () => string): string {
   const text = MESSAGES[language];
   return page(
@@ -51,28 +51,28 @@ interface State {
   readonly tone: Tone;
   readonly title: string;
   readonly text: string;
-  /** The label of the button that pays, where paying is right. */
+  /** The label of the pay button; absent when the customer should not pay. */
   readonly pay?: string;
   readonly cancellable: boolean;
 }
 
-/** The states that a payment can be over in without paying the order. */
+/** The states in which a payment has ended without paying the order. */
 const ENDED = new Set(['failed', 'cancelled', 'closed', 'conflict', 'refunded']);
 
 /**
- * True when every attempt that the shop knows of is over without paying. There may be others: at the cashier the customer
- * can go on in another way, and that attempt is news to the shop only when it is over as well. So nodrop is asked.
+ * True when every attempt that the shop knows has ended without paying. Another attempt may exist: at the cashier the
+ * customer can switch the channel, and the shop learns of that attempt only from its events. So the shop asks nodrop.
  */
-export function needsWord({ paidPaymentId, cancelledAt, payments }: Order): boolean {
+export function needsReport({ paidPaymentId, cancelledAt, payments }: Order): boolean {
   if (paidPaymentId !== null || cancelledAt !== null) return false;
   return payments.length > 0 && payments.every(({ state }) => ENDED.has(state));
 }
 
 /**
- * What the order's customer reads, by what the shop knows from events.
- * @param word nodrop's; only asked for when `needsWord`
+ * What the customer sees of the order, from the shop's own events.
+ * @param report nodrop's report of the order; only read when `needsReport` returns true
  */
-export function stateOf(text: Messages, order: Order, word: Word): State {
+export function stateOf(text: Messages, order: Order, report: OrderReport): State {
   const { states, reasons } = text;
   const { amount, currency, refunded, payments } = order;
   const some = (state: string) => payments.find((payment) => payment.state === state);
@@ -112,8 +112,8 @@ export function stateOf(text: Messages, order: Order, word: Word): State {
     };
   }
   const gone = back === undefined ? '' : wentBack(text, reasons.refused, back.refunded, amount);
-  // Not over by a word of its own is under way: not knowing is never "nothing was charged".
-  if (payments.some(({ state }) => !ENDED.has(state)) || (payments.length > 0 && word === 'unknown')) {
+  // A payment without a final state is under way. The page must not say "nothing was charged" while that is not known.
+  if (payments.some(({ state }) => !ENDED.has(state)) || (payments.length > 0 && report === 'unknown')) {
     return {
       tone: 'busy',
       title: states.waiting,
@@ -123,7 +123,7 @@ export function stateOf(text: Messages, order: Order, word: Word): State {
     };
   }
   const last = payments[0]?.state;
-  if (word === 'over') {
+  if (report === 'over') {
     return {
       tone: 'calm',
       title: states.notPaid,
@@ -163,11 +163,16 @@ const join = (text: Messages, sentences: readonly string[]) => sentences.filter(
 const wentBack = (text: Messages, reason: string, refunded: number, amount: number) =>
   refunded >= amount ? text.wentBack(reason) : text.goesBack(reason);
 
-/** @param word as for `stateOf` */
-export function orderPage(language: Language, order: Order, word: Word, notice: Notice | undefined): string {
+/** @param report as for `stateOf` */
+export function orderPage(
+  language: Language,
+  order: Order,
+  report: OrderReport,
+  notice: Notice | undefined,
+): string {
   const text = MESSAGES[language];
   const { id, amount, currency, pickupCode, revision } = order;
-  const state = stateOf(text, order, word);
+  const state = stateOf(text, order, report);
   const product = PRODUCTS.find((one) => one.id === order.product);
   const art = product?.art ?? '';
   const subject = product === undefined ? order.subject : text.products[product.id].name;
@@ -196,7 +201,7 @@ ${state.cancellable ? button(`/orders/${id}/cancel`, text.cancel, 'quiet') : nul
   );
 }
 
-/** For colour is not enough. */
+/** A sign beside the colour, for people who cannot tell colours apart. */
 function mark(tone: Tone): Html {
   const signs: Readonly<Record<Tone, string>> = {
     good: '<path d="M4 10.5l4 4 8-9"/>',
@@ -211,7 +216,7 @@ function button(action: string, label: string, kind: string): Html {
   return html`<form method="post" action="${action}"><button class="${kind}">${label}</button></form>`;
 }
 
-/** A page with one sentence, where there is nothing else to show. */
+/** A page with one sentence, for example for an unknown address. */
 export function sentencePage(
   language: Language,
   of: (text: Messages) => { readonly title: string; readonly sentence: string },
@@ -228,7 +233,7 @@ export function sentencePage(
 
 const NAME = 'Drip & Paper';
 
-/** @param kept parameters of the address that the link to the other language keeps, each with its `&` */
+/** @param kept query parameters that the link to the other language keeps, each with its leading `&` */
 function page(language: Language, title: string, main: Html, head: Html | null = null, kept = ''): string {
   const text = MESSAGES[language];
   const other = language === 'zh' ? 'en' : 'zh';

@@ -1,4 +1,4 @@
--- The shop's own database. Made at every start when missing; amounts are in minor units.
+-- The shop's own database. The shop creates missing tables at every start. Amounts are in minor units.
 
 create table if not exists orders (
   id text primary key,
@@ -8,13 +8,13 @@ create table if not exists orders (
   currency text not null,
   created_at timestamptz not null default now(),
   cancelled_at timestamptz,
-  -- The one payment that pays it, by nodrop's id.
+  -- nodrop's id of the one payment that pays the order.
   paid_payment_id text unique,
   paid_at timestamptz,
-  -- The goods: what the customer shows to get them.
+  -- The customer shows this code to get the goods.
   pickup_code text,
   refunded bigint not null default 0 check (refunded >= 0),
-  -- Grows with every change, for those who watch the order's page.
+  -- Incremented with every change, for pages that wait for a change.
   revision integer not null default 1,
   check (paid_payment_id is null or cancelled_at is null),
   check ((paid_payment_id is null) = (pickup_code is null))
@@ -23,16 +23,16 @@ create table if not exists orders (
 create table if not exists payments (
   id text primary key,
   order_id text not null references orders (id),
-  -- Of the newest event known; 0 before the first.
+  -- The version of the newest event; 0 before the first event.
   version integer not null default 0,
-  -- 'open', or what the newest event says: see stateOf in events.ts.
+  -- 'open', or the state of the newest event: see stateOf in events.ts.
   state text not null default 'open',
   refunded bigint not null default 0,
   created_at timestamptz not null default now()
 );
 create index if not exists payments_order on payments (order_id, created_at);
 
--- Every event that was applied or found to be old, by its webhook-id.
+-- Every event that was applied or ignored as older, by its webhook-id.
 create table if not exists events (
   id text primary key,
   payment_id text not null,

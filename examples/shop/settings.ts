@@ -1,13 +1,13 @@
-/** What the shop is told by its environment. */
+/** The shop's settings, from the environment. */
 export interface Settings {
   readonly host: string;
   readonly port: number;
-  /** Its address as its customers reach it. */
+  /** The shop's public URL. */
   readonly url: string;
   readonly databaseUrl: string;
   readonly nodropUrl: string;
   readonly nodropKey: string;
-  /** Of `merchants set --order-service-url`: verifies what comes from nodrop. */
+  /** The secret that `merchants set --order-service-url` prints; it verifies nodrop's requests. */
   readonly webhookSecret: string;
   readonly channel: string;
 }

@@ -23,7 +23,7 @@ import {
 import type { TestApi } from './support.ts';
 import { type Call, newOrderId, pay, SECRET, simulatorCallback, startTestApi } from './support.ts';
 
-// Callbacks that cannot be verified cost no more than their bound, and an account that changed is soon known.
+// Callbacks that cannot be verified cost no more than their limit, and a changed account is soon read again.
 
 test('an account is read once a minute for all of its callbacks', async () => {
   const { accountId } = await paymentOfNewAccount();
@@ -41,7 +41,7 @@ test('an account is read once a minute for all of its callbacks', async () => {
   expect(await readsAfter(1)).toBe(1);
 });
 
-describe('what cannot be verified is checked up to so many bytes a second', () => {
+describe('a limit of bytes per second for checking unverifiable callbacks', () => {
   const SIZE = 250_000;
   const largeForged = { x: 'y'.repeat(SIZE) };
   const large = (id: string) => simulatorCallback(id, undefined, { padding: 'y'.repeat(SIZE) });
@@ -57,10 +57,10 @@ describe('what cannot be verified is checked up to so many bytes a second', () =
     for (let n = 0; n < times; n += 1) statuses.push((await send(to, from, call())).status);
     return statuses;
   };
-  /** How many of this size are within so many bytes. */
+  /** How many bodies of this size fit into this many bytes. */
   const within = (bytes: number) => Math.floor(bytes / (SIZE + 4_096 + 100));
 
-  test('which refuses no verified one of an address with a part of them', async () => {
+  test('refuses no verified callback of an address that has used a part of it', async () => {
     const { id } = await pay(api, key);
     const unchecked = async () =>
       /result="unchecked"\} (\d+)/.exec(await api.deps.metrics.registry.metrics())?.[1] ?? '0';
@@ -72,11 +72,11 @@ describe('what cannot be verified is checked up to so many bytes a second', () =
     expect(await unchecked()).toBe(before);
   });
 
-  test('over all addresses; beyond it those that have had their share are refused, and no others', async () => {
+  test('counts all addresses; beyond it only addresses that have used their share are refused', async () => {
     const { id } = await pay(api, key);
     const behind = await behindProxy();
     try {
-      // These are verified, and so never counted.
+      // These callbacks are verified, and therefore not counted.
       const many = within(CHECKED_A_SECOND) + 5;
       expect(await sendOf(behind, '192.0.2.1', () => large(id), many)).toEqual(Array(many).fill(200));
       const forgedOnes = await sendOf(behind, '192.0.2.1', () => forgedCallback(largeForged), many);
@@ -87,7 +87,7 @@ describe('what cannot be verified is checked up to so many bytes a second', () =
       expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '1']);
       expect(await behind.deps.metrics.registry.metrics()).toMatch(/result="unchecked"/);
 
-      // Another address has its share, and verified ones use nothing of it.
+      // Another address has its own share, and verified callbacks use nothing of it.
       const share = within(CHECKED_OF_ADDRESS);
       expect(await sendOf(behind, '192.0.2.2', () => large(id), 2 * share)).toEqual(
         Array(2 * share).fill(200),
@@ -108,7 +108,7 @@ describe('what cannot be verified is checked up to so many bytes a second', () =
 });
 
 describe('the payment that an unverifiable callback names', () => {
-  test('is looked at once in 10 s', async () => {
+  test('is read at most once in 10 s', async () => {
     const { id } = await pay(api, key);
     const content = { data: { outTradeNo: id } };
     await forged(api, content);
@@ -117,7 +117,7 @@ describe('the payment that an unverifiable callback names', () => {
     expect(statements(since).filter((text) => /payments/.test(text))).toEqual([]);
   });
 
-  test('is found as soon as it is there', async () => {
+  test('is found as soon as it exists', async () => {
     const id = `pay_${bogus().slice(0, 20)}`;
     const content = { data: { outTradeNo: id } };
     const { id: made } = await pay(api, key);
@@ -131,7 +131,7 @@ describe('the payment that an unverifiable callback names', () => {
 });
 
 describe('an account that has changed since it was read', () => {
-  /** A channel whose secret is the account's: here the merchant's id stands for it. */
+  /** A channel whose secret belongs to the account; here it is the merchant's id. */
   const rotating = (secret: () => string): ReadonlyMap<string, ChannelAdapter> => {
     const adapter = api.deps.channels.get('simulator');
     if (adapter === undefined) throw new Error('no simulator');
@@ -151,7 +151,7 @@ describe('an account that has changed since it was read', () => {
   };
 
   test.each(['within', 'beyond', 'with nonsense, within'] as const)(
-    'refuses no verified callback, %s the bound',
+    'refuses no verified callback, %s the limit',
     async (where) => {
       const { accountId } = await paymentOfNewAccount();
       const before = await api.db.channelAccount.findUniqueOrThrow({ where: { id: accountId } });
@@ -174,7 +174,7 @@ describe('an account that has changed since it was read', () => {
           expect(await api.db.unverifiedCallback.count({ where: { channelAccountId: accountId } })).toBe(0);
         }
         expect((await own.call(path, simulatorCallback(newOrderId().slice(0, 30)))).status).toBe(200);
-        // What the forged ones cost beyond the bound: one look in two seconds, however many come.
+        // The forged callbacks beyond the limit cost one read in two seconds, however many arrive.
         if (where !== 'beyond') return;
         secret = 'another';
         clock.now += ACCOUNT_READ_EVERY_MS;
@@ -187,7 +187,7 @@ describe('an account that has changed since it was read', () => {
     },
   );
 
-  test('that is gone leaves its callbacks to the one that is there now', async () => {
+  test('that was removed leaves its callbacks to the account that has replaced it', async () => {
     const own = await startTestApi(database.url, { now });
     try {
       await api.db.channelAccount.updateMany({
@@ -209,7 +209,7 @@ describe('an account that has changed since it was read', () => {
       ).toBe(200);
       const first = await api.db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
       expect(await api.db.callback.count({ where: { channelAccountId: first.id } })).toBe(1);
-      // And at once, with the new one in the place of the one that is known.
+      // At once, too, when a new account replaces the one that was read.
       await api.db.callback.deleteMany({ where: { channelAccountId: first.id } });
       await api.db.channelAccount.delete({ where: { id: first.id } });
       await ensureMerchant(api.db, merchant.name, ['simulator2']);

@@ -5,30 +5,36 @@ import { UNVERIFIED_A_MINUTE } from '../../src/api/routes/callbacks.ts';
 import type { TestApi } from './support.ts';
 import { type Call, newKey, pay, setUp } from './support.ts';
 
-/** For the tests of bounds on strangers: an API whose clock the tests set, and the statements it sends. */
+/**
+ * For the tests of limits on requests without valid credentials: an API whose clock the tests set, and the SQL that it
+ * sends.
+ */
 
 export const clock = { now: Math.floor(Date.now() / 60_000) * 60_000 };
 export const now = () => new Date(clock.now);
 export const { database, api, key } = await setUp({ now });
 
-/** What the process sends to the database. */
+/** The calls with which the process sends SQL to the database. */
 export const queries = vi.spyOn(pg.Client.prototype, 'query');
 export const textOf = ([query]: readonly unknown[]) =>
   typeof query === 'string' ? query : ((query as { text?: string } | undefined)?.text ?? '');
-/** Statements since `since`, but for the pings of who listens for changes, and what is written or asked once a second. */
+/**
+ * The statements since `since`, without the pings of the listening connection and the statements that run once a
+ * second.
+ */
 export const statements = (since: number) =>
   queries.mock.calls
     .slice(since)
     .map(textOf)
-    .filter((text) => !/pg_notify|unverified_callback/.test(text) && !isOfAll(text));
-/** Statements since `since` that read accounts. */
+    .filter((text) => !/pg_notify|unverified_callback/.test(text) && !isCombinedLookup(text));
+/** The statements since `since` that read accounts. */
 export const accountReads = (since: number) =>
   queries.mock.calls.slice(since).filter((call) => /FROM channel_accounts AS account/.test(textOf(call)));
-/** The statement that asks for all keys and tokens that wait. */
-export const isOfAll = (text: string) => /AS named \(payment_id, hash\)/.test(text);
+/** True for the statement that looks up all waiting keys and tokens at once. */
+export const isCombinedLookup = (text: string) => /AS named \(payment_id, hash\)/.test(text);
 
 afterEach(() => {
-  // A new window for everybody.
+  // Starts a new window of every limit.
   clock.now += 120_000;
 });
 

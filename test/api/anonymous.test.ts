@@ -13,7 +13,7 @@ import {
   exhaustCallbacks,
   forged,
   forgedCallback,
-  isOfAll,
+  isCombinedLookup,
   key,
   now,
   paymentOfNewAccount,
@@ -24,43 +24,44 @@ import {
 import type { TestApi } from './support.ts';
 import { type Call, newKey, pay, SECRET, simulatorCallback, startTestApi } from './support.ts';
 
-// Strangers cost no statement beyond their bound, and keep nobody who has a key, a token or a signature from anything.
+// Requests without valid credentials cost no SQL beyond their limit, and never block a caller with a valid key, token
+// or signature.
 
-/** @returns how many such statements one process has sent, which may be one a second */
-function countOfAll() {
+/** @returns a function that checks and returns the number of combined lookups, at most one a second */
+function countCombinedLookups() {
   const since = queries.mock.calls.length;
   const startedAt = performance.now();
   return () => {
-    const count = queries.mock.calls.slice(since).map(textOf).filter(isOfAll).length;
-    // Timers may be a millisecond early.
+    const count = queries.mock.calls.slice(since).map(textOf).filter(isCombinedLookup).length;
+    // Timers may fire a millisecond early.
     const seconds = (performance.now() - startedAt) / (ASKED_EVERY_MS - 2);
     expect(count).toBeLessThanOrEqual(1 + Math.ceil(seconds));
     return count;
   };
 }
-/** As many as the bound allows, and some more. */
+/** Sends slightly more failed lookups than the limit allows. */
 async function exhaustMisses(to: TestApi, headers: Record<string, string> = {}) {
   for (let n = 0; n <= MISSES_A_MINUTE; n += 1)
     await to.call('/v1/payments', { key: `sk_${bogus()}`, headers });
 }
 const payment = await pay(api, key);
 
-describe('beyond the bound of its address a request costs no statement', () => {
+describe("beyond its address's limit a request costs no SQL: with", () => {
   const ofPayment = `/v1/payments/${payment.id}`;
   test.each<[string, () => [path: string, call?: Call]]>([
-    ['a key', () => ['/v1/payments?limit=1', { key: `sk_${bogus()}` }]],
-    ['a key, to create', () => ['/v1/payments', { key: `sk_${bogus()}`, body: {} }]],
-    ['a token', () => [ofPayment, { key: `ct_${bogus()}` }]],
-    ['a token, of no payment', () => [`/v1/payments/${bogus()}`, { key: `ct_${bogus()}` }]],
-    ['a token, for a hint', () => [`${ofPayment}/hint`, { key: `ct_${bogus()}`, method: 'POST' }]],
+    ['an unknown key', () => ['/v1/payments?limit=1', { key: `sk_${bogus()}` }]],
+    ['an unknown key, to create a payment', () => ['/v1/payments', { key: `sk_${bogus()}`, body: {} }]],
+    ['an unknown token', () => [ofPayment, { key: `ct_${bogus()}` }]],
+    ['an unknown token and payment', () => [`/v1/payments/${bogus()}`, { key: `ct_${bogus()}` }]],
+    ['an unknown token, for a hint', () => [`${ofPayment}/hint`, { key: `ct_${bogus()}`, method: 'POST' }]],
     [
-      'a token, for another way',
+      'an unknown token, for a channel switch',
       () => [`${ofPayment}/switch`, { key: `ct_${bogus()}`, body: { channel: 'simulator2' } }],
     ],
-    ['a token, for the events', () => [`${ofPayment}/events`, { key: `ct_${bogus()}` }]],
-    ['the cashier page', () => [`/checkout/${payment.id}?token=ct_${bogus()}`]],
-    ['the way back', () => [`/return/${payment.id}?token=ct_${bogus()}`]],
-    ['an account', () => [`/callbacks/simulator/acc_${bogus()}`, forgedCallback({})]],
+    ['an unknown token, for the event stream', () => [`${ofPayment}/events`, { key: `ct_${bogus()}` }]],
+    ['an unknown token, for the cashier page', () => [`/checkout/${payment.id}?token=ct_${bogus()}`]],
+    ['an unknown token, for the return URL', () => [`/return/${payment.id}?token=ct_${bogus()}`]],
+    ['an unknown account', () => [`/callbacks/simulator/acc_${bogus()}`, forgedCallback({})]],
     ['a callback that names nothing', () => ['/callbacks/simulator', forgedCallback({})]],
     [
       'a callback that names a payment',
@@ -76,7 +77,7 @@ describe('beyond the bound of its address a request costs no statement', () => {
     expect(before.at(-1)).toBe(429);
     expect([MISSES_A_MINUTE, UNVERIFIED_A_MINUTE]).toContain(before.length - 1);
     const since = queries.mock.calls.length;
-    const ofAll = countOfAll();
+    const combinedLookups = countCombinedLookups();
     for (let wave = 0; wave < 4; wave += 1) {
       for (const answer of await Promise.all(Array.from({ length: 50 }, () => api.call(...door())))) {
         expect([answer.status, answer.json.code]).toEqual([429, 'too_many_requests']);
@@ -84,12 +85,12 @@ describe('beyond the bound of its address a request costs no statement', () => {
       }
     }
     expect(statements(since)).toEqual([]);
-    ofAll();
+    combinedLookups();
     clock.now += 60_000;
     expect((await api.call(...door())).status).not.toBe(429);
   });
 
-  test('nor without a token, or with an id that no payment can have', async () => {
+  test('costs no SQL without a token, or with an id that no payment can have', async () => {
     const since = queries.mock.calls.length;
     expect((await api.call(`/return/${payment.id}`)).status).toBe(404);
     expect((await api.call(`/checkout/${payment.id}`)).status).toBe(200);
@@ -98,7 +99,7 @@ describe('beyond the bound of its address a request costs no statement', () => {
     expect(statements(since)).toEqual([]);
   });
 
-  test('nor the same key again and again, which counts once', async () => {
+  test('costs no SQL for the same unknown key again, which counts once', async () => {
     const since = queries.mock.calls.length;
     for (let n = 0; n < 2 * MISSES_A_MINUTE; n += 1) {
       expect((await api.call('/v1/payments?limit=1', { key: 'sk_always_the_same' })).status).toBe(401);
@@ -110,19 +111,19 @@ describe('beyond the bound of its address a request costs no statement', () => {
     expect((await api.call('/v1/payments', { key: `sk_${bogus()}` })).status).toBe(429);
   });
 
-  test('also when all come at once', async () => {
+  test('costs no SQL when all requests arrive at once', async () => {
     const since = queries.mock.calls.length;
-    const ofAll = countOfAll();
+    const combinedLookups = countCombinedLookups();
     const answers = await Promise.all(
       Array.from({ length: 200 }, () => api.call('/v1/payments', { key: `sk_${bogus()}` })),
     );
     const refused = answers.filter(({ status }) => status === 429);
     expect(refused).toHaveLength(200 - MISSES_A_MINUTE);
     expect(statements(since).length).toBeLessThanOrEqual(MISSES_A_MINUTE);
-    ofAll();
+    combinedLookups();
   });
 
-  test('what is counted is written once, however many came', async () => {
+  test('counts are written once, however many callbacks arrived', async () => {
     await exhaustCallbacks(api);
     for (let wave = 0; wave < 5; wave += 1) {
       await Promise.all(Array.from({ length: 20 }, () => forged(api, { wave })));
@@ -141,18 +142,18 @@ describe('beyond the bound of its address a request costs no statement', () => {
     }
     await api.unverified.flush();
     const written = queries.mock.calls.slice(since).map(textOf);
-    // The counts, how many are stored already, and the callbacks.
+    // The counts, the number of stored callbacks, and the callbacks.
     expect(written.filter((text) => /unverified_callback/.test(text))).toHaveLength(3);
   });
 });
 
-describe('an address beyond its bound', () => {
-  test('still has the keys that are known', async () => {
+describe('an address beyond its limit', () => {
+  test('can still use known keys', async () => {
     await exhaustMisses(api);
     for (let n = 0; n < 3; n += 1) expect((await api.call('/v1/payments', { key })).status).toBe(200);
   });
 
-  test('still has every token that opens something', async () => {
+  test('can still use every valid token', async () => {
     const other = await pay(api, key);
     await exhaustMisses(api);
     const token = other.clientToken;
@@ -164,7 +165,7 @@ describe('an address beyond its bound', () => {
     );
   });
 
-  test('still has its verified callbacks taken', async () => {
+  test('can still send verified callbacks', async () => {
     const other = await pay(api, key);
     await exhaustMisses(api);
     await exhaustCallbacks(api);
@@ -173,19 +174,19 @@ describe('an address beyond its bound', () => {
     expect(await api.db.callback.count({ where: { paymentId: other.id } })).toBe(1);
   });
 
-  test('also for an account that this process has not seen', async () => {
+  test('can still send verified callbacks for an account that this process has not read yet', async () => {
     const fresh = await startTestApi(database.url, { now });
     try {
       await exhaustMisses(fresh);
       const { accountId, id } = await paymentOfNewAccount();
       const path = `/callbacks/simulator/${accountId}`;
       expect((await fresh.call(path, simulatorCallback(id))).status).toBe(200);
-      // All others are known by that, the default account too.
+      // The same query reads all other accounts, including the default account.
       let since = queries.mock.calls.length;
       const defaultOne = await fresh.call('/callbacks/simulator', simulatorCallback(payment.id));
       expect(defaultOne.status).toBe(200);
       expect(accountReads(since)).toEqual([]);
-      // One that was made since then is read with the next query, one in 2 s.
+      // An account that was created since is read with the next query, at most one in 2 s.
       const later = await paymentOfNewAccount();
       since = queries.mock.calls.length;
       const call = () => fresh.call(`/callbacks/simulator/${later.accountId}`, simulatorCallback(later.id));
@@ -202,7 +203,7 @@ describe('an address beyond its bound', () => {
     }
   });
 
-  test('costs a query of accounts in 2 s, which reads only those that are new', async () => {
+  test('costs one query of accounts in 2 s, which reads only new accounts', async () => {
     const accounts = new ChannelAccounts(api.db, SECRET, new FailedLookups(now, async () => new Set()), now);
     const find = (id: string) =>
       accounts.find({ channel: 'simulator', id }, '192.0.2.1').catch(({ code }: Refusal) => code);
@@ -228,29 +229,29 @@ describe('an address beyond its bound', () => {
     const [read] = await found(young.accountId);
     const [{ values }] = read as unknown as [{ values: [unknown] }];
     expect(new Date(String(values[0])).getTime()).toBeGreaterThan(0);
-    // As the others are read: a difference would be taken for a change of the account.
+    // Read like all others: a difference would count as a change of the account.
     expect(await find(young.accountId)).toEqual(
       await accounts.readNow({ channel: 'simulator', id: young.accountId }),
     );
   });
 
-  test('still has its keys that this process has not seen, among any number that do not exist', async () => {
+  test('can still use keys that this process has not read yet, among any number of unknown keys', async () => {
     await exhaustMisses(api);
     const others: { key: string }[] = [];
     for (let n = 0; n < 5; n += 1) others.push(await newKey(api.db));
     const since = queries.mock.calls.length;
-    const ofAll = countOfAll();
+    const combinedLookups = countCombinedLookups();
     const flood = Array.from({ length: 200 }, () => api.call('/v1/payments', { key: `sk_${bogus()}` }));
     const answers = await Promise.all(others.map(({ key: of }) => api.call('/v1/payments', { key: of })));
     expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200]);
     expect(new Set((await Promise.all(flood)).map(({ status }) => status))).toEqual(new Set([429]));
-    ofAll();
-    // Each reads its caller and its payments, and Prisma puts some of these together.
+    combinedLookups();
+    // Each request reads its caller and its payments. Prisma combines some of these.
     expect(statements(since).length).toBeLessThanOrEqual(2 * others.length);
   });
 });
 
-test('many keys at once that this process has not seen are no misses', async () => {
+test('many new keys at once do not count as failed lookups', async () => {
   const others: { key: string }[] = [];
   for (let n = 0; n < 2 * MISSES_A_MINUTE; n += 1) others.push(await newKey(api.db));
   const answers = await Promise.all(
@@ -260,7 +261,7 @@ test('many keys at once that this process has not seen are no misses', async () 
   expect((await api.call('/v1/payments', { key: `sk_${bogus()}` })).status).toBe(401);
 });
 
-test('many requests at once with a key that this process has not seen are no misses', async () => {
+test('many requests at once with one new key do not count as failed lookups', async () => {
   const other = await newKey(api.db);
   const answers = await Promise.all(
     Array.from({ length: 2 * MISSES_A_MINUTE }, () => api.call('/v1/payments?limit=1', { key: other.key })),
@@ -278,7 +279,7 @@ test('many requests at once with a key that this process has not seen are no mis
   expect(statements(since)).toEqual([]);
 });
 
-test('a token that was made with an earlier secret opens its payment, also beyond the bound', async () => {
+test('a token from an earlier secret opens its payment, also beyond the limit', async () => {
   const { id, clientToken } = await pay(api, key);
   const rotated = await startTestApi(database.url, {
     now,
@@ -288,12 +289,12 @@ test('a token that was made with an earlier secret opens its payment, also beyon
     expect((await rotated.call(`/v1/payments/${id}`, { key: clientToken })).status).toBe(200);
     await exhaustMisses(rotated);
     expect((await rotated.call(`/v1/payments/${id}`, { key: clientToken })).status).toBe(200);
-    // One that is not known, either.
+    // Also a token that this process has not read yet.
     const other = await pay(api, key);
     const ofOther = { key: other.clientToken };
     expect((await rotated.call(`/v1/payments/${id}`, ofOther)).status).toBe(429);
     expect((await rotated.call(`/v1/payments/${other.id}`, ofOther)).status).toBe(200);
-    // Nor one that has ended, for more than the one statement.
+    // A token that has expired costs only the one statement.
     const ended = await pay(api, key);
     await api.db.payment.update({ where: { id: ended.id }, data: { expiresAt: new Date(0) } });
     const since = queries.mock.calls.length;
@@ -304,7 +305,7 @@ test('a token that was made with an earlier secret opens its payment, also beyon
   }
 });
 
-describe('whose X-Forwarded-For is believed', () => {
+describe('X-Forwarded-For', () => {
   const started = async (trustedProxies: readonly string[]) =>
     await startTestApi(database.url, {
       now,
@@ -313,23 +314,23 @@ describe('whose X-Forwarded-For is believed', () => {
   const from = (to: TestApi, forwarded: string) =>
     to.call('/v1/payments', { key: `sk_${bogus()}`, headers: { 'x-forwarded-for': forwarded } });
 
-  test('nobody’s by default: behind a proxy everybody is one sender', async () => {
+  test('is ignored by default: all senders behind a proxy share one limit', async () => {
     await exhaustMisses(api, { 'x-forwarded-for': '192.0.2.1' });
     expect((await from(api, '192.0.2.2')).status).toBe(429);
   });
 
-  test('that of a trusted proxy: each address behind it, and of an IPv6 one its /64, has a bound of its own', async () => {
+  test('of a trusted proxy is used: each address behind it has its own limit, an IPv6 address with its /64', async () => {
     const behind = await started(['loopback']);
     try {
       await exhaustMisses(behind, { 'x-forwarded-for': '198.51.100.1' });
       expect((await from(behind, '198.51.100.1')).status).toBe(429);
-      // What the sender wrote before the proxy did.
+      // The sender wrote the part before the proxy's.
       expect((await from(behind, '203.0.113.9, 198.51.100.1')).status).toBe(429);
       expect((await from(behind, '198.51.100.2')).status).toBe(401);
       await exhaustMisses(behind, { 'x-forwarded-for': '2001:db8:1:200::1' });
       expect((await from(behind, '2001:db8:1:200:a:b:c:d')).status).toBe(429);
       expect((await from(behind, '2001:db8:1:201::1')).status).toBe(401);
-      // What is no address is the proxy itself.
+      // A value that is not an address counts as the proxy itself.
       for (let n = 0; n <= MISSES_A_MINUTE; n += 1) await from(behind, `nonsense-${n}`);
       expect((await from(behind, 'more-nonsense')).status).toBe(429);
     } finally {
@@ -337,7 +338,7 @@ describe('whose X-Forwarded-For is believed', () => {
     }
   });
 
-  test('not that of another address', async () => {
+  test('of an untrusted address is ignored', async () => {
     const behind = await started(['192.0.2.0/24']);
     const comeFrom = (address: string) => (request: IncomingMessage) =>
       void Object.defineProperty(request.socket, 'remoteAddress', { value: address, configurable: true });

@@ -17,11 +17,11 @@ import {
 } from './attention-support.ts';
 import { paidAnswer, pay } from './support.ts';
 
-// Money that waits for a decision or does not go back: shown with a sentence and since when, and over when it is.
-// What the workflows and activities bring about is called here as they call it; that they do is tested on them.
+// Attentions about money that waits for a decision or is not refunded: shown with a sentence and a time, and cleared
+// when settled. The tests call the ledger as workflows and activities do; other tests cover that they do so.
 
 const resolve = (id: string, action: string) =>
-  api.call(`/v1/payments/${id}/resolve`, { key, body: { action, note: 'ReadPayment.' } });
+  api.call(`/v1/payments/${id}/resolve`, { key, body: { action, note: 'Checked.' } });
 async function refund(id: string, amount?: number) {
   const headers = { 'idempotency-key': `${id}-${Math.random()}` };
   return (await api.call(`/v1/payments/${id}/refunds`, { key, body: { amount }, headers })).json;
@@ -56,7 +56,7 @@ describe('money that waits for a decision', () => {
   test.each([
     ['amount_mismatch', mismatch],
     ['late_payment_review', late],
-  ] as const)('%s: dismissing it is no decision; accepting it is', async (_, waiting) => {
+  ] as const)('%s: it cannot be dismissed, and accepting it clears it', async (_, waiting) => {
     const id = await waiting();
     expect((await resolve(id, 'dismiss')).json.code).toBe('not_resolvable');
     expect((await resolve(id, 'accept')).json.orderUpdate).toBe('applied');
@@ -66,7 +66,7 @@ describe('money that waits for a decision', () => {
   test.each([
     ['amount_mismatch', mismatch],
     ['late_payment_review', late],
-  ] as const)('%s: sent back, it is shown until it is back', async (_, waiting) => {
+  ] as const)('%s: a refund clears it once the money is refunded', async (_, waiting) => {
     const id = await waiting();
     const { json } = await resolve(id, 'refund');
     expect(json).toMatchObject({
@@ -80,7 +80,7 @@ describe('money that waits for a decision', () => {
   test.each([
     ['amount_mismatch', mismatch],
     ['late_payment_review', late],
-  ] as const)('%s: sent back, and the channel refuses', async (_, waiting) => {
+  ] as const)('%s: the channel refuses the refund', async (_, waiting) => {
     const id = await waiting();
     await resolve(id, 'refund');
     const refused = { state: 'failed', reason: 'account closed' } as const;
@@ -92,9 +92,9 @@ describe('money that waits for a decision', () => {
   });
 
   test.each([
-    ['a merchant gave back', false],
-    ['the channel gave back', true],
-  ])('what is too much has gone back (%s): the rest can be accepted, or sent back', async (_, external) => {
+    ['a merchant refunded it', false],
+    ['the channel refunded it', true],
+  ])('an overpaid part is refunded (%s): the rest can be accepted or refunded', async (_, external) => {
     const overpaid = async () => {
       const { id } = await pay(api, key);
       await paid(id, 1200, at(10));
@@ -108,7 +108,7 @@ describe('money that waits for a decision', () => {
         );
       } else {
         const { id: refundId } = await refund(id, 150);
-        // While it is on its way nobody knows what is left.
+        // While the refund is under way the remaining amount is unknown.
         expect((await resolve(id, 'accept')).json.code).toBe('not_resolvable');
         expect((await resolve(id, 'refund')).json.code).toBe('not_resolvable');
         await givenBack(refundId, at(20));
@@ -138,7 +138,7 @@ describe('money that waits for a decision', () => {
     expect((await get(returned)).refundedAmount).toBe(1200);
   });
 
-  test('a merchant refunds all of it: nothing is left to decide', async () => {
+  test('a merchant refunds all of it: no decision is left', async () => {
     const id = await mismatch();
     const { id: refundId } = await refund(id);
     await givenBack(refundId, at(20));
@@ -157,7 +157,7 @@ describe('refund_failing', () => {
     return { id: id as string, refundId: automaticRefundId(id) };
   }
 
-  test('silence on a refund for an hour, until the channel answers', async () => {
+  test("a refund without an answer for an hour raises it, and the channel's answer clears it", async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -171,7 +171,7 @@ describe('refund_failing', () => {
     await expectOver(id);
   });
 
-  test('a refund that waits for a person is shown at once, with the words of the channel, until it gets on', async () => {
+  test("a refund that waits for a person raises it at once with the channel's reason, and progress clears it", async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -186,7 +186,7 @@ describe('refund_failing', () => {
     await expectOver(id);
   });
 
-  test('a balance that is too low for an hour is shown with what the channel says, until it gives the money back', async () => {
+  test("a channel balance that is too low for an hour raises it with the channel's reason, and the refund clears it", async () => {
     const { id, refundId } = await twice();
     const refusal = new ChannelError('not_now', 'BALANCE_TOO_LOW: no money');
     for (const second of [100, 3600]) await recordRefundSilence(api.db, refundId, refusal, at(second));
@@ -197,7 +197,7 @@ describe('refund_failing', () => {
     await expectOver(id);
   });
 
-  test('a refund that is owed is silent, then refused: the sentence says what is so, as old as it is', async () => {
+  test('a refund that gets no answer and is then refused: the sentence and the time follow the present reason', async () => {
     const { id, refundId } = await twice();
     await recordRefundSilence(api.db, refundId, SILENCE, at(100));
     await recordRefundSilence(api.db, refundId, SILENCE, at(3700));
@@ -210,7 +210,7 @@ describe('refund_failing', () => {
     await expectOver(id);
   });
 
-  test('in process at the channel for days is healthy; for more than a week it is not', async () => {
+  test('a refund that is in process for days raises nothing, and for more than a week raises it', async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -221,7 +221,7 @@ describe('refund_failing', () => {
       recordRefundAnswer(api.db, refundId, { state: 'processing' }, later(ms));
     const silence = (ms: number) => recordRefundSilence(api.db, refundId, SILENCE, later(ms));
     for (const ms of [HOUR, 2 * DAY]) await inProcess(ms);
-    // Silence counts from its own beginning, and until it is over.
+    // The hour without an answer counts from its own start, and ends with an answer.
     for (const ms of [2 * DAY + HOUR, 2 * DAY + 1.5 * HOUR]) await silence(ms);
     await expectOver(id);
     await silence(2 * DAY + 2 * HOUR);
@@ -234,7 +234,7 @@ describe('refund_failing', () => {
     await expectOver(id);
   });
 
-  test('a refund that the channel does not know for an hour, however often it is told', async () => {
+  test('a refund that the channel does not know for an hour raises it, however often it is reported', async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -243,7 +243,7 @@ describe('refund_failing', () => {
     await expectShown(id, 'refund_failing', at(3700), `since ${at(100).toISOString()}`);
   });
 
-  test('a refund that was asked for and refused is its asker’s business', async () => {
+  test('the refusal of a requested refund raises nothing, because its requester must act', async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -260,11 +260,11 @@ describe('refund_failing', () => {
   const refused = (reason: string) => ({ state: 'failed', reason }) as const;
 
   test.each(['retry', 'refund'] as const)(
-    'the channel refused, and an operator has it asked again by %s',
+    'after a refusal an operator repeats the refund by %s',
     async (action) => {
       const id = await refusedOnce();
       expect((await resolve(id, 'accept')).status).toBe(409);
-      // The money is still here: nobody can make that unseen.
+      // The money is still here, so the attention cannot be dismissed.
       expect((await resolve(id, 'dismiss')).json.code).toBe('not_resolvable');
       api.refundWorkflows.calls.length = 0;
       expect(await resolve(id, action)).toMatchObject({
@@ -282,7 +282,7 @@ describe('refund_failing', () => {
       expect((await resolve(id, 'dismiss')).status).toBe(409);
       expect((await resolve(id, 'retry')).status).toBe(200);
       expect(await refundsOf(id)).toHaveLength(2);
-      // Refused once more, for another reason; and in the end it is back.
+      // Refused again for another reason, and finally refunded.
       await recordRefundAnswer(api.db, second, refused('account closed'), at(200));
       await expectShown(id, 'refund_failing', at(200), 'account closed');
       expect((await resolve(id, action)).status).toBe(200);
@@ -294,7 +294,7 @@ describe('refund_failing', () => {
     },
   );
 
-  test('the channel refused, and a merchant got a part of it back: the operator has the rest asked again', async () => {
+  test('after a refusal a merchant refunds a part: the operator repeats the refund of the rest', async () => {
     const id = await refusedOnce();
     const { id: part } = await refund(id, 50);
     await givenBack(part, at(150));
@@ -305,7 +305,7 @@ describe('refund_failing', () => {
     await expectOver(id);
   });
 
-  test('no answer on a refund of a paid order: an operator has seen it', async () => {
+  test('a refund of a paid order without an answer: an operator dismisses it', async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -318,7 +318,7 @@ describe('refund_failing', () => {
 });
 
 describe('refund_reversed', () => {
-  test('money that had gone back is here again, until all of it is back', async () => {
+  test('a refund that was returned raises it, until all of the money is refunded again', async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);

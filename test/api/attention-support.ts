@@ -3,7 +3,7 @@ import { ChannelError } from '../../src/domain/channel.ts';
 import { recordRefundAnswer } from '../../src/ledger/refund-answers.ts';
 import { settle, setUp } from './support.ts';
 
-/** For the tests of what needs a person: an API for an operator, and what each case must show. */
+/** For the tests of attentions: an API with an operator's key, and what each case must show. */
 
 export const { api, key, merchantId } = await setUp({ role: 'operator' });
 
@@ -33,9 +33,9 @@ export async function expectOver(id: string) {
   expect(await needAttention()).not.toContain(id);
 }
 
-/** The channel says at this time that so much came in, and it is settled. */
+/** The channel reports at this time that the amount was received, and the payment is settled. */
 export const paid = (id: string, amount = 1050, when = at(0)) => settle(api.db, id, { amount }, when);
-/** The channel gives back what it was asked for. */
+/** The channel reports the refund as succeeded with its requested amount. */
 export async function givenBack(refundId: string, when: Date) {
   const { amount } = await api.db.refund.findUniqueOrThrow({ where: { id: refundId } });
   const answer = { state: 'succeeded', channelRefundId: 'R', amount: Number(amount) } as const;

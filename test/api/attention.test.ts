@@ -26,8 +26,8 @@ import {
 } from './attention-support.ts';
 import { pay, simulatorCallback } from './support.ts';
 
-// Every case that needs a person: shown with a sentence and since when, found in the list, and over when it is.
-// What the workflows and activities bring about is called here as they call it; that they do is tested on them.
+// Every attention: shown with a sentence and a time, listed, and cleared when its cause has ended. The tests call the
+// ledger as workflows and activities do; other tests cover that they do so.
 
 const ALARM_MS = 300_000;
 
@@ -38,7 +38,7 @@ describe('channel_unreachable', () => {
     await expectOver(id);
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(300));
     await expectShown(id, 'channel_unreachable', at(300), `since ${at(0).toISOString()}: no answer in time`);
-    // It is as old as it is, however long it lasts.
+    // The time stays that of the first raise, however long the silence lasts.
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(900));
     await expectShown(id, 'channel_unreachable', at(300), 'no answer in time');
     return id as string;
@@ -46,20 +46,23 @@ describe('channel_unreachable', () => {
 
   test.each<[string, (id: string) => Promise<unknown>]>([
     ['an answer', (id) => recordAnswer(api.db, id, { state: 'unpaid' }, 'query', at(901))],
-    ['that it is unknown', (id) => recordAnswer(api.db, id, { state: 'unknown_trade' }, 'query', at(901))],
+    [
+      'an answer that the trade is unknown',
+      (id) => recordAnswer(api.db, id, { state: 'unknown_trade' }, 'query', at(901)),
+    ],
     ['a new next action', (id) => recordCreated(api.db, id, { type: 'redirect', url: 'https://w' }, at(901))],
-    ['its close', (id) => endPayment(api.db, id, 'closed', 'unpaid.', at(901))],
+    ["the payment's end", (id) => endPayment(api.db, id, 'closed', 'unpaid.', at(901))],
     ['a callback', (id) => api.call('/callbacks/simulator', { ...simulatorCallback(id), method: 'POST' })],
-  ])('after 5 min of silence, until %s', async (_, hear) => {
+  ])('is raised after 5 min of silence and cleared by %s', async (_, report) => {
     const id = await silent();
-    await hear(id);
+    await report(id);
     await expectOver(id);
-    // The next silence is a new one.
+    // The next silence starts from zero.
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(1000));
     await expectOver(id);
   });
 
-  test('after six tries to end it', async () => {
+  test('is raised after six failed tries to end the payment', async () => {
     const { id } = await pay(api, key);
     await requestCancel(api.db, id, 'the merchant', at(0));
     const detail = 'The payment must be cancelled, but the channel does not answer.';
@@ -76,11 +79,14 @@ describe('channel_misconfigured', () => {
 
   test.each<[string, (id: string) => Promise<unknown>]>([
     ['an answer', (id) => recordAnswer(api.db, id, { state: 'unpaid' }, 'query', at(101))],
-    ['an answer before its end', (id) => recordAnswer(api.db, id, { state: 'unpaid' }, 'close', at(101))],
+    [
+      "an answer before the payment's end",
+      (id) => recordAnswer(api.db, id, { state: 'unpaid' }, 'close', at(101)),
+    ],
     ['a new next action', (id) => recordCreated(api.db, id, { type: 'redirect', url: 'https://w' }, at(101))],
-    ['that it is not closed yet', (id) => recordNotYet(api.db, id, at(400), at(101))],
-    ['its close', (id) => endPayment(api.db, id, 'closed', 'unpaid.', at(101))],
-  ])('at once, in place of silence, until %s', async (_, hear) => {
+    ['an answer that the trade cannot be closed yet', (id) => recordNotYet(api.db, id, at(400), at(101))],
+    ["the payment's end", (id) => endPayment(api.db, id, 'closed', 'unpaid.', at(101))],
+  ])('is raised at once in place of channel_unreachable, and cleared by %s', async (_, report) => {
     const { id } = await pay(api, key);
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(0));
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(300));
@@ -88,11 +94,11 @@ describe('channel_misconfigured', () => {
     await expectShown(id, 'channel_misconfigured', at(310), SENTENCE);
     await wrong(id, 320);
     await expectShown(id, 'channel_misconfigured', at(310), SENTENCE);
-    await hear(id);
+    await report(id);
     await expectOver(id);
   });
 
-  test('over a conflict whose money cannot go back meanwhile, which is shown again, as old as it is', async () => {
+  test('replaces a conflict whose refund it blocks, and the conflict is shown again with its own time', async () => {
     const first = await pay(api, key);
     const { id } = await pay(api, key, { order: undefined, orderId: first.orderId, channel: 'simulator2' });
     await paid(first.id);
@@ -106,7 +112,7 @@ describe('channel_misconfigured', () => {
     await expectOver(id);
   });
 
-  test('not in place of money that waits for a decision', async () => {
+  test('does not replace money that waits for a decision', async () => {
     const { id } = await pay(api, key);
     await paid(id, 900, at(10));
     await wrong(id, 20);
@@ -128,22 +134,28 @@ describe('create_unknown', () => {
   }
 
   test.each<[string, (id: string) => Promise<unknown>]>([
-    ['it is created', (id) => recordCreated(api.db, id, { type: 'redirect', url: 'https://w' }, at(91))],
-    ['the channel knows it', (id) => recordAnswer(api.db, id, { state: 'unpaid' }, 'query', at(91))],
-    ['it has ended', (id) => endPayment(api.db, id, 'closed', 'unpaid.', at(91))],
-    ['it is paid', (id) => api.call('/callbacks/simulator', { ...simulatorCallback(id), method: 'POST' })],
-  ])('until %s', async (_, hear) => {
+    [
+      'the trade is created',
+      (id) => recordCreated(api.db, id, { type: 'redirect', url: 'https://w' }, at(91)),
+    ],
+    ['the channel knows the trade', (id) => recordAnswer(api.db, id, { state: 'unpaid' }, 'query', at(91))],
+    ['the payment has ended', (id) => endPayment(api.db, id, 'closed', 'unpaid.', at(91))],
+    [
+      'the payment is paid',
+      (id) => api.call('/callbacks/simulator', { ...simulatorCallback(id), method: 'POST' }),
+    ],
+  ])('is raised for an unknown trade, and cleared when %s', async (_, report) => {
     const id = await unknown();
     await recordAnswer(api.db, id, { state: 'unknown_trade' }, 'query', at(90));
     await expectShown(id, 'create_unknown', at(90), detail);
-    await hear(id);
+    await report(id);
     await expectOver(id);
   });
 });
 
 describe('order_update_failing', () => {
   const detail = 'The money has arrived, but the order update keeps failing.';
-  test('until the order takes it; also of a payment whose channel had been silent before its callback', async () => {
+  test('is cleared when the order accepts the payment, also after a channel outage before the callback', async () => {
     const { id } = await pay(api, key);
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(0));
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(300));
@@ -157,7 +169,7 @@ describe('order_update_failing', () => {
 });
 
 describe('order_conflict', () => {
-  test('of a second payment, until its money is back', async () => {
+  test('is raised for a second payment, and cleared when it is refunded', async () => {
     const first = await pay(api, key);
     api.workflows.onAskChannel = async () => false;
     const order = { order: undefined, orderId: first.orderId };
@@ -170,7 +182,7 @@ describe('order_conflict', () => {
     await expectOver(id);
   });
 
-  test('of money that came after the order was cancelled, until it is back', async () => {
+  test('is raised for money after the order was cancelled, and cleared when it is refunded', async () => {
     const { id, orderId } = await pay(api, key);
     await endPayment(api.db, id, 'cancelled', 'unpaid.', at(0));
     await api.db.order.updateMany({ where: { merchantId, id: orderId }, data: { status: 'cancelled' } });

@@ -2,24 +2,25 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Changes } from '../../src/api/changes.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
-// Many who wait at one process, and the one connection that tells them: they do not all ask the database at once.
+// Many requests wait for changes in one process over one listening connection, and do not all read the database at
+// once.
 
-/** The longest that anybody goes without looking while nobody listens, in ms. */
+/** The longest time between two reads of a waiting request while the connection is lost, in ms. */
 const LOOKS_WITHIN_MS = 3_000;
-/** Somebody who listens reads again by himself at the latest after so long, and not before that, in ms. */
+/** While the connection listens, a waiting request reads again within this time, and not before the next one, in ms. */
 const READS_AGAIN_WITHIN_MS = 15_000;
 const READS_AGAIN_AFTER_MS = 8_000;
 const quiet = { info: () => {}, warn: () => {} };
 
 const { databaseUrl } = useDatabase();
 let changes: Changes;
-/** When each waiter has looked, in ms of the clock. */
+/** The times at which each waiting request has read, in ms of the clock. */
 let looks: number[][];
 let answers: Promise<unknown>[];
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
-  // As even as chance is on the whole, and the same each time.
+  // Evenly distributed, and the same in each run.
   let calls = 0;
   vi.spyOn(Math, 'random').mockImplementation(() => (++calls * 0.618_034) % 1);
 });
@@ -30,8 +31,8 @@ afterEach(async () => {
   vi.restoreAllMocks();
 });
 
-/** As many who wait for something that does not happen; each has looked once. */
-async function concurrency(size: number): Promise<void> {
+/** Starts this many waiting requests for something that does not happen; each reads once. */
+async function startWaiting(size: number): Promise<void> {
   looks = Array.from({ length: size }, () => []);
   const wait = (mine: number[], n: number) =>
     changes.until(`payment/${n % 10}`, {
@@ -44,7 +45,7 @@ async function concurrency(size: number): Promise<void> {
   expect(looks.every(({ length }) => length === 1)).toBe(true);
 }
 
-/** Since then, how many looks there were in each tenth of a second. */
+/** The number of reads since then, for each tenth of a second. */
 function perTenth(since: number): number[] {
   const counts: number[] = [];
   for (const at of looks.flat()) {
@@ -54,12 +55,12 @@ function perTenth(since: number): number[] {
   return Array.from(counts, (count) => count ?? 0);
 }
 
-test('who listens and is notified of nothing reads again every 15 s at least, and not all at one moment', async () => {
+test('without notifications every waiting request reads again within 15 s, at different moments', async () => {
   changes = new Changes(databaseUrl, quiet);
   changes.start();
   await eventually(() => changes.listening);
   await vi.advanceTimersByTimeAsync(LOOKS_WITHIN_MS);
-  await concurrency(500);
+  await startWaiting(500);
   const began = Date.now();
   await vi.advanceTimersByTimeAsync(READS_AGAIN_AFTER_MS);
   expect(looks.flat()).toHaveLength(500);
@@ -70,14 +71,14 @@ test('who listens and is notified of nothing reads again every 15 s at least, an
   expect(looks.every(({ length }) => length >= 3)).toBe(true);
 });
 
-describe('when the connection that listens is lost', () => {
-  test('all look for themselves, one a millisecond, and again when it is back', async () => {
+describe('when the listening connection is lost', () => {
+  test('all waiting requests read, one per millisecond, and read again when the connection is back', async () => {
     changes = new Changes(databaseUrl, quiet);
     changes.start();
     await eventually(() => changes.listening);
-    // What the beginning told everybody is over.
+    // Ends the reads that follow the start of listening.
     await vi.advanceTimersByTimeAsync(LOOKS_WITHIN_MS);
-    await concurrency(500);
+    await startWaiting(500);
     const began = Date.now();
     const lost = queryOnce(
       databaseUrl,
@@ -85,25 +86,25 @@ describe('when the connection that listens is lost', () => {
     );
     await eventually(() => !changes.listening);
     await lost;
-    // The clock of the waiters stands still meanwhile: both times fall together.
+    // The clock of the waiting requests stands still meanwhile, so both times coincide.
     await eventually(() => changes.listening);
     expect(looks.flat()).toHaveLength(500);
     await vi.advanceTimersByTimeAsync(LOOKS_WITHIN_MS);
     expect(looks.every(({ length }) => length > 1)).toBe(true);
     const counts = perTenth(began);
     expect(counts).toHaveLength(5);
-    // Twice each, in half a second.
+    // Two reads each, within half a second.
     for (const count of counts) expect(count).toBeLessThanOrEqual(250);
-    // Listening again, nobody looks without a reason for a while.
+    // While the connection listens, no request reads without a reason for a while.
     const total = looks.flat().length;
     await vi.advanceTimersByTimeAsync(READS_AGAIN_AFTER_MS);
     expect(looks.flat()).toHaveLength(total);
   });
 
-  test('and does not come back: all go on looking every two seconds or so, at no common moment', async () => {
-    // Nobody has begun to listen.
+  test('and stays lost, all waiting requests keep reading about every two seconds, at different moments', async () => {
+    // The connection never listens in this test.
     changes = new Changes(databaseUrl, quiet);
-    await concurrency(200);
+    await startWaiting(200);
     const began = Date.now();
     await vi.advanceTimersByTimeAsync(10 * LOOKS_WITHIN_MS);
     for (const mine of looks) {
@@ -111,7 +112,7 @@ describe('when the connection that listens is lost', () => {
       expect(Math.max(...gaps)).toBeLessThanOrEqual(LOOKS_WITHIN_MS);
       expect(mine.length).toBeLessThanOrEqual(31);
     }
-    // Also not after the first two seconds, which began for all at once.
+    // Not even after the first two seconds, which began at the same moment for all.
     expect(Math.max(...perTenth(began))).toBeLessThanOrEqual(20);
   });
 });

@@ -1,26 +1,26 @@
-/** A reader of Server-Sent Events, written for the tests alone and from the standard. */
+/** A reader of Server-Sent Events for the tests, written from the standard. */
 
 export interface StreamEvent {
   readonly event: string;
   readonly id: string;
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every shape.
+  // biome-ignore lint/suspicious/noExplicitAny: tests read fields of any answer.
   readonly data: any;
 }
 
 export interface Reader {
   readonly status: number;
   readonly headers: Headers;
-  /** Everything so far, in order. */
+  /** All events so far, in order of arrival. */
   readonly events: readonly StreamEvent[];
-  /** How many comments so far. */
+  /** The number of comments so far. */
   readonly comments: () => number;
-  /** Resolves when the server has ended the stream; rejects when it was cut. */
+  /** Resolves when the server ends the stream; rejects when the connection breaks. */
   readonly ended: Promise<void>;
-  /** Goes without a word. */
+  /** Closes the connection. */
   leave(): void;
 }
 
-/** Resolves when the answer has begun. */
+/** Resolves when the response headers have arrived. */
 export async function readEvents(
   url: string,
   key: string,
@@ -45,10 +45,10 @@ export async function readEvents(
         else events.push(toEvent(block));
       }
     }
-    if (text !== '') throw new Error(`The stream ended within an event: ${text}`);
+    if (text !== '') throw new Error(`The stream ended in the middle of an event: ${text}`);
   };
   const ended = read();
-  // Whoever does not ask how it ended does not care.
+  // Tests that do not await `ended` ignore how the stream ended.
   ended.catch(() => undefined);
   return {
     status: response.status,

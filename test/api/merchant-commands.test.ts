@@ -6,11 +6,10 @@ import { startOrderService } from '../support/order-service.ts';
 import { cli, databaseUrl } from './process-support.ts';
 import { SECRET, startTestApi } from './support.ts';
 
-// The commands for merchants, keys and order services as processes of their own. Temporal is not there: that must not
-// keep them down.
+// The commands for merchants, keys and order services, each in its own process. They must work without Temporal.
 
 describe('npm run nodrop', () => {
-  test('makes a merchant and a key that works, and shows keys by their ends', async () => {
+  test('creates a merchant and a working key, and lists keys by their last characters', async () => {
     const made = await cli(['keys', 'create', '--merchant', 'acme', '--role', 'operator']);
     expect([made.code, made.errors]).toEqual([0, '']);
     expect(made.output).toMatch(/Merchant acme is new \(mer_\w+\), with accounts at: simulator\./);
@@ -27,29 +26,31 @@ describe('npm run nodrop', () => {
     await db.$disconnect();
   });
 
-  test('revokes a key at once and for good, and no other', async () => {
+  test('revokes a key at once and permanently, and no other key', async () => {
     const make = async () => {
       const { output } = await cli(['keys', 'create', '--merchant', 'revoker']);
       return { id: /Key (key_\w+) of/.exec(output)?.[1] ?? '', key: output.trim().split('\n').at(-1) ?? '' };
     };
-    const [gone, kept] = [await make(), await make()];
+    const [revokedKey, kept] = [await make(), await make()];
     const api = await startTestApi(databaseUrl);
     const ask = async ({ key }: { key: string }) => (await api.call('/v1/orders', { key })).status;
     try {
-      expect(await ask(gone)).toBe(200);
-      const revoked = await cli(['keys', 'revoke', gone.id]);
+      expect(await ask(revokedKey)).toBe(200);
+      const revoked = await cli(['keys', 'revoke', revokedKey.id]);
       expect(revoked).toMatchObject({ code: 0, errors: '' });
-      expect(revoked.output).toMatch(new RegExp(`^Key ${gone.id} opens nothing since \\d{4}-.*Z\\.\n$`));
-      expect([await ask(gone), await ask(kept)]).toEqual([401, 200]);
-      // Again it says the same.
-      expect((await cli(['keys', 'revoke', gone.id])).output).toBe(revoked.output);
-      expect((await cli(['keys', 'list'])).output).toMatch(new RegExp(`${gone.id} .*revoked \\d{4}-`));
+      expect(revoked.output).toMatch(
+        new RegExp(`^Key ${revokedKey.id} opens nothing since \\d{4}-.*Z\\.\n$`),
+      );
+      expect([await ask(revokedKey), await ask(kept)]).toEqual([401, 200]);
+      // Revoking again gives the same answer.
+      expect((await cli(['keys', 'revoke', revokedKey.id])).output).toBe(revoked.output);
+      expect((await cli(['keys', 'list'])).output).toMatch(new RegExp(`${revokedKey.id} .*revoked \\d{4}-`));
     } finally {
       await api.close();
     }
   });
 
-  test('shows merchants and changes what becomes of their late payments', async () => {
+  test('lists merchants, and changes the rule for their late payments', async () => {
     await cli(['keys', 'create', '--merchant', 'late']);
     const set = await cli(['merchants', 'set', 'late', '--late-payment', 'refund']);
     expect(set).toEqual({
@@ -62,11 +63,11 @@ describe('npm run nodrop', () => {
       /^ID +MERCHANT +LATE PAYMENT +CHANNELS +ORDER SERVICE +READ BACK AT +SECRETS +RETURN SCHEMES +CREATED\n/,
     );
     expect(output).toMatch(/\nmer_\w+ +late +refund +simulator +embedded +\d{4}-.*Z\n/);
-    // Others keep theirs.
+    // Other merchants keep theirs.
     expect(output).toMatch(/ acme +apply +/);
   });
 
-  test('sets which apps payers may be sent back to', async () => {
+  test('sets the app schemes of return URLs', async () => {
     await cli(['keys', 'create', '--merchant', 'app']);
     const set = (...options: string[]) => cli(['merchants', 'set', 'app', ...options]);
     const listed = async () => /\n(mer_\w+ +app .*)\n/.exec((await cli(['merchants', 'list'])).output)?.[1];
@@ -77,7 +78,7 @@ describe('npm run nodrop', () => {
       errors: '',
     });
     expect(await listed()).toMatch(/ myapp, com\.example\.app +\d{4}-/);
-    // What is left out stays; what is given replaces what was set.
+    // An option that is not given keeps its value; one that is given replaces it.
     await set('--late-payment', 'review');
     expect(await listed()).toMatch(/ myapp, com\.example\.app +\d{4}-/);
     await set('--return-schemes', 'other');
@@ -104,7 +105,7 @@ describe('npm run nodrop', () => {
         'What it acknowledges is believed: --order-status-url has its orders read back.\n' +
         `Its events are signed with this secret. It is shown only now:\n${secret}\n`,
     );
-    // Again, with the read-back: what was set stays, and no other secret is made or shown.
+    // Again, with the read-back: the URL stays, and no new secret is made or shown.
     const second = await set('--order-status-url', status);
     expect(second).toEqual({
       code: 0,
@@ -178,7 +179,7 @@ describe('npm run nodrop', () => {
       );
       const came = shop.received.map(({ type, isSigned, body }) => [type, isSigned, JSON.parse(body).test]);
       expect(came.sort()).toEqual(EVENT_TYPES.map((type) => [type, true, true]).sort());
-      // Nothing of it is on record, and no order was read.
+      // Test events are not stored, and no order was read back.
       const db = createLedgerClient(databaseUrl);
       expect([await db.event.count(), await db.delivery.count(), shop.reads]).toEqual([0, 0, []]);
       await db.$disconnect();
@@ -199,7 +200,7 @@ describe('npm run nodrop', () => {
     expect(away.output).toMatch(/^refund\.failed +- +It refused the connection \(ECONNREFUSED\)\.$/m);
   });
 
-  test('takes only https where events leave the network in live mode', async () => {
+  test('in live mode accepts only https for an order service outside the network', async () => {
     const live = { NODROP_MODE: 'live', NODROP_SIMULATOR_SECRET: '' };
     const set = (url: string, change: Record<string, string>) =>
       cli(['merchants', 'set', 'acme', '--order-service-url', url], change);
@@ -268,7 +269,7 @@ describe('npm run nodrop', () => {
       ['merchants', 'set', 'acme', '--return-schemes', 'https'],
       /"https" is always allowed: leave it out\.\n$/,
     ],
-    // Names are read by people, and by other commands.
+    // Names are read by people and by other commands.
     ...['a\u202eb', 'a\u2066b', '\u200b', ' '].map((name): [string[], RegExp] => [
       ['keys', 'create', '--merchant', name],
       /Use 1 to 64 of A-Z a-z 0-9 _ \. -/,

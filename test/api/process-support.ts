@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll } from 'vitest';
 import { freePort, temporaryHome, useDatabase } from '../support/stack.ts';
 import { CHANNEL_SECRET, SECRET } from './support.ts';
 
-/** For the tests of processes: the API and the command line as processes of their own, without Temporal. */
+/** For the tests of processes: the API and the command line, each in its own process, without Temporal. */
 
 export const { databaseUrl } = useDatabase();
 let home: string;

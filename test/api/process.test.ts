@@ -11,10 +11,10 @@ import { emptyDatabase, eventually, freshDatabase, queryOnce, temporaryHome } fr
 import { cli, environment, run } from './process-support.ts';
 import { callUrl, SECRET } from './support.ts';
 
-// The API and the command line as processes of their own. Temporal is not there: that must not keep them down.
+// The API and the command line, each in its own process. They must work without Temporal.
 
 describe('npm run nodrop', () => {
-  test('before the embedded stack has made its secrets it refuses, and makes none', async () => {
+  test('refuses before the embedded stack has made its secrets, and makes none', async () => {
     const folder = temporaryHome();
     try {
       const embedded = { DATABASE_URL: '', NODROP_SECRET: '', NODROP_HOME: folder };
@@ -30,7 +30,7 @@ describe('npm run nodrop', () => {
     }
   });
 
-  test('under another NODROP_HOME it does nothing, and says where the right secret lies', async () => {
+  test('with another NODROP_HOME it does nothing, and says where the right secret is', async () => {
     const [mine, other] = [temporaryHome(), temporaryHome()];
     const own = await freshDatabase();
     try {
@@ -76,7 +76,7 @@ describe('npm run nodrop', () => {
     }
   });
 
-  test('secret replace puts the database under another NODROP_SECRET, and names who needs another signing secret', async () => {
+  test('`secret replace` moves the database to another NODROP_SECRET, and lists the merchants that need new signing secrets', async () => {
     const own = await freshDatabase();
     try {
       const before = { DATABASE_URL: own.url };
@@ -108,7 +108,7 @@ describe('npm run nodrop', () => {
     }
   });
 
-  test('a database that is away and a wrong setting are one sentence each', async () => {
+  test('a database that is down and a wrong setting are one sentence each', async () => {
     const away = await cli(['keys', 'list'], {
       DATABASE_URL: 'postgresql://nodrop:hunter2@127.0.0.1:1/none',
     });
@@ -123,7 +123,7 @@ describe('npm run nodrop', () => {
     expect(noUrl.errors).toBe('DATABASE_URL is wrong: must be postgresql://USER:PASSWORD@HOST:PORT/NAME.\n');
   });
 
-  test('a database that is there, and cannot be used, is refused for what is wrong with it', async () => {
+  test('a database that exists but cannot be used is refused with the reason', async () => {
     const empty = await emptyDatabase();
     try {
       const change = (part: Partial<URL>) => Object.assign(new URL(empty.url), part).href;
@@ -164,7 +164,7 @@ describe('a process with another NODROP_SECRET than the database', () => {
     }
   });
 
-  test('an API that cannot compare them yet serves nothing, and ends once it can', async () => {
+  test('an API that cannot compare the secrets yet serves no requests, and exits once it can', async () => {
     const own = await freshDatabase();
     const db = createLedgerClient(own.url);
     try {
@@ -196,7 +196,7 @@ describe('a process with another NODROP_SECRET than the database', () => {
 });
 
 describe('npm run api', () => {
-  test('starts without Temporal, answers, and on SIGTERM lets waiters go with the current state', async () => {
+  test('starts without Temporal, answers, and on SIGTERM answers waiting requests with the current state', async () => {
     const env = await environment();
     const created = await cli(['keys', 'create', '--merchant', 'waiter']);
     const key = created.output.trim().split('\n').at(-1) ?? '';
@@ -223,7 +223,7 @@ describe('npm run api', () => {
 
     await callUrl(`${url}/v1/orders`, { key, body: { id: 'o1', amount: 1, currency: 'CNY' } });
     const waiting = callUrl(`${url}/v1/orders/o1?wait=60`, { key });
-    // The waiter is in when a later request of the same kind has been answered.
+    // The waiting request has arrived once a later request of the same kind is answered.
     await callUrl(`${url}/v1/orders/o1?wait=1`, { key });
     const began = runningTime();
     api.child.kill('SIGTERM');
@@ -244,7 +244,7 @@ describe('npm run api', () => {
       ),
     );
     expect((await callUrl(`${url}/v1/orders`, { key: 'sk_x' })).json.code).toBe('database_unavailable');
-    // Payers get the page, which goes on trying.
+    // Payers get the page, which keeps retrying.
     const page = await fetch(`${url}/checkout/pay_1?token=ct_1`);
     expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
     const back = await fetch(`${url}/return/pay_1?token=ct_1`, { redirect: 'manual' });
@@ -259,7 +259,7 @@ describe('npm run api', () => {
   test.each([
     ['PORT', 'PORT'],
     ['NODROP_ADMIN_PORT', 'NODROP_ADMIN_PORT'],
-  ])('a taken %s is one sentence that names it', async (setting) => {
+  ])('a %s that is in use ends with one sentence that names it', async (setting) => {
     const taken = createServer();
     await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
     const { port } = taken.address() as { port: number };
@@ -269,7 +269,7 @@ describe('npm run api', () => {
     taken.close();
   });
 
-  test('a wrong setting is one sentence that names it', async () => {
+  test('a wrong setting ends with one sentence that names it', async () => {
     const api = run('src/api/main.ts', [], await environment({ NODROP_SECRET: 'short' }));
     expect(await api.ended).toBe(1);
     expect(api.errors()).toMatch(/^NODROP_SECRET is wrong: [^\n]+\.\n$/);

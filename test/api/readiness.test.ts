@@ -7,19 +7,19 @@ import { probeWrite } from '../../src/ledger/writable.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 import { newKey, newOrderId, startTestApi, type TestApi } from './support.ts';
 
-// GET /readyz: 503 while nothing can be written, and cheap however often it is asked.
+// GET /readyz: 503 while the database cannot be written to, and cheap however often it is called.
 
 const database = useDatabase({ perTest: true });
 let api: TestApi;
 let key: string;
 let client: LedgerClient;
-/** Every statement of the API so far. */
+/** Every SQL statement of the API so far. */
 let statements: string[];
 let isTemporalThere: boolean;
 let looksAtTemporal: number;
 let now: number;
 
-/** @returns an API on new connections, and its clock stands. */
+/** Starts an API on new connections, with a clock that stands still. */
 async function start() {
   const counting = new PrismaClient({
     adapter: new PrismaPg({ connectionString: database.databaseUrl, max: 20 }),
@@ -60,7 +60,7 @@ const order = () => api.call('/v1/orders', { key, body: { id: newOrderId(), amou
 /** How often the probe was written. */
 const probes = () => statements.filter((sql) => sql.includes('write_probe')).length;
 
-/** Writes of a table fail with this code of PostgreSQL's, until it is undone. */
+/** Makes writes to a table fail with this PostgreSQL code. @returns a function that ends this */
 async function refuseWrites(table: string, code: string): Promise<() => Promise<unknown>> {
   await queryOnce(
     database.databaseUrl,
@@ -72,13 +72,13 @@ async function refuseWrites(table: string, code: string): Promise<() => Promise<
   return () => queryOnce(database.databaseUrl, `drop function refuse_${table} cascade`);
 }
 
-/** How often the table was written in vain: what a sequence counts is not rolled back. */
+/** The number of failed writes to the table, from a sequence, which a rollback does not reset. */
 async function triesOf(table: string): Promise<unknown> {
   const sql = `select case when is_called then last_value else 0 end::int as tries from tries_${table}`;
   return (await queryOnce(database.databaseUrl, sql))[0]?.tries;
 }
 
-test('Temporal away: it says so', async () => {
+test('reports that Temporal is unreachable', async () => {
   isTemporalThere = false;
   expect(await ready()).toEqual([503, 'not_ready', 'ok', 'unreachable']);
   isTemporalThere = true;
@@ -86,7 +86,7 @@ test('Temporal away: it says so', async () => {
   expect(await ready()).toEqual(READY);
 });
 
-test('however many ask, at once or within a second, one look is taken', async () => {
+test('any number of requests within a second cost one check', async () => {
   expect(await Promise.all(Array.from({ length: 10 }, ready))).toEqual(Array(10).fill(READY));
   for (let n = 0; n < 50; n += 1) expect(await ready()).toEqual(READY);
   expect([looksAtTemporal, statements.filter((sql) => sql.includes('pg_is_in_recovery')).length]).toEqual([
@@ -95,11 +95,11 @@ test('however many ask, at once or within a second, one look is taken', async ()
   now += LOOK_EVERY_MS;
   await ready();
   expect(looksAtTemporal).toBe(2);
-  // Nothing has failed: nothing is written.
+  // No write has failed, so no probe is written.
   expect(probes()).toBe(0);
 });
 
-test('a look that began before a write failed is not kept', async () => {
+test('a check that began before a failed write is not reused', async () => {
   const answers: ((isThere: boolean) => void)[] = [];
   const readiness = new Readiness(
     { db: client, isTemporalReachable: () => new Promise((resolve) => answers.push(resolve)) },
@@ -131,7 +131,7 @@ describe('503 while the database', () => {
 
   test('is in recovery', async () => {
     const name = new URL(database.databaseUrl).pathname.slice(1);
-    // A standby as far as it says so: what is asked has this answer before PostgreSQL's own.
+    // The database claims to be a standby: this function is found before PostgreSQL's own.
     await queryOnce(
       database.databaseUrl,
       `create schema standby;
@@ -144,12 +144,12 @@ describe('503 while the database', () => {
     expect(await ready()).toEqual(not('in_recovery'));
   });
 
-  test('refuses writes: for 10 s without asking it, and then until a probe is written', async () => {
+  test('refuses writes: for 10 s without a new check, and then until a probe is written', async () => {
     const undo = [await refuseWrites('orders', '53100'), await refuseWrites('write_probe', '53100')];
     expect(await ready()).toEqual(READY);
     const refused = await order();
     expect([refused.status, refused.json.code]).toEqual([503, 'database_unavailable']);
-    // At once, though it was looked at a moment ago.
+    // At once, although the last check is recent.
     expect(await ready()).toEqual(not('not_writable'));
     now += WRITES_REFUSED_MS - 1;
     expect(await ready()).toEqual(not('not_writable'));
@@ -174,7 +174,7 @@ describe('503 while the database', () => {
     expect(probes()).toBe(written);
   });
 
-  test('and not because one request came to nothing: the next look finds out by writing', async () => {
+  test('a single failed request does not make it 503, because the next check succeeds with a probe', async () => {
     await refuseWrites('orders', '57014');
     expect(await ready()).toEqual(READY);
     expect((await order()).json.code).toBe('database_unavailable');
@@ -199,7 +199,7 @@ describe('503 while the database', () => {
     expect(await ready()).toEqual(not('not_writable'));
   });
 
-  test('gives no permission to write', async () => {
+  test('denies permission to write', async () => {
     await refuseWrites('orders', '42501');
     await refuseWrites('write_probe', '42501');
     expect((await order()).status).toBe(500);

@@ -22,24 +22,24 @@ import { TemporalUnavailable } from '../../src/temporal/payment-workflows.ts';
 import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { freshDatabase } from '../support/stack.ts';
 
-/** The API over real HTTP and a real database; only the workflows' side is a stand-in. */
+/** The API over real HTTP and a real database, with a stand-in for the workflows. */
 
 export const CHANNEL_SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
 
 export function testChannels(): ApiDeps['channels'] {
   const adapters = (['simulator', 'simulator2'] as const).map((name) =>
-    // Nobody calls the channel here: that is the worker's part.
+    // The API does not call the channel; that is the worker's part.
     validated(createSimulatorAdapter({ name, baseUrl: 'http://127.0.0.1:1', secret: CHANNEL_SECRET })),
   );
   return new Map(adapters.map((adapter) => [adapter.declaration.name, adapter]));
 }
 
-/** The channel, whose every method takes these currencies. */
+/** The channel, with these currencies for every method. */
 export function takingOnly(
   currencies: MethodDeclaration['currencies'],
   adapter: ChannelAdapter | undefined,
 ): ChannelAdapter {
-  if (adapter === undefined) throw new Error('there is no such channel');
+  if (adapter === undefined) throw new Error('the channel does not exist');
   const [first, ...others] = adapter.declaration.methods;
   const methods = [{ ...first, currencies }, ...others.map((other) => ({ ...other, currencies }))] as const;
   return { ...adapter, declaration: { ...adapter.declaration, methods } };
@@ -49,7 +49,7 @@ type Workflows = ApiDeps['workflows'];
 type RefundWorkflows = ApiDeps['refundWorkflows'];
 type DeliveryWorkflows = ApiDeps['deliveryWorkflows'];
 
-/** What the API said to the workflows. By default all goes well and the wallet's address appears at once. */
+/** Records the API's signals to payment workflows. By default all succeed, and the next action appears at once. */
 export class StandInWorkflows implements Workflows {
   readonly calls: {
     readonly name: keyof Workflows;
@@ -57,14 +57,14 @@ export class StandInWorkflows implements Workflows {
     readonly args: readonly unknown[];
   }[] = [];
   readonly #db: LedgerClient;
-  /** Set to make every call fail as it does without a server. */
+  /** If true, every call fails as it does without a Temporal server. */
   down = false;
   /**
-   * Replaces what happens at the start of a payment, and when a new next action is asked for. False: nothing comes of it
-   * in time. No test waits for that: see `startTestApi`.
+   * Replaces what happens when a payment starts, or when a new next action is requested. False: no result in time.
+   * Tests do not wait for that: see `startTestApi`.
    */
   onAwaitNextAction: (payment: Payment) => Promise<boolean>;
-  /** Of the payments that were started so, nothing has come. */
+  /** The payments for which `onAwaitNextAction` returned false. */
   readonly idle = new Set<string>();
   onAskChannel: (payment: Payment) => Promise<boolean> = async () => true;
 
@@ -128,7 +128,7 @@ export class StandInWorkflows implements Workflows {
   }
 }
 
-/** What the API said to the refunds' workflows. */
+/** Records the API's signals to refund workflows. */
 export class StandInRefundWorkflows implements RefundWorkflows {
   readonly calls: { readonly name: keyof RefundWorkflows; readonly refundId: string }[] = [];
   down = false;
@@ -147,9 +147,9 @@ export class StandInRefundWorkflows implements RefundWorkflows {
   }
 }
 
-/** What the API said to the deliveries' workflows. */
+/** Records the API's signals to delivery workflows. */
 export class StandInDeliveryWorkflows implements DeliveryWorkflows {
-  /** With the id of the delivery, or of the merchant. */
+  /** Each with the id of the delivery, or of the merchant. */
   readonly calls: { readonly name: keyof DeliveryWorkflows; readonly deliveryId: string }[] = [];
   down = false;
 
@@ -178,7 +178,7 @@ export class StandInDeliveryWorkflows implements DeliveryWorkflows {
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every shape.
+  // biome-ignore lint/suspicious/noExplicitAny: tests read fields of any answer.
   readonly json: any;
   readonly text: string;
 }
@@ -186,9 +186,9 @@ export interface Answer {
 export interface Call {
   readonly method?: string;
   readonly key?: string;
-  /** Sent as JSON. */
+  /** The body, sent as JSON. */
   readonly body?: unknown;
-  /** Sent as it is. */
+  /** The body, sent unchanged. */
   readonly raw?: string | Uint8Array<ArrayBuffer>;
   readonly headers?: Record<string, string>;
   readonly signal?: AbortSignal;
@@ -208,13 +208,13 @@ export interface TestApi {
   readonly logged: () => string;
   call(path: string, call?: Call): Promise<Answer>;
   /**
-   * @param patienceMs then connections are cut
+   * @param patienceMs after this time connections are cut
    * @default 2,000
    */
   close(patienceMs?: number): Promise<void>;
 }
 
-/** Ends the wait for a payment of which nothing comes as soon as that is known, as if the time were up. */
+/** Ends the wait for a payment without a result at once, as if its time were up. */
 class ImpatientChanges extends Changes {
   readonly #idle: ReadonlySet<string>;
 
@@ -231,7 +231,7 @@ class ImpatientChanges extends Changes {
 
 export const SECRET = 'a secret of at least thirty-two characters';
 
-/** One API process's worth of app on a free loopback port. */
+/** One instance of the API, like one process, on a free loopback port. */
 export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDeps> = {}): Promise<TestApi> {
   const lines: string[] = [];
   const sink = new PassThrough();
@@ -292,8 +292,8 @@ export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDe
 }
 
 /**
- * What nearly every file here starts with: a database of its own, the API on it, and a new merchant with a key. All is
- * gone after the file's last test.
+ * The usual setup of a test file: its own database, an API on it, and a new merchant with a key. All of it is removed
+ * after the file's last test.
  */
 export async function setUp({ role, ...overrides }: Partial<ApiDeps> & { readonly role?: Role } = {}) {
   const left: (() => Promise<void>)[] = [];
@@ -333,7 +333,7 @@ export async function callUrl(
   };
 }
 
-/** A new merchant with accounts at both channels, and a key of it. */
+/** Creates a merchant with accounts at both channels. @returns its new key */
 export async function newKey(db: LedgerClient, role: Role = 'merchant', name = `m-${randomUUID()}`) {
   const { merchant } = await ensureMerchant(db, name, ['simulator', 'simulator2']);
   const { key } = await createApiKey(db, merchant.id, role);
@@ -342,7 +342,7 @@ export async function newKey(db: LedgerClient, role: Role = 'merchant', name = `
 
 export const newOrderId = (): string => `o-${randomUUID()}`;
 
-/** A payment as a merchant makes it. */
+/** Creates a payment as a merchant does. */
 export async function pay(api: TestApi, key: string, body: Record<string, unknown> = {}) {
   const answer = await api.call('/v1/payments', {
     key,
@@ -352,7 +352,7 @@ export async function pay(api: TestApi, key: string, body: Record<string, unknow
   return answer.json;
 }
 
-/** The channel's word that a payment is paid, as it is on record. */
+/** The channel's verified answer that a payment is paid. */
 export const paidAnswer = (changes: Partial<PaidAnswer> = {}): PaidAnswer => ({
   state: 'paid',
   channelPaymentId: 'T1',
@@ -362,7 +362,7 @@ export const paidAnswer = (changes: Partial<PaidAnswer> = {}): PaidAnswer => ({
   ...changes,
 });
 
-/** The channel's word that it is paid is on record, and settled. */
+/** Records the channel's answer that the payment is paid, and settles the payment. */
 export async function settle(
   db: LedgerClient,
   paymentId: string,

@@ -4,15 +4,15 @@ import { TRANSACTIONS_AT_ONCE } from '../../src/ledger/transaction-limits.ts';
 import { eventually, queryOnce } from '../support/stack.ts';
 import { type Answer, newKey, newOrderId, pay, setUp } from './support.ts';
 
-// One merchant whose orders are locked for as long as the test wants: the others' requests are served.
+// While all orders of one merchant are locked, requests of other merchants are served.
 
-/** More than run and wait at once. */
+/** More than can run and wait at the same time. */
 const REQUESTS = 250;
 
 const { api, key, merchantId, database } = await setUp();
 const other = await newKey(api.db);
 
-/** Holds the locks of all of the merchant's orders. */
+/** Holds the locks on all of the merchant's orders. */
 let holder: pg.Client;
 beforeEach(async () => {
   holder = new pg.Client({ connectionString: database.url });
@@ -22,7 +22,7 @@ afterAll(async () => {
   await holder?.end();
 });
 
-/** How many connections wait for a lock. */
+/** The number of connections that wait for a lock. */
 async function waiting(): Promise<number> {
   const [row] = await queryOnce(
     database.url,
@@ -31,7 +31,7 @@ async function waiting(): Promise<number> {
   return Number(row?.n);
 }
 
-/** Makes all requests at once while the locks are held, and gives what the other merchant gets meanwhile. */
+/** Sends all requests at once while the locks are held, and a request of the other merchant meanwhile. */
 async function whileLocked(atOnce: number, requests: readonly (() => Promise<Answer>)[]) {
   await holder.query('begin');
   await holder.query('select 1 from orders for update');
@@ -70,7 +70,7 @@ function expectSafeToRepeat(answers: readonly Answer[], good: number): void {
   }
 }
 
-test('attempts for one order: one connection waits for its lock', async () => {
+test("of many attempts for one order one connection waits for the order's lock", async () => {
   const { orderId } = await pay(api, key);
   const again = () =>
     api.call('/v1/payments', { method: 'POST', key, body: { orderId, channel: 'simulator' } });
@@ -85,7 +85,7 @@ test('attempts for one order: one connection waits for its lock', async () => {
   expect((await again()).status).toBe(200);
 });
 
-test('cancels of many orders: so many connections wait, and no more', async () => {
+test('of cancellations of many orders a limited number of connections waits', async () => {
   const orders: string[] = [];
   for (let i = 0; i < REQUESTS; i++) orders.push(newOrderId());
   const order = { amount: 10n, currency: 'CNY', subject: 'x' };

@@ -7,10 +7,10 @@ import {
 } from '../../src/api/unverified-checks.ts';
 
 const SIZE = 252 * 1024;
-/** With what a callback of any size costs. */
+/** The cost that every callback has in addition to its size. */
 const COST = 256 * 1024;
 
-test('any number of addresses have their shares of a second bound, and beyond it nothing is checked', () => {
+test('any number of addresses share the limit per second, and beyond it no callback is checked', () => {
   let at = 0;
   const checks = new UnverifiedChecks(() => new Date(at));
   const takeAll = () => {
@@ -25,7 +25,7 @@ test('any number of addresses have their shares of a second bound, and beyond it
   const giveBack = checks.take('first', SIZE);
   expect(takeAll()).toBe(CHECKED_OF_SHARES - COST);
   expect(checks.take('late', SIZE)).toBeUndefined();
-  // What was refused has used nothing, and what is verified gives its part back.
+  // A refused check uses nothing, and a verified callback gives its cost back.
   giveBack?.();
   expect(checks.take('late', SIZE)).toBeDefined();
   at = 1_000;

@@ -6,15 +6,17 @@ import { runningTime } from '../support/progress.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 import { newKey, newOrderId, pay, settle as settlePaid, startTestApi, type TestApi } from './support.ts';
 
-// ?wait=: an answer as soon as there is news, whichever process made it, and never a missed one.
+// `?wait=`: the answer comes as soon as something changes, whichever process changed it, and no change is missed.
 
-/** Whoever is told of nothing waits 30 s; whoever is told takes this long at most, on the slowest machine. */
+/**
+ * A request that misses its notification waits 30 s. One that gets it takes at most this long on the slowest machine.
+ */
 const AT_ONCE_MS = 10_000;
 
 const { databaseUrl, connect } = useDatabase();
 let api: TestApi;
 let key: string;
-/** Another process, as far as PostgreSQL can tell. */
+/** A client like that of another process. */
 const elsewhere = connect();
 
 beforeEach(async () => {
@@ -28,7 +30,7 @@ afterEach(async () => {
 
 const settle = (id: string) => settlePaid(elsewhere, id);
 
-/** The answer, and how long after `event` it came. */
+/** The answer, and the time from `event` to the answer. */
 async function answerAfter(path: string, event: () => Promise<void>) {
   const asked = api.call(path, { key });
   await eventually(() => api.changes.waiting === 1);
@@ -43,7 +45,7 @@ const terminateListener = () =>
     "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'nodrop-changes' and datname = current_database()",
   );
 
-test('a payment is answered within a moment of its end', async () => {
+test('a payment is answered as soon as it ends', async () => {
   const { id } = await pay(api, key);
   const { answer, took } = await answerAfter(`/v1/payments/${id}?wait=30`, () => settle(id));
   expect(answer.json).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
@@ -57,7 +59,7 @@ test('an order is answered when it is paid', async () => {
   expect(took).toBeLessThan(AT_ONCE_MS);
 });
 
-test('a next action that appears is news; one that was there at first is not', async () => {
+test('a new next action ends the wait, and one that existed before does not', async () => {
   api.workflows.onAwaitNextAction = async () => false;
   const { json } = await api.call('/v1/payments', {
     key,
@@ -76,7 +78,7 @@ test('a next action that appears is news; one that was there at first is not', a
   expect(ends.answer.json.status).toBe('closed');
 });
 
-test('what is final is answered at once, what has no news after the time asked for', async () => {
+test('a final state is answered at once, and an unchanged one after the wait', async () => {
   const { id } = await pay(api, key);
   const began = Date.now();
   expect((await api.call(`/v1/payments/${id}?wait=1`, { key })).json.status).toBe('paying');
@@ -95,7 +97,7 @@ test.each(['-1', '61', '1.5', 'x', '', '1&wait=2'])('wait=%s is refused', async 
 });
 
 describe('when the listening connection is lost', () => {
-  test('it comes back, and waiters hear of later changes at once', async () => {
+  test('it is restored, and waiting requests get later changes at once', async () => {
     const { id } = await pay(api, key);
     const { answer, took } = await answerAfter(`/v1/payments/${id}?wait=30`, async () => {
       await terminateListener();
@@ -107,7 +109,7 @@ describe('when the listening connection is lost', () => {
     expect(took).toBeLessThan(AT_ONCE_MS);
   });
 
-  test('changes made while nobody listened are seen as well', async () => {
+  test('changes without a listening connection are seen as well', async () => {
     const { id } = await pay(api, key);
     const { answer, took } = await answerAfter(`/v1/payments/${id}?wait=30`, async () => {
       const terminated = terminateListener();
@@ -120,7 +122,7 @@ describe('when the listening connection is lost', () => {
   });
 });
 
-test('many waiters need no database connections of their own', async () => {
+test('many waiting requests need no database connections of their own', async () => {
   const { id } = await pay(api, key);
   const asked = Array.from({ length: 100 }, () => api.call(`/v1/payments/${id}?wait=30`, { key }));
   await eventually(() => api.changes.waiting === 100);
@@ -131,7 +133,7 @@ test('many waiters need no database connections of their own', async () => {
   expect(api.changes.waiting).toBe(0);
 });
 
-test('with too many waiters already, an answer is the current state at once', async () => {
+test('with too many waiting requests the present state is answered at once', async () => {
   const full = new Changes(databaseUrl, api.deps.log, 1);
   const never = { read: async () => 'as it is', done: () => false };
   const first = full.until('a', { ...never, timeoutMs: 60_000 });
@@ -143,7 +145,7 @@ test('with too many waiters already, an answer is the current state at once', as
   expect(full.waiting).toBe(0);
 });
 
-test('an address and a merchant have half of the places, and beyond that the current state at once', async () => {
+test('an address and a merchant get half of the slots, and beyond that the present state at once', async () => {
   const some = new Changes(databaseUrl, api.deps.log, 100, 4);
   const wait = (address: string, merchantId: string) =>
     some.until('a', {
@@ -162,7 +164,7 @@ test('an address and a merchant have half of the places, and beyond that the cur
   expect(some.waiting).toBe(0);
 });
 
-test('requests with `wait` count for who asks', async () => {
+test('requests with `wait` count for their caller', async () => {
   const changes = new Changes(databaseUrl, api.deps.log, 100, 2);
   const small = await startTestApi(databaseUrl, { changes });
   const { id, orderId, clientToken } = await pay(small, key);
@@ -182,7 +184,7 @@ test('requests with `wait` count for who asks', async () => {
   await small.close();
 });
 
-test('a client that goes takes its waiter with it', async () => {
+test('a client that disconnects ends its waiting request', async () => {
   const { id } = await pay(api, key);
   const leaving = new AbortController();
   const asked = api
@@ -194,7 +196,7 @@ test('a client that goes takes its waiter with it', async () => {
   await eventually(() => api.changes.waiting === 0);
 });
 
-test('a stopping process answers its waiters with the current state', async () => {
+test('a stopping process answers its waiting requests with the present state', async () => {
   const { id } = await pay(api, key);
   const asked = api.call(`/v1/payments/${id}?wait=60`, { key });
   await eventually(() => api.changes.waiting === 1);

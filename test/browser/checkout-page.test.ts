@@ -14,9 +14,9 @@ import {
 } from './checkout-support.ts';
 import { CHROMIUM, DESKTOP, expectAccessible, openTab, PHONE, shows } from './support.ts';
 
-// The cashier page itself: loaded again, by keyboard, in each language, without a connection, at its end.
+// The cashier page itself: after a reload, by keyboard, in each language, without a connection, and at its final state.
 
-/** The least the API takes; one payment of it is opened first and looked at last. */
+/** The shortest expiry that the API accepts. A payment with it is created first and checked last. */
 const SHORTEST_EXPIRY_S = 60;
 let expiring: Cashier & { readonly id: string };
 beforeAll(async () => {
@@ -27,7 +27,7 @@ beforeAll(async () => {
 });
 
 describe.skipIf(CHROMIUM === undefined)('the payer', () => {
-  test('loads the page again: the token is in no address, and still there', async () => {
+  test('reloads the page: the token is not in the URL, and the page still has it', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made);
     await shows(page, 'pay');
@@ -38,14 +38,14 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     expect(stripped).not.toContain('ct_');
     expect(await page.content()).not.toContain(made.clientToken);
     await context.close();
-    // Elsewhere the address alone opens nothing.
+    // In another browser, the URL without the token opens nothing.
     const elsewhere = await openTab(browser, allowed());
     await elsewhere.page.goto(stripped);
     await shows(elsewhere.page, 'gone');
     await elsewhere.context.close();
   });
 
-  test('has a wrong token: a page that says so, as 404', async () => {
+  test('opens the page with a wrong token: it answers 404 and says so', async () => {
     const made = await pay();
     const { page, context, complaints } = await openTab(browser, allowed());
     const answer = await page.goto(`${system.apiUrl}/checkout/${made.id}?token=ct_wrong`);
@@ -55,7 +55,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('has the keyboard alone', async () => {
+  test('uses the keyboard alone', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made, DESKTOP);
     await shows(page, 'pay');
@@ -77,7 +77,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('reads Chinese, or changes to it', async () => {
+  test('reads Chinese, or switches to it', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made, { ...PHONE, locale: 'zh-CN' });
     await page.getByRole('link', { name: '支付 CNY 19.90' }).waitFor();
@@ -93,7 +93,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     ['en-GB', 'Ready to pay', /^Pay CNY 19.90$/, 'Pay', 'Back to the shop', 'Paid'],
     ['zh-CN', '待支付', /^支付 CNY 19.90$/, '支付', '返回商家', '支付成功'],
   ])(
-    'has no JavaScript: pays in the wallet, comes back, and reads that it is paid, in %s',
+    'has no JavaScript: pays in the wallet, comes back, and sees that the payment is paid, in %s',
     async (locale, ready, payName, button, back, paidTitle) => {
       const made = await pay();
       const { page, complaints, context } = await openTab(browser, allowed(), {
@@ -105,14 +105,14 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
       await page.getByRole('heading', { name: ready }).waitFor();
       await page.getByText('Coffee').waitFor();
       await page.getByRole('link', { name: payName }).click();
-      // The wallet.
+      // In the wallet.
       await page.getByText('CNY 19.90', { exact: true }).waitFor();
       const choose = page.getByRole('link', { name: locale === 'zh-CN' ? 'English' : '中文' });
       const box = await choose.boundingBox();
       expect(Math.min(box?.width ?? 0, box?.height ?? 0)).toBeGreaterThanOrEqual(44);
       await page.getByRole('button', { name: button, exact: true }).click();
       await page.getByRole('link', { name: back }).click();
-      // The hint of the way back is all that asks, and the page looks again by itself.
+      // Only the hint of the payer's return starts a query, and the page reloads itself.
       await page.getByRole('heading', { name: paidTitle }).waitFor();
       expect(await settledBy(made.id)).toBe('hint');
       expect(complaints).toEqual([]);
@@ -120,7 +120,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     },
   );
 
-  test('chooses the language of the wallet, which keeps it while they pay', async () => {
+  test('chooses the language of the wallet, which keeps it during the payment', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made, { ...PHONE, bypassCSP: true });
     await payLink(page).click();
@@ -136,7 +136,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('has no connection for 20 s: the page says so, claims nothing, and goes on by itself', async () => {
+  test('has no connection for 20 s: the page says so, claims nothing, and recovers without a reload', async () => {
     const made = await pay();
     const { page, screens, context } = await openTabWithClock(made);
     await shows(page, 'pay');
@@ -150,7 +150,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await shows(page, 'paid');
     await page.getByText('No connection to the payment service').waitFor({ state: 'detached' });
     expect(screens.filter((screen) => !['loading', 'pay', 'asking', 'paid'].includes(screen))).toEqual([]);
-    // The hint that was lost on the way was given again.
+    // The page repeated the hint that was lost.
     expect(await settledBy(made.id)).toBe('hint');
     await context.close();
   });
@@ -162,7 +162,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     return tab;
   }
 
-  test('is cut off in the middle, as the API is killed: learns of it all the same', async () => {
+  test('loses the connection because the API is killed, and still learns that the payment is paid', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made, DESKTOP);
     await shows(page, 'pay');
@@ -173,7 +173,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('is shown the end of the time to pay while the page is open', async () => {
+  test('sees the page change when the payment expires', async () => {
     const { page, screens, complaints, context, id } = expiring;
     await eventually(
       async () => (await system.db.payment.findUniqueOrThrow({ where: { id } })).status === 'closed',

@@ -14,12 +14,12 @@ import {
 } from './checkout-support.ts';
 import { anotherPage, CHROMIUM, DESKTOP, openTab, shows } from './support.ts';
 
-// Payers pay at the cashier page: in the wallet, in another way, in several tabs.
+// Payers pay at the cashier page: in the wallet, on another channel, and in several tabs.
 
 const hasRun = (page: Page) => page.locator('html[data-runs]').waitFor({ state: 'attached' });
 const attemptOn = (channel: string, { orderId }: Answer['body']) =>
   system.db.payment.findFirstOrThrow({ where: { orderId, channel } });
-/** What the channel answered to the queries, the first of equal answers each, and what it was asked by. */
+/** The channel's answers to the queries, without repetitions, and what started each query. */
 const queriesOf = async (paymentId: string) => {
   const where = { paymentId, kind: 'query' };
   const entries = await system.db.timelineEntry.findMany({ where, orderBy: { id: 'asc' } });
@@ -27,7 +27,7 @@ const queriesOf = async (paymentId: string) => {
 };
 
 describe.skipIf(CHROMIUM === undefined)('the payer', () => {
-  test('pays in the wallet and comes back: paid, and never unpaid on the way', async () => {
+  test('pays in the wallet and comes back: the page shows paid, and never unpaid in between', async () => {
     const made = await pay();
     const { page, screens, complaints, context } = await openCashier(made);
     await shows(page, 'pay');
@@ -41,11 +41,11 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     const began = Date.now();
     await page.getByRole('link', { name: 'Back to the shop' }).click();
     await shows(page, 'paid');
-    console.log(`paid is shown ${Date.now() - began} ms after the way back`);
+    console.log(`"Paid" is shown ${Date.now() - began} ms after the payer came back`);
     await page.getByRole('heading', { name: 'Paid' }).waitFor();
     expect(screens.filter((screen) => screen !== 'asking' && screen !== 'paid')).toEqual([]);
     expect(page.url()).toBe(`${system.apiUrl}/checkout/${made.id}`);
-    // What makes it quick, however slow the machine: the hint's first query has the answer, and nobody waits for another.
+    // This makes it fast on any machine: the first query of the hint has the answer, and no further query is needed.
     expect(await settledBy(made.id)).toBe('hint');
     const since = (await queriesOf(made.id)).slice(before);
     expect(since[0]).toEqual({ state: 'paid', by: 'hint' });
@@ -54,7 +54,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('is told by the event stream alone, where no other reading gets through', async () => {
+  test('learns of the payment by the event stream alone, when all other reads fail', async () => {
     const made = await pay();
     const { page, context } = await openTab(browser, allowed(), DESKTOP);
     await page.route(/\/v1\/payments\/[^/]+$/, (route) => route.abort());
@@ -66,13 +66,13 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('comes back by the browser’s own button', async () => {
+  test("comes back with the browser's back button", async () => {
     const made = await pay();
     const { page, context } = await openCashier(made);
     await payLink(page).click();
     await page.getByRole('button', { name: 'Pay' }).click();
     await page.getByText('Paid.').waitFor();
-    // Over the wallet's page after and its page before the payment.
+    // Over the wallet's page after the payment and its page before the payment.
     await page.evaluate('history.go(-2)');
     await shows(page, 'paid');
     expect(await settledBy(made.id)).toBe('hint');
@@ -89,14 +89,14 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('comes back without having paid: is asked not to pay again while the bank is asked, and can go on', async () => {
+  test('comes back without paying: the page asks not to pay again during the query, and then lets the payer continue', async () => {
     const made = await pay();
     const { page, screens, context } = await openCashier(made);
     await payLink(page).click();
     screens.length = 0;
     await page.getByRole('link', { name: 'Back' }).click();
     await shows(page, 'asking');
-    // The service's page says so before the script has drawn anything.
+    // The server-rendered page says so before the script has drawn anything.
     await hasRun(page);
     expect(new Set(screens)).toEqual(new Set(['asking']));
     // Also after a reload.
@@ -110,7 +110,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('scans the code with another phone, and says so', async () => {
+  test('scans the code with another phone, and presses "I have paid"', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made, DESKTOP);
     await page.getByRole('img', { name: 'QR code' }).waitFor();
@@ -126,14 +126,14 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     const { page, context } = await openCashier(made, DESKTOP);
     await shows(page, 'pay');
     await system.simulator.pay(made.id);
-    // As browsers say it; this one is never hidden.
+    // As browsers dispatch it. This browser's page is never hidden.
     await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
     await shows(page, 'paid');
     expect(await settledBy(made.id)).toBe('hint');
     await context.close();
   });
 
-  test('declines: not paid, and nothing was charged', async () => {
+  test('declines: the page shows that nothing was charged', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made);
     await payLink(page).click();
@@ -144,7 +144,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('declines, and pays in another way', async () => {
+  test('declines, and pays on another channel', async () => {
     const made = await pay();
     const { page, screens, context } = await openCashier(made);
     await payLink(page).click();
@@ -158,13 +158,13 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await page.getByRole('link', { name: 'Back to the shop' }).click();
     await shows(page, 'paid');
     expect(await system.orderStatus(made.orderId)).toBe('succeeded');
-    // Also not while the new attempt was made.
+    // Not even while the new attempt was created.
     expect(screens.slice(0, 2)).toEqual(['preparing', 'pay']);
     expect(screens).not.toContain('unpaid');
     await context.close();
   });
 
-  test('changes the channel, and goes on to the shop with the attempt that was paid', async () => {
+  test('switches the channel, and returns to the shop with the attempt that was paid', async () => {
     const made = await pay({ returnUrl: `${system.apiUrl}/healthz?from=shop` });
     const { page, context } = await openCashier(made, DESKTOP);
     await shows(page, 'pay');
@@ -182,12 +182,12 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('has two attempts open that can both be paid, and pays the first: the second one’s page says that it is paid', async () => {
+  test('has two open attempts that can both be paid, and pays the first: the page of the second shows the order as paid', async () => {
     const made = await pay();
     const first = await openCashier(made, DESKTOP);
     const second = await openCashier(made, DESKTOP);
     await Promise.all([shows(first.page, 'pay'), shows(second.page, 'pay')]);
-    // The channel says nothing of the first one, which therefore stays open beside the second.
+    // The channel does not answer about the first attempt, which therefore stays open beside the second.
     await system.simulator.setFaults({ query: { errorRate: 1 }, close: { errorRate: 1 } });
     await second.page.getByRole('button', { name: 'Second simulated wallet' }).click();
     await second.page.getByText('With Second simulated wallet.').waitFor();
@@ -211,14 +211,14 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await second.context.close();
   });
 
-  test('declines in two tabs, pays in one: the other takes no second payment, and does not say unpaid any more', async () => {
+  test('declines in two tabs and pays in one: the other tab accepts no second payment, and no longer says unpaid', async () => {
     const made = await pay();
     await system.simulator.pay(made.id, 'declined');
     const first = await openCashier(made, DESKTOP);
     const second = await openCashier(made, DESKTOP);
     await first.page.getByRole('button', { name: 'I have paid' }).click();
     await Promise.all([shows(first.page, 'unpaid'), shows(second.page, 'unpaid')]);
-    // The first tab learns nothing by itself any more.
+    // From here on the first tab cannot read the payment.
     await first.page.route(/\/v1\/payments\/[^/]+(\/events)?$/, (route) => route.abort());
     await second.page.getByRole('button', { name: 'Second simulated wallet' }).click();
     await shows(second.page, 'pay');
@@ -239,7 +239,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await second.context.close();
   });
 
-  test('changes the channel: the first attempt is closed, and the second pays the order', async () => {
+  test('switches the channel: the first attempt is closed, and the second pays the order', async () => {
     const made = await pay();
     const { page, complaints, context } = await openCashier(made);
     await shows(page, 'pay');
@@ -251,7 +251,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     expect(page.url()).toBe(`${system.apiUrl}/checkout/${second.id}`);
     const first = async () => (await system.db.payment.findUniqueOrThrow({ where: { id: made.id } })).status;
     await eventually(async () => ['closed', 'cancelled'].includes(await first()));
-    // The new attempt is this tab's own now.
+    // The new attempt belongs to this tab now.
     await page.reload();
     await isSecond.waitFor();
     await payLink(page).click();
@@ -263,7 +263,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('changes the channel after paying: learns that it is paid', async () => {
+  test('switches the channel after paying, and learns that the order is paid', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made, DESKTOP);
     await shows(page, 'pay');
@@ -275,7 +275,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('has two tabs open: both learn of it', async () => {
+  test('has two tabs open, and both show the payment as paid', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made);
     const second = await anotherPage(context, allowed());
@@ -288,7 +288,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('goes on to the shop when it is over', async () => {
+  test('returns to the shop after the payment', async () => {
     const made = await pay({ returnUrl: `${system.apiUrl}/healthz?from=shop` });
     const { page, context } = await openCashier(made, DESKTOP);
     await shows(page, 'pay');

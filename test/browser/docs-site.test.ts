@@ -20,11 +20,11 @@ import { CHROMIUM, expectAccessible, launch, openTab } from './support.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'nodrop-docs-'));
-// The pages import Vue as programs, which they are built into.
+// The built pages import Vue, so they need node_modules.
 symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Builds the site of a repository, in a process of its own as VitePress looks at the environment. */
+/** Builds the site of a repository in its own process, because VitePress reads the environment. */
 function build(repository: string, name: string) {
   const work = join(folder, name);
   const code = `import { buildSite } from './scripts/docs-site/build.ts';
@@ -70,7 +70,7 @@ describe('the site of this repository', () => {
     server?.close();
   });
 
-  test('it has a page of every Markdown file in docs, and every call of the API', () => {
+  test('the site has a page for every Markdown file in docs, and every operation of the API', () => {
     const pages = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
       .filter((name) => name.endsWith('.md'))
       .map((name) => name.replace(/(^|\/)README\.md$/, '$1index.md').replace(/\.md$/, '.html'));
@@ -88,21 +88,24 @@ describe('the site of this repository', () => {
     expect(calls.filter((call) => !reference.includes(` id="${call}"`))).toEqual([]);
   });
 
-  test.skipIf(CHROMIUM === undefined)('the search finds a call, and asks nobody else', async () => {
-    const { context, page, complaints } = await openTab(browser, [url], {
-      viewport: { width: 1280, height: 800 },
-    });
-    await page.goto(`${url}/`);
-    await page.getByRole('button', { name: 'Search' }).click();
-    await page.getByRole('searchbox').fill('channel_misconfigured');
-    await page.locator('.results a', { hasText: 'Start a payment' }).first().click();
-    await page.waitForURL('**/api/payments.html#createPayment');
-    expect(complaints).toEqual([]);
-    await context.close();
-  });
+  test.skipIf(CHROMIUM === undefined)(
+    'the search finds an operation, and sends no request to another host',
+    async () => {
+      const { context, page, complaints } = await openTab(browser, [url], {
+        viewport: { width: 1280, height: 800 },
+      });
+      await page.goto(`${url}/`);
+      await page.getByRole('button', { name: 'Search' }).click();
+      await page.getByRole('searchbox').fill('channel_misconfigured');
+      await page.locator('.results a', { hasText: 'Start a payment' }).first().click();
+      await page.waitForURL('**/api/payments.html#createPayment');
+      expect(complaints).toEqual([]);
+      await context.close();
+    },
+  );
 
   test.skipIf(CHROMIUM === undefined)(
-    'a page in Chinese says that it is, and the next one what it is',
+    'every page declares its own language, also after navigation',
     async () => {
       const { context, page } = await openTab(browser, [url], { viewport: { width: 1280, height: 800 } });
       const language = () => page.locator('html').getAttribute('lang');
@@ -132,7 +135,7 @@ describe('the site of this repository', () => {
   ];
 
   test.skipIf(CHROMIUM === undefined).each(['light', 'dark'] as const)(
-    'in %s its pages fit a phone of 360 px, and nothing keeps people from reading them',
+    'in %s mode its pages fit a phone of 360 px and are accessible',
     async (colorScheme) => {
       const { context, page, complaints } = await openTab(browser, [url], {
         viewport: { width: 360, height: 780 },
@@ -150,7 +153,7 @@ describe('the site of this repository', () => {
   );
 });
 
-describe('a dead link ends the build', () => {
+describe('a dead link fails the build', () => {
   const write = (files: Readonly<Record<string, string>>, name: string) => {
     const repository = join(folder, name);
     for (const [path, text] of Object.entries(files)) {
@@ -178,7 +181,7 @@ describe('a dead link ends the build', () => {
     'src/main.ts': 'console.log(1);\n',
   };
 
-  test('to a file, and to a place in a page', () => {
+  test('to a file, and to a heading', () => {
     const whole = build(write(files, 'whole-links'), 'whole-links-site');
     expect(whole.status, whole.stderr).toBe(0);
     const noFile = build(

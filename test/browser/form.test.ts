@@ -11,8 +11,8 @@ import { type StripeDouble, startStripeDouble } from '../doubles/stripe/start.ts
 import { eventually, useDatabase } from '../support/stack.ts';
 import { CHROMIUM, DESKTOP, expectAccessible, keep, launch, openTab, PHONE, shows } from './support.ts';
 
-// A channel's own form on the cashier page: Stripe's, whose script is a stand-in that the double serves. The page and its
-// API are real; the double takes the money.
+// A channel's own form on the cashier page: Stripe's, whose script the double serves. The page and its API are real;
+// the double takes the money.
 
 const { databaseUrl } = useDatabase();
 let double: StripeDouble;
@@ -20,7 +20,7 @@ let api: TestApi;
 let browser: Browser;
 let key: string;
 let adapter: ChannelAdapter;
-/** Whether payments get their next action when they are made. */
+/** Whether a payment gets its next action when it is created. */
 let isPrepared = true;
 const references = new Map<string, TradeReference>();
 
@@ -45,7 +45,7 @@ afterAll(async () => {
   await double?.stop();
 });
 
-/** Has Stripe make the trade. */
+/** Creates the trade at the double. */
 async function prepare({ id: outTradeNo, method }: { id: string; method: string }): Promise<void> {
   const made = await adapter.createTrade(ACCOUNT, newTrade({ outTradeNo, method }));
   if (made === 'not_renewable' || made.reference === undefined) throw new Error('no trade was created');
@@ -55,12 +55,12 @@ async function prepare({ id: outTradeNo, method }: { id: string; method: string 
 
 const order = () => ({ id: `o-${Math.random()}`, amount: 1050, currency: 'EUR' });
 
-/** The page of a payment, on the address that the test serves it at. */
+/** The checkout URL of a payment, at the address of the test's API. */
 const pageOf = ({ checkoutUrl }: { checkoutUrl: string }) =>
   checkoutUrl.replace('https://pay.example', api.url);
 
 describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", () => {
-  test('takes the payment in the page, under a policy for its script alone', async () => {
+  test('takes the payment in the page, with a policy that allows only its script', async () => {
     const payment = await pay(api, key, { order: order(), channel: 'stripe', method: 'payment_intent' });
     const { context, page, complaints } = await openTab(browser, [api.url, double.url], DESKTOP);
     const answer = await page.goto(pageOf(payment));
@@ -71,7 +71,7 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     await shows(page, 'pay');
     await page.getByText('A card form for pk_test_double').waitFor();
 
-    // A reload is without the token, and without the policy, until the page asks for it again.
+    // A reload has neither the token nor the policy until the page sends the token again.
     await page.reload();
     await page.getByText('A card form for pk_test_double').waitFor();
 
@@ -83,7 +83,7 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     if (paid.state !== 'paid') throw new Error(`the trade is ${paid.state}`);
     await settle(api.db, payment.id, { channelPaymentId: paid.channelPaymentId, currency: 'EUR' });
     await eventually(async () => (await page.locator('body').getAttribute('data-screen')) !== 'asking');
-    // It is over: there is nothing to load any more.
+    // The payment has ended, so no form is loaded.
     const after = await fetch(pageOf(payment));
     expect(after.headers.get('content-security-policy')).not.toContain('stripe');
     expect(await after.text()).not.toContain('data-form');
@@ -91,7 +91,7 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     await context.close();
   });
 
-  test('is loaded once there is something to pay in it', async () => {
+  test('is loaded once the payment has a next action', async () => {
     isPrepared = false;
     const body = { order: order(), channel: 'stripe', method: 'payment_intent' };
     const { status, json: payment } = await api.call('/v1/payments', { key, body });
@@ -106,7 +106,7 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     await context.close();
   });
 
-  test('speaks the language of the page, and says in both when its script is not to be had', async () => {
+  test('speaks the language of the page, and says in both languages when its script does not load', async () => {
     const payment = await pay(api, key, { order: order(), channel: 'stripe', method: 'payment_intent' });
     const { context, page } = await openTab(browser, [api.url, double.url], { ...PHONE, bypassCSP: true });
     await page.route(`${double.url}/stripe.js`, (route) => route.abort());
@@ -119,7 +119,7 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     await page.getByRole('button', { name: '中文' }).click();
     await page.getByRole('heading', { name: '支付表单未能加载' }).waitFor();
     await keep(page, 'stripe not loaded zh');
-    // It is tried again, as often as the payer likes.
+    // The payer can retry any number of times.
     await page.getByRole('button', { name: '重试' }).click();
     await shows(page, 'no-form');
     await page.unroute(`${double.url}/stripe.js`);
@@ -133,7 +133,7 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     await context.close();
   });
 
-  test('says so too where nobody answers for its script', async () => {
+  test('says so too when its script never answers', async () => {
     const payment = await pay(api, key, { order: order(), channel: 'stripe', method: 'payment_intent' });
     const { context, page } = await openTab(browser, [api.url, double.url], DESKTOP);
     const asked = page.waitForRequest(`${double.url}/stripe.js`);

@@ -5,18 +5,18 @@ import { eventually } from '../support/stack.ts';
 import { api, browser, key, LOOKS, openWith, paid } from './screens-support.ts';
 import { anotherPage, CHROMIUM, openTab, shows } from './support.ts';
 
-/** What the cashier page does when something changes: an answer, the time, the way to pay, the way back. */
+/** How the cashier page reacts to changes: of an answer, of the time, of the channel, and of the return URL. */
 
 describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
-  describe('the way back', () => {
+  describe('the link back to the shop', () => {
     const opened = async (returnUrl: string) => {
       const { key: own, merchantId } = await newKey(api.db);
       const { name } = await api.db.merchant.findUniqueOrThrow({ where: { id: merchantId } });
       await setMerchant(api.db, name, { returnSchemes: ['myapp'] }, SECRET, new Date());
       const made = await pay(api, own, { returnUrl: 'myapp://thanks' });
-      // What no request can bring in.
+      // A return URL that the API would refuse.
       await api.db.payment.update({ where: { id: made.id }, data: { returnUrl } });
-      // With the policy in force, which other tabs here go without.
+      // With the content security policy, which other tabs of these tests bypass.
       const tab = await openTab(browser, [api.url], LOOKS[0]);
       await tab.page.route('**/v1/payments/*/events', (route) => route.abort());
       await tab.page.route(/\/v1\/payments\/[^/]+$/, async (route) => {
@@ -32,7 +32,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       const there = `myapp://thanks?paymentId=${made.id}`;
       const back = page.getByRole('link', { name: 'Back to the shop' });
       expect(await back.getAttribute('href')).toBe(there);
-      // Nothing here opens it, and nothing of ours stands in its way.
+      // No app here opens the URL, but the page must not block it.
       const followed = page.waitForRequest(there);
       await back.click();
       await followed;
@@ -41,7 +41,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await shows(page, 'paid');
       expect(await back.getAttribute('href')).toBe(there);
       expect(complaints).toEqual([`asks ${there}`]);
-      // From the wallet: where the browser is sent, nothing else takes it up here.
+      // From the wallet: the browser is redirected to the app's URL, which nothing here opens.
       const wallet = await anotherPage(context, [api.url]);
       const asked = wallet.page.waitForRequest(there);
       await wallet.page.goto(`${api.url}/return/${made.id}?token=${made.clientToken}`).catch(() => undefined);
@@ -57,10 +57,10 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       'blob:x',
       'JavaScript:1',
       ' x:y',
-    ])('is not shown for %s, however it came there', async (returnUrl) => {
+    ])('is not shown for %s, whatever stored it', async (returnUrl) => {
       const { context, page, complaints } = await opened(returnUrl);
       const back = page.locator('#back');
-      for (const _ of ['opened', 'loaded anew']) {
+      for (const _ of ['opened', 'reloaded']) {
         expect([await back.isVisible(), await back.getAttribute('href')]).toEqual([false, null]);
         await page.reload();
         await shows(page, 'paid');
@@ -70,7 +70,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     });
   });
 
-  test('stays at its end, whatever an answer says that was overtaken', async () => {
+  test('keeps its final state when an overtaken answer arrives late', async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = paid;
@@ -92,14 +92,14 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       changes = {};
       const before = reads;
       await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
-      // One is asked after the other: what the first one said has been taken in.
+      // The reads are sequential, so the page has processed the first one.
       await eventually(() => reads >= before + 2);
       expect(await page.evaluate('document.body.dataset.screen')).toBe(screen);
     }
     await close();
   });
 
-  test('goes on looking after an attempt that has ended, and at once when the payer looks', async () => {
+  test('keeps reading after an attempt has ended, and reads at once when the payer looks at the page', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = { status: 'failed', orderState: 'undecided', nextAction: null };
@@ -122,13 +122,13 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('leads back to where the shop said last, also while it is open and after a reload', async () => {
+  test("leads back to the shop's latest return URL, also while the page is open and after a reload", async () => {
     const order = { id: newOrderId(), amount: 1050, currency: 'CNY' };
     const live = await pay(api, key, { order, returnUrl: 'https://shop.example/a' });
     const { page, close } = await openWith(LOOKS[0]);
     await page.goto(`${api.url}/checkout/${live.id}?token=${live.clientToken}`);
     await shows(page, 'pay');
-    // Not shown beside the button to pay, and there.
+    // The link is hidden beside the pay button, but present.
     const back = page.locator('#back');
     expect(await back.getAttribute('href')).toBe(`https://shop.example/a?paymentId=${live.id}`);
     const body = { order, channel: 'simulator', returnUrl: 'https://shop.example/c' };
@@ -142,7 +142,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('goes on looking after the order was paid by another attempt: late money of this one is told', async () => {
+  test('keeps reading after another attempt paid the order, and reports late money of this attempt', async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = { status: 'cancelled', orderState: 'paid', nextAction: null };
@@ -160,7 +160,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('where the channel does not answer it offers the other ways after a moment', async () => {
+  test('offers the other channels after a moment when the channel does not answer', async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[0]);
     await page.clock.install();
@@ -191,7 +191,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     ['unknown_channel', 422, 'Please choose another way.', '请选择其他方式'],
     ['currency_not_supported', 422, 'Please choose another way.', '请选择其他方式'],
     ['channel_unreachable', 502, 'Please try again.', '请重试'],
-  ])('says what helps where a change of channel is refused: %s', async (code, status, english, chinese) => {
+  ])('says what to do when a channel switch is refused: %s', async (code, status, english, chinese) => {
     const made = await pay(api, key);
     for (const look of LOOKS) {
       const { page, close } = await openWith(look);
@@ -213,7 +213,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     }
   });
 
-  test('where the payment is made elsewhere it leads back there, and shows the result by itself', async () => {
+  test('when the payment is made outside the page, it leads back to the shop and shows the result without a reload', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = { nextAction: { type: 'sdk', params: {} }, payUrl: null };
@@ -230,7 +230,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       `https://shop.example/thanks?paymentId=${made.id}`,
     );
     expect(await page.getByRole('button', { name: 'Second simulated wallet' }).isVisible()).toBe(true);
-    // Who says so and has not can go back to it.
+    // A payer who pressed "I have paid" without paying can go back to the payment.
     await page.getByRole('button', { name: 'I have paid' }).click();
     await shows(page, 'asking');
     await page.getByRole('button', { name: 'I have not paid' }).click();
@@ -241,7 +241,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('with the menu or the middle button of the mouse the payer leaves for the wallet as well', async () => {
+  test('the context menu and the middle mouse button count as leaving for the wallet too', async () => {
     const made = await pay(api, key);
     for (const button of ['middle', 'right'] as const) {
       const { page, close } = await openWith(LOOKS[1]);
@@ -256,8 +256,8 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
   });
 
   /**
-   * Opens a payment that has 605 s to live, at times that the test sets: the service's, and that of a page whose clock is
-   * `behind` by so many seconds.
+   * Opens a payment that expires in 605 s. The test sets the service's clock and the page's clock, which is `behind`
+   * seconds behind.
    */
   async function openAtSetTimes(behind = 0) {
     const made = await pay(api, key);
@@ -288,7 +288,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     return { page, at, close };
   }
 
-  test('says how much time is left as it passes, and not on opening', async () => {
+  test('announces how much time is left as it passes, and not when the page opens', async () => {
     const { page, at, close } = await openAtSetTimes();
     await page.getByText('10:05', { exact: true }).waitFor();
     expect(await page.locator('#announcement').textContent()).toBe('');
@@ -297,9 +297,9 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  // The service's clock counts: that of the page may be wrong.
+  // The service's clock counts, because the page's clock may be wrong.
   test.each([0, 60])(
-    'counts the time down to the second, with a clock that is %i s behind',
+    'counts the time down to the second, on a page whose clock is %i s behind',
     async (behind) => {
       const { page, at, close } = await openAtSetTimes(behind);
       const timeLeft = (text: string) => page.getByText(text, { exact: true }).waitFor();

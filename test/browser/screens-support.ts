@@ -4,7 +4,10 @@ import { newKey, startTestApi, type TestApi } from '../api/support.ts';
 import { useDatabase } from '../support/stack.ts';
 import { CHROMIUM, DESKTOP, launch, openTab, PHONE } from './support.ts';
 
-/** For the tests of the cashier page's screens: the page and its API, and payments whose state is written into the API's answers. */
+/**
+ * For the tests of the cashier page's screens: the real page and API, and payments whose state is written into the
+ * API's answers.
+ */
 
 const { databaseUrl } = useDatabase();
 export let api: TestApi;

@@ -4,10 +4,10 @@ import { newOrderId, pay, settle } from '../api/support.ts';
 import { api, browser, key, LOOKS, openWith } from './screens-support.ts';
 import { CHROMIUM, expectAccessible, keep, openTab, shows } from './support.ts';
 
-/** The cashier page where something is missing: a connection, a payment, the scripts of the page, JavaScript. */
+/** The cashier page without something that it needs: a connection, a payment, its own scripts, or JavaScript. */
 
 describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
-  test('without a connection, and when changing the channel fails', async () => {
+  test('without a connection, and after a failed channel switch', async () => {
     const made = await pay(api, key);
     for (const look of LOOKS) {
       const { page, close } = await openWith(look);
@@ -27,7 +27,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     }
   });
 
-  test('at an address that opens nothing', async () => {
+  test('at a URL that opens no payment', async () => {
     const made = await pay(api, key);
     for (const look of LOOKS) {
       const { page, close } = await openWith(look);
@@ -41,7 +41,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     }
   });
 
-  test('at an address that opens nothing there is no room for an amount', async () => {
+  test('at a URL that opens no payment, no amount is shown', async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[1]);
     await page.goto(`${api.url}/checkout/${made.id}`);
@@ -51,19 +51,19 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  describe('in a browser that does not run the scripts of the page', () => {
+  describe("in a browser that does not run the page's scripts", () => {
     const file = (name: string) => new RegExp(`/checkout/assets/${name}$`);
     test.each<[string, (page: Page) => Promise<unknown>]>([
       [
-        'as it does not understand their language',
+        'because it cannot parse them',
         (page) =>
           page.route(file('page.js'), (route) =>
             route.fulfill({ contentType: 'text/javascript', body: 'let = ;' }),
           ),
       ],
-      ['as one of them does not arrive', (page) => page.route(file('money.js'), (route) => route.abort())],
+      ['because one of them does not load', (page) => page.route(file('money.js'), (route) => route.abort())],
       [
-        'as it has no modules',
+        'because it does not support modules',
         (page) =>
           page.route(/\/checkout\/pay_/, async (route) => {
             const response = await route.fetch();
@@ -71,8 +71,11 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
             await route.fulfill({ response, body });
           }),
       ],
-      ['as it lacks what they call', (page) => page.addInitScript('delete Element.prototype.append')],
-    ])('%s, it has what a browser without scripts has, and looks again by itself', async (_why, spoil) => {
+      [
+        'because it lacks a function that they call',
+        (page) => page.addInitScript('delete Element.prototype.append'),
+      ],
+    ])('%s, it shows what a browser without JavaScript shows, and reloads itself', async (_why, spoil) => {
       const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
       const { page, context } = await openWith(LOOKS[0]);
       await spoil(page);
@@ -82,12 +85,12 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       expect(await page.getByRole('link', { name: /^Pay CNY/ }).getAttribute('href')).toBe(made.payUrl);
       await settle(api.db, made.id);
       await page.getByRole('heading', { name: 'Paid' }).waitFor();
-      // The heading is there from the beginning; what browsers without scripts have, once the page has loaded.
+      // The heading is there from the start. The rest appears once the page has loaded.
       await page.getByRole('button', { name: '中文' }).waitFor();
       expect(await page.locator('main button:visible').count()).toBe(1);
-      // A file that cannot be read is an error of the page: no look at its complaints.
+      // A script that cannot be parsed is an error of the page, so the complaints are not checked.
       await context.close();
-      // In a tab that has not opened the payment.
+      // In a tab that has not opened the payment before.
       const other = await openWith(LOOKS[0]);
       await spoil(other.page);
       await other.page.goto(`${api.url}/checkout/${made.id}`);
@@ -96,7 +99,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await other.context.close();
     });
 
-    test('a reload in the tab of the payer, in which they ran before, leads to the payment and to what is known of it', async () => {
+    test("a reload in the payer's tab, where the scripts ran before, shows the payment and its present state", async () => {
       const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
       const { page, context } = await openWith(LOOKS[0]);
       await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}&lang=zh`);
@@ -111,7 +114,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await context.close();
     });
 
-    test('one that lacks newer ways to change a page runs them', async () => {
+    test('a browser that lacks newer DOM functions runs them', async () => {
       const made = await pay(api, key);
       const { page, close } = await openWith(LOOKS[0]);
       await page.addInitScript('delete Element.prototype.replaceChildren');
@@ -123,7 +126,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await close();
     });
 
-    test('where they run, nothing is said twice', async () => {
+    test('when they run, no text appears twice', async () => {
       const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
       const { page, close } = await openWith(LOOKS[0]);
       await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`, { waitUntil: 'load' });
@@ -135,7 +138,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
 
   describe('without JavaScript', () => {
     const WITHOUT = { javaScriptEnabled: false };
-    /** axe-core needs a script: it is shown what a browser without one makes of the page. */
+    /** axe-core needs JavaScript, so it checks the HTML that a browser without JavaScript would show. */
     async function expectAccessibleWithout(url: string, look: (typeof LOOKS)[number]): Promise<void> {
       const { page, close } = await openWith(look);
       await page.route(url, async (route) => {
@@ -152,7 +155,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await close();
     }
 
-    test('says what is to be paid, leads to the channel, and has the code as an image', async () => {
+    test('says what is to be paid, leads to the channel, and shows the code as an image', async () => {
       const order = { id: newOrderId(), amount: 1990, currency: 'CNY', subject: 'Coffee' };
       const made = await pay(api, key, { order, returnUrl: 'https://shop.example/thanks' });
       for (const look of LOOKS) {
@@ -169,7 +172,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
         expect(await said.isVisible()).toBe(true);
         expect(await said.textContent()).toContain(isChinese ? '请勿重复付款' : 'do not pay again');
         const code = page.getByRole('img', { name: isChinese ? '用钱包打开此支付的二维码' : 'QR code' });
-        // However often the page has looked again.
+        // Also after the page has reloaded itself.
         await code.waitFor();
         expect(await page.locator('#back, noscript a[href^="https://shop.example"]').count()).toBeGreaterThan(
           0,
@@ -183,13 +186,13 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       }
     });
 
-    test('looks again by itself, says how the payment ended, and leads back to the shop', async () => {
+    test('reloads itself, says how the payment ended, and leads back to the shop', async () => {
       const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
       const { page, close } = await openWith({ ...LOOKS[0], ...WITHOUT } as never);
       const url = `${api.url}/checkout/${made.id}?token=${made.clientToken}&returned=1`;
       await page.goto(url);
       await page.getByRole('heading', { name: 'We are still asking the bank' }).waitFor();
-      // What is in a `noscript` has no text and no role for Playwright.
+      // Playwright sees no text and no role inside a `noscript`.
       const link = page.locator('noscript .again a');
       await link.waitFor();
       expect(await page.locator('noscript details').count()).toBe(0);
@@ -202,16 +205,16 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
         `https://shop.example/thanks?paymentId=${made.id}`,
       );
       expect(await page.locator('main a:visible').count()).toBe(1);
-      // Nothing comes after this one.
+      // The final page does not reload itself.
       expect(await page.locator('meta[http-equiv="refresh"]').count()).toBe(0);
       await keep(page, 'no script paid');
       await close();
       await expectAccessibleWithout(url, LOOKS[0]);
     });
 
-    test('changes its language, as often as the payer likes, and stays with the payment', async () => {
+    test('switches its language any number of times, and stays with the payment', async () => {
       const made = await pay(api, key);
-      // Under the page's own policy, which says where its form may lead.
+      // With the page's own policy, which limits where its form may lead.
       const { page, context, complaints } = await openTab(browser, [api.url], { ...LOOKS[0], ...WITHOUT });
       await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}&returned=1`);
       for (const [title, amount] of [
@@ -228,7 +231,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await context.close();
     });
 
-    test('says of a copy of its address that the link is private', async () => {
+    test('says that the link is private when its URL is opened elsewhere', async () => {
       const made = await pay(api, key);
       const { page, close } = await openWith({ ...LOOKS[0], ...WITHOUT } as never);
       const url = `${api.url}/checkout/${made.id}`;

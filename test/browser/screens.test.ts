@@ -6,10 +6,10 @@ import { eventually } from '../support/stack.ts';
 import { api, key, LOOKS, openWith, PAST, paid } from './screens-support.ts';
 import { CHROMIUM, expectAccessible, keep, shows, type Tab } from './support.ts';
 
-// Every screen of the cashier page, in both languages and on both sizes: what it says, and that axe-core finds nothing.
-// The page and its API are real; what the payment has come to is written into the API's answers.
+// Every screen of the cashier page, in both languages and on both sizes: its texts, and that axe-core finds no
+// violations. The page and its API are real; the state of the payment is written into the API's answers.
 
-/** screen, what the API says, and the texts that must be there in English and Chinese */
+/** name, screen, changes to the API's answer, and texts that must appear in English and Chinese */
 const SCREENS: readonly (readonly [string, string, object, string, string])[] = [
   ['pay', 'pay', {}, 'Ready to pay', '使用模拟钱包付款，结果会自动显示在这里。'],
   [
@@ -147,7 +147,7 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
 ];
 
 describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
-  // A tab for each look, in which one screen follows the other.
+  // One tab for each look, in which the screens follow one another.
   describe('shows', () => {
     let tabs: readonly (Tab & { readonly look: (typeof LOOKS)[number] })[];
     beforeAll(async () => {
@@ -182,7 +182,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     });
   });
 
-  test('its QR code says what the next action says, and else where the pay button leads', async () => {
+  test("its QR code contains the next action's `qr`, or otherwise the link of the pay button", async () => {
     const modulesOf = (content: string) => encode(content, { ecc: 'M', border: 4 }).data;
     const other = 'https://wallet.example/another';
     for (const [nextAction, content] of [
@@ -210,7 +210,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
           modules[Number(y)]?.fill(true, Number(x), Number(x) + Number(length));
         return modules;
       };
-      // Until the page has read it: it begins with what the service made it with.
+      // Until the page has read the payment, it shows the code that the service rendered.
       await eventually(async () => isDeepStrictEqual(await drawn(), modulesOf(content)));
       expect(await drawn()).toEqual(modulesOf(content));
       expect(await drawn()).not.toEqual(modulesOf(other));
@@ -218,7 +218,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     }
   });
 
-  test('the language of its address wins over the one of the tab, and stays after a reload', async () => {
+  test("the language in its URL overrides the tab's language, and stays after a reload", async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[0]);
     const address = `${api.url}/checkout/${made.id}?token=${made.clientToken}`;
@@ -239,7 +239,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('a copy of its address says that the link is private, and one that ends leads back to the shop', async () => {
+  test('at a URL without the token it says that the link is private, and at an ended one it leads back to the shop', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
     const { page, close } = await openWith(LOOKS[0]);
     await page.goto(`${api.url}/checkout/${made.id}`);
@@ -254,7 +254,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       }),
     );
     await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
-    // A reload in the same tab says no more than that: it has opened the payment, and is no copy.
+    // A reload in the tab that opened the payment says only that the link opens no payment, and not that it is private.
     for (let reloads = 0; reloads < 3; reloads += 1) {
       await page.getByRole('heading', { name: 'This link does not open a payment' }).waitFor();
       expect(await page.getByRole('link', { name: 'Back to the shop' }).getAttribute('href')).toBe(
@@ -267,7 +267,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
   });
 
   test.each(['100%', '200%'])(
-    'writes an amount in one line on a small phone, with text at %s',
+    'shows an amount in one line on a small phone, with a text size of %s',
     async (size) => {
       for (const [amount, currency, english] of [
         [1990, 'CNY', 'CNY 19.90'],
@@ -283,7 +283,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
         await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
         await shows(page, 'pay');
         await page.evaluate((fontSize) => {
-          // biome-ignore lint/suspicious/noExplicitAny: there is a document where this runs.
+          // biome-ignore lint/suspicious/noExplicitAny: this runs in the page.
           (globalThis as any).document.documentElement.style.fontSize = fontSize;
         }, size);
         const lines = await page.evaluate<number>(`
@@ -302,7 +302,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     },
   );
 
-  test('is as wide as the phone, and its buttons are large enough for a thumb', async () => {
+  test('fits the width of the phone, and its buttons are large enough for a thumb', async () => {
     const order = {
       id: newOrderId(),
       amount: Number.MAX_SAFE_INTEGER,
@@ -314,7 +314,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
     await shows(page, 'pay');
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(320);
-    // Exactly, though no number is so exact once it is divided.
+    // Exact, although dividing the number would lose digits.
     await page.getByText('CNY 90,071,992,547,409.91').first().waitFor();
     for (const button of await page.locator('main :is(button, a, summary):visible').all())
       expect((await button.boundingBox())?.height).toBeGreaterThanOrEqual(44);

@@ -10,7 +10,7 @@ import {
 } from 'playwright-core';
 import { expect } from 'vitest';
 
-/** The system's Chromium; machines without one leave the browser tests out. */
+/** The system's Chromium. Machines without it skip the browser tests. */
 export const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(
   existsSync,
 );
@@ -18,7 +18,7 @@ export const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr
 export const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
 export const DESKTOP = { viewport: { width: 1280, height: 800 } };
 
-/** Each launch has an empty profile of its own. */
+/** Each launch has its own empty profile. */
 export async function launch(): Promise<Browser> {
   return await chromium.launch({
     ...(CHROMIUM === undefined ? {} : { executablePath: CHROMIUM }),
@@ -29,11 +29,11 @@ export async function launch(): Promise<Browser> {
 export interface Tab {
   readonly context: BrowserContext;
   readonly page: Page;
-  /** Scripts' errors, what the policy refused, and requests to anywhere but `allowed`. */
+  /** Errors of scripts, violations of the policy, and requests to hosts outside `allowed`. */
   readonly complaints: string[];
 }
 
-/** A browser of its own, as it were: nothing shared with other tabs. */
+/** A tab with its own context, which shares nothing with other tabs. */
 export async function openTab(
   browser: Browser,
   allowed: readonly string[],
@@ -58,12 +58,12 @@ export async function anotherPage(context: BrowserContext, allowed: readonly str
   return { page, complaints };
 }
 
-/** The cashier page shows this screen. */
+/** Waits until the cashier page shows this screen. */
 export async function shows(page: Page, screen: string): Promise<void> {
   await page.locator(`body[data-screen="${screen}"]`).waitFor({ state: 'attached' });
 }
 
-/** Looked at by people as well: `SHOTS=folder npm test -- test/browser/screens` keeps what it saw. */
+/** Keeps a screenshot for people: `SHOTS=folder npm test -- test/browser/screens`. */
 export async function keep(page: Page, name: string): Promise<void> {
   if (process.env.SHOTS === undefined) return;
   mkdirSync(process.env.SHOTS, { recursive: true });
@@ -73,13 +73,13 @@ export async function keep(page: Page, name: string): Promise<void> {
 
 const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 
-/** axe-core finds nothing on the page as it is now; its context must bypass the policy to let it in. */
+/** Expects no violations from axe-core on the present page. The page's context must bypass the policy. */
 export async function expectAccessible(page: Page): Promise<void> {
   await page.addScriptTag({ path: AXE });
   const violations = await page.evaluate(async () => {
-    // biome-ignore lint/suspicious/noExplicitAny: axe has put itself there.
+    // biome-ignore lint/suspicious/noExplicitAny: axe-core is a global.
     const { violations } = await (globalThis as any).axe.run();
-    // biome-ignore lint/suspicious/noExplicitAny: as axe reports it.
+    // biome-ignore lint/suspicious/noExplicitAny: the format of axe-core.
     return violations.map(({ id, impact, nodes }: any) => `${impact} ${id}: ${nodes[0]?.html}`);
   });
   expect(violations).toEqual([]);

@@ -7,12 +7,12 @@ import { eventually } from '../support/stack.ts';
 import { type Answer, type System, startSystem } from '../support/system.ts';
 import { anotherPage, CHROMIUM, DESKTOP, launch, shows } from './support.ts';
 
-// Seven pages of one browser at once. The API speaks HTTP/1.1: the browser opens six connections to it, for all of
-// them together. No callback arrives and no query is due on schedule, so only a hint can tell that a payer has paid.
+// Seven pages of one browser at the same time. The API speaks HTTP/1.1, so the browser opens six connections to it for
+// all pages together. No callback arrives and no query is scheduled, so only a hint can detect that a payer has paid.
 
 const PAGES = 7;
-/** How many of them may have a request under way that takes long. */
-const PLACES = 3;
+/** How many of the pages may hold a long request open. */
+const MAX_OPEN = 3;
 
 let system: System;
 let browser: Browser;
@@ -39,7 +39,7 @@ afterEach(async () => {
 });
 
 async function pay(): Promise<Answer['body']> {
-  // A worker that has only just started may take longer than the API waits for it.
+  // A worker that has just started may need longer than the API waits for it.
   return await eventually(async () => {
     const { status, body } = await system.pay();
     return status === 201 && body;
@@ -50,7 +50,7 @@ const isStream = (request: Request) => new URL(request.url()).pathname.endsWith(
 const isHeld = (request: Request) => isStream(request) || /[?&]wait=/.test(request.url());
 const isPoll = (request: Request) => request.method() === 'GET' && /\/pay_\w+$/.test(request.url());
 
-/** What a page asks the API. */
+/** Records the page's requests to the API. */
 function watch(page: Page) {
   const asked: Request[] = [];
   const open = new Set<Request>();
@@ -69,7 +69,7 @@ interface Opened extends ReturnType<typeof watch> {
   readonly page: Page;
 }
 
-/** Headless pages are never hidden: they are told that they are, as browsers tell it. */
+/** Headless pages are never hidden, so this sets the state and dispatches the event as browsers do. */
 const setVisible = (page: Page, isVisible: boolean) =>
   page.evaluate(`
     Object.defineProperty(document, 'visibilityState', { configurable: true, value: '${isVisible ? 'visible' : 'hidden'}' });
@@ -87,17 +87,17 @@ async function openCashier(): Promise<Opened> {
   return { made, page, ...watched };
 }
 
-/** One after the other, as a person does. */
+/** Opens the pages one after the other, as a person does. */
 async function openCashiers(): Promise<Opened[]> {
   const opened: Opened[] = [];
   for (let number = 0; number < PAGES; number += 1) {
     opened.push(await openCashier());
-    await eventually(() => streaming(opened).length >= Math.min(opened.length, PLACES));
+    await eventually(() => streaming(opened).length >= Math.min(opened.length, MAX_OPEN));
   }
   return opened;
 }
 
-/** The payer pays with a phone and says so here. */
+/** The payer pays with a phone and presses "I have paid" on the page. */
 async function payAndSay({ made, page }: Opened): Promise<void> {
   await system.simulator.pay(made.id);
   await page.getByRole('button', { name: 'I have paid' }).click();
@@ -106,23 +106,23 @@ async function payAndSay({ made, page }: Opened): Promise<void> {
 }
 
 describe.skipIf(CHROMIUM === undefined)('seven cashier pages in one browser', () => {
-  test('all visible: each loads, three have a stream, and "I have paid" arrives from each', async () => {
+  test('all visible: each page loads, three have a stream, and "I have paid" arrives from each', async () => {
     const opened = await openCashiers();
     const others = opened.filter((one) => one.streams() === 0);
-    expect(others).toHaveLength(PAGES - PLACES);
-    // They ask again and again, and no answer is held.
+    expect(others).toHaveLength(PAGES - MAX_OPEN);
+    // They poll repeatedly, and none of their polls is held.
     for (const { asked } of others)
       await eventually(() => asked.filter((request) => isPoll(request)).length >= 3);
     for (const { asked } of others) expect(asked.filter(isHeld).map((request) => request.url())).toEqual([]);
     for (const one of opened) await payAndSay(one);
   });
 
-  test('some hidden: these give their streams to those that are seen, and "I have paid" arrives from each', async () => {
+  test('some hidden: they release their streams to visible pages, and "I have paid" arrives from each', async () => {
     const opened = await openCashiers();
     const hidden = streaming(opened);
     const waiting = opened.filter((one) => !hidden.includes(one));
     for (const { page } of hidden) await setVisible(page, false);
-    await eventually(() => streaming(waiting).length === PLACES && streaming(hidden).length === 0);
+    await eventually(() => streaming(waiting).length === MAX_OPEN && streaming(hidden).length === 0);
     for (const { asked } of hidden) {
       const before = asked.length;
       await eventually(() => asked.slice(before).filter(isPoll).length >= 2);
@@ -131,25 +131,25 @@ describe.skipIf(CHROMIUM === undefined)('seven cashier pages in one browser', ()
     for (const one of opened) await payAndSay(one);
   });
 
-  test('one is seen again: it takes a place when one is free', async () => {
+  test('a page that becomes visible again gets a stream when a slot is free', async () => {
     const opened = await openCashiers();
     const [first, second] = streaming(opened);
-    if (first === undefined || second === undefined) throw new Error('Nobody has a stream.');
+    if (first === undefined || second === undefined) throw new Error('No page has a stream.');
     await setVisible(first.page, false);
-    await eventually(() => first.streams() === 0 && streaming(opened).length === PLACES);
+    await eventually(() => first.streams() === 0 && streaming(opened).length === MAX_OPEN);
     await setVisible(first.page, true);
     const before = first.asked.length;
     await eventually(() => first.asked.slice(before).filter(isPoll).length >= 2);
     expect(first.streams()).toBe(0);
-    // All that stand before it in the queue are closed.
+    // All pages before it in the queue are closed.
     for (const { page } of opened.filter((one) => one !== first && one !== second)) await page.close();
     await eventually(() => first.streams() === 1);
     expect(second.streams()).toBe(1);
   });
 });
 
-describe.skipIf(CHROMIUM === undefined)('where there are no Web Locks, as on pages without TLS', () => {
-  test('the page that is seen has a stream, and "I have paid" arrives from each', async () => {
+describe.skipIf(CHROMIUM === undefined)('without Web Locks, as on pages without TLS', () => {
+  test('the visible page has a stream, and "I have paid" arrives from each page', async () => {
     await context.addInitScript(`Object.defineProperty(navigator, 'locks', { value: undefined })`);
     const opened: Opened[] = [];
     for (let number = 0; number < PAGES; number += 1) {
@@ -165,7 +165,7 @@ describe.skipIf(CHROMIUM === undefined)('where there are no Web Locks, as on pag
   });
 });
 
-describe.skipIf(CHROMIUM === undefined)('a page of a shop that waits for seven payments', () => {
+describe.skipIf(CHROMIUM === undefined)("a shop's page that waits for seven payments", () => {
   const CLIENT = readFileSync(new URL('../../clients/js/index.js', import.meta.url));
 
   let shop: Server;
@@ -181,7 +181,7 @@ describe.skipIf(CHROMIUM === undefined)('a page of a shop that waits for seven p
     await new Promise((resolve) => shop?.close(resolve));
   });
 
-  test('has three streams, and a hint arrives for each', async () => {
+  test('has three streams, and a hint arrives for each payment', async () => {
     const { page } = await anotherPage(context, [system.apiUrl, 'http://127.0.0.1']);
     const { streams } = watch(page);
     await page.goto(`http://127.0.0.1:${(shop.address() as AddressInfo).port}/`);
@@ -198,7 +198,7 @@ describe.skipIf(CHROMIUM === undefined)('a page of a shop that waits for seven p
           .then(({ orderUpdate }) => { results[id] = orderUpdate; });
     })()`);
     const seen = () => page.evaluate('Object.keys(seen).length');
-    await eventually(async () => (await seen()) === PAGES && streams() === PLACES);
+    await eventually(async () => (await seen()) === PAGES && streams() === MAX_OPEN);
     for (const { id, clientToken } of made) {
       await system.simulator.pay(id);
       await page.evaluate(`hint('${id}', '${clientToken}')`);

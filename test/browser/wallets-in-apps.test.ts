@@ -15,11 +15,11 @@ import {
   PAYER,
 } from './wallets-support.ts';
 
-/** The cashier page within WeChat and Alipay: how the app's own way to pay is opened, and the way out of the app. */
+/** The cashier page inside WeChat and Alipay: how it opens the app's own payment, and how the payer leaves the app. */
 
 describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
-  describe("within WeChat, with the payer's openid", () => {
-    /** WeChat's bridge, as a page sees it: it answers as the test says, and keeps what it was asked. */
+  describe("inside WeChat, with the payer's openid", () => {
+    /** WeChat's JavaScript bridge as a page sees it. It gives the test's answer and records its calls. */
     const bridge = (errMsg: string) => `
       globalThis.asked = [];
       globalThis.WeixinJSBridge = {
@@ -30,8 +30,8 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
       };`;
     const asked = (page: Page) => page.evaluate('globalThis.asked');
 
-    test('the button opens WeChat Pay, and what it says is asked for and not believed', async () => {
-      // Under the policy of the page.
+    test("the button opens WeChat Pay, and the page queries instead of trusting the bridge's answer", async () => {
+      // With the page's policy.
       const { page, made, go, close } = await open('wechat', IN_WECHAT, { bypassCSP: false });
       await page.addInitScript(bridge('get_brand_wcpay_request:ok'));
       const hinted = page.waitForRequest('**/hint');
@@ -49,7 +49,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
     test.each([
       ['get_brand_wcpay_request:cancel', 'WeChat says that you have not paid.', '微信提示您尚未付款'],
       ['get_brand_wcpay_request:fail', 'WeChat did not open the payment.', '微信未能打开支付'],
-    ])('who has not paid can try again: %s', async (answer, english, chinese) => {
+    ])('a payer who has not paid can try again: %s', async (answer, english, chinese) => {
       const { page, go, close } = await open('wechat', IN_WECHAT);
       await page.addInitScript(bridge(answer));
       await go();
@@ -66,7 +66,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
       await close();
     });
 
-    test('a bridge that comes later is waited for, and one that does not come is told of', async () => {
+    test('the page waits for a bridge that loads late, and says so when none loads', async () => {
       const { page, go, close } = await open('wechat', IN_WECHAT);
       await go();
       const button = page.getByRole('button', { name: 'Pay CNY 19.90' });
@@ -80,7 +80,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
       await close();
     });
 
-    test('a payment that was begun in another way is changed to it', async () => {
+    test('a payment with another method is switched to the method of the app', async () => {
       const { page, go, close } = await open('wechat', NATIVE);
       await page.addInitScript(bridge('get_brand_wcpay_request:ok'));
       await go();
@@ -93,7 +93,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
     });
   });
 
-  test('within WeChat, without an openid, the way out is another browser, and the result is told here as well', async () => {
+  test('inside WeChat without an openid the payer goes on in another browser, and this page shows the result too', async () => {
     const { page, context, made, address, go, close } = await open('wechat', H5, {
       payer: { ip: PAYER.ip },
       permissions: ['clipboard-read', 'clipboard-write'],
@@ -106,10 +106,10 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
     await keep(page, 'wechat copied');
     expect(await page.evaluate('navigator.clipboard.readText()')).toBe(address);
     expect(page.url()).toBe(address);
-    // A reload is the same page.
+    // A reload shows the same screen.
     await page.reload();
     await shows(page, 'outside');
-    // The token is in the address no longer than it is to be taken elsewhere.
+    // The token stays in the URL only while the payer has to copy it.
     await page.getByRole('button', { name: 'I have paid' }).click();
     await shows(page, 'asking');
     expect(new URL(page.url()).search).toBe('');
@@ -124,7 +124,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
     expect(new URL(other.page.url()).search).toBe('');
     const led = other.page.waitForRequest(`${H5_URL}*`);
     await other.page.getByRole('link', { name: 'Pay CNY 19.90' }).click();
-    // WeChat Pay wants to know where its payer comes from; it learns no more than that.
+    // WeChat Pay requires a referrer, and gets the origin only.
     expect((await (await led).allHeaders()).referer).toBe(`${api.url}/`);
     expect(other.complaints).toEqual([]);
     await other.context.close();
@@ -132,13 +132,13 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
     await settle(api.db, made.id, { amount: 1990 });
     await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
     await shows(page, 'paid');
-    // Nothing is to be taken elsewhere any more.
+    // The payer no longer has to copy the URL.
     expect(new URL(page.url()).search).toBe('');
     expect(await context.pages()[0]?.locator('#copy').isVisible()).toBe(false);
     await close();
   });
 
-  test('where the app lets no page copy, the payer can', async () => {
+  test('in an app that lets no page write to the clipboard, the payer can copy the link by hand', async () => {
     const { page, address, go, close } = await open('alipay', H5);
     await page.addInitScript(`Object.defineProperty(navigator, 'clipboard', { value: undefined })`);
     await go();

@@ -10,9 +10,12 @@ import { newOrderId, pay, startTestApi, type TestApi, testChannels } from '../ap
 import { useDatabase } from '../support/stack.ts';
 import { CHROMIUM, DESKTOP, launch, openTab } from './support.ts';
 
-/** For the tests of the cashier page with Alipay and WeChat Pay: browsers that the page tells apart, and payments of these channels. */
+/**
+ * For the tests of the cashier page with Alipay and WeChat Pay: the browsers that the page distinguishes, and payments
+ * of these channels.
+ */
 
-/** As the browsers call themselves. */
+/** The user agents of the browsers. */
 export const AGENTS = {
   wechat:
     'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148 MicroMessenger/8.0.50(0x18003233) NetType/WIFI Language/zh_CN',
@@ -86,7 +89,7 @@ afterAll(async () => {
 export const PAYER = { id: 'oUpF8uMuAJO_M2pxb1Q9zNjWeS6o', ip: '203.0.113.7' };
 export const LOCALES = { en: 'en-GB', zh: 'zh-CN' } as const;
 
-/** A payment, and the page of it in a browser. */
+/** Creates a payment and prepares a browser tab for its page. */
 export async function open(
   agent: Agent,
   [channel, method]: readonly [string, string],
@@ -120,7 +123,7 @@ export async function open(
     bypassCSP: true,
     ...more,
   });
-  // Lost callbacks are another file's.
+  // These tests are not about streams.
   await tab.context.route('**/v1/payments/*/events', (route) => route.abort());
   const address = `${api.url}/checkout/${made.id}?token=${made.clientToken}`;
   const go = () => tab.page.goto(address);

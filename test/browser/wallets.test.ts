@@ -21,16 +21,16 @@ import {
   WAP,
 } from './wallets-support.ts';
 
-// The cashier page with Alipay and WeChat Pay, in the browsers that they tell apart. The page, its API and the channels'
-// declarations are real; what the channels answered is written into the ledger.
+// The cashier page with Alipay and WeChat Pay, in the browsers that it distinguishes. The page, its API and the
+// channels' declarations are real; the channels' answers are written into the ledger.
 
-// Its types do not say that it is a function.
+// Its types do not declare the module as a function.
 const readCode: typeof import('jsqr').default = createRequire(import.meta.url)('jsqr');
 
-/** What a camera reads from the code on the page. */
+/** The content of the code on the page, as a camera would read it. */
 async function scanned(page: Page): Promise<string | undefined> {
   const image = await page.evaluate(async () => {
-    // biome-ignore lint/suspicious/noExplicitAny: there is a document where this runs.
+    // biome-ignore lint/suspicious/noExplicitAny: this runs in the page.
     const { document, Image, XMLSerializer } = globalThis as any;
     const svg = document.querySelector('#qr-code svg').cloneNode(true);
     svg.setAttribute('width', '240');
@@ -53,15 +53,15 @@ async function scanned(page: Page): Promise<string | undefined> {
 interface ReadPayment {
   readonly screen: string;
   readonly title: readonly [en: string, zh: string];
-  /** Where the button to pay leads. */
+  /** Where the pay button leads. */
   readonly pay?: string;
-  /** What the code says; `page`: the address of the page. */
+  /** The content of the code; `page`: the URL of the page. */
   readonly code?: string;
-  /** Other ways, in English. */
+  /** The other channels that the page offers, in English. */
   readonly ways?: readonly string[];
 }
 
-/** browser, way to pay, and what the payer has there */
+/** browser, channel and method, and what the page shows */
 const PAGES: readonly (readonly [Agent, readonly [string, string], ReadPayment])[] = [
   [
     'desktop',
@@ -164,7 +164,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
       await page.locator('html[data-runs]').waitFor({ state: 'attached' });
       await shows(page, seen.screen);
       await page.getByRole('heading', { name: seen.title[language === 'zh' ? 1 : 0] }).waitFor();
-      // From where the wallet is opened it learns the origin alone.
+      // The wallet learns only the origin of the page that opened it.
       const link = page.locator('#pay:visible');
       expect(await link.count()).toBe(seen.pay === undefined ? 0 : 1);
       if (seen.pay !== undefined) {
@@ -176,7 +176,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
       const code = seen.code === 'page' ? address : seen.code;
       if (isCodeShown) expect(await scanned(page)).toBe(code);
       expect(await page.locator('#copy').isVisible()).toBe(seen.screen === 'outside');
-      // The menu of an app takes the address along, which is worth nothing without the token. Nothing else needs it there.
+      // An app's menu copies the URL, which is useless without the token. No other page needs the token in its URL.
       expect(page.url() === address).toBe(seen.title === IN_BROWSER);
       const ways = await page.locator('#channels button').allTextContents();
       if (language === 'en' && seen.ways) expect(ways.toSorted()).toEqual([...seen.ways].sort());

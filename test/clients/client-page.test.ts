@@ -3,14 +3,14 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createClient } from '../../clients/js/index.js';
 import './client-support.ts';
 
-// The JavaScript client in a page of a browser that is hidden, frozen, or offline; and the files that the page loads.
+// The JavaScript client in a browser's page that is hidden, frozen or offline; and the files that the page loads.
 
-describe('in a page of a browser', () => {
+describe('in a browser page', () => {
   const PAYMENT = { id: 'pay_1', status: 'paying', orderUpdate: null };
   const asJson = (body: object) =>
     new Response(JSON.stringify(body), { headers: { 'content-type': 'application/json' } });
 
-  /** What the client sees of a page: whether it is seen itself. */
+  /** The part of a page that the client reads: whether it is visible. */
   class Page extends EventTarget {
     visibilityState = 'visible';
     turn(state: 'visible' | 'hidden') {
@@ -33,8 +33,8 @@ describe('in a page of a browser', () => {
     vi.unstubAllGlobals();
   });
 
-  /** Somebody who waits, and what is asked for him. A stream gives a comment; an answer that is held never comes. */
-  function waits({ answer = (): object => PAYMENT, hasRoom = true } = {}) {
+  /** A client that waits for a payment, and its requests. A stream sends one comment; a held poll is never answered. */
+  function waits({ answer = (): object => PAYMENT, hasSlot = true } = {}) {
     const leaving = new AbortController();
     const asked: { what: 'stream' | 'poll' | 'held poll'; at: number; signal: AbortSignal }[] = [];
     const result = createClient({
@@ -49,7 +49,7 @@ describe('in a page of a browser', () => {
           return await new Promise((_, reject) =>
             signal.addEventListener('abort', () => reject(signal.reason)),
           );
-        if (!hasRoom) return new Response(null, { status: 503 });
+        if (!hasSlot) return new Response(null, { status: 503 });
         const body = new ReadableStream({
           start(controller) {
             controller.enqueue(new TextEncoder().encode(':\n\n'));
@@ -74,7 +74,7 @@ describe('in a page of a browser', () => {
     asked.slice(1).map(({ at }, index) => at - (asked[index]?.at ?? 0));
   const settled = () => vi.advanceTimersByTimeAsync(0);
 
-  test('one that is hidden polls ever more rarely, and no answer is held', async () => {
+  test('a hidden page polls at growing intervals, and never holds a poll', async () => {
     page.turn('hidden');
     const { asked, whats, leave } = waits();
     await vi.advanceTimersByTimeAsync(600_000);
@@ -84,7 +84,7 @@ describe('in a page of a browser', () => {
     await leave();
   });
 
-  test('one that is hidden and is told something new asks again soon', async () => {
+  test('a hidden page polls again soon after a change', async () => {
     page.turn('hidden');
     let version = 0;
     const { asked, leave } = waits({ answer: () => ({ ...PAYMENT, amount: version++ }) });
@@ -93,7 +93,7 @@ describe('in a page of a browser', () => {
     await leave();
   });
 
-  test('one that is hidden gives its stream back at once, and takes one when it is seen again', async () => {
+  test('a page that becomes hidden closes its stream at once, and streams again when it becomes visible', async () => {
     const { asked, whats, leave } = waits();
     await settled();
     expect(whats()).toEqual(['stream']);
@@ -110,8 +110,8 @@ describe('in a page of a browser', () => {
     await leave();
   });
 
-  test('one that is hidden leaves an answer that is held', async () => {
-    const { asked, whats, leave } = waits({ hasRoom: false });
+  test('a page that becomes hidden aborts a held poll', async () => {
+    const { asked, whats, leave } = waits({ hasSlot: false });
     await vi.advanceTimersByTimeAsync(1_000);
     expect(whats()).toEqual(['stream', 'poll', 'held poll']);
     page.turn('hidden');
@@ -121,7 +121,7 @@ describe('in a page of a browser', () => {
     await leave();
   });
 
-  test('leaves nothing behind in the page when the wait ends', async () => {
+  test('a wait that ends leaves no listeners in the page', async () => {
     const added = vi.spyOn(page, 'addEventListener');
     const removed = vi.spyOn(page, 'removeEventListener');
     const { leave } = waits();
@@ -131,7 +131,7 @@ describe('in a page of a browser', () => {
     expect(removed.mock.calls).toEqual(expect.arrayContaining(added.mock.calls));
   });
 
-  test('one that may not lock streams all the same', async () => {
+  test('a page that may not use Web Locks streams anyway', async () => {
     const request = async () => {
       throw new DOMException('Access to the Locks API is denied in this context.', 'SecurityError');
     };
@@ -146,7 +146,7 @@ describe('in a page of a browser', () => {
     interface Asked {
       readonly name: string;
       readonly signal: AbortSignal;
-      /** Gives the lock. @returns what it is kept for: nothing, when it is given back at once */
+      /** Grants the lock. @returns a promise that ends when the lock is released; undefined: released at once */
       readonly grant: () => Promise<unknown> | undefined;
     }
     let locks: Asked[];
@@ -160,11 +160,11 @@ describe('in a page of a browser', () => {
       vi.stubGlobal('navigator', { locks: { request } });
     });
 
-    test('one whose locks are taken polls, however long, and no answer is held', async () => {
+    test('a page whose locks are all taken polls, and never holds a poll', async () => {
       const { whats, leave } = waits();
       await vi.advanceTimersByTimeAsync(600_000);
       expect(new Set(whats())).toEqual(new Set(['poll']));
-      // Asked for once, and waited for.
+      // Each lock is requested once, and the request stays open.
       expect(locks.map(({ name }) => name)).toEqual(
         [0, 1, 2].map((place) => `nodrop-stream-${place} https://pay.example`),
       );
@@ -172,7 +172,7 @@ describe('in a page of a browser', () => {
       expect(locks.map(({ signal }) => signal.aborted)).toEqual([true, true, true]);
     });
 
-    test('one that is given a lock streams at once, waits for no other, and gives it back when it is hidden', async () => {
+    test('a page that gets a lock streams at once, drops its other lock requests, and releases the lock when it is hidden', async () => {
       const { whats, leave } = waits();
       await vi.advanceTimersByTimeAsync(60_000);
       const [first, second] = locks;
@@ -185,7 +185,7 @@ describe('in a page of a browser', () => {
       expect(isKept).toBe(true);
       expect(whats().slice(before)).toEqual(['stream']);
       expect(first?.signal.aborted).toBe(true);
-      // It was on its way already.
+      // The first lock was already being granted.
       expect(first?.grant()).toBeUndefined();
       page.turn('hidden');
       await settled();
@@ -197,7 +197,7 @@ describe('in a page of a browser', () => {
       await leave();
     });
 
-    test('one that is given a lock while it asks streams without a pause', async () => {
+    test('a page that gets a lock during a poll streams without a pause', async () => {
       let isGiven = false;
       const { whats, leave } = waits({
         answer() {
@@ -211,7 +211,7 @@ describe('in a page of a browser', () => {
       await leave();
     });
 
-    test('one that is hidden waits for none', async () => {
+    test('a hidden page requests no locks', async () => {
       page.turn('hidden');
       const { leave } = waits();
       await vi.advanceTimersByTimeAsync(60_000);
@@ -220,7 +220,7 @@ describe('in a page of a browser', () => {
     });
   });
 
-  test('outside of pages everybody has a stream, also where there are Web Locks', async () => {
+  test('outside of pages every client streams, even where Web Locks exist', async () => {
     vi.unstubAllGlobals();
     const request = vi.fn();
     vi.stubGlobal('navigator', { locks: { request } });
@@ -232,12 +232,12 @@ describe('in a page of a browser', () => {
   });
 });
 
-describe('the files', () => {
+describe('the files of the package', () => {
   const read = (name: string) => readFileSync(new URL(`../../clients/js/${name}`, import.meta.url), 'utf8');
-  // Comments take their types from the file beside it.
+  // Types in comments may name the file beside it.
   const codeOf = (name: string) => read(name).replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
 
-  test('need nothing but themselves: the payer’s imports no other, and the package depends on none', () => {
+  test('have no dependencies, and index.js imports no other file', () => {
     const code = codeOf('index.js');
     expect(code).toContain('export function createClient');
     expect(code).not.toMatch(/\bimport\b|\brequire\s*\(|\bfrom\s*['"]/);
@@ -248,11 +248,11 @@ describe('the files', () => {
     expect(Object.keys(JSON.parse(read('package.json'))).filter((name) => /depend/i.test(name))).toEqual([]);
   });
 
-  test('of the payer’s part are no larger than before there was another one: the cashier page loads them', () => {
+  test("of the payer's part have a size limit, because the cashier page loads them", () => {
     expect(Buffer.byteLength(read('index.js'))).toBeLessThanOrEqual(22_727);
   });
 
-  test('of the payer’s part take no key', async () => {
+  test("of the payer's part never send a key", async () => {
     const sent: Headers[] = [];
     const options = {
       baseUrl: 'https://pay.example',

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createClient } from '../../clients/js/index.js';
 
-// The JavaScript client where something on the way lets streams or held answers through by halves.
+// The JavaScript client behind a proxy that interrupts streams or held answers.
 
-describe('where something on the way lets streams or held answers through by halves', () => {
+describe('behind a proxy that interrupts streams or held answers', () => {
   const LOOKED_AT_MS = 600_000;
   const PAYMENT = { id: 'pay_1', status: 'paying', orderUpdate: null };
   const asJson = (status: number, body: object) =>
@@ -11,7 +11,7 @@ describe('where something on the way lets streams or held answers through by hal
       status,
       headers: { 'content-type': status === 200 ? 'application/json' : 'application/problem+json' },
     });
-  const noRoom = async () =>
+  const noSlot = async () =>
     asJson(503, { code: 'too_many_readers', status: 503, detail: '', requestId: '' });
 
   beforeEach(() => {
@@ -24,7 +24,7 @@ describe('where something on the way lets streams or held answers through by hal
     vi.unstubAllGlobals();
   });
 
-  /** A stream that gives a comment, and then nothing; it ends after that time, or never. */
+  /** A stream that sends one comment, and then nothing. It ends after `lifeMs`, or never. */
   function stream(signal: AbortSignal, lifeMs?: number): Response {
     const body = new ReadableStream({
       start(controller) {
@@ -39,7 +39,7 @@ describe('where something on the way lets streams or held answers through by hal
     return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
   }
 
-  /** Waits for ten minutes of the clock. @returns when it asked, in ms since the beginning. */
+  /** Waits ten simulated minutes. @returns the times of its requests, in ms since the start */
   async function asked(
     onStream: (signal: AbortSignal) => Promise<Response>,
     onPoll: (waitSeconds: number) => Promise<Response>,
@@ -59,7 +59,7 @@ describe('where something on the way lets streams or held answers through by hal
     result.catch(() => undefined);
     await vi.advanceTimersByTimeAsync(LOOKED_AT_MS);
     leaving.abort(new Error('enough'));
-    // This service answers also whoever has gone.
+    // This fetch answers even after the client has aborted.
     await vi.advanceTimersByTimeAsync(10_000);
     await expect(result).rejects.toThrow('enough');
     return times;
@@ -71,28 +71,28 @@ describe('where something on the way lets streams or held answers through by hal
   };
   const gaps = (times: number[]) => times.slice(1).map((time, index) => time - (times[index] ?? 0));
 
-  test('polls that are held follow one another', async () => {
-    const { polls } = await asked(noRoom, held);
-    // Ten seconds held, one of rest; now and then the stream is tried.
+  test('held polls follow one another', async () => {
+    const { polls } = await asked(noSlot, held);
+    // A poll is held for 10 s and followed by a pause of 1 s; the stream is retried now and then.
     expect(new Set(gaps(polls).slice(2))).toEqual(new Set([11_000]));
   });
 
-  test('polls that are answered at once with nothing new become rarer', async () => {
-    const { polls } = await asked(noRoom, async () => asJson(200, PAYMENT));
+  test('polls that are answered at once without a change become rarer', async () => {
+    const { polls } = await asked(noSlot, async () => asJson(200, PAYMENT));
     expect(gaps(polls)[0]).toBe(1_000);
     expect(new Set(gaps(polls).slice(-20))).toEqual(new Set([15_000]));
   });
 
-  test('a poll that is answered at once with news is followed by the next', async () => {
+  test('a poll that is answered at once with a change is followed by the next one soon', async () => {
     let version = 0;
-    const { polls } = await asked(noRoom, async () => asJson(200, { ...PAYMENT, amount: version++ }));
+    const { polls } = await asked(noSlot, async () => asJson(200, { ...PAYMENT, amount: version++ }));
     expect(new Set(gaps(polls))).toEqual(new Set([1_000]));
   });
 
   test.each([
     ['falls silent after a comment', undefined],
     ['ends after a comment', 1_000],
-  ])('a stream that %s is tried ever more rarely, and polls do its work', async (_, lifeMs) => {
+  ])('a stream that %s is retried at growing intervals, and polls replace it', async (_, lifeMs) => {
     const { streams, polls } = await asked(async (signal) => stream(signal, lifeMs), held);
     expect(streams.length).toBeGreaterThan(2);
     expect(streams.length).toBeLessThanOrEqual(6);
@@ -101,11 +101,11 @@ describe('where something on the way lets streams or held answers through by hal
     expect(polls.length).toBeGreaterThanOrEqual(30);
   });
 
-  /** Lets through what has nothing to wait for. */
+  /** Runs what needs no time to pass. */
   const settled = () => vi.advanceTimersByTimeAsync(0);
 
   test.each(['online', 'offline', 'a hint that fails'])(
-    'a poll under way is left at once for another one: %s',
+    'a poll under way is aborted and repeated at once: %s',
     async (news) => {
       const page = new EventTarget();
       vi.stubGlobal('addEventListener', page.addEventListener.bind(page));
@@ -116,7 +116,7 @@ describe('where something on the way lets streams or held answers through by hal
         baseUrl: 'https://pay.example',
         async fetch(url, { signal }) {
           if (url.endsWith('/hint')) throw new TypeError('failed');
-          if (url.endsWith('/events')) return await noRoom();
+          if (url.endsWith('/events')) return await noSlot();
           const wait = new URL(url).searchParams.get('wait');
           polls.push({ wait, signal: signal as AbortSignal });
           if (wait === null) return asJson(200, isDead ? { ...PAYMENT, status: 'failed' } : PAYMENT);
@@ -138,11 +138,11 @@ describe('where something on the way lets streams or held answers through by hal
     },
   );
 
-  test('a state that came back after a poll had told another one is told again by the next stream', async () => {
+  test('a state that returned after a poll had reported another one is sent again by the next stream', async () => {
     const open = { ...PAYMENT, orderState: 'open' };
     const undecided = { ...PAYMENT, orderState: 'undecided' };
     const leaving = new AbortController();
-    const told: (string | undefined)[] = [];
+    const seen: (string | undefined)[] = [];
     let now = undecided;
     let cut = () => {};
     const result = createClient({
@@ -151,7 +151,8 @@ describe('where something on the way lets streams or held answers through by hal
         if (!url.endsWith('/events')) return asJson(200, now);
         const headers = init.headers as Record<string, string>;
         const id = now.orderState;
-        // As the service does: its id says which state it was, and who has that is told nothing.
+        // Like the service: the event id identifies the state, and a client that sends it as Last-Event-ID gets no
+        // event.
         const event =
           headers['last-event-id'] === id ? ':' : `event: payment\nid: ${id}\ndata: ${JSON.stringify(now)}`;
         const body = new ReadableStream({
@@ -166,23 +167,23 @@ describe('where something on the way lets streams or held answers through by hal
     }).waitForResult('pay_1', {
       token: 'ct_1',
       signal: leaving.signal,
-      onUpdate: ({ orderState }) => void told.push(orderState),
+      onUpdate: ({ orderState }) => void seen.push(orderState),
     });
     result.catch(() => undefined);
     await settled();
-    expect(told).toEqual(['undecided']);
+    expect(seen).toEqual(['undecided']);
     now = open;
     cut();
     await settled();
-    expect(told).toEqual(['undecided', 'open']);
+    expect(seen).toEqual(['undecided', 'open']);
     now = undecided;
     await vi.advanceTimersByTimeAsync(1_000);
-    expect(told).toEqual(['undecided', 'open', 'undecided']);
+    expect(seen).toEqual(['undecided', 'open', 'undecided']);
     leaving.abort(new Error('enough'));
     await expect(result).rejects.toThrow('enough');
   });
 
-  test('a stream that works and is ended now and then is taken up again each time', async () => {
+  test('a stream that works and ends now and then is reopened each time', async () => {
     const { streams } = await asked(async (signal) => stream(signal, 30_000), held);
     expect(Math.max(...gaps(streams))).toBeLessThan(35_000);
   });

@@ -3,7 +3,7 @@ import type { PaymentForPayer } from '../../clients/js/index.js';
 import { setUp } from '../api/support.ts';
 import { startWay, type Way } from './proxy.ts';
 
-/** For the tests of the payers’ client: the real API with a proxy on the way to it. */
+/** For the tests of the payer's client: the real API, reached through a test proxy. */
 
 export const { database, api, key } = await setUp();
 export let way: Way;
@@ -15,8 +15,8 @@ afterEach(async () => {
   await way.close();
 });
 
-/** The statuses, without the moment between money on record and its settlement, which is told or not. */
-export const told = (updates: readonly PaymentForPayer[]) =>
+/** The statuses without the moment between recorded money and its settlement, which a client may or may not see. */
+export const statusesOf = (updates: readonly PaymentForPayer[]) =>
   updates
     .filter(({ status, orderState }) => status !== 'paying' || orderState !== 'undecided')
     .map(({ status }) => status);

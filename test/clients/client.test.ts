@@ -15,12 +15,12 @@ import { endPayment, settlePayment } from '../../src/ledger/payments.ts';
 import { pay, startTestApi, type TestApi } from '../api/support.ts';
 import { ofTrade } from '../support/callback.ts';
 import { eventually } from '../support/stack.ts';
-import { api, database, key, polls, streams, told, way } from './client-support.ts';
+import { api, database, key, polls, statusesOf, streams, way } from './client-support.ts';
 import { startWay, type Way } from './proxy.ts';
 
-// The JavaScript client against the real API, with something on the way that misbehaves.
+// The JavaScript client against the real API, through a proxy that misbehaves.
 
-/** The money comes in, and the order is paid. */
+/** The payment is paid, and its order is updated. */
 async function settle(id: string): Promise<void> {
   const { channelAccountId } = await api.db.payment.findUniqueOrThrow({ where: { id } });
   const now = new Date();
@@ -36,7 +36,7 @@ async function settle(id: string): Promise<void> {
   await settlePayment(api.db, id, now);
 }
 
-/** Somebody who waits for a payment, and all that he is told. */
+/** A client that waits for a payment, and all the updates that it gets. */
 function waiter(made: { id: string; clientToken: string }, signal?: AbortSignal) {
   const client = createClient({ baseUrl: way.url });
   const updates: PaymentForPayer[] = [];
@@ -52,18 +52,18 @@ function waiter(made: { id: string; clientToken: string }, signal?: AbortSignal)
 }
 
 describe('waitForResult', () => {
-  test('is told at once over the stream, of every state', async () => {
+  test('gets every state at once over the stream', async () => {
     const made = await pay(api, key);
     const { result, updates, connections } = waiter(made);
     await eventually(() => updates.length === 1);
     expect(connections).toEqual(['live']);
     await settle(made.id);
     expect(await result).toMatchObject({ id: made.id, status: 'succeeded', orderUpdate: 'applied' });
-    expect(told(updates)).toEqual(['paying', 'succeeded']);
+    expect(statusesOf(updates)).toEqual(['paying', 'succeeded']);
     expect(way.requests.map(({ line }) => line)).toEqual([`GET /v1/payments/${made.id}/events`]);
   });
 
-  test('has the token in a header and in no address', async () => {
+  test('sends the token in a header and never in a URL', async () => {
     const made = await pay(api, key);
     await settle(made.id);
     await waiter(made).result;
@@ -71,7 +71,7 @@ describe('waitForResult', () => {
     for (const { line } of way.requests) expect(line).not.toContain('ct_');
   });
 
-  test('a stream that is cut in the middle is taken up again where it was', async () => {
+  test('resumes a stream that was cut where it had ended', async () => {
     const made = await pay(api, key);
     const { result, updates } = waiter(made);
     await eventually(() => updates.length === 1);
@@ -81,11 +81,11 @@ describe('waitForResult', () => {
     way.cut();
     await settle(made.id);
     expect(await result).toMatchObject({ status: 'succeeded' });
-    // The same state was told once.
-    expect(told(updates)).toEqual(['paying', 'succeeded']);
+    // No state was reported twice.
+    expect(statusesOf(updates)).toEqual(['paying', 'succeeded']);
   });
 
-  test.each(['buffer', 'refuse'] as const)('polls where a proxy %ss the stream', async (mode) => {
+  test.each(['buffer', 'refuse'] as const)('polls when a proxy %ss the stream', async (mode) => {
     way.mode = mode;
     const made = await pay(api, key);
     const { result, updates, connections } = waiter(made);
@@ -98,7 +98,7 @@ describe('waitForResult', () => {
     expect(connections).toEqual(['polling']);
   });
 
-  test('polls where the API has no place for the stream', async () => {
+  test('polls when the API has no slot for the stream', async () => {
     const full = await startTestApi(database.url, { streams: { ...STREAMS, atMost: 0 } });
     const there = await startWay(full.url);
     try {
@@ -119,23 +119,23 @@ describe('waitForResult', () => {
     }
   });
 
-  test('goes on while the API is away, however often it asks in vain', async () => {
+  test('keeps trying while the API is away', async () => {
     const made = await pay(api, key);
     const { result, updates, connections } = waiter(made);
     await eventually(() => updates.length === 1);
     way.mode = 'away';
     way.cut();
-    // Stream and state by turns, at growing intervals: about 20 s.
+    // Streams and polls alternate at growing intervals, for about 20 s.
     const before = way.requests.length;
     await eventually(() => way.requests.length >= before + 14);
     expect(connections).toEqual(['live', 'away']);
     way.mode = 'pass';
     await settle(made.id);
     expect(await result).toMatchObject({ status: 'succeeded' });
-    expect(told(updates)).toEqual(['paying', 'succeeded']);
+    expect(statusesOf(updates)).toEqual(['paying', 'succeeded']);
   });
 
-  test('starts while the API is away', async () => {
+  test('can start while the API is away', async () => {
     const made = await pay(api, key);
     way.mode = 'away';
     const { result, connections, updates } = waiter(made);
@@ -146,8 +146,8 @@ describe('waitForResult', () => {
     expect(await result).toMatchObject({ status: 'succeeded' });
   });
 
-  describe('at the end of an attempt without money, while another one is undecided', () => {
-    /** Two live attempts of one order: the channel was silent about the first when the second was made. */
+  describe('after an attempt that ended without money, while another attempt is undecided', () => {
+    /** Two live attempts of one order: the channel did not answer about the first when the second was started. */
     async function two() {
       const first = await pay(api, key);
       const { onAskChannel } = api.workflows;
@@ -168,10 +168,10 @@ describe('waitForResult', () => {
       updates.map(({ status, orderState }) => `${status}, ${orderState}`);
 
     test.each([
-      ['the other one pays', 'pass', settle, 'paid'],
-      ['the other one pays', 'refuse', settle, 'paid'],
-      ['the other one ends as well', 'pass', decline, 'open'],
-    ] as const)('waits on until %s (%s)', async (_, mode, act, orderState) => {
+      ['the other attempt pays', 'pass', settle, 'paid'],
+      ['the other attempt pays', 'refuse', settle, 'paid'],
+      ['the other attempt ends as well', 'pass', decline, 'open'],
+    ] as const)('keeps waiting until %s (proxy: %s)', async (_, mode, act, orderState) => {
       way.mode = mode;
       const { first, second } = await two();
       await decline(first.id);
@@ -182,7 +182,7 @@ describe('waitForResult', () => {
       expect(await result).toMatchObject({ id: first.id, status: 'failed', orderState });
     });
 
-    test('with a key it is the attempt alone', async () => {
+    test("with a merchant's key it considers the attempt alone", async () => {
       const { first } = await two();
       await decline(first.id);
       const client = createServerClient({ baseUrl: way.url, key });
@@ -190,7 +190,7 @@ describe('waitForResult', () => {
     });
   });
 
-  test('ends when it is aborted, wherever it is', async () => {
+  test('ends when it is aborted, in every state of the connection', async () => {
     const made = await pay(api, key);
     for (const mode of ['pass', 'refuse', 'away'] as const) {
       way.mode = mode;
@@ -207,7 +207,7 @@ describe('waitForResult', () => {
     await eventually(() => api.changes.waiting === 0);
   });
 
-  test('ends when the token opens nothing', async () => {
+  test('rejects when the token does not open the payment', async () => {
     const made = await pay(api, key);
     for (const mode of ['pass', 'refuse'] as const) {
       way.mode = mode;
@@ -217,7 +217,7 @@ describe('waitForResult', () => {
     }
   });
 
-  test('is with a key as well, which sees more', async () => {
+  test("works with a merchant's key too, which reads more fields", async () => {
     const made = await pay(api, key);
     await settle(made.id);
     const client = createServerClient({ baseUrl: `${way.url}/`, key });
@@ -225,7 +225,7 @@ describe('waitForResult', () => {
     await expect(client.waitForResult('pay_nobody')).rejects.toMatchObject({ code: 'payment_not_found' });
   });
 
-  test('what its caller throws is not taken for a broken stream', async () => {
+  test("an error of the caller's callback is not treated as a broken stream", async () => {
     const made = await pay(api, key);
     await settle(made.id);
     const thrown: unknown[] = [];
@@ -233,7 +233,7 @@ describe('waitForResult', () => {
     const others = process.listeners('uncaughtException');
     process.removeAllListeners('uncaughtException').on('uncaughtException', note);
     try {
-      const mistake = new Error('a mistake of the page');
+      const mistake = new Error('a bug in the page');
       const result = await createClient({ baseUrl: way.url }).waitForResult(made.id, {
         token: made.clientToken,
         onUpdate() {
@@ -251,7 +251,7 @@ describe('waitForResult', () => {
 });
 
 describe('the other calls', () => {
-  test('a refusal says its code, what is wrong and which request it was', async () => {
+  test('an error has the code, the wrong fields and the request id', async () => {
     const client = createServerClient({ baseUrl: way.url, key });
     const wrong = client.createPayment({
       order: { id: 'x', amount: 0, currency: 'CNY' },
@@ -263,7 +263,7 @@ describe('the other calls', () => {
     expect((error as NodropError).errors[0]?.path).toBe('order.amount');
   });
 
-  test('what is not the service’s own word is no refusal', async () => {
+  test("an answer that is not the service's own is `no_answer`", async () => {
     const token = 'ct_1';
     const noAnswer = { name: 'NodropError', code: 'no_answer', status: undefined, errors: [] };
     way.mode = 'away';
@@ -282,7 +282,7 @@ describe('the other calls', () => {
     await expect(captive.getPayment('pay_1', { token })).rejects.toMatchObject(noAnswer);
   });
 
-  test('every call of a payer ends with its signal, and when its time is up', async () => {
+  test('every call of a payer ends with its signal, and after its timeout', async () => {
     const fetch = (_: string, { signal }: RequestInit) =>
       new Promise<Response>((_resolve, reject) => {
         signal?.addEventListener('abort', () => reject(signal.reason));
@@ -304,7 +304,7 @@ describe('the other calls', () => {
     }
   });
 
-  test('a hint reaches the workflow, and wakes who waits', async () => {
+  test('a hint reaches the workflow, and wakes a waiting call', async () => {
     const made = await pay(api, key);
     way.mode = 'away';
     const { client, connections, result, updates } = waiter(made);
@@ -317,7 +317,7 @@ describe('the other calls', () => {
     await result;
   });
 
-  test('another channel is another payment with a token of its own', async () => {
+  test('another channel is another payment with its own token', async () => {
     const made = await pay(api, key);
     const client = createClient({ baseUrl: way.url });
     const other = await client.switchChannel(made.id, { channel: 'simulator2' }, { token: made.clientToken });
@@ -328,10 +328,10 @@ describe('the other calls', () => {
   });
 });
 
-describe('a stream that the service ends because it has lived long enough', () => {
-  /** Longer than a stream must work to be taken up again at once, shorter than a heartbeat: one step of the clock. */
+describe('a stream that the service ends after its maximum lifetime', () => {
+  /** Longer than a stream must live to be reopened at once, shorter than a heartbeat: one step of the clock. */
   const LIFETIME_MS = 12_000;
-  /** The longest rest before the next stream. */
+  /** The longest pause before the next stream. */
   const REST_MS = 1_200;
 
   let brief: TestApi;
@@ -350,7 +350,7 @@ describe('a stream that the service ends because it has lived long enough', () =
 
   const paths = () => short.requests.map(({ line }) => line.replace(/^GET .*pay_\w+/, ''));
 
-  test('is taken up again where it was, and what happens between the two is told', async () => {
+  test('is resumed where it ended, and changes between the two streams are reported', async () => {
     const made = await pay(brief, key);
     const updates: PaymentForPayer[] = [];
     const connections: Connection[] = [];
@@ -361,7 +361,7 @@ describe('a stream that the service ends because it has lived long enough', () =
     });
     await eventually(() => updates.length === 1);
     await vi.advanceTimersByTimeAsync(LIFETIME_MS);
-    // It asks once, and rests.
+    // The client polls once, and pauses.
     await eventually(() => connections.includes('polling'));
     expect(paths()).toEqual(['/events', '']);
     await settle(made.id);
@@ -374,7 +374,7 @@ describe('a stream that the service ends because it has lived long enough', () =
   });
 });
 
-test('final is what is final to the service', () => {
+test('the client and the service agree on which states are final', () => {
   for (const status of PAYMENT_STATUSES)
     for (const orderUpdate of [null, ...ORDER_UPDATES])
       expect(isFinal({ status, orderUpdate })).toBe(isFinalToUs(status, orderUpdate));

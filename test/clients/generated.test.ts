@@ -13,8 +13,8 @@ import { type System, startSystem } from '../support/system.ts';
 import { toolSettings } from '../support/tool-settings.ts';
 
 /**
- * Clients made by generators from docs/openapi.json: each compiles, takes a payment through running processes, and takes
- * from a later API what it does not know yet.
+ * Clients made by code generators from docs/openapi.json. Each one compiles, takes a payment through running processes,
+ * and accepts unknown values of a later API.
  */
 
 const DOCUMENT = fileURLToPath(new URL('../../docs/openapi.json', import.meta.url));
@@ -32,7 +32,7 @@ afterAll(async () => {
   await system?.stop();
 });
 
-/** The API with a status, a reason, a field and a code that are not there yet. */
+/** An API with a status, a reason, a field and a code that the document does not have yet. */
 async function startLaterApi() {
   const server = createServer(async (request, response) => {
     const { status, body } = await system.api('GET', String(request.url));
@@ -46,7 +46,7 @@ async function startLaterApi() {
   return server;
 }
 
-/** Runs a command to its end. @throws Error with all it said, when it fails. */
+/** Runs a command to its end. @throws Error with its whole output when the command fails */
 async function run(command: string, args: readonly string[], options: { cwd: string; env?: object }) {
   const env = { ...process.env, ...options.env };
   await promisify(execFile)(command, args, { ...options, env, maxBuffer: 1 << 26 }).catch((error) => {
@@ -60,7 +60,7 @@ interface Program {
   readonly env?: object;
 }
 
-/** Each makes a client in the folder, compiles it with its program, and says how that is run. */
+/** Makes a client in the folder, compiles it with its program, and returns the command that runs it. */
 const MAKE: Readonly<Record<Generator, (folder: string, tools: string) => Promise<Program>>> = {
   async typescript(folder, tools) {
     symlinkSync(join(tools, 'node_modules'), join(folder, 'node_modules'));
@@ -110,7 +110,7 @@ const MAKE: Readonly<Record<Generator, (folder: string, tools: string) => Promis
   },
 };
 
-/** What the program says, as it says it. @throws Error with its complaints, when it fails. */
+/** The lines that the program prints, as they arrive. @throws Error with the program's stderr when it fails */
 async function* lines({ command, args, env }: Program) {
   const addresses = [system.apiUrl, `http://127.0.0.1:${(later.address() as AddressInfo).port}`];
   const child = spawn(command, [...args, ...addresses], { env: { ...process.env, ...env } });
@@ -126,9 +126,9 @@ async function* lines({ command, args, env }: Program) {
 
 for (const generator of GENERATORS) {
   const tools = lookUpGenerator(generator, cacheDir);
-  // Missing on a machine without what it runs on; where its registry is not reached, `npm test` has failed already.
+  // Skipped without the generator's runtime. If its registry could not be reached, `npm test` has failed already.
   test.skipIf(tools === undefined)(
-    `a client in ${generator} compiles, takes a payment, and takes what is added later`,
+    `a client in ${generator} compiles, takes a payment, and accepts values of a later API`,
     async () => {
       if (tools === undefined) return;
       const folder = mkdtempSync(join(tmpdir(), 'nodrop-generated-'));

@@ -16,7 +16,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { setUp } from '../api/support.ts';
 
-// The package as a shop has it: packed and installed in an empty folder by the commands of its README.
+// The package as a shop has it: packed and installed in an empty folder with the commands of its README.
 
 const { api, key } = await setUp();
 
@@ -33,7 +33,7 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** @returns what it printed. @throws Error with all it said, when it fails. */
+/** @returns stdout. @throws Error with the whole output when the command fails */
 async function run(command: string, args: readonly string[], cwd = folder): Promise<string> {
   const { stdout } = await promisify(execFile)(command, args, { cwd, maxBuffer: 1 << 26 }).catch((error) => {
     throw new Error(`${command} failed: ${error.stdout}${error.stderr}`);
@@ -41,7 +41,7 @@ async function run(command: string, args: readonly string[], cwd = folder): Prom
   return stdout;
 }
 
-/** Where `require` of ECMAScript modules is there, it is off: older versions of Node 20 have none. */
+/** Turns off `require` of ECMAScript modules if this Node has it: older versions of Node 20 do not. */
 const WITHOUT_REQUIRE_OF_MODULES = process.allowedNodeEnvironmentFlags.has('--experimental-require-module')
   ? ['--no-experimental-require-module']
   : [];
@@ -49,7 +49,7 @@ const WITHOUT_REQUIRE_OF_MODULES = process.allowedNodeEnvironmentFlags.has('--ex
 test.each([
   ['import', 'pay.mjs', ''],
   ['require', 'pay.cjs', 'cjs/'],
-])('%s takes a payment', async (_, program, place) => {
+])('a program that uses %s takes a payment', async (_, program, place) => {
   cpSync(join(programs, program), join(folder, program));
   const said = await run(process.execPath, [...WITHOUT_REQUIRE_OF_MODULES, program, api.url, key]);
   const installed = join(folder, 'node_modules/@nodrop/client', place);
@@ -61,7 +61,7 @@ test.each([
   });
 });
 
-test('the package has what runs and its types, and the clone is left as it was', () => {
+test('the package has its code and types, and packing leaves no files in the clone', () => {
   const all = readdirSync(join(folder, 'node_modules/@nodrop/client'), { recursive: true, encoding: 'utf8' });
   const own = ['api.d.ts', 'index.d.ts', 'index.js', 'package.json', 'server.d.ts', 'server.js'];
   const both = [...own, ...own.map((name) => `cjs/${name}`)];
@@ -69,7 +69,7 @@ test('the package has what runs and its types, and the clone is left as it was',
   expect(readdirSync(join(root, 'clients/js'))).not.toContain('cjs');
 });
 
-test('what the package declares is for everybody', () => {
+test("the package's types name nothing internal", () => {
   const installed = join(folder, 'node_modules/@nodrop/client');
   for (const place of ['', 'cjs'])
     for (const name of ['index.d.ts', 'server.d.ts', 'api.d.ts']) {
@@ -79,7 +79,7 @@ test('what the package declares is for everybody', () => {
 });
 
 describe('types', () => {
-  /** Compiles these files where the package is installed. @returns the complaints */
+  /** Compiles these files where the package is installed. @returns the compiler's errors */
   async function complaints(files: Readonly<Record<string, string>>): Promise<string> {
     for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text);
     const options = ['--strict', '--exactOptionalPropertyTypes', '--noUncheckedIndexedAccess', '--noEmit'];
@@ -99,7 +99,7 @@ describe('types', () => {
     );
   }
 
-  test('say what there is, for import and for require', async () => {
+  test('describe the package, for import and for require', async () => {
     const text = readFileSync(join(programs, 'types.ts'), 'utf8');
     const required = `import { createClient } from '@nodrop/client';
       import { createServerClient, verifyEvent } from '@nodrop/client/server';
@@ -108,7 +108,7 @@ describe('types', () => {
   });
 
   test.each(['connect', 'pauseAfter', 'type Connected'])(
-    'do not have %s, which both parts share',
+    'do not export %s, which only the two parts share',
     async (name) => {
       const text = `import { ${name} } from '@nodrop/client';\nexport {};\n`;
       for (const file of ['internal.mts', 'internal.cts'])
@@ -117,8 +117,8 @@ describe('types', () => {
   );
 
   /**
-   * Every block of JavaScript or TypeScript in what is written for people, with what its comment `with:` declares. Not one
-   * that begins with the name of a file of ours: that is a part of it, which test/contributing.test.ts compares.
+   * Every block of JavaScript or TypeScript in the README and docs, with what its comment `with:` declares. A block
+   * that begins with a file name of this repository is an excerpt, which test/contributing.test.ts compares.
    */
   const snippets = [
     'README.md',
@@ -147,13 +147,13 @@ describe('types', () => {
 
   test('the snippets of all pages compile', async () => {
     expect(snippets.length).toBeGreaterThanOrEqual(6);
-    // What shops install beside.
+    // What shops install beside the client.
     symlinkSync(join(root, 'node_modules/standardwebhooks'), join(folder, 'node_modules/standardwebhooks'));
     const files = Object.fromEntries(snippets.map(({ name, code }) => [name, code]));
     expect(await complaints(files)).toBe('');
   });
 
-  test('a snippet with a mistake is found', async () => {
+  test('a snippet with an error is found', async () => {
     const [first] = snippets.filter(({ code }) => code.includes('createPayment'));
     const wrong =
       first?.code.replace('checkoutUrl', 'chekoutUrl').replace('createPayment', 'createPaiment') ?? '';

@@ -1,20 +1,20 @@
 import { createServer, request as forward, type Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 
-/** What is on the way between a client and the API, and what it may do to them. */
+/** A proxy between a client and the API, and what it does to connections. */
 export interface Way {
   readonly url: string;
-  /** Every request that came, `GET /v1/...`, with the headers it had. */
+  /** Every request that arrived, `GET /v1/...`, with its headers. */
   readonly requests: {
     readonly line: string;
     readonly headers: Record<string, string | string[] | undefined>;
   }[];
   /**
-   * `pass` lets everything through; `buffer` holds back the bodies of event streams; `refuse` answers them with a
+   * `pass` forwards everything; `buffer` holds back the bodies of event streams; `refuse` answers event streams with a
    * page of its own; `away` cuts every connection.
    */
   mode: 'pass' | 'buffer' | 'refuse' | 'away';
-  /** Cuts what is under way now. */
+  /** Cuts the connections that are open now. */
   cut(): void;
   close(): Promise<void>;
 }

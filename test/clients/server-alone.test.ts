@@ -12,10 +12,10 @@ import {
 import { OrderServiceClient } from '../../src/order-service/client.ts';
 import { newSecret } from '../../src/order-service/secrets.ts';
 
-// The client for servers against answers of its own: what it asks again, and which events it believes.
+// The client for servers against simulated answers: which calls it retries, and which events it accepts.
 
-describe('what passes', () => {
-  /** A service that refuses in this way at first. @returns how often it was asked, and what the client made of it */
+describe('retries', () => {
+  /** A service that gives this refusal `times` times. @returns how many requests it got, and the client's result */
   async function asked(refusal: () => Response, times: number, call: (by: ServerClient) => Promise<unknown>) {
     let count = 0;
     const by = createServerClient({
@@ -41,17 +41,17 @@ describe('what passes', () => {
     ['too_many_requests', () => problem(429, 'too_many_requests')],
     ['idempotency_key_in_progress', () => problem(409, 'idempotency_key_in_progress')],
     ['a gateway', () => new Response('<h1>Bad gateway</h1>', { status: 502 })],
-  ])('is asked again: %s', async (_, refusal) => {
+  ])('a temporary refusal is retried: %s', async (_, refusal) => {
     expect(await asked(refusal, 1, read)).toEqual({ count: 2, outcome: { id: 'pay_1' } });
   });
 
-  test('is told to the caller after three tries, or where the next one would come too late', async () => {
+  test('a refusal is returned after three tries, or if the next try would come too late', async () => {
     expect(await asked(() => problem(503, 'too_busy'), 9, read)).toEqual({ count: 3, outcome: 'too_busy' });
     const late = () => problem(503, 'too_busy', { 'retry-after': '600' });
     expect(await asked(late, 9, read)).toEqual({ count: 1, outcome: 'too_busy' });
   });
 
-  test('what stays is not asked again, nor is the decision of a person', async () => {
+  test("a final refusal is not retried, and neither is an operator's decision", async () => {
     const settled = () => problem(409, 'order_already_paid');
     expect(await asked(settled, 9, read)).toEqual({ count: 1, outcome: 'order_already_paid' });
     const decide = (by: ServerClient) => by.resolvePayment('pay_1', { action: 'accept', note: 'seen' });
@@ -67,7 +67,7 @@ describe('verifyEvent', () => {
     data: { version: 7, payment: { id: 'pay_1' }, order: { id: 'Tee für 2 ☕' } },
   });
   const ID = 'evt_1';
-  // Only the clock stands still, timers run: a slow machine makes no signature too old.
+  // Only Date stands still and timers run, so that a slow machine makes no signature too old.
   const now = Math.floor(Date.UTC(2026, 10, 21, 10) / 1000);
   beforeEach(() => {
     vi.useFakeTimers({ toFake: ['Date'], now: now * 1000 });
@@ -89,12 +89,12 @@ describe('verifyEvent', () => {
     }
   };
 
-  test('reads what the service sends, and verifies the read-back', async () => {
-    const heard: { headers: IncomingHttpHeaders; body: Buffer }[] = [];
+  test('reads what nodrop sends, and verifies a read-back', async () => {
+    const received: { headers: IncomingHttpHeaders; body: Buffer }[] = [];
     const server = createServer(async (request, response) => {
       const chunks: Buffer[] = [];
       for await (const chunk of request) chunks.push(chunk);
-      heard.push({ headers: request.headers, body: Buffer.concat(chunks) });
+      received.push({ headers: request.headers, body: Buffer.concat(chunks) });
       response.setHeader('content-type', 'application/json').end('{"paidPaymentId":"pay_1"}');
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -105,7 +105,7 @@ describe('verifyEvent', () => {
     await sender.deliver(target, { id: ID, paymentId: 'pay_1', body, at: new Date() });
     await sender.read(target, 'order-1', 'pay_1', new Date());
 
-    const [event, readBack] = heard;
+    const [event, readBack] = received;
     const seen = verifyEvent({ ...(event ?? expect.unreachable()), secret });
     expect(seen).toEqual({ ...JSON.parse(body), id: ID, sentAt: expect.any(Date) });
     if (seen.type.startsWith('payment.')) expect(seen.data.payment.id).toBe('pay_1');
@@ -115,7 +115,7 @@ describe('verifyEvent', () => {
     );
   });
 
-  test('takes text or bytes, and the headers of Fetch or of Node', () => {
+  test('accepts text or bytes, and the headers of Fetch or of Node', () => {
     for (const given of [body, Buffer.from(body), new TextEncoder().encode(body)])
       for (const headers of [headersOf(), new Headers(headersOf())])
         expect(verifyEvent({ body: given, headers, secret })).toMatchObject({
@@ -124,7 +124,7 @@ describe('verifyEvent', () => {
         });
   });
 
-  test('takes one signature that fits among several', () => {
+  test('accepts one matching signature among several', () => {
     const others = `v1,${Buffer.alloc(32).toString('base64')} v1a,abc v1, v1`;
     const headers = headersOf();
     headers['webhook-signature'] = `${others} ${headers['webhook-signature']}`;
@@ -136,21 +136,21 @@ describe('verifyEvent', () => {
     ['another secret', () => ({ secret: newSecret() })],
     ['another body', () => ({ body: `${body} ` })],
     ['another id', () => ({ headers: { 'webhook-id': 'evt_2' } })],
-    ['another time', () => ({ headers: { 'webhook-timestamp': String(now + 1) } })],
+    ['another timestamp', () => ({ headers: { 'webhook-timestamp': String(now + 1) } })],
     [
       'another version of the scheme',
       () => ({ headers: { 'webhook-signature': signature().replace('v1,', 'v2,') } }),
     ],
-    ['half a signature', () => ({ headers: { 'webhook-signature': signature().slice(0, 30) } })],
+    ['a truncated signature', () => ({ headers: { 'webhook-signature': signature().slice(0, 30) } })],
     ['no signature', () => ({ headers: { 'webhook-signature': undefined } })],
     ['no id', () => ({ headers: { 'webhook-id': undefined } })],
-    ['no time', () => ({ headers: { 'webhook-timestamp': '' } })],
+    ['no timestamp', () => ({ headers: { 'webhook-timestamp': '' } })],
     [
       'two signatures in two headers',
       () => ({ headers: { 'webhook-signature': [signature(), signature()] } }),
     ],
-    ['a time of more than 5 minutes ago', () => ({ headers: headersOf(secret, now - 310) })],
-    ['a time that is still to come', () => ({ headers: headersOf(secret, now + 330) })],
+    ['a timestamp more than 5 minutes old', () => ({ headers: headersOf(secret, now - 310) })],
+    ['a timestamp in the future', () => ({ headers: headersOf(secret, now + 330) })],
   ])('refuses %s', (_, change) => {
     const { headers, ...others } = change();
     const request = { body, secret, ...others, headers: { ...headersOf(), ...headers } };
@@ -158,14 +158,14 @@ describe('verifyEvent', () => {
     expect(verifyEvent({ body, headers: headersOf(), secret }).id).toBe(ID);
   });
 
-  test('has the tolerance that is asked for', () => {
+  test('respects `toleranceSeconds`', () => {
     const headers = headersOf(secret, now - 310);
     expect(verifyEvent({ body, headers, secret, toleranceSeconds: 3_600 }).id).toBe(ID);
     const fresh = { body, headers: headersOf(secret, now - 100), secret };
     expect(errorOf(() => verifyEvent({ ...fresh, toleranceSeconds: 50 }))).toEqual(UNVERIFIED);
   });
 
-  test('tells a test event by its mark', () => {
+  test('recognises a test event by its `test` field', () => {
     const text = JSON.stringify({ ...JSON.parse(body), test: true });
     expect(verifyEvent({ body: text, headers: headersOf(secret, now, text), secret }).test).toBe(true);
     expect(verifyEvent({ body, headers: headersOf(), secret }).test).toBeUndefined();
@@ -174,16 +174,16 @@ describe('verifyEvent', () => {
   test.each([
     ...['', 'no JSON', 'null', '[]', '{"type":"payment.succeeded"}'],
     '{"type":"payment.succeeded","timestamp":"2026-11-21T10:00:02.113Z","data":null}',
-  ])('what is signed and no event: %j', (text) => {
+  ])('rejects a signed body that is not an event: %j', (text) => {
     const error = errorOf(() => verifyEvent({ body: text, headers: headersOf(secret, now, text), secret }));
     expect(error).toMatchObject({ name: 'NodropError', code: 'event_malformed', status: 400 });
   });
 
-  test('a mistake of the program is none of the sender', () => {
+  test('a programming error is a TypeError, not `event_unverified`', () => {
     const headers = headersOf();
     for (const missing of [undefined, '', 'whsec_'])
       expect(() => verifyEvent({ body, headers, secret: missing })).toThrow(TypeError);
-    // Parsed, and not what was signed.
+    // The parsed body is not what was signed.
     expect(() => verifyEvent({ body: JSON.parse(body), headers, secret })).toThrow(TypeError);
   });
 });

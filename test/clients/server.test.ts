@@ -9,7 +9,7 @@ import {
 } from '../../clients/js/server.js';
 import { newKey, newOrderId, paidAnswer, settle, setUp } from '../api/support.ts';
 
-// The client for servers against the real API; what is lost on the way is lost in its `fetch`.
+// The client for servers against the real API; requests and answers are lost in its `fetch`.
 
 const { api, key } = await setUp();
 
@@ -19,7 +19,7 @@ const newPayment = () => ({
   channel: 'simulator',
 });
 
-/** A payment whose money is in. */
+/** A payment whose money has arrived. */
 async function paid(of: ServerClient = client) {
   const payment = await of.createPayment(newPayment());
   await settle(api.db, payment.id);
@@ -34,8 +34,8 @@ interface Sent {
 }
 
 /**
- * A client whose service is the real one, and the requests that it sent.
- * @param onAnswer may throw away the answer to the nth request, which the service has carried out
+ * A client of the real service that records its requests.
+ * @param onAnswer may discard the answer to the nth request, which the service has carried out
  */
 function recorded(onAnswer: (nth: number) => void, as = key) {
   const sent: Sent[] = [];
@@ -90,11 +90,11 @@ describe('the operations', () => {
   );
   const ofServers = operations
     .filter(({ operation }) => operation.security?.some((one) => 'key' in one))
-    // `waitForResult`.
+    // The client has `waitForResult` in its place.
     .filter(({ operation }) => operation.operationId !== 'streamPayment')
     .map((one) => [one.operation.operationId, one] as const);
 
-  /** Calls the method of this operation with whatever it takes. */
+  /** Calls the method of this operation with every argument that it accepts. */
   async function callOf(
     by: ServerClient,
     { path, method, operation }: (typeof operations)[number],
@@ -112,33 +112,38 @@ describe('the operations', () => {
     return isList ? await all(result as AsyncIterable<unknown>) : await result;
   }
 
-  test('are all of the document', () => {
+  test('are all in the document', () => {
     expect(ofServers.length).toBeGreaterThan(20);
     const methods = Object.keys(client).filter((name) => !['waitForResult', 'followEvents'].includes(name));
     expect(methods.toSorted()).toEqual(ofServers.map(([name]) => name).toSorted());
   });
 
-  test.each(ofServers)('%s is sent as the document says, a write under a key', async (_, one) => {
-    const sent: Sent[] = [];
-    const recording = createServerClient({
-      baseUrl: 'https://pay.example/',
-      key: 'sk_1',
-      async fetch(url, init) {
-        sent.push(requestOf(url, init));
-        expect(init.body).toEqual(one.operation.requestBody === undefined ? undefined : '{"some":"body"}');
-        return Response.json({ data: [], nextCursor: null });
-      },
-    });
-    const isRefund = one.operation.operationId === 'createRefund';
-    await callOf(recording, one, isRefund ? { idempotencyKey: 'return-1-of-pay_1' } : {});
-    expect(sent).toHaveLength(1);
-    expect(sent[0]?.method).toBe(one.method);
-    expect(sent[0]?.path).toBe(one.path.replace('{id}', 'A%2F7%20%C3%BC'));
-    expect(sent[0]?.headers.get('authorization')).toBe('Bearer sk_1');
-    expect(keysOf(sent)).toEqual([one.method === 'GET' ? null : expect.stringMatching(/^[\x21-\x7e]{16,}$/)]);
-  });
+  test.each(ofServers)(
+    '%s is sent as the document describes it, and a write has an idempotency key',
+    async (_, one) => {
+      const sent: Sent[] = [];
+      const recording = createServerClient({
+        baseUrl: 'https://pay.example/',
+        key: 'sk_1',
+        async fetch(url, init) {
+          sent.push(requestOf(url, init));
+          expect(init.body).toEqual(one.operation.requestBody === undefined ? undefined : '{"some":"body"}');
+          return Response.json({ data: [], nextCursor: null });
+        },
+      });
+      const isRefund = one.operation.operationId === 'createRefund';
+      await callOf(recording, one, isRefund ? { idempotencyKey: 'return-1-of-pay_1' } : {});
+      expect(sent).toHaveLength(1);
+      expect(sent[0]?.method).toBe(one.method);
+      expect(sent[0]?.path).toBe(one.path.replace('{id}', 'A%2F7%20%C3%BC'));
+      expect(sent[0]?.headers.get('authorization')).toBe('Bearer sk_1');
+      expect(keysOf(sent)).toEqual([
+        one.method === 'GET' ? null : expect.stringMatching(/^[\x21-\x7e]{16,}$/),
+      ]);
+    },
+  );
 
-  test.each(ofServers)('%s ends with its signal, and when its time is up', async (_, one) => {
+  test.each(ofServers)('%s ends with its signal, and after its timeout', async (_, one) => {
     const hanging = createServerClient({
       baseUrl: 'https://pay.example',
       key: 'sk_1',
@@ -160,7 +165,7 @@ describe('the operations', () => {
 });
 
 describe('a payment', () => {
-  test('is created with what opens it for its payer, read, hinted, queried, switched and cancelled', async () => {
+  test('is created with its client token and checkout URL, read, hinted, queried, switched and cancelled', async () => {
     const made = await client.createPayment(newPayment());
     expect(made.clientToken).toMatch(/^ct_/);
     expect(made.checkoutUrl).toContain(made.clientToken);
@@ -174,7 +179,7 @@ describe('a payment', () => {
     );
   });
 
-  test('a refusal has the fields of the problem, and is not repeated', async () => {
+  test('a refusal has the fields of the problem, and is not retried', async () => {
     const { client: recording, sent } = recorded(() => undefined);
     const wrong = recording.createPayment({
       ...newPayment(),
@@ -196,7 +201,7 @@ describe('a payment', () => {
     expect(sent).toHaveLength(1);
   });
 
-  test('whose answer is lost is asked for again under the same key, and is one payment', async () => {
+  test('whose answer is lost is requested again with the same key, and is one payment', async () => {
     const { client: recording, sent } = recorded(lost(1));
     const wanted = newPayment();
     const made = await recording.createPayment(wanted);
@@ -209,7 +214,7 @@ describe('a payment', () => {
 });
 
 describe('a refund', () => {
-  test('without a key is refused before anything is sent: each run of the line would be another refund', async () => {
+  test('without a key is refused before a request is sent, because each run of the line would be another refund', async () => {
     const { client: recording, sent } = recorded(() => undefined);
     const refuse = recording.createRefund as (...args: unknown[]) => Promise<unknown>;
     for (const options of [undefined, {}, { idempotencyKey: undefined }, { idempotencyKey: '' }]) {
@@ -220,7 +225,7 @@ describe('a refund', () => {
     expect(sent).toEqual([]);
   });
 
-  test('of a part whose answers are all lost goes out once, also where a later process asks again', async () => {
+  test('of a part is made once, even if all answers are lost and a later process repeats the call', async () => {
     const { id } = await paid();
     const options = { idempotencyKey: `return-of-${id}` };
     const { client: recording, sent } = recorded(lost(1, 2, 3));
@@ -234,7 +239,7 @@ describe('a refund', () => {
     expect(await client.getRefund(refund.id)).toEqual(refund);
   });
 
-  test('of all that is left needs no amount; a key of one’s own is taken', async () => {
+  test('of all that is left needs no amount, and accepts a key of the caller', async () => {
     const { id } = await paid();
     const options = { idempotencyKey: `return-${id}` };
     const refund = await client.createRefund(id, {}, options);
@@ -252,14 +257,14 @@ describe('an order', () => {
     expect((await client.cancelOrder(order.id)).status).toBe('cancelled');
   });
 
-  test('that is paid is not cancelled: the refusal says so', async () => {
+  test('that is paid is not cancelled, and the refusal says so', async () => {
     const { orderId } = await paid();
     await expect(client.cancelOrder(orderId)).rejects.toMatchObject({ code: 'order_already_paid' });
   });
 });
 
 describe('lists', () => {
-  test('are read page after page, as far as they are wanted', async () => {
+  test('are read page after page, only as far as the caller reads', async () => {
     const mine = await newKey(api.db);
     const { client: recording, sent } = recorded(() => undefined, mine.key);
     const ids: string[] = [];
@@ -296,7 +301,7 @@ describe('the feed', () => {
     expect(paymentsOf(await all(mine.listEvents({ after: nextCursor })))).toEqual([second.id]);
   });
 
-  test('is followed beyond its end and through an outage, until it is left', async () => {
+  test('is followed beyond its end and through an outage, until the caller leaves', async () => {
     const mine = await newKey(api.db);
     const { client: recording, sent } = recorded(lost(2, 3, 4), mine.key);
     const own = createServerClient({ baseUrl: api.url, key: mine.key });
@@ -317,7 +322,7 @@ describe('the feed', () => {
     await expect(waiting).rejects.toThrow('the server stops');
   });
 
-  test('ends with the refusal of a cursor that is none of the merchant’s', async () => {
+  test('is refused for a cursor of another merchant', async () => {
     await paid();
     const { nextCursor } = await client.listEvents().page();
     const stranger = createServerClient({ baseUrl: api.url, key: (await newKey(api.db)).key });
@@ -326,7 +331,7 @@ describe('the feed', () => {
   });
 });
 
-test('deliveries are listed and told again', async () => {
+test('deliveries are listed and redelivered', async () => {
   const mine = await newKey(api.db);
   await api.db.merchant.update({
     where: { id: mine.merchantId },
@@ -341,12 +346,12 @@ test('deliveries are listed and told again', async () => {
   expect(await own.redeliverMany({ status: 'pending' })).toMatchObject({ count: 1, nextSince: null });
 });
 
-test('without a key there is no client', () => {
+test('a client without a key is refused', () => {
   for (const missing of [undefined, ''])
     expect(() => createServerClient({ baseUrl: api.url, key: missing })).toThrow(TypeError);
 });
 
-test('the channel’s word of a payment is what its merchant waits for', async () => {
+test('waitForResult returns the payment that the channel reported as paid', async () => {
   const { id } = await paid();
   expect(await client.waitForResult(id)).toMatchObject({
     id,

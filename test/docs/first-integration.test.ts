@@ -33,7 +33,7 @@ test('docs/first-integration.md leads from npm start to an order that the own re
   await typed(merchant);
   expect(await typed('echo "$KEY $SECRET"')).toMatch(/^sk_[\w-]{43} whsec_[A-Za-z0-9+/]{43}=$/m);
   expect(await typed(database)).toBe('The database my_shop has its tables.\n');
-  await desk.terminal(receiver ?? '', 'The receiver takes events at');
+  await desk.terminal(receiver ?? '', 'The receiver accepts events at');
   const table = await typed(testEvents);
   for (const type of EVENT_TYPES)
     expect(table).toMatch(new RegExp(`^${type.replace('.', '\\.')} +200 `, 'm'));

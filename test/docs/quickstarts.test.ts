@@ -6,7 +6,7 @@ import { LANGUAGES } from '../examples/languages.ts';
 import { eventually } from '../support/stack.ts';
 import { Desk } from './desk.ts';
 
-const READY = { node: 'The receiver takes events at', php: 'Development Server' } as Record<string, string>;
+const READY = { node: 'The receiver accepts events at', php: 'Development Server' } as Record<string, string>;
 const PAGES = [{ name: 'node', isHere: () => true }, ...LANGUAGES];
 
 let desk: Desk;

@@ -8,12 +8,12 @@ import { runVisibly } from '../../src/stack/progress.ts';
 import { toolSettings } from '../support/tool-settings.ts';
 import type { ReceiverStart } from './support.ts';
 
-/** A language of the quickstarts besides JavaScript: what its examples need on a machine, and how they are run. */
+/** A language of the quickstarts besides JavaScript: what its examples need on a machine, and how to run them. */
 export interface Language {
   readonly name: 'python' | 'php' | 'java';
   readonly needs: string;
   isHere(): boolean;
-  /** Fetches the libraries of its receiver, once for every clone. */
+  /** Installs the receiver's libraries, once for all clones of the repository. */
   receiver(): Promise<ReceiverStart>;
 }
 
@@ -23,8 +23,8 @@ const succeeds = (command: string, ...args: string[]) =>
   spawnSync(command, args, { stdio: 'ignore' }).status === 0;
 
 /**
- * Libraries, in the cache under a name made of the file that lists them.
- * @throws when their registry is not reached: a failure, so that nobody takes such a run for a whole one.
+ * The quickstart's libraries, in a cache folder named by a hash of the file that lists them.
+ * @throws when the registry cannot be reached, so that such a run does not look complete
  */
 async function libraries(
   name: Language['name'],

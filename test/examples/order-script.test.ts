@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { eventually } from '../support/stack.ts';
 
-// The script of the shop's order page, on a page and a clock of the test's own.
+// Runs the script of the shop's order page on a simulated page and clock.
 
 const SCRIPT = readFileSync(new URL('../../examples/shop/order.js', import.meta.url), 'utf8');
 const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor;
 
-test('a connection that died silently is given up, and the shop asked anew', async () => {
-  const asked: { readonly path: string; readonly timeoutMs: number; readonly giveUp: () => void }[] = [];
+test('a request whose connection died silently times out, and the page asks the shop again', async () => {
+  const asked: { readonly path: string; readonly timeoutMs: number; readonly timeOut: () => void }[] = [];
   const page = {
     visibilityState: 'visible',
     querySelector: (selector: string) => (selector === '.notice' ? null : { getAttribute: () => 'order-1' }),
@@ -27,21 +27,21 @@ test('a connection that died silently is given up, and the shop asked anew', asy
       },
     },
     setTimeout: (resolve: () => void) => setImmediate(resolve),
-    // Of the questions at the revision the second is answered; everything else hangs.
+    // The second request for the revision is answered; every other request hangs.
     fetch: (path: string, { signal }: { signal?: AbortSignal } = {}) =>
       new Promise((resolve, reject) => {
         const timeoutMs = signal === undefined ? Number.POSITIVE_INFINITY : (pending.get(signal) ?? 0);
-        asked.push({ path, timeoutMs, giveUp: () => reject(new DOMException('', 'TimeoutError')) });
+        asked.push({ path, timeoutMs, timeOut: () => reject(new DOMException('', 'TimeoutError')) });
         if (asked.length === 2) resolve({ ok: true, json: async () => ({ revision: 7 }) });
       }),
   };
   new AsyncFunction(...Object.keys(globals), SCRIPT)(...Object.values(globals));
 
   await eventually(() => asked.length === 1);
-  asked[0]?.giveUp();
-  // Asked again, told of news, and looks at the page.
+  asked[0]?.timeOut();
+  // Waits for the repeated request, for its answer, and for the request of the page.
   await eventually(() => asked.length === 3);
-  asked[2]?.giveUp();
+  asked[2]?.timeOut();
   await eventually(() => asked.length === 4);
   const revision = '/orders/order-1/revision?seen=';
   expect(asked.map(({ path }) => path)).toEqual([revision, revision, '/orders/order-1', revision]);

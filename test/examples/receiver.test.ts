@@ -1,4 +1,4 @@
-// The receiver that people copy: run as they run it, on the tables that stand beside it.
+// The receiver that users copy, run as they run it, on the tables of its schema.sql.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -9,7 +9,7 @@ import { type Example, eventOf, newId, newSecret, send, startReceiver } from './
 const file = (name: string) =>
   readFileSync(new URL(`../../examples/receiver/${name}`, import.meta.url), 'utf8');
 
-describe('as every receiver', () => receiverContract());
+describe('contract of every receiver', () => receiverContract());
 
 const secret = newSecret();
 let database: FreshDatabase;
@@ -26,10 +26,10 @@ afterAll(async () => {
   await database?.drop();
 });
 
-test('it has fewer than 60 lines, and nothing but three libraries', () => {
+test('it has fewer than 60 lines and three libraries', () => {
   const source = file('receiver.js');
   expect(source.trimEnd().split('\n').length).toBeLessThan(60);
-  // Beside them its settings.
+  // The three libraries, and its settings.
   expect([...source.matchAll(/from '(.*)'/g)].map(([, name]) => name)).toEqual([
     'express',
     'pg',
@@ -76,7 +76,7 @@ test.each([
   ['NODROP_URL', '', /^NODROP_URL is missing: [^\n]+\.\n$/],
   ['NODROP_KEY', '', /^NODROP_KEY is missing: [^\n]+keys create[^\n]+\.\n$/],
 ])('%s %j ends it with a sentence, and nothing else', async (name, value, sentence) => {
-  // As its users run it: without a loader.
+  // As its users run it: without a TypeScript loader.
   const { status, stderr, stdout } = spawnSync(process.execPath, ['receiver.js'], {
     cwd: new URL('../../examples/receiver/', import.meta.url),
     env: { PATH: process.env.PATH, ...good, [name]: value },
@@ -86,7 +86,7 @@ test.each([
   expect(stderr).toMatch(sentence);
 });
 
-test('a taken port is a sentence', async () => {
+test('a port in use ends the receiver with one sentence', async () => {
   const { port } = new URL(receiver.url);
   const { status, stderr } = spawnSync(process.execPath, ['receiver.js'], {
     cwd: new URL('../../examples/receiver/', import.meta.url),
@@ -99,7 +99,7 @@ test('a taken port is a sentence', async () => {
   ]);
 });
 
-test('an address of another machine is a sentence', () => {
+test('a HOST that is not of this machine ends the receiver with one sentence', () => {
   const { status, stderr } = spawnSync(process.execPath, ['receiver.js'], {
     cwd: new URL('../../examples/receiver/', import.meta.url),
     env: { PATH: process.env.PATH, ...good, HOST: '192.0.2.1', PORT: '3200' },

@@ -5,26 +5,26 @@ import { afterAll, beforeAll, beforeEach, expect } from 'vitest';
 import { queryOnce } from '../support/stack.ts';
 import { readBack, type Shop, send, startShop } from './support.ts';
 
-/** For the tests of the example shop: the shop as a process with its own database, and a nodrop that says what tests want. */
+/** For the tests of the example shop: the shop as a process with its own database, and a simulated nodrop. */
 
 export let shop: Shop;
 export let orderId: string;
 
-/** What nodrop answers. */
+/** What the simulated nodrop answers. */
 export interface Answers {
-  /** To who reads an order; undefined: it cannot be reached, as for everything else here. */
+  /** The answer to GET /v1/orders/{id}; undefined: nodrop cannot be reached, as on every other route. */
   order: { status: string; payments: { status: string; orderUpdate: string | null }[] } | undefined;
-  /** To who reads a payment; undefined: as it was told last. */
+  /** The answer to GET /v1/payments/{id}; undefined: the payment of the last event. */
   payment: object | 'away' | undefined;
 }
 export const answers: Answers = { order: undefined, payment: undefined };
-const toldLast = new Map<string, object>();
-/** Their ids. */
+const lastDelivered = new Map<string, object>();
+/** The ids of the payments that the shop read. */
 export const paymentsRead: string[] = [];
 const nodrop = createServer((request, response) => {
   const [, kind, id] = /^\/v1\/(orders|payments)\/([^/]+)$/.exec(request.url ?? '') ?? [];
   if (kind === 'payments') paymentsRead.push(id ?? '');
-  const payment = answers.payment ?? toldLast.get(id ?? '');
+  const payment = answers.payment ?? lastDelivered.get(id ?? '');
   const said = kind === 'orders' ? answers.order : kind === 'payments' ? payment : undefined;
   if (request.method !== 'GET' || said === undefined || said === 'away') return void request.socket.destroy();
   expect(request.headers.authorization).toBe('Bearer sk_of_the_shop');
@@ -49,7 +49,7 @@ beforeEach(async () => {
   orderId = await buy();
 });
 
-/** Presses "Buy" for the coffee of CNY 68.00. @returns the new order. */
+/** Presses "Buy" for the coffee of CNY 68.00. @returns the id of the new order */
 async function buy(id = `shop_${randomBytes(12).toString('hex')}`): Promise<string> {
   const response = await fetch(`${shop.url}/orders`, {
     method: 'POST',
@@ -60,9 +60,9 @@ async function buy(id = `shop_${randomBytes(12).toString('hex')}`): Promise<stri
   return id;
 }
 
-export const tell = (event: object, options?: Parameters<typeof send>[3]) => {
+export const deliver = (event: object, options?: Parameters<typeof send>[3]) => {
   const { payment } = (event as { data?: { payment?: { id?: string } } }).data ?? {};
-  if (payment?.id !== undefined) toldLast.set(payment.id, payment);
+  if (payment?.id !== undefined) lastDelivered.set(payment.id, payment);
   return send(shop.url, shop.secret, event, options);
 };
 

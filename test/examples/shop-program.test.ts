@@ -4,12 +4,13 @@ import { createServer } from 'node:http';
 import { expect, test } from 'vitest';
 import { Connection } from '../../src/ledger/connection.ts';
 import { endConnections, eventually, freePort, queryOnce } from '../support/stack.ts';
-import { eventsKnown, orderId, page, paidBy, shop, tell } from './shop-events-support.ts';
+import { deliver, eventsKnown, orderId, page, paidBy, shop } from './shop-events-support.ts';
 import { Example, eventOf, newId, newSecret, readBack, send, startShop } from './support.ts';
 
-// The example shop as a program: its forms and pages, and what it does when it, its database or a connection is killed.
+// The example shop as a program: its forms and pages, and what happens when the shop, its database or a connection
+// dies.
 
-test('while nodrop is away the order is kept, and pressing twice is one order', async () => {
+test('while nodrop is away the order is kept, and pressing "Buy" twice makes one order', async () => {
   const before = await queryOnce(shop.database.url, 'select id from orders');
   const press = () =>
     fetch(`${shop.url}/orders`, {
@@ -20,19 +21,19 @@ test('while nodrop is away the order is kept, and pressing twice is one order', 
     expect(response.url).toBe(`${shop.url}/orders/${orderId}?notice=away`);
     const text = await response.text();
     expect(text).toMatch(/cannot be reached[\s\S]*House blend|House blend[\s\S]*cannot be reached/);
-    // It does not know.
+    // The shop does not know whether anything was charged.
     expect(text).not.toMatch(/charged/i);
   }
   expect(await queryOnce(shop.database.url, 'select id from orders')).toEqual(before);
 });
 
-test('an order is not cancelled before nodrop has said that no money can come', async () => {
+test('an order is not cancelled before nodrop confirms that no money can arrive', async () => {
   const answer = await fetch(`${shop.url}/orders/${orderId}/cancel`, { method: 'POST' });
   expect(answer.url).toBe(`${shop.url}/orders/${orderId}?notice=unsettled`);
-  expect((await tell(eventOf('payment.succeeded', orderId))).status).toBe(204);
+  expect((await deliver(eventOf('payment.succeeded', orderId))).status).toBe(204);
 });
 
-test('what is copied imports nothing of nodrop itself', () => {
+test("the copied files import nothing of nodrop's own code", () => {
   const folder = new URL('../../examples/', import.meta.url);
   const files = readdirSync(folder, { recursive: true }).map(String);
   const sources = files.filter((name) => /\.(ts|js)$/.test(name));
@@ -47,29 +48,32 @@ test('what is copied imports nothing of nodrop itself', () => {
   }
 });
 
-test('that the payer came back says nothing', async () => {
+test("the payer's return to the shop does not mark the order as paid", async () => {
   const response = await fetch(`${shop.url}/orders/${orderId}?paymentId=${newId('pay')}&status=succeeded`);
   expect(await response.text()).not.toContain('Pickup code');
   expect(await paidBy()).toBeNull();
 });
 
 test.each([
-  ['a signature by another secret', () => send(shop.url, newSecret(), eventOf('payment.succeeded', orderId))],
   [
-    'another body than the signed one',
-    () => tell(eventOf('payment.succeeded', orderId), { headers: { 'webhook-id': newId('evt') } }),
+    'a signature with another secret',
+    () => send(shop.url, newSecret(), eventOf('payment.succeeded', orderId)),
+  ],
+  [
+    'a body that is not the signed one',
+    () => deliver(eventOf('payment.succeeded', orderId), { headers: { 'webhook-id': newId('evt') } }),
   ],
   [
     'an old timestamp',
-    () => tell(eventOf('payment.succeeded', orderId), { at: new Date(Date.now() - 6 * 60_000) }),
+    () => deliver(eventOf('payment.succeeded', orderId), { at: new Date(Date.now() - 6 * 60_000) }),
   ],
   [
     'a timestamp of the future',
-    () => tell(eventOf('payment.succeeded', orderId), { at: new Date(Date.now() + 6 * 60_000) }),
+    () => deliver(eventOf('payment.succeeded', orderId), { at: new Date(Date.now() + 6 * 60_000) }),
   ],
   [
     'no signature',
-    () => tell(eventOf('payment.succeeded', orderId), { headers: { 'webhook-signature': '' } }),
+    () => deliver(eventOf('payment.succeeded', orderId), { headers: { 'webhook-signature': '' } }),
   ],
 ])('refused: %s', async (_name, act) => {
   const before = await eventsKnown();
@@ -78,7 +82,7 @@ test.each([
   expect(await eventsKnown()).toBe(before);
 });
 
-test('what is no event at all is refused in a sentence, and changes nothing', async () => {
+test('a request that is not an event is refused with one sentence and changes nothing', async () => {
   const hook = `${shop.url}/nodrop/events`;
   const before = await eventsKnown();
   const refusals = [
@@ -104,7 +108,7 @@ test.each([
   ['/orders/%00', 404],
   ['/orders/%E0%A4%A', 400],
   [`/orders/${'x'.repeat(8_000)}`, 404],
-])('people who ask for %s read a sentence', async (path, status) => {
+])('a request for %s is answered with a sentence', async (path, status) => {
   for (const method of ['GET', 'POST']) {
     const response = await fetch(`${shop.url}${path}${method === 'POST' ? '/pay' : ''}`, { method });
     expect(response.status).toBe(status);
@@ -114,7 +118,7 @@ test.each([
   }
 });
 
-test('a form with other content than its own makes no order', async () => {
+test('a form with unexpected content creates no order', async () => {
   const orders = async () => (await queryOnce(shop.database.url, 'select id from orders')).length;
   const before = await orders();
   const id = `shop_${randomBytes(12).toString('hex')}`;
@@ -132,7 +136,7 @@ test('a form with other content than its own makes no order', async () => {
   expect(await orders()).toBe(before);
 });
 
-test('what stands in the address is no word of the shop, and never HTML of it', async () => {
+test("text from the address is never shown as the shop's text or HTML", async () => {
   for (const query of [
     'notice=<script>alert(1)</script>',
     'notice=__proto__',
@@ -145,7 +149,7 @@ test('what stands in the address is no word of the shop, and never HTML of it', 
   }
 });
 
-test('while its table is locked the shop takes nothing for told, and the event is applied when it comes again', async () => {
+test('while its table is locked the shop acknowledges nothing, and applies the event when it is redelivered', async () => {
   const client = new Connection({ connectionString: shop.database.url });
   await client.connect();
   const event = eventOf('payment.succeeded', orderId);
@@ -153,23 +157,23 @@ test('while its table is locked the shop takes nothing for told, and the event i
   try {
     await client.query('begin');
     await client.query('lock table orders in access exclusive mode');
-    const [told, read, shown] = await Promise.all([
-      tell(event, { id }),
+    const [delivered, read, shown] = await Promise.all([
+      deliver(event, { id }),
       readBack(shop.url, shop.secret, orderId),
       fetch(`${shop.url}/orders/${orderId}`),
     ]);
-    // Neither a conflict nor gone: nodrop comes again.
-    expect([told.status, read.status, shown.status]).toEqual([503, 503, 503]);
+    // Neither a conflict nor gone: nodrop redelivers the event.
+    expect([delivered.status, read.status, shown.status]).toEqual([503, 503, 503]);
     expect(await shown.text()).toContain('Please try again in a moment.');
   } finally {
     await client.end();
   }
   expect(await paidBy()).toBeNull();
-  expect((await tell(event, { id })).status).toBe(204);
+  expect((await deliver(event, { id })).status).toBe(204);
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
-test('killed in the middle of an event it has applied all of it or nothing', async () => {
+test('a shop that is killed while it applies an event has applied all of it or nothing', async () => {
   const client = new Connection({ connectionString: shop.database.url });
   await client.connect();
   const event = eventOf('payment.succeeded', orderId);
@@ -177,43 +181,43 @@ test('killed in the middle of an event it has applied all of it or nothing', asy
   try {
     await client.query('begin');
     await client.query('select 1 from orders where id = $1 for update', [orderId]);
-    const told = tell(event, { id }).catch((error: Error) => error.name);
-    // It has the event, and waits for the order.
+    const delivered = deliver(event, { id }).catch((error: Error) => error.name);
+    // The shop has received the event, and waits for the order's row.
     await eventually(async () => {
       const waits =
         "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
       return (await queryOnce(shop.database.url, waits)).length > 0;
     });
     await shop.process.stop('SIGKILL');
-    expect(await told).toBe('TypeError');
+    expect(await delivered).toBe('TypeError');
   } finally {
     await client.end();
     await shop.process.start();
   }
   expect(await paidBy()).toBeNull();
-  expect((await tell(event, { id })).status).toBe(204);
+  expect((await deliver(event, { id })).status).toBe(204);
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
-test('connections that PostgreSQL ends cost the requests that use them, and never the shop', async () => {
+test('connections that PostgreSQL ends fail the requests that use them, and never the shop', async () => {
   const event = eventOf('payment.succeeded', orderId);
   let isOver = false;
-  const keepTelling = async () => {
-    while (!isOver) await tell(event).catch(() => undefined);
+  const keepDelivering = async () => {
+    while (!isOver) await deliver(event).catch(() => undefined);
   };
-  const tellers = Array.from({ length: 20 }, keepTelling);
+  const deliverers = Array.from({ length: 20 }, keepDelivering);
   try {
     await endConnections(shop.database.url, 500, () => shop.process.hasEnded);
   } finally {
     isOver = true;
-    await Promise.all(tellers);
+    await Promise.all(deliverers);
   }
   expect(shop.process.hasEnded, shop.process.output).toBe(false);
-  await eventually(async () => (await tell(event)).status === 204);
+  await eventually(async () => (await deliver(event)).status === 204);
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
-test('an order with an id that no row can have is not found', async () => {
+test('an order id that PostgreSQL cannot store is not found', async () => {
   expect((await readBack(shop.url, shop.secret, '\0')).status).toBe(404);
   for (const path of ['', '/revision'])
     expect((await fetch(`${shop.url}/orders/%00${path}`)).status).toBe(404);
@@ -223,34 +227,34 @@ test('an order with an id that no row can have is not found', async () => {
   }
 });
 
-test('reading back needs a signature as well', async () => {
+test('a read-back needs a signature too', async () => {
   expect((await fetch(`${shop.url}/nodrop/orders/${orderId}`)).status).toBe(401);
   expect((await readBack(shop.url, newSecret(), orderId)).status).toBe(401);
 });
 
-test('kill -9 between verifying and committing loses nothing', async () => {
+test('kill -9 between verification and commit loses nothing', async () => {
   const event = eventOf('payment.succeeded', orderId);
   const id = newId('evt');
   const holder = new Connection({ connectionString: shop.database.url });
   await holder.connect();
   await holder.query('begin');
   await holder.query('select from orders where id = $1 for update', [orderId]);
-  const told = tell(event, { id }).catch((error: Error) => error);
+  const delivered = deliver(event, { id }).catch((error: Error) => error);
   const waits = `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
   await eventually(async () => (await queryOnce(shop.database.url, waits)).length > 0);
   expect(await shop.process.stop('SIGKILL')).toBe('SIGKILL');
-  expect(await told).toBeInstanceOf(Error);
+  expect(await delivered).toBeInstanceOf(Error);
   await holder.query('commit');
   await holder.end();
 
   await shop.process.start();
-  // Told again under the same id: it was not remembered as applied.
+  // Redelivered under the same id: the shop has not stored it as applied.
   expect(await paidBy()).toBeNull();
-  expect((await tell(event, { id })).status).toBe(204);
+  expect((await deliver(event, { id })).status).toBe(204);
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
-test('without its database it acknowledges nothing', async () => {
+test('without its database the shop acknowledges nothing', async () => {
   const name = new URL(shop.database.url).pathname.slice(1);
   const admin = new URL(shop.database.url);
   admin.pathname = '/postgres';
@@ -261,16 +265,16 @@ test('without its database it acknowledges nothing', async () => {
   );
   const event = eventOf('payment.succeeded', orderId);
   const id = newId('evt');
-  expect((await tell(event, { id })).status).toBe(503);
+  expect((await deliver(event, { id })).status).toBe(503);
   expect((await fetch(`${shop.url}/orders/${orderId}`)).status).toBe(503);
   await queryOnce(admin.href, `alter database ${name} allow_connections true`);
-  expect((await tell(event, { id })).status).toBe(204);
+  expect((await deliver(event, { id })).status).toBe(204);
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
-test('SIGTERM ends it cleanly, also while pages wait for news, and everything is there again', async () => {
+test('SIGTERM ends the shop cleanly while pages wait for a change, and nothing is lost', async () => {
   const event = eventOf('payment.succeeded', orderId);
-  await tell(event);
+  await deliver(event);
   const revision = /data-revision="(\d+)"/.exec(await page())?.[1];
   const [{ since } = {}] = await queryOnce(shop.database.url, 'select clock_timestamp()::text as since');
   const waiting = fetch(`${shop.url}/orders/${orderId}/revision?seen=${revision}`);
@@ -282,10 +286,10 @@ test('SIGTERM ends it cleanly, also while pages wait for news, and everything is
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
-test('a page that waits is told at once', async () => {
+test('a page that waits for a change is answered at once', async () => {
   const revision = /data-revision="(\d+)"/.exec(await page())?.[1];
   const waiting = fetch(`${shop.url}/orders/${orderId}/revision?seen=${revision}`);
-  await tell(eventOf('payment.succeeded', orderId));
+  await deliver(eventOf('payment.succeeded', orderId));
   expect(await (await waiting).json()).not.toEqual({ revision: Number(revision) });
 });
 
@@ -295,7 +299,7 @@ test.each([
   [{ SHOP_NODROP_URL: 'nodrop' }, /^SHOP_NODROP_URL is wrong: .*\.\n$/],
   [{ SHOP_PORT: '0x' }, /^SHOP_PORT is wrong: .*\.\n$/],
   [{ SHOP_DATABASE_URL: 'postgresql://127.0.0.1:1/shop' }, /^SHOP_DATABASE_URL cannot be used: .*\.\n$/],
-])('a start with %j is one sentence', async (env, sentence) => {
+])('a start with %j ends with one sentence', async (env, sentence) => {
   const good = {
     SHOP_PORT: String(await freePort()),
     SHOP_DATABASE_URL: shop.database.url,
@@ -309,7 +313,7 @@ test.each([
   expect(example.output).toMatch(sentence);
 });
 
-test('a port that is taken is one sentence', async () => {
+test('a start on a port in use ends with one sentence', async () => {
   const server = createServer();
   const port = await freePort();
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
@@ -322,7 +326,7 @@ test('a port that is taken is one sentence', async () => {
   }
 });
 
-test('it speaks Chinese to who prefers it, and keeps what the customer chooses', async () => {
+test("the shop speaks Chinese to browsers that prefer it, and remembers the customer's choice", async () => {
   const read = async (path: string, headers: Record<string, string> = {}) => {
     const response = await fetch(`${shop.url}${path}`, { headers });
     return { text: await response.text(), cookie: response.headers.get('set-cookie') };
@@ -334,11 +338,11 @@ test('it speaks Chinese to who prefers it, and keeps what the customer chooses',
   expect(products.text).toContain('aria-label="购买招牌拼配咖啡，CNY 68.00"');
   expect(products.text).toContain('<a class="language" href="?lang=en" lang="en">English</a>');
 
-  // Chosen once, and kept for the pages after it.
+  // Chosen once, and kept for later pages.
   const chosen = await read(`/orders/${orderId}?lang=zh`);
   expect(chosen.text).toContain('尚未付款');
   expect(chosen.cookie).toBe('shop_lang=zh; Path=/; HttpOnly; SameSite=Lax');
-  // A notice is not in the address of its order alone, and stays in the other language.
+  // The link to the other language keeps the notice, which is only in the query.
   const noticed = await read(`/orders/${orderId}?notice=away`);
   expect(noticed.text).toContain('The cashier cannot be reached right now.');
   const [, toChinese = ''] = /<a class="language" href="([^"]+)"/.exec(noticed.text) ?? [];
@@ -352,17 +356,17 @@ test('it speaks Chinese to who prefers it, and keeps what the customer chooses',
   expect((await read('/', { ...chinese, cookie: 'shop_lang=en' })).text).toContain('<html lang="en">');
   expect((await read('/', { cookie: 'shop_lang=xx' })).text).toContain('<html lang="en">');
 
-  // What is bought has its name in the customer's language at the cashier too.
+  // The cashier shows the product's name in the customer's language too.
   const id = `shop_${randomBytes(12).toString('hex')}`;
   const body = new URLSearchParams({ order: id, product: 'teapot' });
   await fetch(`${shop.url}/orders`, { method: 'POST', body, headers: kept, redirect: 'manual' });
   const [row] = await queryOnce(shop.database.url, `select subject from orders where id = '${id}'`);
   expect(row?.subject).toBe('常滑烧急须壶');
-  // And on its own page in the reader's.
+  // The order's page shows the product's name in the reader's language.
   expect((await read(`/orders/${id}`)).text).toContain('<p class="name">Kyusu teapot</p>');
 });
 
-test('its files are compressed, and not sent again to who has them', async () => {
+test("the shop's files are compressed, and answered 304 to browsers that have them", async () => {
   for (const name of ['style.css', 'order.js', 'icon.svg']) {
     const answers = await Promise.all(
       ['br', 'gzip', 'identity'].map((accepted) =>
@@ -375,10 +379,10 @@ test('its files are compressed, and not sent again to who has them', async () =>
       ['gzip', 'Accept-Encoding'],
       [null, 'Accept-Encoding'],
     ]);
-    // As fetch has unpacked them.
+    // fetch has decompressed the answers.
     expect(new Set(await Promise.all(answers.map((answer) => answer.text()))).size).toBe(1);
     const etag = answers[0]?.headers.get('etag') ?? '';
-    // As a browser asks: fetch alone would have it sent anew.
+    // As a browser sends it; fetch alone would ask for a fresh copy.
     const headers = { 'accept-encoding': 'br', 'if-none-match': etag, 'cache-control': 'max-age=0' };
     const again = await fetch(`${shop.url}/${name}`, { headers });
     expect(again.status).toBe(304);

@@ -1,4 +1,5 @@
-// The example shop at the end of the whole chain, as `npm start` runs it: its own process and database, told over HTTP.
+// The example shop at the end of the whole system, as `npm start` runs it: its own process and database, reached over
+// HTTP.
 import { randomBytes } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
@@ -31,7 +32,7 @@ beforeAll(async () => {
   };
   shop = new Example('src/stack/shop.ts', same, () => answers(`${url}/healthz`));
   await shop.start();
-  // Whatever the callback would have done: everything here is found out by asking.
+  // The simulator sends no callbacks, so that every payment here is detected by a query.
   await system.simulator.setFaults({ callback: { dropRate: 1 } });
 });
 
@@ -42,7 +43,7 @@ afterAll(async () => {
 
 const page = async (orderId: string) => await (await fetch(`${url}/orders/${orderId}`)).text();
 
-/** Presses "Buy" and goes where that leads. */
+/** Presses "Buy" and follows the redirect to the cashier. */
 async function buy(product: string): Promise<{ orderId: string; paymentId: string; token: string }> {
   const orderId = `shop_${randomBytes(12).toString('hex')}`;
   const response = await fetch(`${url}/orders`, {
@@ -62,7 +63,7 @@ const paymentOf = (id: string) => system.db.payment.findUniqueOrThrow({ where: {
 const untilUpdate = (id: string, orderUpdate: string) =>
   eventually(async () => (await paymentOf(id)).orderUpdate === orderUpdate);
 
-/** Every call about the payment's success, the oldest first. */
+/** Every delivery attempt of the payment's success, oldest first. */
 async function callsOf(paymentId: string) {
   const delivery = await system.db.delivery.findFirst({
     where: { paymentId, event: { type: 'payment.succeeded' } },
@@ -72,7 +73,7 @@ async function callsOf(paymentId: string) {
 }
 
 test.each(['coffee', 'teapot'])(
-  '%s: paid in the wallet, no callback, and the shop hands out the goods',
+  '%s: a payment without a callback is detected, and the shop grants the goods',
   async (product) => {
     const { orderId, paymentId } = await buy(product);
     expect(await page(orderId)).toContain('Waiting for your payment');
@@ -84,7 +85,7 @@ test.each(['coffee', 'teapot'])(
   },
 );
 
-test('declined: the shop knows, and a second attempt pays the same order', async () => {
+test('after a declined attempt a second attempt pays the same order', async () => {
   const { orderId, paymentId } = await buy('notebook');
   await system.simulator.pay(paymentId, 'declined');
   await eventually(async () => (await page(orderId)).includes('Declined'));
@@ -95,7 +96,7 @@ test('declined: the shop knows, and a second attempt pays the same order', async
   await eventually(async () => (await page(orderId)).includes('Pickup code'));
 });
 
-test('another way is chosen at the cashier: the shop does not say unpaid while that is paid', async () => {
+test('the shop does not show "not paid" while an attempt on a channel chosen at the cashier can still be paid', async () => {
   const { orderId, paymentId, token } = await buy('coffee');
   const switched = await system.api(
     'POST',
@@ -108,7 +109,7 @@ test('another way is chosen at the cashier: the shop does not say unpaid while t
   database.pathname = '/nodrop_shop';
   const known = `select state from payments where order_id = '${orderId}'`;
   const states = async () => (await queryOnce(database.href, known)).map(({ state }) => state);
-  // All that the shop knows is that its own attempt is over.
+  // All that the shop knows is that its own attempt has ended.
   await eventually(async () => (await states()).join() === 'cancelled');
   const text = await page(orderId);
   expect(text).toContain('Waiting for your payment');
@@ -117,7 +118,7 @@ test('another way is chosen at the cashier: the shop does not say unpaid while t
   await eventually(async () => (await page(orderId)).includes('Pickup code'));
 });
 
-test('the shop was down when the money came: it is told later', async () => {
+test('a shop that was down when the money arrived gets the event later', async () => {
   const { orderId, paymentId } = await buy('towel');
   await shop.stop('SIGKILL');
   await system.simulator.pay(paymentId);
@@ -129,7 +130,7 @@ test('the shop was down when the money came: it is told later', async () => {
   expect((await callsOf(paymentId)).map(({ outcome }) => outcome).slice(-2)).toEqual(['unknown', 'agreed']);
 });
 
-test('cancelled in the shop: it ends at the channel, and the shop shows it', async () => {
+test('an order that is cancelled in the shop is closed at the channel and shown as cancelled', async () => {
   const { orderId, paymentId } = await buy('coffee');
   await eventually(async () => {
     await fetch(`${url}/orders/${orderId}/cancel`, { method: 'POST' });
@@ -147,7 +148,7 @@ test('a paid order cannot be cancelled', async () => {
   await eventually(async () => (await page(orderId)).includes('Pickup code'));
 });
 
-test('money for an order that the shop does not have is shown, and stays while the order may still come', async () => {
+test('money for an order that the shop does not have is reported, and not refunded while the order may still arrive', async () => {
   const key = readFileSync(join(system.config.home, 'shop.key'), 'utf8');
   const order = { id: 'not-of-the-shop', amount: 1990, currency: 'CNY' };
   const made = await system.api(
@@ -167,14 +168,14 @@ test('money for an order that the shop does not have is shown, and stays while t
   expect(await system.db.refund.count({ where: { paymentId: made.body.id } })).toBe(0);
 });
 
-test('the development key is not the shop, and its orders are not asked of it', async () => {
+test('payments of the development key are not delivered to the shop', async () => {
   const made = await system.payable();
   await system.simulator.pay(made.body.id);
   await untilUpdate(made.body.id, 'applied');
   expect(await callsOf(made.body.id)).toEqual([]);
 });
 
-test('set up again it keeps its key and its secret, and the key is for its owner alone', async () => {
+test("a second setup keeps the shop's key and secret, and the key's file is readable only by its owner", async () => {
   const file = join(system.config.home, 'shop.key');
   const key = readFileSync(file, 'utf8');
   expect(await shop.stop()).toBe(0);
@@ -186,7 +187,7 @@ test('set up again it keeps its key and its secret, and the key is for its owner
   expect(await system.db.apiKey.count({ where: { merchantId: id } })).toBe(1);
 });
 
-test('a shop that runs twice says in one sentence that its port is taken', async () => {
+test('a second shop on the same port ends with one sentence', async () => {
   const port = new URL(url).port;
   const env = {
     NODROP_HOME: system.config.home,
@@ -210,12 +211,12 @@ describe.skipIf(CHROMIUM === undefined)('in Chromium', () => {
     await browser?.close();
   });
 
-  test('buy, pay in the wallet, come back: the page says paid by itself', async () => {
+  test('buy, pay in the wallet, come back: the page shows "Paid" without a reload', async () => {
     const tab = await openTab(browser, [url, system.apiUrl, system.config.simulator.url]);
     const { page } = tab;
     await page.goto(url);
     await page.getByRole('button', { name: 'Buy Kyusu teapot for JPY 5,800' }).click();
-    // The cashier page.
+    // On the cashier page.
     await page.getByRole('link', { name: /^Pay / }).click();
     await page.getByRole('button', { name: 'Pay', exact: true }).click();
     await page.getByRole('link', { name: 'Back to the shop' }).click();
@@ -227,7 +228,7 @@ describe.skipIf(CHROMIUM === undefined)('in Chromium', () => {
     await tab.context.close();
   });
 
-  test('in Chinese, chosen in the shop: kept on the order page, also as it tells the news by itself', async () => {
+  test('Chinese, chosen in the shop, stays on the order page, also when the page updates itself', async () => {
     const tab = await openTab(browser, [url], { bypassCSP: true });
     const { page } = tab;
     const { orderId, paymentId } = await buy('coffee');
@@ -249,7 +250,7 @@ describe.skipIf(CHROMIUM === undefined)('in Chromium', () => {
     await tab.context.close();
   });
 
-  test('without scripts the order page tells the same', async () => {
+  test('the order page works without scripts', async () => {
     const { orderId, paymentId } = await buy('coffee');
     const tab = await openTab(browser, [url], { javaScriptEnabled: false });
     await tab.page.goto(`${url}/orders/${orderId}`);
@@ -258,7 +259,7 @@ describe.skipIf(CHROMIUM === undefined)('in Chromium', () => {
     await tab.context.close();
   });
 
-  test.each(['light', 'dark'] as const)('axe-core finds nothing, %s', async (colorScheme) => {
+  test.each(['light', 'dark'] as const)('axe-core finds no violations, %s', async (colorScheme) => {
     const { orderId, paymentId } = await buy('coffee');
     const { context, page } = await openTab(browser, [url], { bypassCSP: true, colorScheme });
     await page.goto(url);
@@ -283,13 +284,13 @@ afterEach(() => {
   between?.close();
 });
 
-test('a shop that acknowledges without applying is found out by reading back, and told again', async () => {
+test('a shop that acknowledges without applying is detected by read-back, and the event is redelivered', async () => {
   const ids: string[] = [];
   let swallowed = 2;
   let bought: string | undefined;
   between = createServer(async (request, response) => {
     const body = await bodyOf(request);
-    // What is late of the payments before it comes here, too.
+    // Late deliveries of earlier payments arrive here too.
     const isOfThis = bought !== undefined && String(body).includes(bought);
     if (isOfThis) ids.push(String(request.headers['webhook-id']));
     if (isOfThis && swallowed > 0) {

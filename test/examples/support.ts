@@ -13,7 +13,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 
 export const newSecret = () => `whsec_${randomBytes(32).toString('base64')}`;
 
-/** A program as a process of its own. */
+/** A program in a process of its own. */
 export class Example {
   readonly #command: readonly [string, ...string[]];
   readonly #env: Record<string, string>;
@@ -21,7 +21,7 @@ export class Example {
   #child: ChildProcess | undefined;
   output = '';
 
-  /** @param entry the path of one of ours inside the work tree, or a command with its arguments, run there. */
+  /** @param entry the path of a program in this repository, or a command with its arguments, run in its root */
   constructor(
     entry: string | readonly [string, ...string[]],
     env: Record<string, string>,
@@ -36,7 +36,7 @@ export class Example {
   async start(): Promise<void> {
     const child = this.run();
     await eventually(async () => {
-      if (child.exitCode !== null) throw new Error(`It did not start: ${this.output}`);
+      if (child.exitCode !== null) throw new Error(`The program did not start: ${this.output}`);
       return this.#isReady();
     });
   }
@@ -45,7 +45,7 @@ export class Example {
     return this.#child?.exitCode !== null || this.#child.signalCode !== null;
   }
 
-  /** Starts it without waiting for anything. */
+  /** Starts the program without waiting until it listens. */
   run(): ChildProcess {
     const [program, ...args] = this.#command;
     const child = spawn(program, args, { cwd: root, env: { ...process.env, ...this.#env } });
@@ -58,7 +58,7 @@ export class Example {
     return child;
   }
 
-  /** @returns its exit code, or the signal that ended it. */
+  /** @returns the exit code, or the signal that ended the process */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | string | null> {
     const child = this.#child;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return null;
@@ -77,7 +77,7 @@ export interface Shop {
   stop(): Promise<void>;
 }
 
-/** The shop with a database of its own; where nodrop is, nobody answers unless it is said. */
+/** The shop with its own database. By default its nodrop URL does not answer. */
 export async function startShop(env: Record<string, string> = {}): Promise<Shop> {
   const database = await emptyDatabase();
   const port = await freePort();
@@ -104,7 +104,7 @@ export async function startShop(env: Record<string, string> = {}): Promise<Shop>
   };
 }
 
-/** What starts a receiver that listens at the port of the host, and what makes an order and its payment. */
+/** The command that starts a receiver on a port and host, and the command that creates an order and its payment. */
 export interface ReceiverStart {
   readonly entry: string | ((port: number, host: string) => readonly [string, ...string[]]);
   readonly payer: string | readonly [string, ...string[]];
@@ -116,7 +116,7 @@ export const OWN_RECEIVER: ReceiverStart = {
   payer: 'examples/receiver/pay.js',
 };
 
-/** A receiver, that of `examples/receiver` unless it is said, on a database with its tables. */
+/** Starts a receiver on a database with its tables; by default the one of `examples/receiver`. */
 export async function startReceiver(
   database: Pick<FreshDatabase, 'url'>,
   secret: string,
@@ -143,13 +143,13 @@ export async function startReceiver(
 
 let ids = 0;
 
-/** An id as nodrop makes them, each once. */
+/** A new id in nodrop's format. */
 export function newId(prefix: string): string {
   ids += 1;
   return `${prefix}_${Date.now().toString(36)}${String(ids).padStart(6, '0')}`;
 }
 
-/** An event as nodrop sends it, as far as a shop reads it. */
+/** An event as nodrop sends it, with the fields that a shop reads. */
 export function eventOf(
   type: string,
   orderId: string,
@@ -171,11 +171,11 @@ export function eventOf(
 
 export interface Sent {
   readonly status: number;
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers by name.
+  // biome-ignore lint/suspicious/noExplicitAny: tests read fields of the answers.
   readonly body: any;
 }
 
-/** Sends an event, signed by the library, as nodrop does. */
+/** Sends an event as nodrop does, signed with the standardwebhooks library. */
 export async function send(
   url: string,
   secret: string,
@@ -198,8 +198,8 @@ export async function readBack(url: string, secret: string, orderId: string): Pr
 }
 
 /**
- * Sends a request to the receiver with its headers as they are written here, which fetch does not allow.
- * @returns the status of the answer, 0 when the connection ended without one.
+ * Sends a request to the receiver with exactly these headers, which fetch does not allow.
+ * @returns the status of the answer, or 0 when the connection ended without one
  */
 export function sendAsWritten(url: string, headers: Record<string, string>, body = ''): Promise<number> {
   const { hostname, port } = new URL(url);

@@ -8,20 +8,20 @@ import { LISTS } from './listed-refunds.ts';
 import { type Facts, type Trade, waitsFor } from './promises.ts';
 import { type ReceivedCallback, UNTROUBLED_SIMULATOR, type World } from './world.ts';
 
-/** A merchant waits this long for an answer of the API, and goes on without it: what was asked goes on too. */
+/** A merchant waits this long for an answer of the API and then continues. The request continues too. */
 const IMPATIENT_MS = 150;
-/** No time limit of a transaction is shorter: in a frozen process one can run out, and nothing is acknowledged. */
+/** No transaction timeout is shorter. A frozen process can run into it, and then acknowledges nothing. */
 const LEDGER_LIMIT_MS = 3_000;
-/** What an API may refuse with: everything else than these and 2xx is a fault of ours. */
+/** The statuses that the API may refuse with. Any other status that is not 2xx is a bug. */
 const REFUSALS = new Set([401, 404, 409, 422, 503, 504]);
 export const AMOUNT = 1990;
 export const CHANNELS = ['simulator', 'simulator2'] as const;
 export type ChannelName = (typeof CHANNELS)[number];
 const MINUTE = 60;
 const HOUR = 60 * MINUTE;
-/** A case must have come to its end after so many times all time. */
+/** A case must end after this many rounds of skipped time. */
 const ROUNDS = 5;
-/** Within this after a payment's end the late watch is sure to ask once more. */
+/** The late watch queries the channel at least once more within this time after a payment's end. */
 const WATCHED_MS = 23 * HOUR * 1000;
 
 interface Answer {
@@ -34,17 +34,17 @@ const sumOf = ({ ours, others }: { readonly ours: number; readonly others: numbe
 
 export interface CaseOptions {
   readonly latePayment: LatePayment;
-  /** Of the order; null when it has none. */
+  /** The expiry of the order; null when it has none. */
   readonly expiresInSeconds: number | null;
-  /** What the channel makes of a payment that it has in process for long. */
+  /** How the channel decides a payment that it has in process for long. */
   readonly decides: 'success' | 'declined';
-  /** Whether the merchant's orders are in its own shop, which is told. */
+  /** Whether the merchant has its own shop, which gets events. */
   readonly hasShop: boolean;
 }
 
 /**
- * One order with everybody who has to do with it: its merchant, who asks; its payers, who pay; an attacker; and the
- * time. Every method is one thing that somebody does, in whatever state everything is.
+ * One order and its actors: the merchant, the payers, an attacker, and the clock. Every method is one action of an
+ * actor, in any state of the order.
  */
 export class Case {
   readonly world: World;
@@ -52,22 +52,25 @@ export class Case {
   readonly #options: CaseOptions;
   /** Requests whose callers did not wait for the answer. */
   readonly #unanswered: Promise<unknown>[] = [];
-  /** What was found wrong while it ran. */
+  /** Violations that were found while the case ran. */
   readonly wrong: string[] = [];
-  /** The refund that each key was first answered with. */
+  /** The refund of the first answer to each idempotency key. */
   readonly #refunds = new Map<string, string>();
-  /** The payment that each key was first answered with. */
+  /** The payment of the first answer to each idempotency key. */
   readonly #keyed = new Map<string, string>();
-  /** What merchants gave back at the channel, past nodrop, by out-trade-no. */
+  /** What merchants refunded at the channel, outside nodrop, by out-trade-no. */
   readonly #external = new Map<string, number>();
   #externals = 0;
   #cancelAsked = false;
-  /** Payments whose cancel was taken, to be done. */
+  /** Payments whose cancellation the API accepted. */
   readonly #cancelled = new Set<string>();
-  /** What merchants asked the order to cost, in the order in which they did; and whether one of them is unanswered. */
+  /**
+   * The amounts that merchants requested for the order, in order of the requests; and the number of unanswered
+   * requests.
+   */
   readonly #asked = [AMOUNT];
   #changing = 0;
-  /** Ids of what the API said it has made. */
+  /** Ids of payments and refunds that the API reported as created. */
   readonly #made = new Set<string>();
 
   constructor(world: World, options: CaseOptions) {
@@ -84,7 +87,7 @@ export class Case {
     return this.world.db.payment.findMany({ where: { orderId: this.orderId }, orderBy: { id: 'asc' } });
   }
 
-  /** The payment somebody means, if there is one. */
+  /** The nth payment of the order, if there is one. */
   async #attempt(nth: number): Promise<Payment | undefined> {
     const attempts = await this.attempts();
     return attempts[nth % Math.max(1, attempts.length)];
@@ -135,7 +138,7 @@ export class Case {
     const { id, channel: made } = answer.body;
     if (made !== channel) this.wrong.push(`a payment through ${channel} was asked for, ${made} came`);
     if (keyed === undefined) {
-      // Twice the same request is one payment, as long as it lives.
+      // The same request twice is one payment while that payment is live.
       const others = (await this.attempts()).filter((payment) => payment.channel === channel);
       const both = others.filter(({ status }) => status === 'created' || status === 'paying');
       if (both.length > 1) this.wrong.push(`${both.length} live payments through ${channel}`);
@@ -149,13 +152,13 @@ export class Case {
     if (first !== id) this.wrong.push(`key ${key} was first payment ${first} and then ${id}`);
   }
 
-  /** The payer acts in the wallet, in time or not: it is the channel that refuses. */
+  /** The payer acts in the wallet, in time or not. Only the channel may refuse. */
   async pay(nth: number, result: 'success' | 'declined' | 'processing'): Promise<void> {
     const { network, simulator } = this.world;
     const payment = await this.#attempt(nth);
     if (payment === undefined) return;
     const now = await this.world.now();
-    // Later than this only a callback can tell of it.
+    // Later than this only a callback can report the payment.
     if (payment.endedAt !== null && payment.endedAt.getTime() + WATCHED_MS < now) await this.untroubled();
     if (!network.paidAt.has(payment.id)) network.paidAt.set(payment.id, now);
     const { status } = await simulator.pay(payment.id, result);
@@ -192,7 +195,7 @@ export class Case {
     }
   }
 
-  /** The order costs something else from now on. */
+  /** The merchant changes the amount of the order. */
   async changeAmount(amount: number): Promise<void> {
     this.#asked.push(amount);
     this.#changing += 1;
@@ -202,7 +205,7 @@ export class Case {
     const answer = await Promise.race([answered, sleep(IMPATIENT_MS, undefined)]);
     if (answer?.status === 200 && this.#changing === 0 && answer.body.amount !== amount)
       this.wrong.push(`the order was to cost ${amount}, and costs ${answer.body.amount}`);
-    // Whoever can be sent to pay is sent to pay what the order costs.
+    // Payers who can still pay must be asked for the order's present amount.
     const [{ others } = { others: 0 }] = await this.world.db.$queryRaw<{ others: number }[]>`
       SELECT count(*)::int AS others FROM payments JOIN orders ON orders.id = order_id
       WHERE order_id = ${this.orderId} AND payments.status IN ('created', 'paying')
@@ -214,7 +217,7 @@ export class Case {
     return await this.world.db.order.findFirst({ where: { id: this.orderId } });
   }
 
-  /** @param amount undefined: all that is left. */
+  /** @param amount undefined: all that is left */
   async refund(nth: number, key: string, amount: number | undefined): Promise<void> {
     const payment = await this.#attempt(nth);
     if (payment === undefined) return;
@@ -227,7 +230,7 @@ export class Case {
       this.wrong.push(`key ${key} was first refund ${first} and then ${answer.body.id}`);
   }
 
-  /** The merchant gives money back at the channel itself. */
+  /** The merchant refunds at the channel itself. */
   async refundElsewhere(nth: number, amount: number): Promise<void> {
     const payment = await this.#attempt(nth);
     if (payment === undefined) return;
@@ -236,16 +239,16 @@ export class Case {
     const outRefundNo = `elsewhere_${this.#externals}`;
     const { listed, hidden } = this.world.network;
     const lists = payment.channel === LISTS;
-    // Before it is made: a list that is read meanwhile may have it.
+    // Before the refund is made, because a listing that is read meanwhile may contain it.
     if (lists) listed.madeElsewhere(outRefundNo, payment.id, amount);
     const given = await this.#channelCall(payment, path, { outRefundNo, amount });
     if (given === undefined) return;
     this.#external.set(payment.id, (this.#external.get(payment.id) ?? 0) + amount);
-    // It leaves less for ours, and the trade does not show it yet.
+    // It leaves less for nodrop's refunds, and the trade does not show it yet.
     if (given.state === 'PROCESSING' && !lists) hidden.add(payment.id);
   }
 
-  /** The bank returns money that had gone back, if the channel tells of such. */
+  /** The bank returns refunded money, if the channel reports such returns. */
   async reverse(nth: number): Promise<void> {
     const payment = await this.#attempt(nth);
     if (payment?.channel !== LISTS) return;
@@ -254,7 +257,7 @@ export class Case {
     await this.world.network.listed.reverseOne(payment.id, isDone);
   }
 
-  /** @returns what the channel made of it; undefined when it refused, or was away. */
+  /** @returns the channel's answer; undefined when it refused or was away */
   async #channelCall(
     payment: Payment,
     path: string,
@@ -283,7 +286,7 @@ export class Case {
     return undefined;
   }
 
-  /** Somebody without the channel's secret says that it is paid. @param amount what they claim. */
+  /** A sender without the channel's secret claims that the payment is paid. @param amount the claimed amount */
   async forge(nth: number, by: 'a stranger' | 'another channel', amount: number): Promise<void> {
     const payment = await this.#attempt(nth);
     if (payment === undefined) return;
@@ -317,20 +320,20 @@ export class Case {
         },
         body: Buffer.from(body),
       });
-      // Signed rightly for the other channel, it is kept as one that matches no payment of that channel.
+      // A callback that is signed correctly for the other channel is stored there as one that matches no payment.
       if (status !== 401 && status !== 429 && !path.endsWith(other))
         this.wrong.push(`a forged callback was answered ${status}`);
     }
   }
 
-  /** A callback that came before comes again, word for word. */
+  /** An earlier callback arrives again, byte for byte. */
   async repeatCallback(nth: number): Promise<void> {
     const { received } = this.world.network;
     const callback = received[nth % Math.max(1, received.length)];
     if (callback !== undefined) await this.#passOn(callback);
   }
 
-  /** Callbacks that were held up arrive, the last first. */
+  /** Held callbacks arrive, the last one first. */
   async releaseCallbacks(): Promise<void> {
     for (const callback of this.world.network.held.splice(0).reverse()) {
       this.world.network.received.push(callback);
@@ -348,25 +351,25 @@ export class Case {
       this.wrong.push(`a callback was answered ${status}`);
   }
 
-  /** What got lost on its way to the channel arrives after all. */
+  /** Requests that were lost on the way to the channel arrive late. */
   async lateRequests(): Promise<void> {
     const { lateRequests } = this.world.network;
     await Promise.all(lateRequests.splice(0).map((arrive) => arrive().catch(() => undefined)));
   }
 
-  /** Every fault off. */
+  /** Turns every fault off. */
   async untroubled(): Promise<void> {
     this.world.network.heal();
     this.world.shop.failing = 'nothing';
     await this.world.simulator.setFaults(UNTROUBLED_SIMULATOR);
   }
 
-  /** @param seconds on the clock of the test. */
+  /** @param seconds on the test's clock */
   async pass(seconds: number): Promise<void> {
     await this.world.startWorkers();
-    // A ledger at the channel that lags is a matter of seconds.
+    // A channel's ledger lags for seconds at most.
     if (seconds > 10) await this.world.simulator.setFaults({ query: { lagMs: 0 } });
-    // Nor is a channel away for days, and what it has in process it decides within the hour or two.
+    // A channel is not away for days, and it decides payments in process within an hour or two.
     if (seconds > HOUR) await this.untroubled();
     if (seconds > 2 * HOUR) await this.#decide();
     await this.world.pass(this.orderId, seconds);
@@ -377,44 +380,44 @@ export class Case {
     await this.world.startWorkers();
   }
 
-  /**
-   * Everything is well again, and time passes: the expiry, a day of late watch, refunds in process, the sweep.
-   */
+  /** Ends all faults and lets time pass: the expiry, a day of late watch, refunds in process, the sweep. */
   async heal(): Promise<Facts> {
     await this.untroubled();
     await this.world.startWorkers();
     await this.releaseCallbacks();
     await this.#decide();
     await this.#comeToAnEnd();
-    // What was given back at the channel while its callback got lost: the statement would tell. Its news is delivered.
+    // Refunds at the channel whose callback was lost are otherwise only found by the statement, so query those
+    // payments.
     const { listed } = this.world.network;
-    const untold = (await this.attempts()).filter(
+    const unreported = (await this.attempts()).filter(
       ({ id, status }) =>
         status === 'succeeded' && (this.#external.has(id) || sumOf(listed.reversedOf(id)) > 0),
     );
-    for (const { id } of untold) await this.#ask('POST', `/v1/payments/${id}/query`);
+    for (const { id } of unreported) await this.#ask('POST', `/v1/payments/${id}/query`);
     await this.answers();
-    if (untold.length > 0) await this.#comeToAnEnd();
+    if (unreported.length > 0) await this.#comeToAnEnd();
     return await this.facts();
   }
 
-  /** Time passes until nothing moves any more. */
+  /** Lets time pass until nothing changes any longer. */
   async #comeToAnEnd(): Promise<void> {
     for (let round = 1, before = ''; round <= ROUNDS; round++) {
-      // Past every expiry; past the late watch of what only the sweep started; and of what that found, all refunds.
+      // Past every expiry; past the late watch of workflows that only the sweep started; past all refunds that these
+      // found.
       for (const seconds of [40 * MINUTE, 26 * HOUR, 2 * HOUR]) {
         await this.world.pass(this.orderId, seconds);
         await this.world.sweep();
       }
       await this.answers();
-      // A slow machine gets less done while the same time passes: what has moved may come to its end yet.
+      // A slow machine does less in the same skipped time, so a case that has changed gets another round.
       const now = await this.world.progress(this.orderId);
       if (now === before || (await this.#hasEnded())) return;
       before = now;
     }
   }
 
-  /** The channel decides what it has in process. */
+  /** The channel decides all payments that it has in process. */
   async #decide(): Promise<void> {
     const { network, simulator } = this.world;
     const { decides } = this.#options;
@@ -426,7 +429,7 @@ export class Case {
     }
   }
 
-  /** Waits for the answers of all that was asked so far. */
+  /** Waits for the answers to all requests so far. */
   async answers(): Promise<void> {
     while (this.#unanswered.length > 0) await Promise.all(this.#unanswered.splice(0));
   }
@@ -447,7 +450,7 @@ export class Case {
     return (await this.#trades()).find((trade) => trade.outTradeNo === outTradeNo);
   }
 
-  /** Both ledgers, and what was asked. */
+  /** The rows of both ledgers, and what was requested. */
   async facts(): Promise<Facts> {
     const { db, env } = this.world;
     const where = { orderId: this.orderId };

@@ -1,8 +1,8 @@
 import type { WorkflowInterceptorsFactory } from '@temporalio/workflow';
 
 /**
- * The time-skipping server's time stands still for ever when a child outlives its parent, as refunds do. Here none
- * starts, and the refund that is owed waits for the sweep: the way it goes when Temporal cannot start one.
+ * The clock of the time-skipping server stops forever when a child workflow outlives its parent, as refunds do. So this
+ * interceptor starts no child, and the sweep starts the refund, as it does when Temporal cannot start a child.
  */
 export const interceptors: WorkflowInterceptorsFactory = () => ({
   outbound: [

@@ -4,14 +4,14 @@ import { LISTS } from './listed-refunds.ts';
 import type { Failing } from './shop.ts';
 import type { Call, Loss } from './world.ts';
 
-/** What the model knows: enough to leave out what cannot do anything. The truth is the channel's ledger. */
+/** What the model knows: enough to skip steps that can have no effect. The truth is the channel's ledger. */
 export interface Model {
   asked: boolean;
 }
 
 type Deed = (order: Case) => Promise<void>;
 
-/** One thing, or several at once, that somebody does. */
+/** One action of an actor, or several at the same moment. */
 export class Step implements fc.AsyncCommand<Model, Case, true> {
   readonly name: string;
   readonly #deed: Deed;
@@ -36,7 +36,7 @@ export class Step implements fc.AsyncCommand<Model, Case, true> {
     return this.name;
   }
 
-  /** All of them at the same moment. */
+  /** Runs all steps at the same moment. */
   static atOnce(steps: readonly Step[]): Step {
     const name = `at once [${steps.map(String).join(' | ')}]`;
     const deed: Deed = async (order) => void (await Promise.all(steps.map((step) => step.#deed(order))));
@@ -69,7 +69,7 @@ const hint = onPayment('hint', (order, n) => order.hint(n));
 const queryNow = onPayment('query now', (order, n) => order.queryNow(n));
 const cancelPayment = onPayment('cancel payment', (order, n) => order.cancelPayment(n));
 const cancelOrder = plain('cancel order', (order) => order.cancelOrder());
-/** To what the channel may have taken by mistake, too: see `otherAmount`. */
+/** Includes amounts that the channel may have accepted by mistake, see `otherAmount`. */
 const changeAmount = fc
   .constantFrom(AMOUNT, AMOUNT + 7, AMOUNT - 1, 2500)
   .map((amount) => new Step(`change amount(${amount})`, (order) => order.changeAmount(amount)));
@@ -120,7 +120,7 @@ const pass = fc
   .constantFrom(1, 5, 12, 30, 120, 600, 1900, 4000, 26_000, 93_600)
   .chain((seconds) => passOf(seconds));
 
-/** The network between nodrop and its channels. */
+/** Faults of the network between nodrop and its channels. */
 const lossOf = (call: Call, loss: Loss) =>
   fc.constant(
     new Step(
@@ -157,7 +157,7 @@ const holdCallbacks = fc.constant(
   ),
 );
 
-/** The network between nodrop and its own database and Temporal. */
+/** Faults of the network between nodrop and its own database and Temporal. */
 const loseTransactions = fc
   .array(fc.constantFrom('request lost', 'answer lost'), { minLength: 1, maxLength: 3 })
   .map(
@@ -216,12 +216,12 @@ const strangeCallbacks = fc
     { callback: { duplicates: 2, outOfOrder: true } },
   )
   .map(faultOf);
-/** The channel's queries know less than its close does. */
+/** The channel's queries are behind what its close reports. */
 const lags = fc.constant(faultOf({ callback: { dropRate: 1 }, query: { lagMs: 3_600_000 } }));
-/** The payer who is in the wallet already can pay what the channel says it has closed. */
+/** A payer who is already in the wallet can pay a trade that the channel reports as closed. */
 const closesInVain = fc.constant(faultOf({ close: { ineffectiveRate: 1 } }));
 
-/** The shop does not take what it is told, or takes it again. */
+/** The shop refuses events, or accepts them again. */
 const shopOf = (failing: Failing) =>
   fc.constant(
     new Step(
@@ -260,7 +260,7 @@ const race = fc
 
 const several = <T>(count: number, arbitrary: T): T[] => Array(count).fill(arbitrary);
 
-/** A new attempt while nobody can ask about the one before: both can be paid. */
+/** A second attempt is started while the first cannot be queried, so both can be paid. */
 const secondWhileSilent = fc.constantFrom(...CHANNELS).map(
   (channel) =>
     new Step(
@@ -294,7 +294,7 @@ const firstPays = fc.constant(new Step('pay(0, success)', (order) => order.pay(0
 const firstIsDecided = fc.constant(new Step('pay(0, processing)', (order) => order.pay(0, 'processing')));
 const firstIsCancelled = fc.constant(new Step('cancel payment(0)', (order) => order.cancelPayment(0)));
 const firstEnds = fc.oneof(firstIsCancelled, cancelOrder, passOf(1900), passOf(1900));
-/** @param calledBack whether the channel tells of it, or only the late watch finds it. */
+/** @param calledBack whether a callback reports the payment; otherwise only the late watch detects it */
 const lateArrivalOf = (calledBack: boolean) =>
   nth.map((n) => {
     const how = calledBack ? 'no more trouble' : 'no callbacks';
@@ -307,7 +307,7 @@ const lateArrivalOf = (calledBack: boolean) =>
   });
 const lateArrival = fc.oneof(lateArrivalOf(true), lateArrivalOf(false));
 
-/** With money left over, only the number keeps a refund that is asked for again from being made again. */
+/** If money is left, only the out-refund-no keeps a repeated refund from being made twice. */
 const refundOfPart = fc
   .constantFrom(1, 500)
   .map((amount) => new Step(`refund(0, key a, ${amount})`, (order) => order.refund(0, 'a', amount)));
@@ -322,7 +322,7 @@ const refundOfAll = fc.constant(
   new Step('refund(0, key a, all)', (order) => order.refund(0, 'a', undefined)),
 );
 
-/** Part of it goes back at the channel while ours is on its way. */
+/** The merchant refunds a part at the channel while nodrop's refund is on its way. */
 const partElsewhere = fc
   .constantFrom(1, 500)
   .map((amount) =>
@@ -348,7 +348,7 @@ const opening = (...steps: fc.Arbitrary<Step>[]): fc.Arbitrary<Step[]> => fc.tup
 
 const createListed = fc.constant(new Step(`create(${LISTS})`, (order) => order.create(LISTS), true));
 
-/** How a case begins: most of what can go wrong needs two attempts, a late or a lost one, or money that nobody told of. */
+/** How a case begins. Most failures need two attempts, a late or lost payment, or money that no callback reports. */
 export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   fc
     .tuple(
@@ -359,10 +359,10 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
     )
     .map(([trouble, first]) => [...trouble, first]),
   opening(fc.oneof(create, create, forOtherAmount), secondWhileSilent, fc.oneof(allPay, pay)),
-  // Late: the request that made it was, or the payer.
+  // Late payments: the create request is late, or the payer is.
   opening(lossOf('create', 'request lost'), create, firstEnds, lateArrival),
   opening(closesInVain, create, firstEnds, passOf(600), fc.oneof(noCallbacks, holdCallbacks), firstPays),
-  // The order costs something else by the time the payer pays what the channel called closed.
+  // The order's amount has changed when the payer pays a trade that the channel reported as closed.
   opening(
     closesInVain,
     fc.oneof(create, forOtherAmount),
@@ -372,13 +372,13 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
     fc.oneof(noCallbacks, holdCallbacks, untroubled),
     firstPays,
   ),
-  // Paid, or about to be, and nobody tells of it before it is to end.
+  // Paid, or being decided, and not reported before the payment is to end.
   opening(create, fc.oneof(noCallbacks, holdCallbacks), fc.oneof(firstPays, firstIsDecided), firstEnds),
   opening(create, lags, firstPays, passOf(10), firstIsCancelled),
   opening(fc.oneof(strangeCallbacks, otherAmount), create, firstPays, fc.oneof(passOf(12), race)),
-  // What nobody hears of is done again.
+  // A refund without an answer is requested again.
   opening(create, allPay, passOf(12), noCallbacks, refundIsLost, refundOfPart, passOf(30)),
-  // What is refused, as others gave back a part of it, is asked for anew.
+  // A refund that is refused because a part was refunded elsewhere is requested again.
   opening(
     ...[create, answers, firstPays, passOf(12), lossOf('refund', 'request lost'), refundOfAll, answers],
     ...[passOf(30), partElsewhere],
@@ -387,7 +387,7 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
     ...[closesInVain, create, answers, cancelOrder, answers, passOf(600)],
     ...[lossOf('refund', 'request lost'), firstPays, passOf(60), sweep, passOf(30), partElsewhere],
   ),
-  // A channel that lists refunds, and forgets the key of one that nobody hears of.
+  // A channel that lists refunds, and forgets the key of a refund that gets no answer.
   ...several(
     2,
     opening(
@@ -401,7 +401,8 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
       passOf(1900),
     ),
   ),
-  // Of one it lists, others give back a part while ours is on its way; the bank returns some of it.
+  // At a channel that lists refunds: a part is refunded elsewhere while nodrop's refund is on its way, and the bank
+  // returns some of it.
   opening(
     ...[createListed, answers, firstPays, passOf(12), lossOf('refund', 'request lost'), refundOfAll, answers],
     ...[passOf(30), partElsewhere, fc.oneof(reverse, untroubled), passOf(120)],
@@ -418,7 +419,7 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   ),
   opening(fc.oneof(loseTransactions, loseTemporal), create, pay, passOf(12)),
   opening(create, fc.oneof(loseTransactions, loseTemporal), firstPays, passOf(12)),
-  // All of the money is back before the shop has heard that it came; which event it hears of first is chance.
+  // All money is refunded before the shop has the event of the payment; the order of the events is random.
   ...several(
     2,
     opening(
@@ -434,7 +435,7 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   ),
 );
 
-/** As `fc.commands` takes them, each as often as it is likely. */
+/** The steps for `fc.commands`, each repeated by its likelihood. */
 export const STEPS: fc.Arbitrary<Step>[] = [
   ...several(2, create),
   ...[secondWhileSilent, allPay, lateArrival],

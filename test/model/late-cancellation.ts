@@ -1,26 +1,27 @@
 import * as wf from '@temporalio/workflow';
 
 /**
- * The time-skipping server takes no answer of a worker that calls an activity off in the moment in which the activity
- * completes: it has forgotten the activity by then, refuses the whole answer, and the workflow and the server's time
- * stand still for ever. So they do when a workflow closes during an attempt, whose end is then never heard of. A real
- * server knows that both happen.
+ * The time-skipping server has a fault: a worker's answer that cancels an activity in the moment in which the activity
+ * completes is refused as a whole, because the server has forgotten the activity by then. The workflow and the server's
+ * clock then stop forever. The same happens when a workflow closes during an attempt, whose end is never processed. A
+ * real server handles both.
  *
- * So here the workflow goes on at once, as always, and only the server is told later, and of the workflow's end after that:
- * no time is skipped while an attempt is under way, and none takes so long. Nor does an attempt that was handed to a worker
- * as it stopped: the server times out no activity whose cancellation is requested.
+ * So here the workflow continues at once, as usual, but the server gets the cancellation later, and the workflow's end
+ * after that. No time is skipped while an attempt is under way, and no attempt takes that long. An attempt that was
+ * handed to a stopping worker does not end either: the server does not time out an activity whose cancellation is
+ * requested.
  */
 const LATER_MS = 77_300;
 
 export const interceptors: wf.WorkflowInterceptorsFactory = () => {
-  const calledOff = new Set<Promise<void>>();
+  const cancellations = new Set<Promise<void>>();
   return {
     inbound: [
       {
         async execute(input, next) {
           const result = await next(input);
-          // A closed workflow's attempts would keep the server's time from passing for ever.
-          while (calledOff.size > 0) await Promise.all(calledOff);
+          // Attempts of a closed workflow would keep the server's clock from skipping forever.
+          while (cancellations.size > 0) await Promise.all(cancellations);
           return result;
         },
       },
@@ -32,20 +33,20 @@ export const interceptors: wf.WorkflowInterceptorsFactory = () => {
           return await wf.CancellationScope.nonCancellable(async () => {
             const scope = new wf.CancellationScope({ cancellable: true });
             const work = scope.run(() => next(input));
-            const over = work.then(
+            const ended = work.then(
               () => undefined,
               () => undefined,
             );
-            const tell = async () => {
-              await Promise.race([over, wf.sleep(LATER_MS)]);
+            const cancelLater = async () => {
+              await Promise.race([ended, wf.sleep(LATER_MS)]);
               scope.cancel();
-              await over;
+              await ended;
             };
             const called = caller.cancelRequested.catch((error: unknown) => {
-              const telling = wf.CancellationScope.nonCancellable(tell).finally(() =>
-                calledOff.delete(telling),
+              const cancelling = wf.CancellationScope.nonCancellable(cancelLater).finally(() =>
+                cancellations.delete(cancelling),
               );
-              calledOff.add(telling);
+              cancellations.add(cancelling);
               throw error;
             });
             return await Promise.race([work, called]);

@@ -9,31 +9,31 @@ import {
   type Trade,
 } from '../../src/domain/channel.ts';
 
-/** Whose refunds are listed; the other channel tells a sum. */
+/** The channel whose refunds are listed; the other channel reports only their sum. */
 export const LISTS = 'simulator2';
 
-/** The channel forgets a key after this, ms: asked again under it, it makes another refund. */
+/** The channel forgets a key after this time, in ms: a repeated request with the key makes another refund. */
 const FORGETS_AFTER_MS = 20 * 60_000;
-/** A request that got lost on its way arrives within this, ms, or never. */
+/** A lost request arrives within this time, in ms, or never. */
 const ON_ITS_WAY_AT_MOST_MS = 5 * 60_000;
 
 interface Made {
   readonly outTradeNo: string;
   readonly amount: number;
-  /** Absent of one that the merchant made at the channel. */
+  /** Absent for a refund that the merchant made at the channel. */
   readonly outRefundNo?: string;
   isReversed: boolean;
 }
 
 /**
- * Lets the simulator be a channel that is asked by its own ids of refunds, lists those of a trade instead of telling their
- * sum, forgets keys, waits for people, and takes back what it gave.
+ * Makes the simulator a channel that is queried for refunds by its own ids, lists a trade's refunds instead of their
+ * sum, forgets keys, waits for people, and takes refunds back.
  */
 export class ListedRefunds {
-  /** What refunds wait for. */
+  /** While true, refunds wait for a person. */
   needPerson = false;
   now: () => Promise<number> = async () => Date.now();
-  /** By their numbers at the simulator. */
+  /** Refunds by their numbers at the simulator. */
   readonly #made = new Map<string, Made>();
   readonly #keys = new Map<string, { readonly at: number; readonly simulated: string }>();
 
@@ -43,12 +43,12 @@ export class ListedRefunds {
     this.#keys.clear();
   }
 
-  /** The merchant made one at the channel. */
+  /** The merchant made a refund at the channel. */
   madeElsewhere(simulated: string, outTradeNo: string, amount: number): void {
     this.#made.set(simulated, { outTradeNo, amount, isReversed: false });
   }
 
-  /** What came back of a trade's refunds, of ours and of others', minor units. */
+  /** The money that the bank returned of a trade's refunds, of nodrop's and of others', in minor units. */
   reversedOf(outTradeNo: string): { readonly ours: number; readonly others: number } {
     const reversed = [...this.#made.values()].filter(
       (made) => made.outTradeNo === outTradeNo && made.isReversed,
@@ -60,7 +60,9 @@ export class ListedRefunds {
     };
   }
 
-  /** The bank returns the money of a refund that has succeeded, if there is one. @param isDone whether it has */
+  /**
+   * The bank returns the money of one succeeded refund, if there is one. @param isDone whether a refund has succeeded
+   */
   async reverseOne(outTradeNo: string, isDone: (simulated: string) => Promise<boolean>): Promise<void> {
     for (const [simulated, made] of this.#made) {
       if (made.outTradeNo !== outTradeNo || made.isReversed || !(await isDone(simulated))) continue;
@@ -148,7 +150,7 @@ export class ListedRefunds {
     };
   }
 
-  /** A request that got lost on its way, as it arrives: not after anybody has given it up for long. */
+  /** A lost request that arrives late, but not long after nodrop has given it up. */
   arriving<Answer>(request: () => Promise<Answer>, sentAt: number): () => Promise<Answer> {
     return async () => {
       if ((await this.now()) - sentAt > ON_ITS_WAY_AT_MOST_MS)

@@ -8,8 +8,8 @@ import { checkPromises } from './promises.ts';
 import { ServerFault, startWorld, type World } from './world.ts';
 
 /**
- * The promises under random interleavings of everything that can happen to an order, on the real workflows, ledger,
- * API and simulator. `npm run test:model` runs thousands of cases; what it prints reproduces a failed one.
+ * The promises under random interleavings of everything that can happen to an order, on the real workflows, ledger, API
+ * and simulator. `npm run test:model` runs thousands of cases. Its output reproduces a failed case.
  */
 
 const { NODROP_MODEL_RUNS, NODROP_MODEL_SEED, NODROP_MODEL_PATH, NODROP_MODEL_REPLAY, NODROP_MODEL_FREEZE } =
@@ -21,7 +21,7 @@ interface Plan {
   readonly runs: number;
 }
 
-/** What is asked for, shared out; what is to be done again is one case of one seed. */
+/** Distributes the requested cases over the lanes. A replay is one case of one seed. */
 function planOf(seed: number, runs: number): readonly (readonly Plan[])[] {
   if (NODROP_MODEL_PATH !== undefined) return [[{ seed, runs }]];
   const first = Math.ceil(runs / 2);
@@ -29,8 +29,8 @@ function planOf(seed: number, runs: number): readonly (readonly Plan[])[] {
 }
 
 /**
- * Cases from each seed, in two lanes with a world each: while one waits, the other computes. Some cases every run has,
- * and some no run had before.
+ * Cases from each seed, in two lanes with a world each: one lane computes while the other waits. Some cases are the
+ * same in every run, and some are new.
  */
 const LANES =
   NODROP_MODEL_RUNS === undefined && NODROP_MODEL_SEED === undefined
@@ -45,9 +45,9 @@ const LANES =
         ],
       ]
     : planOf(Number(NODROP_MODEL_SEED ?? anySeed), Number(NODROP_MODEL_RUNS ?? 200));
-/** A server's memory and database are let go after so many cases. */
+/** After this many cases a world is stopped, to free its server's memory and database. */
 const CASES_A_WORLD = 250;
-/** A case that the server itself broke is run so often before it counts as broken. */
+/** A case that a fault of the server spoiled is run this often before it counts as failed. */
 const TRIES = 3;
 const SHRINKS_AT_MOST = 60;
 const PROGRESS_EVERY = 25;
@@ -58,7 +58,7 @@ type CaseOf = readonly [
   steps: Iterable<fc.AsyncCommand<Model, Case, true>>,
 ];
 
-/** @returns what is wrong with it in the end. */
+/** @returns the violations at the end of the case */
 async function runCase(world: World, ...[given, opening, steps]: CaseOf): Promise<string[]> {
   await world.begin();
   const order = new Case(world, given);
@@ -72,19 +72,19 @@ async function runCase(world: World, ...[given, opening, steps]: CaseOf): Promis
   return [...order.wrong, ...checkPromises(facts)];
 }
 
-// Workers, API and simulator are in this process; the servers that they talk to run on.
+// Workers, API and simulator are in this process, which the freezer stops. The servers that they use keep running.
 if (NODROP_MODEL_FREEZE !== undefined) afterAll(freezeEachMinute(process.pid, Number(NODROP_MODEL_FREEZE)));
 
 let starting: Promise<unknown> = Promise.resolve();
 
-/** One after another: each takes all that the machine has. */
+/** Worlds start one after another, because each start needs the whole machine. */
 async function startNextWorld(): Promise<World> {
   const next = starting.then(startWorld, startWorld);
   starting = next;
   return await next;
 }
 
-/** Runs cases one after another, in a world of its own. */
+/** Runs cases one after another, each lane in its own world. */
 class Lane {
   #world: World | undefined;
   #cases = 0;
@@ -96,7 +96,7 @@ class Lane {
     await world?.stop();
   }
 
-  /** Each case gets its verdict: one that the server spoiled is run again from its beginning, on a new server. */
+  /** Runs a case to its verdict. A case that the server spoiled is run again from the start, on a new server. */
   async #judge(...given: CaseOf): Promise<void> {
     for (let nthTry = 1; ; nthTry++) {
       this.#world ??= await startNextWorld();
@@ -105,7 +105,7 @@ class Lane {
         if (wrong.length === 0) return;
         throw new Error(wrong.join('\n'));
       } catch (error) {
-        // Whatever it left behind is not the next case's.
+        // The next case must not see anything that this case left behind.
         await this.stop();
         if (!(error instanceof ServerFault) || nthTry === TRIES) throw error;
         this.#spoiled += 1;

@@ -4,47 +4,49 @@ import { deliveryWorkflowId, paymentWorkflowId, refundWorkflowId } from '../../s
 import type { Callback, Delivery, Event, Order, Payment, Refund } from '../../src/ledger/rows.ts';
 import type { HandOut } from './shop.ts';
 
-/** What is true at the end of a case: our ledger, the channel's, and what was asked of either. */
+/** The facts at the end of a case: nodrop's ledger, the channel's ledger, and the requests to both. */
 export interface Facts {
-  /** Null when nobody got so far as to make one. */
+  /** Null when no order was created. */
   readonly order: Order | null;
   readonly payments: readonly Payment[];
   readonly refunds: readonly Refund[];
   readonly callbacks: readonly Callback[];
-  /** None of a merchant without a shop of its own. */
+  /** Empty for a merchant without its own shop. */
   readonly deliveries: readonly (Delivery & { readonly event: Event })[];
-  /** What the shop made of them. */
+  /** The goods that the shop granted. */
   readonly handedOut: readonly HandOut[];
   /** The channel's ledger: the ground truth. */
   readonly trades: readonly Trade[];
   readonly workflows: readonly { readonly id: string; readonly status: string }[];
-  /** Given back at the channel itself, past nodrop; minor units by out-trade-no. */
+  /** Refunded at the channel itself, outside nodrop; minor units by out-trade-no. */
   readonly external: ReadonlyMap<string, number>;
-  /** What the bank returned of a payment's refunds, of ours and of others'; minor units. */
+  /** What the bank returned of a payment's refunds, of nodrop's and of others'; minor units. */
   readonly reversedOf: (paymentId: string) => { readonly ours: number; readonly others: number };
   readonly cancelAsked: boolean;
-  /** Payments whose cancel was acknowledged as taken. */
+  /** Payments whose cancellation the API accepted. */
   readonly cancelled: ReadonlySet<string>;
-  /** Ids of the notifications that were acknowledged. */
+  /** Ids of the acknowledged notifications. */
   readonly acknowledged: ReadonlySet<string>;
-  /** Payments of which a notification was acknowledged that cannot be verified. */
+  /** Payments of which an unverifiable notification was acknowledged. */
   readonly noticed: ReadonlySet<string>;
-  /** When the channel took the payer's money, or began to decide over it. Epoch ms, by out-trade-no. */
+  /** When the channel accepted the payer's money, or began to decide. Epoch ms, by out-trade-no. */
   readonly actedAt: ReadonlyMap<string, number>;
-  /** What merchants asked the order to cost. Minor units. */
+  /** The amounts that merchants requested for the order, in minor units. */
   readonly asked: readonly number[];
-  /** Trades of which a query said less than was true: a refusal that it does not explain waits for a person. */
+  /**
+   * Trades of which a query reported less than the truth. A refusal that the trade does not explain needs an operator.
+   */
   readonly hidden: ReadonlySet<string>;
-  /** Ids of the payments and refunds that were said to be made. */
+  /** Ids of the payments and refunds that the API reported as created. */
   readonly made: ReadonlySet<string>;
   readonly latePayment: LatePayment;
-  /** Whether the merchant's orders are in its own shop. */
+  /** Whether the merchant has its own shop. */
   readonly hasShop: boolean;
-  /** Ms of the test's clock that were skipped from one time to another. */
+  /** How much of the time between two moments was skipped, in ms of the test's clock. */
   readonly skipped: (from: Date, to: Date) => number;
 }
 
-/** As the simulator's ledger has it. Minor units. */
+/** A trade in the simulator's ledger. Amounts in minor units. */
 export interface Trade {
   readonly outTradeNo: string;
   readonly amount: number;
@@ -54,7 +56,9 @@ export interface Trade {
   readonly refunded: number;
 }
 
-/** No time is skipped while anybody does something: what has more than this skipped between it was not at once. */
+/**
+ * No time is skipped while anything is being done. Two moments are apart if more than this was skipped between them.
+ */
 const SAME_MOMENT_MS = 5_000;
 
 /** The workflows that must have ended. */
@@ -66,7 +70,7 @@ export function waitsFor(
   return [
     ...payments.map(({ id }) => paymentWorkflowId(id)),
     ...refunds.filter(({ reason }) => reason !== 'external').map(({ id }) => refundWorkflowId(id)),
-    // What pays an order is told by its payment's workflow; what was superseded nobody need have begun to tell.
+    // The payment's workflow delivers `payment.succeeded`. The delivery of a superseded event may never have started.
     ...deliveries
       .filter(({ event, status }) => event.type !== 'payment.succeeded' && status !== 'superseded')
       .map(({ id }) => deliveryWorkflowId(id)),
@@ -74,8 +78,8 @@ export function waitsFor(
 }
 
 /**
- * The promises, as far as two ledgers can tell, of one order after everything is well again and all time has passed.
- * @returns a sentence for each way in which one is broken.
+ * The promises that two ledgers can prove, for one order, after all faults and all time have passed.
+ * @returns a sentence for each violation
  */
 export function checkPromises(facts: Facts): string[] {
   const { order, payments, refunds, trades } = facts;
@@ -99,43 +103,46 @@ export function checkPromises(facts: Facts): string[] {
     const what = `payment ${id} (${status}, ${orderUpdate}, ${attention}; at the channel ${said})`;
     const isPaid = trade !== undefined && trade.paidAt !== null;
 
-    // P1: the channel's word has come through. P2: nothing is paid without it.
+    // P1: the channel's answer was recorded. P2: no payment is paid without the channel.
     must(
       isPaid === (status === 'succeeded'),
       `${what}: the channel ${isPaid ? 'has the money' : 'has no money'}`,
     );
-    // P3: only the channel's word ends one.
+    // P3: only an answer of the channel ends a payment.
     if (status === 'failed') must(said === 'PAYERROR', `${what}: the channel never declined it`);
-    if (status === 'cancelled') must(cancelRequestedAt !== null, `${what}: nobody asked for that`);
+    if (status === 'cancelled') must(cancelRequestedAt !== null, `${what}: no cancellation was requested`);
     if (facts.cancelled.has(id))
-      must(cancelRequestedAt !== null, `${what}: its cancel was acknowledged and is not recorded`);
+      must(cancelRequestedAt !== null, `${what}: its cancellation was accepted and is not recorded`);
     const actedAt = facts.actedAt.get(id);
     must(
       actedAt === undefined || endedAt === null || !isAfter(endedAt, new Date(actedAt)),
       `${what}: it ended at ${endedAt?.toISOString()}, though the channel had the payer's money or was deciding`,
     );
     must(status !== 'created' && status !== 'paying', `${what}: it is still waiting`);
-    must(said !== 'PROCESSING', `${what}: the case is not over`);
+    must(said !== 'PROCESSING', `${what}: the channel has not decided`);
     if (!isPaid) continue;
 
-    // P1, P2: every cent of it.
+    // P1, P2: every cent is recorded.
     const received = Number(payment.receivedAmount);
     const refunded = Number(payment.refundedAmount);
     const made = refundsOf(payment);
-    must(received === trade.amount, `${what}: ${trade.amount} came in, ${received} are recorded`);
+    must(received === trade.amount, `${what}: ${trade.amount} was received, ${received} is recorded`);
     const reversed = facts.reversedOf(id);
     const isReversed = reversed.ours + reversed.others > 0;
     const back = trade.refunded - reversed.ours - reversed.others;
-    must(refunded === back, `${what}: ${back} went back, ${refunded} are recorded`);
-    must(refunded === succeeded(made), `${what}: its refunds are ${succeeded(made)}, not ${refunded}`);
-    must(refunded <= received, `${what}: ${refunded} of ${received} went back`);
-    // P5: what went back without our asking is what others gave back; anything more we gave back twice.
+    must(refunded === back, `${what}: ${back} was refunded, ${refunded} is recorded`);
+    must(refunded === succeeded(made), `${what}: its refunds add up to ${succeeded(made)}, not ${refunded}`);
+    must(refunded <= received, `${what}: ${refunded} of ${received} was refunded`);
+    // P5: money that was refunded without a request of nodrop was refunded by others. Any more was refunded twice.
     const others = (facts.external.get(id) ?? 0) - reversed.others;
     const external = succeeded(made.filter(({ reason }) => reason === 'external'));
-    must(external === others, `${what}: others gave back ${others}, ${external} are recorded as theirs`);
+    must(external === others, `${what}: others refunded ${others}, ${external} is recorded as external`);
 
     if (orderUpdate === 'applied') {
-      must(!isLate(payment) || facts.latePayment === 'apply', `${what}: it came late, and nobody applied it`);
+      must(
+        !isLate(payment) || facts.latePayment === 'apply',
+        `${what}: the order was paid by a late payment, which its merchant does not allow`,
+      );
       must(
         received === Number(order?.amount),
         `${what}: it pays the order of ${order?.amount} with ${received}`,
@@ -143,40 +150,41 @@ export function checkPromises(facts: Facts): string[] {
       must(payment.amount === order?.amount, `${what}: it was made for ${payment.amount}`);
       must(order?.paidPaymentId === id, `${what}: the order says ${order?.paidPaymentId} paid it`);
     } else {
-      // Money that pays nothing goes back, or a person is told of it.
+      // Money that does not pay the order is refunded, or an attention is raised.
       must(
         refunded === received || attention !== null,
-        `${what}: ${received - refunded} are kept for nothing`,
+        `${what}: ${received - refunded} is kept although it pays nothing`,
       );
-      must(orderUpdate === 'conflict' || orderUpdate === 'review', `${what}: nobody decided over it`);
-      // Nobody has to ask for what the order cannot take, nor for the rest when others gave back a part of it. Only a
-      // refusal that the trade does not explain is a person's business.
-      const isAPersons =
+      must(orderUpdate === 'conflict' || orderUpdate === 'review', `${what}: it has no decision`);
+      // What the order cannot accept is refunded automatically, also the rest when others refunded a part. Only a
+      // refusal that the trade does not explain needs an operator.
+      const needsOperator =
         (attention === 'refund_failing' && facts.hidden.has(id)) || (isReversed && attention !== null);
       must(
-        orderUpdate !== 'conflict' || refunded === received || isAPersons,
+        orderUpdate !== 'conflict' || refunded === received || needsOperator,
         `${what}: ${received - refunded} are owed back and did not go`,
       );
     }
-    // All that was left was asked for, and nothing else was refused: it is back, whoever gave back a part of it.
+    // If all that was left was to be refunded and no other refund was refused, all of it is refunded, even if others
+    // refunded a part.
     const isAllAskedFor = made.some(isOfAll);
     const isPartRefused = made.some((refund) => refund.status === 'failed' && isOfPart(refund));
     must(
       !isAllAskedFor || isPartRefused || refunded === received || facts.hidden.has(id) || isReversed,
       `${what}: all that was left was asked for, and ${received - refunded} did not go`,
     );
-    if (orderUpdate === 'review') must(attention !== null, `${what}: nobody is asked to decide`);
+    if (orderUpdate === 'review') must(attention !== null, `${what}: no attention asks for a decision`);
     must(
-      // What came back was all gone before the shop agreed.
+      // Money that the bank returned later had been refunded in full before the shop acknowledged.
       orderUpdate === 'applied' || refunded === received || isReversed || isRefused(facts, payment),
-      `${what}: the order could have taken it`,
+      `${what}: the order could have accepted the money`,
     );
-    // What came back is still gone to this channel.
+    // For this channel, money that the bank returned still counts as refunded.
     const isLess = isReversed || others > 0;
     for (const refund of made)
       must(refund.status !== 'failed' || isLess, `${what}: the channel refused refund ${refund.id}`);
     if (refunded === received)
-      must(attention === null || attention === 'channel_reversed', `${what}: attention for nothing`);
+      must(attention === null || attention === 'channel_reversed', `${what}: an attention without a reason`);
   }
 
   const total = (count: (payment: Payment, trade: Trade | undefined) => number) =>
@@ -195,12 +203,15 @@ export function checkPromises(facts: Facts): string[] {
     `${came} came in, ${paid} pay the order, ${back} went back, ${shown} shown`,
   );
 
-  // P4: what was acknowledged is there.
+  // P4: everything that was acknowledged is stored.
   const stored = new Set(facts.callbacks.map(({ notificationId }) => notificationId));
   for (const id of facts.acknowledged)
     must(stored.has(id), `callback ${id} was acknowledged and is not stored`);
   for (const { id, noticedAt } of payments)
-    must(!facts.noticed.has(id) || noticedAt === null, `the channel has news of ${id}, and was not asked`);
+    must(
+      !facts.noticed.has(id) || noticedAt === null,
+      `a notice of ${id} was acknowledged, and the channel was not queried`,
+    );
   for (const id of facts.made)
     must(
       known.has(id) || refunds.some((refund) => refund.id === id),
@@ -221,10 +232,13 @@ export function checkPromises(facts: Facts): string[] {
   for (const { id: paidBy, settledAt } of payers)
     for (const { id, createdAt, endedAt, status, cancelRequestedAt } of payments) {
       if (id === paidBy || settledAt === null || createdAt > settledAt) continue;
-      // Each reads its clock before it waits for the order.
+      // Each transaction reads its clock before it waits for the order.
       const endedBefore = endedAt !== null && !isAfter(endedAt, settledAt);
       const isOver = status === 'succeeded' || endedBefore;
-      must(isOver || cancelRequestedAt !== null, `${paidBy} paid the order, and ${id} was not told to end`);
+      must(
+        isOver || cancelRequestedAt !== null,
+        `${paidBy} paid the order, and no cancellation of ${id} was requested`,
+      );
     }
   must(
     order === null || facts.asked.includes(Number(order.amount)),
@@ -235,7 +249,7 @@ export function checkPromises(facts: Facts): string[] {
   return broken;
 }
 
-/** What the shop was told, and what it made of that. */
+/** Checks the events that the shop got, and the goods that it granted. */
 function checkGoods(facts: Facts, isAfter: (later: Date, earlier: Date) => boolean): string[] {
   const { payments, refunds, deliveries, handedOut } = facts;
   const broken: string[] = [];
@@ -248,7 +262,7 @@ function checkGoods(facts: Facts, isAfter: (later: Date, earlier: Date) => boole
     const payment = payments.find(({ id }) => id === paymentId);
     const isBack = payment !== undefined && payment.refundedAmount === payment.receivedAmount;
     const last = back.map(({ settledAt }) => settledAt?.getTime() ?? 0).reduce((a, b) => Math.max(a, b), 0);
-    // One that was under way when the last of the money went back may arrive after it.
+    // An event that was under way during the last refund may arrive after it.
     must(
       !isBack || !isAfter(new Date(at), new Date(last)),
       `goods went out for ${paymentId} at ${new Date(at).toISOString()}, and all of its money was back at ${new Date(last).toISOString()}`,
@@ -265,19 +279,19 @@ function checkGoods(facts: Facts, isAfter: (later: Date, earlier: Date) => boole
   return broken;
 }
 
-/** Somebody asked for all that was left. */
+/** A refund of all that was left, on request. */
 const isOfAll = ({ id, merchantId, paymentId, idempotencyKey }: Refund): boolean =>
   idempotencyKey !== null &&
   id === requestedRefundId({ merchantId, paymentId, idempotencyKey, amount: 'all' });
 
-/** Somebody asked for a named amount: when it is refused, it is theirs to ask again. */
+/** A refund of a named amount, on request. After a refusal its requester must ask again. */
 const isOfPart = (refund: Refund): boolean => refund.idempotencyKey !== null && !isOfAll(refund);
 
-/** The money came in after the payment had ended and its time was up. */
+/** The money arrived after the payment had ended and expired. */
 const isLate = ({ paidAt, endedAt, expiresAt }: Payment): boolean =>
   paidAt !== null && endedAt !== null && endedAt <= paidAt && expiresAt <= paidAt;
 
-/** There is a reason for which the money does not pay the order. */
+/** True when there is a reason why the money does not pay the order. */
 function isRefused({ order, payments, latePayment }: Facts, payment: Payment): boolean {
   const isTaken = payments.some(({ id, orderUpdate }) => id !== payment.id && orderUpdate === 'applied');
   const isOver = order?.status === 'cancelled' || order?.status === 'closed';
@@ -285,18 +299,18 @@ function isRefused({ order, payments, latePayment }: Facts, payment: Payment): b
   return isTaken || isOver || isOther || (isLate(payment) && latePayment !== 'apply');
 }
 
-/** Where an order ends. */
+/** Checks the final state of the order. */
 function checkOrder(
   order: Order,
   payments: readonly Payment[],
   { cancelAsked, reversedOf }: Pick<Facts, 'cancelAsked' | 'reversedOf'>,
 ): string[] {
   const payer = payments.find(({ orderUpdate }) => orderUpdate === 'applied');
-  // Once refunded it stays so, also when money comes back.
+  // A refunded order stays refunded, even if the bank returns money later.
   const cameBack = payer === undefined ? 0 : reversedOf(payer.id).ours + reversedOf(payer.id).others;
   const undecided = payments.some(({ orderUpdate }) => orderUpdate === 'review');
   const isBack = payer !== undefined && payer.refundedAmount === payer.receivedAmount;
-  // It paid the order, and all of its money went back before the shop agreed.
+  // The payment paid the order, and was refunded in full before the shop acknowledged.
   const isSuperseded = payer === undefined && order.paidPaymentId !== null;
   const expected =
     payer !== undefined || isSuperseded

@@ -1,23 +1,23 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** Goods that the shop handed out for a payment. */
+/** Goods that the shop granted for a payment. */
 export interface HandOut {
   readonly orderId: string;
   readonly paymentId: string;
-  /** Epoch ms, on the clock of the test. */
+  /** Epoch ms, on the test's clock. */
   readonly at: number;
-  /** A conflict of that payment took them back. */
+  /** True when a conflict of that payment took the goods back. */
   takenBack: boolean;
 }
 
-/** What the shop cannot take at the moment. */
+/** The events that the shop cannot accept at the moment. */
 export type Failing = 'nothing' | 'everything' | 'refunds and conflicts';
 
 /**
- * A merchant's order service, as docs/three-things-your-shop-must-do.md wants it: it goes by the state, lets nothing older
- * than what it knows change anything, and takes the goods back at a conflict. It does not read the payment when an event is
- * old: what nodrop tells must hold by itself.
+ * A merchant's order service that follows docs/three-things-your-shop-must-do.md: it goes by the payment's state,
+ * ignores events older than the stored version, and takes the goods back at a conflict. It does not read the payment
+ * when an event is late, so nodrop's events must be enough.
  */
 export class Shop {
   failing: Failing = 'nothing';
@@ -35,7 +35,7 @@ export class Shop {
     this.#now = now;
   }
 
-  /** @returns its URL. */
+  /** @returns the shop's URL */
   async listen(): Promise<string> {
     await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/events`;
@@ -46,15 +46,15 @@ export class Shop {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
-  /** A new case. */
+  /** Resets the shop for a new case. */
   reset(): void {
     this.failing = 'nothing';
     this.handedOut.length = 0;
     this.#versions.clear();
   }
 
-  /** @returns false when it cannot take the event now. */
-  // biome-ignore lint/suspicious/noExplicitAny: an event as it comes.
+  /** @returns false when the shop cannot accept the event now */
+  // biome-ignore lint/suspicious/noExplicitAny: an event as received.
   async #take({ type, data: { payment, version } }: any): Promise<boolean> {
     if (this.failing === 'everything') return false;
     if (this.failing === 'refunds and conflicts' && type !== 'payment.succeeded') return false;

@@ -1,22 +1,22 @@
-/** One reading of a clock that skips. All are epoch ms. */
+/** One reading of a clock that skips time. All times are epoch ms. */
 export interface Reading {
-  /** What it said. */
+  /** The time that the clock returned. */
   readonly said: number;
-  /** On the real clock, when it was asked and when the answer was there. */
+  /** On the real clock: when the reading was requested, and when the answer arrived. */
   readonly asked: number;
   readonly answered: number;
 }
 
 /**
- * How much of its time a skipping clock has skipped. While anybody works it goes on as the real one does, and skips
- * nothing, however slow the machine is: what is apart only by real time was at the same moment.
+ * How much time a skipping clock has skipped. While work is being done it runs like a real clock and skips nothing,
+ * however slow the machine is. So two times that differ only by real time count as the same moment.
  */
 export class SkippedTime {
-  /** In the order in which they were made, which is that of what they said. */
+  /** In the order in which they were made, which is also the order of `said`. */
   readonly #readings: Reading[] = [];
 
   add({ said, asked, answered }: Reading): void {
-    // As a `Date` has it.
+    // A `Date` has whole milliseconds.
     this.#readings.push({ said: Math.trunc(said), asked, answered });
   }
 
@@ -24,7 +24,7 @@ export class SkippedTime {
     this.#readings.length = 0;
   }
 
-  /** @returns ms that were surely skipped from the one time to the other, both as the clock said them. */
+  /** @returns a lower bound of the ms that were skipped between two times of this clock */
   between(from: Date, to: Date): number {
     const first = this.#at(from);
     const last = this.#at(to);
@@ -32,7 +32,7 @@ export class SkippedTime {
     return last.said - first.said - (last.answered - first.asked);
   }
 
-  /** The last reading up to then. */
+  /** The last reading up to this time. */
   #at(time: Date): Reading | undefined {
     return this.#readings.findLast(({ said }) => said <= time.getTime());
   }

@@ -23,34 +23,34 @@ import { Shop } from './shop.ts';
 import { SkippedTime } from './skipped-time.ts';
 
 /**
- * Where the model's cases live: the harness of the workflow tests with the real API in front, which the simulator
- * calls back over HTTP, and a network between all of them that can lose, hold and repeat what goes over it.
+ * Where the model's cases run: the harness of the workflow tests with the real API in front of it, which the simulator
+ * calls back over HTTP, and a network between all of them that can lose, hold and repeat messages.
  */
 export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secrets'> {
   readonly network: Network;
   readonly apiUrl: string;
   readonly merchants: Readonly<Record<LatePayment, { readonly id: string; readonly key: string }>>;
-  /** Those that have an order service: the shop. */
+  /** The merchants with an order service: the shop. */
   readonly merchantsWithShop: World['merchants'];
   readonly shop: Shop;
   now(): Promise<number>;
-  /** What was skipped of the clock of the test between two of its readings. */
+  /** The time that the test's clock skipped between two of its readings. */
   readonly skipped: SkippedTime;
-  /** How far the workflows of an order have come: unchanged while nothing moves. */
+  /** A text that changes while the order's workflows make progress. */
   progress(orderId: string): Promise<string>;
-  /** No trouble, and an empty ledger at the channel. */
+  /** Ends all faults and empties the channel's ledger. */
   begin(): Promise<void>;
   /**
-   * Resolves when nobody has anything to do but wait: only then may time be skipped. The server skips also while a
-   * task is on its way to a worker, and then takes it for lost.
+   * Resolves when nothing has anything to do but wait. Only then may time be skipped: the server skips even while a
+   * task is on its way to a worker, and then treats the task as lost.
    */
   quiet(orderId: string): Promise<void>;
-  /** Lets time pass, once it is quiet around the order. */
+  /** Lets time pass, once `quiet` has resolved. */
   pass(orderId: string, seconds: number): Promise<void>;
-  /** One run of the sweep. */
+  /** Runs the sweep once. */
   sweep(): Promise<void>;
   stopWorkers(): Promise<void>;
-  /** Does nothing when they run. */
+  /** Does nothing while the workers run. */
   startWorkers(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -58,9 +58,9 @@ export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secre
 export type Call = 'create' | 'query' | 'close' | 'refund' | 'queryRefund';
 
 /**
- * - `request lost`: the channel hears nothing, or only much later: see `lateRequests`.
- * - `answer lost`: the channel does it, and we do not hear of it.
- * - `slow`: the answer is on its way for a while.
+ * - `request lost`: the channel gets nothing, or only much later: see `lateRequests`.
+ * - `answer lost`: the channel does its part, and nodrop does not get the answer.
+ * - `slow`: the answer takes a while.
  */
 export type Loss = 'none' | 'request lost' | 'answer lost' | 'slow';
 
@@ -72,42 +72,45 @@ export interface ReceivedCallback {
   readonly body: Buffer;
 }
 
-/** A database of which nobody hears, as its client says it: worth asking again. */
+/** A lost connection as the database client reports it: an error that is worth a retry. */
 const connectionLost = () =>
   Object.assign(new Error('the connection to the database is lost'), { code: 'ECONNRESET' });
 
-/** What lies between nodrop, its channels and their callbacks, and its own database and Temporal. */
+/** The network between nodrop, its channels and their callbacks, its own database, and Temporal. */
 export class Network {
   losses: Record<Call, Loss> = untroubled();
-  /** What the API asks of Temporal. */
+  /** The faults of the API's calls to Temporal. */
   temporal: Loss = 'none';
-  /** What becomes of the coming transactions of API and workers; of `answer lost` ones nobody knows that they were made. */
+  /**
+   * The fates of the next transactions of API and workers. A transaction with `answer lost` commits without its caller
+   * knowing.
+   */
   readonly ledgerLosses: ('request lost' | 'answer lost')[] = [];
-  /** Ids of the notifications that the API has acknowledged. */
+  /** Ids of the notifications that the API acknowledged. */
   readonly acknowledged = new Set<string>();
-  /** Payments of which the API has acknowledged a notification that cannot be verified: it says that there is news. */
+  /** Payments of which the API acknowledged an unverifiable notification, which only says that something changed. */
   readonly noticed = new Set<string>();
   /** Ids of the notifications that could not be verified. */
   readonly unverifiable = new Set<string>();
-  /** Minor units by which the channel takes another amount than it is asked for. */
+  /** The channel accepts an amount that differs by this many minor units from the requested one. */
   otherAmount = 0;
-  /** Callbacks do not arrive, and can be let through later. */
+  /** While true, callbacks are held, and can be released later. */
   holding = false;
   readonly held: ReceivedCallback[] = [];
   /** Every callback that reached the API, to be repeated. */
   readonly received: ReceivedCallback[] = [];
-  /** Lost on their way to the channel; they may arrive after all. */
+  /** Requests that were lost on their way to the channel. They may arrive later. */
   readonly lateRequests: (() => Promise<unknown>)[] = [];
-  /** When the payer paid, on the clock of the test: the wallet's own is the real one. Epoch ms, by out-trade-no. */
+  /** When the payer paid, on the test's clock, because the wallet has the real clock. Epoch ms, by out-trade-no. */
   readonly paidAt = new Map<string, number>();
-  /** Trades of which a query said less than was true: the payer had acted, or others had money going back. */
+  /** Trades of which a query reported less than the truth: the payer had acted, or another refund was under way. */
   readonly hidden = new Set<string>();
-  /** When the payer acted and the channel took it, to be decided or paid at once. Epoch ms, by out-trade-no. */
+  /** When the payer acted and the channel accepted it, to be decided or paid at once. Epoch ms, by out-trade-no. */
   readonly actedAt = new Map<string, number>();
   /** The refunds of the channel that lists them. */
   readonly listed = new ListedRefunds();
 
-  /** No trouble from here on; what is held or lost stays so. */
+  /** Ends all faults. Held and lost messages stay held and lost. */
   heal(): void {
     this.losses = untroubled();
     this.temporal = 'none';
@@ -117,7 +120,7 @@ export class Network {
     this.listed.needPerson = false;
   }
 
-  /** A new case. */
+  /** Resets the network for a new case. */
   reset(): void {
     this.heal();
     for (const list of [this.held, this.received, this.lateRequests]) list.length = 0;
@@ -130,7 +133,7 @@ export class Network {
     this.listed.reset();
   }
 
-  /** Brings a callback to the API. @returns the status of the answer. */
+  /** Delivers a callback to the API. @returns the status of the answer */
   async passOn(apiUrl: string, { path, headers, body }: ReceivedCallback): Promise<number> {
     const names = ['content-type', 'webhook-id', 'webhook-timestamp', 'webhook-signature'];
     const kept = names.flatMap((name) => {
@@ -149,7 +152,7 @@ export class Network {
     return response.status;
   }
 
-  /** The database with this network before it. */
+  /** The database behind this network. */
   beforeLedger(db: LedgerClient): LedgerClient {
     const transaction = async (...given: Parameters<LedgerClient['$transaction']>) => {
       const loss = this.ledgerLosses.shift();
@@ -163,7 +166,7 @@ export class Network {
     });
   }
 
-  /** Those who talk to Temporal, with this network before it. */
+  /** A client of Temporal behind this network. */
   beforeTemporal<Workflows extends object>(workflows: Workflows): Workflows {
     return new Proxy(workflows, {
       get: (target, name) => {
@@ -193,7 +196,7 @@ export class Network {
     return answer;
   }
 
-  /** The adapter with this network between it and its channel. */
+  /** The adapter, with this network between it and its channel. */
   between(direct: ChannelAdapter): ChannelAdapter {
     const adapter = direct.declaration.name === LISTS ? this.listed.over(direct) : direct;
     const onOurClock = <Answer extends ChannelAnswer>(outTradeNo: string, answer: Answer): Answer => {
@@ -245,24 +248,27 @@ const untroubled = (): Record<Call, Loss> => ({
   queryRefund: 'none',
 });
 
-/** How often it is looked whether it is quiet, and how many of these looks are one at what moves. */
+/** The pause between two checks for quiet, and how many of these checks make one check for progress. */
 const CALM_EVERY_MS = 5;
 const CALM_LOOKS_A_LOOK = 200;
 const LOOK_EVERY_MS = 1_000;
-/** Looks, at each of which this process ran and the server answered, before a time that does not pass stands still. */
+/**
+ * How many checks, at each of which this process ran and the server answered, before a clock that does not move counts
+ * as stopped.
+ */
 const STILL_LOOKS = 10;
 /**
- * The same while somebody has something to do. An attempt that was handed to a worker in the moment in which it
- * stopped is lost until its time is up, at most 60 s, and nothing is skipped of these.
+ * The same while work is left. An attempt that was handed to a worker in the moment in which it stopped is lost until
+ * its timeout, at most 60 s, and the server skips no time meanwhile.
  */
 const PATIENT_LOOKS = 120;
-/** Whoever works on for so many looks, and lets no time pass, never ends. */
+/** Work that goes on for this many checks without letting time pass never ends. */
 const ENDLESS_LOOKS = 240;
 
 /**
- * The time-skipping server has lost count of itself: an activity that its own history has as open is unknown to it, it
- * waits for one of a workflow that has ended, or it does not let time pass though nobody has anything to do. Says
- * nothing of nodrop; the case is run again.
+ * A bug of the time-skipping server: it does not know an activity that is open in its own history, it waits for an
+ * activity of a workflow that has ended, or its clock stops though nothing has anything to do. It says nothing about
+ * nodrop, so the case is run again.
  */
 export class ServerFault extends Error {
   override readonly name = 'ServerFault';
@@ -288,7 +294,7 @@ function openActivities(events: readonly Event[]): string[] {
   return [...open.values()];
 }
 
-/** As its workflow does, a step that Temporal did not confirm in time is begun again. */
+/** Like its workflow, repeats a step that Temporal did not confirm in time. */
 async function confirmed(step: () => Promise<unknown>): Promise<boolean> {
   try {
     await step();
@@ -299,7 +305,7 @@ async function confirmed(step: () => Promise<unknown>): Promise<boolean> {
   }
 }
 
-/** What the Temporal SDK has reported as errors: one runtime serves every world of the process. */
+/** Errors that the Temporal SDK has reported. One runtime serves all worlds of the process. */
 const sdkErrors: string[] = [];
 
 export async function startWorld(): Promise<World> {
@@ -323,20 +329,21 @@ export async function startWorld(): Promise<World> {
     }
     network.received.push(callback);
     const status = await network.passOn(apiUrl, callback);
-    // Not stored: the channel will bring it again.
+    // The API did not store the callback, so the channel sends it again.
     if (status === 503) network.held.push(callback);
     response.writeHead(status).end();
   });
-  // As the API's own: a process that was frozen finds its connections open.
+  // The same as the API's, so that a process that was frozen finds its connections open.
   server.keepAliveTimeout = 65_000;
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const apiUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 
   const h = await startHarness({
     publicUrl: apiUrl,
-    // Few enough that half an hour of polls takes no second of computing.
+    // Few polls, so that half an hour of them costs less than a second of computing.
     querySchedule: '10s*2,1m,10m',
-    // Of many cases some workflows are forgotten and made anew from their histories; with two, tasks got lost at times.
+    // A small cache, so that some workflows are evicted and rebuilt from their histories. With a cache of two, tasks
+    // sometimes got lost.
     maxCachedWorkflows: 10,
     workflowInterceptors: ['late-cancellation.ts', 'children-left-to-the-sweep.ts'].map((name) =>
       fileURLToPath(new URL(name, import.meta.url)),
@@ -347,7 +354,7 @@ export async function startWorld(): Promise<World> {
     onClock: (read) => skipped.add(read),
   });
   network.listed.now = () => h.now();
-  /** The API's clock is read at once; it is set by the server's whenever a request comes in. */
+  /** The API needs a clock that it can read at once. It is set to the server's clock whenever a request arrives. */
   let ahead = 0;
   refreshClock = async () => {
     ahead = (await h.now()) - Date.now();
@@ -403,7 +410,7 @@ export async function startWorld(): Promise<World> {
   });
   let working = true;
 
-  /** The order's workflows that were started, and what the server says of them. */
+  /** The order's workflows that were started, and their status on the server. */
   const runs = async (orderId: string) => {
     const ids = await h.db.$queryRaw<{ payment: string; refund: string | null; delivery: string | null }[]>`
       SELECT payments.id AS payment, refunds.id AS refund, deliveries.id AS delivery
@@ -437,7 +444,7 @@ export async function startWorld(): Promise<World> {
     }
     return h.isWorking();
   };
-  /** What of the order's workflows changes as long as somebody works on them. */
+  /** A text that changes while workers work on the order's workflows. */
   const progress = async (orderId: string): Promise<string> => {
     const found = await runs(orderId);
     return JSON.stringify(
@@ -449,7 +456,7 @@ export async function startWorld(): Promise<World> {
       ]),
     );
   };
-  /** How far the order's workflows have come, when none has anything to do but wait for a time; else undefined. */
+  /** The progress of the order's workflows when all of them wait for a time, otherwise undefined. */
   const resting = async (orderId: string): Promise<string | undefined> => {
     if (await isBusy(orderId)) return undefined;
     const lengths: number[] = [];
@@ -465,7 +472,7 @@ export async function startWorld(): Promise<World> {
     }
     return lengths.join();
   };
-  /** What to make of it that time does not pass. */
+  /** The error to report when the clock does not move. */
   const standstill = async (orderId: string): Promise<Error> => {
     const before = await resting(orderId);
     await sleep(LOOK_EVERY_MS);
@@ -475,7 +482,7 @@ export async function startWorld(): Promise<World> {
     }
     const lines: string[] = [];
     const found = await runs(orderId);
-    // Of the workflows of another world nothing is said here.
+    // Leaves out errors about workflows of other worlds.
     const reported = sdkErrors
       .slice(sdkErrorsBefore)
       .filter((error) => !error.includes('workflowId') || found.some(({ id }) => error.includes(id)));
@@ -493,9 +500,9 @@ export async function startWorld(): Promise<World> {
       }
       const isHandedOut = (events ?? []).at(-1)?.workflowTaskStartedEventAttributes != null;
       if (status.name === 'RUNNING' && isHandedOut && reported.length === 0) {
-        // Workflow code that never yields makes the SDK complain, and would do so at every try.
+        // Workflow code that never yields makes the SDK log an error, at every retry.
         return new ServerFault(
-          `${id}: a workflow task was handed out and got lost, without a word of the SDK`,
+          `${id}: a workflow task was handed out and lost, and the SDK reported nothing`,
         );
       }
       lines.push(`${id} ${status.name}, pending: ${JSON.stringify(raw.pendingActivities)}`);
@@ -506,7 +513,7 @@ export async function startWorld(): Promise<World> {
     }
     return new Error(`Time stands still.\n${lines.join('\n')}\n${reported.join('\n')}`);
   };
-  /** Ends with the work, however slow the machine is, unless the server's time stands still. */
+  /** Waits for the work to end, however slow the machine is, unless the server's clock stops. */
   const inTime = async (orderId: string, work: Promise<void>) => {
     let before = { at: Date.now(), to: await h.now(), progress: '' };
     for (let still = 0, looks = 0; still < PATIENT_LOOKS && looks < ENDLESS_LOOKS; looks++) {
@@ -516,7 +523,7 @@ export async function startWorld(): Promise<World> {
       late.abort();
       if (first !== 'look') return;
       const now = { at: Date.now(), to: await h.now(), progress: await progress(orderId) };
-      // A clock that does not skip goes on as any other.
+      // A clock that does not skip runs like any other.
       const hasSkipped = now.to - before.to > 2 * (now.at - before.at);
       still = hasSkipped || now.progress !== before.progress ? 0 : still + 1;
       if (hasSkipped) looks = 0;
@@ -566,7 +573,7 @@ export async function startWorld(): Promise<World> {
       await inTime(orderId, h.pass(seconds));
     },
     async sweep() {
-      // Not `sweepAbnormalEnds`: this server cannot list workflows.
+      // Without `sweepAbnormalEnds`, because this server cannot list workflows.
       for (const step of [
         steps.sweepUnmatched,
         steps.sweepCallbacks,
@@ -598,5 +605,5 @@ export async function startWorld(): Promise<World> {
   };
 }
 
-/** Every fault of the simulator off. */
+/** The simulator with all faults off. */
 export const UNTROUBLED_SIMULATOR = NO_FAULTS;

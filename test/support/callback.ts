@@ -3,7 +3,10 @@ import type { TradeCallback } from '../../src/ledger/callbacks.ts';
 import { signature } from '../simulator/support.ts';
 import type { System } from './system.ts';
 
-/** A `trade.succeeded` callback as the simulator sends it, for `fetch(...)`; any part can be made wrong. */
+/**
+ * The request of a `trade.succeeded` callback as the simulator sends it, for `fetch(...)`. Any part can be overridden
+ * to make it invalid.
+ */
 export function callbackFor(
   system: System,
   outTradeNo: string,
@@ -38,13 +41,13 @@ export function callbackFor(
         'webhook-timestamp': String(timestamp),
         'webhook-signature': signature(secret, id, timestamp, body),
       },
-      // What is sent may differ from what is signed.
+      // The sent body may differ from the signed body.
       body: change.body ?? body,
     },
   ];
 }
 
-/** A verified callback that tells of a trade by our number. */
+/** A verified callback that reports a trade by its out-trade-no. */
 export const ofTrade = ({
   outTradeNo,
   ...said

@@ -1,6 +1,6 @@
-/** The commands that are printed or documented: sent as curl would, on machines that have none. */
+/** Reads the curl commands that nodrop prints or documents, so that tests can send them on machines without curl. */
 
-/** The first `curl` of the text: its URL, and its `-X`, `-H` and `-d`. */
+/** The first `curl` command of the text: its URL, `-X`, `-H` and `-d`. */
 export function readCurl(text: string): { url: string; init: RequestInit } {
   const [, url = ''] = /(https?:\/\/[^\s']+)/.exec(text) ?? [];
   const headers = [...text.matchAll(/-H ["']([^:"']+): ([^"']+)["']/g)].map(([, name, value]) => [

@@ -1,9 +1,9 @@
 import { subscribe } from 'node:diagnostics_channel';
 import { connect, type Socket } from 'node:net';
 
-/** Clients that send more than a server of this process should read. */
+/** Clients that send more than a server in this process should read. */
 
-/** The server's ends of connections to it, by the client's port. */
+/** The server's side of each connection, by the client's port. */
 const accepted = new Map<number | undefined, Socket>();
 subscribe('net.server.socket', (message) => {
   const { socket } = message as { socket: Socket };
@@ -11,26 +11,26 @@ subscribe('net.server.socket', (message) => {
 });
 
 export interface Flood {
-  /** Request line and headers; `Host` is added. */
+  /** The request line and headers; `Host` is added. */
   readonly head: readonly string[];
-  /** Sent again and again until the server closes; undefined: no body. */
+  /** Sent repeatedly until the server closes the connection; undefined: no body. */
   readonly chunk?: Buffer;
-  /** So many chunks at most. */
+  /** The most chunks to send. */
   readonly times?: number;
-  /** Each chunk only after the one before has arrived. */
+  /** True: each chunk is sent only after the previous one has arrived. */
   readonly drips?: boolean;
-  /** Nothing is read before so many chunks are sent. */
+  /** True: the client reads nothing until it has sent `times` chunks. */
   readonly sendsFirst?: boolean;
 }
 
 export interface Flooded {
-  /** All that the server answered. */
+  /** The whole answer of the server. */
   readonly answer: string;
-  /** Bytes that the server read off the socket. */
+  /** The number of bytes that the server read from the socket. */
   readonly read: number;
 }
 
-/** Resolves when the server has closed the connection. */
+/** Sends until done. Resolves when the server has closed the connection. */
 export function flood(
   url: string,
   { head, chunk, times = Infinity, drips, sendsFirst }: Flood,
@@ -62,12 +62,12 @@ export function flood(
       server ??= ours();
       answer += data.toString('latin1');
     });
-    // Reset at the end of the grace, as it goes on sending.
+    // The server resets the connection when its grace period ends, because the client is still sending.
     socket.on('error', () => undefined);
     socket.on('close', () => resolve({ answer, read: server?.bytesRead ?? 0 }));
   });
 }
 
-/** A chunk as `Transfer-Encoding: chunked` has it. */
+/** One chunk in the format of `Transfer-Encoding: chunked`. */
 export const chunked = (data: Buffer): Buffer =>
   Buffer.concat([Buffer.from(`${data.length.toString(16)}\r\n`), data, Buffer.from('\r\n')]);

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-/** Has a process stopped for so many seconds of each minute. @returns a function that ends it. */
+/** Stops a process for this many seconds of each minute. @returns a function that ends this */
 export function freezeEachMinute(pid: number, seconds: number): () => void {
   const freezer = fileURLToPath(new URL('./freezer.mjs', import.meta.url));
   const child = spawn(process.execPath, [freezer, String(pid), String(seconds)], {

@@ -1,14 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * `freezer.mjs PID SECONDS`: stops a process for so many seconds of each minute. Ends with the process, or when its own
- * input is closed; it never leaves the process stopped.
+ * `freezer.mjs PID SECONDS`: stops a process for this many seconds of each minute. Ends with that process, or when
+ * stdin is closed, and never leaves the process stopped.
  */
 const [pid, seconds] = process.argv.slice(2).map(Number);
 const over = new AbortController();
 process.stdin.on('close', () => over.abort()).resume();
 
-function tell(signal) {
+function send(signal) {
   try {
     process.kill(pid, signal);
   } catch {
@@ -19,10 +19,10 @@ function tell(signal) {
 try {
   for (;;) {
     await sleep((60 - seconds) * 1000, undefined, { signal: over.signal });
-    tell('SIGSTOP');
+    send('SIGSTOP');
     await sleep(seconds * 1000, undefined, { signal: over.signal });
-    tell('SIGCONT');
+    send('SIGCONT');
   }
 } catch {
-  tell('SIGCONT');
+  send('SIGCONT');
 }

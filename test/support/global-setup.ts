@@ -13,14 +13,14 @@ import { toolSettings } from './tool-settings.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
-    /** The server of this run, without a database's name. */
+    /** The PostgreSQL server of this run, without a database name. */
     postgresUrl: string;
     temporalCli: Tool;
     testServer: Tool;
   }
 }
 
-/** One embedded PostgreSQL for the whole run, with a migrated template that every test file clones. */
+/** Starts one embedded PostgreSQL for the whole run, with a migrated template database that every test file clones. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   await removeLeftHomes();
   const home = temporaryHome();
@@ -37,7 +37,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     await queryOnce(`${postgresUrl}/postgres`, `create database ${TEMPLATE}`);
     await applyMigrations(`${postgresUrl}/${TEMPLATE}`);
     project.provide('postgresUrl', postgresUrl);
-    // Only the files that need one fail without.
+    // A missing tool fails only the test files that need it.
     const tools = toolSettings();
     project.provide(
       'temporalCli',
@@ -54,7 +54,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   return teardown;
 }
 
-/** `npm test` has obtained it before, in a process of its own: here it is only looked up. */
+/** Finds a tool that `npm test` has downloaded beforehand, in a process of its own. */
 function lookUp(what: string, find: () => string | undefined): Tool {
   try {
     const path = find();
@@ -66,7 +66,7 @@ function lookUp(what: string, find: () => string | undefined): Tool {
   }
 }
 
-/** What runs that were killed left behind: their servers are stopped, their data removed. */
+/** Cleans up after runs that were killed: stops their servers and removes their data. */
 async function removeLeftHomes() {
   for (const name of readdirSync(tmpdir())) {
     const home = join(tmpdir(), name);

@@ -3,23 +3,23 @@ import type { AddressInfo } from 'node:net';
 import { Webhook } from 'standardwebhooks';
 
 /**
- * An order service with its own state, which does what its tests tell it to. Left alone it is a good one: it checks the
- * signature, applies an event once by its id, and marks an order paid on `payment.succeeded`, unless it knows already
- * that the payment does not pay it. Of what it shows besides, an older version changes nothing.
+ * An order service with its own state, which its tests can make misbehave. By default it behaves correctly: it verifies
+ * the signature, applies an event once by its id, and marks an order as paid on `payment.succeeded`, unless it knows
+ * already that the payment does not pay the order. An event with an older version has no effect.
  */
 
 export interface ReceivedEvent {
   /** `webhook-id` */
   readonly id: string;
-  /** As it came. */
+  /** The body as received. */
   readonly body: string;
   readonly type: string;
   readonly version: number;
   readonly paymentId: string;
   readonly orderId: string;
-  /** Epoch ms, by the clock given. */
+  /** When the event arrived, in epoch ms by the given clock. */
   readonly at: number;
-  /** By what it knew then. */
+  /** Whether the signature matches the secret of that time. */
   readonly isSigned: boolean;
   readonly isSignedBy: (secret: string) => boolean;
 }
@@ -28,40 +28,40 @@ export interface Reaction {
   readonly status?: number;
   readonly body?: unknown;
   readonly headers?: Record<string, string>;
-  /** Never answers. */
+  /** True: never answers. */
   readonly hang?: boolean;
-  /** Before it answers. */
+  /** The delay before the answer. */
   readonly delayMs?: number;
-  /** It answers once this is so. */
+  /** Answers once this promise resolves. */
   readonly after?: Promise<unknown>;
-  /** Does what a good one does, whatever it answers. */
+  /** True: applies the event as a correct order service does, whatever it answers. */
   readonly apply?: boolean;
 }
 
 export interface OrderState {
   paidPaymentId: string | null;
-  /** The newest event it knows, by payment. */
+  /** The newest event of each payment. */
   readonly known: Map<string, { readonly version: number; readonly type: string }>;
-  /** How often it became paid. */
+  /** How often the order became paid. */
   timesPaid: number;
 }
 
 export interface OrderService {
   readonly url: string;
-  /** Where it is read back, with `{orderId}`. */
+  /** The read-back URL, with `{orderId}`. */
   readonly statusUrl: string;
-  /** Everything that came, in order. */
+  /** Every event that arrived, in order of arrival. */
   readonly received: ReceivedEvent[];
-  /** How often orders were read. */
+  /** The order id of each read-back, in order of arrival. */
   readonly reads: string[];
-  /** What signs. */
+  /** The secret that signs events. */
   secret: string;
-  /** What it does instead of the right thing; undefined is the right thing. */
+  /** Replaces the correct answer to an event; undefined: the correct answer. */
   react: ((event: ReceivedEvent, nth: number) => Reaction | undefined) | undefined;
-  /** What it says of an order instead of the truth. */
+  /** Replaces the true answer to a read-back. */
   reactToRead: ((orderId: string) => Reaction | undefined) | undefined;
   order(orderId: string): OrderState;
-  /** Everything about this payment, in order. */
+  /** Every event of this payment, in order of arrival. */
   about(paymentId: string): ReceivedEvent[];
   reset(): void;
   close(): Promise<void>;
@@ -101,7 +101,7 @@ export async function startOrderService(
 
   const isSigned = ({ headers }: IncomingMessage, body: string, secret = service.secret): boolean => {
     const text = (name: string) => String(headers[name] ?? '');
-    // As the library verifies, but for the time: tests have clocks of their own.
+    // Verifies like the library, but accepts any timestamp, because tests have their own clocks.
     const at = new Date(Number(text('webhook-timestamp')) * 1000);
     const expected = new Webhook(secret).sign(text('webhook-id'), at, body);
     return text('webhook-signature').split(' ').includes(expected);

@@ -11,7 +11,7 @@ import { listens } from '../../src/stack/program-spec.ts';
 import { tsxLoader } from '../../src/tsx.ts';
 import { eventually, timeSkippingEnvironment } from './stack.ts';
 
-// The servers of the workflow tests: waited for on any machine, and never left over.
+// The servers of the workflow tests: a test waits for them on any machine, and they never outlive it.
 
 function launcherOf(script: string): string {
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-launcher-'));
@@ -21,7 +21,7 @@ function launcherOf(script: string): string {
   return path;
 }
 
-test('a server that starts more slowly than the SDK allows is waited for, skips time, and is gone after that', async () => {
+test("a server that starts more slowly than the SDK's limit is waited for, skips time, and ends with teardown", async () => {
   const testServer = inject('testServer');
   if ('missing' in testServer) throw new Error(testServer.missing);
   const env = await timeSkippingEnvironment(launcherOf(`sleep 6; exec '${testServer.path}' "$@"`));
@@ -35,10 +35,10 @@ test('a server that starts more slowly than the SDK allows is waited for, skips 
 });
 
 test('a server that ends before it answers is not waited for', async () => {
-  await expect(timeSkippingEnvironment(launcherOf('exit 3'))).rejects.toThrow('it has ended');
+  await expect(timeSkippingEnvironment(launcherOf('exit 3'))).rejects.toThrow('the server has ended');
 });
 
-test('a server ends with the process that started it, also one that is killed, and one behind a launcher', async () => {
+test('a server ends with the process that started it, also when that process is killed or the server has a launcher', async () => {
   const module = fileURLToPath(new URL('./own-server.ts', import.meta.url));
   const script = `
     const { startTied } = await import(${JSON.stringify(module)});

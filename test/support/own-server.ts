@@ -9,20 +9,20 @@ import { listens } from '../../src/stack/program-spec.ts';
 const LOOK_EVERY_MS = 50;
 
 /**
- * Runs a command in a process group of its own, as it may be a launcher with the server as its child. The group ends
- * when the pipe to it is closed: by us, or by the end of our process, whatever ended it.
+ * Runs a command in its own process group, because the command may be a launcher with the server as its child. The
+ * group is killed when the pipe to it closes: on `stop()`, or when this process ends for any reason.
  */
 const TIED = 'exec 3<&0 </dev/null; (cat <&3 >/dev/null; kill -s TERM -- "-$$") & exec "$@" 3<&-';
 
-/** A process that does not outlive this one. */
+/** A process that does not outlive this process. */
 export interface TiedProcess {
   readonly pid: number;
   hasEnded(): boolean;
-  /** Resolves when it has ended. */
+  /** Resolves when the process has ended. */
   stop(): Promise<void>;
 }
 
-/** @throws Error when no process can be started. */
+/** @throws Error when the process cannot be started */
 export async function startTied(command: readonly string[]): Promise<TiedProcess> {
   const child = spawn('sh', ['-c', TIED, 'sh', ...command], {
     detached: true,
@@ -31,7 +31,7 @@ export async function startTied(command: readonly string[]): Promise<TiedProcess
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   await once(child, 'spawn');
   const closePipe = () => void child.stdin.destroy();
-  // What watches the pipe is left over when the server ends by itself.
+  // If the server ends first, the watcher of the pipe is still running.
   void ended.then(closePipe);
   return {
     pid: Number(child.pid),
@@ -44,10 +44,10 @@ export async function startTied(command: readonly string[]): Promise<TiedProcess
 }
 
 /**
- * A server of the tests, waited for as long as its process lives: the SDK gives one that it starts itself five seconds,
- * in which a loaded machine may not have come to it.
- * @param connect makes the environment once the server listens; its `teardown` stops the server.
- * @throws Error when the server ends before it answers.
+ * Starts a server of the tests and waits as long as its process lives. The SDK waits only five seconds for a server
+ * that it starts itself, which is too short on a loaded machine.
+ * @param connect creates the environment once the server listens; its `teardown` stops the server
+ * @throws Error when the server ends before it answers
  */
 export async function startEnvironment(
   command: readonly string[],
@@ -81,12 +81,12 @@ async function connectWhileAlive(
     } catch (error) {
       if (!isOutOfTime(error)) throw error;
     }
-    if (server.hasEnded()) throw new Error('it has ended');
+    if (server.hasEnded()) throw new Error('the server has ended');
     await sleep(LOOK_EVERY_MS);
   }
 }
 
-/** It listens, and did not answer soon. */
+/** True when the server listens but did not answer in time. */
 function isOutOfTime(error: unknown): boolean {
   const isUnanswered = error instanceof TransportError || error instanceof ServiceError;
   return isUnanswered || (error instanceof Error && /before the deadline/.test(error.message));

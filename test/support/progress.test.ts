@@ -4,60 +4,60 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { eventually, unlessOutOfTime, watch } from './progress.ts';
 
-// What `eventually` waits for, and when it gives up: counted in looks, each of which takes as long as it takes.
+// How long `eventually` waits: it counts looks at the condition, however long each look takes.
 
-const AT_REST_MS = 2_000;
+const NO_CHANGE_MS = 2_000;
 
-test('as long as something moves it waits, far longer than for something that does not', async () => {
+test('waits while something changes, far longer than while nothing does', async () => {
   let looks = 0;
   let moves = 0;
   onTestFinished(watch({ name: 'moving', look: async () => ++moves }));
-  await eventually(() => ++looks > (3 * AT_REST_MS) / 50, AT_REST_MS);
+  await eventually(() => ++looks > (3 * NO_CHANGE_MS) / 50, NO_CHANGE_MS);
   expect(moves).toBeGreaterThan(1);
 });
 
-test('what has come to rest is given up, and the message says what was last seen', async () => {
+test('gives up when nothing changes any longer, and the message shows the last state', async () => {
   onTestFinished(watch({ name: 'ledger', look: async () => ({ 'order paying': 1 }) }));
   const asserts = eventually(() => {
     expect('paying').toBe('succeeded');
     return true;
-  }, AT_REST_MS);
+  }, NO_CHANGE_MS);
   await expect(asserts).rejects.toThrow(
-    /nothing moved during \d+ looks.*expected 'paying' to be 'succeeded'.*ledger: {"order paying":1}/s,
+    /nothing changed during \d+ looks.*expected 'paying' to be 'succeeded'.*ledger: {"order paying":1}/s,
   );
 });
 
-test('looks that take long are no more than others', async () => {
+test('counts a slow look as one look', async () => {
   let looks = 0;
   const slow = eventually(async () => {
     looks += 1;
     await sleep(200);
     return false;
-  }, AT_REST_MS);
-  await expect(slow).rejects.toThrow('Nothing is watched here');
-  expect(looks).toBeGreaterThanOrEqual(AT_REST_MS / 50);
+  }, NO_CHANGE_MS);
+  await expect(slow).rejects.toThrow('No state is watched here');
+  expect(looks).toBeGreaterThanOrEqual(NO_CHANGE_MS / 50);
 });
 
-test('of a process that is stopped nothing is expected', async () => {
+test('does not give up while a watched process is stopped', async () => {
   const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
   onTestFinished(() => void child.kill('SIGKILL'));
   await once(child, 'spawn');
   child.kill('SIGSTOP');
   onTestFinished(watch({ name: 'worker', look: async () => 'waiting', pids: () => [child.pid] }));
   let looks = 0;
-  await eventually(() => ++looks > (3 * AT_REST_MS) / 50, AT_REST_MS);
+  await eventually(() => ++looks > (3 * NO_CHANGE_MS) / 50, NO_CHANGE_MS);
   child.kill('SIGCONT');
-  await expect(eventually(() => false, AT_REST_MS)).rejects.toThrow('nothing moved');
+  await expect(eventually(() => false, NO_CHANGE_MS)).rejects.toThrow('nothing moved');
 });
 
-test('an error that is no assertion is the test’s own', async () => {
+test('throws an error that is not an assertion at once', async () => {
   const broken = eventually(() => {
     throw new TypeError('nothing to read');
   });
   await expect(broken).rejects.toThrow('nothing to read');
 });
 
-test('what comes before a time limit counts, what the limit may have decided is done again', async () => {
+test('accepts an outcome that comes before the time limit, and repeats one that the limit may have decided', async () => {
   let tries = 0;
   const attempt = (ms: number, outcome: () => string) => async () => {
     tries += 1;

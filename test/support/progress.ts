@@ -2,31 +2,31 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * How tests wait: for as long as something still moves. A slow machine makes a test slow, and never red; what is stuck
- * turns it red all the same, and says what did not move.
+ * How tests wait: as long as something still changes. A slow machine makes a test slow but not red. A test that is
+ * stuck fails, and the message says what did not change.
  */
 
-/** Something whose changes show that the system still moves towards what a test waits for. */
+/** A state whose changes show that the system is still making progress. */
 export interface Watched {
   readonly name: string;
-  /** Its state as JSON can hold it. What repeats without end, such as a poll, does not belong into it. */
+  /** The state as JSON. It must not contain what changes forever, such as a count of polls. */
   look(): Promise<unknown>;
-  /** The processes that work on it: while one of them is stopped, nothing is expected of it. */
+  /** The processes that change the state. While one of them is stopped, `eventually` does not give up. */
   pids?(): readonly (number | undefined)[];
 }
 
 const LOOK_EVERY_MS = 50;
-/** The condition is cheap to look at; everything that is watched is looked at this much more rarely. */
+/** The condition is cheap to read; the watched states are read much more rarely. */
 const LOOKS_A_SURVEY = 20;
-/** As looks, longer than any wait of the product that tests wait for: retries, polls, a sweep. */
-const AT_REST_MS = 300_000;
+/** As a number of looks, longer than any wait of the product that tests wait for: retries, polls, a sweep. */
+const NO_CHANGE_MS = 300_000;
 
-/** Longer than anything takes on any machine: a net for what hangs, for time-outs that no test is about. */
+/** Longer than any operation takes on any machine: the timeout for hangs, where no test is about a timeout. */
 export const NET_MS = 1_200_000;
 
 /**
- * Measures how long this process has run from now on, in ms: time in which it was frozen, or waited for the machine,
- * does not count. For what must come well before a time-out.
+ * Measures how long this process has run from now on, in ms. Time in which the process was frozen or waited for the CPU
+ * does not count. For results that must come well before a timeout.
  */
 export function runningTime(): () => number {
   let looks = 0;
@@ -36,14 +36,14 @@ export function runningTime(): () => number {
   return () => looks * LOOK_EVERY_MS;
 }
 
-/** The API answers within this, whatever has come of what it was asked. */
+/** The API answers every request within this time, whatever the result. */
 export const API_BUDGET_MS = 8_000;
 
 /**
- * Does something whose outcome on a slow machine is decided by a time limit of the product: one that ran out of time
- * says nothing, and it is done again. What comes before the limit counts at once.
- * @param limitMs no limit of the product on the way is shorter
- * @param ranOut whether the outcome can be that of a limit
+ * Runs an operation whose outcome on a slow machine may be decided by a time limit of the product. An outcome that ran
+ * out of time proves nothing, so the operation runs again. An outcome before the limit counts at once.
+ * @param limitMs the shortest time limit of the product on the way
+ * @param ranOut whether the outcome can come from a time limit
  */
 export async function unlessOutOfTime<T>(
   limitMs: number,
@@ -56,28 +56,29 @@ export async function unlessOutOfTime<T>(
     if (!ranOut(outcome) || performance.now() - began < limitMs - CLOCKS_DIFFER_MS) return outcome;
   }
 }
-/** A timer and this clock may round differently. */
+/** Timers and the clock may round differently. */
 const CLOCKS_DIFFER_MS = 50;
 
 const watched = new Set<Watched>();
 
-/** @returns a function that ends the watch. */
+/** @returns a function that ends the watch */
 export function watch(it: Watched): () => void {
   watched.add(it);
   return () => void watched.delete(it);
 }
 
 /**
- * Looks until `condition` gives something else than undefined or false. One that throws an assertion's error is not
- * met yet; any other error is the test's.
+ * Calls `condition` until it returns something other than undefined or false. An assertion error means "not yet"; any
+ * other error fails the test.
  *
- * @param atRestMs how long nothing that is watched may change before it is given up, counted in looks of 50 ms: a look
- * that took longer counts no more than any other, and none counts while a watched process is stopped.
- * @throws Error that says what was last seen.
+ * @param noChangeMs gives up when no watched state changes for this long, counted in looks of 50 ms. A slow look counts
+ * as
+ *   one, and no look counts while a watched process is stopped.
+ * @throws Error with the last state
  */
 export async function eventually<T>(
   condition: () => Promise<T | undefined | false> | T | undefined | false,
-  atRestMs = AT_REST_MS,
+  noChangeMs = NO_CHANGE_MS,
 ): Promise<T> {
   let atRest = 0;
   let before = '';
@@ -85,7 +86,7 @@ export async function eventually<T>(
     const { value, failure } = await lookAt(condition);
     if (failure === undefined && value !== undefined && value !== false) return value;
     if (!isAnyStopped()) atRest += 1;
-    const isOver = atRest * LOOK_EVERY_MS >= atRestMs;
+    const isOver = atRest * LOOK_EVERY_MS >= noChangeMs;
     if (isOver || look % LOOKS_A_SURVEY === 1) {
       const now = await survey();
       if (now !== before) atRest = 0;
@@ -106,7 +107,7 @@ async function lookAt<T>(condition: () => Promise<T> | T): Promise<{ value?: T; 
   }
 }
 
-/** What is watched, as it is now: a line each. */
+/** The watched states, one per line. */
 async function survey(): Promise<string> {
   const lines = [...watched].map(async ({ name, look }) => {
     const state = await look().catch((error: unknown) => `cannot be seen: ${error}`);
@@ -119,7 +120,7 @@ function isAnyStopped(): boolean {
   return [...watched].some(({ pids }) => pids?.().some((pid) => pid !== undefined && isStopped(pid)));
 }
 
-/** True for a process that a signal has stopped; only where there is /proc. */
+/** True for a process that a signal has stopped. Works only where /proc exists. */
 function isStopped(pid: number): boolean {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
@@ -131,6 +132,6 @@ function isStopped(pid: number): boolean {
 
 function complaint(condition: () => unknown, looks: number, last: unknown, state: string): string {
   const seen = last instanceof Error ? last.message : String(last);
-  const at = state === '' ? 'Nothing is watched here.' : `What was watched did not change:\n${state}`;
-  return `Not so, and nothing moved during ${looks} looks: ${condition}\nLast seen: ${seen}\n${at}`;
+  const at = state === '' ? 'No state is watched here.' : `The watched states did not change:\n${state}`;
+  return `Not met, and nothing changed during ${looks} looks: ${condition}\nLast seen: ${seen}\n${at}`;
 }

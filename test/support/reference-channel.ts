@@ -10,26 +10,26 @@ import {
 } from '../../src/domain/channel.ts';
 
 /**
- * A channel that is asked by its own ids alone, as Stripe, PayPal, Adyen and Mollie are: its trades in memory, and every call
- * that it got. The same number makes one trade for as long as its keys live, and a second one after that.
+ * A channel that is queried only by its own ids, as Stripe, PayPal, Adyen and Mollie are. Trades and all calls are kept
+ * in memory. The same out-trade-no makes one trade while its idempotency key is valid, and a second trade after that.
  */
 export class ReferenceChannel {
   readonly declaration: ChannelDeclaration;
   readonly trades: { id: string; outTradeNo: string; answer: ChannelAnswer }[] = [];
   readonly created: NewTrade[] = [];
   readonly calls: string[] = [];
-  /** What went back under each number, minor units. */
+  /** The amount refunded under each out-refund-no, in minor units. */
   readonly refunds = new Map<string, number>();
-  /** Set: the next calls fail with this, after they have done what they were asked for. */
+  /** If set, the next calls do their work and then fail with this error. */
   answerIsLost: ChannelError | undefined;
-  /** Set: calls fail with this, and nothing is done. */
+  /** If set, calls fail with this error and do nothing. */
   failure: Error | undefined;
-  /** What a create with a known trade, or under a number that has one, is answered with. */
+  /** The answer to a create call for an existing trade. */
   ofExisting: 'action' | 'not_renewable' | ChannelError = 'action';
   close: CloseAnswer = { state: 'closed' };
-  /** Set: what a refund is answered with; nothing goes back. */
+  /** If set, the answer to every refund call; nothing is refunded. */
   refusedRefund: RefundAnswer | undefined;
-  /** When the next actions that it gives expire; absent: with the payment. */
+  /** When the channel's next actions expire; absent: with the payment. */
   actionExpiresAt: string | undefined;
   keysAreForgotten = false;
 
@@ -37,7 +37,7 @@ export class ReferenceChannel {
     this.declaration = { ...declaration, ...changes };
   }
 
-  /** Its trade under this number. */
+  /** The channel's trade with this out-trade-no. */
   of(outTradeNo: string) {
     return this.trades.find((trade) => trade.outTradeNo === outTradeNo);
   }
@@ -50,7 +50,8 @@ export class ReferenceChannel {
 
   #referred(trade: Trade) {
     const found = this.trades.find(({ id }) => id === trade.reference?.id);
-    if (found === undefined) throw new ChannelError('garbage', `asked without its id: ${trade.outTradeNo}`);
+    if (found === undefined)
+      throw new ChannelError('garbage', `the trade's id is missing: ${trade.outTradeNo}`);
     return found;
   }
 

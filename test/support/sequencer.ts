@@ -1,7 +1,10 @@
 import { relative } from 'node:path';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-/** What takes longest, the longest first. A fresh clone does not know it yet, and a long file that starts last is waited for. */
+/**
+ * The slowest test files, slowest first. A fresh clone has no timings yet, and a slow file that starts last delays the
+ * run.
+ */
 const FIRST = [
   'test/workflows/stuck',
   'test/model/',
@@ -19,7 +22,7 @@ const FIRST = [
   'test/workflows/order-service',
 ];
 
-/** Starts the slowest files first, and leaves the rest to vitest. */
+/** Starts the slowest files first, and leaves the order of the rest to vitest. */
 export class SlowestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId }: TestSpecification) => {

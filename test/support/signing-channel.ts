@@ -5,8 +5,8 @@ import { CallbackError, type ChannelAdapter, type VerifiedCallback } from '../..
 import { createSimulatorAdapter } from './simulator-adapter.ts';
 
 /**
- * A channel that calls back with everything the port knows: the body is the verified callback itself, signed by an HMAC over
- * it. It wants a body of its own for an answer, and a notice needs no signature, as an unsigned form's.
+ * A channel whose callbacks carry every field of the port: the body is the verified callback as JSON, signed with an
+ * HMAC. It requires its own body as the answer. A notice needs no signature, as at channels with unsigned forms.
  */
 
 const SECRET = 'the secret of the signing channel';
@@ -47,7 +47,7 @@ function parse(body: Buffer): VerifiedCallback | undefined {
   }
 }
 
-/** Such a callback, for `api.call(path, ...)`. */
+/** A request with this callback, for `api.call(path, ...)`. */
 export function signed(callback: VerifiedCallback): { raw: string; headers: Record<string, string> } {
   const raw = JSON.stringify(callback);
   return { raw, headers: { 'content-type': 'application/json', 'x-signature': signatureOf(raw) } };

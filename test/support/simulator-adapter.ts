@@ -2,7 +2,7 @@ import { createSimulatorAdapter as createAdapter } from '../../src/channels/simu
 import { withCredentials } from '../../src/channels/with-credentials.ts';
 import type { ChannelAdapter } from '../../src/domain/channel.ts';
 
-/** The simulator's adapter for tests that store no credentials: every account has this secret. */
+/** The simulator's adapter for tests that store no credentials. Every account has this secret. */
 export function createSimulatorAdapter({
   name,
   baseUrl,

@@ -15,7 +15,7 @@ import { NET_MS, type Watched, watch } from './progress.ts';
 
 export { eventually } from './progress.ts';
 
-/** A free port that no other test file at work draws: each of vitest's workers has its own. */
+/** A free port that no other running test file gets: each vitest worker draws from its own range. */
 export async function freePort(): Promise<number> {
   const worker = Number(process.env.VITEST_POOL_ID) % PORT_CLASSES;
   for (;;) {
@@ -23,16 +23,16 @@ export async function freePort(): Promise<number> {
     if (port % PORT_CLASSES === worker) return port;
   }
 }
-/** More than there are workers. */
+/** At least the number of vitest workers. */
 const PORT_CLASSES = 8;
 
-/** Temporary data folders of the tests start so; the next run removes those of a killed one. */
+/** Prefix of the tests' temporary data folders. The next run removes folders of a killed run. */
 export const HOME_PREFIX = 'nodrop-test-';
 
 /** The migrated database that `freshDatabase` clones. */
 export const TEMPLATE = 'nodrop_template';
 
-/** A data folder's supervisor, whose processes may take as long to start as they take on this machine. */
+/** The supervisor of a data folder, without a limit on how long its processes take to start. */
 export const supervise = (home: string): Promise<Supervisor> => Supervisor.claim(home, console.error, NET_MS);
 
 /** A new data folder under the system's temporary folder. */
@@ -40,13 +40,13 @@ export function temporaryHome(): string {
   return mkdtempSync(join(tmpdir(), HOME_PREFIX));
 }
 
-/** Where a tool is, or the sentence that says why the tests have none. */
+/** The path of a tool, or the reason why the tests do not have it. */
 export type Tool = { readonly path: string } | { readonly missing: string };
 
-/** The `temporal` program of this run. @throws when this machine has none. */
+/** The path of the `temporal` program. @throws when this machine does not have it */
 export const temporalCli = (): string => pathOf(provided('temporalCli'));
 
-/** What global-setup.ts provides. @throws in a test file that is declared to need no server. */
+/** A value from global-setup.ts. @throws in a test file that is declared to need no server */
 function provided<Name extends 'postgresUrl' | 'temporalCli' | 'testServer'>(
   name: Name,
 ): ProvidedContext[Name] {
@@ -61,7 +61,7 @@ function pathOf(tool: Tool): string {
   return tool.path;
 }
 
-/** Runs one statement on a connection of its own. */
+/** Runs one statement on its own connection. */
 export async function queryOnce(url: string, sql: string): Promise<Record<string, unknown>[]> {
   const client = new Connection({ connectionString: url });
   await client.connect();
@@ -73,8 +73,8 @@ export async function queryOnce(url: string, sql: string): Promise<Record<string
 }
 
 /**
- * Ends so many connections to the database as they come, whatever they are doing; fewer when it `isOver`.
- * @param name ends those of this application name only
+ * Ends this many connections to the database as they appear, whatever they are doing; stops early when `isOver`.
+ * @param name ends only connections with this application name
  */
 export async function endConnections(
   url: string,
@@ -98,23 +98,23 @@ export async function endConnections(
   }
 }
 
-/** The zone that connections have which ask for none. */
+/** Sets the time zone of connections that set none. */
 export async function setTimeZone(url: string, zone: string): Promise<void> {
   await queryOnce(url, `ALTER DATABASE ${new URL(url).pathname.slice(1)} SET timezone = '${zone}'`);
 }
 
 export interface FreshDatabase {
   readonly url: string;
-  /** Removes it, whoever is still connected. */
+  /** Drops the database, even while connections are open. */
   drop(): Promise<void>;
 }
 
-/** A database of its own with all migrations applied and no rows: for a test that needs one more than its file has. */
+/** Creates a database with all migrations and no rows, for a test that needs one besides its file's database. */
 export async function freshDatabase(): Promise<FreshDatabase> {
   return await created(newDatabase(`template ${TEMPLATE}`));
 }
 
-/** A database of its own with nothing in it. */
+/** Creates an empty database. */
 export async function emptyDatabase(): Promise<FreshDatabase> {
   return await created(newDatabase(''));
 }
@@ -123,7 +123,7 @@ interface NewDatabase extends FreshDatabase {
   create(): Promise<void>;
 }
 
-/** A database that is still to be created. */
+/** A database that is not created yet. */
 function newDatabase(options: string): NewDatabase {
   const server = provided('postgresUrl');
   const name = `test_${randomUUID().replaceAll('-', '')}`;
@@ -144,22 +144,22 @@ export interface UsedDatabase {
   readonly databaseUrl: string;
   readonly db: LedgerClient;
   /**
-   * Another client, as of another process.
+   * Another client, as another process would have.
    * @param name its application name
    */
   connect(name?: string): LedgerClient;
 }
 
 /**
- * A migrated database without rows for the tests of this file or `describe`, and clients of its ledger. The hooks that
- * are registered after it find it; it is dropped when theirs have run.
- * @param options.perTest each test has one of its own: read the fields anew in each
+ * A migrated database without rows for the tests of this file or `describe`, and clients of its ledger. Hooks that are
+ * registered later can use it; it is dropped after their teardown.
+ * @param options.perTest each test gets its own database: read the fields again in each test
  */
 export function useDatabase({ perTest = false } = {}): UsedDatabase {
   const used = {} as { -readonly [Field in keyof UsedDatabase]: UsedDatabase[Field] };
   let database: NewDatabase;
   let clients: LedgerClient[];
-  // Clients connect with their first query: so they can be had before there is a database.
+  // Clients connect with their first query, so they can be created before the database is.
   const prepare = () => {
     database = newDatabase(`template ${TEMPLATE}`);
     clients = [];
@@ -190,7 +190,10 @@ export interface TestTemporal {
   stop(): Promise<void>;
 }
 
-/** The real development server with our settings and search attributes, on free ports and a temporary file. */
+/**
+ * Starts Temporal's development server with nodrop's settings and search attributes, on free ports and a temporary
+ * file.
+ */
 export async function startTemporal(): Promise<TestTemporal> {
   const home = temporaryHome();
   const supervisor = await supervise(home);
@@ -208,7 +211,7 @@ export async function startTemporal(): Promise<TestTemporal> {
   }
 }
 
-/** The time-skipping server with our search attributes; one per test file, and `teardown()` at its end. */
+/** Starts the time-skipping server with nodrop's search attributes. One per test file; call `teardown()` at its end. */
 export async function timeSkippingEnvironment(
   launcher = pathOf(provided('testServer')),
 ): Promise<TestWorkflowEnvironment> {
@@ -225,7 +228,7 @@ export async function timeSkippingEnvironment(
   return environment;
 }
 
-/** The real development server, which suggests a new run after so few events. */
+/** Starts the development server with this limit of events, after which it suggests continue-as-new. */
 export async function soonRenewingEnvironment(events: number): Promise<TestWorkflowEnvironment> {
   return await realEnvironment([
     '--dynamic-config-value',
@@ -233,7 +236,7 @@ export async function soonRenewingEnvironment(events: number): Promise<TestWorkf
   ]);
 }
 
-/** The real development server, with further arguments. */
+/** Starts the development server with further arguments. */
 export async function realEnvironment(extraArgs: string[] = []): Promise<TestWorkflowEnvironment> {
   const port = await freePort();
   const environment = await startEnvironment(
@@ -249,7 +252,7 @@ export async function realEnvironment(extraArgs: string[] = []): Promise<TestWor
   return environment;
 }
 
-/** The time-skipping server knows how to add them, and not how to list them. */
+/** The time-skipping server can add search attributes, but cannot list them. */
 async function addSearchAttributes({ connection, namespace }: TestWorkflowEnvironment): Promise<void> {
   await connection.operatorService.addSearchAttributes({
     namespace: namespace ?? 'default',
@@ -257,7 +260,7 @@ async function addSearchAttributes({ connection, namespace }: TestWorkflowEnviro
   });
 }
 
-/** Rows by what they say; how far polls have come is not in it. */
+/** Counts rows by their state, without the progress of polls. */
 const LEDGER_STATE = `
   select what, count(*)::int as rows from (
     select concat_ws(' ', 'order', status) as what from orders
@@ -270,7 +273,7 @@ const LEDGER_STATE = `
     union all select 'line of a timeline' from timeline
   ) as ledger group by what order by what`;
 
-/** While anything changes in this ledger, `eventually` waits on. @returns a function that ends it. */
+/** Makes `eventually` wait while this ledger changes. @returns a function that ends this */
 export function watchLedger(url: string, pids?: Watched['pids']): () => void {
   return watch({
     name: 'ledger',

@@ -17,13 +17,13 @@ import { eventually, freePort, supervise, temporalCli, temporaryHome, watchLedge
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers by name.
+  // biome-ignore lint/suspicious/noExplicitAny: tests read fields of the answers.
   readonly body: any;
 }
 
 /**
- * The whole of nodrop as it runs for a user, each part a process of its own that can be killed: PostgreSQL,
- * Temporal, simulator, API and worker on free ports and a data folder of their own.
+ * nodrop as it runs for a user. Each part is a process that tests can kill: PostgreSQL, Temporal, simulator, API and
+ * worker, on free ports and in their own data folder.
  */
 export interface System {
   readonly config: Config;
@@ -31,29 +31,29 @@ export interface System {
   readonly db: LedgerClient;
   readonly temporal: Client;
   readonly apiUrl: string;
-  /** Calls the API with the development key; `body` is sent as JSON. */
+  /** Calls the API with the development key. `body` is sent as JSON. */
   api(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
-  /** A payment of a new order over HTTP. */
+  /** Creates a payment of a new order over HTTP. */
   pay(changes?: object): Promise<Answer>;
-  /** The same, asked for again until the payer has somewhere to pay: on a slow machine that is not at once. */
+  /** Like `pay`, but repeats the request until the payment has a next action, which takes time on a slow machine. */
   payable(changes?: object): Promise<Answer>;
   orderStatus(orderId: string): Promise<string | undefined>;
   startWorker(): Promise<void>;
-  /** A second worker process, which nobody starts again when it is killed. */
+  /** Starts a second worker process that no supervisor restarts. */
   startSecondWorker(): Promise<ChildProcess & { readonly pid: number }>;
-  /** The pid of a process that is watched over. */
+  /** The pid of a supervised process. */
   pidOf(name: 'api' | 'worker' | 'simulator'): number | undefined;
-  /** A second API process. @returns its address. */
+  /** Starts a second API process. @returns its address */
   startSecondApi(): Promise<string>;
   stopTemporal(): Promise<void>;
-  /** Its whole database is gone; it must be stopped. */
+  /** Deletes Temporal's whole database. Temporal must be stopped. */
   loseTemporal(): void;
   startTemporal(): Promise<void>;
-  /** `npm run nodrop -- ...`. */
+  /** Runs `npm run nodrop -- ...`. */
   nodrop(...args: string[]): Promise<{ status: number; output: string }>;
-  /** The same with something on its standard input. */
+  /** Runs `npm run nodrop -- ...` with this standard input. */
   nodropGiven(input: string, ...args: string[]): Promise<{ status: number; output: string }>;
-  /** `kill -9`, or another signal; whoever watches over it starts it again. */
+  /** Sends SIGKILL, or another signal. The supervisor of the process restarts it. */
   kill(
     name: 'postgres' | 'temporal' | 'api' | 'api2' | 'worker' | 'simulator',
     signal?: NodeJS.Signals,
@@ -87,7 +87,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
 
   await startPostgres(supervisor, home, config.stack.postgresPort);
   await applyMigrations(config.databaseUrl);
-  // A supervisor of its own, so that it can be taken away for a while.
+  // Temporal has its own supervisor, so that tests can stop it for a while.
   let temporalSupervisor = await supervise(temporalHome);
   await startTemporal(temporalSupervisor, temporalHome, temporalPorts, cli);
   const run = (

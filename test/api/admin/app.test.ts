@@ -21,10 +21,10 @@ import { ofTrade } from '../../support/callback.ts';
 import { temporaryHome } from '../../support/stack.ts';
 import { type Answer, newKey, pay, setUp } from '../support.ts';
 
-// The admin listener: what operators see without a key, and nothing that is secret.
+// The admin listener: what operators see without a key, and that it shows no secret.
 
 const home = temporaryHome();
-/** Every setting that is a secret, or carries one. */
+/** Every setting that is or contains a secret. */
 const SECRETS = {
   NODROP_SECRET: 'hidden-nodrop-secret-of-32-characters',
   NODROP_SIMULATOR_SECRET: `whsec_${Buffer.alloc(24, 'hidden-simulator').toString('base64')}`,
@@ -41,7 +41,7 @@ afterAll(async () => {
 
 const NO_SWEEP: SweepStatus = { state: 'missing', note: null, lastCompletedAt: null };
 
-/** Asks an admin listener of its own. */
+/** Sends a request to a new admin listener. */
 async function ask(
   path: string,
   change: Partial<DetailsDeps & Pick<ApiDeps, 'isTemporalReachable'>> = {},
@@ -70,7 +70,7 @@ async function ask(
   }
 }
 
-/** fetch chooses the Host itself. */
+/** Sends this `Host` header, which fetch would set itself. */
 async function callAs(host: string, url: string): Promise<Answer> {
   const sent = request(url, { headers: { host } }).end();
   const [response] = (await once(sent, 'response')) as [IncomingMessage];
@@ -83,7 +83,7 @@ async function callAs(host: string, url: string): Promise<Answer> {
   };
 }
 
-describe('who may ask', () => {
+describe('which hosts it answers', () => {
   const statuses = async (as: string, host: string) =>
     (
       await Promise.all(
@@ -92,7 +92,7 @@ describe('who may ask', () => {
     ).map(({ status }) => status);
   const answered = [200, 200, 200, 404];
 
-  test('on loopback it knows its own names alone: a page elsewhere can give its name this address', async () => {
+  test('on loopback it answers only to loopback names, because a web page can point its own name at this address', async () => {
     for (const as of ['localhost', 'localhost:3001', '127.0.0.1:3001', '127.0.0.1', '[::1]:3001'])
       expect([as, await statuses(as, '127.0.0.1')]).toEqual([as, answered]);
     for (const as of ['evil.example', 'evil.example:3001', '127.0.0.1.evil.example', '10.0.0.7'])
@@ -101,12 +101,12 @@ describe('who may ask', () => {
     expect(problem.strict().parse(refused.json).code).toBe('misdirected_request');
   });
 
-  test('elsewhere whoever can reach it', async () => {
+  test('on other addresses it answers to every name', async () => {
     expect(await statuses('metrics.internal:3001', '0.0.0.0')).toEqual(answered);
   });
 });
 
-test('what is not there is said in a problem document', async () => {
+test('an unknown path is answered with a problem document', async () => {
   const answer = await ask('/nothing');
   expect([answer.status, answer.headers.get('content-type')]).toEqual([
     404,
@@ -149,7 +149,7 @@ describe('/details', () => {
     for (const secret of Object.values(SECRETS)) expect(answer.text).not.toContain(secret);
   });
 
-  test('counts what waits for somebody, of every merchant, with the age of the oldest', async () => {
+  test('counts what waits for an operator, over all merchants, with the age of the oldest', async () => {
     const at = Date.now();
     const ago = (seconds: number) => new Date(at - seconds * 1000);
     const other = await newKey(api.db);
@@ -158,10 +158,10 @@ describe('/details', () => {
       [500, other.key],
     ] as const) {
       const { id } = await pay(api, as);
-      await raiseAttention(api.db, id, 'channel_unreachable', 'It is silent.', ago(age));
+      await raiseAttention(api.db, id, 'channel_unreachable', 'The channel is silent.', ago(age));
     }
     const { id } = await pay(api, key);
-    await raiseAttention(api.db, id, 'create_unknown', 'It does not say.', ago(20));
+    await raiseAttention(api.db, id, 'create_unknown', 'The result is unknown.', ago(20));
     const { channelAccountId } = await api.db.payment.findUniqueOrThrow({ where: { id } });
     for (const [outTradeNo, age] of [
       [id, 40],
@@ -192,7 +192,7 @@ describe('/details', () => {
     expect((await countCallbacks(api.db, 1)).unmatched).toMatchObject({ count: 1, more: true });
   });
 
-  test('counts what order services have not answered, here and in the metrics', async () => {
+  test('counts deliveries that order services have not answered, in /details and in the metrics', async () => {
     const at = Date.now();
     const ago = (seconds: number) => new Date(at - seconds * 1000);
     const { id: paymentId, merchantId } = await api.db.payment.findUniqueOrThrow({
@@ -227,7 +227,7 @@ describe('/details', () => {
     expect(await shown()).toEqual([]);
   });
 
-  test('shows a sweep that does not run, here and in the metrics', async () => {
+  test('shows that the sweep does not run, in /details and in the metrics', async () => {
     const at = Date.now();
     const lastCompletedAt = new Date(at - 90_000);
     const paused: SweepStatus = { state: 'paused', note: 'until tomorrow', lastCompletedAt };
@@ -261,7 +261,7 @@ describe('/details', () => {
     expect(await shown()).toEqual([`${completed} Nan`]);
   });
 
-  test('counts the workflows whose row is gone; without Temporal nothing is said of them', async () => {
+  test('counts the workflows whose row is missing, and omits the metric without Temporal', async () => {
     const metrics = createMetrics();
     let isAway = false;
     metrics.watchLostRows(async () => {
@@ -278,7 +278,7 @@ describe('/details', () => {
     expect(await shown()).toEqual([]);
   });
 
-  test('without database and Temporal it says so, and what is not known is null', async () => {
+  test('without database and Temporal it says so, and unknown values are null', async () => {
     const db = createLedgerClient('postgresql://nodrop@127.0.0.1:1/none');
     const countLost = async () => {
       throw new Error('away');

@@ -3,14 +3,14 @@ import { describe, expect, test } from 'vitest';
 import { checkoutPage } from '../../../src/api/checkout/shell.ts';
 import { newOrderId, pay, settle, setUp, startTestApi } from '../support.ts';
 
-// What the cashier page is made of; what it does is in test/browser.
+// The HTML of the cashier page. Its behaviour is tested in test/browser.
 
 const { api, key } = await setUp();
 
 const open = (path: string, headers = {}) => api.call(`/checkout/${path}`, { headers });
 
 describe('the cashier page', () => {
-  test('loads nothing from elsewhere, runs nothing inline, is framed by nobody and told to nobody', async () => {
+  test('loads nothing from other hosts, runs nothing inline, cannot be framed and sends no referrer', async () => {
     const made = await pay(api, key);
     const { status, headers, text } = await open(`${made.id}?token=${made.clientToken}`);
     expect(status).toBe(200);
@@ -21,7 +21,7 @@ describe('the cashier page', () => {
     expect(headers.get('referrer-policy')).toBe('no-referrer');
     expect(headers.get('cache-control')).toBe('no-store');
     expect(headers.get('x-content-type-options')).toBe('nosniff');
-    // What is left are links, which only the payer follows, and data.
+    // Links, which only the payer follows, and data attributes remain.
     const loading = text.replaceAll(/<a [^>]*>| data-[\w-]+="[^"]*"/g, '');
     expect(loading).not.toMatch(/https?:\/\/|<style|style=|\son\w+=|<script>/);
     expect(text).not.toContain(made.clientToken);
@@ -30,7 +30,7 @@ describe('the cashier page', () => {
     expect(assets.filter((path) => !path.endsWith('.js'))).toEqual(['assets/icon.svg', 'assets/page.css']);
   });
 
-  test('has the browser load every module of its script at once', async () => {
+  test('preloads every module of its script', async () => {
     const { text } = await open('pay_nobody');
     const preloaded = [...text.matchAll(/<link rel="modulepreload" href="assets\/([^"]+)">/g)].map(
       ([, name]) => name ?? '',
@@ -50,7 +50,7 @@ describe('the cashier page', () => {
     expect((await open('pay_nobody?token=ct_x')).text).not.toContain('modulepreload');
   });
 
-  test('tells those without JavaScript, or without the script, not to pay again', async () => {
+  test('asks a payer without JavaScript, or without the script, not to pay again', async () => {
     const made = await pay(api, key);
     const { text } = await open(`${made.id}?token=${made.clientToken}`);
     expect(text).toMatch(/<noscript><p>[^<]*do not pay again/);
@@ -58,7 +58,7 @@ describe('the cashier page', () => {
   });
 
   const RETURN_URL = 'https://shop.example/thanks?a=1&b=2';
-  /** The page, without what a script would have to show. */
+  /** The page's HTML, and parts of it. */
   const page = async (id: string, token: string, query = '') => {
     const { text } = await open(`${id}?token=${token}${query}`);
     expect(text).not.toContain(token);
@@ -69,7 +69,7 @@ describe('the cashier page', () => {
     return { text, link, refresh, screen };
   };
 
-  test('says by itself what is to be paid and for what, and leads to the channel', async () => {
+  test('shows without a script the amount and the subject, and links to the channel', async () => {
     const order = { id: newOrderId(), amount: 1_050_000, currency: 'CNY', subject: 'Tea & <cake>' };
     const made = await pay(api, key, { order, returnUrl: RETURN_URL });
     const { text, link, refresh, screen } = await page(made.id, made.clientToken);
@@ -79,16 +79,16 @@ describe('the cashier page', () => {
     expect(text).toContain('<h1 id="title" tabindex="-1">Ready to pay</h1>');
     expect(text).toContain('<title>Ready to pay · CNY 10,500.00</title>');
     expect(link('Pay CNY 10,500.00')).toContain(`href="https://wallet.example/${made.id}"`);
-    // Open: a refresh would fold it again. The script folds it on phones.
+    // Open, because a refresh would fold it again. The script folds it on phones.
     expect(text).toMatch(/<details id="qr" open><summary>[^<]*<\/summary><div id="qr-code"><svg /);
     expect(text).toMatch(/<noscript>[\s\S]*<p>30 minutes left to pay\.<\/p>/);
     expect(link('Reload now')).toContain('href=""');
-    // For those without JavaScript alone: the script shows it where nothing is to be done first.
+    // Only without JavaScript: the script shows the link when nothing has to be done first.
     expect(text).toMatch(/<noscript>(?:(?!<\/noscript>)[\s\S])*href="https:\/\/shop\.example\/thanks/);
     expect(link('Back to the shop')).toBeDefined();
   });
 
-  test('leads back to the shop also while the channel has not answered', async () => {
+  test('links back to the shop while the channel has not answered', async () => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     const seen = await api.call(`/v1/payments/${made.id}`, { key: made.clientToken });
     for (const [ago, screen] of [
@@ -108,7 +108,7 @@ describe('the cashier page', () => {
     }
   });
 
-  test('draws the code itself, open, where there is no link', async () => {
+  test('draws the QR code itself, unfolded, when there is no link', async () => {
     const made = await pay(api, key);
     const qr = 'weixin://wxpay/bizpayurl?pr=NwY5Mz9';
     await api.db.payment.update({ where: { id: made.id }, data: { nextAction: { type: 'qr', qr } } });
@@ -123,10 +123,10 @@ describe('the cashier page', () => {
     expect(link('Pay')).toBeUndefined();
   });
 
-  test('says that the bank is asked to who comes back, who can be shown the payment again', async () => {
+  test('tells a returning payer that the bank is asked, and offers the payment again', async () => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     const { text, link, refresh, screen } = await page(made.id, made.clientToken, '&returned=1');
-    // The payer may act here, and nothing is folded that a refresh would fold again.
+    // The payer may act here, so nothing is folded, because a refresh would fold it again.
     expect([screen, refresh]).toEqual(['asking', '15']);
     expect(text).toContain('We are still asking the bank');
     expect(text).toMatch(/<noscript>[\s\S]*If you have not paid, you can pay here:[\s\S]*<\/noscript>/);
@@ -138,7 +138,7 @@ describe('the cashier page', () => {
   test.each([
     ['paid', undefined],
     ['unpaid', '60'],
-  ])('at the end says so and leads back to the shop: %s', async (screen, refresh) => {
+  ])('shows the final state and links back to the shop: %s', async (screen, refresh) => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     if (screen === 'paid') await settle(api.db, made.id);
     else await api.db.payment.update({ where: { id: made.id }, data: { status: 'failed' } });
@@ -151,7 +151,7 @@ describe('the cashier page', () => {
     expect(shown.link('Pay')).toBeUndefined();
   });
 
-  test('leads back from a way to pay that has run out: it has no others to offer', async () => {
+  test('links back to the shop when its next action has expired, because it offers no other', async () => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     const nextAction = {
       type: 'redirect',
@@ -164,7 +164,7 @@ describe('the cashier page', () => {
     expect(link('Back to the shop')).toBeDefined();
   });
 
-  test('without its token says that the link is private, the same for every id', async () => {
+  test('without its token says that the link is private, with the same page for every id', async () => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     const { text } = await open(made.id);
     expect(text).toBe((await open('pay_nobody')).text);
@@ -173,7 +173,7 @@ describe('the cashier page', () => {
     expect(text).not.toContain('has ended');
   });
 
-  test('with a slash at the end of its address leads to the one without, to which its files are relative', async () => {
+  test('redirects from a URL with a trailing slash to the one without, to which its files are relative', async () => {
     const made = await pay(api, key);
     const answer = await fetch(`${api.url}/checkout/${made.id}/?token=${made.clientToken}`, {
       redirect: 'manual',
@@ -191,7 +191,7 @@ describe('the cashier page', () => {
     ['zh-TW', 'zh-Hans'],
     ['en-US,zh;q=0.5', 'en'],
     ['*', 'en'],
-  ])('for %s it is in %s', async (language, lang) => {
+  ])('for Accept-Language %s the page is in %s', async (language, lang) => {
     for (const path of ['pay_nobody', 'pay_nobody?token=ct_x']) {
       const answer = await open(path, { 'accept-language': language });
       expect(answer.text).toContain(`<html lang="${lang}">`);
@@ -200,7 +200,7 @@ describe('the cashier page', () => {
   });
 
   test.each(['checkout', 'return'])(
-    'in the language that the address of /%s says, to which its form leads, with all that is in it',
+    'the URL of /%s selects the language, and the language form keeps the other parameters',
     async (path) => {
       const made = await pay(api, key);
       const chinese = { 'accept-language': 'zh-CN' };
@@ -237,7 +237,7 @@ describe('the cashier page', () => {
     },
   );
 
-  test('a copy of the address without the token has the form too', async () => {
+  test('the page without a token has the language form too', async () => {
     const { text } = await open('pay_nobody');
     expect(text).toMatch(/<noscript><h2>This link[\s\S]*<form method="post"><button class="language"/);
     expect(text.match(/<form/g)).toHaveLength(1);
@@ -247,7 +247,7 @@ describe('the cashier page', () => {
   });
 
   test.each(['checkout', 'return'])(
-    'a broken link to /%s is answered with a page, whose files are there',
+    'a broken link to /%s is answered with a page whose files load',
     async (path) => {
       const { id } = await pay(api, key);
       for (const query of [`token=${'x'.repeat(3_000)}`, 'token=ct_a&token=ct_b', 'token=%00', 'token']) {
@@ -265,13 +265,13 @@ describe('the cashier page', () => {
     },
   );
 
-  test('of several tokens the first counts, as for its script, and of several marks of the way back any', async () => {
+  test('of several tokens the first counts, as in the script, and any of several `returned` marks', async () => {
     const { id, clientToken } = await pay(api, key);
     expect((await open(`${id}?token=${clientToken}&token=ct_b&returned=1&returned=1`)).status).toBe(200);
     expect((await api.call(`/return/${id}?token=${clientToken}&token=ct_b`)).status).toBe(303);
   });
 
-  test('shows what a merchant wrote as text', async () => {
+  test("shows a merchant's texts as text, not as HTML", async () => {
     const subject = `"><script>alert(1)</script>&amp;'`;
     const made = await pay(api, key, {
       order: { id: newOrderId(), amount: 1050, currency: 'CNY', subject },
@@ -282,7 +282,7 @@ describe('the cashier page', () => {
     expect(text).toContain('data-return-url="https://shop.example/?a=%22%3E%3Cb%3E&amp;c&amp;paymentId=');
   });
 
-  test('shows what the attempt was made for, whatever its order has become', async () => {
+  test("shows the attempt's own subject after the order's subject has changed", async () => {
     const order = { id: newOrderId(), amount: 1050, currency: 'CNY', subject: 'Two tickets' };
     const made = await pay(api, key, { order });
     await api.call(`/v1/orders/${order.id}`, { method: 'PATCH', key, body: { subject: 'Three tickets' } });
@@ -290,7 +290,7 @@ describe('the cashier page', () => {
     expect(text).toContain('data-subject="Two tickets"');
   });
 
-  test('comes also while the database is away: it goes on asking by itself', async () => {
+  test('is served while the database is down, and reloads itself', async () => {
     const made = await pay(api, key);
     const dead = await startTestApi('postgresql://nodrop@127.0.0.1:1/none');
     try {
@@ -302,7 +302,7 @@ describe('the cashier page', () => {
     }
   });
 
-  test('its files are ours alone, and asked about each time', async () => {
+  test('its files import only each other, and are revalidated each time', async () => {
     for (const name of ['page.js', 'nodrop.js', 'uqr.js', 'currencies.js', 'schemes.js', 'page.css']) {
       const { status, headers, text } = await open(`assets/${name}`);
       expect([status, headers.get('cache-control')]).toEqual([200, 'no-cache']);

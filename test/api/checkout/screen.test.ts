@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { currencyExponents, exponentOf } from '../../../src/domain/money.ts';
 import { setUp } from '../support.ts';
 
-// What the cashier page’s screens are made of: amounts, and the texts of each state.
+// The cashier page's screens: amounts, and the screen for each state.
 
 const { api } = await setUp();
 
@@ -37,7 +37,7 @@ describe('the screen', () => {
   const screenOf = async (changes: object, now = BEFORE, mayHavePaid = false) =>
     (await import(modules('screen.js'))).screenOf({ ...PAYMENT, ...changes }, { now, mayHavePaid });
 
-  test('is never an unpaid one while the service asks, whatever the payment looks like', async () => {
+  test('is never "unpaid" while the service queries the channel, whatever the payment\'s state', async () => {
     for (const status of ['created', 'paying', 'a new one'])
       for (const nextAction of [null, PAYMENT.nextAction])
         for (const now of [BEFORE, BEFORE + 1, BEFORE + 1e9])
@@ -46,7 +46,7 @@ describe('the screen', () => {
           );
   });
 
-  test('of an attempt without money goes by the order: unpaid is said only where no other attempt can have paid', async () => {
+  test('of an attempt without money depends on the order: "unpaid" only if no other attempt can have paid', async () => {
     const seen: Record<string, string[]> = {};
     for (const orderState of ['open', 'undecided', 'paid', 'over', 'a new one', undefined]) {
       const screens = new Set<string>();
@@ -71,13 +71,13 @@ describe('the screen', () => {
     ['paid', { orderUpdate: 'applied' }],
     ['paid', { orderUpdate: 'applied', refundedAmount: 50 }],
     ['returned', { orderUpdate: 'applied', refundedAmount: 1050 }],
-    // Back is what came in, whatever was asked for.
+    // Compared with the received amount, not the requested one.
     ['paid', { orderUpdate: 'applied', receivedAmount: 1100, refundedAmount: 1050 }],
     ['returned', { orderUpdate: 'applied', receivedAmount: 900, refundedAmount: 900 }],
     ['telling', { orderUpdate: 'pending' }],
     ['returning', { orderUpdate: 'conflict', refundReason: 'duplicate_payment', refundStatus: 'created' }],
     ['returning', { orderUpdate: 'conflict', refundReason: 'late_payment', refundStatus: 'failed' }],
-    // More was received than the payment is of.
+    // The payment received more than its amount.
     [
       'returning',
       {
@@ -88,15 +88,15 @@ describe('the screen', () => {
       },
     ],
     ['returned', { orderUpdate: 'conflict', refundReason: 'requested', refundStatus: 'succeeded' }],
-    // By other ways than a refund of ours.
+    // Refunded outside nodrop.
     ['returning', { orderUpdate: 'conflict', refundedAmount: 500 }],
     ['returned', { orderUpdate: 'conflict', receivedAmount: 500, refundedAmount: 500 }],
-  ])('of money is %s with %j', async (screen, changes) => {
+  ])('of received money is %s with %j', async (screen, changes) => {
     for (const orderState of ['open', 'undecided', 'paid', 'over'])
       expect(await screenOf({ status: 'succeeded', orderState, ...changes })).toBe(screen);
   });
 
-  test('asks nobody to pay who may have paid, or after the time to pay', async () => {
+  test('offers no payment to a payer who may have paid, or after the expiry', async () => {
     for (const status of ['created', 'paying']) {
       expect(await screenOf({ status }, BEFORE, true)).toBe('asking');
       expect(await screenOf({ status }, BEFORE + 1)).toBe('asking');
@@ -104,7 +104,7 @@ describe('the screen', () => {
     expect(await screenOf({})).toBe('pay');
   });
 
-  test('of a channel that does not answer is "one moment" for 8 s, and then leads to other ways', async () => {
+  test('of a channel that does not answer is "one moment" for 8 s, and then offers other channels', async () => {
     const made = { status: 'created', nextAction: null, createdAt: '2026-01-01T00:20:00.000Z' };
     const at = Date.parse(made.createdAt);
     expect(await screenOf(made, at + 7_999)).toBe('preparing');
@@ -113,7 +113,7 @@ describe('the screen', () => {
     expect(await screenOf({ ...made, orderState: 'undecided' }, at + 8_000)).toBe('asking');
   });
 
-  test('asks nobody to pay again once money is in', async () => {
+  test('offers no second payment once money has arrived', async () => {
     for (const orderUpdate of ['applied', 'pending', 'conflict', 'review', null, 'a new one'])
       for (const mayHavePaid of [false, true])
         expect(['paid', 'telling', 'review', 'returning']).toContain(
@@ -122,7 +122,7 @@ describe('the screen', () => {
   });
 
   test.each(['sdk', 'a new one'])(
-    'of a next action of the type "%s" says to go on elsewhere, or pays',
+    'of a next action of type "%s" says to continue elsewhere, or offers its link',
     async (type) => {
       expect(await screenOf({ nextAction: { type, params: {} } })).toBe('elsewhere');
       expect(await screenOf({ nextAction: { type, url: 'javascript:alert(1)' } })).toBe('elsewhere');
@@ -134,7 +134,7 @@ describe('the screen', () => {
   );
 
   test.each(['javascript:alert(1)', 'data:text/html,x', 'file:///etc/passwd', ' javascript:x', ''])(
-    'leads nobody to %s',
+    'does not link to %s',
     async (url) => {
       expect(await screenOf({ nextAction: { type: 'redirect', url } })).toBe('asking');
     },

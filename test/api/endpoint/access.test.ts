@@ -19,7 +19,7 @@ describe('keys', () => {
     'Bearer a b',
     `Bearer sk_${'x'.repeat(500)}`,
     `Bearer ${DEVELOPMENT_KEY}`,
-  ])('%s is 401 with a challenge', async (authorization) => {
+  ])('Authorization "%s" is 401 with a challenge', async (authorization) => {
     const answer = await api.call('/v1/orders', {
       headers: authorization === undefined ? {} : { authorization },
     });
@@ -27,12 +27,12 @@ describe('keys', () => {
     expect(answer.headers.get('www-authenticate')).toBe('Bearer realm="nodrop"');
   });
 
-  test('come before everything else: a stranger’s body is not read', async () => {
+  test('are checked first: the body of a request with a wrong key is not read', async () => {
     const answer = await api.call('/v1/orders', { raw: '{', headers: { 'content-type': 'text/plain' } });
     expect(answer.status).toBe(401);
   });
 
-  test('a revoked one opens nothing', async () => {
+  test('a revoked key opens nothing', async () => {
     const revoked = await newKey(api.db);
     await api.db.apiKey.updateMany({
       where: { merchantId: revoked.merchantId },
@@ -45,7 +45,7 @@ describe('keys', () => {
 describe('a client token', () => {
   const GRACE_END = 24 * 3_600_000;
 
-  test('opens its own payment, without anything of the merchant’s', async () => {
+  test("opens its own payment, without the merchant's fields", async () => {
     const made = await pay(api, key, { metadata: { secret: 'yes' } });
     const answer = await api.call(`/v1/payments/${made.id}?wait=0`, { key: made.clientToken });
     expect(answer.status).toBe(200);
@@ -61,7 +61,7 @@ describe('a client token', () => {
     ).toBe(202);
   });
 
-  test('is the one derived from the deployment’s secret, stored as a hash', async () => {
+  test("is derived from the deployment's secret, and stored as a hash", async () => {
     const made = await pay(api, key);
     expect(made.clientToken).toBe(clientToken(SECRET, made.id));
     const row = await api.db.payment.findUniqueOrThrow({ where: { id: made.id } });
@@ -87,7 +87,7 @@ describe('a client token', () => {
     expect([answer.status, answer.json.code]).toEqual([403, 'forbidden']);
   });
 
-  test('opens no other payment, and does not learn whether there is one', async () => {
+  test('opens no other payment, and does not show whether it exists', async () => {
     const [mine, other] = [await pay(api, key), await pay(api, key)];
     for (const id of [other.id, 'pay_nobody']) {
       for (const [path, method] of [
@@ -101,7 +101,7 @@ describe('a client token', () => {
     }
   });
 
-  test('ends a day after the payment’s expiry', async () => {
+  test("expires a day after the payment's expiry", async () => {
     const made = await pay(api, key);
     let now = Date.parse(made.expiresAt) + GRACE_END - 1;
     const later = await startTestApi(database.url, { now: () => new Date(now) });
@@ -138,7 +138,7 @@ describe('pages of other origins', () => {
       expect(preflight.headers.get('access-control-allow-origin')).toBe('*');
       expect(preflight.headers.get('access-control-allow-headers')).toContain('Authorization');
       expect(preflight.headers.get('access-control-allow-credentials')).toBeNull();
-      // Also refusals can be read.
+      // Refusals must be readable too.
       const refused = await ask(path, path.endsWith('hint') ? 'POST' : 'GET');
       expect([refused.status, refused.headers.get('access-control-allow-origin')]).toEqual([401, '*']);
     },
@@ -166,7 +166,7 @@ describe('the development key', () => {
   const request = (remoteAddress: string, headers: Record<string, string> = { host: '127.0.0.1:3000' }) =>
     ({ headers, socket: { remoteAddress } }) as unknown as Parameters<typeof isDevelopmentKeyAccepted>[1];
 
-  test('is the operator of merchant demo on the embedded stack, and is never stored', async () => {
+  test("is an operator's key of merchant demo on the embedded stack, and is never stored", async () => {
     const embedded = await startTestApi(database.url, { config: { ...api.deps.config, ...loopbackConfig } });
     try {
       const made = await pay(embedded, DEVELOPMENT_KEY);
@@ -190,7 +190,7 @@ describe('the development key', () => {
     }
   });
 
-  test('needs every one of its conditions', () => {
+  test('is accepted only if every condition is met', () => {
     const accepted = (config: object, from = request('127.0.0.1')) =>
       isDevelopmentKeyAccepted({ ...loopbackConfig, ...config }, from);
     expect(accepted({})).toBe(true);
@@ -221,7 +221,7 @@ describe('the development key', () => {
     ['origin', 'null', false],
     ['origin', 'http://localhost:8080', true],
     ['origin', 'http://[::1]:3000', true],
-  ])('with %s: %s is accepted: %s', (name, value, expected) => {
+  ])('with the header %s: %s it is accepted: %s', (name, value, expected) => {
     const asked = request('127.0.0.1', { host: 'localhost', [name]: value });
     expect(isDevelopmentKeyAccepted(loopbackConfig, asked)).toBe(expected);
   });

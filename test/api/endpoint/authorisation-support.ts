@@ -11,9 +11,12 @@ import { ofTrade } from '../../support/callback.ts';
 import { queryOnce, useDatabase } from '../../support/stack.ts';
 import { type Answer, newKey, newOrderId, pay, startTestApi, type TestApi } from '../support.ts';
 
-/** For the tests of authorisation: the declared routes, a payment to attack, who must not reach it, and what a refusal is. */
+/**
+ * For the tests of authorisation: the declared routes, a payment to attack, credentials that must not open it, and what
+ * a refusal must look like.
+ */
 
-/** The declarations alone: nothing of it is called. */
+/** The declarations only; no handler is called. */
 export const endpoints = createEndpoints({
   config: { api: { publicUrl: 'https://pay.example' } },
 } as unknown as Api);
@@ -21,7 +24,7 @@ export const guarded = endpoints.filter(({ auth }) => auth !== 'none');
 export const open = endpoints.filter(({ auth }) => auth === 'none');
 export const name = ({ method, path }: Endpoint) => `${method.toUpperCase()} ${path}`;
 
-/** Open to everybody, as they say nothing of anybody. All other open routes are tested one by one. */
+/** Open to everyone, because they show no merchant's data. All other open routes are tested one by one. */
 export const PUBLIC = ['/healthz', '/readyz', '/openapi.json', '/docs', '/docs/problems'];
 export const PROVEN_OTHERWISE = [
   '/callbacks/{channel}',
@@ -31,13 +34,13 @@ export const PROVEN_OTHERWISE = [
   '/checkout/{id}',
 ];
 
-/** What a list must be asked for. */
+/** The required query parameters of a list. */
 const QUERIES: Readonly<Record<string, string>> = { '/v1/callbacks': '?unmatched=true' };
 
-/** The victim's payment is paid: what opens to a token here is refused all the same. */
+/** The victim's payment is paid, so a request that its token allows is still refused. */
 export const PAID_ALREADY = { '/v1/payments/{id}/switch': true };
 
-/** A merchant with something of everything, all of it somebody's secret. */
+/** A merchant with one row of everything, all of it secret. */
 interface Victim {
   readonly merchantId: string;
   readonly key: string;
@@ -48,19 +51,19 @@ interface Victim {
   readonly refundId: string;
   readonly deliveryId: string;
   readonly expiresAt: number;
-  /** Texts that nobody else may ever see. */
+  /** Texts that no other caller may ever see. */
   readonly secrets: readonly string[];
 }
 
 const { databaseUrl } = useDatabase();
 export let api: TestApi;
-/** The same a day after every token has ended. */
+/** The same API, a day after every token has expired. */
 export let later: TestApi;
 export let victim: Victim;
 export let stranger: Awaited<ReturnType<typeof newKey>> & { operatorKey: string; token: string };
 export let revokedKey: string;
 
-/** Both APIs and everybody anew: after sixty wrong keys a minute an address gets 429. */
+/** Creates both APIs and all callers again: after sixty wrong keys a minute an address gets 429. */
 export async function begin(): Promise<void> {
   api = await startTestApi(databaseUrl);
   victim = await newVictim();
@@ -150,7 +153,7 @@ async function newVictim(): Promise<Victim> {
   };
 }
 
-/** What a path's `{id}` is of. */
+/** Replaces `{id}` in a path by the id of the right kind. */
 function fill(path: string, { orderId, paymentId, refundId, deliveryId }: Victim): string {
   if (!path.includes('{')) return path + (QUERIES[path] ?? '');
   const kinds = {
@@ -160,7 +163,7 @@ function fill(path: string, { orderId, paymentId, refundId, deliveryId }: Victim
     '/v1/deliveries/': deliveryId,
   };
   const [, id] = Object.entries(kinds).find(([start]) => path.startsWith(start)) ?? [];
-  if (id === undefined || path.split('{').length > 2) throw new Error(`Say in this test what is in ${path}.`);
+  if (id === undefined || path.split('{').length > 2) throw new Error(`Add the id of ${path} to this test.`);
   return path.replace('{id}', id);
 }
 
@@ -176,7 +179,7 @@ export function ask(endpoint: Endpoint, key: string | undefined, through = api):
   });
 }
 
-/** Everything in the database, in one word a table. */
+/** Everything in the database, one text per table. */
 export async function everything(): Promise<unknown> {
   const tables = await queryOnce(
     databaseUrl,
@@ -189,7 +192,7 @@ export async function everything(): Promise<unknown> {
   return await queryOnce(databaseUrl, digests.join(' union all '));
 }
 
-/** Everything of the victim's. */
+/** Everything that belongs to the victim. */
 export const victims = () =>
   api.db.merchant.findUniqueOrThrow({
     where: { id: victim.merchantId },
@@ -206,7 +209,7 @@ export const victims = () =>
     },
   });
 
-/** What a refused request must be: this, and without effect or word of what is there. */
+/** Expects a refusal with this status and code, without any effect, and without a word about what exists. */
 export async function expectRefused(asking: () => Promise<Answer>, status: number, code: string | RegExp) {
   const before = await everything();
   const answer = await asking();
@@ -214,7 +217,7 @@ export async function expectRefused(asking: () => Promise<Answer>, status: numbe
   expect(answer.json.code).toMatch(code);
   expect(answer.headers.get('www-authenticate')).toBe(status === 401 ? 'Bearer realm="nodrop"' : null);
   for (const secret of victim.secrets) {
-    // It says again what it was asked for.
+    // The refusal repeats what the caller sent.
     expect(answer.text.replaceAll(answer.json.instance, '').replaceAll(answer.json.detail, '')).not.toContain(
       secret,
     );

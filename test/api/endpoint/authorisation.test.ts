@@ -22,10 +22,10 @@ import {
   victims,
 } from './authorisation-support.ts';
 
-// Every route with every credential that must not open it: exactly the expected refusal, nothing done, nothing
-// shown. Made of the routes' own declarations, so that a new route is in it by itself.
+// Every route with every credential that must not open it: the expected refusal, no effect, and no data. The cases come
+// from the routes' own declarations, so that a new route is included automatically.
 
-test('every route of the document is here', async () => {
+test('every route of the document is tested here', async () => {
   await begin();
   const { paths } = (await api.call('/openapi.json')).json;
   await end();
@@ -36,7 +36,7 @@ test('every route of the document is here', async () => {
   expect(guarded.length).toBeGreaterThanOrEqual(10);
 });
 
-test('a route that asks for no key is on the list of those that may', () => {
+test('every route without a key is on the list of open routes', () => {
   expect(open.map(({ path }) => path).sort()).toEqual([...PUBLIC, ...PROVEN_OTHERWISE].sort());
 });
 
@@ -46,7 +46,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
   const strangers = () =>
     auth === 'operator' ? [stranger.operatorKey] : [stranger.key, stranger.operatorKey];
 
-  // What is refused changes nothing, so that one set-up serves all of it.
+  // Refusals change nothing, so one set-up serves all of them.
   describe('refuses', () => {
     beforeAll(begin);
     afterAll(end);
@@ -56,7 +56,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
       ['a wrong key', () => `sk_${'x'.repeat(43)}`],
       ['an empty key', () => ''],
       ['a revoked key', () => revokedKey],
-      ['the id of a key', () => 'key_01JD7Z7C8Q6W4Y9V5T3R1P0N2M'],
+      ["a key's id", () => 'key_01JD7Z7C8Q6W4Y9V5T3R1P0N2M'],
     ])('%s: 401', async (_name, key) => {
       await expectRefused(() => ask(endpoint, key()), 401, /^unauthorized$/);
     });
@@ -72,7 +72,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
     });
 
     if (auth !== 'key or token') {
-      test('its own client token', async () => {
+      test("the client token of a victim's payment", async () => {
         await expectRefused(() => ask(endpoint, victim.token), 403, /^forbidden$/);
       });
     }
@@ -91,17 +91,17 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
     }
   });
 
-  describe('lets in', () => {
+  describe('accepts', () => {
     beforeEach(begin);
     afterEach(end);
 
     if (auth === 'key or token') {
-      test('its own client token', async () => {
+      test("the payment's client token", async () => {
         const { status, text } = await ask(endpoint, victim.token);
         if (path in PAID_ALREADY)
           expect([status, text]).toEqual([409, expect.stringContaining('already_paid')]);
         else expect(status, text).toBeLessThan(300);
-        // It opens the payment, and nothing else of its merchant's.
+        // The token opens the payment, and nothing else of the merchant.
         for (const secret of victim.secrets) {
           if (secret !== victim.paymentId && secret !== victim.token) expect(text).not.toContain(secret);
         }
@@ -109,9 +109,9 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
     }
 
     if (!ownsPath) {
-      test('another merchant’s key, to what is its own', async () => {
+      test("another merchant's key, for that merchant's own data", async () => {
         for (const key of strangers()) {
-          // A list or a creation.
+          // A list, or a creation.
           const before = await victims();
           const answer = await ask(endpoint, key);
           expect(answer.status, answer.text).toBeLessThan(300);
@@ -121,26 +121,26 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
       });
     }
 
-    // Else all of the above could be true of an address that is wrong.
-    test('its own key', async () => {
+    // Otherwise every case above could be due to a wrong path.
+    test("the merchant's own key", async () => {
       const answer = await ask(endpoint, auth === 'operator' ? victim.operatorKey : victim.key);
       expect([401, 403, 404], answer.text).not.toContain(answer.status);
     });
   });
 });
 
-describe('routes that ask for no key', () => {
+describe('routes without a key', () => {
   beforeEach(begin);
   afterEach(end);
 
-  test.each(PUBLIC)('%s says nothing of anybody', async (path) => {
+  test.each(PUBLIC)("%s shows no merchant's data", async (path) => {
     const { status, text } = await api.call(path);
     expect(status).toBe(200);
     for (const secret of victim.secrets) expect(text).not.toContain(secret);
   });
 
   test.each(['/callbacks/simulator', '/callbacks/simulator/ACCOUNT'])(
-    'POST %s asks for a signature',
+    'POST %s requires a signature',
     async (path) => {
       const [account] = (await victims()).channelAccounts;
       const kept = async () => [await victims(), await api.db.callback.count()];
@@ -148,12 +148,12 @@ describe('routes that ask for no key', () => {
       const before = await kept();
       const answer = await api.call(path.replace('ACCOUNT', account?.id ?? ''), {
         raw,
-        // No key opens it either.
+        // A key does not replace the signature.
         headers: { authorization: `Bearer ${victim.operatorKey}` },
       });
       expect([answer.status, answer.json.code]).toEqual([401, 'callback_unverified']);
       expect(answer.text).not.toContain(victim.orderId);
-      // That somebody tried is on record; nothing else is.
+      // Only the attempt itself is recorded.
       await api.unverified.flush();
       await api.db.unverifiedCallback.deleteMany();
       expect(await kept()).toEqual(before);
@@ -172,13 +172,13 @@ describe('routes that ask for no key', () => {
     const before = await everything();
     const answer = await through.call(`/checkout/${victim.paymentId}?token=${token}`);
     expect([answer.status, answer.headers.get('content-type')]).toEqual([404, 'text/html; charset=utf-8']);
-    // The very page that an address of nothing gives.
+    // Exactly the page of a payment that does not exist.
     expect(answer.text).toBe((await through.call('/checkout/pay_nobody?token=ct_x')).text);
     for (const secret of victim.secrets) expect(answer.text).not.toContain(secret);
     expect(await everything()).toEqual(before);
   });
 
-  test('GET /checkout/{id} without a token is the same empty page for everything', async () => {
+  test('GET /checkout/{id} without a token is the same empty page for every id', async () => {
     const answer = await api.call(`/checkout/${victim.paymentId}`);
     expect(answer.status).toBe(200);
     expect(answer.text).toBe((await api.call('/checkout/pay_nobody')).text);
@@ -205,7 +205,7 @@ describe('two merchants', () => {
   beforeEach(begin);
   afterEach(end);
 
-  test('have orders of the same id, and neither learns of the other’s', async () => {
+  test("have orders with the same id, and neither sees the other's", async () => {
     const own = { id: victim.orderId, amount: 7, currency: 'EUR' };
     const before = await victims();
     const made = await api.call('/v1/orders', { key: stranger.key, body: own });
@@ -219,14 +219,14 @@ describe('two merchants', () => {
     expect(await victims()).toEqual(before);
   });
 
-  test('see their own callbacks that match nothing', async () => {
+  test('see only their own unmatched callbacks', async () => {
     const list = async (key: string) => (await api.call('/v1/callbacks?unmatched=true', { key })).json;
     const [mine] = (await list(victim.operatorKey)).data;
     expect(victim.secrets).toContain(mine.outTradeNo);
     expect(await list(stranger.operatorKey)).toEqual({ data: [], nextCursor: null });
   });
 
-  test('a wait for another’s order ends at once, and a cursor of another’s list opens nothing', async () => {
+  test("a wait for another merchant's order ends at once, and a cursor of another merchant's list shows nothing", async () => {
     const began = runningTime();
     const waited = await api.call(`/v1/orders/${victim.orderId}?wait=30`, { key: stranger.key });
     expect([waited.status, began() < 15_000]).toEqual([404, true]);

@@ -1,9 +1,9 @@
 import { afterAll, beforeEach } from 'vitest';
 import { type Answer, newOrderId, setUp, startTestApi, type TestApi } from '../support.ts';
 
-/** For the tests of Idempotency-Key: two processes’ worth of app on one database. */
+/** For the tests of Idempotency-Key: two instances of the app on one database, like two processes. */
 
-/** Two processes' worth of app on one database. */
+/** Two instances of the app on one database. */
 export const { database, api, key, merchantId } = await setUp();
 export const other = await startTestApi(database.url);
 afterAll(() => other.close());

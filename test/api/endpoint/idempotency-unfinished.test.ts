@@ -18,10 +18,10 @@ import {
   send,
 } from './idempotency-support.ts';
 
-// A request under a key that another has not finished: in progress, not definite, or of a process that died in the middle.
+// A request whose key belongs to another request: in progress, not definite, or of a process that died in the middle.
 
-describe('what is not definite is not kept:', () => {
-  test('an order that exists with other content: it can be changed', async () => {
+describe('results that are not definite are not kept:', () => {
+  test('an order that exists with other content, which can be changed', async () => {
     const id = randomUUID();
     const order = { ...newPayment().order, subject: 'Two tickets' };
     const body = newPayment({ order });
@@ -37,13 +37,13 @@ describe('what is not definite is not kept:', () => {
     expect([again.status, isReplayed(again)]).toEqual([201, null]);
   });
 
-  test('Temporal that does not confirm', async () => {
+  test('no confirmation by Temporal', async () => {
     const [id, body] = [randomUUID(), newPayment()];
     api.workflows.down = true;
     expect((await pay(body, id)).json.code).toBe('temporal_unavailable');
     api.workflows.down = false;
     const again = await pay(body, id);
-    // The row of the first time, which goes on.
+    // The payment of the first request, which continues.
     expect([again.status, isReplayed(again)]).toEqual([200, null]);
     expect(await api.db.payment.count({ where: { orderId: body.order.id } })).toBe(1);
     expect([(await pay(body, id)).status, isReplayed(await pay(body, id))]).toEqual([200, 'true']);
@@ -58,7 +58,7 @@ describe('what is not definite is not kept:', () => {
     expect([again.status, again.json.id, isReplayed(again)]).toEqual([200, first.json.id, null]);
   });
 
-  test('an attempt that is still ending', async () => {
+  test('a previous attempt that is still ending', async () => {
     const [id, body] = [randomUUID(), newPayment()];
     const { id: live } = (await api.call('/v1/payments', { key, body })).json;
     await api.db.payment.update({ where: { id: live }, data: { cancelRequestedAt: new Date() } });
@@ -67,7 +67,7 @@ describe('what is not definite is not kept:', () => {
     expect((await pay(body, id)).status).toBe(201);
   });
 
-  test('an order that is made next', async () => {
+  test('an order that does not exist yet', async () => {
     const id = randomUUID();
     const body = { orderId: newOrderId(), channel: 'simulator' };
     expect((await pay(body, id)).json.code).toBe('order_not_found');
@@ -76,7 +76,7 @@ describe('what is not definite is not kept:', () => {
     expect([again.status, isReplayed(again)]).toEqual([201, null]);
   });
 
-  test('a channel that is set up next, and a currency that it takes later', async () => {
+  test('a channel that is not set up yet, and a currency that it does not accept yet', async () => {
     const channels = new Map(testChannels());
     const takes = (currencies: MethodDeclaration['currencies']) =>
       channels.set('simulator', takingOnly(currencies, testChannels().get('simulator')));
@@ -95,7 +95,7 @@ describe('what is not definite is not kept:', () => {
     }
   });
 
-  test('a request that is none: its key is free for the right one', async () => {
+  test('an invalid request: its key can be used for the corrected one', async () => {
     const id = randomUUID();
     const wrong = await pay(newPayment({ method: 'teleport' }), id);
     expect([wrong.status, wrong.json.code]).toEqual([422, 'invalid_request']);
@@ -105,7 +105,7 @@ describe('what is not definite is not kept:', () => {
 });
 
 describe('in progress', () => {
-  test('the same request is told to come back', async () => {
+  test('the same request is answered "in progress"', async () => {
     const [id, body] = [randomUUID(), newPayment()];
     const create = api.workflows.onAwaitNextAction;
     let go = () => {};
@@ -126,7 +126,7 @@ describe('in progress', () => {
     expect(isReplayed(await pay(body, id, other))).toBe('true');
   });
 
-  test('of many at once on two processes one runs, and all others say the same or come back', async () => {
+  test('of many concurrent requests on two processes one runs, and all others get its answer or "in progress"', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.record({ second: fc.boolean(), delayMs: fc.integer({ min: 0, max: 40 }) }), {
@@ -161,7 +161,7 @@ describe('in progress', () => {
 });
 
 describe('a process that died', () => {
-  /** As kill -9 leaves a key: its request began and never ended. */
+  /** Leaves a key as kill -9 does: the request began and never ended. */
   async function begin(id: string, body: object, at: Date): Promise<void> {
     const stranger = await newKey(api.db);
     await send('/v1/payments', body, id, api, stranger.key);
@@ -171,30 +171,33 @@ describe('a process that died', () => {
   }
 
   test.each([
-    ['before it did anything', false],
-    ['after its payment was made', true],
-  ])('%s: the lease protects it, and after that the same request runs again', async (_, made) => {
-    const [id, body] = [randomUUID(), newPayment()];
-    const first = made ? await api.call('/v1/payments', { key, body }) : undefined;
-    const began = Date.now();
-    await begin(id, body, new Date(began));
-    let sinceMs = 59_900;
-    const after = await startTestApi(database.url, { now: () => new Date(began + sinceMs) });
-    try {
-      const early = await pay(body, id, after);
-      expect([early.status, early.json.code]).toEqual([409, 'idempotency_key_in_progress']);
-      sinceMs = 60_100;
-      const again = await pay(body, id, after);
-      expect([again.status, isReplayed(again)]).toEqual([made ? 200 : 201, null]);
-      if (first !== undefined) expect(again.json.id).toBe(first.json.id);
-      expect(isReplayed(await pay(body, id, after))).toBe('true');
-      expect(await api.db.payment.count({ where: { merchantId, orderId: body.order.id } })).toBe(1);
-    } finally {
-      await after.close();
-    }
-  });
+    ['before it did its work', false],
+    ['after its payment was created', true],
+  ])(
+    '%s: until its lease ends the key is in progress, and then the same request runs again',
+    async (_, made) => {
+      const [id, body] = [randomUUID(), newPayment()];
+      const first = made ? await api.call('/v1/payments', { key, body }) : undefined;
+      const began = Date.now();
+      await begin(id, body, new Date(began));
+      let sinceMs = 59_900;
+      const after = await startTestApi(database.url, { now: () => new Date(began + sinceMs) });
+      try {
+        const early = await pay(body, id, after);
+        expect([early.status, early.json.code]).toEqual([409, 'idempotency_key_in_progress']);
+        sinceMs = 60_100;
+        const again = await pay(body, id, after);
+        expect([again.status, isReplayed(again)]).toEqual([made ? 200 : 201, null]);
+        if (first !== undefined) expect(again.json.id).toBe(first.json.id);
+        expect(isReplayed(await pay(body, id, after))).toBe('true');
+        expect(await api.db.payment.count({ where: { merchantId, orderId: body.order.id } })).toBe(1);
+      } finally {
+        await after.close();
+      }
+    },
+  );
 
-  test('or only lost its lease: what it finds then changes nothing', async () => {
+  test('that only lost its lease does not overwrite the result of the next one', async () => {
     const request = {
       merchantId,
       key: randomUUID(),
@@ -217,7 +220,7 @@ describe('a process that died', () => {
     });
   });
 
-  test('of several that wait for it one takes over', async () => {
+  test('is replaced by exactly one of several waiting requests', async () => {
     const request = {
       merchantId,
       key: randomUUID(),

@@ -5,13 +5,14 @@ import { eventually } from '../../support/stack.ts';
 import { newKey, newOrderId, type TestApi } from '../support.ts';
 import { api, isReplayed, key, merchantId, newPayment, other, pay, send } from './idempotency-support.ts';
 
-// Idempotency-Key: one request, however often and wherever it is sent, also when a process dies in the middle.
+// Idempotency-Key: a request that is sent repeatedly, to any process, is one request, also when a process dies in the
+// middle.
 
 const rowOf = (idempotencyKey: string) =>
   api.db.idempotencyKey.findUniqueOrThrow({ where: { merchantId_key: { merchantId, key: idempotencyKey } } });
 
-describe('the same request again', () => {
-  test('is answered the same, and says so', async () => {
+describe('the repeated request', () => {
+  test('gets the same answer, marked as replayed', async () => {
     const [id, body] = [randomUUID(), newPayment()];
     const first = await pay(body, id);
     expect([first.status, isReplayed(first)]).toEqual([201, null]);
@@ -20,7 +21,7 @@ describe('the same request again', () => {
     expect(again.json).toEqual(first.json);
     expect(again.json.clientToken).toMatch(/^ct_/);
     expect(other.workflows.calls).toEqual([]);
-    // Without a key it is the live payment, as ever.
+    // Without a key the request returns the live payment.
     expect((await api.call('/v1/payments', { key, body })).status).toBe(200);
 
     const order = { id: newOrderId(), amount: 1, currency: 'JPY' };
@@ -30,7 +31,7 @@ describe('the same request again', () => {
     expect(repeated.json).toEqual(made.json);
   });
 
-  test('is the same whatever the order of its names', async () => {
+  test('is recognised whatever the order of its fields', async () => {
     const [id, body] = [randomUUID(), newPayment()];
     await pay(body, id);
     const { order, channel } = body;
@@ -38,7 +39,7 @@ describe('the same request again', () => {
     expect(isReplayed(await pay(turned, id))).toBe('true');
   });
 
-  test('shows the same payment as it is by then: nobody is sent to pay what is over', async () => {
+  test("shows the payment's present state, so that no payer is sent to an ended payment", async () => {
     const [id, body] = [randomUUID(), newPayment()];
     const { json: made } = await pay(body, id);
     await endPayment(api.db, made.id, 'closed', 'over', new Date());
@@ -51,7 +52,7 @@ describe('the same request again', () => {
     ]);
   });
 
-  test('of a refusal is the refusal', async () => {
+  test('of a refused request gets the refusal', async () => {
     const id = randomUUID();
     const body = newPayment();
     await api.call('/v1/orders', { key, body: body.order });
@@ -67,7 +68,7 @@ describe('the same request again', () => {
     ]);
   });
 
-  test('of what the channel rejected is the rejection', async () => {
+  test('of a request that the channel rejected gets the rejection', async () => {
     const [id, body] = [randomUUID(), newPayment()];
     api.workflows.onAwaitNextAction = async (payment) => {
       await recordAnswer(api.db, payment.id, { state: 'failed', reason: 'no' }, 'query', new Date());
@@ -81,7 +82,7 @@ describe('the same request again', () => {
   });
 });
 
-test('another payload or route under the same key is refused and changes nothing', async () => {
+test('another body or route with the same key is refused and has no effect', async () => {
   const [id, bare] = [randomUUID(), newPayment()];
   const body = { ...bare, metadata: { cart: 'c-1', from: 'web' } };
   await pay(body, id);
@@ -111,7 +112,7 @@ test('another payload or route under the same key is refused and changes nothing
   expect(await api.db.payment.count()).toBe(before);
 });
 
-test('a key from before its fields were kept is refused without naming any', async () => {
+test('a key without stored fields is refused without naming the differing fields', async () => {
   const [id, body] = [randomUUID(), newPayment()];
   await pay(body, id);
   await api.db.idempotencyKey.updateMany({ where: { key: id }, data: { requestFields: {} } });
@@ -119,7 +120,7 @@ test('a key from before its fields were kept is refused without naming any', asy
   expect([answer.json.code, answer.json.errors]).toEqual(['idempotency_key_reused', undefined]);
 });
 
-test('also after something that was not definite, which may have begun', async () => {
+test('another body is refused even after a result that was not definite, because that request may have begun', async () => {
   const id = randomUUID();
   api.workflows.down = true;
   await pay(newPayment(), id);
@@ -127,10 +128,10 @@ test('also after something that was not definite, which may have begun', async (
   expect((await pay(newPayment(), id)).json.code).toBe('idempotency_key_reused');
 });
 
-describe('of a switch', () => {
+describe('of a channel switch', () => {
   const to = (channel: string) => ({ channel });
   const live = async () => (await api.call('/v1/payments', { key, body: newPayment() })).json;
-  /** As the workflow of the attempt that is left does. */
+  /** Ends the previous attempt, as its workflow does. */
   const closing = (one: TestApi) => {
     one.workflows.onAskChannel = async ({ id }) => {
       await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', new Date());
@@ -139,7 +140,7 @@ describe('of a switch', () => {
     };
   };
 
-  test('the same is answered the same, and another one is refused', async () => {
+  test('the same switch gets the same answer, and another switch is refused', async () => {
     closing(api);
     const [id, old] = [randomUUID(), await live()];
     const path = `/v1/payments/${old.id}/switch`;
@@ -164,7 +165,7 @@ describe('of a switch', () => {
     expect(await api.db.payment.count({ where: { orderId: old.orderId } })).toBe(2);
   });
 
-  test('the same is told to come back while it is in progress', async () => {
+  test('the same switch is answered "in progress" while it runs', async () => {
     const [id, old] = [randomUUID(), await live()];
     let go = () => {};
     const held = new Promise<void>((resolve) => {
@@ -185,7 +186,7 @@ describe('of a switch', () => {
     expect((await first).status).toBe(201);
   });
 
-  test('with a client token it has no effect', async () => {
+  test('is ignored with a client token', async () => {
     const [id, old] = [randomUUID(), await live()];
     const path = `/v1/payments/${old.id}/switch`;
     for (const header of [id, id, 'a b'])
@@ -194,14 +195,14 @@ describe('of a switch', () => {
   });
 });
 
-test('a key is its merchant’s own', async () => {
+test('a key belongs to its merchant', async () => {
   const [id, body] = [randomUUID(), newPayment()];
   const mine = await pay(body, id);
   const stranger = await newKey(api.db);
   const theirs = await send('/v1/payments', body, id, api, stranger.key);
   expect([theirs.status, isReplayed(theirs)]).toEqual([201, null]);
   expect(theirs.json.id).not.toBe(mine.json.id);
-  // The merchant's second key is the same merchant.
+  // The merchant's second API key is the same merchant.
   const { key: second } = await newKey(
     api.db,
     'operator',
@@ -211,22 +212,22 @@ test('a key is its merchant’s own', async () => {
   expect([again.status, again.json.id, isReplayed(again)]).toEqual([201, mine.json.id, 'true']);
 });
 
-test.each(['', ' ', 'a b', 'ключ', 'x'.repeat(256), 'a\tb'])('the key %j is refused', async (bad) => {
-  // As bytes: fetch sends no others.
+test.each(['', ' ', 'a b', 'ключ', 'x'.repeat(256), 'a\tb'])('the key %j is rejected', async (bad) => {
+  // As bytes, because fetch sends only Latin-1.
   const answer = await send('/v1/payments', newPayment(), Buffer.from(bad).toString('latin1'));
-  // Blanks at the ends of a header are no part of it.
+  // Spaces at the ends of a header are not part of its value.
   expect([answer.status, answer.json.code]).toEqual([400, 'bad_request']);
   expect(answer.json.detail).toContain('Idempotency-Key');
 });
 
-test('every visible character may be in one, and 255 of them', async () => {
+test('a key may have every visible ASCII character, and 255 characters', async () => {
   const id = String.fromCharCode(...Array.from({ length: 94 }, (_, i) => 33 + i)).padEnd(255, 'x');
   const body = newPayment();
   expect((await pay(body, id)).status).toBe(201);
   expect(isReplayed(await pay(body, id))).toBe('true');
 });
 
-test('what is kept holds no token and no address to pay at', async () => {
+test('the stored answer has no token and no payment URL', async () => {
   const id = randomUUID();
   const { json } = await pay(newPayment({ payer: { ip: '192.0.2.7' } }), id);
   const kept = JSON.stringify(await rowOf(id));
@@ -234,7 +235,7 @@ test('what is kept holds no token and no address to pay at', async () => {
   for (const secret of [json.clientToken, json.payUrl, '192.0.2.7']) expect(kept).not.toContain(secret);
 });
 
-test('the document says it', async () => {
+test('the OpenAPI document describes it', async () => {
   const { paths } = (await api.call('/openapi.json')).json;
   for (const path of ['/v1/orders', '/v1/payments', '/v1/payments/{id}/switch']) {
     const { parameters, responses } = paths[path].post;

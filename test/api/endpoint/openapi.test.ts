@@ -22,7 +22,7 @@ import {
 import { findChromium } from '../../support/chromium.ts';
 import { setUp } from '../support.ts';
 
-// The document says what the app does: it is made of the same declarations.
+// The OpenAPI document describes what the app does, because both come from the same declarations.
 
 interface Operation {
   readonly operationId: string;
@@ -68,14 +68,14 @@ const endpoints = createEndpoints({
 // biome-ignore lint/suspicious/noExplicitAny: a JSON document.
 const document: any = (await api.call('/openapi.json')).json;
 
-test('every route of the app is in it, and nothing else', () => {
+test('the document has every route of the app, and no other', () => {
   const described = Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.keys(methods as object).map((method) => `${method} ${path}`),
   );
   expect(described.sort()).toEqual(endpoints.map(({ method, path }) => `${method} ${path}`).sort());
 });
 
-test('it is well formed: references resolve, ids are unique, path parameters are described', () => {
+test('it is well-formed: references resolve, ids are unique, path parameters are described', () => {
   expect(document.openapi).toBe('3.1.0');
   const text = JSON.stringify(document);
   const references = [...text.matchAll(/"\$ref":"#\/components\/schemas\/(\w+)"/g)].map(
@@ -97,7 +97,7 @@ test('it is well formed: references resolve, ids are unique, path parameters are
   expect(new Set(ids).size).toBe(ids.length);
 });
 
-test('every event is a webhook of it, with its headers, its body and what the answers mean', () => {
+test('every event is a webhook of it, with headers, body and the meaning of the answers', () => {
   expect(Object.keys(document.webhooks)).toEqual([...EVENT_TYPES]);
   const ids = new Set<string>();
   for (const type of EVENT_TYPES) {
@@ -139,49 +139,45 @@ test('every event is a webhook of it, with its headers, its body and what the an
   expect(Object.keys(EventRefund.properties)).toEqual(without(Refund, 'temporalUrl'));
 });
 
-test('no generated client states by a default what replaces that of a live payment', () => {
+test('fields that change a live payment have no default, so that generated clients do not send one', () => {
   const { properties } = document.components.schemas.NewPayment;
   for (const name of ['payer', 'returnUrl', 'metadata', 'expiresInSeconds'])
     expect([name, properties[name].default]).toEqual([name, undefined]);
 });
 
-test('what a change leaves out has no default: it stays', () => {
+test('the fields of an order change have no default, because an absent field stays unchanged', () => {
   const { properties } = document.components.schemas.OrderChange;
   expect(Object.keys(properties)).toEqual(['amount', 'subject', 'expiresInSeconds', 'metadata']);
   for (const property of Object.values<object>(properties)) expect(property).not.toHaveProperty('default');
 });
 
-/** A schema of the document, with what it refers to in its place. */
+/** A schema of the document, with its reference resolved. */
 function resolved(schema: Schema): Schema {
   const name = schema.$ref?.split('/').at(-1);
   return name === undefined ? schema : resolved(document.components.schemas[name]);
 }
 
-/** A schema and all in it, with the path there; `isOpen` when any other text is valid there as well. */
-function* orFallbackWithin(
-  schema: Schema,
-  path: string,
-  isOpen = false,
-): Generator<[string, Schema, boolean]> {
+/** A schema and all schemas in it, each with its path; `isOpen` when any other text is valid there too. */
+function* schemasWithin(schema: Schema, path: string, isOpen = false): Generator<[string, Schema, boolean]> {
   const it = resolved(schema);
   yield [path, it, isOpen];
   const branches = [...(it.anyOf ?? []), ...(it.oneOf ?? [])];
   const takesText = branches.map(resolved).some(({ type, enum: values }) => type === 'string' && !values);
-  for (const branch of branches) yield* orFallbackWithin(branch, path, isOpen || takesText);
-  for (const part of it.allOf ?? []) yield* orFallbackWithin(part, path, isOpen);
+  for (const branch of branches) yield* schemasWithin(branch, path, isOpen || takesText);
+  for (const part of it.allOf ?? []) yield* schemasWithin(part, path, isOpen);
   for (const [name, property] of Object.entries(it.properties ?? {}))
-    yield* orFallbackWithin(property, `${path}.${name}`);
-  if (it.items !== undefined) yield* orFallbackWithin(it.items, `${path}[]`);
+    yield* schemasWithin(property, `${path}.${name}`);
+  if (it.items !== undefined) yield* schemasWithin(it.items, `${path}[]`);
 }
 
-/** The known values where any other text is valid, too. */
+/** The known values of a text that accepts any other value too. */
 function knownOf(schema: Schema) {
   const branches = resolved(schema).anyOf?.map(resolved) ?? [];
   expect(branches).toContainEqual({ type: 'string' });
   return branches.find((branch) => branch.enum !== undefined)?.enum;
 }
 
-test('statuses and the like are literals, in open sets', () => {
+test('statuses and similar values are literals in open sets', () => {
   const { schemas } = document.components;
   const sets = [
     ['Order', 'status', ORDER_STATUSES],
@@ -203,13 +199,13 @@ test('statuses and the like are literals, in open sets', () => {
     expect([name, property, knownOf(schemas[name].properties[property])]).toEqual([name, property, values]);
 });
 
-test('what each attention means stands where it is shown', () => {
+test('every attention is explained where it is shown', () => {
   const { Payment, EventPayment } = document.components.schemas;
   for (const { properties } of [Payment, EventPayment])
     for (const name of ATTENTION_NAMES) expect(properties.attention.description).toContain(`\`${name}\`: `);
 });
 
-test('the code of a refusal is a literal of those that its route refuses with', () => {
+test("the codes of a route's refusals are literals", () => {
   for (const endpoint of endpoints) {
     const { responses } = document.paths[endpoint.path][endpoint.method];
     const codes = Object.values<Response>(responses)
@@ -221,14 +217,14 @@ test('the code of a refusal is a literal of those that its route refuses with', 
   }
 });
 
-test('no value that is added later is invalid in an answer', () => {
+test('a value that is added later is valid in an answer', () => {
   const closed = new Set<string>();
   let sets = 0;
   for (const [path, methods] of Object.entries<Record<string, Operation>>(document.paths)) {
     for (const [method, { responses }] of Object.entries(methods)) {
       for (const { content } of Object.values<Response>(responses)) {
         for (const { schema } of Object.values(content ?? {})) {
-          for (const [where, part, isOpen] of orFallbackWithin(schema, `${method} ${path}`)) {
+          for (const [where, part, isOpen] of schemasWithin(schema, `${method} ${path}`)) {
             const isClosed = part.enum !== undefined || part.const !== undefined;
             if (isClosed && !isOpen) closed.add(where);
             if (isClosed) sets += 1;
@@ -241,7 +237,7 @@ test('no value that is added later is invalid in an answer', () => {
   expect(sets).toBeGreaterThan(50);
 });
 
-test('a schema that may be null somewhere is not null everywhere', () => {
+test('a schema that may be null in one place is not null everywhere', () => {
   for (const [name, { type }] of Object.entries<Schema>(document.components.schemas))
     expect([name, type]).not.toEqual([name, expect.arrayContaining(['null'])]);
 });
@@ -258,13 +254,13 @@ test('amounts have 64 bits', () => {
   expect(amounts).toBeGreaterThan(8);
 });
 
-test('what has a default may be left out of a request: it has no default in the document', () => {
-  // Generators make a property that must be given of one with a default.
+test('a request field with a default is optional, and has no default in the document', () => {
+  // Generators turn an optional field with a default into a required one.
   let properties = 0;
   for (const { path, method, body } of endpoints) {
     if (typeof body !== 'object') continue;
     const { schema } = document.paths[path][method].requestBody.content['application/json'];
-    for (const [where, part] of orFallbackWithin(schema, `${method} ${path}`)) {
+    for (const [where, part] of schemasWithin(schema, `${method} ${path}`)) {
       expect([where, part.default]).toEqual([where, undefined]);
       properties += 1;
     }
@@ -274,7 +270,7 @@ test('what has a default may be left out of a request: it has no default in the 
   for (const { required } of [NewPayment, NewOrder]) expect(required).not.toContain('metadata');
 });
 
-test('whatever reads a body says that it must be in an encoding that is known', async () => {
+test('every route that reads a body declares the refusal of an unknown content encoding', async () => {
   for (const { path, method, body } of endpoints) {
     if (body === undefined) continue;
     const { responses } = document.paths[path][method];
@@ -287,8 +283,8 @@ test('whatever reads a body says that it must be in an encoding that is known', 
   expect([answer.status, answer.json.code]).toEqual([415, 'unsupported_media_type']);
 });
 
-test('every code is somewhere in it, with its status and an example', () => {
-  // Refusals of the router, of what is no request at all, and of the admin listener, which belong to no route.
+test('every code is in the document, with its status and an example', () => {
+  // Refusals by the router, of malformed requests, and by the admin listener belong to no route.
   const everywhere = new Set([
     'method_not_allowed',
     'request_timeout',
@@ -305,11 +301,11 @@ test('every code is somewhere in it, with its status and an example', () => {
   }
 });
 
-/** The system's Chromium; machines without one check everything but the page. */
+/** The system's Chromium; without it every test but that of the page runs. */
 const CHROMIUM = findChromium();
 
 test.skipIf(CHROMIUM === undefined)(
-  'the page renders it under a strict policy, with nothing from elsewhere',
+  'the page renders it under a strict policy, and loads nothing from other hosts',
   async () => {
     const browser = await chromium.launch({
       ...(CHROMIUM === undefined ? {} : { executablePath: CHROMIUM }),

@@ -3,11 +3,11 @@ import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { setUp } from '../support.ts';
 
-// The files of our pages: compressed where the browser takes that, and not sent again to who has them.
+// The files of nodrop's pages: compressed for browsers that accept it, and answered 304 to browsers that have them.
 
 const { api } = await setUp();
 
-/** As it goes over the wire: fetch would decompress it. */
+/** Sends a request and returns the raw bytes of the answer, which fetch would decompress. */
 async function get(path: string, headers: Record<string, string> = {}, method = 'GET') {
   return await new Promise<{ status: number; headers: NodeJS.Dict<string | string[]>; body: Buffer }>(
     (resolve, reject) => {
@@ -33,28 +33,31 @@ const TEXTS = [
   ...['swagger-ui-bundle.js', 'swagger-ui.css', 'problems.css'].map((name) => `/docs/assets/${name}`),
 ];
 
-test.each(TEXTS)('%s is compressed for who takes it, and says so to caches', async (path) => {
-  const plain = await get(path);
-  expect([plain.headers['content-encoding'], plain.headers.vary]).toEqual([undefined, 'Accept-Encoding']);
-  for (const [accepted, encoding, unpack] of [
-    ['gzip, deflate, br, zstd', 'br', brotliDecompressSync],
-    ['gzip, deflate', 'gzip', gunzipSync],
-    ['br;q=0, gzip', 'gzip', gunzipSync],
-  ] as const) {
-    const packed = await get(path, { 'accept-encoding': accepted });
-    expect([packed.status, packed.headers['content-encoding'], packed.headers.vary]).toEqual([
-      200,
-      encoding,
-      'Accept-Encoding',
-    ]);
-    expect(packed.headers['content-type']).toBe(plain.headers['content-type']);
-    expect(packed.headers['content-length']).toBe(String(packed.body.length));
-    expect(packed.body.length).toBeLessThan(plain.body.length * 0.8);
-    expect(unpack(packed.body).equals(plain.body)).toBe(true);
-  }
-});
+test.each(TEXTS)(
+  '%s is compressed for clients that accept it, with a Vary header for caches',
+  async (path) => {
+    const plain = await get(path);
+    expect([plain.headers['content-encoding'], plain.headers.vary]).toEqual([undefined, 'Accept-Encoding']);
+    for (const [accepted, encoding, unpack] of [
+      ['gzip, deflate, br, zstd', 'br', brotliDecompressSync],
+      ['gzip, deflate', 'gzip', gunzipSync],
+      ['br;q=0, gzip', 'gzip', gunzipSync],
+    ] as const) {
+      const packed = await get(path, { 'accept-encoding': accepted });
+      expect([packed.status, packed.headers['content-encoding'], packed.headers.vary]).toEqual([
+        200,
+        encoding,
+        'Accept-Encoding',
+      ]);
+      expect(packed.headers['content-type']).toBe(plain.headers['content-type']);
+      expect(packed.headers['content-length']).toBe(String(packed.body.length));
+      expect(packed.body.length).toBeLessThan(plain.body.length * 0.8);
+      expect(unpack(packed.body).equals(plain.body)).toBe(true);
+    }
+  },
+);
 
-test('who has a file is not sent it again, in the form they have it in', async () => {
+test('a client that has a file in one encoding gets 304 for this encoding', async () => {
   const path = '/checkout/assets/page.js';
   const etags = [];
   for (const accepted of ['br', 'gzip', 'identity']) {
@@ -73,7 +76,7 @@ test('who has a file is not sent it again, in the form they have it in', async (
   expect((await get(path, other)).status).toBe(200);
 });
 
-test('a HEAD has what a GET has, without the body', async () => {
+test('a HEAD has the headers of a GET, without the body', async () => {
   const headers = { 'accept-encoding': 'br' };
   const { headers: whole } = await get('/checkout/assets/page.css', headers);
   const head = await get('/checkout/assets/page.css', headers, 'HEAD');
@@ -82,12 +85,12 @@ test('a HEAD has what a GET has, without the body', async () => {
     expect(head.headers[name], name).toBe(whole[name]);
 });
 
-test('an image that is compressed already stays as it is', async () => {
+test('an image that is already compressed is sent unchanged', async () => {
   const { headers } = await get('/docs/assets/favicon-32x32.png', { 'accept-encoding': 'br' });
   expect([headers['content-type'], headers['content-encoding']]).toEqual(['image/png', undefined]);
 });
 
-test('a browser that asks for an icon by itself gets one', async () => {
+test('a browser that asks for /favicon.ico gets an icon', async () => {
   const { status, headers, body } = await get('/favicon.ico');
   expect([status, headers['content-type']]).toEqual([200, 'image/svg+xml']);
   expect(body.toString()).toContain('<svg');

@@ -17,11 +17,11 @@ import { chunked, flood } from '../../support/flood.ts';
 import { eventually, temporaryHome } from '../../support/stack.ts';
 import { CHANNEL_SECRET, newOrderId, setUp } from '../support.ts';
 
-// No listener reads more of a body than its bound and a short grace, whatever the route and however it is sent.
+// No listener reads more of a body than its limit, plus what arrives in a short grace period, on any route.
 
 const { api, key } = await setUp();
 
-/** A body's bound, the grace after the answer, and what Node reads ahead. */
+/** The limit of a body, plus what arrives during the grace period, plus what Node reads ahead. */
 const READ_AT_MOST = BODY_LIMIT + 256 * 1024 + 256 * 1024;
 const HUGE = 'Content-Length: 2147483648';
 const CHUNKED = 'Transfer-Encoding: chunked';
@@ -34,7 +34,7 @@ beforeAll(async () => {
   const admin = await listen(
     createAdminApp(
       api.deps.metrics,
-      () => Promise.reject(new Error('not asked')),
+      () => Promise.reject(new Error('not called')),
       'https://pay.example',
       '127.0.0.1',
     ),
@@ -53,7 +53,7 @@ beforeAll(async () => {
     await simulator.close();
     rmSync(folder, { recursive: true, force: true });
   });
-  // Nothing that is refused comes to its database.
+  // Requests that are refused never use its database.
   const app = createShop({} as Pool, {} as Nodrop, CHANNEL_SECRET, new AbortController().signal);
   const shop = createServer(app).on('checkContinue', app);
   await new Promise<void>((resolve) => shop.listen(0, '127.0.0.1', resolve));
@@ -88,7 +88,7 @@ const routes: readonly [listener: string, line: string][] = [
 const statusOf = (answer: string) => Number(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1]);
 
 describe.concurrent.each(routes)('%s: %s', (listener, line) => {
-  test('an announced body that is too large is refused before it is read', async () => {
+  test('a body whose Content-Length is too large is refused before it is read', async () => {
     const { answer, read } = await flood(listeners[listener] ?? '', {
       head: [`${line} HTTP/1.1`, HUGE, 'Content-Type: application/json'],
       chunk: BLOCK,
@@ -98,7 +98,7 @@ describe.concurrent.each(routes)('%s: %s', (listener, line) => {
     expect(read).toBeLessThan(READ_AT_MOST - BODY_LIMIT);
   });
 
-  test('one that says no length is read up to the bound, and the connection ends', async () => {
+  test('a body without a length is read up to the limit, and the connection ends', async () => {
     const { answer, read } = await flood(listeners[listener] ?? '', {
       head: [`${line} HTTP/1.1`, CHUNKED, 'Content-Type: application/json', `Authorization: Bearer ${key}`],
       chunk: chunked(BLOCK),
@@ -107,7 +107,7 @@ describe.concurrent.each(routes)('%s: %s', (listener, line) => {
     expect(read).toBeLessThan(READ_AT_MOST);
   });
 
-  test('whoever asks whether to send it is refused, and never told to go on', async () => {
+  test('a request with `Expect: 100-continue` and a large body is refused, and never told to continue', async () => {
     const { answer, read } = await flood(listeners[listener] ?? '', {
       head: [`${line} HTTP/1.1`, HUGE, 'Expect: 100-continue'],
     });
@@ -122,7 +122,7 @@ const problemIn = (answer: string) => {
   return problem.strict().parse(JSON.parse(body));
 };
 
-test('what is announced as too large gets a problem document, also at the admin listener', async () => {
+test('a body that is too large gets a problem document, also at the admin listener', async () => {
   for (const [listener, path] of [
     ['api', '/callbacks/simulator'],
     ['api', '/nothing'],
@@ -137,13 +137,13 @@ test('what is announced as too large gets a problem document, also at the admin 
 });
 
 describe.concurrent.each([
-  ['as it is', '', BLOCK],
-  // One member of many zeros, and then without end: what was taken off the socket counts as well as what it becomes.
+  ['uncompressed', '', BLOCK],
+  // A gzip member of many zeros, sent repeatedly. Both the bytes read and the decompressed bytes count.
   ['compressed', 'Content-Encoding: gzip', gzipSync(Buffer.alloc(16 * 1024 * 1024))],
-  // No parser gets anything out of it.
-  ['in an encoding nobody knows', 'Content-Encoding: zip', BLOCK],
+  // No parser can decode it.
+  ['in an unknown encoding', 'Content-Encoding: zip', BLOCK],
 ])('a body without a length, %s', (_name, encoding, data) => {
-  test.each([false, true])('dripping: %s', async (drips) => {
+  test.each([false, true])('sent chunk by chunk: %s', async (drips) => {
     const { answer, read } = await flood(api.url, {
       head: ['POST /callbacks/simulator HTTP/1.1', CHUNKED, ...(encoding === '' ? [] : [encoding])],
       chunk: chunked(data),
@@ -157,7 +157,7 @@ describe.concurrent.each([
   });
 });
 
-test('a small body that becomes a large one is refused', async () => {
+test('a small body that decompresses to a large one is refused', async () => {
   const raw = new Uint8Array(gzipSync(Buffer.alloc(64 * 1024 * 1024)));
   const answer = await api.call('/callbacks/simulator', { raw, headers: { 'content-encoding': 'gzip' } });
   expect([answer.status, answer.json.code]).toEqual([413, 'payload_too_large']);
@@ -170,9 +170,9 @@ describe('the refusal reaches', () => {
   });
 
   test.each([
-    ['announced', [`Content-Length: ${BODY_LIMIT + BLOCK.length}`], BLOCK],
-    ['not announced', [CHUNKED], chunked(BLOCK)],
-  ])('a client that sends all, %s, before it reads', async (_name, head, chunk) => {
+    ['with a length', [`Content-Length: ${BODY_LIMIT + BLOCK.length}`], BLOCK],
+    ['without a length', [CHUNKED], chunked(BLOCK)],
+  ])('a client that sends everything, %s, before it reads', async (_name, head, chunk) => {
     const { answer } = await flood(api.url, {
       head: ['POST /callbacks/simulator HTTP/1.1', ...head],
       ...{ chunk, times: BODY_LIMIT / BLOCK.length + 1, sendsFirst: true },
@@ -180,14 +180,14 @@ describe('the refusal reaches', () => {
     expect(problemIn(answer).code).toBe('payload_too_large');
   });
 
-  test('a page of another origin, where pages may ask', async () => {
+  test('a page of another origin, on a route that such pages may call', async () => {
     const answer = await api.call('/v1/payments/pay_1/switch', { raw: new Uint8Array(BODY_LIMIT + 1) });
     expect(answer.status).toBe(413);
     expect(answer.headers.get('access-control-allow-origin')).toBe('*');
   });
 });
 
-test('what comes on a connection after its last answer is no request', async () => {
+test('bytes after the last answer of a connection are not read as a request', async () => {
   const order = JSON.stringify({ id: newOrderId(), amount: 1, currency: 'CNY' });
   const smuggled = [
     ...['POST /v1/orders HTTP/1.1', 'Host: x', `Authorization: Bearer ${key}`],
@@ -201,8 +201,8 @@ test('what comes on a connection after its last answer is no request', async () 
   expect(await api.db.order.count()).toBe(0);
 });
 
-/** Sends requests one after the other's answer on one connection. @returns the status lines of all answers */
-async function withinLimits(requests: readonly string[]): Promise<(string | undefined)[]> {
+/** Sends requests on one connection, each after the previous answer. @returns the status lines of the answers */
+async function sendInTurn(requests: readonly string[]): Promise<(string | undefined)[]> {
   const socket = connect(Number(new URL(api.url).port), '127.0.0.1');
   let answer = '';
   socket.on('data', (data) => {
@@ -217,20 +217,20 @@ async function withinLimits(requests: readonly string[]): Promise<(string | unde
   return lines();
 }
 
-test('a body without a length that is read to its end leaves the connection as it is', async () => {
+test('a body without a length that is read to its end keeps the connection open', async () => {
   const body = JSON.stringify({ id: newOrderId(), amount: 1, currency: 'CNY' });
   const ask = [
     ...['POST /v1/orders HTTP/1.1', 'Host: x', `Authorization: Bearer ${key}`],
     ...['Content-Type: application/json', CHUNKED, '', `${body.length.toString(16)}`, body, '0', '', ''],
   ].join('\r\n');
-  expect(await withinLimits([ask, ask, ask])).toEqual(['HTTP/1.1 201', 'HTTP/1.1 200', 'HTTP/1.1 200']);
+  expect(await sendInTurn([ask, ask, ask])).toEqual(['HTTP/1.1 201', 'HTTP/1.1 200', 'HTTP/1.1 200']);
 });
 
-test('whoever asks whether to send a body is told to when it is read, and not when it is refused', async () => {
+test('`Expect: 100-continue` is answered "continue" if the body is read, and not if it is refused', async () => {
   const ask = (headers: Record<string, string>) =>
     new Promise<readonly [number | undefined, boolean]>((resolve, reject) => {
       const body = JSON.stringify({ id: newOrderId(), amount: 1, currency: 'CNY' });
-      let toldToGoOn = false;
+      let gotContinue = false;
       const sent = request(`${api.url}/v1/orders`, {
         method: 'POST',
         headers: {
@@ -239,12 +239,12 @@ test('whoever asks whether to send a body is told to when it is read, and not wh
         },
       });
       sent.on('continue', () => {
-        toldToGoOn = true;
+        gotContinue = true;
         sent.end(body);
       });
       sent.on('response', (response) => {
         response.resume();
-        resolve([response.statusCode, toldToGoOn]);
+        resolve([response.statusCode, gotContinue]);
         sent.destroy();
       });
       sent.on('error', reject);

@@ -1,14 +1,14 @@
 import { expect, test } from 'vitest';
 import { Counts } from '../../../src/api/http/counts.ts';
 
-// How much each sender has left in a window.
+// How much of its limit each sender has left in a window.
 
 function counts(atMost: number) {
   const clock = { at: 1_000_000 };
   return { clock, counts: new Counts({ atMost, windowMs: 1_000 }, () => new Date(clock.at)) };
 }
 
-test('so much in each window, and of each key', () => {
+test('each key may take its limit once in each window', () => {
   const { clock, counts: of } = counts(3);
   const isTaken = (key: string, amount?: number) => of.take(key, amount) !== undefined;
   expect([isTaken('a'), isTaken('a', 2), isTaken('a'), isTaken('b', 4), isTaken('b', 3)]).toEqual([
@@ -27,7 +27,7 @@ test('so much in each window, and of each key', () => {
   expect(of.take('a', 3)).toBeDefined();
 });
 
-test('what is given back is free, but not in another window', () => {
+test('an amount that is given back can be taken again, but not in a later window', () => {
   const { clock, counts: of } = counts(1);
   of.take('a')?.();
   const giveBack = of.take('a');
@@ -38,7 +38,7 @@ test('what is given back is free, but not in another window', () => {
   expect(of.take('a')).toBeUndefined();
 });
 
-test('the oldest of very many keys is forgotten', () => {
+test('the oldest of more than 10,000 keys is forgotten', () => {
   const { counts: of } = counts(1);
   for (let n = 0; n < 10_001; n += 1) of.take(`${n}`);
   expect(of.take('0')).toBeDefined();

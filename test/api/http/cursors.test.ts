@@ -2,11 +2,11 @@ import { expect, test } from 'vitest';
 import { recordAnswer, settlePayment } from '../../../src/ledger/payments.ts';
 import { newKey, newOrderId, pay, setUp, simulatorCallback } from '../support.ts';
 
-// The place in one list means nothing in another.
+// A position in one list is not valid in another.
 
 const { api } = await setUp();
 
-test('a cursor is taken by the list that gave it, and by no other', async () => {
+test('a cursor is accepted by its own list, and by no other', async () => {
   const { key, merchantId } = await newKey(api.db, 'operator');
   const [{ id }] = [await pay(api, key), await pay(api, key)];
   const answer = {

@@ -6,11 +6,11 @@ import { runningTime } from '../../support/progress.ts';
 import { emptyDatabase, eventually, queryOnce } from '../../support/stack.ts';
 import { setUp, startTestApi } from '../support.ts';
 
-// A database that is away, hangs, or cannot be used: 503 in time, and never an answer that is not so.
+// A database that is down, hangs or cannot be used: 503 in time, and never a wrong answer.
 
 const { database, key } = await setUp();
 
-/** Far from the minute that some ask to wait, and from ever. */
+/** Much less than the minute that some requests ask to wait. */
 const IN_TIME_MS = 20_000;
 
 describe('a database that', () => {
@@ -44,7 +44,7 @@ describe('a database that', () => {
     await askAll('postgresql://nodrop@127.0.0.1:1/none');
   });
 
-  test('takes connections and says nothing is 503 too', async () => {
+  test('accepts connections and never answers is 503 too', async () => {
     const silent = createServer();
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
     const { port } = silent.address() as { port: number };
@@ -55,7 +55,7 @@ describe('a database that', () => {
     }
   });
 
-  test('falls silent on open connections is 503 too', async () => {
+  test('stops answering on open connections is 503 too', async () => {
     const { port, hostname } = new URL(database.url);
     const pipes: Socket[] = [];
     let silent = false;
@@ -84,7 +84,7 @@ describe('a database that', () => {
       ]);
       expect(answers.map(({ json }) => json.code)).toEqual(['database_unavailable', 'database_unavailable']);
       expect(began()).toBeLessThan(IN_TIME_MS);
-      // New connections work again, and the dead ones are given up.
+      // New connections work again, and the dead ones are closed.
       silent = false;
       await eventually(async () => (await ask()).status === 200);
       const orders = await Promise.all(
@@ -96,12 +96,12 @@ describe('a database that', () => {
     } finally {
       for (const socket of pipes) socket.destroy();
       proxy.close();
-      // As the process does at its end: a driver that still waits for a dead connection is not waited for.
+      // As the process does when it ends: it does not wait for a driver that waits for a dead connection.
       await Promise.race([behind.close(), sleep(10_000, undefined, { ref: false })]);
     }
   });
 
-  test('has no tables yet is 503, and loses connections without a 500', async () => {
+  test('has no tables yet is 503, and a lost connection is not a 500', async () => {
     const empty = await emptyDatabase();
     await askAll(empty.url);
     await empty.drop();
@@ -132,9 +132,9 @@ describe('a database that', () => {
     ['P2002', false],
     ['23505', false],
     ['22021', false],
-  ])('fails with %s is away: %s', (code, expected) => {
+  ])('fails with %s counts as unavailable: %s', (code, expected) => {
     expect(isDatabaseUnavailable({ code })).toBe(expected);
-    // As Prisma wraps it for raw queries.
+    // As Prisma wraps the error of a raw query.
     const wrapped = { code: 'P2010', meta: { driverAdapterError: { cause: { kind: 'postgres', code } } } };
     expect(isDatabaseUnavailable(wrapped)).toBe(expected);
   });

@@ -10,11 +10,11 @@ import { createApiKey } from '../../../src/ledger/merchants.ts';
 import { runningTime } from '../../support/progress.ts';
 import { type Call, pay, setUp, startTestApi } from '../support.ts';
 
-// Whatever goes wrong is a problem document with a stable code.
+// Every error is a problem document with a stable code.
 
 const { database, api, key, merchantId } = await setUp();
 const { key: operatorKey } = await createApiKey(api.db, merchantId, 'operator');
-/** The declarations alone: nothing of it is called. */
+/** The declarations only; no handler is called. */
 const endpoints = createEndpoints({
   config: { api: { publicUrl: 'https://pay.example' } },
 } as unknown as Api);
@@ -116,7 +116,7 @@ test.each<[string, unknown, [path: string, message: RegExp][]]>([
   expect(answer.detail).toBe(`${first.path || 'The request'}: ${first.message}.`);
 });
 
-test('a channel that the merchant does not have is refused with those that it has', async () => {
+test("an unknown channel is refused with a list of the merchant's channels", async () => {
   const { status, json: answer } = await api.call('/v1/payments', {
     key,
     body: { order: ORDER, channel: 'Simulator' },
@@ -125,7 +125,7 @@ test('a channel that the merchant does not have is refused with those that it ha
   expect(answer.errors).toEqual([{ path: 'channel', message: 'must be one of simulator, simulator2' }]);
 });
 
-test('a channel that the deployment does not offer any more is not named among those there are', async () => {
+test('a channel that the deployment no longer offers is not in that list', async () => {
   const { deps } = api;
   const without = await startTestApi(database.url, {
     channels: new Map([...deps.channels].filter(([name]) => name !== 'simulator2')),
@@ -139,7 +139,7 @@ test('a channel that the deployment does not offer any more is not named among t
   }
 });
 
-test('an address that is not there, or is not percent-encoded, says where to look', async () => {
+test('an unknown or badly encoded path gets a hint', async () => {
   const missing = await api.call('/v1/payment', { key });
   expect(missing.json.detail).toMatch(/^Nothing exists at \/v1\/payment: .*\/docs /);
   const broken = await api.call('/v1/orders/50%', { key });
@@ -161,11 +161,11 @@ test.each(cases)('%s: %s %j', async (code, path, call) => {
   expect(answer.status).toBe(status);
 });
 
-describe('an id that the database could not hold', () => {
+describe('an id that the database cannot store', () => {
   for (const { method, path, auth, body, bodyExamples } of endpoints) {
     if (!path.includes('{')) continue;
     test.each(['%00', 'x%00', '%EF%BF%BF', "'", 'x'.repeat(300)])(
-      `is none: ${method} ${path} with %s`,
+      `is not found: ${method} ${path} with %s`,
       async (id) => {
         const [example] = Object.values(bodyExamples ?? {});
         const answer = await api.call(path.replaceAll(/\{\w+\}/g, id), {
@@ -183,14 +183,14 @@ describe('an id that the database could not hold', () => {
   }
 });
 
-test('405 says what is possible', async () => {
+test('a 405 names the allowed methods', async () => {
   const allow = async (path: string) => (await api.call(path, { method: 'PUT' })).headers.get('allow');
   expect(await allow('/v1/orders')).toBe('POST, GET, HEAD, OPTIONS');
   expect(await allow('/v1/payments/x/hint')).toBe('POST, OPTIONS');
   expect((await api.call('/v1/orders', { method: 'OPTIONS' })).status).toBe(204);
 });
 
-test('JSON with a byte order mark or a vendor type is JSON', async () => {
+test('JSON with a byte order mark or a vendor type is accepted', async () => {
   const raw = '\ufeff{"id":"bom","amount":1,"currency":"CNY"}';
   expect(
     (
@@ -203,12 +203,12 @@ test('JSON with a byte order mark or a vendor type is JSON', async () => {
   ).toBe(201);
 });
 
-test('every code is explained where its type points', async () => {
+test('every code is explained at the URL of its type', async () => {
   const page = await api.call('/docs/problems');
   for (const code of Object.keys(REFUSALS)) expect(page.text).toContain(`id="${code}"`);
 });
 
-test('a mistake of ours is a 500 that says nothing of its insides', async () => {
+test('an internal error is a 500 that shows no internals', async () => {
   const broken = await startTestApi(database.url, {
     now: () => {
       throw new Error('the clock fell off the wall');
@@ -224,10 +224,10 @@ test('a mistake of ours is a 500 that says nothing of its insides', async () => 
   }
 });
 
-/** Far from the minute that some ask to wait, and from ever. */
+/** Much less than the minute that some requests ask to wait. */
 const IN_TIME_MS = 20_000;
 
-/** What the API sends on a connection of its own until it ends it. */
+/** Sends a text on a new connection. @returns all that the API sends until it closes the connection */
 const exchange = (text: string) =>
   new Promise<string>((resolve, reject) => {
     const socket = connect(Number(new URL(api.url).port), '127.0.0.1', () => socket.write(text));
@@ -242,18 +242,21 @@ const exchange = (text: string) =>
   });
 
 test.each([
-  ['no HTTP at all', 'nonsense\r\n\r\n', 'bad_request'],
+  ['not HTTP', 'nonsense\r\n\r\n', 'bad_request'],
   ['too many headers', `GET / HTTP/1.1\r\nhost: x\r\nx: ${'x'.repeat(20_000)}\r\n\r\n`, 'headers_too_large'],
-] as const)('what is %s is a problem document too, and closes', async (_what, text, code) => {
-  const [head = '', body = ''] = (await exchange(text)).split('\r\n\r\n');
-  expect(head).toMatch(new RegExp(`^HTTP/1.1 ${REFUSALS[code].status} `));
-  expect(head).toContain('Content-Type: application/problem+json');
-  const { requestId, ...said } = problem.strict().parse(JSON.parse(body));
-  expect(said).toMatchObject({ code, type: `https://pay.example/docs/problems#${code}` });
-  expect(head).toContain(`X-Request-Id: ${requestId}`);
-});
+] as const)(
+  'a request with this fault gets a problem document, and the connection closes: %s',
+  async (_what, text, code) => {
+    const [head = '', body = ''] = (await exchange(text)).split('\r\n\r\n');
+    expect(head).toMatch(new RegExp(`^HTTP/1.1 ${REFUSALS[code].status} `));
+    expect(head).toContain('Content-Type: application/problem+json');
+    const { requestId, ...said } = problem.strict().parse(JSON.parse(body));
+    expect(said).toMatchObject({ code, type: `https://pay.example/docs/problems#${code}` });
+    expect(head).toContain(`X-Request-Id: ${requestId}`);
+  },
+);
 
-test('requests sent without waiting for answers: some are, more cut the connection', async () => {
+test('pipelined requests: a few are answered, and more cut the connection', async () => {
   const { id } = await pay(api, key);
   const ask = (wait: number) =>
     `GET /v1/payments/${id}?wait=${wait} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${key}\r\n`;
@@ -265,7 +268,7 @@ test('requests sent without waiting for answers: some are, more cut the connecti
   expect(began()).toBeLessThan(IN_TIME_MS);
 });
 
-test('a body full of faults is refused with the first 50', async () => {
+test('a body with many errors is refused with the first 50', async () => {
   const odd = Object.fromEntries(Array.from({ length: 1_000 }, (_, i) => [`f${i}`, i]));
   const answer = await api.call('/v1/orders', { key, body: { id: 'x', amount: 1, currency: 'CNY', ...odd } });
   expect([answer.status, answer.json.errors.length]).toEqual([422, 50]);
@@ -275,7 +278,7 @@ test('a body full of faults is refused with the first 50', async () => {
   ]);
 });
 
-test('every answer carries protective headers and no word of what runs it', async () => {
+test('every answer has security headers, and does not name its software', async () => {
   const { headers } = await api.call('/v1/orders', { key });
   expect(headers.get('content-security-policy')).toBe("default-src 'none';frame-ancestors 'none'");
   expect(headers.get('x-content-type-options')).toBe('nosniff');

@@ -2,11 +2,11 @@ import { expect, test } from 'vitest';
 import { hideTokens } from '../../../src/api/http/request-log.ts';
 import { pay, setUp, simulatorCallback } from '../support.ts';
 
-// One line an answer, with the request's id and without its secrets.
+// One log line per answer, with the request's id and without secrets.
 
 const { api, key } = await setUp();
 
-test('keys and tokens are in no line, wherever they were put', async () => {
+test('no log line has a key or token, wherever the request had it', async () => {
   const made = await pay(api, key, { returnUrl: 'https://shop.example/' });
   const token: string = made.clientToken;
   api.workflows.down = true;
@@ -37,7 +37,7 @@ test('keys and tokens are in no line, wherever they were put', async () => {
   expect(api.logged()).not.toContain(key.slice(3));
 });
 
-test('the request’s id is the caller’s if it is harmless, else a new one, and in every line', async () => {
+test("the request's id is the caller's if it is harmless, otherwise a new one, and is in every line", async () => {
   const given = await api.call('/v1/orders/nobody', { key, headers: { 'x-request-id': 'shop-42' } });
   expect([given.headers.get('x-request-id'), given.json.requestId]).toEqual(['shop-42', 'shop-42']);
   for (const unfit of ['x'.repeat(65), 'a b', '{"a":1}', 'ct_abc']) {
@@ -72,7 +72,7 @@ test.each([
   expect(hideTokens(url)).toBe(logged);
 });
 
-test('metrics count requests by route, payments and callbacks by what came of them', async () => {
+test('metrics count requests by route, and payments and callbacks by outcome', async () => {
   const made = await pay(api, key);
   await api.call('/callbacks/simulator', { ...simulatorCallback(made.id), method: 'POST' });
   const text = await api.deps.metrics.registry.metrics();

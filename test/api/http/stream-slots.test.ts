@@ -4,18 +4,18 @@ import { OPENING_AT_ONCE, type StreamSlot, StreamSlots } from '../../../src/api/
 import { Refusal } from '../../../src/domain/refusal.ts';
 import { NET_MS } from '../../support/progress.ts';
 
-// Who gets a place for an event stream, and when it opens.
+// Which requests for an event stream get a slot, and when their stream opens.
 
 const here = new AbortController().signal;
 setMaxListeners(0, here);
 const refused = (error: unknown) => (error instanceof Refusal ? error.code : String(error));
 
-/** What has become of a request for a place. */
-function ask(places: StreamSlots, address: string, gone: AbortSignal = here) {
-  const asked: { place?: StreamSlot; refused?: string; settled?: Promise<void> } = {};
-  asked.settled = places.enter(address, gone).then(
-    (place) => {
-      asked.place = place;
+/** Requests a slot, and records the outcome. */
+function ask(slots: StreamSlots, address: string, gone: AbortSignal = here) {
+  const asked: { slot?: StreamSlot; refused?: string; settled?: Promise<void> } = {};
+  asked.settled = slots.enter(address, gone).then(
+    (slot) => {
+      asked.slot = slot;
     },
     (error: unknown) => {
       asked.refused = refused(error);
@@ -23,15 +23,15 @@ function ask(places: StreamSlots, address: string, gone: AbortSignal = here) {
   );
   return asked;
 }
-const turn = () => new Promise((resolve) => setImmediate(resolve));
+const nextTick = () => new Promise((resolve) => setImmediate(resolve));
 
-describe('of the places', () => {
-  test('an address has half, and the next one half of what is left', async () => {
-    const places = new StreamSlots({ atMost: 8, openWithinMs: NET_MS });
+describe('of the slots', () => {
+  test('an address gets half, and the next address half of the rest', async () => {
+    const slots = new StreamSlots({ atMost: 8, openWithinMs: NET_MS });
     const open = async (address: string) => {
-      const asked = ask(places, address);
+      const asked = ask(slots, address);
       await asked.settled;
-      asked.place?.opened();
+      asked.slot?.opened();
       return asked;
     };
     const one = [];
@@ -41,24 +41,24 @@ describe('of the places', () => {
     for (let n = 0; n < 3; n += 1) other.push(await open('192.0.2.2'));
     expect(other.map((asked) => asked.refused)).toEqual([undefined, undefined, 'too_many_readers']);
     expect((await open('192.0.2.3')).refused).toBeUndefined();
-    // The first is not given more while others have as few: what it gives back is theirs.
-    one[0]?.place?.leave();
+    // The first address gets no more while the others have as few: the slot that it releases is free for them.
+    one[0]?.slot?.leave();
     expect((await open('192.0.2.1')).refused).toBe('too_many_readers');
     expect((await open('192.0.2.4')).refused).toBeUndefined();
   });
 
-  test('a merchant has half, from however many addresses', async () => {
-    const places = new StreamSlots({ atMost: 8, openWithinMs: NET_MS });
+  test('a merchant gets half, from any number of addresses', async () => {
+    const slots = new StreamSlots({ atMost: 8, openWithinMs: NET_MS });
     const taken: StreamSlot[] = [];
     const open = async (n: number, merchant: string) => {
-      const place = await places.enter(`192.0.2.${n}`, here);
-      place.opened();
+      const slot = await slots.enter(`192.0.2.${n}`, here);
+      slot.opened();
       try {
-        place.countFor(merchant);
-        taken.push(place);
+        slot.countFor(merchant);
+        taken.push(slot);
         return 'open';
       } catch (error) {
-        place.leave();
+        slot.leave();
         return refused(error);
       }
     };
@@ -70,64 +70,64 @@ describe('of the places', () => {
     expect(await open(9, 'one')).toBe('open');
   });
 
-  test('none stays taken by a reader that has left before its merchant was known', async () => {
-    const places = new StreamSlots({ atMost: 2, openWithinMs: NET_MS });
+  test('none stays taken by a reader that leaves before its merchant is known', async () => {
+    const slots = new StreamSlots({ atMost: 2, openWithinMs: NET_MS });
     for (let n = 0; n < 5; n += 1) {
-      const place = await places.enter('192.0.2.1', here);
-      place.leave();
-      place.countFor('one');
+      const slot = await slots.enter('192.0.2.1', here);
+      slot.leave();
+      slot.countFor('one');
     }
   });
 });
 
-describe('streams that come at once', () => {
+describe('streams that are requested at once', () => {
   const half = OPENING_AT_ONCE / 2;
 
-  test('open a few at a time, in the order of coming', async () => {
-    const places = new StreamSlots({ atMost: 1_000, openWithinMs: NET_MS });
-    const all = Array.from({ length: 100 }, () => ask(places, '192.0.2.1'));
+  test('open a few at a time, in the order of their requests', async () => {
+    const slots = new StreamSlots({ atMost: 1_000, openWithinMs: NET_MS });
+    const all = Array.from({ length: 100 }, () => ask(slots, '192.0.2.1'));
     for (let opened = 0; opened < 100; opened += 1) {
-      await turn();
-      const open = all.filter(({ place }) => place !== undefined);
+      await nextTick();
+      const open = all.filter(({ slot }) => slot !== undefined);
       expect(open).toHaveLength(Math.min(100, opened + half));
       expect(open).toEqual(all.slice(0, open.length));
-      all[opened]?.place?.opened();
+      all[opened]?.slot?.opened();
     }
   });
 
-  test('keep no other address waiting', async () => {
-    const places = new StreamSlots({ atMost: 1_000, openWithinMs: NET_MS });
-    const concurrency = Array.from({ length: 100 }, () => ask(places, '192.0.2.1'));
-    const other = ask(places, '192.0.2.2');
+  test('do not delay another address', async () => {
+    const slots = new StreamSlots({ atMost: 1_000, openWithinMs: NET_MS });
+    const sameAddress = Array.from({ length: 100 }, () => ask(slots, '192.0.2.1'));
+    const other = ask(slots, '192.0.2.2');
     await other.settled;
-    expect(other.place).toBeDefined();
-    expect(concurrency.filter(({ place }) => place !== undefined)).toHaveLength(half);
+    expect(other.slot).toBeDefined();
+    expect(sameAddress.filter(({ slot }) => slot !== undefined)).toHaveLength(half);
   });
 
-  test('give their turn on when they leave, and their place when they leave before it', async () => {
-    const places = new StreamSlots({ atMost: 2 * (half + 2), openWithinMs: NET_MS });
+  test('pass on their right to open when they leave, and release their slot when they leave before that', async () => {
+    const slots = new StreamSlots({ atMost: 2 * (half + 2), openWithinMs: NET_MS });
     const leaving = new AbortController();
-    const opening = Array.from({ length: half }, () => ask(places, '192.0.2.1'));
-    const gone = ask(places, '192.0.2.1', leaving.signal);
-    const next = ask(places, '192.0.2.1');
-    expect(refused(await places.enter('192.0.2.1', here).catch((error: unknown) => error))).toBe(
+    const opening = Array.from({ length: half }, () => ask(slots, '192.0.2.1'));
+    const gone = ask(slots, '192.0.2.1', leaving.signal);
+    const next = ask(slots, '192.0.2.1');
+    expect(refused(await slots.enter('192.0.2.1', here).catch((error: unknown) => error))).toBe(
       'too_many_readers',
     );
     leaving.abort();
     await gone.settled;
-    const last = ask(places, '192.0.2.1');
-    opening[0]?.place?.leave();
+    const last = ask(slots, '192.0.2.1');
+    opening[0]?.slot?.leave();
     await next.settled;
-    expect(next.place).toBeDefined();
-    next.place?.opened();
+    expect(next.slot).toBeDefined();
+    next.slot?.opened();
     await last.settled;
-    expect(last.place).toBeDefined();
+    expect(last.slot).toBeDefined();
   });
 
-  test('are refused when their turn does not come in time', async () => {
-    const places = new StreamSlots({ atMost: 1_000, openWithinMs: 1 });
-    for (let n = 0; n < half; n += 1) await places.enter('192.0.2.1', here);
-    const late = ask(places, '192.0.2.1');
+  test('are refused when they cannot open in time', async () => {
+    const slots = new StreamSlots({ atMost: 1_000, openWithinMs: 1 });
+    for (let n = 0; n < half; n += 1) await slots.enter('192.0.2.1', here);
+    const late = ask(slots, '192.0.2.1');
     await late.settled;
     expect(late.refused).toBe('too_many_readers');
   });

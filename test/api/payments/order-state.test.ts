@@ -6,7 +6,7 @@ import { eventually } from '../../support/stack.ts';
 import { type Reader, readEvents } from '../event-source.ts';
 import { newOrderId, paidAnswer, pay, settle as settlePaid, setUp } from '../support.ts';
 
-// What a payer sees of the order: an attempt alone says nothing of what was paid, or may be paid now.
+// The order's state as a payer sees it, because a single attempt does not say what was paid or can be paid now.
 
 const { api, key, merchantId } = await setUp();
 
@@ -16,7 +16,7 @@ interface Made {
   readonly clientToken: string;
 }
 
-/** The channel answers unpaid, and the attempt ends when it is told to. */
+/** The channel answers "unpaid", and the attempt ends when its cancellation is requested. */
 const closes = async ({ id }: { id: string }) => {
   await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', new Date());
   setImmediate(() => void endPayment(api.db, id, 'cancelled', 'a new attempt', new Date()));
@@ -41,7 +41,7 @@ const seen = async (made: Made) =>
 const latePayment = (rule: string) =>
   api.db.merchant.update({ where: { id: merchantId }, data: { latePayment: rule } });
 
-/** One attempt that was left for another one, which is live. */
+/** A first attempt that was replaced by a second one, which is live. */
 async function two(): Promise<{ a: Made; b: Made }> {
   const a = await pay(api, key);
   const { json } = await switchFrom(a);
@@ -49,7 +49,7 @@ async function two(): Promise<{ a: Made; b: Made }> {
   return { a, b: { ...json, orderId: a.orderId } };
 }
 
-/** Two that are both live: the channel of the first was silent when the second was made. */
+/** Two live attempts: the channel did not answer about the first when the second was started. */
 async function twoLive(): Promise<{ a: Made; b: Made }> {
   const a = await pay(api, key);
   api.workflows.onAskChannel = async () => false;
@@ -61,12 +61,12 @@ async function twoLive(): Promise<{ a: Made; b: Made }> {
 const OPEN = { orderState: 'open', nextAction: { type: 'redirect' }, payUrl: expect.any(String) };
 const nothingToPay = (orderState: string) => ({ orderState, nextAction: null, payUrl: null, switchTo: [] });
 
-describe('while nobody knows', () => {
+describe('while the result is unknown', () => {
   test.each<[string, ChannelAnswer]>([
-    ['money is on record', paidAnswer()],
-    ['the money of another amount is', paidAnswer({ amount: 7 })],
+    ['money is recorded', paidAnswer()],
+    ['money of another amount is recorded', paidAnswer({ amount: 7 })],
     ['the payer has acted', { state: 'processing' }],
-  ])('when %s the live attempt is not to be paid, and no other is made', async (_name, answer) => {
+  ])('when %s the live attempt cannot be paid, and no other is started', async (_name, answer) => {
     const a = await pay(api, key);
     expect(await seen(a)).toMatchObject(OPEN);
     await answers(a.id, answer);
@@ -74,10 +74,10 @@ describe('while nobody knows', () => {
     const shown = (await api.call(`/v1/payments/${a.id}`, { key })).json;
     expect([shown.nextAction, shown.payUrl]).toEqual([null, null]);
     expect(shown).not.toHaveProperty('orderState');
-    // The same way is the same attempt, with nothing to pay.
+    // The same channel returns the same attempt, without a next action.
     const same = await switchFrom(a, 'simulator');
     expect([same.status, same.json.id, same.json.nextAction]).toEqual([200, a.id, null]);
-    // Whoever asks for another way gets none, though the channel's question goes unanswered.
+    // A switch to another channel is refused, even if the channel's answer does not come.
     api.workflows.onAskChannel = async () => false;
     const other = await api.call(`/v1/payments/${a.id}/switch`, {
       key: a.clientToken,
@@ -88,7 +88,7 @@ describe('while nobody knows', () => {
     expect(await api.db.payment.count({ where: { orderId: a.orderId } })).toBe(1);
   });
 
-  test('of two live attempts one is being decided: the other is neither to be paid nor returned', async () => {
+  test('of two live attempts one is being decided: the other cannot be paid and is not returned', async () => {
     const { a, b } = await twoLive();
     expect(await seen(a)).toMatchObject(OPEN);
     expect(await seen(b)).toMatchObject(OPEN);
@@ -100,7 +100,7 @@ describe('while nobody knows', () => {
     expect(await seen(b)).toMatchObject(OPEN);
   });
 
-  test('an attempt that was asked about, and became undecided since, forbids another under the lock', async () => {
+  test('an attempt that becomes undecided after its query blocks another attempt under the lock', async () => {
     const a = await pay(api, key);
     await answers(a.id, { state: 'processing' });
     const given = {
@@ -116,7 +116,7 @@ describe('while nobody knows', () => {
     await expect(another).rejects.toMatchObject({ code: 'attempt_unresolved' });
   });
 
-  test('a declined attempt says nothing of another that was not answered', async () => {
+  test('a declined attempt says nothing about another attempt that was not answered', async () => {
     const { a, b } = await twoLive();
     await decline(b.id);
     expect(await seen(b)).toMatchObject({ status: 'failed', ...nothingToPay('undecided') });
@@ -127,7 +127,7 @@ describe('while nobody knows', () => {
     expect(await seen(b)).toMatchObject(nothingToPay('undecided'));
   });
 
-  test('the money of an earlier attempt came too late, or is another amount: the live one is not to be paid', async () => {
+  test('money of an earlier attempt is late or of another amount: the live attempt cannot be paid', async () => {
     await latePayment('review');
     try {
       for (const changes of [{ amount: 7 }, { paidAt: new Date(Date.now() + 7_200_000).toISOString() }]) {
@@ -143,7 +143,7 @@ describe('while nobody knows', () => {
     }
   });
 
-  test('an attempt that is ending is being asked about', async () => {
+  test('an attempt that is being cancelled is undecided', async () => {
     const a = await pay(api, key);
     await api.db.payment.update({ where: { id: a.id }, data: { cancelRequestedAt: new Date() } });
     expect(await seen(a)).toMatchObject({ status: 'paying', ...nothingToPay('undecided') });
@@ -152,8 +152,8 @@ describe('while nobody knows', () => {
   });
 });
 
-describe('once it is known', () => {
-  test('the order is paid by another attempt: both say so', async () => {
+describe('once the result is known', () => {
+  test('the order is paid by another attempt: both attempts show it', async () => {
     const { a, b } = await twoLive();
     await settle(a.id);
     expect(await seen(a)).toMatchObject({ orderUpdate: 'applied', ...nothingToPay('paid') });
@@ -162,7 +162,7 @@ describe('once it is known', () => {
     expect(await seen(b)).toMatchObject({ status: 'cancelled', ...nothingToPay('paid') });
   });
 
-  test('an attempt that failed earlier says it too, also when the money goes back later', async () => {
+  test('an attempt that failed earlier shows it too, also after a later refund', async () => {
     const a = await pay(api, key);
     await decline(a.id);
     const b = { ...(await switchFrom(a)).json, orderId: a.orderId };
@@ -172,7 +172,7 @@ describe('once it is known', () => {
     expect(await seen(a)).toMatchObject(nothingToPay('paid'));
   });
 
-  test('the shop is still being told: not paid yet', async () => {
+  test('an order whose event is not delivered yet is not shown as paid', async () => {
     const { a, b } = await two();
     await api.db.merchant.update({
       where: { id: merchantId },
@@ -196,7 +196,7 @@ describe('once it is known', () => {
     expect(await seen(a)).toMatchObject(nothingToPay('over'));
   });
 
-  test('the order’s time is up with an attempt that is still live: its money may be on its way', async () => {
+  test('an expired order with a live attempt is undecided, because the money may be on its way', async () => {
     const { a, b } = await twoLive();
     await decline(b.id);
     await answers(a.id, { state: 'unpaid' });
@@ -207,7 +207,7 @@ describe('once it is known', () => {
   });
 });
 
-describe('whoever watches one attempt learns of the others at once', () => {
+describe('a reader of one attempt gets changes of the others at once', () => {
   async function watch(made: Made) {
     const reader = await readEvents(`${api.url}/v1/payments/${made.id}/events`, made.clientToken);
     readers.push(reader);
@@ -216,7 +216,7 @@ describe('whoever watches one attempt learns of the others at once', () => {
   }
   const newest = (reader: Reader) => reader.events.at(-1)?.data;
 
-  test('that one is being decided, is not, is paid', async () => {
+  test('when another attempt is being decided, is no longer, and is paid', async () => {
     const { a, b } = await twoLive();
     const reader = await watch(b);
     expect(newest(reader)).toMatchObject(OPEN);
@@ -229,7 +229,7 @@ describe('whoever watches one attempt learns of the others at once', () => {
     expect(newest(reader)).toMatchObject({ status: 'paying', ...nothingToPay('paid') });
   });
 
-  test('also after its own has ended without money, until it is known; then the stream ends', async () => {
+  test('also after its own attempt ended without money, until the result is known; then the stream ends', async () => {
     const { a, b } = await twoLive();
     await decline(b.id);
     const reader = await watch(b);
@@ -241,7 +241,7 @@ describe('whoever watches one attempt learns of the others at once', () => {
     expect((await waiting).json).toEqual(newest(reader));
   });
 
-  test('that the order itself is over', async () => {
+  test('when the order itself ends', async () => {
     const { a, b } = await twoLive();
     await decline(b.id);
     const reader = await watch(b);

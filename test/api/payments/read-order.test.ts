@@ -5,7 +5,7 @@ import { pay, setUp } from '../support.ts';
 
 const { api, key, merchantId } = await setUp();
 
-test('readers of one moment share a statement, each with its own order, and who asks for none is refused alone', async () => {
+test('concurrent readers share one statement, each gets its own order, and only an unknown order is refused', async () => {
   const [one, other] = [await pay(api, key), await pay(api, key)];
   const read = createReadOrder(api);
   const queries = vi.spyOn(pg.Client.prototype, 'query');

@@ -1,13 +1,13 @@
 import { afterAll, expect, test } from 'vitest';
 import { newOrderId, setUp, startTestApi } from '../support.ts';
 
-// How short the life of a payment and of an order may be: in seconds in test mode, as ever in live mode.
+// The shortest life of a payment and of an order: seconds in test mode, and a minute in live mode.
 
 const { api, key, database } = await setUp();
 const live = await startTestApi(database.url, { config: { ...api.deps.config, mode: 'live' } });
 afterAll(() => live.close());
 
-/** Each request that takes `expiresInSeconds`, and where. */
+/** Each request that accepts `expiresInSeconds`, and the field's path. */
 const REQUESTS = [
   {
     path: 'expiresInSeconds',
@@ -33,7 +33,7 @@ const REQUESTS = [
   },
 ] as const;
 
-test.each(REQUESTS)('%#: $path down to 5 s in test mode', async ({ path, call }) => {
+test.each(REQUESTS)('%#: $path accepts 5 s and more in test mode', async ({ path, call }) => {
   expect((await call(api, 5)).status).toBe(201);
   const refused = await call(api, 4);
   const message = 'must be at least 5 in test mode';
@@ -41,7 +41,7 @@ test.each(REQUESTS)('%#: $path down to 5 s in test mode', async ({ path, call })
 });
 
 test.each(REQUESTS)(
-  '%#: $path down to 60 s in live mode, and the refusal names the bound',
+  '%#: $path accepts 60 s and more in live mode, and the refusal names the limit',
   async ({ path, call }) => {
     for (const seconds of [-1, 5, 59]) {
       const refused = await call(live, seconds);
@@ -56,7 +56,7 @@ test.each(REQUESTS)(
   },
 );
 
-test('a change of an order has the same bounds', async () => {
+test('a change of an order has the same limits', async () => {
   const id = newOrderId();
   await api.call('/v1/orders', { key, body: { id, amount: 1050, currency: 'CNY' } });
   const change = (through: typeof api, expiresInSeconds: number) =>

@@ -6,13 +6,13 @@ import { NET_MS } from '../../support/progress.ts';
 import { eventually } from '../../support/stack.ts';
 import { newOrderId, setUp, startTestApi, type TestApi } from '../support.ts';
 
-/** A request for a new payment starts its workflow, and waits for what the ledger says of it. */
+/** A request for a new payment starts its workflow, and waits for the result in the ledger. */
 
 const { database, key } = await setUp();
 const worker = createLedgerClient(database.url);
 const silent = { warn: () => undefined, info: () => undefined };
 
-/** What ends a wait is the change itself: no wait is over because its time is up. */
+/** Waits without a timeout, so that only the change itself ends a wait. */
 class WithoutDeadline extends Changes {
   override async until<T>(key: string, wait: Wait<T>): Promise<T> {
     return await super.until(key, { ...wait, timeoutMs: NET_MS });
@@ -28,7 +28,7 @@ afterEach(async () => {
   await one?.close();
 });
 
-/** An API of its own, whose workflows start and do nothing: what they would do is the test's. */
+/** Starts an API whose workflows do nothing; the tests write what workflows would write. */
 async function start(changes?: Changes): Promise<TestApi> {
   one = await startTestApi(database.url, changes === undefined ? {} : { changes });
   one.workflows.onAwaitNextAction = async () => true;
@@ -37,7 +37,7 @@ async function start(changes?: Changes): Promise<TestApi> {
 
 const inline = () => ({ order: { id: newOrderId(), amount: 1050, currency: 'CNY' }, channel: 'simulator' });
 
-/** Asks for a payment; resolves once its workflow has been told. */
+/** Requests a payment; resolves once its workflow is started. */
 async function asked(api: TestApi, body = inline()) {
   const before = api.workflows.named('start').length;
   const answer = api.call('/v1/payments', { key, body });
@@ -48,8 +48,8 @@ async function asked(api: TestApi, body = inline()) {
 const create = async (id: string) =>
   await recordCreated(worker, id, { type: 'redirect', url: `https://wallet.example/${id}` }, new Date());
 
-test('it is answered when the ledger says that the payer can pay, whoever wrote that', async () => {
-  // It never looks for itself: it has to be notified.
+test('is answered when the ledger has the next action, whichever process wrote it', async () => {
+  // These waits never poll, so they depend on a notification.
   const changes = new WithoutDeadline(database.url, silent, undefined, undefined, NEVER);
   changes.start();
   try {
@@ -64,7 +64,7 @@ test('it is answered when the ledger says that the payer can pay, whoever wrote 
   }
 });
 
-test('the same request meanwhile starts nothing as new, and waits for the same', async () => {
+test('the same request meanwhile starts no second payment, and waits for the same result', async () => {
   const api = await start();
   const body = inline();
   const first = await asked(api, body);
@@ -75,7 +75,7 @@ test('the same request meanwhile starts nothing as new, and waits for the same',
   expect((await second.answer).status).toBe(200);
 });
 
-test('a workflow that was done before it was waited for is no change that is missed', async () => {
+test('a workflow that is faster than the wait is not missed', async () => {
   const api = await start();
   api.workflows.onAwaitNextAction = async ({ id }) => {
     await create(id);
@@ -84,7 +84,7 @@ test('a workflow that was done before it was waited for is no change that is mis
   expect((await (await asked(api)).answer).status).toBe(201);
 });
 
-test('while nothing is heard of changes it looks for itself', async () => {
+test('without notifications the request reads the ledger itself', async () => {
   // Never started, so it does not listen.
   const api = await start(new WithoutDeadline(database.url, silent));
   const { answer, id } = await asked(api);
@@ -92,7 +92,7 @@ test('while nothing is heard of changes it looks for itself', async () => {
   expect((await answer).status).toBe(201);
 });
 
-test('it has a place though as many wait as may', async () => {
+test('has its own slot, even if all slots for waiting requests are taken', async () => {
   const changes = new Changes(database.url, silent, 1);
   changes.start();
   const leaving = new AbortController();
@@ -115,7 +115,7 @@ test('it has a place though as many wait as may', async () => {
   }
 });
 
-test('a service that stops meanwhile answers what it would have answered', async () => {
+test('a request is answered normally by a service that is stopping', async () => {
   const api = await start();
   const { answer, id } = await asked(api);
   const stopped = api.close(NET_MS);

@@ -12,7 +12,10 @@ import { ACCOUNT, client, newTrade, SECRETS } from '../../simulator/support.ts';
 import { createSimulatorAdapter } from '../../support/simulator-adapter.ts';
 import { CHANNEL_SECRET, newOrderId, setUp } from '../support.ts';
 
-/** For the tests of adopting: trades that the merchant's own code has made at a real simulator; the workflows' side stands in. */
+/**
+ * For the tests of adoption: trades that the merchant's own code has created at a real simulator. The tests write what
+ * workflows would write.
+ */
 
 const folder = mkdtempSync(join(tmpdir(), 'nodrop-adopt-'));
 const simulator = await startSimulator({
@@ -34,14 +37,14 @@ export const own = createSimulatorAdapter({
 });
 
 export const hooks: {
-  /** What the channel's next callback is; by default as the simulator sends it. */
+  /** Replaces the simulator's next callback. */
   callback?: VerifiedCallback | undefined;
-  /** What happens to the next reading of a trade. */
+  /** Called at the next read of a trade. */
   onRead?: (() => Promise<void>) | undefined;
 } = {};
 export const adapter = validated({
   ...own,
-  // Tests adopt faster than a shop does.
+  // Tests adopt trades faster than a shop does.
   declaration: { ...own.declaration, rateLimit: { perSecond: 10_000, source: 'this test' } },
   async verifyCallback(account, request) {
     return hooks.callback ?? (await own.verifyCallback(account, request));
@@ -50,7 +53,7 @@ export const adapter = validated({
     const hook = hooks.onRead;
     hooks.onRead = undefined;
     await hook?.();
-    if (own.readTrade === undefined) throw new Error('the simulator tells what its trades are');
+    if (own.readTrade === undefined) throw new Error('the simulator can read trades');
     return await own.readTrade(account, reference, signal);
   },
 });
@@ -62,7 +65,7 @@ export const channels = new Map([
 ]);
 export const { database, api, key, merchantId } = await setUp({ channels });
 
-// What is on record is settled, and what is to end unpaid ends, as the workflow does.
+// Does what the workflow does: settles recorded money, and ends an attempt that is to end unpaid.
 const [wake, cancel] = [api.workflows.wake.bind(api.workflows), api.workflows.cancel.bind(api.workflows)];
 api.workflows.wake = async (row, ...args) => {
   await wake(row, ...args);
@@ -80,7 +83,7 @@ beforeEach(() => {
   hooks.callback = undefined;
 });
 
-/** The merchant's own code makes a trade. @returns what it is called */
+/** The merchant's own code creates a trade. @returns the trade's reference */
 export async function trade(amount = 1050, outTradeNo = `shop-${randomUUID().slice(0, 8)}`): Promise<string> {
   await own.createTrade(ACCOUNT, newTrade({ outTradeNo, amount }));
   return outTradeNo;

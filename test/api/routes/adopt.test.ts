@@ -21,10 +21,10 @@ import {
   wallet,
 } from './adopt-support.ts';
 
-// Trades that the merchant's own code has made are adopted over HTTP.
+// Adopting trades that the merchant's own code has created, over HTTP.
 
 describe('adopting', () => {
-  test('an unpaid trade: 201, watched, and nothing to pay with; nodrop makes none', async () => {
+  test('an unpaid trade: 201, the trade is watched, the payment has no next action, and nodrop creates no trade', async () => {
     const reference = await trade();
     const answer = await post(adopting(reference));
     expect(answer.status).toBe(201);
@@ -41,11 +41,11 @@ describe('adopting', () => {
       [reference, made.id].includes(outTradeNo),
     );
     expect(trades).toMatchObject([{ outTradeNo: reference, createdCount: 1 }]);
-    // Should this process have died here, the sweep has its workflow started.
+    // If this process died here, the sweep would start the workflow.
     expect((await rowsOf(reference))[0]?.noticedAt).not.toBeNull();
   });
 
-  test('again: 200, the same payment, also when the channel or Temporal is away at first', async () => {
+  test('repeated: 200 and the same payment, also if the channel or Temporal was unavailable at first', async () => {
     const reference = await trade();
     const body = adopting(reference);
     api.workflows.down = true;
@@ -54,7 +54,7 @@ describe('adopting', () => {
     api.workflows.down = false;
     api.workflows.calls.length = 0;
     hooks.onRead = async () => {
-      throw new Error('it is not asked again');
+      throw new Error('the trade must not be read again');
     };
     const again = await post({ ...body, adopt: { reference, own: true } });
     expect([again.status, again.json.adopted]).toEqual([200, { reference, own: false }]);
@@ -64,7 +64,7 @@ describe('adopting', () => {
     expect([byId.status, byId.json.id]).toEqual([200, again.json.id]);
   });
 
-  test('at once on two API processes, with a new order and one that exists: one payment', async () => {
+  test('on two API processes at once, for a new and an existing order: one payment', async () => {
     const second = await startTestApi(database.url, { channels });
     try {
       for (let round = 0; round < 20; round++) {
@@ -80,7 +80,7 @@ describe('adopting', () => {
     }
   });
 
-  test('paid, and adopted and settled by the same request while the channel is asked: 200, the same payment', async () => {
+  test('a paid trade that a concurrent request adopts and settles: 200 and the same payment', async () => {
     const reference = await trade();
     await wallet.pay(reference);
     const body = adopting(reference);
@@ -93,7 +93,7 @@ describe('adopting', () => {
     expect([second.status, second.json.id]).toEqual([200, first?.json.id]);
   });
 
-  test("another order's trade: 409, also when both adopt it at once", async () => {
+  test("another order's trade: 409, also when both orders adopt it at once", async () => {
     const reference = await trade();
     expect((await post(adopting(reference))).status).toBe(201);
     const other = adopting(reference);
@@ -109,10 +109,10 @@ describe('adopting', () => {
     }
   });
 
-  test('a trade that another account sees as well: 409 once it has paid there', async () => {
+  test('a trade that another account can see too: 409 once it was paid there', async () => {
     const stranger = await newKey(api.db);
     const [before, after] = [await trade(), await trade()];
-    // The reference alone says nothing: another account may have a trade of the same name.
+    // The reference alone proves nothing: another account may have a trade with the same name.
     const first = await post(adopting(before));
     const second = await post(adopting(before), stranger.key);
     expect([first.status, second.status]).toEqual([201, 201]);
@@ -135,7 +135,7 @@ describe('adopting', () => {
     expect([refused.status, refused.json.code]).toEqual([409, 'adopt_taken']);
   });
 
-  test('a trade whose name means one at the whole channel, adopted at another account: 409', async () => {
+  test('a trade whose reference is unique at the whole channel, adopted by another account: 409', async () => {
     const { adoption } = own.declaration;
     if (adoption === undefined) throw new Error('the simulator has trades that can be adopted');
     const declaration = { ...adapter.declaration, adoption: { ...adoption, isGlobal: true as const } };
@@ -153,18 +153,18 @@ describe('adopting', () => {
     }
   });
 
-  test('a trade that nodrop has made: 409', async () => {
+  test('a trade that nodrop has created: 409', async () => {
     const { id } = await pay(api, key);
     await own.createTrade(ACCOUNT, newTrade({ outTradeNo: id }));
     const refused = await post(adopting(id));
     expect([refused.status, refused.json.code]).toEqual([409, 'adopt_taken']);
     const stranger = await newKey(api.db);
     expect((await post(adopting(id), stranger.key)).json.code).toBe('adopt_taken');
-    // Nor one whose row is lost.
+    // Also a trade of nodrop whose row is lost.
     expect((await post(adopting(newPaymentId()), stranger.key)).json.code).toBe('adopt_taken');
   });
 
-  test('another amount or currency: 409, and nothing is written or watched', async () => {
+  test('another amount or currency: 409, and no payment is stored or watched', async () => {
     const reference = await trade(1051);
     for (const order of [
       { id: newOrderId(), amount: 1050, currency: 'CNY' },
@@ -183,7 +183,7 @@ describe('adopting', () => {
     expect(api.workflows.calls).toEqual([]);
   });
 
-  test('again, with another amount of its order: 409', async () => {
+  test('repeated with another amount of its order: 409', async () => {
     const body = adopting(await trade());
     expect((await post(body)).status).toBe(201);
     const refused = await post({ ...body, order: { ...body.order, amount: 1051 } });
@@ -191,7 +191,7 @@ describe('adopting', () => {
     expect(refused.json.errors).toMatchObject([{ path: 'order.amount' }]);
   });
 
-  test('what the channel does not know, or cannot be called: 422', async () => {
+  test('a trade that the channel does not know, or an invalid reference: 422', async () => {
     const unknown = await post(adopting('shop-nothing'));
     expect([unknown.status, unknown.json.code]).toEqual([422, 'adopt_unknown']);
     const nonsense = await post(adopting('no such name'));
@@ -212,7 +212,7 @@ describe('adopting', () => {
     ['rate_limited', 504, 'channel_unreachable', '7'],
     ['misconfigured', 503, 'channel_misconfigured', '60'],
   ] as const)(
-    'the channel is %s: %i, and nothing is written; the same request goes on',
+    'the channel is %s: %i, and nothing is stored; the repeated request succeeds',
     async (kind, status, code, after) => {
       const reference = await trade();
       const body = adopting(reference);
@@ -231,7 +231,7 @@ describe('adopting', () => {
     },
   );
 
-  test('more in a second than a part of what the channel allows: 503, to be repeated', async () => {
+  test("more adoptions in a second than a part of the channel's rate limit: 503 with Retry-After", async () => {
     const at = new Date();
     const busy = await startTestApi(database.url, { channels: new Map([['simulator', own]]), now: () => at });
     try {

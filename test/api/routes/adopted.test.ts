@@ -5,10 +5,10 @@ import { pay, simulatorCallback } from '../support.ts';
 
 import { adopting, api, hooks, key, merchantId, own, post, rowsOf, trade, wallet } from './adopt-support.ts';
 
-// What becomes of trades that are adopted in any state, over HTTP.
+// What happens to adopted trades in any state, over HTTP.
 
-describe('what it is when it is adopted', () => {
-  test('paid: the money is on record, and settled by the workflow', async () => {
+describe('a trade that is already', () => {
+  test('paid: the money is recorded, and the workflow settles it', async () => {
     const reference = await trade();
     await wallet.pay(reference);
     const answer = await post(adopting(reference));
@@ -24,7 +24,7 @@ describe('what it is when it is adopted', () => {
     expect([again.status, again.json.id]).toEqual([200, answer.json.id]);
   });
 
-  test('all of it gone back: it pays no order', async () => {
+  test('refunded in full: it pays no order', async () => {
     const reference = await trade();
     await wallet.pay(reference);
     const refund = { outRefundNo: 'elsewhere', channelRefundId: null, attempt: 1, amount: 1050 };
@@ -37,7 +37,7 @@ describe('what it is when it is adopted', () => {
     expect((await api.call(`/v1/orders/${json.orderId}`, { key })).json.status).toBe('unpaid');
   });
 
-  test('closed, declined or being decided: as the channel says', async () => {
+  test("closed, declined or being decided: the payment has the channel's state", async () => {
     const [closed, declined, deciding] = [await trade(), await trade(), await trade()];
     await own.closeTrade(ACCOUNT, tradeNamed(closed));
     await wallet.pay(declined, 'declined');
@@ -47,7 +47,7 @@ describe('what it is when it is adopted', () => {
       statuses.push((await post(adopting(reference))).json.status);
     expect(statuses).toEqual(['closed', 'failed', 'paying']);
     expect((await rowsOf(deciding))[0]?.channelState).toBe('processing');
-    // Ended ones too are asked about late: money may still come.
+    // Ended trades are watched too, because money may still arrive.
     expect(api.workflows.named('wake')).toHaveLength(3);
   });
 
@@ -69,7 +69,7 @@ describe('what it is when it is adopted', () => {
 });
 
 describe('afterwards', () => {
-  test('its payer is offered no other way while it is live, which nobody here can close', async () => {
+  test('offers its payer no other channel while it is live, because nodrop cannot close it', async () => {
     const { json } = await post(adopting(await trade()));
     const row = await api.db.payment.findUniqueOrThrow({ where: { id: json.id } });
     const token = json.clientToken;
@@ -81,7 +81,7 @@ describe('afterwards', () => {
     expect(await api.db.payment.count({ where: { orderId: row.orderId } })).toBe(1);
   });
 
-  test('ended, and asked for again: what was paid since is settled', async () => {
+  test('that has ended and is requested again: money that arrived since is settled', async () => {
     const reference = await trade();
     const body = adopting(reference);
     const { json } = await post(body);
@@ -93,7 +93,7 @@ describe('afterwards', () => {
     expect([paid.status, paid.json.status, paid.json.orderUpdate]).toEqual([200, 'succeeded', 'applied']);
   });
 
-  test('a callback to the account finds it by the number that it has there', async () => {
+  test("is found by a callback to the account with the trade's own number", async () => {
     const reference = await trade();
     const { json } = await post(adopting(reference));
     const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
@@ -107,7 +107,7 @@ describe('afterwards', () => {
     expect((await rowsOf(reference))[0]?.channelAnswer).toMatchObject({ state: 'paid', by: 'callback' });
   });
 
-  test('one that is nothing of ours by its number is news of the adopted trade that it names, and of no other', async () => {
+  test('gets an ignored callback as a notice if the callback names its trade, and no other payment does', async () => {
     const reference = await trade();
     const { json } = await post(adopting(reference));
     const { id: plain } = await pay(api, key);
@@ -132,7 +132,7 @@ describe('afterwards', () => {
     expect(ignored.map(({ notificationId }) => notificationId).sort()).toEqual(['foreign-1', 'foreign-2']);
   });
 
-  test('one that came before is found when the trade is adopted', async () => {
+  test('gets a callback that arrived before the adoption', async () => {
     const reference = await trade();
     const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
       where: { merchantId, channel: 'simulator' },
@@ -144,7 +144,7 @@ describe('afterwards', () => {
     });
   });
 
-  test('it is handed out to nobody who wants to pay, and another trade of its order is another payment', async () => {
+  test('is not returned to a request that wants to pay, and another trade of its order is another payment', async () => {
     const [first, second] = [await trade(), await trade()];
     const { json } = await post(adopting(first));
     const other = await post({ orderId: json.orderId, channel: 'simulator', adopt: { reference: second } });

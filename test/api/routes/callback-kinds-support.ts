@@ -5,11 +5,11 @@ import { createApiKey, ensureMerchant } from '../../../src/ledger/merchants.ts';
 import { SIGNING, signed, signingChannel } from '../../support/signing-channel.ts';
 import { pay, setUp, startTestApi, type TestApi, testChannels } from '../support.ts';
 
-/** For the tests of callbacks of every kind: two APIs with a channel that sends them all. */
+/** For the tests of all kinds of callbacks: two APIs with a channel that sends every kind. */
 
 const signing = signingChannel();
-/** What verifying throws next, once. */
-export const trouble: { next?: Error | undefined } = {};
+/** The error that the next verification throws, once. */
+export const failure: { next?: Error | undefined } = {};
 const channels = new Map([
   ...testChannels(),
   [
@@ -17,8 +17,8 @@ const channels = new Map([
     {
       ...signing,
       verifyCallback: async (...given: Parameters<typeof signing.verifyCallback>) => {
-        const error = trouble.next;
-        trouble.next = undefined;
+        const error = failure.next;
+        failure.next = undefined;
         if (error !== undefined) throw error;
         return await signing.verifyCallback(...given);
       },

@@ -12,6 +12,7 @@ import { paidAnswer, settle } from '../support.ts';
 import {
   accountId,
   api,
+  failure,
   give,
   key,
   newPayment,
@@ -20,13 +21,12 @@ import {
   second,
   send,
   timeline,
-  trouble,
 } from './callback-kinds-support.ts';
 
-// What a callback can tell besides of a trade, over HTTP: each outcome is stored before it is acknowledged in the channel's
-// own way, once however often and wherever it comes.
+// What a callback can report besides a trade, over HTTP: each is stored once before it is acknowledged in the channel's
+// format, however often and wherever it arrives.
 
-describe('trouble of our own', () => {
+describe('an internal error', () => {
   const reference = `tr_${randomUUID()}`;
   const callback = {
     kind: 'trade',
@@ -36,12 +36,12 @@ describe('trouble of our own', () => {
   } as const;
 
   test.each([
-    new Error('a mistake'),
-    // As libraries throw them of what they have asked.
+    new Error('a bug'),
+    // As libraries throw it for a failed request of their own.
     Object.assign(new Error('refused'), { status: 401 }),
     new ChannelError('unreachable', 'its keys cannot be read'),
-  ])('while it is verified: 503, and the channel sends it again (%s)', async (error) => {
-    trouble.next = error;
+  ])('during verification: 503, so that the channel sends it again (%s)', async (error) => {
+    failure.next = error;
     const answer = await send(callback);
     expect([answer.status, answer.json.code]).toEqual([503, 'callback_not_stored']);
     expect(answer.headers.get('retry-after')).toBe('2');
@@ -49,7 +49,7 @@ describe('trouble of our own', () => {
     expect((await send(callback)).text).toBe('stored');
   });
 
-  test('while it is stored: the same', async () => {
+  test('during storage: 503, so that the channel sends it again', async () => {
     const again = { ...callback, notificationId: ofId() };
     await api.db.$executeRaw`ALTER TABLE callbacks ADD CONSTRAINT no_callbacks CHECK (false) NOT VALID`;
     const answer = await send(again);
@@ -67,14 +67,14 @@ describe('a notice', () => {
   });
   const noticed = () => [...api.workflows.named('notice'), ...second.workflows.named('notice')];
 
-  test('is on record before it is acknowledged, and has the channel asked', async () => {
+  test('is stored before it is acknowledged, and makes nodrop query the channel', async () => {
     const { id } = await newPayment();
     expect((await send(notice(id))).text).toBe('stored');
     expect(noticed().map(({ paymentId }) => paymentId)).toEqual([id]);
     expect((await row(id)).noticedAt).not.toBeNull();
   });
 
-  test('within 10 s of another, on two processes: one query at once, the sweep has the other made', async () => {
+  test('within 10 s of another notice, on two processes: one query at once, and the sweep makes the other', async () => {
     const { id } = await newPayment();
     const answers = await Promise.all([
       send(notice(id)),
@@ -83,13 +83,13 @@ describe('a notice', () => {
     ]);
     expect(answers.map(({ status }) => status)).toEqual([202, 202, 202]);
     expect(noticed()).toHaveLength(1);
-    // Each payment is taken once, whoever sweeps.
+    // Each payment is taken once, by one sweep.
     const at = new Date(Date.now() + 20_000);
     const taken = await Promise.all([takeNoticed(api.db, at), takeNoticed(second.db, at)]);
     expect(taken.flat().filter((payment) => payment.id === id)).toHaveLength(1);
   });
 
-  test('while Temporal is down it waits for the sweep, until the channel has answered a query from after it', async () => {
+  test('waits for the sweep while Temporal is down, until the channel answers a query that started after the notice', async () => {
     const { id } = await newPayment();
     api.workflows.down = true;
     expect((await send(notice(id))).status).toBe(202);
@@ -97,7 +97,7 @@ describe('a notice', () => {
     const minute = (n: number) => new Date(Date.now() + n * 60_000);
     const isTaken = async (at: Date) => (await takeNoticed(api.db, at)).some((payment) => payment.id === id);
     expect(await isTaken(minute(1))).toBe(true);
-    // Another one comes while the channel is being asked: its answer may be from before that.
+    // Another notice arrives during the query, whose answer may be older than the notice.
     await send(notice(id));
     await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', minute(1), before.noticedAt);
     const again = await row(id);
@@ -108,7 +108,7 @@ describe('a notice', () => {
     expect(await isTaken(minute(60))).toBe(false);
   });
 
-  test('the channel stays silent: the sweep asks ever less often, and never stops', async () => {
+  test('with a channel that does not answer: the sweep queries ever more rarely, and never stops', async () => {
     const { id } = await newPayment();
     await send(notice(id));
     const from = Date.now();
@@ -122,7 +122,7 @@ describe('a notice', () => {
     expect(asked.length).toBeLessThan(20);
   });
 
-  test('that proves nothing makes a few queries in the payment’s life; then it is only kept for a person', async () => {
+  test("without a signature causes a few queries in the payment's life, and after that is only stored", async () => {
     const { id } = await newPayment();
     await api.db.payment.update({ where: { id }, data: { unverifiedQueries: 19 } });
     expect((await send(notice(id))).text).toBe('stored');
@@ -131,7 +131,7 @@ describe('a notice', () => {
     expect(await row(id)).toMatchObject({ noticedAt: null, unverifiedQueries: 20 });
   });
 
-  test('that its channel has signed counts in full, however often, and whatever strangers have sent', async () => {
+  test('with a signature is never ignored, however many notices arrive, signed or unsigned', async () => {
     const { id } = await newPayment();
     await api.db.payment.update({ where: { id }, data: { unverifiedQueries: 20 } });
     const answers = await Promise.all(
@@ -145,7 +145,7 @@ describe('a notice', () => {
     expect(await timeline(id)).toContain('The channel sent a signed notice: nodrop queries the channel.');
   });
 
-  test('of a trade that is not known yet is kept for 72 h, so many an hour; beyond that it is not acknowledged', async () => {
+  test('of an unknown trade is kept for 72 h, up to a number per hour; beyond it the notice is not acknowledged', async () => {
     const { id } = await newPayment();
     const reference = `tr_${randomUUID()}`;
     await send({ kind: 'notice', notificationId: ofId(), about: { reference } });
@@ -159,7 +159,7 @@ describe('a notice', () => {
     const about = { reference: `tr_${randomUUID()}` };
     const refused = await send({ kind: 'notice', notificationId: ofId(), about });
     expect([refused.status, refused.json.code]).toEqual([429, 'too_many_requests']);
-    // Signed, it would come again for days.
+    // A signed notice would be sent again for days.
     const notificationId = ofId();
     expect((await send({ kind: 'notice', notificationId, about, isProven: true })).text).toBe('ignored');
     expect(await api.db.ignoredCallback.count({ where: { notificationId } })).toBe(1);
@@ -186,25 +186,28 @@ describe('a refund', () => {
   const succeeded = (channelRefundId: string) =>
     ({ state: 'succeeded', channelRefundId, amount: 50 }) as const;
 
-  test.each(['ours', "the channel's"])('of ours, by %s number: its workflow is told, once', async (whose) => {
-    const { id, refundId, channelRefundId } = await paid();
-    const named = whose === 'ours' ? { outRefundNo: refundId } : { channelRefundId };
-    const callback: VerifiedCallback = {
-      kind: 'refund',
-      notificationId: ofId(),
-      about: { outTradeNo: id },
-      refund: { ...named, answer: succeeded(channelRefundId) },
-    };
-    const answers = [await send(callback), await send(callback)];
-    expect(answers.map(({ text }) => text)).toEqual(['stored', 'stored']);
-    expect(api.refundWorkflows.calls).toEqual([{ name: 'deliverCallback', refundId }]);
-    expect(api.workflows.calls).toEqual([]);
-    const [stored] = await api.db.callback.findMany({ where: { paymentId: id, kind: 'refund' } });
-    const after = await recordRefundCallback(api.db, refundId, stored?.id ?? '', new Date());
-    expect(after.status).toBe('succeeded');
-  });
+  test.each(['ours', "the channel's"])(
+    'of nodrop, by %s number: its workflow is signalled once',
+    async (whose) => {
+      const { id, refundId, channelRefundId } = await paid();
+      const named = whose === 'ours' ? { outRefundNo: refundId } : { channelRefundId };
+      const callback: VerifiedCallback = {
+        kind: 'refund',
+        notificationId: ofId(),
+        about: { outTradeNo: id },
+        refund: { ...named, answer: succeeded(channelRefundId) },
+      };
+      const answers = [await send(callback), await send(callback)];
+      expect(answers.map(({ text }) => text)).toEqual(['stored', 'stored']);
+      expect(api.refundWorkflows.calls).toEqual([{ name: 'deliverCallback', refundId }]);
+      expect(api.workflows.calls).toEqual([]);
+      const [stored] = await api.db.callback.findMany({ where: { paymentId: id, kind: 'refund' } });
+      const after = await recordRefundCallback(api.db, refundId, stored?.id ?? '', new Date());
+      expect(after.status).toBe('succeeded');
+    },
+  );
 
-  test('of nobody here: the trade is asked about, of a settled payment too', async () => {
+  test('unknown to nodrop: the trade is queried, also of a settled payment', async () => {
     const { id } = await paid();
     await send({
       kind: 'refund',
@@ -219,7 +222,7 @@ describe('a refund', () => {
 
 describe('a dispute', () => {
   const dispute = { id: 'dp_1', amount: 1050, currency: 'CNY', state: 'open', reason: 'fraud' } as const;
-  const told = (id: string, changes: object = {}): VerifiedCallback => ({
+  const disputeOf = (id: string, changes: object = {}): VerifiedCallback => ({
     kind: 'dispute',
     notificationId: ofId(),
     about: { outTradeNo: id },
@@ -229,7 +232,7 @@ describe('a dispute', () => {
   test('is shown with its amount and deadline, once, from two processes at once', async () => {
     const { id } = await newPayment();
     await settle(api.db, id);
-    const callback = told(id);
+    const callback = disputeOf(id);
     const answers = await Promise.all([send(callback), send(callback, undefined, second), send(callback)]);
     expect(answers.map(({ text }) => text)).toEqual(['stored', 'stored', 'stored']);
     const shown = (await api.call(`/v1/payments/${id}`, { key })).json;
@@ -246,36 +249,36 @@ describe('a dispute', () => {
   });
 
   test.each(['paying', 'closed'])(
-    'of a payment that is %s: shown, and the channel is asked',
+    'of a payment that is %s: it is shown, and the channel is queried',
     async (status) => {
       const { id } = await newPayment();
       if (status === 'closed')
         await api.db.payment.update({ where: { id }, data: { status, endedAt: new Date() } });
-      expect((await send(told(id))).status).toBe(202);
+      expect((await send(disputeOf(id))).status).toBe(202);
       expect(await row(id)).toMatchObject({ attention: 'disputed', status });
       expect(api.workflows.named('notice')).toHaveLength(1);
     },
   );
 
-  test('before its payment, and while Temporal is down: nothing of it is lost', async () => {
+  test('before its payment is known, and while Temporal is down: nothing is lost', async () => {
     const { id } = await newPayment();
     await settle(api.db, id);
     const reference = `tr_${randomUUID()}`;
     api.workflows.down = true;
-    const callback = { ...told(id), about: { reference } } as VerifiedCallback;
+    const callback = { ...disputeOf(id), about: { reference } } as VerifiedCallback;
     await send(callback);
     await give(id, reference);
     expect(await matchCallbacks(api.db, new Date())).toBe(1);
     api.workflows.down = false;
-    // What the sweep does of a callback that is stored, its repetition does.
+    // The repeated callback does what the sweep does for a stored callback.
     await send(callback);
     expect(await row(id)).toMatchObject({ attention: 'disputed' });
   });
 
-  test('no refund can be asked for while it is open, also once a person has seen it', async () => {
+  test('blocks refunds while it is open, also after an operator has dismissed it', async () => {
     const { id } = await newPayment();
     await settle(api.db, id);
-    await send(told(id));
+    await send(disputeOf(id));
     await api.call(`/v1/payments/${id}/resolve`, { key, body: { action: 'dismiss', note: 'seen' } });
     expect((await row(id)).attention).toBeNull();
     const ask = () =>
@@ -285,10 +288,10 @@ describe('a dispute', () => {
         headers: { 'idempotency-key': randomUUID() },
       });
     expect((await ask()).json.code).toBe('not_refundable');
-    // The repetition shows it no second time; its end ends it.
-    await send(told(id));
+    // A repetition does not raise the attention again; the dispute's end ends it.
+    await send(disputeOf(id));
     expect((await row(id)).attention).toBeNull();
-    await send(told(id, { state: 'won' }));
+    await send(disputeOf(id, { state: 'won' }));
     expect((await ask()).status).toBe(201);
   });
 });

@@ -23,16 +23,16 @@ import {
   timeline,
 } from './callback-kinds-support.ts';
 
-// Which payment a callback is for: by the channel’s own id or at the payment’s own address, acknowledged in the channel’s
-// own way.
+// Which payment a callback is for: found by the channel's own id or by the payment's own callback URL, and acknowledged
+// in the channel's format.
 
 const ownAddress = (id: string, account = accountId) =>
   `/callbacks/${SIGNING}/${account}/${id}/${callbackProof(SECRET, account, id)}`;
 
-describe('acknowledged as the channel wants it', () => {
+describe("acknowledged in the channel's format", () => {
   const to = () => `/callbacks/${SIGNING}/${accountId}`;
 
-  test('stored, ignored and refused; a channel without a way of its own gets 200 and {}', async () => {
+  test('stored, ignored and refused; a channel without its own format gets 200 and {}', async () => {
     const { id } = await newPayment();
     const about = { outTradeNo: id };
     const answers = [
@@ -66,7 +66,7 @@ describe('ignored', () => {
     expect(await api.db.callbackCount.count()).toBe(0);
   });
 
-  test('a flood fills no disk: all are acknowledged and counted, the first of an hour kept', async () => {
+  test('a flood is acknowledged and counted, and only the first of each hour are stored', async () => {
     const to = `/callbacks/${SIGNING}/${other}`;
     const count = KEPT_AN_HOUR + 20;
     const answers = await Promise.all(
@@ -82,8 +82,8 @@ describe('ignored', () => {
   });
 });
 
-describe('by the channel’s own id', () => {
-  test('the trade is paid, of this account alone', async () => {
+describe("by the channel's own id", () => {
+  test('the trade is paid, for this account only', async () => {
     const { id } = await newPayment();
     const reference = await give(id);
     const about = { reference };
@@ -94,7 +94,7 @@ describe('by the channel’s own id', () => {
     expect((await settlePayment(api.db, id, new Date())).snapshot.orderUpdate).toBe('applied');
   });
 
-  test('before the create’s answer: kept, and matched by the next sweep once the reference is stored', async () => {
+  test('before the answer to the create call: stored, and matched by the sweep once the reference is known', async () => {
     const { id } = await newPayment();
     const reference = `tr_${randomUUID()}`;
     const about = { reference };
@@ -104,7 +104,7 @@ describe('by the channel’s own id', () => {
     expect(await stored()).toMatchObject({ paymentId: null, kind: 'trade', outTradeNo: '' });
     const listed = await api.call('/v1/callbacks?unmatched=true', { key });
     expect(listed.json.data[0]).toMatchObject({ kind: 'trade', outTradeNo: '', reference, state: 'paid' });
-    // It has been tried for an hour in vain, and would be tried in another.
+    // The sweep has tried for an hour, and would try again in an hour.
     const later = new Date(Date.now() + 3_600_000);
     await matchCallbacks(api.db, later);
     const next = new Date(later.getTime() + 60_000);
@@ -116,7 +116,7 @@ describe('by the channel’s own id', () => {
   });
 });
 
-describe('by the channel’s id of what was paid alone', () => {
+describe("only by the channel's id of the payer's payment", () => {
   const dispute = { id: 'dp_paid', amount: 1050, currency: 'CNY', state: 'open' } as const;
   const disputed = (channelPaymentId: string): VerifiedCallback => ({
     ...{ kind: 'dispute', notificationId: ofId(), dispute },
@@ -125,7 +125,7 @@ describe('by the channel’s id of what was paid alone', () => {
   const stored = (channelPaymentId: string) =>
     api.db.callback.findFirstOrThrow({ where: { channelPaymentId, channelAccountId: accountId } });
 
-  test('a settled payment is found, of this account alone', async () => {
+  test('a settled payment is found, for this account only', async () => {
     const { id } = await newPayment();
     const channelPaymentId = `pi_${randomUUID()}`;
     await settle(api.db, id, { channelPaymentId });
@@ -134,13 +134,13 @@ describe('by the channel’s id of what was paid alone', () => {
     expect((await row(id)).attention).toBeNull();
     expect((await send(callback)).status).toBe(202);
     expect((await row(id)).attention).toBe('disputed');
-    // News of two payments under one notification id are two callbacks.
+    // Callbacks about two payments with one notification id are two callbacks.
     await send({ ...callback, about: { channelPaymentId: `pi_${randomUUID()}` } } as VerifiedCallback);
     const { notificationId } = callback;
     expect(await api.db.callback.count({ where: { notificationId, channelAccountId: accountId } })).toBe(2);
   });
 
-  test('before the payment is settled: kept, and matched by the next sweep after that', async () => {
+  test('before the payment is settled: stored, and matched by the sweep after that', async () => {
     const { id } = await newPayment();
     const channelPaymentId = `pi_${randomUUID()}`;
     await send({
@@ -157,7 +157,7 @@ describe('by the channel’s id of what was paid alone', () => {
     });
     const listed = await api.call('/v1/callbacks?unmatched=true', { key });
     expect(listed.json.data[0]).toMatchObject({ kind: 'refund', channelPaymentId, state: 'succeeded' });
-    // It has been tried for an hour in vain, and would be tried in another.
+    // The sweep has tried for an hour, and would try again in an hour.
     const later = new Date(Date.now() + 3_600_000);
     await matchCallbacks(api.db, later);
     const next = new Date(later.getTime() + 60_000);
@@ -167,7 +167,7 @@ describe('by the channel’s id of what was paid alone', () => {
     expect(await stored(channelPaymentId)).toMatchObject({ paymentId: id });
   });
 
-  test('of two payments it is neither’s', async () => {
+  test('an id of two payments matches neither', async () => {
     const channelPaymentId = `pi_${randomUUID()}`;
     for (const { id } of [await newPayment(), await newPayment()])
       await settle(api.db, id, { channelPaymentId });
@@ -178,10 +178,10 @@ describe('by the channel’s id of what was paid alone', () => {
   });
 });
 
-describe('at the payment’s own address', () => {
+describe("at the payment's own callback URL", () => {
   const forged = { raw: '{"forged":true}', headers: { 'x-signature': 'wrong' } };
 
-  test('a usual callback is stored as anywhere', async () => {
+  test('a verified callback is stored as at any URL', async () => {
     const { id } = await newPayment();
     const about = { outTradeNo: id };
     await send({ kind: 'trade', notificationId: ofId(), about, answer: paidAnswer() }, ownAddress(id));
@@ -189,7 +189,7 @@ describe('at the payment’s own address', () => {
   });
 
   test.each(['paying', 'closed', 'succeeded'])(
-    'what cannot be verified is a notice, of a payment that is %s too',
+    'a callback that cannot be verified is a notice, also for a payment that is %s',
     async (status) => {
       const { id } = await newPayment();
       if (status === 'closed')
@@ -207,7 +207,7 @@ describe('at the payment’s own address', () => {
     },
   );
 
-  test('so is signed nonsense, and an unsigned notice that names nothing that is known', async () => {
+  test('signed nonsense is a notice too, and so is an unsigned notice about an unknown trade', async () => {
     const { id } = await newPayment();
     const nonsense = signed({ kind: 'nonsense' } as unknown as VerifiedCallback);
     expect((await api.call(ownAddress(id), nonsense)).text).toBe('unreadable');
@@ -218,7 +218,7 @@ describe('at the payment’s own address', () => {
     expect(await api.db.callback.count({ where: about })).toBe(0);
   });
 
-  test('with a wrong proof it is a callback like any other', async () => {
+  test('with a wrong proof it is treated as at any other URL', async () => {
     const [{ id }, { id: otherId }] = [await newPayment(), await newPayment()];
     const proof = callbackProof(SECRET, accountId, id);
     for (const wrong of [
@@ -238,14 +238,14 @@ describe('at the payment’s own address', () => {
     expect((await row(id)).channelAnswer).toMatchObject({ state: 'paid' });
   });
 
-  test('its rate is its bound: beyond it nothing is acknowledged, and what is signed is taken all the same', async () => {
+  test('has a rate limit: beyond it unverified callbacks are not acknowledged, and signed ones are accepted anyway', async () => {
     const { id } = await newPayment();
     const answers = await Promise.all(
       Array.from({ length: NOTICES_A_MINUTE + 5 }, () => second.call(ownAddress(id), forged)),
     );
     const statuses = answers.map(({ status }) => status);
     expect(statuses).toContain(202);
-    // A minute may have begun meanwhile.
+    // A new minute may have begun.
     if (!statuses.includes(429)) expect(statuses.every((status) => status === 202)).toBe(true);
     const more = await Promise.all(
       Array.from({ length: NOTICES_A_MINUTE + 5 }, () => second.call(ownAddress(id), forged)),
@@ -256,7 +256,7 @@ describe('at the payment’s own address', () => {
     expect((await send(signedOne, ownAddress(id), second)).status).toBe(202);
   });
 
-  test('the proof is in no log', async () => {
+  test('the proof is in no log line', async () => {
     const { id } = await newPayment();
     await api.call(ownAddress(id), forged);
     expect(api.logged()).toContain(id);

@@ -6,7 +6,7 @@ import { settlePayment } from '../../../src/ledger/payments.ts';
 import { runningTime } from '../../support/progress.ts';
 import { newKey, pay, setUp, simulatorCallback, startTestApi } from '../support.ts';
 
-// Callbacks: acknowledged when stored and never before; forged ones are refused and make one query due.
+// Callbacks: acknowledged once stored and never before. A forged callback is refused and makes one query due.
 
 const { api, key } = await setUp();
 beforeEach(() => {
@@ -36,7 +36,7 @@ test('a callback is stored, delivered and acknowledged', async () => {
     { callbackId: row?.id, state: 'paid', amount: 1050, currency: 'CNY' },
     2000,
   ]);
-  // What is stored is enough to pay the order.
+  // The stored callback is enough to pay the order.
   await settlePayment(api.db, id, new Date());
   expect((await api.call(`/v1/payments/${id}`, { key })).json).toMatchObject({
     orderUpdate: 'applied',
@@ -44,7 +44,7 @@ test('a callback is stored, delivered and acknowledged', async () => {
   });
 });
 
-test('the same one again is acknowledged, stored once and delivered once', async () => {
+test('a repeated callback is acknowledged, stored once and delivered once', async () => {
   const { id } = await pay(api, key);
   const callback = simulatorCallback(id);
   const answers = [
@@ -55,7 +55,7 @@ test('the same one again is acknowledged, stored once and delivered once', async
   expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
   expect(await rowsOf(id)).toHaveLength(1);
   expect(api.workflows.named('deliverCallback')).toHaveLength(1);
-  // However often it is replayed, the timeline says so once.
+  // The timeline has one entry, however often the callback is repeated.
   const noted = await api.db.timelineEntry.findMany({
     where: { paymentId: id, kind: 'callback' },
     orderBy: { id: 'asc' },
@@ -66,12 +66,12 @@ test('the same one again is acknowledged, stored once and delivered once', async
   ]);
 });
 
-test('a delivered one that comes again with other news is delivered with that', async () => {
+test('a repeated callback with other content is delivered with that content', async () => {
   const { id } = await pay(api, key);
   const saying = (state: string, changes = {}) =>
     send(simulatorCallback(id, 'msg_same', { state, ...changes }));
   const unpaid = { transactionId: null, paidAt: null };
-  // No word for what was asked settles anything: it is the signal that has the channel asked.
+  // None of these answers settles the payment: the signal makes the workflow query the channel.
   for (const changes of [unpaid, unpaid, { ...unpaid, state: 'NOTPAY' }]) await saying('PROCESSING', changes);
   for (const amount of [1051, 1051]) await saying('SUCCESS', { amount });
   const delivered = api.workflows.named('deliverCallback').map(({ args }) => args[0]);
@@ -80,11 +80,11 @@ test('a delivered one that comes again with other news is delivered with that', 
     { state: 'unpaid' },
     { state: 'paid', amount: 1051 },
   ]);
-  // Each reads its own row: an external refund is recorded from it.
+  // Each signal names its own row, because an external refund is recorded from it.
   expect(new Set(delivered.map((notice) => (notice as { callbackId: string }).callbackId)).size).toBe(3);
 });
 
-test('at once from several sides it is still one row', async () => {
+test('concurrent copies are one row', async () => {
   const { id } = await pay(api, key);
   const callback = simulatorCallback(id);
   const answers = await Promise.all(Array.from({ length: 6 }, () => send(callback)));
@@ -92,20 +92,20 @@ test('at once from several sides it is still one row', async () => {
   expect(await rowsOf(id)).toHaveLength(1);
 });
 
-test('Temporal is down: acknowledged all the same, and left to the sweep', async () => {
+test('Temporal is down: the callback is acknowledged anyway, and left to the sweep', async () => {
   const { id } = await pay(api, key);
   api.workflows.down = true;
   expect((await send(simulatorCallback(id))).status).toBe(200);
   expect((await rowsOf(id))[0]?.deliveredAt).toBeNull();
 });
 
-test('one that matches no payment is stored and acknowledged', async () => {
+test('a callback that matches no payment is stored and acknowledged', async () => {
   expect((await send(simulatorCallback('pay_somebody_elses'))).status).toBe(200);
   expect((await rowsOf('pay_somebody_elses'))[0]).toMatchObject({ paymentId: null, deliveredAt: null });
   expect(api.workflows.calls).toEqual([]);
 });
 
-test('one whose delivery failed is delivered by its repetition', async () => {
+test('a callback whose delivery failed is delivered when it is repeated', async () => {
   const { id } = await pay(api, key);
   const callback = simulatorCallback(id);
   api.workflows.down = true;
@@ -118,11 +118,11 @@ test('one whose delivery failed is delivered by its repetition', async () => {
   expect([row?.deliveredAt === null, more]).toEqual([false, []]);
 });
 
-test('one that came before its payment is delivered by its repetition', async () => {
+test('a callback that arrived before its payment is delivered when it is repeated', async () => {
   const { id } = await pay(api, key);
   const callback = simulatorCallback(id);
   await send(callback);
-  // As it would be stored when the payment was not there yet.
+  // As stored when the payment did not exist yet.
   await api.db.callback.updateMany({
     where: { outTradeNo: id },
     data: { paymentId: null, deliveredAt: null, nextSweepAt: new Date(Date.now() + 3_600_000) },
@@ -135,7 +135,7 @@ test('one that came before its payment is delivered by its repetition', async ()
   expect(api.workflows.named('deliverCallback')).toHaveLength(1);
 });
 
-test('an account speaks for its own payments alone', async () => {
+test("an account's callbacks count only for its own payments", async () => {
   const other = await newKey(api.db);
   const account = await api.db.channelAccount.findFirstOrThrow({
     where: { merchantId: other.merchantId, channel: 'simulator' },
@@ -148,7 +148,7 @@ test('an account speaks for its own payments alone', async () => {
   expect((await rowsOf(theirs.id))[0]).toMatchObject({ paymentId: theirs.id });
 });
 
-test('operators see those that match no payment, newest first, and whether they are still tried', async () => {
+test('operators see unmatched callbacks, newest first, and whether matching is still tried', async () => {
   const own = await newKey(api.db, 'operator');
   const account = await api.db.channelAccount.findFirstOrThrow({
     where: { merchantId: own.merchantId, channel: 'simulator' },
@@ -159,7 +159,7 @@ test('operators see those that match no payment, newest first, and whether they 
   for (let i = 0; i < 5; i++) await send(simulatorCallback(`foreign_${i}`, `msg_foreign_${i}`), to);
   const hours = (ago: number) => new Date(Date.now() - ago * 3_600_000 - 1);
   await api.db.callback.updateMany({ where: { outTradeNo: 'foreign_4' }, data: { receivedAt: hours(72) } });
-  // The worst case for pages: at the same moment.
+  // The hardest case for paging: the same time.
   const together = { outTradeNo: { in: ['foreign_0', 'foreign_1', 'foreign_2', 'foreign_3'] } };
   await api.db.callback.updateMany({ where: together, data: { receivedAt: hours(1) } });
 
@@ -194,7 +194,7 @@ test('operators see those that match no payment, newest first, and whether they 
 });
 
 describe('refused', () => {
-  test('forged: 401, nothing stored, and one query is due in 10 s', async () => {
+  test('forged: 401, not stored, and one query is due in 10 s', async () => {
     const { id } = await pay(api, key);
     api.workflows.calls.length = 0;
     for (let i = 0; i < 3; i++) {
@@ -209,7 +209,7 @@ describe('refused', () => {
     expect(api.workflows.calls).toEqual([{ name: 'hint', paymentId: id, args: [false, 2000] }]);
   });
 
-  test('forged for a payment that is paid, of another account, or of nobody: nothing is asked', async () => {
+  test('forged for a payment that is paid, unknown, or of another account: no query is due', async () => {
     const { id } = await pay(api, key);
     await send(simulatorCallback(id));
     await settlePayment(api.db, id, new Date());
@@ -231,14 +231,14 @@ describe('refused', () => {
     expect(await rowsOf(id)).toEqual([]);
   });
 
-  test('replayed after its time: 401', async () => {
+  test('replayed after the tolerance: 401', async () => {
     const { id } = await pay(api, key);
     const { raw, headers } = simulatorCallback(id);
     const old = String(Number(headers['webhook-timestamp']) - 600);
     expect((await send({ raw, headers: { ...headers, 'webhook-timestamp': old } })).status).toBe(401);
   });
 
-  test('other bytes than the signed ones that decode to the same text: 401', async () => {
+  test('bytes that differ from the signed ones but decode to the same text: 401', async () => {
     const { id } = await pay(api, key);
     const { raw, headers } = simulatorCallback(id, undefined, { note: '\ufffd' });
     const [before = '', after = ''] = raw.split('\ufffd');
@@ -251,7 +251,7 @@ describe('refused', () => {
     expect((await send({ raw, headers })).status).toBe(200);
   });
 
-  test('signed right behind ten wrong signatures: 401, as thousands fit into the header', async () => {
+  test('a right signature behind ten wrong ones: 401, because thousands fit into the header', async () => {
     const { id } = await pay(api, key);
     const { raw, headers } = simulatorCallback(id);
     const behindWrong = (wrong: number) => ({
@@ -275,16 +275,19 @@ describe('refused', () => {
     { paidAt: '9999-12-31T23:59:59-23:59' },
     { transactionId: 'a\0b' },
     { transactionId: '\ud83d' },
-  ])('signed, and nothing the ledger can keep, %o: 400, and the next good one pays', async (changes) => {
-    const { id } = await pay(api, key);
-    const answer = await send(simulatorCallback(id, undefined, changes));
-    expect([answer.status, answer.json.code]).toEqual([400, 'callback_malformed']);
-    expect(api.workflows.named('hint')).toHaveLength(1);
-    expect((await send(simulatorCallback(id))).status).toBe(200);
-    expect((await settlePayment(api.db, id, new Date())).snapshot.orderUpdate).toBe('applied');
-  });
+  ])(
+    'signed with values that the ledger cannot store, %o: 400, and the next good callback pays',
+    async (changes) => {
+      const { id } = await pay(api, key);
+      const answer = await send(simulatorCallback(id, undefined, changes));
+      expect([answer.status, answer.json.code]).toEqual([400, 'callback_malformed']);
+      expect(api.workflows.named('hint')).toHaveLength(1);
+      expect((await send(simulatorCallback(id))).status).toBe(200);
+      expect((await settlePayment(api.db, id, new Date())).snapshot.orderUpdate).toBe('applied');
+    },
+  );
 
-  test('over 256 KiB: 413, announced or not', async () => {
+  test('over 256 KiB: 413, with or without a Content-Length', async () => {
     const { headers } = simulatorCallback('pay_1');
     const announced = await send({ raw: 'x'.repeat(BODY_LIMIT + 1), headers });
     expect([announced.status, announced.json.code]).toEqual([413, 'payload_too_large']);
@@ -308,7 +311,7 @@ describe('refused', () => {
     },
   );
 
-  test('the database is down: 503 in time, so that the channel sends it again', async () => {
+  test('the database is down: 503 in time, so that the channel sends the callback again', async () => {
     const dead = await startTestApi('postgresql://nodrop@127.0.0.1:1/none');
     try {
       const began = runningTime();

@@ -3,7 +3,7 @@ import { order } from '../../../src/api/schemas/order.ts';
 import { endPayment, recordAnswer, recordSilence } from '../../../src/ledger/payments.ts';
 import { newKey, newOrderId, pay, type StandInWorkflows, settle, setUp } from '../support.ts';
 
-// PATCH /v1/orders/{id}: what its merchant may change of an order that is not paid.
+// PATCH /v1/orders/{id}: what a merchant may change of an unpaid order.
 
 const { api, key } = await setUp();
 
@@ -14,11 +14,11 @@ const unpaid: StandInWorkflows['onAskChannel'] = async ({ id }) => {
 const closed = async (id: string): Promise<void> => {
   await endPayment(api.db, id, 'cancelled', 'closed at the channel.', new Date());
 };
-/** What comes of a payment that its workflow is told to cancel. */
+/** What happens to a payment whose cancellation is requested. */
 let onCancel = closed;
-const hear = api.workflows.cancel.bind(api.workflows);
+const originalCancel = api.workflows.cancel.bind(api.workflows);
 api.workflows.cancel = async (payment) => {
-  await hear(payment);
+  await originalCancel(payment);
   await onCancel(payment.id);
 };
 beforeEach(() => {
@@ -41,7 +41,7 @@ async function create(changes: object = {}): Promise<string> {
 const code = ({ status, json }: Awaited<ReturnType<typeof patch>>) => [status, json.code];
 const timeline = async (id: string) => (await api.call(`/v1/payments/${id}/timeline`, { key })).json.data;
 
-test('every name that is given changes, and what is not given stays', async () => {
+test('every given field changes, and every other field stays', async () => {
   const id = await create({ subject: 'Two tickets', metadata: { a: 'b' } });
   for (const [change, expiresIn] of [
     [{ amount: 1250 }, null],
@@ -56,7 +56,7 @@ test('every name that is given changes, and what is not given stays', async () =
     const { expiresAt, ...rest } = order.strict().parse(answer.json);
     const { expiresAt: __, ...unchanged } = before;
     expect(rest).toEqual({ ...unchanged, ...shown });
-    // From the order's creation, as in the request that made it.
+    // Counted from the order's creation, as in the request that created it.
     if (expiresIn !== null) expect(Date.parse(expiresAt ?? '') - Date.parse(rest.createdAt)).toBe(expiresIn);
     expect((await patch(id, change)).json).toEqual(answer.json);
   }
@@ -86,7 +86,7 @@ test.each([
   expect(await api.db.order.findFirstOrThrow({ where: { id } })).toEqual(before);
 });
 
-test('an order of another merchant, or none, is not there', async () => {
+test('an unknown order or one of another merchant is not found', async () => {
   const id = await create();
   const stranger = await newKey(api.db);
   expect(code(await patch(id, { amount: 1 }, stranger.key))).toEqual([404, 'order_not_found']);
@@ -97,7 +97,7 @@ test('an order of another merchant, or none, is not there', async () => {
 });
 
 describe('another amount', () => {
-  test('ends the live attempts first, on every channel, and the next ones are made for it', async () => {
+  test('ends the live attempts on every channel first, and new attempts get the new amount', async () => {
     const first = await pay(api, key);
     api.workflows.onAskChannel = async (payment) => {
       await recordSilence(api.db, payment.id, 'no answer', 60_000, new Date());
@@ -125,7 +125,7 @@ describe('another amount', () => {
       { kind: 'transition' },
       { detail: expect.stringContaining('changed from CNY 10.50 to CNY 12.50') },
     ]);
-    // Again: nothing more is said, to nobody.
+    // Repeated: the timeline and the events do not change.
     const said = [await timeline(first.id), await api.db.event.count()];
     api.workflows.calls.length = 0;
     expect((await patch(first.orderId, { amount: 1250 })).json).toEqual(answer.json);
@@ -134,7 +134,7 @@ describe('another amount', () => {
     expect((await pay(api, key, { order: undefined, orderId: first.orderId })).amount).toBe(1250);
   });
 
-  test('of an attempt whose channel is silent: refused, nothing changes, and it is closed when asked again', async () => {
+  test("is refused while an attempt's channel does not answer, and the attempt is closed when the change is repeated", async () => {
     const { id, orderId } = await pay(api, key);
     for (const silent of [
       async () => false,
@@ -148,7 +148,7 @@ describe('another amount', () => {
       expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
       expect(refused.json.detail).toContain(id);
     }
-    // Silence is neither paid nor unpaid: it can still be paid at its amount.
+    // Without an answer the attempt is neither paid nor unpaid, and can still be paid at its own amount.
     expect(await api.db.payment.findUniqueOrThrow({ where: { id } })).toMatchObject({
       status: 'paying',
       cancelRequestedAt: null,
@@ -158,7 +158,7 @@ describe('another amount', () => {
     expect((await patch(orderId, { amount: 1250 })).status).toBe(200);
   });
 
-  test('of one that the channel decides on, or whose money waits for a decision: refused', async () => {
+  test('is refused while an attempt is being decided or its money waits for a decision', async () => {
     const deciding = await pay(api, key);
     api.workflows.onAskChannel = async ({ id }) => {
       await recordAnswer(api.db, id, { state: 'processing' }, 'query', new Date());
@@ -173,7 +173,7 @@ describe('another amount', () => {
     }
   });
 
-  test('of one that turns out to be paid: the order is paid', async () => {
+  test('is refused when the query shows that an attempt is paid: the order is paid', async () => {
     const { id, orderId } = await pay(api, key);
     api.workflows.onAskChannel = async () => {
       await settle(api.db, id);
@@ -181,18 +181,18 @@ describe('another amount', () => {
     };
     expect(code(await patch(orderId, { amount: 1250 }))).toEqual([409, 'order_already_paid']);
     expect(code(await patch(orderId, { subject: 'x' }))).toEqual([409, 'order_already_paid']);
-    // What holds already may be said again.
+    // A change to the present values is accepted.
     expect((await patch(orderId, { amount: 1050 })).json.status).toBe('succeeded');
   });
 
-  test('of one whose payment wins while it is closed: the order is paid', async () => {
+  test('is refused when an attempt is paid while it is closed: the order is paid', async () => {
     const { id, orderId } = await pay(api, key);
     onCancel = async () => await settle(api.db, id);
     expect(code(await patch(orderId, { amount: 1250 }))).toEqual([409, 'order_already_paid']);
   });
 });
 
-test('subject, metadata and a longer life end nothing and ask nobody, whatever the channel says', async () => {
+test('a change of subject, metadata or a longer life ends no attempt and queries no channel', async () => {
   const orderId = await create({ expiresInSeconds: 600 });
   const { id } = await pay(api, key, { order: undefined, orderId });
   await recordAnswer(api.db, id, { state: 'processing' }, 'query', new Date());
@@ -204,13 +204,13 @@ test('subject, metadata and a longer life end nothing and ask nobody, whatever t
     status: 'paying',
     cancelRequestedAt: null,
   });
-  // Not shorter than the attempt's.
+  // Not shorter than the attempt's life.
   const shorter = await patch(orderId, { expiresInSeconds: 300 });
   expect(code(shorter)).toEqual([422, 'invalid_request']);
   expect(shorter.json.detail).toMatch(/^expiresInSeconds: must be at least \d+, as payment /);
 });
 
-test('an order that is over or being cancelled does not change', async () => {
+test('an order that has ended or is being cancelled does not change', async () => {
   const over = await create();
   await api.call(`/v1/orders/${over}/cancel`, { key, method: 'POST' });
   const { orderId: ending } = await pay(api, key);
@@ -220,7 +220,7 @@ test('an order that is over or being cancelled does not change', async () => {
       expect(code(await patch(id, change))).toEqual([409, 'order_not_payable']);
 });
 
-test('an order that is created again with what it was is another one; with what holds now it is the same', async () => {
+test('creating an order again with its old values is refused, and with its present values it is the same order', async () => {
   const id = await create({ metadata: { a: 'b' } });
   await patch(id, { amount: 1250 });
   const was = { id, amount: 1050, currency: 'CNY', metadata: { a: 'b' } };
@@ -232,7 +232,7 @@ test('an order that is created again with what it was is another one; with what 
   expect((await start({ ...was, amount: 1250 })).json.amount).toBe(1250);
 });
 
-test('the key under which it was created shows it as it is', async () => {
+test("a replay of the order's creation shows its present state", async () => {
   const id = newOrderId();
   const create = { key, body: { id, amount: 1050, currency: 'CNY' }, headers: { 'idempotency-key': id } };
   await api.call('/v1/orders', create);

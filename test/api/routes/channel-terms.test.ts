@@ -18,7 +18,10 @@ import {
   testChannels,
 } from '../support.ts';
 
-/** What a channel declares it takes is refused before anything is made; what it says of a payment decides on the answer. */
+/**
+ * A request that violates the channel's declared limits is refused before anything is stored. What the channel answers
+ * about a payment decides the API's answer.
+ */
 
 const { database, key } = await setUp();
 
@@ -53,7 +56,7 @@ const nothingMade = async ({ order: { id } }: { order: { id: string } }) => {
   expect(await api.db.order.count({ where: { id } })).toBe(0);
 };
 
-describe('refused before anything is made', () => {
+describe('refused before anything is stored', () => {
   test.each([
     [{ atLeast: 2_000 }, 'must be at least 2000'],
     [{ atMost: 1_000 }, 'must be at most 1000'],
@@ -68,7 +71,7 @@ describe('refused before anything is made', () => {
       [{ path: 'order.amount', message }],
     ]);
     await nothingMade(body);
-    // Of an order that is there as well.
+    // Also of an existing order.
     await api.call('/v1/orders', { key, body: body.order });
     const found = await post({ orderId: body.order.id, channel: 'simulator' });
     expect([found.status, found.json.code]).toEqual([422, 'amount_not_supported']);
@@ -83,7 +86,7 @@ describe('refused before anything is made', () => {
     await nothingMade(body);
   });
 
-  test('a longer time to pay than the channel’s longest; one that nobody stated is cut to it', async () => {
+  test("a longer expiry than the channel's longest; a default expiry is shortened to it", async () => {
     await start({ expiry: { atLeastMs: 0, atMostMs: 600_000 } });
     const body = inline({ expiresInSeconds: 601 });
     const { status, json } = await post(body);
@@ -97,7 +100,7 @@ describe('refused before anything is made', () => {
     expect(Date.parse(made.json.expiresAt) - Date.parse(made.json.createdAt)).toBe(600_000);
   });
 
-  test('a payer of whom the method needs to know more, and an address that is none', async () => {
+  test('a payer without the fields that the method needs, or with an invalid IP address', async () => {
     await start({ needs: ['id', 'ip'] });
     const body = inline({ payer: { id: PAYER.id } });
     const { status, json } = await post(body);
@@ -124,7 +127,7 @@ describe('refused before anything is made', () => {
   });
 });
 
-test('a payer is not offered a way that does not take the amount, or needs to know more of them', async () => {
+test("a payer is not offered a channel that does not accept the amount, or needs more of the payer's fields", async () => {
   const offered = async () => {
     const { json } = await post(inline({ channel: 'simulator2' }));
     const shown = await api.call(`/v1/payments/${json.id}`, { key: json.clientToken });
@@ -140,14 +143,14 @@ test('a payer is not offered a way that does not take the amount, or needs to kn
   expect(await offered()).toEqual([]);
 });
 
-describe('a channel that does not take our calls', () => {
+describe("a channel that rejects nodrop's credentials", () => {
   const SENTENCE = 'The API key is wrong: set another one.';
   const misconfigured: StandInWorkflows['onAwaitNextAction'] = async ({ id }) => {
     await recordMisconfigured(api.db, id, SENTENCE, new Date());
     return true;
   };
 
-  test('503 with its sentence, and the payment stays; the same request goes on with it once that is mended', async () => {
+  test('answers 503 with its sentence, and the payment stays; after the fix the repeated request continues it', async () => {
     await start();
     api.workflows.onAwaitNextAction = misconfigured;
     const body = inline();
@@ -157,7 +160,7 @@ describe('a channel that does not take our calls', () => {
     const { id } = await api.db.payment.findFirstOrThrow({ where: { orderId: body.order.id } });
     expect(await row(id)).toMatchObject({ status: 'created', attention: 'channel_misconfigured' });
 
-    // It is told once more, at once.
+    // The workflow is signalled once more, at once.
     api.workflows.wake = async (payment) => {
       await recordCreated(
         api.db,
@@ -170,7 +173,7 @@ describe('a channel that does not take our calls', () => {
     expect([repeated.status, repeated.json.id, repeated.json.attention]).toEqual([200, id, null]);
   });
 
-  test('while it is not mended: 503 again, of the same payment', async () => {
+  test('answers 503 again for the same payment while it is not fixed', async () => {
     await start();
     api.workflows.onAwaitNextAction = misconfigured;
     const body = inline();
@@ -181,7 +184,7 @@ describe('a channel that does not take our calls', () => {
     expect(api.workflows.named('wake')).toHaveLength(1);
   });
 
-  test('a payer who switches to it learns no more than that', async () => {
+  test('a payer who switches to it gets no details', async () => {
     await start();
     const old = (await post(inline({ channel: 'simulator2' }))).json;
     api.workflows.onAskChannel = async ({ id }) => {
@@ -198,7 +201,7 @@ describe('a channel that does not take our calls', () => {
   });
 });
 
-test('an action that is not renewed: the same request gets a new attempt', async () => {
+test('a next action that cannot be renewed: the repeated request gets a new attempt', async () => {
   await start();
   const body = inline();
   const first = (await post(body)).json;
@@ -221,7 +224,7 @@ test('an action that is not renewed: the same request gets a new attempt', async
   expect(await row(first.id)).toMatchObject({ status: 'closed', noActionSince: expect.any(Date) });
 });
 
-test('a channel that closes only later keeps no other channel waiting; of the same one it is asked again then', async () => {
+test('a channel that closes only later blocks no other channel; on the same channel the request must be repeated then', async () => {
   await start();
   const body = inline();
   const first = (await post(body)).json;
@@ -241,7 +244,7 @@ test('a channel that closes only later keeps no other channel waiting; of the sa
   expect(await row(first.id)).toMatchObject({ status: 'paying', attention: null });
 });
 
-test('a part that the channel cannot express does not go back; all that is left does', async () => {
+test('a part that the channel cannot express is not refunded, and all that is left is', async () => {
   await start({ currencies: { CNY: { multipleOf: 100 } } });
   const body = inline({}, { amount: 1100 });
   const { id } = (await post(body)).json;

@@ -6,9 +6,9 @@ import { createApiKey } from '../../../src/ledger/merchants.ts';
 import { newKey, pay } from '../support.ts';
 import { api, idsOf, key, merchantId, record } from './events-support.ts';
 
-// What merchants read of how each event is on its way to the order service.
+// What merchants can read about the delivery of each event.
 
-describe('a payment’s deliveries', () => {
+describe("a payment's deliveries", () => {
   const deliver = async (row: { id: string; paymentId: string; merchantId: string }, changes: object = {}) =>
     await api.db.delivery.create({
       data: {
@@ -22,13 +22,13 @@ describe('a payment’s deliveries', () => {
   const list = (id: string, query = '', asKey = key) =>
     api.call(`/v1/payments/${id}/deliveries${query}`, { key: asKey });
 
-  test('are none without an order service', async () => {
+  test('are an empty list without an order service', async () => {
     const payment = await pay(api, key);
     await record(payment);
     expect((await list(payment.id)).json).toEqual({ data: [], nextCursor: null });
   });
 
-  test('are shown newest first, with the last 20 calls of each', async () => {
+  test('are shown newest first, with the last 20 attempts of each', async () => {
     const payment = await pay(api, key);
     const at = (seconds: number) => new Date(Date.UTC(2026, 10, 21, 10, 0, seconds));
     const first = await deliver(await record(payment, 1), {
@@ -93,7 +93,7 @@ describe('a payment’s deliveries', () => {
     expect(idsOf((await list(payment.id, `?limit=1&cursor=${page.nextCursor}`)).json)).toEqual([first.id]);
   });
 
-  test('are of this payment alone, and for its merchant alone', async () => {
+  test("contain no other payment's, and are readable only by its merchant", async () => {
     const [payment, other] = [await pay(api, key), await pay(api, key)];
     await deliver(await record(payment));
     expect((await list(other.id)).json.data).toEqual([]);
@@ -103,11 +103,11 @@ describe('a payment’s deliveries', () => {
   });
 });
 
-describe('a merchant’s deliveries', () => {
+describe("a merchant's deliveries", () => {
   const BASE = Date.now() - 5 * 86_400_000;
   const since = (ms: number) => new Date(BASE + ms).toISOString();
 
-  /** So many of a payment, newest first, each with the status at its place. */
+  /** Creates deliveries of one payment with these statuses. @returns their ids, newest first */
   async function deliver(statuses: readonly string[], asKey = key): Promise<string[]> {
     const payment = await pay(api, asKey);
     const ids: string[] = [];
@@ -119,7 +119,7 @@ describe('a merchant’s deliveries', () => {
         merchantId: row.merchantId,
         paymentId: payment.id,
       };
-      // Some of the same time.
+      // Groups of three have the same time.
       const createdAt = new Date(BASE + 1_000 * Math.floor(i / 3));
       const settledAt = status === 'pending' ? null : createdAt;
       const nextAttemptAt = status === 'pending' ? new Date(Date.now() + 86_400_000) : null;
@@ -137,7 +137,7 @@ describe('a merchant’s deliveries', () => {
       ({ id }) => id,
     );
 
-  test('are listed newest first, in pages without gaps, while new ones come in; others’ are not', async () => {
+  test("are listed newest first, in pages without gaps while new ones arrive, and without other merchants'", async () => {
     await deliver(['pending'], (await newKey(api.db)).key);
     const statuses = [...Array(8)].map((_, i) => (i % 2 === 0 ? 'pending' : 'delivered'));
     const rows = await api.db.delivery.findMany({
@@ -169,7 +169,7 @@ describe('a merchant’s deliveries', () => {
     expect((await list('?cursor=zzz')).json.errors[0].path).toBe('cursor');
   });
 
-  test('show an operator the workflow that tells them, and nobody else', async () => {
+  test('show the delivery workflow to an operator only', async () => {
     const [id = ''] = await deliver(['pending']);
     const { key: operator } = await createApiKey(api.db, merchantId, 'operator');
     const [shown] = (await list('', operator)).json.data;
@@ -179,16 +179,16 @@ describe('a merchant’s deliveries', () => {
     expect(payment.data[0].temporalUrl).toBe(shown.temporalUrl);
   });
 
-  test('are told again by their status: repeated, the same, and no other status or merchant', async () => {
+  test('are redelivered by status: a repeated request changes nothing, and no other status or merchant is affected', async () => {
     const stranger = await newKey(api.db);
     await deliver(['pending', 'delivered'], stranger.key);
-    const [, gone, , told, waits] = await deliver(['pending', 'delivered', 'pending', 'gone', 'pending']);
+    const [, gone, , delivered, waits] = await deliver(['pending', 'delivered', 'pending', 'gone', 'pending']);
     for (let i = 0; i < 2; i++) {
       expect(await redeliver({ status: 'delivered' })).toMatchObject({
         status: 202,
         json: { count: 1, nextSince: null },
       });
-      expect(await asked()).toEqual([told]);
+      expect(await asked()).toEqual([delivered]);
     }
     expect(api.deliveryWorkflows.calls).toEqual([
       { name: 'redeliverWaiting', deliveryId: merchantId },
@@ -208,7 +208,7 @@ describe('a merchant’s deliveries', () => {
     ).toBe(0);
   });
 
-  test('are asked for though Temporal is away: it is in the ledger', async () => {
+  test('are requested even while Temporal is down, because the request is in the ledger', async () => {
     const [id] = await deliver(['pending']);
     api.deliveryWorkflows.down = true;
     expect(await redeliver({ status: 'pending' })).toMatchObject({ status: 202, json: { count: 1 } });
@@ -220,11 +220,11 @@ describe('a merchant’s deliveries', () => {
     [{ status: 'superseded' }, 'status'],
     [{ status: 'pending', since: 'yesterday' }, 'since'],
     [{ status: 'pending', limit: 3 }, 'limit'],
-  ])('are not told again by %j', async (body, path) => {
+  ])('are not redelivered by %j', async (body, path) => {
     expect(await redeliver(body)).toMatchObject({ status: 422, json: { errors: [{ path }] } });
   });
 
-  test('of years before all events: all that are kept', async () => {
+  test('since a time before all events: all that are kept', async () => {
     await deliver(['pending']);
     expect((await redeliver({ status: 'pending', since: '0000-01-01T00:00:00Z' })).json.count).toBe(1);
   });

@@ -5,16 +5,16 @@ import { notifyWaiters } from '../../../src/ledger/notify.ts';
 import { useDatabase } from '../../support/stack.ts';
 import { newKey, startTestApi, type TestApi } from '../support.ts';
 
-/** For the tests of the feed and of deliveries: an API for each test, and events as other processes write them. */
+/** For the tests of the feed and of deliveries: a new API for each test, and events as other processes write them. */
 
 const { databaseUrl, connect } = useDatabase();
 export let api: TestApi;
 export let key: string;
 export let merchantId: string;
-/** Another process, as far as PostgreSQL can tell. */
+/** A client like that of another process. */
 export const elsewhere = connect();
 
-/** `key` and `merchantId` are those of a new merchant from now on. */
+/** From now on `key` and `merchantId` are those of a new merchant. */
 export async function becomeNewMerchant(): Promise<void> {
   ({ key, merchantId } = await newKey(api.db));
 }
@@ -28,15 +28,15 @@ afterEach(async () => {
 
 export const NOT_IN_EVENTS = [
   ...['nextAction', 'payUrl', 'checkoutUrl', 'clientToken', 'temporalUrl'],
-  // Refunds have events of their own.
+  // Refunds have their own events.
   ...['refundReason', 'refundStatus'],
-  // Of the request, for the merchant who made it.
+  // Fields of the request, only for the merchant who made it.
   ...['payer', 'returnUrl', 'adopted'],
-  // An event has the attention that shows them.
+  // Events show disputes by their attention.
   'disputes',
 ];
 
-/** What an event of this payment tells. */
+/** The content of an event of this payment. */
 export async function contentOf(id: string, asKey = key): Promise<Prisma.JsonObject> {
   const payment = (await api.call(`/v1/payments/${id}`, { key: asKey })).json;
   const { payments: _, ...order } = (await api.call(`/v1/orders/${payment.orderId}`, { key: asKey })).json;
@@ -44,7 +44,7 @@ export async function contentOf(id: string, asKey = key): Promise<Prisma.JsonObj
   return { payment: Object.fromEntries(told) as Prisma.JsonObject, order };
 }
 
-/** An event of a payment, as the ledger writes it: without a place, and its waiters are notified after that. */
+/** Writes an event of a payment as the ledger does: without a feed position, and then notifies waiting requests. */
 export async function record(payment: { id: string }, version = 1, type = 'payment.succeeded', asKey = key) {
   const { merchantId: owner, orderId } = await api.db.payment.findUniqueOrThrow({
     where: { id: payment.id },

@@ -18,19 +18,19 @@ import {
   record,
 } from './events-support.ts';
 
-// What merchants read of their events: the feed.
+// The feed, from which merchants read their events.
 
-/** The place of an event whose merchant's feed has been read since. */
-async function placeOf(id: string): Promise<bigint> {
+/** The feed position of an event. Its merchant's feed must have been read since. */
+async function feedPositionOf(id: string): Promise<bigint> {
   const { seq } = await api.db.event.findUniqueOrThrow({ where: { id } });
-  if (seq === null) throw new Error(`event ${id} has no place`);
+  if (seq === null) throw new Error(`event ${id} has no feed position`);
   return seq;
 }
 
 const feed = (query = '', asKey = key) => api.call(`/v1/events${query}`, { key: asKey });
 
 describe('the feed', () => {
-  test('is empty at first, and its cursor is a place to go on from all the same', async () => {
+  test('is empty at first, and its cursor is valid anyway', async () => {
     const empty = await feed();
     expect([empty.status, empty.json.data]).toEqual([200, []]);
     const { id } = await record(await pay(api, key));
@@ -38,7 +38,7 @@ describe('the feed', () => {
     expect(idsOf((await feed()).json)).toEqual([id]);
   });
 
-  test('shows what the schema says: the payment and its order without what is for whoever asks', async () => {
+  test('matches its schema, and leaves out fields that only the requester may see', async () => {
     const payment = await pay(api, key);
     const row = await record(payment);
     const { json } = await feed();
@@ -51,38 +51,38 @@ describe('the feed', () => {
         data: { ...(await contentOf(payment.id)), version: row.version },
       },
     ]);
-    // Parsing drops what the schema does not have.
+    // Parsing removes fields that the schema does not have.
     expect(event.parse(json.data[0])).toEqual(json.data[0]);
     for (const name of NOT_IN_EVENTS) expect(json.data[0].data.payment).not.toHaveProperty(name);
     expect(json.data[0].data.order).not.toHaveProperty('payments');
     expect(JSON.stringify(json)).not.toContain(payment.clientToken);
   });
 
-  test('pages from the oldest on, each once, and goes on from where a reader was', async () => {
+  test("returns every event once, oldest first, and continues at a reader's cursor", async () => {
     const payment = await pay(api, key);
     const ids: string[] = [];
     for (let version = 1; version <= 7; version++) ids.push((await record(payment, version)).id);
     const seen: string[] = [];
-    let place = '';
+    let cursor = '';
     for (const expected of [3, 3, 1, 0]) {
-      const { json } = await feed(`?limit=3${place === '' ? '' : `&after=${place}`}`);
+      const { json } = await feed(`?limit=3${cursor === '' ? '' : `&after=${cursor}`}`);
       expect(json.data).toHaveLength(expected);
       seen.push(...idsOf(json));
-      if (expected === 0) expect(json.nextCursor).toBe(place);
-      place = json.nextCursor;
+      if (expected === 0) expect(json.nextCursor).toBe(cursor);
+      cursor = json.nextCursor;
     }
     expect(seen).toEqual(ids);
     ids.push((await record(payment, 8)).id);
-    expect(idsOf((await feed(`?after=${place}`)).json)).toEqual(ids.slice(-1));
-    // Asked again, the same again.
-    expect(idsOf((await feed(`?after=${place}`)).json)).toEqual(ids.slice(-1));
+    expect(idsOf((await feed(`?after=${cursor}`)).json)).toEqual(ids.slice(-1));
+    // The same cursor gives the same events again.
+    expect(idsOf((await feed(`?after=${cursor}`)).json)).toEqual(ids.slice(-1));
   });
 
   describe('after 30 days', () => {
     const DAY = 86_400_000;
     const daysAgo = (days: number) => new Date(Date.now() - days * DAY);
 
-    /** A payment's events of so many days ago, oldest first, and the cursor after each; what has had its time is removed. */
+    /** Creates a payment's events of this many days ago, oldest first. @returns the cursor after each */
     async function history(...ages: number[]) {
       const payment = await pay(api, key);
       const ids: string[] = [];
@@ -96,22 +96,22 @@ describe('the feed', () => {
     const remove = (days = 0) => removeOld(api.db, new Date(Date.now() + days * DAY));
     const refused = { status: 410, json: { code: 'cursor_expired', title: expect.any(String) } };
 
-    test('a cursor that no event has come to, as after a restored backup, is refused', async () => {
+    test('a cursor beyond the newest event, as after a restored backup, is refused', async () => {
       const { cursors } = await history(1);
       expect((await feed(`?after=${cursors[0]}`)).status).toBe(200);
       const beyond = Buffer.from('events/99999999999').toString('base64url');
       expect(await feed(`?after=${beyond}&wait=60`)).toMatchObject(refused);
-      // Of a merchant of which nothing is kept nobody can tell.
+      // Cannot be detected for a merchant without any event.
       expect((await feed(`?after=${beyond}`, (await newKey(api.db)).key)).status).toBe(200);
     });
 
-    test('a cursor after which events were removed is refused, and says what to do; others go on', async () => {
+    test('a cursor after which events were removed is refused and says what to do; later cursors are valid', async () => {
       const start = (await feed()).json.nextCursor;
       const { ids, cursors } = await history(40, 35, 5);
       const [first, second, third] = cursors;
       await remove();
-      for (const place of [start, first]) {
-        const answer = await feed(`?after=${place}&wait=60`);
+      for (const cursor of [start, first]) {
+        const answer = await feed(`?after=${cursor}&wait=60`);
         expect(answer).toMatchObject(refused);
         expect(answer.headers.get('content-type')).toContain('application/problem+json');
         expect(answer.json.detail).toMatch(/Read your orders or payments again, and start without `after`/);
@@ -123,7 +123,7 @@ describe('the feed', () => {
       expect((await feed(`?after=${anew.nextCursor}`)).status).toBe(200);
     });
 
-    test('a quiet merchant’s cursor is good for ever, and so is that of an empty feed', async () => {
+    test('the cursor of a merchant without new events never expires, nor does that of an empty feed', async () => {
       const { payment, cursors } = await history(60, 60);
       await remove();
       const last = cursors[1];
@@ -131,15 +131,15 @@ describe('the feed', () => {
       const empty = (await feed()).json;
       expect(empty.data).toEqual([]);
       const { id } = await record(payment, 3);
-      for (const place of [last, empty.nextCursor])
-        expect(idsOf((await feed(`?after=${place}`)).json)).toEqual([id]);
-      // Whoever began then has missed that one when it goes as well.
+      for (const cursor of [last, empty.nextCursor])
+        expect(idsOf((await feed(`?after=${cursor}`)).json)).toEqual([id]);
+      // A reader that started then has missed the event once it is removed too.
       await remove(31);
-      for (const place of [last, empty.nextCursor])
-        expect(await feed(`?after=${place}`)).toMatchObject(refused);
+      for (const cursor of [last, empty.nextCursor])
+        expect(await feed(`?after=${cursor}`)).toMatchObject(refused);
     });
 
-    test('what is kept longer, as its order service has not answered, is read page by page past what is gone', async () => {
+    test('events that are kept longer, because they are undelivered, are read page by page past removed ones', async () => {
       const { ids, cursors, payment } = await history(50, 49, 48, 47, 1);
       for (const i of [0, 2]) {
         const data = { id: newDeliveryId(), eventId: ids[i] ?? '', merchantId, paymentId: payment.id };
@@ -154,16 +154,16 @@ describe('the feed', () => {
         query = `?limit=1&after=${json.nextCursor}`;
       }
       expect(seen).toEqual([ids[0], ids[2], ids[4]]);
-      for (const place of cursors.slice(0, 3)) expect(await feed(`?after=${place}`)).toMatchObject(refused);
+      for (const cursor of cursors.slice(0, 3)) expect(await feed(`?after=${cursor}`)).toMatchObject(refused);
     });
 
-    test('what was removed of others refuses nobody', async () => {
-      const place = (await feed()).json.nextCursor;
+    test('removed events of other merchants expire no cursor', async () => {
+      const cursor = (await feed()).json.nextCursor;
       const mine = key;
       await becomeNewMerchant();
       await history(40);
       await remove();
-      expect((await feed(`?after=${place}`, mine)).status).toBe(200);
+      expect((await feed(`?after=${cursor}`, mine)).status).toBe(200);
     });
   });
 
@@ -173,14 +173,14 @@ describe('the feed', () => {
       json: { code: 'cursor_expired', detail: expect.stringContaining('restored') },
     };
 
-    /** Rows and sequence as they were when `kept` was the last event of all. */
+    /** Restores rows and sequence to the moment when `kept` was the last event. */
     async function restoreTo(kept: string) {
-      const seq = await placeOf(kept);
+      const seq = await feedPositionOf(kept);
       await api.db.event.deleteMany({ where: { seq: { gt: seq } } });
       await api.db.$executeRaw`SELECT setval('events_seq_seq', ${seq})`;
     }
 
-    /** A payment's events, and the cursor after each. */
+    /** Creates a payment's events. @returns the cursor after each */
     async function history(count: number) {
       const payment = await pay(api, key);
       const ids: string[] = [];
@@ -191,7 +191,7 @@ describe('the feed', () => {
       return { payment, ids, cursors, kept: ids[1] ?? '' };
     }
 
-    test('whoever had read the lost ones is refused, whether their places have been given out again or not', async () => {
+    test('a reader of lost events is refused, whether or not their feed positions were given again', async () => {
       const { payment, ids, cursors, kept } = await history(5);
       await restoreTo(kept);
       for (const lost of cursors.slice(2))
@@ -201,7 +201,7 @@ describe('the feed', () => {
         anew.push((await record(payment, version)).id);
         for (const lost of cursors.slice(2)) expect(await feed(`?after=${lost}`)).toMatchObject(refused);
       }
-      // Whoever had not goes on, and so does whoever starts anew.
+      // A reader that has not read the lost events continues, and so does a new reader.
       expect(idsOf((await feed(`?after=${cursors[0]}`)).json)).toEqual([kept, ...anew]);
       expect(idsOf((await feed(`?after=${cursors[1]}`)).json)).toEqual(anew);
       const all = (await feed()).json;
@@ -209,20 +209,20 @@ describe('the feed', () => {
       expect((await feed(`?after=${all.nextCursor}`)).json).toEqual({ data: [], nextCursor: all.nextCursor });
     });
 
-    test('also when the place is another merchant’s now', async () => {
+    test('also when the feed position now belongs to another merchant', async () => {
       const { payment, cursors, kept } = await history(3);
       await restoreTo(kept);
       const stranger = await newKey(api.db);
       const theirs = await record(await pay(api, stranger.key), 1, 'payment.closed', stranger.key);
       await feed('', stranger.key);
       expect(Buffer.from(cursors[2] ?? '', 'base64url').toString()).toContain(
-        `events/${await placeOf(theirs.id)}/`,
+        `events/${await feedPositionOf(theirs.id)}/`,
       );
       await record(payment, 3);
       expect(await feed(`?after=${cursors[2]}`)).toMatchObject(refused);
     });
 
-    test('also when every event the merchant ever had is lost', async () => {
+    test('also when all events of the merchant are lost', async () => {
       const stranger = await newKey(api.db);
       const first = await record(await pay(api, stranger.key), 1, 'payment.closed', stranger.key);
       await feed('', stranger.key);
@@ -231,7 +231,7 @@ describe('the feed', () => {
       expect(await feed(`?after=${cursors[0]}`)).toMatchObject(refused);
     });
 
-    test('a place that was given out again is refused below what was removed later too', async () => {
+    test('a feed position that was given again is refused below later removed events too', async () => {
       const { payment, cursors, kept } = await history(3);
       await restoreTo(kept);
       const again = await record(payment, 3);
@@ -240,14 +240,14 @@ describe('the feed', () => {
       });
       const newer = await record(payment, 4);
       await givePositions(api.db, merchantId);
-      const seq = await placeOf(newer.id);
+      const seq = await feedPositionOf(newer.id);
       await api.db.merchant.update({ where: { id: merchantId }, data: { eventsRemovedTo: seq } });
-      // A reader that began when all of these had been removed.
+      // A reader that started when all of these events had been removed.
       const lost = Buffer.from(`${Buffer.from(cursors[2] ?? '', 'base64url')}/${seq}`).toString('base64url');
       expect(await feed(`?after=${lost}`)).toMatchObject(refused);
     });
 
-    test('a reader that waits meanwhile is refused, and not told what came after its place', async () => {
+    test('a reader that waits meanwhile is refused, and does not get the events after its cursor', async () => {
       const { payment, cursors, kept } = await history(3);
       await eventually(() => api.changes.listening);
       const asked = feed(`?after=${cursors[2]}&wait=60`);
@@ -257,9 +257,9 @@ describe('the feed', () => {
       expect(await asked).toMatchObject(refused);
     });
 
-    test('a cursor without an event’s id, as older ones are, stays valid up to the newest event', async () => {
+    test('a cursor without an event id, as older versions gave, is valid up to the newest event', async () => {
       const { payment, ids, kept } = await history(3);
-      const seq = await placeOf(ids[2] ?? '');
+      const seq = await feedPositionOf(ids[2] ?? '');
       const older = (at: bigint) => Buffer.from(`events/${at}`).toString('base64url');
       expect((await feed(`?after=${older(seq)}`)).json.data).toEqual([]);
       await restoreTo(kept);
@@ -272,14 +272,14 @@ describe('the feed', () => {
     });
   });
 
-  test('is the merchant’s own: others’ events are neither shown nor counted', async () => {
+  test("is the merchant's own: events of others are neither shown nor counted", async () => {
     const stranger = await newKey(api.db);
     const theirs = await record(await pay(api, stranger.key), 1, 'payment.closed', stranger.key);
     const { id } = await record(await pay(api, key));
     expect(idsOf((await feed()).json)).toEqual([id]);
     expect(idsOf((await feed('', stranger.key)).json)).toEqual([theirs.id]);
-    const place = (await feed()).json.nextCursor;
-    expect((await feed(`?after=${place}`, stranger.key)).json.code).toBe('cursor_expired');
+    const cursor = (await feed()).json.nextCursor;
+    expect((await feed(`?after=${cursor}`, stranger.key)).json.code).toBe('cursor_expired');
   });
 
   test.each([
@@ -313,17 +313,17 @@ describe('the feed with wait', () => {
     await eventually(() => api.changes.listening);
   });
 
-  test('answers as soon as there is an event, whichever process wrote it', async () => {
+  test('answers as soon as an event exists, whichever process wrote it', async () => {
     const payment = await pay(api, key);
-    const place = (await feed()).json.nextCursor;
-    const asked = feed(`?after=${place}&wait=60`);
+    const cursor = (await feed()).json.nextCursor;
+    const asked = feed(`?after=${cursor}&wait=60`);
     await eventually(() => api.changes.waiting === 1);
     const { id } = await record(payment);
     expect(idsOf((await asked).json)).toEqual([id]);
     expect(api.changes.waiting).toBe(0);
   });
 
-  test('is not disturbed by what others are told', async () => {
+  test('is not disturbed by events of other merchants', async () => {
     const stranger = await newKey(api.db);
     const asked = feed('?wait=60');
     await eventually(() => api.changes.waiting === 1);
@@ -332,17 +332,17 @@ describe('the feed with wait', () => {
     expect(idsOf((await asked).json)).toEqual([id]);
   });
 
-  test('answers at once when there is something already', async () => {
+  test('answers at once when an event already exists', async () => {
     const { id } = await record(await pay(api, key));
     expect(idsOf((await feed('?wait=60')).json)).toEqual([id]);
   });
 
-  test('without news it is empty after the time asked for, at the same place', async () => {
+  test('without a new event it is empty after the wait, with the same cursor', async () => {
     const { nextCursor } = (await feed()).json;
     expect((await feed(`?after=${nextCursor}&wait=1`)).json).toEqual({ data: [], nextCursor });
   });
 
-  test('hears of an event that is committed late, after a later one of another merchant', async () => {
+  test('gets an event that is committed late, after a later one of another merchant', async () => {
     const stranger = await newKey(api.db);
     const [mine, theirs] = [await pay(api, key), await pay(api, stranger.key)];
     const asked = feed('?wait=60');

@@ -2,14 +2,14 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { newKey, newOrderId, pay, settle, setUp } from '../support.ts';
 
-// Amounts and currencies of orders over HTTP: what no channel could take is refused and leaves no row.
+// Amounts and currencies of orders over HTTP: values that no channel accepts are refused and stored nowhere.
 
 const { api, key } = await setUp();
 
 const create = (body: unknown, as = key) => api.call('/v1/orders', { key: as, body });
 
-describe('a currency that was withdrawn', () => {
-  /** As if it had been taken while people still paid in it. */
+describe('a withdrawn currency', () => {
+  /** Gives a stored order this currency, as if it had been created before the withdrawal. */
   const withdraw = (id: string, currency: string) =>
     api.db.order.updateMany({ where: { id }, data: { currency } });
 
@@ -49,12 +49,12 @@ describe('a currency that was withdrawn', () => {
     expect(await api.db.order.count({ where: { id: order.id } })).toBe(0);
   });
 
-  test('and the currencies that came instead are taken', async () => {
+  test('the currencies that replaced them are accepted', async () => {
     for (const currency of ['XCG', 'EUR', 'CUP', 'SLE', 'ZWG'])
       expect((await create({ id: newOrderId(), amount: 1050, currency })).status).toBe(201);
   });
 
-  test('stays on an order that has it: read, listed, repeated, paid, told', async () => {
+  test('stays on an existing order: reads, lists, repeated requests, payments and events work', async () => {
     const own = await newKey(api.db);
     const body = { id: newOrderId(), amount: 1050, currency: 'CNY' };
     await create(body, own.key);
@@ -76,14 +76,14 @@ describe('a currency that was withdrawn', () => {
       headers: { 'idempotency-key': newOrderId() },
     });
     expect([refunded.status, refunded.json.currency]).toEqual([201, 'BGN']);
-    // Its sentences have the amount as people write it.
+    // Sentences on the timeline have the amount in the currency's own format.
     const timeline = await api.call(`/v1/payments/${paid.id}/timeline`, { key: own.key });
     expect(timeline.text).toContain('BGN 0.50');
   });
 });
 
 describe('amounts', () => {
-  test('every whole number of minor units that JSON carries exactly is taken', async () => {
+  test('every whole number of minor units that JSON represents exactly is accepted', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.oneof(
@@ -103,7 +103,7 @@ describe('amounts', () => {
     );
   });
 
-  // As text, because JSON.stringify would tidy up what clients really send.
+  // As text, because JSON.stringify would normalise what clients really send.
   const literals = fc.oneof(
     fc.constantFrom(
       '0',
@@ -152,43 +152,49 @@ describe('amounts', () => {
       (id: string, amount: string) =>
         `{"order":{"id":"${id}","currency":"CNY","amount":${amount}},"channel":"simulator"}`,
     ],
-  ])('everything else is refused by POST %s, naming %s, and leaves no row', async (path, named, body) => {
-    await fc.assert(
-      fc.asyncProperty(literals, async (amount) => {
-        const id = newOrderId();
-        const answer = await api.call(path, {
+  ])(
+    'every other amount is refused by POST %s, which names %s, and is not stored',
+    async (path, named, body) => {
+      await fc.assert(
+        fc.asyncProperty(literals, async (amount) => {
+          const id = newOrderId();
+          const answer = await api.call(path, {
+            key,
+            raw: body(id, amount),
+            headers: { 'content-type': 'application/json' },
+          });
+          expect([answer.status, answer.json.code]).toEqual([422, 'invalid_request']);
+          expect(answer.json.errors.map((error: { path: string }) => error.path)).toEqual([named]);
+          expect(await api.db.order.count({ where: { id } })).toBe(0);
+        }),
+        { numRuns: 60 },
+      );
+    },
+  );
+
+  test.each(['1', '1.5', '2.50', '1e3', '1e400', '-0.0'])(
+    'the number %s is not accepted as a text',
+    async (number) => {
+      for (const [path, raw] of [
+        ['id', `{"id":${number},"amount":1,"currency":"CNY"}`],
+        ['subject', `{"id":"${newOrderId()}","amount":1,"currency":"CNY","subject":${number}}`],
+        ['metadata.a', `{"id":"${newOrderId()}","amount":1,"currency":"CNY","metadata":{"a":${number}}}`],
+      ] as const) {
+        const answer = await api.call('/v1/orders', {
           key,
-          raw: body(id, amount),
+          raw,
           headers: { 'content-type': 'application/json' },
         });
-        expect([answer.status, answer.json.code]).toEqual([422, 'invalid_request']);
-        expect(answer.json.errors.map((error: { path: string }) => error.path)).toEqual([named]);
-        expect(await api.db.order.count({ where: { id } })).toBe(0);
-      }),
-      { numRuns: 60 },
-    );
-  });
+        expect([answer.status, answer.json.errors?.map((error: { path: string }) => error.path)]).toEqual([
+          422,
+          [path],
+        ]);
+        expect(answer.json.detail).not.toContain('Infinity');
+      }
+    },
+  );
 
-  test.each(['1', '1.5', '2.50', '1e3', '1e400', '-0.0'])('nor is the number %s a text', async (number) => {
-    for (const [path, raw] of [
-      ['id', `{"id":${number},"amount":1,"currency":"CNY"}`],
-      ['subject', `{"id":"${newOrderId()}","amount":1,"currency":"CNY","subject":${number}}`],
-      ['metadata.a', `{"id":"${newOrderId()}","amount":1,"currency":"CNY","metadata":{"a":${number}}}`],
-    ] as const) {
-      const answer = await api.call('/v1/orders', {
-        key,
-        raw,
-        headers: { 'content-type': 'application/json' },
-      });
-      expect([answer.status, answer.json.errors?.map((error: { path: string }) => error.path)]).toEqual([
-        422,
-        [path],
-      ]);
-      expect(answer.json.detail).not.toContain('Infinity');
-    }
-  });
-
-  test('digits inside texts are left alone', async () => {
+  test('digits inside texts are not changed', async () => {
     const subject = 'a "quoted\\" 1e3, 2.50 and \\u0041';
     const answer = await create({
       id: newOrderId(),

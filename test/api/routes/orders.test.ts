@@ -4,14 +4,14 @@ import { endPayment } from '../../../src/ledger/payments.ts';
 import { eventually } from '../../support/stack.ts';
 import { newKey, newOrderId, pay, setUp } from '../support.ts';
 
-// Orders over HTTP: what is refused leaves no row, what is repeated changes nothing.
+// Orders over HTTP: a refused request stores nothing, and a repeated one changes nothing.
 
 const { api, key } = await setUp();
 
 const create = (body: unknown, as = key) => api.call('/v1/orders', { key: as, body });
 
 describe('creating', () => {
-  test('gives the order, and the same again gives the same order', async () => {
+  test('returns the order, and repeated it returns the same order', async () => {
     const body = {
       id: newOrderId(),
       amount: 1050,
@@ -36,7 +36,7 @@ describe('creating', () => {
     expect(again.json).toEqual(first.json);
   });
 
-  test('of the same id with any other content is refused', async () => {
+  test('with the id of an order that has other content is refused', async () => {
     const body = { id: newOrderId(), amount: 1050, currency: 'CNY', metadata: { cart: 'c-1' } };
     await create(body);
     const has = {
@@ -58,14 +58,14 @@ describe('creating', () => {
       expect([answer.status, answer.json.code]).toEqual([409, 'order_exists']);
       expect(answer.json.errors).toEqual(paths.map((path) => error(path)));
       for (const path of paths) expect(answer.json.detail).toContain(path);
-      // Where it comes along with a payment the fields are the order's there.
+      // In a request for a payment the field names begin with `order.`.
       const along = await api.call('/v1/payments', { key, body: { order, channel: 'simulator' } });
       expect([along.status, along.json.code]).toEqual([409, 'order_exists']);
       expect(along.json.errors).toEqual(paths.map((path) => error(path, 'order.')));
     }
   });
 
-  test('how long it is to live is not content: the same order again is the one that is there', async () => {
+  test('ignores `expiresInSeconds` when it compares an order with the stored one', async () => {
     const body = { id: newOrderId(), amount: 1050, currency: 'CNY', expiresInSeconds: 3600 };
     const first = await create(body);
     for (const expiresInSeconds of [60, 7200, undefined]) {
@@ -84,13 +84,13 @@ describe('creating', () => {
     expect([again.status, again.json.expiresAt]).toEqual([200, null]);
   });
 
-  test('at once from all sides gives one order', async () => {
+  test('concurrently makes one order', async () => {
     const body = { id: newOrderId(), amount: 5, currency: 'JPY' };
     const answers = await Promise.all(Array.from({ length: 10 }, () => create(body)));
     expect(answers.map(({ status }) => status).sort()).toEqual([...Array(9).fill(200), 201]);
   });
 
-  test('ids are the merchant’s own: another merchant has the same one', async () => {
+  test('an id belongs to its merchant: another merchant may use it too', async () => {
     const other = await newKey(api.db);
     const id = newOrderId();
     expect((await create({ id, amount: 1, currency: 'CNY' })).status).toBe(201);
@@ -116,7 +116,7 @@ describe('ids', () => {
     '𠮷'.repeat(64),
   ];
 
-  test.each(ODD)('%j is taken, and found again by every route that names it', async (id) => {
+  test.each(ODD)('%j is accepted, and every route finds the order', async (id) => {
     const path = `/v1/orders/${encodeURIComponent(id)}`;
     const made = await create({ id, amount: 1050, currency: 'CNY' });
     expect([made.status, made.json.id, made.json.subject]).toEqual([201, id, `Order ${id}`]);
@@ -126,10 +126,10 @@ describe('ids', () => {
     expect(paid.orderId).toBe(id);
     const found = await api.call(`/v1/payments?orderId=${encodeURIComponent(id)}`, { key });
     expect(found.json.data.map((row: { id: string }) => row.id)).toEqual([paid.id]);
-    // A page that ends at it goes on after it.
+    // A page that ends at this order continues after it.
     const { nextCursor } = (await api.call('/v1/orders?limit=1', { key })).json;
     expect((await api.call(`/v1/orders?limit=1&cursor=${nextCursor}`, { key })).status).toBe(200);
-    // Whoever waits hears of its changes.
+    // A waiting request gets its changes.
     const waiting = api.call(`${path}?wait=60`, { key });
     const cancelling = api.call(`${path}/cancel`, { key, method: 'POST' });
     await eventually(
@@ -140,7 +140,7 @@ describe('ids', () => {
       expect([answer.status, answer.json.id, answer.json.status]).toEqual([200, id, 'cancelled']);
   });
 
-  test('what is wrong with one is said in words', async () => {
+  test('a wrong id is refused with the reason', async () => {
     for (const [id, message] of [
       ['x'.repeat(65), 'must have 1 to 64 characters'],
       ['a\nb', 'must consist of letters, marks, digits, punctuation, symbols, and spaces within'],
@@ -153,7 +153,7 @@ describe('ids', () => {
     }
   });
 
-  test('no two of them are one: neither case, nor form, nor encoding is changed', async () => {
+  test('different ids stay different: case, Unicode form and encoding are not changed', async () => {
     const own = await newKey(api.db);
     const ids = ['ü', 'U\u0308'.normalize('NFC'), 'u', 'a/b', 'a%2Fb', 'a%252Fb', 'A/b'];
     for (const [i, id] of ids.entries())
@@ -164,14 +164,14 @@ describe('ids', () => {
     }
   });
 
-  test('one whose slash a proxy has decoded is another address, and no other order', async () => {
+  test('an id whose slash a proxy has decoded is another path, and finds no other order', async () => {
     await create({ id: 'p/q', amount: 1, currency: 'CNY' });
     await create({ id: 'p', amount: 1, currency: 'CNY' });
     const answer = await api.call('/v1/orders/p/q', { key });
     expect([answer.status, answer.json.code]).toEqual([404, 'not_found']);
   });
 
-  test('the log has them as they were asked for, on one line', async () => {
+  test('the log has the path as requested, on one line', async () => {
     const id = 'log #1 / "x"\u00fc';
     await create({ id, amount: 1, currency: 'CNY' });
     await api.call(`/v1/orders/${encodeURIComponent(id)}`, { key });
@@ -212,7 +212,7 @@ test.each([
   ['expiresInSeconds', { expiresInSeconds: '60' }],
   ['expiresInSeconds', { expiresInSeconds: 1e10 }],
   ['ammount', { ammount: 1 }],
-])('%s is named when it is wrong: %j', async (path, change) => {
+])('a wrong %s is refused and named: %j', async (path, change) => {
   const id = newOrderId();
   const answer = await create({ id, amount: 1, currency: 'CNY', ...change });
   expect([answer.status, answer.json.code, answer.json.errors[0].path]).toEqual([
@@ -222,7 +222,7 @@ test.each([
   ]);
 });
 
-test('cancelled while a payment of it has not ended: 202, and the order says that it is wanted cancelled', async () => {
+test('a cancellation while a payment is live: 202, and the order shows the request', async () => {
   const { orderId } = await pay(api, key);
   expect((await api.call(`/v1/orders/${orderId}`, { key })).json.cancelRequestedAt).toBeNull();
   const answer = await api.call(`/v1/orders/${orderId}/cancel`, { key, method: 'POST' });
@@ -232,7 +232,7 @@ test('cancelled while a payment of it has not ended: 202, and the order says tha
 });
 
 describe('reading', () => {
-  test('an order that is not there is 404, whatever its id looks like', async () => {
+  test('an unknown order is 404, whatever its id looks like', async () => {
     for (const id of ['nobody', '%00', '%ED%A0%80x', 'a%20b', 'x'.repeat(500)]) {
       const answer = await api.call(`/v1/orders/${id}`, { key });
       expect([400, 404]).toContain(answer.status);
@@ -240,7 +240,7 @@ describe('reading', () => {
     }
   });
 
-  test('pages are stable: rows that come in between neither hide nor repeat others', async () => {
+  test('pages are stable: new orders neither hide nor repeat others', async () => {
     const own = await newKey(api.db);
     const ids: string[] = [];
     for (let i = 0; i < 7; i++) {
@@ -248,7 +248,7 @@ describe('reading', () => {
       ids.unshift(id);
       await create({ id, amount: 1, currency: 'CNY' }, own.key);
     }
-    // The worst case: all in the same millisecond.
+    // The hardest case: all in the same millisecond.
     await api.db.order.updateMany({
       where: { merchantId: own.merchantId },
       data: { createdAt: new Date(1_700_000_000_000) },
@@ -267,7 +267,7 @@ describe('reading', () => {
     expect(seen).toEqual([...ids].sort().reverse());
   });
 
-  test('the list filters by status and shows nobody else’s orders', async () => {
+  test('the list filters by status, and has no orders of other merchants', async () => {
     const own = await newKey(api.db);
     await create({ id: 'mine', amount: 1, currency: 'CNY' }, own.key);
     const list = async (query: string) =>

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { setMerchant } from '../../../src/ledger/merchants.ts';
 import { newKey, newOrderId, pay, SECRET, setUp, startTestApi } from '../support.ts';
 
-// The payer comes back from the channel: one query is due, and the payer sees the shop’s page again.
+// The payer comes back from the channel: one query is due, and the payer is redirected to the shop.
 
 const { api, key } = await setUp();
 beforeEach(() => {
@@ -11,7 +11,7 @@ beforeEach(() => {
 });
 
 describe('the payer comes back', () => {
-  test('a hint, and on to the merchant without a status', async () => {
+  test('nodrop gets a hint, and redirects to the merchant without a status', async () => {
     const made = await pay(api, key, {
       returnUrl: 'https://shop.example/thanks?cart=a+b%20c&x=%7e&y#top',
     });
@@ -19,7 +19,7 @@ describe('the payer comes back', () => {
     const answer = await api.call(`/return/${made.id}?token=${made.clientToken}&out_trade_no=x`);
     expect(answer.status).toBe(303);
     expect(answer.headers.get('location')).toBe(
-      // The merchant's own query as it was.
+      // The merchant's own query is unchanged.
       `https://shop.example/thanks?cart=a+b%20c&x=%7e&y&paymentId=${made.id}#top`,
     );
     expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
@@ -31,10 +31,10 @@ describe('the payer comes back', () => {
     ['https://shop.example/', 'https://shop.example/?'],
     ['https://shop.example/?', 'https://shop.example/?'],
     ['https://shop.example/?a=1&', 'https://shop.example/?a=1&'],
-    // As every reader of it reads it.
+    // Written as URL parsers read it.
     ['https://shop.example', 'https://shop.example/?'],
     ['https:\\\\Shop.example\\a b?"é#', 'https://shop.example/a%20b?%22%C3%A9&'],
-  ])('at %s the id follows after %s', async (returnUrl, expected) => {
+  ])("to %s the payment's id is appended as in %s", async (returnUrl, expected) => {
     const made = await pay(api, key, { returnUrl });
     const answer = await api.call(`/return/${made.id}?token=${made.clientToken}`);
     expect(answer.headers.get('location')).toMatch(`${expected}paymentId=${made.id}`);
@@ -45,7 +45,7 @@ describe('the payer comes back', () => {
     ['myapp://thanks/a?b=1#c', 'myapp://thanks/a?b=1&'],
     ['com.example.app:/thanks', 'com.example.app:/thanks?'],
     ['MyApp:thanks', 'myapp:thanks?'],
-  ])('to an app of the merchant’s that it has allowed: %s', async (returnUrl, expected) => {
+  ])('redirects to an app scheme that the merchant has allowed: %s', async (returnUrl, expected) => {
     const own = await newKey(api.db);
     const { name } = await api.db.merchant.findUniqueOrThrow({ where: { id: own.merchantId } });
     const order = { id: newOrderId(), amount: 1050, currency: 'CNY' };
@@ -58,7 +58,7 @@ describe('the payer comes back', () => {
     await allow(['com.example.app', 'myapp']);
     const made = await api.call('/v1/payments', request);
     expect(made.status).toBe(201);
-    // Also once it is not allowed any more: the payer is on their way.
+    // Also when the scheme is no longer allowed, because the payer is already on the way.
     await allow([]);
     const back = await api.call(`/return/${made.json.id}?token=${made.json.clientToken}`);
     const { hash } = new URL(returnUrl);
@@ -66,16 +66,16 @@ describe('the payer comes back', () => {
       303,
       `${expected}paymentId=${made.json.id}${hash}`,
     ]);
-    // So is the same request, and no other.
+    // The same request is still accepted, and no other.
     const again = await api.call('/v1/payments', request);
     expect([again.status, again.json.id]).toEqual([200, made.json.id]);
     const other = { ...request.body, returnUrl: `${returnUrl}2` };
     expect((await api.call('/v1/payments', { ...request, body: other })).status).toBe(422);
-    // Nobody else's.
+    // Not for another merchant.
     expect((await api.call('/v1/payments', { ...request, key })).status).toBe(422);
   });
 
-  test('a HEAD gives no hint', async () => {
+  test('a HEAD is not a hint', async () => {
     const made = await pay(api, key);
     api.workflows.calls.length = 0;
     const answer = await api.call(`/return/${made.id}?token=${made.clientToken}`, { method: 'HEAD' });
@@ -83,13 +83,13 @@ describe('the payer comes back', () => {
     expect(api.workflows.calls).toEqual([]);
   });
 
-  test('also while Temporal is down', async () => {
+  test('also redirects while Temporal is down', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/' });
     api.workflows.down = true;
     expect((await api.call(`/return/${made.id}?token=${made.clientToken}`)).status).toBe(303);
   });
 
-  test('without a returnUrl: on to the cashier page, which learns that the payer came back', async () => {
+  test('without a returnUrl it redirects to the cashier page, with a mark that the payer came back', async () => {
     const made = await pay(api, key);
     const path = `/return/${made.id}?token=${made.clientToken}`;
     const answer = await api.call(path);
@@ -100,7 +100,7 @@ describe('the payer comes back', () => {
     expect((await api.call(`${pathname}${search}`)).status).toBe(200);
   });
 
-  test('while the database is away: on to the cashier page, which goes on trying', async () => {
+  test('while the database is down it redirects to the cashier page, which keeps retrying', async () => {
     const dead = await startTestApi('postgresql://nodrop@127.0.0.1:1/none');
     try {
       const path = '/return/pay_1?token=ct_%22x%26y';
@@ -116,20 +116,23 @@ describe('the payer comes back', () => {
     }
   });
 
-  test.each(['return', 'checkout'])('at /%s/{id}/ with a slash: to the address without it', async (name) => {
-    const made = await pay(api, key);
-    api.workflows.calls.length = 0;
-    const path = `/${name}/${made.id}`;
-    const query = `?token=${made.clientToken}&returned=1`;
-    const answer = await api.call(`${path}/${query}`);
-    expect(answer.status).toBe(308);
-    expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
-    const to = new URL(answer.headers.get('location') ?? '', `${api.url}${path}/`);
-    expect(`${to.pathname}${to.search}`).toBe(`${path}${query}`);
-    expect(api.workflows.calls).toEqual([]);
-  });
+  test.each(['return', 'checkout'])(
+    '/%s/{id}/ with a trailing slash redirects to the path without it',
+    async (name) => {
+      const made = await pay(api, key);
+      api.workflows.calls.length = 0;
+      const path = `/${name}/${made.id}`;
+      const query = `?token=${made.clientToken}&returned=1`;
+      const answer = await api.call(`${path}/${query}`);
+      expect(answer.status).toBe(308);
+      expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
+      const to = new URL(answer.headers.get('location') ?? '', `${api.url}${path}/`);
+      expect(`${to.pathname}${to.search}`).toBe(`${path}${query}`);
+      expect(api.workflows.calls).toEqual([]);
+    },
+  );
 
-  test('with a wrong token, another payment’s, or none: 404', async () => {
+  test("with a wrong or another payment's token, or none: 404", async () => {
     const [made, other] = [await pay(api, key), await pay(api, key)];
     api.workflows.calls.length = 0;
     for (const query of [

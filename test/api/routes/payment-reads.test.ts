@@ -3,7 +3,7 @@ import { paymentPage, timelinePage } from '../../../src/api/schemas/payment.ts';
 import { endPayment, raiseAttention, recordAnswer, recordSilence } from '../../../src/ledger/payments.ts';
 import { newKey, pay, StandInWorkflows, setUp, startTestApi, type TestApi } from '../support.ts';
 
-// Reading a payment over HTTP, asking its channel now, and hints of payers.
+// Reading a payment over HTTP, querying its channel now, and hints of payers.
 
 const { database, api, key, merchantId } = await setUp();
 beforeEach(() => {
@@ -17,7 +17,7 @@ beforeEach(() => {
 });
 
 describe('reading', () => {
-  test('an operator gets the link into the Web UI, a merchant does not', async () => {
+  test('an operator gets the link to the Web UI, a merchant does not', async () => {
     const operator = await newKey(api.db, 'operator');
     const made = await pay(api, operator.key);
     const { json } = await api.call(`/v1/payments/${made.id}`, { key: operator.key });
@@ -57,7 +57,7 @@ describe('reading', () => {
     expect(third.nextCursor).toBeNull();
   });
 
-  test('the timeline is oldest first and pages', async () => {
+  test('the timeline is oldest first, and has pages', async () => {
     const made = await pay(api, key);
     const page = timelinePage.parse((await api.call(`/v1/payments/${made.id}/timeline`, { key })).json);
     expect(page.data.map(({ kind }) => kind)).toEqual(['transition', 'transition']);
@@ -70,7 +70,7 @@ describe('reading', () => {
   });
 
   test.each(['', '/timeline', '/query', '/hint'])(
-    'what is not there, or somebody else’s, is 404: %s',
+    'an unknown payment or one of another merchant is 404: %s',
     async (route) => {
       const other = await newKey(api.db);
       const theirs = await pay(api, other.key);
@@ -90,8 +90,8 @@ describe('reading', () => {
   );
 });
 
-describe('asking the channel now', () => {
-  test('its answer is in the payment', async () => {
+describe('querying the channel now', () => {
+  test("returns the payment with the channel's answer", async () => {
     const made = await pay(api, key);
     api.workflows.onAskChannel = async ({ id }) => {
       await recordAnswer(api.db, id, { state: 'closed' }, 'query', new Date());
@@ -102,13 +102,13 @@ describe('asking the channel now', () => {
     expect([answer.status, answer.json.status]).toEqual([200, 'closed']);
   });
 
-  test('no answer is 504, also when nobody works; no Temporal is 503', async () => {
+  test('without an answer of the channel or worker it is 504, and without Temporal 503', async () => {
     const made = await pay(api, key);
     const ask = () => api.call(`/v1/payments/${made.id}/query`, { key, method: 'POST' });
     api.workflows.onAskChannel = async () => false;
     const silent = await ask();
     expect([silent.status, silent.json.code]).toEqual([504, 'channel_unreachable']);
-    // It came at once: no time is named that nobody waited.
+    // The answer came at once, so the message names no waiting time.
     expect(silent.json.detail).toBe('simulator gave no readable answer.');
     api.workflows.down = true;
     expect((await ask()).json.code).toBe('temporal_unavailable');
@@ -120,10 +120,10 @@ describe('asking the channel now', () => {
   });
 });
 
-describe('asking the channel in a loop', () => {
+describe('querying the channel in a loop', () => {
   const query = (at: TestApi, id: string) => at.call(`/v1/payments/${id}/query`, { key, method: 'POST' });
 
-  test('an answer less than 1 s old is not asked for again; an older one is, and silence is no answer', async () => {
+  test('an answer less than 1 s old is reused; without a recent answer the channel is queried', async () => {
     let clock = Date.now();
     const own = await startTestApi(database.url, { now: () => new Date(clock) });
     try {
@@ -142,7 +142,7 @@ describe('asking the channel in a loop', () => {
       expect(await loop(3)).toBe(0);
       clock += 1;
       expect(await loop(3)).toBe(1);
-      // As it is for an API whose clock is behind the worker's.
+      // As seen by an API whose clock is behind the worker's.
       clock -= 1_000;
       expect(await loop(1)).toBe(1);
       await recordSilence(own.db, id, 'no answer', 300_000, new Date(clock));
@@ -152,7 +152,7 @@ describe('asking the channel in a loop', () => {
     }
   });
 
-  test('requests at the same time share one query, and its outcome', async () => {
+  test('concurrent requests share one query and its result', async () => {
     const { id } = await pay(api, key);
     for (const answered of [false, true]) {
       api.workflows.calls.length = 0;
@@ -166,7 +166,7 @@ describe('asking the channel in a loop', () => {
         return answered;
       };
       const asked = Array.from({ length: 6 }, () => query(api, id));
-      // Later requests that have been answered: the earlier ones are in.
+      // Once later requests are answered, the earlier ones have arrived.
       for (let i = 0; i < 100; i++) await api.call(`/v1/payments/${id}`, { key });
       release();
       const statuses = (await Promise.all(asked)).map(({ status }) => status);
@@ -179,7 +179,7 @@ describe('asking the channel in a loop', () => {
 describe('hints', () => {
   const hint = (id: string) => api.call(`/v1/payments/${id}/hint`, { key, method: 'POST' });
 
-  test('the first counts, those within 10 s are heard and change nothing', async () => {
+  test('the first hint counts; hints within the next 10 s are accepted without effect', async () => {
     const { id } = await pay(api, key);
     expect((await Promise.all([hint(id), hint(id), hint(id)])).map(({ status }) => status)).toEqual([
       202, 202, 202,
@@ -187,14 +187,14 @@ describe('hints', () => {
     expect(api.workflows.named('hint').map(({ args }) => args)).toEqual([[true, 2000]]);
   });
 
-  test('after five tight phases a hint is one query', async () => {
+  test('after five tight phases a hint makes one query', async () => {
     const { id } = await pay(api, key);
     await api.db.payment.update({ where: { id }, data: { tightPhases: 5 } });
     await hint(id);
     expect(api.workflows.named('hint').map(({ args }) => args)).toEqual([[false, 2000]]);
   });
 
-  test('one that Temporal did not hear is refused, and the next one counts', async () => {
+  test('a hint that Temporal did not confirm is refused, and the next one counts', async () => {
     const { id } = await pay(api, key);
     api.workflows.down = true;
     expect((await hint(id)).json.code).toBe('temporal_unavailable');

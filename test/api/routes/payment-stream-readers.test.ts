@@ -27,9 +27,9 @@ import {
   watch,
 } from './payment-stream-support.ts';
 
-// GET /v1/payments/{id}/events: many readers, readers that do not read, and readers that go.
+// GET /v1/payments/{id}/events with many readers, slow readers, and readers that leave.
 
-/** A client that tells of every SELECT of payments. */
+/** A client that reports every SELECT of payments. */
 function countingClient(url: string, onRead: (sql: string) => void): LedgerClient {
   const client = new PrismaClient({
     adapter: new PrismaPg({ connectionString: url, max: 20 }),
@@ -41,14 +41,14 @@ function countingClient(url: string, onRead: (sql: string) => void): LedgerClien
   return client as unknown as LedgerClient;
 }
 
-/** What the gauge says. */
+/** The value of the readers' gauge. */
 const readersOf = async ({ deps }: TestApi): Promise<number> => {
   const text = await deps.metrics.registry.getSingleMetricAsString('nodrop_event_stream_readers');
   return Number(/^nodrop_event_stream_readers (\d+)$/m.exec(text)?.[1]);
 };
 
 describe('many readers', () => {
-  test('two hundred at once all get the end, and the database is hardly read for it', async () => {
+  test('two hundred at once all get the final state, and the database is hardly read', async () => {
     const reads: string[] = [];
     const counted = countingClient(databaseUrl, (sql) => reads.push(sql));
     const patient = { ...STREAMS, openWithinMs: NET_MS };
@@ -63,7 +63,7 @@ describe('many readers', () => {
       );
       await eventually(() => all.every(({ events }) => events.length === 1));
       expect(await readersOf(crowded)).toBe(200);
-      // One connection of each of the two processes listens for all of them.
+      // One connection of each of the two processes listens for all readers.
       const listening =
         "select count(*)::int from pg_stat_activity where application_name = 'nodrop-changes' and datname = current_database()";
       expect(await queryOnce(databaseUrl, listening)).toEqual([{ count: 2 }]);
@@ -73,7 +73,7 @@ describe('many readers', () => {
       expect(all.map((reader) => settledOf(reader).map(({ data }) => data.status))).toEqual(
         all.map(() => ['paying', 'succeeded']),
       );
-      // Two transactions changed it, and who has a token is also shown what else there is to pay with.
+      // Two transactions changed the payment, and readers with a token also read the other channels.
       expect(reads.length).toBeLessThanOrEqual(20);
       await eventually(async () => (await readersOf(crowded)) === 0);
     } finally {
@@ -82,7 +82,7 @@ describe('many readers', () => {
     }
   });
 
-  test('too many are refused with 503, and the next is let in when one has left', async () => {
+  test('too many are refused with 503, and the next is accepted when one has left', async () => {
     const made = await pay(api, key);
     const changes = new Changes(databaseUrl, api.deps.log, 2);
     const small = await startTestApi(databaseUrl, { changes });
@@ -101,7 +101,7 @@ describe('many readers', () => {
     }
   });
 
-  test('one address gets half of the places, and one merchant too', async () => {
+  test('one address gets half of the slots, and so does one merchant', async () => {
     const streams = { ...STREAMS, atMost: 4, openWithinMs: NET_MS };
     const small = await startTestApi(databaseUrl, { streams });
     /** Watches from another address of this machine. @returns the status */
@@ -121,7 +121,7 @@ describe('many readers', () => {
       const refused = await small.call(`/v1/payments/${made.id}/events`, { key: made.clientToken });
       expect([refused.status, refused.json.code]).toEqual([503, 'too_many_readers']);
       expect(refused.headers.get('retry-after')).toBe('10');
-      // Where a machine has one address alone, this part of it cannot be seen.
+      // A machine with a single address cannot test this part.
       if (process.platform === 'linux') {
         const ofMerchant = await from('127.0.0.2', made);
         expect(ofMerchant).toMatch(/^HTTP\/1.1 503 /);
@@ -141,11 +141,11 @@ describe('many readers', () => {
     }
   });
 
-  test('hundreds that come at once leave the database to whoever creates', async () => {
-    const CROWD = 300;
+  test('hundreds at once leave database connections for requests that create payments', async () => {
+    const READERS = 300;
     const client = countingClient(databaseUrl, () => undefined);
     let reads = 0;
-    // Each read of a stream takes a connection until the test lets it go.
+    // Each read of a stream holds a connection until the test releases it.
     const slow = intercept(client, 'payment', async (find) => {
       reads += 1;
       await client.$queryRaw`SELECT 1 FROM (SELECT pg_advisory_xact_lock_shared(1)) AS held`;
@@ -163,12 +163,12 @@ describe('many readers', () => {
         arrived += 1;
       });
       const opening = Promise.all(
-        Array.from({ length: CROWD }, (_, n) => {
+        Array.from({ length: READERS }, (_, n) => {
           const { id, clientToken } = made[n % 2] ?? made[0];
           return watch(id, clientToken, {}, crowded);
         }),
       );
-      await eventually(() => arrived === CROWD && reads > 0);
+      await eventually(() => arrived === READERS && reads > 0);
       const created = await crowded.call('/v1/orders', {
         key,
         body: { id: 'in-between', amount: 1, currency: 'CNY' },
@@ -177,7 +177,7 @@ describe('many readers', () => {
       expect(reads).toBeLessThanOrEqual(OPENING_AT_ONCE);
       await holder.query('SELECT pg_advisory_unlock(1)');
       const opened = await opening;
-      expect(opened.map(({ status }) => status)).toEqual(Array(CROWD).fill(200));
+      expect(opened.map(({ status }) => status)).toEqual(Array(READERS).fill(200));
       await eventually(() => opened.every(({ events }) => events.length === 1));
     } finally {
       await holder.end();
@@ -187,11 +187,11 @@ describe('many readers', () => {
     }
   });
 
-  test('a key is looked up when its stream opens, and not before', async () => {
+  test('a key is looked up only when its stream opens', async () => {
     let asked = 0;
-    let letIn = () => {};
+    let openGate = () => {};
     const gate = new Promise<void>((resolve) => {
-      letIn = resolve;
+      openGate = resolve;
     });
     const gated = intercept(api.db, 'apiKey', async (find) => {
       asked += 1;
@@ -209,35 +209,38 @@ describe('many readers', () => {
       const opening = Promise.all(Array.from({ length: 50 }, () => watch(made.id, key, {}, crowded)));
       await eventually(() => arrived === 50 && asked > 0);
       expect(asked).toBeLessThanOrEqual(OPENING_AT_ONCE);
-      letIn();
+      openGate();
       expect((await opening).map(({ status }) => status)).toEqual(Array(50).fill(200));
     } finally {
-      letIn();
+      openGate();
       for (const reader of readers.splice(0)) reader.leave();
       await crowded.close();
     }
   });
 
-  test('of one payment do not take the room of others', async () => {
-    const concurrency = new Changes(databaseUrl, api.deps.log);
+  test('of one payment do not take the slots of other payments', async () => {
+    const ofOnePayment = new Changes(databaseUrl, api.deps.log);
     const leaving = new AbortController();
     setMaxListeners(500, leaving.signal);
     const never = { read: async () => 0, done: () => false, timeoutMs: 60_000, signal: leaving.signal };
-    const waiting = Array.from({ length: 500 }, () => concurrency.until('payment/one', never));
-    expect([concurrency.hasRoom('payment/one'), concurrency.hasRoom('payment/other')]).toEqual([false, true]);
+    const waiting = Array.from({ length: 500 }, () => ofOnePayment.until('payment/one', never));
+    expect([ofOnePayment.hasRoom('payment/one'), ofOnePayment.hasRoom('payment/other')]).toEqual([
+      false,
+      true,
+    ]);
     leaving.abort();
     await Promise.all(waiting);
-    expect(concurrency.hasRoom('payment/one')).toBe(true);
+    expect(ofOnePayment.hasRoom('payment/one')).toBe(true);
   });
 });
 
-describe('a reader that does not read', () => {
-  /** States of half a megabyte, so that no socket holds many. */
+describe('a slow reader', () => {
+  /** States of half a megabyte, so that no socket buffers many. */
   const SIZE = 512 * 1024;
   const bulky = (id: string, n: number) => change(id, `${n} ${'x'.repeat(SIZE)}`);
   const newest = ({ events }: Reader) => Number.parseInt(events.at(-1)?.data.attentionDetail, 10);
 
-  /** An API whose sockets can be looked into, and a payment with a reader that reads and one that does not. */
+  /** Starts an API whose sockets the test can inspect, with a payment that has a reader and a slow reader. */
   async function stalled(limits: Partial<StreamLimits>) {
     const patient = await startTestApi(databaseUrl, { streams: { ...STREAMS, ...limits } });
     await eventually(() => patient.changes.listening);
@@ -257,7 +260,7 @@ describe('a reader that does not read', () => {
     return { patient, made, slow, ours, quick };
   }
 
-  test('delays nobody, costs a bounded amount of memory, and is cut in the end', async () => {
+  test('delays no other reader, costs a bounded amount of memory, and is cut in the end', async () => {
     const { patient, made, slow, ours, quick } = await stalled({ drainWithinMs: 1_000 });
     try {
       const closed = once(slow, 'close');
@@ -270,7 +273,7 @@ describe('a reader that does not read', () => {
         expect(++n).toBeLessThan(1_000);
       }
       expect(n).toBeGreaterThan(5);
-      // One state that the kernel did not take; none is behind it.
+      // One state that the kernel did not accept, and no further state behind it.
       expect(most).toBeGreaterThan(SIZE / 8);
       expect(most).toBeLessThan(2 * SIZE);
       slow.resume();
@@ -284,7 +287,7 @@ describe('a reader that does not read', () => {
     }
   });
 
-  test('that reads again in time goes on with the newest state', async () => {
+  test('that reads again in time continues with the newest state', async () => {
     const { patient, made, slow, ours, quick } = await stalled({});
     try {
       let n = 0;
@@ -304,7 +307,7 @@ describe('a reader that does not read', () => {
       slow.resume();
       await eventually(() => text.includes(`"attentionDetail":"${n - 1} `));
       const seen = [...text.matchAll(/"attentionDetail":"(\d+) /g)].map(([, detail]) => Number(detail));
-      // What was on its way, and then the last of the ten alone.
+      // The states that were already sent, and then only the last of the ten.
       expect(seen).toEqual([...Array.from({ length: full }, (_, each) => each), n - 1]);
       slow.destroy();
     } finally {
@@ -313,14 +316,14 @@ describe('a reader that does not read', () => {
   });
 });
 
-test('a reader that leaves unread what its connection could just hold is cut at the end', async () => {
+test("a reader that leaves unread data in the socket's buffers is cut at the end", async () => {
   const limits = { ...STREAMS, drainWithinMs: 300 };
   const left = new Promise<{ unsent: number; destroyed: boolean }>((resolve, reject) => {
     const server = createServer((_request, response) => {
       const fill = async () => {
         const stream = new EventStream(response, undefined, limits, () => undefined);
         const { socket } = response;
-        // Small states, one a turn: at some point the kernel takes no more, and Node still does.
+        // Small states, one per turn of the event loop, until the kernel's buffer is full and Node's is not.
         for (let n = 0; socket !== null && socket.writableLength === 0; n += 1) {
           stream.push('payment', { n, text: 'x'.repeat(4_000) });
           await new Promise((next) => setImmediate(next));
@@ -345,13 +348,13 @@ test('a reader that leaves unread what its connection could just hold is cut at 
   expect(destroyed).toBe(true);
 });
 
-test('a reader that goes takes everything of its own with it', async () => {
+test('a reader that leaves frees everything it used', async () => {
   const made = await pay(api, key);
   const reader = await watch(made.id);
   expect([api.changes.waiting, await readersOf(api)]).toEqual([1, 1]);
   reader.leave();
   await eventually(async () => api.changes.waiting === 0 && (await readersOf(api)) === 0);
-  // It had its answer all along.
+  // Its answer had the status 200 from the start.
   await eventually(async () =>
     (await api.deps.metrics.registry.metrics()).includes(
       'nodrop_http_request_duration_seconds_count{route="/v1/payments/{id}/events",method="GET",status="200"} 1',
@@ -359,11 +362,11 @@ test('a reader that goes takes everything of its own with it', async () => {
   );
 });
 
-test('a reader that goes before it is let in leaves nothing behind', async () => {
+test('a reader that leaves before its stream opens leaves nothing behind', async () => {
   const made = await pay(api, key);
-  let letIn = () => {};
+  let openGate = () => {};
   const gate = new Promise<void>((resolve) => {
-    letIn = resolve;
+    openGate = resolve;
   });
   let asked = 0;
   let reads = 0;
@@ -387,8 +390,8 @@ test('a reader that goes before it is let in leaves nothing behind', async () =>
   leaving.abort();
   expect(await gone).toBe('AbortError');
   await closed;
-  letIn();
-  // The second is the stream's own.
+  openGate();
+  // The second read is the stream's own.
   await eventually(() => reads === 2);
   await eventually(async () => api.changes.waiting === 0 && (await readersOf(slow)) === 0);
 });

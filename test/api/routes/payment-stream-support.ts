@@ -6,12 +6,12 @@ import { eventually, useDatabase } from '../../support/stack.ts';
 import { type Reader, readEvents } from '../event-source.ts';
 import { newKey, settle as settlePaid, startTestApi, type TestApi } from '../support.ts';
 
-/** For the tests of a payment’s event stream: an API for each test, readers, and changes by another process. */
+/** For the tests of a payment's event stream: a new API for each test, readers, and changes by another process. */
 
 export const { databaseUrl } = useDatabase();
 export let api: TestApi;
 export let key: string;
-/** Another process, as far as PostgreSQL can tell. */
+/** A client like that of another process. */
 export let elsewhere: LedgerClient;
 export const readers: Reader[] = [];
 
@@ -35,7 +35,10 @@ export async function watch(id: string, as = key, headers: Record<string, string
 
 export const settle = (id: string) => settlePaid(elsewhere, id);
 
-/** The client, with something around the reads of one table: `findUnique`, and the statement that reads a payment for its payer. */
+/**
+ * The client with a wrapper around the reads of one table: `findUnique`, and the statement that reads a payment for its
+ * payer.
+ */
 export function intercept(
   db: LedgerClient,
   table: 'payment' | 'apiKey',
@@ -60,7 +63,7 @@ export function intercept(
   });
 }
 
-/** Writes the row as the ledger does it: waiters are notified after that. */
+/** Writes the row as the ledger does, and then notifies waiting requests. */
 export async function edit(id: string, data: Prisma.PaymentUpdateInput): Promise<void> {
   const { merchantId, orderId } = await elsewhere.payment.update({ where: { id }, data });
   await notifyWaiters(elsewhere, merchantId, orderId, false);
@@ -70,9 +73,9 @@ export async function edit(id: string, data: Prisma.PaymentUpdateInput): Promise
 export const change = (id: string, detail: string) =>
   edit(id, { attention: 'channel_unreachable', attentionSince: new Date(0), attentionDetail: detail });
 
-/** Without the state between the answer and its settling, which a reader may miss: nobody is to pay again, and why is not known yet. */
+/** The events without the state between the recorded answer and its settlement, which a reader may miss. */
 export const settledOf = ({ events }: Reader) =>
   events.filter(({ data }) => data.status !== 'paying' || data.nextAction !== null);
 
-/** The end of it. */
+/** Clears the attention of `change`. */
 export const QUIET = { attention: null, attentionSince: null, attentionDetail: null };

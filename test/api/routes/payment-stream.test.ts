@@ -18,9 +18,9 @@ import {
   watch,
 } from './payment-stream-support.ts';
 
-// GET /v1/payments/{id}/events: the state, and every change, to everybody who watches, whatever happens meanwhile.
+// GET /v1/payments/{id}/events sends the state and every change to every reader, through every failure.
 
-test('the current state comes first, then the end, and the stream ends', async () => {
+test('sends the present state first, then the final state, and ends', async () => {
   const made = await pay(api, key);
   const reader = await watch(made.id, made.clientToken);
   expect(reader.status).toBe(200);
@@ -44,7 +44,7 @@ test('the current state comes first, then the end, and the stream ends', async (
 });
 
 describe('each change', () => {
-  test('arrives once, in order, and what changes nothing that is shown does not arrive', async () => {
+  test('arrives once and in order; a change that is not visible is not sent', async () => {
     const made = await pay(api, key);
     const [merchant, payer] = [await watch(made.id), await watch(made.id, made.clientToken)];
     await eventually(() => merchant.events.length === 1 && payer.events.length === 1);
@@ -66,12 +66,12 @@ describe('each change', () => {
       'succeeded',
     ]);
     expect(settledOf(payer).map(({ data }) => data.status)).toEqual(['paying', 'succeeded']);
-    // An id says which state it is: this one came twice.
+    // The id identifies the state: this state came twice.
     expect(merchant.events[4]?.id).toBe(merchant.events[0]?.id);
     expect(new Set(settledOf(merchant).map(({ id }) => id)).size).toBe(5);
   });
 
-  test('is what GET answers, to a payer without a word of the merchant’s', async () => {
+  test("equals the answer of GET, without the merchant's fields for a payer", async () => {
     const made = await pay(api, key, { metadata: { secret: 'of the shop' } });
     const [merchant, payer] = [await watch(made.id), await watch(made.id, made.clientToken)];
     await settle(made.id);
@@ -82,7 +82,7 @@ describe('each change', () => {
     expect(JSON.stringify(payer.events)).not.toMatch(/of the shop|orderId|metadata|attention/);
   });
 
-  test('that time alone makes is sent with a heartbeat', async () => {
+  test('that is caused by time alone is sent with a heartbeat', async () => {
     const made = await pay(api, key);
     let now = new Date();
     const soon = await startTestApi(databaseUrl, {
@@ -103,7 +103,7 @@ describe('each change', () => {
 });
 
 describe('with Last-Event-ID', () => {
-  test('what the reader has is not sent again, at any process', async () => {
+  test('a state that the reader has is not sent again, by any process', async () => {
     const made = await pay(api, key);
     const first = await watch(made.id, made.clientToken);
     await eventually(() => first.events.length === 1);
@@ -121,7 +121,7 @@ describe('with Last-Event-ID', () => {
     }
   });
 
-  test('what was missed meanwhile is sent, also after an id nobody knows', async () => {
+  test('a missed state is sent, also after an unknown id', async () => {
     const made = await pay(api, key);
     const first = await watch(made.id, made.clientToken);
     await eventually(() => first.events.length === 1);
@@ -134,7 +134,7 @@ describe('with Last-Event-ID', () => {
     }
   });
 
-  test('a reader that has the final state is told to stay away', async () => {
+  test('a reader that has the final state is told not to reconnect', async () => {
     const made = await pay(api, key);
     await settle(made.id);
     const first = await watch(made.id, made.clientToken);
@@ -145,10 +145,10 @@ describe('with Last-Event-ID', () => {
   });
 });
 
-test('a stream at the end of its life ends whole, and what changed during its last look comes with the next', async () => {
+test('a stream that reaches its maximum lifetime ends cleanly, and a change during its last read comes with the next stream', async () => {
   const made = await pay(api, key);
   let reads = 0;
-  // The first read lets it in. The second is the only look of a stream that lives no longer, and is overtaken.
+  // The first read opens the stream. The second is the only read of a stream this short, and a change overtakes it.
   const overtaken = intercept(api.db, 'payment', async (find) => {
     reads += 1;
     const found = await find();
@@ -177,7 +177,7 @@ describe('when the database is lost in the middle', () => {
       `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and ${who}`,
     );
 
-  test('changes made while nobody listened arrive on the same stream', async () => {
+  test('changes without a listening connection arrive on the same stream', async () => {
     const made = await pay(api, key);
     const reader = await watch(made.id);
     await eventually(() => reader.events.length === 1);
@@ -191,7 +191,7 @@ describe('when the database is lost in the middle', () => {
     expect(reader.events.at(-1)?.data.status).toBe('succeeded');
   });
 
-  test('the stream stays while the whole database is away, and goes on when it is back', async () => {
+  test('the stream stays open while the whole database is down, and continues after that', async () => {
     const made = await pay(api, key);
     const reader = await watch(made.id, made.clientToken);
     await eventually(() => reader.events.length === 1);
@@ -205,7 +205,7 @@ describe('when the database is lost in the middle', () => {
         `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name}'`,
       );
       await eventually(() => !api.changes.listening);
-      // Its read has failed by now: one that is asked for later has.
+      // The stream's read has failed by now, because a later read has.
       expect((await api.call(`/v1/payments/${made.id}`, { key })).json.code).toBe('database_unavailable');
     } finally {
       await queryOnce(server, `alter database ${name} allow_connections true`);
@@ -215,10 +215,10 @@ describe('when the database is lost in the middle', () => {
     expect(settledOf(reader).map(({ data }) => data.status)).toEqual(['paying', 'succeeded']);
   });
 
-  test('a failed read is tried again though nothing else changes', async () => {
+  test('a failed read is repeated even if nothing else changes', async () => {
     const made = await pay(api, key);
     let reads = 0;
-    // The first lets it in, the second fails.
+    // The first read opens the stream, the second fails.
     const failing = intercept(api.db, 'payment', async (find) => {
       reads += 1;
       if (reads === 2) throw Object.assign(new Error('gone'), { code: 'ECONNRESET' });
@@ -236,11 +236,11 @@ describe('when the database is lost in the middle', () => {
   });
 });
 
-describe('a stream opens to nobody it should not', () => {
+describe('a stream is refused with', () => {
   test.each<[string, (made: { clientToken: string }) => Promise<string>]>([
     ['another payment’s token', async () => (await pay(api, key)).clientToken],
-    ['a token with another end', async ({ clientToken }) => `${clientToken.slice(0, -1)}-`],
-    ['no such key', async () => 'sk_nobody'],
+    ['a token with a wrong end', async ({ clientToken }) => `${clientToken.slice(0, -1)}-`],
+    ['an unknown key', async () => 'sk_nobody'],
   ])('%s: 401', async (_name, credential) => {
     const made = await pay(api, key);
     const refused = await api.call(`/v1/payments/${made.id}/events`, { key: await credential(made) });
@@ -248,14 +248,14 @@ describe('a stream opens to nobody it should not', () => {
     expect(api.changes.waiting).toBe(0);
   });
 
-  test('another merchant’s key: 404', async () => {
+  test("another merchant's key: 404", async () => {
     const made = await pay(api, key);
     const other = await newKey(api.db);
     const refused = await api.call(`/v1/payments/${made.id}/events`, { key: other.key });
     expect([refused.status, refused.json.code]).toEqual([404, 'payment_not_found']);
   });
 
-  test('a token ends its stream with itself, and opens none later', async () => {
+  test('a stream ends when its token expires, and the token opens no other', async () => {
     const made = await pay(api, key);
     const end = Date.parse(made.expiresAt) + 24 * 3_600_000;
     let now = new Date(end - 500);
@@ -277,7 +277,7 @@ describe('a stream opens to nobody it should not', () => {
     }
   });
 
-  test('a stream ends now and then, and a key revoked meanwhile opens no other', async () => {
+  test('a stream ends now and then, and a key that was revoked meanwhile opens no other', async () => {
     const made = await pay(api, key);
     const brief = await startTestApi(databaseUrl, { streams: { ...STREAMS, lifetimeMs: 300 } });
     try {
@@ -292,7 +292,7 @@ describe('a stream opens to nobody it should not', () => {
   });
 });
 
-test('a HEAD opens no stream, a preflight allows what a reader needs, other methods are refused', async () => {
+test('a HEAD opens no stream, a preflight allows the headers of a reader, other methods are refused', async () => {
   const made = await pay(api, key);
   const path = `/v1/payments/${made.id}/events`;
   const head = await api.call(path, { method: 'HEAD', key });
@@ -309,7 +309,7 @@ test('a HEAD opens no stream, a preflight allows what a reader needs, other meth
   expect(api.changes.waiting).toBe(0);
 });
 
-test('a stopping process sends its readers the current state and ends their streams', async () => {
+test('a stopping process sends its readers the present state and ends their streams', async () => {
   const made = await pay(api, key);
   const stopping = await startTestApi(databaseUrl);
   const reader = await watch(made.id, made.clientToken, {}, stopping);
@@ -318,11 +318,11 @@ test('a stopping process sends its readers the current state and ends their stre
   await stopping.close(60_000);
   await reader.ended;
   expect(reader.events).toHaveLength(1);
-  // Not cut after the patience, but ended.
+  // Ended cleanly, not cut after the grace period.
   expect(began()).toBeLessThan(30_000);
 });
 
-test('the log has one line a stream, without its token', async () => {
+test('the log has one line per stream, without the token', async () => {
   const made = await pay(api, key);
   const reader = await watch(made.id, made.clientToken);
   await eventually(() => reader.events.length === 1);

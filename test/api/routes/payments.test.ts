@@ -17,7 +17,7 @@ import {
   takingOnly,
 } from '../support.ts';
 
-// Payments over HTTP with the workflows' side standing in; the whole way is tested on real parts elsewhere.
+// Payments over HTTP, with a stand-in for the workflows. Other tests run the whole system.
 
 const { database, api, key } = await setUp();
 beforeEach(() => {
@@ -38,7 +38,7 @@ const inline = (change: Record<string, unknown> = {}) => ({
 const post = (body: unknown, as = key) => api.call('/v1/payments', { key: as, body });
 
 describe('creating', () => {
-  test('with the order inline: 201, in the shape of the contract', async () => {
+  test('with the order inline: 201, in the documented format', async () => {
     const body = inline({
       returnUrl: 'https://shop.example/?a=1',
       metadata: { a: 'b' },
@@ -66,7 +66,7 @@ describe('creating', () => {
     expect(Date.parse(made.expiresAt) - Date.parse(made.createdAt)).toBe(1_800_000);
   });
 
-  test('again while it lives: 200, the same payment and token, and Temporal is not asked', async () => {
+  test('repeated while the payment is live: 200 with the same payment and token, without Temporal', async () => {
     const body = inline();
     const first = await post(body);
     api.workflows.calls.length = 0;
@@ -78,7 +78,7 @@ describe('creating', () => {
     expect((await post({ orderId: body.order.id, channel: 'simulator' })).json.id).toBe(first.json.id);
   });
 
-  test('at once on two API processes: one payment', async () => {
+  test('on two API processes at once: one payment', async () => {
     const second = await startTestApi(database.url);
     try {
       for (let round = 0; round < 5; round++) {
@@ -95,20 +95,20 @@ describe('creating', () => {
     }
   });
 
-  test('the channel takes its time: 202 with status created, and a token', async () => {
+  test('the channel does not answer in time: 202 with status created, and a token', async () => {
     api.workflows.onAwaitNextAction = async () => false;
     const began = Date.now();
     const answer = await post(inline());
     expect([answer.status, answer.json.status, answer.json.payUrl]).toEqual([202, 'created', null]);
     expect(answer.json.clientToken).toMatch(/^ct_/);
     const [call] = api.workflows.named('start');
-    // It was made by this request, and has what is left of eight seconds.
+    // This request started the workflow, and waits what is left of eight seconds.
     expect(call?.args[0]).toBe(true);
     expect(call?.args[1]).toBeGreaterThanOrEqual(8_000 - (Date.now() - began));
     expect(call?.args[1]).toBeLessThanOrEqual(8_000);
   });
 
-  test('the channel decides about what it never said it created: 202, and no request waits for its word', async () => {
+  test('the channel decides about a trade whose creation it never confirmed: 202, and the request does not wait', async () => {
     api.workflows.onAwaitNextAction = async () => false;
     const body = inline();
     const { id } = (await post(body)).json;
@@ -119,7 +119,7 @@ describe('creating', () => {
     expect([...api.workflows.named('start'), ...api.workflows.named('awaitNextAction')]).toEqual([]);
   });
 
-  test('Temporal is down: 503, the row stays created, and the same request goes on with it', async () => {
+  test('Temporal is down: 503, the payment stays created, and the repeated request continues it', async () => {
     api.workflows.down = true;
     const body = inline();
     const refused = await post(body);
@@ -132,7 +132,7 @@ describe('creating', () => {
     expect([again.status, again.json.id, again.json.status]).toEqual([200, row.id, 'paying']);
   });
 
-  test('an action that has expired is made anew', async () => {
+  test('an expired next action is renewed', async () => {
     const body = inline();
     const { json } = await post(body);
     const gone = {
@@ -151,7 +151,7 @@ describe('creating', () => {
     });
   });
 
-  test('the channel refuses: 422 with its reason', async () => {
+  test('the channel rejects the payment: 422 with its reason', async () => {
     api.workflows.onAwaitNextAction = async ({ id }) => {
       await recordAnswer(api.db, id, { state: 'failed', reason: 'merchant blocked' }, 'query', new Date());
       await endPayment(api.db, id, 'failed', 'merchant blocked', new Date());
@@ -162,7 +162,7 @@ describe('creating', () => {
     expect(answer.json.detail).toContain('merchant blocked');
   });
 
-  test('an order that was paid takes no more', async () => {
+  test('a paid order accepts no other payment', async () => {
     const body = inline();
     const { json } = await post(body);
     await settle(api.db, json.id);
@@ -184,10 +184,10 @@ describe('creating', () => {
     });
   });
 
-  describe('another attempt while money of an earlier one is on record and not settled', () => {
+  describe('another attempt while money of an earlier one is recorded and not settled', () => {
     const paid = paidAnswer();
 
-    test('of one that has ended: 409 with Retry-After, until it is settled', async () => {
+    test('of an ended attempt: 409 with Retry-After until it is settled', async () => {
       const body = inline();
       const { json } = await post(body);
       await endPayment(api.db, json.id, 'closed', 'unpaid', new Date());
@@ -202,7 +202,7 @@ describe('creating', () => {
       expect(await api.db.payment.count({ where: { orderId: body.order.id } })).toBe(1);
     });
 
-    test('of a live one, found by asking: waits for what becomes of the order', async () => {
+    test("of a live attempt, detected by the query: waits for the order's result", async () => {
       const body = inline();
       const { json } = await post(body);
       let settling: Promise<unknown> | undefined;
@@ -221,7 +221,7 @@ describe('creating', () => {
       ]);
     });
 
-    test('of a live one that is not settled in time: 409 with Retry-After', async () => {
+    test('of a live attempt that is not settled in time: 409 with Retry-After', async () => {
       const body = inline();
       await post(body);
       api.workflows.onAskChannel = async ({ id }) => {
@@ -250,7 +250,7 @@ describe('creating', () => {
     [422, 'invalid_request', { returnUrl: 'blob:https://a/b' }, 'returnUrl'],
     [422, 'invalid_request', { returnUrl: 'about:blank' }, 'returnUrl'],
     [422, 'invalid_request', { returnUrl: 'VIEW-SOURCE:x' }, 'returnUrl'],
-    // Of an app that the merchant has not allowed.
+    // An app scheme that the merchant has not allowed.
     [422, 'invalid_request', { returnUrl: 'myapp://thanks' }, 'returnUrl'],
     [422, 'invalid_request', { returnUrl: 'shop.example' }, 'returnUrl'],
     [422, 'invalid_request', { returnUrl: 'https://shop.example/\n' }, 'returnUrl'],
@@ -276,12 +276,12 @@ describe('creating', () => {
     ['yuan', 'must be a currency of ISO 4217, such as CNY'],
     ['ABC', 'must be a currency of ISO 4217, such as CNY'],
     ['', 'must be a currency of ISO 4217, such as CNY'],
-  ])('the currency %j is one error, which helps', async (currency, message) => {
+  ])('the currency %j gives one error with a hint', async (currency, message) => {
     const answer = await post(inline({ order: { id: newOrderId(), amount: 1, currency } }));
     expect([answer.status, answer.json.errors]).toEqual([422, [{ path: 'order.currency', message }]]);
   });
 
-  test('a currency the channel does not take is refused, also for an order that exists', async () => {
+  test('a currency that the channel does not accept is refused, also for an existing order', async () => {
     const picky = await startTestApi(database.url, {
       channels: new Map([['simulator', takingOnly({ CNY: {} }, api.deps.channels.get('simulator'))]]),
     });
@@ -310,7 +310,7 @@ describe('creating', () => {
 
 describe('an order that is paid twice', () => {
   const paid = (id: string) => settle(api.db, id, { channelPaymentId: `T${id}` });
-  /** Both attempts of an order paid, the second while nothing was known of the first. */
+  /** Pays both attempts of an order; the second was started while the first was unknown. */
   async function paidTwice() {
     const first = await pay(api, key);
     api.workflows.onAskChannel = async () => false;
@@ -323,24 +323,28 @@ describe('an order that is paid twice', () => {
   const seen = async ({ id, clientToken }: { id: string; clientToken: string }) =>
     payerPayment.strict().parse((await api.call(`/v1/payments/${id}`, { key: clientToken })).json);
 
-  test('the payer of the second is told that it was, and how far the money is on its way back', async () => {
+  test('the payer of the second payment sees the duplicate and the progress of its refund', async () => {
     const { first, second, refundId } = await paidTwice();
-    const told = {
+    const conflict = {
       ...{ status: 'succeeded', orderUpdate: 'conflict', refundReason: 'duplicate_payment' },
       receivedAmount: 1050,
     };
-    expect(await seen(second)).toMatchObject({ ...told, refundStatus: 'created', refundedAmount: 0 });
+    expect(await seen(second)).toMatchObject({ ...conflict, refundStatus: 'created', refundedAmount: 0 });
     await recordRefundAnswer(api.db, refundId, { state: 'processing' }, new Date());
-    expect(await seen(second)).toMatchObject({ ...told, refundStatus: 'processing', refundedAmount: 0 });
+    expect(await seen(second)).toMatchObject({ ...conflict, refundStatus: 'processing', refundedAmount: 0 });
     const back = { state: 'succeeded', channelRefundId: 'R1', amount: 1050 } as const;
     await recordRefundAnswer(api.db, refundId, back, new Date());
-    expect(await seen(second)).toMatchObject({ ...told, refundStatus: 'succeeded', refundedAmount: 1050 });
+    expect(await seen(second)).toMatchObject({
+      ...conflict,
+      refundStatus: 'succeeded',
+      refundedAmount: 1050,
+    });
     expect(await seen(first)).toMatchObject({
       ...{ orderUpdate: 'applied', refundReason: null, refundStatus: null, refundedAmount: 0 },
     });
   });
 
-  test('its merchant sees the same: in the payment, the lists and the order', async () => {
+  test('the merchant sees the same in the payment, the lists and the order', async () => {
     const { first, second } = await paidTwice();
     const shown = { id: second.id, refundReason: 'duplicate_payment', refundStatus: 'created' };
     const other = { id: first.id, refundReason: null, refundStatus: null };
@@ -352,7 +356,7 @@ describe('an order that is paid twice', () => {
     expect(orders.find(({ id }) => id === first.orderId)?.payments).toMatchObject([shown, other]);
   });
 
-  test('a refund that the channel refused is shown as such, until the money is back in another way', async () => {
+  test('a refused refund is shown as failed until the money is refunded in another way', async () => {
     const { second, refundId } = await paidTwice();
     await recordRefundAnswer(api.db, refundId, { state: 'failed', reason: 'no' }, new Date());
     expect(await seen(second)).toMatchObject({ refundStatus: 'failed', refundedAmount: 0 });
@@ -368,7 +372,7 @@ describe('an order that is paid twice', () => {
     expect(await seen(second)).toMatchObject({ refundStatus: 'succeeded', refundedAmount: 1050 });
   });
 
-  test('a refund that was asked for is no payment that goes back by itself', async () => {
+  test('a requested refund is not shown as an automatic one', async () => {
     const made = await pay(api, key);
     await paid(made.id);
     const headers = { 'idempotency-key': `asked-${made.id}` };

@@ -4,7 +4,7 @@ import { recordAnswer } from '../../../src/ledger/payments.ts';
 import { recordRefundAnswer } from '../../../src/ledger/refund-answers.ts';
 import { newKey, paidAnswer, pay, settle, setUp, simulatorCallback } from '../support.ts';
 
-// Refunds over HTTP: who may ask for what, and how often. What the channel does of it is tested on real parts.
+// Refunds over HTTP: who may request what, and how often. The channel's part is tested on the real system.
 
 const { api, key } = await setUp();
 const answering = api.workflows.onAskChannel;
@@ -19,7 +19,7 @@ beforeEach(() => {
 let keys = 0;
 const newIdempotencyKey = () => `key-${++keys}`;
 
-/** A payment of 1050 that is settled. */
+/** A settled payment of 1050. */
 async function paid(as = key, amount = 1050) {
   const made = await pay(api, as);
   await settle(api.db, made.id, { amount });
@@ -40,7 +40,7 @@ const ask = (
 const codeOf = ({ status, json }: { status: number; json: { code: string } }) => [status, json.code];
 
 describe('asking', () => {
-  test('for a part: 201 in the shape of the contract, and its workflow is started', async () => {
+  test('for a part: 201 in the documented format, and its workflow is started', async () => {
     const payment = await paid();
     const answer = await ask(payment.id, { amount: 300, note: 'One ticket' });
     expect(answer.status).toBe(201);
@@ -57,11 +57,11 @@ describe('asking', () => {
     });
     expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId: made.id }]);
     expect((await api.call(`/v1/refunds/${made.id}`, { key })).json).toEqual(made);
-    // What is left is the default.
+    // Without an amount, all that is left.
     expect((await ask(payment.id)).json).toMatchObject({ amount: 750 });
   });
 
-  test('without a key, or with an impossible one', async () => {
+  test('without an idempotency key, or with an invalid one', async () => {
     const { id } = await paid();
     const without = await api.call(`/v1/payments/${id}/refunds`, { key, body: {} });
     expect(codeOf(without)).toEqual([400, 'idempotency_key_missing']);
@@ -81,26 +81,26 @@ describe('asking', () => {
     [{ note: 'One \u202etekcit' }],
     [{ note: '\u2066' }],
     [{ note: ' \u200b' }],
-  ])('nonsense: %j', async (body) => {
+  ])('an invalid body: %j', async (body) => {
     const { id } = await paid();
     expect(codeOf(await ask(id, body))).toEqual([422, 'invalid_request']);
     expect(await api.db.refund.count({ where: { paymentId: id } })).toBe(0);
   });
 
-  test('for more than is left, and when nothing is', async () => {
+  test('for more than is left, and when nothing is left', async () => {
     const { id } = await paid();
     expect(codeOf(await ask(id, { amount: 1051 }))).toEqual([422, 'refund_exceeds_payment']);
     const first = await ask(id, { amount: 1000 });
     expect(codeOf(await ask(id, { amount: 51 }))).toEqual([422, 'refund_exceeds_payment']);
     await ask(id);
     expect(codeOf(await ask(id))).toEqual([409, 'not_refundable']);
-    // What the channel refuses for good can be asked for again.
+    // An amount that the channel finally refused can be requested again.
     const refused = { state: 'failed', reason: 'no' } as const;
     await recordRefundAnswer(api.db, first.json.id, refused, new Date());
     expect((await ask(id)).json).toMatchObject({ amount: 1000 });
   });
 
-  test('of a payment without money, or a disputed one', async () => {
+  test('for a payment without money, or a disputed one', async () => {
     const unpaid = await pay(api, key);
     expect(codeOf(await ask(unpaid.id))).toEqual([409, 'not_refundable']);
     const { id } = await paid();
@@ -111,22 +111,22 @@ describe('asking', () => {
     expect(codeOf(await ask(id))).toEqual([409, 'not_refundable']);
   });
 
-  test('while Temporal is away: owed all the same, and left to the sweep', async () => {
+  test('while Temporal is down: the refund is stored, and left to the sweep', async () => {
     api.refundWorkflows.down = true;
     const { id } = await paid();
     const answer = await ask(id);
     expect([answer.status, answer.json.status]).toEqual([201, 'created']);
   });
 
-  test('many at once never add up to more than came in', async () => {
+  test('many at once never add up to more than was received', async () => {
     const { id } = await paid();
     const answers = await Promise.all(Array.from({ length: 6 }, () => ask(id, { amount: 300 })));
     expect(answers.map(({ status }) => status).sort()).toEqual([201, 201, 201, 422, 422, 422]);
   });
 });
 
-describe('for all that is left, the channel is asked first what is left', () => {
-  /** What the channel says when it is asked: so much has gone back there. */
+describe('a refund of all that is left first queries the channel', () => {
+  /** The channel answers the query with this refunded amount. */
   const goneBack = (refundedAmount: number) => {
     api.workflows.onAskChannel = async ({ id }) => {
       await recordAnswer(api.db, id, paidAnswer({ refundedAmount }), 'query', new Date());
@@ -135,7 +135,7 @@ describe('for all that is left, the channel is asked first what is left', () => 
   };
   const asked = () => api.workflows.named('askChannel').length;
 
-  test('what went back there is not asked for', async () => {
+  test('an amount that was already refunded at the channel is not requested', async () => {
     const { id } = await paid();
     goneBack(300);
     const answer = await ask(id);
@@ -145,7 +145,7 @@ describe('for all that is left, the channel is asked first what is left', () => 
     expect(codeOf(await ask(other))).toEqual([409, 'not_refundable']);
   });
 
-  test('once: neither for the same key again, nor for an amount, nor where no money came in', async () => {
+  test('only once: not for the same key again, a named amount, or a payment without money', async () => {
     const { id } = await paid();
     const idempotencyKey = newIdempotencyKey();
     const [first, again] = [await ask(id, {}, idempotencyKey), await ask(id, {}, idempotencyKey)];
@@ -156,7 +156,7 @@ describe('for all that is left, the channel is asked first what is left', () => 
     expect(asked()).toBe(1);
   });
 
-  test('not where the ledger refuses it: nothing is left, or the payment is disputed', async () => {
+  test('not if the ledger refuses the refund: nothing is left, or the payment is disputed', async () => {
     const before = asked();
     const { id } = await paid();
     await ask(id, { amount: 1050 });
@@ -168,7 +168,7 @@ describe('for all that is left, the channel is asked first what is left', () => 
     expect(asked()).toBe(before);
   });
 
-  test('a channel that is silent, or a Temporal that is away: as much as the ledger says', async () => {
+  test('a channel without an answer, or Temporal down: refunds the amount from the ledger', async () => {
     api.workflows.onAskChannel = () => new Promise(() => undefined);
     const silent = await ask((await paid()).id);
     expect([silent.status, silent.json.amount]).toEqual([201, 1050]);
@@ -179,13 +179,13 @@ describe('for all that is left, the channel is asked first what is left', () => 
   });
 });
 
-test('a refund that was replaced: its key still answers it, with where the money goes', async () => {
+test('a replaced refund: its key still returns it, with the refund that replaced it', async () => {
   const { id } = await paid();
   const idempotencyKey = newIdempotencyKey();
   const first = await ask(id, { note: 'Returned' }, idempotencyKey);
   const refused = { state: 'failed', reason: 'more than is left' } as const;
   const trade = paidAnswer({ refundedAmount: 300 });
-  // Said again it changes nothing: the rest goes out once.
+  // The repeated answer changes nothing: the rest is refunded once.
   for (let i = 0; i < 2; i++) await recordRefundAnswer(api.db, first.json.id, refused, new Date(), trade);
   const again = await ask(id, { note: 'Returned' }, idempotencyKey);
   expect([again.status, again.json.id, again.json.status]).toEqual([200, first.json.id, 'failed']);
@@ -195,11 +195,11 @@ test('a refund that was replaced: its key still answers it, with where the money
   expect(refund.strict().parse(rest.json)).toMatchObject({
     ...{ amount: 750, status: 'created', reason: 'requested', note: 'Returned', replacedBy: null },
   });
-  // All of it is on its way.
+  // All of it is being refunded.
   expect(codeOf(await ask(id))).toEqual([409, 'not_refundable']);
 });
 
-test('money of another amount that all went back leaves nothing to decide, and frees its order', async () => {
+test('a wrong amount that was refunded in full needs no decision, and frees its order', async () => {
   const payment = await paid(key, 900);
   const shown = async () => (await api.call(`/v1/payments/${payment.id}`, { key })).json;
   expect(await shown()).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
@@ -221,7 +221,7 @@ test('money of another amount that all went back leaves nothing to decide, and f
 });
 
 describe('the same key', () => {
-  test('with the same content is the same refund, for ever', async () => {
+  test('with the same content is the same refund, forever', async () => {
     const { id } = await paid();
     const idempotencyKey = newIdempotencyKey();
     const first = await ask(id, { amount: 1050, note: 'x' }, idempotencyKey);
@@ -254,7 +254,7 @@ describe('the same key', () => {
     expect(codeOf(await ask(other.id, { amount: 1050 }, all))).toEqual([422, 'idempotency_key_reused']);
   });
 
-  test('many times at once is one refund, also over two payments', async () => {
+  test('many times at once is one refund, also for two payments', async () => {
     const [one, other] = [await paid(), await paid()];
     const same = newIdempotencyKey();
     const answers = await Promise.all(Array.from({ length: 5 }, () => ask(one.id, { amount: 100 }, same)));
@@ -275,7 +275,7 @@ describe('the same key', () => {
 });
 
 describe('reading', () => {
-  test('the list is newest first and pages', async () => {
+  test('the list is newest first, and has pages', async () => {
     const { id } = await paid();
     const made = [];
     for (const amount of [1, 2, 3]) made.unshift((await ask(id, { amount })).json.id);
@@ -294,7 +294,7 @@ describe('reading', () => {
     expect(made.json.temporalUrl).toContain(encodeURIComponent(`refund/${made.json.id}`));
   });
 
-  test('nobody sees or makes the refunds of another', async () => {
+  test('a merchant neither reads nor makes refunds of another merchant', async () => {
     const payment = await paid();
     const made = await ask(payment.id, { amount: 1 });
     const stranger = await newKey(api.db, 'operator');
@@ -326,12 +326,12 @@ describe('reading', () => {
   });
 });
 
-test('a callback that tells of our refund goes to its workflow, one that tells of another to the payment', async () => {
+test("a callback about nodrop's refund goes to its workflow, and one about another refund to the payment", async () => {
   const { id } = await paid();
   const made = await ask(id, { amount: 300 });
   api.refundWorkflows.calls.length = 0;
   api.workflows.calls.length = 0;
-  const tell = (outRefundNo: string) => {
+  const report = (outRefundNo: string) => {
     const callback = simulatorCallback(
       id,
       `msg_${outRefundNo}`,
@@ -340,9 +340,9 @@ test('a callback that tells of our refund goes to its workflow, one that tells o
     );
     return api.call('/callbacks/simulator', { ...callback, method: 'POST' });
   };
-  expect((await tell(made.json.id)).status).toBe(200);
+  expect((await report(made.json.id)).status).toBe(200);
   expect(api.refundWorkflows.calls).toEqual([{ name: 'deliverCallback', refundId: made.json.id }]);
   expect(api.workflows.calls).toEqual([]);
-  expect((await tell('elsewhere')).status).toBe(200);
+  expect((await report('elsewhere')).status).toBe(200);
   expect(api.workflows.named('deliverCallback')[0]?.args[0]).toMatchObject({ refundedAmount: 300 });
 });

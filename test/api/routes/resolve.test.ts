@@ -4,7 +4,7 @@ import { recordAnswer } from '../../../src/ledger/payments.ts';
 import { TemporalUnavailable } from '../../../src/temporal/payment-workflows.ts';
 import { paidAnswer, pay, settle, setUp } from '../support.ts';
 
-// What an operator decides is durable before anybody is told of it, and everybody is told at once.
+// An operator's decision is stored before any workflow is signalled, and all workflows are signalled at once.
 
 const { api, key } = await setUp({ role: 'operator' });
 beforeEach(() => {
@@ -15,7 +15,7 @@ beforeEach(() => {
   api.refundWorkflows.calls.length = 0;
 });
 
-/** Of what was asked, 900 came in: money that waits for a decision. */
+/** A payment that received 900 of its amount, and waits for a decision. */
 async function inReview() {
   const made = await pay(api, key);
   await settle(api.db, made.id, { amount: 900 });
@@ -26,7 +26,7 @@ const resolve = (id: string, action: string) =>
   api.call(`/v1/payments/${id}/resolve`, { key, body: { action, note: 'The payer called.' } });
 
 describe('refund', () => {
-  test('the refund is owed, and its workflow is started at once', async () => {
+  test('the refund is stored, and its workflow is started at once', async () => {
     const { id } = await inReview();
     const answer = await resolve(id, 'refund');
     expect([answer.status, answer.json.orderUpdate]).toEqual([200, 'conflict']);
@@ -37,7 +37,7 @@ describe('refund', () => {
     expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId }]);
   });
 
-  test('without Temporal it is owed all the same: 200, and the sweep finds it', async () => {
+  test('without Temporal the refund is stored anyway: 200, and the sweep starts it', async () => {
     const { id } = await inReview();
     api.refundWorkflows.down = true;
     expect((await resolve(id, 'refund')).status).toBe(200);
@@ -47,7 +47,7 @@ describe('refund', () => {
 });
 
 test.each(['\u202eseen', '\u2068', ' ', '\u3164'])(
-  'a note that cannot be read decides nothing: %j',
+  'an unreadable note is refused and decides nothing: %j',
   async (note) => {
     const { id } = await inReview();
     const answer = await api.call(`/v1/payments/${id}/resolve`, { key, body: { action: 'refund', note } });
@@ -57,7 +57,9 @@ test.each(['\u202eseen', '\u2068', ' ', '\u3164'])(
 );
 
 describe('accept', () => {
-  /** Money in review, and another attempt of its order: made before, as none is while money waits for a decision. */
+  /**
+   * Money in review, and another attempt of its order, created before because none is while money waits for a decision.
+   */
   async function withAnother() {
     const { id, orderId } = await inReview();
     const row = await api.db.payment.findUniqueOrThrow({ where: { id } });
@@ -74,7 +76,7 @@ describe('accept', () => {
   const cancelAskedFor = async (id: string) =>
     (await api.db.payment.findUniqueOrThrow({ where: { id } })).cancelRequestedAt !== null;
 
-  test('the order is paid, and its other attempts are told at once to cancel', async () => {
+  test('the order is paid, and its other attempts are cancelled at once', async () => {
     const { id, orderId, other } = await withAnother();
     const answer = await resolve(id, 'accept');
     expect([answer.status, answer.json.orderUpdate, answer.json.attention]).toEqual([200, 'applied', null]);
@@ -90,7 +92,7 @@ describe('accept', () => {
     expect((await api.call(`/v1/payments/${other}/timeline`, { key })).text).toContain(`was paid by ${id}`);
   });
 
-  test('Temporal goes away before they are told: 200 all the same, the wish is recorded, and the sweep tells them', async () => {
+  test('Temporal fails before they are signalled: 200 anyway, the cancellation is recorded, and the sweep signals them', async () => {
     const { id, other } = await withAnother();
     api.workflows.onAskChannel = async () => {
       api.workflows.down = true;
@@ -100,7 +102,7 @@ describe('accept', () => {
     expect(await cancelAskedFor(other)).toBe(true);
   });
 
-  test('what another attempt brought in and waits for a decision goes back, at once', async () => {
+  test('money of another attempt that waits for a decision is refunded at once', async () => {
     const { id, orderId, other } = await withAnother();
     const data = {
       ...{ status: 'succeeded', orderUpdate: 'review', orderUpdatedAt: new Date(), settledBy: 'query' },
@@ -119,10 +121,10 @@ describe('accept', () => {
     expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId: automaticRefundId(other) }]);
   });
 
-  describe('nobody watches money that waits for a decision: the channel is asked first', () => {
+  describe('money that waits for a decision is not watched, so the channel is queried first', () => {
     const undecided = { orderUpdate: 'review', attention: 'amount_mismatch' };
 
-    test('a part of it went back there, and its callback got lost: the rest is accepted', async () => {
+    test('a part was refunded there without a callback: the rest is accepted', async () => {
       const { id } = await inReview();
       api.workflows.onAskChannel = async () => {
         await recordAnswer(api.db, id, paidAnswer({ amount: 900, refundedAmount: 400 }), 'query', new Date());
@@ -135,7 +137,7 @@ describe('accept', () => {
       expect(text).toContain('an operator accepted CNY 5.00');
     });
 
-    test('all of it went back there: 409, and the order is not paid', async () => {
+    test('all of it was refunded there: 409, and the order is not paid', async () => {
       const { id, orderId } = await inReview();
       api.workflows.onAskChannel = async () => {
         await recordAnswer(
@@ -153,9 +155,9 @@ describe('accept', () => {
     });
 
     test.each([
-      ['silent', async () => false],
-      ['slower than we wait', async () => Promise.reject(new TemporalUnavailable('no answer in time'))],
-    ])('it is %s: 504, and nothing is decided', async (_, onAskChannel) => {
+      ['without an answer', async () => false],
+      ['slower than the timeout', async () => Promise.reject(new TemporalUnavailable('no answer in time'))],
+    ])('the query is %s: 504, and nothing is decided', async (_, onAskChannel) => {
       const { id } = await inReview();
       api.workflows.onAskChannel = onAskChannel;
       const answer = await resolve(id, 'accept');
@@ -163,7 +165,7 @@ describe('accept', () => {
       expect((await api.call(`/v1/payments/${id}`, { key })).json).toMatchObject(undecided);
     });
 
-    test('without Temporal it cannot be asked: 503, and nothing is decided', async () => {
+    test('without Temporal the channel cannot be queried: 503, and nothing is decided', async () => {
       const { id } = await inReview();
       api.workflows.down = true;
       const answer = await resolve(id, 'accept');

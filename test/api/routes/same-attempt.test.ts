@@ -4,17 +4,17 @@ import { newPaymentId } from '../../../src/domain/ids.ts';
 import { endPayment, recordAnswer } from '../../../src/ledger/payments.ts';
 import { newOrderId, StandInWorkflows, settle, setUp, startTestApi, type TestApi } from '../support.ts';
 
-// The same order, channel and method posted again while an attempt is live. What happens at a real channel is in
-// test/system/ending.test.ts.
+// Repeated requests with the same order, channel and method while an attempt is live. test/system/ending.test.ts tests
+// this on a real channel.
 
 const { database, api, key } = await setUp();
-/** Two more processes, at the time of `clock`. */
+/** Two more processes, whose time is `clock`. */
 let clock = new Date();
 const late = await startTestApi(database.url, { now: () => clock });
 const late2 = await startTestApi(database.url, { now: () => clock });
 afterAll(() => Promise.all([late.close(), late2.close()]));
 
-/** The channel says unpaid, and the payment's workflow closes it when it is told to. */
+/** The channel answers "unpaid", and the payment's workflow closes the attempt when it is cancelled. */
 const closes =
   (of: TestApi): StandInWorkflows['onAskChannel'] =>
   async ({ id }) => {
@@ -46,7 +46,7 @@ const inline = (change: Body = {}) => ({
 });
 const post = (body: Body, through: TestApi = api, headers = {}) =>
   through.call('/v1/payments', { key, body, headers });
-/** An attempt, and the request that made it. */
+/** Creates an attempt. @returns it and the request's body */
 async function attempt(change: Body = {}) {
   const body = inline(change);
   const { status, json, text } = await post(body);
@@ -61,7 +61,7 @@ const attemptsOf = (orderId: string) => api.db.payment.count({ where: { orderId 
 const asked = (through = late) => through.workflows.named('askChannel').map(({ paymentId }) => paymentId);
 
 describe('with less than 30 s left', () => {
-  test('the attempt is asked about and closed, and a new one is made', async () => {
+  test('the attempt is queried and closed, and a new one is created', async () => {
     const { body, made } = await attempt({ expiresInSeconds: 600 });
     leave(made, 30_000);
     const same = await post(body, late);
@@ -76,11 +76,11 @@ describe('with less than 30 s left', () => {
     expect(answer.json.id).not.toBe(made.id);
     expect(answer.json.clientToken).not.toBe(made.clientToken);
     expect(Date.parse(answer.json.expiresAt)).toBe(clock.getTime() + 600_000);
-    // The new one is handed out as ever.
+    // The new attempt is returned to the repeated request.
     expect((await post(body, late)).json.id).toBe(answer.json.id);
   });
 
-  test('of one that has expired and is still live the same', async () => {
+  test('an expired attempt that is still live is closed and replaced too', async () => {
     const { body, made } = await attempt();
     leave(made, 0);
     const answer = await post(body, late);
@@ -88,9 +88,9 @@ describe('with less than 30 s left', () => {
   });
 
   test.each([
-    ['of live mode is handed out for as long as it has 30 s', 60],
-    ['of test mode is handed out for half of it', 5],
-  ])('one for the shortest time %s', async (_, expiresInSeconds) => {
+    ['in live mode is returned while it has 30 s left', 60],
+    ['in test mode is returned for half of its time', 5],
+  ])('an attempt with the shortest expiry %s', async (_, expiresInSeconds) => {
     const { body, made } = await attempt({ expiresInSeconds });
     const whole = expiresInSeconds * 1000;
     for (const left of [whole, (whole * 3) / 4, whole / 2]) {
@@ -102,7 +102,7 @@ describe('with less than 30 s left', () => {
     expect((await post(body, late)).json.id).not.toBe(made.id);
   });
 
-  test('it is handed out all the same while a new one would end with it: with the order', async () => {
+  test('an attempt is still returned when a new one would expire with it, with the order', async () => {
     const order = { id: newOrderId(), amount: 1050, currency: 'CNY', expiresInSeconds: 60 };
     const { body, made } = await attempt({ order, expiresInSeconds: 600 });
     for (const left of [29_999, 4_000, 1]) {
@@ -115,7 +115,7 @@ describe('with less than 30 s left', () => {
     expect((await post(body, late)).json.code).toBe('order_not_payable');
   });
 
-  test('the new one ends with the order, and is not closed for another that would', async () => {
+  test('the new attempt expires with the order, and is not closed for another one that would too', async () => {
     const order = { id: newOrderId(), amount: 1050, currency: 'CNY', expiresInSeconds: 75 };
     const { body, made } = await attempt({ order, expiresInSeconds: 60 });
     leave(made, 10_000);
@@ -127,7 +127,7 @@ describe('with less than 30 s left', () => {
     expect(asked()).toEqual([made.id]);
   });
 
-  test('at once, on two processes: one new attempt for all', async () => {
+  test('concurrent requests on two processes get one new attempt', async () => {
     const { body, made } = await attempt();
     leave(made, 4_000);
     const answers = await Promise.all([late, late2, late, late2].map((through) => post(body, through)));
@@ -136,7 +136,7 @@ describe('with less than 30 s left', () => {
     expect([ids.size, ids.has(made.id), await attemptsOf(made.orderId)]).toEqual([1, false, 2]);
   });
 
-  test('its other attempts are asked about as well', async () => {
+  test("the order's other attempts are queried as well", async () => {
     const { body, made } = await attempt({ expiresInSeconds: 60 });
     api.workflows.onAskChannel = async () => false;
     const other = (await post({ ...body, channel: 'simulator2', expiresInSeconds: 600 })).json;
@@ -146,7 +146,7 @@ describe('with less than 30 s left', () => {
     expect((await row(other.id)).status).toBe('cancelled');
   });
 
-  test('a repetition by Idempotency-Key is shown the attempt that it made', async () => {
+  test('a repetition with the same Idempotency-Key gets the attempt that the first request created', async () => {
     const body = inline();
     const headers = { 'idempotency-key': `k-${body.order.id}` };
     const { json: made } = await post(body, api, headers);
@@ -163,7 +163,7 @@ describe('with less than 30 s left', () => {
     expect([other.status, other.json.id === made.id]).toEqual([201, false]);
   });
 
-  describe('when it cannot be closed nothing is made:', () => {
+  describe('no attempt is created when the old one cannot be closed:', () => {
     async function refused(happens: (of: { id: string }) => Promise<boolean>, code: string) {
       const { body, made } = await attempt();
       leave(made, 20_000);
@@ -174,7 +174,7 @@ describe('with less than 30 s left', () => {
       return { body, made };
     }
 
-    test('the channel is silent, and the attempt goes on', async () => {
+    test('the channel does not answer, and the attempt continues', async () => {
       const { made } = await refused(async () => false, 'attempt_unresolved');
       expect(await row(made.id)).toMatchObject({ status: 'paying', cancelRequestedAt: null });
     });
@@ -197,7 +197,7 @@ describe('with less than 30 s left', () => {
       expect((await post(body, late)).status).toBe(201);
     });
 
-    test('it is paid', async () => {
+    test('the attempt is paid', async () => {
       await refused(async ({ id }) => {
         await settle(late.db, id, {}, clock);
         return true;
@@ -206,8 +206,8 @@ describe('with less than 30 s left', () => {
   });
 });
 
-describe('what is stated again', () => {
-  test('returnUrl and metadata are replaced, for the way back and the cashier page too', async () => {
+describe('repeated requests with other fields', () => {
+  test("returnUrl and metadata are replaced, also for the payer's return and the cashier page", async () => {
     const { body, made } = await attempt({
       returnUrl: 'https://shop.example/a',
       metadata: { cart: 'c-1', from: 'web' },
@@ -234,7 +234,7 @@ describe('what is stated again', () => {
     expect(seen.backUrl).toBe(`https://shop.example/b?paymentId=${made.id}`);
   });
 
-  test('what is not stated stays; the same again changes nothing', async () => {
+  test('absent fields stay unchanged, and equal fields change nothing', async () => {
     const { body, made } = await attempt({ returnUrl: 'https://shop.example/a', metadata: { cart: 'c-1' } });
     const before = await row(made.id);
     const written = () => api.db.timelineEntry.count({ where: { paymentId: made.id } });
@@ -246,7 +246,7 @@ describe('what is stated again', () => {
       });
     expect(await row(made.id)).toEqual(before);
     expect(await written()).toBe(entries);
-    // Given and empty is not the same as not given.
+    // An empty value differs from an absent field.
     for (let i = 0; i < 2; i++)
       expect((await post({ ...bare, metadata: {} })).json).toMatchObject({
         metadata: {},
@@ -255,13 +255,13 @@ describe('what is stated again', () => {
     expect(await written()).toBe(entries + 1);
   });
 
-  test('expiresInSeconds is not compared, and the answer says what holds', async () => {
+  test("expiresInSeconds is not compared, and the answer has the attempt's real expiry", async () => {
     const { body, made } = await attempt({ expiresInSeconds: 600 });
     const again = await post({ ...body, expiresInSeconds: 60 });
     expect([again.status, again.json.expiresAt]).toEqual([200, made.expiresAt]);
   });
 
-  test('another payer is refused, and changes nothing', async () => {
+  test('another payer is refused, and nothing changes', async () => {
     const { body, made } = await attempt({ payer: { id: 'u1', ip: '::1' }, metadata: { cart: 'c-1' } });
     const before = await row(made.id);
     const other = { ...body, payer: { id: 'u2' }, metadata: { cart: 'c-2' } };
@@ -275,7 +275,7 @@ describe('what is stated again', () => {
       expect(await row(made.id)).toEqual(before);
     };
     await refused(api);
-    // Nor does it end the attempt for the other.
+    // The attempt is not ended for the other payer.
     leave(made, 4_000);
     await refused(late);
     expect(asked()).toEqual([]);
@@ -296,7 +296,7 @@ describe('what is stated again', () => {
     }
   });
 
-  test('a payer who was not named is, by the first who does; from then on another is refused', async () => {
+  test('the first request that names a payer sets the payer, and another payer is refused from then on', async () => {
     const { body, made } = await attempt({ payer: { ip: '::1' } });
     const named = await post({ ...body, payer: { id: 'u1' } });
     expect([named.status, named.json.id, named.json.payer]).toEqual([200, made.id, { id: 'u1', ip: '::1' }]);
@@ -306,7 +306,7 @@ describe('what is stated again', () => {
     expect((await post({ ...without, payer: { id: 'u3' } })).json.payer).toEqual({ id: 'u3' });
   });
 
-  test('once its trade has been asked for it is asked for with the same payer, also with none', async () => {
+  test('once the trade was requested its payer stays, also if there was none', async () => {
     const { body, made } = await attempt({ payer: { ip: '::1' } });
     await api.db.payment.update({ where: { id: made.id }, data: { createAskedAt: new Date() } });
     const again = await post({ ...body, payer: { id: 'u1' }, metadata: { cart: 'c-2' } });
@@ -314,7 +314,7 @@ describe('what is stated again', () => {
     expect((await row(made.id)).payer).toEqual({ ip: '::1' });
   });
 
-  test('two payers at once: one of them has it', async () => {
+  test('of two concurrent requests with different payers one succeeds', async () => {
     const { body, made } = await attempt();
     const answers = await Promise.all(
       ['u1', 'u2'].map((id, i) => post({ ...body, payer: { id } }, i === 0 ? api : late)),
@@ -325,10 +325,10 @@ describe('what is stated again', () => {
   });
 });
 
-describe('a switch', () => {
+describe('a channel switch', () => {
   const to = (of: Made, channel: string, through = api, as = of.clientToken) =>
     through.call(`/v1/payments/${of.id}/switch`, { key: as, body: { channel } });
-  /** Two live attempts of one order: the channel said nothing of the first. */
+  /** Two live attempts of one order: the channel did not answer about the first. */
   async function twoLive(first: Body, second: Body) {
     const { body, made } = await attempt(first);
     api.workflows.onAskChannel = async () => false;
@@ -338,7 +338,7 @@ describe('a switch', () => {
     return { a: made, b: answer.json as Made };
   }
 
-  test('to an attempt that is live leaves it as its own request made it', async () => {
+  test('to a live attempt leaves it as its own request created it', async () => {
     const terms = { returnUrl: 'https://shop.example/b', metadata: { cart: 'b' } };
     const { a, b } = await twoLive(
       { returnUrl: 'https://shop.example/a', metadata: { cart: 'a' }, payer: { id: 'u1' } },
@@ -353,7 +353,7 @@ describe('a switch', () => {
     expect(before).toMatchObject(terms);
   });
 
-  test('hands nobody the attempt of another payer', async () => {
+  test("does not return another payer's attempt", async () => {
     const { a, b } = await twoLive({ payer: { id: 'u1' } }, { payer: { id: 'u2' } });
     const answer = await to(a, 'simulator2');
     expect([answer.status, answer.json.code]).toEqual([409, 'payer_differs']);
@@ -362,7 +362,7 @@ describe('a switch', () => {
     expect((await row(b.id)).status).toBe('paying');
   });
 
-  test('to the way it has, with less than 30 s left, makes a new attempt of the same terms', async () => {
+  test('to its own channel with less than 30 s left creates a new attempt with the same terms', async () => {
     const { made } = await attempt({ returnUrl: 'https://shop.example/a', payer: { id: 'u1' } });
     leave(made, 4_000);
     const answer = await to(made, 'simulator', late);
@@ -374,7 +374,7 @@ describe('a switch', () => {
     });
   });
 
-  test('of what the channel decides on learns it from the row', async () => {
+  test('of an attempt that the channel decides about reads that from the row', async () => {
     const { made } = await attempt();
     leave(made, 4_000);
     await recordAnswer(api.db, made.id, { state: 'processing' }, 'query', clock);
@@ -382,12 +382,12 @@ describe('a switch', () => {
     expect([answer.status, answer.json.code, asked()]).toEqual([409, 'attempt_unresolved', []]);
   });
 
-  test('hands out what is left to a payer for whom no new attempt is made', async () => {
+  test('returns the remaining time to a payer when no new attempt may be created', async () => {
     const { made } = await attempt();
     const { id: _, ...old } = await row(made.id);
     for (let i = 0; i < 19; i++) {
       const ended = { ...old, id: newPaymentId(), status: 'closed', endedAt: new Date() };
-      // biome-ignore lint/suspicious/noExplicitAny: a row as it was read.
+      // biome-ignore lint/suspicious/noExplicitAny: a row as read.
       await api.db.payment.create({ data: ended as any });
     }
     leave(made, 4_000);

@@ -4,10 +4,10 @@ import { endPayment, recordAnswer, recordSilence, settlePayment } from '../../..
 import { paidAnswer, pay, startTestApi, takingOnly, testChannels } from '../support.ts';
 import { api, database, key, seen, settle, to } from './switch-support.ts';
 
-// POST /v1/payments/{id}/switch is refused where the earlier attempt may still be paid, or nothing is left to pay.
+// POST /v1/payments/{id}/switch is refused when the earlier attempt may still be paid, or when nothing is left to pay.
 
-describe('refused', () => {
-  /** Nothing was made, and nothing of the merchant's was said to the payer. */
+describe('a switch is refused when', () => {
+  /** Expects that nothing was created, and that the payer saw nothing of the merchant. */
   async function expectRefused(
     old: { id: string; orderId: string; clientToken: string },
     code: string,
@@ -25,7 +25,7 @@ describe('refused', () => {
     return answer;
   }
 
-  test('the order is paid, by this attempt or by another', async () => {
+  test('the order is paid, by this attempt or another', async () => {
     const one = await pay(api, key);
     const two = (await to(one.id, one.clientToken)).json;
     await settle(two.id);
@@ -34,7 +34,7 @@ describe('refused', () => {
     expect((await to(one.id, key)).json.detail).toContain(two.id);
   });
 
-  test('the channel says at the question that it is paid', async () => {
+  test('the query shows that the attempt is paid', async () => {
     const old = await pay(api, key);
     api.workflows.onAskChannel = async ({ id }) => {
       await settle(id);
@@ -44,7 +44,7 @@ describe('refused', () => {
     expect((await seen(old.id, old.clientToken)).orderUpdate).toBe('applied');
   });
 
-  test('the order is over', async () => {
+  test('the order has ended', async () => {
     const old = await pay(api, key);
     await endPayment(api.db, old.id, 'closed', 'expired', new Date());
     await api.db.order.updateMany({ where: { id: old.orderId }, data: { status: 'cancelled' } });
@@ -62,13 +62,13 @@ describe('refused', () => {
       },
     ],
     [
-      'money came in that a person must decide on',
+      'money has arrived that needs a decision',
       async (id: string) => {
         await recordAnswer(api.db, id, paidAnswer({ amount: 7 }), 'query', new Date());
         await settlePayment(api.db, id, new Date());
       },
     ],
-  ])('%s: come again later', async (_name, happens) => {
+  ])('%s: 409 with Retry-After', async (_name, happens) => {
     const old = await pay(api, key);
     await happens(old.id);
     const answer = await expectRefused(old, 'attempt_unresolved');
@@ -76,9 +76,9 @@ describe('refused', () => {
     expect((await seen(old.id, old.clientToken)).switchTo).toEqual([]);
   });
 
-  describe('while the channel decides', () => {
+  describe('the channel is deciding:', () => {
     const asked = () => api.workflows.named('askChannel').length;
-    /** What the channel says of it, now and whenever it is asked; the row is as old as that. */
+    /** The channel answers "processing", now and on every query. `ageMs` is the age of the stored answer. */
     async function processing(ageMs: number) {
       const old = await pay(api, key);
       const decides = (at = Date.now()) =>
@@ -91,18 +91,18 @@ describe('refused', () => {
       return old;
     }
 
-    test('a payer learns it from the row, and the channel is not asked each time', async () => {
+    test("a payer's switch reads that from the row, and does not query the channel each time", async () => {
       const old = await processing(60_000);
       for (let i = 0; i < 3; i++) await expectRefused(old, 'attempt_unresolved');
       expect(asked()).toBe(1);
-      // Also while it says nothing: it is asked on schedule.
+      // Also while the channel does not answer: it is queried on schedule.
       const silent = await processing(60_000);
       await recordSilence(api.db, silent.id, 'no answer', 300_000, new Date());
       await expectRefused(silent, 'attempt_unresolved');
       expect(asked()).toBe(1);
     });
 
-    test('its word counts for 10 s to a payer, and for 1 s to a merchant', async () => {
+    test('its answer is reused for 10 s for a payer, and for 1 s for a merchant', async () => {
       const clock = Date.now();
       const own = await startTestApi(database.url, { now: () => new Date(clock) });
       try {
@@ -127,7 +127,7 @@ describe('refused', () => {
       }
     });
 
-    test('many at once share one question', async () => {
+    test('concurrent requests share one query', async () => {
       const old = await processing(60_000);
       const ask = api.workflows.onAskChannel;
       let release = () => {};
@@ -140,7 +140,7 @@ describe('refused', () => {
       };
       const answers = Array.from({ length: 8 }, (_, i) => to(old.id, i % 2 ? key : old.clientToken));
       answers.push(api.call(`/v1/payments/${old.id}/query`, { key, method: 'POST' }));
-      // Later requests that have been answered: the earlier ones are in.
+      // Once later requests are answered, the earlier ones have arrived.
       for (let i = 0; i < 20; i++) await seen(old.id, key);
       release();
       const statuses = (await Promise.all(answers)).map(({ status }) => status);
@@ -149,13 +149,13 @@ describe('refused', () => {
     });
   });
 
-  test('the order has had twenty attempts: to whoever has a token, also at the same time', async () => {
+  test('the order has had twenty attempts and the caller has a token, also when requests are concurrent', async () => {
     const old = await pay(api, key);
     const { id: _, ...row } = await api.db.payment.findUniqueOrThrow({ where: { id: old.id } });
     const ended = Array.from({ length: 18 }, () => ({ ...row, id: newPaymentId() }));
     await endPayment(api.db, old.id, 'closed', 'expired', new Date());
     for (const data of ended) {
-      // biome-ignore lint/suspicious/noExplicitAny: a row as it was read.
+      // biome-ignore lint/suspicious/noExplicitAny: a row as read.
       await api.db.payment.create({ data: data as any });
       await endPayment(api.db, data.id, 'closed', 'expired', new Date());
     }
@@ -168,7 +168,7 @@ describe('refused', () => {
     await expectRefused(old, 'order_not_payable', {
       channel: made.channel === 'simulator' ? 'simulator2' : 'simulator',
     });
-    // What is live goes on, and the merchant may.
+    // The live attempt continues, and the merchant may switch.
     const last = await seen(made.id, made.clientToken);
     expect(last).toMatchObject({ status: 'paying', orderState: 'open', switchTo: [] });
     expect((await to(made.id, made.clientToken, { channel: made.channel })).status).toBe(200);
@@ -177,12 +177,12 @@ describe('refused', () => {
     expect((await to(old.id, key)).status).toBe(201);
   });
 
-  test('there is no such channel for this merchant', async () => {
+  test('the merchant does not have the channel', async () => {
     const old = await pay(api, key);
     await expectRefused(old, 'unknown_channel', { channel: 'alipay' });
   });
 
-  test('the channel does not take the currency', async () => {
+  test('the channel does not accept the currency', async () => {
     const channels = new Map(testChannels());
     channels.set('simulator2', takingOnly({ JPY: {} }, channels.get('simulator2')));
     const narrow = await startTestApi(database.url, { channels });
@@ -200,7 +200,7 @@ describe('refused', () => {
     }
   });
 
-  test('the channel refuses the new attempt, in its own words only to the merchant', async () => {
+  test('the channel rejects the new attempt, and only the merchant sees its reason', async () => {
     const refusing = async ({ id }: { id: string }) => {
       await recordAnswer(api.db, id, { state: 'failed', reason: 'account blocked' }, 'query', new Date());
       await endPayment(api.db, id, 'failed', 'refused', new Date());
@@ -222,14 +222,14 @@ describe('refused', () => {
     [{ channel: 'simulator2', method: 'cash' }, 'method'],
     [{ channel: 'simulator2', amount: 1 }, 'amount'],
     [{ channel: 'simulator2', orderId: 'other' }, 'orderId'],
-  ])('%j is not valid', async (body, path) => {
+  ])('the body %j is invalid', async (body, path) => {
     const old = await pay(api, key);
     const answer = await to(old.id, old.clientToken, body);
     expect([answer.status, answer.json.errors[0].path]).toEqual([422, path]);
     expect(await api.db.payment.count({ where: { orderId: old.orderId } })).toBe(1);
   });
 
-  test('an expired token', async () => {
+  test('the token has expired', async () => {
     const old = await pay(api, key);
     const end = Date.parse(old.expiresAt) + 24 * 3_600_000;
     let now = new Date(end - 1);

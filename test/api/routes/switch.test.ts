@@ -4,10 +4,10 @@ import { endPayment } from '../../../src/ledger/payments.ts';
 import { newKey, newOrderId, pay } from '../support.ts';
 import { api, key, merchantId, seen, settle, to } from './switch-support.ts';
 
-// POST /v1/payments/{id}/switch: another way to pay the same order, for who has the token of an earlier attempt.
+// POST /v1/payments/{id}/switch: paying the same order on another channel, with the token of an earlier attempt.
 
 describe('a payer switches', () => {
-  test('to another channel: a new attempt with a token of its own, and the old one is closed', async () => {
+  test('to another channel: a new attempt with its own token, and the old one is closed', async () => {
     const old = await pay(api, key, {
       returnUrl: 'https://shop.example/thanks?a=1',
       metadata: { cart: 'c-77' },
@@ -45,12 +45,12 @@ describe('a payer switches', () => {
     });
     expect(Date.parse(made.expiresAt) - Date.parse(made.createdAt)).toBe(600_000);
     expect((await seen(old.id, old.clientToken)).status).toBe('cancelled');
-    // Neither opens the other's.
+    // Neither token opens the other payment.
     expect((await api.call(`/v1/payments/${old.id}`, { key: made.clientToken })).status).toBe(401);
     expect((await api.call(`/v1/payments/${made.id}`, { key: old.clientToken })).status).toBe(401);
   });
 
-  test('twice, at once or again: one new attempt', async () => {
+  test('repeatedly and concurrently: one new attempt', async () => {
     const old = await pay(api, key);
     const answers = await Promise.all([1, 2, 3].map(() => to(old.id, old.clientToken)));
     answers.push(await to(old.id, old.clientToken));
@@ -59,7 +59,7 @@ describe('a payer switches', () => {
     expect(await api.db.payment.count({ where: { orderId: old.orderId } })).toBe(2);
   });
 
-  test('there and back, and again after an attempt has ended by itself', async () => {
+  test('there and back, and again after an attempt has ended', async () => {
     const first = await pay(api, key);
     const second = (await to(first.id, first.clientToken)).json;
     const third = await to(second.id, second.clientToken, { channel: 'simulator', method: 'wallet' });
@@ -70,13 +70,13 @@ describe('a payer switches', () => {
     expect(new Set([first.id, second.id, third.json.id, fourth.json.id]).size).toBe(4);
   });
 
-  test('to the way it has: the same attempt, with the same token', async () => {
+  test('to the same channel and method: the same attempt with the same token', async () => {
     const old = await pay(api, key);
     const answer = await to(old.id, old.clientToken, { channel: 'simulator' });
     expect([answer.status, answer.json.id, answer.json.clientToken]).toEqual([200, old.id, old.clientToken]);
   });
 
-  test('while the channel takes its time: 202, and the new attempt goes on', async () => {
+  test('while the channel does not answer: 202, and the new attempt continues', async () => {
     const old = await pay(api, key);
     api.workflows.onAwaitNextAction = async () => false;
     const answer = await to(old.id, old.clientToken);
@@ -84,7 +84,7 @@ describe('a payer switches', () => {
     expect((await seen(answer.json.id, answer.json.clientToken)).status).toBe('created');
   });
 
-  test('when Temporal is away: 503, and the same again later', async () => {
+  test('while Temporal is down: 503, and the repeated request succeeds', async () => {
     const old = await pay(api, key);
     api.workflows.down = true;
     const refused = await to(old.id, old.clientToken);
@@ -96,7 +96,7 @@ describe('a payer switches', () => {
   });
 });
 
-test('a merchant switches: the answer is what creating answers', async () => {
+test("a merchant's switch has the answer of a creation", async () => {
   const old = await pay(api, key);
   const answer = await to(old.id, key);
   expect(answer.status).toBe(201);
@@ -104,8 +104,8 @@ test('a merchant switches: the answer is what creating answers', async () => {
   expect(answer.json.checkoutUrl).toContain(answer.json.clientToken);
 });
 
-describe('what there is to switch to', () => {
-  test('is every channel of the merchant’s, but for the way that is live', async () => {
+describe('the offered channels', () => {
+  test('are all channels of the merchant, except the live channel and method', async () => {
     const old = await pay(api, key);
     const two = [
       { channel: 'simulator', method: 'wallet' },
@@ -123,7 +123,7 @@ describe('what there is to switch to', () => {
     expect((await seen(single.id, single.clientToken)).switchTo).toEqual([]);
   });
 
-  test('is nothing once the order is paid, cancelled or past its end', async () => {
+  test('are none once the order is paid, cancelled or expired', async () => {
     const one = await pay(api, key);
     await settle(one.id);
     expect((await seen(one.id, one.clientToken)).switchTo).toEqual([]);

@@ -8,16 +8,16 @@ import { eventually, unlessOutOfTime } from '../../support/progress.ts';
 import { queryOnce } from '../../support/stack.ts';
 import { newKey, pay, setUp, simulatorCallback } from '../support.ts';
 
-// Whoever floods the callback address with forgeries gets 401, little room and few queries, and delays nobody.
+// A flood of forged callbacks gets 401, little storage and few queries, and delays no other request.
 
-/** Starts at a full minute, and goes on by hand. */
+/** Starts at a full minute. Tests advance it. */
 let clock = 0;
 const { database, api, key } = await setUp({ now: () => new Date(clock) });
 const accountId = (
   await api.db.channelAccount.findFirstOrThrow({ where: { channel: 'simulator', ownsChannelAddress: true } })
 ).id;
 beforeEach(async () => {
-  // A new one for each test: what is counted in memory is.
+  // A new minute for each test, because the counts in memory are per minute.
   clock = Math.floor(Math.max(Date.now(), clock + 60_000) / 60_000) * 60_000;
   api.workflows.calls.length = 0;
   await api.unverified.flush();
@@ -25,9 +25,9 @@ beforeEach(async () => {
   await api.db.unverifiedCallbackCount.deleteMany();
 });
 
-/** No transaction waits longer for its turn, or for a connection. */
-const TURN_MS = 3_000;
-/** Nor a statement. */
+/** No transaction waits longer for its slot or for a connection. */
+const SLOT_WAIT_MS = 3_000;
+/** No statement takes longer. */
 const STATEMENT_MS = 5_000;
 const send = (callback: { raw: string; headers: Record<string, string> }) =>
   api.call('/callbacks/simulator', { ...callback, method: 'POST' });
@@ -44,7 +44,7 @@ const stored = async () => {
   return await api.db.unverifiedCallback.findMany();
 };
 
-test('its first 4 KiB and the hash of all of it are kept, with where it came from and why it was refused', async () => {
+test('the first 4 KiB of a forged callback and a hash of all of it are kept, with its sender and the reason of the refusal', async () => {
   const callback = forged('pay_1', ' '.repeat(5_000));
   expect((await send(callback)).status).toBe(401);
   const [row, ...more] = await stored();
@@ -61,9 +61,9 @@ test('its first 4 KiB and the hash of all of it are kept, with where it came fro
   expect(await stored()).toHaveLength(2);
 });
 
-test('of a flood a hundred a minute are kept and all are counted; the verified one among them is delivered', async () => {
+test('of a flood a hundred per minute are stored and all are counted; a verified callback among them is delivered', async () => {
   const { id } = await pay(api, key);
-  // At once no more than get a connection to the database without waiting for one.
+  // No more at once than can get a database connection without waiting.
   const flood = async (size: number) => {
     const answers: Awaited<ReturnType<typeof send>>[] = [];
     while (answers.length < size) {
@@ -89,17 +89,17 @@ test('of a flood a hundred a minute are kept and all are counted; the verified o
   expect((await counts()).map(({ count }) => count)).toEqual([190, 5]);
 });
 
-test('verified ones are never slowed, however many, and whatever else comes from their address', async () => {
+test('verified callbacks are never slowed, however many arrive, and whatever else their address sends', async () => {
   const { id } = await pay(api, key);
   const strangers = Array.from({ length: 70 }, () => api.call('/v1/orders', { key: 'sk_wrong' }));
   await Promise.all([...strangers, ...Array.from({ length: 110 }, () => send(forged(id)))]);
-  // All of them queue for the row of one order; one whose turn does not come in time says nothing, and comes again.
+  // They all queue for the row of one order. A callback that times out is not acknowledged, and is sent again.
   for (let sent = 0; sent < 300; sent += 10) {
     const answers = await Promise.all(
       Array.from({ length: 10 }, () => {
         const callback = simulatorCallback(id);
         return unlessOutOfTime(
-          TURN_MS,
+          SLOT_WAIT_MS,
           () => send(callback),
           ({ status }) => status === 503,
         );
@@ -110,7 +110,7 @@ test('verified ones are never slowed, however many, and whatever else comes from
   expect(await api.db.callback.count({ where: { paymentId: id } })).toBe(300);
 });
 
-test('from many addresses there is room for a thousand a minute, from however many processes', async () => {
+test('many addresses together store a thousand per minute, over all processes', async () => {
   const now = new Date(clock);
   const callback = unverifiedCallback(Buffer.from('{}'), 'forged', now);
   const sender = (address: string, count: number, of = accountId) => ({
@@ -126,7 +126,7 @@ test('from many addresses there is room for a thousand a minute, from however ma
   expect(await recordUnverified(api.db, [sender('192.0.2.10', 60)])).toBe(60);
   expect(await recordUnverified(api.db, [sender('192.0.2.10', 39)])).toBe(39);
   expect(await recordUnverified(api.db, [sender('192.0.2.11', 6), sender('192.0.2.12', 4)])).toBe(1);
-  // Another account has room of its own.
+  // Another account has its own limit.
   const other = await newKey(api.db);
   const account = await api.db.channelAccount.findFirstOrThrow({ where: { merchantId: other.merchantId } });
   expect(await recordUnverified(api.db, [sender('192.0.2.11', 1, account.id)])).toBe(1);
@@ -137,7 +137,7 @@ test('from many addresses there is room for a thousand a minute, from however ma
   });
 });
 
-test('from very many addresses in one second, those beyond a thousand are counted as one', async () => {
+test('of more than a thousand addresses in one second, the rest are counted as one', async () => {
   for (let n = 0; n < 1_010; n += 1) {
     api.unverified.add(accountId, `192.0.2.${n}`, Buffer.from('{}'), 'forged', new Date(clock));
   }
@@ -147,7 +147,7 @@ test('from very many addresses in one second, those beyond a thousand are counte
   expect(await stored()).toHaveLength(1_000);
 });
 
-test('whoever has an IPv6 network has very many addresses, and is one sender all the same', async () => {
+test('the addresses of one IPv6 network count as one sender', async () => {
   let address = '';
   const comeFrom = ({ socket }: IncomingMessage) =>
     void Object.defineProperty(socket, 'remoteAddress', { value: address, configurable: true });
@@ -168,7 +168,7 @@ test('whoever has an IPv6 network has very many addresses, and is one sender all
   });
 });
 
-test('while one batch is written one goes on counting: no third one waits, and it is bounded however long that takes', async () => {
+test('while one batch is written the next one counts on, with a fixed size, and no third one waits', async () => {
   const queries = vi.spyOn(pg.Client.prototype, 'query');
   try {
     const flushes = [];
@@ -188,13 +188,13 @@ test('while one batch is written one goes on counting: no third one waits, and i
     queries.mockRestore();
   }
   const rows = await counts();
-  // The 900 of the first batch; of the second one a thousand that are told apart.
+  // The 900 senders of the first batch, and a thousand of the second that are counted separately.
   expect(rows).toHaveLength(900 + 1_001);
   expect(rows.find(({ address }) => address === 'others')?.count).toBe(4 * 900 - 1_000);
   expect(await stored()).toHaveLength(900 + 1_000);
 });
 
-test('their rows are taken in the order of their keys, so that two processes never wait for each other', async () => {
+test('rows are locked in the order of their keys, so that two processes never deadlock', async () => {
   const minute = minuteOf(new Date(clock));
   const sender = (address: string) => ({ accountId, address, minute, count: 1, callbacks: [] });
   const [first, last] = [sender('192.0.2.1'), sender('192.0.2.2')];
@@ -206,7 +206,7 @@ test('their rows are taken in the order of their keys, so that two processes nev
     return (await holder.query(text, [address])).rowCount === 1;
   };
   const isOneWaiting = async () => {
-    // Not by `holder`: within its transaction every look is the first one.
+    // Not on `holder`: inside its transaction pg_stat_activity does not change.
     const waiting = await queryOnce(
       database.url,
       "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
@@ -242,8 +242,8 @@ test('their rows are taken in the order of their keys, so that two processes nev
   expect((await counts()).map(({ count }) => count)).toEqual([2, 2]);
 });
 
-describe('the payment it names', () => {
-  test('is asked about once in 10 s, and twenty times in its life', async () => {
+describe('the payment that a forged callback names', () => {
+  test('is queried at most once in 10 s, and twenty times in its life', async () => {
     const { id } = await pay(api, key);
     for (let i = 0; i < 25; i++) {
       clock += 10_000;
@@ -253,12 +253,12 @@ describe('the payment it names', () => {
     expect(api.workflows.named('hint')).toHaveLength(20);
     const notes = await api.db.timelineEntry.count({ where: { paymentId: id, kind: 'callback' } });
     expect(notes).toBe(20);
-    // A hint of the payer's is another matter.
+    // The payer's hints are not limited by this.
     expect((await api.call(`/v1/payments/${id}/hint`, { key, method: 'POST' })).status).toBe(202);
     expect(api.workflows.named('hint')).toHaveLength(21);
   });
 
-  test('also when all come at once', async () => {
+  test('also when all callbacks arrive at once', async () => {
     const { id } = await pay(api, key);
     await api.db.payment.update({ where: { id }, data: { unverifiedQueries: 19 } });
     await Promise.all(Array.from({ length: 10 }, () => send(forged(id))));

@@ -20,9 +20,10 @@ import {
 import { pay, SECRET, setUp, testChannels } from '../support.ts';
 
 /**
- * Callbacks of Alipay and WeChat Pay over HTTP, as their doubles sign them and as somebody else would like them to be: what
- * is not proven is refused, on record, and changes no payment, at the account's address and at the payment's own. Payers read
- * the address that Alipay is given in their links: for it a payment's own proves nothing.
+ * Callbacks of Alipay and WeChat Pay over HTTP, as their doubles sign them and as an attacker would forge them. A
+ * callback that is not proven is refused and recorded, and changes no payment, at the account's URL and at the
+ * payment's own URL. Alipay's payers can read its callback URL in their links, so for Alipay the payment's own URL
+ * proves nothing.
  */
 
 const adapters: Readonly<Record<Channel, ChannelAdapter>> = {
@@ -66,7 +67,7 @@ interface Sent {
   readonly headers: Record<string, string>;
 }
 
-/** A payment that is paid at its channel, whose callback has not come yet. */
+/** Creates a payment that is paid at its channel, without a callback so far. */
 async function newPaid(channel: Channel): Promise<string> {
   const { id, expiresAt } = await pay(api, key, { channel });
   const trade: NewTrade = {
@@ -84,7 +85,7 @@ async function newPaid(channel: Channel): Promise<string> {
   return id;
 }
 
-/** As the channel signs it, with other content. */
+/** A callback as the channel signs it, with other content. */
 async function made(
   channel: Channel,
   outTradeNo: string,
@@ -113,7 +114,7 @@ const send = (to: string, { raw, headers }: Sent) => api.call(to, { method: 'POS
 const REFUSED = { alipay: [400, 'fail'], wechatpay: [401, '{"code":"FAIL","message":"refused"}'] } as const;
 const TAKEN = { alipay: [200, 'success'], wechatpay: [200, '{"code":"SUCCESS","message":"OK"}'] } as const;
 
-/** Refused at both addresses, with this reason on record, and nothing has come of it but that the channel is asked. */
+/** Expects a refusal at both URLs, recorded with this reason, and no effect except a query of the channel. */
 async function expectRefused(channel: Channel, id: string, sent: Sent, reason: string): Promise<void> {
   for (const address of [addressOf(channel), ownAddressOf(channel, id)]) {
     const answer = await send(address, sent);
@@ -128,12 +129,12 @@ async function expectRefused(channel: Channel, id: string, sent: Sent, reason: s
   expect(await api.db.callback.count({ where: { outTradeNo: id } })).toBe(0);
   const payment = await api.db.payment.findUniqueOrThrow({ where: { id } });
   expect(payment).toMatchObject({ status: 'paying', channelAnswer: null });
-  // At its own address it is news, where the channel alone knows that.
+  // At the payment's own URL it is a notice if only the channel can know that URL.
   expect(payment.noticedAt === null, channel).toBe(channel === 'alipay');
 }
 
 describe.skipIf(!isComplete)('a callback', () => {
-  test.each(['alipay', 'wechatpay'] as const)('of %s is taken, and pays', async (channel) => {
+  test.each(['alipay', 'wechatpay'] as const)('of %s is accepted, and pays', async (channel) => {
     const id = await newPaid(channel);
     const sent = await made(channel, id);
     for (const address of [ownAddressOf(channel, id), addressOf(channel)]) {
@@ -151,7 +152,7 @@ describe.skipIf(!isComplete)('a callback', () => {
     ['alipay', { total_amount: '0.01' }],
     ['wechatpay', { content: { amount: { total: 1, payer_total: 1, currency: 'CNY' } } }],
   ] as const)(
-    'of %s with another amount that it has signed is on record, and pays nothing',
+    'of %s with another amount, correctly signed, is stored and pays nothing',
     async (channel, changes) => {
       const id = await newPaid(channel);
       const answer = await send(ownAddressOf(channel, id), await made(channel, id, changes));
@@ -159,7 +160,7 @@ describe.skipIf(!isComplete)('a callback', () => {
       expect(await api.db.callback.findMany({ where: { outTradeNo: id } })).toMatchObject([
         { paymentId: id, answer: { state: 'paid', amount: 1 } },
       ]);
-      // It has the channel asked.
+      // It makes nodrop query the channel.
       expect(await api.db.payment.findUniqueOrThrow({ where: { id } })).toMatchObject({
         channelAnswer: null,
       });
@@ -167,7 +168,7 @@ describe.skipIf(!isComplete)('a callback', () => {
     },
   );
 
-  test('of Alipay: a tampered amount, a parameter twice, another seller or application, a weaker signature', async () => {
+  test('of Alipay: a tampered amount, a repeated parameter, another seller or application, a weaker signature', async () => {
     const id = await newPaid('alipay');
     const { raw, headers } = await made('alipay', id);
     const signed = (change: Record<string, string>) => made('alipay', id, change);

@@ -12,7 +12,7 @@ import org.openapitools.client.model.Payment;
 public final class Pay {
   public static void main(String[] args) throws Exception {
     PaymentsApi api = new PaymentsApi(connect(args[0]));
-    // What may be left out is left out: subject, metadata, expiry.
+    // The optional fields are left out: subject, metadata, expiry.
     NewPayment body =
         new NewPayment()
             .channel("simulator")

@@ -25,7 +25,7 @@ def connect(url):
 
 
 client = connect(api_url)
-# What may be left out is left out: subject, metadata, expiry.
+# The optional fields are left out: subject, metadata, expiry.
 body = NewPayment(channel="simulator", order=NewOrder(id="order-python", amount=1990, currency="CNY"))
 payment = None
 while not isinstance(payment, Payment) or payment.pay_url is None:

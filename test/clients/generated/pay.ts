@@ -5,7 +5,7 @@ import type { components, paths } from './api.ts';
 type Known = components['schemas']['KnownPaymentStatus'];
 type Code = components['schemas']['KnownGetPaymentProblemCode'];
 
-/** The compiler asks for every known status here, and takes no other. */
+/** The compiler requires every known status here, and accepts no other. */
 const isOver: Record<Known, boolean> = {
   created: false,
   paying: false,
@@ -21,7 +21,7 @@ const headers = { authorization: 'Bearer sk_dev_nodrop' };
 const say = (line: object) => console.log(JSON.stringify(line));
 
 const client = createClient<paths>({ baseUrl: apiUrl, headers });
-// What may be left out is left out: subject, metadata, expiry.
+// The optional fields are left out: subject, metadata, expiry.
 const body = {
   order: { id: 'order-typescript', amount: 1990, currency: 'CNY' },
   channel: 'simulator',

@@ -1,4 +1,4 @@
-// As pay.mjs, by `require`.
+// Does the same as pay.mjs, by `require`.
 const { createClient } = require('@nodrop/client');
 const { createServerClient, NodropError } = require('@nodrop/client/server');
 

@@ -1,4 +1,4 @@
-// What the types of the installed package take and refuse. Compiled by test/clients/package.test.ts, never run.
+// What the types of the installed package accept and refuse. Compiled by test/clients/package.test.ts, never run.
 import { createClient, NodropError as PayerError } from '@nodrop/client';
 import {
   createServerClient,
@@ -14,7 +14,7 @@ const payer = createClient({ baseUrl: 'https://pay.example' });
 const order = { id: 'order-1', amount: 1050, currency: 'CNY' };
 const maybe = process.argv[2];
 
-// Of `order` and `orderId` exactly one; what may be left out may be undefined.
+// Exactly one of `order` and `orderId`; an optional field may be undefined.
 const takes: NewPayment[] = [
   { order, channel: 'simulator' },
   { orderId: 'order-1', channel: 'simulator', method: maybe, returnUrl: maybe },
@@ -25,10 +25,10 @@ for (const one of takes) await server.createPayment(one, { idempotencyKey: maybe
 await server.createPayment({ order, orderId: 'order-1', channel: 'simulator' });
 // @ts-expect-error: neither
 await server.createPayment({ channel: 'simulator' });
-// @ts-expect-error: a field that there is not
+// @ts-expect-error: a field that does not exist
 await server.createPayment({ order, channel: 'simulator', amount: 1 });
 
-// A refund has a key of the caller's own.
+// A refund needs a key of the caller's own.
 await server.createRefund(
   'pay_1',
   { amount: maybe === undefined ? undefined : 1 },
@@ -41,19 +41,19 @@ await server.createRefund('pay_1', {}, {});
 // @ts-expect-error: a key that may be missing
 await server.createRefund('pay_1', {}, { idempotencyKey: maybe });
 
-// Who creates a payment has what opens it; who reads it has not.
+// The answer to a creation has the client token and the checkout URL; an answer to a read has not.
 const created = await server.createPayment({ order, channel: 'simulator' });
 const opens: readonly string[] = [created.clientToken, created.checkoutUrl];
 const token: string = (await server.switchPayment(created.id, { channel: 'simulator2' })).clientToken;
 // @ts-expect-error: null
 const none: string = (await server.getPayment(created.id)).clientToken;
 
-// With a client token the state of the order is there; with a key its id is.
+// An answer to a client token has the state of the order; an answer to a key has the order's id.
 const seen = await payer.getPayment(created.id, { token });
 const state: 'open' | 'undecided' | 'paid' | 'over' = seen.orderState;
 const orderId: string = (await server.getPayment(created.id)).orderId;
 const next: string = (await payer.switchChannel(seen.id, { channel: 'simulator2' }, { token })).clientToken;
-// @ts-expect-error: without a token nothing opens
+// @ts-expect-error: a payer's call needs a token
 await payer.getPayment(created.id);
 // @ts-expect-error: a page has no key
 createClient({ baseUrl: 'https://pay.example', key: 'sk_1' });
@@ -62,7 +62,7 @@ payer.createPayment;
 
 // Statuses and codes are literals.
 const status: KnownPaymentStatus = seen.status;
-// @ts-expect-error: a typing error
+// @ts-expect-error: a misspelt value
 if (seen.status === 'suceeded') console.log(status);
 const isOver: Record<typeof seen.status, boolean> = {
   created: false,
@@ -73,20 +73,20 @@ const isOver: Record<typeof seen.status, boolean> = {
   closed: true,
 };
 const update: 'pending' | 'applied' | 'conflict' | 'review' | null = seen.orderUpdate;
-// @ts-expect-error: a typing error
+// @ts-expect-error: a misspelt value
 server.listPayments({ status: 'suceeded' });
 server.listPayments({ attention: true, cursor: maybe });
 
 function codeOf(error: unknown): string | undefined {
   if (!(error instanceof NodropError) && !(error instanceof PayerError)) return undefined;
-  // @ts-expect-error: a typing error
+  // @ts-expect-error: a misspelt value
   if (error.code === 'no_answers') return undefined;
   const where: string | undefined = error.errors[0]?.path;
   return error.code === 'no_answer' ? error.idempotencyKey : (error.requestId ?? where);
 }
 
 function refunded(event: Event): number {
-  // @ts-expect-error: not of every event
+  // @ts-expect-error: not every event has a refund
   event.data.refund;
   return event.type === 'refund.succeeded' ? event.data.refund.amount : event.data.payment.refundedAmount;
 }
@@ -94,12 +94,12 @@ function refunded(event: Event): number {
 for await (const event of server.listEvents({ after: maybe })) console.log(refunded(event));
 for await (const { amount } of server.listRefunds(created.id)) console.log(amount);
 
-// A delivered event may be a test; one of the feed never is.
+// A delivered event may be a test event; an event of the feed is never one.
 function isReal(event: DeliveredEvent): boolean {
   const mark: boolean | undefined = event.test;
   return mark !== true;
 }
-// @ts-expect-error: not of the feed
+// @ts-expect-error: events of the feed have no `test`
 for await (const event of server.listEvents()) console.log(event.test);
 
 export { codeOf, isOver, isReal, next, none, opens, orderId, state, update };

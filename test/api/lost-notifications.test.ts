@@ -3,18 +3,20 @@ import { expect, test, vi } from 'vitest';
 import { Changes } from '../../src/api/changes.ts';
 import { eventually, useDatabase } from '../support/stack.ts';
 
-/** A connection that can do everything but hear, as behind a pooler that lends it to others, is none to rely on. */
+/**
+ * A connection that does everything but receive notifications, as behind a transaction pooler, must not be relied on.
+ */
 
-/** As in `Changes`. */
+/** The same value as in `Changes`. */
 const PING_EVERY_MS = 10_000;
 
 const { databaseUrl } = useDatabase();
 
-/** On the way to the database and back everything passes but, while it is deaf, what was notified. */
-async function startDeafWay(databaseUrl: string) {
+/** A proxy to the database that forwards everything except, while `losesNotifications`, notifications. */
+async function startLossyProxy(databaseUrl: string) {
   const { hostname, port } = new URL(databaseUrl);
   const sockets = new Set<Socket>();
-  let isDeaf = true;
+  let losesNotifications = true;
   const server = createServer((client) => {
     const onward = dial(Number(port), hostname);
     for (const [from, to] of [
@@ -28,11 +30,11 @@ async function startDeafWay(databaseUrl: string) {
     let rest = Buffer.alloc(0);
     onward.on('data', (data) => {
       rest = Buffer.concat([rest, data]);
-      // Messages: a letter, then the length of itself and the rest.
+      // A message is a letter, the length of the rest including itself, and the rest.
       while (rest.length >= 5 && rest.length > rest.readUInt32BE(1)) {
         const end = 1 + rest.readUInt32BE(1);
         const isNotification = rest.toString('latin1', 0, 1) === 'A';
-        if (!(isDeaf && isNotification)) client.write(rest.subarray(0, end));
+        if (!(losesNotifications && isNotification)) client.write(rest.subarray(0, end));
         rest = rest.subarray(end);
       }
     });
@@ -43,12 +45,12 @@ async function startDeafWay(databaseUrl: string) {
   url.port = String((server.address() as AddressInfo).port);
   return {
     url: url.toString(),
-    hears() {
-      isDeaf = false;
+    forwardNotifications() {
+      losesNotifications = false;
       for (const socket of sockets) socket.destroy();
     },
-    becomesDeaf() {
-      isDeaf = true;
+    loseNotifications() {
+      losesNotifications = true;
     },
     async close() {
       for (const socket of sockets) socket.destroy();
@@ -57,9 +59,9 @@ async function startDeafWay(databaseUrl: string) {
   };
 }
 
-test('waiters look for themselves until it hears', async () => {
-  const way = await startDeafWay(databaseUrl);
-  const changes = new Changes(way.url, { warn: () => undefined, info: () => undefined });
+test('waiting requests read the database themselves until notifications arrive', async () => {
+  const proxy = await startLossyProxy(databaseUrl);
+  const changes = new Changes(proxy.url, { warn: () => undefined, info: () => undefined });
   changes.start();
   try {
     let reads = 0;
@@ -68,22 +70,22 @@ test('waiters look for themselves until it hears', async () => {
       done: (count) => count === 3,
       timeoutMs: 60_000,
     });
-    // Looked without having been told, well before the time was up.
+    // Read again without a notification, well before the timeout.
     expect([reads, changes.listening]).toEqual([3, false]);
-    way.hears();
+    proxy.forwardNotifications();
     await eventually(() => changes.listening);
   } finally {
     await changes.close();
-    await way.close();
+    await proxy.close();
   }
 });
 
-test('also when it has heard before: what does not come back says so', async () => {
-  // Pings come when the test says.
+test('notifications that stop later are noticed, because a ping does not come back', async () => {
+  // The test decides when pings are sent.
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
-  const way = await startDeafWay(databaseUrl);
-  way.hears();
-  const changes = new Changes(way.url, { warn: () => undefined, info: () => undefined });
+  const proxy = await startLossyProxy(databaseUrl);
+  proxy.forwardNotifications();
+  const changes = new Changes(proxy.url, { warn: () => undefined, info: () => undefined });
   changes.start();
   const leaving = new AbortController();
   try {
@@ -95,22 +97,22 @@ test('also when it has heard before: what does not come back says so', async () 
       timeoutMs: 240_000,
       signal: leaving.signal,
     });
-    // One that comes back, one that does not, and the one that finds out.
+    // One ping that comes back, one that does not, and the one that notices it.
     await vi.advanceTimersByTimeAsync(PING_EVERY_MS);
     expect(changes.listening).toBe(true);
-    way.becomesDeaf();
+    proxy.loseNotifications();
     await eventually(async () => {
       await vi.advanceTimersByTimeAsync(PING_EVERY_MS);
       return !changes.listening;
     });
     expect(await waiting).toBeGreaterThan(3);
     expect(changes.listening).toBe(false);
-    way.hears();
+    proxy.forwardNotifications();
     await eventually(() => changes.listening);
   } finally {
     leaving.abort();
     vi.useRealTimers();
     await changes.close();
-    await way.close();
+    await proxy.close();
   }
 });
