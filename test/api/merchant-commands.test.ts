@@ -6,8 +6,8 @@ import { startOrderService } from '../support/order-service.ts';
 import { cli, databaseUrl } from './process-support.ts';
 import { SECRET, startTestApi } from './support.ts';
 
-// The commands for merchants, keys and order services as processes of their own. Temporal is not there: that must not keep
-// them down.
+// The commands for merchants, keys and order services as processes of their own. Temporal is not there: that must not
+// keep them down.
 
 describe('npm run nodrop', () => {
   test('makes a merchant and a key that works, and shows keys by their ends', async () => {
@@ -39,7 +39,7 @@ describe('npm run nodrop', () => {
       expect(await ask(gone)).toBe(200);
       const revoked = await cli(['keys', 'revoke', gone.id]);
       expect(revoked).toMatchObject({ code: 0, errors: '' });
-      expect(revoked.output).toMatch(new RegExp(`^Key ${gone.id} opens nothing since \\d{4}-.*Z\\.\n$`));
+      expect(revoked.output).toMatch(new RegExp(`^Key ${gone.id} is revoked since \\d{4}-.*Z\\.\n$`));
       expect([await ask(gone), await ask(kept)]).toEqual([401, 200]);
       // Again it says the same.
       expect((await cli(['keys', 'revoke', gone.id])).output).toBe(revoked.output);
@@ -101,7 +101,7 @@ describe('npm run nodrop', () => {
     expect(secret).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
     expect(first.output).toBe(
       `Merchant shop: events go to ${url}.\n` +
-        'What it acknowledges is believed: --order-status-url has its orders read back.\n' +
+        'Its acknowledgements are trusted. With --order-status-url, its orders are read back.\n' +
         `Its events are signed with this secret. It is shown only now:\n${secret}\n`,
     );
     // Again, with the read-back: what was set stays, and no other secret is made or shown.
@@ -133,7 +133,7 @@ describe('npm run nodrop', () => {
       const both = { url, statusUrl: status, secrets: [fresh, secret] };
       expect(await findOrderService(db, id, SECRET, new Date())).toEqual(both);
       const cut = await cli(['merchants', 'rotate-secret', 'shop', '--old-valid-hours', '0']);
-      expect(cut.output).toContain('Merchant shop: older secrets sign nothing from now on.\n');
+      expect(cut.output).toContain('Merchant shop: events are no longer signed with older secrets.\n');
       const last = cut.output.trim().split('\n').at(-1) ?? '';
       expect((await findOrderService(db, id, SECRET, new Date()))?.secrets).toEqual([last]);
 
@@ -142,7 +142,7 @@ describe('npm run nodrop', () => {
       const back = await set('--no-order-service', '--late-payment', 'review');
       expect(back.output).toBe(
         'Merchant shop: late payments are from now on: review.\n' +
-          'Merchant shop: no order service is told; its orders are those of the embedded one alone.\n',
+          'Merchant shop: events go to no order service. Its orders are only in the embedded order service.\n',
       );
       expect(await findOrderService(db, id, SECRET, new Date())).toBeNull();
     } finally {
