@@ -51,7 +51,7 @@ test('each tool that cannot be obtained is reported in one sentence, and the exi
   ];
   const lines = stderr.trim().split('\n');
   for (const sentence of sentences) expect(lines.filter((line) => sentence.test(line))).toHaveLength(1);
-  if (process.platform === 'linux') expect(stderr).toMatch(/^Node [\d.]+ could not be obtained: .*\.$/m);
+  if (process.platform === 'linux') expect(stderr).toMatch(/^Node [\d.]+ could not be installed: .*\.$/m);
   expect(status).toBe(1);
   expect(readdirSync(join(folder, 'nodrop'))).toEqual([]);
 });
