@@ -13,34 +13,34 @@ import {
 } from './statement-log.ts';
 
 /**
- * What a payment costs, counted on the running service by who does the work: Temporal's history, and PostgreSQL's own log
- * and WAL. Also used by test/system/costs.test.ts, which holds the counts to their bounds.
+ * Counts what a payment costs on the running service, from Temporal's histories and PostgreSQL's log and WAL.
+ * test/system/costs.test.ts also uses it, to enforce upper bounds of the counts.
  */
 
-/** What `startCounting` needs of a service on the embedded stack; the service has nothing else to do. */
+/** The parts of a service on the embedded stack that `startCounting` needs. The service must have no other work. */
 export interface Counted {
   readonly config: Config;
   readonly temporal: Client;
 }
 
 export interface PaymentCosts {
-  /** Of the payment's workflow, as its history is when it has completed. */
+  /** Number of events in the history of the completed payment workflow. */
   readonly events: number;
   readonly workflowTasks: number;
-  /** All of them: BEGIN and COMMIT are statements, too. */
+  /** Number of all statements, including BEGIN and COMMIT. */
   readonly statements: number;
-  /** Of them, those that begin or end a transaction. */
+  /** Number of the statements that begin or end a transaction. */
   readonly transactionControl: number;
-  /** Without images of whole pages. */
+  /** Bytes of WAL, without full-page images. */
   readonly walBytes: number;
-  /** The statements, shortened, in the order in which they ran. */
+  /** The shortened statements in the order of their execution. */
   readonly ran: readonly string[];
 }
 
 export interface PollCosts {
   readonly statements: number;
   readonly transactionControl: number;
-  /** Statements that lock: a row to be changed later, or by a name. */
+  /** Number of statements that lock a row before it is changed, or take an advisory or table lock. */
   readonly locks: number;
   readonly newRows: number;
   readonly walBytes: number;
@@ -48,8 +48,8 @@ export interface PollCosts {
 }
 
 /**
- * What settles the payment: its callback, a poll, or a query that somebody asks for over HTTP: a hint, an operator's query,
- * or the one before its end. All but `callback` need a channel that does not call back.
+ * What settles the payment: its callback, a scheduled poll, or a query that an HTTP request triggers: a hint, an
+ * operator's query, or the query of a cancel request. All except `callback` need a channel that sends no callbacks.
  */
 export type SettledBy = 'callback' | 'poll' | 'hint' | 'query' | 'cancel';
 
@@ -62,13 +62,14 @@ export interface PaymentToCount {
 
 export interface Counter {
   /**
-   * The costs of payments from the request to the end of the workflow, of so many that nothing disturbed. On a slow machine
-   * a request is not answered with 201, an attempt fails or is repeated, or an unpaid payment is polled before it is paid:
-   * that payment does not count, and another one is made.
+   * Measures the costs of payments from the request to the end of the workflow. On a slow machine, a request may not be
+   * answered with 201, an activity attempt may fail or be repeated, or a poll may come before the payment is paid. Such
+   * a disturbed payment is not counted, and another one is made, until `samples` payments are counted.
    */
   payments(samples: number, payment: PaymentToCount): Promise<PaymentCosts[]>;
   /**
-   * The costs of so many polls of an unpaid payment whose answer is the one before it. The payment is paid at the end.
+   * Measures the costs of `samples` polls of an unpaid payment whose answer has not changed. Pays the payment at the
+   * end.
    */
   unpaidPolls(samples: number, payment: Pick<PaymentToCount, 'key' | 'channel'>): Promise<PollCosts[]>;
   close(): Promise<void>;
@@ -76,23 +77,25 @@ export interface Counter {
 
 type HistoryEvent = NonNullable<Awaited<ReturnType<WorkflowHandle['fetchHistory']>>['events']>[number];
 
-/** After so many payments that something disturbed, no more are tried: it is no accident. */
+/** After this many disturbed payments the measurement fails, because the disturbance is not accidental. */
 const DISTURBED_AT_MOST = 20;
 
 const LOOK_EVERY_MS = 50;
-/** Of an unpaid payment: the first poll's answer is news. */
+/** Polls of an unpaid payment that are not counted: the first poll's answer is new and therefore recorded. */
 const POLLS_BEFORE = 1;
-/** Trying again is safe, and likely to help. */
+/** HTTP statuses after which a request is retried. */
 const AGAIN = [429, 500, 502, 503, 504];
 
 interface Mark {
   readonly position: number;
-  /** In bytes. */
+  /** Position in the WAL, in bytes. */
   readonly wal: bigint;
   readonly rows: number;
 }
 
-/** Stops the sweep, which would be counted, and begins to log statements. Only for a stack that is thrown away. */
+/**
+ * Pauses the sweep, which would be counted, and starts to log statements. Only for a stack that is deleted afterwards.
+ */
 export async function startCounting({ config, temporal }: Counted): Promise<Counter> {
   await pauseSweep(temporal);
   const connection = new Connection({
@@ -112,8 +115,8 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
   };
 
   /**
-   * Asks again when the request is refused for now, as on a loaded machine it may be: what the first one began is not to go on beside
-   * the next one.
+   * Creates a payment, and repeats a request that a loaded machine refuses for now, so that a half-created payment does
+   * not run beside the next one.
    * @returns also whether the first request was answered with 201.
    */
   const create = async ({
@@ -136,7 +139,7 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
     }
   };
 
-  /** Until it is accepted: on a slow machine it may be refused for now. @returns whether the first one was */
+  /** Repeats a request until it is accepted. @returns whether the first request was accepted */
   const request = async (key: string, id: string, action: string): Promise<boolean> => {
     for (let tries = 1; ; tries += 1) {
       const answer = await fetch(`${config.api.publicUrl}/v1/payments/${id}/${action}`, {
@@ -144,7 +147,7 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
         headers: { authorization: `Bearer ${key}` },
       });
       const said = await answer.text();
-      // A cancel is refused as the payment is paid.
+      // A cancel request is refused with 409, because its query finds that the payment is paid.
       if (answer.ok || (action === 'cancel' && answer.status === 409)) return tries === 1;
       if (!AGAIN.includes(answer.status)) throw new Error(`${action} was answered ${answer.status}: ${said}`);
       await sleep(LOOK_EVERY_MS);
@@ -152,7 +155,7 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
   };
 
   const pay = async (id: string): Promise<void> => {
-    // On a slow machine the answer may come before the trade.
+    // On a slow machine, the API may answer before the trade exists at the channel.
     await until(async () => {
       const answer = await fetch(`${config.simulator.url}/pay/${id}`, { method: 'POST' });
       await answer.arrayBuffer();
@@ -168,7 +171,7 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
 
   const between = (from: Mark, to: Mark) => log.read(from.position, to.position);
 
-  /** @returns why it does not count, when something disturbed it. */
+  /** Measures one payment. @returns its costs, or the reason why it is not counted */
   const once = async ({ by, ...payment }: PaymentToCount): Promise<PaymentCosts | string> => {
     const from = await mark();
     const { id, atOnce } = await create(payment);
@@ -233,7 +236,7 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
   };
 }
 
-/** An attempt that failed or was not the first, of a local activity too; or a workflow task that was lost. */
+/** True for a failed or repeated activity attempt, also of a local activity, and for a failed or lost workflow task. */
 export function isDisturbed(event: HistoryEvent): boolean {
   return (
     (event.activityTaskStartedEventAttributes?.attempt ?? 1) > 1 ||
@@ -244,14 +247,14 @@ export function isDisturbed(event: HistoryEvent): boolean {
   );
 }
 
-/** Until it is so: whoever waits is ended from outside when it never is. */
+/** Waits until the condition is true, without a timeout of its own. */
 async function until(condition: () => Promise<boolean>): Promise<void> {
   while (!(await condition())) await sleep(LOOK_EVERY_MS);
 }
 
 async function pauseSweep(temporal: Client): Promise<void> {
   const schedule = temporal.schedule.getHandle(SWEEP_SCHEDULE_ID);
-  // A worker that has just started makes it in a moment.
+  // A worker creates the schedule shortly after its start.
   await until(() =>
     schedule.pause('npm run bench counts').then(
       () => true,
@@ -269,7 +272,7 @@ async function isDelivered(connection: Connection, paymentId: string): Promise<b
   return rows.length > 0;
 }
 
-/** All rows of all tables. */
+/** The total number of rows of all tables. */
 async function countRows(connection: Connection): Promise<number> {
   const { rows } = await connection.query<{ count: string }>(`
     select sum((xpath('/row/n/text()', query_to_xml(format('select count(*) as n from %I.%I', schemaname, tablename),
@@ -278,17 +281,17 @@ async function countRows(connection: Connection): Promise<number> {
   return Number(rows[0]?.count ?? 0);
 }
 
-/** How many polls of the payment are over, when the next one waits for its time; undefined while one is under way. */
-async function pollsOver(temporal: Client, paymentId: string): Promise<number | undefined> {
+/** The number of finished polls while the next poll waits for its time; undefined while a poll is running. */
+async function finishedPolls(temporal: Client, paymentId: string): Promise<number | undefined> {
   const { raw } = await temporal.workflow.getHandle(paymentWorkflowId(paymentId)).describe();
   const poll = raw.pendingActivities?.find(({ activityType }) => activityType?.name === 'queryChannel');
   const isWaiting = poll?.state === SCHEDULED && (poll.attempt ?? 1) > 1;
   return isWaiting ? (poll.attempt ?? 1) - 1 : undefined;
 }
-/** Temporal's number for a pending activity that no worker has at the moment. */
+/** Temporal's enum value for a pending activity that no worker is running now. */
 const SCHEDULED = 1;
 
-/** A mark between two polls, when so many are over, or more: the same number was over before and after it. */
+/** Takes a mark between two polls, once at least `atLeast` polls have finished. No poll may run while it is taken. */
 async function markBetweenPolls(
   mark: () => Promise<Mark>,
   temporal: Client,
@@ -296,16 +299,16 @@ async function markBetweenPolls(
   atLeast: number,
 ): Promise<{ mark: Mark; polls: number }> {
   for (;;) {
-    const polls = await pollsOver(temporal, paymentId);
+    const polls = await finishedPolls(temporal, paymentId);
     if (polls !== undefined && polls >= atLeast) {
       const taken = await mark();
-      if ((await pollsOver(temporal, paymentId)) === polls) return { mark: taken, polls };
+      if ((await finishedPolls(temporal, paymentId)) === polls) return { mark: taken, polls };
     }
     await sleep(LOOK_EVERY_MS);
   }
 }
 
-/** The first words, for a list that a person reads. */
+/** The start of a statement, for a readable list. */
 function shortened({ application, text }: Statement): string {
   const plain = text.replaceAll(/"public"\./g, '').replaceAll(/\s+/g, ' ');
   const name = application.replace(/^nodrop-/, '');

@@ -6,13 +6,15 @@ import { makeMerchant, type Service, startService } from './service.ts';
 
 const SAMPLES = 3;
 
-/** With these settings `simulator` settles by callbacks alone, and `simulator2` also by polls, the first after 5 s. */
+/**
+ * With these settings, only callbacks settle payments at `simulator`. At `simulator2` polls do as well, from 5 s on.
+ */
 export const COUNTED_SETTINGS = {
   NODROP_QUERY_SCHEDULE_SIMULATOR: '1h',
   NODROP_QUERY_SCHEDULE_SIMULATOR2: '5s,2s',
 };
 
-/** Events, workflow tasks, statements and bytes of WAL of a payment, for each way to settle it. */
+/** Measures events, workflow tasks, statements and bytes of WAL of a payment, for each way to settle it. */
 export async function counts(): Promise<object> {
   const service = await startService(COUNTED_SETTINGS);
   const { config } = service;
@@ -30,7 +32,7 @@ export async function counts(): Promise<object> {
     );
     return costs;
   };
-  // The first fills what processes keep.
+  // The first payment fills the caches of the processes.
   const callback = { channel: 'simulator', by: 'callback' } as const;
   await counter.payments(1, { ...callback, key: keys.plain });
   const byCallback = await count('no order service', { ...callback, key: keys.plain });
@@ -64,14 +66,14 @@ export async function counts(): Promise<object> {
   };
 }
 
-/** @throws RangeError when there is none */
+/** @returns the costs with the fewest statements @throws RangeError without any sample */
 function leastOf<Costs extends { readonly statements: number }>(all: readonly Costs[]): Costs {
   const [least] = all.toSorted((a, b) => a.statements - b.statements);
   if (least === undefined) throw new RangeError('At least one sample is needed.');
   return least;
 }
 
-/** A merchant without an order service, and one that has this one. @returns their API keys */
+/** Creates a merchant without an order service, and one with the given order service. @returns their API keys */
 export async function makeCountedMerchants(
   service: Pick<Service, 'config' | 'db'>,
   shop: OrderService,
@@ -84,7 +86,7 @@ export async function makeCountedMerchants(
   return { plain: plain.key, told: told.key };
 }
 
-/** From now on the channel never calls back. @throws Error when the simulator refuses it */
+/** Makes the simulator drop all callbacks from now on. @throws Error when the simulator refuses */
 export async function dropCallbacks(simulatorUrl: string): Promise<void> {
   const answer = await fetch(`${simulatorUrl}/_control/faults`, {
     method: 'PUT',

@@ -1,22 +1,22 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** What Linux says of processes in /proc. */
+/** CPU time and memory of processes, read from Linux's /proc. */
 
-/** Linux gives times in hundredths of a second, whatever its own clock. */
+/** Linux reports CPU times in hundredths of a second. */
 const MS_A_TICK = 10;
 const KIB_A_MIB = 1024;
 
 interface Stat {
   readonly parent: number;
-  /** Of the process itself, and of those of its children that have ended. */
+  /** CPU ticks of the process itself. `endedChildrenTicks` are those of its children that have ended. */
   readonly ownTicks: number;
   readonly endedChildrenTicks: number;
 }
 
-/** Undefined when there is no such process. */
+/** Reads a process's CPU ticks; undefined when there is no such process. */
 function statOf(pid: number): Stat | undefined {
   try {
-    // "pid (name) state ppid ...": the name may hold anything, so count from its closing bracket.
+    // Format: "pid (name) state ppid ...". The name may contain any character, so parse after the last ")".
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const fields = text
       .slice(text.lastIndexOf(')') + 2)
@@ -31,7 +31,7 @@ function statOf(pid: number): Stat | undefined {
   }
 }
 
-/** CPU time in ms that the process and all below it have used so far; it only grows. */
+/** Total CPU time in ms of the process and all its descendants. */
 function cpuOf(pid: number, all: ReadonlyMap<number, Stat>): number {
   const stat = all.get(pid);
   if (stat === undefined) return 0;
@@ -41,7 +41,7 @@ function cpuOf(pid: number, all: ReadonlyMap<number, Stat>): number {
   );
 }
 
-/** CPU time in ms that each of the processes has used so far, with all below it. */
+/** Total CPU time in ms of each process with its descendants. */
 export function cpuByPart<Part extends string>(pids: Readonly<Record<Part, number>>): Record<Part, number> {
   const all = new Map<number, Stat>();
   for (const name of readdirSync('/proc')) {
@@ -52,7 +52,7 @@ export function cpuByPart<Part extends string>(pids: Readonly<Record<Part, numbe
   return Object.fromEntries(parts.map(([part, pid]) => [part, cpuOf(pid, all)])) as Record<Part, number>;
 }
 
-/** The memory of a process that is in RAM, in MiB. @throws Error when there is no such process */
+/** Resident memory of a process, in MiB. @throws Error when there is no such process */
 export function residentMiB(pid: number): number {
   const kib = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
   return Math.round(Number(kib) / KIB_A_MIB);

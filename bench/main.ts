@@ -1,7 +1,7 @@
 // npm run bench [-- PART...]
 //
-// What nodrop costs, measured on real processes with a data folder that is removed at the end. Each part writes
-// bench/results/PART.json; docs/performance.md says what the figures mean.
+// Measures what nodrop costs, with real processes and a data folder that is removed at the end. Each part writes
+// bench/results/PART.json. docs/performance.md explains the figures.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, loadavg, totalmem } from 'node:os';
@@ -34,7 +34,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 }
 
 const command = new Command('npm run bench --')
-  .description('Measures what nodrop costs. Without a part: all of them, one after the other.')
+  .description('Measures what nodrop costs. Without arguments, measures all parts one after the other.')
   .addArgument(new Argument('[parts...]', 'what to measure').choices(Object.keys(PARTS)))
   .action(async (parts: Part[]) => {
     if (process.platform !== 'linux')
@@ -56,7 +56,7 @@ async function measure(part: Part): Promise<void> {
   console.log(`Took ${seconds} s; the figures are in bench/results/${part}.json.`);
 }
 
-/** What a figure depends on. The load is that of the minute before, when nothing of ours ran. */
+/** The machine that the figures depend on. The load is that of the minute before, when no process of the bench ran. */
 function machineNow() {
   return {
     cores: availableParallelism(),
@@ -67,7 +67,7 @@ function machineNow() {
   };
 }
 
-/** Of the work tree, with `+` when it has changes. */
+/** The commit of the work tree, with a `+` if there are uncommitted changes. */
 function commit(): string {
   const git = (...args: string[]) => spawnSync('git', args, { cwd: root, encoding: 'utf8' }).stdout?.trim();
   return `${git('rev-parse', '--short', 'HEAD') ?? 'unknown'}${git('status', '--porcelain', '--', 'src', 'prisma') ? '+' : ''}`;

@@ -1,18 +1,24 @@
 import type { Connection } from '../src/ledger/connection.ts';
 import type { BenchMerchant } from './service.ts';
 
-/** Payments that are written past the code, as making so many through it would take as long as what is measured. */
+/**
+ * Payments that are inserted by SQL, because creating so many through the API would take as long as the measurement.
+ */
 export interface ManyPayments {
   readonly connection: Connection;
   readonly merchants: readonly BenchMerchant[];
-  /** Their ids are `p${from}` to `p${to}`; the merchants take turns. */
+  /** The payment ids are `p${from}` to `p${to}`. They are distributed over the merchants in turn. */
   readonly from: number;
   readonly to: number;
-  /** `created`: the channel knows nothing of them; `paid`: paying, and the channel's word that they are paid is on record. */
+  /**
+   * `created`: unknown to the channel. `paid`: status paying, with a recorded answer of the channel that they are paid.
+   */
   readonly state: 'created' | 'paid';
 }
 
-/** Without triggers and foreign keys, which would take as long as all the rest. They expire in a day. */
+/**
+ * Inserts the payments without triggers and foreign keys, which would double the time. The payments expire in a day.
+ */
 export async function insertPayments(payments: ManyPayments): Promise<void> {
   const { connection, merchants, from, to, state } = payments;
   const ids = `(array[${merchants.map(({ id }) => `'${id}'`).join(', ')}])[1 + n % ${merchants.length}]`;
@@ -35,6 +41,6 @@ export async function insertPayments(payments: ManyPayments): Promise<void> {
   );
 }
 
-/** As `recordAnswer` of the ledger writes it. */
+/** The recorded answer in the format that the ledger's `recordAnswer` writes. */
 const PAID_ANSWER = `jsonb_build_object('state', 'paid', 'channelPaymentId', 't' || n, 'amount', 1990, 'currency', 'CNY',
         'paidAt', to_char(now() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'by', 'callback')`;

@@ -12,28 +12,28 @@ import { partsOf } from './throughput.ts';
 const MERCHANTS = 10;
 const FEW = 500;
 const MANY = 5_000;
-/** Begun and not created yet: with more than the worker keeps, it would read their histories again and again. */
+/** Payments started at once. With more workflows than its cache holds, the worker would reread their histories. */
 const BEGUN_AT_ONCE = 50;
 const START_DEADLINE_MS = 60_000;
 const LOOK_EVERY_MS = 200;
 const SAY_EVERY_MS = 2_000;
 const MEASURED_MS = 60_000;
 /**
- * The last wait of the default schedule. With the first ones the polls of payments made at the same time would be due at
- * the same time, and a slow machine would do nothing else.
+ * The last wait of the default schedule. With its shorter first waits, the polls of payments that were created together
+ * would be due together, and a slow machine would do nothing else.
  */
 const SCHEDULE = '5m';
 
 interface Waiting {
   readonly pending: number;
-  /** Of the worker, over a minute. */
+  /** Resident memory of the worker over a minute, median. */
   readonly medianMiB: number;
   readonly mostMiB: number;
-  /** Busy cores of each part, over the same minute. */
+  /** Average number of busy cores of each process, over the same minute. */
   readonly cores: Readonly<Record<string, number>>;
 }
 
-/** The memory of the worker, with few and with many payments that wait to be paid. */
+/** Measures the worker's memory with few and with many unpaid payments. */
 export async function memory(): Promise<object> {
   const service = await startService({ NODROP_QUERY_SCHEDULE: SCHEDULE });
   const { config, temporal, db } = service;
@@ -51,7 +51,7 @@ export async function memory(): Promise<object> {
   const workflows = new PaymentWorkflows(temporal, querySchedules(config));
   let made = 0;
 
-  /** Makes payments until so many wait for their payers. */
+  /** Creates payments until `pending` payments wait for their payers. */
   const until = async (pending: number) => {
     await insertPayments({ connection, merchants, from: made + 1, to: pending, state: 'created' });
     let saidAt = 0;

@@ -6,7 +6,9 @@ import { partsOf } from './throughput.ts';
 const MANY = 40;
 const ROUNDS = 2;
 
-/** Payments a second of one merchant against those of forty: what they have in common is locked by each of one's. */
+/**
+ * Compares the payment rate of one merchant with that of 40: payments of one merchant share rows that each must lock.
+ */
 export async function merchants(): Promise<object> {
   const service = await startService({ NODROP_QUERY_SCHEDULE: '1h' });
   const all: BenchMerchant[] = [];

@@ -5,17 +5,17 @@ import { atEnd } from './ending.ts';
 import type { BenchMerchant, Service } from './service.ts';
 import { APPLICATION_NAME } from './statement-log.ts';
 
-/** A payment is seen to have succeeded half of this later, which is little beside what it takes. */
+/** A success is detected on average half of this interval later, which is short compared to a payment. */
 const LOOK_EVERY_MS = 15;
 const AGAIN_AFTER_MS = 200;
 
-/** Payments over HTTP, from the request to the paid order; several can be under way. */
+/** Makes payments over HTTP, from the request to the paid order; several may run concurrently. */
 export class Payments {
   readonly #service: Service;
   readonly #connection: Connection;
   readonly #waiting = new Map<string, () => void>();
   #isClosed = false;
-  /** Requests that were refused, and made again. */
+  /** Number of requests that were refused and repeated. */
   refused = 0;
 
   private constructor(service: Service, connection: Connection) {
@@ -50,7 +50,7 @@ export class Payments {
     await succeeded;
   }
 
-  /** Says it again until it is accepted: on a loaded machine a request may be refused, or the trade may come later. */
+  /** Repeats a POST until it is accepted: on a loaded machine it may be refused, or the trade may not exist yet. */
   async #post(url: string, key: string, body: object): Promise<unknown> {
     for (;;) {
       const answer = await fetch(url, {
@@ -69,7 +69,7 @@ export class Payments {
     }
   }
 
-  /** One statement for all that wait, by their keys: it costs PostgreSQL little. */
+  /** Checks all waiting payments with one cheap statement, by primary key. */
   async #watch(): Promise<void> {
     while (!this.#isClosed) {
       await sleep(LOOK_EVERY_MS);

@@ -1,8 +1,8 @@
 import { cpuByPart } from './cpu.ts';
 
-/** A way to do the same thing again and again, and the processes that do it. */
+/** Work that a round repeats, and the processes that do it. */
 export interface Work<Part extends string> {
-  /** Does it once, to the end. */
+  /** Does the work once. */
   readonly once: () => Promise<void>;
   readonly pids: Readonly<Record<Part, number>>;
 }
@@ -10,17 +10,17 @@ export interface Work<Part extends string> {
 export interface Round<Part extends string> {
   readonly done: number;
   readonly seconds: number;
-  /** Used by each part in the time that was measured. */
+  /** CPU time of each part during the measured time. */
   readonly cpuMs: Readonly<Record<Part, number>>;
 }
 
-/** Begun anew when one is done. */
+/** Number of concurrent loops; each starts the work again when it has finished. */
 const AT_ONCE = 16;
 const WARM_UP_MS = 5_000;
 const MEASURED_MS = 20_000;
 const SAY_EVERY_MS = 2_000;
 
-/** Does the work, so many at once, and counts what is done after a warm-up. Resolves when nothing is under way any more. */
+/** Repeats the work in AT_ONCE loops, and counts completions after a warm-up. Resolves when all work has ended. */
 export async function round<Part extends string>(what: string, work: Work<Part>): Promise<Round<Part>> {
   const began = performance.now();
   let done = 0;
@@ -60,12 +60,12 @@ const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 
 export interface Rate<Part extends string> {
   readonly perSecond: number;
-  /** CPU of one, in ms. */
+  /** CPU time per completed work, in ms. */
   readonly cpuMs: Readonly<Record<Part, number>> & { readonly sum: number };
   readonly rounds: readonly number[];
 }
 
-/** Several rounds as one: how many a second, and the CPU time of each. */
+/** Combines several rounds: completions per second, and CPU time per completion. */
 export function rateOf<Part extends string>(rounds: readonly Round<Part>[]): Rate<Part> {
   const done = sum(rounds.map((one) => one.done));
   const parts = Object.keys(rounds[0]?.cpuMs ?? {}) as Part[];
@@ -83,7 +83,7 @@ export function rateOf<Part extends string>(rounds: readonly Round<Part>[]): Rat
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);
 const rounded = (number: number): number => Number(number.toFixed(1));
 
-/** For a person. */
+/** Describes a rate as a line of output. */
 export function describeRate<Part extends string>({ perSecond, cpuMs }: Rate<Part>): string {
   const parts = Object.entries<number>(cpuMs).map(([part, ms]) => `${part} ${ms}`);
   return `${perSecond} a second; ms of CPU each: ${parts.join(', ')}`;

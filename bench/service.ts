@@ -25,14 +25,14 @@ const PORTS = [
   'NODROP_TEMPORAL_PORT',
   'NODROP_TEMPORAL_UI_PORT',
 ];
-/** A loaded machine starts a process in more than the usual minute. */
+/** Longer than the usual minute, because processes start slowly on a loaded machine. */
 const START_PATIENCE_MS = 300_000;
 
-/** Each part a process of its own on free ports, with a data folder that is removed at the end. */
+/** A service whose parts are separate processes on free ports, with a data folder that is removed at the end. */
 export interface Service {
   readonly config: Config;
   readonly supervisor: Supervisor;
-  /** The pool of the bench itself, under a name of its own. */
+  /** The database pool of the bench itself, which has its own application name. */
   readonly db: LedgerClient;
   readonly temporal: Client;
 }
@@ -47,7 +47,7 @@ async function claim(env: Readonly<Record<string, string>>) {
   const home = mkdtempSync(join(tmpdir(), 'nodrop-bench-'));
   const ports: Record<string, string> = {};
   for (const name of PORTS) ports[name] = String(await freePort());
-  // The supervisor's children have our environment.
+  // Child processes of the supervisor inherit this environment.
   for (const name of Object.keys(process.env)) {
     const isKept = name === 'NODROP_TEMPORAL_CLI';
     if (!isKept && /^(NODROP_|TEMPORAL_|DATABASE_URL$|PORT$)/.test(name)) delete process.env[name];
@@ -69,8 +69,8 @@ function ledgerOf(config: Config): LedgerClient {
 }
 
 /**
- * PostgreSQL, Temporal, simulator, API and worker.
- * @param env settings of them all; those of the user do not count, so that every run is the same
+ * Starts PostgreSQL, Temporal, simulator, API and worker.
+ * @param env settings of all processes; the user's settings are ignored, so that every run is the same
  */
 export async function startService(env: Readonly<Record<string, string>> = {}): Promise<Service> {
   console.log('Starting PostgreSQL, Temporal, the simulator, the API and a worker ...');
@@ -83,7 +83,7 @@ export async function startService(env: Readonly<Record<string, string>> = {}): 
   return { config, supervisor, db: ledgerOf(config), temporal };
 }
 
-/** PostgreSQL alone, with all migrations. */
+/** Starts only PostgreSQL, with all migrations. */
 export async function startDatabase(): Promise<Omit<Service, 'temporal'>> {
   console.log('Starting PostgreSQL ...');
   const { config, supervisor } = await claim({});
@@ -92,7 +92,7 @@ export async function startDatabase(): Promise<Omit<Service, 'temporal'>> {
   return { config, supervisor, db: ledgerOf(config) };
 }
 
-/** A merchant with an account at every channel, and a key of its own. */
+/** Creates a merchant with an account at every channel and an API key. */
 export async function makeMerchant(
   { config, db }: Pick<Service, 'config' | 'db'>,
   name: string,

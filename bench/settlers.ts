@@ -7,32 +7,32 @@ import { type BenchMerchant, makeMerchant, startDatabase } from './service.ts';
 import { APPLICATION_NAME } from './statement-log.ts';
 
 const SETTLERS = 32;
-/** Each is a process's worth of connections: a client has 20. */
+/** Number of ledger clients; each has 20 connections, like one process. */
 const LEDGER_CLIENTS = 2;
-/** More than can settle at once: nobody waits for a merchant. */
+/** More merchants than concurrent settlers, so that no settler waits for a merchant's lock. */
 const MERCHANTS = 40;
 const PAYMENTS = 40_000;
-/** Added to each flush of the WAL, as a slower disk would. */
+/** Delays added to each flush of the WAL, to simulate a slower disk. */
 const FLUSHES_MS = [0, 4] as const;
 const ROUNDS = 2;
 const ROUND_MS = 10_000;
 const SAY_EVERY_MS = 2_000;
-/** Commits of one client alone, to see what a flush takes. */
+/** Number of commits by a single client that measure the time of a flush. */
 const COMMITS = 100;
 
 interface Rates {
   readonly flushMs: number;
-  /** Median of a commit of one row by one client alone. */
+  /** Median time of a commit of one row by a single client. */
   readonly commitMs: number;
-  /** By the ledger's `settlePayment`. */
+  /** Payments settled with the ledger's `settlePayment`. */
   readonly settledPerSecond: number;
-  /** How much of its time the process of the settlers was busy: near 1 it is what limits the rate, not the database. */
+  /** Busy share of this process, which runs the settlers: near 1 the process limits the rate, not the database. */
   readonly settlersBusy: number;
-  /** One UPDATE of a payment, each in a transaction of its own, without any of our code. */
+  /** Plain UPDATEs of one payment each, in separate transactions and without nodrop's code. */
   readonly updatedPerSecond: number;
 }
 
-/** Payments settled at once on one database, with a flush as it is here, and with a slower one. */
+/** Measures concurrent settling on one database, with the machine's own flush time and with a slower one. */
 export async function settlers(): Promise<object> {
   const { config, db } = await startDatabase();
   const connect = async () => {
@@ -62,7 +62,8 @@ export async function settlers(): Promise<object> {
   const settle = async (settler: number) => {
     next += 1;
     const ledger = ledgers[settler % ledgers.length];
-    // As `insertPayments` has made them. With its owner, as the payment's workflow knows it: nothing is read before the lock.
+    // The ids that `insertPayments` has written. With the merchant, which the payment's workflow knows as well, nothing
+    // must be read before the lock.
     const payment = { paymentId: `p${next}`, orderId: `o${next}` };
     const merchant = merchants[next % merchants.length];
     if (ledger === undefined || merchant === undefined || next > PAYMENTS)
@@ -101,8 +102,8 @@ export async function settlers(): Promise<object> {
 }
 
 /**
- * `commit_delay` is what whoever flushes the WAL waits before it does, while all others wait for it, as they would for a
- * disk; with `commit_siblings` 0 it waits also when it is alone.
+ * Delays each flush of the WAL by `commit_delay`: the backend that flushes waits for this time, and all others wait for
+ * it as for a slow disk. With `commit_siblings` 0, a single backend waits as well.
  */
 async function setFlush(connection: Connection, flushMs: number): Promise<void> {
   await connection.query(`alter system set commit_delay = ${flushMs * 1000}`);
@@ -116,7 +117,7 @@ async function setFlush(connection: Connection, flushMs: number): Promise<void> 
   }
 }
 
-/** In ms, the median. */
+/** Median time of a commit, in ms. */
 async function commitTime(connection: Connection): Promise<number> {
   const times: number[] = [];
   for (let n = 0; n < COMMITS; n++) {
@@ -127,7 +128,7 @@ async function commitTime(connection: Connection): Promise<number> {
   return Number((times.sort((a, b) => a - b)[COMMITS / 2] ?? 0).toFixed(1));
 }
 
-/** Everybody does it again and again. */
+/** Runs `once` repeatedly in SETTLERS concurrent loops for ROUND_MS. */
 async function atOnce(
   what: string,
   once: (settler: number) => Promise<void>,

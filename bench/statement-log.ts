@@ -2,25 +2,25 @@ import { readFileSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from '../src/ledger/connection.ts';
 
-/** Of the connections of the bench, which it does not count. */
+/** Application name of the bench's own connections, whose statements are not counted. */
 export const APPLICATION_NAME = 'nodrop-bench';
 
-/** A statement as PostgreSQL ran it. */
+/** A statement in PostgreSQL's log. */
 export interface Statement {
-  /** Of the backend. */
+  /** Process id of the backend. */
   readonly pid: number;
-  /** Of the connection, such as `nodrop-worker`. */
+  /** Application name of the connection, for example `nodrop-worker`. */
   readonly application: string;
   readonly text: string;
-  /** `$1 = '...', ...`; empty without parameters. */
+  /** The parameters in the form `$1 = '...', ...`; empty without parameters. */
   readonly parameters: string;
 }
 
 const LOOK_EVERY_MS = 20;
 
 /**
- * What PostgreSQL itself says that it ran: its log of all statements. Statements inside functions and triggers are not in
- * it, and BEGIN and COMMIT are.
+ * Reads PostgreSQL's log of all statements. It contains BEGIN and COMMIT, but no statements inside functions and
+ * triggers.
  */
 export class StatementLog {
   readonly #file: string;
@@ -30,10 +30,10 @@ export class StatementLog {
   }
 
   /**
-   * Has the server log every statement. It also stops writing whole pages after a checkpoint, so that the bytes of WAL are
-   * those of the rows.
-   * @param connection of a superuser; used for nothing afterwards
-   * @param file where the server's output goes
+   * Makes the server log every statement. Also turns off full-page writes, so that the bytes of WAL are those of the
+   * rows.
+   * @param connection of a superuser; not used afterwards
+   * @param file the server's output
    */
   static async open(connection: Connection, file: string): Promise<StatementLog> {
     const marker = `select 'statements are logged from here on, ${Date.now()}'`;
@@ -43,7 +43,7 @@ export class StatementLog {
     await connection.query('select pg_reload_conf()');
     const log = new StatementLog(file);
     const from = log.position();
-    // The server tells its processes one after the other.
+    // The server's processes reload the settings one after the other.
     while (!readFileSync(file).subarray(from).toString('utf8').includes(marker)) {
       await connection.query(marker);
       await sleep(LOOK_EVERY_MS);
@@ -51,14 +51,14 @@ export class StatementLog {
     return log;
   }
 
-  /** Where the log ends now, in bytes: a statement is written down before it runs. */
+  /** The current size of the log, in bytes. A statement is logged before it runs. */
   position(): number {
     return statSync(this.#file).size;
   }
 
   /**
-   * The statements of nodrop's own processes between two positions, without those that depend on the time and not on what
-   * is done: see `isByTime`.
+   * Reads the statements of nodrop's processes between two positions, without those that depend on time instead of work
+   * (see `isByTime`).
    */
   read(from: number, to: number): readonly Statement[] {
     return parse(readFileSync(this.#file).subarray(from, to).toString('utf8')).filter(
@@ -70,7 +70,7 @@ export class StatementLog {
   }
 }
 
-/** @param text of a log whose lines begin with `@pid|application|`; a line that goes on begins with a tab. */
+/** @param text of a log whose entries begin with `@pid|application|`; continuation lines begin with a tab. */
 function parse(text: string): readonly Statement[] {
   const found: { pid: number; application: string; text: string; parameters: string }[] = [];
   for (const line of text.replaceAll('\n\t', '\n ').split(/\n(?=@\d+\|)/)) {
@@ -88,8 +88,8 @@ function parse(text: string): readonly Statement[] {
 }
 
 /**
- * The API's check of its LISTEN; its read of the account that a callback is for, which it keeps for 60 s for all
- * callbacks of the account; and every process's read of an account's credentials, which it keeps for 30 s.
+ * True for statements that run once per time interval: the API's check of its LISTEN; the API's read of a callback's
+ * account, which it caches for 60 s; and each process's read of an account's credentials, which it caches for 30 s.
  */
 function isByTime({ application, text, parameters }: Statement): boolean {
   if (parameters.includes("$1 = 'ping/")) return true;
@@ -98,12 +98,12 @@ function isByTime({ application, text, parameters }: Statement): boolean {
   return application === 'nodrop-api' && where !== undefined && !/merchant_id/i.test(where);
 }
 
-/** BEGIN, COMMIT and their like: a trip to the server each, but no work on rows. */
+/** True for BEGIN, COMMIT and similar statements, which need a round trip but do not touch rows. */
 export function isTransactionControl({ text }: Statement): boolean {
   return /^\s*(begin|start|commit|end|rollback|abort|savepoint|release|set)\b/i.test(text);
 }
 
-/** Takes a lock that others wait for, and that is not the one of a row that it changes. */
+/** True for a statement that takes a lock other than that of a row that it changes. */
 export function takesLock({ text }: Statement): boolean {
   return /\bfor\s+(no\s+key\s+)?update\b|\bfor\s+(key\s+)?share\b|pg_(try_)?advisory|^\s*lock\b/i.test(text);
 }

@@ -6,18 +6,18 @@ import { Payments } from './payments.ts';
 import { describeRate, type Round, rateOf, round, type Work } from './rounds.ts';
 import { makeMerchant, type Service, startService } from './service.ts';
 
-/** Of each of the two, one after the other. */
+/** Number of rounds of nodrop and of the bare workflow, in turn. */
 const ROUNDS = 3;
-/** As a payment's. */
+/** The same expiry as a payment's. */
 const EXPIRES_IN_MS = 1_800_000;
-/** Temporal's number for workflow task queues. */
+/** Temporal's enum value for workflow task queues. */
 const WORKFLOW_QUEUE = 1;
 
 type ServicePart = 'worker' | 'temporal' | 'api' | 'postgres' | 'simulator';
 
-/** Payments a second, as the ratio to a bare workflow of the same shape: the one after the other, in one run. */
+/** Measures payments per second, and the ratio to a bare workflow with the same structure, in alternating rounds. */
 export async function throughput(): Promise<object> {
-  // Every payment is settled by its callback.
+  // With this schedule, every payment is settled by its callback before a query.
   const service = await startService({ NODROP_QUERY_SCHEDULE: '1h' });
   const merchant = await makeMerchant(service, 'bench');
   const payments = await Payments.open(service);
@@ -33,7 +33,7 @@ export async function throughput(): Promise<object> {
   const nodrop = rateOf(ofService);
   const alone = rateOf(ofBare);
   const ratio = Number((nodrop.perSecond / alone.perSecond).toFixed(2));
-  // Other work on the machine changes this one less: whoever has more processes gets more of a machine that is full.
+  // The CPU ratio depends less on other load, because on a busy machine the side with more processes gets more CPU.
   const cpuRatio = Number((alone.cpuMs.sum / nodrop.cpuMs.sum).toFixed(2));
   console.log(`nodrop: ${describeRate(nodrop)}`);
   console.log(`bare workflow: ${describeRate(alone)}`);
@@ -41,7 +41,7 @@ export async function throughput(): Promise<object> {
   return { ratio, cpuRatio, nodrop, bare: alone, refusedRequests: payments.refused };
 }
 
-/** The processes of the service. @throws Error when one of them does not run */
+/** The pids of the service's processes. @throws Error when one of them does not run */
 export function partsOf({ supervisor }: Pick<Service, 'supervisor'>): Record<ServicePart, number> {
   const [worker, temporal, api, postgres, simulator] = [
     'worker',
@@ -57,7 +57,7 @@ export function partsOf({ supervisor }: Pick<Service, 'supervisor'>): Record<Ser
   return { worker, temporal, api, postgres, simulator };
 }
 
-/** The bare workflow on the same Temporal, with a worker process of its own. */
+/** Starts a separate worker process for the bare workflow, on the same Temporal server. */
 async function bareWorkflows({
   config,
   supervisor,

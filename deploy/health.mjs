@@ -1,25 +1,25 @@
 // node deploy/health.mjs api|worker|simulator
 //
-// The containers' health check: exits 0 when the program in this container does its work, else 1 with the reason.
+// Health check of the containers: exits with 0 if the program in this container works, otherwise with 1 and the reason.
 import { hostname } from 'node:os';
 
 const TIMEOUT_MS = 5_000;
 
-/** Ready to take a request, database and Temporal included. */
+/** The API is healthy if it is ready for requests, including the database and Temporal. */
 async function api() {
   const response = await fetch(`http://127.0.0.1:${process.env.PORT || 3000}/readyz`, timeout());
   if (!response.ok) throw new Error(`/readyz answers ${response.status}`);
 }
 
-/** Any answer but an error of the server's own. */
+/** The simulator is healthy if it answers with any status below 500. */
 async function simulator() {
   const response = await fetch(`http://127.0.0.1:${process.env.NODROP_SIMULATOR_PORT || 4000}/`, timeout());
   if (response.status >= 500) throw new Error(`the simulator answers ${response.status}`);
 }
 
 /**
- * The worker has no port. What counts is whether it takes tasks, and the server knows: it lists who polled the main
- * queue. An idle worker asks again every minute; workers are named process@host, and the host is this container.
+ * The worker has no port. It is healthy if the Temporal server lists it as a poller of the main queue. An idle worker
+ * polls every minute. A worker's identity is process@host, and the host is this container.
  */
 async function worker() {
   const { Connection } = await import('@temporalio/client');
@@ -40,7 +40,7 @@ async function worker() {
         .filter(({ identity }) => identity.endsWith(`@${hostname()}`))
         .map(({ lastAccessTime }) => Date.now() / 1000 - Number(lastAccessTime.seconds)),
     );
-    if (seconds > 120) throw new Error(`the worker asks for no tasks (last ${seconds} s ago)`);
+    if (seconds > 120) throw new Error(`the worker has not polled for tasks for ${seconds} s`);
   } finally {
     await connection.close();
   }

@@ -1,9 +1,9 @@
 // npm run bench:migrate [-- PAYMENTS]
 //
-// Migrations of a ledger of a million payments while callbacks come in over HTTP: PostgreSQL,
-// Temporal and the API are processes of their own on free ports, with a data folder that is removed at the end. Says for
-// each migration how long it took, and how long callbacks took or were refused meanwhile; ends with 1 when one was
-// refused for longer than the lock time-out. docs/operations.md has a result.
+// Migrates a ledger of a million payments while callbacks arrive over HTTP. PostgreSQL, Temporal and the API are
+// separate processes on free ports, with a data folder that is removed at the end. Prints for each migration its
+// duration, and how long callbacks took or were refused meanwhile. Exits with 1 if a callback was refused for longer
+// than the lock timeout. docs/operations.md has a result.
 import { randomUUID } from 'node:crypto';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -21,15 +21,15 @@ import { startStack } from '../src/stack/stack.ts';
 import { Supervisor } from '../src/stack/supervisor.ts';
 
 const PAYMENTS = Number(process.argv[2] ?? 1_000_000);
-/** Payments that still wait, for which callbacks come; a callback for each of them at most. */
+/** Number of unpaid payments, for each of which at most one callback is sent. */
 const WAITING = Math.min(PAYMENTS, 100_000);
 const CLIENTS = 4;
-/** Callbacks alone, to compare with. */
+/** Duration of the phase with callbacks and without a migration, as the baseline. */
 const ALONE_MS = 10_000;
 /** How long a transaction holds a lock on `payments` while a migration wants to change it. */
 const HELD_MS = 5_000;
 
-/** A callback that was stored in the end. */
+/** A callback that was acknowledged, possibly after refusals. */
 interface Callback {
   readonly storedAt: number;
   /** From the first request to the acknowledgement. */
@@ -69,11 +69,11 @@ async function makePayments() {
   const db = createLedgerClient(config.databaseUrl);
   const { merchant } = await ensureMerchant(db, 'bench', ['simulator']);
   const account = await db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
-  // Callbacks name no account: they are for the default one.
+  // The callbacks are sent to the address without an account id, so this account must own that address.
   await db.channelAccount.update({ where: { id: account.id }, data: { ownsChannelAddress: true } });
   await db.$disconnect();
   console.log(`Making ${PAYMENTS} payments ...`);
-  // Without triggers and foreign keys, which would take as long as all the rest.
+  // Without triggers and foreign keys, which would double the time.
   await run(`
     set session_replication_role = replica;
     insert into orders (merchant_id, id, amount, currency, subject, status)
@@ -100,13 +100,13 @@ async function run(sql: string) {
   }
 }
 
-/** @returns whether no callback was refused for longer than the lock time-out. */
+/** @returns true if no callback was refused for longer than the lock timeout. */
 async function measure(apiUrl: string): Promise<boolean> {
   const callbacks: Callback[] = [];
   let sending = true;
   let sent = 0;
   const webhook = signer(config.simulator.secrets.simulator ?? '');
-  /** @returns whether it was acknowledged. */
+  /** @returns true if the callback was acknowledged. */
   const deliver = async (outTradeNo: string) => {
     const transactionId = `t-${outTradeNo}`;
     const trade = { outTradeNo, state: 'SUCCESS', amount: 1990, currency: 'CNY', transactionId };
@@ -129,7 +129,7 @@ async function measure(apiUrl: string): Promise<boolean> {
       const began = performance.now();
       let refusals = 0;
       let refusedFrom = Number.POSITIVE_INFINITY;
-      // As a channel does: what is not acknowledged comes again.
+      // Like a channel, repeats a callback until it is acknowledged.
       while (!(await deliver(outTradeNo))) {
         refusals += 1;
         refusedFrom = Math.min(refusedFrom, performance.now());
@@ -150,7 +150,7 @@ async function measure(apiUrl: string): Promise<boolean> {
     const from = performance.now();
     await work();
     const took = performance.now() - from;
-    // Also those that are still under way are of this phase.
+    // Callbacks that are still in flight belong to this phase as well.
     const pending = sent - callbacks.length;
     const known = callbacks.length;
     while (callbacks.length < known + pending && sending) await sleep(50);
@@ -199,7 +199,7 @@ async function measure(apiUrl: string): Promise<boolean> {
   );
   await released;
   await holder.end();
-  // What the rules forbid, to compare with.
+  // For comparison: statements that the migration rules forbid.
   await phase('not allowed: a check that is valid at once', () =>
     run('alter table payments add constraint bench_slow check (amount > 0 and bench >= 0)'),
   );
@@ -212,7 +212,7 @@ async function measure(apiUrl: string): Promise<boolean> {
   console.log(
     longest === 0
       ? 'No callback was refused during a migration.'
-      : `Callbacks were refused for ${longest.toFixed(0)} ms at most; the lock time-out is ${PATIENCE.lockTimeoutMs} ms.`,
+      : `Callbacks were refused for ${longest.toFixed(0)} ms at most; the lock timeout is ${PATIENCE.lockTimeoutMs} ms.`,
   );
   return good;
 }

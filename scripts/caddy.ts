@@ -6,7 +6,7 @@ import { readPackageLists } from './system-packages.ts';
 
 const ENTRY = 'caddy';
 
-/** The Caddy on the PATH, else the one that `obtainCaddy` keeps; undefined when there is none. */
+/** The Caddy on the PATH, or else the one in the cache; undefined when there is none. */
 export function findCaddy(cacheDir: string): string | undefined {
   if (spawnSync('caddy', ['version'], { stdio: 'ignore' }).status === 0) return 'caddy';
   const kept = join(cacheDir, ENTRY, 'usr', 'bin', 'caddy');
@@ -14,9 +14,9 @@ export function findCaddy(cacheDir: string): string | undefined {
 }
 
 /**
- * Keeps the program of Debian's package in the cache, where there is no Caddy: installed, the package would start a
- * service on port 80.
- * @returns why there is none all the same, in the words of the command that failed; undefined when there is one.
+ * If there is no Caddy, unpacks Debian's package into the cache. It is not installed, because the installed package
+ * would start a service on port 80.
+ * @returns the error of the command that failed; undefined when there is a Caddy.
  */
 export async function obtainCaddy(cacheDir: string): Promise<string | undefined> {
   if (findCaddy(cacheDir) !== undefined) return undefined;
@@ -28,7 +28,7 @@ export async function obtainCaddy(cacheDir: string): Promise<string | undefined>
       return failure === undefined;
     };
     const download = () => run('apt-get', ['download', '-q', 'caddy']);
-    // A new system has no lists of packages, or old ones that name a version which the mirror does not have any more.
+    // A new system may have no package lists, or old ones with a version that the mirror no longer has.
     if (!download() && !((await readPackageLists()) && download())) return undefined;
     const [file = ''] = readdirSync(folder);
     return run('dpkg-deb', ['--extract', file, 'unpacked']) ? join(folder, 'unpacked') : undefined;

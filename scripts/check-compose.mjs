@@ -1,7 +1,8 @@
 // node scripts/check-compose.mjs [FOLDER]
 //
-// Checks docker-compose.yml and Dockerfile without a Docker engine: our own rules always, and the file's form by
-// docker-compose itself, which it installs where it may (see system-packages.ts). Exits 1 with one line a problem. FOLDER is for its own test.
+// Checks docker-compose.yml and Dockerfile without a Docker engine: always against nodrop's own rules, and if possible
+// also with docker-compose, which it installs where it may (see system-packages.ts). Exits with 1 and prints one line
+// per problem. FOLDER is used by its test.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,27 +18,29 @@ const root = process.argv[2] ?? fileURLToPath(new URL('..', import.meta.url));
 const read = (path) => readFileSync(join(root, path), 'utf8');
 const problems = [];
 
-/** The keys in use; another one is a slip, or to be added here. */
+/** The allowed keys of a service. Any other key is a mistake, or must be added here. */
 const SERVICE_KEYS = new Set([
   ...['image', 'build', 'command', 'entrypoint', 'environment', 'depends_on', 'profiles', 'restart', 'init'],
   ...['ports', 'networks', 'volumes', 'tmpfs', 'read_only', 'cap_drop', 'cap_add', 'security_opt', 'logging'],
   ...['healthcheck', 'stop_grace_period', 'pull_policy', 'mem_limit', 'pids_limit', 'scale'],
 ]);
-/** Alone writes to its image: its entrypoint makes the configuration there. */
+/** The only service with a writable file system: its entrypoint creates the configuration there. */
 const WRITABLE = 'temporal';
-/** Alone gets rights: its entrypoint starts as root, and becomes another user. */
+/** The only service with added capabilities: its entrypoint starts as root and changes to another user. */
 const PRIVILEGED = 'postgres';
-/** Builds the image that the others run. */
+/** The service that builds the image of the others. */
 const BUILDER = 'migrate';
-/** Where commands for people stand. */
+/** Files with commands for operators. */
 const INSTRUCTIONS = ['README.md', 'docs/operations.md', 'deploy/.env.example', 'docker-compose.yml'];
 const CONDITIONS = ['service_healthy', 'service_completed_successfully'];
 const SECRET = /PASSWORD|PWD|SECRET/;
-/** From the environment: required, or empty when missing, or a word that the program refuses. */
+/**
+ * Matches a value from the environment that is required, or if missing becomes empty or a value that nodrop refuses.
+ */
 const NO_DEFAULT = /^\$\{\w+:(\?[^}]+|-|-missing)\}$/;
-/** docker-compose itself leaves these to the engine. */
+/** Durations, which docker-compose itself does not validate. */
 const DURATIONS = ['interval', 'timeout', 'start_period'];
-/** The API alone has keys, so it alone can be opened. */
+/** Only the API requires keys, so only its port may be published beyond loopback. */
 const LOOPBACK = /^127\.0\.0\.1:/;
 const LOOPBACK_BY_DEFAULT = /^(\$\{PUBLISH_HOST:-127\.0\.0\.1\}|127\.0\.0\.1):/;
 
@@ -67,7 +70,7 @@ function checkService(name, service, compose) {
     if (target === undefined) say(`depends on ${other}, which does not exist`);
     if (!CONDITIONS.includes(condition)) say(`depends on ${other} without a condition`);
     if (target !== undefined && (target.restart === 'no') !== (condition === CONDITIONS[1])) {
-      say(`waits in vain for ${other} to be ${condition}`);
+      say(`waits for ${other} to be ${condition}, which never happens`);
     }
   }
 
@@ -93,16 +96,16 @@ function checkService(name, service, compose) {
   }
 }
 
-/** What runs from our image. */
+/** Checks a service that runs nodrop's image. */
 function checkOurs(name, service) {
   const say = (problem) => problems.push(`docker-compose.yml: ${name} ${problem}.`);
   const { version } = JSON.parse(read('package.json'));
-  if (service.image !== `nodrop:${version}`) say(`is not of version ${version} (package.json)`);
+  if (service.image !== `nodrop:${version}`) say(`does not use version ${version} (package.json)`);
   if (service.init !== true) say('needs init');
   if (service.build !== (name === BUILDER ? '.' : undefined)) {
-    say(name === BUILDER ? 'does not build the image' : `builds the image, which ${BUILDER} alone does`);
+    say(name === BUILDER ? 'does not build the image' : `builds the image, but only ${BUILDER} may build it`);
   }
-  if (service.pull_policy !== 'never') say('may pull an image that only is built here');
+  if (service.pull_policy !== 'never') say('may pull an image that exists only locally');
   const program = service.command?.[1] ?? '';
   const source = program.replace(/^dist\//, 'src/').replace(/\.js$/, '.ts');
   if (!existsSync(join(root, source))) say(`runs ${program}, which has no source`);
@@ -112,7 +115,8 @@ function checkOurs(name, service) {
     const known = key in settings.shape || key.startsWith('NODROP_QUERY_SCHEDULE_');
     if (!known) say(`sets ${key}, which src/config.ts does not know`);
   }
-  // Without a default: nobody is to test with money, or to take payments by the simulator, by mistake.
+  // NODROP_MODE must have no default, so that nobody tests with real money or takes payments with the simulator by
+  // mistake.
   if (name !== 'simulator' && !/^\$\{NODROP_MODE:\?/.test(service.environment?.NODROP_MODE ?? '')) {
     say('has a default for NODROP_MODE');
   }
@@ -139,11 +143,11 @@ function checkCompose(text) {
     if (service.image?.startsWith('nodrop')) checkOurs(name, service);
   }
   if (compose?.services?.worker?.ports !== undefined) {
-    problems.push('docker-compose.yml: worker publishes a port, so that a second one could not start.');
+    problems.push('docker-compose.yml: worker publishes a port, so a second worker could not start.');
   }
-  // What one command is given, the next does not know: `up` removes the other workers, `down` leaves the simulator.
+  // An option of one command is unknown to the next: `up` would remove the other workers, `down` leave the simulator.
   if (!/^\$\{\w+:-1\}$/.test(compose?.services?.worker?.scale ?? '')) {
-    problems.push('docker-compose.yml: worker has a number that .env does not set.');
+    problems.push('docker-compose.yml: worker has a fixed number of containers, which .env cannot change.');
   }
   const example = read('deploy/.env.example');
   for (const profile of new Set(services.flatMap(([, { profiles = [] }]) => profiles))) {
@@ -157,11 +161,13 @@ function checkCompose(text) {
   }
 }
 
-/** Commands that are given what the next one has to be given too. */
+/** Reports commands with options that every later command would need as well. */
 function checkInstructions() {
   for (const file of INSTRUCTIONS) {
     for (const [option] of read(file).matchAll(/--(scale|profile)(?= \w+[= ]\w)/g)) {
-      problems.push(`${file} has a command with ${option}: the next one does not know of it, .env does.`);
+      problems.push(
+        `${file} has a command with ${option}: later commands would not use it, so set it in .env.`,
+      );
     }
   }
 }
@@ -178,12 +184,12 @@ function checkDockerfile() {
   for (const [instruction, ...words] of lines.map((line) => line.trim().split(/\s+/))) {
     if (instruction === 'FROM') {
       const [image, , stage] = words;
-      if (!stages.includes(image) && !/:\d+\.\d+/.test(image)) say(`${image} is not of a fixed version`);
+      if (!stages.includes(image) && !/:\d+\.\d+/.test(image)) say(`${image} has not a fixed version`);
       if (stage !== undefined) stages.push(stage);
       user = undefined;
       healthy = false;
       arenas = undefined;
-    } else if (instruction === 'ADD') say('COPY does what ADD is used for, without its surprises');
+    } else if (instruction === 'ADD') say('use COPY instead of ADD');
     else if (instruction === 'USER') [user] = words;
     else if (instruction === 'HEALTHCHECK') healthy = true;
     else if (instruction === 'RUN') bundles ||= words.join(' ').endsWith('node dist/worker/bundle-main.js');
@@ -193,12 +199,12 @@ function checkDockerfile() {
     } else if (instruction === 'COPY') {
       for (const source of words.slice(0, -1).map((word) => word.replace(/^\.\//, ''))) {
         if (!existsSync(join(root, source))) say(`${source} does not exist`);
-        if (!allowed.includes(source)) say(`${source} is kept out by .dockerignore`);
+        if (!allowed.includes(source)) say(`${source} is excluded by .dockerignore`);
       }
     }
   }
   if (user === undefined || /^(root|0)\b/.test(user)) say('the image runs as root');
-  if (!bundles) say('no step makes the workflow bundle, without which no worker starts');
+  if (!bundles) say('no step creates the workflow bundle, which the worker needs to start');
   if (arenas !== 'MALLOC_ARENA_MAX=2') say('the image does not set MALLOC_ARENA_MAX=2');
   if (!healthy) say('the image has no HEALTHCHECK');
 }
@@ -212,12 +218,12 @@ async function checkByTool(text) {
   const tool = findComposeTool();
   if (tool === undefined) {
     console.error(
-      'docker-compose is not installed: docker-compose.yml was checked by the rules of scripts/check-compose.mjs alone.',
+      'docker-compose is not installed: docker-compose.yml was only checked with the rules of scripts/check-compose.mjs.',
     );
     return;
   }
   const [command, ...args] = tool;
-  // The example instead of the developer's own .env; it leaves the required ones empty.
+  // Uses the example instead of the developer's own .env; its required settings are empty.
   const options = ['--env-file', 'deploy/.env.example', '--profile', 'simulator'];
   const config = (env) => run(command, [...args, ...options, 'config', '-q'], env);
   const names = new Set([...text.matchAll(/\$\{(\w+)/g)].map(([, name]) => name));
@@ -226,7 +232,7 @@ async function checkByTool(text) {
   const full = { ...bare, ...Object.fromEntries([...required].map((name) => [name, 'a'.repeat(32)])) };
 
   const { status, stderr } = config(full);
-  if (status !== 0) problems.push(`${tool.join(' ')} refuses docker-compose.yml: ${stderr.trim()}`);
+  if (status !== 0) problems.push(`${tool.join(' ')} rejects docker-compose.yml: ${stderr.trim()}`);
   for (const name of required) {
     if (config({ ...full, [name]: '' }).status === 0)
       problems.push(`docker-compose.yml starts without ${name}.`);

@@ -1,8 +1,8 @@
-// node scripts/complete-lock.mjs, after an `npm install` that changed dependencies.
+// node scripts/complete-lock.mjs: to run after an `npm install` that changed dependencies.
 //
-// Some company registries do not carry other platforms' binaries. npm then leaves those optional packages out of
-// package-lock.json, and `npm ci` refuses such a lock on every machine. This adds what is missing: an entry that npm
-// skips where the platform differs, and fetches where it does not.
+// Some company registries do not have binaries of other platforms. npm then leaves those optional packages out of
+// package-lock.json, and `npm ci` rejects such a lock file on every machine. This script adds the missing entries; npm
+// installs a package only on its own platform.
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const FILE = new URL('../package-lock.json', import.meta.url);
@@ -23,7 +23,7 @@ const CPUS = ['arm64', 'x64', 'ia32', 'arm', 'ppc64', 's390x', 'riscv64', 'loong
 
 const lock = JSON.parse(readFileSync(FILE, 'utf8'));
 
-/** Node's own look-up: beside the package, then beside each one that holds it. */
+/** Looks up a package like Node: in the package's own node_modules, then in that of each parent folder. */
 function isLocked(name, from) {
   for (
     let at = from;
@@ -35,7 +35,7 @@ function isLocked(name, from) {
   }
 }
 
-/** Such packages carry their platform in their name: `@esbuild/linux-arm64`. */
+/** Creates an entry from a package name that contains the platform, for example `@esbuild/linux-arm64`. */
 function entryFor(name, version, parent) {
   const words = name.toLowerCase().split(/[-/@_]/);
   const os = words.map((word) => SYSTEMS[word]).find((system) => system !== undefined);
@@ -62,4 +62,4 @@ for (const [path, parent] of Object.entries(lock.packages)) {
 }
 lock.packages = Object.fromEntries(Object.entries(lock.packages).sort(([a], [b]) => (a < b ? -1 : 1)));
 writeFileSync(FILE, `${JSON.stringify(lock, null, 2)}\n`);
-console.log(`${added} packages of other platforms added to package-lock.json.`);
+console.log(`${added} packages for other platforms were added to package-lock.json.`);

@@ -1,5 +1,5 @@
-// npm run dev: PostgreSQL, Temporal, the simulator, the API and a worker in the foreground. What is ours starts again
-// when a file that it imports changes, and its log is readable.
+// npm run dev: runs PostgreSQL, Temporal, the simulator, the API and a worker in the foreground. nodrop's programs
+// restart when a file that they import changes, and their logs are printed in a readable form.
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { runForeground } from '../src/stack/foreground.ts';
@@ -9,7 +9,7 @@ import type { ProcessSpec } from '../src/stack/supervisor.ts';
 import { readable } from './readable-log.ts';
 
 const tsx = createRequire(import.meta.url).resolve('tsx/cli');
-/** The worker bundles these, and does not import all of them. */
+/** Files that the worker bundles for the workflow sandbox and does not all import itself. */
 const workflows = fileURLToPath(new URL('../src/{domain,workflows}/**', import.meta.url));
 
 await runForeground(async (supervisor, config) => {
@@ -19,14 +19,14 @@ await runForeground(async (supervisor, config) => {
   await startPrograms({ start: (spec) => supervisor.start(watched(spec)) }, config, 'console');
   console.log(`
   API              ${config.api.publicUrl}, for the key sk_dev_nodrop
-  Temporal Web UI  ${config.temporal.uiUrl ?? 'of your own server'}
+  Temporal Web UI  ${config.temporal.uiUrl ?? 'the one of your own server'}
   Shop             npm run shop, in another terminal
 
-Ready. A change in src starts what it concerns again; Ctrl-C stops everything.
+Ready. A change in src restarts the programs that use the file. Ctrl-C stops everything.
 `);
 });
 
-/** One of our programs under tsx's watcher, whose words are not a log. */
+/** Runs a program under tsx's watcher, whose own output lines are not part of the program's log. */
 function watched(spec: ProcessSpec): ProcessSpec {
   const entry = spec.command.at(-1) ?? '';
   return {

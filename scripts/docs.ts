@@ -1,8 +1,8 @@
 // npm run docs [-- --serve] [-- --base /nodrop/]
 //
-// Builds the docs site from the Markdown files of the repository and docs/openapi.json into docs-site/site, with
-// nothing but installed packages. A dead link ends it with exit code 1. --base is the path under which a server will
-// have the site. --serve then shows it at http://127.0.0.1:4173, under the same path.
+// Builds the docs site from the repository's Markdown files and docs/openapi.json into docs-site/site. Needs only
+// installed packages. Exits with 1 if there is a dead link. --base is the path under which a server will have the site.
+// --serve then serves the site at http://127.0.0.1:4173, under the same path.
 import { dirname, join, posix } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -15,7 +15,7 @@ const PORT = 4173;
 let site: string;
 try {
   site = await buildSite(root, join(root, 'docs-site'), base);
-  console.log(`The docs site is in ${site}: any web server can show it.`);
+  console.log(`The docs site is in ${site}. Any web server can serve it.`);
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   process.exit(1);
@@ -23,9 +23,9 @@ try {
 if (values.serve) {
   const { default: express } = await import('express');
   const shown = express().use(base, express.static(site, { extensions: ['html'] }));
-  // VitePress's own server listens on every address.
+  // Not VitePress's own server, because that listens on every address.
   shown.listen(PORT, '127.0.0.1', (error) => {
     if (error !== undefined) throw error;
-    console.log(`It is shown at http://127.0.0.1:${PORT}${base}; Ctrl-C ends it.`);
+    console.log(`It is served at http://127.0.0.1:${PORT}${base}. Ctrl-C stops it.`);
   });
 }

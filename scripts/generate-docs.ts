@@ -1,9 +1,9 @@
 // node scripts/run.mjs scripts/generate-docs.ts [--check]
 //
-// Writes what is made from code: docs/configuration.md from the settings in src/config.ts, docs/openapi.json from the
-// API's endpoints, and from that the types of clients/js; each from its declaration, the table of attentions in
-// docs/operations.md, that of triggers in docs/sandbox.md and those of channels in docs/channels/README.md; and docs/events, the body of one event of each type. With
-// --check it writes nothing, and exits with 1 when one is stale.
+// Generates documents from code: docs/configuration.md from the settings in src/config.ts; docs/openapi.json from the
+// API's endpoints, and from that the types of clients/js; the tables of attentions in docs/operations.md, of triggers
+// in docs/sandbox.md and of channels in docs/channels/README.md from their declarations; and docs/events, with one
+// event body of each type. With --check it writes nothing, and exits with 1 if a document is stale.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -28,7 +28,7 @@ import { TRIGGERS, type TriggerDeclaration } from '../src/simulator/triggers.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** The API's address where no setting says otherwise. */
+/** The API's default address. */
 const PUBLIC_URL = 'http://127.0.0.1:3000';
 
 function configuration(): string {
@@ -42,55 +42,55 @@ function configuration(): string {
   });
   return `# Configuration
 
-<!-- Made from \`settings\` in src/config.ts by \`npm run generate\`: edit there. -->
+<!-- Generated from \`settings\` in src/config.ts by \`npm run generate\`: edit there. -->
 
 Every process reads its settings from the environment, once, when it starts. There is no settings file.
 
 - An empty variable counts as not set.
-- A wrong or missing setting stops the process with one sentence that names it.
-- An unknown name that begins with \`NODROP_\` is refused: a misspelt setting would be ignored in silence.
-- Without \`DATABASE_URL\` the embedded database is used, and its stack makes its own secrets in \`NODROP_HOME\` when
-  it first starts; any other process refuses to start before. With \`DATABASE_URL\` nothing has a default secret:
+- A wrong or missing setting stops the process with one sentence that names the setting.
+- An unknown name that begins with \`NODROP_\` is rejected, because a misspelt setting would otherwise be ignored silently.
+- Without \`DATABASE_URL\`, nodrop uses the embedded database. Its stack creates its own secrets in \`NODROP_HOME\` when
+  it first starts; any other process refuses to start before that. With \`DATABASE_URL\` there is no default secret:
   \`NODROP_SECRET\` must be set.
-- Reading settings writes nothing.
-- The database knows a fingerprint of its \`NODROP_SECRET\`. A process that has another one refuses to start, and says
+- Reading the settings writes nothing.
+- The database stores a fingerprint of its \`NODROP_SECRET\`. A process with another secret refuses to start, and reports
   where the right one is: see [Changing NODROP_SECRET](operations.md#changing-nodrop_secret).
-- Accounts at channels, and their secrets, are in the database: see [Channels](channels/README.md). The simulator's are
-  written from its settings when a process starts.
-- Obtained tools (the Temporal server; for tests the test server, Node and generators of clients) are kept in \`$XDG_CACHE_HOME/nodrop\`, else in
-  \`~/.cache/nodrop\`, and serve every clone.
+- The database stores the accounts at channels and their secrets: see [Channels](channels/README.md). The simulator's
+  accounts are written from its settings when a process starts.
+- Downloaded or built tools (the Temporal server; for tests also the test server, Node and client generators) are kept in
+  \`$XDG_CACHE_HOME/nodrop\`, or else in \`~/.cache/nodrop\`, and are shared by all clones.
 
 | setting | values | default | meaning |
 |---|---|---|---|
 ${rows.join('\n')}
-| \`NODROP_QUERY_SCHEDULE_{CHANNEL}\` | text | | The same for one channel, its name in capitals: \`NODROP_QUERY_SCHEDULE_SIMULATOR\`. |
+| \`NODROP_QUERY_SCHEDULE_{CHANNEL}\` | text | | The query schedule of one channel; its name is in capitals, for example \`NODROP_QUERY_SCHEDULE_SIMULATOR\`. |
 
 A schedule is a list of waits with an optional count: \`10s*3,20s*3,30s*7,1m\` waits 10 s three times, then 20 s three
-times, then 30 s seven times, and then 1 min again and again up to the expiry. Units are \`ms\`, \`s\`, \`m\` and \`h\`. A
-running payment keeps the schedule it was started with.
+times, then 30 s seven times, and then 1 min repeatedly up to the expiry. Units are \`ms\`, \`s\`, \`m\` and \`h\`. A
+running payment keeps the schedule that it was started with.
 `;
 }
 
-/** What may be given, in a few words. */
+/** Describes the valid values of a setting in a few words. */
 function valuesOf(name: string, property: z.core.JSONSchema.JSONSchema): string {
   if (property.enum !== undefined) return property.enum.map((value) => `\`${value}\``).join(', ');
   if (property.type === 'integer') return `${property.minimum} to ${property.maximum}`;
   if (property.format === 'uri') return 'URL';
-  // What the setting says of nonsense is what it wants.
+  // The error message for an invalid value describes the valid ones.
   const message = settings.safeParse({ [name]: '?' }).error?.issues[0]?.message ?? '';
   return /^must (?:be|have) (.+)$/.exec(message)?.[1] ?? 'text';
 }
 
-const END = '<!-- End of what is made. -->';
+const END = '<!-- End of the generated part. -->';
 
-/** The page with what stands between the marks made anew. @param source the declaration it is made from */
+/** Replaces the part of a page between the marks. @param source the file that the part is generated from */
 function withTable(page: string, source: string, table: string): string {
-  const begin = `<!-- Made from ${source} by \`npm run generate\`: edit there. -->`;
+  const begin = `<!-- Generated from ${source} by \`npm run generate\`: edit there. -->`;
   const text = readFileSync(root + page, 'utf8');
   const [before, made, ...rest] = text.split(begin);
   const [, after, ...others] = (made ?? '').split(END);
   if (before === undefined || after === undefined || rest.length > 0 || others.length > 0)
-    throw new Error(`${page} must have these marks once: ${begin} ${END}`);
+    throw new Error(`${page} must have each of these marks once: ${begin} ${END}`);
   return `${before}${begin}\n\n${table}\n\n${END}${after}`;
 }
 
@@ -129,7 +129,7 @@ function triggers(): string {
     return `| \`${name}\` | ${kind} | ${does.en} | ${request} | ${ends} |`;
   });
   return [
-    '| trigger | kind | the wallet | for example | which ends with |',
+    '| trigger | kind | what the wallet does | example | result |',
     '|---|---|---|---|---|',
     ...rows,
   ].join('\n');
@@ -141,12 +141,12 @@ function channels(): string {
       querySchedule === null
         ? "nodrop's own"
         : `${querySchedule.waitsMs.map(sayTime).join(', ')} (${querySchedule.source})`;
-    const rate = `${rateLimit.perSecond} a second (${rateLimit.source})`;
+    const rate = `${rateLimit.perSecond} per second (${rateLimit.source})`;
     return `| \`${name}\` | ${title.en}, ${title.zh} | ${testOnly ? 'no' : 'yes'} | ${rate} | ${schedule} |`;
   });
   const methods = DECLARATIONS.flatMap(({ name, methods }) =>
     methods.map(({ name: method, action, currencies, expiry, subject, needs }) => {
-      const longest = expiry.atMostMs === null ? 'no end' : sayTime(expiry.atMostMs);
+      const longest = expiry.atMostMs === null ? 'no limit' : sayTime(expiry.atMostMs);
       const cut = `${subject.atMost} ${subject.countedIn}`;
       return `| \`${name}\` | \`${method}\` | ${action} | ${sayCurrencies(currencies)} | ${sayTime(expiry.atLeastMs)} to ${longest} | ${cut} | ${needs.map((field) => `\`payer.${field}\``).join(', ')} |`;
     }),
@@ -158,9 +158,9 @@ function channels(): string {
     ),
   );
   return [
-    ...['| channel | title | real money | calls, and who says so | active queries, and who says so |'],
+    ...['| channel | title | real money | rate limit (source) | query schedule (source) |'],
     ...['|---|---|---|---|---|', ...rows, ''],
-    ...['| channel | method | the payer gets | currencies | expiry | subject | must be given |'],
+    ...['| channel | method | the payer gets | currencies | expiry | subject | required fields |'],
     ...['|---|---|---|---|---|---|---|', ...methods, ''],
     ...['A currency may have limits, in minor units. The first method of a channel is its default.', ''],
     ...['| channel | setting | secret | required | meaning |', '|---|---|---|---|---|', ...settings],
@@ -194,12 +194,13 @@ function sayCurrencies(currencies: MethodDeclaration['currencies']): string {
 }
 
 function openApi(): string {
-  // The document is made of the declarations alone; handlers, which need the rest, are not called.
+  // The document only needs the declarations of the endpoints. Their handlers, which need more of the API, are not
+  // called.
   const endpoints = createEndpoints({ config: { api: { publicUrl: PUBLIC_URL } } } as unknown as Api);
   return JSON.stringify(openApiDocument(endpoints, PUBLIC_URL));
 }
 
-/** What the JavaScript client takes and gives, beside the queries of its lists. */
+/** The schemas that the JavaScript client uses, besides the query parameters of its lists. */
 const CLIENT_TYPES = [
   ...['NewOrder', 'OrderChange', 'Order', 'OrderPage', 'NewPayment', 'Payment', 'PaymentPage', 'NewSwitch'],
   ...['PaymentForPayer', 'SwitchedPayment', 'TimelinePage', 'NewRefund', 'Refund', 'RefundPage'],
@@ -209,7 +210,7 @@ const CLIENT_TYPES = [
 
 type Schema = z.core.JSONSchema.JSONSchema;
 
-/** What the client reads of the OpenAPI document. */
+/** The parts of the OpenAPI document that the generated types use. */
 interface Document {
   readonly components: { readonly schemas: Readonly<Record<string, Schema>> };
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
@@ -226,7 +227,7 @@ interface Operation {
   readonly requestBody?: { readonly content?: Readonly<Record<string, { readonly schema: Schema }>> };
 }
 
-/** The document's schemas as TypeScript, with those they refer to. */
+/** Generates TypeScript types for the client's schemas and the schemas they refer to. */
 async function clientTypes(text: string): Promise<string> {
   const { components, paths }: Document = JSON.parse(
     text.replaceAll('#/components/schemas/', '#/definitions/'),
@@ -252,7 +253,7 @@ async function clientTypes(text: string): Promise<string> {
   };
   return await compile(root as Parameters<typeof compile>[0], 'Schemas', {
     additionalProperties: false,
-    bannerComment: "// Made from the API's schemas by `npm run generate`: edit src/api/schemas.",
+    bannerComment: "// Generated from the API's schemas by `npm run generate`: edit src/api/schemas.",
     format: false,
   });
 }
@@ -260,8 +261,9 @@ async function clientTypes(text: string): Promise<string> {
 const capitalized = (name: string) => name.charAt(0).toUpperCase() + name.slice(1);
 
 /**
- * An open set of texts without its "any other text", in which TypeScript loses the known ones: with the literals alone
- * it completes, narrows and finds typing errors. A text that is true or false in an address is a boolean to a program.
+ * Removes "any string" from an open set, because TypeScript would otherwise lose the known values. With only the
+ * literals it can complete, narrow and find typing errors. A query parameter that is 'true' or 'false' becomes a
+ * boolean.
  */
 function withLiterals(value: Schema): Schema {
   if (Array.isArray(value?.anyOf)) {
@@ -274,13 +276,13 @@ function withLiterals(value: Schema): Schema {
   return value;
 }
 
-/** The body of one event of each type. */
+/** Sample files with the body of one event of each type. */
 const samples = (): Record<string, string> =>
   Object.fromEntries(
     [...sampleEvents()].map(([type, body]) => [`docs/events/${type}.json`, JSON.stringify(body)]),
   );
 
-/** As `npm run lint` wants it. */
+/** Formats a generated text like `npm run lint` requires. */
 function format(path: string, text: string): string {
   const { status, stdout, stderr } = spawnSync(
     'node_modules/.bin/biome',

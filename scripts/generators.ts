@@ -6,7 +6,7 @@ import { makeCached } from '../src/stack/cache.ts';
 import { StackError } from '../src/stack/errors.ts';
 import { type CommandOptions, runVisibly } from '../src/stack/progress.ts';
 
-/** The generators of clients that the tests hold docs/openapi.json against, each of a fixed version. */
+/** Client generators in fixed versions, with which the tests check docs/openapi.json. */
 
 export const GENERATORS = ['typescript', 'python', 'java'] as const;
 export type Generator = (typeof GENERATORS)[number];
@@ -16,12 +16,15 @@ const PYTHON_GENERATOR = '0.29.1';
 const JAVA_GENERATOR = '7.25.0';
 
 interface Recipe {
-  /** The entry of the cache. */
+  /** Name of the entry in the cache. */
   readonly entry: string;
-  /** What the machine must have, else the generator is left out: as in "Python 3.10 or newer with pip". */
+  /** What the machine must have, for example "Python 3.10 or newer with pip"; otherwise the generator is skipped. */
   readonly needs: string;
   readonly isPossible: () => boolean;
-  /** Fills the folder. @returns what becomes the entry, or undefined when it could not. */
+  /**
+   * Installs the generator into the folder.
+   * @returns the path that becomes the cache entry, or undefined on failure.
+   */
   readonly make: (folder: string) => Promise<string | undefined>;
 }
 
@@ -40,11 +43,11 @@ const RECIPES: Readonly<Record<Generator, Recipe>> = {
     needs: 'npm',
     isPossible: () => succeeds('npm', '--version'),
     async make(folder) {
-      // So that npm takes the folder, and not the one it was started in, for the project.
+      // Makes npm treat this folder as the project, instead of the folder it was started in.
       writeFileSync(join(folder, 'package.json'), '{}');
       const options = ['--no-save', '--no-package-lock', '--ignore-scripts', '--no-audit', '--no-fund'];
       const what = `Fetching openapi-typescript ${TYPESCRIPT_GENERATOR} from the npm registry`;
-      // It needs a TypeScript with the compiler's own interface, which the project's has not.
+      // openapi-typescript needs a TypeScript version with the compiler API, which the project's version does not have.
       const packages = [
         `openapi-typescript@${TYPESCRIPT_GENERATOR}`,
         'openapi-fetch@0.17.0',
@@ -68,7 +71,7 @@ const RECIPES: Readonly<Record<Generator, Recipe>> = {
     async make(folder) {
       const made = join(folder, 'made');
       const what = `Fetching openapi-python-client ${PYTHON_GENERATOR} from the Python registry`;
-      // Into a folder, as a virtual environment cannot be moved into place.
+      // Installed into a plain folder, because a virtual environment cannot be moved.
       const args = [
         '-m',
         'pip',
@@ -96,7 +99,9 @@ const RECIPES: Readonly<Record<Generator, Recipe>> = {
   },
 };
 
-/** The generator without what it needs itself, as its one jar has that, and what its clients need. */
+/**
+ * The generator without its dependencies, which its jar already contains, and the dependencies of generated clients.
+ */
 const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>nodrop</groupId>
@@ -130,15 +135,15 @@ ${[
 </project>
 `;
 
-/** The folder of a generator in the cache; undefined when it is not there. */
+/** The folder of a generator in the cache; undefined when it is not installed there. */
 export function lookUpGenerator(generator: Generator, cacheDir: string): string | undefined {
   const path = join(cacheDir, RECIPES[generator].entry);
   return existsSync(path) ? path : undefined;
 }
 
 /**
- * Fills the cache with a generator. Where the machine lacks what it runs on, it says so, and its test is skipped.
- * @throws StackError when its registry does not have it, or is not reached.
+ * Installs a generator into the cache. If the machine lacks what it needs, prints that, and its test is skipped.
+ * @throws StackError when its registry does not have it or cannot be reached.
  */
 export async function obtainGenerator(generator: Generator, cacheDir: string): Promise<void> {
   if (lookUpGenerator(generator, cacheDir) !== undefined) return;
@@ -149,6 +154,6 @@ export async function obtainGenerator(generator: Generator, cacheDir: string): P
   }
   if ((await makeCached(cacheDir, entry, make)) !== undefined) return;
   throw new StackError(
-    `The generator of clients for ${generator} could not be obtained: check that its registry is reached, and run the command again.`,
+    `The client generator for ${generator} could not be installed: check that its registry can be reached, and run the command again.`,
   );
 }

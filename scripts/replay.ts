@@ -1,9 +1,8 @@
 // node scripts/run.mjs scripts/replay.ts FILE
 //
-// Replays the history of one workflow with today's workflow code: a history of test/histories, or one that `temporal
-// workflow show --output json` or the Temporal Web UI has downloaded. Start it with `node --inspect-brk` to stop at
-// `debugger;` statements and breakpoints in src/workflows. Exit code 1 when the code would do something else than the
-// history says.
+// Replays the history of one workflow with the current workflow code. The file is a history from test/histories, or one
+// from `temporal workflow show --output json` or the Temporal Web UI. Start it with `node --inspect-brk` to stop at
+// `debugger;` statements and breakpoints in src/workflows. Exits with 1 if the code deviates from the history.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
@@ -11,7 +10,7 @@ import { DeterminismViolationError } from '@temporalio/workflow';
 
 const [file] = process.argv.slice(2);
 if (file === undefined) {
-  console.error('A history is missing: npm run replay -- FILE');
+  console.error('The history file is missing: npm run replay -- FILE');
   process.exit(1);
 }
 Runtime.install({ logger: new DefaultLogger('WARN') });
@@ -19,7 +18,7 @@ const history: unknown = JSON.parse(readFileSync(file, 'utf8'));
 try {
   await Worker.runReplayHistory(
     {
-      // Bundled here, because a debugger needs whole source maps.
+      // Bundled here instead of using the built bundle, because a debugger needs complete source maps.
       workflowsPath: fileURLToPath(new URL('../src/workflows/index.ts', import.meta.url)),
     },
     history,

@@ -1,8 +1,8 @@
 // node scripts/run.mjs ENTRY [ARGUMENT...]
 //
-// Runs one of the project's programs from a fresh clone: installs the dependencies and generates the database
-// client when they are missing or stale, then becomes the program (same process, so that signals, exit codes and
-// `kill` need no forwarding). Plain Node on purpose: it runs before anything is installed.
+// Runs one of the project's programs, also from a fresh clone: installs the dependencies and generates the database
+// client if they are missing or stale, and then runs the program in the same process, so that signals and exit codes
+// need no forwarding. It uses only Node itself, because it runs before anything is installed.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -26,7 +26,9 @@ function readJson(path) {
   }
 }
 
-/** By `engines` of package.json: alternatives of the forms ^MAJOR.MINOR and >=MAJOR.MINOR. */
+/**
+ * Checks the Node version against `engines` in package.json: alternatives in the form ^MAJOR.MINOR or >=MAJOR.MINOR.
+ */
 function checkNode() {
   const { node } =
     readJson(join(root, 'package.json'))?.engines ??
@@ -40,7 +42,10 @@ function checkNode() {
   if (!fits) fail(`nodrop needs Node ${node} and this is ${process.versions.node}: install one of those.`);
 }
 
-/** npm writes this file last, so an interrupted installation has none; optional packages are other platforms'. */
+/**
+ * True if all packages of the lock file are installed. npm writes node_modules/.package-lock.json last, so it is
+ * missing after an interrupted installation. Optional packages may be missing, because they are for other platforms.
+ */
 function isInstalled() {
   const installed = readJson(join(root, 'node_modules', '.package-lock.json'))?.packages;
   const wanted = readJson(join(root, 'package-lock.json'))?.packages;
@@ -57,7 +62,7 @@ const schemaFile = join(root, 'prisma', 'schema.prisma');
 const generatedDir = join(root, 'src', 'generated');
 const generatedStamp = join(generatedDir, 'prisma.sha256');
 
-/** What the generated client depends on. */
+/** Hash of the inputs of the generated client: the schema and Prisma's version. */
 function schemaHash() {
   const version = readJson(join(root, 'node_modules', 'prisma', 'package.json'))?.version;
   return createHash('sha256').update(readFileSync(schemaFile)).update(String(version)).digest('hex');
@@ -70,8 +75,8 @@ function isGenerated() {
 
 const SAY_EVERY_MS = 10_000;
 
-/** Runs a command to its end, saying how long it takes; what it printed is shown only when it failed. */
-function run(command, args, { what, env = {}, mend }) {
+/** Runs a command and prints its elapsed time every 10 s. The command's output is shown only if it fails. */
+function run(command, args, { what, env = {}, fix }) {
   return new Promise((done) => {
     const started = Date.now();
     console.error(`${what} ...`);
@@ -92,18 +97,18 @@ function run(command, args, { what, env = {}, mend }) {
     let output = '';
     child.stdout.on('data', (data) => (output += data));
     child.stderr.on('data', (data) => (output += data));
-    child.on('error', (error) => fail(`${command} cannot be run (${error.message}): ${mend}`));
+    child.on('error', (error) => fail(`${command} cannot be run (${error.message}): ${fix}`));
     child.on('close', (code) => {
       clearInterval(timer);
       process.off('SIGTERM', stop).off('SIGINT', stop);
       if (code !== 0)
-        fail(`${firstErrors(output)}\n${command} ${args[0]} failed with exit code ${code}: ${mend}`);
+        fail(`${firstErrors(output)}\n${command} ${args[0]} failed with exit code ${code}: ${fix}`);
       done();
     });
   });
 }
 
-/** npm puts the cause first and then pages of advice. */
+/** The first lines of an output: npm prints the cause of a failure first, and then pages of advice. */
 function firstErrors(output) {
   const lines = output.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('npm warn'));
   return lines.slice(0, 15).join('\n');
@@ -112,7 +117,7 @@ function firstErrors(output) {
 async function install() {
   await run('npm', ['ci', '--include=dev', '--ignore-scripts', '--no-audit', '--no-fund'], {
     what: 'Installing the dependencies (npm ci)',
-    mend: 'check that npm reaches its registry and the disk has room, then run the command again.',
+    fix: 'check that npm reaches its registry and the disk has room, then run the command again.',
   });
 }
 
@@ -120,13 +125,13 @@ async function generate() {
   const hash = schemaHash();
   await run(process.execPath, [join('node_modules', 'prisma', 'build', 'index.js'), 'generate'], {
     what: 'Generating the database client (prisma generate)',
-    // Generating needs no schema engine; any existing file keeps prisma from downloading one.
+    // Generating needs no schema engine. The path of any existing file keeps prisma from downloading one.
     env: {
       PRISMA_SCHEMA_ENGINE_BINARY: process.execPath,
       CHECKPOINT_DISABLE: '1',
       PRISMA_HIDE_UPDATE_MESSAGE: '1',
     },
-    mend: 'mend prisma/schema.prisma as said above.',
+    fix: 'correct prisma/schema.prisma as reported above.',
   });
   writeFileSync(generatedStamp, hash);
 }
@@ -140,7 +145,7 @@ function isAlive(pid) {
   }
 }
 
-/** One preparing process per work tree; the lock of a process that died is taken over. */
+/** Lets only one process prepare a work tree at a time. The lock of a process that has died is taken over. */
 async function withLock(work) {
   const lock = join(
     tmpdir(),
@@ -148,7 +153,7 @@ async function withLock(work) {
   );
   const draft = `${lock}.${process.pid}`;
   for (let waiting = false; ; waiting = true) {
-    // Linking a written file makes the lock appear together with its holder's pid.
+    // A link to a written file creates the lock atomically, with its holder's pid as content.
     writeFileSync(draft, String(process.pid));
     try {
       linkSync(draft, lock);
@@ -159,7 +164,7 @@ async function withLock(work) {
       rmSync(draft, { force: true });
     }
     const holder = readJson(lock);
-    if (holder === undefined) continue; // It was given back just now.
+    if (holder === undefined) continue; // The lock was released in the meantime.
     if (!isAlive(holder)) {
       rmSync(lock, { force: true });
       continue;

@@ -1,8 +1,8 @@
 // node scripts/run.mjs scripts/screenshots.ts [waiting] [list] [wallet] [cashier] [reference] [shop]
 //
-// Makes the images in docs/images, all or those named, from a running `npm start` (with the same settings): takes a
-// few payments, waits until the channel was asked several times about one of them, and photographs it with the
-// system's Chromium.
+// Creates the images in docs/images, all or the named ones, from a running `npm start` (with the same settings). It
+// makes a few payments, waits until one of them was queried several times, and takes screenshots with the system's
+// Chromium.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,12 +15,12 @@ import { paymentWorkflowId } from '../src/domain/names.ts';
 import { shopUrl } from '../src/stack/shop-setup.ts';
 
 const FOLDER = fileURLToPath(new URL('../docs/images', import.meta.url));
-/** From here on attempts are 20 s apart: time enough for both tabs. */
+/** From this attempt on, queries are 20 s apart, which is long enough to capture both tabs. */
 const ATTEMPT = 4;
-/** The Web UI has drawn itself and what it asks the server for. */
+/** Time until the Web UI has loaded its data and drawn the page. */
 const SETTLED_MS = 4_000;
 const WIDTH = 1400;
-/** The Web UI's own bars at the left and the top. */
+/** Sizes of the Web UI's bars at the left and the top, which are cut off. */
 const BARS = { left: 64, top: 49 };
 
 const config = loadConfig();
@@ -51,7 +51,7 @@ async function pay({ payUrl }: Created): Promise<void> {
   });
 }
 
-/** Resolves just after an attempt, so that the next one is still some way off. */
+/** Resolves just after a query attempt, so that the next attempt is not due soon. */
 async function untilAsked(client: Client, { id }: Created): Promise<string> {
   for (;;) {
     const { raw, runId } = await client.workflow.getHandle(paymentWorkflowId(id)).describe();
@@ -67,7 +67,10 @@ async function open(page: Page, url: string): Promise<Page> {
   return page;
 }
 
-/** Two tabs of the same page, one below the other: the upper one whole, of the lower one what differs. */
+/**
+ * Captures two tabs of the same page, one below the other: the first one completely, of the second the part that
+ * differs.
+ */
 async function photographWaiting(browser: Browser, { id }: Created, runId: string): Promise<void> {
   const run = `${ui}/workflows/${encodeURIComponent(paymentWorkflowId(id))}/${runId}`;
   const page = await browser.newPage({ viewport: { width: WIDTH + BARS.left, height: 1000 } });
@@ -106,7 +109,7 @@ async function photographWallet(browser: Browser, { payUrl }: Created): Promise<
   await page.close();
 }
 
-/** On a phone and on a desk, where the code to scan is open. */
+/** Captures the cashier page on a phone, and on a desktop, where the QR code is visible. */
 async function photographCashier(browser: Browser, { checkoutUrl }: Created): Promise<void> {
   for (const [name, options] of [
     ['cashier-phone', { viewport: { width: 390, height: 700 }, isMobile: true, deviceScaleFactor: 2 }],
@@ -127,7 +130,7 @@ async function photographReference(browser: Browser): Promise<void> {
   await page.close();
 }
 
-/** One purchase on a phone, its screens side by side. */
+/** Captures the screens of one purchase on a phone, side by side. */
 async function photographShop(browser: Browser): Promise<void> {
   const size = { width: 390, height: 780 };
   const phone = await browser.newPage({ viewport: size, isMobile: true });
@@ -172,7 +175,7 @@ try {
   if (wants('shop')) await photographShop(browser);
   if (wants('reference')) await photographReference(browser);
   if (wants('waiting')) {
-    console.log('Waiting until the channel was asked several times ...');
+    console.log('Waiting until the payment was queried several times ...');
     await photographWaiting(browser, waiting, await untilAsked(client, waiting));
   }
   if (wants('list')) await photographList(browser);

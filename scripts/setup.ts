@@ -1,8 +1,8 @@
 import { obtainTools, SERVERS } from './tools.ts';
 
 /**
- * `npm run setup`: what a fresh clone needs for an editor and for single tests. scripts/run.mjs has installed the
- * packages and generated the database client before this starts; the servers of the tests are obtained here.
+ * `npm run setup`: prepares a fresh clone for an editor and for single tests. Before this starts, scripts/run.mjs has
+ * installed the packages and generated the database client. This installs the servers that tests need.
  */
 const missing = await obtainTools(SERVERS);
 if (missing.length > 0) process.exitCode = 1;

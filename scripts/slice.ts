@@ -2,7 +2,7 @@ import { toolSettings } from '../test/support/tool-settings.ts';
 import { hasNodes, lookUpNode, NODES } from './nodes.ts';
 import { type Outcome, runVitest } from './vitest.ts';
 
-/** What runs on each of `NODES` too: workflows, ledger, API, calls over HTTP, and the whole system as processes. */
+/** Tests that also run on each version in `NODES`: workflows, ledger, API, HTTP calls, and the whole system. */
 const SLICE = [
   'test/workflows/inflight.test.ts',
   'test/workflows/refund.test.ts',
@@ -15,12 +15,12 @@ const SLICE = [
   'test/system/push.test.ts',
 ];
 
-/** Runs the slice on one Node after the other, of those that this machine has. */
+/** Runs the slice on each installed Node version, one after the other. */
 export function runSlice(): readonly Outcome[] {
   const { cacheDir } = toolSettings();
   if (!hasNodes()) {
     console.log(
-      `\nThe slice of the tests on Node ${NODES.join(' and ')} is skipped: npm has them for Linux alone.`,
+      `\nThe slice of the tests on Node ${NODES.join(' and ')} is skipped: npm has these versions only for Linux.`,
     );
   }
   return NODES.flatMap((version) => {

@@ -5,7 +5,7 @@ import { makeCached } from '../src/stack/cache.ts';
 import { StackError } from '../src/stack/errors.ts';
 import { runVisibly } from '../src/stack/progress.ts';
 
-/** Servers of other people's that speak Stripe's API, each of a fixed version; the tests run them as processes. */
+/** Third-party servers that implement Stripe's API, in fixed versions. The tests run them as processes. */
 
 export const STRIPE_SERVERS = ['localstripe', 'stripe-mock'] as const;
 export type StripeServer = (typeof STRIPE_SERVERS)[number];
@@ -15,10 +15,10 @@ const STRIPE_MOCK = '0.203.0';
 
 interface Recipe {
   readonly entry: string;
-  /** What the machine must have, else the server's test is skipped. */
+  /** What the machine must have; otherwise the server's test is skipped. */
   readonly needs: string;
   readonly isPossible: () => boolean;
-  /** What fetches it into the folder. */
+  /** The command that installs the server into the folder. */
   readonly command: (folder: string) => {
     readonly from: string;
     readonly words: readonly [string, ...string[]];
@@ -38,7 +38,7 @@ const RECIPES: Readonly<Record<StripeServer, Recipe>> = {
       succeeds('python3', '-m', 'pip', '--version'),
     command: (folder) => ({
       from: 'Python',
-      // Into a folder, as a virtual environment cannot be moved into place.
+      // Installed into a plain folder, because a virtual environment cannot be moved.
       words: [
         'python3',
         '-m',
@@ -63,15 +63,15 @@ const RECIPES: Readonly<Record<StripeServer, Recipe>> = {
   },
 };
 
-/** The folder of a server in the cache; undefined when it is not there. */
+/** The folder of a server in the cache; undefined when it is not installed there. */
 export function lookUpStripeServer(server: StripeServer, cacheDir: string): string | undefined {
   const path = join(cacheDir, RECIPES[server].entry);
   return existsSync(path) ? path : undefined;
 }
 
 /**
- * Fills the cache with a server. Where the machine lacks what it runs on, it says so, and its test is skipped.
- * @throws StackError when its registry does not have it, or is not reached.
+ * Installs a server into the cache. If the machine lacks what it needs, prints that, and its test is skipped.
+ * @throws StackError when its registry does not have it or cannot be reached.
  */
 export async function obtainStripeServer(server: StripeServer, cacheDir: string): Promise<void> {
   if (lookUpStripeServer(server, cacheDir) !== undefined) return;
@@ -95,6 +95,6 @@ export async function obtainStripeServer(server: StripeServer, cacheDir: string)
   });
   if (made !== undefined) return;
   throw new StackError(
-    `${server} could not be obtained for the tests of Stripe: check that its registry is reached, and run the command again.`,
+    `${server} could not be installed for the tests of Stripe: check that its registry can be reached, and run the command again.`,
   );
 }

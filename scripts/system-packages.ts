@@ -1,10 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { runVisibly } from '../src/stack/progress.ts';
 
-/** A package of Debian's. */
+/** A Debian package. */
 export interface SystemPackage {
   readonly name: string;
-  /** As in "for the browser tests". */
+  /** The purpose in a message, for example "for the browser tests". */
   readonly purpose: string;
   readonly options: readonly string[];
 }
@@ -15,23 +15,25 @@ export const MAVEN: SystemPackage = {
   purpose: 'for the time-skipping test server',
   options: ['--no-install-recommends'],
 };
-/** Its recommendations are the whole engine. */
+/** Installed without recommended packages, which would be the whole Docker engine. */
 export const COMPOSE: SystemPackage = {
   name: 'docker-compose',
   purpose: 'to check docker-compose.yml',
   options: ['--no-install-recommends'],
 };
 
-/** Where apt-get needs no question: as root, and not with NODROP_INSTALL=no. */
+/**
+ * True if apt-get may be used without asking: as root, and unless NODROP_INSTALL is set to another value than "yes".
+ */
 function mayUseAptGet(): boolean {
-  // Another word than "yes" hardly asks for it.
+  // Any value other than "yes" counts as a refusal.
   const isRefused = !['', 'yes'].includes(process.env.NODROP_INSTALL ?? '');
   if (isRefused || process.getuid?.() !== 0) return false;
   return spawnSync('apt-get', ['--version'], { stdio: 'ignore' }).status === 0;
 }
 
 async function aptGet(what: string, args: readonly string[]): Promise<boolean> {
-  // Ended by Ctrl-C as if it ran in the foreground: killed, it would leave packages half installed.
+  // Ended with SIGINT like a foreground command, because a killed apt-get leaves packages half installed.
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   const { ok, output } = await runVisibly(what, 'apt-get', args, { env, endBy: 'SIGINT' });
   if (!ok) console.error(`  apt-get failed: ${output.trim().split('\n').at(-1)}`);
@@ -39,15 +41,15 @@ async function aptGet(what: string, args: readonly string[]): Promise<boolean> {
 }
 
 /**
- * Has apt-get read its lists of packages, under the conditions of `installSystemPackages`.
- * @returns whether it did.
+ * Updates apt-get's package lists, under the conditions of `installSystemPackages`.
+ * @returns true if the update succeeded.
  */
 export const readPackageLists = async (): Promise<boolean> =>
   mayUseAptGet() && (await aptGet('Reading the package lists', ['update', '-q']));
 
 /**
- * Installs packages with apt-get where that needs no question, as root, and says so before it does it. Elsewhere, and
- * with NODROP_INSTALL=no, it does nothing; the caller looks whether the program is there then.
+ * As root, announces and installs packages with apt-get. As another user, or with NODROP_INSTALL=no, does nothing. The
+ * caller must check afterwards whether the program exists.
  */
 export async function installSystemPackages(packages: readonly SystemPackage[]): Promise<void> {
   if (packages.length === 0 || !mayUseAptGet()) return;

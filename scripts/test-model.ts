@@ -2,15 +2,17 @@ import { spawnSync } from 'node:child_process';
 import { obtainTools, SERVERS } from './tools.ts';
 
 /**
- * `npm run test:model`: the model of test/model with thousands of cases. `NODROP_MODEL_RUNS` says how many,
- * `NODROP_MODEL_SEED` which; with what a failed run prints it does the same again. With `NODROP_MODEL_FREEZE=30` the
- * process with workers, API and simulator is frozen for 30 s of each minute, which changes no verdict.
+ * `npm run test:model`: runs the model test in test/model with thousands of cases. `NODROP_MODEL_RUNS` is their number
+ * and `NODROP_MODEL_SEED` selects them; a failed run prints both, and with them it can be repeated. With
+ * `NODROP_MODEL_FREEZE=30`, the process with workers, API and simulator is frozen for 30 s of each minute; the test
+ * must pass then as well.
  */
 const missing = await obtainTools(SERVERS);
-// The SDK ends workflow code that takes 5 s, as it does in a frozen process, and Node may die of that; not when debugged.
+// The SDK terminates workflow code that runs for 5 s, which also happens in a frozen process and may crash Node.
+// TEMPORAL_DEBUG turns that off.
 const debugged = process.env.NODROP_MODEL_FREEZE === undefined ? {} : { TEMPORAL_DEBUG: '1' };
 const env = { NODROP_MODEL_RUNS: '3000', ...debugged, ...process.env };
-// Its lines are its progress.
+// The lines that the test prints are its progress, so vitest must not capture them.
 const args = ['node_modules/vitest/vitest.mjs', 'run', 'test/model', '--disable-console-intercept'];
 process.exitCode =
   missing.length > 0 ? 1 : (spawnSync(process.execPath, args, { stdio: 'inherit', env }).status ?? 1);

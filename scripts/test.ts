@@ -5,10 +5,10 @@ import { obtainTools, SERVERS, type Tool } from './tools.ts';
 import { printSum, runVitest } from './vitest.ts';
 
 /**
- * `npm test`, everything CI runs: lint and format, types, stale generated files, then all tests (among them the
- * replay of committed histories and the check of docker-compose.yml), and a slice of them on other versions of Node.
- * Ends in `N passed, N failed`.
- * Arguments go to vitest, and leave out the slice: `npm test -- test/domain`.
+ * `npm test` runs everything that CI runs: lint and format, types, the check for stale generated files, then all tests
+ * (including the replay of committed histories and the check of docker-compose.yml), and a slice of the tests on other
+ * versions of Node. The last line is `N passed, N failed`.
+ * Arguments are passed to vitest, and then the slice is left out: `npm test -- test/domain`.
  */
 
 const checks: readonly (readonly [string, string, readonly string[]])[] = [
@@ -19,7 +19,7 @@ const checks: readonly (readonly [string, string, readonly string[]])[] = [
   ['generated files', process.execPath, ['--import', 'tsx', 'scripts/generate-docs.ts', '--check']],
 ];
 
-/** The test files that vitest would take for these arguments; all of them where that is not certain. */
+/** The test files that vitest selects for these arguments; all test files if that is not certain. */
 function chosenFiles(args: readonly string[]): readonly string[] {
   const all = readdirSync('test', { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.test.ts'))
@@ -46,7 +46,7 @@ function toolsFor(args: readonly string[]): readonly Tool[] {
 }
 
 const args = process.argv.slice(2);
-// What is obtained mostly comes over the network; the checks need none of it.
+// Runs beside the checks, which do not need the tools: installing tools mostly waits for the network.
 const obtaining = obtainTools(toolsFor(args));
 const failures: string[] = [];
 for (const [name, command, options] of checks) {

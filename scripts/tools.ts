@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { PaymentLibrary } from '../src/stack/payment-libraries.ts';
 
-/** What tests need beside the npm packages. */
+/** Tools that tests need in addition to the npm packages. */
 export type Tool =
   | 'temporal'
   | 'test-server'
@@ -13,17 +13,17 @@ export type Tool =
   | 'stripe-servers'
   | PaymentLibrary;
 
-/** What every test file but the pure ones needs. */
+/** The servers that every test file needs, except the pure ones. */
 export const SERVERS: readonly Tool[] = ['temporal', 'test-server'];
 
 /**
- * Obtains the tools in a process of its own, which prints what it does.
- * @returns a sentence for each that is missing now.
+ * Installs the tools in a separate process, which prints its progress.
+ * @returns a sentence for each tool that is still missing.
  */
 export function obtainTools(tools: readonly Tool[]): Promise<readonly string[]> {
   return new Promise((resolve, reject) => {
     const missing: string[] = [];
-    // By the channel it tells what is missing, and notices when we are no more.
+    // Over the IPC channel, the child reports missing tools, and notices when this process has ended.
     spawn(process.execPath, ['--import', 'tsx', 'scripts/obtain-tools.ts', ...tools], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     })
@@ -31,7 +31,9 @@ export function obtainTools(tools: readonly Tool[]): Promise<readonly string[]> 
       .once('error', reject)
       .once('close', (code) => {
         const isSilent = code !== 0 && missing.length === 0;
-        resolve(isSilent ? ['The tools could not be obtained: its lines above say why.'] : missing);
+        resolve(
+          isSilent ? ['The tools could not be installed: the lines above contain the reason.'] : missing,
+        );
       });
   });
 }

@@ -4,17 +4,17 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 
-/** How a run of tests ended. */
+/** The result of a test run. */
 export interface Outcome {
   readonly passed: number;
   readonly failed: number;
-  /** The files with skipped tests, and how many of theirs. */
+  /** Number of skipped tests by file. */
   readonly skipped: ReadonlyMap<string, number>;
-  /** A text for each test that failed: where, which, and the first error. */
+  /** A text for each failed test: its file, its name and its first error. */
   readonly failures: readonly string[];
 }
 
-/** Of vitest's JSON report, what is read here. */
+/** The parts of vitest's JSON report that are read here. */
 interface Report {
   readonly numPassedTests: number;
   readonly testResults: readonly {
@@ -29,10 +29,10 @@ interface Report {
   }[];
 }
 
-/** An error is enough by its first lines: the whole one stands where the test ran. */
+/** Only the first lines of an error are printed; the whole error is in the output of the test. */
 const ERROR_LINES = 12;
 
-/** In the words of the report. */
+/** Status values of vitest's report that count as skipped. */
 const SKIPPED = new Set(['skipped', 'pending', 'todo']);
 
 function failuresOf(report: Report): readonly string[] {
@@ -45,7 +45,7 @@ function failuresOf(report: Report): readonly string[] {
           title: ` > ${fullName}`,
           error: failureMessages[0] ?? '',
         }));
-      // A file that cannot even be loaded has no failed test of its own.
+      // A file that cannot be loaded has an error but no failed test.
       const failed = tests.length > 0 ? tests : [{ title: '', error: message }];
       return failed.map(({ title, error }) => {
         const lines = stripVTControlCharacters(error).split('\n').slice(0, ERROR_LINES);
@@ -63,9 +63,9 @@ function skippedOf(report: Report): ReadonlyMap<string, number> {
 }
 
 /**
- * Runs vitest in the foreground on a Node.
- * @param node the path of the program.
- * @param args as after `vitest run`.
+ * Runs vitest in the foreground with a given Node.
+ * @param node the path of the Node program.
+ * @param args arguments after `vitest run`.
  */
 export function runVitest(node: string, args: readonly string[]): Outcome {
   const report = join(tmpdir(), `nodrop-vitest-${process.pid}.json`);
@@ -73,9 +73,9 @@ export function runVitest(node: string, args: readonly string[]): Outcome {
   const { status } = spawnSync(node, [...vitest, `--outputFile.json=${report}`, ...args], {
     stdio: 'inherit',
   });
-  // What fails without a failed test fails all the same.
+  // vitest may fail without a failed test; that counts as one failure.
   const atLeast = status === 0 ? 0 : 1;
-  const unnamed = atLeast === 0 ? [] : [`vitest ended with exit code ${status}; its own words are above`];
+  const unnamed = atLeast === 0 ? [] : [`vitest ended with exit code ${status}; its output is above`];
   if (!existsSync(report)) return { passed: 0, failed: atLeast, skipped: new Map(), failures: unnamed };
   const result = JSON.parse(readFileSync(report, 'utf8')) as Report;
   rmSync(report);
@@ -88,10 +88,10 @@ export function runVitest(node: string, args: readonly string[]): Outcome {
   };
 }
 
-/** Prints what failed and what was skipped, then the sum in the form `N passed, N failed`, and sets the exit code by it. */
+/** Prints failed and skipped tests, then the sum as `N passed, N failed`, and sets the exit code. */
 export function printSum(outcomes: readonly Outcome[]): void {
   const sum = (of: 'passed' | 'failed') => outcomes.reduce((total, { [of]: number }) => total + number, 0);
-  // Last, because a log is mostly read from its end, and some show no more than that.
+  // Printed last, because logs are mostly read from their end, and some viewers show only the end.
   const failures = outcomes.flatMap((outcome) => outcome.failures);
   if (failures.length > 0) console.log(`\nfailed:\n${failures.join('\n')}`);
   const skipped = outcomes.flatMap((outcome) => [...outcome.skipped]);

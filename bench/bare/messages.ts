@@ -1,6 +1,6 @@
 import { defineSignal, defineUpdate } from '@temporalio/workflow';
 
-/** What the bare workflow is started with and told. */
+/** The names, update and signal of the bare workflow. */
 
 export const BARE_TASK_QUEUE = 'bench-bare';
 export const BARE_WORKFLOW = 'bare';

@@ -1,4 +1,4 @@
-// The worker of the bare workflow, as a process of its own; TEMPORAL_ADDRESS says where.
+// A worker process for the bare workflow. TEMPORAL_ADDRESS is the address of the Temporal server.
 import { fileURLToPath } from 'node:url';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { bareActivities } from './activities.ts';
@@ -12,7 +12,7 @@ const worker = await Worker.create({
   workflowsPath: fileURLToPath(new URL('./workflow.ts', import.meta.url)),
   activities: bareActivities,
 });
-// The runtime ends it on SIGTERM.
+// Returns after SIGTERM, on which the runtime stops the worker.
 await worker.run();
 await connection.close();
 process.exit(0);

@@ -5,8 +5,8 @@ import { createdUpdate, paidSignal } from './messages.ts';
 const activities = wf.proxyActivities<BareActivities>({ startToCloseTimeout: '10 s' });
 
 /**
- * The shape of a payment without anything that makes it one: creates, waits for the signal until a timer fires, and then
- * updates the order.
+ * A workflow with the same structure as a payment, but without a ledger and a channel. It runs a create activity, waits
+ * for a signal or the expiry timer, and after the signal runs an activity for the order.
  */
 export async function bare(id: string, expiresInMs: number): Promise<void> {
   let isCreated = false;

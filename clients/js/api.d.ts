@@ -1,4 +1,4 @@
-// Made from the API's schemas by `npm run generate`: edit src/api/schemas.
+// Generated from the API's schemas by `npm run generate`: edit src/api/schemas.
 
 /**
  * New values may be added: accept them.

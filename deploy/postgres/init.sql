@@ -1,5 +1,5 @@
--- Run once, by the postgres image, when its volume is empty: one user and database each for nodrop and Temporal, so
--- that neither can read or exhaust what is the other's. The passwords come from the container's environment.
+-- The postgres image runs this script once, when its volume is empty. It creates separate users and databases for
+-- nodrop and Temporal, so that neither can read the other's data. The passwords come from the container's environment.
 \getenv nodrop_password NODROP_DB_PASSWORD
 \getenv temporal_password TEMPORAL_DB_PASSWORD
 
@@ -10,5 +10,5 @@ CREATE DATABASE nodrop OWNER nodrop;
 CREATE DATABASE temporal OWNER temporal;
 CREATE DATABASE temporal_visibility OWNER temporal;
 
--- Everybody may connect to a new database unless told otherwise.
+-- By default, every user may connect to a new database.
 REVOKE ALL ON DATABASE nodrop, temporal, temporal_visibility FROM PUBLIC;

@@ -1,19 +1,19 @@
 #!/bin/sh
-# Makes the namespace when it is missing, and returns when it can be used. The connection comes from TEMPORAL_* in the
-# environment.
+# Creates the namespace if it is missing, and returns when it can be used. The environment variables TEMPORAL_* define
+# the connection.
 set -eu
 
 server=$TEMPORAL_ADDRESS
 looked_up=
 deadline=$(($(date +%s) + 120))
 
-# Runs a command until it succeeds, or until the two minutes are over that all commands have together; shows what it
-# says only when it never does. While it fails, the address is renewed.
+# Retries a command until it succeeds. All commands together have two minutes. Prints a command's output only if it
+# never succeeds. Looks up the server's address again between attempts.
 retry() {
   until output=$("$@" 2>&1); do
     if [ "$(date +%s)" -ge "$deadline" ]; then
       echo "$output" >&2
-      echo "Temporal at $TEMPORAL_ADDRESS does not get ready for the namespace: see the log of the service temporal." >&2
+      echo "Temporal at $TEMPORAL_ADDRESS did not become ready for the namespace: see the log of the service temporal." >&2
       exit 1
     fi
     sleep 2
@@ -21,7 +21,7 @@ retry() {
   done
 }
 
-# Takes the address from a line of getent's.
+# Sets TEMPORAL_ADDRESS from an output line of getent.
 set_address() {
   address=${1%%[[:space:]]*}
   case $address in *:*) address="[$address]" ;; esac
@@ -29,8 +29,8 @@ set_address() {
   looked_up=$(date +%s)
 }
 
-# The container may have been replaced, and have another address. Where a look-up takes 20 s, one in 30 s leaves most of
-# the two minutes to the tools.
+# The container may have been replaced and have a new address. A look-up can take 20 s, so at most one in 30 s is made,
+# to leave most of the two minutes to the tools.
 renew_address() {
   if [ -n "$looked_up" ] && [ $(($(date +%s) - looked_up)) -ge 30 ]; then
     looked_up=$(date +%s)
@@ -38,9 +38,9 @@ renew_address() {
   fi
 }
 
-# The tools look for more records of a name than its address, and Docker before version 25 passes those questions from
-# an internal network to name servers that it cannot reach: 20 s, which is more than a tool waits. So the name is
-# looked up here, and the tools get the address.
+# The Temporal tools also query other DNS records of a name. On an internal network, Docker before version 25 forwards
+# such queries to name servers that it cannot reach, which takes 20 s, longer than a tool waits. So this script looks up
+# the name, and the tools get the address.
 retry getent hosts "${server%:*}"
 set_address "$output"
 
@@ -51,6 +51,7 @@ ensure_namespace() {
 
 retry temporal operator cluster health
 retry ensure_namespace
-# The server's own cache learns of a new namespace some seconds later; until then workers and clients are refused.
+# The server's cache contains a new namespace only after some seconds. Until then the server refuses workers and
+# clients.
 retry temporal workflow list --namespace "$TEMPORAL_NAMESPACE" --limit 1
 echo "The namespace $TEMPORAL_NAMESPACE is ready."

@@ -1,4 +1,4 @@
-// The pages of the API reference, made from docs/openapi.json: one page for each tag, one for the events, one for the
+// Creates the pages of the API reference from docs/openapi.json: one page for each tag, one for the events, one for the
 // types, one for the problem codes.
 
 interface Schema {
@@ -59,7 +59,7 @@ export interface OpenApi {
 }
 
 export interface ReferencePage {
-  /** Its file below the folder of the reference, `payments.md`. */
+  /** File name in the folder of the reference, for example `payments.md`. */
   readonly file: string;
   readonly title: string;
   readonly markdown: string;
@@ -67,7 +67,9 @@ export interface ReferencePage {
 
 const slugOf = (name: string) => name.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-');
 const nameOf = ({ $ref = '' }: Schema) => $ref.slice($ref.lastIndexOf('/') + 1);
-/** A refusal's own schema differs from `Problem` by its codes alone, which the table of answers has. */
+/**
+ * True for the problem schemas of single calls. They differ from `Problem` only in their codes, which a table lists.
+ */
 const isProblem = (name: string) => /Problem(Code)?$/.test(name);
 const isKnownSet = (name: string) => name.startsWith('Known');
 const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
@@ -112,9 +114,9 @@ class Reference {
     return [
       '# API reference',
       this.#openApi.info.description,
-      'This is version 1. [The OpenAPI document](/openapi.json) says the same to programs; [a client for your language](/generated-clients.md) can be generated from it. Refusals are [problem details](/api/types.md#Problem) with one of [these codes](/api/problem-codes.md).',
+      'This is version 1. [The OpenAPI document](/openapi.json) has the same content for programs; [a client for your language](/generated-clients.md) can be generated from it. Errors are [problem details](/api/types.md#Problem) with one of [these codes](/api/problem-codes.md).',
       '## Authorisation',
-      'A call carries one of these in `Authorization: Bearer ...`:',
+      'A call has one of these in the header `Authorization: Bearer ...`:',
       schemes.map(([name, { description }]) => `- **${words(name)}**: ${description}`).join('\n'),
       '## Calls',
       table(['call', 'what it does'], rows),
@@ -181,8 +183,8 @@ class Reference {
     });
     return [
       '# Events to your shop',
-      'nodrop calls the address of your order service with these. [The quickstarts](/quickstarts/index.md) have receivers, [the order service](/order-service.md) every rule.',
-      table(['type', 'what it says'], rows),
+      'nodrop delivers these events to the URL of your order service. [The quickstarts](/quickstarts/index.md) have receivers, and [the order service](/order-service.md) describes every rule.',
+      table(['type', 'meaning'], rows),
       ...(shared === undefined
         ? []
         : [
@@ -216,7 +218,7 @@ class Reference {
       );
     return [
       '# Types',
-      'What the calls take and answer. A set that is _open_ gets new values within v1: accept them.',
+      'The types of request and response bodies. An _open_ set may get new values within v1: accept unknown values.',
       ...sections,
     ].join('\n\n');
   }
@@ -237,7 +239,7 @@ class Reference {
     const rows = [...codes].sort(([a], [b]) => a.localeCompare(b, 'en'));
     return [
       '# Problem codes',
-      'A refusal is `application/problem+json` ([Problem](/api/types.md#Problem)). Compare its `code`; `title` and `detail` are for people.',
+      'An error is `application/problem+json` ([Problem](/api/types.md#Problem)). Programs should use its `code`; `title` and `detail` are for people.',
       table(
         ['code', 'status', 'meaning', 'by'],
         rows.map(([code, { title, status, by }]) => [
@@ -250,7 +252,7 @@ class Reference {
     ].join('\n\n');
   }
 
-  /** A table of the fields, those of objects within as `order.id`. */
+  /** A table of the fields. Fields of nested objects are named like `order.id`. */
   #fields(schema: Schema): string {
     return table(
       ['field', 'type', 'meaning'],
@@ -295,7 +297,7 @@ class Reference {
     }
     if (schema.anyOf !== undefined) {
       const isOpen = schema.anyOf.some(({ $ref }) => $ref !== undefined && isKnownSet(nameOf({ $ref })));
-      // Any other text, beside the values that are known.
+      // In an open set, the alternative "any string" is shown as "(open)".
       const parts = schema.anyOf.filter(({ type }) => !(isOpen && type === 'string'));
       const types = [...new Set(parts.map((part) => this.#type(part)))].join(' or ');
       return isOpen ? `${types} (open)` : types;
@@ -312,7 +314,7 @@ class Reference {
 
 const words = (name: string) => ({ key: 'key', clientToken: 'client token' })[name] ?? name;
 
-/** The description with its bounds. */
+/** The description of a field, followed by its bounds and its default. */
 function described(schema: Schema): string {
   const { description = '', minimum, maximum, minLength, maxLength, default: standard } = schema;
   const bounds = [
@@ -326,5 +328,5 @@ function described(schema: Schema): string {
   return [description, ...bounds].filter((part) => part !== '').join(' ');
 }
 
-/** @returns the pages of the reference, in the order in which they are listed. */
+/** @returns the pages of the reference, in their order in the sidebar. */
 export const referencePages = (openApi: OpenApi): readonly ReferencePage[] => new Reference(openApi).pages();

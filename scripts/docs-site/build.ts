@@ -5,7 +5,7 @@ import { collectSite, DeadLinks, type Site } from './pages.ts';
 
 const here = dirname(fileURLToPath(import.meta.url));
 
-/** The file and the place that each link of the built site leads to are there. */
+/** Checks that the target file and anchor of each link in the built site exist. */
 function checkLinks(site: string, base: string): void {
   const files = readdirSync(site, { recursive: true, encoding: 'utf8' }).map((name) =>
     name.replaceAll('\\', '/'),
@@ -36,7 +36,7 @@ function checkLinks(site: string, base: string): void {
   if (dead.length > 0) throw new DeadLinks(dead);
 }
 
-/** The sources of the site, in the folder that VitePress reads. */
+/** Writes the sources of the site to the folder that VitePress reads. */
 function writeSources(root: string, work: string, { pages, files, groups }: Site, base: string): void {
   rmSync(work, { recursive: true, force: true });
   for (const { file, markdown } of pages) {
@@ -52,7 +52,7 @@ function writeSources(root: string, work: string, { pages, files, groups }: Site
  * @param work a folder that is emptied first.
  * @param base the path at which the site will be served, with a slash at both ends: `/` or `/nodrop/`.
  * @returns the site's folder.
- * @throws {DeadLinks} when a link leads to nothing.
+ * @throws {DeadLinks} when a link's target does not exist.
  */
 export async function buildSite(root: string, work: string, base = '/'): Promise<string> {
   writeSources(root, work, collectSite(root), base);

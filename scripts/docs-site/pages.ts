@@ -1,11 +1,10 @@
-// The pages of the docs site: the Markdown files of the repository as they are, with their links led to where the
-// site has their targets.
+// Collects the pages of the docs site: the repository's Markdown files, with links rewritten to the site's addresses.
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, extname, join, posix } from 'node:path';
 import { type OpenApi, referencePages } from './api-reference.ts';
 
 export interface Page {
-  /** Its file in the site's folder of sources, `channels/stripe.md`. */
+  /** Path in the site's source folder, for example `channels/stripe.md`. */
   readonly file: string;
   readonly title: string;
   readonly markdown: string;
@@ -23,20 +22,20 @@ export interface Group {
 
 export interface Site {
   readonly pages: readonly Page[];
-  /** Files that are served as they are: from a path of the repository to one of the site. */
+  /** Files that are served unchanged: the path in the site by the path in the repository. */
   readonly files: ReadonlyMap<string, string>;
   readonly groups: readonly Group[];
 }
 
-/** A link in a page, or a page in a list, that leads to nothing. */
+/** Links whose targets do not exist. */
 export class DeadLinks extends Error {
   constructor(links: readonly string[]) {
-    super(`These links lead to nothing:\n${links.map((link) => `  ${link}`).join('\n')}`);
+    super(`The targets of these links do not exist:\n${links.map((link) => `  ${link}`).join('\n')}`);
     this.name = 'DeadLinks';
   }
 }
 
-/** Pages outside of docs, and where they are in the site. */
+/** Pages outside of docs, with their paths in the site. */
 const OTHER_PAGES: Readonly<Record<string, string>> = {
   'README.md': 'about.md',
   'CONTRIBUTING.md': 'contributing/start.md',
@@ -47,7 +46,7 @@ const OTHER_PAGES: Readonly<Record<string, string>> = {
   'examples/shop/README.md': 'examples/shop.md',
 };
 
-/** What the sidebar has, in its order; a name that ends in a slash is a folder with all its pages. */
+/** The groups of the sidebar in their order. A name that ends with a slash stands for all pages of that folder. */
 const GROUPS: readonly (readonly [string, readonly string[]])[] = [
   ['Start', ['docs/quickstarts/', 'docs/first-integration.md', 'docs/sandbox.md', 'README.md']],
   [
@@ -70,19 +69,22 @@ const GROUPS: readonly (readonly [string, readonly string[]])[] = [
   ['Understand', ['docs/architecture.md', 'docs/ledger.md', 'docs/decisions/']],
   ['Contribute', ['CONTRIBUTING.md', 'docs/contributing/', 'SECURITY.md', 'CHANGELOG.md']],
 ];
-/** Takes the pages of docs that no group names. */
+/** The group of all pages in docs that no group names. */
 const REST = 'Integrate';
-/** Lists that are long and have a page of their own. */
+/** Folders with too many pages for the sidebar: only their index page is listed. */
 const INDEX_ONLY = ['docs/decisions/'];
 
-/** What the site's first page has above the text of docs/README.md. A code host shows no front matter, so it is here. */
+/**
+ * The hero of the site's first page, above the text of docs/README.md. It is here, because code hosts show front
+ * matter.
+ */
 const HOME = {
   layout: 'home',
   hero: {
     name: 'nodrop',
     text: 'Payments that never go missing',
     tagline:
-      'When the payer has paid, the order becomes paid, or the money goes back, whatever callback, process, database or network failed on the way.',
+      'When the payer has paid, the order becomes paid or the money is given back, whatever callback, process, database or network fails on the way.',
     actions: [
       { theme: 'brand', text: 'Quickstarts', link: '/quickstarts/' },
       { theme: 'alt', text: 'API reference', link: '/api/' },
@@ -97,7 +99,7 @@ const linkTo = (file: string) => `/${file}`;
 const CODE = /(^[ \t]*```[\s\S]*?^[ \t]*```[ \t]*$|`[^`\n]*`)/m;
 const titleOf = (markdown: string) => /^# (.+)$/m.exec(markdown)?.[1]?.replaceAll('`', '') ?? '';
 
-/** Of code that is longer than any within it. */
+/** Wraps code in a fence that is longer than any fence inside the code. */
 function fenced(language: string, code: string): string {
   const longest = Math.max(2, ...[...code.matchAll(/`{3,}/g)].map(([ticks]) => ticks.length));
   const fence = '`'.repeat(longest + 1);
@@ -120,7 +122,7 @@ const LANGUAGES: Readonly<Record<string, string>> = {
 
 /**
  * @param root the repository.
- * @throws {DeadLinks} when a page links to a file that is not there.
+ * @throws {DeadLinks} when a page links to a file that does not exist.
  */
 export function collectSite(root: string): Site {
   const read = (path: string) => readFileSync(join(root, path), 'utf8');
@@ -134,7 +136,7 @@ export function collectSite(root: string): Site {
   const files = new Map<string, string>();
   const dead: string[] = [];
 
-  /** @returns where the site has the file; makes the page of a file that is no page by itself. */
+  /** @returns the site's address of a repository file. Adds a page for a file that is not a Markdown page. */
   function addressOf(path: string): string | undefined {
     if (written.includes(path)) return linkTo(siteFileOf(path));
     const target = join(root, path);
@@ -153,7 +155,7 @@ export function collectSite(root: string): Site {
 
   function addSource(path: string): string {
     const file = `source/${path}.md`;
-    // What people copy is coloured; the rest would take longer than all other pages together.
+    // Only examples are highlighted: highlighting all sources would take longer than all other pages together.
     const language = path.startsWith('examples/') ? LANGUAGES[extname(path)] : undefined;
     const code = fenced(language ?? 'text', read(path));
     pages.set(file, {
@@ -164,7 +166,7 @@ export function collectSite(root: string): Site {
     return file;
   }
 
-  /** A folder: samples, such as those of events, with one section for each; of code the names alone. */
+  /** Adds a page for a folder: for a folder in docs, one section per file; for a source folder, only the file names. */
   function addListing(path: string): string {
     const file = `${path.replace(/^docs\//, '')}/index.md`;
     const inside = inFolder(path).filter((name) => statSync(join(root, name)).isFile());
@@ -211,7 +213,7 @@ export function collectSite(root: string): Site {
   for (const path of written) {
     const text = rewritten(path);
     const isHome = siteFileOf(path) === 'index.md';
-    // The hero has the title.
+    // The hero already shows the title.
     const markdown = isHome ? `---\n${JSON.stringify(HOME)}\n---\n${text.replace(/^# .+$/m, '')}` : text;
     pages.set(siteFileOf(path), { file: siteFileOf(path), title: titleOf(text), markdown });
   }

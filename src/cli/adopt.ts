@@ -24,7 +24,7 @@ import { merchantOf, readText } from './channels.ts';
 import { CommandError } from './errors.ts';
 import { DEADLINE_MS, withTemporal } from './recover.ts';
 
-/** `npm run nodrop -- adopt`: the trades that are pending when a shop switches to nodrop, from a file. */
+/** `npm run nodrop -- adopt`: adopts, from a file, the trades that are pending when a shop switches to nodrop. */
 
 export interface AdoptOptions {
   /** A path, or `-` for standard input. */
@@ -35,9 +35,9 @@ export interface AdoptOptions {
 
 const FILE_AT_MOST_BYTES = 64 * 1024 * 1024;
 const CHANNEL_ANSWERS_WITHIN_MS = 10_000;
-/** So many lines one after another that a channel has not answered mean that it is away. */
+/** After this many consecutive lines without an answer, the channel account counts as unreachable. */
 const SILENT_IN_A_ROW = 10;
-/** A channel that asks for more time than this is asked by the next run. */
+/** The longest wait that a channel may ask for and get; with a longer one the line is refused, for the next run. */
 const WAIT_AT_MOST_S = 60;
 const SAY_EVERY = 100;
 const LOOK_EVERY_MS = 200;
@@ -53,7 +53,7 @@ const wholeNumber = z
 const text = (atMost: number) =>
   z.string().max(atMost, `must be at most ${atMost} characters`).refine(isStorable);
 
-/** One line; an empty field is one that is not there. */
+/** One line of the file, without its empty fields. */
 const lineSchema = (mode: Config['mode']) =>
   z
     .object({
@@ -87,13 +87,14 @@ const lineSchema = (mode: Config['mode']) =>
     });
 type Line = z.output<ReturnType<typeof lineSchema>>;
 
-/** What became of a line. */
+/** The outcome of a line that was not refused. */
 type Outcome = 'adopted' | 'already adopted' | 'would be adopted';
 
 /**
- * Reads each trade of the file at its channel and adopts it for its order, as `POST /v1/payments` does. A line that cannot be
- * adopted keeps no other from it, and a file can be read again: what is adopted stays. With `dryRun` nothing is written.
- * @throws CommandError when the file cannot be read, or naming how many lines were not adopted
+ * Queries each trade of the file at its channel and adopts it for its order, as `POST /v1/payments` does. A line that
+ * cannot be adopted does not stop the lines after it. The same file can be run again: adopted trades stay adopted. With
+ * `dryRun` nothing is written.
+ * @throws CommandError when the file cannot be read, or with the number of lines that were not adopted
  */
 export async function adopt(
   db: LedgerClient,
@@ -115,12 +116,12 @@ export async function adopt(
 }
 
 interface FileRecord {
-  /** Where it stands in the file, from 1. */
+  /** Line number in the file, counted from 1. */
   readonly line: number;
   readonly fields: Readonly<Record<string, string>>;
 }
 
-/** @throws CommandError for what is no file of such lines */
+/** @throws CommandError when the file is not CSV, or its columns are not the expected ones */
 async function readRecords(file: string): Promise<readonly FileRecord[]> {
   const { text: content, where } = await readText(file, FILE_AT_MOST_BYTES);
   let head: readonly string[] = [];
@@ -139,7 +140,7 @@ async function readRecords(file: string): Promise<readonly FileRecord[]> {
     return read.map(({ record, info }) => ({ line: info.lines, fields: record }));
   } catch (error) {
     if (!(error instanceof CsvError)) throw error;
-    throw new CommandError(`${where} is no CSV with a line of names: ${error.message}.`);
+    throw new CommandError(`${where} is not a CSV file with a header line: ${error.message}.`);
   }
 }
 
@@ -151,7 +152,7 @@ function requireColumns(head: readonly string[], where: string): void {
     throw new CommandError(`${where} has no column ${missing.join(', ')}: its first line names the columns.`);
   if (unknown.length > 0)
     throw new CommandError(
-      `${where} has columns that nobody knows: ${unknown.join(', ')}. There are ${known.join(', ')}.`,
+      `${where} has unknown columns: ${unknown.join(', ')}. There are ${known.join(', ')}.`,
     );
 }
 
@@ -167,11 +168,11 @@ class Run {
   readonly #channels;
   readonly #schema;
   readonly #counts = new Map<Outcome | 'refused' | 'not tried', number>();
-  /** By channel and account. */
+  /** Consecutive lines without an answer, by channel and account. */
   readonly #silent = new Map<string, number>();
-  /** The orders of the trades that a dry run has seen. */
+  /** In a dry run: the order that each trade is for, of the lines read until now. */
   readonly #orders = new Map<string, string>();
-  /** So many lines one after another Temporal has not answered for. */
+  /** Lines for which Temporal has not answered since the last line that succeeded. */
   #temporalAway = 0;
 
   constructor(
@@ -191,9 +192,9 @@ class Run {
   }
 
   /**
-   * Tries each line, and reports what became of them, however it ends.
+   * Tries each line and reports the outcomes, also when an error ends the run early.
    * @param workflows null in a dry run
-   * @throws what ends the run early, such as a database that is away
+   * @throws the error that ends the run early, for example when the database is unreachable
    */
   async each(records: readonly FileRecord[], workflows: PaymentWorkflows | null): Promise<void> {
     let done = 0;
@@ -225,7 +226,7 @@ class Run {
     const left = this.#of('refused') + this.#of('not tried');
     if (left > 0)
       throw new CommandError(
-        `${left} lines were not adopted: mend them, and run this again with the same file.`,
+        `${left} lines were not adopted. Correct them and run the command again with the same file.`,
       );
   }
 
@@ -260,11 +261,14 @@ class Run {
         return this.#refuse(line, `${name}: payment ${live?.id} of the order is live. Cancel it first.`);
       }
       if (error instanceof TooBusy)
-        return this.#refuse(line, `${name}: too much is being done to its order. Run this again.`);
+        return this.#refuse(
+          line,
+          `${name}: too many requests for this order at once. Run the command again.`,
+        );
       if (error instanceof TemporalUnavailable && ++this.#temporalAway < SILENT_IN_A_ROW)
-        return this.#refuse(line, `${name}: Temporal did not answer in time. Run this again.`);
+        return this.#refuse(line, `${name}: Temporal did not answer in time. Run the command again.`);
       if (!(error instanceof Refusal)) {
-        this.#refuse(line, `${name}: this ended the run.`);
+        this.#refuse(line, `${name}: an error ended the run.`);
         throw error;
       }
       this.#refuse(line, `${name}: ${error.code}. ${error.message}`);
@@ -272,7 +276,7 @@ class Run {
       const silent = isSilent ? (this.#silent.get(asked) ?? 0) + 1 : 0;
       this.#silent.set(asked, silent);
       if (silent === SILENT_IN_A_ROW)
-        this.#say(`${asked} has not answered ${silent} times in a row: its other lines are not tried.`);
+        this.#say(`${asked} has not answered ${silent} times in a row. Its remaining lines are not tried.`);
     }
   }
 
@@ -326,7 +330,7 @@ class Run {
         new Date(),
       );
     const { payment, created } = await made(new Set()).catch(async (error: unknown) => {
-      // As `POST /v1/payments` does. What nodrop has made is not ended by a file.
+      // As `POST /v1/payments` does, but a file may only end attempts that were adopted, none that nodrop has created.
       if (!(error instanceof UnaskedAttempts) || error.attempts.some(({ adopted }) => adopted === null))
         throw error;
       for (const attempt of error.attempts) await this.#end(attempt, workflows);
@@ -338,7 +342,7 @@ class Run {
   }
 
   /**
-   * What the run would refuse, though the trade fits: a dry run says it too.
+   * Lets a dry run refuse what the real run would refuse although the trade fits its order.
    * @throws Refusal `adopt_taken`, `order_exists`
    * @throws UnaskedAttempts
    */
@@ -349,7 +353,7 @@ class Run {
     const { id } = order;
     const of = this.#orders.get(trade);
     if (of !== undefined && of !== id)
-      throw new Refusal('adopt_taken', `A line before this adopts it for order ${of}.`);
+      throw new Refusal('adopt_taken', `An earlier line adopts it for order ${of}.`);
     this.#orders.set(trade, id);
     const owned = { merchantId: this.#merchantId, id };
     const there = await this.#db.order.findUnique({ where: { merchantId_id: owned } });
@@ -365,7 +369,8 @@ class Run {
   }
 
   /**
-   * Asks the channel about a live adopted payment, which ends here unless it is paid: another trade of its order is adopted.
+   * Queries the channel about a live adopted payment, and cancels the payment unless it is paid, so that another trade
+   * of its order can be adopted.
    * @throws Refusal `attempt_unresolved`, TemporalUnavailable
    */
   async #end(attempt: Payment, workflows: PaymentWorkflows): Promise<void> {
@@ -386,7 +391,7 @@ class Run {
     }
   }
 
-  /** Once more after the time that the channel asks for. @throws Refusal */
+  /** If the channel asks to wait, waits and queries once more. @throws Refusal */
   async #look(order: Parameters<typeof findAdoptable>[3], wanted: Parameters<typeof findAdoptable>[4]) {
     const adapter = this.#channels.get(wanted.channel);
     const look = () => findAdoptable(this.#db, adapter, this.#merchantId, order, wanted, new Date(), ask);

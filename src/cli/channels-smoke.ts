@@ -13,21 +13,25 @@ import { newPaymentId } from '../domain/ids.ts';
 import { amountText } from '../domain/money.ts';
 import { CommandError } from './errors.ts';
 
-/** `npm run nodrop -- channels smoke CHANNEL`: the way of a trade at the channel itself, with credentials for tests. */
+/**
+ * `npm run nodrop -- channels smoke CHANNEL`: takes a trade through its whole life at the channel, with test
+ * credentials.
+ */
 
-/** For what the payer's own bank would decide in a moment. */
+/** Interval between queries while the payer's bank has not decided yet. */
 const ASK_AGAIN_MS = 1_000;
 const ASKED_AT_MOST = 15;
 
-/** Taken where a method takes it: most channels have it, and few have it as a currency of small units. */
+/** The first of these that a method accepts is used: most channels accept one of them. */
 const CURRENCIES = ['EUR', 'CNY', 'USD'];
 const AMOUNT = 1_000;
 
 /**
- * Creates, queries, pays where the channel lets a program pay, refunds a part, and closes; by each method of the channel.
- * @param say gets what is done and what came of it, line by line, and no secret.
- * @returns whether it was paid and refunded by any method
- * @throws CommandError when the credentials may move real money, or something is not as the port promises.
+ * With each method of the channel: creates a trade, queries it, pays it where the channel lets a program pay, refunds a
+ * part, and closes it.
+ * @param say gets each step and its result as a line that contains no secret.
+ * @returns whether a trade was paid and refunded with any method
+ * @throws CommandError when the credentials may move real money, or the adapter breaks its contract.
  * @throws ChannelError when the channel does not answer.
  */
 export async function smokeTest(
@@ -38,7 +42,7 @@ export async function smokeTest(
   const { declaration } = adapter;
   refuseRealMoney(adapter, account);
   await adapter.checkAccount(account);
-  say(`${declaration.name} takes the credentials.`);
+  say(`${declaration.name} accepts the credentials.`);
   let isPaid = false;
   for (const method of declaration.methods) {
     say(`By ${method.name}:`);
@@ -56,12 +60,12 @@ function refuseRealMoney(
   if (modes.length > 0 && modes.every((mode) => mode === 'test')) return;
   throw new CommandError(
     modes.includes('live')
-      ? `The credentials of ${name} are live: this would move real money. Give an account with credentials for tests.`
-      : `Nothing says that the credentials of ${name} are for tests: this might move real money.`,
+      ? `The credentials of ${name} are live: the smoke test would move real money. Use an account with test credentials.`
+      : `The credentials of ${name} are not known to be test credentials: the smoke test could move real money.`,
   );
 }
 
-/** @returns whether it was paid */
+/** @returns whether the trade was paid */
 async function tryMethod(
   adapter: ChannelAdapter,
   account: ChannelAccount,
@@ -69,13 +73,13 @@ async function tryMethod(
   say: (line: string) => void,
 ): Promise<boolean> {
   if (method.needs.length > 0) {
-    say(`left out: it needs ${method.needs.join(' and ')} of a payer.`);
+    say(`skipped: this method needs ${method.needs.join(' and ')} of a payer.`);
     return false;
   }
   const trade = await createTrade(adapter, account, method, say);
   expectState(await adapter.queryTrade(account, trade), ['unpaid', 'unknown_trade'], say);
   if ((await adapter.payInSandbox?.(account, trade)) !== true) {
-    say('nobody pays: the channel has no payment by a program.');
+    say('not paid: the channel offers no way for a program to pay.');
     await closeTrade(adapter, account, trade, say);
     return false;
   }
@@ -116,7 +120,8 @@ async function createTrade(
     payer: {},
   };
   const created = await adapter.createTrade(account, trade);
-  if (created === 'not_renewable') throw new CommandError('A new trade was said not to be renewable.');
+  if (created === 'not_renewable')
+    throw new CommandError('The adapter reported a new trade as not renewable.');
   const { action, reference } = created;
   const where = action.url ?? action.qr ?? `an ${action.type} action`;
   say(`create ${outTradeNo}, ${amountText(amount, currency)}: ${reference?.id ?? 'no reference'}, ${where}`);
@@ -164,7 +169,7 @@ async function refundPart(
         : 0;
   if (back !== refund.amount) {
     throw new CommandError(
-      `Refunds of ${back} are listed, and ${refund.amount} were asked for: look at ${trade.outTradeNo} there.`,
+      `The channel lists refunds of ${back}, but ${refund.amount} was requested: check trade ${trade.outTradeNo} there.`,
     );
   }
 }
@@ -187,11 +192,11 @@ function expectState(
 ): void {
   say(`query: ${answer.state}`);
   if (!expected.includes(answer.state)) {
-    throw new CommandError(`The trade is ${answer.state}, and should be ${expected.join(' or ')}.`);
+    throw new CommandError(`The trade is ${answer.state}, but should be ${expected.join(' or ')}.`);
   }
 }
 
-/** Asks until it is decided, or often enough. */
+/** Queries until the channel has decided, at most ASKED_AT_MOST times. @returns the last answer */
 async function askUntil<T>(ask: () => Promise<T>, isDecided: (answer: T) => boolean): Promise<T> {
   let answer = await ask();
   for (let asked = 1; asked < ASKED_AT_MOST && !isDecided(answer); asked += 1) {

@@ -29,9 +29,11 @@ import { CommandError } from './errors.ts';
 import { noMerchant } from './merchants.ts';
 import { table } from './table.ts';
 
-/** `npm run nodrop -- channels ...`: the accounts at channels. No setting that is secret is an argument, or is printed. */
+/**
+ * `npm run nodrop -- channels ...`: accounts at channels. Secret settings are never arguments, and are never printed.
+ */
 
-/** Which account. */
+/** Selects an account. */
 export interface AccountOptions {
   readonly merchant?: string;
   readonly account?: string;
@@ -39,13 +41,13 @@ export interface AccountOptions {
 
 /** Where an account's settings come from. */
 export interface SettingsOptions {
-  /** `name=value` each, none of them secret. */
+  /** Settings that are not secret, each as `name=value`. */
   readonly set: readonly string[];
-  /** A path, or `-` for standard input: lines of `name=value`, or a JSON object. */
+  /** A path, or `-` for standard input. Its content is lines of `name=value`, or a JSON object. */
   readonly file?: string;
 }
 
-/** More than any key in PEM. */
+/** In characters; longer than any key in PEM format. */
 const VALUE_AT_MOST = 16_384;
 const FILE_AT_MOST_BYTES = 256 * 1024;
 const CHECK_WITHIN_MS = 20_000;
@@ -56,7 +58,7 @@ function declarationOf(channel: string, config: Config): ChannelDeclaration {
   const declaration = DECLARATIONS.find(({ name }) => name === channel);
   if (declaration === undefined) {
     throw new CommandError(
-      `There is no channel ${channel}: there are ${DECLARATIONS.map(({ name }) => name).join(', ')}.`,
+      `There is no channel ${channel}. The channels are ${DECLARATIONS.map(({ name }) => name).join(', ')}.`,
     );
   }
   if (config.mode === 'live' && declaration.testOnly)
@@ -64,7 +66,11 @@ function declarationOf(channel: string, config: Config): ChannelDeclaration {
   return declaration;
 }
 
-/** Whose account: the merchant that is named, the one of the development key, or the only one. @throws CommandError */
+/**
+ * @returns the merchant of the given name; without a name, on the embedded database the merchant of the development
+ *   key, and on any other the only merchant
+ * @throws CommandError
+ */
 export async function merchantOf(db: LedgerClient, named: string | undefined, config: Config) {
   const name = named ?? (config.embeddedDatabase ? DEVELOPMENT_MERCHANT : undefined);
   if (name !== undefined) {
@@ -74,13 +80,13 @@ export async function merchantOf(db: LedgerClient, named: string | undefined, co
   }
   const [only, ...others] = await db.merchant.findMany({ take: 2, orderBy: { createdAt: 'asc' } });
   if (only === undefined)
-    throw new CommandError('There are no merchants: keys create --merchant NAME makes one.');
+    throw new CommandError('There are no merchants. Create one: keys create --merchant NAME');
   if (others.length > 0)
-    throw new CommandError('There are several merchants: say which with --merchant NAME.');
+    throw new CommandError('There are several merchants. Select one with --merchant NAME.');
   return only;
 }
 
-/** The account that is named, or the merchant's default at the channel. @throws CommandError */
+/** @returns the account of the given name; without a name, the merchant's default account. @throws CommandError */
 async function accountOf(
   db: LedgerClient,
   channel: string,
@@ -99,14 +105,14 @@ async function accountOf(
   throw new CommandError(`Merchant ${merchant.name} has no ${which} at ${channel}: ${others} there.`);
 }
 
-/** A line that ends in what is wrong with a file says where, and never what stands there. @throws CommandError */
+/** Error messages name the file and the line, never the content, which may be secret. @throws CommandError */
 function parseFile(text: string, where: string): [string, string][] {
   if (text.trimStart().startsWith('{')) {
     let content: unknown;
     try {
       content = JSON.parse(text);
     } catch {
-      throw new CommandError(`${where} begins as JSON does, and is none.`);
+      throw new CommandError(`${where} begins like JSON, but is not valid JSON.`);
     }
     return Object.entries(content as object).map(([name, value]) => {
       if (typeof value !== 'string') throw new CommandError(`${name} in ${where} must be a text.`);
@@ -137,7 +143,7 @@ export async function readText(
   }
 }
 
-/** The settings that are given, each of them right. @throws CommandError that names a setting, and never a value. */
+/** Reads and validates the given settings. @throws CommandError that names the setting, never its value. */
 async function givenSettings(
   { name: channel, settings }: ChannelDeclaration,
   { set, file }: SettingsOptions,
@@ -147,7 +153,9 @@ async function givenSettings(
     const setting = settings.find((one) => one.name === name);
     if (setting === undefined) {
       const names = settings.map((one) => one.name).join(', ');
-      throw new CommandError(`${channel} has no setting of the name that ${where} gives: it has ${names}.`);
+      throw new CommandError(
+        `${channel} has no setting with a name that ${where} gives. Its settings are ${names}.`,
+      );
     }
     if (Object.hasOwn(given, name)) throw new CommandError(`${name} is given twice.`);
     const fault =
@@ -161,11 +169,11 @@ async function givenSettings(
   };
   for (const pair of set) {
     const at = pair.indexOf('=');
-    if (at < 1) throw new CommandError('--set wants name=value.');
+    if (at < 1) throw new CommandError('--set needs name=value.');
     const name = pair.slice(0, at);
     if (settings.some((one) => one.name === name && one.isSecret)) {
       throw new CommandError(
-        `${name} is secret, and a shell keeps its commands: put it into a file (--file FILE), or give it on standard input (--file -). Change the one that was just typed.`,
+        `${name} is secret, and a shell keeps a history of commands. Put it into a file (--file FILE), or pass it on standard input (--file -). Replace the secret that was just typed: it is in the history.`,
       );
     }
     take(name, pair.slice(at + 1), '--set');
@@ -177,7 +185,7 @@ async function givenSettings(
   return given;
 }
 
-/** @throws CommandError for what is missing or goes with what is, and for credentials of another mode than the deployment's. */
+/** @throws CommandError when a required or dependent setting is missing, or the credentials are for another mode. */
 function requireWhole(
   declaration: ChannelDeclaration,
   credentials: Credentials,
@@ -191,13 +199,13 @@ function requireWhole(
       ({ name, description, isSecret }) => `  ${name}${isSecret ? ' (secret)' : ''}: ${description}`,
     );
     throw new CommandError(
-      `${declaration.name} needs more settings, those that are secret from a file (--file FILE) or standard input (--file -):\n${lines.join('\n')}`,
+      `${declaration.name} needs more settings. Pass secret ones in a file (--file FILE) or on standard input (--file -):\n${lines.join('\n')}`,
     );
   }
   for (const { name, needs = [] } of declaration.settings) {
     const lacks = needs.filter((other) => !Object.hasOwn(credentials, other));
     if (Object.hasOwn(credentials, name) && lacks.length > 0)
-      throw new CommandError(`${name} goes with ${lacks.join(' and ')}: give both or neither.`);
+      throw new CommandError(`${name} needs ${lacks.join(' and ')} as well: give both or neither.`);
   }
   const mode = declaration.testOnly ? 'test' : (declaration.modeOf?.(credentials) ?? config.mode);
   if (mode !== config.mode)
@@ -208,7 +216,7 @@ function requireWhole(
 const addressOf = ({ channel, id }: { channel: string; id: string }, { api }: Config): string =>
   `${api.publicUrl}/callbacks/${channel}/${id}`;
 
-/** The lines that `channels add` prints. @throws CommandError */
+/** @returns the lines that `channels add` prints. @throws CommandError */
 export async function addChannelAccount(
   db: LedgerClient,
   channel: string,
@@ -233,23 +241,23 @@ export async function addChannelAccount(
   );
   if (account === null) {
     throw new CommandError(
-      `Merchant ${merchant.name} has an account ${name} at ${channel}: channels rotate changes its credentials, --account makes another one.`,
+      `Merchant ${merchant.name} already has an account ${name} at ${channel}. To change its credentials: channels rotate. To add another account: --account NAME.`,
     );
   }
   return [
     `Merchant ${merchant.name} has the account ${name} at ${channel} (${account.id}, ${mode}).`,
     account.isMerchantDefault
-      ? `Payments by ${channel} that name no account are made with it.`
-      : `Payments are made with it that name it: "account": "${name}".`,
+      ? `Payments by ${channel} that name no account use it.`
+      : `Only payments that name it use it: "account": "${name}".`,
     `Callback address: ${addressOf(account, config)}`,
-    `Whether its credentials work: npm run nodrop -- channels check ${channel} --merchant ${merchant.name} --account ${name}`,
+    `To check its credentials: npm run nodrop -- channels check ${channel} --merchant ${merchant.name} --account ${name}`,
   ];
 }
 
-/** The lines that `channels list` prints. */
+/** @returns the lines that `channels list` prints. */
 export async function listChannels(db: LedgerClient, config: Config, now: Date): Promise<string[]> {
   const accounts = await listAccounts(db, now);
-  if (accounts.length === 0) return ['There are no accounts: channels add CHANNEL makes one.'];
+  if (accounts.length === 0) return ['There are no accounts. Create one: channels add CHANNEL'];
   const head = [
     'MERCHANT',
     'CHANNEL',
@@ -277,13 +285,16 @@ export async function listChannels(db: LedgerClient, config: Config, now: Date):
   return table([head, ...rows]);
 }
 
-/** Until when older credentials are valid: `dropOld` at once, absent both as long as they were to be. */
+/**
+ * How long older credentials stay valid: with `dropOld` they end at once. With neither option, their expiry does not
+ * change.
+ */
 export interface RotateOptions extends AccountOptions, SettingsOptions {
   readonly dropOld?: true;
   readonly oldValidHours?: number;
 }
 
-/** The lines that `channels rotate` prints. @throws CommandError */
+/** @returns the lines that `channels rotate` prints. @throws CommandError */
 export async function rotateAccount(
   db: LedgerClient,
   channel: string,
@@ -306,36 +317,36 @@ export async function rotateAccount(
   if (Object.keys(given).length === 0) {
     if (until === null)
       throw new CommandError(
-        'Give new settings with --file or --set, or say --drop-old or --old-valid-hours.',
+        'Give new settings with --file or --set, or use --drop-old or --old-valid-hours.',
       );
     const count = await dropOldCredentials(db, account.id, until, now);
-    return [`${who}: ${count} older sets of credentials are valid until ${until.toISOString()} at most.`];
+    return [`${who}: ${count} older sets of credentials are valid at most until ${until.toISOString()}.`];
   }
   const change = (current: Credentials): Credentials => {
     const credentials = { ...current, ...given };
-    // Of credentials that cannot be read any more nothing is left to compare.
+    // Credentials that can no longer be decrypted are empty here, and cannot be compared.
     const other = declaration.settings.find(
       ({ name, isIdentity }) =>
         isIdentity && Object.keys(current).length > 0 && credentials[name] !== current[name],
     );
     if (other !== undefined)
       throw new CommandError(
-        `${who} keeps its ${other.name} for life, as its payments are known to no other: add another account with channels add ${channel} --account NAME.`,
+        `${who} cannot change its ${other.name}: its payments exist only under the present one. Add another account: channels add ${channel} --account NAME`,
       );
     if (requireWhole(declaration, credentials, config) !== account.mode)
-      throw new CommandError(`${who} is for ${account.mode} credentials, and these are others.`);
+      throw new CommandError(`${who} needs ${account.mode} credentials, and these are for another mode.`);
     return credentials;
   };
   await rotateCredentials(db, account, change, until, config.secret, now);
   return [
-    `${who}: requests are made with the new credentials, within a minute by every process.`,
+    `${who}: every process uses the new credentials for its requests within a minute.`,
     until === null
-      ? 'Callbacks by older ones count until these are dropped: channels rotate with --drop-old, once the channel uses the new ones.'
-      : `Callbacks by older ones count until ${until.toISOString()} at most.`,
+      ? 'Callbacks that match older credentials stay valid until these are dropped. Once the channel uses the new ones, run channels rotate with --drop-old.'
+      : `Callbacks that match older credentials stay valid at most until ${until.toISOString()}.`,
   ];
 }
 
-/** The lines that `channels disable` and `channels enable` print. @throws CommandError */
+/** @returns the lines that `channels disable` and `channels enable` print. @throws CommandError */
 export async function changeChannelAccount(
   db: LedgerClient,
   channel: string,
@@ -348,18 +359,18 @@ export async function changeChannelAccount(
   await changeAccount(db, account, change, now);
   const who = `Account ${account.name} of merchant ${account.merchant.name} at ${channel}`;
   if (change.isEnabled !== false)
-    return [`${who} takes payments.`, ...(change.isMerchantDefault ? ['It is the default.'] : [])];
+    return [`${who} accepts payments.`, ...(change.isMerchantDefault ? ['It is the default.'] : [])];
   return [
-    `${who} takes no new payments. Those that it has go on: they are asked about, closed, refunded, and called back for.`,
+    `${who} accepts no new payments. Its existing payments go on: they are still queried, closed and refunded, and their callbacks are accepted.`,
     ...(account.isMerchantDefault
       ? [
-          `It is the default: until another one is (channels enable --default), payments by ${channel} must name one.`,
+          `It is the default account. Until another account becomes the default (channels enable --default), payments by ${channel} must name an account.`,
         ]
       : []),
   ];
 }
 
-/** What `channels check` found wrong. With `exitCode` 2 the channel could only not be asked. */
+/** `channels check` failed: with `exitCode` 1 the account does not work, with 2 the channel could not be reached. */
 export class CheckFailed extends CommandError {
   readonly exitCode: 1 | 2;
 
@@ -369,12 +380,12 @@ export class CheckFailed extends CommandError {
   }
 }
 
-/** The kinds of errors that say nothing of the account. */
+/** Error kinds that do not show whether the account works. */
 const UNASKED: ReadonlySet<string> = new Set(['unreachable', 'garbage', 'rate_limited']);
 
 /**
- * The lines that `channels check` prints.
- * @param say is told while it takes long
+ * @param say gets a line every SAY_AFTER_MS while the channel has not answered
+ * @returns the lines that `channels check` prints
  * @throws CheckFailed
  */
 export async function checkChannelAccount(
@@ -398,7 +409,7 @@ export async function checkChannelAccount(
     const why = error.message.replace(/\.$/, '');
     throw UNASKED.has(error.kind)
       ? new CheckFailed(
-          `${who} was not checked, as the channel could not be reached: ${why}. Its credentials may be right.`,
+          `${who} could not be checked, because the channel could not be reached: ${why}. Its credentials may be right.`,
           2,
         )
       : new CheckFailed(`${who} does not work: ${why}.`, 1);
@@ -409,9 +420,9 @@ export async function checkChannelAccount(
 }
 
 /**
- * `channels smoke`: the way of a trade at the channel itself.
- * @param say is told each step
- * @throws CommandError when the credentials may move real money, or something is not as it should be
+ * `channels smoke`: takes a trade through its whole life at the channel.
+ * @param say gets each step as a line
+ * @throws CommandError when the credentials may move real money, or a step fails
  */
 export async function smokeChannelAccount(
   db: LedgerClient,
@@ -435,11 +446,11 @@ export async function smokeChannelAccount(
     );
     return [
       isPaid
-        ? `${who} does all that nodrop needs.`
-        : `${who} creates, queries and closes. Nothing was paid or refunded: do that by hand, with the smallest amount.`,
+        ? `${who} supports everything that nodrop needs.`
+        : `${who} can create, query and close trades. Nothing was paid or refunded: test that by hand, with the smallest amount.`,
     ];
   } catch (error) {
     if (!(error instanceof ChannelError)) throw error;
-    throw new CommandError(`${channel} did not do what was asked: ${error.message}`);
+    throw new CommandError(`A request to ${channel} failed: ${error.message}`);
   }
 }

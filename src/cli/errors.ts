@@ -1,4 +1,4 @@
-/** What was asked for cannot be done; the message is a sentence for whoever asked. */
+/** The command cannot be carried out. The message is a sentence for the operator. */
 export class CommandError extends Error {
   override readonly name = 'CommandError';
 }

@@ -5,7 +5,7 @@ import { createApiKey, ensureMerchant, type Role, revokeApiKey } from '../ledger
 import { CommandError } from './errors.ts';
 import { table } from './table.ts';
 
-/** The lines that `keys create` prints. The key is in none of them but the last. */
+/** @returns the lines that `keys create` prints. Only the last line contains the key. */
 export async function createKey(
   db: LedgerClient,
   name: string,
@@ -29,7 +29,7 @@ export async function createKey(
   ];
 }
 
-/** The lines that `keys list` prints. */
+/** @returns the lines that `keys list` prints. */
 export async function listKeys(db: LedgerClient): Promise<string[]> {
   const keys = await db.apiKey.findMany({
     include: { merchant: { select: { name: true } } },
@@ -47,13 +47,13 @@ export async function listKeys(db: LedgerClient): Promise<string[]> {
   return table([['ID', 'MERCHANT', 'ROLE', 'KEY', 'CREATED', ''], ...rows]);
 }
 
-/** The lines that `keys revoke` prints. @throws CommandError */
+/** @returns the lines that `keys revoke` prints. @throws CommandError */
 export async function revokeKey(db: LedgerClient, id: string, now: Date): Promise<string[]> {
   if (!/^[\w-]{1,64}$/.test(id)) {
     const shown = id.length > 64 ? `"${id.slice(0, 64)}" ...` : `"${id}"`;
-    throw new CommandError(`${shown} is no id of a key: keys list shows them.`);
+    throw new CommandError(`${shown} is not a key id. "keys list" shows the ids.`);
   }
   const revokedAt = await revokeApiKey(db, id, now);
-  if (revokedAt === null) throw new CommandError(`There is no key ${id}: keys list shows them.`);
-  return [`Key ${id} opens nothing since ${revokedAt.toISOString()}.`];
+  if (revokedAt === null) throw new CommandError(`There is no key ${id}. "keys list" shows the ids.`);
+  return [`Key ${id} is revoked since ${revokedAt.toISOString()}.`];
 }

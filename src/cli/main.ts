@@ -27,7 +27,7 @@ import { listMerchants, rotateMerchantSecret, type SetOptions, setMerchantSettin
 import { replaceNodropSecret } from './secret.ts';
 import { sendTestEvents } from './test-event.ts';
 
-/** `npm run nodrop -- ...`: what operators do from the command line. */
+/** `npm run nodrop -- ...`: the command line for operators. */
 
 function merchantName(value: string): string {
   if (!/^[A-Za-z0-9_.-]{1,64}$/.test(value))
@@ -53,7 +53,7 @@ async function withDatabase(work: (db: LedgerClient) => Promise<readonly string[
   }
 }
 
-/** No command does anything under another NODROP_SECRET than the database's: the settings may be those of another one. */
+/** Refuses to run with another NODROP_SECRET than the database's: the settings could be those of another deployment. */
 async function withLedger(
   work: (db: LedgerClient, config: Config) => Promise<readonly string[]>,
 ): Promise<void> {
@@ -69,10 +69,10 @@ const keys = program.command('keys').description('API keys of merchants');
 
 keys
   .command('create')
-  .description('make a key, and the merchant if there is none; the key is printed once')
-  .requiredOption('--merchant <name>', 'whose key it is', merchantName)
+  .description('create a key, and the merchant if it does not exist; the key is printed once')
+  .requiredOption('--merchant <name>', 'the merchant that the key belongs to', merchantName)
   .addOption(
-    new Option('--role <role>', 'what it may do').choices(['merchant', 'operator']).default('merchant'),
+    new Option('--role <role>', 'what the key may do').choices(['merchant', 'operator']).default('merchant'),
   )
   .action(async ({ merchant, role }: { merchant: string; role: Role }) => {
     await withLedger((db, settings) =>
@@ -87,13 +87,13 @@ keys
 
 program
   .command('recover')
-  .description('after a loss of the Temporal database: start the workflows of everything that is not over')
-  .option('--lost', 'after a loss in the database of nodrop: list the workflows whose row is gone')
-  .option('--write', 'with --lost: write their rows again')
+  .description('after the Temporal database was lost: start the workflows of everything that has not ended')
+  .option('--lost', 'after the nodrop database lost rows: list the workflows whose row is missing')
+  .option('--write', 'with --lost: write the missing payment rows again')
   .action(async ({ lost, write }: { lost?: true; write?: true }) => {
-    if (write && !lost) throw new CommandError('--write goes with --lost.');
+    if (write && !lost) throw new CommandError('--write needs --lost.');
     await withLedger(async (db, settings) => {
-      // With all of Temporal's client, which no other command needs.
+      // Imported only here, because these modules load the Temporal client, which most commands do not need.
       if (lost) {
         const { recoverLost } = await import('./recover-lost.ts');
         await recoverLost(db, settings, write === true, console.log);
@@ -107,10 +107,12 @@ program
 
 program
   .command('adopt')
-  .description("watch trades that the merchant's own code has made, from a file, one a line: docs/adopt.md")
+  .description(
+    "adopt trades that the merchant's own code has created, from a file with one trade per line (docs/adopt.md)",
+  )
   .requiredOption('--file <path>', "CSV whose first line names the columns; '-' reads standard input")
-  .option('--merchant <name>', 'whose trades; by default as with channels', merchantName)
-  .option('--dry-run', 'ask the channels, and write nothing')
+  .option('--merchant <name>', 'whose trades; the default is as for the channels commands', merchantName)
+  .option('--dry-run', 'query the channels, but write nothing')
   .action(async (options: AdoptOptions) =>
     withLedger(async (db, settings) => {
       const { adopt } = await import('./adopt.ts');
@@ -121,8 +123,8 @@ program
 
 keys
   .command('revoke')
-  .description('make a key open nothing from now on')
-  .argument('<id>', 'its id, as keys list shows it')
+  .description('revoke a key from now on')
+  .argument('<id>', 'the id of the key, from "keys list"')
   .action(async (id: string) => withLedger((db) => revokeKey(db, id, new Date())));
 
 const merchants = program.command('merchants').description('merchants and their settings');
@@ -134,32 +136,32 @@ merchants
 
 merchants
   .command('set')
-  .description("change a merchant's settings; what is left out stays")
+  .description("change a merchant's settings; settings that are left out stay as they are")
   .argument('<name>', 'which merchant', merchantName)
   .addOption(
     new Option(
       '--late-payment <what>',
-      'what becomes of money that comes after its payment had ended',
+      'what happens to money that arrives after its payment has ended',
     ).choices(LATE_PAYMENTS),
   )
-  .option('--order-service-url <url>', 'where its order service takes signed events')
-  .option('--order-status-url <url>', 'where an order is read back; {orderId} stands for its id')
+  .option('--order-service-url <url>', 'where its order service receives signed events')
+  .option('--order-status-url <url>', 'where the state of an order is read back; {orderId} stands for its id')
   .option(
     '--return-schemes <schemes>',
-    "schemes of its own apps that payers may be sent back to, besides http and https: 'myapp,com.example.app'",
+    "URL schemes of the merchant's apps that payers may return to, besides http and https: 'myapp,com.example.app'",
   )
-  .option('--no-return-schemes', 'send payers back to http and https alone')
-  .option('--no-order-service', 'tell no order service: the embedded one alone')
-  .option('--no-order-status', 'read no order back')
+  .option('--no-return-schemes', 'let payers return only to http and https URLs')
+  .option('--no-order-service', 'send events to no order service: only the embedded order service is used')
+  .option('--no-order-status', 'do not read orders back')
   .action(async (name: string, options: SetOptions) =>
     withLedger((db, settings) => setMerchantSettings(db, name, options, settings, new Date())),
   );
 
 merchants
   .command('rotate-secret')
-  .description("make a new secret for a merchant's events; it is printed once")
+  .description("create a new secret that signs a merchant's events; it is printed once")
   .argument('<name>', 'which merchant', merchantName)
-  .option('--old-valid-hours <hours>', 'how long the older secrets sign as well', hours, 24)
+  .option('--old-valid-hours <hours>', 'how long events are signed with the older secrets as well', hours, 24)
   .action(async (name: string, { oldValidHours }: { oldValidHours: number }) =>
     withLedger((db, settings) => rotateMerchantSecret(db, name, oldValidHours, settings, new Date())),
   );
@@ -179,13 +181,13 @@ const channels = program.command('channels').description('accounts at payment ch
 
 const collect = (pair: string, pairs: readonly string[] = []) => [...pairs, pair];
 
-/** A command about one account. */
+/** Adds the argument and options that select one account. */
 const ofAccount = (command: Command): Command =>
   command
     .argument('<channel>', 'at which channel')
     .option(
       '--merchant <name>',
-      'whose account; by default the only merchant, on the embedded database that of the development key',
+      'whose account; the default is the only merchant, or on the embedded database the one of the development key',
       merchantName,
     )
     .option('--account <name>', "the account's name; by default the merchant's default");
@@ -199,8 +201,8 @@ const withSettings = (command: Command): Command =>
     );
 
 withSettings(ofAccount(channels.command('add')))
-  .description('make an account of a merchant; its first one is named main')
-  .option('--default', 'make payments with it that name no account')
+  .description('create an account of a merchant; without --account it is named main')
+  .option('--default', 'use it for payments that name no account')
   .action(async (channel: string, options: AccountOptions & SettingsOptions & { default?: true }) =>
     withLedger((db, settings) => addChannelAccount(db, channel, options, settings, new Date())),
   );
@@ -212,14 +214,14 @@ channels
 
 withSettings(ofAccount(channels.command('rotate')))
   .description('give an account new credentials; settings that are left out stay')
-  .option('--drop-old', 'older credentials count no more')
-  .option('--old-valid-hours <hours>', 'how long callbacks by older credentials count', hours)
+  .option('--drop-old', 'older credentials are no longer valid')
+  .option('--old-valid-hours <hours>', 'how long callbacks that match older credentials stay valid', hours)
   .action(async (channel: string, options: RotateOptions) =>
     withLedger((db, settings) => rotateAccount(db, channel, options, settings, new Date())),
   );
 
 ofAccount(channels.command('disable'))
-  .description('take no new payments at an account; those that it has go on')
+  .description('accept no new payments at an account; existing ones go on')
   .action(async (channel: string, options: AccountOptions) =>
     withLedger((db, settings) =>
       changeChannelAccount(db, channel, options, { isEnabled: false }, settings, new Date()),
@@ -227,8 +229,8 @@ ofAccount(channels.command('disable'))
   );
 
 ofAccount(channels.command('enable'))
-  .description('take payments at an account again')
-  .option('--default', 'also those that name no account')
+  .description('accept payments at an account again')
+  .option('--default', 'make it the default account as well')
   .action(async (channel: string, options: AccountOptions & { default?: true }) =>
     withLedger((db, settings) => {
       const change = { isEnabled: true, ...(options.default ? { isMerchantDefault: true as const } : {}) };
@@ -237,7 +239,9 @@ ofAccount(channels.command('enable'))
   );
 
 ofAccount(channels.command('check'))
-  .description('ask the channel something harmless; exit code 1: it does not work, 2: it could not be asked')
+  .description(
+    'send the channel a harmless request; exit code 1: the account does not work, 2: the channel could not be reached',
+  )
   .action(async (channel: string, options: AccountOptions) =>
     withLedger((db, settings) =>
       checkChannelAccount(db, channel, options, settings, new Date(), console.error),
@@ -245,7 +249,7 @@ ofAccount(channels.command('check'))
   );
 
 ofAccount(channels.command('smoke'))
-  .description('take a trade the whole way at the channel; with credentials for tests alone')
+  .description('create, pay, refund and close a test trade at the channel; only with test credentials')
   .action(async (channel: string, options: AccountOptions) =>
     withLedger((db, settings) =>
       smokeChannelAccount(db, channel, options, settings, new Date(), console.log),
@@ -256,7 +260,7 @@ program
   .command('secret')
   .description('NODROP_SECRET and the database')
   .command('replace')
-  .description('make the present NODROP_SECRET the one of the database; stop every other process first')
+  .description('make the present NODROP_SECRET the secret of the database; stop every other process first')
   .option('--force', 'also while an API or a worker is connected to the database')
   .action(async ({ force }: { force?: true }) =>
     withDatabase((db) =>
@@ -283,7 +287,7 @@ function explain(error: unknown): unknown {
     case 'refused':
       return `The database ${name} at ${place} refuses the user or the password in DATABASE_URL.`;
     case 'empty':
-      return `The database ${name} at ${place} lacks tables of this release: npm run stack brings the embedded one up to date, the service migrate any other.`;
+      return `The database ${name} at ${place} lacks tables of this release. Migrate it: npm run stack migrates the embedded database, the service migrate any other.`;
     default:
       return `The database ${name} at ${place} cannot be reached: start it (npm run stack), or set DATABASE_URL to the right one.`;
   }

@@ -13,10 +13,10 @@ import { ORDER_ID, urlFault } from '../order-service/client.ts';
 import { CommandError } from './errors.ts';
 import { table } from './table.ts';
 
-/** The lines that `merchants list` prints. */
+/** @returns the lines that `merchants list` prints. */
 export async function listMerchants(db: LedgerClient, now: Date): Promise<string[]> {
   const merchants = await findMerchants(db, now);
-  if (merchants.length === 0) return ['There are no merchants: keys create --merchant NAME makes one.'];
+  if (merchants.length === 0) return ['There are no merchants. Create one: keys create --merchant NAME'];
   const rows = merchants.map((merchant) => [
     merchant.id,
     merchant.name,
@@ -32,7 +32,7 @@ export async function listMerchants(db: LedgerClient, now: Date): Promise<string
   return table([[...head, 'RETURN SCHEMES', 'CREATED'], ...rows]);
 }
 
-/** The secrets by their last four characters, the current one first. */
+/** Shows the secrets by their last four characters, the current one first. */
 const secretsOf = ({ signingSecrets }: MerchantWithSettings): string =>
   signingSecrets
     .map(
@@ -40,19 +40,19 @@ const secretsOf = ({ signingSecrets }: MerchantWithSettings): string =>
     )
     .join(', ');
 
-/** The options of `merchants set`; of the last three, false is what `--no-...` says. */
+/** The options of `merchants set`. `--no-...` sets one of the last three to false. */
 export interface SetOptions {
   readonly latePayment?: LatePayment;
   readonly orderServiceUrl?: string;
   readonly orderStatusUrl?: string;
   readonly orderService: boolean;
   readonly orderStatus: boolean;
-  /** With commas between them. */
+  /** Schemes separated by commas. */
   readonly returnSchemes?: string | false;
 }
 
 /**
- * The lines that `merchants set` prints; a new secret is the last one, and in no other.
+ * @returns the lines that `merchants set` prints; a new secret is the last line, and in no other line
  * @throws CommandError
  */
 export async function setMerchantSettings(
@@ -63,12 +63,12 @@ export async function setMerchantSettings(
   now: Date,
 ): Promise<string[]> {
   const settings = toSettings(options, config);
-  // The status URL alone belongs to an order service that is there.
+  // A status URL without a service URL needs an order service that is already configured.
   if (typeof settings.orderStatusUrl === 'string' && settings.orderServiceUrl === undefined) {
     const merchant = (await findMerchants(db, now)).find((one) => one.name === name);
     if (merchant?.orderServiceUrl === null) {
       throw new CommandError(
-        `Merchant ${name} has no order service to read back from: give --order-service-url as well.`,
+        `Merchant ${name} has no order service to read orders back from: give --order-service-url as well.`,
       );
     }
   }
@@ -77,11 +77,11 @@ export async function setMerchantSettings(
   const { merchant, secret } = set;
   const lines: string[] = [];
   if (settings.latePayment !== undefined) {
-    lines.push(`Merchant ${name}: late payments are from now on: ${merchant.latePayment}.`);
+    lines.push(`Merchant ${name}: the rule for late payments is now: ${merchant.latePayment}.`);
   }
   if (settings.returnSchemes !== undefined) {
     const apps = settings.returnSchemes.map((scheme) => `, ${scheme}`).join('');
-    lines.push(`Merchant ${name}: payers are sent back to URLs of http, https${apps} from now on.`);
+    lines.push(`Merchant ${name}: payers may now return to URLs with http, https${apps}.`);
   }
   if (settings.orderServiceUrl !== undefined || settings.orderStatusUrl !== undefined) {
     lines.push(...orderServiceLines(merchant, secret === null));
@@ -93,14 +93,16 @@ export async function setMerchantSettings(
 function orderServiceLines(merchant: MerchantWithSettings, hasSecret: boolean): string[] {
   const { name, orderServiceUrl, orderStatusUrl } = merchant;
   if (orderServiceUrl === null) {
-    return [`Merchant ${name}: no order service is told; its orders are those of the embedded one alone.`];
+    return [
+      `Merchant ${name}: events go to no order service. Its orders are only in the embedded order service.`,
+    ];
   }
   return [
     `Merchant ${name}: events go to ${orderServiceUrl}.`,
     orderStatusUrl === null
-      ? 'What it acknowledges is believed: --order-status-url has its orders read back.'
+      ? 'Its acknowledgements are trusted. With --order-status-url, its orders are read back.'
       : `Its orders are read back at ${orderStatusUrl}.`,
-    ...(hasSecret ? [`They are signed with: ${secretsOf(merchant)}.`] : []),
+    ...(hasSecret ? [`The events are signed with: ${secretsOf(merchant)}.`] : []),
   ];
 }
 
@@ -108,7 +110,7 @@ function orderServiceLines(merchant: MerchantWithSettings, hasSecret: boolean): 
 function toSettings(options: SetOptions, config: Pick<Config, 'orderServices'>): MerchantSettings {
   const { latePayment, orderServiceUrl, orderStatusUrl, orderService, orderStatus, returnSchemes } = options;
   if (!orderService && (orderServiceUrl ?? orderStatusUrl) !== undefined) {
-    throw new CommandError('--no-order-service goes with no other address: leave one of them out.');
+    throw new CommandError('--no-order-service cannot be combined with an address: leave one of them out.');
   }
   if (!orderStatus && orderStatusUrl !== undefined) {
     throw new CommandError('--no-order-status and --order-status-url contradict each other.');
@@ -122,7 +124,7 @@ function toSettings(options: SetOptions, config: Pick<Config, 'orderServices'>):
     ...(returnSchemes === undefined ? {} : { returnSchemes: toSchemes(returnSchemes) }),
   };
   if (Object.keys(given).length === 0) {
-    throw new CommandError('Nothing to set: merchants set --help shows what there is.');
+    throw new CommandError('Nothing to set. "merchants set --help" lists the settings.');
   }
   if (orderServiceUrl !== undefined) requireUrl('--order-service-url', orderServiceUrl, config);
   if (orderStatusUrl !== undefined) {
@@ -133,7 +135,7 @@ function toSettings(options: SetOptions, config: Pick<Config, 'orderServices'>):
     });
     if (!orderStatusUrl.includes(ORDER_ID) || origins[0] !== origins[1]) {
       throw new CommandError(
-        `--order-status-url is wrong: ${ORDER_ID} must stand in its path or query, where the order's id goes.`,
+        `--order-status-url is wrong: ${ORDER_ID} must be in its path or query, as the place of the order's id.`,
       );
     }
   }
@@ -151,7 +153,7 @@ function toSchemes(given: string | false): string[] {
   return schemes;
 }
 
-/** As of the `returnUrl` of a payment: what is longer, servers on the way refuse. */
+/** The same limit as for a payment's `returnUrl`: proxies and servers refuse longer URLs. */
 const URL_AT_MOST = 2048;
 
 /** @throws CommandError */
@@ -162,7 +164,7 @@ function requireUrl(option: string, url: string, { orderServices }: Pick<Config,
 }
 
 /**
- * The lines that `merchants rotate-secret` prints; the new secret is the last one, and in no other.
+ * @returns the lines that `merchants rotate-secret` prints; the new secret is the last line, and in no other line
  * @throws CommandError
  */
 export async function rotateMerchantSecret(
@@ -176,13 +178,13 @@ export async function rotateMerchantSecret(
   if (rotated === null) throw noMerchant(name);
   return [
     oldValidHours === 0
-      ? `Merchant ${name}: older secrets sign nothing from now on.`
-      : `Merchant ${name}: older secrets sign as well for ${oldValidHours} h more at most.`,
+      ? `Merchant ${name}: events are no longer signed with older secrets.`
+      : `Merchant ${name}: events are also signed with older secrets for at most ${oldValidHours} h more.`,
     'Its events are signed with this secret. It is shown only now:',
     rotated.secret,
   ];
 }
 
-/** The refusal of a command that names no merchant. */
+/** The error of a command that names a merchant that does not exist. */
 export const noMerchant = (name: string) =>
-  new CommandError(`There is no merchant ${name}: merchants list shows them.`);
+  new CommandError(`There is no merchant ${name}. "merchants list" shows the merchants.`);

@@ -33,17 +33,18 @@ interface LostPayment {
 interface LostRefund {
   readonly id: string;
   readonly paymentId: string;
-  /** What it was started for, in words. */
+  /** The summary that the workflow was started with. */
   readonly summary: string;
   readonly since: Date;
 }
 
 /**
- * `npm run nodrop -- recover --lost`, after a restored backup or a failover that lost commits: lists the workflows whose
- * row is gone. With `write`, writes the payments again and wakes their workflows. A refund is not written: its numbers and
- * then the trade are queried, what went back is recorded, and what did not is the merchant's to ask for again, so its
- * workflow is ended; not while the channel has it in process or is silent. Running it again changes nothing.
- * @throws CommandError naming what could not be recovered, or saying that Temporal is away.
+ * `npm run nodrop -- recover --lost`, after a restored backup or a failover that lost commits: lists the workflows
+ * whose row is missing. With `write`, writes the payment rows again and wakes their workflows. A refund row is not
+ * written again: the command queries the refund's numbers and then the trade, and records money that was given back. It
+ * then ends the refund's workflow, and the merchant must request the refund again if it was not made. The workflow
+ * stays while the channel processes the refund or does not answer. Running the command again changes nothing.
+ * @throws CommandError that lists what could not be recovered, or says that Temporal is unreachable.
  */
 export async function recoverLost(
   db: LedgerClient,
@@ -56,7 +57,7 @@ export async function recoverLost(
     for (const line of describe(payments, refunds)) say(line);
     if (payments.length + refunds.length === 0) return;
     if (!write) {
-      say('Nothing is changed. Once the database is the one to go on with: recover --lost --write.');
+      say('Nothing was changed. Once this is the database to continue with: recover --lost --write.');
       return;
     }
     const failures: string[] = [];
@@ -85,35 +86,37 @@ export async function recoverLost(
           include: { channelAccount: true },
         });
         if (payment === null) throw new Error(`its payment ${paymentId} is not in the database either`);
-        // The number before the trade: what the number says has gone back is in the trade's sum.
+        // Query the refund before the trade: a refund that has succeeded is then included in the trade's refunded
+        // amount.
         await requireDecided(db, channels.get(payment.channel), payment, id);
-        // The trade says what went back already, and that goes on record.
+        // The query of the trade records what was refunded already.
         if (!(await workflows.askChannel(payment, DEADLINE_MS)))
-          throw new Error(`${payment.channel} does not say what went back of payment ${paymentId}`);
-        await run.terminate('Its row is lost: recover --lost --write.');
+          throw new Error(`${payment.channel} did not answer how much of payment ${paymentId} was refunded`);
+        await run.terminate('The row of the refund is lost: ended by recover --lost --write.');
         ended += 1;
       },
       failures,
       () => undefined,
     );
     say(
-      `${written} payments are written again, and ${woken} workflows of payments go on: the channel is asked, what is paid settles, the rest is cancelled.`,
+      `${written} payments are written again, and ${woken} payment workflows go on: each queries the channel. A paid payment settles, any other is cancelled.`,
     );
     if (ended > 0) {
       say(
-        `${ended} refunds are ended: what went back is recorded as external, what did not is to be asked for again, under the same Idempotency-Key and amount.`,
+        `${ended} refunds are ended: money that was given back is recorded as external. Request the others again, with the same Idempotency-Key and amount.`,
       );
     }
     throwFailures(failures);
   });
 }
 
-/** A refund that is refused for now has been asked for under no more keys in its first hours. */
+/** Refund numbers to query: a refund that the channel keeps refusing uses at most this many in its first hours. */
 const KEYS_ASKED_FOR = 9;
 
 /**
- * What the channel has in process may go back yet: asked for again under another number, it would go back twice.
- * @throws Error when the channel has the refund in process, or does not say.
+ * Makes sure that the channel does not still process the refund: a second request under another number would then
+ * refund twice.
+ * @throws Error when the channel processes the refund, or does not answer.
  */
 export async function requireDecided(
   db: LedgerClient,
@@ -128,17 +131,21 @@ export async function requireDecided(
       return await ask(AbortSignal.timeout(DEADLINE_MS));
     } catch (error) {
       if (!(error instanceof ChannelError)) throw error;
-      throw new Error(`${channel} does not say what became of it: its workflow stays`, { cause: error });
+      throw new Error(`${channel} did not answer a query about the refund: its workflow stays`, {
+        cause: error,
+      });
     }
   };
   const deps = { db, now: async () => new Date() };
   const trade = await said((signal) => tradeOfRefund(deps, adapter, payment, signal));
-  // Under which of its keys it was asked for is lost with its row.
+  // The row is lost, and with it the number under which the refund was requested last.
   for (let attempt = 1; attempt <= KEYS_ASKED_FOR; attempt += 1) {
     const refund = { outRefundNo: refundNumber(refundId, attempt), channelRefundId: null };
     const { state } = await said((signal) => adapter.queryRefund(accountOf(payment), trade, refund, signal));
     if (state === 'processing' || state === 'needs_person' || state === 'ask_again')
-      throw new Error(`${channel} has it in process: its workflow stays until that is decided`);
+      throw new Error(
+        `${channel} still processes the refund: its workflow stays until the channel has decided`,
+      );
   }
 }
 
@@ -168,7 +175,10 @@ async function findLost(
   return { payments, refunds };
 }
 
-/** Of a payment whose workflow had ended before its row was lost; undefined when Temporal does not keep it any more. */
+/**
+ * @returns the input of a payment whose workflow had ended before its row was lost; undefined when Temporal no longer
+ *   keeps the workflow
+ */
 async function readEndedTerms(client: Client, paymentId: string): Promise<PaymentInput | undefined> {
   try {
     const run = await client.workflow.getHandle(paymentWorkflowId(paymentId)).describe();
@@ -179,7 +189,7 @@ async function readEndedTerms(client: Client, paymentId: string): Promise<Paymen
   }
 }
 
-/** What the run was started with, from the first event of its history. */
+/** @returns the input that the run was started with, from the first event of its history. */
 async function readInput<Input>(
   client: Client,
   { workflowId, runId }: Pick<WorkflowExecutionInfo, 'workflowId' | 'runId'>,
@@ -214,7 +224,7 @@ function describe(payments: readonly LostPayment[], refunds: readonly LostRefund
     lines.push(...table([['refund', 'since', 'what'], ...rows]));
   }
   lines.push(
-    `${payments.length} payments and ${refunds.length} refunds have a workflow, and no row in the database.`,
+    `${payments.length} payments and ${refunds.length} refunds have a workflow but no row in the database.`,
   );
   return lines;
 }

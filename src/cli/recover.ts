@@ -28,16 +28,18 @@ const NO_ANSWER = [4, 14];
 /** gRPC's NOT_FOUND. */
 const NOT_FOUND = 5;
 
-/** So many that fail one after another mean that Temporal is away, or the database. */
+/** After this many consecutive failures, Temporal or the database counts as unreachable and the run ends. */
 const FAILURES_IN_A_ROW = 100;
-/** So many failures are named; the number says the rest. */
+/** At most this many failures are listed; of the others only the number is printed. */
 const NAMED = 20;
 
 /**
- * `npm run nodrop -- recover`, after a total loss of the Temporal database: starts the workflow of everything that is
- * not over. The ledger knows it all; a workflow reads it first, so nothing is charged, closed or told twice, and
- * running it on a healthy system changes nothing. What cannot be started keeps nothing else from it.
- * @throws CommandError naming what could not be started, or saying that Temporal is away: run it again.
+ * `npm run nodrop -- recover`, after a total loss of the Temporal database: starts a workflow for each payment, refund
+ * and event delivery that has not ended. The ledger has their state and each workflow reads it first, so nothing is
+ * charged, closed or delivered twice. On a healthy system the command changes nothing. One failure does not stop the
+ * rest.
+ * @throws CommandError that lists what could not be started, or says that Temporal is unreachable: run the command
+ *   again.
  */
 export async function recover(db: LedgerClient, config: Config, say: (line: string) => void): Promise<void> {
   await withTemporal(config, async (client) => {
@@ -49,7 +51,7 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
       (after) => paymentsToRecover(db, new Date(), after),
       (payment) => workflows.wake(payment, DEADLINE_MS),
       failures,
-      (count) => say(`${count} payments go on ...`),
+      (count) => say(`${count} payments started ...`),
     );
     const callbacks = await inBatches(
       (after) => callbacksToRecover(db, new Date(), after),
@@ -65,38 +67,38 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
         await markDelivered(db, callback.id, new Date());
       },
       failures,
-      (count) => say(`${count} callbacks delivered ...`),
+      (count) => say(`${count} callbacks forwarded ...`),
     );
     const refunds = await inBatches(
       (after) => refundsToRecover(db, after),
       (refund) => refundWorkflows.start(toRefundSnapshot(refund, refund.payment), DEADLINE_MS),
       failures,
-      (count) => say(`${count} refunds go on ...`),
+      (count) => say(`${count} refunds started ...`),
     );
     const deliveries = await inBatches(
       (after) => deliveriesToRecover(db, after),
       async (row) => {
         const delivery = toDeliverySnapshot(row);
-        // Its payment, which goes on already, tells it.
+        // With toldByPayment, the payment's own workflow delivers the event, and it has been started above.
         if (!delivery.toldByPayment) await deliveryWorkflows.start(delivery, DEADLINE_MS);
       },
       failures,
-      (count) => say(`${count} events for order services go on ...`),
+      (count) => say(`${count} deliveries to order services started ...`),
     );
     say(
-      `Recovered: ${payments} payments, ${refunds} refunds and ${deliveries} events for order services go on, ${callbacks} stored callbacks delivered.`,
+      `Recovered: ${payments} payments, ${refunds} refunds and ${deliveries} deliveries to order services go on, ${callbacks} stored callbacks were forwarded.`,
     );
     throwFailures(failures);
   });
 }
 
-/** @throws CommandError naming the first of them, when there are any. */
+/** @throws CommandError that lists the first NAMED failures, if there are failures. */
 export function throwFailures(failures: readonly string[]): void {
   if (failures.length === 0) return;
   const more = failures.length > NAMED ? [`and ${failures.length - NAMED} more`] : [];
   throw new CommandError(
     [
-      `Not so ${failures.length}; run this again when the cause is mended:`,
+      `Failed: ${failures.length}. Fix the cause, then run the command again:`,
       ...failures.slice(0, NAMED),
       ...more,
     ].join('\n  '),
@@ -104,8 +106,8 @@ export function throwFailures(failures: readonly string[]): void {
 }
 
 /**
- * Does the work with a client of the Temporal server, on which the search attributes are there.
- * @throws CommandError when the server is away.
+ * Creates missing search attributes on the Temporal server, then does the work with a client.
+ * @throws CommandError when the server is unreachable or the namespace does not exist.
  */
 export async function withTemporal(config: Config, work: (client: Client) => Promise<void>): Promise<void> {
   const { address, namespace } = config.temporal;
@@ -127,7 +129,7 @@ export async function withTemporal(config: Config, work: (client: Client) => Pro
     )
       throw error;
     throw new CommandError(
-      `Temporal at ${address} cannot be reached: start it (npm run stack) or set TEMPORAL_ADDRESS, and run this again.`,
+      `Temporal at ${address} cannot be reached: start it (npm run stack) or set TEMPORAL_ADDRESS, and run the command again.`,
     );
   } finally {
     await connection.close();
@@ -135,9 +137,9 @@ export async function withTemporal(config: Config, work: (client: Client) => Pro
 }
 
 /**
- * All rows in pages by id, some at once; says how far it is after every page with something to do.
- * @param failures gets a line for every row whose work failed
- * @returns for how many it did not
+ * Works through all rows in pages ordered by id, AT_ONCE rows concurrently. Reports progress after each page with rows.
+ * @param failures gets a line for each row whose work failed
+ * @returns the number of rows whose work succeeded
  */
 export async function inBatches<Row extends { readonly id: string }>(
   page: (after: string) => Promise<RecoveryPage<Row>>,
@@ -169,7 +171,7 @@ export async function inBatches<Row extends { readonly id: string }>(
   }
 }
 
-/** What stood behind a deadline says more than the deadline. */
+/** Adds the cause, because the message of an exceeded deadline alone does not explain the failure. */
 function describeCause(error: unknown): string {
   const { cause, message } = error as Error;
   return cause instanceof Error ? `${message}: ${cause.message}` : message;

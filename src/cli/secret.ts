@@ -5,10 +5,10 @@ import { type OwnSecret, processesOf, replaceSecret } from '../ledger/secret-fin
 import { CommandError } from './errors.ts';
 
 /**
- * The lines that `secret replace` prints.
- * @param configured accounts that get their credentials anew when a process starts
- * @param force also while processes with the former secret are connected, which would go on writing under it.
- * @throws CommandError while they are, otherwise
+ * @param configured accounts whose credentials are stored again whenever a process starts
+ * @param force replace the secret even while processes with the former secret are connected and go on writing with it.
+ * @returns the lines that `secret replace` prints
+ * @throws CommandError without `force`, while such processes are connected
  */
 export async function replaceNodropSecret(
   db: LedgerClient,
@@ -20,7 +20,7 @@ export async function replaceNodropSecret(
   const running = force ? [] : await processesOf(db);
   if (running.length > 0)
     throw new CommandError(
-      `Processes use this database under its present secret (${running.join(', ')}): stop them first, or say --force.`,
+      `Processes are connected to this database and use its present secret (${running.join(', ')}). Stop them first, or use --force.`,
     );
   const merchants = await replaceSecret(db, own, now);
   const channels = new Set(configured.map(({ channel }) => channel));
@@ -28,17 +28,17 @@ export async function replaceNodropSecret(
     ({ channel, name }) => !channels.has(channel) || name !== FIRST_ACCOUNT,
   );
   return [
-    'From now on this database is under the present NODROP_SECRET: no process starts with another one.',
+    'From now on this database belongs to the present NODROP_SECRET. A process with another secret does not start.',
     ...(merchants.length === 0
-      ? ['Every signing secret can be read under it.']
+      ? ['Every signing secret can be decrypted with it.']
       : [
-          'The signing secrets of these merchants cannot be read under it. Their events wait until each has another one:',
+          'The signing secrets of these merchants cannot be decrypted with it. Their events wait until each merchant has a new one:',
           ...merchants.map((name) => `  npm run nodrop -- merchants rotate-secret ${name}`),
         ]),
     ...(accounts.length === 0
-      ? ['The credentials of every channel account can be read under it.']
+      ? ['The credentials of every channel account can be decrypted with it.']
       : [
-          'The credentials of these channel accounts cannot be read under it. Their payments wait until each has others:',
+          'The credentials of these channel accounts cannot be decrypted with it. Their payments wait until each account has new ones:',
           ...accounts.map(
             ({ channel, name, merchant }) =>
               `  npm run nodrop -- channels rotate ${channel} --merchant ${merchant.name} --account ${name} --drop-old --file FILE`,

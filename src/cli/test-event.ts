@@ -8,9 +8,10 @@ import { noMerchant } from './merchants.ts';
 import { table } from './table.ts';
 
 /**
- * `merchants test-event`: sends one signed event of each type to the merchant's order service, and says what it answered.
- * The events are about nothing, are marked, and are in no feed and in no log of deliveries.
- * @throws CommandError when there is nothing to send to, or one is not answered with 2xx
+ * `merchants test-event`: sends one signed event of each type to the merchant's order service, and prints the answers.
+ * The events are marked as test events, belong to no payment, and do not appear in the feed or in the log of
+ * deliveries.
+ * @throws CommandError when the merchant has no order service, or an event is not answered with 2xx
  */
 export async function sendTestEvents(
   db: LedgerClient,
@@ -24,7 +25,7 @@ export async function sendTestEvents(
   const target = await findOrderService(db, merchant.id, config.secret, now);
   if (target === null) {
     throw new CommandError(
-      `Merchant ${name} has no order service: merchants set ${name} --order-service-url URL says where events go.`,
+      `Merchant ${name} has no order service. Configure one: merchants set ${name} --order-service-url URL`,
     );
   }
   const client = new OrderServiceClient(config.orderServices);
@@ -39,15 +40,15 @@ export async function sendTestEvents(
     answer.statusCode === null ? '-' : String(answer.statusCode),
     answer.answer === undefined ? wordsOf(answer) : `${wordsOf(answer)} It says: ${answer.answer}`,
   ]);
-  say(`Test events, signed as every event of merchant ${name}, to ${target.url}:`);
+  say(`Test events, signed like every event of merchant ${name}, sent to ${target.url}:`);
   for (const line of table([['TYPE', 'STATUS', 'ANSWER'], ...rows])) say(line);
   const refused = answers.filter(({ answer }) => answer.kind !== 'agreed');
   if (refused.length === 0) return;
   const isUnsigned = refused.some(({ answer }) => answer.statusCode === 401);
   throw new CommandError(
-    `${refused.length} of ${answers.length} were not answered with 2xx: a test event is to be verified, answered with 2xx, and otherwise ignored.` +
+    `${refused.length} of ${answers.length} were not answered with 2xx. A receiver must verify a test event, answer 2xx, and otherwise ignore it.` +
       (isUnsigned
-        ? ` After 401 compare the secret of the receiver: merchants list shows the last four characters of the right one.`
+        ? ` After 401, compare the receiver's secret: "merchants list" shows the last four characters of the right one.`
         : ''),
   );
 }
@@ -57,7 +58,7 @@ type Answer = Awaited<ReturnType<OrderServiceClient['deliver']>>;
 function wordsOf(answer: Answer): string {
   switch (answer.kind) {
     case 'agreed':
-      return 'Taken.';
+      return 'Accepted.';
     case 'conflict':
       return `The order is paid by ${answer.paidPaymentId}.`;
     case 'gone':

@@ -8,14 +8,14 @@ export interface Total {
 }
 
 /**
- * - `dropped`: paid in the wallet, and neither in the order nor given back;
- * - `unpaid`: succeeded, and the wallet has no money for it;
+ * - `dropped`: paid in the wallet, but neither in the order nor given back;
+ * - `unpaid`: succeeded in nodrop, but the wallet has no money for it;
  * - `twice`: applied to an order that another payment has paid;
- * - `different`: both books have it, with another amount or currency;
- * - `unexplained`: given back without a reason, or for another reason than there was;
- * - `attention`: waits for a person, though nothing here needs one;
+ * - `different`: in the wallet and in nodrop, but with different amounts or currencies;
+ * - `unexplained`: given back without a reason, or with a wrong reason;
+ * - `attention`: has an attention for an operator, although nothing in the demo needs an operator;
  * - `doubled`: an order with more than one payment on one channel;
- * - `unproven`: the wallet's ledger is not what the wallet told its payers, so it proves nothing.
+ * - `unproven`: the wallet's ledger differs from what the wallet showed its payers, so the ledger proves nothing.
  */
 export type OffenceKind =
   | 'dropped'
@@ -29,26 +29,26 @@ export type OffenceKind =
 
 export interface Offence {
   readonly kind: OffenceKind;
-  /** Null when no order has the payment. */
+  /** Null when the payment belongs to no order. */
   readonly orderId: string | null;
   readonly paymentId: string | null;
   readonly detail: string;
   readonly temporalUrl: string | null;
 }
 
-/** Money that came in, and how it was found out. */
+/** How nodrop learned that a payment was paid, and how long that took. */
 export interface Found {
   readonly settledBy: string;
-  /** None of its callbacks came as far as nodrop. */
+  /** True when no callback of the payment reached nodrop. */
   readonly callbackLost: boolean;
-  /** From the wallet's clock to the order's. */
+  /** From paid, by the wallet's clock, to settled, by nodrop's. */
   readonly seconds: number;
 }
 
-/** Money that an order could not take, or took late: how many payments, and the seconds until all was back at most. */
+/** The payments of one scene: money that the order could not accept, or accepted late. */
 export interface Scene {
   readonly count: number;
-  /** Null when nothing was given back. */
+  /** The longest time from paid to given back, in seconds; null when nothing was given back. */
   readonly backWithin: number | null;
 }
 
@@ -56,32 +56,35 @@ export type SceneName = 'paidTwice' | 'paidLate' | 'cancelled';
 
 export interface Accounts {
   readonly wallet: Total;
-  /** Orders that are paid and keep the money, with what was asked for. */
+  /** Paid orders that keep the money, with the amounts of the orders. */
   readonly orders: Total;
-  /** What nodrop says it has given back, by reason. */
+  /** Succeeded refunds in nodrop, by reason. */
   readonly refunds: ReadonlyMap<string, Total>;
-  /** Money in no order that waits for a person. */
+  /** Money in no order whose payment has an attention for an operator. */
   readonly attention: Total;
-  /** By currency what of the wallet's money none of these three explain; minor units, below 0 when they say too much. */
+  /** The wallet's money minus orders, refunds and attention, in minor units by currency; negative if they exceed it. */
   readonly difference: ReadonlyMap<string, number>;
-  /** An order's second payment; a payment that ended and was paid then; a payment of a cancelled order. */
+  /**
+   * `paidTwice`: an order's second payment; `paidLate`: paid after its end; `cancelled`: paid after its order's
+   * cancellation.
+   */
   readonly scenes: Readonly<Record<SceneName, Scene>>;
   readonly offences: readonly Offence[];
   readonly found: readonly Found[];
-  /** Payments that are neither succeeded nor ended, though their channel would end them. */
+  /** Payments that are still live, without those whose channel refuses to close them this early. */
   readonly live: number;
-  /** How payments that never brought money stand, by status. */
+  /** Number of unpaid payments by status. */
   readonly unpaid: ReadonlyMap<string, number>;
 }
 
 const PAID = ['succeeded', 'refunded'];
 const LIVE = ['created', 'paying'];
 
-/** WeChat Pay closes no order within five minutes: longer than a run takes, and nobody pays it any more. */
+/** WeChat Pay refuses to close an order in its first five minutes, which is longer than a run takes. */
 const CLOSES_LATER = ['wechatpay'];
 const CLOSED_LATER = 'too young to be closed';
 
-/** A trade that somebody paid, with what nodrop has of it. */
+/** A trade that a payer paid, with its order, payment and refunds in nodrop. */
 interface Paid {
   readonly trade: Trade & { readonly paidAt: string };
   readonly order: Order | undefined;
@@ -90,8 +93,8 @@ interface Paid {
 }
 
 /**
- * Compares the two books, every row of each: no sampling, and neither is believed about the other.
- * @param confirmed payments whose payer read "paid" in the wallet.
+ * Compares every row of the wallet's and nodrop's books; neither is trusted about the other.
+ * @param confirmed payments whose payer saw "paid" in the wallet.
  * @param now epoch ms.
  */
 export function reconcile(books: Books, confirmed: ReadonlySet<string>, now = Date.now()): Accounts {
@@ -145,7 +148,7 @@ const isLive = ({ status }: Payment): boolean => LIVE.includes(status);
 const isClosedLater = (payment: Payment, now: number): boolean =>
   isLive(payment) && CLOSES_LATER.includes(payment.channel) && Date.parse(payment.expiresAt) <= now;
 
-/** Paid after its time, or after the shop wished the order's only payment to end. */
+/** True when the payment was paid after its expiry, or after the shop cancelled the order's only payment. */
 function isLate({ trade, payment, order }: Paid): boolean {
   if (payment === undefined) return false;
   const { expiresAt, cancelRequestedAt } = payment;
@@ -153,7 +156,7 @@ function isLate({ trade, payment, order }: Paid): boolean {
   return trade.paidAt >= (isOnly && cancelRequestedAt !== null ? cancelRequestedAt : expiresAt);
 }
 
-/** The channel has said that the money is with the payer. */
+/** True when the channel has confirmed the refund. */
 const isBack = ({ status }: Refund) => status === 'succeeded';
 
 const wentBack = ({ refunds }: Paid, why: string) =>
@@ -166,20 +169,20 @@ function scene(played: readonly Paid[]): Scene {
   return { count: played.length, backWithin: seconds.length === 0 ? null : Math.max(...seconds) };
 }
 
-/** The order is paid, and by this payment. */
+/** True when the order is paid by this payment. */
 function paysOrder({ payment, order }: Paid): boolean {
   if (payment === undefined || order === undefined) return false;
   const isApplied = payment.status === 'succeeded' && payment.orderUpdate === 'applied';
   return isApplied && order.status === 'succeeded' && order.paidPaymentId === payment.id;
 }
 
-/** Why this payment's money must go back by itself; undefined while the order has it, or may take it. */
+/** The reason for which this payment must be refunded automatically; undefined while its order may keep the money. */
 function reasonToRefund(payment: Payment, order: Order): string | undefined {
   if (order.paidPaymentId !== null && order.paidPaymentId !== payment.id) return 'duplicate_payment';
   return order.status === 'cancelled' || order.status === 'closed' ? 'late_payment' : undefined;
 }
 
-/** A paid trade must be a succeeded order, paid by it, with exactly its money; or all of it must be given back. */
+/** A paid trade must have paid its order with exactly the order's amount, or all its money must be given back. */
 function checkTrade(paid: Paid): Offence[] {
   const { trade, order, payment } = paid;
   const money = amountText(trade.amount, trade.currency);
@@ -210,13 +213,13 @@ function checkTrade(paid: Paid): Offence[] {
     const detail = `applied to an order that payment ${order.paidPaymentId} has paid; ${state}`;
     return [...offences, offence('twice', detail)];
   }
-  // What waits for a person is told as that.
+  // A payment with an attention is reported by checkOrder.
   if (trade.refunded >= trade.amount || payment.attention !== null) return offences;
   const kept = `${amountText(trade.amount - trade.refunded, trade.currency)} of ${money} not given back`;
   return [...offences, offence('dropped', `paid in the wallet at ${trade.paidAt}; ${state}; ${kept}`)];
 }
 
-/** What was given back must be the same in the wallet, in nodrop's refunds and in the payment, and for the right reason. */
+/** The refunded amount must agree in the wallet, nodrop's refunds and the payment, and each reason must be right. */
 function checkRefunds(
   trade: Trade,
   payment: Payment,
@@ -238,11 +241,11 @@ function checkRefunds(
     .filter((refund) => refund.reason !== reason)
     .map((refund) => [
       'unexplained',
-      `refund ${refund.id} says ${refund.reason}; the order is ${order.status}, paid by ${order.paidPaymentId}`,
+      `refund ${refund.id} has the reason ${refund.reason}; the order is ${order.status}, paid by ${order.paidPaymentId}`,
     ]);
 }
 
-/** An order may be paid only by a payment of its own that has money; and so may a payment be succeeded. */
+/** A paid order needs a payment of its own that the wallet has money for, and so does each succeeded payment. */
 function checkOrder(order: Order, withMoney: ReadonlySet<string>, refunds: Books['refunds']): Offence[] {
   const offence = (kind: OffenceKind, payment: Payment | undefined, detail: string): Offence => ({
     kind,
@@ -270,7 +273,7 @@ function checkOrder(order: Order, withMoney: ReadonlySet<string>, refunds: Books
   return offences;
 }
 
-/** Without this an emptied ledger would make every run a success. */
+/** Compares the ledger with what payers saw. Otherwise a run with an empty ledger would be a success. */
 function unproven(withMoney: ReadonlySet<string>, confirmed: ReadonlySet<string>): Offence[] {
   const of = (paymentId: string, detail: string): Offence => ({
     kind: 'unproven',
@@ -282,10 +285,10 @@ function unproven(withMoney: ReadonlySet<string>, confirmed: ReadonlySet<string>
   return [
     ...[...confirmed]
       .filter((id) => !withMoney.has(id))
-      .map((id) => of(id, 'a payer read "paid"; not in the ledger')),
+      .map((id) => of(id, 'a payer saw "paid", but the ledger has no payment')),
     ...[...withMoney]
       .filter((id) => !confirmed.has(id))
-      .map((id) => of(id, 'paid in the ledger; no payer did it')),
+      .map((id) => of(id, 'paid in the ledger, but no payer paid it')),
   ];
 }
 
@@ -311,7 +314,7 @@ function totalsByReason(refunds: readonly Refund[]): ReadonlyMap<string, Total> 
   return new Map(reasons.map((reason) => [reason, total(refunds.filter((one) => one.reason === reason))]));
 }
 
-/** By currency of any of them, `from` without the others. */
+/** Subtracts the others from `from`, by currency. */
 function subtract(from: Total, others: readonly Total[]): ReadonlyMap<string, number> {
   const rest = new Map(from.sums);
   for (const { sums } of others)
@@ -319,7 +322,7 @@ function subtract(from: Total, others: readonly Total[]): ReadonlyMap<string, nu
   return rest;
 }
 
-/** From one ISO 8601 time to another. */
+/** Seconds between two ISO 8601 times. */
 const secondsBetween = (from: string, to: string) => (Date.parse(to) - Date.parse(from)) / 1000;
 
 function countBy(values: readonly string[]): ReadonlyMap<string, number> {

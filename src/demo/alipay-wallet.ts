@@ -6,7 +6,7 @@ import type { Payer } from './payers.ts';
 import { type RequestFault, requestFaults } from './trouble.ts';
 import type { Bought, Pressed } from './wallets.ts';
 
-/** The first line of the double. */
+/** The first line that the double prints. */
 interface Hello {
   readonly url: string;
   readonly keys: {
@@ -19,7 +19,7 @@ interface Hello {
 
 const FORM = { 'content-type': 'application/x-www-form-urlencoded; charset=utf-8' };
 
-/** A link is no request: what is made at Alipay is a code. */
+/** The API methods that can fail. Only a QR code (precreate) is created by a request; a payment link needs none. */
 const METHODS: Readonly<Record<RequestFault['of'], string>> = {
   create: 'alipay.trade.precreate',
   query: 'alipay.trade.query',
@@ -28,12 +28,15 @@ const METHODS: Readonly<Record<RequestFault['of'], string>> = {
 };
 const KINDS = { error: 'error', nonsense: 'nonsense', silent: 'accepted' } as const;
 
-/** What the page of a payer says when it is not paid any more. */
+/** The error on the payer's page when the trade can no longer be paid. */
 const TOO_LATE = 'ACQ.TRADE_HAS_CLOSE';
-/** The request was repeated. */
+/** The error on the payer's page when an earlier request has already paid the trade. */
 const PAID_BEFORE = 'ACQ.TRADE_HAS_SUCCESS';
 
-/** Alipay's double: a link makes the trade when its payer opens it. @see Double.start for the parameters */
+/**
+ * Starts the double of Alipay, where a payment link creates the trade when its payer opens the page.
+ * @see Double.start for the parameters
+ */
 export async function startAlipayWallet(
   ...[library, logs, onEnd, signal]: readonly [string, string, (sentence: string) => void, AbortSignal]
 ): Promise<DoubledWallet> {
@@ -42,7 +45,7 @@ export async function startAlipayWallet(
   const [[appId, seller] = ['', '']] = Object.entries(sellers);
   const stranger = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
 
-  /** What a notification says of a payment that nobody paid. */
+  /** The parameters of a forged notification that claims that an unpaid payment was paid. */
   const paramsOf = ({ amount, orderId }: Payer, paymentId: string): Record<string, string> => {
     const now = beijing(Date.now());
     const yuan = (amount / 100).toFixed(2);
@@ -64,12 +67,12 @@ export async function startAlipayWallet(
       gateway: `${url}/gateway.do`,
     },
 
-    // Each payment gives the account's address.
+    // Nothing to configure: each payment request contains the callback address.
     register: async () => {},
 
     async pay({ id, nextAction }: Bought, isDeclined: boolean): Promise<Pressed> {
       const link = nextAction?.url ?? nextAction?.qr ?? '';
-      // Whoever is declined has opened the page, and so made the trade.
+      // A declined payer only opens the page, which creates the trade.
       const { status, body } = await request(signal, isDeclined ? 'GET' : 'POST', link);
       if (status === 200) return isDeclined ? 'not paid' : 'paid';
       const page = String(body);
@@ -78,23 +81,23 @@ export async function startAlipayWallet(
       throw new Error(`the page of ${id} was answered ${status}: ${page}`);
     },
 
-    ledger: (ending) => double.tell('ledger', {}, ending),
+    ledger: (ending) => double.control('ledger', {}, ending),
 
     async forge(payer: Payer, paymentId: string) {
       const params = paramsOf(payer, paymentId);
       const own = paramsOf(payer, `pay_${'0'.repeat(26)}`);
-      const genuine = await double.tell<{ body: string }>('sign', { params: own });
+      const genuine = await double.control<{ body: string }>('sign', { params: own });
       return [
         new URLSearchParams(params).toString(),
         new URLSearchParams({ ...params, sign_type: 'RSA2', sign: signed(params, stranger) }).toString(),
-        // A genuine one of the forger's own payment, with the number of another put into it.
+        // A genuine notification of the forger's own payment, with the payment id replaced.
         genuine.body.replaceAll(own.out_trade_no ?? '', paymentId),
       ].map((body) => ({ headers: FORM, body }));
     },
 
     async withOtherAmount(paymentId: string) {
       const changes = { total_amount: '0.01' };
-      const { body } = await double.tell<{ body: string }>('notification', {
+      const { body } = await double.control<{ body: string }>('notification', {
         ...{ appId, outTradeNo: paymentId, changes },
       });
       return { headers: FORM, body };
@@ -102,7 +105,7 @@ export async function startAlipayWallet(
 
     async tick(second: number): Promise<void> {
       const faults = requestFaults(second).map(({ of, how }) => ({ of: METHODS[of], kind: KINDS[how] }));
-      await double.tell('faults', faults);
+      await double.control('faults', faults);
     },
 
     stop: () => double.stop(),
@@ -113,7 +116,7 @@ const BEIJING_AHEAD_MS = 8 * 3_600_000;
 const beijing = (at: number): string =>
   new Date(at + BEIJING_AHEAD_MS).toISOString().slice(0, 19).replace('T', ' ');
 
-/** As Alipay signs: the parameters in order, without their escapes. */
+/** Signs like Alipay: over the sorted parameters, not URL-encoded. */
 const signed = (params: Readonly<Record<string, string>>, key: KeyObject): string =>
   createSign('RSA-SHA256')
     .update(

@@ -1,6 +1,6 @@
 import { request } from './client.ts';
 
-/** A trade in the books of the simulator or of a double: where the money really is. */
+/** A trade in the books of the simulator or of a double, which hold the money. */
 export interface Trade {
   readonly outTradeNo: string;
   /** Minor units. */
@@ -8,13 +8,13 @@ export interface Trade {
   readonly currency: string;
   readonly state: string;
   readonly paidAt: string | null;
-  /** Given back, in minor units. */
+  /** Refunded amount, in minor units. */
   readonly refunded: number;
-  /** Callbacks that were sent, and came on the way as far as nodrop. */
+  /** Number of callbacks that were sent and not lost before nodrop. */
   readonly callbackAttempts: number;
 }
 
-/** A refund, a payment and its order as the API shows them. */
+/** A refund as the API shows it. `Payment` and `Order` below are also from the API. */
 export interface Refund {
   readonly id: string;
   readonly amount: number;
@@ -52,7 +52,7 @@ export interface Order {
 
 export interface Books {
   readonly orders: readonly Order[];
-  /** Of every payment that owes some, or has given some back. */
+  /** Refunds by payment id, for each payment that owes a refund or has refunds. */
   readonly refunds: ReadonlyMap<string, readonly Refund[]>;
   readonly trades: readonly Trade[];
 }
@@ -64,7 +64,8 @@ export interface BooksOptions {
 }
 
 /**
- * Reads both books whole. The wallet's last: money that nodrop has, or has given back, must be in it.
+ * Reads all rows of both books, the wallet's last: any money that nodrop has recorded before must then be in the
+ * wallet.
  * @throws AbortError when `signal` ends it.
  */
 export async function readBooks(options: BooksOptions, signal: AbortSignal): Promise<Books> {
@@ -80,7 +81,7 @@ export async function readBooks(options: BooksOptions, signal: AbortSignal): Pro
   return { orders, refunds: new Map(refunds), trades: await options.trades(signal) };
 }
 
-/** Every row of a list of the API. */
+/** Reads all pages of a list of the API. */
 async function list<T>({ apiUrl, apiKey }: BooksOptions, signal: AbortSignal, path: string): Promise<T[]> {
   const rows: T[] = [];
   let cursor: string | null = null;

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { seeded } from './random.ts';
 import { CALLBACK_DELAY_MS, FAULTS } from './trouble.ts';
 
-/** A callback as it goes over HTTP. */
+/** The HTTP headers and body of a callback. */
 export interface Callback {
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
@@ -14,33 +14,33 @@ export interface ProxyOptions {
   readonly seed: number;
   /** The API, without a slash at the end. */
   readonly apiUrl: string;
-  /** A callback of the channel's own, signed, that says another amount of the payment. */
+  /** Creates a callback that the channel signs, with a wrong amount for the payment. */
   readonly withOtherAmount: (channel: string, paymentId: string) => Promise<Callback>;
   /** @default CALLBACK_DELAY_MS */
   readonly delayMs?: number;
 }
 
-/** What becomes of all callbacks of a payment. */
+/** What the proxy does with the callbacks of a payment. */
 type Fate = 'lost' | 'broken' | 'other amount' | 'passed';
 
-/** An account's callback address, or a payment's own, of which the channel alone was told. */
+/** The callback address of an account, or of one payment, with a proof that only the channel knows. */
 const ADDRESS = /^\/callbacks\/([a-z0-9]+)\/[^/]+(?:\/(pay_\w+)\/[^/]+)?$/;
-/** Alipay is given the account's address: which payment it calls back for says the form. */
+/** Alipay calls the account's address, and its form names the payment in `out_trade_no`. */
 const OF_PAYMENT = /^pay_\w+$/;
 
-/** Longer than nodrop takes to acknowledge. */
+/** Longer than nodrop needs to acknowledge a callback. */
 const TIMEOUT_MS = 10_000;
 
 /**
- * A proxy before nodrop's callback addresses: an HTTP server that loses callbacks (the channel is told that they came),
- * delays them, sends them twice, breaks their signatures, and has the channel say another amount.
+ * An HTTP proxy before nodrop's callback addresses. It loses callbacks (but acknowledges them to the channel), delays
+ * them, sends them twice, breaks their signatures, or replaces them by callbacks with a wrong amount.
  */
 export class CallbackProxy {
   readonly #options: ProxyOptions;
   readonly #random: () => number;
   readonly #fates = new Map<string, Fate>();
   readonly #server: Server;
-  /** How many callbacks of each payment were passed on. */
+  /** Number of callbacks forwarded to nodrop, by payment id. */
   readonly passed = new Map<string, number>();
 
   constructor(options: ProxyOptions) {
@@ -51,12 +51,12 @@ export class CallbackProxy {
     });
   }
 
-  /** Resolves when it listens, on a free port of this machine. */
+  /** Starts to listen on a free local port. */
   async listen(): Promise<void> {
     await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
   }
 
-  /** Without a slash at the end; once it listens. */
+  /** The proxy's address without a trailing slash; known once it listens. */
   get url(): string {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
@@ -74,7 +74,7 @@ export class CallbackProxy {
     if (!OF_PAYMENT.test(paymentId)) return await answer(response, this.#send(path, came));
     const fate = this.#fateOf(paymentId);
     if (fate === 'lost') {
-      // What Alipay takes for an acknowledgement; WeChat Pay looks at the status.
+      // Alipay expects the body "success" as an acknowledgement; WeChat Pay only checks the status.
       response.writeHead(200, { 'content-type': 'text/plain' }).end('success');
       return;
     }
@@ -115,13 +115,13 @@ export class CallbackProxy {
       const reply = await fetch(`${this.#options.apiUrl}${path}`, { method: 'POST', headers, body, signal });
       return { status: reply.status, body: await reply.text() };
     } catch {
-      // The API is dead at the moment: the channel sends it again, or not.
+      // The API process was killed and is not back yet. The channel may send the callback again.
       return { status: 502, body: '' };
     }
   }
 }
 
-/** With the headers that say what it is, and who signed it. */
+/** Reads the body, and the headers with its type and signature. */
 async function readCallback(request: IncomingMessage): Promise<Callback> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk as Buffer);

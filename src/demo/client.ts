@@ -2,18 +2,18 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface Reply {
   readonly status: number;
-  /** A text unless it is JSON. */
+  /** Parsed if it is JSON, otherwise the text. */
   readonly body: unknown;
 }
 
 const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 2_000;
-/** Above the API's own deadlines and the longest wait asked of it here. */
+/** Longer than the API's own deadlines, and than the longest `wait` that the demo requests. */
 const TIMEOUT_MS = 25_000;
 
 /**
- * One HTTP request, repeated until there is an answer that means something: nodrop says that every request may be
- * repeated, and the demo kills the API while payers pay.
+ * Sends an HTTP request, and repeats it until there is an answer that need not be retried. nodrop promises that every
+ * request may be repeated, and the demo kills the API while payers pay.
  * @throws AbortError when `signal` ends it.
  */
 export async function request(
@@ -31,7 +31,7 @@ export async function request(
   }
 }
 
-/** Overloaded, in trouble, or busy with the same thing: worth asking again. */
+/** False for answers that the client retries: overload, server errors, and an attempt that is not resolved yet. */
 function isAnswer({ status, body }: Reply): boolean {
   const { code } = (body ?? {}) as { code?: string };
   return status < 500 && status !== 429 && code !== 'attempt_unresolved';
@@ -47,7 +47,7 @@ async function send(
     method,
     headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
     ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
-    // A payer sent back to the shop has arrived.
+    // The redirect to the shop is the answer: the shop's page does not exist in the demo.
     redirect: 'manual',
     signal: AbortSignal.timeout(TIMEOUT_MS),
   });

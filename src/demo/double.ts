@@ -10,10 +10,10 @@ import type { DoubledChannel } from './options.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
-/** A double (test/doubles) as a process of its own, which has the channel's side: its books, its keys, its clock. */
+/** A process that runs a channel's double (test/doubles), with the channel's books, keys and clock. */
 export class Double<Hello extends { readonly url: string } = { readonly url: string }> {
   readonly channel: DoubledChannel;
-  /** Its first line: its address, and accounts that it knows. */
+  /** The first line that the double printed: its address and its accounts. */
   readonly hello: Hello;
   readonly #child: ChildProcess;
   readonly #signal: AbortSignal;
@@ -27,12 +27,12 @@ export class Double<Hello extends { readonly url: string } = { readonly url: str
   }
 
   /**
-   * Resolves when it listens.
-   * @param library the folder of the library that it verifies and signs with.
-   * @param logs the folder of its log.
-   * @param onEnd called when it ends without being stopped.
-   * @param signal ends its patience with what is asked of it.
-   * @throws StackError when it does not start.
+   * Starts the process, and waits until it listens.
+   * @param library folder of the Python library that the double verifies and signs with.
+   * @param logs folder of its log.
+   * @param onEnd called with a sentence when the process ends without `stop()`.
+   * @param signal aborts pending control commands.
+   * @throws StackError when the process does not start.
    */
   static async start<Hello extends { readonly url: string }>(
     channel: DoubledChannel,
@@ -44,11 +44,11 @@ export class Double<Hello extends { readonly url: string } = { readonly url: str
     const file = join(logs, `${channel}.log`);
     const log = openSync(file, 'a');
     const main = join(ROOT, 'test', 'doubles', channel, 'main.ts');
-    // It ends with its standard input, and so with us whatever ends us.
+    // The double exits when its standard input closes, so it also ends when this process is killed.
     const child = spawn(process.execPath, ['--import', tsxLoader(), main, library], {
       cwd: ROOT,
       stdio: ['pipe', 'pipe', log],
-      // A session of its own: Ctrl-C in the terminal reaches us alone.
+      // In its own session, so that Ctrl-C in the terminal does not reach it before the demo stops it.
       detached: true,
       env: { ...process.env, PORT: '0', NODROP_WECHATPAYV3: library },
     });
@@ -60,13 +60,13 @@ export class Double<Hello extends { readonly url: string } = { readonly url: str
     });
     const double = new Double(channel, JSON.parse(line) as Hello, child, signal);
     child.once('exit', () => {
-      if (!double.#isStopping) onEnd(`The double of ${channel} has ended by itself: see ${file}.`);
+      if (!double.#isStopping) onEnd(`The double of ${channel} has ended unexpectedly: see ${file}.`);
     });
     return double;
   }
 
-  /** Has something happen at it, or tells something of its books. @throws Error when it refuses */
-  async tell<T = unknown>(command: string, given: object = {}, signal = this.#signal): Promise<T> {
+  /** Sends a control command to the double. @returns its answer @throws Error when the double refuses the command */
+  async control<T = unknown>(command: string, given: object = {}, signal = this.#signal): Promise<T> {
     const url = `${this.hello.url}/_control/${command}`;
     const { status, body } = await request(signal, 'POST', url, given);
     if (status !== 200) throw new Error(`The double of ${this.channel} answered ${status} to ${command}.`);

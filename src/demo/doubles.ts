@@ -21,7 +21,7 @@ import type { Payer } from './payers.ts';
 import type { Bought, Forgery, Pressed, Wallets } from './wallets.ts';
 import { startWechatpayWallet } from './wechatpay-wallet.ts';
 
-/** Of each double: the library that it verifies and signs with, and how it starts. */
+/** By channel: the Python library that its double verifies and signs with, and the function that starts it. */
 const PARTS: Readonly<
   Record<DoubledChannel, { readonly library: PaymentLibrary; readonly start: typeof startAlipayWallet }>
 > = {
@@ -34,16 +34,16 @@ const CLI = fileURLToPath(new URL('../cli/main.ts', import.meta.url));
 
 export interface DoublesOptions {
   readonly seed: number;
-  /** The API, without a slash at the end. */
+  /** The API's address without a trailing slash. */
   readonly apiUrl: string;
   readonly signal: AbortSignal;
 }
 
-/** The doubles of a run, with the proxy that their callbacks pass. */
+/** The doubles of a run, and the proxy between their callbacks and nodrop. */
 export class Doubles implements Wallets {
   readonly #options: DoublesOptions;
   readonly #wallets = new Map<string, DoubledWallet>();
-  /** Where each account is called back. */
+  /** The path of the account's callback address, by channel. */
   readonly #addresses = new Map<string, string>();
   readonly #proxy: CallbackProxy;
 
@@ -55,15 +55,15 @@ export class Doubles implements Wallets {
     });
   }
 
-  /** @returns where channels reach nodrop: the API's public URL, which processes have to know when they start. */
+  /** Starts the proxy. @returns its address, which becomes the API's public URL and must be known at start. */
   async listen(): Promise<string> {
     await this.#proxy.listen();
     return this.#proxy.url;
   }
 
   /**
-   * Starts the processes, each with its library in the cache.
-   * @param onEnd called with a sentence when one ends by itself.
+   * Starts the doubles with their libraries from the cache.
+   * @param onEnd called with a sentence when a double ends unexpectedly.
    * @throws StackError
    */
   async start(
@@ -72,7 +72,7 @@ export class Doubles implements Wallets {
     logs: string,
     onEnd: (sentence: string) => void,
   ): Promise<void> {
-    // Settled, so that nothing is still starting when the caller handles a failure.
+    // Waits for all, so that no double is still starting when the caller handles a failure.
     const started = channels.map(async (channel) => {
       const { library, start } = PARTS[channel];
       const folder = lookUpPaymentLibrary(library, cacheDir) ?? '';
@@ -84,8 +84,8 @@ export class Doubles implements Wallets {
   }
 
   /**
-   * Makes the merchant's accounts as an operator does, by `npm run nodrop -- channels add`, and says so.
-   * @throws Error with the command's words when it fails
+   * Adds the merchant's accounts with `npm run nodrop -- channels add`, as an operator would, and prints the commands.
+   * @throws Error with the command's output when it fails
    */
   async addAccounts(say: (line: string) => void): Promise<void> {
     const added = await Promise.all(
@@ -106,7 +106,7 @@ export class Doubles implements Wallets {
     }
   }
 
-  /** Has the channels decide, and things go wrong at them, until the signal ends it. */
+  /** Sets faults and completes pending refunds at each double every second, until the signal aborts. */
   async run(): Promise<void> {
     const { signal } = this.#options;
     for (let second = 0; !signal.aborted; second++) {
@@ -146,7 +146,7 @@ export class Doubles implements Wallets {
 }
 
 /**
- * Makes sure of what the doubles run on, and fills the cache with their libraries.
+ * Checks that Python, pip and OpenSSL are installed where needed, and installs the doubles' libraries into the cache.
  * @throws StackError
  */
 export async function obtainLibraries(channels: readonly DoubledChannel[], cacheDir: string): Promise<void> {
@@ -155,16 +155,16 @@ export async function obtainLibraries(channels: readonly DoubledChannel[], cache
   const hasOpenssl = spawnSync('openssl', ['version'], { stdio: 'ignore' }).status === 0;
   if (!(isComplete ? hasPython() : hasPip()) || (channels.includes('wechatpay') && !hasOpenssl)) {
     throw new StackError(
-      `--channels ${channels.join(',')} needs Python 3.10 or newer with pip (python3), and OpenSSL (openssl), as ` +
-        'the doubles verify and sign by Python libraries: install them (apt-get install python3-pip openssl), or ' +
+      `--channels ${channels.join(',')} needs Python 3.10 or newer with pip (python3), and OpenSSL (openssl), because ` +
+        'the doubles verify and sign with Python libraries: install them (apt-get install python3-pip openssl), or ' +
         'run npm run demo without --channels, which needs neither.',
     );
   }
-  // One after the other: pip is not made for two at once.
+  // Sequentially, because pip does not support concurrent installs.
   for (const library of libraries) await obtainPaymentLibrary(library, cacheDir);
 }
 
-/** @returns what the command says. */
+/** Runs `channels add`. @returns the output of the command. */
 async function addAccount(channel: string, settings: Readonly<Record<string, string>>): Promise<string> {
   const args = ['--import', tsxLoader(), CLI, 'channels', 'add', channel, '--file', '-'];
   const child = spawn(process.execPath, args, { stdio: 'pipe' });
@@ -175,6 +175,6 @@ async function addAccount(channel: string, settings: Readonly<Record<string, str
   return said;
 }
 
-/** As payers know them. */
+/** The English names of the channels, as payers know them. */
 export const titles = (channels: readonly DoubledChannel[]): string =>
   channels.map((channel) => DECLARATIONS.find(({ name }) => name === channel)?.title.en).join(' and ');

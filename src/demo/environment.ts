@@ -5,7 +5,9 @@ import { privateFolder } from '../private-folder.ts';
 import { freePort } from '../stack/ports.ts';
 import { listens } from '../stack/program-spec.ts';
 
-/** What the demo has from the user; every other setting is the default, so that every run is the same. */
+/**
+ * The only settings that the demo reads from the user; all others have their defaults, so that each run is the same.
+ */
 const KEPT = ['NODROP_TEMPORAL_CLI', 'NODROP_LOG_LEVEL'];
 
 const PORTS: Readonly<Record<string, number>> = {
@@ -18,9 +20,9 @@ const PORTS: Readonly<Record<string, number>> = {
 };
 
 /**
- * The demo's own settings: a data folder inside the user's (so that the user's data are never touched), the embedded
- * servers whatever else is configured, and free ports where the defaults are taken, as they are while `npm start` runs.
- * Ports that the user names are used as they are.
+ * The demo's settings: a data folder inside the user's, so that the demo never touches the user's data; always the
+ * embedded servers; and free ports where the default ports are in use, for example by `npm start`. Ports that the user
+ * configures are used as they are.
  */
 export async function demoSettings(env: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> {
   const own = Object.fromEntries(
@@ -41,8 +43,8 @@ export async function demoSettings(env: NodeJS.ProcessEnv): Promise<NodeJS.Proce
 }
 
 /**
- * Deletes what the demo before left: every run starts with nothing, and its data stay until the next.
- * @param home the demo's folder, which its supervisor has claimed; the user's is the one above it.
+ * Deletes the data of the previous demo run. The data of a run are kept until the next run starts.
+ * @param home the demo's folder, which the supervisor has claimed; the user's folder is its parent.
  * @throws ConfigError when the user's folder cannot be used.
  */
 export function emptyFolder(home: string): void {
@@ -57,7 +59,7 @@ export function emptyFolder(home: string): void {
   for (const name of readdirSync(join(home, 'logs'))) rmSync(join(home, 'logs', name));
 }
 
-/** The command that opens the stopped demo's data again, for a look at its workflows in the Web UI. */
+/** The command that starts the servers on the demo's data again, to look at its workflows in the Web UI. */
 export function reopenCommand(env: NodeJS.ProcessEnv): string {
   const ports = Object.entries(PORTS)
     .filter(([name, fallback]) => /POSTGRES|TEMPORAL/.test(name) && env[name] !== String(fallback))

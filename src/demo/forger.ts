@@ -11,19 +11,19 @@ export interface ForgerOptions {
 
 const ATTACK_EVERY_MS = 6_000;
 
-/** Somebody who tells nodrop that orders were paid which nobody has paid. */
+/** An attacker that sends nodrop callbacks which claim that unpaid orders were paid. */
 export class Forger {
   readonly #options: ForgerOptions;
   readonly #attacks: Promise<void>[] = [];
   refused = 0;
-  /** Payment ids whose forged callback got a 2xx. */
+  /** Ids of payments for which nodrop answered a forged callback with 2xx. */
   readonly accepted: string[] = [];
 
   constructor(options: ForgerOptions) {
     this.#options = options;
   }
 
-  /** Begins to send one callback of each kind for this payment. */
+  /** Starts to send one forged callback of each kind for this payment. */
   attack(payer: Payer, payment: Bought): void {
     this.#attacks.push(
       this.#attack(payer, payment).catch((error) => {
@@ -32,7 +32,7 @@ export class Forger {
     );
   }
 
-  /** Resolves when every attack begun is over. */
+  /** Waits for all attacks that were started. */
   async done(): Promise<void> {
     await Promise.all(this.#attacks);
   }

@@ -1,5 +1,6 @@
-// npm run demo [-- --channels wechatpay,alipay]: a batch of payments through the whole stack while callbacks get lost,
-// late, doubled and forged and processes are killed; ends with a table, and with exit code 0 only if nothing dropped.
+// npm run demo [-- --channels wechatpay,alipay]: sends a batch of payments through the whole stack, while callbacks are
+// lost, delayed, duplicated and forged and processes are killed. Ends with a table, and exits with 0 only if no payment
+// was dropped.
 import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,12 +28,12 @@ import { SimulatorWallets, type Wallets } from './wallets.ts';
 
 const SEED = 44;
 const API_KEY = 'sk_dev_nodrop';
-/** How long nothing may change before it is given up. */
+/** The demo gives up after this long without any change. */
 const LIMIT_MS = 200_000;
 const WORKER_DIES_AFTER_MS = 16_000;
 const API_DIES_AFTER_MS = 32_000;
 const LOOK_EVERY_MS = 1_000;
-/** For the last reading of the books. */
+/** Timeout for the last reading of the books. */
 const READ_PATIENCE_MS = 20_000;
 const INTERRUPTED = 130;
 
@@ -42,7 +43,7 @@ const payers = options.channels === undefined ? planned : atChannels(planned, op
 
 const progress = new Progress();
 const say = (line: string) => progress.say(line);
-/** Ends everything that payers, forger and watchers do. */
+/** Aborts all work of payers, forger and watchers. */
 const ending = new AbortController();
 setMaxListeners(0, ending.signal);
 let supervisor: Supervisor | undefined;
@@ -67,7 +68,7 @@ async function leave(code: number): Promise<void> {
   process.exit(code);
 }
 
-/** Without its wallets the demo can prove nothing. */
+/** Ends the demo as failed: without its wallets it proves nothing. */
 function fail(sentence: string): void {
   say(sentence);
   void leave(1);
@@ -84,7 +85,7 @@ try {
   if (options.channels !== undefined) await obtainLibraries(options.channels, config.stack.cacheDir);
   supervisor = await Supervisor.claim(config.home, say);
   emptyFolder(config.home);
-  // The supervisor's children have our environment.
+  // Child processes of the supervisor inherit this environment.
   for (const name of Object.keys(process.env)) if (!(name in settings)) delete process.env[name];
   Object.assign(process.env, settings);
   const wallets = await start(supervisor, config, apiUrl);
@@ -114,7 +115,7 @@ try {
   }
 }
 
-/** Resolves when payers can come. @param apiUrl without a slash at the end. */
+/** Starts everything that payers need. @param apiUrl without a trailing slash. */
 async function start(supervisor: Supervisor, config: Config, apiUrl: string): Promise<Wallets> {
   const startedAt = Date.now();
   const { channels } = options;
@@ -154,7 +155,7 @@ async function startDoubled(
   doubles: Doubles,
   channels: readonly DoubledChannel[],
 ): Promise<Wallets> {
-  // The doubles are in its place.
+  // The doubles replace the simulator.
   const config = { ...given, simulator: { ...given.simulator, secrets: {} } };
   const onEnd = (sentence: string) => {
     if (!leaving) fail(sentence);
@@ -165,7 +166,7 @@ async function startDoubled(
   for (const result of await Promise.allSettled([starting, programs])) {
     if (result.status === 'rejected') throw result.reason;
   }
-  say("The merchant's accounts, as an operator adds them:");
+  say("Adding the merchant's accounts, as an operator would:");
   await doubles.addAccounts(say);
   return doubles;
 }
@@ -177,10 +178,10 @@ function percent(rate: number): string {
 function simulatedTrouble(): readonly string[] {
   const { dropRate, delayMs, corruptSignatureRate, wrongAmountRate } = FAULTS.callback;
   return [
-    `${payers.length} payers come. Of the channel's callbacks ${percent(dropRate)} are never sent, the others`,
-    `${delayMs / 1000} s late, twice, and out of order, ${percent(corruptSignatureRate)} with a broken signature, ${percent(wrongAmountRate)} with a wrong amount.`,
+    `${payers.length} payers buy. The channel never sends ${percent(dropRate)} of its callbacks. It sends the others`,
+    `${delayMs / 1000} s late, twice, and out of order; ${percent(corruptSignatureRate)} with a broken signature, ${percent(wrongAmountRate)} with a wrong amount.`,
     `${PAYERS_A_SCENE} payers pay one order in two wallets, ${PAYERS_A_SCENE} pay after the channel has closed their payment, and`,
-    `${PAYERS_A_SCENE} after the shop has cancelled their order.`,
+    `${PAYERS_A_SCENE} pay after the shop has cancelled their order.`,
   ];
 }
 
@@ -189,20 +190,20 @@ function doubledTrouble(where: string): readonly string[] {
   const scenes = scenesOf(payers);
   return [
     `${payers.length} payers pay at doubles of ${where}: processes with their own books, which`,
-    'verify every request by Python libraries. No real channel is involved. Of their callbacks',
-    `${percent(dropRate)} are lost on the way, the others come ${delayMs / 1000} s late and twice, ${percent(corruptSignatureRate)} with a broken signature,`,
-    `${percent(wrongAmountRate)} with a wrong amount. Every ${QUERY_FAULT_EVERY} s a query fails or is answered with nonsense.`,
+    'verify every request with Python libraries. No real channel is involved. Of their callbacks,',
+    `${percent(dropRate)} are lost on the way. The others arrive ${delayMs / 1000} s late and twice; ${percent(corruptSignatureRate)} with a broken signature,`,
+    `${percent(wrongAmountRate)} with a wrong amount. Every ${QUERY_FAULT_EVERY} s a query fails or gets an invalid answer.`,
     ...(scenes.has('paidTwice') ? [`${PAYERS_A_SCENE} payers pay one order in two wallets.`] : []),
     ...(scenes.has('paidLate')
-      ? [`${PAYERS_A_SCENE} pay by a link after the shop has cancelled its payment.`]
+      ? [`${PAYERS_A_SCENE} payers pay by a link after the shop has cancelled the payment.`]
       : []),
     ...(scenes.has('cancelled')
-      ? [`${PAYERS_A_SCENE} pay by one after the shop has cancelled its order.`]
+      ? [`${PAYERS_A_SCENE} payers pay by a link after the shop has cancelled the order.`]
       : []),
   ];
 }
 
-/** Everything that happens between the first payer and the last order. */
+/** Runs payers, forger and kills until everything is settled, and compares the books. */
 async function run(
   supervisor: Supervisor,
   config: Config,
@@ -255,7 +256,7 @@ async function run(
   doubles?.run().catch((error) => {
     if (!leaving) fail(String(error));
   });
-  // Awaited below; a failure before that must not count as unhandled.
+  // `work` is awaited below. Without this handler, an earlier failure would be an unhandled rejection.
   work.catch(() => undefined);
 
   let seconds = 0;
@@ -265,7 +266,7 @@ async function run(
     seconds = (Date.now() - startedAt) / 1000;
     if (now !== undefined) {
       progress.show(liveLine(seconds, shop, now));
-      // A slow machine is no drop: it is given up when nothing changes any more.
+      // A slow machine is not a failure: the deadline only counts time without any change.
       const is = liveLine(0, shop, now);
       if (is !== stands) deadline.refresh();
       stands = is;
@@ -276,10 +277,10 @@ async function run(
   clearTimeout(deadline);
   if (leaving) return await new Promise(() => {});
   if (signal.aborted)
-    say(`Not settled, and nothing has changed for ${LIMIT_MS / 1000} s; this is how it stands:`);
+    say(`Not everything is settled, and nothing has changed for ${LIMIT_MS / 1000} s. The state is now:`);
   await work;
   progress.show('Comparing the books ...');
-  // A callback under way when its order was paid by a query is late, and not lost.
+  // Waits for the last delayed callbacks, so that they count as sent and not as lost.
   await sleep(CALLBACK_DELAY_MS + 1_000);
   return {
     accounts: await accounts(AbortSignal.timeout(READ_PATIENCE_MS)),
@@ -292,7 +293,9 @@ async function run(
   };
 }
 
-/** Nothing more will happen by itself: what was paid is in an order or given back, and what was not has ended. */
+/**
+ * True when nothing more will happen: all paid money is in an order or given back, and all unpaid payments have ended.
+ */
 function isSettled({ offences, live }: Accounts): boolean {
   return live === 0 && offences.every(({ kind }) => kind !== 'dropped' && kind !== 'attention');
 }
@@ -303,6 +306,6 @@ function liveLine(seconds: number, shop: Shop, { orders, refunds }: Accounts): s
   const waiting = Math.max(0, confirmed.size - orders.count - back);
   const elapsed = `${String(Math.round(seconds)).padStart(4)} s`;
   const created = `${bought.size}/${payers.length}`;
-  // Below 80 columns, so that a terminal's line holds it.
+  // Shorter than 80 columns, to fit into one line of a terminal.
   return `${elapsed}  created ${created}  paid: wallet ${confirmed.size}, orders ${orders.count}, back ${back}  waiting ${waiting}`;
 }

@@ -1,12 +1,12 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { PAYERS } from './payers.ts';
 
-/** The channels that there are doubles of: processes with books of their own that speak the channel's protocol. */
+/** The channels with a double: a process with its own books that implements the channel's protocol. */
 export const DOUBLES = ['alipay', 'wechatpay'] as const;
 export type DoubledChannel = (typeof DOUBLES)[number];
 
 export interface DemoOptions {
-  /** The doubles to pay at; absent: the simulator. */
+  /** The doubles to pay at; if absent, payers pay at the simulator. */
   readonly channels?: readonly DoubledChannel[];
   readonly payers: number;
 }
@@ -22,12 +22,12 @@ function channelsOf(value: string): readonly DoubledChannel[] {
   for (const name of names) {
     if (name.startsWith('simulator')) {
       throw new InvalidArgumentError(
-        `The simulator is not mixed with doubles: leave --channels out for it, or name ${DOUBLES.join(', ')}.`,
+        `The simulator cannot be combined with doubles: leave out --channels to use it, or name ${DOUBLES.join(', ')}.`,
       );
     }
     if (!isDoubled(name)) {
       throw new InvalidArgumentError(
-        `There is no double of "${name}": there are ${DOUBLES.join(', ')}, separated by commas.`,
+        `There is no double of "${name}". Use ${DOUBLES.join(', ')}, separated by commas.`,
       );
     }
     if (given.includes(name)) throw new InvalidArgumentError(`${name} is named twice.`);
@@ -43,11 +43,11 @@ function payersOf(value: string): number {
   return count;
 }
 
-/** The options of `npm run demo -- ...`. A wrong one is a sentence, and commander ends the process. */
+/** Reads the options of `npm run demo -- ...`. For a wrong option, commander prints a sentence and ends the process. */
 export function readOptions(args: readonly string[], program = new Command('npm run demo --')): DemoOptions {
   return program
     .description(
-      'A batch of payments through the whole stack while everything goes wrong; ends with a table.',
+      'Sends a batch of payments through the whole stack while faults are injected, and prints a table.',
     )
     .option(
       '--channels <names>',
@@ -56,7 +56,7 @@ export function readOptions(args: readonly string[], program = new Command('npm 
     )
     .option(
       '--payers <number>',
-      `how many payers come: ${PAYERS_AT_LEAST} to ${PAYERS_AT_MOST}`,
+      `number of payers: ${PAYERS_AT_LEAST} to ${PAYERS_AT_MOST}`,
       payersOf,
       PAYERS,
     )

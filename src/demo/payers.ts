@@ -1,15 +1,15 @@
 import type { SceneName } from './accounts.ts';
 import { seeded } from './random.ts';
 
-/** Payers whose money an order may not be able to take: each keeps a page open that nodrop has closed at the channel. */
+/** Habits of payers who keep a payment page open and pay twice, or pay after nodrop has closed the payment. */
 export const SCENES = ['pays in two wallets', 'pays when it is closed', 'pays when it is cancelled'] as const;
-/** So many payers of each scene. */
+/** Number of payers of each scene. */
 export const PAYERS_A_SCENE = 4;
 
-/** How many payers come. */
+/** Default number of payers. */
 export const PAYERS = 240;
 
-/** What a payer does in the wallet; `pays at the last moment` is a second before the payment expires. */
+/** What a payer does in the wallet; `pays at the last moment` is about a second before the payment expires. */
 export type Habit =
   | (typeof SCENES)[number]
   | 'pays when the payment is cancelled'
@@ -20,33 +20,35 @@ export type Habit =
 
 export interface Payer {
   readonly orderId: string;
-  /** Where the payer pays, and where a second time. */
+  /** The channel where the payer pays, and an optional second one where the payer pays again. */
   readonly channels: readonly [string, ...string[]];
   /** Minor units. */
   readonly amount: number;
   readonly currency: string;
-  /** When the payer presses pay, counted from the first one. */
+  /** When the payer presses pay, counted from the start of the run. */
   readonly arrivesAfterMs: number;
-  /** Between the pay page and the wallet's button. */
+  /** Time between seeing the pay page and pressing the wallet's button. */
   readonly thinksMs: number;
   readonly habit: Habit;
-  /** Two identical requests at once. */
+  /** The payer's shop sends two identical requests at once. */
   readonly pressesTwice: boolean;
-  /** How long after the wallet (or instead of it) the payer is back at the shop; null: closes the phone. */
+  /**
+   * Time from the wallet (or instead of paying) to the payer's return to the shop; null if the payer does not return.
+   */
   readonly returnsAfterMs: number | null;
   readonly expiresInSeconds: number;
 }
 
 const SPREAD_MS = 48_000;
 const USUAL_EXPIRY_S = 1_800;
-/** The shortest of live mode, so that the demo sees payments expire. */
+/** The shortest expiry that live mode allows, so that payments expire during the demo. */
 const SHORT_EXPIRY_S = 60;
-/** Payments that are to expire begin early, so that nobody waits for their end alone. */
+/** Payments that will expire begin early, so that the run does not have to wait only for them. */
 const SHORT_SPREAD_MS = 28_000;
-/** Whoever pays after that end comes earlier still. */
+/** Payers who pay after the expiry come even earlier. */
 const LATE_SPREAD_MS = 8_000;
 
-/** The payers of a run, the same ones for the same seed, in the order in which they come. */
+/** Plans the payers of a run in the order of their arrival. The same seed gives the same payers. */
 export function planPayers(seed: number, count: number): readonly Payer[] {
   const random = seeded(seed);
   const between = (from: number, to: number) => Math.floor(from + random() * (to - from));
@@ -85,17 +87,20 @@ const SCENE_OF: Readonly<Partial<Record<Habit, SceneName>>> = {
   'pays when it is cancelled': 'cancelled',
 };
 
-/** Channels whose link can still be paid once nodrop has closed the payment, as the channel has not heard of it before. */
+/**
+ * Channels whose payment link can still be paid after nodrop has closed the payment: the channel does not know the
+ * trade until the payer opens the link.
+ */
 const LINK_OUTLIVES_CLOSE = ['alipay'];
 
-/** Which scenes these payers play. */
+/** The scenes that occur with these payers. */
 export function scenesOf(payers: readonly Payer[]): ReadonlySet<SceneName> {
   return new Set(payers.flatMap(({ habit }) => SCENE_OF[habit] ?? []));
 }
 
 /**
- * The same payers at other channels, in turn, all of them in CNY. What the channels cannot play is paid as usual: the
- * simulator alone can close a trade without effect, and decline a payer for good.
+ * Distributes the payers over other channels in turn, all in CNY. A payer whose habit the channels cannot reproduce
+ * pays as usual: only the simulator can close a trade without effect, or decline a payer finally.
  */
 export function atChannels(payers: readonly Payer[], names: readonly string[]): readonly Payer[] {
   const [late] = LINK_OUTLIVES_CLOSE.filter((name) => names.includes(name));
@@ -119,7 +124,7 @@ export function atChannels(payers: readonly Payer[], names: readonly string[]): 
       case 'pays when it is cancelled':
         return at(late, {});
       case 'is declined':
-        // Neither channel ends what was declined: that ends with its time.
+        // These channels do not end a declined payment: it stays open until its expiry, so that must be short.
         return at(own, {
           expiresInSeconds: SHORT_EXPIRY_S,
           arrivesAfterMs: Math.floor((payer.arrivesAfterMs * SHORT_SPREAD_MS) / SPREAD_MS),

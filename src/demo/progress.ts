@@ -1,6 +1,6 @@
 const PLAIN_EVERY_MS = 5_000;
 
-/** Lines that stay, and on a terminal one line beneath them that is rewritten; elsewhere that one appears every 5 s. */
+/** Prints lines, and below them a status line. A terminal rewrites the status line; other outputs get it every 5 s. */
 export class Progress {
   readonly #out: NodeJS.WriteStream;
   #live = '';
@@ -10,14 +10,14 @@ export class Progress {
     this.#out = out;
   }
 
-  /** Writes a line that stays. */
+  /** Prints a permanent line. */
   say(line: string): void {
     this.#clear();
     this.#out.write(`${line}\n`);
     this.#draw();
   }
 
-  /** Shows how things are now. */
+  /** Updates the status line. */
   show(line: string): void {
     if (this.#out.isTTY) {
       this.#clear();
@@ -29,7 +29,7 @@ export class Progress {
     }
   }
 
-  /** Leaves the last state of the rewritten line where it is. */
+  /** Ends the status line and leaves its last text in place. */
   end(): void {
     if (this.#live !== '') this.#out.write('\n');
     this.#live = '';

@@ -4,14 +4,14 @@ import { CALLBACK_DELAY_MS, type Killed, title } from './trouble.ts';
 
 export interface Report {
   readonly accounts: Accounts;
-  /** What became of callbacks that never came: the simulator does not send them, and the proxy of the doubles loses them. */
+  /** Why callbacks never arrived: the simulator does not send them, and the proxy of the doubles loses them. */
   readonly missing: 'never sent' | 'lost';
-  /** What payers were sent to play. */
+  /** The scenes that the payers were planned to play. */
   readonly scenes: ReadonlySet<SceneName>;
-  /** What the payers did. */
+  /** The results of the shop and its payers. */
   readonly shop: {
     readonly bought: number;
-    /** The payments each double press was answered with. */
+    /** The two payment ids that the API returned for each double press. */
     readonly doublePresses: readonly (readonly [string, string])[];
     readonly tooLate: number;
     readonly hints: number;
@@ -19,11 +19,11 @@ export interface Report {
   };
   readonly forged: { readonly refused: number; readonly accepted: readonly string[] };
   readonly killed: readonly Killed[];
-  /** From the first payer to the last order. */
+  /** Duration of the run, from the first payer to the last order. */
   readonly seconds: number;
 }
 
-/** True when every cent of the wallet is in one paid order or given back, and no order is paid by anything else. */
+/** True when all money of the wallet is in exactly one paid order or given back, and no order is paid without money. */
 export function isClean(report: Report): boolean {
   const { accounts, shop, forged } = report;
   return (
@@ -55,7 +55,7 @@ export function closingTable(report: Report): string {
     money('paid in the wallet', accounts.wallet),
     money('paid in the orders', accounts.orders),
     ...refundRows(accounts.refunds),
-    ...(accounts.attention.count > 0 ? [money('waiting for a person', accounts.attention)] : []),
+    ...(accounts.attention.count > 0 ? [money('waiting for an operator', accounts.attention)] : []),
     differenceRow(accounts.difference),
     RULE,
     mustBeZero('dropped: in no order, not given back', offences('dropped')),
@@ -63,10 +63,10 @@ export function closingTable(report: Report): string {
     mustBeZero('orders paid by two payments', offences('twice')),
     mustBeZero('amounts or currencies that differ', offences('different')),
     mustBeZero('given back without a reason', offences('unexplained')),
-    mustBeZero('payments that wait for a person', offences('attention')),
-    ...(unproven > 0 ? [mustBeZero("not as the wallet's payers saw it", unproven)] : []),
+    mustBeZero('payments that need an operator', offences('attention')),
+    ...(unproven > 0 ? [mustBeZero('not as payers saw it in the wallet', unproven)] : []),
     ...(shop.failures.length > 0
-      ? [mustBeZero('payers the shop could not serve', shop.failures.length)]
+      ? [mustBeZero('payers that the shop could not serve', shop.failures.length)]
       : []),
     RULE,
     ...detectedBy(report),
@@ -76,14 +76,14 @@ export function closingTable(report: Report): string {
     ),
     line('forged callbacks', forgedLine(forged)),
     line('pressed pay twice', doubleLine(shop.doublePresses, offences('doubled'))),
-    line('came back from the wallet', `${shop.hints} payers, each a hint to ask at once`),
+    line('came back from the wallet', `${shop.hints} payers; each return is a hint to query at once`),
     line('not paid in the wallet', notPaidLine(accounts, shop.tooLate)),
     ...killed.map((process) => line(`killed with -9`, killedLine(process))),
     RULE,
   ].join('\n');
 }
 
-/** The rows that made the run fail, each with where to look at it; empty after a clean one. */
+/** Lists the rows that made the run fail, with links to their workflows; empty after a clean run. */
 export function offendersList(report: Report): string {
   const { accounts, forged, shop } = report;
   const lines = accounts.offences.map(({ kind, orderId, paymentId, detail, temporalUrl }) =>
@@ -108,7 +108,7 @@ export function offendersList(report: Report): string {
 
 const SCENES: readonly (readonly [name: SceneName, label: string, what: string])[] = [
   ['paidTwice', 'paid in two wallets', 'orders; the second payment'],
-  ['paidLate', 'paid after it was closed', 'payments, each in its order'],
+  ['paidLate', 'paid after the payment was closed', 'payments, each applied to its order'],
   ['cancelled', 'paid after the order was cancelled', 'payments; all the money'],
 ];
 
@@ -128,16 +128,16 @@ const amounts = (sums: ReadonlyMap<string, number>) =>
     .map(([currency, sum]) => signed(sum, currency))
     .join(' + ');
 
-/** Minor units as `CNY 1,234.50`; a difference may be below 0. */
+/** Formats minor units as `CNY 1,234.50`; a difference may be negative. */
 const signed = (sum: number, currency: string) =>
   sum < 0 ? amountText(-sum, currency).replace(' ', ' -') : amountText(sum, currency);
 
 const REASONS: Readonly<Record<string, string>> = {
   duplicate_payment: 'given back: the order was paid twice',
-  late_payment: 'given back: it came too late',
+  late_payment: 'given back: it was paid too late',
 };
 
-/** A row for each reason there should be, and for each there is. */
+/** One row for each expected reason, and for each reason that occurred. */
 function refundRows(refunds: Accounts['refunds']): string[] {
   const reasons = new Set([...Object.keys(REASONS), ...refunds.keys()]);
   return [...reasons].map((reason) =>
@@ -145,7 +145,7 @@ function refundRows(refunds: Accounts['refunds']): string[] {
   );
 }
 
-/** What the rows above it leave unexplained. */
+/** The money that the rows above this one do not account for. */
 function differenceRow(difference: Accounts['difference']): string {
   const isNothing = [...difference.values()].every((sum) => sum === 0);
   const verdict = isNothing ? 'as it must be' : '!!! must be 0';
@@ -183,27 +183,27 @@ function detectedBy({ accounts: { found }, missing }: Report): string[] {
       ),
     ),
     row('recovered without the callback', recovered),
-    ` Callbacks leave ${CALLBACK_DELAY_MS / 1000} s after the payment; the others came after a query or were refused.`,
+    ` A callback is sent ${CALLBACK_DELAY_MS / 1000} s after the payment; a query may be faster. Some callbacks are refused.`,
   ];
 }
 
 const columns = (cells: readonly (number | string)[]) =>
   cells.map((cell, index) => String(cell).padStart([8, 13, 10, 9, 9][index] ?? 9)).join('');
 
-/** The nearest rank of sorted values, with one decimal. */
+/** The nearest-rank percentile of sorted values, with one decimal. */
 function percentile(sorted: readonly number[], rank: number): string {
   return sorted[Math.max(0, Math.ceil(sorted.length * rank) - 1)]?.toFixed(1) ?? '-';
 }
 
 function sceneLine({ count, backWithin }: Scene, what: string): string {
   if (count === 0) return '!!! DID NOT HAPPEN';
-  const back = backWithin === null ? '' : ` back within ${backWithin.toFixed(1)} s`;
+  const back = backWithin === null ? '' : ` given back within ${backWithin.toFixed(1)} s`;
   return `${count} ${what}${back}`;
 }
 
 function forgedLine({ refused, accepted }: Report['forged']): string {
-  const outcome = accepted.length === 0 ? 'every one refused' : `!!! ${accepted.length} ACCEPTED`;
-  return `${refused + accepted.length} sent for orders nobody paid, ${outcome}`;
+  const outcome = accepted.length === 0 ? 'all refused' : `!!! ${accepted.length} ACCEPTED`;
+  return `${refused + accepted.length} sent for unpaid orders, ${outcome}`;
 }
 
 function doubleLine(presses: Report['shop']['doublePresses'], doubled: number): string {

@@ -3,8 +3,8 @@ import { type Reply, request } from './client.ts';
 import type { Payer } from './payers.ts';
 import type { Bought, Wallets } from './wallets.ts';
 
-/** What the payer's own token shows of a payment. */
-interface Told {
+/** A payment as the payer's client token shows it. */
+interface PaymentView {
   readonly status: string;
   readonly orderUpdate: string | null;
   readonly amount: number;
@@ -15,42 +15,42 @@ export interface ShopOptions {
   readonly apiUrl: string;
   readonly apiKey: string;
   readonly wallets: Pick<Wallets, 'pay'>;
-  /** Ends everything the shop and its payers do. */
+  /** Aborts all work of the shop and its payers. */
   readonly signal: AbortSignal;
-  /** Told of every payment that has begun. */
+  /** Called for each payment that has begun. */
   readonly onBought?: (payer: Payer, payment: Bought) => void;
 }
 
-/** Requests under way at once, as a shop's own HTTP client would bound them. */
+/** Limit of concurrent requests, as in a shop's HTTP client. */
 const CONCURRENCY = 12;
 const LAST_MOMENT_MS = 1_200;
-/** How long a payer with an old page needs to find the button. */
+/** Time that a payer with an outdated page needs to press the button. */
 const HESITATION_MS = 1_500;
 const LOOK_AGAIN_MS = 1_000;
 
-/** A shop that sells through nodrop's API, with the payers it sends to the wallet. It keeps a book of its own. */
+/** A shop that sells through nodrop's API, together with its payers. It records what the payers saw. */
 export class Shop {
   readonly #options: ShopOptions;
   readonly #startedAt = Date.now();
   readonly #queue: (() => void)[] = [];
   #busy = 0;
-  /** Payment ids whose payer read "paid" in the wallet: what every other book must agree with. */
+  /** Ids of payments whose payer saw "paid" in the wallet. All other books must agree with these. */
   readonly confirmed = new Set<string>();
-  /** Orders with a payment begun. */
+  /** Ids of orders that have a payment. */
   readonly bought = new Set<string>();
-  /** The payments that each double press was answered with. */
+  /** The two payment ids that the API returned for each double press. */
   readonly doublePresses: (readonly [string, string])[] = [];
-  /** Payers who came to the wallet after their time was over. */
+  /** Number of payers whose payment had expired or was closed when they tried to pay. */
   tooLate = 0;
   hints = 0;
-  /** Sentences on payers who could not be served. */
+  /** One sentence for each payer who could not be served. */
   readonly failures: string[] = [];
 
   constructor(options: ShopOptions) {
     this.#options = options;
   }
 
-  /** Serves every payer at their time; resolves when all of them have done what they do. */
+  /** Serves each payer at the planned time, and waits until all payers have finished. */
   async serve(payers: readonly Payer[]): Promise<void> {
     await Promise.all(
       payers.map(async (payer) => {
@@ -103,7 +103,7 @@ export class Shop {
     await this.#untilDoneOrMessage(first, second);
   }
 
-  /** Is still on the page when nodrop has closed the payment, at its expiry or as the shop wants it, and pays. */
+  /** The payer waits until the payment is closed, at its expiry or because the shop cancels it, and pays then. */
   async #payClosed(payer: Payer, payment: Bought): Promise<void> {
     if (payer.habit === 'pays when the payment is cancelled') {
       await this.#sleep(payer.thinksMs);
@@ -116,7 +116,7 @@ export class Shop {
     await this.#untilDoneOrMessage(payment);
   }
 
-  /** Is on the page when the shop cancels the order, and pays. */
+  /** The payer waits until the shop has cancelled the order, and pays then. */
   async #payCancelled(payer: Payer, payment: Bought): Promise<void> {
     await this.#sleep(payer.thinksMs);
     const path = `/v1/orders/${encodeURIComponent(payer.orderId)}`;
@@ -130,7 +130,7 @@ export class Shop {
     await this.#untilDoneOrMessage(payment);
   }
 
-  /** The payer comes back and looks, until each payment is in the order or all of it is given back. */
+  /** The payer returns to the shop repeatedly, until each payment is applied to the order or given back in full. */
   async #untilDoneOrMessage(...payments: readonly Bought[]): Promise<void> {
     this.hints++;
     await Promise.all(
@@ -146,18 +146,18 @@ export class Shop {
     );
   }
 
-  /** The way back from the wallet, which is a hint. */
+  /** The payer returns from the wallet, which is a hint for nodrop to query the channel. */
   async #comeBack(payment: Bought): Promise<void> {
     const { apiUrl, signal } = this.#options;
     await request(signal, 'GET', `${apiUrl}/return/${payment.id}?token=${payment.clientToken}`);
   }
 
-  /** The payment as its payer may see it, once there is news or `wait` seconds have passed. */
-  async #payment({ id, clientToken }: Bought, wait: number): Promise<Told> {
+  /** Reads the payment with the payer's token, after a change or at most `wait` seconds. */
+  async #payment({ id, clientToken }: Bought, wait: number): Promise<PaymentView> {
     return await this.#api('GET', `/v1/payments/${id}?wait=${wait}`, undefined, clientToken ?? '');
   }
 
-  /** Presses pay, once or twice at once, and waits until there is somewhere to pay. */
+  /** Creates the payment, with two concurrent requests if the payer presses twice, and waits for the pay URL. */
   async #buy(payer: Payer, channel: string): Promise<Bought> {
     const { orderId: id, amount, currency, expiresInSeconds } = payer;
     const order = { id, amount, currency, subject: `Basket ${id}` };
@@ -173,7 +173,7 @@ export class Shop {
     let payment = first;
     while (payment.nextAction === null) {
       if (payment.status !== 'created' && payment.status !== 'paying')
-        throw new Error(`${payment.id} is ${payment.status} before anybody could pay`);
+        throw new Error(`${payment.id} is ${payment.status} before it could be paid`);
       await this.#sleep(200);
       payment = {
         ...(await this.#api<Bought>('GET', `/v1/payments/${payment.id}?wait=10`)),
@@ -183,14 +183,14 @@ export class Shop {
     return payment;
   }
 
-  /** Pays in the wallet, and remembers what the wallet said. */
+  /** Pays in the wallet, and records what the wallet showed. */
   async #pay(payer: Payer, payment: Bought): Promise<void> {
     const pressed = await this.#options.wallets.pay(payment, payer.habit === 'is declined');
     if (pressed === 'paid') this.confirmed.add(payment.id);
     else if (pressed === 'too late') this.tooLate++;
   }
 
-  /** @param token the shop's key, or the token of one payment. */
+  /** @param token the shop's API key, or the client token of a payment. */
   async #api<T>(method: string, path: string, body?: object, token = this.#options.apiKey): Promise<T> {
     const { apiUrl, signal } = this.#options;
     const reply: Reply = await request(signal, method, `${apiUrl}${path}`, body, {

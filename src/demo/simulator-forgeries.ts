@@ -2,14 +2,16 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { sign, signer } from '../channels/simulator/protocol.ts';
 import type { Payer } from './payers.ts';
 
-/** One of each kind: without a signature, signed by a stranger, and genuine before its payment was replaced. */
+/**
+ * Forged callbacks: one without a signature, one signed with a wrong secret, one with a signature of another payment.
+ */
 export function forgedCallbacks(payer: Payer, paymentId: string, secret: string) {
   const claim = (outTradeNo: string) => JSON.stringify(paidCallback(payer, outTradeNo));
   const body = claim(paymentId);
   return [
     {},
     signed(`whsec_${randomBytes(32).toString('base64')}`, body),
-    // A genuine callback of the forger's own payment, with the number of another put into it.
+    // The signature of a genuine callback for the forger's own payment, sent with the body for another payment.
     signed(secret, claim(`pay_${'0'.repeat(26)}`)),
   ].map((headers) => ({ path: '/callbacks/simulator', headers, body }));
 }

@@ -4,7 +4,7 @@ import type { Supervisor } from '../stack/supervisor.ts';
 /** How long after the payment a callback is sent. */
 export const CALLBACK_DELAY_MS = 2_000;
 
-/** What the channel does wrong during the demo; `PUT /_control/faults` takes it as it is. */
+/** Faults of the channel during the demo, in the format of `PUT /_control/faults`. */
 export const FAULTS = {
   callback: {
     dropRate: 0.3,
@@ -16,21 +16,21 @@ export const FAULTS = {
   },
   create: { errorRate: 0.02, timeoutAfterAcceptRate: 0.005 },
   query: { errorRate: 0.05, garbageRate: 0.03 },
-  // What is closed can be paid all the same, by whoever has its page still open.
+  // Closing has no effect, so that a payer whose page is still open can pay a closed trade.
   close: { errorRate: 0.1, ineffectiveRate: 1 },
   refund: { errorRate: 0.2 },
 } as const;
 
-/** What becomes of the next request of a kind at a double; `silent`: it is done, and not answered. */
+/** A fault of the next request of one kind at a double; `silent`: the request is executed, but not answered. */
 export interface RequestFault {
   readonly of: 'create' | 'query' | 'close' | 'refund';
   readonly how: 'error' | 'nonsense' | 'silent';
 }
 
-/** So often in seconds the first query of a second fails, or is answered with nonsense. */
+/** Interval, in seconds, at which one query fails or gets an invalid answer. */
 export const QUERY_FAULT_EVERY = 4;
 
-/** What goes wrong with the requests of a second at a double, counted from 0: each with one of its kind at most. */
+/** The request faults at a double in a second, which is counted from 0; at most one fault of each kind of request. */
 export const requestFaults = (second: number): readonly RequestFault[] => [
   ...every<RequestFault>(second, QUERY_FAULT_EVERY, 0, {
     of: 'query',
@@ -44,28 +44,28 @@ export const requestFaults = (second: number): readonly RequestFault[] => [
 const every = <T>(second: number, period: number, from: number, what: T): readonly T[] =>
   second % period === from ? [what] : [];
 
-/** A process of ours that was killed with -9. */
+/** A nodrop process that the demo killed with SIGKILL. */
 export interface Killed {
   readonly name: string;
   readonly pid: number;
-  /** Since the first payer. */
+  /** Time of the kill, since the first payer. */
   readonly afterMs: number;
-  /** Until its successor did its work; undefined when it never did. */
+  /** Time from the kill until its successor worked; undefined if it never did. */
   backAfterMs: number | undefined;
 }
 
 export interface Kill {
   readonly name: 'worker' | 'api';
   readonly afterMs: number;
-  /** True when the process that the supervisor started instead does its work. */
+  /** True when the process that the supervisor started as a replacement works. */
   readonly isBack: (killedAt: number, pid: number) => Promise<boolean>;
 }
 
 const LOOK_EVERY_MS = 100;
 
 /**
- * Kills processes with -9, each at its time, and watches them come back.
- * @param say tells of each kill and each return.
+ * Kills each process with SIGKILL at its time, and waits until its successor works.
+ * @param say gets a line for each kill and for each successor that works.
  */
 export async function killProcesses(
   supervisor: Supervisor,
@@ -83,7 +83,7 @@ export async function killProcesses(
     const killedAt = Date.now();
     const killed: Killed = { name, pid, afterMs: killedAt - startedAt, backAfterMs: undefined };
     done.push(killed);
-    say(`kill -9 ${pid}: the ${title(name)} is dead; payers go on paying.`);
+    say(`kill -9 ${pid}: the ${title(name)} is dead. Payers continue to pay.`);
     for (;;) {
       await sleep(LOOK_EVERY_MS, undefined, { signal });
       const next = supervisor.pidOf(name);

@@ -3,7 +3,7 @@ import { request } from './client.ts';
 import type { Payer } from './payers.ts';
 import { forgedCallbacks } from './simulator-forgeries.ts';
 
-/** A payment as the shop needs it, from the API's answer. */
+/** The fields of a payment, from the API's answer, that the shop and its payers need. */
 export interface Bought {
   readonly id: string;
   readonly channel: string;
@@ -14,34 +14,34 @@ export interface Bought {
   readonly expiresAt: string;
 }
 
-/** What the wallet says to a payer. */
+/** What the wallet shows to a payer. */
 export type Pressed = 'paid' | 'not paid' | 'too late';
 
-/** A callback that no channel has sent. */
+/** A forged callback. */
 export interface Forgery {
-  /** Below the API's address. */
+  /** Path below the API's address. */
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
 }
 
-/** The channels of a run: where payers pay, the books that nodrop has no part in, and what forgers send. */
+/** The channels of a run: payers pay there, their books are independent of nodrop, and forgers imitate them. */
 export interface Wallets {
-  /** @param isDeclined the payer tries, and brings no money. */
+  /** @param isDeclined true if the payer tries to pay and is declined. */
   pay(payment: Bought, isDeclined: boolean): Promise<Pressed>;
-  /** Every trade. */
+  /** @returns all trades in the channels' books. */
   trades(signal: AbortSignal): Promise<readonly Trade[]>;
-  /** Callbacks that say of a payment that nobody paid that it was paid. */
+  /** Forges callbacks which claim that an unpaid payment was paid. */
   forge(payer: Payer, payment: Bought): Promise<readonly Forgery[]>;
 }
 
-/** Both channels of the simulator, which has one ledger for them. */
+/** The two channels of the simulator, which keeps one ledger for both. */
 export class SimulatorWallets implements Wallets {
   readonly #url: string;
   readonly #secret: string;
   readonly #signal: AbortSignal;
 
-  /** @param secret the channel's own: for callbacks that were genuine before somebody changed them. */
+  /** @param secret the channel's own secret, used to forge callbacks with a genuine signature of another payment. */
   constructor(url: string, secret: string, signal: AbortSignal) {
     this.#url = url;
     this.#secret = secret;

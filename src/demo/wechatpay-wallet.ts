@@ -6,10 +6,10 @@ import type { Payer } from './payers.ts';
 import { type RequestFault, requestFaults } from './trouble.ts';
 import type { Bought, Pressed } from './wallets.ts';
 
-/** The first line of the double. */
+/** The first line that the double prints. */
 interface Hello {
   readonly url: string;
-  /** The settings of each merchant that it knows. */
+  /** The account settings of the double's merchants. */
   readonly accounts: { readonly direct: Readonly<Record<string, string>> };
   readonly signers: { readonly certificate: { readonly serial: string } };
 }
@@ -24,7 +24,7 @@ const KINDS = { error: 'status', nonsense: 'nonsense', silent: 'acts, then silen
 
 const JSON_BODY = { 'content-type': 'application/json' };
 
-/** WeChat Pay's double: its payers scan codes. @see Double.start for the parameters */
+/** Starts the double of WeChat Pay, whose payers scan QR codes. @see Double.start for the parameters */
 export async function startWechatpayWallet(
   ...[library, logs, onEnd, signal]: readonly [string, string, (sentence: string) => void, AbortSignal]
 ): Promise<DoubledWallet> {
@@ -37,22 +37,22 @@ export async function startWechatpayWallet(
     channel: 'wechatpay',
     settings: accounts.direct,
 
-    // Refunds call back only where the merchant platform says so.
+    // The callback address for refunds is configured at the merchant platform, not in each request.
     async register(callbackUrl: string): Promise<void> {
-      await double.tell('refundNotifyUrl', { mchid, url: callbackUrl });
+      await double.control('refundNotifyUrl', { mchid, url: callbackUrl });
     },
 
     async pay({ id }: Bought, isDeclined: boolean): Promise<Pressed> {
-      // A payment that failed is open as before.
+      // After a declined try, the trade stays open.
       if (isDeclined) return 'not paid';
-      const isPaid = await double.tell<boolean>('pay', { outTradeNo: id });
+      const isPaid = await double.control<boolean>('pay', { outTradeNo: id });
       if (isPaid) return 'paid';
-      const ledger = await double.tell<{ outTradeNo: string; paidAt: string | null }[]>('ledger');
-      // The request was repeated.
+      const ledger = await double.control<{ outTradeNo: string; paidAt: string | null }[]>('ledger');
+      // Already paid if an earlier, unanswered request has paid it.
       return ledger.find(({ outTradeNo }) => outTradeNo === id)?.paidAt == null ? 'too late' : 'paid';
     },
 
-    ledger: (ending) => double.tell('ledger', {}, ending),
+    ledger: (ending) => double.control('ledger', {}, ending),
 
     async forge(_payer: Payer, paymentId: string): Promise<readonly Callback[]> {
       const body = eventOf(paymentId);
@@ -60,7 +60,7 @@ export async function startWechatpayWallet(
       const signature = createSign('RSA-SHA256')
         .update(`${timestamp}\n${nonce}\n${body}\n`)
         .sign(stranger, 'base64');
-      const genuine = await double.tell<Record<string, string>>('sign', {
+      const genuine = await double.control<Record<string, string>>('sign', {
         ...{ mchid, body: eventOf(`pay_${'0'.repeat(26)}`), atMs: Date.now() },
       });
       return [
@@ -76,27 +76,27 @@ export async function startWechatpayWallet(
           },
           body,
         },
-        // The signature of a genuine one over another.
+        // The signature of a genuine callback, sent with the body for another payment.
         { headers: { ...JSON_BODY, ...genuine }, body },
       ];
     },
 
     async withOtherAmount(paymentId: string): Promise<Callback> {
       const amount = { total: 1, payer_total: 1, currency: 'CNY', payer_currency: 'CNY' };
-      return await double.tell<Callback>('callback', { outTradeNo: paymentId, content: { amount } });
+      return await double.control<Callback>('callback', { outTradeNo: paymentId, content: { amount } });
     },
 
     async tick(second: number): Promise<void> {
       const faults = requestFaults(second).map(({ of, how }) => ({ to: REQUESTS[of], kind: KINDS[how] }));
-      await double.tell('faults', { faults });
-      await double.tell('finishRefunds');
+      await double.control('faults', { faults });
+      await double.control('finishRefunds');
     },
 
     stop: () => double.stop(),
   };
 }
 
-/** An event as WeChat Pay sends them, whose content nobody can decrypt. */
+/** A callback body in WeChat Pay's format, with random bytes instead of encrypted content. */
 const eventOf = (paymentId: string): string =>
   JSON.stringify({
     id: randomUUID(),

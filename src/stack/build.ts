@@ -9,7 +9,7 @@ export const TEST_SERVER_VERSION = '1.38.0';
 
 /**
  * Builds the `temporal` program from the Go registry into the folder.
- * @returns its path, or undefined when that is not possible here.
+ * @returns its path, or undefined when Go is missing or the build fails.
  */
 export async function buildCli(folder: string): Promise<string | undefined> {
   if (!runs('go', 'version')) {
@@ -19,7 +19,7 @@ export async function buildCli(folder: string): Promise<string | undefined> {
   const { ok, output } = await runVisibly(
     `Building the Temporal server ${CLI_VERSION} from the Go registry`,
     'go',
-    // -v: the package being compiled, for the progress lines.
+    // -v prints each package as it is compiled, for the progress lines.
     ['install', '-v', `github.com/temporalio/cli/cmd/temporal@v${CLI_VERSION}`],
     { env: { ...process.env, GOBIN: folder }, note: 'several minutes, once; Go keeps a build cache' },
   );
@@ -30,12 +30,12 @@ export async function buildCli(folder: string): Promise<string | undefined> {
 }
 
 /**
- * Puts the test server together from the Maven registry: a folder with its jars and the launcher `run`.
- * @returns the path of that folder, or undefined when that is not possible here.
+ * Assembles the test server from the Maven registry: a folder with its jars and the launcher script `run`.
+ * @returns the path of that folder, or undefined when Java or Maven is missing or Maven fails.
  */
 export async function buildTestServer(folder: string): Promise<string | undefined> {
   if (!runs('java', '-version') || !hasMaven()) {
-    console.error('  Java and Maven are not both installed, so the test server cannot be put together.');
+    console.error('  The test server needs Java and Maven, and at least one of them is not installed.');
     return undefined;
   }
   const made = join(folder, 'made');
@@ -60,7 +60,7 @@ export async function buildTestServer(folder: string): Promise<string | undefine
   return made;
 }
 
-/** slf4j-nop: without a logger the server warns at every start. */
+/** Includes slf4j-nop, because without a logger the server prints a warning at every start. */
 const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>nodrop</groupId>
@@ -81,12 +81,12 @@ const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 `;
 
-/** The flags halve the start, which the SDK gives five seconds. */
+/** The flags halve the start time. The SDK waits at most 5 s for the start. */
 const LAUNCHER = `#!/bin/sh
 exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$(dirname "$0")/lib/*" io.temporal.testserver.TestServer "$@"
 `;
 
-/** Whether `mvn` runs here. */
+/** True if `mvn` can be run on this machine. */
 export const hasMaven = (): boolean => runs('mvn', '--version');
 
 function runs(program: string, argument: string): boolean {

@@ -3,14 +3,14 @@ import { join } from 'node:path';
 import { reason, StackError } from './errors.ts';
 import { identify } from './os-process.ts';
 
-/** The folders that this process is filling at the moment. */
+/** Draft folders that this process is filling now. */
 const filling = new Set<string>();
 
 /**
- * Makes a cache entry aside and renames it into place, so that an entry is whole or not there, and two processes that
- * make the same one at once both end with it. What interrupted processes left is removed.
- * @param make fills the folder it is given and returns what of it becomes the entry, or undefined when it could not.
- * @returns the entry's path, or undefined.
+ * Creates a cache entry in a draft folder and renames it into place. An entry is therefore complete or absent, and two
+ * processes may create the same entry at the same time. Removes draft folders of interrupted processes.
+ * @param make fills the given folder. It returns the path in it that becomes the entry, or undefined if it failed.
+ * @returns the entry's path, or undefined if `make` failed.
  */
 export async function makeCached(
   cacheDir: string,
@@ -41,7 +41,7 @@ export async function makeCached(
     try {
       renameSync(made, entry);
     } catch (error) {
-      // Another process was faster; its entry is as good.
+      // Another process has created the same entry first: use that one.
       if (!existsSync(entry)) throw error;
     }
     return entry;

@@ -5,13 +5,13 @@ import { tsxLoader } from '../tsx.ts';
 import { runVisibly } from './progress.ts';
 import { whileTicking } from './timer.ts';
 
-/** A download that brings nothing for this long is given up: closed networks swallow packets without an answer. */
+/** A download without progress for this long is aborted: some networks drop packets without any answer. */
 const PATIENCE_MS = 6000;
 const LOOK_EVERY_MS = 500;
 
 /**
- * Downloads a tool into an empty folder by the Temporal SDK.
- * @returns the downloaded program, or undefined when it could not be had.
+ * Downloads a tool into an empty folder with the Temporal SDK.
+ * @returns the path of the downloaded program, or undefined when the download failed.
  */
 export async function downloadBySdk(
   kind: 'cli' | 'test-server',
@@ -45,7 +45,7 @@ function folderSize(folder: string): number {
   );
 }
 
-/** Empty for a folder that somebody removed: the download then fails with its own message. */
+/** Returns an empty list if the folder was removed; the download then fails with its own message. */
 function filesIn(folder: string): string[] {
   try {
     return readdirSync(folder);

@@ -11,8 +11,8 @@ import {
 import { privateFolder } from '../private-folder.ts';
 
 /**
- * The configuration for a program that starts the stack: on the embedded database it makes the data folder's secrets
- * first, where there are none.
+ * Loads the configuration of a program that starts the stack. With the embedded database, it first creates the secrets
+ * of the data folder if there are none.
  * @throws ConfigError naming the setting that is wrong or missing.
  */
 export function loadStackConfig(env: NodeJS.ProcessEnv = process.env): Config {
@@ -21,7 +21,10 @@ export function loadStackConfig(env: NodeJS.ProcessEnv = process.env): Config {
   return loadConfig(env);
 }
 
-/** Those that a data folder has stay. @throws ConfigError when the folder cannot be written */
+/**
+ * Creates the secrets of a data folder, but keeps existing ones.
+ * @throws ConfigError when the folder cannot be written
+ */
 export function makeEmbeddedSecrets(home: string): void {
   const file = secretsFile(home);
   try {
@@ -32,7 +35,7 @@ export function makeEmbeddedSecrets(home: string): void {
       simulator: `whsec_${randomBytes(32).toString('base64')}`,
       simulator2: `whsec_${randomBytes(32).toString('base64')}`,
     };
-    // Written aside and linked, so that of several processes starting at once exactly one wins, with a whole file.
+    // Written to a draft and linked: of several processes that start at once, exactly one creates the complete file.
     const draft = `${file}.${process.pid}`;
     writeFileSync(draft, JSON.stringify(fresh, null, 2), { mode: 0o600 });
     try {

@@ -1,11 +1,11 @@
 import { ConfigError } from '../config.ts';
 
-/** Something the embedded stack needs is missing or in the way. The message is one sentence with the mend. */
+/** The embedded stack cannot start or run. The message says in one sentence what is wrong and how to fix it. */
 export class StackError extends Error {
   override readonly name = 'StackError';
 }
 
-/** Ends the process with exit code 1: expected errors print their sentence alone, any other its stack trace. */
+/** Ends the process with exit code 1. Prints only the message of expected errors, and the stack trace of others. */
 export function exitWith(error: unknown): never {
   const expected = error instanceof StackError || error instanceof ConfigError;
   console.error(expected ? error.message : error);

@@ -4,8 +4,8 @@ import { exitWith } from './errors.ts';
 import { Supervisor } from './supervisor.ts';
 
 /**
- * A program that supervises others in the foreground: takes the data folder, starts them, and on SIGTERM, SIGINT or
- * SIGHUP stops them in order and exits with 0.
+ * Runs a program that supervises others in the foreground: claims the data folder, starts the programs, and on SIGTERM,
+ * SIGINT or SIGHUP stops them in order and exits with 0.
  */
 export async function runForeground(start: (supervisor: Supervisor, config: Config) => Promise<void>) {
   let supervisor: Supervisor | undefined;

@@ -1,10 +1,11 @@
-// npm run stack: PostgreSQL with its migrations, and Temporal, in the foreground.
+// npm run stack: runs Temporal and a migrated PostgreSQL in the foreground.
 import { runForeground } from './foreground.ts';
 import { startStack } from './stack.ts';
 
 const started = Date.now();
 await runForeground(async (supervisor, config) => {
-  // The servers stay up with another secret too: `secret replace` needs the database, and no other process may run then.
+  // With a wrong secret the servers stay up and only the error is printed, because `secret replace` needs the database
+  // and requires that no other process uses it.
   await startStack(supervisor, config, ({ message }) => console.error(message));
   console.log(`PostgreSQL       ${withoutPassword(config.databaseUrl)}`);
   console.log(`Temporal         ${config.temporal.address}`);
@@ -13,7 +14,7 @@ await runForeground(async (supervisor, config) => {
   console.log(`stack ready in ${((Date.now() - started) / 1000).toFixed(1)} s`);
   if (!config.embeddedDatabase && !config.embeddedTemporal) {
     console.log(
-      'DATABASE_URL and TEMPORAL_ADDRESS are both set: the migrations are applied, and nothing stays running.',
+      'DATABASE_URL and TEMPORAL_ADDRESS are both set: the migrations were applied, and there is nothing to run.',
     );
     await supervisor.stop();
     process.exit(0);

@@ -1,4 +1,4 @@
-// node dist/stack/migrate-main.js: waits for a database of one's own and brings it up to the migrations; once per
+// node dist/stack/migrate-main.js: waits for the database at DATABASE_URL and applies the migrations. Run it once per
 // deployment, before API and workers start.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigError, embeddedHome, loadConfig } from '../config.ts';
@@ -9,12 +9,12 @@ import { requireSecret } from '../ledger/secret-fingerprint.ts';
 import { exitWith, reason } from './errors.ts';
 import { applyMigrations } from './migrate.ts';
 
-/** A PostgreSQL that is being started, or recovers from a crash, answers within this. */
+/** Long enough for a PostgreSQL that is starting or recovers from a crash. */
 const PATIENCE_MS = 60_000;
 const ASK_EVERY_MS = 1_000;
 const SAY_EVERY_MS = 10_000;
 
-/** Returns when the database answers, when waiting cannot help, or when the patience is over. */
+/** Returns when the database answers, when waiting cannot help, or after PATIENCE_MS. */
 async function waitForDatabase(connectionString: string): Promise<void> {
   const started = Date.now();
   let said = Number.NEGATIVE_INFINITY;
@@ -25,7 +25,7 @@ async function waitForDatabase(connectionString: string): Promise<void> {
       return;
     } catch (error) {
       const now = Date.now();
-      // What is left (a wrong password, no such database) applyMigrations says.
+      // applyMigrations reports all other errors, such as a wrong password or a missing database.
       if (!isDatabaseUnavailable(error) || now - started >= PATIENCE_MS) return;
       if (now - said >= SAY_EVERY_MS) {
         said = now;
@@ -52,7 +52,7 @@ try {
   console.log(
     applied.length === 0 ? 'The database is up to date.' : `Migrations applied: ${applied.join(', ')}.`,
   );
-  // Before the processes that run are replaced by some that refuse to start.
+  // Checked here, so that a deployment with a wrong secret stops before it replaces the running processes.
   const db = createLedgerClient(databaseUrl);
   await requireSecret(db, config).finally(() => db.$disconnect());
 } catch (error) {

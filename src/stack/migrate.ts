@@ -15,38 +15,40 @@ import {
 } from './migration-rules.ts';
 import { NO_FILTER, type ScriptRunner, withSchemaEngine } from './schema-engine.ts';
 
-/** `prisma/` of this work tree. */
+/** The folder `prisma/` of this work tree. */
 export const prismaDir = fileURLToPath(new URL('../../prisma', import.meta.url));
 
-/** Any number that no other advisory lock of ours uses. */
+/** Key of nodrop's advisory lock for migrations; any number that no other advisory lock of nodrop uses. */
 const MIGRATION_LOCK = 0x6e6f6472;
-/** The engine's own lock, on the connection that runs the scripts. */
+/** Key of the advisory lock that Prisma's engine takes, on the connection that runs the scripts. */
 const ENGINE_LOCK = 72707369;
-/** SQLSTATE of a relation that exists already. */
+/** SQLSTATE: the relation exists already. */
 const EXISTS = '42P07';
-/** SQLSTATEs of a lock time-out and a deadlock. */
-const GAVE_WAY = new Set(['55P03', '40P01']);
-const ASK_FOR_TURN_EVERY_MS = 200;
+/** SQLSTATEs of a lock timeout and a deadlock. */
+const LOCK_FAILURES = new Set(['55P03', '40P01']);
+const TRY_LOCK_EVERY_MS = 200;
 
-/** For how long migrations wait for locks, and how often they give way to those who hold them. */
+/** How long migrations wait for locks, and how often they retry after a lock timeout or deadlock. */
 export interface Patience {
   /**
-   * A statement's wait for a lock, in ms. A write that comes after it waits behind it for as long: shorter than the
-   * time-outs of the ledger's client, and longer than `deadlock_timeout` (1 s), after which PostgreSQL ends an autovacuum
-   * that is in the way.
+   * How long a statement waits for a lock, in ms. Writes queue behind the waiting statement for the same time, so it
+   * must be shorter than the timeouts of the ledger's client. It must be longer than `deadlock_timeout` (1 s), after
+   * which PostgreSQL cancels an autovacuum that blocks the statement.
    */
   readonly lockTimeoutMs: number;
   /**
-   * The same for `CONCURRENTLY`, in ms: no write waits behind it, and what it has built is lost when it gives up. It
-   * waits for all transactions that are older than itself.
+   * How long a `CONCURRENTLY` statement waits for a lock, in ms. No write queues behind it. It waits for all older
+   * transactions, and when it gives up, the index that it has built until then is lost.
    */
   readonly concurrentLockTimeoutMs: number;
   readonly attempts: number;
-  /** After each attempt one step more up to ten, in ms: those who were kept waiting get on meanwhile. */
+  /**
+   * The pause grows by this step, in ms, with each attempt, up to ten steps, so that waiting transactions can proceed.
+   */
   readonly pauseStepMs: number;
 }
 
-/** About 6 min, and 35 min for an index. */
+/** In total about 6 min, and 35 min for an index. */
 export const PATIENCE: Patience = {
   lockTimeoutMs: 2_000,
   concurrentLockTimeoutMs: 60_000,
@@ -57,18 +59,18 @@ const LONGEST_PAUSE_STEPS = 10;
 
 export interface MigrateOptions {
   readonly patience?: Patience;
-  /** Gets a line when it takes longer. */
+  /** Gets a line when migrations wait or an index is rebuilt. */
   readonly say?: (line: string) => void;
 }
 
 /**
- * Brings the database up to the migrations in `prisma/migrations`, by Prisma's own engine: its `_prisma_migrations`
- * table is what `prisma migrate deploy` expects. Several processes may do it at once; all return when it is done.
- * A migration that does not get its locks is rolled back and tried again; what an earlier process left half done, or a
- * failed `CREATE INDEX CONCURRENTLY` left INVALID, is removed and done again. A script that is a transaction commits
- * together with its record.
- * @returns the names of the migrations applied by this call.
- * @throws StackError when the database does not answer, a migration fails, or does not get its locks.
+ * Applies the migrations in `prisma/migrations` with Prisma's own engine, so that the table `_prisma_migrations` is as
+ * `prisma migrate deploy` expects. Several processes may call this at once; all return when the migrations are applied.
+ * A migration that does not get its locks is rolled back and retried. Unfinished migrations of an earlier process, and
+ * INVALID indexes of a failed `CREATE INDEX CONCURRENTLY`, are removed and applied again. A script that is a
+ * transaction commits together with its record.
+ * @returns the names of the migrations that this call applied.
+ * @throws StackError when the database does not answer, or a migration fails or does not get its locks.
  */
 export async function applyMigrations(
   databaseUrl: string,
@@ -84,7 +86,7 @@ export async function applyMigrations(
     );
   }
   try {
-    await waitForTurn(client, say);
+    await waitForOthers(client, say);
     const before = new Set((await recordsOf(client)).filter(isApplied).map(({ name }) => name));
     const script: { failure?: pg.DatabaseError | undefined } = {};
     const migrationsList = readMigrations(dir);
@@ -114,14 +116,14 @@ export async function applyMigrations(
 }
 
 /**
- * A migration's script as it is sent: one that is a transaction records its end within it. Else a process that is killed
- * between the script and its record would leave a migration that cannot be applied again. The engine opened the record
- * just before, and `undoUnfinished` closed older ones. When it is not open any more, another process has taken the
- * migration over, and this script must leave nothing.
- * The engine runs other scripts as well, to make its table for example.
+ * Appends the update of the migration's record to a script that is a transaction, so that both commit together.
+ * Otherwise a process that is killed between script and record would leave a migration that cannot be applied again.
+ * The engine has opened the record before, and `undoUnfinished` has closed older ones. If the record is no longer open,
+ * another process has taken over the migration, and the script fails and changes nothing.
+ * Scripts that belong to no migration, for example for the engine's own table, are sent unchanged.
  */
 function withRecord(script: string, { migrationDirectories }: MigrationList): string {
-  // Two migrations may have the same script; one of them is open.
+  // Several migrations may have the same script; only one of them has an open record.
   const names = migrationDirectories
     .filter(({ migrationFile: { content } }) => content.tag === 'ok' && content.value === script)
     .map(({ path }) => pg.escapeLiteral(path));
@@ -136,22 +138,22 @@ END $record$`;
 }
 
 /**
- * One process at a time. It asks again and again: while it waited inside of PostgreSQL for the lock, it would be an
- * open transaction that the `CREATE INDEX CONCURRENTLY` of the lock's holder waits for.
- * PostgreSQL goes on with the script of a killed process. That connection has the engine's lock, and its end is waited
- * for as well: what it leaves is not known before.
+ * Waits until no other process applies migrations. It polls for the lock, because a process that waits inside
+ * PostgreSQL is an open transaction, and the `CREATE INDEX CONCURRENTLY` of the lock's holder would wait for that
+ * transaction. PostgreSQL continues the script of a process that was killed. Its connection holds the engine's lock, so
+ * this also waits for that lock: the result of the script is unknown until then.
  */
-async function waitForTurn(client: Connection, say: (line: string) => void): Promise<void> {
+async function waitForOthers(client: Connection, say: (line: string) => void): Promise<void> {
   const wait = async (sql: string, lock: number) => {
     for (let said = false; ; said = true) {
       const { rows } = await client.query(`select ${sql}($1) as mine`, [lock]);
       if (rows[0]?.mine === true) return;
       if (!said) say('Waiting for another process that applies the migrations ...');
-      await sleep(ASK_FOR_TURN_EVERY_MS);
+      await sleep(TRY_LOCK_EVERY_MS);
     }
   };
   await wait('pg_try_advisory_lock', MIGRATION_LOCK);
-  // Given back at once: the engine takes it itself.
+  // This transaction lock is released at once, because the engine takes the lock itself.
   await wait('pg_try_advisory_xact_lock', ENGINE_LOCK);
 }
 
@@ -167,42 +169,44 @@ async function applyPatiently(
     script.failure = undefined;
     try {
       await undoUnfinished(client, engine, migrationsList);
-      await remakeInvalid(client, migrationsList, say);
+      await rebuildInvalid(client, migrationsList, say);
       await engine.applyMigrations({ migrationsList, filters: NO_FILTER });
       return;
     } catch (error) {
       const failure = error instanceof pg.DatabaseError ? error : script.failure;
-      const gaveWay = GAVE_WAY.has(failure?.code ?? '');
+      const lostLock = LOCK_FAILURES.has(failure?.code ?? '');
       const open = (await recordsOf(client)).find(isUnfinished)?.name;
-      const holder = gaveWay ? await oldestTransaction(client) : '';
-      // Also at the end: an INVALID index costs every write, and `prisma migrate deploy` refuses a failed record. What
-      // cannot be undone now is undone by the next attempt, or the next start.
+      const holder = lostLock ? await oldestTransaction(client) : '';
+      // Also after the last attempt: an INVALID index slows down every write, and `prisma migrate deploy` rejects a
+      // failed record. If this fails, the next attempt or the next start does it.
       await undoUnfinished(client, engine, migrationsList).catch(() => {});
       const records = await recordsOf(client);
-      // The index was there, and has been taken for the migration's.
+      // The index existed already, and undoUnfinished has recorded the migration as applied.
       if (failure?.code === EXISTS && records.some((it) => it.name === open && isApplied(it))) continue;
       const left = open === undefined ? '' : await whatIsLeft(client, scriptOf(migrationsList, open));
-      if (!gaveWay && failure !== undefined && open !== undefined) {
+      if (!lostLock && failure !== undefined && open !== undefined) {
         const { message, detail } = failure;
         throw new StackError(
-          `The database's migrations cannot be applied: ${open}: ${message}${detail === undefined ? '' : ` (${detail})`}. ${left} Mend the cause, then start again.${ofAnotherVersion(records, migrationsList)}`,
+          `The database's migrations cannot be applied: ${open}: ${message}${detail === undefined ? '' : ` (${detail})`}. ${left} Fix the cause, then start again.${ofAnotherVersion(records, migrationsList)}`,
           { cause: error },
         );
       }
-      if (!gaveWay) throw error;
+      if (!lostLock) throw error;
       const what = open === undefined ? 'A migration' : `The migration ${open}`;
       if (attempt >= attempts) {
         throw new StackError(
-          `${what} did not get its locks in ${attempts} attempts${holder}: end that transaction or wait for its end, then start again. ${left}`.trimEnd(),
+          `${what} did not get its locks in ${attempts} attempts${holder}. End that transaction or wait for its end, then start again. ${left}`.trimEnd(),
         );
       }
-      say(`${what} gives way to those who hold its locks (attempt ${attempt} of ${attempts})${holder}.`);
+      say(
+        `${what} could not get its locks and will be retried (attempt ${attempt} of ${attempts})${holder}.`,
+      );
       await sleep(pauseStepMs * Math.min(attempt, LONGEST_PAUSE_STEPS));
     }
   }
 }
 
-/** What a migration that failed has left in the database, in a sentence. */
+/** @returns a sentence about what a failed migration has left in the database. */
 async function whatIsLeft(client: Connection, script: string): Promise<string> {
   const nothing = 'Nothing of this migration is in the database.';
   if (!runsOutsideTransaction(script)) return nothing;
@@ -210,21 +214,22 @@ async function whatIsLeft(client: Connection, script: string): Promise<string> {
   if (dropped !== undefined) {
     const state = await indexState(client, dropped).catch(() => 'unknown');
     if (state === 'valid') return nothing;
-    if (state === 'missing') return `The index ${dropped} is not in the database any more.`;
-    return `The index ${dropped} ${state === 'invalid' ? 'is' : 'may be'} INVALID, until the next start drops it.`;
+    if (state === 'missing') return `The index ${dropped} is no longer in the database.`;
+    return `The index ${dropped} ${state === 'invalid' ? 'is' : 'may be'} INVALID until the next start drops it.`;
   }
   const index = concurrentIndex(script);
-  if (index === undefined) return 'What it had committed stays in the database, and the next start goes on.';
+  if (index === undefined)
+    return 'The changes that it had committed stay in the database, and the next start continues.';
   const { name } = index;
   const state = await indexState(client, name).catch(() => 'unknown');
   if (state === 'missing') return nothing;
   if (state === 'valid') {
-    return `The valid index ${name} in the database is not known to be what this migration makes: when nothing else needs it, run DROP INDEX CONCURRENTLY "${name}".`;
+    return `The database has a valid index ${name} that may differ from the one that this migration creates: if nothing else needs it, run DROP INDEX CONCURRENTLY "${name}".`;
   }
-  return `Its INVALID index ${name} ${state === 'invalid' ? 'is' : 'may be'} still in the database, until the next start removes it.`;
+  return `Its INVALID index ${name} ${state === 'invalid' ? 'is' : 'may be'} still in the database until the next start removes it.`;
 }
 
-/** Whom a migration most likely waits for, as a part of a sentence. */
+/** Describes the oldest open transaction, which most likely holds the lock, as a part of a sentence. */
 async function oldestTransaction(client: Connection): Promise<string> {
   const { rows } = await client.query<{ pid: number; application_name: string; seconds: string }>(
     `select pid, coalesce(application_name, '') as application_name,
@@ -236,10 +241,10 @@ async function oldestTransaction(client: Connection): Promise<string> {
   const [oldest] = rows;
   if (oldest === undefined) return '';
   const { pid, application_name: name, seconds } = oldest;
-  return `; the oldest transaction is of process ${pid}${name === '' ? '' : ` (${name})`}, open for ${seconds} s`;
+  return `; the oldest transaction belongs to process ${pid}${name === '' ? '' : ` (${name})`}, open for ${seconds} s`;
 }
 
-/** A row of Prisma's table. */
+/** A row of Prisma's table `_prisma_migrations`. */
 interface MigrationRecord {
   readonly name: string;
   readonly finished: boolean;
@@ -247,7 +252,7 @@ interface MigrationRecord {
 }
 
 const isApplied = ({ finished, rolledBack }: MigrationRecord) => finished && !rolledBack;
-/** What explains the failure of a migration on a database that an unreleased commit made, as a sentence; or nothing. */
+/** A hint for a database that an unreleased commit has migrated: its migrations may be the cause of the failure. */
 function ofAnotherVersion(
   records: readonly MigrationRecord[],
   { migrationDirectories }: MigrationList,
@@ -276,10 +281,11 @@ const scriptOf = ({ migrationDirectories }: MigrationList, name: string): string
 };
 
 /**
- * Migrations that failed, or whose process was killed in the middle. A script is a transaction, of which nothing is there
- * unless its record is finished; or a `CREATE INDEX CONCURRENTLY`, which leaves its index; or one statement that can run
- * again (migration-rules.ts). So it can run again. A valid index that is what the script makes is taken for the
- * migration's: its process or its connection ended before the record, or another release's migrate closed the record.
+ * Resets migrations that failed or whose process was killed, so that they can run again. A script is either a
+ * transaction, which leaves nothing unless its record is finished; or a `CREATE INDEX CONCURRENTLY`, which may leave
+ * its index; or one statement that may run twice (migration-rules.ts). If the index is valid and equals what the script
+ * creates, the migration is recorded as applied: its process or connection ended before the record was written, or the
+ * migrate of another release closed the record.
  */
 async function undoUnfinished(
   client: Connection,
@@ -296,7 +302,7 @@ async function undoUnfinished(
     }
     if (index !== undefined && state === 'invalid')
       await client.query(`drop index concurrently "${index.name}"`);
-    // Not by the engine, which reads the record before: a script that is still running may finish it in between.
+    // Not with the engine, which first reads the record: a script that still runs could finish the record in between.
     await client.query(
       `update _prisma_migrations set rolled_back_at = now()
         where migration_name = $1 and finished_at is null and rolled_back_at is null`,
@@ -306,8 +312,8 @@ async function undoUnfinished(
 }
 
 /**
- * Whether the index is what the script makes. PostgreSQL writes the script's definition as it writes the index's when it
- * has made the same on an empty copy of the table, which hides the table in this transaction.
+ * True if the index equals what the script creates. To compare definitions in PostgreSQL's own notation, this runs the
+ * script on an empty temporary copy of the table, which hides the real table in this transaction.
  */
 async function isMadeBy(
   client: Connection,
@@ -338,10 +344,10 @@ async function isMadeBy(
 }
 
 /**
- * INVALID indexes of migrations that are recorded as applied, by `prisma migrate resolve --applied` for example; not those
- * that a migration drops next.
+ * Rebuilds INVALID indexes of migrations that are recorded as applied, for example by `prisma migrate resolve
+ * --applied`. Skips indexes that a pending migration drops.
  */
-async function remakeInvalid(
+async function rebuildInvalid(
   client: Connection,
   migrationsList: MigrationList,
   say: (line: string) => void,
@@ -354,8 +360,8 @@ async function remakeInvalid(
     const index = concurrentIndex(scriptOf(migrationsList, migration))?.name;
     if (index === undefined || dropped.includes(index)) continue;
     if ((await indexState(client, index)) !== 'invalid') continue;
-    say(`The index ${index} is INVALID: it is made again.`);
-    // Not dropped first: without an index nobody would see that one is missing when this is interrupted, too.
+    say(`The index ${index} is INVALID: rebuilding it.`);
+    // Not dropped first: if the rebuild is interrupted, the INVALID index remains as evidence for the next start.
     await client.query(`drop index concurrently if exists "${index}_ccnew"`);
     await client.query(`reindex index concurrently "${index}"`);
   }
@@ -369,7 +375,7 @@ async function indexState(client: Connection, index: string): Promise<'valid' | 
   return rows[0].indisvalid === true ? 'valid' : 'invalid';
 }
 
-/** The engine's message in one line, without its trace. */
+/** The engine's error message in one line, without its stack trace. */
 function engineReason(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   return (
@@ -381,7 +387,7 @@ function engineReason(error: unknown): string {
   );
 }
 
-/** The migrations as the engine wants them, oldest first. */
+/** Reads the migrations, oldest first, in the engine's format. */
 export function readMigrations(dir = prismaDir): MigrationList {
   const baseDir = join(dir, 'migrations');
   const names = readdirSync(baseDir, { withFileTypes: true })

@@ -1,24 +1,26 @@
 /**
- * What a migration may do to tables that are in use, so that no write waits while rows are read or an index is built.
- * docs/decisions/0021-migrations-of-tables-in-use.md says why. The rules read the SQL's words, not its meaning: they
- * catch what is forgotten, and do not replace a review.
+ * Rules for migrations of tables in use, so that no write waits while a migration reads all rows or builds an index.
+ * The reasons are in docs/decisions/0021-migrations-of-tables-in-use.md. The rules match SQL text and do not understand
+ * it: they catch common mistakes, and do not replace a review.
  */
 
-/** Migrations after this folder keep the rules; those up to it make the tables, and no release has applied them. */
+/**
+ * The rules apply to migrations after this folder. Those up to it create the tables, and no release has applied them.
+ */
 export const RULES_SINCE = '20261126150000_workflow_busy';
 
-/** Comments, texts, quoted names, bodies of functions, the ends of statements, and all other text. */
+/** Matches comments, string literals, quoted names, function bodies, semicolons, and all other text. */
 const TOKENS =
   /--[^\n]*|\/\*[\s\S]*?\*\/|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$[\s\S]*?\$\1\$|;|[^-/'"$;]+|[-/'"$]/g;
 
-/** A statement as it is written, and as the rules read it. */
+/** A statement in its original form, and in a normalised form for the rules. */
 interface Statement {
   readonly text: string;
-  /** Without comments, with '' for every text and function body, in one line. */
+  /** In one line, without comments; '' replaces each string literal and function body. */
   readonly bare: string;
 }
 
-/** The statements of a script, without their semicolons. */
+/** Splits a script into statements, without their semicolons. */
 export function statementsOf(sql: string): readonly Statement[] {
   const statements: { text: string; bare: string }[] = [{ text: '', bare: '' }];
   for (const [token] of sql.matchAll(TOKENS)) {
@@ -56,13 +58,13 @@ const TRANSACTION = /^(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT)\b/i;
 
 const unquoted = (name: string) => name.replaceAll('"', '').replace(/^public\./, '');
 
-/** An index that a migration makes or drops `CONCURRENTLY`. */
+/** An index that a migration creates or drops `CONCURRENTLY`. */
 export interface ConcurrentIndex {
   readonly name: string;
   readonly table: string;
 }
 
-/** The index that a migration makes `CONCURRENTLY`, if that is what it does. */
+/** @returns the index that a migration creates `CONCURRENTLY`; undefined for other migrations. */
 export function concurrentIndex(sql: string): ConcurrentIndex | undefined {
   const [statement] = statementsOf(sql);
   const [, concurrently, , name, table] = CREATE_INDEX.exec(statement?.bare ?? '') ?? [];
@@ -70,25 +72,25 @@ export function concurrentIndex(sql: string): ConcurrentIndex | undefined {
   return { name: unquoted(name), table: unquoted(table) };
 }
 
-/** The index that a migration drops `CONCURRENTLY`, if that is what it does. */
+/** @returns the name of the index that a migration drops `CONCURRENTLY`; undefined for other migrations. */
 export function droppedIndex(sql: string): string | undefined {
   const [statement] = statementsOf(sql);
   const [, name] = DROP_CONCURRENTLY.exec(statement?.bare ?? '') ?? [];
   return name === undefined ? undefined : unquoted(name);
 }
 
-/** Whether a script is one statement that keeps no write waiting while it waits for its locks. */
+/** True if a script is one `CONCURRENTLY` statement: no write queues behind it while it waits for its locks. */
 export function isConcurrent(sql: string): boolean {
   const [statement, ...others] = statementsOf(sql);
   return others.length === 0 && /\bCONCURRENTLY\b/i.test(statement?.bare ?? '');
 }
 
-/** Statements that PostgreSQL runs outside of a transaction block only, as the one statement of a script. */
+/** Statements that PostgreSQL runs only outside a transaction block, so each must be the only one of its script. */
 const OUTSIDE = /^(VACUUM\b|.*\bCONCURRENTLY\b)/i;
 
 const COMMIT_AT_END = /\bCOMMIT(?: (?:WORK|TRANSACTION))?(?: AND (?:NO )?CHAIN)?$/i;
 
-/** Whether a statement is a `DO` that commits on its way: by batches, so that no row is locked for long. */
+/** True if a statement is a `DO` block that commits after each batch of rows, so that no row is locked for long. */
 function commitsInside({ text, bare }: Statement): boolean {
   if (!/^DO\b/i.test(bare)) return false;
   const bodies = [...text.matchAll(TOKENS)].flatMap(
@@ -97,14 +99,14 @@ function commitsInside({ text, bare }: Statement): boolean {
   return bodies.some((body) => statementsOf(body).some((inner) => COMMIT_AT_END.test(inner.bare)));
 }
 
-/** Whether a script is no transaction: one statement that runs outside of any, and may be half done when it ends. */
+/** True if a script is a single statement outside any transaction: an interruption may leave it partly executed. */
 export function runsOutsideTransaction(sql: string): boolean {
   const [statement, ...others] = statementsOf(sql);
   if (statement === undefined || others.length > 0) return false;
   return OUTSIDE.test(statement.bare) || commitsInside(statement);
 }
 
-/** The parts of an `ALTER TABLE`: commas inside brackets part nothing. */
+/** Splits the actions of an `ALTER TABLE` at commas, except commas inside brackets. */
 function actionsOf(actions: string): readonly string[] {
   const parts = [''];
   let depth = 0;
@@ -118,8 +120,8 @@ function actionsOf(actions: string): readonly string[] {
 }
 
 /**
- * The tables that nobody writes to while a statement of a moment has its lock: these wait until the migration ends.
- * `VALIDATE CONSTRAINT` and `CONCURRENTLY` keep no write waiting, and other statements break a rule of their own.
+ * @returns the tables to which writes are blocked by the statement's lock, which is held until the migration ends.
+ *   `VALIDATE CONSTRAINT` and `CONCURRENTLY` block no writes; other rules cover all other statements.
  */
 function lockedTables(statement: string): readonly string[] {
   if (VALIDATE.test(statement)) return [];
@@ -134,15 +136,18 @@ function lockedTables(statement: string): readonly string[] {
     .map(unquoted);
 }
 
-/** The tables that a migration makes itself. */
+/** The tables that a migration itself creates. */
 const ownTables = (statements: readonly string[]) =>
   new Set(statements.flatMap((it) => CREATE_TABLE.exec(it)?.[1] ?? []).map(unquoted));
 
-/** A default that is the same for every row: PostgreSQL writes none. */
+/** Matches a default that is the same for every row: PostgreSQL then adds the column without writing rows. */
 const CONSTANT_DEFAULT =
   /\bDEFAULT (-?[\d.]+|''|true|false|null|now\(\)|CURRENT_TIMESTAMP(\(\d\))?|ARRAY\[[^\]()]*\])(::[a-z_ ]+?(\([\d, ]+\))?(\[\])?)?( (NOT )?NULL)?$/i;
 
-/** What an action of an `ALTER TABLE` does to all rows of its table while nobody may write, or undefined. */
+/**
+ * Describes why an action of `ALTER TABLE` blocks writes for long: it reads or writes all rows. Undefined if it does
+ * not.
+ */
 function slowAction(action: string): string | undefined {
   if (/^ADD (CONSTRAINT ("[^"]+"|\w+) )?(CHECK|FOREIGN KEY|NOT NULL)\b/i.test(action)) {
     return / NOT VALID$/i.test(action)
@@ -152,10 +157,10 @@ function slowAction(action: string): string | undefined {
   if (/^ADD (CONSTRAINT ("[^"]+"|\w+) )?(UNIQUE|PRIMARY KEY|EXCLUDE)\b/i.test(action)) {
     return / USING INDEX /i.test(action)
       ? undefined
-      : 'builds an index: make it CONCURRENTLY in a migration of its own, and add the constraint USING INDEX';
+      : 'builds an index: create the index CONCURRENTLY in a migration of its own, then add the constraint USING INDEX';
   }
   if (/^ADD (COLUMN )?/i.test(action) && /\b(CHECK|REFERENCES|UNIQUE|PRIMARY KEY)\b/i.test(action)) {
-    return 'reads every row: add the column alone, then its constraint NOT VALID';
+    return 'reads every row: first add only the column, then its constraint NOT VALID';
   }
   if (
     /^ADD (COLUMN )?/i.test(action) &&
@@ -174,8 +179,8 @@ function slowAction(action: string): string | undefined {
 }
 
 /**
- * Where a migration breaks the rules, a sentence each; empty when it keeps them. Tables that it makes itself are empty,
- * and may be changed in any way.
+ * @returns one sentence for each violation of the rules. Tables that the migration itself creates are still empty, so
+ *   any change of them is allowed.
  */
 export function brokenRules(sql: string): readonly string[] {
   const whole = statementsOf(sql);
@@ -189,42 +194,43 @@ export function brokenRules(sql: string): readonly string[] {
     const altered = ALTER_TABLE.exec(statement);
     if (TRANSACTION.test(statement)) {
       faults.push(
-        `${statement}: a migration is one transaction anyway, and its end cannot be in the middle.`,
+        `${statement}: a migration already is one transaction, and cannot begin or end another one.`,
       );
     }
     if (commitsInside({ text, bare: statement })) {
-      if (!alone) faults.push(`${statement}: COMMIT works only in the one statement of a migration.`);
+      if (!alone)
+        faults.push(`${statement}: COMMIT works only if this is the only statement of the migration.`);
       if (!/^-- Idempotent\b/m.test(text)) {
         faults.push(
-          `${statement}: it commits on its way, so that it must be able to run again: say "-- Idempotent: ..." above it.`,
+          `${statement}: it commits in batches, so it must be safe to run again: state why in a comment "-- Idempotent: ..." above it.`,
         );
       }
     }
     if (/^(CREATE|DROP|REINDEX)\b.*\bCONCURRENTLY\b/i.test(statement) && !alone) {
-      faults.push(`${statement}: CONCURRENTLY works only as the one statement of a migration.`);
+      faults.push(`${statement}: CONCURRENTLY works only if this is the only statement of the migration.`);
     }
     if (/^CREATE\b.*\bCONCURRENTLY IF NOT EXISTS\b/i.test(statement)) {
-      faults.push(`${statement}: IF NOT EXISTS takes the INVALID index of a failed try for the index.`);
+      faults.push(`${statement}: IF NOT EXISTS would accept the INVALID index of a failed attempt.`);
     }
     if (index !== null && index[1] === undefined && !isOwn(index[4])) {
-      faults.push(`${statement}: nobody writes meanwhile: make it CONCURRENTLY, alone in a migration.`);
+      faults.push(`${statement}: it blocks writes: create it CONCURRENTLY, in a migration of its own.`);
     }
     if (/^DROP INDEX CONCURRENTLY (?!IF EXISTS\b)/i.test(statement)) {
       faults.push(
-        `${statement}: killed before its record, it would fail for ever when it runs again: add IF EXISTS.`,
+        `${statement}: if it is killed before its record is written, it fails forever when it runs again: add IF EXISTS.`,
       );
     }
     if (/^REINDEX\b/i.test(statement)) {
       faults.push(
-        `${statement}: interrupted, it leaves INVALID copies: make a new index CONCURRENTLY, and drop the old one.`,
+        `${statement}: if it is interrupted, it leaves INVALID copies: create a new index CONCURRENTLY, and drop the old one.`,
       );
     }
     if (/^(CLUSTER\b|VACUUM\b.*\bFULL\b)/i.test(statement)) {
-      faults.push(`${statement}: it writes the table anew, and nobody reads or writes meanwhile.`);
+      faults.push(`${statement}: it rewrites the table, and blocks reads and writes meanwhile.`);
     }
     if (/^LOCK\b/i.test(statement)) {
       faults.push(
-        `${statement}: everybody waits until the migration ends: each statement takes its own lock.`,
+        `${statement}: it blocks others until the migration ends: let each statement take its own lock.`,
       );
     }
     if (altered !== null && !VALIDATE.test(statement) && !isOwn(altered[1])) {
@@ -235,43 +241,43 @@ export function brokenRules(sql: string): readonly string[] {
     }
   }
   if (statements.some((it) => VALIDATE.test(it)) && !statements.every((it) => VALIDATE.test(it))) {
-    faults.push('VALIDATE CONSTRAINT reads every row: in a migration with nothing else.');
+    faults.push('VALIDATE CONSTRAINT reads every row: put it into a migration with nothing else.');
   }
   const locked = lockedInUse(statements, own);
   if (locked.length > 1 && !isForeignKeyAlone(statements)) {
     faults.push(
-      `${locked.join(', ')}: those who write to the first wait until the lock of the last is there: one table in use per migration.`,
+      `${locked.join(', ')}: writes to the first table wait until the migration gets its last lock: lock only one table in use per migration.`,
     );
   }
   if (locked.length > 0) {
     for (const statement of statements.filter((it) => READS_ROWS.test(it))) {
       faults.push(
-        `${statement}: it reads or writes rows under the lock of another statement, as of an ALTER TABLE: in a migration of its own.`,
+        `${statement}: it reads or writes rows while another statement, such as an ALTER TABLE, holds a lock: put it into a migration of its own.`,
       );
     }
   }
   return faults;
 }
 
-/** The tables in use that statements of one migration lock together. */
+/** The tables in use that the statements of one migration lock. */
 const lockedInUse = (statements: readonly string[], own: ReadonlySet<string>) => [
   ...new Set(statements.flatMap(lockedTables).filter((table) => !own.has(table))),
 ];
 
-/** A foreign key locks both of its tables, whatever is done. */
+/** True for a single foreign key, which may lock two tables in use because that cannot be avoided. */
 function isForeignKeyAlone([statement = '', ...others]: readonly string[]): boolean {
   const [, , actions = ''] = ALTER_TABLE.exec(statement) ?? [];
   return others.length === 0 && FOREIGN_KEY.test(statement) && actionsOf(actions).length === 1;
 }
 
-/** A migration that is to be written. */
+/** A migration to be written. */
 export interface SplitMigration {
-  /** For the folder's name, after the name that was given. */
+  /** Appended to the given name to form the folder's name. */
   readonly suffix: string;
   readonly sql: string;
 }
 
-/** Cuts the SQL that Prisma makes into migrations that keep the rules, as far as that needs no decision. */
+/** Splits SQL that Prisma generated into migrations that keep the rules, as far as no human decision is needed. */
 export function splitByRules(sql: string): readonly SplitMigration[] {
   const statements = statementsOf(sql);
   const bares = statements.map(({ bare }) => bare);
@@ -281,7 +287,7 @@ export function splitByRules(sql: string): readonly SplitMigration[] {
     return table === undefined || own.has(unquoted(table)) ? undefined : index;
   };
   const whole = !bares.some(indexOf) && lockedInUse(bares, own).length <= 1;
-  // In a later migration than the one that makes it, a table is in use.
+  // If the foreign keys are in a later migration than their tables, these tables count as in use.
   const ownAtKeys: ReadonlySet<string> = whole ? own : new Set();
   const rest: Statement[] = [];
   const indexes: SplitMigration[] = [];
@@ -303,7 +309,7 @@ export function splitByRules(sql: string): readonly SplitMigration[] {
       validations.push(`ALTER TABLE ${table} VALIDATE CONSTRAINT ${constraint};\n`);
     }
   }
-  // A foreign key may refer to what an index makes unique.
+  // Indexes come before foreign keys, because a foreign key may refer to columns that a new index makes unique.
   return [
     ...byLockedTable(whole ? [...rest, ...foreignKeys] : rest, own, ''),
     ...indexes,
@@ -312,7 +318,7 @@ export function splitByRules(sql: string): readonly SplitMigration[] {
   ];
 }
 
-/** In the same order, cut where one more table in use would be locked. */
+/** Groups statements in order, and starts a new migration where a second table in use would be locked. */
 function byLockedTable(
   statements: readonly Statement[],
   own: ReadonlySet<string>,

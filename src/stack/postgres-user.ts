@@ -2,23 +2,23 @@ import { spawnSync } from 'node:child_process';
 import { chownSync, statSync } from 'node:fs';
 import { StackError } from './errors.ts';
 
-/** How to run PostgreSQL's programs, which refuse to run as root. */
+/** The user that runs PostgreSQL's programs, which refuse to run as root. */
 export interface PostgresUser {
-  /** Put before the program and its arguments. */
+  /** Command words before the program and its arguments. */
   readonly prefix: readonly string[];
-  /** For `spawn`. */
+  /** Options for `spawn`. */
   readonly ids: { readonly uid?: number; readonly gid?: number };
-  /** Makes a file or folder PostgreSQL's own. */
+  /** Makes PostgreSQL's user the owner of a file or folder. */
   own(path: string): void;
 }
 
 /**
- * Ourselves, unless we are root: then the owner of the data folder, else `postgres` or `nobody`. Under folders that
- * such a user may not enter (a clone under /root, a private temporary folder) the program keeps root's right to
- * pass folders, by `setpriv`.
- * @param dataDir may be missing yet.
- * @param paths what PostgreSQL must reach.
- * @throws StackError when there is no way.
+ * Chooses the current user unless it is root; for root, the owner of the data folder, or else `postgres` or `nobody`.
+ * If that user may not enter a parent folder (a clone under /root, a private temporary folder), `setpriv` lets the
+ * program keep root's permission to enter folders.
+ * @param dataDir need not exist yet.
+ * @param paths the paths that PostgreSQL must reach.
+ * @throws StackError when no user can run PostgreSQL.
  */
 export function postgresUser(dataDir: string, paths: readonly string[]): PostgresUser {
   if (process.getuid?.() !== 0) return { prefix: [], ids: {}, own: () => {} };
@@ -29,7 +29,7 @@ export function postgresUser(dataDir: string, paths: readonly string[]): Postgre
     return spawnSync(program, args, { ...ids, cwd: '/', stdio: 'ignore' }).status === 0;
   };
   if (canReach([], { uid, gid })) return { prefix: [], ids: { uid, gid }, own };
-  // no_setuid_fixup: without it access(2), which PostgreSQL uses on its own program, ignores the capability.
+  // Without no_setuid_fixup, access(2) ignores the capability, and PostgreSQL calls access(2) on its own program.
   const prefix = [
     'setpriv',
     `--reuid=${uid}`,

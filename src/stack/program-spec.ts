@@ -4,21 +4,21 @@ import { tsxLoader } from '../tsx.ts';
 import type { ProcessSpec } from './supervisor.ts';
 
 /**
- * V8 lets the heap grow by a factor that grows with its limit: with the default limit of several GB, it is three times as
- * large as what is in use. What is in use is bounded, and far below.
+ * V8 lets the heap grow in proportion to its limit: with the default limit of several GB, the heap becomes three times
+ * as large as the memory in use. The memory in use of nodrop's programs is bounded, and far below this limit.
  */
 const HEAP_LIMIT_MIB = 768;
 
 /**
- * One of our own programs as a child process.
- * @param entry its path inside `src`.
+ * Specifies a child process that runs one of nodrop's programs.
+ * @param entry the program's path inside `src`.
  */
 export function program(name: string, entry: string, probe: ProcessSpec['probe']): ProcessSpec {
   return {
     name,
     command: [
       process.execPath,
-      // On the command line it would beat a limit of the user's own.
+      // The command line would override a limit that the user has set in NODE_OPTIONS.
       ...(/--max[-_]old[-_]space[-_]size/.test(process.env.NODE_OPTIONS ?? '')
         ? []
         : [`--max-old-space-size=${HEAP_LIMIT_MIB}`]),
@@ -26,8 +26,8 @@ export function program(name: string, entry: string, probe: ProcessSpec['probe']
       fileURLToPath(new URL('./supervised-child.ts', import.meta.url)),
       fileURLToPath(new URL(`../${entry}`, import.meta.url)),
     ],
-    // Two arenas instead of eight a core: glibc keeps in each what it was once given, and the worker has many threads. A
-    // value of the user's own comes first.
+    // Two malloc arenas instead of eight per core: glibc seldom returns an arena's memory, and the worker has many
+    // threads. A value in the user's environment takes precedence.
     env: { MALLOC_ARENA_MAX: '2', ...process.env },
     output: 'console',
     isOurs: true,
@@ -45,7 +45,7 @@ export async function answers(url: string): Promise<boolean> {
   }
 }
 
-/** True when something listens on the port, of the loopback address unless another one is said. */
+/** True when something listens on the port, by default of the loopback address. */
 export function listens(port: number, host = '127.0.0.1'): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, host);

@@ -4,7 +4,7 @@ import { whileTicking } from './timer.ts';
 
 const SAY_EVERY_MS = 10_000;
 
-/** Commands that must not outlive us. */
+/** Functions that kill running commands, called when this process exits. */
 const running = new Set<() => void>();
 process.on('exit', () => {
   for (const kill of running) kill();
@@ -13,23 +13,23 @@ process.on('exit', () => {
 export interface CommandOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
-  /** For the first line alone, in brackets. */
+  /** Printed in brackets in the first line only. */
   readonly note?: string;
-  /** What ends the command when we end or abort; SIGKILL when not given. */
+  /** Signal that ends the command when this process exits or `signal` aborts. @default SIGKILL */
   readonly endBy?: NodeJS.Signals;
   /** Aborting ends the command. */
   readonly signal?: AbortSignal;
 }
 
-/** How a command ended; `output` is everything it said. */
+/** How a command ended; `output` is its whole output, including errors. */
 export interface CommandResult {
   readonly ok: boolean;
   readonly output: string;
 }
 
 /**
- * Runs a command that may take minutes, saying `what` at once and then the time and the command's own last words every
- * ten seconds: minutes without a word look like a hang. Never rejects.
+ * Runs a command that may take minutes. Prints `what` at once, and every 10 s the elapsed time and the command's last
+ * line of output, so that a long command does not look like a hang. Never rejects.
  */
 export async function runVisibly(
   what: string,
@@ -43,12 +43,12 @@ export async function runVisibly(
   const say = () => {
     const last = output.trim().split('\n').at(-1)?.slice(0, 100);
     const seconds = Math.round((Date.now() - started) / 1000);
-    // Several may run at once, so each line names its own.
+    // Each line names its command, because several commands may run at once.
     console.error(`  ${what}: ${seconds} s${last ? `, ${last}` : ''}`);
   };
   const run = () =>
     new Promise<boolean>((resolve) => {
-      // A group of its own, so that the compilers and downloaders it starts end with it.
+      // In its own process group, so that a kill also ends the compilers and downloaders that the command starts.
       const child = spawn(command, args, {
         ...(options.env !== undefined && { env: options.env }),
         ...(options.cwd !== undefined && { cwd: options.cwd }),
@@ -59,7 +59,7 @@ export async function runVisibly(
         try {
           if (child.pid !== undefined) process.kill(-child.pid, options.endBy ?? 'SIGKILL');
         } catch {
-          // It has ended.
+          // The command has already ended.
         }
       };
       running.add(kill);
@@ -84,7 +84,7 @@ export async function runVisibly(
     const ok = await whileTicking(SAY_EVERY_MS, say, run);
     return { ok, output };
   } catch (error) {
-    // Some commands that cannot be run throw at once, such as those with too long arguments.
+    // `spawn` throws at once for some commands, for example with too long arguments.
     return { ok: false, output: `${output}\n${reason(error)}` };
   }
 }

@@ -6,9 +6,10 @@ import { brokenRules, splitByRules } from './migration-rules.ts';
 import { NO_FILTER, withSchemaEngine } from './schema-engine.ts';
 
 /**
- * What would have to be migrated for the migrations to make what `schema.prisma` says, as SQL; empty when they agree.
- * Checks, triggers and functions are beyond Prisma and not compared.
- * @param databaseUrl of a server on which a temporary database may be made.
+ * Compares the result of the migrations with `schema.prisma`. Prisma does not know checks, triggers and functions, so
+ * they are not compared.
+ * @param databaseUrl a server on which a temporary database may be created.
+ * @returns the SQL that would bring the migrations to the schema; empty when they agree.
  */
 export async function schemaDrift(databaseUrl: string, dir = prismaDir): Promise<string> {
   const { stdout } = await withSchemaEngine(databaseUrl, (engine) =>
@@ -24,17 +25,18 @@ export async function schemaDrift(databaseUrl: string, dir = prismaDir): Promise
   return /^\s*(-- This is an empty migration\.\s*)?$/.test(sql) ? '' : sql;
 }
 
-/** What `createMigration` wrote. */
+/** The result of `createMigration`. */
 export interface CreatedMigrations {
-  /** The paths of the new files, in the order in which they are applied. */
+  /** The paths of the new migration files, in the order in which they are applied. */
   readonly files: readonly string[];
-  /** Where they break the rules of migration-rules.ts all the same: for a person to mend. */
+  /** Remaining violations of migration-rules.ts in these files, which a developer must fix. */
   readonly broken: readonly string[];
 }
 
 /**
- * Writes the migrations from the present ones to `schema.prisma`, so that they keep the rules where Prisma's SQL can be
- * made to: an index of an existing table, and the check of the rows for a foreign key, have migrations of their own.
+ * Writes the migrations that bring the database from the present migrations to `schema.prisma`. Splits Prisma's SQL so
+ * that it keeps the migration rules where possible: an index of an existing table, and the validation of a foreign key,
+ * get migrations of their own.
  * @returns no files when there is nothing to migrate.
  */
 export async function createMigration(
@@ -43,11 +45,11 @@ export async function createMigration(
   dir = prismaDir,
 ): Promise<CreatedMigrations> {
   const sql = await schemaDrift(databaseUrl, dir);
-  // The engine's own createMigration cannot make a scratch database as WebAssembly; the difference is the same SQL.
+  // The engine's own createMigration cannot create a scratch database as WebAssembly. The diff yields the same SQL.
   const migrations = sql === '' ? [] : splitByRules(sql);
   const now = Date.now();
   const files = migrations.map((migration, index) => {
-    // Applied in the order of their names.
+    // Migrations are applied in the order of their names, so each gets a later timestamp.
     const timestamp = new Date(now + index * 1000).toISOString().replace(/\D/g, '').slice(0, 14);
     const folder = join(dir, 'migrations', `${timestamp}_${name}${migration.suffix}`);
     mkdirSync(folder);

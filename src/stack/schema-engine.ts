@@ -12,10 +12,10 @@ import * as engine from '@prisma/schema-engine-wasm/schema_engine_bg';
 import pg from 'pg';
 import { ConnectionPool } from '../ledger/connection.ts';
 
-/** No table or enum is managed outside the schema. */
+/** A filter that excludes nothing: all tables and enums are managed by the schema. */
 export const NO_FILTER = { externalTables: [], externalEnums: [] };
 
-/** What is used of the global of this name, which Node's types leave to the DOM's. */
+/** The used part of the global `WebAssembly`, which is missing in Node's types without the DOM's. */
 interface WebAssemblyApi {
   Module: new (code: Uint8Array) => object;
   Instance: new (module: object, imports: object) => { exports: { __wbindgen_start(): void } };
@@ -23,7 +23,9 @@ interface WebAssemblyApi {
 
 let loaded = false;
 
-/** The engine comes as WebAssembly made for bundlers; Node 20 has to be handed the module. */
+/**
+ * Loads the engine. Its WebAssembly is built for bundlers, so on Node 20 the module must be instantiated explicitly.
+ */
 function load() {
   if (loaded) return;
   const script = createRequire(import.meta.url).resolve('@prisma/schema-engine-wasm/schema_engine_bg');
@@ -38,8 +40,9 @@ function load() {
 }
 
 /**
- * The engine bounds its wait for a lock by a timer of 10 s and leaves it behind, which kept the process running after its
- * work. While the engine works, its connections do that. The number in the import's name changes with its versions.
+ * Lets the process exit although the engine leaves a 10 s timer, which bounds its wait for a lock, behind. While the
+ * engine works, its connections keep the process alive. The number in the import's name changes with the engine's
+ * versions.
  */
 function looseTimers() {
   const timers = Object.entries(engine).filter(([name]) => name.startsWith('__wbg_setTimeout_'));
@@ -72,15 +75,15 @@ export async function withSchemaEngine<T>(
   }
 }
 
-/** PostgreSQL's numbers for the types "char" and text. */
+/** PostgreSQL's type ids of "char" and text. */
 const CHAR_TYPE = 18;
 const TEXT_TYPE = 25;
-/** Put before a column's name on its way through the adapter; no SQL name can hold it. */
+/** Prefix that marks a column name while it passes the adapter; no SQL name can contain it. */
 const CHAR_MARK = '\0';
 
 /**
- * The system catalogs, which the engine reads, hold "char" columns, a type the adapter refuses. They pass it as marked
- * text; `restoreCharColumns` makes them what the engine expects.
+ * The engine reads system catalogs, which have columns of type "char", and the adapter rejects that type. This pool
+ * turns such columns into text with a marked name, and `restoreCharColumns` turns them back.
  */
 class CatalogPool extends ConnectionPool {
   override query = (async (...args: Parameters<pg.Pool['query']>) => {
@@ -91,7 +94,7 @@ class CatalogPool extends ConnectionPool {
       field.name = CHAR_MARK + field.name;
     }
     return result;
-    // The other overloads, for callbacks and cursors, are not used by the adapter.
+    // The adapter does not use the other overloads, which are for callbacks and cursors.
   }) as pg.Pool['query'];
 }
 
@@ -104,13 +107,13 @@ function restoreCharColumns({ columnNames, columnTypes, ...rest }: SqlResultSet)
   };
 }
 
-/** How the scripts of migrations are run. */
+/** Hooks for running the scripts of migrations. */
 export interface ScriptRunner {
-  /** What is sent for a script of the engine's. */
+  /** @returns the SQL that is sent instead of the engine's script. */
   toSend(script: string): string;
-  /** How long a statement of this script may wait for a lock, in ms; 0 is without end. */
+  /** Lock timeout for statements of this script, in ms; 0 means no timeout. */
   lockTimeoutMs(script: string): number;
-  /** Gets what PostgreSQL said when a script failed: the engine's error leaves out the most of it. */
+  /** Gets PostgreSQL's error when a script fails, because the engine's error omits most of it. */
   failed(error: pg.DatabaseError): void;
 }
 
@@ -119,11 +122,12 @@ const PLAIN: ScriptRunner = { toSend: (script) => script, lockTimeoutMs: () => 0
 type Adapter = Awaited<ReturnType<PrismaPg['connect']>>;
 
 /**
- * The plain adapter cuts scripts at every semicolon and runs the pieces one by one, which breaks functions and leaves
- * half a migration behind a failure. Sent whole, as Prisma's own binary does, a script is one transaction; a script of one
- * statement is that statement outside of any transaction block, which `CREATE INDEX CONCURRENTLY` and `COMMIT` in a `DO`
- * need.
- * It also fails to drop shadow databases, because it holds connections to them; ours are dropped at the end.
+ * The standard adapter splits scripts at every semicolon and runs the parts one by one. That breaks function bodies,
+ * and a failure leaves half a migration. This factory sends a script as a whole, as Prisma's binary does: PostgreSQL
+ * then runs it as one transaction. A script with a single statement runs outside a transaction block, which `CREATE
+ * INDEX CONCURRENTLY` and `COMMIT` in a `DO` block need.
+ * The standard adapter also cannot drop shadow databases, because it holds connections to them; `close` drops them
+ * here.
  */
 class WholeScriptsFactory extends PrismaPg {
   readonly #url: string;
@@ -132,7 +136,7 @@ class WholeScriptsFactory extends PrismaPg {
   readonly #shadows: { readonly name: string; readonly pool: pg.Pool }[] = [];
 
   constructor(url: string, runner: ScriptRunner) {
-    // One connection: on another one the engine would wait for the advisory lock that it took itself before.
+    // One connection only: on a second one, the engine would wait for the advisory lock that it holds on the first.
     const pool = new CatalogPool({ connectionString: url, connectionTimeoutMillis: 10_000, max: 1 });
     super(pool);
     this.#url = url;
@@ -144,7 +148,7 @@ class WholeScriptsFactory extends PrismaPg {
     return adapt(await super.connect(), this.#pool, this.#runner);
   }
 
-  /** The engine's scratch database, to see what the migrations make. */
+  /** Creates the scratch database in which the engine applies the migrations to compare their result. */
   override async connectToShadowDb(): Promise<Adapter> {
     const name = `nodrop_shadow_${randomUUID().replaceAll('-', '')}`;
     await this.#pool.query(`create database ${name}`);
@@ -170,7 +174,7 @@ function adapt(adapter: Adapter, pool: pg.Pool, runner: ScriptRunner): Adapter {
   adapter.executeScript = async (script) => {
     const client = await pool.connect();
     try {
-      // By itself: in one script with it, CREATE INDEX CONCURRENTLY would be in a transaction block.
+      // Sent separately: together in one script, CREATE INDEX CONCURRENTLY would run in a transaction block.
       await client.query(`set lock_timeout = ${runner.lockTimeoutMs(script)}`);
       await client.query(runner.toSend(script));
     } catch (error) {

@@ -1,7 +1,7 @@
 // node sdk-download.ts cli|test-server FOLDER
 //
-// The Temporal SDK's own download, as a process of its own because it has no deadline and cannot be called off: it
-// downloads into FOLDER, and starts the server once to see that it runs.
+// Runs the Temporal SDK's download of a server into FOLDER, and starts the server once as a check. It is a separate
+// process, because the SDK's download has no deadline and cannot be cancelled.
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 
 const [kind, downloadDir = ''] = process.argv.slice(2);

@@ -17,7 +17,7 @@ import { requireSecret, WrongSecret } from '../ledger/secret-fingerprint.ts';
 import { ORDER_ID } from '../order-service/client.ts';
 import { reason, StackError } from './errors.ts';
 
-/** The example shop's merchant. Its own, because the shop answers "no such order" for orders that it did not make. */
+/** The example shop has its own merchant, because it answers "no such order" for orders that it did not create. */
 export const SHOP_MERCHANT = 'example-shop';
 
 const DATABASE = 'nodrop_shop';
@@ -27,8 +27,8 @@ export function shopUrl({ shop }: Pick<Config, 'shop'>): string {
 }
 
 /**
- * Makes what the example shop needs on the embedded database, as far as it is missing: its own database beside
- * nodrop's, its merchant with a key, and the merchant's order service, which is the shop.
+ * Creates what the example shop needs and is missing on the embedded database: the shop's own database beside nodrop's,
+ * its merchant with a key, and the merchant's order service, which is the shop.
  * @returns the shop's environment
  * @throws StackError when the database cannot be used, WrongSecret when it has another NODROP_SECRET
  */
@@ -62,7 +62,7 @@ export async function prepareShop(config: Config): Promise<Readonly<Record<strin
     if (error instanceof WrongSecret) throw error;
     throw new StackError(
       isDatabaseUnavailable(error)
-        ? 'The shop cannot be set up without the database: start it (npm run stack), and try again.'
+        ? 'The shop cannot be set up without the database: start the database (npm run stack), and try again.'
         : `The shop cannot be set up: ${reason(error)}`,
     );
   } finally {
@@ -84,7 +84,7 @@ async function ensureDatabase(ledgerUrl: string): Promise<string> {
   return url.href;
 }
 
-/** The key is kept in a file for its owner alone: the ledger has only its hash. */
+/** Keeps the API key in a file that only its owner can read, because the ledger stores only the key's hash. */
 async function ensureKey(db: LedgerClient, merchantId: string, file: string): Promise<string> {
   const kept = readKey(file);
   if (kept !== undefined && (await findCaller(db, kept))?.merchantId === merchantId) return kept;

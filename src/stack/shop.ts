@@ -1,5 +1,5 @@
-// npm run shop: the example shop in the foreground. On the embedded database it is set up first, else its settings
-// come from the environment (examples/shop/README.md).
+// npm run shop: runs the example shop in the foreground. With the embedded database, the shop is set up first;
+// otherwise its settings come from the environment (examples/shop/README.md).
 import { loadConfig } from '../config.ts';
 import { exitWith } from './errors.ts';
 import { requireFreePort } from './ports.ts';
@@ -14,5 +14,5 @@ if (!process.env.DATABASE_URL) {
     exitWith(error);
   }
 }
-// By its address: what a merchant would have elsewhere is no part of the build.
+// Imported by a computed URL, so that the shop, which a merchant would run elsewhere, is not part of the build.
 await import(new URL('../../examples/shop/main.ts', import.meta.url).href);

@@ -12,11 +12,11 @@ import { startTemporal } from './temporal-server.ts';
 import { findTemporalCli } from './tools.ts';
 
 /**
- * Starts what of PostgreSQL and Temporal is embedded, and brings the database up to the migrations, also when it is
- * one of your own. Resolves when both answer.
- * @param onWrongSecret called when the database has another NODROP_SECRET; it throws unless the servers are to stay up.
- * @throws StackError when something is missing or in the way, WrongSecret by default; the caller then stops the
- * supervisor.
+ * Starts PostgreSQL and Temporal as far as they are embedded, and applies the migrations, also to an external database.
+ * Resolves when both servers answer.
+ * @param onWrongSecret called when the database belongs to another NODROP_SECRET; throws by default. If it returns, the
+ *   servers stay up.
+ * @throws StackError when a server cannot start, WrongSecret by default; the caller must then stop the supervisor.
  */
 export async function startStack(
   supervisor: Supervisor,
@@ -34,7 +34,7 @@ export async function startStack(
     if (cli === undefined) return;
     await startTemporal(supervisor, home, { port: stack.temporalPort, uiPort: stack.temporalUiPort }, cli);
   };
-  // Settled, so that nothing is still starting when the caller handles a failure.
+  // Waits for both, so that neither is still starting when the caller handles a failure.
   for (const result of await Promise.allSettled([database(), temporal()])) {
     if (result.status === 'rejected') throw result.reason;
   }
@@ -45,8 +45,8 @@ function refuse(error: WrongSecret): never {
 }
 
 /**
- * Compares NODROP_SECRET with the database's. The embedded database gets the merchant that the development key speaks
- * for, and the simulator's accounts get their credentials, unless the secrets differ: nothing is written then.
+ * Compares NODROP_SECRET with the database's secret. If they agree, creates the merchant of the development key on the
+ * embedded database, and stores the credentials of the simulator's accounts. If they differ, writes nothing.
  */
 async function setUp(config: Config, onWrongSecret: (error: WrongSecret) => void): Promise<void> {
   const db = createLedgerClient(config.databaseUrl);

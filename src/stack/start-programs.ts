@@ -7,8 +7,8 @@ import { workerPolls } from './worker-probe.ts';
 const hasSimulator = ({ simulator }: Config): boolean => Object.keys(simulator.secrets).length > 0;
 
 /**
- * Makes sure of the ports of what `startPrograms` starts.
- * @throws StackError when one is taken.
+ * Checks that the ports of the programs that `startPrograms` starts are free.
+ * @throws StackError when another program uses one.
  */
 export async function requireProgramPorts(config: Config): Promise<void> {
   const { api, admin, simulator } = config;
@@ -18,7 +18,7 @@ export async function requireProgramPorts(config: Config): Promise<void> {
 }
 
 /**
- * Starts a worker, the API and, where the mode allows it, the simulator. Resolves when all do their work.
+ * Starts a worker, the API and, where the mode allows it, the simulator. Resolves when all of them work.
  * @throws StackError when one of them does not start.
  */
 export async function startPrograms(

@@ -1,16 +1,16 @@
 // node child.ts ENTRY
 //
-// Runs one of our own programs under a supervisor, and ends it when the supervisor dies without having stopped it.
+// Runs one of nodrop's programs under a supervisor, and ends the program if the supervisor dies.
 import { pathToFileURL } from 'node:url';
 
-/** Longer than a clean stop takes. */
+/** Longer than a clean stop takes; after this time the process exits anyway. */
 const PATIENCE_MS = 15_000;
 
 process.on('disconnect', () => {
   setTimeout(() => process.exit(1), PATIENCE_MS).unref();
   process.kill(process.pid, 'SIGTERM');
 });
-// Listening must not keep a program alive that has nothing else to do.
+// The IPC channel must not keep a program alive that has nothing else to do.
 process.channel?.unref();
 
 process.argv.splice(1, 1);

@@ -16,7 +16,7 @@ import { privateFolder } from '../private-folder.ts';
 import { reason, StackError } from './errors.ts';
 import { identify, isAlive, type ProcessIdentity, stopProcess } from './os-process.ts';
 
-/** A process to run for as long as its supervisor runs. */
+/** A process that runs as long as its supervisor. */
 export interface ProcessSpec {
   readonly name: string;
   readonly command: readonly string[];
@@ -24,23 +24,23 @@ export interface ProcessSpec {
   readonly cwd?: string;
   readonly uid?: number;
   readonly gid?: number;
-  /** `log`: into the log folder only. `console`: to our own output, each line prefixed with the name. */
+  /** `log`: only to the log folder. `console`: to the supervisor's output, each line prefixed with the name. */
   readonly output: 'log' | 'console';
-  /** How a line is printed on our own output. @default with the process's name in front */
+  /** Formats a line for the supervisor's output. @default the process's name before the line */
   readonly show?: (line: string) => string;
-  /** One of our own programs: it notices by its IPC channel that we are gone; see child.ts. */
+  /** True for nodrop's programs, which end when their IPC channel to the supervisor closes; see supervised-child.ts. */
   readonly isOurs?: boolean;
-  /** Asks for a clean end. */
+  /** The signal that requests a clean stop. */
   readonly stopSignal: NodeJS.Signals;
-  /** True once it does its work; asked again and again until then. */
+  /** Returns true once the process works; called repeatedly until then. */
   readonly probe: () => Promise<boolean>;
-  /** Output of a failed start that is worth another try. */
+  /** Matches the output of a failed start that may succeed when it is retried. */
   readonly transient?: RegExp;
-  /** Makes the sentence for a start that failed, from its last lines of output. */
+  /** Translates the output of a failed start into an error message; undefined if it does not know the error. */
   readonly explain?: (output: string) => string | undefined;
 }
 
-/** Written at every change, so that the next supervisor finds what this one left when it was killed. */
+/** Written at every change, so that the next supervisor can stop the children of a killed one. */
 interface State {
   readonly supervisor: ProcessIdentity;
   readonly children: readonly { readonly process: ProcessIdentity; readonly stopSignal: NodeJS.Signals }[];
@@ -52,7 +52,7 @@ interface Running {
   identity: ProcessIdentity | undefined;
   spawnedAt: number;
   backoffMs: number;
-  /** Resolves when the present child has ended. */
+  /** Resolves when the current child has ended. */
   ended: Promise<void>;
 }
 
@@ -62,12 +62,13 @@ const STOP_PATIENCE_MS = 15_000;
 const PROBE_EVERY_MS = 50;
 const FIRST_BACKOFF_MS = 200;
 const LONGEST_BACKOFF_MS = 10_000;
-/** A child that ran this long starts again with the first backoff. */
+/** After a child has run this long, its next restart uses the first backoff again. */
 const STEADY_MS = 30_000;
 
 /**
- * Runs child processes: starts them one after the other, starts one that dies again, and stops them in reverse
- * order. One supervisor at a time per data folder; what a killed one left behind is stopped by the next.
+ * Runs child processes: restarts a child that ends unexpectedly, and stops all children in reverse order of their
+ * start. A data folder has at most one supervisor at a time. A new supervisor first stops the children that a killed
+ * one left.
  */
 export class Supervisor {
   readonly #home: string;
@@ -90,10 +91,10 @@ export class Supervisor {
   }
 
   /**
-   * Takes the data folder and stops the processes that a killed supervisor left in it.
-   * @param say tells a person that a process ended and is started again.
+   * Claims the data folder, and stops the processes that a killed supervisor has left.
+   * @param say gets a line when a process has ended unexpectedly and is restarted.
    * @param startPatienceMs how long each process may take to start.
-   * @throws StackError when a live one has it, or the folder cannot be written.
+   * @throws StackError when a live supervisor uses the folder, or the folder cannot be written.
    */
   static async claim(
     home: string,
@@ -119,8 +120,8 @@ export class Supervisor {
   }
 
   /**
-   * Starts a process and resolves once its probe says yes.
-   * @throws StackError when it ends before, or is not ready in time.
+   * Starts a process and resolves once its probe returns true.
+   * @throws StackError when the process ends before that, or is not ready in time.
    */
   async start(spec: ProcessSpec): Promise<void> {
     const deadline = Date.now() + this.#startPatienceMs;
@@ -144,7 +145,7 @@ export class Supervisor {
       const output = readLog(this.#logFile(spec), from);
       if (!ended) {
         throw new StackError(
-          `${spec.name} does not answer after ${this.#startPatienceMs / 1000} s: see ${this.#words(spec)}.`,
+          `${spec.name} does not answer after ${this.#startPatienceMs / 1000} s: see ${this.#outputPlace(spec)}.`,
         );
       }
       this.#forget(running);
@@ -155,12 +156,12 @@ export class Supervisor {
       const last = output.trim().split('\n').at(-1) ?? '';
       throw new StackError(
         spec.explain?.(output) ??
-          `${spec.name} did not start${last && ` (${last})`}: see ${this.#words(spec)}.`,
+          `${spec.name} did not start${last && ` (${last})`}: see ${this.#outputPlace(spec)}.`,
       );
     }
   }
 
-  /** Stops every process, the last started first, and gives the data folder back. */
+  /** Stops all processes in reverse order of their start, and releases the data folder. */
   async stop(): Promise<void> {
     this.#stopping = true;
     while (this.#running.length > 0) {
@@ -170,7 +171,7 @@ export class Supervisor {
     rmSync(this.#stateFile(), { force: true });
   }
 
-  /** The present pid of a process, or undefined while it has none. */
+  /** The current pid of a process, or undefined while it is not running. */
   pidOf(name: string): number | undefined {
     return this.#running.find(({ spec }) => spec.name === name)?.identity?.pid;
   }
@@ -180,7 +181,7 @@ export class Supervisor {
     const log = spec.output === 'log' ? openSync(this.#logFile(spec), 'a') : undefined;
     const out = log ?? 'pipe';
     const child = spawn(program, args, {
-      // A session of its own: Ctrl-C in the terminal reaches us alone, and we stop the children in order.
+      // In its own session: Ctrl-C in the terminal reaches only the supervisor, which stops the children in order.
       detached: true,
       stdio: spec.isOurs === true ? ['ignore', out, out, 'ipc'] : ['ignore', out, out],
       env: spec.env ?? process.env,
@@ -214,7 +215,7 @@ export class Supervisor {
     return running;
   }
 
-  /** Starts the process again when it ends without being asked to. */
+  /** Restarts the process when it ends unexpectedly. */
   #watch(running: Running) {
     void running.ended.then(async () => {
       if (!this.#isWanted(running)) return;
@@ -222,7 +223,7 @@ export class Supervisor {
       running.identity = undefined;
       if (Date.now() - running.spawnedAt > STEADY_MS) running.backoffMs = FIRST_BACKOFF_MS;
       this.#say(
-        `${spec.name} ended unexpectedly (${child.signalCode ?? `exit code ${child.exitCode}`}); starting it again.`,
+        `${spec.name} ended unexpectedly (${child.signalCode ?? `exit code ${child.exitCode}`}); restarting it.`,
       );
       await sleep(running.backoffMs);
       if (!this.#isWanted(running)) return;
@@ -242,8 +243,8 @@ export class Supervisor {
     this.#writeState();
   }
 
-  /** Where the process's own words are, for a sentence. */
-  #words(spec: ProcessSpec): string {
+  /** Where the output of the process is, as a part of a sentence. */
+  #outputPlace(spec: ProcessSpec): string {
     return spec.output === 'log' ? this.#logFile(spec) : 'its lines above';
   }
 
@@ -260,7 +261,7 @@ export class Supervisor {
     try {
       for (;;) {
         try {
-          // A link appears whole or not at all, and only one of several starting supervisors can make it.
+          // Creating a link is atomic, and only one of several starting supervisors can create it.
           linkSync(draft, this.#stateFile());
           return;
         } catch (error) {
@@ -297,12 +298,12 @@ export class Supervisor {
   }
 }
 
-/** What a start becomes when the supervisor stops: neither a success nor a failure, and the process is about to end. */
+/** Used for a start during a stop: it neither succeeds nor fails, because this process is about to end. */
 function forever(): Promise<never> {
   return new Promise(() => {});
 }
 
-/** The pid of the live supervisor of a data folder, or undefined. */
+/** The pid of the live supervisor of a data folder, or undefined if there is none. */
 export function supervisorOf(home: string): number | undefined {
   const state = readState(join(home, 'supervisor.json'));
   return state !== undefined && isAlive(state.supervisor) ? state.supervisor.pid : undefined;
@@ -325,7 +326,9 @@ function readState(file: string): State | undefined {
   try {
     return JSON.parse(text) as State;
   } catch {
-    throw new StackError(`${file} is damaged: stop what still runs from ${dirname(file)}, and delete it.`);
+    throw new StackError(
+      `${file} is damaged: stop all processes that still run from ${dirname(file)}, and delete the file.`,
+    );
   }
 }
 

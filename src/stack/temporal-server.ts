@@ -7,10 +7,10 @@ import { reason, StackError } from './errors.ts';
 import { requireFreePort } from './ports.ts';
 import type { Supervisor } from './supervisor.ts';
 
-/** Histories of closed payments stay readable this long. */
+/** How long Temporal keeps the histories of ended workflows. */
 const RETENTION = '30 days';
 
-/** The only namespace of the embedded server; it makes it itself. */
+/** The namespace that the embedded server creates at its start; nodrop uses no other there. */
 const NAMESPACE = 'default';
 
 export interface TemporalPorts {
@@ -46,12 +46,12 @@ export async function startTemporal(
       cli,
       ...['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort)],
       ...['--db-filename', join(dataDir, 'temporal.db'), '--log-level', 'error'],
-      // Survives kill -9 of the server; only a crash of the machine may take the last moments, and the sweep heals those.
+      // Survives kill -9 of the server. A crash of the machine may lose the last moments, which the sweep repairs.
       ...['--sqlite-pragma', 'journal_mode=wal', '--sqlite-pragma', 'synchronous=normal'],
-      // A queue's rate limit is divided among its partitions: with several, low limits burst and starve.
+      // One partition per queue: Temporal divides a queue's rate limit among its partitions, which breaks low limits.
       ...['--dynamic-config-value', 'matching.numTaskqueueReadPartitions=1'],
       ...['--dynamic-config-value', 'matching.numTaskqueueWritePartitions=1'],
-      // Without it an urgent task waits behind a rate-limited backlog whatever its priority.
+      // Without the new matcher, an urgent task waits behind a rate-limited backlog regardless of its priority.
       ...['--dynamic-config-value', 'matching.useNewMatcher=true'],
     ],
     env: withoutTemporalSettings(process.env),
@@ -65,7 +65,7 @@ export async function startTemporal(
   });
 }
 
-/** True once the server answers and holds our settings. */
+/** Applies the retention and the search attributes. Returns true once the server has accepted them. */
 async function prepare(address: string): Promise<boolean> {
   let connection: Connection;
   try {
@@ -89,7 +89,9 @@ async function prepare(address: string): Promise<boolean> {
   }
 }
 
-/** The user's own Temporal settings (profiles, addresses, API keys) are not the embedded server's. */
+/**
+ * Removes the user's Temporal settings (profiles, addresses, API keys), which are not meant for the embedded server.
+ */
 function withoutTemporalSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('TEMPORAL_')));
 }

@@ -10,10 +10,10 @@ import { StackError } from './errors.ts';
 
 type ToolSettings = Pick<Config['stack'], 'temporalCli' | 'testServer' | 'cacheDir'>;
 
-/** The SDK chooses what it downloads by its own version. */
+/** The SDK's version determines which server version it downloads. */
 const SDK_VERSION: string = createRequire(import.meta.url)('@temporalio/client/package.json').version;
 
-/** The first server with the task matching that `temporal.ts` asks for. */
+/** The first server version with the task matcher that temporal-server.ts enables. */
 const OLDEST_SERVER = [1, 28] as const;
 
 const DOWNLOADED_CLI = `temporal-sdk-${SDK_VERSION}`;
@@ -22,9 +22,10 @@ const DOWNLOADED_TEST_SERVER = `temporal-test-server-sdk-${SDK_VERSION}`;
 const BUILT_TEST_SERVER = `temporal-test-server-${TEST_SERVER_VERSION}`;
 
 /**
- * The path of a `temporal` program that this machine has: the configured one, else the one on PATH, else the project's
- * cache's; undefined when there is none.
- * @throws StackError when the configured one does not run.
+ * Looks for a `temporal` program on this machine: the configured one, then one on PATH, then one in the project's
+ * cache.
+ * @returns its path, or undefined when there is none.
+ * @throws StackError when the configured program does not run.
  */
 export function lookUpTemporalCli({ temporalCli, cacheDir }: ToolSettings): string | undefined {
   if (temporalCli !== undefined) {
@@ -40,16 +41,16 @@ export function lookUpTemporalCli({ temporalCli, cacheDir }: ToolSettings): stri
 }
 
 /**
- * The same, and when this machine has none: the SDK's download, else a build from the Go registry. Both take time, say
- * so, and fill the cache.
- * @throws StackError when none of them is possible.
+ * Like `lookUpTemporalCli`, but if there is no program, downloads it with the SDK, or builds it from the Go registry.
+ * Both print their progress and store the result in the cache.
+ * @throws StackError when neither is possible.
  */
 export async function findTemporalCli(settings: ToolSettings): Promise<string> {
   const found = lookUpTemporalCli(settings);
   if (found !== undefined) return found;
   const { cacheDir } = settings;
   console.error(
-    'The Temporal server is not on this machine yet; it is obtained once and kept for every clone.',
+    'The Temporal server is not on this machine yet. It is downloaded or built once, and kept for every clone.',
   );
   return (
     (await makeCached(cacheDir, DOWNLOADED_CLI, async (folder) => {
@@ -62,9 +63,10 @@ export async function findTemporalCli(settings: ToolSettings): Promise<string> {
 }
 
 /**
- * The path of a launcher of Temporal's time-skipping test server, which takes the port as its argument: the
- * configured one, else the project's cache's; undefined when there is none.
- * @throws StackError when the configured one does not exist.
+ * Looks for a launcher of Temporal's time-skipping test server, which takes the port as its argument: the configured
+ * one, then one in the project's cache.
+ * @returns its path, or undefined when there is none.
+ * @throws StackError when the configured launcher does not exist.
  */
 export function lookUpTestServer({ testServer, cacheDir }: ToolSettings): string | undefined {
   if (testServer !== undefined) {
@@ -77,15 +79,16 @@ export function lookUpTestServer({ testServer, cacheDir }: ToolSettings): string
 }
 
 /**
- * The same, and when this machine has none: the SDK's download, else one put together from the Maven registry.
- * @throws StackError when none of them is possible.
+ * Like `lookUpTestServer`, but if there is no launcher, downloads the server with the SDK, or assembles it from the
+ * Maven registry.
+ * @throws StackError when neither is possible.
  */
 export async function findTestServer(settings: ToolSettings): Promise<string> {
   const found = lookUpTestServer(settings);
   if (found !== undefined) return found;
   const { cacheDir } = settings;
   console.error(
-    'The time-skipping test server is not on this machine yet; it is obtained once for every clone.',
+    'The time-skipping test server is not on this machine yet. It is downloaded or built once, and kept for every clone.',
   );
   const download = await makeCached(cacheDir, DOWNLOADED_TEST_SERVER, (folder) =>
     downloadBySdk('test-server', 'the test server', folder),

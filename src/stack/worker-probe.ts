@@ -3,13 +3,13 @@ import { tsToMs } from '@temporalio/common/lib/time.js';
 import type { Config } from '../config.ts';
 import { MAIN_TASK_QUEUE } from '../domain/names.ts';
 
-/** Temporal's number for workflow task queues. */
+/** Temporal's enum value for workflow task queues. */
 const WORKFLOW_QUEUE = 1;
 
 /**
  * True once a worker has polled the main task queue.
- * @param since Unix time in milliseconds; pollers last seen before are of an earlier run.
- * @param pid of the worker that is meant: one killed just now still counts as polling for a moment.
+ * @param since Unix time in milliseconds; pollers last seen before this time belong to an earlier run.
+ * @param pid only counts the worker with this pid, because Temporal still lists a worker that was just killed.
  */
 export async function workerPolls(
   { address, namespace }: Config['temporal'],

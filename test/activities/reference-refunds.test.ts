@@ -78,6 +78,6 @@ describe('a refund of a trade whose reference is not on record', () => {
     const absent = await paidUnreferenced(false);
     await expect(
       requireDecided(ledger.db, channel.adapter(rest), await row(absent.id), 're_lost'),
-    ).rejects.toThrow('simulator does not say what became of it: its workflow stays');
+    ).rejects.toThrow('simulator did not answer a query about the refund: its workflow stays');
   });
 });

@@ -55,7 +55,7 @@ describe('npm run nodrop', () => {
     const set = await cli(['merchants', 'set', 'late', '--late-payment', 'refund']);
     expect(set).toEqual({
       code: 0,
-      output: 'Merchant late: late payments are from now on: refund.\n',
+      output: 'Merchant late: the rule for late payments is now: refund.\n',
       errors: '',
     });
     const { output } = await cli(['merchants', 'list']);
@@ -73,8 +73,7 @@ describe('npm run nodrop', () => {
     const listed = async () => /\n(mer_\w+ +app .*)\n/.exec((await cli(['merchants', 'list'])).output)?.[1];
     expect(await set('--return-schemes', 'MyApp, com.example.app,myapp')).toEqual({
       code: 0,
-      output:
-        'Merchant app: payers are sent back to URLs of http, https, myapp, com.example.app from now on.\n',
+      output: 'Merchant app: payers may now return to URLs with http, https, myapp, com.example.app.\n',
       errors: '',
     });
     expect(await listed()).toMatch(/ myapp, com\.example\.app +\d{4}-/);
@@ -84,7 +83,7 @@ describe('npm run nodrop', () => {
     await set('--return-schemes', 'other');
     expect(await listed()).toMatch(/ other +\d{4}-/);
     expect((await set('--no-return-schemes')).output).toBe(
-      'Merchant app: payers are sent back to URLs of http, https from now on.\n',
+      'Merchant app: payers may now return to URLs with http, https.\n',
     );
     expect(await listed()).not.toContain('other');
   });
@@ -102,7 +101,7 @@ describe('npm run nodrop', () => {
     expect(secret).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
     expect(first.output).toBe(
       `Merchant shop: events go to ${url}.\n` +
-        'What it acknowledges is believed: --order-status-url has its orders read back.\n' +
+        'Its acknowledgements are trusted. With --order-status-url, its orders are read back.\n' +
         `Its events are signed with this secret. It is shown only now:\n${secret}\n`,
     );
     // Again, with the read-back: the URL stays, and no new secret is made or shown.
@@ -111,7 +110,7 @@ describe('npm run nodrop', () => {
       code: 0,
       output:
         `Merchant shop: events go to ${url}.\nIts orders are read back at ${status}.\n` +
-        `They are signed with: ...${secret.slice(-4)}.\n`,
+        `The events are signed with: ...${secret.slice(-4)}.\n`,
       errors: '',
     });
     expect((await set('--order-service-url', url, '--order-status-url', status)).output).toBe(second.output);
@@ -121,7 +120,7 @@ describe('npm run nodrop', () => {
     const fresh = rotated.output.trim().split('\n').at(-1) ?? '';
     expect([rotated.code, rotated.errors]).toEqual([0, '']);
     expect(rotated.output).toBe(
-      'Merchant shop: older secrets sign as well for 24 h more at most.\n' +
+      'Merchant shop: events are also signed with older secrets for at most 24 h more.\n' +
         `Its events are signed with this secret. It is shown only now:\n${fresh}\n`,
     );
     const row = await listed();
@@ -134,16 +133,16 @@ describe('npm run nodrop', () => {
       const both = { url, statusUrl: status, secrets: [fresh, secret] };
       expect(await findOrderService(db, id, SECRET, new Date())).toEqual(both);
       const cut = await cli(['merchants', 'rotate-secret', 'shop', '--old-valid-hours', '0']);
-      expect(cut.output).toContain('Merchant shop: older secrets sign nothing from now on.\n');
+      expect(cut.output).toContain('Merchant shop: events are no longer signed with older secrets.\n');
       const last = cut.output.trim().split('\n').at(-1) ?? '';
       expect((await findOrderService(db, id, SECRET, new Date()))?.secrets).toEqual([last]);
 
-      expect((await set('--no-order-status')).output).toContain('What it acknowledges is believed');
+      expect((await set('--no-order-status')).output).toContain('Its acknowledgements are trusted');
       expect((await findOrderService(db, id, SECRET, new Date()))?.statusUrl).toBeNull();
       const back = await set('--no-order-service', '--late-payment', 'review');
       expect(back.output).toBe(
-        'Merchant shop: late payments are from now on: review.\n' +
-          'Merchant shop: no order service is told; its orders are those of the embedded one alone.\n',
+        'Merchant shop: the rule for late payments is now: review.\n' +
+          'Merchant shop: events go to no order service. Its orders are only in the embedded order service.\n',
       );
       expect(await findOrderService(db, id, SECRET, new Date())).toBeNull();
     } finally {
@@ -161,7 +160,7 @@ describe('npm run nodrop', () => {
         code: 1,
         output: '',
         errors:
-          'Merchant tester has no order service: merchants set tester --order-service-url URL says where events go.\n',
+          'Merchant tester has no order service. Configure one: merchants set tester --order-service-url URL\n',
       });
       const set = await cli(['merchants', 'set', 'tester', '--order-service-url', shop.url]);
       shop.secret = set.output.trim().split('\n').at(-1) ?? '';
@@ -169,10 +168,12 @@ describe('npm run nodrop', () => {
         type === 'payment.review' ? { status: 200, body: { ignored: 'a test event' } } : undefined;
       const sent = await send();
       expect([sent.code, sent.errors]).toEqual([0, '']);
-      expect(sent.output).toMatch(/^payment\.review +200 +Taken\. It says: \{"ignored":"a test event"\}$/m);
-      expect(sent.output).toMatch(/^payment\.closed +200 +Taken\.$/m);
+      expect(sent.output).toMatch(
+        /^payment\.review +200 +Accepted\. It says: \{"ignored":"a test event"\}$/m,
+      );
+      expect(sent.output).toMatch(/^payment\.closed +200 +Accepted\.$/m);
       const [head, columns, ...rows] = sent.output.trim().split('\n');
-      expect(head).toBe(`Test events, signed as every event of merchant tester, to ${shop.url}:`);
+      expect(head).toBe(`Test events, signed like every event of merchant tester, sent to ${shop.url}:`);
       expect(columns).toMatch(/^TYPE +STATUS +ANSWER$/);
       expect(rows.map((row) => row.split(/ +/).slice(0, 2))).toEqual(
         EVENT_TYPES.map((type) => [type, '200']),
@@ -189,7 +190,7 @@ describe('npm run nodrop', () => {
       expect(refused.code).toBe(1);
       expect(refused.output).toMatch(/^payment\.review +401 +It answered 401/m);
       expect(refused.errors).toMatch(
-        /^1 of 9 were not answered with 2xx: .* After 401 compare the secret [^\n]+\n$/,
+        /^1 of 9 were not answered with 2xx: .* After 401, compare the receiver's secret[^\n]+\n$/,
       );
     } finally {
       await shop.close();
@@ -220,8 +221,8 @@ describe('npm run nodrop', () => {
     [['keys', 'create', '--merchant', 'a', '--role', 'king'], /king/],
     [['keyz'], /keyz/],
     [['keys', 'revoke'], /id/],
-    [['keys', 'revoke', 'key_nobody'], /^There is no key key_nobody: keys list shows them\.\n$/],
-    [['merchants', 'set', 'acme'], /^Nothing to set: merchants set --help shows what there is\.\n$/],
+    [['keys', 'revoke', 'key_nobody'], /^There is no key key_nobody\. "keys list" shows the ids\.\n$/],
+    [['merchants', 'set', 'acme'], /^Nothing to set\. "merchants set --help" lists the settings\.\n$/],
     [
       ['merchants', 'set', 'acme', '--order-service-url', 'shop'],
       /^--order-service-url is wrong: it is not a URL\.\n$/,
@@ -232,7 +233,7 @@ describe('npm run nodrop', () => {
     ],
     [
       ['merchants', 'set', 'late', '--order-status-url', 'https://shop.example/{orderId}'],
-      /^Merchant late has no order service to read back from: give --order-service-url as well\.\n$/,
+      /^Merchant late has no order service to read orders back from: give --order-service-url as well\.\n$/,
     ],
     ...['https://shop.example/orders', 'https://{orderId}.shop.example/'].map((url): [string[], RegExp] => [
       ['merchants', 'set', 'acme', '--order-service-url', 'https://shop.example/', '--order-status-url', url],
@@ -240,7 +241,7 @@ describe('npm run nodrop', () => {
     ]),
     [
       ['merchants', 'set', 'acme', '--no-order-service', '--order-service-url', 'https://shop.example/'],
-      /^--no-order-service goes with no other address: leave one of them out\.\n$/,
+      /^--no-order-service cannot be combined with an address: leave one of them out\.\n$/,
     ],
     [
       [
@@ -278,10 +279,13 @@ describe('npm run nodrop', () => {
     [['merchants', 'rotate-secret', 'acme', '--old-valid-hours', '721'], /Use 0 to 720/],
     [
       ['merchants', 'rotate-secret', 'nobody'],
-      /^There is no merchant nobody: merchants list shows them\.\n$/,
+      /^There is no merchant nobody\. "merchants list" shows the merchants\.\n$/,
     ],
-    [['keys', 'revoke', ''], /^"" is no id of a key: keys list shows them\.\n$/],
-    [['keys', 'revoke', 'x'.repeat(5000)], /^"x{64}" \.\.\. is no id of a key: keys list shows them\.\n$/],
+    [['keys', 'revoke', ''], /^"" is not a key id\. "keys list" shows the ids\.\n$/],
+    [
+      ['keys', 'revoke', 'x'.repeat(5000)],
+      /^"x{64}" \.\.\. is not a key id\. "keys list" shows the ids\.\n$/,
+    ],
     [
       ['merchants', 'set', 'acme', '--order-service-url', `https://shop.example/${'x'.repeat(2048)}`],
       /^--order-service-url is wrong: it must have at most 2048 characters\.\n$/,
@@ -289,7 +293,7 @@ describe('npm run nodrop', () => {
     [['merchants', 'set', 'acme', '--late-payment', 'keep'], /apply, refund, review/],
     [
       ['merchants', 'set', 'nobody', '--late-payment', 'apply'],
-      /^There is no merchant nobody: merchants list shows them\.\n$/,
+      /^There is no merchant nobody\. "merchants list" shows the merchants\.\n$/,
     ],
   ])('%j is refused in words', async (args, words) => {
     const { code, errors } = await cli(args);

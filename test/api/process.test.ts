@@ -91,7 +91,7 @@ describe('npm run nodrop', () => {
         const refused = await cli(['secret', 'replace'], after);
         expect([refused.code, refused.errors]).toEqual([
           1,
-          'Processes use this database under its present secret (nodrop-worker): stop them first, or say --force.\n',
+          'Processes are connected to this database and use its present secret (nodrop-worker). Stop them first, or use --force.\n',
         ]);
         expect((await cli(['secret', 'replace', '--force'], before)).code).toBe(0);
       } finally {
@@ -101,7 +101,9 @@ describe('npm run nodrop', () => {
       expect([replaced.code, replaced.errors]).toEqual([0, '']);
       expect(replaced.output).toContain('  npm run nodrop -- merchants rotate-secret acme\n');
       expect((await cli(['merchants', 'rotate-secret', 'acme'], after)).code).toBe(0);
-      expect((await cli(['secret', 'replace'], after)).output).toContain('Every signing secret can be read');
+      expect((await cli(['secret', 'replace'], after)).output).toContain(
+        'Every signing secret can be decrypted',
+      );
       expect((await cli(set, before)).code).toBe(1);
     } finally {
       await own.drop();
@@ -136,7 +138,9 @@ describe('npm run nodrop', () => {
         /^The database \S+ at \S+ refuses the user or the password in DATABASE_URL\.\n$/,
       );
       const bare = await cli(['merchants', 'list'], { DATABASE_URL: empty.url });
-      expect(bare.errors).toMatch(/^The database \S+ at \S+ lacks tables of this release: npm run stack /);
+      expect(bare.errors).toMatch(
+        /^The database \S+ at \S+ lacks tables of this release\. Migrate it: npm run stack /,
+      );
       expect([missing.code, stranger.code, bare.code]).toEqual([1, 1, 1]);
     } finally {
       await empty.drop();

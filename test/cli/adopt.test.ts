@@ -11,7 +11,7 @@ import { TemporalUnavailable } from '../../src/temporal/payment-workflows.ts';
 const folder = mkdtempSync(join(tmpdir(), 'nodrop-adopt-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-// Nobody listens there.
+// Nothing listens on port 9.
 const CONFIG = loadConfig({
   NODROP_HOME: folder,
   DATABASE_URL: 'postgres://127.0.0.1:9/nodrop',
@@ -19,7 +19,7 @@ const CONFIG = loadConfig({
   NODROP_SIMULATOR_SECRET: `whsec_${Buffer.alloc(24).toString('base64')}`,
 });
 
-test('what fails on the way costs its line alone, a database that is away ends the run, and both are reported', async () => {
+test('a temporary failure refuses only its line, an unreachable database ends the run, and both are reported', async () => {
   const file = join(folder, 'refs.csv');
   const lines = [1, 2, 3, 4, 5].map((i) => `order-${i},simulator,SHOP${i},1050,CNY`);
   writeFileSync(file, ['order_id,channel,reference,amount,currency', ...lines].join('\n'));
@@ -40,9 +40,9 @@ test('what fails on the way costs its line alone, a database that is away ends t
   const run = adopt(db, { file, merchant: 'shop', dryRun: true }, CONFIG, (line) => said.push(line));
   await expect(run).rejects.toThrow('gone');
   expect(said.slice(1)).toEqual([
-    'line 2: SHOP1 for order order-1: too much is being done to its order. Run this again.',
-    'line 3: SHOP2 for order order-2: Temporal did not answer in time. Run this again.',
-    'line 4: SHOP3 for order order-3: this ended the run.',
+    'line 2: SHOP1 for order order-1: too many requests for this order at once. Run the command again.',
+    'line 3: SHOP2 for order order-2: Temporal did not answer in time. Run the command again.',
+    'line 4: SHOP3 for order order-3: an error ended the run.',
     '0 would be adopted, 3 refused, 2 not tried. Nothing was written.',
   ]);
 });

@@ -11,9 +11,9 @@ import { SECRETS, start } from '../simulator/support.ts';
 import { emptyDatabase, queryOnce, temporaryHome } from '../support/stack.ts';
 import { callbackBy, newSecret, setUp } from './channels-support.ts';
 
-/** Which account a payment uses: the one that it names, or the default, also in a database of before. */
+/** Which channel account a payment uses: the one that the request names, or the merchant's default. */
 
-test('an account of a database of before is its merchant’s default, and gets its credentials at the next start', async () => {
+test('after the migration to named accounts, an older account is its merchant’s default and gets its credentials at the next start', async () => {
   const before = '20261127090001_account_names';
   const dir = temporaryHome();
   cpSync(prismaDir, dir, { recursive: true });
@@ -57,7 +57,7 @@ test('an account of a database of before is its merchant’s default, and gets i
   const api = await startTestApi(database.url, { channels });
   onTestFinished(() => api.close());
   const { key } = await newKey(db, 'merchant', 'acme');
-  // What is live stays it, and its callbacks count at the address without an id too.
+  // The live payment stays live, and the callback address without an account id still accepts its callbacks.
   const again = await api.call('/v1/payments', { key, body: { orderId: 'o1', channel: 'simulator' } });
   expect([again.status, again.json.id, again.json.account]).toEqual([200, 'pay_1', 'main']);
   expect((await api.call('/callbacks/simulator', callbackBy(SECRETS.simulator))).status).toBe(200);
@@ -80,7 +80,7 @@ describe('account of POST /v1/payments', () => {
     return { ...it, api, order, pay };
   }
 
-  test('is the one that is named, else the default; another name is refused, naming the field', async () => {
+  test('selects the named account, without a name the default; an unknown name is rejected with the field’s path', async () => {
     const it = await withApi();
     const byDefault = await it.pay({ order: it.order() });
     expect([byDefault.status, byDefault.json.account]).toEqual([201, 'main']);
@@ -102,21 +102,21 @@ describe('account of POST /v1/payments', () => {
         [{ path: 'account', message: 'must be one of eu, main, us' }],
       ]);
     }
-    // Another merchant's.
+    // An account of another merchant.
     const other = await newKey(it.db);
     const foreign = await it.api.call('/v1/payments', {
       key: other.key,
       body: { channel: 'simulator', order: it.order(), account: 'eu' },
     });
     expect(foreign.json.code).toBe('unknown_account');
-    // Of the other mode.
+    // An account of the other mode.
     await it.db.channelAccount.updateMany({ where: { name: 'us' }, data: { mode: 'live' } });
     expect((await it.pay({ order: it.order(), account: 'us' })).json.errors).toEqual([
       { path: 'account', message: 'must be one of eu, main' },
     ]);
   });
 
-  test('makes another attempt of it: the live one is handed out to who names none or the same, and closed for another', async () => {
+  test('with the live attempt’s account, or without one, returns the live attempt; with another account, closes it first', async () => {
     const it = await withApi();
     const { id: orderId } = (await it.api.call('/v1/orders', { key: it.key, body: it.order() })).json;
     const made = await it.pay({ orderId, account: 'eu' });
@@ -132,7 +132,7 @@ describe('account of POST /v1/payments', () => {
     expect([other.status, other.json.account]).toEqual([201, 'us']);
   });
 
-  test('that is disabled takes no new payments, and those that it has go on', async () => {
+  test('cannot be a disabled one for new payments, but its live payments go on', async () => {
     const it = await withApi();
     const { id: orderId } = (await it.api.call('/v1/orders', { key: it.key, body: it.order() })).json;
     const live = await it.pay({ orderId });
@@ -152,7 +152,7 @@ describe('account of POST /v1/payments', () => {
       (await it.channels(['channels', 'enable', 'simulator', '--account', 'eu', '--default'])).code,
     ).toBe(0);
     expect((await it.pay({ order: it.order() })).json.account).toBe('eu');
-    // Without any, the channel is none of this merchant's, as before.
+    // Without an enabled account, the channel does not exist for this merchant.
     await it.db.channelAccount.updateMany({
       data: { disabledAt: new Date() },
       where: { channel: 'simulator' },

@@ -7,14 +7,17 @@ import { createLedgerClient } from '../../src/ledger/client.ts';
 import { newKey, SECRET } from '../api/support.ts';
 import { freshDatabase, temporaryHome } from '../support/stack.ts';
 
-/** For the tests of accounts at channels: a database with a merchant, the command line on it, and what they show. */
+/** Support for the tests of channel accounts. */
 
 export const newSecret = () => `whsec_${randomBytes(32).toString('base64')}`;
 
 export const home = temporaryHome();
 afterAll(() => rmSync(home, { recursive: true, force: true }));
 
-/** A database with a merchant that has a key, and the command line on it. */
+/**
+ * Creates a database with a merchant that has a key.
+ * @returns also `channels`, which runs a command on that database
+ */
 export async function setUp(simulatorUrl = 'http://127.0.0.1:9') {
   const database = await freshDatabase();
   const db = createLedgerClient(database.url);
@@ -23,7 +26,7 @@ export async function setUp(simulatorUrl = 'http://127.0.0.1:9') {
     await database.drop();
   });
   const { key, merchantId } = await newKey(db, 'merchant', 'acme');
-  /** Everything that the commands have printed. */
+  /** The outputs and errors of all commands, to search them for secrets. */
   const printed: string[] = [];
   const channels = async (args: readonly string[], input = '', change: Record<string, string> = {}) => {
     const child = spawn(process.execPath, ['--import', 'tsx', 'src/cli/main.ts', ...args], {
@@ -56,7 +59,7 @@ export async function setUp(simulatorUrl = 'http://127.0.0.1:9') {
   return { database, db, key, merchantId, printed, channels, account };
 }
 
-/** A callback of the simulator about no payment, signed with this secret. */
+/** A simulator callback for a payment that does not exist, signed with this secret. */
 export function callbackBy(secret: string) {
   const trade = { outTradeNo: 'pay_nobody', state: 'SUCCESS', amount: 1, currency: 'CNY' };
   const data = { ...trade, transactionId: 'T', paidAt: new Date().toISOString() };

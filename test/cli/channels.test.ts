@@ -19,13 +19,13 @@ import { newTrade, SECRETS, start, tradeNamed } from '../simulator/support.ts';
 import { queryOnce } from '../support/stack.ts';
 import { callbackBy, home, newSecret, setUp } from './channels-support.ts';
 
-/** Accounts at channels, from the command line to the adapters, on a real database; the channel is the simulator. */
+/** Channel accounts from the command line to the adapters, with a real database and the simulator as the channel. */
 
 const OTHER_SECRET = 'another secret, which came later, 32+';
 
 type SetUp = Awaited<ReturnType<typeof setUp>>;
 
-/** Everything that stands in the database, as text. */
+/** @returns all rows of the database as text. */
 async function dumpOf(url: string): Promise<string> {
   const tables = await queryOnce(
     url,
@@ -46,7 +46,7 @@ async function expectNoSecret({ database, printed }: SetUp, secrets: readonly st
 }
 
 describe('channels add', () => {
-  test('takes secrets from a file or standard input alone, prints none, and stores them encrypted', async () => {
+  test('reads secrets only from a file or standard input, prints none, and stores them encrypted', async () => {
     const it = await setUp();
     const secrets = [newSecret(), newSecret(), newSecret()];
     const [first = '', second = '', typed = ''] = secrets;
@@ -63,7 +63,9 @@ describe('channels add', () => {
       `secret=${typed}`,
     ]);
     expect(argument.code).toBe(1);
-    expect(argument.errors).toMatch(/^secret is secret, and a shell keeps its commands: .*--file -/);
+    expect(argument.errors).toMatch(
+      /^secret is secret, and a shell keeps a history of commands\. .*--file -/,
+    );
 
     const added = await it.channels(['channels', 'add', 'simulator', '--account', 'eu', '--file', file]);
     expect([added.code, added.errors]).toEqual([0, '']);
@@ -72,7 +74,10 @@ describe('channels add', () => {
     expect(eu).toMatchObject({ isMerchantDefault: false, mode: 'test', ownsChannelAddress: false });
 
     const again = await it.channels(['channels', 'add', 'simulator', '--account', 'eu', '--file', file]);
-    expect([again.code, again.errors]).toEqual([1, expect.stringContaining('channels rotate changes its')]);
+    expect([again.code, again.errors]).toEqual([
+      1,
+      expect.stringContaining('To change its credentials: channels rotate.'),
+    ]);
 
     const json = JSON.stringify({ secret: second, url: 'http://127.0.0.1:8' });
     const input = ['channels', 'add', 'simulator', '--account', 'us', '--default', '--file', '-'];
@@ -90,13 +95,17 @@ describe('channels add', () => {
     await expectNoSecret(it, secrets);
   });
 
-  test('refuses in a sentence what is wrong, without the value', async () => {
+  test('rejects wrong input with a sentence that does not contain the value', async () => {
     const it = await setUp();
     const wrong = newSecret().slice(0, 20);
     const add = ['channels', 'add', 'simulator', '--account', 'eu'];
     const cases: [string[], string, RegExp, Record<string, string>?][] = [
-      [['channels', 'add', 'nothing'], '', /^There is no channel nothing: there are simulator, simulator2/],
-      [add, '', /^simulator needs more settings, .*\n {2}secret \(secret\): /],
+      [
+        ['channels', 'add', 'nothing'],
+        '',
+        /^There is no channel nothing\. The channels are simulator, simulator2/,
+      ],
+      [add, '', /^simulator needs more settings\. .*\n {2}secret \(secret\): /],
       [
         [...add, '--file', '-'],
         `secret=${wrong}`,
@@ -106,12 +115,12 @@ describe('channels add', () => {
       [
         [...add, '--file', '-'],
         `{"secret": ${wrong}`,
-        /^standard input begins as JSON does, and is none\.\n$/,
+        /^standard input begins like JSON, but is not valid JSON\.\n$/,
       ],
       [
         [...add, '--file', '-'],
         `${wrong}=x`,
-        /^simulator has no setting of the name that standard input gives: it has secret, url\.\n$/,
+        /^simulator has no setting with a name that standard input gives\. Its settings are secret, url\.\n$/,
       ],
       [[...add, '--file', '/nowhere'], '', /^\/nowhere cannot be read: /],
       [[...add, '--set', 'url=ftp://x'], '', /^url is wrong: it must be an http or https URL/],
@@ -148,7 +157,7 @@ describe('channels add', () => {
   });
 });
 
-test('a key alone is an account: the secret of its callbacks comes once they have an address', async () => {
+test('an account can be added with the API key only; the callback secret is set later, when the address is known', async () => {
   const it = await setUp();
   const key = `sk_test_${randomBytes(12).toString('hex')}`;
   const secret = `whsec_${randomBytes(12).toString('hex')}`;
@@ -164,7 +173,7 @@ test('a key alone is an account: the secret of its callbacks comes once they hav
   await expectNoSecret(it, [key, secret]);
 });
 
-test('the set that was stored last is the newest, by whatever clock, and of two at once neither is lost', async () => {
+test('the credentials stored last are the newest even if a clock is behind, and two concurrent rotations lose nothing', async () => {
   const { db, account } = await setUp();
   const main = await account();
   const rotate = (given: Record<string, string>, behindMs: number) =>
@@ -184,7 +193,7 @@ test('the set that was stored last is the newest, by whatever clock, and of two 
   expect(await newest()).toEqual({ secret: 'third', url: 'http://127.0.0.1:8' });
 });
 
-test('check asks the channel, and tells a wrong secret from a channel that could not be reached', async () => {
+test('check distinguishes a wrong secret from a channel that could not be reached', async () => {
   const simulator = await start();
   const it = await setUp(simulator.url);
   const check = ['channels', 'check', 'simulator'];
@@ -208,7 +217,7 @@ test('check asks the channel, and tells a wrong secret from a channel that could
   await expectNoSecret(it, [wrong, SECRETS.simulator]);
 });
 
-test('rotation: callbacks by either count until the old are dropped, and new trades use the new from their next attempt', async () => {
+test('rotation: callbacks signed with old or new credentials are valid until the old are dropped; new trades use the new', async () => {
   const simulator = await start();
   const it = await setUp(simulator.url);
   let clock = Date.now();
@@ -231,15 +240,15 @@ test('rotation: callbacks by either count until the old are dropped, and new tra
 
   const rotated = await it.channels(['channels', 'rotate', 'simulator', '--file', '-'], `secret=${current}`);
   expect(rotated.output).toContain('--drop-old');
-  // The channel refuses the old ones: they are read again without waiting until they are stale. A create has no time for a
-  // second request in one attempt.
+  // When the channel refuses credentials, the cache reads them again before they are stale. The create that was refused
+  // fails, because an attempt has no time for a second request; the next create uses the new credentials.
   clock += 2_000;
   await expect(adapter?.createTrade(account, newTrade())).rejects.toMatchObject({ kind: 'misconfigured' });
   expect(await adapter?.createTrade(account, newTrade())).toMatchObject({ action: { type: 'redirect' } });
   for (const secret of [current, old, current]) expect(await statusBy(secret)).toBe(200);
 
   const dropped = await it.channels(['channels', 'rotate', 'simulator', '--drop-old']);
-  expect(dropped.output).toMatch(/: 1 older sets of credentials are valid until /);
+  expect(dropped.output).toMatch(/: 1 older sets of credentials are valid at most until /);
   clock = Date.now() + ACCOUNT_FRESH_MS;
   expect(await statusBy(old)).toBe(401);
   expect(await statusBy(current)).toBe(200);
@@ -248,7 +257,7 @@ test('rotation: callbacks by either count until the old are dropped, and new tra
   await expectNoSecret(it, [old, current], api.logged(), JSON.stringify(json));
 });
 
-test('credentials are read once in half a minute, however many calls there are', async () => {
+test('credentials are read at most once in 30 s, regardless of the number of calls', async () => {
   const simulator = await start();
   const it = await setUp();
   await storeConfigured(
@@ -281,7 +290,7 @@ test('credentials are read once in half a minute, however many calls there are',
   expect(reads).toBe(2);
 });
 
-test('under another NODROP_SECRET nothing is read, a sentence says so, and new credentials mend it', async () => {
+test('with another NODROP_SECRET credentials cannot be decrypted, the error says so, and new credentials fix it', async () => {
   const it = await setUp();
   const secret = newSecret();
   expect(
@@ -307,7 +316,7 @@ test('under another NODROP_SECRET nothing is read, a sentence says so, and new c
     kind: 'misconfigured',
     message: sentence,
   });
-  // Of another account they are of no use, and what is damaged is not taken for another secret.
+  // The ciphertext of another account's credentials counts as damaged, not as encrypted with another secret.
   const stolen = sealCredentials(SECRET, (await it.account('main')).id, { secret });
   await it.db.channelCredentials.updateMany({ where: { accountId: id }, data: { ciphertext: stolen } });
   await expect(readCredentials(it.db, SECRET, id, new Date())).rejects.toThrow('they are damaged');
@@ -322,11 +331,11 @@ test('under another NODROP_SECRET nothing is read, a sentence says so, and new c
   expect((await it.channels([...command.split(' '), '-'], `secret=${secret}`, under)).code).toBe(0);
   expect(await readCredentials(it.db, OTHER_SECRET, id, new Date())).toEqual([{ secret }]);
   expect((await it.channels(['secret', 'replace'], '', under)).output).toContain(
-    'every channel account can be read',
+    'every channel account can be decrypted',
   );
 });
 
-test('starts write the simulator’s accounts once, however many at a time, and replace another secret', async () => {
+test('concurrent starts store the simulator’s credentials once, and replace an outdated secret', async () => {
   const it = await setUp();
   const clients = Array.from({ length: 4 }, () => createLedgerClient(it.database.url));
   onTestFinished(async () => void (await Promise.all(clients.map((client) => client.$disconnect()))));
@@ -344,7 +353,7 @@ test('starts write the simulator’s accounts once, however many at a time, and 
   expect(await readCredentials(it.db, SECRET, id, new Date())).toEqual([{ secret: second }]);
 });
 
-test('a merchant that is made later has no credentials until they are written', async () => {
+test('keys create stores the configured credentials for a merchant that exists without them', async () => {
   const it = await setUp();
   const { merchant } = await ensureMerchant(it.db, 'later', ['simulator']);
   const { id } = await it.db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });

@@ -17,7 +17,9 @@ import {
 } from '../doubles/wechatpay/start.ts';
 import { temporaryHome, useDatabase } from '../support/stack.ts';
 
-/** Alipay and WeChat Pay by the command line: accounts added, checked and tried, against the doubles. */
+/**
+ * Accounts at Alipay and WeChat Pay: the commands `channels add`, `check`, `smoke` and `rotate` against test doubles.
+ */
 
 const folder = wechatpayOracle();
 const isComplete = folder !== undefined && alipayOracle() !== undefined;
@@ -25,7 +27,7 @@ const home = temporaryHome();
 let alipay: AlipayDouble;
 let wechatpay: WechatpayDouble;
 const { databaseUrl, db } = useDatabase();
-/** Everything that was printed. */
+/** The outputs and errors of all commands, to search them for secrets. */
 const printed: string[] = [];
 
 beforeAll(async () => {
@@ -79,7 +81,7 @@ const wrongOf = {
   wechatpay: () => wechatpay.accounts.stranger,
 } as const;
 
-/** What is different each time. */
+/** Replaces the parts of an output that differ in each run. */
 const plain = (text: string) =>
   text
     .replaceAll(/pay_\w+/g, 'pay_')
@@ -88,18 +90,18 @@ const plain = (text: string) =>
     .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME');
 
 const untried = (channel: string) =>
-  `Account ${channel}-good of merchant acme at ${channel} creates, queries and closes. Nothing was paid or refunded: do that by hand, with the smallest amount.\n`;
+  `Account ${channel}-good of merchant acme at ${channel} can create, query and close trades. Nothing was paid or refunded: test that by hand, with the smallest amount.\n`;
 
 describe.skipIf(!isComplete)('channels', () => {
   test.each([
     ['alipay', 'private_key'],
     ['wechatpay', 'private_key'],
   ] as const)(
-    'check %s: says that credentials work, and what is wrong with others',
+    'check %s: reports that valid credentials work, and names the setting that is wrong in others',
     async (channel, setting) => {
       await add(channel, `${channel}-good`, credentialsOf[channel]());
       const good = await channels('check', channel, '--account', `${channel}-good`);
-      // What takes long is said.
+      // The command prints "Waiting for ..." when the channel is slow.
       expect([good.code, good.errors.replaceAll(/^Waiting for .*\n/gm, '')]).toEqual([0, '']);
       expect(good.output).toContain(channel);
       await add(channel, `${channel}-wrong`, wrongOf[channel]());
@@ -109,10 +111,10 @@ describe.skipIf(!isComplete)('channels', () => {
     },
   );
 
-  test('add and rotate refuse settings of which a half is missing', async () => {
+  test('add and rotate reject one setting of a pair without the other', async () => {
     const file = join(home, 'half.json');
     const { direct } = wechatpay.accounts;
-    const says = 'public_key_id goes with public_key: give both or neither.';
+    const says = 'public_key_id needs public_key as well: give both or neither.';
     writeFileSync(file, JSON.stringify({ ...direct, public_key_id: 'PUB_KEY_ID_1' }));
     const added = await channels('add', 'wechatpay', '--account', 'half', '--file', file);
     expect([added.code, added.errors]).toEqual([1, expect.stringContaining(says)]);
@@ -120,32 +122,32 @@ describe.skipIf(!isComplete)('channels', () => {
     expect([rotated.code, rotated.errors]).toEqual([1, expect.stringContaining(says)]);
   });
 
-  test('smoke alipay: goes as far as a program can, by each method', async () => {
+  test('smoke alipay: creates, queries and closes a trade with each method, and pays none', async () => {
     const { code, output, errors } = await channels('smoke', 'alipay', '--account', 'alipay-good');
     expect([code, errors]).toEqual([0, '']);
     const link = (method: string, action: string) => `By ${method}:
   create pay_, CNY 10.00: no reference, ${action}
   query: unknown_trade
-  nobody pays: the channel has no payment by a program.
+  not paid: the channel offers no way for a program to pay.
   close: unknown_trade
 `;
     expect(plain(output)).toBe(
-      `alipay takes the credentials.\n${link('page', 'LINK')}${link('wap', 'LINK')}${link('precreate', 'LINK')}${untried('alipay')}`,
+      `alipay accepts the credentials.\n${link('page', 'LINK')}${link('wap', 'LINK')}${link('precreate', 'LINK')}${untried('alipay')}`,
     );
   });
 
-  test('smoke wechatpay: goes as far as a program can, by each method that needs nothing of a payer', async () => {
+  test('smoke wechatpay: creates, queries and closes a trade with each method that needs no data of a payer', async () => {
     const { code, output, errors } = await channels('smoke', 'wechatpay', '--account', 'wechatpay-good');
     expect([code, errors]).toEqual([0, '']);
     const created = (method: string, action: string) => `By ${method}:
   create pay_, CNY 10.00: no reference, ${action}
   query: unpaid
-  nobody pays: the channel has no payment by a program.
+  not paid: the channel offers no way for a program to pay.
   close: not before TIME
 `;
     expect(plain(output)).toBe(
-      `wechatpay takes the credentials.\n${created('native', 'CODE')}By h5:\n  left out: it needs ip of a payer.\n` +
-        `By jsapi:\n  left out: it needs id of a payer.\n${created('app', 'an sdk action')}${untried('wechatpay')}`,
+      `wechatpay accepts the credentials.\n${created('native', 'CODE')}By h5:\n  skipped: this method needs ip of a payer.\n` +
+        `By jsapi:\n  skipped: this method needs id of a payer.\n${created('app', 'an sdk action')}${untried('wechatpay')}`,
     );
   });
 
@@ -154,7 +156,7 @@ describe.skipIf(!isComplete)('channels', () => {
     ['alipay', { seller_id: '2088000000000999' }],
     ['wechatpay', { mchid: '1900000999' }],
     ['wechatpay', { sub_mchid: '1900000999' }],
-  ] as const)('rotate %s keeps who is paid: %j is refused, and changes nothing', async (channel, change) => {
+  ] as const)('rotate %s cannot change the receiver of payments: %j is refused', async (channel, change) => {
     const rotate = (...settings: string[]) =>
       channels(
         'rotate',
@@ -167,19 +169,16 @@ describe.skipIf(!isComplete)('channels', () => {
     const before = await sets();
     const [[name, value] = ['', '']] = Object.entries(change);
     const refused = await rotate(`${name}=${value}`);
-    expect([refused.code, refused.errors]).toEqual([
-      1,
-      expect.stringContaining(`keeps its ${name} for life`),
-    ]);
+    expect([refused.code, refused.errors]).toEqual([1, expect.stringContaining(`cannot change its ${name}`)]);
     expect(refused.errors).toContain(`channels add ${channel} --account NAME`);
     expect(await sets()).toBe(before);
-    // The same one again is no other.
+    // Setting the present value again is allowed.
     const own: Credentials = credentialsOf[channel]();
     const kept = Object.keys(own).includes(name) ? `${name}=${own[name]}` : `mchid=${own.mchid}`;
     expect((await rotate(kept)).code).toBe(0);
   });
 
-  test('no key is printed', () => {
+  test('no command prints a key', () => {
     const all = printed.join('\n');
     expect(all).not.toBe('');
     const given = [...Object.values(credentialsOf), ...Object.values(wrongOf)].map((of): Credentials => of());

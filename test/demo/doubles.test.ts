@@ -1,4 +1,4 @@
-// The doubles' own books, the proxy that their callbacks pass, and the options: what the demo with doubles rests on.
+// The parts of the demo with doubles: the doubles' own books, the proxy for their callbacks, and the command options.
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Command } from 'commander';
@@ -9,8 +9,8 @@ import { PAYERS } from '../../src/demo/payers.ts';
 import { Books as AlipayBooks } from '../doubles/alipay/books.ts';
 import { type Merchant, Books as WechatpayBooks } from '../doubles/wechatpay/books.ts';
 
-describe('the own books of', () => {
-  test('Alipay have a trade from when its payer opened it, with its money and what went back', () => {
+describe('the books of the double of', () => {
+  test('Alipay contain a trade once its payer has opened it, with its amount and refunded amount', () => {
     const books = new AlipayBooks();
     const terms = { appId: '1', subject: 'x', notifyUrl: 'http://x', ends: Date.now() + 60_000 };
     const open = (outTradeNo: string) => books.open({ ...terms, outTradeNo, total: 1050 });
@@ -26,7 +26,7 @@ describe('the own books of', () => {
     ]);
   });
 
-  test('WeChat Pay count as gone back what it has given back, and not what it is to give', () => {
+  test('WeChat Pay count finished refunds as refunded, and pending ones not', () => {
     const books = new WechatpayBooks();
     const merchant = { mchid: '1' } as Merchant;
     const add = (outTradeNo: string) => {
@@ -52,13 +52,13 @@ describe('the own books of', () => {
 
 const isoOf = (at: number | null) => new Date(at ?? Number.NaN).toISOString();
 
-describe('the proxy of callbacks', () => {
+describe('the callback proxy', () => {
   const servers: (Server | CallbackProxy)[] = [];
   afterEach(() => {
     for (const server of servers.splice(0)) server.close();
   });
 
-  /** A proxy, and what the API behind it was sent. */
+  /** Starts a proxy. @returns also the callbacks that reached the API behind it */
   async function build(status = 200) {
     const came: (Callback & { readonly path: string })[] = [];
     const api = createServer(async (request: IncomingMessage, response) => {
@@ -89,7 +89,7 @@ describe('the proxy of callbacks', () => {
     return { came, proxy, send };
   }
 
-  test('loses some, doubles the others, breaks signatures, changes amounts; nothing is lost by its count', async () => {
+  test('loses some callbacks, duplicates the others, breaks signatures, changes amounts, and counts what it forwards', async () => {
     const { came, proxy, send } = await build();
     const ids = Array.from({ length: 300 }, (_, nth) => `pay_${nth}`);
     const answers = await Promise.all(ids.map((id) => send(`/callbacks/wechatpay/acc_1/${id}/proof`)));
@@ -113,7 +113,7 @@ describe('the proxy of callbacks', () => {
     expect(counts.get('passed')).toBeGreaterThan(150);
     ids.forEach((id, nth) => {
       const isLost = kindOf(id) === 'lost';
-      // The channel is told that what is lost has come, so that it does not send it again.
+      // The proxy acknowledges a lost callback, so that the channel does not send it again.
       expect(answers[nth]).toEqual({ status: 200, body: isLost ? 'success' : 'said' });
       expect(proxy.passed.get(id)).toBe(isLost ? undefined : 2);
     });
@@ -121,7 +121,7 @@ describe('the proxy of callbacks', () => {
     expect(came[0]?.headers['x-other']).toBeUndefined();
   });
 
-  test('says of a payment the same each time, another amount once alone', async () => {
+  test('treats all callbacks of a payment alike, but changes the amount only in the first', async () => {
     const { came, send } = await build();
     const ids = Array.from({ length: 300 }, (_, nth) => `pay_${nth}`);
     const path = (id: string) => `/callbacks/wechatpay/acc_1/${id}/proof`;
@@ -134,7 +134,7 @@ describe('the proxy of callbacks', () => {
     }
   });
 
-  test('tells by the form of Alipay which payment a callback at the address of the account is of', async () => {
+  test('finds the payment of an Alipay callback at the account’s address in its form', async () => {
     const { came, proxy, send } = await build();
     const ids = Array.from({ length: 300 }, (_, nth) => `pay_${nth}`);
     await Promise.all(
@@ -146,13 +146,13 @@ describe('the proxy of callbacks', () => {
     expect(came.some(({ body }) => body.startsWith('alipay says another amount of pay_'))).toBe(true);
   });
 
-  test("passes what is not of one payment as it is, and nodrop's refusal", async () => {
+  test("forwards a callback that names no payment unchanged, and returns nodrop's refusal", async () => {
     const { came, send } = await build(401);
     expect(await send('/callbacks/wechatpay/acc_1')).toEqual({ status: 401, body: 'said' });
     expect(came.map(({ body }) => body)).toEqual(['signed']);
   });
 
-  test('tells the channel to come again while the API is dead', async () => {
+  test('answers 502 while the API is down, so that the channel sends the callback again', async () => {
     const { send } = await build();
     servers[0]?.close();
     (servers[0] as Server).closeAllConnections();
@@ -160,14 +160,14 @@ describe('the proxy of callbacks', () => {
   });
 });
 
-describe('the options', () => {
+describe('the options of the demo', () => {
   const read = (...args: string[]) =>
     readOptions(
       args,
       new Command().exitOverride().configureOutput({ writeErr: () => {}, writeOut: () => {} }),
     );
 
-  test('are none for the simulator, and channels in the order in which they are named', () => {
+  test('select the simulator by default, and otherwise the named channels in their order', () => {
     expect(read()).toEqual({ payers: PAYERS });
     expect(read('--channels', 'wechatpay,alipay')).toEqual({
       payers: PAYERS,
@@ -177,15 +177,15 @@ describe('the options', () => {
   });
 
   test.each([
-    [['--channels', 'paypal'], 'There is no double of "paypal": there are alipay, wechatpay'],
+    [['--channels', 'paypal'], 'There is no double of "paypal". Use alipay, wechatpay'],
     [['--channels', ''], 'There is no double of ""'],
-    [['--channels', 'alipay,simulator'], 'The simulator is not mixed with doubles'],
+    [['--channels', 'alipay,simulator'], 'The simulator cannot be combined with doubles'],
     [['--channels', 'alipay,alipay'], 'alipay is named twice'],
     [['--payers', '12'], 'Use 20 to 1000'],
     [['--payers', '1e2'], 'Use 20 to 1000'],
     [['--chanels', 'alipay'], 'Did you mean --channels'],
     [['alipay'], 'too many arguments'],
-  ])('%j are refused in a sentence', (args, sentence) => {
+  ])('%j are rejected with a sentence', (args, sentence) => {
     expect(() => read(...args)).toThrow(sentence);
   });
 });

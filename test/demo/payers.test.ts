@@ -1,24 +1,23 @@
-// The demo's table is evidence only if a bug would show in it: each kind of offence is put into the books here.
 import { describe, expect, test } from 'vitest';
 import { atChannels, PAYERS_A_SCENE, planPayers, SCENES, scenesOf } from '../../src/demo/payers.ts';
 import { closingTable, isClean } from '../../src/demo/report.ts';
 import { account, report, right } from './report-support.ts';
 
-/** Who comes to the demo: the same payers for the same seed, of every scene that a channel can have. */
+/** The planned payers of the demo: the same for the same seed, with every scene that the channels support. */
 
-describe('the payers', () => {
-  test('are the same for the same seed, and others for another', () => {
+describe('the planned payers', () => {
+  test('are the same for the same seed, and differ for another seed', () => {
     expect(planPayers(7, 50)).toEqual(planPayers(7, 50));
     expect(planPayers(8, 50)).not.toEqual(planPayers(7, 50));
   });
 
-  test('of every scene are there', () => {
+  test('include the fixed number of payers for every scene', () => {
     const habits = planPayers(7, 50).map(({ habit }) => habit);
     for (const scene of SCENES)
       expect(habits.filter((habit) => habit === scene)).toHaveLength(PAYERS_A_SCENE);
   });
 
-  test('come in time, with orders of their own and amounts that the API takes', () => {
+  test('arrive within 60 s, each with its own order and an amount that the API accepts', () => {
     const payers = planPayers(7, 500);
     expect(new Set(payers.map(({ orderId }) => orderId)).size).toBe(500);
     for (const { amount, arrivesAfterMs, expiresInSeconds } of payers) {
@@ -29,18 +28,18 @@ describe('the payers', () => {
   });
 });
 
-describe('the payers of the doubles', () => {
+describe('the payers at doubles', () => {
   const both = ['wechatpay', 'alipay'];
   const at = (names: readonly string[]) => atChannels(planPayers(44, 240), names);
 
-  test('pay in CNY at these channels, about as many at each', () => {
+  test('pay in CNY, about half of them at each of two channels', () => {
     const payers = at(both);
     expect(new Set(payers.map(({ currency }) => currency))).toEqual(new Set(['CNY']));
     expect(new Set(payers.flatMap(({ channels }) => channels))).toEqual(new Set(both));
     expect(payers.filter(({ channels }) => channels[0] === 'alipay').length).toBeGreaterThan(110);
   });
 
-  test('play every scene, the late ones where a link outlives the close', () => {
+  test('play every scene, and pay late only at a channel whose link can be paid after the close', () => {
     const payers = at(both);
     expect(scenesOf(payers)).toEqual(new Set(['paidTwice', 'paidLate', 'cancelled']));
     const of = (habit: string) => payers.filter((payer) => payer.habit === habit);
@@ -50,7 +49,7 @@ describe('the payers of the doubles', () => {
       expect(of(habit).map(({ channels }) => channels)).toEqual(Array(PAYERS_A_SCENE).fill(['alipay']));
   });
 
-  test('of one channel play what it can, and a run of that is no failure', () => {
+  test('at one channel play only its scenes, and the run is clean without the others', () => {
     expect(scenesOf(at(['alipay']))).toEqual(new Set(['paidLate', 'cancelled']));
     expect(scenesOf(at(['wechatpay']))).toEqual(new Set());
     expect(at(['wechatpay']).filter(({ habit }) => habit.startsWith('pays when'))).toEqual([]);

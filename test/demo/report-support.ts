@@ -1,10 +1,9 @@
-// The demo's table is evidence only if a bug would show in it: each kind of offence is put into the books here.
 import { expect } from 'vitest';
 import { type Accounts, reconcile } from '../../src/demo/accounts.ts';
 import type { Books, Order, Payment, Refund, Trade } from '../../src/demo/books.ts';
 import { closingTable, isClean, offendersList, type Report } from '../../src/demo/report.ts';
 
-/** For the tests of the table: books in which all is right, and how one thing in them is made wrong. */
+/** Books without any offence, and functions that replace one entry, for the tests of the demo's table. */
 
 export const PAID_AT = '2026-11-21T10:00:00.000Z';
 
@@ -62,13 +61,13 @@ export const refund = (id: string, reason: string, more: Partial<Refund> = {}): 
   ...more,
 });
 
-/** Money that its order could not take, all of it given back. */
+/** A payment that its order could not accept, refunded in full. */
 export const conflict = { orderUpdate: 'conflict', refundedAmount: 1050 } as const;
 export const givenBack = { state: 'REFUND', refunded: 1050 } as const;
 
 /**
- * Two payments that went right, one of them after its callback was lost, and one that nobody paid; then an order paid on
- * two channels, a payment made after its end, and one made after its order was cancelled.
+ * Two regular payments, one of them with a lost callback; an unpaid payment; an order paid on two channels; a payment
+ * paid after its end; and a payment paid after its order was cancelled.
  */
 export const right: Books = {
   trades: [
@@ -113,7 +112,7 @@ export const report = (accounts: Accounts, more: Partial<Report> = {}): Report =
   ...more,
 });
 
-/** The books with one order, trade or list of refunds replaced. */
+/** Copies of the books with one order, trade or list of refunds replaced. */
 export const withOrder = (index: number, wrong: Order, books = right): Books => ({
   ...books,
   orders: books.orders.map((one, at) => (at === index ? wrong : one)),
@@ -127,7 +126,7 @@ export const withRefunds = (paymentId: string, refunds: readonly Refund[], books
   refunds: new Map([...books.refunds, [paymentId, refunds]]),
 });
 
-/** What every offence must do: be counted, be listed with its ids and link, and end the demo with 1. */
+/** Every offence must be counted in the table, be listed with its payment id, and make the run fail. */
 export function expectOffence(books: Books, kind: string, paymentId: string, row: RegExp): void {
   const accounts = account(books);
   expect(accounts.offences.map((offence) => [offence.kind, offence.paymentId])).toEqual([[kind, paymentId]]);

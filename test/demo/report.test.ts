@@ -1,4 +1,4 @@
-// The demo's table is evidence only if a bug would show in it: each kind of offence is put into the books here.
+// The demo's table is evidence only if it shows a bug: these tests put each kind of offence into the books.
 import { describe, expect, test } from 'vitest';
 import { reconcile } from '../../src/demo/accounts.ts';
 import { closingTable, isClean, offendersList } from '../../src/demo/report.ts';
@@ -21,10 +21,8 @@ import {
   withTrade,
 } from './report-support.ts';
 
-/** What the table and the list of offences say of books, right ones and wrong ones. */
-
 describe('books that agree', () => {
-  test('give no offence, equal totals, and how each payment was found out', () => {
+  test('give no offence, equal totals, and how nodrop detected each payment', () => {
     const accounts = account(right);
     expect(accounts.offences).toEqual([]);
     const sums = (CNY: number, JPY: number) => new Map(Object.entries({ CNY, JPY }));
@@ -52,22 +50,22 @@ describe('books that agree', () => {
     expect(offendersList(report(accounts))).toBe('');
   });
 
-  test('make a table of at most 100 columns', () => {
+  test('give a table of at most 100 columns', () => {
     const table = closingTable(report(account(right)));
     expect(Math.max(...table.split('\n').map((line) => line.length))).toBeLessThanOrEqual(100);
     expect(table).toMatch(/paid in the wallet +6 +CNY 52\.50 \+ JPY 1,050/);
     expect(table).toMatch(/paid in the orders +4 +CNY 31\.50 \+ JPY 1,050/);
     expect(table).toMatch(/given back: the order was paid twice +1 +CNY 10\.50\n/);
-    expect(table).toMatch(/given back: it came too late +1 +CNY 10\.50\n/);
+    expect(table).toMatch(/given back: it was paid too late +1 +CNY 10\.50\n/);
     expect(table).toMatch(/not accounted for +CNY 0\.00 \+ JPY 0 +as it must be/);
-    expect(table).toMatch(/paid in two wallets +1 orders; the second payment back within 4\.0 s/);
+    expect(table).toMatch(/paid in two wallets +1 orders; the second payment given back within 4\.0 s/);
     expect(table).toMatch(/a query on schedule +1 +1 +9\.0 +9\.0 +9\.0/);
     expect(table).toMatch(/worker \(process 4711\) at 16 s, at work again 4\.2 s later/);
   });
 });
 
 describe('a dropped order', () => {
-  test('that still waits is shown with its workflow', () => {
+  test('whose payment is still live is listed with a link to its workflow', () => {
     const books = withOrder(
       0,
       order('order-1', [payment('pay_1', waiting)], { status: 'paying', paidPaymentId: null }),
@@ -78,7 +76,7 @@ describe('a dropped order', () => {
     expect(account(books).difference.get('CNY')).toBe(1050);
   });
 
-  test('that was closed though it was paid', () => {
+  test('whose payment was closed although it was paid is counted', () => {
     const books = withOrder(
       0,
       order('order-1', [payment('pay_1', closed)], { status: 'unpaid', paidPaymentId: null }),
@@ -86,7 +84,7 @@ describe('a dropped order', () => {
     expectOffence(books, 'dropped', 'pay_1', /dropped[^\n]+ 1 +!!! must be 0/);
   });
 
-  test('whose money is known and has decided nothing yet', () => {
+  test('whose payment succeeded but is still in review is counted', () => {
     const books = withOrder(
       0,
       order('order-1', [payment('pay_1', { orderUpdate: 'review' })], {
@@ -97,20 +95,20 @@ describe('a dropped order', () => {
     expectOffence(books, 'dropped', 'pay_1', /dropped[^\n]+ 1 +!!! must be 0/);
   });
 
-  test('that the API does not list at all', () => {
+  test('that the API does not list is counted', () => {
     const books = { ...right, orders: right.orders.slice(1) };
     expectOffence(books, 'dropped', 'pay_1', /dropped[^\n]+ 1 +!!! must be 0/);
   });
 });
 
-describe('an order paid without money', () => {
+describe('an order paid without money is reported', () => {
   const row = /paid without money +1 +!!! must be 0/;
 
-  test('whose payer never paid', () => {
+  test('if its payer never paid', () => {
     expectOffence(withOrder(2, order('order-3', [payment('pay_3')])), 'unpaid', 'pay_3', row);
   });
 
-  test("paid by another order's payment", () => {
+  test("if another order's payment paid it", () => {
     const books = withOrder(
       2,
       order('order-3', [payment('pay_3', closed)], { status: 'succeeded', paidPaymentId: 'pay_1' }),
@@ -118,12 +116,12 @@ describe('an order paid without money', () => {
     expectOffence(books, 'unpaid', 'pay_1', row);
   });
 
-  test('of which the wallet knows nothing', () => {
+  test('if the wallet has no trade for it', () => {
     const books = { ...right, orders: [...right.orders, order('order-8', [payment('pay_8')])] };
     expectOffence(books, 'unpaid', 'pay_8', row);
   });
 
-  test('whose payment alone is succeeded', () => {
+  test('if only its payment is succeeded', () => {
     const books = withOrder(
       2,
       order('order-3', [payment('pay_3')], { status: 'paying', paidPaymentId: null }),
@@ -132,10 +130,10 @@ describe('an order paid without money', () => {
   });
 });
 
-describe('money that is not given back as it must be', () => {
+describe('money that must be given back is reported', () => {
   const keeps = { refundedAmount: 1049, orderUpdate: 'conflict' } as const;
 
-  test('but for one cent', () => {
+  test('if one cent is missing', () => {
     const cent = [refund('re_7', 'late_payment', { amount: 1049 })];
     const books = withTrade(
       trade('pay_7', { refunded: 1049 }),
@@ -152,7 +150,7 @@ describe('money that is not given back as it must be', () => {
     expect(offendersList(report(account(books)))).toContain('UNACCOUNTED  CNY 0.01');
   });
 
-  test('not at all, and nobody says so', () => {
+  test('if its refund is still pending and there is no attention', () => {
     const books = withTrade(
       trade('pay_5'),
       withRefunds(
@@ -171,7 +169,7 @@ describe('money that is not given back as it must be', () => {
     expect(account(books).difference.get('CNY')).toBe(1050);
   });
 
-  test('because a person has to look: said as that, with the sum', () => {
+  test('as waiting for an operator, with the sum, if the payment has an attention', () => {
     const attention = { attention: 'refund_failing', attentionDetail: 'The channel says no.' };
     const books = withTrade(
       trade('pay_7'),
@@ -187,11 +185,11 @@ describe('money that is not given back as it must be', () => {
         ),
       ),
     );
-    expectOffence(books, 'attention', 'pay_7', /waiting for a person +1 +CNY 10\.50/);
+    expectOffence(books, 'attention', 'pay_7', /waiting for an operator +1 +CNY 10\.50/);
     expect(account(books).difference.get('CNY')).toBe(0);
   });
 
-  test('though nodrop says it was: the wallet has it still', () => {
+  test('if nodrop counts it as refunded but the wallet does not', () => {
     const books = withTrade(trade('pay_5'));
     const accounts = account(books);
     expect(accounts.offences.map(({ kind, paymentId }) => [kind, paymentId])).toEqual([
@@ -202,10 +200,10 @@ describe('money that is not given back as it must be', () => {
   });
 });
 
-describe('money given back without a reason', () => {
+describe('money given back without a reason is reported', () => {
   const row = /given back without a reason +1 +!!! must be 0/;
 
-  test('of an order that has taken it', () => {
+  test('if the order has accepted the money', () => {
     const books = withTrade(
       trade('pay_1', givenBack),
       withRefunds(
@@ -219,21 +217,21 @@ describe('money given back without a reason', () => {
     expect(closingTable(report(account(books)))).toMatch(/not accounted for +CNY -10\.50/);
   });
 
-  test('in the wallet, and nodrop does not know', () => {
+  test('if only the wallet has the refund', () => {
     expectOffence(withTrade(trade('pay_1', { refunded: 1 })), 'unexplained', 'pay_1', row);
   });
 
-  test('for another reason than there was', () => {
+  test('if the reason is wrong', () => {
     expectOffence(withRefunds('pay_7', [refund('re_7', 'requested')]), 'unexplained', 'pay_7', row);
     expectOffence(withRefunds('pay_5', [refund('re_5', 'late_payment')]), 'unexplained', 'pay_5', row);
   });
 
-  test('that nobody had paid', () => {
+  test('if the payment was never paid', () => {
     expectOffence(withRefunds('pay_3', [refund('re_3', 'late_payment')]), 'unexplained', 'pay_3', row);
   });
 });
 
-test('an order paid by two payments, the money of both kept', () => {
+test('an order that keeps the money of two payments is reported', () => {
   const books = withTrade(
     trade('pay_5'),
     withRefunds(
@@ -246,7 +244,7 @@ test('an order paid by two payments, the money of both kept', () => {
   expect(account(books).difference.get('CNY')).toBe(1050);
 });
 
-describe('an amount that differs', () => {
+describe('an amount that differs is reported', () => {
   const row = /that differ +1 +!!! must be 0/;
 
   test.each([
@@ -254,19 +252,19 @@ describe('an amount that differs', () => {
     ['received currency', { receivedCurrency: 'JPY' }, {}],
     ['asked', {}, { amount: 1049 }],
     ['asked currency', {}, { currency: 'USD' }],
-  ])('%s', (_, wrongPayment, wrongOrder) => {
+  ])('as different: %s', (_, wrongPayment, wrongOrder) => {
     const books = withOrder(0, order('order-1', [payment('pay_1', wrongPayment)], wrongOrder));
     expectOffence(books, 'different', 'pay_1', row);
   });
 });
 
-describe('a run that proves nothing', () => {
-  test('because the ledger lost what the wallet told a payer', () => {
+describe('a run fails because it proves nothing', () => {
+  test('if the ledger has lost a payment that the wallet confirmed to a payer', () => {
     const accounts = reconcile({ trades: [], orders: [], refunds: new Map() }, new Set(['pay_1']));
     expect(accounts.offences.map(({ kind }) => kind)).toEqual(['unproven']);
   });
 
-  test('because nobody paid', () => {
+  test('if no payer paid', () => {
     const books = {
       trades: [unpaidTrade('pay_3')],
       orders: right.orders.slice(2, 3),
@@ -280,9 +278,9 @@ describe('a run that proves nothing', () => {
 
 test.each([
   ['paid in two wallets', ['order-4'], ['pay_4', 'pay_5']],
-  ['paid after it was closed', ['order-5'], ['pay_6']],
+  ['paid after the payment was closed', ['order-5'], ['pay_6']],
   ['paid after the order was cancelled', ['order-6'], ['pay_7']],
-])('a run in which nobody %s proves nothing about it', (label, orderIds, ids) => {
+])('a run without any payer who "%s" fails', (label, orderIds, ids) => {
   const accounts = account({
     trades: right.trades.filter(({ outTradeNo }) => !ids.includes(outTradeNo)),
     orders: right.orders.filter(({ id }) => !orderIds.includes(id)),
@@ -294,8 +292,8 @@ test.each([
   expect(offendersList(report(accounts))).toContain('NOT SEEN');
 });
 
-describe('what the shop and the forger saw', () => {
-  test('an order with two payments', () => {
+describe('the run fails and the report names', () => {
+  test('an order with two payments on one channel', () => {
     const books = withOrder(0, order('order-1', [payment('pay_1'), payment('pay_9', closed)]));
     expect(account(books).offences.map(({ kind }) => kind)).toEqual(['doubled']);
     expect(closingTable(report(account(books)))).toMatch(/pressed pay twice.+!!! 1 DOUBLED/);
@@ -316,8 +314,8 @@ describe('what the shop and the forger saw', () => {
   });
 });
 
-describe('a payment at a double', () => {
-  test('that WeChat Pay is too young to be closed by is no end to wait for, and counts as what it is', () => {
+describe('a payment', () => {
+  test('that WeChat Pay does not close yet need not end, and is counted as too young to be closed', () => {
     const young = { ...waiting, channel: 'wechatpay', expiresAt: '2026-11-21T10:01:00.000Z' } as const;
     const books = withOrder(
       2,
@@ -327,7 +325,7 @@ describe('a payment at a double', () => {
     expect(at('2026-11-21T10:00:59.000Z').live).toBe(1);
     const past = at('2026-11-21T10:01:00.000Z');
     expect([past.live, [...past.unpaid]]).toEqual([0, [['too young to be closed', 1]]]);
-    // Of any other channel it is to end.
+    // At any other channel, the same payment must end.
     const other = withOrder(
       2,
       order('order-3', [payment('pay_3', { ...young, channel: 'alipay' })], {
@@ -338,11 +336,11 @@ describe('a payment at a double', () => {
     expect(reconcile(other, new Set(), Date.parse('2026-11-21T10:01:00.000Z')).live).toBe(1);
   });
 
-  test('that was paid after the shop had cancelled it, and alone, is paid late', () => {
+  test('that was paid after the shop had cancelled it counts as paid late if its order has no other payment', () => {
     const late = { cancelRequestedAt: '2026-11-21T09:59:00.000Z' };
     const books = withOrder(0, order('order-1', [payment('pay_1', late)]));
     expect(account(books).scenes.paidLate.count).toBe(account(right).scenes.paidLate.count + 1);
-    // It ended for the order's second attempt, and was paid in spite of it.
+    // The first payment was cancelled for the order's second attempt, so its late success does not count as paid late.
     const switched = withOrder(
       3,
       order('order-4', [payment('pay_4', late), payment('pay_5', { channel: 'simulator2', ...conflict })]),

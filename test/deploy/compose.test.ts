@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
 
-/** scripts/check-compose.mjs passes on what is there, and fails on each slip it is there for. */
+/** scripts/check-compose.mjs accepts the repository's files, and reports each kind of mistake that it checks. */
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const script = join(root, 'scripts', 'check-compose.mjs');
-/** Nothing is installed unseen: npm test has done that before, and said so. */
+/** The script must not install anything here: `npm test` has installed docker-compose before, and announced it. */
 const env = { ...process.env, NODROP_INSTALL: 'no' };
 const folders: string[] = [];
 
@@ -35,7 +35,7 @@ function check(file: string, from: string | RegExp, to: string) {
   return spawnSync(process.execPath, [script, folder], { env, encoding: 'utf8' });
 }
 
-test('the files are in order', () => {
+test('the repository’s docker-compose.yml and Dockerfile pass the check', () => {
   const { status, stdout, stderr } = spawnSync(process.execPath, [script], { env, encoding: 'utf8' });
   expect(stderr).not.toMatch(/docker-compose\.yml:|Dockerfile:/);
   expect(stdout).toContain('are in order');
@@ -45,14 +45,19 @@ test('the files are in order', () => {
 test.each([
   ['not YAML', 'services:\n', 'services: [\n', /not YAML/],
   ['an unknown key', '  init: true', '  intit: true', /unknown key intit/],
-  ['an image of no fixed version', 'temporalio/server:1.29.7', 'temporalio/server:latest', /fixed version/],
+  [
+    'an image without a fixed version',
+    'temporalio/server:1.29.7',
+    'temporalio/server:latest',
+    /fixed version/,
+  ],
   [
     'no health check',
     /test: \[CMD, node, deploy\/health.mjs, worker\]/,
     'disable: true',
     /worker runs on and has no/,
   ],
-  ['a duration that is none', 'interval: 30s', 'interval: 30', /has the duration 30\./],
+  ['an invalid duration', 'interval: 30s', 'interval: 30', /has the duration 30\./],
   ['a default secret', '${NODROP_SECRET:?', '${NODROP_SECRET:-', /secret in NODROP_SECRET/],
   [
     'a literal password',
@@ -61,25 +66,35 @@ test.each([
     /literal password in DATABASE_URL/,
   ],
   [
-    'a setting that is none',
+    'an unknown setting',
     'NODROP_LOG_LEVEL: ',
     'NODROP_LOGLEVEL: ',
     /NODROP_LOGLEVEL, which src\/config.ts does not/,
   ],
-  ['a port open to the world', /"[^"\n]*:(?=\$\{PUBLISH_API)/, '"', /beyond loopback by default/],
   [
-    'a Web UI that can be opened to the world',
+    'the API’s port published beyond loopback',
+    /"[^"\n]*:(?=\$\{PUBLISH_API)/,
+    '"',
+    /beyond loopback by default/,
+  ],
+  [
+    'the Web UI published beyond loopback',
     /"127.0.0.1(?=:\$\{PUBLISH_UI)/,
     '"0.0.0.0',
     /temporal-ui publishes .* beyond loopback\./,
   ],
   [
-    'a dependency that is none',
+    'a dependency that does not exist',
     'temporal-schema: { cond',
     'temporal-scheme: { cond',
     /temporal-scheme, which does not/,
   ],
-  ['a program that is none', 'dist/worker/main.js', 'dist/worker/mian.js', /mian.js, which has no source/],
+  [
+    'a program that does not exist',
+    'dist/worker/main.js',
+    'dist/worker/mian.js',
+    /mian.js, which has no source/,
+  ],
   [
     'a missing file',
     './deploy/postgres/init.sql:',
@@ -87,21 +102,26 @@ test.each([
     /start.sql, which does not exist/,
   ],
   ['capabilities', 'cap_drop: [ALL]', 'cap_drop: []', /temporal-ui keeps capabilities/],
-  ['a right for another', 'mem_limit: 1g', 'cap_add: [CHOWN]', /api adds capabilities/],
+  ['an added capability', 'mem_limit: 1g', 'cap_add: [CHOWN]', /api adds capabilities/],
   ['a writable file system', 'read_only: true', 'read_only: false', /postgres has a writable file system/],
   ['no memory limit', 'mem_limit: 512m', 'mem_limit: all', /temporal-ui may take all memory/],
-  ['no limit of processes', 'pids_limit: 512', 'pids_limit: 0', /worker may start any number of processes/],
-  ['two that build', '    mem_limit: 1g', '    build: .', /api builds the image, which migrate alone/],
-  ['none that builds', '    build: .\n', '', /migrate does not build the image/],
-  ['an image that is pulled', 'pull_policy: never', 'pull_policy: missing', /worker may pull an image/],
-  ['a fixed number of workers', /\$\{WORKERS:-1\}/, '1', /worker has a number that .env does not set/],
+  ['no process limit', 'pids_limit: 512', 'pids_limit: 0', /worker may start any number of processes/],
   [
-    'workers that the next command removes',
+    'two services that build the image',
+    '    mem_limit: 1g',
+    '    build: .',
+    /api builds the image, but only migrate may build it/,
+  ],
+  ['no service that builds the image', '    build: .\n', '', /migrate does not build the image/],
+  ['an image that may be pulled', 'pull_policy: never', 'pull_policy: missing', /worker may pull an image/],
+  ['a fixed number of workers', /\$\{WORKERS:-1\}/, '1', /worker has a fixed number of containers/],
+  [
+    'a --scale option in a command',
     'compose up -d --build --wait\n',
     'compose up -d --scale worker=3\n',
     /docker-compose.yml has a command with --scale/,
   ],
-  ['a default mode', '${NODROP_MODE:?', '${NODROP_MODE:-', /worker has a default for NODROP_MODE/],
+  ['a default for NODROP_MODE', '${NODROP_MODE:?', '${NODROP_MODE:-', /worker has a default for NODROP_MODE/],
 ])('docker-compose.yml with %s fails', (_what, from, to, message) => {
   const { status, stderr } = check('docker-compose.yml', from, to);
   expect(stderr).toMatch(message);
@@ -109,14 +129,14 @@ test.each([
 });
 
 test.each([
-  ['no profile of the simulator', '#COMPOSE_PROFILES=simulator\n', '', /does not set the profile simulator/],
+  ['no profile for the simulator', '#COMPOSE_PROFILES=simulator\n', '', /does not set the profile simulator/],
   [
-    'a simulator that the next command does not know',
+    'a --profile option in a command',
     '# The simulator, ',
     '# docker compose --profile simulator up: ',
     /\.env\.example has a command with --profile/,
   ],
-  ['no word on a setting', '#WORKERS=3\n', '', /does not explain WORKERS/],
+  ['an unexplained setting', '#WORKERS=3\n', '', /does not explain WORKERS/],
 ])('deploy/.env.example with %s fails', (_what, from, to, message) => {
   const { status, stderr } = check('deploy/.env.example', from, to);
   expect(stderr).toMatch(message);
@@ -124,16 +144,21 @@ test.each([
 });
 
 test.each([
-  ['an image of no fixed version', /node:[\d.]+-/, 'node:', /not of a fixed version/],
+  ['an image without a fixed version', /node:[\d.]+-/, 'node:', /not a fixed version/],
   ['root as its user', 'USER node', 'USER root', /runs as root/],
-  ['a file that .dockerignore keeps out', 'COPY src ./src', 'COPY test ./test', /test is kept out/],
+  [
+    'a file that .dockerignore keeps out',
+    'COPY src ./src',
+    'COPY test ./test',
+    /test is excluded by \.dockerignore/,
+  ],
   [
     'no workflow bundle',
     / \\\n +&& node dist\/worker\/bundle-main\.js/,
     '',
-    /no step makes the workflow bundle/,
+    /no step creates the workflow bundle/,
   ],
-  ['any number of malloc arenas', ' MALLOC_ARENA_MAX=2', '', /does not set MALLOC_ARENA_MAX=2/],
+  ['no limit of malloc arenas', ' MALLOC_ARENA_MAX=2', '', /does not set MALLOC_ARENA_MAX=2/],
   ['an unknown stage', '--from=build', '--from=bulid', /names no earlier stage/],
 ])('a Dockerfile with %s fails', (_what, from, to, message) => {
   const { status, stderr } = check('Dockerfile', from, to);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 
-/** The one-shot that makes the namespace, with a clock of its own and a `temporal` that takes as long as it is told. */
+/** Runs create-namespace.sh with a simulated clock and stand-ins for `temporal` and `getent`. */
 
 const script = fileURLToPath(new URL('../../deploy/temporal/create-namespace.sh', import.meta.url));
 
@@ -42,7 +42,7 @@ function run(programs: { readonly temporal: string; readonly getent: string }) {
 test.each([
   ['10.0.0.5        temporal', '10.0.0.5:7233'],
   ['fd00::5         temporal temporal.nodrop_servers', '[fd00::5]:7233'],
-])('the name is looked up once, and every tool gets the address of "%s"', (line, address) => {
+])('the name is looked up once, and every tool gets the address from "%s"', (line, address) => {
   const { status, stdout, of } = run({ getent: `echo "${line}"`, temporal: '' });
   expect(of('getent')).toEqual(['getent hosts temporal at temporal:7233']);
   expect(of('temporal').map((call) => call.split(' at ')[1])).toEqual([address, address, address]);
@@ -50,21 +50,21 @@ test.each([
   expect(status).toBe(0);
 });
 
-test('two minutes are time, however long an attempt takes', () => {
+test('the script gives up after two minutes, also if each attempt is slow', () => {
   const { status, stderr, of, seconds } = run({
     getent: 'echo 10.0.0.5 temporal',
     temporal: `${spend('10')}\necho no answer\nexit 1`,
   });
   expect(of('temporal')).toHaveLength(11);
-  // The last one begins in time.
+  // The last attempt begins before the deadline.
   expect(seconds).toBe(10 * 12 + 10);
   expect(stderr).toMatch(
-    /^no answer\nTemporal at 10\.0\.0\.5:7233 does not get ready for the namespace: see/,
+    /^no answer\nTemporal at 10\.0\.0\.5:7233 did not become ready for the namespace: see/,
   );
   expect(status).toBe(1);
 });
 
-test('while nothing answers the address is looked up again, also where that takes 20 s', () => {
+test('the address is looked up again while the server does not answer, also if a look-up takes 20 s', () => {
   const { status, of, seconds } = run({
     getent: `${spend('20')}\n[ $(grep -c ^getent ${folder}/calls) = 1 ] && echo 10.0.0.5 || echo 10.0.0.9`,
     temporal: `case $TEMPORAL_ADDRESS in 10.0.0.9:7233) exit 0 ;; esac\n${spend('10')}\nexit 1`,
@@ -82,11 +82,11 @@ test('a name that is not there yet is looked up again, in the same two minutes',
   const { status, of, stderr } = run({ getent: 'exit 2', temporal: '' });
   expect(of('getent')).toHaveLength(61);
   expect(of('temporal')).toEqual([]);
-  expect(stderr).toContain('Temporal at temporal:7233 does not get ready');
+  expect(stderr).toContain('Temporal at temporal:7233 did not become ready');
   expect(status).toBe(1);
 });
 
-test('the namespace is made when it is missing', () => {
+test('a missing namespace is created', () => {
   const { status, of } = run({
     getent: 'echo 10.0.0.5 temporal',
     temporal: `case "$*" in *describe*) exit 1 ;; esac`,

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 
-/** What is installed into the system, on a machine without docker-compose whose apt-get only writes down its calls. */
+/** Installation of system packages, on a machine without docker-compose, with an apt-get that only logs its calls. */
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const isRoot = process.getuid?.() === 0;
@@ -20,7 +20,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Everything that the program prints and apt-get is called with, in order. */
+/** Runs a program. @returns its output lines and the calls of apt-get, in their order */
 function run(args: readonly string[], env: NodeJS.ProcessEnv) {
   const log = openSync(join(folder, 'log'), 'a');
   try {
@@ -38,7 +38,7 @@ function run(args: readonly string[], env: NodeJS.ProcessEnv) {
 test.skipIf(!isRoot).each([
   ['npm run check:compose', ['scripts/check-compose.mjs']],
   ['npm test', ['--import', 'tsx', 'scripts/obtain-tools.ts', 'docker-compose']],
-])('%s says what it installs as root, and how to prevent it, before it does', (_name, args) => {
+])('%s announces what it installs as root, and how to prevent that, before it installs it', (_name, args) => {
   const { status, lines } = run(args, {});
   const said = lines.findIndex((line) => /^Installing into this system, as root.*docker-compose/.test(line));
   const done = lines.findIndex((line) => /^apt-get (update|install)/.test(line));
@@ -58,7 +58,7 @@ test.each([
   expect(status).toBe(0);
 });
 
-test('npm test says why there is no Caddy, and that its tests are skipped', () => {
+test('npm test reports why Caddy is missing, and that its tests are skipped', () => {
   writeFileSync(join(folder, 'apt-get'), '#!/bin/sh\necho "E: No such package" >&2\nexit 100\n', {
     mode: 0o755,
   });
@@ -68,7 +68,7 @@ test('npm test says why there is no Caddy, and that its tests are skipped', () =
   expect(status).toBe(0);
 });
 
-test.skipIf(!isRoot)('npm test reads the lists of packages once where Caddy is in none, as root', () => {
+test.skipIf(!isRoot)('as root, npm test updates the package lists once if Caddy is not found', () => {
   writeFileSync(
     join(folder, 'apt-get'),
     `#!/bin/sh

@@ -6,7 +6,7 @@ import { afterEach, expect, test } from 'vitest';
 import { tsxLoader } from '../../src/tsx.ts';
 import { emptyDatabase, eventually, freePort } from '../support/stack.ts';
 
-/** The one-shot that brings a database of one's own up to the migrations. */
+/** The one-shot program that migrates an external database. */
 
 const program = fileURLToPath(new URL('../../src/stack/migrate-main.ts', import.meta.url));
 const undo: (() => unknown)[] = [];
@@ -25,7 +25,7 @@ function migrate(databaseUrl: string | undefined, secret = 's'.repeat(32)) {
   return { said, ended: once(child, 'close').then(([code]) => code) };
 }
 
-test('waits for the database, applies the migrations, and has nothing to do the second time', async () => {
+test('waits for the database, applies the migrations, and applies nothing the second time', async () => {
   const database = await emptyDatabase();
   undo.push(() => database.drop());
   const url = new URL(database.url);
@@ -37,7 +37,7 @@ test('waits for the database, applies the migrations, and has nothing to do the 
   await eventually(() =>
     first.said.err.includes('Waiting for the database (0 s of 60): connect ECONNREFUSED'),
   );
-  // The database comes up late.
+  // The database becomes reachable only now.
   const proxy = createServer((socket) => {
     const target = connect(Number(realPort), hostname);
     socket.pipe(target).pipe(socket);
@@ -55,8 +55,8 @@ test('waits for the database, applies the migrations, and has nothing to do the 
 
 test.each([
   ['no DATABASE_URL', undefined, /^DATABASE_URL is missing: [^\n]+\n$/],
-  ['a DATABASE_URL that is none', 'mysql://x', /^DATABASE_URL is wrong: [^\n]+\n$/],
-])('says in a sentence that there is %s', async (_what, url, sentence) => {
+  ['an invalid DATABASE_URL', 'mysql://x', /^DATABASE_URL is wrong: [^\n]+\n$/],
+])('reports %s in one sentence', async (_what, url, sentence) => {
   const { said, ended } = migrate(url);
   expect(await ended).toBe(1);
   expect(said).toEqual({ out: '', err: expect.stringMatching(sentence) });
@@ -72,7 +72,7 @@ test('does not wait when the password is wrong', async () => {
   expect(said.err).toMatch(/^The database does not answer \(password authentication failed[^\n]+\n$/);
 });
 
-test('with another NODROP_SECRET than the database it ends with a sentence, so that nothing is replaced by what cannot start', async () => {
+test('fails with another NODROP_SECRET than the database’s, so that a deployment stops before it replaces processes', async () => {
   const database = await emptyDatabase();
   undo.push(() => database.drop());
   expect(await migrate(database.url).ended).toBe(0);

@@ -13,7 +13,7 @@ import { createMetrics } from '../../src/api/metrics.ts';
 import { eventually, freePort } from '../support/stack.ts';
 import { toolSettings } from '../support/tool-settings.ts';
 
-/** deploy/caddy/Caddyfile in a Caddy, in front of the real admin listener and of a server that, as the Web UI, asks nobody. */
+/** deploy/caddy/Caddyfile in front of the real admin listener, and of a stand-in for the Web UI that has no sign-in. */
 
 const file = fileURLToPath(new URL('../../deploy/caddy/Caddyfile', import.meta.url));
 const caddy = findCaddy(toolSettings().cacheDir) ?? '';
@@ -22,7 +22,7 @@ const ADMIN = 'admin.localhost';
 
 if (caddy === '') {
   console.warn(
-    'SKIPPED: there is no Caddy for deploy/caddy/Caddyfile; `npm test` obtains it or says why not.',
+    'SKIPPED: there is no Caddy for deploy/caddy/Caddyfile; `npm test` installs it or reports why it cannot.',
   );
 }
 
@@ -32,7 +32,7 @@ let env: NodeJS.ProcessEnv;
 let child: ChildProcess;
 let output = '';
 const servers: Server[] = [];
-/** What reached the Web UI. */
+/** The headers of the requests that reached the Web UI. */
 const seen: IncomingHttpHeaders[] = [];
 
 const listen = (server: Server) =>
@@ -65,7 +65,7 @@ beforeAll(async () => {
     WEB_UI: await listen(webUi),
     ADMIN: await listen(admin),
   };
-  // Names under localhost have certificates of Caddy's own authority, which this machine is not to trust.
+  // Caddy issues certificates for names under localhost with its own authority, which must not be installed here.
   const settings = [
     'admin off',
     'skip_install_trust',
@@ -77,7 +77,7 @@ beforeAll(async () => {
   writeFileSync(join(folder, 'Caddyfile'), `{\n\t${settings.join('\n\t')}\n}\nimport ${file}\n`);
   child = spawn(caddy, ['run', '--config', join(folder, 'Caddyfile')], { env });
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data) => (output += data));
-  // It listens before it has the certificates of its names.
+  // Caddy listens before it has the certificates, so this waits for an answer from each name.
   const isReady = async () =>
     (await Promise.all([WEB_UI, ADMIN].map((name) => ask(name, host(name)).catch(() => undefined)))).every(
       (answer) => answer?.status === 401,
@@ -94,7 +94,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** @param name the server name of the handshake; undefined for a browser that was given an address */
+/** @param name the server name in the TLS handshake; undefined if the browser was given an IP address */
 function ask(name: string | undefined, headers: Record<string, string>, path = '/') {
   const options = { host: '127.0.0.1', port: httpsPort, path, headers, agent: false };
   return new Promise<{ status: number | undefined; body: string }>((resolve, reject) => {
@@ -113,7 +113,7 @@ const as = (user: string) => ({ Authorization: `Basic ${Buffer.from(user).toStri
 const SIGNED_IN = as('alice:secret');
 
 describe.skipIf(caddy === '')('the proxy for operators', () => {
-  test('is in order for Caddy, and says what is missing', () => {
+  test('has a valid Caddyfile, and is invalid without OPERATOR_HASH', () => {
     const validate = (changed: NodeJS.ProcessEnv) =>
       spawnSync(caddy, ['validate', '--adapter', 'caddyfile', '--config', join(folder, 'Caddyfile')], {
         env: { ...env, ...changed },
@@ -122,7 +122,7 @@ describe.skipIf(caddy === '')('the proxy for operators', () => {
     expect(validate({ OPERATOR_HASH: '' })).not.toBe(0);
   });
 
-  test('lets through who is signed in, by the right name, without the password', async () => {
+  test('forwards signed-in requests for the right name, without the password', async () => {
     expect(await ask(WEB_UI, { ...host(WEB_UI), ...SIGNED_IN })).toEqual({ status: 200, body: 'the Web UI' });
     expect(seen.map(({ authorization }) => authorization)).toEqual([undefined]);
     expect(await ask(ADMIN, { ...host(ADMIN), ...SIGNED_IN }, '/details')).toEqual({
@@ -133,10 +133,10 @@ describe.skipIf(caddy === '')('the proxy for operators', () => {
   });
 
   test.each([
-    ['nobody', {}],
-    ['somebody else', as('eve:secret')],
-    ['a wrong password', as('alice:wrong')],
-  ])('asks %s to sign in', async (_who, headers) => {
+    ['without a user', {}],
+    ['with another user', as('eve:secret')],
+    ['with a wrong password', as('alice:wrong')],
+  ])('answers 401 to a request %s', async (_who, headers) => {
     const before = seen.length;
     for (const name of [WEB_UI, ADMIN]) {
       expect((await ask(name, { ...host(name), ...headers }, '/details')).status).toBe(401);
@@ -145,7 +145,7 @@ describe.skipIf(caddy === '')('the proxy for operators', () => {
   });
 
   test.each(['evil.example', '127.0.0.1', 'localhost'])(
-    'refuses the Host %s, signed in or not',
+    'refuses the host name %s, with and without a sign-in',
     async (name) => {
       const before = seen.length;
       for (const served of [WEB_UI, ADMIN]) {
@@ -153,7 +153,7 @@ describe.skipIf(caddy === '')('the proxy for operators', () => {
           expect((await ask(served, headers, '/details')).status).toBe(421);
         }
       }
-      // What a browser does that was given this machine's address under another name: no certificate, or no page.
+      // A browser that uses another name for this machine gets no certificate, or the refusal.
       for (const server of [name, undefined]) {
         const status = await ask(server, { ...host(name), ...SIGNED_IN }).then(
           (answer) => answer.status,

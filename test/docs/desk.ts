@@ -1,5 +1,5 @@
-// A user beside a real npm start, who types the commands of a page as they stand there. Only ports and the home folder
-// are the test's own.
+// Simulates a user who runs a real `npm start` and types the commands of a docs page. Only ports and the home folder
+// differ from the page.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -11,10 +11,10 @@ import { eventually, freePort } from '../support/stack.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const SETTINGS = ['PORT', 'NODROP_ADMIN_PORT', 'NODROP_SIMULATOR_PORT', 'NODROP_SHOP_PORT'] as const;
-/** How registries are reached, by a shell that knows nothing else of this machine. */
+/** Environment variables that are needed to reach package registries; the shell gets no others of this machine. */
 const ROUTES = /^(PIP_|(HTTPS?|NO|ALL)_PROXY$|SSL_CERT|REQUESTS_CA|MAVEN_|JAVA_HOME$)/i;
 
-/** A shell that stays, as a user's does, with what was set in it. */
+/** A shell that keeps running between blocks, so that its variables stay set. */
 export class Shell {
   readonly #child: ChildProcess;
   #output = '';
@@ -29,7 +29,7 @@ export class Shell {
     this.#child.stdin?.write("trap 'failed=$?' ERR\n");
   }
 
-  /** @returns the exit code of the last of its commands that failed, 0 when none did, and what they printed. */
+  /** Runs a block of commands. @returns the exit code of the last command that failed (0 if none), and the output. */
   async type(block: string): Promise<{ code: number; output: string }> {
     this.#output = '';
     this.#child.stdin?.write(`failed=0\n${block}\nprintf '\\n@@%s@@\\n' "$failed"\n`);
@@ -47,12 +47,12 @@ export class Shell {
   }
 }
 
-/** A machine with a running nodrop, and who sits at it. */
+/** A running nodrop with the terminals of its user. */
 export class Desk {
   readonly #place: StackPlace;
   readonly #env: NodeJS.ProcessEnv;
   readonly #terminals: ChildProcess[] = [];
-  /** What stands in the pages, and what it is here. */
+  /** The ports of this test by the port numbers in the pages. */
   readonly ports: Readonly<Record<string, string>>;
   readonly shell: Shell;
 
@@ -63,7 +63,7 @@ export class Desk {
     this.shell = new Shell(env);
   }
 
-  /** Starts nodrop by the first block of the page, which says how. */
+  /** Starts nodrop with the first block of the page, which must be `npm start`. */
   static async open(page: string): Promise<Desk> {
     const place = await newPlace();
     const own = Object.fromEntries(
@@ -74,7 +74,7 @@ export class Desk {
       3200: String(await freePort()),
       54329: new URL(place.databaseUrl).port,
     };
-    // npm alone knows the settings of this test: the user's shell has none.
+    // Only npm gets the settings of this test, through a wrapper script; the user's shell has none of them.
     const [bin, home] = [join(place.home, 'bin'), join(place.home, 'user')];
     for (const folder of [bin, home]) mkdirSync(folder);
     for (const name of ['.config', '.pip'])
@@ -101,7 +101,7 @@ export class Desk {
     return desk;
   }
 
-  /** A terminal of its own, in which the command stays. */
+  /** Opens another terminal and runs a command that keeps running there, until its output contains `readyWords`. */
   async terminal(command: string, readyWords: string): Promise<ChildProcess> {
     const child = spawn('bash', ['--norc', '-c', command], { cwd: root, env: this.#env, detached: true });
     this.#terminals.push(child);
@@ -118,7 +118,7 @@ export class Desk {
     return child;
   }
 
-  /** Ctrl-C, which reaches all that runs in the terminal. */
+  /** Sends Ctrl-C to all processes in the terminal, and waits for their end. */
   async interrupt(child: ChildProcess): Promise<void> {
     if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
     const closed = once(child, 'close');
@@ -126,7 +126,7 @@ export class Desk {
     await closed;
   }
 
-  /** The blocks of commands of a page, in their order, at the ports of this machine. */
+  /** The command blocks of a page in their order, with the ports of this test. */
   blocksOf(page: string, at: Readonly<Record<string, string>> = this.ports): string[] {
     const text = readFileSync(join(root, 'docs', page), 'utf8');
     return [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, block = '']) =>

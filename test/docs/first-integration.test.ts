@@ -1,5 +1,5 @@
-// The commands of docs/first-integration.md and docs/order-service.md, typed into a shell as they stand there, beside a
-// real npm start.
+// Types the commands of docs/first-integration.md and docs/order-service.md unchanged into a shell, with a real npm
+// start.
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -20,7 +20,7 @@ afterAll(async () => {
   await desk?.close();
 });
 
-test('docs/first-integration.md leads from npm start to an order that the own receiver made paid', async () => {
+test('docs/first-integration.md leads from npm start to an order that the page’s own receiver has marked as paid', async () => {
   const [, merchant, database, receiver, testEvents, order, pay, wallet, paid, ...more] = desk.blocksOf(
     'first-integration.md',
   ) as [string, ...string[]];
@@ -44,7 +44,7 @@ test('docs/first-integration.md leads from npm start to an order that the own re
   });
   await eventually(async () => JSON.parse(await typed(pay)).payUrl !== null);
   await typed(wallet);
-  // Each answers after 30 s at the latest, with whatever is so by then.
+  // The command waits at most 30 s for a change, so it is repeated until the order is paid.
   const output = await eventually(async () => {
     const text = await typed(paid);
     return text.includes('"orderUpdate":"applied"') && text;
@@ -53,16 +53,16 @@ test('docs/first-integration.md leads from npm start to an order that the own re
   expect(output).toContain(`"paid_payment_id":"${id}"`);
 });
 
-test('a block fails when any of its commands does', async () => {
+test('a block fails if any of its commands fails', async () => {
   expect(await shell.type('(exit 3)\necho on')).toEqual({ code: 3, output: 'on\n' });
   expect(await shell.type('echo on')).toEqual({ code: 0, output: 'on\n' });
 });
 
-test('every command of docs/order-service.md works on npm start, where the merchant is demo, and leaves it as it was', async () => {
+test('every command of docs/order-service.md works with npm start, and leaves the merchant demo unchanged', async () => {
   const merchants = async () => (await shell.type('npm run --silent nodrop -- merchants list')).output;
   const asItWas = /^mer_\w+ +demo +apply +simulator, simulator2 +embedded /m;
   expect(await merchants()).toMatch(asItWas);
-  // The order service of the page.
+  // Stands in for the page's order service.
   const server = createServer((request, response) => {
     request.resume().on('end', () => response.end('noted'));
   });
@@ -76,7 +76,7 @@ test('every command of docs/order-service.md works on npm start, where the merch
     for (const block of blocks) {
       const { code, output } = await shell.type(block);
       expect(code, `${block}\n${output}`).toBe(0);
-      // What curl is answered.
+      // An error answer in curl's output contains a status of 4xx.
       expect(output, block).not.toContain('"status":4');
       if (block.includes(' test-event ')) testEvents = output;
     }
@@ -86,6 +86,6 @@ test('every command of docs/order-service.md works on npm start, where the merch
     server.closeAllConnections();
     server.close();
   }
-  // The other pages pay orders of it.
+  // Other pages use the same merchant.
   expect(await merchants()).toMatch(asItWas);
 });

@@ -1,4 +1,4 @@
-// The commands of docs/quickstarts, typed into a shell as they stand there, beside a real npm start.
+// Types the commands of docs/quickstarts unchanged into a shell, with a real npm start.
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EVENT_TYPES } from '../../src/domain/event.ts';
@@ -19,12 +19,12 @@ afterAll(async () => {
   await desk?.close();
 });
 
-test('each page has a test', () => {
+test('each quickstart page has a test', () => {
   const pages = readdirSync(new URL('../../docs/quickstarts', import.meta.url)).sort();
   expect(pages).toEqual(['README.md', ...PAGES.map(({ name }) => `${name}.md`)].sort());
 });
 
-test('docs/quickstarts/php.md gives php-fpm every setting that the receiver reads', () => {
+test('docs/quickstarts/php.md passes every setting that the receiver reads to php-fpm', () => {
   const text = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
   const names = (path: string, rule: RegExp) => [
     ...new Set([...text(path).matchAll(rule)].map(([, name]) => name)),
@@ -36,7 +36,7 @@ test('docs/quickstarts/php.md gives php-fpm every setting that the receiver read
 
 for (const { name, isHere } of PAGES) {
   test.skipIf(!isHere())(
-    `docs/quickstarts/${name}.md leads to an order that the receiver made paid`,
+    `docs/quickstarts/${name}.md leads to an order that the receiver has marked as paid`,
     async () => {
       const typed = async (block: string | undefined) => {
         const { code, output } = await desk.shell.type(block ?? '');
@@ -47,10 +47,10 @@ for (const { name, isHere } of PAGES) {
       expect(start).toBe('npm start');
       const [testEvents, pay, payByWords, again] = blocks.splice(-4);
       const receiver = blocks.pop() ?? '';
-      // As often as it is typed.
+      // The block can be repeated.
       for (const _ of [1, 2])
         expect(await typed(merchant)).toContain(`The database ${name}_shop has its tables.`);
-      // What it needs is installed, where it needs something.
+      // The remaining blocks install the receiver's dependencies, if it has any.
       for (const block of blocks) await typed(block);
       const terminal = await desk.terminal(receiver, READY[name] ?? READY.node ?? '');
       try {

@@ -1,4 +1,4 @@
-// npm run dev: what is ours starts again when a file of it changes, and its log is readable.
+// npm run dev: restarts a program of nodrop when one of its files changes, and prints a readable log.
 import { utimesSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -24,15 +24,15 @@ afterAll(async () => {
   removePlace(place);
 });
 
-/** How often a program has said so, in a readable line of its log. */
+/** Counts the readable log lines of a program with this level and message. */
 const said = (level: string, program: string, message: string) =>
   dev.output.match(new RegExp(`^[\\d:.]{12} ${level} +${program} +${message}`, 'gm'))?.length ?? 0;
 
-/** As an editor that saves the file; what is in it stays. */
+/** Touches a file, as an editor does that saves it without changes. */
 const save = (file: string) =>
   utimesSync(fileURLToPath(new URL(`../../src/${file}`, import.meta.url)), new Date(), new Date());
 
-test('a request is one readable line', async () => {
+test('a request is logged as one readable line', async () => {
   const response = await fetch(`${url}/v1/orders/none`, {
     headers: { authorization: 'Bearer sk_dev_nodrop', 'x-request-id': 'my-request' },
   });
@@ -40,18 +40,18 @@ test('a request is one readable line', async () => {
   await eventually(() => said('WARN', 'api', 'answered GET /v1/orders/none 404 requestId=my-request') === 1);
 });
 
-test('a saved file of the API starts the API again, and a saved workflow the worker', async () => {
+test('saving a file of the API restarts the API, and saving a workflow restarts the worker', async () => {
   expect(said('INFO', 'api', 'API listening')).toBe(1);
   expect(said('INFO', 'worker', 'worker ready')).toBe(1);
   save('api/app.ts');
   await eventually(() => said('INFO', 'api', 'API listening') === 2);
   expect(said('INFO', 'worker', 'worker ready')).toBe(1);
-  // The worker bundles this file and does not import it.
+  // The worker does not import this file: it bundles it for the workflow sandbox.
   save('workflows/payment.ts');
   await eventually(() => said('INFO', 'worker', 'worker ready') === 2);
 });
 
-test('it ends in order', async () => {
+test('npm run dev stops cleanly', async () => {
   expect(await dev.stop()).toBe(0);
   expect(dev.output).toContain('Stopped.');
 });

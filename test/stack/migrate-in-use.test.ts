@@ -11,7 +11,7 @@ import {
   waitingForLocks,
 } from './migrate-support.ts';
 
-// Migrations of tables in use: they wait for nobody’s locks for long, and go on where they were ended.
+// Migrations of tables in use wait only briefly for locks, and continue after an interruption.
 
 const INDEX = '99990101000000_index';
 const CREATE_INDEX = 'CREATE INDEX CONCURRENTLY "toy_n_idx" ON "toy"("n");';
@@ -29,11 +29,11 @@ const validIndexes = async () =>
     )
   ).map(({ relname, indisvalid }) => `${relname} ${indisvalid ? 'valid' : 'INVALID'}`);
 
-describe('a migration whose lock others hold', () => {
-  test('gives way again and again, lets the writers behind it through each time, and succeeds', async () => {
+describe('a migration that does not get its lock', () => {
+  test('retries until it succeeds, and lets waiting writers proceed after each attempt', async () => {
     await applyMigrations(database.url);
     addMigration('99990101000000_next', 'alter table payments add column next int;');
-    // As a backup does for hours: it keeps no writer waiting, but an ALTER TABLE.
+    // An open read transaction, like that of a backup, blocks an ALTER TABLE but no writer.
     const reader = await connect();
     await reader.query('begin');
     await reader.query('select count(*) from payments');
@@ -55,10 +55,10 @@ describe('a migration whose lock others hold', () => {
     await eventually(() => said.length >= 4);
     writing = false;
     await written;
-    // Writers got on between any two attempts, while the reader still held its lock.
+    // Writes succeeded between any two attempts, while the reader still held its lock.
     for (const [index, { line, writes: count }] of said.entries()) {
       expect(line).toMatch(
-        /^The migration 99990101000000_next gives way .*\(attempt \d+ of Infinity\); the oldest transaction is of process \d+, open for \d+ s\.$/,
+        /^The migration 99990101000000_next could not get its locks .*\(attempt \d+ of Infinity\); the oldest transaction belongs to process \d+, open for \d+ s\.$/,
       );
       if (index > 0) expect(count).toBeGreaterThan(said[index - 1]?.writes ?? 0);
     }
@@ -68,14 +68,14 @@ describe('a migration whose lock others hold', () => {
     await queryOnce(database.url, 'select next from payments');
   });
 
-  test('is given up after its attempts with a sentence, leaves nothing, and the next start applies it', async () => {
+  test('fails after its last attempt, changes nothing, and is applied by the next start', async () => {
     await applyMigrations(database.url);
     addMigration('99990101000000_next', 'alter table payments add column next int;');
     const reader = await connect();
     await reader.query('begin');
     await reader.query('select count(*) from payments');
     await expect(applyMigrations(database.url, dir, { patience: BRIEF, say: () => {} })).rejects.toThrow(
-      /^The migration 99990101000000_next did not get its locks in 3 attempts; the oldest transaction is of process \d+, open for \d+ s: end that transaction .* Nothing of this migration is in the database\.$/,
+      /^The migration 99990101000000_next did not get its locks in 3 attempts; the oldest transaction belongs to process \d+, open for \d+ s\. End that transaction .* Nothing of this migration is in the database\.$/,
     );
     expect(await recordsOf('99990101000000_next')).toEqual(['rolled back', 'rolled back', 'rolled back']);
     await reader.query('commit');
@@ -83,15 +83,15 @@ describe('a migration whose lock others hold', () => {
   });
 });
 
-describe('an index made CONCURRENTLY', () => {
-  test('is made while writers hold the table, and by several processes at once', async () => {
+describe('an index created CONCURRENTLY', () => {
+  test('is created while writers use the table, and by several concurrent processes', async () => {
     await toyTable();
     addMigration(INDEX, CREATE_INDEX);
     const writer = await connect();
     await writer.query('begin');
     await writer.query('insert into toy values (1)');
     const applied = Promise.all([1, 2, 3].map(() => applyMigrations(database.url, dir, { say: () => {} })));
-    // It waits for the writer, and nobody waits for it.
+    // The CREATE INDEX waits for the open writer, but other writers do not wait for it.
     await eventually(async () => (await validIndexes()).includes('toy_n_idx INVALID'));
     await queryOnce(database.url, 'insert into toy values (2)');
     await writer.query('commit');
@@ -99,7 +99,7 @@ describe('an index made CONCURRENTLY', () => {
     expect(await validIndexes()).toEqual(['toy_n_idx valid']);
   });
 
-  test('is removed and made again when it did not get its locks', async () => {
+  test('is removed and created again when it did not get its locks', async () => {
     await toyTable();
     addMigration(INDEX, CREATE_INDEX);
     const writer = await connect();
@@ -116,11 +116,11 @@ describe('an index made CONCURRENTLY', () => {
     expect(await validIndexes()).toEqual(['toy_n_idx valid']);
   });
 
-  test('leaves no INVALID index when its rows refuse it, and is made when they are mended', async () => {
+  test('leaves no INVALID index when rows violate it, and is created once the rows are corrected', async () => {
     await toyTable('values (1), (1)');
     addMigration(INDEX, CREATE_INDEX.replace('INDEX', 'UNIQUE INDEX'));
     await expect(applyMigrations(database.url, dir)).rejects.toThrow(
-      /migrations cannot be applied: 99990101000000_index: could not create unique index .*\(Key \(n\)=\(1\) is duplicated\.\)\. Nothing of this migration is in the database\. Mend the cause, then start again\.$/,
+      /migrations cannot be applied: 99990101000000_index: could not create unique index .*\(Key \(n\)=\(1\) is duplicated\.\)\. Nothing of this migration is in the database\. Fix the cause, then start again\.$/,
     );
     expect(await validIndexes()).toEqual([]);
     await queryOnce(database.url, 'delete from toy');
@@ -128,7 +128,7 @@ describe('an index made CONCURRENTLY', () => {
     expect(await validIndexes()).toEqual(['toy_n_idx valid']);
   });
 
-  test('is named as left INVALID when it cannot be dropped, and removed by the next start', async () => {
+  test('is reported as INVALID when it cannot be dropped, and removed by the next start', async () => {
     await toyTable('values (1), (1)');
     addMigration(INDEX, CREATE_INDEX.replace('INDEX', 'UNIQUE INDEX'));
     await queryOnce(
@@ -138,10 +138,10 @@ describe('an index made CONCURRENTLY', () => {
        create event trigger keep_indexes on ddl_command_start when tag in ('DROP INDEX') execute function keep_indexes();`,
     );
     const left =
-      /Its INVALID index toy_n_idx is still in the database, until the next start removes it\. Mend the cause, then start again\.$/;
+      /Its INVALID index toy_n_idx is still in the database until the next start removes it\. Fix the cause, then start again\.$/;
     await expect(applyMigrations(database.url, dir)).rejects.toThrow(left);
     expect(await validIndexes()).toEqual(['toy_n_idx INVALID']);
-    // The next start says why it does not come to it, and says no other thing.
+    // The next start reports the same state and the reason why it cannot drop the index.
     await expect(applyMigrations(database.url, dir)).rejects.toThrow(left);
     await expect(applyMigrations(database.url, dir)).rejects.toThrow('no index is dropped');
     await queryOnce(database.url, 'drop event trigger keep_indexes');
@@ -151,12 +151,12 @@ describe('an index made CONCURRENTLY', () => {
   });
 
   test.each([
-    ['was killed in the middle', 'INVALID', null, ['rolled back', 'applied']],
-    ['was killed before its record', 'valid', null, ['rolled back', 'applied']],
-    ['failed by another program', 'INVALID', 'some error', ['rolled back', 'applied']],
-    ['lost its connection, and PostgreSQL made it', 'valid', 'connection lost', ['rolled back', 'applied']],
+    ['was killed before the index was complete', 'INVALID', null, ['rolled back', 'applied']],
+    ['was killed before it wrote the record', 'valid', null, ['rolled back', 'applied']],
+    ['was another program and failed', 'INVALID', 'some error', ['rolled back', 'applied']],
+    ['lost its connection while PostgreSQL went on', 'valid', 'connection lost', ['rolled back', 'applied']],
   ])(
-    'is repaired by the next start when the process that made it %s',
+    'is repaired by the next start when the process that created it %s',
     async (_what, state, logs, records) => {
       await toyTable('values (1)');
       addMigration(INDEX, CREATE_INDEX);
@@ -173,7 +173,7 @@ describe('an index made CONCURRENTLY', () => {
     },
   );
 
-  test('is taken for the migration that makes the same, of which nothing is on record', async () => {
+  test('that exists already counts as the result of the migration that would create the same index', async () => {
     await toyTable('values (1)');
     await queryOnce(database.url, "alter table toy add column word text default 'a;b'");
     const create = `-- A comment.\nCREATE UNIQUE INDEX CONCURRENTLY "toy_n_idx" ON "toy"("n" DESC, lower(word)) WHERE word <> 'a;b';`;
@@ -185,22 +185,22 @@ describe('an index made CONCURRENTLY', () => {
   });
 
   test.each([
-    ['of other columns', 'create index toy_n_idx on toy (n, (n + 1))'],
-    ['of another kind', 'create unique index toy_n_idx on toy (n)'],
-    ['of another table', 'create table other as select 1 as n; create index toy_n_idx on other (n)'],
-  ])('is not taken for one %s, which the sentence says how to drop', async (_what, create) => {
+    ['other columns', 'create index toy_n_idx on toy (n, (n + 1))'],
+    ['another kind', 'create unique index toy_n_idx on toy (n)'],
+    ['another table', 'create table other as select 1 as n; create index toy_n_idx on other (n)'],
+  ])('that exists with %s does not count, and the error says how to drop it', async (_what, create) => {
     await toyTable('values (1)');
     addMigration(INDEX, CREATE_INDEX);
     await queryOnce(database.url, create);
     await expect(applyMigrations(database.url, dir)).rejects.toThrow(
-      /99990101000000_index: relation "toy_n_idx" already exists\. .*run DROP INDEX CONCURRENTLY "toy_n_idx"\. Mend/,
+      /99990101000000_index: relation "toy_n_idx" already exists\. .*run DROP INDEX CONCURRENTLY "toy_n_idx"\. Fix/,
     );
     await queryOnce(database.url, 'drop index concurrently toy_n_idx');
     expect(await applyMigrations(database.url, dir)).toEqual([INDEX]);
     expect(await validIndexes()).toEqual(['toy_n_idx valid']);
   });
 
-  test('is dropped CONCURRENTLY with the same patience, and what is left of it is said', async () => {
+  test('is dropped CONCURRENTLY with the same lock timeouts, and a failure reports its state', async () => {
     await toyTable('values (1)');
     await queryOnce(database.url, 'create index toy_n_idx on toy (n)');
     addMigration(INDEX, 'DROP INDEX CONCURRENTLY IF EXISTS "toy_n_idx";');
@@ -212,24 +212,24 @@ describe('an index made CONCURRENTLY', () => {
         patience: { ...BRIEF, lockTimeoutMs: 0, attempts: 1 },
         say: () => {},
       }),
-    ).rejects.toThrow('The index toy_n_idx is INVALID, until the next start drops it.');
+    ).rejects.toThrow('The index toy_n_idx is INVALID until the next start drops it.');
     await writer.query('commit');
     expect(await applyMigrations(database.url, dir)).toEqual([INDEX]);
     expect(await validIndexes()).toEqual([]);
   });
 
-  test('is made again when it is INVALID though its migration is on record as applied', async () => {
+  test('is rebuilt when it is INVALID although its migration is recorded as applied', async () => {
     await toyTable('values (1)');
     addMigration(INDEX, CREATE_INDEX);
     await applyMigrations(database.url, dir);
     await setValid(false);
     const said: string[] = [];
     expect(await applyMigrations(database.url, dir, { say: (line) => said.push(line) })).toEqual([]);
-    expect(said).toEqual(['The index toy_n_idx is INVALID: it is made again.']);
+    expect(said).toEqual(['The index toy_n_idx is INVALID: rebuilding it.']);
     expect(await validIndexes()).toEqual(['toy_n_idx valid']);
   });
 
-  /** What an interrupted build leaves. */
+  /** Marks the index as valid or, as an interrupted build leaves it, INVALID. */
   const setValid = (valid: boolean) =>
     queryOnce(
       database.url,
@@ -237,12 +237,12 @@ describe('an index made CONCURRENTLY', () => {
     );
 });
 
-test('a migration that commits by batches keeps what it has done, and goes on at the next start', async () => {
+test('a migration that commits in batches keeps its finished batches, and continues at the next start', async () => {
   await toyTable('values (1), (2), (0), (4)');
   await queryOnce(database.url, 'alter table toy add column done int');
   addMigration(
     '99990101000000_batches',
-    `-- Idempotent: it fills what is empty.
+    `-- Idempotent: it fills only empty rows.
      DO $$ DECLARE one int; BEGIN
        LOOP
          SELECT n INTO one FROM toy WHERE done IS NULL ORDER BY n DESC LIMIT 1;
@@ -253,7 +253,7 @@ test('a migration that commits by batches keeps what it has done, and goes on at
      END $$;`,
   );
   await expect(applyMigrations(database.url, dir)).rejects.toThrow(
-    /99990101000000_batches: division by zero\. What it had committed stays in the database, and the next start goes on\. Mend the cause, then start again\.$/,
+    /99990101000000_batches: division by zero\. The changes that it had committed stay in the database, and the next start continues\. Fix the cause, then start again\.$/,
   );
   const rows = () => queryOnce(database.url, 'select n, done from toy where done is not null order by n');
   const done = [
@@ -267,7 +267,7 @@ test('a migration that commits by batches keeps what it has done, and goes on at
   expect((await rows()).length).toBe(4);
 });
 
-test('subjects of live payments are filled in batches: a row that is locked keeps no other of its batch waiting', async () => {
+test('the migration that fills subjects of live payments does not lock other rows while it waits for a locked row', async () => {
   await applyMigrations(database.url);
   const script = readMigrations().migrationDirectories.find(({ path }) => path.endsWith('_payment_subjects'));
   const { content } = script?.migrationFile ?? {};
@@ -293,14 +293,14 @@ test('subjects of live payments are filled in batches: a row that is locked keep
     applyMigrations(database.url, dir, { patience: { ...BRIEF, attempts: 1 }, say: () => {} }),
   ).rejects.toThrow('did not get its locks');
   expect(await filled()).toBe(2499);
-  // What is filled is filled: the next start leaves it as it is.
+  // Prepares that the next start must not change filled subjects, but must fill empty ones.
   await queryOnce(
     database.url,
     `update payments set subject = 'Tea' where id = 'p0001'; update payments set subject = null where id > 'p2400' and id < 'p2500'`,
   );
   const migrated = applyMigrations(database.url, dir, { patience: { ...BRIEF, lockTimeoutMs: 0 } });
   await eventually(async () => (await waitingForLocks()) === 1);
-  // It waits, and holds nothing that the transaction it waits for needs.
+  // While the migration waits for the holder's row, the holder can lock other rows.
   await holder.query("select from payments where id = 'p2401' for update nowait");
   expect(await filled()).toBe(2499);
   await holder.query('commit');
@@ -314,7 +314,7 @@ test('subjects of live payments are filled in batches: a row that is locked keep
   ).toEqual([{ subject: 'Tea' }, { subject: 'Coffee 2' }, { subject: 'Coffee 2500' }, { subject: null }]);
 });
 
-test('payments that were superseded change in the order of locks of the service', async () => {
+test('the migration of superseded payments locks order, payment and delivery in the order of the service', async () => {
   await applyMigrations(database.url);
   const script = readMigrations().migrationDirectories.find(({ path }) =>
     path.endsWith('_superseded_untold'),

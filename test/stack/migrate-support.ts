@@ -5,10 +5,10 @@ import { Connection } from '../../src/ledger/connection.ts';
 import { prismaDir } from '../../src/stack/migrate.ts';
 import { emptyDatabase, type FreshDatabase, queryOnce, temporaryHome } from '../support/stack.ts';
 
-/** For the tests of migrations: an empty database and a folder of migrations for each. */
+/** Support for the tests of migrations: each test gets an empty database and its own folder of migrations. */
 
 export let database: FreshDatabase;
-/** A copy of `prisma/` to change. */
+/** A copy of `prisma/` that a test may change. */
 export let dir: string;
 const connections: Connection[] = [];
 
@@ -44,7 +44,7 @@ export const waitingForLocks = async () =>
     )
   ).length;
 
-/** Short waits for tests in which a migration has to give way. */
+/** Short timeouts for tests in which a migration does not get its locks. */
 export const BRIEF = { lockTimeoutMs: 200, concurrentLockTimeoutMs: 200, attempts: 3, pauseStepMs: 10 };
 
 export const recordsOf = async (name: string) =>

@@ -1,4 +1,4 @@
-// Migrations apply once, however often and by however many processes; the schema and the migrations agree.
+// Each migration is applied once, also by several processes, and the migrations agree with schema.prisma.
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -22,12 +22,12 @@ import {
 
 const all = readMigrations().migrationDirectories.map(({ path }) => path);
 
-test('the second time there is nothing to apply', async () => {
+test('a second run applies nothing', async () => {
   expect(await applyMigrations(database.url)).toEqual(all);
   expect(await applyMigrations(database.url)).toEqual([]);
 });
 
-test('a process that applied them has nothing left that keeps it running', async () => {
+test('applyMigrations leaves no timer or socket that keeps the process running', async () => {
   const module = fileURLToPath(new URL('../../src/stack/migrate.ts', import.meta.url));
   const script = `
     const { applyMigrations } = await import(${JSON.stringify(module)});
@@ -39,7 +39,7 @@ test('a process that applied them has nothing left that keeps it running', async
   expect(JSON.parse(stdout)).toEqual({ applied: all, left: [] });
 });
 
-test('of several at once exactly one applies each migration', async () => {
+test('of several concurrent runs, exactly one applies each migration', async () => {
   const applied = await Promise.all([1, 2, 3, 4].map(() => applyMigrations(database.url)));
   expect(applied.flat()).toEqual(all);
   const rows = await queryOnce(
@@ -50,11 +50,11 @@ test('of several at once exactly one applies each migration', async () => {
   expect(rows.every((row) => row.finished_at !== null)).toBe(true);
 });
 
-test('schema.prisma says what the migrations make', async () => {
+test('the migrations result in the schema of schema.prisma', async () => {
   expect(await schemaDrift(database.url)).toBe('');
 });
 
-test('a changed schema becomes a migration, after which they agree again', async () => {
+test('createMigration writes a migration for a changed schema, and then there is no drift', async () => {
   writeFileSync(
     join(dir, 'schema.prisma'),
     'datasource db {\n provider = "postgresql"\n}\nmodel toy {\n id Int @id\n}\n',
@@ -68,14 +68,14 @@ test('a changed schema becomes a migration, after which they agree again', async
   await queryOnce(database.url, 'insert into toy values (1)');
 });
 
-test('what a change needs of tables in use becomes migrations that keep the rules, and applies', async () => {
+test('createMigration splits a change of tables in use into migrations that keep the rules and can be applied', async () => {
   const toy = 'model toy {\n id Int @id\n n Int?\n';
   const schema = (models: string) =>
     writeFileSync(join(dir, 'schema.prisma'), `datasource db {\n provider = "postgresql"\n}\n${models}`);
   for (const name of all) rmSync(join(dir, 'migrations', name), { recursive: true, force: true });
   schema(`${toy}}`);
   const before = await createMigration(database.url, 'before', dir);
-  // As if it were of long ago: the new ones are made within the same second.
+  // Renamed to an old timestamp, because the next migrations are created within the same second.
   renameSync(dirname(before.files[0] ?? ''), join(dir, 'migrations', '20200101000000_before'));
   schema(`${toy} m Int?\n parent other? @relation(fields: [m], references: [k])\n @@index([n])\n}
     model other {\n id Int @id\n k Int @unique\n toys toy[]\n}`);
@@ -101,7 +101,7 @@ test('what a change needs of tables in use becomes migrations that keep the rule
   expect(indexes).toEqual([{ indisvalid: true }]);
 });
 
-test('a failing migration leaves nothing of itself and is named in the sentence', async () => {
+test('a failing migration changes nothing, and its error is reported', async () => {
   addMigration('99990101000000_broken', 'create table half (id int); select 1/0;');
   await expect(applyMigrations(database.url, dir)).rejects.toThrow(
     /migrations cannot be applied.*division by zero/,
@@ -112,7 +112,7 @@ test('a failing migration leaves nothing of itself and is named in the sentence'
 test('a migration whose process was killed is applied by the next start', async () => {
   await applyMigrations(database.url);
   addMigration('99990101000000_next', 'create table next (id int);');
-  // What the engine leaves when it is killed before the script's transaction ends.
+  // The open record that a killed process leaves when the script's transaction has not committed.
   await queryOnce(
     database.url,
     "insert into _prisma_migrations (id, checksum, migration_name, started_at) values ('x', 'x', '99990101000000_next', now())",
@@ -124,7 +124,7 @@ test('a migration whose process was killed is applied by the next start', async 
 test('a migration whose connection ended between its script and its record is not applied again', async () => {
   await applyMigrations(database.url);
   addMigration('99990101000000_next', 'create table next (id int) -- No semicolon, and a comment at the end');
-  // The engine counts the step once the script has committed.
+  // This trigger ends the connection after the script has committed, when the engine updates the step counter.
   await queryOnce(
     database.url,
     `create function end_connection() returns trigger language plpgsql as
@@ -140,7 +140,7 @@ test('a migration whose connection ended between its script and its record is no
   expect(await schemaDrift(database.url, prismaDir)).toBe('');
 });
 
-test('a script that outlives its killed process is waited for, and not applied again', async () => {
+test('a start waits for a script that outlives its killed process, and does not apply it again', async () => {
   await applyMigrations(database.url);
   const LOCK = 4711;
   addMigration(
@@ -162,7 +162,7 @@ test('a script that outlives its killed process is waited for, and not applied a
   child.kill('SIGKILL');
   await exited;
 
-  // PostgreSQL goes on with the script.
+  // PostgreSQL continues to run the script of the killed process.
   const said: string[] = [];
   const migrated = applyMigrations(database.url, dir, { patience: BRIEF, say: (line) => said.push(line) });
   await Promise.race([migrated, eventually(() => said.length > 0)]);
@@ -174,7 +174,7 @@ test('a script that outlives its killed process is waited for, and not applied a
   expect(await queryOnce(database.url, 'select * from next')).toEqual([{ id: 1 }]);
 });
 
-test('a migration leaves the records of others as they are, and two may have the same script', async () => {
+test('a migration does not change the records of others, and two migrations may have the same script', async () => {
   await applyMigrations(database.url);
   const script = "update _prisma_migrations set finished_at = null where migration_name like '%_ledger'";
   addMigration('99990101000000_next', script);
@@ -185,7 +185,7 @@ test('a migration leaves the records of others as they are, and two may have the
   expect(await recordsOf('99990101000001_same')).toEqual(['applied']);
 });
 
-test('the failure on a database of an unreleased commit says where it is explained', async () => {
+test('an error on a database that an unreleased commit has migrated refers to the documentation', async () => {
   await applyMigrations(database.url);
   await queryOnce(
     database.url,
@@ -196,9 +196,9 @@ test('the failure on a database of an unreleased commit says where it is explain
   );
 });
 
-test('a script whose record was closed meanwhile commits nothing', async () => {
+test('a script commits nothing if its record was closed meanwhile', async () => {
   await applyMigrations(database.url);
-  // As another process closes it that takes this one for dead.
+  // Another process that assumes that this one is dead closes the record like this.
   addMigration(
     '99990101000000_next',
     'create table next (id int); update _prisma_migrations set rolled_back_at = now() where finished_at is null;',
@@ -209,14 +209,14 @@ test('a script whose record was closed meanwhile commits nothing', async () => {
   await expect(queryOnce(database.url, 'select * from next')).rejects.toThrow('does not exist');
 });
 
-test('a migration that failed is applied by the next start once its cause is mended', async () => {
+test('the next start applies a failed migration once its cause is fixed', async () => {
   await applyMigrations(database.url);
   addMigration('99990101000000_next', 'create table next as select 1 / n as it from toy;');
   await expect(applyMigrations(database.url, dir)).rejects.toThrow(
     /99990101000000_next: relation "toy" does not exist\. Nothing of this/,
   );
   await queryOnce(database.url, 'create table toy as select 1 as n');
-  // As `prisma migrate deploy` leaves one.
+  // A failed record as `prisma migrate deploy` leaves it.
   await queryOnce(
     database.url,
     "update _prisma_migrations set rolled_back_at = null where migration_name = '99990101000000_next'",

@@ -1,4 +1,4 @@
-// What migrations may do to tables that are in use; and that those of this project keep to it.
+// The rules for migrations of tables in use, and a check that this project's migrations keep them.
 import { expect, test } from 'vitest';
 import { readMigrations } from '../../src/stack/migrate.ts';
 import {
@@ -15,7 +15,7 @@ const migrations = readMigrations().migrationDirectories.map(({ path, migrationF
   sql: content.tag === 'ok' ? content.value : '',
 }));
 
-test('every migration keeps the rules since they hold', () => {
+test('every migration after RULES_SINCE keeps the rules', () => {
   expect(migrations.map(({ path }) => path)).toContain(RULES_SINCE);
   const broken = migrations
     .filter(({ path }) => path > RULES_SINCE)
@@ -23,7 +23,7 @@ test('every migration keeps the rules since they hold', () => {
   expect(broken).toEqual([]);
 });
 
-test('the rules find what the migrations before them did', () => {
+test('the rules report a violation in an older migration, and none in the first, which creates its tables', () => {
   const ofBusy = migrations.find(({ path }) => path === RULES_SINCE)?.sql ?? '';
   expect(brokenRules(ofBusy)).toEqual([
     expect.stringContaining('CREATE INDEX "payments_workflow_busy_idx" ON "payments"'),
@@ -32,7 +32,7 @@ test('the rules find what the migrations before them did', () => {
   expect(brokenRules(first)).toEqual([]);
 });
 
-test('a script is cut at the ends of its statements alone', () => {
+test('a script is split only at the ends of statements, not in comments, literals or bodies', () => {
   const sql = `-- one; comment's
     SELECT ';', "a;b" /* ; */ FROM t;
     CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT 1; SELECT '$' $$;;
@@ -46,42 +46,45 @@ test('a script is cut at the ends of its statements alone', () => {
 
 test.each([
   [
-    'a new table in any way',
+    'any change of a new table',
     'CREATE TABLE "t" ("a" INT); CREATE INDEX "i" ON "t"("a"); ALTER TABLE "t" ADD CONSTRAINT "c" CHECK (a > 0);',
   ],
   [
-    'a column',
+    'a new column',
     'ALTER TABLE "payments" ADD COLUMN "a" INT, ADD COLUMN "b" JSONB NOT NULL DEFAULT \'{}\', ADD COLUMN "c" TEXT[] DEFAULT ARRAY[]::TEXT[];',
   ],
   [
-    'a default that is a constant or the time of the migration',
+    'a new column whose default is a constant or the time of the migration',
     `ALTER TABLE "payments" ADD COLUMN "a" TEXT NOT NULL DEFAULT 'it''s'::character varying(9), ADD b INT DEFAULT -1 NOT NULL,
        ADD COLUMN "c" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP, ADD COLUMN "d" TIMESTAMPTZ(3) DEFAULT now(),
        ADD COLUMN "e" BOOLEAN NOT NULL DEFAULT false, ADD COLUMN "f" TEXT[] DEFAULT ARRAY['a', 'b'];`,
   ],
   [
-    'a volatile default for rows that are written from then on',
+    'a volatile default for future rows',
     'ALTER TABLE "payments" ALTER COLUMN "a" SET DEFAULT gen_random_uuid();',
   ],
   [
-    'a check that is not valid yet',
+    'a NOT VALID check',
     'ALTER TABLE "payments" DROP CONSTRAINT "c", ADD CONSTRAINT "c" CHECK (a IN (1, 2)) NOT VALID;',
   ],
   [
-    'a foreign key that is not valid yet',
+    'a NOT VALID foreign key',
     'ALTER TABLE "payments" ADD CONSTRAINT "c" FOREIGN KEY ("a", "b") REFERENCES "t"("a", "b") ON DELETE SET NULL NOT VALID;',
   ],
   [
-    'checks that become valid',
+    'validating checks',
     'ALTER TABLE "payments" VALIDATE CONSTRAINT "c"; ALTER TABLE "orders" VALIDATE CONSTRAINT "d";',
   ],
   [
-    'an index of its own',
+    'a CONCURRENTLY created index in its own migration',
     '-- For a list.\nCREATE UNIQUE INDEX CONCURRENTLY "i" ON "payments"("a") WHERE a IS NOT NULL;',
   ],
-  ['an index that becomes a constraint', 'ALTER TABLE "payments" ADD CONSTRAINT "c" UNIQUE USING INDEX "i";'],
   [
-    'a foreign key alone, though it locks two tables',
+    'a constraint that uses an existing index',
+    'ALTER TABLE "payments" ADD CONSTRAINT "c" UNIQUE USING INDEX "i";',
+  ],
+  [
+    'a single foreign key, although it locks two tables',
     'ALTER TABLE "payments" ADD CONSTRAINT "c" FOREIGN KEY ("a") REFERENCES "orders"("id") NOT VALID;',
   ],
   [
@@ -89,14 +92,14 @@ test.each([
     'CREATE TABLE t (a INT REFERENCES payments); CREATE TABLE u (b INT); ALTER TABLE u ADD FOREIGN KEY (b) REFERENCES t(a);',
   ],
   [
-    'rows in batches that commit',
-    '-- Idempotent: it fills what is empty.\nDO $$ BEGIN UPDATE "payments" SET a = 1; COMMIT; END $$;',
+    'updating rows in batches that commit',
+    '-- Idempotent: it fills only empty rows.\nDO $$ BEGIN UPDATE "payments" SET a = 1; COMMIT; END $$;',
   ],
-  ['an index dropped', 'DROP INDEX "i";'],
-  ['an index dropped CONCURRENTLY', 'DROP INDEX CONCURRENTLY IF EXISTS "i";'],
-  ['rows alone', 'UPDATE "payments" SET a = 1; DELETE FROM "orders" WHERE a = 2;'],
+  ['dropping an index', 'DROP INDEX "i";'],
+  ['dropping an index CONCURRENTLY', 'DROP INDEX CONCURRENTLY IF EXISTS "i";'],
+  ['changing only rows', 'UPDATE "payments" SET a = 1; DELETE FROM "orders" WHERE a = 2;'],
   [
-    'a trigger',
+    'a new trigger',
     'CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE t SET a = 1; END $$; CREATE TRIGGER g AFTER UPDATE ON payments FOR EACH ROW EXECUTE FUNCTION f();',
   ],
 ])('%s is allowed', (_what, sql) => {
@@ -104,16 +107,16 @@ test.each([
 });
 
 test.each([
-  ['CREATE INDEX "i" ON "payments"("a");', /make it CONCURRENTLY/],
+  ['CREATE INDEX "i" ON "payments"("a");', /create it CONCURRENTLY/],
   [
     'CREATE TABLE "t" ("a" INT); CREATE UNIQUE INDEX "i" ON "public"."payments" ("a");',
-    /make it CONCURRENTLY/,
+    /create it CONCURRENTLY/,
   ],
   [
     'ALTER TABLE "payments" ADD COLUMN "a" INT; CREATE INDEX CONCURRENTLY "i" ON "payments"("a");',
-    /one statement/,
+    /only statement/,
   ],
-  ['SET lock_timeout = 1; DROP INDEX CONCURRENTLY "i";', /one statement/],
+  ['SET lock_timeout = 1; DROP INDEX CONCURRENTLY "i";', /only statement/],
   ['DROP INDEX CONCURRENTLY "i";', /add IF EXISTS/],
   ['REINDEX INDEX CONCURRENTLY "i";', /REINDEX.*drop the old one/],
   ['CREATE INDEX CONCURRENTLY IF NOT EXISTS "i" ON "payments"("a");', /INVALID/],
@@ -145,9 +148,9 @@ test.each([
   ['ALTER TABLE "payments" ADD "a" TEXT DEFAULT (gen_random_uuid())::text;', /writes every row/],
   ['ALTER TABLE "payments" ADD "a" TEXT[] DEFAULT ARRAY[f()];', /writes every row/],
   ['REINDEX TABLE "payments";', /REINDEX.*CONCURRENTLY/],
-  ['CLUSTER "payments" USING "payments_pkey";', /nobody reads or writes/],
-  ['VACUUM FULL "payments";', /nobody reads or writes/],
-  ['VACUUM (ANALYZE, FULL) "payments";', /nobody reads or writes/],
+  ['CLUSTER "payments" USING "payments_pkey";', /blocks reads and writes/],
+  ['VACUUM FULL "payments";', /blocks reads and writes/],
+  ['VACUUM (ANALYZE, FULL) "payments";', /blocks reads and writes/],
   ['LOCK TABLE "payments" IN SHARE MODE;', /LOCK/],
   [
     'ALTER TABLE "payments" ADD COLUMN "a" INT; ALTER TABLE "public"."orders" ADD COLUMN "a" INT;',
@@ -165,8 +168,8 @@ test.each([
   ],
   ['CREATE TABLE t (a INT REFERENCES payments, b INT REFERENCES "orders"("id"));', /payments, orders/],
   ['DO $$ BEGIN UPDATE t SET a = 1; COMMIT; END $$;', /Idempotent/],
-  ['-- Idempotent.\nDO $$ BEGIN COMMIT; END $$; UPDATE "payments" SET a = 1;', /COMMIT.*one statement/],
-])('%s is found', (sql, fault) => {
+  ['-- Idempotent.\nDO $$ BEGIN COMMIT; END $$; UPDATE "payments" SET a = 1;', /COMMIT.*only statement/],
+])('%s is reported', (sql, fault) => {
   expect(brokenRules(sql).join('\n')).toMatch(fault);
 });
 
@@ -177,7 +180,7 @@ test.each([
   ],
   ['CREATE INDEX "i_idx" ON "payments"("a");', undefined],
   ['', undefined],
-])('the index of %j is %j', (sql, index) => {
+])('the index that %j creates CONCURRENTLY is %j', (sql, index) => {
   expect(concurrentIndex(sql)).toEqual(index);
 });
 
@@ -191,13 +194,13 @@ test.each([
   ["DO 'BEGIN COMMIT; END';", true],
   [`-- No COMMIT;\nDO $$ BEGIN /* COMMIT; */ RAISE 'COMMIT;'; SELECT "COMMIT"; -- COMMIT;\nEND $$;`, false],
   ['UPDATE payments SET a = 1', false],
-  // PostgreSQL refuses it, and leaves nothing.
+  // PostgreSQL rejects the whole script, so nothing is left.
   ['CREATE INDEX CONCURRENTLY "i" ON "payments"("a"); SELECT 1;', false],
-])('whether %j runs outside of a transaction: %j', (sql, outside) => {
+])('%j runs outside a transaction: %j', (sql, outside) => {
   expect(runsOutsideTransaction(sql)).toBe(outside);
 });
 
-test('what Prisma makes is cut so that each migration locks one table in use', () => {
+test('generated SQL is split so that each migration locks at most one table in use', () => {
   const cut = splitByRules(`
     DROP INDEX "i";
     ALTER TABLE "orders" ADD COLUMN "a" INT;
@@ -233,7 +236,7 @@ test('what Prisma makes is cut so that each migration locks one table in use', (
   expect(cut.flatMap(({ sql }) => brokenRules(sql))).toEqual([]);
 });
 
-test('what Prisma makes of a new table that refers to one in use stays one migration', () => {
+test('generated SQL for a new table that refers to one table in use stays one migration', () => {
   const [only, ...others] = splitByRules(`
     CREATE TABLE "t" ("id" INT);
     CREATE UNIQUE INDEX "j" ON "t"("id");

@@ -1,4 +1,4 @@
-// How the Temporal servers come to a machine that does not have them: outside vitest, and without leaving anything behind.
+// Downloading and building Temporal servers: this happens outside vitest, and failures leave nothing behind.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,7 +11,7 @@ import { runVisibly } from '../../src/stack/progress.ts';
 import { whileTicking } from '../../src/stack/timer.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-/** Nothing listens there: what would come over the network fails at once, on every machine. */
+/** A proxy address where nothing listens, so that every download fails at once on every machine. */
 const CLOSED = { HTTPS_PROXY: 'http://127.0.0.1:1' };
 const BARE = { NODROP_TEMPORAL_CLI: '', NODROP_TEST_SERVER: '' };
 
@@ -27,7 +27,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-test('a test file whose server is missing says so, and the run neither obtains it nor breaks', () => {
+test('a test file reports a missing server, and the test run neither downloads it nor crashes', () => {
   const args = ['node_modules/vitest/vitest.mjs', 'run', 'test/workflows/late.test.ts'];
   const env = { ...process.env, ...BARE, ...CLOSED, XDG_CACHE_HOME: folder };
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: root, env, encoding: 'utf8' });
@@ -40,7 +40,7 @@ test('a test file whose server is missing says so, and the run neither obtains i
   expect(readdirSync(folder)).toEqual([]);
 });
 
-test('what cannot be obtained is a sentence each and exit code 1', () => {
+test('each tool that cannot be obtained is reported in one sentence, and the exit code is 1', () => {
   const args = ['--import', 'tsx', 'scripts/obtain-tools.ts', 'temporal', 'test-server', 'nodes'];
   const env = { ...process.env, ...BARE, ...CLOSED, XDG_CACHE_HOME: folder, PATH: folder };
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: root, env, encoding: 'utf8' });
@@ -51,12 +51,12 @@ test('what cannot be obtained is a sentence each and exit code 1', () => {
   ];
   const lines = stderr.trim().split('\n');
   for (const sentence of sentences) expect(lines.filter((line) => sentence.test(line))).toHaveLength(1);
-  if (process.platform === 'linux') expect(stderr).toMatch(/^Node [\d.]+ could not be obtained: .*\.$/m);
+  if (process.platform === 'linux') expect(stderr).toMatch(/^Node [\d.]+ could not be installed: .*\.$/m);
   expect(status).toBe(1);
   expect(readdirSync(join(folder, 'nodrop'))).toEqual([]);
 });
 
-test('a download whose folder is removed has failed, and does not end the process', async () => {
+test('a download fails if its folder is removed, and the process continues', async () => {
   for (const [name, value] of Object.entries(CLOSED)) vi.stubEnv(name, value);
   const place = join(folder, 'place');
   mkdirSync(place);
@@ -65,7 +65,7 @@ test('a download whose folder is removed has failed, and does not end the proces
   expect(await download).toBeUndefined();
 });
 
-test('a timer ends with its work, also with work that throws', async () => {
+test('whileTicking clears its timer when its work ends or throws', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   expect(
     await whileTicking(
@@ -81,13 +81,13 @@ test('a timer ends with its work, also with work that throws', async () => {
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test('a command that cannot even be tried has failed, and leaves no timer', async () => {
+test('a command that cannot be spawned counts as failed, and leaves no timer', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   expect(await runVisibly('Trying', 'a\0b', [])).toMatchObject({ ok: false });
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test('two cache entries can be made at once', async () => {
+test('two cache entries can be created at once', async () => {
   const make = (name: string) =>
     makeCached(folder, name, async (place) => {
       await new Promise(setImmediate);

@@ -5,7 +5,9 @@ import { Connection } from '../../src/ledger/connection.ts';
 import { applyMigrations, prismaDir, readMigrations } from '../../src/stack/migrate.ts';
 import { emptyDatabase, type FreshDatabase, queryOnce, temporaryHome } from '../support/stack.ts';
 
-/** A ledger as the release before accounts and references wrote it, with payments of every state. */
+/**
+ * Creates a ledger as the release before named accounts and trade references wrote it, with payments in every state.
+ */
 
 export const FIRST_NEW = '20261127070001_trade_reference';
 const [MINUTE, HOUR, DAY] = [60_000, 3_600_000, 86_400_000];
@@ -18,7 +20,7 @@ export const scripts = readMigrations().migrationDirectories.map(({ path, migrat
   sql: content.tag === 'ok' ? content.value : '',
 }));
 
-/** A database as the older release made it. */
+/** Creates a database with the migrations of the older release. */
 export async function oldDatabase(): Promise<{ database: FreshDatabase; columns: Columns }> {
   const database = await emptyDatabase();
   const dir = temporaryHome();
@@ -42,22 +44,22 @@ export async function oldDatabase(): Promise<{ database: FreshDatabase; columns:
   return { database, columns };
 }
 
-/** As the older release has sealed it under SECRET for the merchant mer_a2. */
+/** A signing secret, and below it its ciphertext as the older release encrypted it under SECRET for merchant mer_a2. */
 export const OLD_SIGNING_SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
 const OLD_CIPHERTEXT =
   'Ac+NOYEdwCplIYJ2EkIGiz6tM2cfcqT/MSH1ihHYGNNs3rd2krJyEAUw/wPwPonpXkUgkxN1Zk+p4N/yLkMt9Crbpv5aoQC3Z0KHvytPOw==';
 
 export type Row = Readonly<Record<string, unknown>>;
 
-/** What the older release takes for the same callback: without the channel's clock. */
+/** The hash by which the older release recognises a repeated callback; it leaves out the channel's timestamps. */
 const OLD_CONTENT_HASH = createHash('sha256')
   .update('{"said":{"state":"paid","channelPaymentId":"T","amount":1000,"currency":"CNY"}}')
   .digest('base64url');
 
 /**
- * Writes what the older release can have written, in its statements: they name all of its columns and no others. Two
- * merchants, each with an account at both channels.
- * @param w every id has it, so that it can be written many times
+ * Writes rows like the older release, with statements that name exactly its columns: two merchants, each with an
+ * account at both channels.
+ * @param w is part of every id, so that the ledger can be written several times
  */
 export async function writeLedger(url: string, columns: Columns, w: string): Promise<void> {
   const client = new Connection({ connectionString: url });
@@ -83,7 +85,7 @@ export async function writeLedger(url: string, columns: Columns, w: string): Pro
 
   let n = 0;
   const accountOf = new Map<string | null, string>();
-  /** A payment and its order, which it pays when it says so. */
+  /** Writes a payment and its order; the order's status follows from the payment's changes. */
   const payment = async (name: string, changes: Row = {}, orderStatus?: 'refunded') => {
     const merchant_id = `mer_${w}${1 + (n % 2)}`;
     const channel = (n >> 1) % 2 === 0 ? 'simulator' : 'simulator2';
@@ -125,12 +127,12 @@ export async function writeLedger(url: string, columns: Columns, w: string): Pro
     return status === 'failed' ? undefined : 'paying';
   };
   const answer = { state: 'paid', channelPaymentId: 'T', amount: 1000, currency: 'CNY', by: 'query' };
-  const word = {
+  const answered = {
     ...{ channel_state: 'paid', channel_answered_at: ago(3 * MINUTE), channel_state_count: 1 },
     channel_answer: { ...answer, paidAt: ago(4 * MINUTE).toISOString() },
   };
   const money = {
-    ...{ ...word, status: 'succeeded', order_update: 'applied', order_updated_at: ago(MINUTE) },
+    ...{ ...answered, status: 'succeeded', order_update: 'applied', order_updated_at: ago(MINUTE) },
     ...{
       settled_by: 'query',
       settled_at: ago(3 * MINUTE),
@@ -172,7 +174,7 @@ export async function writeLedger(url: string, columns: Columns, w: string): Pro
       );
       const id = `acc_${merchant_id}_${channel}`;
       await insert('channel_accounts', { id, merchant_id, channel, is_default: rows[0]?.n === 0 });
-      // As every start of the older release has it.
+      // Every start of the older release inserts the account again, without effect.
       await insert('channel_accounts', { id: `${id}_again`, merchant_id, channel, is_default: false });
     }
   }
@@ -197,7 +199,7 @@ export async function writeLedger(url: string, columns: Columns, w: string): Pro
   await payment('paying', { next_action: { type: 'redirect', url: 'https://wallet.example/' } });
   await payment('processing', { channel_state: 'processing', channel_answered_at: ago(MINUTE) });
   await payment('cancelling', { cancel_requested_at: ago(5 * MINUTE) });
-  await payment('unsettled', word);
+  await payment('unsettled', answered);
   for (const status of ['failed', 'cancelled', 'closed'])
     await payment(status, { status, ended_at: ago(MINUTE), expires_at: ago(2 * MINUTE) });
   await payment('recovered', { recovered_at: ago(HOUR), subject: null });
@@ -228,7 +230,7 @@ export async function writeLedger(url: string, columns: Columns, w: string): Pro
     ...{ status: 'succeeded', asked_at: ago(8 * DAY), settled_at: ago(8 * DAY), asked_amount: 120 },
     ...{ channel_refund_id: 'R1', idempotency_key: `${w}-1` },
   });
-  // The older release knew no ids of those that others made.
+  // Refunds that were made outside nodrop, for which the older release stored no channel refund id.
   for (const nth of ['', '002'])
     await refund(part, `x${nth}`, {
       status: 'succeeded',
@@ -340,7 +342,7 @@ const OLD_ATTENTIONS = [
   ...['statement_mismatch', 'disputed', 'channel_reversed', 'workflow_stuck'],
 ];
 
-/** Every row as far as the older release knows it, by table. */
+/** Reads all rows by table, only with the columns of the older release. */
 export async function rowsOf(url: string, columns: Columns): Promise<Map<string, Row[]>> {
   const rows = new Map<string, Row[]>();
   for (const [table, names] of columns) {
@@ -356,7 +358,7 @@ export async function rowsOf(url: string, columns: Columns): Promise<Map<string,
   return rows;
 }
 
-/** Whatever PostgreSQL knows of the schema. */
+/** Describes columns, constraints, indexes, triggers and functions of the schema, one line each. */
 export async function schemaOf(url: string): Promise<string[]> {
   const rows = await queryOnce(
     url,

@@ -5,14 +5,14 @@ import { fileURLToPath } from 'node:url';
 import { tsxLoader } from '../../src/tsx.ts';
 import { eventually, freePort, temporaryHome } from '../support/stack.ts';
 
-/** What is run, and the words by which it says that it is ready. */
+/** By program: its entry file, and the output that shows that it is ready. */
 const PROGRAMS = {
   stack: ['main.ts', 'stack ready in'],
   start: ['start.ts', 'nodrop is ready in'],
   dev: ['../../scripts/dev.ts', 'Ready. A change in src'],
 } as const;
 
-/** A data folder and ports for a stack of its own. */
+/** A data folder and ports for a separate stack. */
 export interface StackPlace {
   readonly home: string;
   readonly databaseUrl: string;
@@ -41,7 +41,7 @@ export async function newPlace(): Promise<StackPlace> {
 export class StackProgram {
   readonly #child: ChildProcess;
   readonly #readyWords: string;
-  /** Everything it printed so far. */
+  /** The program's whole output until now. */
   output = '';
   readonly exit: Promise<number | null>;
 
@@ -75,7 +75,7 @@ export class StackProgram {
   }
 }
 
-/** The pids of the processes that run on a data folder: of the stack, PostgreSQL and Temporal. */
+/** The pids of the supervised processes of a data folder, for example PostgreSQL and Temporal. */
 export function childPids(home: string): number[] {
   const state = JSON.parse(readFileSync(join(home, 'supervisor.json'), 'utf8'));
   return state.children.map((child: { process: { pid: number } }) => child.process.pid);

@@ -1,4 +1,4 @@
-// What is missing or in the way is one sentence with the mend, alone, and exit code 1.
+// Each startup problem prints exactly one sentence that contains the fix, and exits with code 1.
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -26,7 +26,7 @@ test.each([
   ['PostgreSQL', 'NODROP_POSTGRES_PORT'],
   ['Temporal', 'NODROP_TEMPORAL_PORT'],
   ["Temporal's Web UI", 'NODROP_TEMPORAL_UI_PORT'],
-])('the port of %s is taken', async (what, setting) => {
+])('an occupied port of %s is reported', async (what, setting) => {
   const server = createServer();
   const port = Number(place.env[setting]);
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
@@ -39,15 +39,15 @@ test.each([
   }
 });
 
-test('the data folder cannot be written', async () => {
-  // Root writes through any mode, but not below a file.
+test('a data folder that cannot be created is reported', async () => {
+  // Root ignores file modes, but cannot create a folder below a file.
   const blocked = join(place.home, 'blocked');
   if (process.getuid?.() === 0) writeFileSync(blocked, '');
   else mkdirSync(blocked, { mode: 0o500 });
   expect(await sentence({ NODROP_HOME: join(blocked, 'data') })).toMatch(/^NODROP_HOME .*\.\n$/);
 });
 
-test('the data folder became read-only', async () => {
+test('a data folder that became read-only is reported', async () => {
   const logs = join(place.home, 'logs');
   if (process.getuid?.() === 0) writeFileSync(logs, '');
   else chmodSync(place.home, 0o500);
@@ -55,12 +55,12 @@ test('the data folder became read-only', async () => {
   chmodSync(place.home, 0o700);
 });
 
-test('no Temporal server, and no way to obtain one', async () => {
+test('a missing Temporal server that can be neither downloaded nor built is reported', async () => {
   const output = await sentence({
     PATH: join(place.home, 'nothing'),
     XDG_CACHE_HOME: join(place.home, 'cache'),
     NODROP_TEMPORAL_CLI: '',
-    // Nothing listens there: downloads fail at once, on every machine.
+    // Nothing listens at this proxy address, so downloads fail at once on every machine.
     HTTPS_PROXY: 'http://127.0.0.1:1',
   });
   expect(output.trim().split('\n').at(-1)).toMatch(
@@ -68,7 +68,7 @@ test('no Temporal server, and no way to obtain one', async () => {
   );
 });
 
-test('a configured Temporal server that does not run', async () => {
+test('a configured Temporal server that does not run is reported', async () => {
   expect(await sentence({ NODROP_TEMPORAL_CLI: '/nowhere/temporal' })).toMatch(
     /^NODROP_TEMPORAL_CLI is .*\.\n$/,
   );

@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from 'vitest';
 import { program } from '../../src/stack/program-spec.ts';
 
-/** What our own programs are started with. */
+/** The options and environment with which nodrop's programs are started. */
 
 const before = process.env.MALLOC_ARENA_MAX;
 afterEach(() => {
@@ -17,24 +17,24 @@ afterEach(() => {
 
 const commandOf = () => program('worker', 'worker/main.ts', async () => true).command;
 
-test('a limit of the heap', () => {
+test('a program is started with a heap limit of 768 MiB', () => {
   delete process.env.NODE_OPTIONS;
   expect(commandOf()).toContain('--max-old-space-size=768');
 });
 
-test("a user's own limit of the heap comes first", () => {
+test("a heap limit in the user's NODE_OPTIONS takes precedence", () => {
   process.env.NODE_OPTIONS = '--enable-source-maps --max-old-space-size=2048';
   expect(commandOf().filter((argument) => argument.startsWith('--max-old-space-size'))).toEqual([]);
 });
 
 const envOf = () => program('worker', 'worker/main.ts', async () => true).env;
 
-test('two malloc arenas', () => {
+test('a program is started with two malloc arenas', () => {
   delete process.env.MALLOC_ARENA_MAX;
   expect(envOf()).toMatchObject({ MALLOC_ARENA_MAX: '2', PATH: process.env.PATH });
 });
 
-test("a user's own number of malloc arenas comes first", () => {
+test("the user's MALLOC_ARENA_MAX takes precedence", () => {
   process.env.MALLOC_ARENA_MAX = '4';
   expect(envOf()).toMatchObject({ MALLOC_ARENA_MAX: '4' });
 });

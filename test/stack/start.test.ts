@@ -1,4 +1,4 @@
-// npm start: everything a first visitor opens, from a data folder that does not exist yet until nothing is left of it.
+// npm start: from an empty data folder to the stop of all its processes.
 import { execFile } from 'node:child_process';
 import {
   chmodSync,
@@ -31,7 +31,7 @@ const at = (port: string | undefined) => `http://127.0.0.1:${port}`;
 
 beforeAll(async () => {
   place = await newPlace();
-  // As an older release left them.
+  // File modes as an older release created them.
   chmodSync(place.home, 0o755);
   for (const name of ['logs', 'temporal', 'simulator']) mkdirSync(join(place.home, name), { mode: 0o755 });
   const [api, admin, simulator, shop] = await Promise.all(SETTINGS.map(() => freePort()));
@@ -49,7 +49,7 @@ afterAll(async () => {
   removePlace(place);
 });
 
-test('prints every address, each of which answers, and opens on the shop', async () => {
+test('prints the address of the shop and of every server, and each address answers', async () => {
   const line = (name: string) => new RegExp(`^  ${name} +(\\S+)$`, 'm').exec(start.output)?.[1];
   const printed = {
     shop: /^Open (\S+) and buy something\.$/m.exec(start.output)?.[1],
@@ -77,7 +77,7 @@ test('prints every address, each of which answers, and opens on the shop', async
   expect(await (await fetch(shop ?? '')).text()).toContain('A demonstration shop of nodrop');
 });
 
-test('leaves its data folder, and those in it, to their owner alone', () => {
+test('makes its data folder and the folders in it accessible only to their owner', () => {
   const names = readdirSync(place.home, { withFileTypes: true }).filter((entry) => entry.isDirectory());
   const folders = ['.', ...names.map(({ name }) => name)];
   const modes = folders.map((name) => [name, (statSync(join(place.home, name)).mode & 0o777).toString(8)]);
@@ -90,13 +90,13 @@ test('leaves its data folder, and those in it, to their owner alone', () => {
   });
 });
 
-test('the printed commands make a payment and read its order', async () => {
+test('the printed commands create a payment and read its order', async () => {
   const [create, read] = start.output
     .split(/^ {2}curl /m)
     .slice(1)
     .map(readCurl);
   if (create === undefined || read === undefined) throw new Error(`There are no commands in ${start.output}`);
-  // 202 as long as the channel has not answered within its time; typed again, the command shows the same payment.
+  // The API answers 202 while the channel has not answered in time. Repeating the command returns the same payment.
   const { payUrl, orderId } = await eventually(async () => {
     const made = await fetch(create.url, create.init);
     const payment = (await made.json()) as { payUrl: string | null; orderId: string };
@@ -109,7 +109,7 @@ test('the printed commands make a payment and read its order', async () => {
   });
   expect(payUrl).toContain(at(env.NODROP_SIMULATOR_PORT));
   await payIn(payUrl);
-  // It answers after 30 s at the latest, with whatever the order is by then.
+  // The wait ends after 30 s at the latest, with the state of the order at that time.
   await eventually(async () => {
     const order = (await (await fetch(read.url, read.init)).json()) as { id: string; status: string };
     expect(order.id).toBe(orderId);
@@ -126,7 +126,7 @@ const payIn = async (walletUrl: string) => {
   expect((await fetch(walletUrl, init)).status).toBe(200);
 };
 
-test('what is bought in the shop and paid in the wallet is paid in the shop', async () => {
+test('an order of the shop becomes paid there after it was paid in the wallet', async () => {
   const shop = at(env.NODROP_SHOP_PORT);
   const [, order = ''] = /name="order" value="(\w+)"/.exec(await (await fetch(shop)).text()) ?? [];
   const bought = await fetch(`${shop}/orders`, {
@@ -147,7 +147,7 @@ describe('when a port is taken', () => {
   test.each([
     ['PORT', 'the API'],
     ['NODROP_SHOP_PORT', 'the shop'],
-  ] as const)('%s: one sentence, before anything is started', async (setting, what) => {
+  ] as const)('%s: it is reported in one sentence before anything is started', async (setting, what) => {
     const other = await newPlace();
     const ports = await Promise.all(SETTINGS.map(async (name) => [name, String(await freePort())]));
     const server = createServer();
@@ -166,7 +166,7 @@ describe('when a port is taken', () => {
   });
 });
 
-test('SIGTERM ends it with everything it started, and nothing listens any more', async () => {
+test('SIGTERM ends npm start and all its processes, and no port is in use afterwards', async () => {
   const children = childPids(place.home).map((pid) => identify(pid));
   // PostgreSQL, Temporal, the simulator, the API, the worker and the shop.
   expect(children).toHaveLength(6);
@@ -178,7 +178,7 @@ test('SIGTERM ends it with everything it started, and nothing listens any more',
   for (const [name, port] of ports) expect(await listens(Number(port)), name).toBe(false);
 });
 
-test('with other secrets than its database was set up with it does not start, and starts again with its own', async () => {
+test('npm start refuses to start with another secret than its database’s, and starts with the right one', async () => {
   const [file, aside] = [join(place.home, 'secrets.json'), join(place.home, 'aside.json')];
   renameSync(file, aside);
   const other = new StackProgram(env, 'start');
@@ -192,7 +192,7 @@ test('with other secrets than its database was set up with it does not start, an
   expect(await again.stop()).toBe(0);
 });
 
-test('NODROP_SECRET is changed by the steps of docs/operations.md', async () => {
+test('NODROP_SECRET can be changed with the steps in docs/operations.md', async () => {
   await start.stop();
   const file = join(place.home, 'secrets.json');
   const secrets = JSON.parse(readFileSync(file, 'utf8'));
@@ -219,7 +219,7 @@ test('NODROP_SECRET is changed by the steps of docs/operations.md', async () => 
   expect(await again.stop()).toBe(0);
 });
 
-test('from another NODROP_HOME the command line and the shop refuse, and say which folder is the right one', async () => {
+test('with another NODROP_HOME, the command line and the shop refuse to run, and name the right folder', async () => {
   const stack = await new StackProgram(env).ready();
   const other = temporaryHome();
   try {
@@ -249,7 +249,7 @@ test('from another NODROP_HOME the command line and the shop refuse, and say whi
   }
 });
 
-/** A program of the sources, to its end. */
+/** Runs a program from the sources to its end. @returns its exit code and output */
 const program = (entry: string, env: NodeJS.ProcessEnv, ...args: string[]) =>
   new Promise<{ status: number; output: string }>((resolve) => {
     execFile(process.execPath, ['--import', 'tsx', entry, ...args], { env }, (error, stdout, stderr) =>
@@ -257,5 +257,5 @@ const program = (entry: string, env: NodeJS.ProcessEnv, ...args: string[]) =>
     );
   });
 
-/** `npm run nodrop -- ...` */
+/** Runs `npm run nodrop -- ...`. */
 const nodrop = (...args: string[]) => program('src/cli/main.ts', env, ...args);

@@ -1,4 +1,4 @@
-// The stack's data and the stack itself survive being killed in every way, without a hand.
+// The stack keeps its data and recovers automatically, whichever of its processes is killed.
 import { Client, Connection } from '@temporalio/client';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { eventually, queryOnce } from '../support/stack.ts';
@@ -56,7 +56,7 @@ test('kill -9 of every process keeps the data', async () => {
   await expectData();
 });
 
-test('kill -9 of the supervisor alone leaves servers that the next start takes care of', async () => {
+test('kill -9 of only the supervisor leaves servers running, and the next start replaces them', async () => {
   await writeData();
   const left = childPids(place.home);
   program.kill('SIGKILL');
@@ -66,7 +66,7 @@ test('kill -9 of the supervisor alone leaves servers that the next start takes c
   expect(childPids(place.home)).not.toEqual(expect.arrayContaining([left[0]]));
 });
 
-test('a killed PostgreSQL is started again with its data', async () => {
+test('a killed PostgreSQL is restarted with its data', async () => {
   await writeData();
   const killed = postgresPid(place.home);
   process.kill(killed, 'SIGKILL');
@@ -76,7 +76,7 @@ test('a killed PostgreSQL is started again with its data', async () => {
   await expectData();
 });
 
-test('a killed Temporal is started again with its data', async () => {
+test('a killed Temporal server is restarted with its data', async () => {
   await writeData();
   const temporal = childPids(place.home).find((pid) => pid !== postgresPid(place.home));
   process.kill(temporal ?? 0, 'SIGKILL');
@@ -88,7 +88,7 @@ test('a killed Temporal is started again with its data', async () => {
   );
 });
 
-test('a second stack on the same data folder says so in one sentence', async () => {
+test('a second stack on the same data folder refuses to start with one sentence', async () => {
   const second = new StackProgram(place.env);
   expect(await second.exit).toBe(1);
   expect(second.output).toMatch(/^A stack is already running on .* \(process \d+\): .*\.\n$/);

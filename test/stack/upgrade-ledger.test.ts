@@ -1,4 +1,4 @@
-// A ledger that the release before accounts and references has filled, with payments of every state, brought up to date.
+// Migrates a ledger with payments in every state, written by the release before named accounts and trade references.
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -37,7 +37,7 @@ import {
   writeLedger,
 } from './old-ledger.ts';
 
-describe('a ledger of the release before', () => {
+describe('a ledger of the older release, after the migration,', () => {
   let database: FreshDatabase;
   let columns: Columns;
   let before: Map<string, Row[]>;
@@ -60,7 +60,7 @@ describe('a ledger of the release before', () => {
     await database?.drop();
   });
 
-  test('has every row as it was, with what the new columns say of it', async () => {
+  test('has every row unchanged, and the right values in the new columns', async () => {
     const after = await rowsOf(database.url, columns);
     for (const [table, rows] of before) {
       const isFilled = !['secret_fingerprint'].includes(table);
@@ -69,7 +69,7 @@ describe('a ledger of the release before', () => {
     }
     const count = async (condition: string) =>
       (await queryOnce(database.url, `select count(*)::int as n from ${condition}`))[0]?.n;
-    // What was being created may have reached the channel; of everything else it is known that it has.
+    // The create request of a `created` payment may have reached the channel; for all others it has for certain.
     expect(await count("payments where status = 'created' and create_asked_at = created_at")).toBe(2);
     expect(await count("payments where status <> 'created' and create_asked_at is not null")).toBe(0);
     expect(await count('payments where coalesce(account, reference, hidden_attention) is not null')).toBe(0);
@@ -77,7 +77,7 @@ describe('a ledger of the release before', () => {
     expect(await count('refunds where attempt <> 1 or key_spent_at is not null')).toBe(0);
   });
 
-  test('has the schema of a new database, with nothing left to validate', async () => {
+  test('has the schema of a new database, and no unvalidated constraint or invalid index', async () => {
     expect(await unsound(database.url)).toEqual([]);
     const fresh = await freshDatabase();
     try {
@@ -87,7 +87,7 @@ describe('a ledger of the release before', () => {
     }
   });
 
-  test('is guarded: what is settled stays, and no more goes back than came in', async () => {
+  test('rejects changes of settled payments, and refunds that exceed the received amount', async () => {
     const refused = async (sql: string) => {
       const error = await db.$executeRawUnsafe(sql).then(
         () => undefined,
@@ -102,7 +102,7 @@ describe('a ledger of the release before', () => {
     await refused("update refunds set amount = 1001 where id = 're_anew'");
     await refused("update refunds set status = 'succeeded', amount = 601 where id = 're_arest'");
     await refused("update payments set attention = 'bored' where id = 'pay_adisputed'");
-    // One query is one transaction: nothing of it stays.
+    // PostgreSQL runs one query string as one transaction, so both updates are rolled back.
     await expect(
       queryOnce(
         database.url,
@@ -121,7 +121,7 @@ describe('a ledger of the release before', () => {
     expect(rows).toEqual([{ next_sweep_at: null }]);
   });
 
-  test('each account is its merchant’s default named main, and the simulator’s have their credentials', async () => {
+  test('has one account named main per merchant and channel, which is the default and has credentials', async () => {
     const accounts = await listAccounts(db, new Date());
     expect(accounts.length).toBe(4);
     for (const account of accounts) {
@@ -140,7 +140,7 @@ describe('a ledger of the release before', () => {
     expect(openSecret(SECRET, 'mer_a2', signing?.ciphertext ?? new Uint8Array())).toBe(OLD_SIGNING_SECRET);
   });
 
-  test('the API lists and shows every payment, its order, refunds, events and timeline', async () => {
+  test('can be read through the API: every payment, its order, refunds, deliveries and timeline', async () => {
     const api = await startTestApi(database.url);
     try {
       const shown: string[] = [];
@@ -179,7 +179,7 @@ describe('a ledger of the release before', () => {
       const { key: operator } = await createApiKey(db, 'mer_a2', 'operator');
       const unmatched = await api.call('/v1/callbacks?unmatched=true', { key: operator });
       expect(unmatched.json.data.map(({ id }: Row) => id)).toEqual(['cb_anobody']);
-      // The channel's repetition of one is the row of before.
+      // A callback that the channel repeats is found in its old row, and no second row is written.
       const { raw, headers } = simulatorCallback('pay_aby_callback', 'n-aknown', {
         ...{ amount: 1000, transactionId: 'T' },
       });
@@ -203,7 +203,7 @@ describe('a ledger of the release before', () => {
   });
 
   const now = async () => new Date();
-  /** The activities at this simulator, as the worker has them. */
+  /** The activities that the worker would run against this simulator. */
   function activitiesAt(simulator: { readonly url: string }) {
     const deps: ActivityDeps = {
       ...{ db, now, secret: SECRET, publicUrl: 'http://127.0.0.1:9' },
@@ -222,10 +222,10 @@ describe('a ledger of the release before', () => {
     };
   }
 
-  test('an attempt that was being created gets its trade, and an open refund goes on, each once', async () => {
+  test('gets one trade for an unfinished create, and one refund for each open refund', async () => {
     const simulator = await start();
     const at = activitiesAt(simulator);
-    // Asked for by the older release; the answer got lost.
+    // The older release has sent the create request, and its answer was lost.
     const { channel } = await db.payment.findUniqueOrThrow({ where: { id: 'pay_acreated' } });
     expect(channel).toBe('simulator');
     expect(await at.create('pay_acreated')).toMatchObject({ status: 'paying' });
@@ -252,7 +252,7 @@ describe('a ledger of the release before', () => {
       await at.refund(`re_a${name}`);
       expect(await refunded(`re_${name}`)).toBe(100);
     }
-    // The channel does not know it: asked for once more under the same number.
+    // The channel does not know the refund, so the activity requests it again under the same number.
     expect(await at.queryRefund('re_aprocess')).toMatchObject({ known: false });
     expect((await at.refund('re_aprocess')).status).toMatch(/^(processing|succeeded)$/);
     expect(await refunded('re_process')).toBe(100);
@@ -260,7 +260,7 @@ describe('a ledger of the release before', () => {
     expect(rows.map(({ attempt, keySpentAt }) => [attempt, keySpentAt])).toEqual(Array(3).fill([1, null]));
   });
 
-  test('a callback that matched nothing matches, and is delivered as one that was never delivered', async () => {
+  test('forwards its undelivered callbacks, also one that matches a payment only now', async () => {
     const old = (await queryOnce(database.url, "select * from callbacks where id = 'cb_aearly'"))[0];
     const payment = await db.payment.findUniqueOrThrow({ where: { id: 'pay_acreated' } });
     const order = { merchantId: 'mer_a1', amount: 1000n, currency: 'CNY', subject: 'Tea' };
@@ -295,7 +295,7 @@ describe('a ledger of the release before', () => {
     const workflows = new StandInWorkflows(db);
     const refundWorkflows = new StandInRefundWorkflows();
     const deliveryWorkflows = new StandInDeliveryWorkflows();
-    // No workflow runs: everything that is to go on has to be started.
+    // No workflow exists, so the sweep must start a workflow for everything that has not ended.
     const client = {
       withAbortSignal: (_: AbortSignal, call: () => Promise<unknown>) => call(),
       workflow: {
@@ -313,7 +313,7 @@ describe('a ledger of the release before', () => {
     return { sweep, workflows, refundWorkflows, deliveryWorkflows };
   }
 
-  test('the sweep runs over it: what is stuck goes on, and money on record is settled', async () => {
+  test('is repaired by the sweep: it wakes stuck payments, and settles recorded money', async () => {
     const { sweep, workflows, refundWorkflows, deliveryWorkflows } = sweeper();
     for (const [name, step] of Object.entries(sweep))
       expect([name, await step()]).toEqual([name, expect.any(Number)]);
@@ -325,13 +325,13 @@ describe('a ledger of the release before', () => {
     const started = refundWorkflows.calls
       .filter(({ name }) => name === 'start')
       .map(({ refundId }) => refundId);
-    // `given` succeeded 8 days ago, and is looked at again.
+    // The refund `given` succeeded 8 days ago, and the sweep checks it again.
     expect(started).toEqual(
       expect.arrayContaining(['re_aduplicate_payment', 're_alate_payment', 're_arest', 're_agiven']),
     );
     expect(started.filter((id) => /re_a(x|failed|whole)/.test(id))).toEqual([]);
     expect(deliveryWorkflows.calls).toContainEqual({ name: 'wake', deliveryId: 'dlv_apending' });
-    // Nothing is lost by it, and nothing that was settled has changed.
+    // Settled payments have not changed.
     const after = await rowsOf(database.url, columns);
     const settled = (rows: readonly Row[] = []) =>
       rows.filter(({ id }) => /^pay_a(applied|by_|conflict|review|mismatch|part|whole)/.test(`${id}`));
@@ -347,7 +347,7 @@ describe('a ledger of the release before', () => {
   });
 });
 
-test('what the older release writes is taken before, between and after the migrations', async () => {
+test('the database accepts the writes of the older release before, between and after the migrations', async () => {
   const { database, columns } = await oldDatabase();
   try {
     const client = new Connection({ connectionString: database.url });
@@ -357,7 +357,7 @@ test('what the older release writes is taken before, between and after the migra
     const size = (await queryOnce(database.url, 'select count(*)::int as n from payments'))[0]?.n;
     for (const { name, sql } of scripts) {
       if (name < FIRST_NEW) continue;
-      // As Prisma's engine sends it: the whole script as one query.
+      // Sent like Prisma's engine does, as one query with the whole script.
       await client.query(sql);
       const w = `b${worlds.length}`;
       worlds.push(w);

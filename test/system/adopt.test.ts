@@ -3,7 +3,10 @@ import { call } from '../simulator/support.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** Trades that the merchant's own code has made at the simulator, through the whole service; no callback of theirs comes. */
+/**
+ * Trades that the merchant's own code has made at the simulator, through the whole service; no callback of theirs
+ * comes.
+ */
 
 let system: System;
 beforeAll(async () => {
@@ -134,7 +137,7 @@ test('adopt --file: a file without its columns is refused before anything is ask
   const missing = await system.nodropGiven('order_id,reference\n1,2', 'adopt', '--file', '-');
   expect([missing.status, missing.output]).toEqual([1, expect.stringContaining('has no column channel')]);
   const unknown = await system.nodropGiven('order_id,channel,reference,x\n', 'adopt', '--file', '-');
-  expect(unknown.output).toContain('columns that nobody knows: x');
+  expect(unknown.output).toContain('unknown columns: x');
   const broken = await system.nodropGiven('order_id,channel,reference\na,b\n', 'adopt', '--file', '-');
-  expect(broken.output).toMatch(/is no CSV with a line of names: .*line 2/);
+  expect(broken.output).toMatch(/is not a CSV file with a header line: .*line 2/);
 });

@@ -175,7 +175,7 @@ test('the Temporal database lost while the order service fails: recover, and it 
     return status === 0 && output;
   });
   // The payment tells one of them itself.
-  expect(said).toContain('2 events for order services go on');
+  expect(said).toContain('2 deliveries to order services go on');
   open = true;
   await applied(id);
   expect(shop.order(orderId)).toMatchObject({ paidPaymentId: id, timesPaid: 1 });

@@ -37,7 +37,7 @@ const metric = async () => {
 };
 
 test('recover --lost lists what is lost, and with --write brings it back', async () => {
-  expect((await system.nodrop('recover', '--write')).output).toContain('--write goes with --lost');
+  expect((await system.nodrop('recover', '--write')).output).toContain('--write needs --lost');
   expect((await system.nodrop('recover', '--lost')).output).toContain('0 payments and 0 refunds');
 
   const [paid, unpaid] = (await Promise.all([system.payable(), system.payable()])).map(({ body }) => body);
@@ -62,7 +62,7 @@ test('recover --lost lists what is lost, and with --write brings it back', async
   expect(listed.status).toBe(0);
   for (const { id, orderId } of [paid, unpaid])
     expect(listed.output).toMatch(new RegExp(`${id} +${orderId} +CNY 19\\.90 +${merchantId} +simulator +20`));
-  expect(listed.output).toContain('Nothing is changed');
+  expect(listed.output).toContain('Nothing was changed');
   expect(await system.db.payment.count()).toBe(0);
 
   // What a busy database kept from being written is named, and written the next time.
@@ -191,11 +191,11 @@ test('a lost refund that the channel has in process, or says nothing of, is not 
   const run = system.temporal.workflow.getHandle(`refund/${id}`);
   const said = await system.nodrop('recover', '--lost', '--write');
   expect(said.status).toBe(1);
-  expect(said.output).toContain(`${id}: simulator has it in process`);
+  expect(said.output).toContain(`${id}: simulator still processes the refund`);
   await system.simulator.setFaults({ down: true });
   const silent = await system.nodrop('recover', '--lost', '--write');
   expect(silent.status).toBe(1);
-  expect(silent.output).toContain(`${id}: simulator does not say what became of it`);
+  expect(silent.output).toContain(`${id}: simulator did not answer a query about the refund`);
   expect((await run.describe()).status.name).toBe('RUNNING');
   expect(await system.db.refund.count({ where: { paymentId } })).toBe(0);
   // Asked for again under another key it would be paid twice; the same request is the same refund.
@@ -213,7 +213,7 @@ test('nor is one that the channel has in process under its last key', async () =
   const id = await newMade(paymentId, 3_600_000, REFUND_KEYS_AT_MOST);
   const { status, output } = await system.nodrop('recover', '--lost', '--write');
   expect(status).toBe(1);
-  expect(output).toContain(`${id}: simulator has it in process`);
+  expect(output).toContain(`${id}: simulator still processes the refund`);
   const run = system.temporal.workflow.getHandle(`refund/${id}`);
   expect((await run.describe()).status.name).toBe('RUNNING');
 });

@@ -107,7 +107,7 @@ test('with a webhook Stripe calls back; a part goes back', async () => {
   const rotated = await nodrop(more, 'channels', 'rotate', 'stripe', '--file', '-');
   expect(rotated.status).toBe(0);
   const smoke = await nodrop('', 'channels', 'smoke', 'stripe');
-  expect(smoke).toMatchObject({ status: 0, output: expect.stringContaining('all that nodrop needs') });
+  expect(smoke).toMatchObject({ status: 0, output: expect.stringContaining('everything that nodrop needs') });
 
   await double.tell('webhooks', [{ url: callbackAddress, secret: WEBHOOK_SECRET }]);
   const made = await payable(newPayment());

@@ -42,5 +42,8 @@ test('of a history that the code does not follow, the first event that differs i
 });
 
 test('without a history it says what is missing', () => {
-  expect(replay()).toMatchObject({ status: 1, stderr: 'A history is missing: npm run replay -- FILE\n' });
+  expect(replay()).toMatchObject({
+    status: 1,
+    stderr: 'The history file is missing: npm run replay -- FILE\n',
+  });
 });

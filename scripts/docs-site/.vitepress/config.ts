@@ -4,14 +4,14 @@ import { defineConfig } from 'vitepress';
 import type { Group } from '../pages.ts';
 import { languageOf } from './language.ts';
 
-/** Where scripts/docs-site/build.ts has put the sources, and where it wants the site. */
+/** The folder with the sources from scripts/docs-site/build.ts, and with the site that VitePress builds. */
 const work = process.env.NODROP_DOCS_WORK ?? '';
 const { groups, base } = JSON.parse(readFileSync(join(work, 'site.json'), 'utf8')) as {
   groups: readonly Group[];
   base: string;
 };
 
-/** As code hosts name the places of a page, so that a link works on both. */
+/** Names anchors like code hosts do, so that a link works on both. */
 const slugify = (heading: string) =>
   heading
     .toLowerCase()
@@ -32,7 +32,7 @@ export default defineConfig({
     theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
   },
   transformHtml: (html, id) => {
-    // The theme's home page has no main part for screen readers.
+    // The theme's home page has no main landmark for screen readers.
     const page = html.replace('<div class="VPContent is-home"', '<div role="main" class="VPContent is-home"');
     return page.replace('<html lang="en"', `<html lang="${languageOf(id)}"`);
   },

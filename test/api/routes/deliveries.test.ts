@@ -182,7 +182,13 @@ describe("a merchant's deliveries", () => {
   test('are redelivered by status: a repeated request changes nothing, and no other status or merchant is affected', async () => {
     const stranger = await newKey(api.db);
     await deliver(['pending', 'delivered'], stranger.key);
-    const [, gone, , delivered, waits] = await deliver(['pending', 'delivered', 'pending', 'gone', 'pending']);
+    const [, gone, , delivered, waits] = await deliver([
+      'pending',
+      'delivered',
+      'pending',
+      'gone',
+      'pending',
+    ]);
     for (let i = 0; i < 2; i++) {
       expect(await redeliver({ status: 'delivered' })).toMatchObject({
         status: 202,

@@ -22,10 +22,10 @@ it('tries a trade with each method, and prints each step', async () => {
   const way = (method: string) => `By ${method}:
   create pay_, EUR 10.00: tr_, mollie:/checkout/tr_
   query: unpaid
-  nobody pays: the channel has no payment by a program.
+  not paid: the channel offers no way for a program to pay.
   close: not before TIME`;
   const methods = ['checkout', 'ideal', 'creditcard', 'bancontact', 'paypal'];
-  expect(text).toBe(['mollie takes the credentials.', ...methods.map(way)].join('\n'));
+  expect(text).toBe(['mollie accepts the credentials.', ...methods.map(way)].join('\n'));
   expect(text).not.toContain(CREDENTIALS.api_key);
 });
 

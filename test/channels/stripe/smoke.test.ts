@@ -18,11 +18,11 @@ it('tries a trade with each method, and prints each step', async () => {
     .join('\n')
     .replace(/(pay_|cs_test_|pi_test_)\w+/g, '$1')
     .replaceAll(double.url, 'stripe:');
-  expect(text).toBe(`stripe takes the credentials.
+  expect(text).toBe(`stripe accepts the credentials.
 By checkout:
   create pay_, EUR 10.00: cs_test_, stripe:/pay/cs_test_
   query: unpaid
-  nobody pays: the channel has no payment by a program.
+  not paid: the channel offers no way for a program to pay.
   close: closed
   query: closed
 By payment_intent:

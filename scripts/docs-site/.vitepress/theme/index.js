@@ -8,7 +8,7 @@ export default {
   extends: DefaultTheme,
   setup() {
     const { page } = useData();
-    // VitePress itself sets the language of the whole site, before this.
+    // Runs after VitePress has set the language of the whole site, and sets that of the page.
     onMounted(() => {
       watchEffect(() => {
         document.documentElement.lang = languageOf(page.value.relativePath);
