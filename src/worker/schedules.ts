@@ -31,7 +31,7 @@ const SWEEP_SCHEDULE = {
       memo: { fields: { [VERSION_KEY]: defaultPayloadConverter.toPayload(SWEEP_VERSION) } },
     },
   },
-  // A missed sweep is not made up for: the next one finds the same rows. Policy 1 (skip): no second sweep while one
+  // A missed sweep is not repeated later: the next one finds the same rows. Policy 1 (skip): no second sweep while one
   // runs.
   policies: { overlapPolicy: 1, catchupWindow: msToTs('1 minute') },
 };
