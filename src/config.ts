@@ -248,7 +248,7 @@ export interface Config {
     readonly host: string;
     readonly port: number;
     readonly publicUrl: string;
-    /** In the format of Express's `trust proxy`. */
+    /** The trusted proxies in the format of Express's `trust proxy`. */
     readonly trustedProxies: readonly string[];
   };
   readonly admin: { readonly host: string; readonly port: number };

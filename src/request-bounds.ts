@@ -42,7 +42,7 @@ export function createBoundedServer(handler: RequestListener): Server {
  */
 export function boundRequests(limit: number): RequestHandler {
   return (request, response, next) => {
-    // A further request on a connection whose last answer has been sent.
+    // This request came on a connection whose last answer has already been sent.
     if (request.socket.writableEnded) return void request.socket.destroy();
     const length = announcedLength(request);
     const hosts = request.rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host');
@@ -97,7 +97,7 @@ const closing = new WeakSet<IncomingMessage>();
 function closeAfterAnswer(request: IncomingMessage, response: Response): void {
   closing.add(request);
   response.setHeader('Connection', 'close');
-  // Must run before Node's own listener, which would read and drop the whole body of a request that was not read.
+  // This listener must run before Node's own, which would read and drop the whole body of a request that was not read.
   response.prependOnceListener('finish', () => {
     if (closing.has(request)) readGrace(request);
   });

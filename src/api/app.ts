@@ -104,7 +104,7 @@ export function createApp(deps: ApiDeps): Express {
   app.use(limitPipelining());
   app.use(requestLog(api.log));
   app.use(measure(api));
-  // The strictest policy, for answers that are data. HTML pages set their own policy.
+  // Answers are data, so their Content-Security-Policy allows nothing. HTML pages set their own policy.
   app.use(
     helmet({
       contentSecurityPolicy: {
@@ -118,7 +118,7 @@ export function createApp(deps: ApiDeps): Express {
     next();
   });
   const endpoints = createEndpoints(api);
-  // Before any handler that can refuse, so that pages of other origins can read the refusal.
+  // CORS headers are set before any handler that can refuse, so that pages of other origins can read the refusal.
   allowOrigins(app, endpoints);
   app.use(boundRequests(BODY_LIMIT));
   serveDocsAssets(app);

@@ -43,8 +43,8 @@ export interface Follow<T> {
   /** True for an error of `read` after which `read` is retried soon. Any other error is thrown. */
   readonly survives?: (error: unknown) => boolean;
   /**
-   * True for a request that must wait, for seconds at most, because its answer is what it waits for. It waits
-   * regardless of the limits, and goes on while the service stops, when it polls the database.
+   * True for a request whose answer is the change that it waits for, such as a new payment; at most some seconds. It
+   * waits regardless of the limits. While the service stops, it keeps waiting and polls the database.
    * @default false
    */
   readonly mustWait?: boolean;
@@ -143,7 +143,7 @@ export class Changes {
         const left = deadline - Date.now();
         if (left <= 0 || (this.#closing.signal.aborted && mustWait !== true)) return;
         const isNotified = this.#listening && outcome !== undefined;
-        // Random, so that requests that started together do not keep reading together.
+        // The pause is random, so that requests that started together do not keep reading together.
         const { fallbackMs, readAgainMs } = this.#pauses;
         const pause = isNotified ? readAgainMs * (1 - Math.random() / 4) : fallbackMs * (0.5 + Math.random());
         await subscription.next(Math.min(left, pause));

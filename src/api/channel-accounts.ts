@@ -8,9 +8,11 @@ import { type FailedLookups, tooMany } from './http/failed-lookups.ts';
  * fails. Callbacks of a disabled account are accepted for up to this time, which is harmless: they are still true.
  */
 export const ACCOUNT_FRESH_MS = 60_000;
-/** Beyond the limits, an account is read at most once in this time, whatever the number of callbacks. */
+/**
+ * While senders exceed their limits, an account is read at most once in this time, whatever the number of callbacks.
+ */
 export const ACCOUNT_READ_EVERY_MS = 2_000;
-/** How much later an account's transaction can commit than that of an account with a later creation time. */
+/** Accounts may become visible out of order: a transaction commits at most this much after that of a newer account. */
 const COMMITTED_WITHIN_MS = 60_000;
 
 /** The account that the path of a callback names. */

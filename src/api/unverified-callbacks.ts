@@ -16,7 +16,7 @@ const FLUSH_EVERY_MS = 1_000;
  */
 const SENDERS_AT_MOST = 1_000;
 const OTHERS = 'others';
-/** Callbacks that one batch keeps in full, up to 4 KiB each; the others are only counted. */
+/** Callbacks whose content one batch keeps (up to 4 KiB each); the others are only counted. */
 const CALLBACKS_AT_MOST = 1_000;
 
 /**

@@ -11,8 +11,8 @@ export const CHECKED_A_SECOND = 16 * 1024 * 1024;
 export const CHECKED_OF_SHARES = CHECKED_A_SECOND;
 /**
  * The share of an address, in bytes per second. Beyond `CHECKED_A_SECOND`, addresses that have used up their share are
- * refused first. It has room for four of the largest callbacks, so a verified callback is never refused for it unless
- * the same address also sends unverifiable ones.
+ * refused first. The share has room for four of the largest callbacks, so it never refuses a single verified callback,
+ * unless the same address sends others too.
  */
 export const CHECKED_OF_ADDRESS = 1024 * 1024;
 /** Bytes that each callback costs in addition to its body: a check without a body takes about as long. */

@@ -138,7 +138,7 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
       refundStatus: 'succeeded',
       refundedAmount: 1050,
     },
-    'Your money is back',
+    'Your money was refunded',
     '款项已退回',
   ],
   ['declined', 'unpaid', { status: 'failed', nextAction: null }, 'Nothing was charged', '没有扣款'],

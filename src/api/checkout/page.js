@@ -253,7 +253,7 @@ async function switchTo(to) {
     const { subject } = session;
     id = made.id;
     session = {};
-    // The new attempt has its own return URL, with its id for the shop.
+    // The new attempt has its own return URL, which tells the shop the id of the new payment.
     keep({ token: made.clientToken, subject, returnUrl: made.backUrl ?? undefined });
     history.replaceState(null, '', encodeURIComponent(id));
     payment = made;
@@ -264,7 +264,7 @@ async function switchTo(to) {
   } catch (error) {
     const code = error instanceof NodropError ? error.code : undefined;
     if (code === 'attempt_unresolved' || code === 'order_already_paid') {
-      // Set it at once: the next update of this attempt may come later.
+      // Set the order state at once: the next update of this attempt may come later.
       const orderState = code === 'order_already_paid' ? 'paid' : 'undecided';
       if (payment !== undefined) payment = { ...payment, orderState };
       if (code === 'attempt_unresolved') alerted = 'switchUnresolved';
@@ -308,7 +308,7 @@ function wording(of) {
   const { text, amountOf, titleOf } = texts();
   const { screens } = text;
   if (of === 'preparing' && isSwitching) return screens.switching;
-  // The URL without a token, such as a copy of it.
+  // The page was opened without a token, for example from a copied URL.
   if (of === 'gone' && !session.hasEnded) return screens.private;
   return payment === undefined
     ? screens[of]
@@ -525,7 +525,7 @@ function drawQr(current, isOnlyWay) {
     const image = qrImage(content);
     element('qr-code').textContent = '';
     element('qr-code').append(image);
-    // Closed on a phone, whose payer uses the wallet on that phone. On a larger screen, payers scan the code.
+    // The code is folded on a phone, where the payer uses the wallet on that phone. On a larger screen, payers scan it.
     qr.open = isOnlyWay || matchMedia('(min-width: 48rem)').matches;
   }
   qr.querySelector('svg')?.setAttribute('aria-label', isOfPage ? text.pageQrLabel : text.qrLabel);

@@ -49,7 +49,7 @@ export function screenOf(payment, { now, mayHavePaid, where = 'here' }) {
 /** @param {import('./nodrop.js').PaymentForPayer} payment @returns {Screen} */
 function screenOfMoney({ orderUpdate, receivedAmount, refundedAmount, refundReason, refundStatus }) {
   if (refundReason !== null) return refundStatus === 'succeeded' ? 'returned' : 'returning';
-  // Compared with the received amount, which can differ from the requested one.
+  // Compare the refunded with the received amount, which can differ from the requested one.
   const isAllBack = receivedAmount !== null && refundedAmount >= receivedAmount;
   switch (orderUpdate) {
     case 'applied':
@@ -58,7 +58,7 @@ function screenOfMoney({ orderUpdate, receivedAmount, refundedAmount, refundReas
     case 'pending':
       return 'telling';
     case 'conflict':
-      // Everything may have been refunded in another way, although nodrop owes no refund.
+      // All money may have been refunded in another way, although nodrop owes no refund.
       return isAllBack ? 'returned' : 'returning';
     default:
       return 'review';

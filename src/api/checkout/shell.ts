@@ -17,7 +17,7 @@ export type Language = 'en' | 'zh';
 
 /** The channels' titles for payers, by channel name. */
 export type ChannelTitles = Readonly<Record<string, Readonly<Record<Language, string>>>>;
-/** What the page needs to know of all channels. */
+/** Titles and methods of all channels, as the page needs them. */
 export interface ChannelFacts {
   readonly titles: ChannelTitles;
   readonly methods: Methods;
@@ -172,7 +172,7 @@ function shown(
       : {}),
     ...((isPay || screen === 'outside') && code !== undefined
       ? {
-          // Open, because each reload would close it again. On phones, the script closes it.
+          // The code is not folded, because each reload would fold it again. On phones, the script folds it.
           qr: `<details id="qr" open><summary>${isDeclared ? text.scanWith(escapeHtml(channelTitle)) : text.qr}</summary><div id="qr-code">${qrImage(code, text.qrLabel)}</div></details>`,
         }
       : {}),

@@ -7,7 +7,8 @@ addEventListener('load', () => {
   const isWithoutToken = document.querySelector('main.scripted') !== null;
   if (isWithoutToken) {
     const address = rememberedAddress();
-    // This cannot loop: for a URL with a token, the service does not send the page without one (`main.scripted`).
+    // This redirect cannot loop: for a URL with a token, the service does not send the page without one
+    // (`main.scripted`).
     if (address !== undefined) return location.replace(address);
     for (const part of Array.from(document.querySelectorAll('#header, #state'))) part.remove();
   }
@@ -17,7 +18,7 @@ addEventListener('load', () => {
   for (const noscript of Array.from(document.querySelectorAll('noscript'))) {
     const shown = document.createElement('div');
     shown.className = 'without';
-    // HTML from the service, so it is safe. The refresh in it starts when it is inserted.
+    // The content is HTML from the service, so it is safe. A refresh in it starts when it is inserted.
     shown.innerHTML = noscript.textContent || '';
     if (noscript.parentNode !== null) noscript.parentNode.replaceChild(shown, noscript);
   }

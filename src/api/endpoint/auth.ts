@@ -24,7 +24,7 @@ export type TokenAccess = {
   readonly hash: string;
   /** The sender's address, for whose limits a wrong token counts. */
   readonly address: string;
-  /** As in `FailedLookups.lookUp`. */
+  /** False if a look-up of the token must not wait; see `FailedLookups.lookUp`. */
   readonly mayWait: boolean;
 };
 export type Access = KeyAccess | TokenAccess;

@@ -9,7 +9,7 @@ import type { Access, KeyAccess } from './auth.ts';
  */
 export interface Endpoint {
   readonly method: 'get' | 'post' | 'patch';
-  /** In OpenAPI's syntax: `/v1/payments/{id}`. */
+  /** The path in OpenAPI's syntax: `/v1/payments/{id}`. */
   readonly path: string;
   readonly operationId: string;
   readonly tag: 'Orders' | 'Payments' | 'Refunds' | 'Events' | 'Channels and payers' | 'Service';

@@ -36,7 +36,7 @@ export class Counts {
     if (sum > this.#limits.atMost) return undefined;
     taken.set(key, sum);
     if (taken.size > KEYS_AT_MOST) taken.delete(taken.keys().next().value ?? '');
-    // Each window has its own map, so this has no effect on later windows.
+    // Each window has its own map, so giving a count back has no effect on later windows.
     return () => {
       const left = (taken.get(key) ?? 0) - amount;
       if (left > 0) taken.set(key, left);

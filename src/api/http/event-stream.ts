@@ -50,7 +50,7 @@ export class EventStream {
     this.#lastId = lastEventId;
     // `X-Accel-Buffering: no`: otherwise nginx would hold events back until its buffer is full.
     response.writeHead(200, { 'Content-Type': 'text/event-stream', 'X-Accel-Buffering': 'no' });
-    // Shows the reader at once that it is connected, even if there is no new state to send.
+    // This comment shows the reader at once that it is connected, even if there is no new state to send.
     response.write(':\n\n');
     this.#heartbeat = setInterval(() => {
       if (this.#isFull) return;

@@ -3,7 +3,7 @@ import { Counts, type GiveBack } from './counts.ts';
 
 /** Keys, client tokens, payment ids and accounts that do not exist, which an address may name per minute. */
 export const MISSES_A_MINUTE = 60;
-/** The same limit for all addresses together, because a sender can have any number of addresses. */
+/** The limit of `MISSES_A_MINUTE` for all addresses together, because a sender can have any number of addresses. */
 export const MISSES_A_MINUTE_IN_ALL = 600;
 /** Beyond the limits, one database query per this time looks up the names of all senders. */
 export const ASKED_EVERY_MS = 1_000;

@@ -40,7 +40,7 @@ export async function requireAnswer(
   try {
     if (!(await askChannel(payment))) throw silent;
   } catch (error) {
-    // The same deadline passes if Temporal is down, or if the channel or the worker is slow: find out which it was.
+    // A query times out if Temporal is down, and also if the channel or the worker is slow. Find out which it was.
     if (error instanceof TemporalUnavailable && (await isTemporalReachable(TEMPORAL_LOOK_MS))) throw silent;
     throw error;
   }

@@ -2,7 +2,7 @@ import type { Caller } from '../../ledger/merchants.ts';
 import type { Api } from '../api-deps.ts';
 import type { Presentation } from './present.ts';
 
-/** What the caller's view of rows depends on. Only operators get links to the Temporal Web UI. */
+/** Makes the `Presentation` for a caller. Only operators get links to the Temporal Web UI. */
 export function presentationFor({ config, now }: Pick<Api, 'config' | 'now'>, caller: Caller): Presentation {
   const { uiUrl, namespace } = config.temporal;
   return {

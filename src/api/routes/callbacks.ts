@@ -188,7 +188,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
         return { account: of, callback };
       } catch (error) {
         if (!(error instanceof CallbackError)) {
-          // An internal error is not the sender's fault, so it does not count; the sender should send it again.
+          // An internal error is not the sender's fault: the callback does not count, and the sender should resend it.
           giveBack();
           throw error;
         }
@@ -347,8 +347,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
     const named = own ?? (await findNamed(db, account.id, about));
     if (named === null) {
       if (await mayKeepNotice(db, account.id, now())) return null;
-      // Acknowledged, because the channel would resend it for days. A payment created later is queried on schedule
-      // anyway.
+      // The notice is acknowledged, because the channel would resend it for days. A payment created later is queried on
+      // schedule anyway.
       if (isProven) return await ignored('For an unknown trade, after too many notices for unknown trades.');
       throw tooMany('Too many notices for unknown trades.', notices.secondsLeft);
     }
@@ -422,7 +422,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
       return refuseAccount(name);
     }
     const log = request.log as Api['log'];
-    // At channels that do not keep the URL to themselves, a payer may have read it, so it proves nothing.
+    // A proof only counts for channels that keep the URL secret. For others, a payer may have read it.
     const isProven =
       own !== undefined &&
       adapter.declaration.takesCallbackAddress &&

@@ -71,7 +71,7 @@ export function checkoutRoute(api: Api): Endpoint {
       'browser that cannot run the script, the page shows the same state and reloads itself.',
     auth: 'none',
     params: z.object({ id: z.string() }),
-    // Not strict: apps and sites add parameters to links.
+    // The schema is not strict, because apps and sites add parameters to links.
     query: z.object({
       token: pageParameter.openapi({ description: "The payment's client token." }),
       returned: pageParameter.openapi({ description: 'Present if the payer returns from the wallet.' }),
@@ -152,7 +152,7 @@ const FILES: Readonly<Record<string, string | Buffer>> = {
   ),
   'nodrop.js': fromHere('../../../clients/js/index.js'),
   'uqr.js': readFileSync(join(dirname(createRequire(import.meta.url).resolve('uqr')), 'index.mjs')),
-  // Generated from the domain's lists, so that the page uses the same values.
+  // These modules are generated from the domain's lists, so that page and service use the same values.
   'currencies.js': `export const EXPONENTS = ${JSON.stringify(currencyExponents())};\n`,
   'schemes.js': `export const NEVER_SCHEMES = ${JSON.stringify(NEVER_SCHEMES)};\n`,
 };

@@ -25,7 +25,7 @@ export function paymentEventsRoute(api: Api): Endpoint {
   const readPaymentView = createReadPaymentView(api);
   const slots = new WeakMap<Response, StreamSlot>();
 
-  /** In ms. A stream ends with the client token, also if it started before the token expired. */
+  /** The maximum duration of a stream in ms. A stream ends when the client token expires. */
   const lifetime = (access: Access, row: Payment): number =>
     access.kind === 'key'
       ? streams.lifetimeMs

@@ -23,7 +23,7 @@ export function returnRoute(api: Api): Endpoint {
     summary: 'The payer returns from the wallet',
     auth: 'none',
     params: z.object({ id: z.string() }),
-    // Not strict: wallets add their own parameters.
+    // The schema is not strict, because wallets add their own parameters.
     query: z.object({ token: pageParameter }),
     answers: {
       303: {
@@ -41,7 +41,7 @@ export function returnRoute(api: Api): Endpoint {
     async handle({ request, response, params: { id }, query: { token } }) {
       if (leaveSlash(request, response, id)) return;
       response.set({ 'Cache-Control': 'no-store', 'Referrer-Policy': 'no-referrer' });
-      // Relative, so that it works under every host name under which the payer reaches this route.
+      // The redirect is relative, so that it works under every host name under which the payer reaches this route.
       const cashier = `../checkout/${encodeURIComponent(id)}?token=${encodeURIComponent(token ?? '')}&returned=1`;
       const payment =
         token === undefined

@@ -54,9 +54,9 @@ const accountName = z.string().regex(ACCOUNT_NAME, ACCOUNT_NAME_RULE).openapi({ 
 export const RETURN_URL_RULE =
   "must be an http or https URL, or a URL with an app's scheme that the merchant has allowed";
 
-/** Stored in the form that the URL parser wrote, so that every later parser reads the same URL. */
+/** A return URL. It is stored in the form that the URL parser wrote, so that every later parser reads the same URL. */
 const returnUrl = text(2048)
-  // The URL parser would remove them without an error.
+  // The URL parser would remove control characters without an error.
   .refine((value) => !/\p{Cc}/u.test(value), 'must not contain control characters')
   .pipe(z.url({ normalize: true, error: RETURN_URL_RULE }))
   .refine(mayReturnTo, RETURN_URL_RULE)
@@ -135,7 +135,7 @@ export const newPayment = z
   .refine(({ orderId, order }) => (orderId === undefined) !== (order === undefined), {
     path: ['orderId'],
     error: 'give either orderId or order',
-    // Checked also if another field is wrong, so that one answer names all mistakes.
+    // This rule is checked also if another field is wrong, so that one answer names all mistakes.
     when: ({ value }) => typeof value === 'object' && value !== null && !Array.isArray(value),
   })
   .openapi('NewPayment', { description: 'Must have exactly one of `orderId` and `order`.' });
