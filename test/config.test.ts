@@ -267,7 +267,7 @@ describe('the embedded stack’s secrets', () => {
     expect(readFileSync(join(folder, 'secrets.json'), 'utf8')).toBe(made);
   });
 
-  test('the simulator needs none of them if its own secret is set, as in docker-compose.yml', () => {
+  test('the simulator needs no other secret if its own is set, as in docker-compose.yml', () => {
     const NODROP_HOME = newHome();
     const { secrets } = loadSimulatorConfig({ NODROP_HOME, NODROP_SIMULATOR_SECRET: WHSEC }).simulator;
     expect(secrets).toEqual({ simulator: WHSEC });
@@ -282,14 +282,14 @@ describe('the embedded stack’s secrets', () => {
     expect(() => load({ NODROP_HOME: folder })).toThrow(/^NODROP_HOME is wrong: .+ cannot be used \(.+\)\.$/);
   });
 
-  test('starting the stack makes them once, in a new folder if necessary, readable only by their owner', () => {
+  test('starting the stack makes the secrets once, in a new folder if necessary, readable only by their owner', () => {
     const folder = join(newHome(), 'new');
     const { secret } = loadStackConfig({ NODROP_HOME: folder });
     expect(statSync(join(folder, 'secrets.json')).mode & 0o777).toBe(0o600);
     expect(loadStackConfig({ NODROP_HOME: folder }).secret).toBe(secret);
   });
 
-  test('the stack makes none with an external database, or when a setting is wrong', () => {
+  test('the stack makes no secrets with an external database, or when a setting is wrong', () => {
     const folder = join(newHome(), 'new');
     loadStackConfig({ ...OWN, NODROP_HOME: folder });
     expect(() => loadStackConfig({ NODROP_HOME: folder, PORT: 'x' })).toThrow(ConfigError);

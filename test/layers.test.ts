@@ -175,12 +175,12 @@ describe('Biome refuses every other import', () => {
     expect(result.status).toBe(1);
   });
 
-  test('of values, where the graph allows only types', () => {
+  test('of values, from a layer whose types alone may be imported', () => {
     expect(valuesOfTypesOnly).not.toEqual([]);
     expect(passed(valuesOfTypesOnly)).toEqual([]);
   });
 
-  test('that closes a cycle, even of types only', () => {
+  test('that closes a cycle, even if it imports only types', () => {
     expect(filesWith('lint/suspicious/noImportCycles').sort()).toEqual(cycle.map(({ file }) => file));
   });
 });

@@ -303,7 +303,7 @@ export function connect({ baseUrl, key, fetch: given }) {
           }
         }
 
-        // Also after each stream, so that later changes are known even if the next stream fails.
+        // Polls also after each stream, so that later changes are known even if the next stream fails.
         const mayHold = holds && slot.isHeld();
         const held = mayHold && polls > 0 && connection === 'polling';
         /** @type {{ first: number, last: number }} */

@@ -46,7 +46,7 @@ const commands = {
   },
   async show(url, id) {
     const { rows } = await withDatabase(url, (db) => db.query('select * from orders where id = $1', [id]));
-    if (rows[0] === undefined) throw new Error(`There is no order ${id}. Create it with orders.js add.`);
+    if (rows[0] === undefined) throw new Error(`There is no order ${id}: create it with orders.js add.`);
     console.log(JSON.stringify(rows[0]));
   },
 };

@@ -38,7 +38,7 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
   app.use(nodropRoutes(db, webhookSecret, nodrop));
 
   app.use((request, response, next) => {
-    // So that the browser's back button shows the present state too.
+    // With `no-store` the browser's back button shows the present state too.
     response.set('Cache-Control', 'no-store').vary('Accept-Language');
     const chosen = chosenLanguage(request.query.lang);
     // A session cookie: it ends when the browser is closed.

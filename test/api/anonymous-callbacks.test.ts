@@ -76,7 +76,7 @@ describe('a limit of bytes per second for checking unverifiable callbacks', () =
     const { id } = await pay(api, key);
     const behind = await behindProxy();
     try {
-      // These callbacks are verified, and therefore not counted.
+      // Verified callbacks are not counted.
       const many = within(CHECKED_A_SECOND) + 5;
       expect(await sendOf(behind, '192.0.2.1', () => large(id), many)).toEqual(Array(many).fill(200));
       const forgedOnes = await sendOf(behind, '192.0.2.1', () => forgedCallback(largeForged), many);
@@ -108,7 +108,7 @@ describe('a limit of bytes per second for checking unverifiable callbacks', () =
 });
 
 describe('the payment that an unverifiable callback names', () => {
-  test('is read at most once in 10 s', async () => {
+  test('the payment that a forged callback names is read at most once in 10 s', async () => {
     const { id } = await pay(api, key);
     const content = { data: { outTradeNo: id } };
     await forged(api, content);
@@ -117,7 +117,7 @@ describe('the payment that an unverifiable callback names', () => {
     expect(statements(since).filter((text) => /payments/.test(text))).toEqual([]);
   });
 
-  test('is found as soon as it exists', async () => {
+  test('the payment that a forged callback names is found as soon as it exists', async () => {
     const id = `pay_${bogus().slice(0, 20)}`;
     const content = { data: { outTradeNo: id } };
     const { id: made } = await pay(api, key);
@@ -187,7 +187,7 @@ describe('an account that has changed since it was read', () => {
     },
   );
 
-  test('that was removed leaves its callbacks to the account that has replaced it', async () => {
+  test('a removed account leaves its callbacks to the account that has replaced it', async () => {
     const own = await startTestApi(database.url, { now });
     try {
       await api.db.channelAccount.updateMany({
@@ -209,7 +209,7 @@ describe('an account that has changed since it was read', () => {
       ).toBe(200);
       const first = await api.db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
       expect(await api.db.callback.count({ where: { channelAccountId: first.id } })).toBe(1);
-      // At once, too, when a new account replaces the one that was read.
+      // An account that replaces a known account is used at once too.
       await api.db.callback.deleteMany({ where: { channelAccountId: first.id } });
       await api.db.channelAccount.delete({ where: { id: first.id } });
       await ensureMerchant(api.db, merchant.name, ['simulator2']);

@@ -148,12 +148,12 @@ describe("beyond its address's limit a request costs no SQL: with", () => {
 });
 
 describe('an address beyond its limit', () => {
-  test('can still use known keys', async () => {
+  test('known keys work from an address beyond its limit', async () => {
     await exhaustMisses(api);
     for (let n = 0; n < 3; n += 1) expect((await api.call('/v1/payments', { key })).status).toBe(200);
   });
 
-  test('can still use every valid token', async () => {
+  test('every valid token works from an address beyond its limit', async () => {
     const other = await pay(api, key);
     await exhaustMisses(api);
     const token = other.clientToken;
@@ -165,7 +165,7 @@ describe('an address beyond its limit', () => {
     );
   });
 
-  test('can still send verified callbacks', async () => {
+  test('verified callbacks are accepted from an address beyond its limit', async () => {
     const other = await pay(api, key);
     await exhaustMisses(api);
     await exhaustCallbacks(api);
@@ -174,14 +174,14 @@ describe('an address beyond its limit', () => {
     expect(await api.db.callback.count({ where: { paymentId: other.id } })).toBe(1);
   });
 
-  test('can still send verified callbacks for an account that this process has not read yet', async () => {
+  test('verified callbacks for an account that this process has not read yet are accepted too', async () => {
     const fresh = await startTestApi(database.url, { now });
     try {
       await exhaustMisses(fresh);
       const { accountId, id } = await paymentOfNewAccount();
       const path = `/callbacks/simulator/${accountId}`;
       expect((await fresh.call(path, simulatorCallback(id))).status).toBe(200);
-      // The same query reads all other accounts, including the default account.
+      // The query for one new account reads all other accounts too, including the default account.
       let since = queries.mock.calls.length;
       const defaultOne = await fresh.call('/callbacks/simulator', simulatorCallback(payment.id));
       expect(defaultOne.status).toBe(200);
@@ -235,7 +235,7 @@ describe('an address beyond its limit', () => {
     );
   });
 
-  test('can still use keys that this process has not read yet, among any number of unknown keys', async () => {
+  test('keys that this process has not read yet work, among any number of unknown keys', async () => {
     await exhaustMisses(api);
     const others: { key: string }[] = [];
     for (let n = 0; n < 5; n += 1) others.push(await newKey(api.db));
@@ -289,7 +289,7 @@ test('a token from an earlier secret opens its payment, also beyond the limit', 
     expect((await rotated.call(`/v1/payments/${id}`, { key: clientToken })).status).toBe(200);
     await exhaustMisses(rotated);
     expect((await rotated.call(`/v1/payments/${id}`, { key: clientToken })).status).toBe(200);
-    // Also a token that this process has not read yet.
+    // A token that this process has not read yet is accepted as well.
     const other = await pay(api, key);
     const ofOther = { key: other.clientToken };
     expect((await rotated.call(`/v1/payments/${id}`, ofOther)).status).toBe(429);
@@ -314,12 +314,12 @@ describe('X-Forwarded-For', () => {
   const from = (to: TestApi, forwarded: string) =>
     to.call('/v1/payments', { key: `sk_${bogus()}`, headers: { 'x-forwarded-for': forwarded } });
 
-  test('is ignored by default: all senders behind a proxy share one limit', async () => {
+  test('X-Forwarded-For is ignored by default: all senders behind a proxy share one limit', async () => {
     await exhaustMisses(api, { 'x-forwarded-for': '192.0.2.1' });
     expect((await from(api, '192.0.2.2')).status).toBe(429);
   });
 
-  test('of a trusted proxy is used: each address behind it has its own limit, an IPv6 address with its /64', async () => {
+  test('the X-Forwarded-For of a trusted proxy is used: each address behind it has its own limit, an IPv6 address with its /64', async () => {
     const behind = await started(['loopback']);
     try {
       await exhaustMisses(behind, { 'x-forwarded-for': '198.51.100.1' });
@@ -338,7 +338,7 @@ describe('X-Forwarded-For', () => {
     }
   });
 
-  test('of an untrusted address is ignored', async () => {
+  test('the X-Forwarded-For of an untrusted address is ignored', async () => {
     const behind = await started(['192.0.2.0/24']);
     const comeFrom = (address: string) => (request: IncomingMessage) =>
       void Object.defineProperty(request.socket, 'remoteAddress', { value: address, configurable: true });

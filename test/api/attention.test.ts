@@ -112,7 +112,7 @@ describe('channel_misconfigured', () => {
     await expectOver(id);
   });
 
-  test('does not replace money that waits for a decision', async () => {
+  test('channel_misconfigured does not replace money that waits for a decision', async () => {
     const { id } = await pay(api, key);
     await paid(id, 900, at(10));
     await wrong(id, 20);
@@ -155,7 +155,7 @@ describe('create_unknown', () => {
 
 describe('order_update_failing', () => {
   const detail = 'The money has arrived, but the order update keeps failing.';
-  test('is cleared when the order accepts the payment, also after a channel outage before the callback', async () => {
+  test('the attention is cleared when the order accepts the payment, also after a channel outage before the callback', async () => {
     const { id } = await pay(api, key);
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(0));
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(300));

@@ -101,7 +101,7 @@ describe('when the listening connection is lost', () => {
     expect(looks.flat()).toHaveLength(total);
   });
 
-  test('and stays lost, all waiting requests keep reading about every two seconds, at different moments', async () => {
+  test('if the connection stays lost, all waiting requests keep reading about every two seconds, at different moments', async () => {
     // The connection never listens in this test.
     changes = new Changes(databaseUrl, quiet);
     await startWaiting(200);
@@ -112,7 +112,7 @@ describe('when the listening connection is lost', () => {
       expect(Math.max(...gaps)).toBeLessThanOrEqual(LOOKS_WITHIN_MS);
       expect(mine.length).toBeLessThanOrEqual(31);
     }
-    // Not even after the first two seconds, which began at the same moment for all.
+    // The reads are spread even after the first two seconds, which began at the same moment for all.
     expect(Math.max(...perTenth(began))).toBeLessThanOrEqual(20);
   });
 });

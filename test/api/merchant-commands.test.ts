@@ -201,7 +201,7 @@ describe('npm run nodrop', () => {
     expect(away.output).toMatch(/^refund\.failed +- +It refused the connection \(ECONNREFUSED\)\.$/m);
   });
 
-  test('in live mode accepts only https for an order service outside the network', async () => {
+  test('in live mode `merchants set` accepts only https for an order service outside the network', async () => {
     const live = { NODROP_MODE: 'live', NODROP_SIMULATOR_SECRET: '' };
     const set = (url: string, change: Record<string, string>) =>
       cli(['merchants', 'set', 'acme', '--order-service-url', url], change);
@@ -295,7 +295,7 @@ describe('npm run nodrop', () => {
       ['merchants', 'set', 'nobody', '--late-payment', 'apply'],
       /^There is no merchant nobody\. "merchants list" shows the merchants\.\n$/,
     ],
-  ])('%j is refused in words', async (args, words) => {
+  ])('the command %j is refused with a reason', async (args, words) => {
     const { code, errors } = await cli(args);
     expect(code).toBe(1);
     expect(errors).toMatch(words);

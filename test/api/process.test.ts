@@ -30,7 +30,7 @@ describe('npm run nodrop', () => {
     }
   });
 
-  test('with another NODROP_HOME it does nothing, and says where the right secret is', async () => {
+  test('a command with another NODROP_HOME does nothing, and says where the right secret is', async () => {
     const [mine, other] = [temporaryHome(), temporaryHome()];
     const own = await freshDatabase();
     try {

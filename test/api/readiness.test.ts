@@ -149,7 +149,7 @@ describe('503 while the database', () => {
     expect(await ready()).toEqual(READY);
     const refused = await order();
     expect([refused.status, refused.json.code]).toEqual([503, 'database_unavailable']);
-    // At once, although the last check is recent.
+    // The failed write counts at once, although the last check is recent.
     expect(await ready()).toEqual(not('not_writable'));
     now += WRITES_REFUSED_MS - 1;
     expect(await ready()).toEqual(not('not_writable'));

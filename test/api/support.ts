@@ -149,7 +149,7 @@ export class StandInRefundWorkflows implements RefundWorkflows {
 
 /** Records the API's signals to delivery workflows. */
 export class StandInDeliveryWorkflows implements DeliveryWorkflows {
-  /** Each with the id of the delivery, or of the merchant. */
+  /** The calls, each with the id of the delivery or of the merchant. */
   readonly calls: { readonly name: keyof DeliveryWorkflows; readonly deliveryId: string }[] = [];
   down = false;
 

@@ -70,7 +70,7 @@ function expectSafeToRepeat(answers: readonly Answer[], good: number): void {
   }
 }
 
-test("of many attempts for one order one connection waits for the order's lock", async () => {
+test("many attempts for one order use one connection, which waits for the order's lock", async () => {
   const { orderId } = await pay(api, key);
   const again = () =>
     api.call('/v1/payments', { method: 'POST', key, body: { orderId, channel: 'simulator' } });
@@ -85,7 +85,7 @@ test("of many attempts for one order one connection waits for the order's lock",
   expect((await again()).status).toBe(200);
 });
 
-test('of cancellations of many orders a limited number of connections waits', async () => {
+test('cancellations of many orders use a limited number of connections', async () => {
   const orders: string[] = [];
   for (let i = 0; i < REQUESTS; i++) orders.push(newOrderId());
   const order = { amount: 10n, currency: 'CNY', subject: 'x' };

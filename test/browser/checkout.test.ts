@@ -99,7 +99,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     // The server-rendered page says so before the script has drawn anything.
     await hasRun(page);
     expect(new Set(screens)).toEqual(new Set(['asking']));
-    // Also after a reload.
+    // The screen stays after a reload.
     await page.reload();
     await shows(page, 'asking');
     await hasRun(page);
@@ -158,7 +158,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await page.getByRole('link', { name: 'Back to the shop' }).click();
     await shows(page, 'paid');
     expect(await system.orderStatus(made.orderId)).toBe('succeeded');
-    // Not even while the new attempt was created.
+    // The page did not say "unpaid" while the new attempt was created.
     expect(screens.slice(0, 2)).toEqual(['preparing', 'pay']);
     expect(screens).not.toContain('unpaid');
     await context.close();
@@ -174,7 +174,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await system.simulator.pay(second.id);
     await page.getByRole('button', { name: 'I have paid' }).click();
     await shows(page, 'paid');
-    // Also after a reload.
+    // The screen stays after a reload.
     await page.reload();
     await shows(page, 'paid');
     await page.getByRole('link', { name: 'Back to the shop' }).click();

@@ -181,7 +181,7 @@ describe('a dead link fails the build', () => {
     'src/main.ts': 'console.log(1);\n',
   };
 
-  test('to a file, and to a heading', () => {
+  test('a dead link to a file or to a heading fails the build', () => {
     const whole = build(write(files, 'whole-links'), 'whole-links-site');
     expect(whole.status, whole.stderr).toBe(0);
     const noFile = build(

@@ -91,7 +91,7 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     await context.close();
   });
 
-  test('is loaded once the payment has a next action', async () => {
+  test('the form is loaded once the payment has a next action', async () => {
     isPrepared = false;
     const body = { order: order(), channel: 'stripe', method: 'payment_intent' };
     const { status, json: payment } = await api.call('/v1/payments', { key, body });

@@ -57,7 +57,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       'blob:x',
       'JavaScript:1',
       ' x:y',
-    ])('is not shown for %s, whatever stored it', async (returnUrl) => {
+    ])('the link back is not shown for %s, whatever stored it', async (returnUrl) => {
       const { context, page, complaints } = await opened(returnUrl);
       const back = page.locator('#back');
       for (const _ of ['opened', 'reloaded']) {
@@ -70,7 +70,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     });
   });
 
-  test('keeps its final state when an overtaken answer arrives late', async () => {
+  test('the page keeps its final state when an overtaken answer arrives late', async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = paid;
@@ -99,7 +99,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('keeps reading after an attempt has ended, and reads at once when the payer looks at the page', async () => {
+  test('the page keeps reading after an attempt has ended, and reads at once when the payer looks at it', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = { status: 'failed', orderState: 'undecided', nextAction: null };
@@ -142,7 +142,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('keeps reading after another attempt paid the order, and reports late money of this attempt', async () => {
+  test('the page keeps reading after another attempt paid the order, and reports late money of this attempt', async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = { status: 'cancelled', orderState: 'paid', nextAction: null };
@@ -213,7 +213,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     }
   });
 
-  test('when the payment is made outside the page, it leads back to the shop and shows the result without a reload', async () => {
+  test('the page leads back to the shop when the payment is made elsewhere, and shows the result without a reload', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = { nextAction: { type: 'sdk', params: {} }, payUrl: null };

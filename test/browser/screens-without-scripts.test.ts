@@ -172,7 +172,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
         expect(await said.isVisible()).toBe(true);
         expect(await said.textContent()).toContain(isChinese ? '请勿重复付款' : 'do not pay again');
         const code = page.getByRole('img', { name: isChinese ? '用钱包打开此支付的二维码' : 'QR code' });
-        // Also after the page has reloaded itself.
+        // The code is still there after the page has reloaded itself.
         await code.waitFor();
         expect(await page.locator('#back, noscript a[href^="https://shop.example"]').count()).toBeGreaterThan(
           0,

@@ -20,7 +20,7 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
     '正在准备支付',
   ],
   [
-    'preparing for long',
+    'preparing for more than 8 s',
     'slow',
     { status: 'created', nextAction: null, createdAt: PAST },
     'choose another way to pay',
@@ -48,21 +48,21 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
     '请勿重复付款',
   ],
   [
-    'the action has run out',
+    'the next action has expired',
     'lapsed',
     { nextAction: null, payUrl: null },
     'This way to pay has expired',
     '请点击“我已付款”，请勿重复付款。如未付款，请选择其他方式继续。',
   ],
   [
-    'paid in an app, by its own kit',
+    'paid in an app, with its SDK',
     'elsewhere',
     { nextAction: { type: 'sdk', params: { prepayId: 'wx2026' } }, payUrl: null },
     'in the app or on the shop page',
     '请回到来处继续',
   ],
   [
-    'a next action that is new',
+    'an unknown type of next action',
     'elsewhere',
     { nextAction: { type: 'nfc', url: 'nfc:tap', tap: { here: true } }, payUrl: null },
     'Continue where you came from',
@@ -82,24 +82,24 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
     'Do not pay again',
     '请勿重复付款',
   ],
-  ['a status that is new', 'asking', { status: 'frozen' }, 'Do not pay again', '请勿重复付款'],
+  ['an unknown status', 'asking', { status: 'frozen' }, 'Do not pay again', '请勿重复付款'],
   ['paid', 'paid', paid, 'Thank you. We have received your payment', '支付成功'],
   [
-    'the shop is being told',
+    'the event is not delivered yet',
     'telling',
     { ...paid, orderUpdate: 'pending', orderState: 'undecided' },
     'Your money has arrived',
     '正在通知商家',
   ],
   [
-    'paid and returned in part',
+    'paid and partly refunded',
     'paid',
     { ...paid, refundedAmount: 50 },
     '0.50 of it was refunded',
     '已退回给您',
   ],
   [
-    'paid too much, and as much as was asked for returned',
+    'paid too much, and the requested amount refunded',
     'paid',
     { ...paid, receivedAmount: 1100, refundedAmount: 1050 },
     '10.50 of it was refunded',
@@ -122,7 +122,7 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
     '付款已超时',
   ],
   [
-    'a refund that a person sees to',
+    'a refund that waits for a person',
     'returning',
     { ...paid, orderUpdate: 'conflict', refundReason: 'duplicate_payment', refundStatus: 'failed' },
     'A person takes care of it',
@@ -182,7 +182,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     });
   });
 
-  test("its QR code contains the next action's `qr`, or otherwise the link of the pay button", async () => {
+  test("the QR code contains the next action's `qr`, or otherwise the link of the pay button", async () => {
     const modulesOf = (content: string) => encode(content, { ecc: 'M', border: 4 }).data;
     const other = 'https://wallet.example/another';
     for (const [nextAction, content] of [

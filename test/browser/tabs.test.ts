@@ -106,11 +106,11 @@ async function payAndSay({ made, page }: Opened): Promise<void> {
 }
 
 describe.skipIf(CHROMIUM === undefined)('seven cashier pages in one browser', () => {
-  test('all visible: each page loads, three have a stream, and "I have paid" arrives from each', async () => {
+  test('seven visible pages: each loads, three have a stream, and "I have paid" arrives from each', async () => {
     const opened = await openCashiers();
     const others = opened.filter((one) => one.streams() === 0);
     expect(others).toHaveLength(PAGES - MAX_OPEN);
-    // They poll repeatedly, and none of their polls is held.
+    // The pages without a stream poll repeatedly, and none of their polls is held.
     for (const { asked } of others)
       await eventually(() => asked.filter((request) => isPoll(request)).length >= 3);
     for (const { asked } of others) expect(asked.filter(isHeld).map((request) => request.url())).toEqual([]);
@@ -141,7 +141,7 @@ describe.skipIf(CHROMIUM === undefined)('seven cashier pages in one browser', ()
     const before = first.asked.length;
     await eventually(() => first.asked.slice(before).filter(isPoll).length >= 2);
     expect(first.streams()).toBe(0);
-    // All pages before it in the queue are closed.
+    // All pages before this one in the queue are closed.
     for (const { page } of opened.filter((one) => one !== first && one !== second)) await page.close();
     await eventually(() => first.streams() === 1);
     expect(second.streams()).toBe(1);
@@ -181,7 +181,7 @@ describe.skipIf(CHROMIUM === undefined)("a shop's page that waits for seven paym
     await new Promise((resolve) => shop?.close(resolve));
   });
 
-  test('has three streams, and a hint arrives for each payment', async () => {
+  test('the page of a shop has three streams, and a hint arrives for each payment', async () => {
     const { page } = await anotherPage(context, [system.apiUrl, 'http://127.0.0.1']);
     const { streams } = watch(page);
     await page.goto(`http://127.0.0.1:${(shop.address() as AddressInfo).port}/`);

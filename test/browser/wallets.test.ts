@@ -24,7 +24,7 @@ import {
 // The cashier page with Alipay and WeChat Pay, in the browsers that it distinguishes. The page, its API and the
 // channels' declarations are real; the channels' answers are written into the ledger.
 
-// Its types do not declare the module as a function.
+// jsqr's types do not declare the module as a function.
 const readCode: typeof import('jsqr').default = createRequire(import.meta.url)('jsqr');
 
 /** The content of the code on the page, as a camera would read it. */

@@ -248,11 +248,11 @@ describe('the files of the package', () => {
     expect(Object.keys(JSON.parse(read('package.json'))).filter((name) => /depend/i.test(name))).toEqual([]);
   });
 
-  test("of the payer's part have a size limit, because the cashier page loads them", () => {
+  test('index.js has a size limit, because the cashier page loads it', () => {
     expect(Buffer.byteLength(read('index.js'))).toBeLessThanOrEqual(22_727);
   });
 
-  test("of the payer's part never send a key", async () => {
+  test("the payer's client never sends a key", async () => {
     const sent: Headers[] = [];
     const options = {
       baseUrl: 'https://pay.example',

@@ -59,7 +59,7 @@ describe('behind a proxy that interrupts streams or held answers', () => {
     result.catch(() => undefined);
     await vi.advanceTimersByTimeAsync(LOOKED_AT_MS);
     leaving.abort(new Error('enough'));
-    // This fetch answers even after the client has aborted.
+    // The simulated service answers even after the client has aborted.
     await vi.advanceTimersByTimeAsync(10_000);
     await expect(result).rejects.toThrow('enough');
     return times;

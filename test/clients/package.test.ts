@@ -99,7 +99,7 @@ describe('types', () => {
     );
   }
 
-  test('describe the package, for import and for require', async () => {
+  test('the types describe the package, for import and for require', async () => {
     const text = readFileSync(join(programs, 'types.ts'), 'utf8');
     const required = `import { createClient } from '@nodrop/client';
       import { createServerClient, verifyEvent } from '@nodrop/client/server';

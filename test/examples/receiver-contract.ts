@@ -257,7 +257,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     ];
     const before = await rows();
     for (const { id, body } of testEvents(new Date())) {
-      // Also a test event that looks like the payment of an existing order.
+      // A test event may look like the payment of an existing order.
       const { data } = body;
       const payment = {
         ...data.payment,

@@ -26,7 +26,7 @@ afterAll(async () => {
   await database?.drop();
 });
 
-test('it has fewer than 60 lines and three libraries', () => {
+test('the receiver has fewer than 60 lines and three libraries', () => {
   const source = file('receiver.js');
   expect(source.trimEnd().split('\n').length).toBeLessThan(60);
   // The three libraries, and its settings.
@@ -75,7 +75,7 @@ test.each([
   ['DATABASE_URL', 'shop', /^DATABASE_URL is wrong: [^\n]+\.\n$/],
   ['NODROP_URL', '', /^NODROP_URL is missing: [^\n]+\.\n$/],
   ['NODROP_KEY', '', /^NODROP_KEY is missing: [^\n]+keys create[^\n]+\.\n$/],
-])('%s %j ends it with a sentence, and nothing else', async (name, value, sentence) => {
+])('the setting %s=%j ends the receiver with only one sentence', async (name, value, sentence) => {
   // As its users run it: without a TypeScript loader.
   const { status, stderr, stdout } = spawnSync(process.execPath, ['receiver.js'], {
     cwd: new URL('../../examples/receiver/', import.meta.url),
@@ -118,7 +118,7 @@ test.each<[string[], RegExp]>([
   [['add', 'asked', '1990', 'cny'], /^CURRENCY must be [^\n]+capitals[^\n]+\n$/],
   [['add', '', '1990', 'CNY'], /^The ID of an order must not be empty\.\n$/],
   [['show', 'asked'], /^There is no order asked: [^\n]+add[^\n]+\n$/],
-])('orders.js %j is refused in a sentence, and makes no order', (args, sentence) => {
+])('orders.js %j is refused with one sentence, and makes no order', (args, sentence) => {
   const { status, stderr, stdout } = spawnSync(process.execPath, ['orders.js', ...args], {
     cwd: new URL('../../examples/receiver/', import.meta.url),
     env: { PATH: process.env.PATH, DATABASE_URL: database.url },

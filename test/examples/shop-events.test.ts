@@ -32,7 +32,7 @@ test('test events are acknowledged and have no effect', async () => {
     );
   const before = await rows();
   for (const { id, body } of testEvents(new Date())) {
-    // Also a test event that looks like the payment of an existing order.
+    // A test event may look like the payment of an existing order.
     const payment = { ...eventOf('payment.succeeded', orderId).data.payment };
     for (const sent of [body, { ...body, data: { ...body.data, payment } }])
       expect((await deliver(sent, { id })).status, body.type).toBe(204);
@@ -133,7 +133,7 @@ const oldSuccess = () => {
 test.each([
   ['the payment was refunded in full', { orderUpdate: 'conflict', refundedAmount: 6800 }],
   [
-    'it was refunded in full after another shop process had acknowledged it',
+    'the payment was refunded in full after another shop process had acknowledged it',
     { orderUpdate: 'applied', refundedAmount: 6800 },
   ],
   ['the payment no longer pays the order', { orderUpdate: 'conflict' }],
@@ -256,7 +256,7 @@ test('a second payment is answered 409 with the id of the payment that paid the 
   expect(await page()).toContain('You paid twice: the money is on its way back to you.');
 });
 
-test('of concurrent payments exactly one pays the order', async () => {
+test('exactly one of several concurrent payments pays the order', async () => {
   const events = Array.from({ length: 6 }, () => eventOf('payment.succeeded', orderId));
   const answers = await Promise.all(events.map((event) => deliver(event)));
   const winner = await paidBy();

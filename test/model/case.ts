@@ -244,7 +244,7 @@ export class Case {
     const given = await this.#channelCall(payment, path, { outRefundNo, amount });
     if (given === undefined) return;
     this.#external.set(payment.id, (this.#external.get(payment.id) ?? 0) + amount);
-    // It leaves less for nodrop's refunds, and the trade does not show it yet.
+    // The refund leaves less money for nodrop's refunds, and the trade does not show it yet.
     if (given.state === 'PROCESSING' && !lists) hidden.add(payment.id);
   }
 

@@ -94,7 +94,7 @@ export function checkPromises(facts: Facts): string[] {
 
   const known = new Set(payments.map(({ id }) => id));
   for (const { outTradeNo } of trades)
-    must(known.has(outTradeNo), `the channel has trade ${outTradeNo}, which is no payment`);
+    must(known.has(outTradeNo), `the channel has trade ${outTradeNo}, which is not a payment of nodrop`);
 
   for (const payment of payments) {
     const { id, status, orderUpdate, attention, cancelRequestedAt, endedAt } = payment;
@@ -162,7 +162,7 @@ export function checkPromises(facts: Facts): string[] {
         (attention === 'refund_failing' && facts.hidden.has(id)) || (isReversed && attention !== null);
       must(
         orderUpdate !== 'conflict' || refunded === received || needsOperator,
-        `${what}: ${received - refunded} are owed back and did not go`,
+        `${what}: ${received - refunded} is owed and was not refunded`,
       );
     }
     // If all that was left was to be refunded and no other refund was refused, all of it is refunded, even if others
@@ -171,7 +171,7 @@ export function checkPromises(facts: Facts): string[] {
     const isPartRefused = made.some((refund) => refund.status === 'failed' && isOfPart(refund));
     must(
       !isAllAskedFor || isPartRefused || refunded === received || facts.hidden.has(id) || isReversed,
-      `${what}: all that was left was asked for, and ${received - refunded} did not go`,
+      `${what}: a refund of all that was left was requested, and ${received - refunded} was not refunded`,
     );
     if (orderUpdate === 'review') must(attention !== null, `${what}: no attention asks for a decision`);
     must(
@@ -200,7 +200,7 @@ export function checkPromises(facts: Facts): string[] {
   );
   must(
     came === paid + back + shown,
-    `${came} came in, ${paid} pay the order, ${back} went back, ${shown} shown`,
+    `received ${came}: ${paid} pays the order, ${back} is refunded, ${shown} needs an operator`,
   );
 
   // P4: everything that was acknowledged is stored.
@@ -215,7 +215,7 @@ export function checkPromises(facts: Facts): string[] {
   for (const id of facts.made)
     must(
       known.has(id) || refunds.some((refund) => refund.id === id),
-      `${id} was acknowledged and is not there`,
+      `${id} was acknowledged and does not exist`,
     );
 
   for (const { id, status } of refunds)
@@ -242,7 +242,7 @@ export function checkPromises(facts: Facts): string[] {
     }
   must(
     order === null || facts.asked.includes(Number(order.amount)),
-    `the order costs ${order?.amount}, and was to cost ${facts.asked.join(', ')}`,
+    `the order's amount is ${order?.amount}, and the requested amounts were ${facts.asked.join(', ')}`,
   );
   if (order !== null) broken.push(...checkOrder(order, payments, facts));
   broken.push(...checkGoods(facts, isAfter));
@@ -265,16 +265,16 @@ function checkGoods(facts: Facts, isAfter: (later: Date, earlier: Date) => boole
     // An event that was under way during the last refund may arrive after it.
     must(
       !isBack || !isAfter(new Date(at), new Date(last)),
-      `goods went out for ${paymentId} at ${new Date(at).toISOString()}, and all of its money was back at ${new Date(last).toISOString()}`,
+      `goods were granted for ${paymentId} at ${new Date(at).toISOString()}, and it was refunded in full at ${new Date(last).toISOString()}`,
     );
   }
   const out = handedOut.filter(({ takenBack }) => !takenBack);
-  must(out.length <= 1, `goods are out for ${out.map(({ paymentId }) => paymentId).join(' and ')}`);
+  must(out.length <= 1, `goods are granted for ${out.map(({ paymentId }) => paymentId).join(' and ')}`);
   for (const { id, orderUpdate, refundedAmount, receivedAmount } of payments) {
     const isOut = out.some(({ paymentId }) => paymentId === id);
-    must(!isOut || orderUpdate === 'applied', `goods are out for ${id}, which is ${orderUpdate}`);
+    must(!isOut || orderUpdate === 'applied', `goods are granted for ${id}, which is ${orderUpdate}`);
     const mustBeOut = facts.hasShop && orderUpdate === 'applied' && refundedAmount !== receivedAmount;
-    must(isOut || !mustBeOut, `${id} pays the order, and no goods are out for it`);
+    must(isOut || !mustBeOut, `${id} pays the order, and no goods are granted for it`);
   }
   return broken;
 }
@@ -335,7 +335,7 @@ function checkOrder(
     !isSuperseded &&
     order.status !== 'closed'
   ) {
-    broken.push('the wish to cancel the order was acknowledged and is not recorded');
+    broken.push('the cancellation of the order was acknowledged and is not recorded');
   }
   return broken;
 }

@@ -177,7 +177,7 @@ export class Network {
           if (loss === 'request lost') throw new TemporalUnavailable('Temporal hears nothing');
           const answer = await call.apply(target, given);
           if (loss === 'slow') await sleep(SLOW_MS);
-          if (loss === 'answer lost') throw new TemporalUnavailable('nobody hears Temporal');
+          if (loss === 'answer lost') throw new TemporalUnavailable("Temporal's answer is lost");
           return answer;
         };
       },
@@ -333,7 +333,7 @@ export async function startWorld(): Promise<World> {
     if (status === 503) network.held.push(callback);
     response.writeHead(status).end();
   });
-  // The same as the API's, so that a process that was frozen finds its connections open.
+  // The timeout of the API itself, so that a process that was frozen finds its connections open.
   server.keepAliveTimeout = 65_000;
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const apiUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;

@@ -47,7 +47,7 @@ test('does not give up while a watched process is stopped', async () => {
   let looks = 0;
   await eventually(() => ++looks > (3 * NO_CHANGE_MS) / 50, NO_CHANGE_MS);
   child.kill('SIGCONT');
-  await expect(eventually(() => false, NO_CHANGE_MS)).rejects.toThrow('nothing moved');
+  await expect(eventually(() => false, NO_CHANGE_MS)).rejects.toThrow('nothing changed');
 });
 
 test('throws an error that is not an assertion at once', async () => {

@@ -83,7 +83,7 @@ async function callAs(host: string, url: string): Promise<Answer> {
   };
 }
 
-describe('which hosts it answers', () => {
+describe('the hosts that the admin listener answers', () => {
   const statuses = async (as: string, host: string) =>
     (
       await Promise.all(
@@ -92,7 +92,7 @@ describe('which hosts it answers', () => {
     ).map(({ status }) => status);
   const answered = [200, 200, 200, 404];
 
-  test('on loopback it answers only to loopback names, because a web page can point its own name at this address', async () => {
+  test('on loopback the admin listener answers only to loopback names, because a web page can point its own name there', async () => {
     for (const as of ['localhost', 'localhost:3001', '127.0.0.1:3001', '127.0.0.1', '[::1]:3001'])
       expect([as, await statuses(as, '127.0.0.1')]).toEqual([as, answered]);
     for (const as of ['evil.example', 'evil.example:3001', '127.0.0.1.evil.example', '10.0.0.7'])
@@ -101,7 +101,7 @@ describe('which hosts it answers', () => {
     expect(problem.strict().parse(refused.json).code).toBe('misdirected_request');
   });
 
-  test('on other addresses it answers to every name', async () => {
+  test('on other addresses the admin listener answers to every name', async () => {
     expect(await statuses('metrics.internal:3001', '0.0.0.0')).toEqual(answered);
   });
 });
@@ -278,7 +278,7 @@ describe('/details', () => {
     expect(await shown()).toEqual([]);
   });
 
-  test('without database and Temporal it says so, and unknown values are null', async () => {
+  test('without database and Temporal /details says so, and unknown values are null', async () => {
     const db = createLedgerClient('postgresql://nodrop@127.0.0.1:1/none');
     const countLost = async () => {
       throw new Error('away');

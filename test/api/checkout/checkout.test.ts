@@ -164,7 +164,7 @@ describe('the cashier page', () => {
     expect(link('Back to the shop')).toBeDefined();
   });
 
-  test('without its token says that the link is private, with the same page for every id', async () => {
+  test('a page without its token says that the link is private, and is the same for every id', async () => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     const { text } = await open(made.id);
     expect(text).toBe((await open('pay_nobody')).text);
@@ -265,7 +265,7 @@ describe('the cashier page', () => {
     },
   );
 
-  test('of several tokens the first counts, as in the script, and any of several `returned` marks', async () => {
+  test('a URL with several tokens uses the first, as the script does, and any of several `returned` marks counts', async () => {
     const { id, clientToken } = await pay(api, key);
     expect((await open(`${id}?token=${clientToken}&token=ct_b&returned=1&returned=1`)).status).toBe(200);
     expect((await api.call(`/return/${id}?token=${clientToken}&token=ct_b`)).status).toBe(303);
@@ -290,7 +290,7 @@ describe('the cashier page', () => {
     expect(text).toContain('data-subject="Two tickets"');
   });
 
-  test('is served while the database is down, and reloads itself', async () => {
+  test('the page is served while the database is down, and reloads itself', async () => {
     const made = await pay(api, key);
     const dead = await startTestApi('postgresql://nodrop@127.0.0.1:1/none');
     try {
@@ -302,7 +302,7 @@ describe('the cashier page', () => {
     }
   });
 
-  test('its files import only each other, and are revalidated each time', async () => {
+  test("the page's files import only each other, and are revalidated each time", async () => {
     for (const name of ['page.js', 'nodrop.js', 'uqr.js', 'currencies.js', 'schemes.js', 'page.css']) {
       const { status, headers, text } = await open(`assets/${name}`);
       expect([status, headers.get('cache-control')]).toEqual([200, 'no-cache']);

@@ -10,7 +10,7 @@ const open = (path: string, headers = {}) => api.call(`/checkout/${path}`, { hea
 const modules = (name: string) => new URL(`../../../src/api/checkout/${name}`, import.meta.url).href;
 
 describe('amounts', () => {
-  test('have the decimal places of ISO 4217, in every currency', async () => {
+  test('amounts have the decimal places of ISO 4217, in every currency', async () => {
     const { text } = await open('assets/currencies.js');
     const { EXPONENTS } = await import(`data:text/javascript,${encodeURIComponent(text)}`);
     expect(EXPONENTS).toEqual(currencyExponents());
@@ -37,7 +37,7 @@ describe('the screen', () => {
   const screenOf = async (changes: object, now = BEFORE, mayHavePaid = false) =>
     (await import(modules('screen.js'))).screenOf({ ...PAYMENT, ...changes }, { now, mayHavePaid });
 
-  test('is never "unpaid" while the service queries the channel, whatever the payment\'s state', async () => {
+  test('the screen is never "unpaid" while the service queries the channel, whatever the payment\'s state', async () => {
     for (const status of ['created', 'paying', 'a new one'])
       for (const nextAction of [null, PAYMENT.nextAction])
         for (const now of [BEFORE, BEFORE + 1, BEFORE + 1e9])
@@ -46,7 +46,7 @@ describe('the screen', () => {
           );
   });
 
-  test('of an attempt without money depends on the order: "unpaid" only if no other attempt can have paid', async () => {
+  test('an attempt without money is shown as "unpaid" only if no other attempt of its order can have paid', async () => {
     const seen: Record<string, string[]> = {};
     for (const orderState of ['open', 'undecided', 'paid', 'over', 'a new one', undefined]) {
       const screens = new Set<string>();
@@ -91,7 +91,7 @@ describe('the screen', () => {
     // Refunded outside nodrop.
     ['returning', { orderUpdate: 'conflict', refundedAmount: 500 }],
     ['returned', { orderUpdate: 'conflict', receivedAmount: 500, refundedAmount: 500 }],
-  ])('of received money is %s with %j', async (screen, changes) => {
+  ])('a payment with received money has the screen %s with %j', async (screen, changes) => {
     for (const orderState of ['open', 'undecided', 'paid', 'over'])
       expect(await screenOf({ status: 'succeeded', orderState, ...changes })).toBe(screen);
   });
@@ -104,7 +104,7 @@ describe('the screen', () => {
     expect(await screenOf({})).toBe('pay');
   });
 
-  test('of a channel that does not answer is "one moment" for 8 s, and then offers other channels', async () => {
+  test('a channel that does not answer gets "one moment" for 8 s, and then other channels are offered', async () => {
     const made = { status: 'created', nextAction: null, createdAt: '2026-01-01T00:20:00.000Z' };
     const at = Date.parse(made.createdAt);
     expect(await screenOf(made, at + 7_999)).toBe('preparing');
@@ -122,7 +122,7 @@ describe('the screen', () => {
   });
 
   test.each(['sdk', 'a new one'])(
-    'of a next action of type "%s" says to continue elsewhere, or offers its link',
+    'a next action of type "%s" says to continue elsewhere, or offers its link',
     async (type) => {
       expect(await screenOf({ nextAction: { type, params: {} } })).toBe('elsewhere');
       expect(await screenOf({ nextAction: { type, url: 'javascript:alert(1)' } })).toBe('elsewhere');
@@ -134,7 +134,7 @@ describe('the screen', () => {
   );
 
   test.each(['javascript:alert(1)', 'data:text/html,x', 'file:///etc/passwd', ' javascript:x', ''])(
-    'does not link to %s',
+    'the screen does not link to %s',
     async (url) => {
       expect(await screenOf({ nextAction: { type: 'redirect', url } })).toBe('asking');
     },

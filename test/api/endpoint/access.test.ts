@@ -9,7 +9,7 @@ import { newKey, pay, SECRET, setUp, startTestApi } from '../support.ts';
 
 const { database, api, key } = await setUp();
 
-describe('keys', () => {
+describe('API keys', () => {
   test.each([
     undefined,
     'Bearer',
@@ -27,7 +27,7 @@ describe('keys', () => {
     expect(answer.headers.get('www-authenticate')).toBe('Bearer realm="nodrop"');
   });
 
-  test('are checked first: the body of a request with a wrong key is not read', async () => {
+  test('a key is checked before everything else: the body of a request with a wrong key is not read', async () => {
     const answer = await api.call('/v1/orders', { raw: '{', headers: { 'content-type': 'text/plain' } });
     expect(answer.status).toBe(401);
   });
@@ -61,7 +61,7 @@ describe('a client token', () => {
     ).toBe(202);
   });
 
-  test("is derived from the deployment's secret, and stored as a hash", async () => {
+  test("a client token is derived from the deployment's secret, and stored as a hash", async () => {
     const made = await pay(api, key);
     expect(made.clientToken).toBe(clientToken(SECRET, made.id));
     const row = await api.db.payment.findUniqueOrThrow({ where: { id: made.id } });
@@ -78,7 +78,7 @@ describe('a client token', () => {
     ['GET', '/v1/orders'],
     ['POST', '/v1/orders'],
     ['GET', '/v1/orders/ORDER'],
-  ])('may not %s %s', async (method, path) => {
+  ])('a client token may not %s %s', async (method, path) => {
     const made = await pay(api, key);
     const answer = await api.call(path.replace('ID', made.id).replace('ORDER', made.orderId), {
       key: made.clientToken,
@@ -131,7 +131,7 @@ describe('pages of other origins', () => {
     });
 
   test.each(['/v1/payments/pay_1', '/v1/payments/pay_1/hint'])(
-    'may call %s, without cookies',
+    'a page of another origin may call %s, without cookies',
     async (path) => {
       const preflight = await ask(path, 'OPTIONS');
       expect(preflight.status).toBe(204);
@@ -150,7 +150,7 @@ describe('pages of other origins', () => {
     '/v1/payments/pay_1/timeline',
     '/v1/payments/pay_1/query',
     '/callbacks/simulator',
-  ])('may not call %s', async (path) => {
+  ])('a page of another origin may not call %s', async (path) => {
     for (const method of ['OPTIONS', 'GET', 'POST']) {
       expect((await ask(path, method)).headers.get('access-control-allow-origin')).toBeNull();
     }
@@ -166,7 +166,7 @@ describe('the development key', () => {
   const request = (remoteAddress: string, headers: Record<string, string> = { host: '127.0.0.1:3000' }) =>
     ({ headers, socket: { remoteAddress } }) as unknown as Parameters<typeof isDevelopmentKeyAccepted>[1];
 
-  test("is an operator's key of merchant demo on the embedded stack, and is never stored", async () => {
+  test("the development key is an operator's key of merchant demo on the embedded stack, and is never stored", async () => {
     const embedded = await startTestApi(database.url, { config: { ...api.deps.config, ...loopbackConfig } });
     try {
       const made = await pay(embedded, DEVELOPMENT_KEY);
@@ -190,7 +190,7 @@ describe('the development key', () => {
     }
   });
 
-  test('is accepted only if every condition is met', () => {
+  test('the development key is accepted only if every condition is met', () => {
     const accepted = (config: object, from = request('127.0.0.1')) =>
       isDevelopmentKeyAccepted({ ...loopbackConfig, ...config }, from);
     expect(accepted({})).toBe(true);
@@ -221,7 +221,7 @@ describe('the development key', () => {
     ['origin', 'null', false],
     ['origin', 'http://localhost:8080', true],
     ['origin', 'http://[::1]:3000', true],
-  ])('with the header %s: %s it is accepted: %s', (name, value, expected) => {
+  ])('with the header %s: %s the development key is accepted: %s', (name, value, expected) => {
     const asked = request('127.0.0.1', { host: 'localhost', [name]: value });
     expect(isDevelopmentKeyAccepted(loopbackConfig, asked)).toBe(expected);
   });

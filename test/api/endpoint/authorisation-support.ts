@@ -57,7 +57,7 @@ interface Victim {
 
 const { databaseUrl } = useDatabase();
 export let api: TestApi;
-/** The same API, a day after every token has expired. */
+/** An API whose clock is a day after the expiry of every token. */
 export let later: TestApi;
 export let victim: Victim;
 export let stranger: Awaited<ReturnType<typeof newKey>> & { operatorKey: string; token: string };

@@ -121,7 +121,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
       });
     }
 
-    // Otherwise every case above could be due to a wrong path.
+    // Without this test a wrong path could explain all refusals.
     test("the merchant's own key", async () => {
       const answer = await ask(endpoint, auth === 'operator' ? victim.operatorKey : victim.key);
       expect([401, 403, 404], answer.text).not.toContain(answer.status);
@@ -205,7 +205,7 @@ describe('two merchants', () => {
   beforeEach(begin);
   afterEach(end);
 
-  test("have orders with the same id, and neither sees the other's", async () => {
+  test("two merchants have orders with the same id, and neither sees the other's", async () => {
     const own = { id: victim.orderId, amount: 7, currency: 'EUR' };
     const before = await victims();
     const made = await api.call('/v1/orders', { key: stranger.key, body: own });
@@ -219,7 +219,7 @@ describe('two merchants', () => {
     expect(await victims()).toEqual(before);
   });
 
-  test('see only their own unmatched callbacks', async () => {
+  test('merchants see only their own unmatched callbacks', async () => {
     const list = async (key: string) => (await api.call('/v1/callbacks?unmatched=true', { key })).json;
     const [mine] = (await list(victim.operatorKey)).data;
     expect(victim.secrets).toContain(mine.outTradeNo);

@@ -104,8 +104,8 @@ describe('results that are not definite are not kept:', () => {
   });
 });
 
-describe('in progress', () => {
-  test('the same request is answered "in progress"', async () => {
+describe('a request that is in progress', () => {
+  test('a repeated request is answered "in progress" while the first one runs', async () => {
     const [id, body] = [randomUUID(), newPayment()];
     const create = api.workflows.onAwaitNextAction;
     let go = () => {};
@@ -126,7 +126,7 @@ describe('in progress', () => {
     expect(isReplayed(await pay(body, id, other))).toBe('true');
   });
 
-  test('of many concurrent requests on two processes one runs, and all others get its answer or "in progress"', async () => {
+  test('one of many concurrent requests on two processes runs, and all others get its answer or "in progress"', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.record({ second: fc.boolean(), delayMs: fc.integer({ min: 0, max: 40 }) }), {
@@ -197,7 +197,7 @@ describe('a process that died', () => {
     },
   );
 
-  test('that only lost its lease does not overwrite the result of the next one', async () => {
+  test('a process that only lost its lease does not overwrite the result of the next one', async () => {
     const request = {
       merchantId,
       key: randomUUID(),
@@ -220,7 +220,7 @@ describe('a process that died', () => {
     });
   });
 
-  test('is replaced by exactly one of several waiting requests', async () => {
+  test('exactly one of several waiting requests replaces a process that died', async () => {
     const request = {
       merchantId,
       key: randomUUID(),

@@ -12,7 +12,7 @@ const rowOf = (idempotencyKey: string) =>
   api.db.idempotencyKey.findUniqueOrThrow({ where: { merchantId_key: { merchantId, key: idempotencyKey } } });
 
 describe('the repeated request', () => {
-  test('gets the same answer, marked as replayed', async () => {
+  test('a repeated request gets the same answer, marked as replayed', async () => {
     const [id, body] = [randomUUID(), newPayment()];
     const first = await pay(body, id);
     expect([first.status, isReplayed(first)]).toEqual([201, null]);
@@ -31,7 +31,7 @@ describe('the repeated request', () => {
     expect(repeated.json).toEqual(made.json);
   });
 
-  test('is recognised whatever the order of its fields', async () => {
+  test('a repeated request is recognised whatever the order of its fields', async () => {
     const [id, body] = [randomUUID(), newPayment()];
     await pay(body, id);
     const { order, channel } = body;
@@ -52,7 +52,7 @@ describe('the repeated request', () => {
     ]);
   });
 
-  test('of a refused request gets the refusal', async () => {
+  test('repeating a refused request gets the refusal again', async () => {
     const id = randomUUID();
     const body = newPayment();
     await api.call('/v1/orders', { key, body: body.order });
@@ -68,7 +68,7 @@ describe('the repeated request', () => {
     ]);
   });
 
-  test('of a request that the channel rejected gets the rejection', async () => {
+  test('repeating a request that the channel rejected gets the rejection again', async () => {
     const [id, body] = [randomUUID(), newPayment()];
     api.workflows.onAwaitNextAction = async (payment) => {
       await recordAnswer(api.db, payment.id, { state: 'failed', reason: 'no' }, 'query', new Date());
@@ -128,7 +128,7 @@ test('another body is refused even after a result that was not definite, because
   expect((await pay(newPayment(), id)).json.code).toBe('idempotency_key_reused');
 });
 
-describe('of a channel switch', () => {
+describe('Idempotency-Key of a channel switch', () => {
   const to = (channel: string) => ({ channel });
   const live = async () => (await api.call('/v1/payments', { key, body: newPayment() })).json;
   /** Ends the previous attempt, as its workflow does. */
@@ -140,7 +140,7 @@ describe('of a channel switch', () => {
     };
   };
 
-  test('the same switch gets the same answer, and another switch is refused', async () => {
+  test('a repeated switch gets the same answer, and another switch with the key is refused', async () => {
     closing(api);
     const [id, old] = [randomUUID(), await live()];
     const path = `/v1/payments/${old.id}/switch`;
@@ -165,7 +165,7 @@ describe('of a channel switch', () => {
     expect(await api.db.payment.count({ where: { orderId: old.orderId } })).toBe(2);
   });
 
-  test('the same switch is answered "in progress" while it runs', async () => {
+  test('a repeated switch is answered "in progress" while the first one runs', async () => {
     const [id, old] = [randomUUID(), await live()];
     let go = () => {};
     const held = new Promise<void>((resolve) => {
@@ -186,7 +186,7 @@ describe('of a channel switch', () => {
     expect((await first).status).toBe(201);
   });
 
-  test('is ignored with a client token', async () => {
+  test('the Idempotency-Key of a switch is ignored with a client token', async () => {
     const [id, old] = [randomUUID(), await live()];
     const path = `/v1/payments/${old.id}/switch`;
     for (const header of [id, id, 'a b'])

@@ -75,7 +75,7 @@ test('the document has every route of the app, and no other', () => {
   expect(described.sort()).toEqual(endpoints.map(({ method, path }) => `${method} ${path}`).sort());
 });
 
-test('it is well-formed: references resolve, ids are unique, path parameters are described', () => {
+test('the document is well-formed: references resolve, ids are unique, path parameters are described', () => {
   expect(document.openapi).toBe('3.1.0');
   const text = JSON.stringify(document);
   const references = [...text.matchAll(/"\$ref":"#\/components\/schemas\/(\w+)"/g)].map(

@@ -101,7 +101,7 @@ describe('a database that', () => {
     }
   });
 
-  test('has no tables yet is 503, and a lost connection is not a 500', async () => {
+  test('has no tables yet is 503, and losing connections is not a 500', async () => {
     const empty = await emptyDatabase();
     await askAll(empty.url);
     await empty.drop();

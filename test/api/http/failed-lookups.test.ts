@@ -16,7 +16,7 @@ const START = 1_000_000_020_000;
 beforeEach(() => void vi.useFakeTimers({ now: START, toFake: ['setTimeout', 'Date'] }));
 afterEach(() => void vi.useRealTimers());
 
-/** The names that exist, and the lookups: of single names, and of all waiting names combined. */
+/** The names that exist, and the lookups: of single names, and of all waiting names together. */
 function setUp(...existing: string[]) {
   const exists = new Set(existing);
   const single: string[] = [];
@@ -86,7 +86,7 @@ test('a name that exists is found beyond the limit, and remembered from then on'
   expect([single, combined.length]).toEqual([['key/good'], 1]);
 });
 
-test('beyond the limit all names of all addresses are looked up combined, once a second', async () => {
+test('beyond the limit all names of all addresses are looked up together, once a second', async () => {
   const { resultOf, exhaust, single, combined } = setUp('key/good', 'token/pay_1/good');
   for (const address of ['a', 'b']) await exhaust(address);
   single.length = 0;
@@ -170,7 +170,7 @@ test('a limited number of names of one address waits, so that other addresses ha
   await Promise.all(bad);
 });
 
-test('all addresses combined have a limit too, and names that exist are found beyond it', async () => {
+test('the limit for all addresses together applies too, and names that exist are found beyond it', async () => {
   const { resultOf, single, combined } = setUp('key/good');
   const addresses = Math.ceil(MISSES_A_MINUTE_IN_ALL / 2) + 10;
   const all = numbers(2 * addresses).map((n) => resultOf(`key/${n}`, `address-${n % addresses}`));
@@ -187,12 +187,12 @@ test('a name that does not exist is looked up and counted once a minute, however
   const { resultOf, exhaust, single, combined } = setUp();
   for (const _ of numbers(3 * MISSES_A_MINUTE)) expect(await resultOf('key/revoked')).toBeNull();
   expect(single).toEqual(['key/revoked']);
-  // It used one of the address's failed lookups.
+  // The name used one of the address's failed lookups.
   for (const n of numbers(MISSES_A_MINUTE - 1)) expect(await resultOf(`key/${n}`)).toBeNull();
   expect(await resultOf('key/one-more')).toBe('too_many_requests');
   for (const _ of numbers(100)) expect(await resultOf('key/one-more')).toBeNull();
   expect(combined).toEqual([['key/one-more']]);
-  // Also when it is sent many times at once.
+  // A name that is sent many times at once is looked up once, too.
   await exhaust('b');
   await second();
   const all = numbers(100).map(() => resultOf('key/another', 'c'));
@@ -253,7 +253,7 @@ test('a failure of the database does not count as a failed lookup, also when man
   expect(await found).toBe('key/1');
 });
 
-test('a lookup that resultOf in the next minute gives nothing back to that minute', async () => {
+test('a lookup that ends in the next minute gives nothing back to that minute', async () => {
   const { resultOf, hold, single } = setUp('key/good');
   const release = hold();
   const good = resultOf('key/good');

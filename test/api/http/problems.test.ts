@@ -106,7 +106,7 @@ test.each<[string, unknown, [path: string, message: RegExp][]]>([
   ['GET /v1/orders?limit=2&limit=3', undefined, [['limit', /^must be given once$/]]],
   ['GET /v1/orders?status=bad', undefined, [['status', /^must be one of unpaid, paying, /]]],
   ['GET /v1/orders?state=paying', undefined, [['state', /^is not a known field: known are .*\bstatus\b/]]],
-])('every mistake is named in words that say what to send: %s %j', async (route, body, expected) => {
+])('every invalid field is named, with what to send instead: %s %j', async (route, body, expected) => {
   const [method, path = ''] = route.split(' ');
   const { status, json: answer } = await api.call(path, { key, ...(method === 'GET' ? {} : { body }) });
   expect(status).toBe(422);

@@ -4,7 +4,7 @@ import { OPENING_AT_ONCE, type StreamSlot, StreamSlots } from '../../../src/api/
 import { Refusal } from '../../../src/domain/refusal.ts';
 import { NET_MS } from '../../support/progress.ts';
 
-// Which requests for an event stream get a slot, and when their stream opens.
+// Which requests for an event stream get a slot, and when their streams open.
 
 const here = new AbortController().signal;
 setMaxListeners(0, here);
@@ -25,7 +25,7 @@ function ask(slots: StreamSlots, address: string, gone: AbortSignal = here) {
 }
 const nextTick = () => new Promise((resolve) => setImmediate(resolve));
 
-describe('of the slots', () => {
+describe('the slots for event streams', () => {
   test('an address gets half, and the next address half of the rest', async () => {
     const slots = new StreamSlots({ atMost: 8, openWithinMs: NET_MS });
     const open = async (address: string) => {
@@ -124,7 +124,7 @@ describe('streams that are requested at once', () => {
     expect(last.slot).toBeDefined();
   });
 
-  test('are refused when they cannot open in time', async () => {
+  test('streams are refused when they cannot open in time', async () => {
     const slots = new StreamSlots({ atMost: 1_000, openWithinMs: 1 });
     for (let n = 0; n < half; n += 1) await slots.enter('192.0.2.1', here);
     const late = ask(slots, '192.0.2.1');

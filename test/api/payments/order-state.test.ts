@@ -74,7 +74,7 @@ describe('while the result is unknown', () => {
     const shown = (await api.call(`/v1/payments/${a.id}`, { key })).json;
     expect([shown.nextAction, shown.payUrl]).toEqual([null, null]);
     expect(shown).not.toHaveProperty('orderState');
-    // The same channel returns the same attempt, without a next action.
+    // A switch to the same channel returns the same attempt, without a next action.
     const same = await switchFrom(a, 'simulator');
     expect([same.status, same.json.id, same.json.nextAction]).toEqual([200, a.id, null]);
     // A switch to another channel is refused, even if the channel's answer does not come.
@@ -88,7 +88,7 @@ describe('while the result is unknown', () => {
     expect(await api.db.payment.count({ where: { orderId: a.orderId } })).toBe(1);
   });
 
-  test('of two live attempts one is being decided: the other cannot be paid and is not returned', async () => {
+  test('while one of two live attempts is being decided, the other cannot be paid and is not returned', async () => {
     const { a, b } = await twoLive();
     expect(await seen(a)).toMatchObject(OPEN);
     expect(await seen(b)).toMatchObject(OPEN);
@@ -216,7 +216,7 @@ describe('a reader of one attempt gets changes of the others at once', () => {
   }
   const newest = (reader: Reader) => reader.events.at(-1)?.data;
 
-  test('when another attempt is being decided, is no longer, and is paid', async () => {
+  test('a stream reports that another attempt is being decided, is no longer, and is paid', async () => {
     const { a, b } = await twoLive();
     const reader = await watch(b);
     expect(newest(reader)).toMatchObject(OPEN);
@@ -229,7 +229,7 @@ describe('a reader of one attempt gets changes of the others at once', () => {
     expect(newest(reader)).toMatchObject({ status: 'paying', ...nothingToPay('paid') });
   });
 
-  test('also after its own attempt ended without money, until the result is known; then the stream ends', async () => {
+  test('a stream stays open after its own attempt ended without money, and ends when the result is known', async () => {
     const { a, b } = await twoLive();
     await decline(b.id);
     const reader = await watch(b);
@@ -241,7 +241,7 @@ describe('a reader of one attempt gets changes of the others at once', () => {
     expect((await waiting).json).toEqual(newest(reader));
   });
 
-  test('when the order itself ends', async () => {
+  test('a stream reports that the order itself has ended', async () => {
     const { a, b } = await twoLive();
     await decline(b.id);
     const reader = await watch(b);

@@ -48,7 +48,7 @@ async function asked(api: TestApi, body = inline()) {
 const create = async (id: string) =>
   await recordCreated(worker, id, { type: 'redirect', url: `https://wallet.example/${id}` }, new Date());
 
-test('is answered when the ledger has the next action, whichever process wrote it', async () => {
+test('the request is answered when the ledger has the next action, whichever process wrote it', async () => {
   // These waits never poll, so they depend on a notification.
   const changes = new WithoutDeadline(database.url, silent, undefined, undefined, NEVER);
   changes.start();
@@ -64,7 +64,7 @@ test('is answered when the ledger has the next action, whichever process wrote i
   }
 });
 
-test('the same request meanwhile starts no second payment, and waits for the same result', async () => {
+test('a repeated request starts no second payment, and waits for the same result', async () => {
   const api = await start();
   const body = inline();
   const first = await asked(api, body);
@@ -92,7 +92,7 @@ test('without notifications the request reads the ledger itself', async () => {
   expect((await answer).status).toBe(201);
 });
 
-test('has its own slot, even if all slots for waiting requests are taken', async () => {
+test('the request has its own slot, even if all slots for waiting requests are taken', async () => {
   const changes = new Changes(database.url, silent, 1);
   changes.start();
   const leaving = new AbortController();

@@ -23,7 +23,7 @@ import {
 
 // Adopting trades that the merchant's own code has created, over HTTP.
 
-describe('adopting', () => {
+describe('adopting a trade', () => {
   test('an unpaid trade: 201, the trade is watched, the payment has no next action, and nodrop creates no trade', async () => {
     const reference = await trade();
     const answer = await post(adopting(reference));
@@ -160,7 +160,7 @@ describe('adopting', () => {
     expect([refused.status, refused.json.code]).toEqual([409, 'adopt_taken']);
     const stranger = await newKey(api.db);
     expect((await post(adopting(id), stranger.key)).json.code).toBe('adopt_taken');
-    // Also a trade of nodrop whose row is lost.
+    // The id of a lost payment of nodrop is refused too.
     expect((await post(adopting(newPaymentId()), stranger.key)).json.code).toBe('adopt_taken');
   });
 
@@ -237,7 +237,7 @@ describe('adopting', () => {
     try {
       const references = Array.from({ length: 60 }, (_, i) => `shop-many-${i}`);
       const answers = await Promise.all(references.map((reference) => post(adopting(reference), key, busy)));
-      // A quarter of 100.
+      // A quarter of the channel's limit of 100.
       expect(answers.filter(({ json }) => json.code === 'adopt_unknown')).toHaveLength(25);
       const others = answers.filter(({ json }) => json.code !== 'adopt_unknown');
       expect(new Set(others.map(({ json }) => json.code))).toEqual(new Set(['too_busy']));

@@ -68,7 +68,7 @@ describe('a trade that is already', () => {
   });
 });
 
-describe('afterwards', () => {
+describe('an adopted payment', () => {
   test('offers its payer no other channel while it is live, because nodrop cannot close it', async () => {
     const { json } = await post(adopting(await trade()));
     const row = await api.db.payment.findUniqueOrThrow({ where: { id: json.id } });
@@ -81,7 +81,7 @@ describe('afterwards', () => {
     expect(await api.db.payment.count({ where: { orderId: row.orderId } })).toBe(1);
   });
 
-  test('that has ended and is requested again: money that arrived since is settled', async () => {
+  test('an adopted payment that has ended is requested again: money that arrived since is settled', async () => {
     const reference = await trade();
     const body = adopting(reference);
     const { json } = await post(body);
@@ -93,7 +93,7 @@ describe('afterwards', () => {
     expect([paid.status, paid.json.status, paid.json.orderUpdate]).toEqual([200, 'succeeded', 'applied']);
   });
 
-  test("is found by a callback to the account with the trade's own number", async () => {
+  test("an adopted payment is found by a callback to the account with the trade's own number", async () => {
     const reference = await trade();
     const { json } = await post(adopting(reference));
     const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
@@ -107,7 +107,7 @@ describe('afterwards', () => {
     expect((await rowsOf(reference))[0]?.channelAnswer).toMatchObject({ state: 'paid', by: 'callback' });
   });
 
-  test('gets an ignored callback as a notice if the callback names its trade, and no other payment does', async () => {
+  test('an ignored callback is a notice for the adopted payment whose trade it names, and for no other payment', async () => {
     const reference = await trade();
     const { json } = await post(adopting(reference));
     const { id: plain } = await pay(api, key);
@@ -120,7 +120,7 @@ describe('afterwards', () => {
       hooks.callback = {
         kind: 'ignored',
         notificationId: `foreign-${i}`,
-        reason: 'no number of ours',
+        reason: 'no out-trade-no of nodrop',
         about,
       };
       expect((await api.call(`/callbacks/simulator/${accountId}`, simulatorCallback(plain))).status).toBe(
@@ -132,7 +132,7 @@ describe('afterwards', () => {
     expect(ignored.map(({ notificationId }) => notificationId).sort()).toEqual(['foreign-1', 'foreign-2']);
   });
 
-  test('gets a callback that arrived before the adoption', async () => {
+  test('an adopted payment gets a callback that arrived before the adoption', async () => {
     const reference = await trade();
     const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
       where: { merchantId, channel: 'simulator' },
@@ -144,7 +144,7 @@ describe('afterwards', () => {
     });
   });
 
-  test('is not returned to a request that wants to pay, and another trade of its order is another payment', async () => {
+  test('a request for a new payment does not get an adopted one, and another trade of the order is another payment', async () => {
     const [first, second] = [await trade(), await trade()];
     const { json } = await post(adopting(first));
     const other = await post({ orderId: json.orderId, channel: 'simulator', adopt: { reference: second } });

@@ -67,7 +67,7 @@ describe('a notice', () => {
   });
   const noticed = () => [...api.workflows.named('notice'), ...second.workflows.named('notice')];
 
-  test('is stored before it is acknowledged, and makes nodrop query the channel', async () => {
+  test('a notice is stored before it is acknowledged, and makes nodrop query the channel', async () => {
     const { id } = await newPayment();
     expect((await send(notice(id))).text).toBe('stored');
     expect(noticed().map(({ paymentId }) => paymentId)).toEqual([id]);
@@ -83,7 +83,7 @@ describe('a notice', () => {
     ]);
     expect(answers.map(({ status }) => status)).toEqual([202, 202, 202]);
     expect(noticed()).toHaveLength(1);
-    // Each payment is taken once, by one sweep.
+    // One sweep takes each payment, once.
     const at = new Date(Date.now() + 20_000);
     const taken = await Promise.all([takeNoticed(api.db, at), takeNoticed(second.db, at)]);
     expect(taken.flat().filter((payment) => payment.id === id)).toHaveLength(1);
@@ -108,7 +108,7 @@ describe('a notice', () => {
     expect(await isTaken(minute(60))).toBe(false);
   });
 
-  test('with a channel that does not answer: the sweep queries ever more rarely, and never stops', async () => {
+  test('after a notice the sweep queries a silent channel ever more rarely, and never stops', async () => {
     const { id } = await newPayment();
     await send(notice(id));
     const from = Date.now();
@@ -122,7 +122,7 @@ describe('a notice', () => {
     expect(asked.length).toBeLessThan(20);
   });
 
-  test("without a signature causes a few queries in the payment's life, and after that is only stored", async () => {
+  test("an unsigned notice causes a few queries in the payment's life, and after that is only stored", async () => {
     const { id } = await newPayment();
     await api.db.payment.update({ where: { id }, data: { unverifiedQueries: 19 } });
     expect((await send(notice(id))).text).toBe('stored');
@@ -131,7 +131,7 @@ describe('a notice', () => {
     expect(await row(id)).toMatchObject({ noticedAt: null, unverifiedQueries: 20 });
   });
 
-  test('with a signature is never ignored, however many notices arrive, signed or unsigned', async () => {
+  test('a signed notice is never ignored, however many notices arrive, signed or unsigned', async () => {
     const { id } = await newPayment();
     await api.db.payment.update({ where: { id }, data: { unverifiedQueries: 20 } });
     const answers = await Promise.all(
@@ -145,7 +145,7 @@ describe('a notice', () => {
     expect(await timeline(id)).toContain('The channel sent a signed notice: nodrop queries the channel.');
   });
 
-  test('of an unknown trade is kept for 72 h, up to a number per hour; beyond it the notice is not acknowledged', async () => {
+  test('a notice about an unknown trade is kept for 72 h, up to a number per hour; beyond it none is acknowledged', async () => {
     const { id } = await newPayment();
     const reference = `tr_${randomUUID()}`;
     await send({ kind: 'notice', notificationId: ofId(), about: { reference } });
@@ -207,7 +207,7 @@ describe('a refund', () => {
     },
   );
 
-  test('unknown to nodrop: the trade is queried, also of a settled payment', async () => {
+  test('a refund that nodrop does not know makes it query the trade, also for a settled payment', async () => {
     const { id } = await paid();
     await send({
       kind: 'refund',
@@ -229,7 +229,7 @@ describe('a dispute', () => {
     dispute: { ...dispute, respondBy: '2026-12-24T00:00:00Z', ...changes },
   });
 
-  test('is shown with its amount and deadline, once, from two processes at once', async () => {
+  test('a dispute is shown with its amount and deadline, once, from two processes at once', async () => {
     const { id } = await newPayment();
     await settle(api.db, id);
     const callback = disputeOf(id);
@@ -249,7 +249,7 @@ describe('a dispute', () => {
   });
 
   test.each(['paying', 'closed'])(
-    'of a payment that is %s: it is shown, and the channel is queried',
+    'a dispute about a payment that is %s is shown, and the channel is queried',
     async (status) => {
       const { id } = await newPayment();
       if (status === 'closed')
@@ -260,7 +260,7 @@ describe('a dispute', () => {
     },
   );
 
-  test('before its payment is known, and while Temporal is down: nothing is lost', async () => {
+  test('a dispute is not lost if it arrives before its payment is known, or while Temporal is down', async () => {
     const { id } = await newPayment();
     await settle(api.db, id);
     const reference = `tr_${randomUUID()}`;

@@ -51,14 +51,14 @@ describe("acknowledged in the channel's format", () => {
   });
 });
 
-describe('ignored', () => {
-  test('is acknowledged, and kept for a week', async () => {
+describe('an ignored callback', () => {
+  test('an ignored callback is acknowledged, and kept for a week', async () => {
     const notificationId = ofId();
-    const callback = { kind: 'ignored', notificationId, reason: 'none of ours' } as const;
+    const callback = { kind: 'ignored', notificationId, reason: 'not about a payment' } as const;
     const answers = await Promise.all([send(callback), send(callback, undefined, second), send(callback)]);
     expect(answers.map(({ text }) => text)).toEqual(['ignored', 'ignored', 'ignored']);
     const kept = () => api.db.ignoredCallback.findMany({ where: { notificationId } });
-    expect(await kept()).toMatchObject([{ channelAccountId: accountId, reason: 'none of ours' }]);
+    expect(await kept()).toMatchObject([{ channelAccountId: accountId, reason: 'not about a payment' }]);
     await removeOld(api.db, new Date(Date.now() + 6 * 86_400_000));
     expect(await kept()).toHaveLength(1);
     await removeOld(api.db, new Date(Date.now() + 8 * 86_400_000));
@@ -94,7 +94,7 @@ describe("by the channel's own id", () => {
     expect((await settlePayment(api.db, id, new Date())).snapshot.orderUpdate).toBe('applied');
   });
 
-  test('before the answer to the create call: stored, and matched by the sweep once the reference is known', async () => {
+  test('a callback that arrives before the answer to the create call is stored, and matched once the reference is known', async () => {
     const { id } = await newPayment();
     const reference = `tr_${randomUUID()}`;
     const about = { reference };
@@ -140,7 +140,7 @@ describe("only by the channel's id of the payer's payment", () => {
     expect(await api.db.callback.count({ where: { notificationId, channelAccountId: accountId } })).toBe(2);
   });
 
-  test('before the payment is settled: stored, and matched by the sweep after that', async () => {
+  test('a callback that arrives before the payment is settled is stored, and matched after that', async () => {
     const { id } = await newPayment();
     const channelPaymentId = `pi_${randomUUID()}`;
     await send({
@@ -167,7 +167,7 @@ describe("only by the channel's id of the payer's payment", () => {
     expect(await stored(channelPaymentId)).toMatchObject({ paymentId: id });
   });
 
-  test('an id of two payments matches neither', async () => {
+  test('a channel id that two payments have matches neither of them', async () => {
     const channelPaymentId = `pi_${randomUUID()}`;
     for (const { id } of [await newPayment(), await newPayment()])
       await settle(api.db, id, { channelPaymentId });
@@ -218,7 +218,7 @@ describe("at the payment's own callback URL", () => {
     expect(await api.db.callback.count({ where: about })).toBe(0);
   });
 
-  test('with a wrong proof it is treated as at any other URL', async () => {
+  test("a callback URL with a wrong proof is treated as the account's URL", async () => {
     const [{ id }, { id: otherId }] = [await newPayment(), await newPayment()];
     const proof = callbackProof(SECRET, accountId, id);
     for (const wrong of [
@@ -238,7 +238,7 @@ describe("at the payment's own callback URL", () => {
     expect((await row(id)).channelAnswer).toMatchObject({ state: 'paid' });
   });
 
-  test('has a rate limit: beyond it unverified callbacks are not acknowledged, and signed ones are accepted anyway', async () => {
+  test("a payment's callback URL has a rate limit: unverified callbacks beyond it are not acknowledged, signed ones are accepted", async () => {
     const { id } = await newPayment();
     const answers = await Promise.all(
       Array.from({ length: NOTICES_A_MINUTE + 5 }, () => second.call(ownAddress(id), forged)),

@@ -80,7 +80,7 @@ test('a repeated callback with other content is delivered with that content', as
     { state: 'unpaid' },
     { state: 'paid', amount: 1051 },
   ]);
-  // Each signal names its own row, because an external refund is recorded from it.
+  // Each signal names the row of its callback, because an external refund is recorded from that row.
   expect(new Set(delivered.map((notice) => (notice as { callbackId: string }).callbackId)).size).toBe(3);
 });
 
@@ -193,7 +193,7 @@ test('operators see unmatched callbacks, newest first, and whether matching is s
   }
 });
 
-describe('refused', () => {
+describe('a refused callback', () => {
   test('forged: 401, not stored, and one query is due in 10 s', async () => {
     const { id } = await pay(api, key);
     api.workflows.calls.length = 0;

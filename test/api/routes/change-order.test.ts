@@ -97,7 +97,7 @@ test('an unknown order or one of another merchant is not found', async () => {
 });
 
 describe('another amount', () => {
-  test('ends the live attempts on every channel first, and new attempts get the new amount', async () => {
+  test('a change of the amount ends the live attempts on every channel first, and new attempts get the new amount', async () => {
     const first = await pay(api, key);
     api.workflows.onAskChannel = async (payment) => {
       await recordSilence(api.db, payment.id, 'no answer', 60_000, new Date());
@@ -134,7 +134,7 @@ describe('another amount', () => {
     expect((await pay(api, key, { order: undefined, orderId: first.orderId })).amount).toBe(1250);
   });
 
-  test("is refused while an attempt's channel does not answer, and the attempt is closed when the change is repeated", async () => {
+  test("a change of the amount is refused while an attempt's channel does not answer, and succeeds when it is repeated", async () => {
     const { id, orderId } = await pay(api, key);
     for (const silent of [
       async () => false,
@@ -158,7 +158,7 @@ describe('another amount', () => {
     expect((await patch(orderId, { amount: 1250 })).status).toBe(200);
   });
 
-  test('is refused while an attempt is being decided or its money waits for a decision', async () => {
+  test('a change of the amount is refused while an attempt is being decided or its money waits for a decision', async () => {
     const deciding = await pay(api, key);
     api.workflows.onAskChannel = async ({ id }) => {
       await recordAnswer(api.db, id, { state: 'processing' }, 'query', new Date());
@@ -173,7 +173,7 @@ describe('another amount', () => {
     }
   });
 
-  test('is refused when the query shows that an attempt is paid: the order is paid', async () => {
+  test('a change of the amount is refused when the query shows that an attempt is paid', async () => {
     const { id, orderId } = await pay(api, key);
     api.workflows.onAskChannel = async () => {
       await settle(api.db, id);
@@ -185,7 +185,7 @@ describe('another amount', () => {
     expect((await patch(orderId, { amount: 1050 })).json.status).toBe('succeeded');
   });
 
-  test('is refused when an attempt is paid while it is closed: the order is paid', async () => {
+  test('a change of the amount is refused when an attempt is paid while it is closed', async () => {
     const { id, orderId } = await pay(api, key);
     onCancel = async () => await settle(api.db, id);
     expect(code(await patch(orderId, { amount: 1250 }))).toEqual([409, 'order_already_paid']);

@@ -71,7 +71,7 @@ describe('refused before anything is stored', () => {
       [{ path: 'order.amount', message }],
     ]);
     await nothingMade(body);
-    // Also of an existing order.
+    // The amount of an existing order is refused as well.
     await api.call('/v1/orders', { key, body: body.order });
     const found = await post({ orderId: body.order.id, channel: 'simulator' });
     expect([found.status, found.json.code]).toEqual([422, 'amount_not_supported']);
@@ -150,7 +150,7 @@ describe("a channel that rejects nodrop's credentials", () => {
     return true;
   };
 
-  test('answers 503 with its sentence, and the payment stays; after the fix the repeated request continues it', async () => {
+  test('is answered 503 with its reason, and the payment stays; after the fix the repeated request continues the payment', async () => {
     await start();
     api.workflows.onAwaitNextAction = misconfigured;
     const body = inline();
@@ -173,7 +173,7 @@ describe("a channel that rejects nodrop's credentials", () => {
     expect([repeated.status, repeated.json.id, repeated.json.attention]).toEqual([200, id, null]);
   });
 
-  test('answers 503 again for the same payment while it is not fixed', async () => {
+  test('is answered 503 again for the same payment until the credentials are fixed', async () => {
     await start();
     api.workflows.onAwaitNextAction = misconfigured;
     const body = inline();

@@ -22,13 +22,13 @@ describe("a payment's deliveries", () => {
   const list = (id: string, query = '', asKey = key) =>
     api.call(`/v1/payments/${id}/deliveries${query}`, { key: asKey });
 
-  test('are an empty list without an order service', async () => {
+  test('the deliveries of a payment are an empty list without an order service', async () => {
     const payment = await pay(api, key);
     await record(payment);
     expect((await list(payment.id)).json).toEqual({ data: [], nextCursor: null });
   });
 
-  test('are shown newest first, with the last 20 attempts of each', async () => {
+  test('the deliveries of a payment are shown newest first, with the last 20 attempts of each', async () => {
     const payment = await pay(api, key);
     const at = (seconds: number) => new Date(Date.UTC(2026, 10, 21, 10, 0, seconds));
     const first = await deliver(await record(payment, 1), {
@@ -93,7 +93,7 @@ describe("a payment's deliveries", () => {
     expect(idsOf((await list(payment.id, `?limit=1&cursor=${page.nextCursor}`)).json)).toEqual([first.id]);
   });
 
-  test("contain no other payment's, and are readable only by its merchant", async () => {
+  test("the deliveries of a payment contain no other payment's, and are readable only by its merchant", async () => {
     const [payment, other] = [await pay(api, key), await pay(api, key)];
     await deliver(await record(payment));
     expect((await list(other.id)).json.data).toEqual([]);
@@ -137,7 +137,7 @@ describe("a merchant's deliveries", () => {
       ({ id }) => id,
     );
 
-  test("are listed newest first, in pages without gaps while new ones arrive, and without other merchants'", async () => {
+  test("deliveries are listed newest first, in pages without gaps while new ones arrive, and without other merchants'", async () => {
     await deliver(['pending'], (await newKey(api.db)).key);
     const statuses = [...Array(8)].map((_, i) => (i % 2 === 0 ? 'pending' : 'delivered'));
     const rows = await api.db.delivery.findMany({
@@ -169,7 +169,7 @@ describe("a merchant's deliveries", () => {
     expect((await list('?cursor=zzz')).json.errors[0].path).toBe('cursor');
   });
 
-  test('show the delivery workflow to an operator only', async () => {
+  test('deliveries show their workflow to an operator only', async () => {
     const [id = ''] = await deliver(['pending']);
     const { key: operator } = await createApiKey(api.db, merchantId, 'operator');
     const [shown] = (await list('', operator)).json.data;
@@ -179,7 +179,7 @@ describe("a merchant's deliveries", () => {
     expect(payment.data[0].temporalUrl).toBe(shown.temporalUrl);
   });
 
-  test('are redelivered by status: a repeated request changes nothing, and no other status or merchant is affected', async () => {
+  test('deliveries are redelivered by status: a repeated request changes nothing, nor are others affected', async () => {
     const stranger = await newKey(api.db);
     await deliver(['pending', 'delivered'], stranger.key);
     const [, gone, , delivered, waits] = await deliver([
@@ -214,7 +214,7 @@ describe("a merchant's deliveries", () => {
     ).toBe(0);
   });
 
-  test('are requested even while Temporal is down, because the request is in the ledger', async () => {
+  test('a redelivery is accepted while Temporal is down, because the request is in the ledger', async () => {
     const [id] = await deliver(['pending']);
     api.deliveryWorkflows.down = true;
     expect(await redeliver({ status: 'pending' })).toMatchObject({ status: 202, json: { count: 1 } });
@@ -226,11 +226,11 @@ describe("a merchant's deliveries", () => {
     [{ status: 'superseded' }, 'status'],
     [{ status: 'pending', since: 'yesterday' }, 'since'],
     [{ status: 'pending', limit: 3 }, 'limit'],
-  ])('are not redelivered by %j', async (body, path) => {
+  ])('a redelivery by %j is refused', async (body, path) => {
     expect(await redeliver(body)).toMatchObject({ status: 422, json: { errors: [{ path }] } });
   });
 
-  test('since a time before all events: all that are kept', async () => {
+  test('a redelivery since a time before all events redelivers all that are kept', async () => {
     await deliver(['pending']);
     expect((await redeliver({ status: 'pending', since: '0000-01-01T00:00:00Z' })).json.count).toBe(1);
   });

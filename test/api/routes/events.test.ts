@@ -30,7 +30,7 @@ async function feedPositionOf(id: string): Promise<bigint> {
 const feed = (query = '', asKey = key) => api.call(`/v1/events${query}`, { key: asKey });
 
 describe('the feed', () => {
-  test('is empty at first, and its cursor is valid anyway', async () => {
+  test('the feed is empty at first, and its cursor is valid anyway', async () => {
     const empty = await feed();
     expect([empty.status, empty.json.data]).toEqual([200, []]);
     const { id } = await record(await pay(api, key));
@@ -74,7 +74,7 @@ describe('the feed', () => {
     expect(seen).toEqual(ids);
     ids.push((await record(payment, 8)).id);
     expect(idsOf((await feed(`?after=${cursor}`)).json)).toEqual(ids.slice(-1));
-    // The same cursor gives the same events again.
+    // Reading at a cursor again gives the same events again.
     expect(idsOf((await feed(`?after=${cursor}`)).json)).toEqual(ids.slice(-1));
   });
 
@@ -118,9 +118,9 @@ describe('the feed', () => {
       }
       expect(idsOf((await feed(`?after=${second}`)).json)).toEqual(ids.slice(2));
       expect((await feed(`?after=${third}`)).json).toEqual({ data: [], nextCursor: third });
-      const anew = (await feed()).json;
-      expect(idsOf(anew)).toEqual(ids.slice(2));
-      expect((await feed(`?after=${anew.nextCursor}`)).status).toBe(200);
+      const restarted = (await feed()).json;
+      expect(idsOf(restarted)).toEqual(ids.slice(2));
+      expect((await feed(`?after=${restarted.nextCursor}`)).status).toBe(200);
     });
 
     test('the cursor of a merchant without new events never expires, nor does that of an empty feed', async () => {
@@ -196,20 +196,20 @@ describe('the feed', () => {
       await restoreTo(kept);
       for (const lost of cursors.slice(2))
         expect(await feed(`?after=${lost}&wait=60`)).toMatchObject(refused);
-      const anew: string[] = [];
+      const later: string[] = [];
       for (let version = 3; version <= 8; version++) {
-        anew.push((await record(payment, version)).id);
+        later.push((await record(payment, version)).id);
         for (const lost of cursors.slice(2)) expect(await feed(`?after=${lost}`)).toMatchObject(refused);
       }
       // A reader that has not read the lost events continues, and so does a new reader.
-      expect(idsOf((await feed(`?after=${cursors[0]}`)).json)).toEqual([kept, ...anew]);
-      expect(idsOf((await feed(`?after=${cursors[1]}`)).json)).toEqual(anew);
+      expect(idsOf((await feed(`?after=${cursors[0]}`)).json)).toEqual([kept, ...later]);
+      expect(idsOf((await feed(`?after=${cursors[1]}`)).json)).toEqual(later);
       const all = (await feed()).json;
-      expect(idsOf(all)).toEqual([ids[0], kept, ...anew]);
+      expect(idsOf(all)).toEqual([ids[0], kept, ...later]);
       expect((await feed(`?after=${all.nextCursor}`)).json).toEqual({ data: [], nextCursor: all.nextCursor });
     });
 
-    test('also when the feed position now belongs to another merchant', async () => {
+    test('a reader of lost events is refused even if the feed position now belongs to another merchant', async () => {
       const { payment, cursors, kept } = await history(3);
       await restoreTo(kept);
       const stranger = await newKey(api.db);
@@ -222,7 +222,7 @@ describe('the feed', () => {
       expect(await feed(`?after=${cursors[2]}`)).toMatchObject(refused);
     });
 
-    test('also when all events of the merchant are lost', async () => {
+    test('a reader of lost events is refused even if all events of the merchant are lost', async () => {
       const stranger = await newKey(api.db);
       const first = await record(await pay(api, stranger.key), 1, 'payment.closed', stranger.key);
       await feed('', stranger.key);
@@ -272,7 +272,7 @@ describe('the feed', () => {
     });
   });
 
-  test("is the merchant's own: events of others are neither shown nor counted", async () => {
+  test('the feed belongs to its merchant: events of others are neither shown nor counted', async () => {
     const stranger = await newKey(api.db);
     const theirs = await record(await pay(api, stranger.key), 1, 'payment.closed', stranger.key);
     const { id } = await record(await pay(api, key));
@@ -323,7 +323,7 @@ describe('the feed with wait', () => {
     expect(api.changes.waiting).toBe(0);
   });
 
-  test('is not disturbed by events of other merchants', async () => {
+  test('a waiting reader of the feed is not disturbed by events of other merchants', async () => {
     const stranger = await newKey(api.db);
     const asked = feed('?wait=60');
     await eventually(() => api.changes.waiting === 1);
@@ -337,12 +337,12 @@ describe('the feed with wait', () => {
     expect(idsOf((await feed('?wait=60')).json)).toEqual([id]);
   });
 
-  test('without a new event it is empty after the wait, with the same cursor', async () => {
+  test('without a new event the feed is empty after the wait, with the same cursor', async () => {
     const { nextCursor } = (await feed()).json;
     expect((await feed(`?after=${nextCursor}&wait=1`)).json).toEqual({ data: [], nextCursor });
   });
 
-  test('gets an event that is committed late, after a later one of another merchant', async () => {
+  test('a waiting reader gets an event that is committed late, after a later one of another merchant', async () => {
     const stranger = await newKey(api.db);
     const [mine, theirs] = [await pay(api, key), await pay(api, stranger.key)];
     const asked = feed('?wait=60');

@@ -54,7 +54,7 @@ describe('a withdrawn currency', () => {
       expect((await create({ id: newOrderId(), amount: 1050, currency })).status).toBe(201);
   });
 
-  test('stays on an existing order: reads, lists, repeated requests, payments and events work', async () => {
+  test('a withdrawn currency stays on an existing order: reads, lists, repeated requests, payments and events work', async () => {
     const own = await newKey(api.db);
     const body = { id: newOrderId(), amount: 1050, currency: 'CNY' };
     await create(body, own.key);

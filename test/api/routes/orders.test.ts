@@ -10,7 +10,7 @@ const { api, key } = await setUp();
 
 const create = (body: unknown, as = key) => api.call('/v1/orders', { key: as, body });
 
-describe('creating', () => {
+describe('creating an order', () => {
   test('returns the order, and repeated it returns the same order', async () => {
     const body = {
       id: newOrderId(),
@@ -36,7 +36,7 @@ describe('creating', () => {
     expect(again.json).toEqual(first.json);
   });
 
-  test('with the id of an order that has other content is refused', async () => {
+  test('creating an order with the id of another order and other content is refused', async () => {
     const body = { id: newOrderId(), amount: 1050, currency: 'CNY', metadata: { cart: 'c-1' } };
     await create(body);
     const has = {
@@ -65,7 +65,7 @@ describe('creating', () => {
     }
   });
 
-  test('ignores `expiresInSeconds` when it compares an order with the stored one', async () => {
+  test('`expiresInSeconds` is ignored when an order is compared with the stored one', async () => {
     const body = { id: newOrderId(), amount: 1050, currency: 'CNY', expiresInSeconds: 3600 };
     const first = await create(body);
     for (const expiresInSeconds of [60, 7200, undefined]) {
@@ -84,7 +84,7 @@ describe('creating', () => {
     expect([again.status, again.json.expiresAt]).toEqual([200, null]);
   });
 
-  test('concurrently makes one order', async () => {
+  test('creating an order concurrently makes one order', async () => {
     const body = { id: newOrderId(), amount: 5, currency: 'JPY' };
     const answers = await Promise.all(Array.from({ length: 10 }, () => create(body)));
     expect(answers.map(({ status }) => status).sort()).toEqual([...Array(9).fill(200), 201]);
@@ -100,7 +100,7 @@ describe('creating', () => {
   });
 });
 
-describe('ids', () => {
+describe('order ids', () => {
   const ODD = [
     '#1001',
     'A/2026/11',
@@ -231,7 +231,7 @@ test('a cancellation while a payment is live: 202, and the order shows the reque
   expect(answer.json.cancelRequestedAt).toBe(cancelRequestedAt?.toISOString());
 });
 
-describe('reading', () => {
+describe('reading orders', () => {
   test('an unknown order is 404, whatever its id looks like', async () => {
     for (const id of ['nobody', '%00', '%ED%A0%80x', 'a%20b', 'x'.repeat(500)]) {
       const answer = await api.call(`/v1/orders/${id}`, { key });

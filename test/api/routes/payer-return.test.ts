@@ -11,7 +11,7 @@ beforeEach(() => {
 });
 
 describe('the payer comes back', () => {
-  test('nodrop gets a hint, and redirects to the merchant without a status', async () => {
+  test("the payer's return is a hint to nodrop, and redirects to the merchant without a status", async () => {
     const made = await pay(api, key, {
       returnUrl: 'https://shop.example/thanks?cart=a+b%20c&x=%7e&y#top',
     });
@@ -58,7 +58,7 @@ describe('the payer comes back', () => {
     await allow(['com.example.app', 'myapp']);
     const made = await api.call('/v1/payments', request);
     expect(made.status).toBe(201);
-    // Also when the scheme is no longer allowed, because the payer is already on the way.
+    // A scheme that is no longer allowed still works for a payer who is already on the way.
     await allow([]);
     const back = await api.call(`/return/${made.json.id}?token=${made.json.clientToken}`);
     const { hash } = new URL(returnUrl);
@@ -66,7 +66,7 @@ describe('the payer comes back', () => {
       303,
       `${expected}paymentId=${made.json.id}${hash}`,
     ]);
-    // The same request is still accepted, and no other.
+    // The repeated request is still accepted, and no other request is.
     const again = await api.call('/v1/payments', request);
     expect([again.status, again.json.id]).toEqual([200, made.json.id]);
     const other = { ...request.body, returnUrl: `${returnUrl}2` };
@@ -83,13 +83,13 @@ describe('the payer comes back', () => {
     expect(api.workflows.calls).toEqual([]);
   });
 
-  test('also redirects while Temporal is down', async () => {
+  test('the payer is redirected while Temporal is down', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/' });
     api.workflows.down = true;
     expect((await api.call(`/return/${made.id}?token=${made.clientToken}`)).status).toBe(303);
   });
 
-  test('without a returnUrl it redirects to the cashier page, with a mark that the payer came back', async () => {
+  test('without a returnUrl the payer is redirected to the cashier page, with a mark of the return', async () => {
     const made = await pay(api, key);
     const path = `/return/${made.id}?token=${made.clientToken}`;
     const answer = await api.call(path);
@@ -100,7 +100,7 @@ describe('the payer comes back', () => {
     expect((await api.call(`${pathname}${search}`)).status).toBe(200);
   });
 
-  test('while the database is down it redirects to the cashier page, which keeps retrying', async () => {
+  test('while the database is down the payer is redirected to the cashier page, which keeps retrying', async () => {
     const dead = await startTestApi('postgresql://nodrop@127.0.0.1:1/none');
     try {
       const path = '/return/pay_1?token=ct_%22x%26y';
@@ -132,7 +132,7 @@ describe('the payer comes back', () => {
     },
   );
 
-  test("with a wrong or another payment's token, or none: 404", async () => {
+  test("a return with a wrong or another payment's token, or none, is 404", async () => {
     const [made, other] = [await pay(api, key), await pay(api, key)];
     api.workflows.calls.length = 0;
     for (const query of [

@@ -16,7 +16,7 @@ beforeEach(() => {
   api.workflows.calls.length = 0;
 });
 
-describe('reading', () => {
+describe('reading payments', () => {
   test('an operator gets the link to the Web UI, a merchant does not', async () => {
     const operator = await newKey(api.db, 'operator');
     const made = await pay(api, operator.key);
@@ -26,7 +26,7 @@ describe('reading', () => {
     expect((await pay(api, key)).temporalUrl).toBeNull();
   });
 
-  test('the list filters, and pages without gaps', async () => {
+  test('the list of payments filters, and has pages without gaps', async () => {
     const own = await newKey(api.db);
     const made: string[] = [];
     for (let i = 0; i < 5; i++)
@@ -102,7 +102,7 @@ describe('querying the channel now', () => {
     expect([answer.status, answer.json.status]).toEqual([200, 'closed']);
   });
 
-  test('without an answer of the channel or worker it is 504, and without Temporal 503', async () => {
+  test('a query without an answer of the channel or worker is 504, and without Temporal 503', async () => {
     const made = await pay(api, key);
     const ask = () => api.call(`/v1/payments/${made.id}/query`, { key, method: 'POST' });
     api.workflows.onAskChannel = async () => false;
@@ -176,7 +176,7 @@ describe('querying the channel in a loop', () => {
   });
 });
 
-describe('hints', () => {
+describe('hints of a payer', () => {
   const hint = (id: string) => api.call(`/v1/payments/${id}/hint`, { key, method: 'POST' });
 
   test('the first hint counts; hints within the next 10 s are accepted without effect', async () => {

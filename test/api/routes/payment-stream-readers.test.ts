@@ -218,7 +218,7 @@ describe('many readers', () => {
     }
   });
 
-  test('of one payment do not take the slots of other payments', async () => {
+  test('readers of one payment do not take the slots of other payments', async () => {
     const ofOnePayment = new Changes(databaseUrl, api.deps.log);
     const leaving = new AbortController();
     setMaxListeners(500, leaving.signal);
@@ -287,7 +287,7 @@ describe('a slow reader', () => {
     }
   });
 
-  test('that reads again in time continues with the newest state', async () => {
+  test('a slow reader that reads again in time continues with the newest state', async () => {
     const { patient, made, slow, ours, quick } = await stalled({});
     try {
       let n = 0;
@@ -354,7 +354,7 @@ test('a reader that leaves frees everything it used', async () => {
   expect([api.changes.waiting, await readersOf(api)]).toEqual([1, 1]);
   reader.leave();
   await eventually(async () => api.changes.waiting === 0 && (await readersOf(api)) === 0);
-  // Its answer had the status 200 from the start.
+  // The metrics have the stream with the status 200.
   await eventually(async () =>
     (await api.deps.metrics.registry.metrics()).includes(
       'nodrop_http_request_duration_seconds_count{route="/v1/payments/{id}/events",method="GET",status="200"} 1',

@@ -82,7 +82,7 @@ describe('each change', () => {
     expect(JSON.stringify(payer.events)).not.toMatch(/of the shop|orderId|metadata|attention/);
   });
 
-  test('that is caused by time alone is sent with a heartbeat', async () => {
+  test('a change that is caused by time alone is sent with a heartbeat', async () => {
     const made = await pay(api, key);
     let now = new Date();
     const soon = await startTestApi(databaseUrl, {

@@ -37,8 +37,8 @@ const inline = (change: Record<string, unknown> = {}) => ({
 });
 const post = (body: unknown, as = key) => api.call('/v1/payments', { key: as, body });
 
-describe('creating', () => {
-  test('with the order inline: 201, in the documented format', async () => {
+describe('creating a payment', () => {
+  test('a payment with its order inline: 201, in the documented format', async () => {
     const body = inline({
       returnUrl: 'https://shop.example/?a=1',
       metadata: { a: 'b' },
@@ -66,7 +66,7 @@ describe('creating', () => {
     expect(Date.parse(made.expiresAt) - Date.parse(made.createdAt)).toBe(1_800_000);
   });
 
-  test('repeated while the payment is live: 200 with the same payment and token, without Temporal', async () => {
+  test('a repeated request while the payment is live: 200 with the same payment and token, without Temporal', async () => {
     const body = inline();
     const first = await post(body);
     api.workflows.calls.length = 0;
@@ -78,7 +78,7 @@ describe('creating', () => {
     expect((await post({ orderId: body.order.id, channel: 'simulator' })).json.id).toBe(first.json.id);
   });
 
-  test('on two API processes at once: one payment', async () => {
+  test('the same request on two API processes at once makes one payment', async () => {
     const second = await startTestApi(database.url);
     try {
       for (let round = 0; round < 5; round++) {
@@ -187,7 +187,7 @@ describe('creating', () => {
   describe('another attempt while money of an earlier one is recorded and not settled', () => {
     const paid = paidAnswer();
 
-    test('of an ended attempt: 409 with Retry-After until it is settled', async () => {
+    test('money of an ended attempt: 409 with Retry-After until it is settled', async () => {
       const body = inline();
       const { json } = await post(body);
       await endPayment(api.db, json.id, 'closed', 'unpaid', new Date());
@@ -202,7 +202,7 @@ describe('creating', () => {
       expect(await api.db.payment.count({ where: { orderId: body.order.id } })).toBe(1);
     });
 
-    test("of a live attempt, detected by the query: waits for the order's result", async () => {
+    test("money of a live attempt, detected by the query: the request waits for the order's result", async () => {
       const body = inline();
       const { json } = await post(body);
       let settling: Promise<unknown> | undefined;
@@ -221,7 +221,7 @@ describe('creating', () => {
       ]);
     });
 
-    test('of a live attempt that is not settled in time: 409 with Retry-After', async () => {
+    test('money of a live attempt that is not settled in time: 409 with Retry-After', async () => {
       const body = inline();
       await post(body);
       api.workflows.onAskChannel = async ({ id }) => {

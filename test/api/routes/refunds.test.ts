@@ -39,8 +39,8 @@ const ask = (
   });
 const codeOf = ({ status, json }: { status: number; json: { code: string } }) => [status, json.code];
 
-describe('asking', () => {
-  test('for a part: 201 in the documented format, and its workflow is started', async () => {
+describe('requesting a refund', () => {
+  test('a refund of a part: 201 in the documented format, and its workflow is started', async () => {
     const payment = await paid();
     const answer = await ask(payment.id, { amount: 300, note: 'One ticket' });
     expect(answer.status).toBe(201);
@@ -61,7 +61,7 @@ describe('asking', () => {
     expect((await ask(payment.id)).json).toMatchObject({ amount: 750 });
   });
 
-  test('without an idempotency key, or with an invalid one', async () => {
+  test('a refund without an idempotency key, or with an invalid one, is refused', async () => {
     const { id } = await paid();
     const without = await api.call(`/v1/payments/${id}/refunds`, { key, body: {} });
     expect(codeOf(without)).toEqual([400, 'idempotency_key_missing']);
@@ -87,7 +87,7 @@ describe('asking', () => {
     expect(await api.db.refund.count({ where: { paymentId: id } })).toBe(0);
   });
 
-  test('for more than is left, and when nothing is left', async () => {
+  test('a refund of more than is left, or when nothing is left, is refused', async () => {
     const { id } = await paid();
     expect(codeOf(await ask(id, { amount: 1051 }))).toEqual([422, 'refund_exceeds_payment']);
     const first = await ask(id, { amount: 1000 });
@@ -100,7 +100,7 @@ describe('asking', () => {
     expect((await ask(id)).json).toMatchObject({ amount: 1000 });
   });
 
-  test('for a payment without money, or a disputed one', async () => {
+  test('a refund of a payment without money, or of a disputed one, is refused', async () => {
     const unpaid = await pay(api, key);
     expect(codeOf(await ask(unpaid.id))).toEqual([409, 'not_refundable']);
     const { id } = await paid();
@@ -111,14 +111,14 @@ describe('asking', () => {
     expect(codeOf(await ask(id))).toEqual([409, 'not_refundable']);
   });
 
-  test('while Temporal is down: the refund is stored, and left to the sweep', async () => {
+  test('a refund while Temporal is down is stored, and left to the sweep', async () => {
     api.refundWorkflows.down = true;
     const { id } = await paid();
     const answer = await ask(id);
     expect([answer.status, answer.json.status]).toEqual([201, 'created']);
   });
 
-  test('many at once never add up to more than was received', async () => {
+  test('many refunds at once never add up to more than was received', async () => {
     const { id } = await paid();
     const answers = await Promise.all(Array.from({ length: 6 }, () => ask(id, { amount: 300 })));
     expect(answers.map(({ status }) => status).sort()).toEqual([201, 201, 201, 422, 422, 422]);
@@ -145,7 +145,7 @@ describe('a refund of all that is left first queries the channel', () => {
     expect(codeOf(await ask(other))).toEqual([409, 'not_refundable']);
   });
 
-  test('only once: not for the same key again, a named amount, or a payment without money', async () => {
+  test('the channel is queried once: not for the same key again, a named amount, or a payment without money', async () => {
     const { id } = await paid();
     const idempotencyKey = newIdempotencyKey();
     const [first, again] = [await ask(id, {}, idempotencyKey), await ask(id, {}, idempotencyKey)];
@@ -156,7 +156,7 @@ describe('a refund of all that is left first queries the channel', () => {
     expect(asked()).toBe(1);
   });
 
-  test('not if the ledger refuses the refund: nothing is left, or the payment is disputed', async () => {
+  test('the channel is not queried if the ledger refuses the refund: nothing is left, or the payment is disputed', async () => {
     const before = asked();
     const { id } = await paid();
     await ask(id, { amount: 1050 });
@@ -195,7 +195,7 @@ test('a replaced refund: its key still returns it, with the refund that replaced
   expect(refund.strict().parse(rest.json)).toMatchObject({
     ...{ amount: 750, status: 'created', reason: 'requested', note: 'Returned', replacedBy: null },
   });
-  // All of it is being refunded.
+  // The whole amount is already being refunded.
   expect(codeOf(await ask(id))).toEqual([409, 'not_refundable']);
 });
 
@@ -220,8 +220,8 @@ test('a wrong amount that was refunded in full needs no decision, and frees its 
   expect(order.json).toMatchObject({ status: 'unpaid', paidPaymentId: null });
 });
 
-describe('the same key', () => {
-  test('with the same content is the same refund, forever', async () => {
+describe('a repeated idempotency key', () => {
+  test('a repeated key with the same content is the same refund, forever', async () => {
     const { id } = await paid();
     const idempotencyKey = newIdempotencyKey();
     const first = await ask(id, { amount: 1050, note: 'x' }, idempotencyKey);
@@ -233,7 +233,7 @@ describe('the same key', () => {
     expect(api.refundWorkflows.calls).toEqual([]);
   });
 
-  test('with other content, or for another payment, is refused', async () => {
+  test('a repeated key with other content, or for another payment, is refused', async () => {
     const [one, other] = [await paid(), await paid()];
     const idempotencyKey = newIdempotencyKey();
     await ask(one.id, { amount: 500 }, idempotencyKey);
@@ -254,7 +254,7 @@ describe('the same key', () => {
     expect(codeOf(await ask(other.id, { amount: 1050 }, all))).toEqual([422, 'idempotency_key_reused']);
   });
 
-  test('many times at once is one refund, also for two payments', async () => {
+  test('a key that is used many times at once is one refund, also for two payments', async () => {
     const [one, other] = [await paid(), await paid()];
     const same = newIdempotencyKey();
     const answers = await Promise.all(Array.from({ length: 5 }, () => ask(one.id, { amount: 100 }, same)));
@@ -265,7 +265,7 @@ describe('the same key', () => {
     expect(mixed.map(({ status }) => status).sort()).toEqual([201, 422]);
   });
 
-  test('of another merchant is another key', async () => {
+  test("another merchant's equal key is another key", async () => {
     const stranger = await newKey(api.db);
     const idempotencyKey = newIdempotencyKey();
     await ask((await paid()).id, {}, idempotencyKey);
@@ -274,7 +274,7 @@ describe('the same key', () => {
   });
 });
 
-describe('reading', () => {
+describe('reading refunds', () => {
   test('the list is newest first, and has pages', async () => {
     const { id } = await paid();
     const made = [];

@@ -37,7 +37,7 @@ describe('refund', () => {
     expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId }]);
   });
 
-  test('without Temporal the refund is stored anyway: 200, and the sweep starts it', async () => {
+  test("without Temporal an operator's refund is stored anyway: 200, and the sweep starts it", async () => {
     const { id } = await inReview();
     api.refundWorkflows.down = true;
     expect((await resolve(id, 'refund')).status).toBe(200);
@@ -137,7 +137,7 @@ describe('accept', () => {
       expect(text).toContain('an operator accepted CNY 5.00');
     });
 
-    test('all of it was refunded there: 409, and the order is not paid', async () => {
+    test('all of the money was refunded at the channel: 409, and the order is not paid', async () => {
       const { id, orderId } = await inReview();
       api.workflows.onAskChannel = async () => {
         await recordAnswer(

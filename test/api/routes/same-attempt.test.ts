@@ -60,7 +60,7 @@ const row = (id: string) => api.db.payment.findUniqueOrThrow({ where: { id } });
 const attemptsOf = (orderId: string) => api.db.payment.count({ where: { orderId } });
 const asked = (through = late) => through.workflows.named('askChannel').map(({ paymentId }) => paymentId);
 
-describe('with less than 30 s left', () => {
+describe('an attempt with less than 30 s left', () => {
   test('the attempt is queried and closed, and a new one is created', async () => {
     const { body, made } = await attempt({ expiresInSeconds: 600 });
     leave(made, 30_000);
@@ -306,7 +306,7 @@ describe('repeated requests with other fields', () => {
     expect((await post({ ...without, payer: { id: 'u3' } })).json.payer).toEqual({ id: 'u3' });
   });
 
-  test('once the trade was requested its payer stays, also if there was none', async () => {
+  test('once a trade was requested its payer stays, also if there was none', async () => {
     const { body, made } = await attempt({ payer: { ip: '::1' } });
     await api.db.payment.update({ where: { id: made.id }, data: { createAskedAt: new Date() } });
     const again = await post({ ...body, payer: { id: 'u1' }, metadata: { cart: 'c-2' } });
@@ -314,7 +314,7 @@ describe('repeated requests with other fields', () => {
     expect((await row(made.id)).payer).toEqual({ ip: '::1' });
   });
 
-  test('of two concurrent requests with different payers one succeeds', async () => {
+  test('one of two concurrent requests with different payers succeeds, and the other is refused', async () => {
     const { body, made } = await attempt();
     const answers = await Promise.all(
       ['u1', 'u2'].map((id, i) => post({ ...body, payer: { id } }, i === 0 ? api : late)),
@@ -338,7 +338,7 @@ describe('a channel switch', () => {
     return { a: made, b: answer.json as Made };
   }
 
-  test('to a live attempt leaves it as its own request created it', async () => {
+  test('a switch to a live attempt leaves it as its own request created it', async () => {
     const terms = { returnUrl: 'https://shop.example/b', metadata: { cart: 'b' } };
     const { a, b } = await twoLive(
       { returnUrl: 'https://shop.example/a', metadata: { cart: 'a' }, payer: { id: 'u1' } },
@@ -353,7 +353,7 @@ describe('a channel switch', () => {
     expect(before).toMatchObject(terms);
   });
 
-  test("does not return another payer's attempt", async () => {
+  test("a switch does not return another payer's attempt", async () => {
     const { a, b } = await twoLive({ payer: { id: 'u1' } }, { payer: { id: 'u2' } });
     const answer = await to(a, 'simulator2');
     expect([answer.status, answer.json.code]).toEqual([409, 'payer_differs']);
@@ -362,7 +362,7 @@ describe('a channel switch', () => {
     expect((await row(b.id)).status).toBe('paying');
   });
 
-  test('to its own channel with less than 30 s left creates a new attempt with the same terms', async () => {
+  test('a switch to the same channel with less than 30 s left creates a new attempt with the same terms', async () => {
     const { made } = await attempt({ returnUrl: 'https://shop.example/a', payer: { id: 'u1' } });
     leave(made, 4_000);
     const answer = await to(made, 'simulator', late);
@@ -374,7 +374,7 @@ describe('a channel switch', () => {
     });
   });
 
-  test('of an attempt that the channel decides about reads that from the row', async () => {
+  test('a switch reads from the row that the channel is deciding about the attempt', async () => {
     const { made } = await attempt();
     leave(made, 4_000);
     await recordAnswer(api.db, made.id, { state: 'processing' }, 'query', clock);
@@ -382,7 +382,7 @@ describe('a channel switch', () => {
     expect([answer.status, answer.json.code, asked()]).toEqual([409, 'attempt_unresolved', []]);
   });
 
-  test('returns the remaining time to a payer when no new attempt may be created', async () => {
+  test('a switch returns the remaining time to a payer when no new attempt may be created', async () => {
     const { made } = await attempt();
     const { id: _, ...old } = await row(made.id);
     for (let i = 0; i < 19; i++) {

@@ -95,14 +95,14 @@ describe('a switch is refused when', () => {
       const old = await processing(60_000);
       for (let i = 0; i < 3; i++) await expectRefused(old, 'attempt_unresolved');
       expect(asked()).toBe(1);
-      // Also while the channel does not answer: it is queried on schedule.
+      // A channel that does not answer is not queried each time either: it is queried on schedule.
       const silent = await processing(60_000);
       await recordSilence(api.db, silent.id, 'no answer', 300_000, new Date());
       await expectRefused(silent, 'attempt_unresolved');
       expect(asked()).toBe(1);
     });
 
-    test('its answer is reused for 10 s for a payer, and for 1 s for a merchant', async () => {
+    test("the channel's answer is reused for 10 s for a payer, and for 1 s for a merchant", async () => {
       const clock = Date.now();
       const own = await startTestApi(database.url, { now: () => new Date(clock) });
       try {

@@ -61,7 +61,7 @@ test('the first 4 KiB of a forged callback and a hash of all of it are kept, wit
   expect(await stored()).toHaveLength(2);
 });
 
-test('of a flood a hundred per minute are stored and all are counted; a verified callback among them is delivered', async () => {
+test('a hundred callbacks per minute of a flood are stored and all are counted; a verified callback among them is delivered', async () => {
   const { id } = await pay(api, key);
   // No more at once than can get a database connection without waiting.
   const flood = async (size: number) => {
@@ -93,7 +93,7 @@ test('verified callbacks are never slowed, however many arrive, and whatever els
   const { id } = await pay(api, key);
   const strangers = Array.from({ length: 70 }, () => api.call('/v1/orders', { key: 'sk_wrong' }));
   await Promise.all([...strangers, ...Array.from({ length: 110 }, () => send(forged(id)))]);
-  // They all queue for the row of one order. A callback that times out is not acknowledged, and is sent again.
+  // All callbacks queue for the row of one order. A callback that times out is not acknowledged, and is sent again.
   for (let sent = 0; sent < 300; sent += 10) {
     const answers = await Promise.all(
       Array.from({ length: 10 }, () => {
@@ -137,7 +137,7 @@ test('many addresses together store a thousand per minute, over all processes', 
   });
 });
 
-test('of more than a thousand addresses in one second, the rest are counted as one', async () => {
+test('beyond a thousand addresses in one second, the rest are counted as one', async () => {
   for (let n = 0; n < 1_010; n += 1) {
     api.unverified.add(accountId, `192.0.2.${n}`, Buffer.from('{}'), 'forged', new Date(clock));
   }
@@ -168,7 +168,7 @@ test('the addresses of one IPv6 network count as one sender', async () => {
   });
 });
 
-test('while one batch is written the next one counts on, with a fixed size, and no third one waits', async () => {
+test('while one batch of counts is written the next one counts on, with a fixed size, and no third one waits', async () => {
   const queries = vi.spyOn(pg.Client.prototype, 'query');
   try {
     const flushes = [];
@@ -243,7 +243,7 @@ test('rows are locked in the order of their keys, so that two processes never de
 });
 
 describe('the payment that a forged callback names', () => {
-  test('is queried at most once in 10 s, and twenty times in its life', async () => {
+  test('the payment that a forged callback names is queried at most once in 10 s, and twenty times in its life', async () => {
     const { id } = await pay(api, key);
     for (let i = 0; i < 25; i++) {
       clock += 10_000;
@@ -258,7 +258,7 @@ describe('the payment that a forged callback names', () => {
     expect(api.workflows.named('hint')).toHaveLength(21);
   });
 
-  test('also when all callbacks arrive at once', async () => {
+  test('the payment that a forged callback names is queried once when all callbacks arrive at once', async () => {
     const { id } = await pay(api, key);
     await api.db.payment.update({ where: { id }, data: { unverifiedQueries: 19 } });
     await Promise.all(Array.from({ length: 10 }, () => send(forged(id))));

@@ -152,7 +152,7 @@ describe.skipIf(!isComplete)('a callback', () => {
     ['alipay', { total_amount: '0.01' }],
     ['wechatpay', { content: { amount: { total: 1, payer_total: 1, currency: 'CNY' } } }],
   ] as const)(
-    'of %s with another amount, correctly signed, is stored and pays nothing',
+    'of %s with another amount and a correct signature is stored and pays nothing',
     async (channel, changes) => {
       const id = await newPaid(channel);
       const answer = await send(ownAddressOf(channel, id), await made(channel, id, changes));
@@ -160,7 +160,7 @@ describe.skipIf(!isComplete)('a callback', () => {
       expect(await api.db.callback.findMany({ where: { outTradeNo: id } })).toMatchObject([
         { paymentId: id, answer: { state: 'paid', amount: 1 } },
       ]);
-      // It makes nodrop query the channel.
+      // The callback makes nodrop query the channel.
       expect(await api.db.payment.findUniqueOrThrow({ where: { id } })).toMatchObject({
         channelAnswer: null,
       });

@@ -21,9 +21,9 @@ const takes: NewPayment[] = [
   { order: { ...order, subject: maybe }, orderId: undefined, channel: 'simulator' },
 ];
 for (const one of takes) await server.createPayment(one, { idempotencyKey: maybe, signal: undefined });
-// @ts-expect-error: both
+// @ts-expect-error: both order and orderId
 await server.createPayment({ order, orderId: 'order-1', channel: 'simulator' });
-// @ts-expect-error: neither
+// @ts-expect-error: neither order nor orderId
 await server.createPayment({ channel: 'simulator' });
 // @ts-expect-error: a field that does not exist
 await server.createPayment({ order, channel: 'simulator', amount: 1 });
@@ -45,7 +45,7 @@ await server.createRefund('pay_1', {}, { idempotencyKey: maybe });
 const created = await server.createPayment({ order, channel: 'simulator' });
 const opens: readonly string[] = [created.clientToken, created.checkoutUrl];
 const token: string = (await server.switchPayment(created.id, { channel: 'simulator2' })).clientToken;
-// @ts-expect-error: null
+// @ts-expect-error: clientToken may be null
 const none: string = (await server.getPayment(created.id)).clientToken;
 
 // An answer to a client token has the state of the order; an answer to a key has the order's id.
