@@ -64,26 +64,26 @@ export async function resolvePayment(
         const renewed = await renewKeys(locked, now);
         if (locked.payment.orderUpdate !== 'conflict') {
           const payment = await locked.tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
-          return { payment, ...NOBODY, refunds: of(payment, renewed) };
+          return { payment, ...NO_OTHERS, refunds: of(payment, renewed) };
         }
         const { payment, refund } = await oweRefundAgain(locked, now);
-        return { payment, ...NOBODY, refunds: of(payment, refund) };
+        return { payment, ...NO_OTHERS, refunds: of(payment, refund) };
       }
       case 'dismiss':
-        return { payment: await dismiss(locked, now), ...NOBODY };
+        return { payment: await dismiss(locked, now), ...NO_OTHERS };
       case 'accept': {
         const agreed = await decidePending(locked, action, now);
-        return agreed === null ? await accept(locked, now) : { payment: agreed, ...NOBODY };
+        return agreed === null ? await accept(locked, now) : { payment: agreed, ...NO_OTHERS };
       }
       case 'refund': {
         const payment = (await decidePending(locked, action, now)) ?? (await refund(locked, now));
-        return { payment, ...NOBODY, refunds: of(payment, await findOpenRefund(locked.tx, paymentId)) };
+        return { payment, ...NO_OTHERS, refunds: of(payment, await findOpenRefund(locked.tx, paymentId)) };
       }
     }
   });
 }
 
-const NOBODY = { refunds: [], cancelled: [] };
+const NO_OTHERS = { refunds: [], cancelled: [] };
 
 const of = (payment: Payment, refund: Refund | null): Resolved['refunds'] =>
   refund === null ? [] : [{ ...refund, payment }];

@@ -90,8 +90,8 @@ test('in a database without a fingerprint, a secret that cannot read the encrypt
 test('a database without a fingerprint and with secrets under two keys needs an operator, who learns what to rotate', async () => {
   await merchantUnder('acme', RIGHT);
   await merchantUnder('lost', OTHER);
-  expect((await refusal(RIGHT)).message).toContain('of lost ');
-  expect((await refusal(OTHER)).message).toContain('of acme ');
+  expect((await refusal(RIGHT)).message).toContain('of lost.');
+  expect((await refusal(OTHER)).message).toContain('of acme.');
   expect(await replaceSecret(database.db, own(RIGHT), new Date())).toEqual(['lost']);
   await requireSecret(database.db, own(RIGHT));
   await refusal(OTHER);
