@@ -73,7 +73,7 @@ test.each<[Record<string, string>, string]>([
   ],
   ...['0.0.0.0', '::'].map((NODROP_HOST): [Record<string, string>, string] => [
     { NODROP_HOST },
-    `NODROP_PUBLIC_URL is missing: NODROP_HOST=${NODROP_HOST} is no address that channels and payers can reach.`,
+    `NODROP_PUBLIC_URL is missing: NODROP_HOST=${NODROP_HOST} is not an address that channels and payers can reach.`,
   ]),
   [
     { NODROP_LOGLEVEL: 'debug' },

@@ -135,8 +135,7 @@ function shown(
     const minutes = Math.ceil((Date.parse(payment.expiresAt) - now.getTime()) / 60_000);
     without.push(`<p>${text.minutesLeft(minutes)}</p>`);
   }
-  // With the script, a button shows the payment again. Without it, the payment is always shown: a reload would close
-  // it.
+  // With the script, a button shows the payment again. Without a script, the payment is always shown.
   const canPayAgain = screen === 'asking' && (payUrl !== undefined || code !== undefined);
   if (canPayAgain) {
     without.push(

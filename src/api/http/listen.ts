@@ -37,8 +37,7 @@ export async function listen(
 ): Promise<Listener> {
   const server = createBoundedServer(handler);
   server.headersTimeout = 15_000;
-  // Only limits how long a request may take to arrive. Still longer than the longest `wait`, to be safe behind any
-  // proxy.
+  // `requestTimeout` limits only how long a request may take to arrive. It is longer than the longest `wait` anyway.
   server.requestTimeout = 75_000;
   // Longer than the idle timeout of common load balancers, so that they close connections first.
   server.keepAliveTimeout = 65_000;

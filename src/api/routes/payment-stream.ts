@@ -107,8 +107,8 @@ export function paymentEventsRoute(api: Api): Endpoint {
           if (seen.isFinal()) break;
         }
       } catch (error) {
-        // The reader reconnects and gets the error as an answer. A Refusal (such as an expired token) is not an error
-        // of ours.
+        // The reader reconnects and gets the error as an answer. A Refusal, such as for an expired token, is not
+        // logged.
         if (!(error instanceof Refusal)) request.log.error({ err: error }, 'an event stream ended early');
       } finally {
         metrics.readerWent();
