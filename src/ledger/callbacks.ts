@@ -37,19 +37,19 @@ import { ownerOf } from './transaction-limits.ts';
  * @param payment its row, read under the order's lock
  * @returns null if the answer is not one to record
  */
-function wordOn(
+function changesBy(
   payment: Payment,
   answer: ChannelAnswer | null,
   now: Date,
 ): { changes: Changes<Payment>; notes: Note[] } | null {
   if (answer === null || !isVerifiedAnswer(payment.status, payment, recordedAnswer(payment), answer))
     return null;
-  const word: RecordedAnswer = { ...answer, by: 'callback' };
+  const recorded: RecordedAnswer = { ...answer, by: 'callback' };
   const { changes, notes } = answerTaken(payment, answer.state, now);
   return {
     changes: {
       ...(changes as Changes<Payment>),
-      channelAnswer: word,
+      channelAnswer: recorded,
       channelErrorSince: null,
       ...cleared(payment, 'answered', 'trade_known'),
       updatedAt: now,
@@ -188,8 +188,8 @@ export async function storeCallback(
           deliveredAt: null,
           nextSweepAt: null,
         } as unknown as StoredCallback);
-      const word = payment === null ? null : wordOn(payment, answer, now);
-      const notes = [...(word?.notes ?? [])];
+      const answered = payment === null ? null : changesBy(payment, answer, now);
+      const notes = [...(answered?.notes ?? [])];
       if (payment !== null && !isNoted) {
         const data = { callbackId: row.id, state: stateOf(row) };
         notes.push({ kind: 'callback', detail: detail(first === null ? '' : ' again'), at: now, data });
@@ -199,7 +199,7 @@ export async function storeCallback(
         // A callback can arrive before its payment's row exists, so a repetition can find the payment.
         paymentId: row.paymentId ?? payment?.id ?? null,
         body: first === null ? rawBody : null,
-        changes: word?.changes ?? null,
+        changes: answered?.changes ?? null,
         notes,
       });
       // Another process that knew no payment, and so took no lock, has stored the same callback since the read above.
@@ -404,14 +404,14 @@ async function matchCallback(
     const row = await tx.callback.findUniqueOrThrow({ where: { id: callbackId }, omit: { body: true } });
     if (row.paymentId !== null) return false;
     const payment = await tx.payment.findUniqueOrThrow({ where: { id: paymentId } });
-    const word = wordOn(payment, readCallback(row).answer, now);
+    const answered = changesBy(payment, readCallback(row).answer, now);
     const detail = `${by === 'sweep' ? 'The sweep' : 'The recovery'} matched a stored callback to this payment.`;
     const found: Note = { kind: by, detail, at: now, data: { callbackId } };
     await writeCallback(tx, {
-      ...{ row, paymentId, body: null, changes: word?.changes ?? null },
-      notes: [...(word?.notes ?? []), found],
+      ...{ row, paymentId, body: null, changes: answered?.changes ?? null },
+      notes: [...(answered?.notes ?? []), found],
     });
-    if (word !== null) written.add('payment');
+    if (answered !== null) written.add('payment');
     return true;
   });
 }

@@ -46,7 +46,7 @@ export async function visibleTransaction<T>(
   );
   const isOverloaded = (underWay.get(db)?.size ?? 0) >= NOTIFICATIONS_AT_ONCE;
   if (orderId !== null && written.size > 0 && !isOverloaded)
-    await orFallbackWithin(
+    await waitAtMost(
       NOTIFY_WITHIN_MS,
       track(db, notifyWaiters(db, merchantId, orderId, written.has('event'))),
     );
@@ -67,7 +67,7 @@ export async function notificationsSent(db: LedgerClient): Promise<void> {
   await Promise.all(underWay.get(db) ?? []);
 }
 
-async function orFallbackWithin(ms: number, work: Promise<void>): Promise<void> {
+async function waitAtMost(ms: number, work: Promise<void>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const over = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, ms);

@@ -220,13 +220,13 @@ export async function recordMisconfigured(
       isFree(attention) ||
       attention === 'order_conflict' ||
       severityOf(attention) === 'wait';
-    const isNewAnswer = givesWay && !(isShown && payment.attentionDetail === detail);
+    const isNewDetail = givesWay && !(isShown && payment.attentionDetail === detail);
     const isSilent = payment.status !== 'succeeded' && since === null;
-    if (!isNewAnswer && !isSilent) return toSnapshot(payment, now);
-    if (isNewAnswer) await note(tx, paymentId, 'attention', `channel_misconfigured: ${detail}`, now);
+    if (!isNewDetail && !isSilent) return toSnapshot(payment, now);
+    if (isNewDetail) await note(tx, paymentId, 'attention', `channel_misconfigured: ${detail}`, now);
     const after = await update(tx, paymentId, {
       ...(isSilent ? { channelErrorSince: now } : {}),
-      ...(isNewAnswer
+      ...(isNewDetail
         ? isShown
           ? { attentionDetail: detail }
           : {

@@ -237,12 +237,12 @@ export async function recordRefundCallback(
       (outRefundNo !== undefined && refundIdOf(outRefundNo) === refundId) ||
       (channelRefundId !== undefined && channelRefundId === refund.channelRefundId);
     const answer = isNamed ? said.refund?.answer : undefined;
-    const isVerifiedAnswer =
+    const counts =
       refund.askedAt !== null &&
       (answer?.state === 'processing' ||
         (answer?.state === 'succeeded' && BigInt(answer.amount) === refund.amount));
     const written =
-      isVerifiedAnswer && answer !== undefined
+      counts && answer !== undefined
         ? await writeAnswer(
             locked,
             refund,
@@ -354,9 +354,9 @@ async function writeAnswer(
         unknownSince: null,
         failure: answer.reason,
       };
-      const isNewAnswer = refund.status !== 'needs_person' || refund.failure !== answer.reason;
+      const isNewReason = refund.status !== 'needs_person' || refund.failure !== answer.reason;
       const detail = `${said}: the channel needs a manual action: ${answer.reason}`;
-      const written = isNewAnswer ? await write(detail, data) : toRefundSnapshot(refund, payment);
+      const written = isNewReason ? await write(detail, data) : toRefundSnapshot(refund, payment);
       await reviewAttention(tx, await present(), now);
       return written;
     }
