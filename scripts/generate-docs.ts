@@ -158,11 +158,11 @@ function channels(): string {
     ),
   );
   return [
-    ...['| channel | title | real money | calls, and who says so | active queries, and who says so |'],
+    ...['| channel | title | real money | rate limit (source) | waits between active queries (source) |'],
     ...['|---|---|---|---|---|', ...rows, ''],
-    ...['| channel | method | the payer gets | currencies | expiry | subject | must be given |'],
+    ...['| channel | method | the payer gets | currencies | expiry | subject | required payer data |'],
     ...['|---|---|---|---|---|---|---|', ...methods, ''],
-    ...['A currency may have limits, in minor units. The first method of a channel is its default.', ''],
+    ...['Limits of a currency are in minor units of ISO 4217. The first method of a channel is its default.', ''],
     ...['| channel | setting | secret | required | meaning |', '|---|---|---|---|---|', ...settings],
   ].join('\n');
 }

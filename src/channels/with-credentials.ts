@@ -17,7 +17,7 @@ export interface CredentialsSource {
   of(accountId: string, maxAgeMs?: number): Promise<readonly Credentials[]>;
 }
 
-/** After the channel rejected the credentials they are read again, but not if they are newer than this. */
+/** If the channel rejects the credentials, they are read again, unless they were read within this time. */
 const READ_AGAIN_MS = 1_000;
 
 /**
@@ -50,8 +50,7 @@ export function withCredentials(adapter: ChannelAdapter, source: CredentialsSour
     } catch (error) {
       if (!(error instanceof ChannelError) || error.kind !== 'misconfigured') throw error;
       const current = await read(account, READ_AGAIN_MS);
-      if (retry === 'no retry' || isDeepStrictEqual(current.credentials, filled.credentials))
-        throw error;
+      if (retry === 'no retry' || isDeepStrictEqual(current.credentials, filled.credentials)) throw error;
       return await ask(current);
     }
   }

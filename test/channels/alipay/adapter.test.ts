@@ -119,7 +119,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     expect(await adapter.createTrade(account, trade)).toBe('not_renewable');
   });
 
-  describe('creating a code', () => {
+  describe('codes', () => {
     const create = (trade: NewTrade, signal?: AbortSignal) => adapter.createTrade(account, trade, signal);
     const of = 'alipay.trade.precreate';
 
@@ -141,7 +141,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       ['isp.unknow-error', '20000', 'unreachable'],
       ['isv.app-call-limited', '40005', 'rate_limited'],
       ['isv.insufficient-isv-permissions', '40006', 'misconfigured'],
-    ])('refused with %s (code %s) is %s', async (subCode, code, kind) => {
+    ])('a create refused with %s (code %s) is %s', async (subCode, code, kind) => {
       await double.tell('faults', [{ kind: 'refused', of, code, subCode }]);
       expect(await errorOf(create(newTrade({ method: 'precreate' })))).toMatchObject({ kind });
     });
