@@ -17,7 +17,7 @@ export interface CredentialsSource {
   of(accountId: string, maxAgeMs?: number): Promise<readonly Credentials[]>;
 }
 
-/** After the channel rejected the credentials they are read again, but not if they are newer than this. */
+/** If the channel rejects the credentials, they are read again, unless they were read within this time. */
 const READ_AGAIN_MS = 1_000;
 
 /**
@@ -41,7 +41,7 @@ export function withCredentials(adapter: ChannelAdapter, source: CredentialsSour
   async function call<Answer>(
     account: ChannelAccount,
     ask: (account: ChannelAccount) => Promise<Answer>,
-    again: 'asked again' | 'not asked again' = 'asked again',
+    retry: 'retry' | 'no retry' = 'retry',
   ): Promise<Answer> {
     if (account.credentials.length > 0) return await ask(account);
     const filled = await read(account);
@@ -50,8 +50,7 @@ export function withCredentials(adapter: ChannelAdapter, source: CredentialsSour
     } catch (error) {
       if (!(error instanceof ChannelError) || error.kind !== 'misconfigured') throw error;
       const current = await read(account, READ_AGAIN_MS);
-      if (again === 'not asked again' || isDeepStrictEqual(current.credentials, filled.credentials))
-        throw error;
+      if (retry === 'no retry' || isDeepStrictEqual(current.credentials, filled.credentials)) throw error;
       return await ask(current);
     }
   }
@@ -60,7 +59,7 @@ export function withCredentials(adapter: ChannelAdapter, source: CredentialsSour
   return {
     ...adapter,
     createTrade: (account, trade, signal) =>
-      call(account, (it) => adapter.createTrade(it, trade, signal), 'not asked again'),
+      call(account, (it) => adapter.createTrade(it, trade, signal), 'no retry'),
     ...(findTrade === undefined
       ? {}
       : { findTrade: (account, trade, signal) => call(account, (it) => findTrade(it, trade, signal)) }),

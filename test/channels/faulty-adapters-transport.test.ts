@@ -234,4 +234,4 @@ const FAULTS: readonly Fault[] = [
   },
 ];
 
-test.each(FAULTS)('found: $fault', expectFound);
+test.each(FAULTS)('the suite detects $fault', expectFound);

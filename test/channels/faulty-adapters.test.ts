@@ -25,23 +25,23 @@ const FAULTS: readonly Fault[] = [
   {
     fault: 'a name that no route accepts',
     ...{ fake: 'keyed', faulty: declaring({ name: 'Keyed-2' }) },
-    ...{ found: 'its name, title', says: /Keyed-2/ },
+    ...{ found: 'the declared name, title', says: /Keyed-2/ },
   },
   {
     fault: 'an unknown currency',
     ...{ fake: 'bank', faulty: declaringMethod({ currencies: { EUR: {}, XXX: {} } }) },
-    ...{ found: 'its currencies are current', says: /XXX/ },
+    ...{ found: 'the declared currencies are current', says: /XXX/ },
   },
   {
     fault: 'limits that allow no amount',
     fake: 'bank',
     faulty: declaringMethod({ currencies: { EUR: { atLeast: 11, atMost: 19, multipleOf: 10 } } }),
-    ...{ found: 'its currencies are current', says: /EUR of debit/ },
+    ...{ found: 'the declared currencies are current', says: /EUR of debit/ },
   },
   {
     fault: 'a rate without a source',
     ...{ fake: 'bank', faulty: declaring({ rateLimit: { perSecond: 5, source: '' } }) },
-    ...{ found: 'its times, lengths and rates', says: /not to be ''/ },
+    ...{ found: 'the declared times, lengths and rates', says: /not to be ''/ },
   },
   {
     fault: 'keys that expire, without a listing',
@@ -60,7 +60,7 @@ const FAULTS: readonly Fault[] = [
         })),
       },
     }),
-    ...{ found: 'its settings are described', says: /secretKey/ },
+    ...{ found: 'the declared settings are described', says: /secretKey/ },
   },
   {
     fault: 'keys declared to be kept longer than they are',
@@ -176,12 +176,12 @@ const FAULTS: readonly Fault[] = [
 
   // Queries and closes
   {
-    fault: 'unknown treated as failed',
+    fault: 'an unknown trade treated as failed',
     ...{ fake: 'bank', faulty: asState('queryTrade', 'unknown_trade', { state: 'failed' }) },
     ...{ found: 'an unknown trade is unknown', says: /failed/ },
   },
   {
-    fault: 'unknown treated as closed',
+    fault: 'an unknown trade treated as closed',
     ...{ fake: 'keyed', faulty: asState('closeTrade', 'unknown_trade', { state: 'closed' }) },
     ...{ found: 'an unknown trade is unknown', says: /closed/ },
   },
@@ -290,4 +290,4 @@ const FAULTS: readonly Fault[] = [
   },
 ];
 
-test.each(FAULTS)('found: $fault', expectFound);
+test.each(FAULTS)('the suite detects $fault', expectFound);

@@ -36,7 +36,7 @@ describe('the control side', () => {
     );
   });
 
-  it('merges faults group by group and shows them', async () => {
+  it('the control side merges faults group by group and shows them', async () => {
     const { setFaults } = await start();
     await setFaults({ callback: { dropRate: 0.5 }, down: true });
     expect((await setFaults({ callback: { delayMs: 10 } })).body).toEqual({
@@ -53,14 +53,14 @@ describe('the control side', () => {
     ['dwn', { dwn: true }],
     ['rateLimitPerSecond', { rateLimitPerSecond: -1 }],
     ['seed', { seed: 'x' }],
-  ])('refuses an invalid %s, names the field, and changes nothing', async (path, faults) => {
+  ])('the control side refuses an invalid %s, names the field, and changes nothing', async (path, faults) => {
     const { setFaults } = await start();
     const answer = await setFaults({ ...faults, close: { errorRate: 1 } });
     expect(answer).toMatchObject({ status: 422, body: { errors: [{ path }] } });
     expect((await setFaults({})).body).toEqual(NO_FAULTS);
   });
 
-  it('empties the ledger and keeps the faults', async () => {
+  it('the control side empties the ledger and keeps the faults', async () => {
     const { adapter, url, ledger, setFaults } = await start();
     await setFaults({ callback: { dropRate: 1 } });
     await adapter.createTrade(ACCOUNT, newTrade());
@@ -74,7 +74,7 @@ describe('the control side', () => {
 });
 
 describe('the wallet page', () => {
-  it('shows the amount and the subject, escaped, and loads nothing from elsewhere', async () => {
+  it('the wallet page shows the amount and the subject, escaped, and loads nothing from elsewhere', async () => {
     const { adapter, url } = await start();
     const trade = newTrade({
       subject: '<img src=x> & "co"',
@@ -95,7 +95,7 @@ describe('the wallet page', () => {
     expect(response.headers.get('cache-control')).toBe('no-store');
   });
 
-  it('pays with its own form, and returns to itself with a link to the shop', async () => {
+  it('the wallet page pays with its own form, and returns to itself with a link to the shop', async () => {
     const { adapter, url } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -110,7 +110,7 @@ describe('the wallet page', () => {
     expect(html).not.toContain('<form');
   });
 
-  it('is in Chinese for a payer who prefers or chooses it, also after paying', async () => {
+  it('the wallet page is in Chinese for a payer who prefers or chooses it, also after paying', async () => {
     const { adapter, url } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -135,7 +135,7 @@ describe('the wallet page', () => {
   });
 
   it.each(['https://evil.example', 'null', 'http://127.0.0.1:1'])(
-    'refuses a payment from %s',
+    'the wallet page refuses a payment from %s',
     async (origin) => {
       const { adapter, url, ledger } = await start();
       const trade = newTrade();
@@ -151,7 +151,7 @@ describe('the wallet page', () => {
     },
   );
 
-  it('answers a program that sends a form like one that sends JSON', async () => {
+  it('the wallet page answers a program that sends a form like one that sends JSON', async () => {
     const { adapter, url } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -183,7 +183,7 @@ describe('the wallet page', () => {
     expect((await fetch(page, { method: 'POST' })).status).toBe(200);
   });
 
-  it('refuses a page under a foreign name that points to this host', async () => {
+  it('the wallet page refuses a page under a foreign name that points to this host', async () => {
     const { url } = await start();
     const page = `${url}/pay/p1`;
     const as = (host: string) => status(page, { host, origin: `http://${host}` }, 'POST');
@@ -192,7 +192,7 @@ describe('the wallet page', () => {
     expect(await as('localhost:4000')).toBe(404);
   });
 
-  it('accepts the same payment twice and refuses a contradictory one', async () => {
+  it('the wallet page accepts the same payment twice and refuses a contradictory one', async () => {
     const { adapter, pay } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -204,7 +204,7 @@ describe('the wallet page', () => {
     });
   });
 
-  it('answers invalid requests with a suitable status', async () => {
+  it('the wallet page answers invalid requests with a suitable status', async () => {
     const { url } = await start();
     const post = (body: string) =>
       fetch(`${url}/pay/p1`, { method: 'POST', body, headers: { 'content-type': 'application/json' } });

@@ -43,8 +43,8 @@ function idOf(callback: Received): unknown {
   return callback.headers['webhook-id'];
 }
 
-describe('a callback', () => {
-  it('reports a success, is signed by the account, and can be read by the adapter', async () => {
+describe('callbacks', () => {
+  it('a callback reports a success, is signed by the account, and can be read by the adapter', async () => {
     const { shop, adapter, adapterOf, pay, no, ledger } = await scene();
     await pay(no);
     const callback = only(await shop.until(1));
@@ -65,7 +65,7 @@ describe('a callback', () => {
     expect(await ledger()).toMatchObject([{ callbackAttempts: 1 }]);
   });
 
-  it('reports a decline', async () => {
+  it('a callback reports a decline', async () => {
     const { shop, adapter, pay, no } = await scene();
     await pay(no, 'declined');
     const { headers, rawBody, content } = only(await shop.until(1));
@@ -75,7 +75,7 @@ describe('a callback', () => {
     });
   });
 
-  it('reports a refund once it has succeeded', async () => {
+  it('a callback reports a refund once it has succeeded', async () => {
     const { shop, adapter, pay, no, url, setFaults } = await scene();
     await pay(no);
     await setFaults({ refund: { processingMs: 20 } });
@@ -101,7 +101,7 @@ describe('a callback', () => {
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toMatchObject({ state: 'refunded' });
   });
 
-  it('is retried with the same id and a new signature until it is acknowledged', async () => {
+  it('a callback is retried with the same id and a new signature until it is acknowledged', async () => {
     const { shop, adapter, pay, no, ledger } = await scene(
       {},
       (count) => (count < 3 ? 503 : 204),
@@ -114,7 +114,7 @@ describe('a callback', () => {
     expect(await ledger()).toMatchObject([{ callbackAttempts: 3 }]);
   });
 
-  it('is not acknowledged by a redirect, and ends after the last wait', async () => {
+  it('a callback is not acknowledged by a redirect, and ends after the last wait', async () => {
     const { shop, pay, no, trade, adapter } = await scene({}, () => 302, [1]);
     await pay(no);
     await shop.until(2);
@@ -127,7 +127,7 @@ describe('a callback', () => {
     expect(callbacks.filter(({ content }) => content.data.outTradeNo === no)).toHaveLength(2);
   });
 
-  it('that is undelivered is sent after the next start', async () => {
+  it('a callback that is undelivered is sent after the next start', async () => {
     const hour = 3_600_000;
     const { shop, pay, no, close, folder } = await scene({}, (count) => (count === 1 ? 500 : 200), [
       hour,
@@ -247,7 +247,7 @@ describe('verifyCallback', () => {
     return await adapter.verifyCallback(ACCOUNT, { headers, rawBody: Buffer.from(body) });
   }
 
-  it('accepts a valid callback, also among several signatures', async () => {
+  it('verifyCallback accepts a valid callback, also among several signatures', async () => {
     const timestamp = now();
     const right = signature(SECRETS.simulator, 'msg_1', timestamp, JSON.stringify(good));
     const several = { 'webhook-signature': `v1,AAAA v2,x ${right}` };
@@ -266,7 +266,7 @@ describe('verifyCallback', () => {
     ['a replayed old callback', () => verify(good, now() - 301)],
     ['a callback from the future', () => verify(good, now() + 302)],
     ['no time', () => verify(good, 'soon')],
-  ])('%s is unverified', async (_, attempt) => {
+  ])('a callback with %s is unverified', async (_, attempt) => {
     await expect(attempt()).rejects.toMatchObject({ name: 'CallbackError', kind: 'unverified' });
   });
 
@@ -277,7 +277,7 @@ describe('verifyCallback', () => {
     ['an unknown state', { ...good, data: { ...good.data, state: 'WON' } }],
     ['an amount of 0', { ...good, data: { ...good.data, amount: 0 } }],
     ['paid without a transaction', { ...good, data: { ...good.data, transactionId: null } }],
-  ])('%s with a valid signature is malformed', async (_, content) => {
+  ])('a validly signed callback with %s is malformed', async (_, content) => {
     await expect(verify(content)).rejects.toMatchObject({ name: 'CallbackError', kind: 'malformed' });
   });
 });

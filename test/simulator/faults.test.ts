@@ -175,12 +175,12 @@ describe('random draws', () => {
     return new Set(order.filter((name) => dice.strikes(0.3, 'callback.drop', name)));
   };
 
-  it('depend on the seed and the trade, not on the order of arrival', () => {
+  it('random draws depend on the seed and the trade, not on the order of arrival', () => {
     expect(draw(7, names)).toEqual(draw(7, names.toReversed()));
     expect(draw(7, names)).not.toEqual(draw(8, names));
   });
 
-  it('strike about as often as the rate', () => {
+  it('random draws strike about as often as the rate', () => {
     const { size } = draw(7, names);
     expect(size).toBeGreaterThan(80);
     expect(size).toBeLessThan(160);

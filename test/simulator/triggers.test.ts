@@ -38,9 +38,9 @@ async function createPaid(
   return trade;
 }
 
-describe('a subject', () => {
+describe('subjects', () => {
   it.each(['Coffee', 'sim:paid', '[sim] paid', '(sim:paid)', 'Order [simple:paid]'])(
-    '%s has no trigger',
+    'the subject %s has no trigger',
     async (subject) => {
       const simulator = await start();
       const trade = newTrade({ subject });
@@ -57,7 +57,7 @@ describe('a subject', () => {
       'x [sim:paid wrong-amount callback-doubled refund-refused]',
       ['paid', 'wrong-amount', 'callback-doubled', 'refund-refused'],
     ],
-  ])('%s has its triggers', async (subject, triggers) => {
+  ])('the subject %s has its triggers', async (subject, triggers) => {
     const simulator = await start();
     const trade = newTrade({ subject });
     await simulator.adapter.createTrade(ACCOUNT, trade);
@@ -72,7 +72,7 @@ describe('a subject', () => {
     ['[sim:toString]', 'there is no trigger toString'],
     ['[sim:paid declined]', 'paid and declined cannot be combined, give one of them'],
     ['[sim:callback-lost callback-late]', 'callback-lost and callback-late cannot be combined'],
-  ])('%s is rejected, and the message says what is wrong', async (subject, message) => {
+  ])('the subject %s is rejected, and the message says what is wrong', async (subject, message) => {
     const simulator = await start();
     const refused = simulator.adapter.createTrade(ACCOUNT, newTrade({ subject }));
     await expect(refused).rejects.toMatchObject({
@@ -82,7 +82,7 @@ describe('a subject', () => {
     expect(await simulator.ledger()).toEqual([]);
   });
 
-  it('with wrong-amount needs at least two minor units', async () => {
+  it('a subject with wrong-amount needs at least two minor units', async () => {
     const { adapter } = await start();
     const trade = newTrade({ subject: '[sim:paid wrong-amount]', amount: 1 });
     await expect(adapter.createTrade(ACCOUNT, trade)).rejects.toThrow(
@@ -113,7 +113,7 @@ describe('the payer', () => {
   test.each([
     ['paid', 'SUCCESS'],
     ['declined', 'PAYERROR'],
-  ])('%s: automatically', async (triggers, state) => {
+  ])('the payer acts automatically: %s', async (triggers, state) => {
     const simulator = await start();
     const { outTradeNo } = await create(simulator, triggers);
     await eventually(async () => (await rowOf(simulator, outTradeNo))?.state === state);
@@ -143,7 +143,7 @@ describe('the payer', () => {
     expect((await rowOf(simulator, closed))?.state).toBe('CLOSED');
   });
 
-  test('in-process: for its time, also across a restart', async () => {
+  test('in-process: the payment is in process for the declared time, also across a restart', async () => {
     const folder = tempFolder();
     const one = await start({ folder });
     const { outTradeNo } = await create(one, 'in-process');

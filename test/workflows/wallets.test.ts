@@ -291,7 +291,7 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
     await h.untilRefund(refund.id, 'needs_person');
     expect(await h.row(payment.id)).toMatchObject({
       ...{ attention: 'refund_failing', refundedAmount: 0n },
-      attentionDetail: expect.stringContaining('handle it at the merchant platform'),
+      attentionDetail: expect.stringContaining('handle the refund at the merchant platform'),
     });
     await wechatpay.tell('rules', { refundsBecome: 'SUCCESS' });
     await wechatpay.tell('handleRefunds', {});

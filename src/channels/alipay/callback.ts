@@ -155,7 +155,8 @@ function answerOf(trade: TradeNotification): ChannelAnswer | undefined {
   // Only a query can show that a trade was closed without money: TRADE_CLOSED also means that all of the
   // money was refunded.
   if (!isPaid && (trade_status !== 'TRADE_CLOSED' || trade.gmt_payment === undefined)) return undefined;
-  if (trade.gmt_payment === undefined) throw new ChannelError('garbage', 'paid without a time');
+  if (trade.gmt_payment === undefined)
+    throw new ChannelError('garbage', 'the notification reports a payment without its time');
   const total = totalOf(total_amount, trans_currency);
   const paidAt = fromBeijing(trade.gmt_payment);
   const back = isPaid ? trade.refund_fee : (trade.refund_fee ?? total_amount);

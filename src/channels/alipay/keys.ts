@@ -65,7 +65,7 @@ function certificatesOf(credentials: Credentials) {
   return { app_cert, alipay_cert, alipay_root_cert };
 }
 
-/** Keyed by the credentials object, which stays the same until the account's settings change. */
+/** The key is the credentials object, which stays the same until the account's settings change. */
 const known = new WeakMap<Credentials, Promise<AlipaySdk>>();
 
 /**

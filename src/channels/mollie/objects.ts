@@ -9,7 +9,7 @@ import {
 } from '../../domain/channel.ts';
 import { type CurrencyCode, fromDecimal, isCurrency } from '../../domain/money.ts';
 
-/** The parts of Mollie's objects that nodrop reads, and what they mean as answers of the port. */
+/** The parts of Mollie's objects that nodrop reads, and how they map to answers of the channel port. */
 
 /** The metadata keys of our numbers, in every object that nodrop creates. */
 export const PAYMENT_KEY = 'nodrop_payment';

@@ -8,7 +8,7 @@ import type {
 } from '../../domain/channel.ts';
 import { aboutFromStripe, fromStripe } from './amounts.ts';
 
-/** The parts of Stripe's objects that nodrop reads, and what they mean as answers of the port. */
+/** The parts of Stripe's objects that nodrop reads, and how they map to answers of the channel port. */
 
 /** The metadata keys of our numbers, in every object that nodrop creates. */
 export const PAYMENT_KEY = 'nodrop_payment';

@@ -17,7 +17,7 @@ export interface Merchant {
   readonly sub: { readonly mchid: string; readonly appid: string | undefined } | null;
 }
 
-/** Keyed by the credentials object, which stays the same until the account's settings change. */
+/** The key is the credentials object, which stays the same until the account's settings change. */
 const known = new WeakMap<Credentials, Merchant>();
 
 /** Parses the settings once. @throws ChannelError `misconfigured` that names the setting, never its value */

@@ -9,7 +9,7 @@ import { isAmount, isCurrency } from '../../domain/money.ts';
 import type { Merchant } from './merchant.ts';
 
 /**
- * The parts of WeChat Pay's objects that nodrop reads, and what they mean as answers of the port. Amounts are
+ * The parts of WeChat Pay's objects that nodrop reads, and how they map to answers of the channel port. Amounts are
  * in fen.
  */
 

@@ -177,7 +177,7 @@ describe.skipIf(!isComplete)('a callback', () => {
       params.set(name, value);
       return { raw: params.toString(), headers };
     };
-    await expectRefused('alipay', id, changed('total_amount', '0.01'), 'not signed by a key');
+    await expectRefused('alipay', id, changed('total_amount', '0.01'), 'not made with a key');
     await expectRefused('alipay', id, { raw: `${raw}&total_amount=0.01`, headers }, 'twice');
     await expectRefused('alipay', id, await signed({ seller_id: '2088000000000999' }), 'seller_id');
     await expectRefused('alipay', id, await signed({ app_id: '2021000000000999' }), 'app_id');
@@ -200,12 +200,12 @@ describe.skipIf(!isComplete)('a callback', () => {
     const time = String(Number(headers['wechatpay-timestamp']) + 1);
     const probe = `WECHATPAY/SIGNTEST/${headers['wechatpay-signature']?.slice(19)}`;
     const refused = (sent: Sent, why: string) => expectRefused('wechatpay', id, sent, why);
-    await refused({ raw: raw.replace('"id":"', '"id":"0'), headers }, 'no key of WeChat Pay');
+    await refused({ raw: raw.replace('"id":"', '"id":"0'), headers }, 'not made with a key of WeChat Pay');
     await refused(resigned, 'was changed');
-    await refused(changed({ 'wechatpay-serial': 'A'.repeat(40) }), 'no key of WeChat Pay');
-    await refused(changed({ 'wechatpay-timestamp': time }), 'no key of WeChat Pay');
+    await refused(changed({ 'wechatpay-serial': 'A'.repeat(40) }), 'not made with a key of WeChat Pay');
+    await refused(changed({ 'wechatpay-timestamp': time }), 'not made with a key of WeChat Pay');
     await refused(await made('wechatpay', id, { atOffsetMs: -310_000 }), 'too old');
-    await refused(changed({ 'wechatpay-signature': probe }), 'tries whether');
+    await refused(changed({ 'wechatpay-signature': probe }), 'testing whether');
     await refused(await made('wechatpay', id, { content: { mchid: '1900000110' } }), 'another merchant');
     const apiV3Key = randomBytes(16).toString('hex');
     await refused(await made('wechatpay', id, { apiV3Key }), 'another key');

@@ -23,8 +23,8 @@ import {
  */
 
 describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
-  describe.each(METHODS)('a trade with the method %s', (method) => {
-    it('is unknown until its payer opens it, then unpaid, then paid with amount, number and time', async () => {
+  describe.each(METHODS)('trades with the method %s', (method) => {
+    it('a trade is unknown until its payer opens it, then unpaid, then paid with amount, number and time', async () => {
       const trade = newTrade({ method });
       const link = await linkOf(adapter, account, trade);
       expect(await query(trade)).toEqual({ state: 'unknown_trade' });
@@ -47,7 +47,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await adapter.closeTrade(account, trade)).toEqual({ state: 'already_paid' });
     });
 
-    it('can be closed once it is open, and after that neither be paid nor change by another close', async () => {
+    it('a trade can be closed once it is open, and after that neither be paid nor change by another close', async () => {
       const trade = newTrade({ method });
       const link = await linkOf(adapter, account, trade);
       await open(link);
@@ -57,7 +57,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await pay(link)).toBe(false);
     });
 
-    it('can be paid after a close that found no trade, until its link expires', async () => {
+    it('a trade can be paid after a close that found no trade, until its link expires', async () => {
       const [late, dead] = [newTrade({ method }), newTrade({ method })];
       const [lateLink, deadLink] = [
         await linkOf(adapter, account, late),
@@ -71,7 +71,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await pay(deadLink)).toBe(false);
     });
 
-    it("has terms from the payment's row only: expiry in Beijing time, yuan, and no characters that Alipay refuses", async () => {
+    it("a trade has terms from the payment's row only: expiry in Beijing time, yuan, and no characters that Alipay refuses", async () => {
       const trade = newTrade({
         method,
         amount: 10,
@@ -97,7 +97,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     });
   });
 
-  it('returns the same link at any time', async () => {
+  it('createTrade returns the same link at any time', async () => {
     const trade = newTrade();
     const first = await linkOf(adapter, account, trade);
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 3_600_000 });
@@ -110,7 +110,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     expect(ends).toBe(Math.floor(Date.parse(trade.expiresAt) / 1000) * 1000);
   });
 
-  it('requests the code of a trade again, and answers not_renewable once the trade is closed', async () => {
+  it('createTrade requests the code of a trade again, and answers not_renewable once the trade is closed', async () => {
     const trade = newTrade({ method: 'precreate' });
     const link = await linkOf(adapter, account, trade);
     expect(await linkOf(adapter, account, trade)).toBe(link);
@@ -119,11 +119,11 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     expect(await adapter.createTrade(account, trade)).toBe('not_renewable');
   });
 
-  describe('creating a code', () => {
+  describe('codes', () => {
     const create = (trade: NewTrade, signal?: AbortSignal) => adapter.createTrade(account, trade, signal);
     const of = 'alipay.trade.precreate';
 
-    it('is unknown after its answer was lost, and its repetition gives the same trade', async () => {
+    it('a code whose create lost its answer is unknown, and the repetition gives the same trade', async () => {
       const trade = newTrade({ method: 'precreate' });
       await double.tell('faults', [{ kind: 'accepted', of }]);
       expect(await errorOf(create(trade, AbortSignal.timeout(1_000)))).toMatchObject({ kind: 'unreachable' });
@@ -141,7 +141,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       ['isp.unknow-error', '20000', 'unreachable'],
       ['isv.app-call-limited', '40005', 'rate_limited'],
       ['isv.insufficient-isv-permissions', '40006', 'misconfigured'],
-    ])('refused with %s (code %s) is %s', async (subCode, code, kind) => {
+    ])('a create refused with %s (code %s) is %s', async (subCode, code, kind) => {
       await double.tell('faults', [{ kind: 'refused', of, code, subCode }]);
       expect(await errorOf(create(newTrade({ method: 'precreate' })))).toMatchObject({ kind });
     });
@@ -240,14 +240,14 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     });
   });
 
-  describe('an answer', () => {
+  describe('answers', () => {
     it.each([
       ['error', 'unreachable'],
       ['nonsense', 'garbage'],
       ['tampered', 'garbage'],
       ['tampered amount', 'garbage'],
       ['unsigned', 'garbage'],
-    ])('with the fault "%s" is %s', async (kind, expected) => {
+    ])('an answer with the fault "%s" is %s', async (kind, expected) => {
       const trade = newTrade();
       await open(await linkOf(adapter, account, trade));
       await double.tell('faults', [{ kind }]);
@@ -255,7 +255,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await query(trade)).toEqual({ state: 'unpaid' });
     });
 
-    it('about another trade is rejected', async () => {
+    it('an answer about another trade is rejected', async () => {
       const [one, other] = [await paid(adapter, account), newTrade()];
       const { gateway, ...settings } = settingsOf(double);
       // Signed by Alipay, but about a trade that was not requested.

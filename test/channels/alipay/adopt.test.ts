@@ -6,7 +6,7 @@ import { accountOf, adapter, callback, linkOf, newTrade, open, pay, settingsOf, 
 
 /** Trades that a merchant's own code has created at the double, under the merchant's own numbers. */
 
-describe.skipIf(oracleFolder() === undefined)('a trade that the merchant created', () => {
+describe.skipIf(oracleFolder() === undefined)('adopted trades', () => {
   let double: AlipayDouble;
   let account: ChannelAccount;
   beforeAll(async () => {
@@ -28,7 +28,7 @@ describe.skipIf(oracleFolder() === undefined)('a trade that the merchant created
     return { trade: { ...trade, isAdopted: true, reference: { id: trade.outTradeNo } }, url };
   }
 
-  it('is unknown until its payer opens it, then has its terms, is paid, and can be refunded', async () => {
+  it('a trade that the merchant created is unknown until its payer opens it, then has its terms, is paid, and can be refunded', async () => {
     const { trade, url } = await link();
     const { outTradeNo: reference } = trade;
     expect(await read(reference)).toEqual({ reference, answer: { state: 'unknown_trade' } });
@@ -43,7 +43,7 @@ describe.skipIf(oracleFolder() === undefined)('a trade that the merchant created
     expect(await read(reference)).toMatchObject({ terms, answer: { state: 'refunded' } });
   });
 
-  it('is named by a notification even if its number is longer than ours', async () => {
+  it('a trade that the merchant created is named by a notification even if its number is longer than ours', async () => {
     const [app_id, seller_id] = [
       account.credentials[0]?.app_id ?? '',
       account.credentials[0]?.seller_id ?? '',

@@ -23,8 +23,8 @@ const KNOWN = [
   ...['ACQ.TRADE_NOT_EXIST', 'ACQ.TRADE_HAS_SUCCESS', 'ACQ.TRADE_STATUS_ERROR', 'isv.invalid-parameter', ''],
 ];
 
-describe('the classifier', () => {
-  it('treats only the listed codes of each operation as definite', () => {
+describe('classify', () => {
+  it('classify treats only the listed codes of each operation as definite', () => {
     for (const operation of OPERATIONS) {
       for (const sub_code of KNOWN) {
         const { kind } = classify({ code: '40004', sub_code }, operation);
@@ -35,7 +35,7 @@ describe('the classifier', () => {
     }
   });
 
-  it('treats no other combination of code and sub code as definite', () => {
+  it('classify treats no other combination of code and sub code as definite', () => {
     const codes = fc.oneof(
       fc.constantFrom('20000', '20001', '40001', '40002', '40003', '40005', '40006', '10003'),
       fc.string(),
@@ -63,7 +63,7 @@ describe('the classifier', () => {
     );
   });
 
-  it('reports errors of our account as misconfigured, and never quotes a signed request', () => {
+  it('classify reports errors of our account as misconfigured, and never quotes a signed request', () => {
     for (const [code, sub_code, says] of [
       ['40002', 'isv.invalid-timestamp', /clock/],
       ['40002', 'isv.invalid-app-id', /app_id/],
@@ -89,7 +89,7 @@ describe('the classifier', () => {
 });
 
 describe('amounts', () => {
-  it('convert between fen and yuan exactly, in both directions', () => {
+  it('amounts convert between fen and yuan exactly, in both directions', () => {
     for (const [amount, yuan] of [
       [1, '0.01'],
       [10, '0.10'],
@@ -113,7 +113,7 @@ describe('amounts', () => {
 
 describe('times', () => {
   it.each(['UTC', 'America/New_York', 'Asia/Shanghai', 'Pacific/Apia'])(
-    'are Beijing times in a process in the time zone %s',
+    'times are Beijing times in a process in the time zone %s',
     (zone) => {
       const before = process.env.TZ;
       process.env.TZ = zone;
@@ -129,13 +129,13 @@ describe('times', () => {
     },
   );
 
-  it('that are invalid throw an error', () => {
+  it('times that are invalid throw an error', () => {
     for (const wrong of ['', '2026-13-01 00:00:00', '2026-01-01T00:00:00', '20260101000000', '2026-01-01'])
       expect(() => fromBeijing(wrong), wrong).toThrow();
   });
 });
 
-describe('a trade that Alipay calls closed', () => {
+describe('closed trades', () => {
   const closed = {
     out_trade_no: 'pay_1',
     trade_no: '1',
@@ -143,7 +143,7 @@ describe('a trade that Alipay calls closed', () => {
     total_amount: '10.50',
   } as const;
 
-  it('is closed only if nothing shows that it was paid', () => {
+  it('a trade that Alipay calls closed is closed only if nothing shows that it was paid', () => {
     expect(tradeAnswer({ ...closed, buyer_pay_amount: '0.00', receipt_amount: '0.00' })).toEqual({
       state: 'closed',
     });
@@ -155,7 +155,7 @@ describe('a trade that Alipay calls closed', () => {
     expect(() => tradeAnswer({ ...closed, buyer_pay_amount: '10.50' })).toThrow(/without a payment time/);
   });
 
-  it('in another currency than CNY is refused', () => {
+  it('a trade in another currency than CNY is refused', () => {
     const trade = { ...closed, trade_status: 'TRADE_SUCCESS', send_pay_date: '2026-01-01 00:00:00' } as const;
     expect(() => tradeAnswer({ ...trade, trans_currency: 'USD' })).toThrow(/another currency/);
   });

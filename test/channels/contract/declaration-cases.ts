@@ -10,7 +10,7 @@ const DAY = 86_400_000;
 
 export const declarationCases: readonly ContractCase[] = [
   {
-    name: 'its name, title and methods can be shown, routed and stored',
+    name: 'the declared name, title and methods can be shown, routed and stored',
     async run({ declaration }) {
       expect(declaration.name).toMatch(/^[a-z][a-z0-9]{0,31}$/);
       for (const title of Object.values(declaration.title)) expect(title.trim()).toMatch(/^.{1,40}$/u);
@@ -24,7 +24,7 @@ export const declarationCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'its currencies are current ISO 4217 codes, and their limits allow some amount',
+    name: 'the declared currencies are current ISO 4217 codes, and their limits allow some amount',
     async run({ declaration }) {
       for (const { name, currencies } of declaration.methods) {
         if (currencies === 'any') continue;
@@ -44,7 +44,7 @@ export const declarationCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'its times, lengths and rates are valid, and their sources are named',
+    name: 'the declared times, lengths and rates are valid, and their sources are named',
     async run({ declaration }) {
       for (const { expiry, subject } of declaration.methods) {
         expect(expiry.atLeastMs).toBeGreaterThanOrEqual(0);
@@ -85,7 +85,7 @@ export const declarationCases: readonly ContractCase[] = [
     },
   },
   {
-    name: "its settings are described, and a working account's settings match them",
+    name: "the declared settings are described, and a working account's settings match them",
     async run({ declaration, account, contract }) {
       const { settings } = declaration;
       expect(new Set(settings.map(({ name }) => name)).size).toBe(settings.length);

@@ -4,13 +4,13 @@ import { ACCOUNT, created, errorOf, idOf, refundOf, stateOf } from './support.ts
 
 /** Refunds at Mollie in every state, and a chargeback. The contract suite covers the rest. */
 
-describe('a refund', () => {
+describe('refunds', () => {
   it.each([
     ['refunded', { state: 'succeeded', amount: 400 }, 'succeeded'],
     ['failed', { state: 'failed' }, 'failed'],
     ['canceled', { state: 'failed' }, 'failed'],
     ['queued', { state: 'needs_person', reason: expect.stringContaining('balance') }, 'processing'],
-  ] as const)('with the status %s has the right state', async (becomes, answer, listed) => {
+  ] as const)('a refund with the status %s has the right state', async (becomes, answer, listed) => {
     const trade = await paid();
     await double.tell('refundPlan', { becomes });
     const refund = refundOf(trade);
@@ -24,7 +24,7 @@ describe('a refund', () => {
     });
   });
 
-  it('made in the dashboard is listed without a number of ours', async () => {
+  it('a refund made in the dashboard is listed without a number of ours', async () => {
     const trade = await paid();
     await double.tell('dashboardRefund', { payment: idOf(trade), amount: 1050 });
     await double.tell('finishRefunds', {});
@@ -33,7 +33,7 @@ describe('a refund', () => {
     if (answer.state === 'refunded') expect(answer.refunds?.[0]).not.toHaveProperty('outRefundNo');
   });
 
-  it('of the same amount as another one within an hour is refused for now, and succeeds afterwards', async () => {
+  it('a refund of the same amount as another one within an hour is refused for now, and succeeds afterwards', async () => {
     const trade = await paid();
     await adapter.refundTrade(ACCOUNT, trade, refundOf(trade));
     const twin = refundOf(trade);
@@ -43,13 +43,13 @@ describe('a refund', () => {
     expect((await adapter.refundTrade(ACCOUNT, trade, twin)).state).toBe('processing');
   });
 
-  it('of more than is left is rejected', async () => {
+  it('a refund of more than is left is rejected', async () => {
     const trade = await paid();
     const error = await errorOf(adapter.refundTrade(ACCOUNT, trade, refundOf(trade, { amount: 1051 })));
     expect(error).toMatchObject({ kind: 'rejected', message: expect.stringContaining('cannot be refunded') });
   });
 
-  it('that exists already is found, not refused as too much, after Mollie has forgotten its key', async () => {
+  it('a refund that exists already is found, not refused as too much, after Mollie has forgotten its key', async () => {
     const trade = await paid();
     const refund = refundOf(trade, { amount: 1050 });
     await adapter.refundTrade(ACCOUNT, trade, refund);
@@ -58,7 +58,7 @@ describe('a refund', () => {
     expect((await stateOf(double)).refunds).toHaveLength(1);
   });
 
-  it('of an unpaid payment is refused for a reason that is not listed, so the result is unknown', async () => {
+  it('a refund of an unpaid payment is refused for a reason that is not listed, so the result is unknown', async () => {
     const trade = await created(adapter);
     expect((await errorOf(adapter.refundTrade(ACCOUNT, trade, refundOf(trade)))).kind).toBe('unreachable');
   });

@@ -30,8 +30,8 @@ const DEFINITE: Readonly<Record<Operation, readonly string[]>> = {
   other: [],
 };
 
-describe('a refusal', () => {
-  it('is definite if its field is listed for the operation', () => {
+describe('refusals', () => {
+  it('a refusal is definite if its field is listed for the operation', () => {
     for (const operation of OPERATIONS) {
       for (const field of DEFINITE[operation]) {
         const { kind } = classify(replyOf(422, refusal(422, 'No.', field)), operation);
@@ -70,7 +70,7 @@ describe('a refusal', () => {
     fc.string(),
   );
 
-  it('is definite in no other case, for any status and body', () => {
+  it('a refusal is definite in no other case, for any status and body', () => {
     fc.assert(
       fc.property(
         fc.constantFrom(...OPERATIONS),
@@ -116,7 +116,7 @@ describe('other answers', () => {
     [503, refusal(503, 'Payment platform for this payment method temporarily not available'), 'unreachable'],
     [500, 'nonsense', 'unreachable'],
     [302, '', 'garbage'],
-  ] as const)('%i %o is %s', (status, body, kind) => {
+  ] as const)('an answer with the status %i and the body %o is %s', (status, body, kind) => {
     for (const operation of OPERATIONS) expect(classify(replyOf(status, body), operation).kind).toBe(kind);
   });
 
@@ -140,7 +140,7 @@ describe('other answers', () => {
     }
   });
 
-  it("have the delay, the replay flag and Mollie's message, but quote no key", () => {
+  it("answers have the delay, the replay flag and Mollie's message, but quote no key", () => {
     const body = refusal(429, 'Slow down, test_canary and live_canary of access_canary');
     const error = classify(
       replyOf(429, body, { 'retry-after': '3', 'idempotent-replayed': 'true' }),
@@ -152,7 +152,7 @@ describe('other answers', () => {
     expect(JSON.stringify([error.message, error.cause])).not.toContain('canary');
   });
 
-  it('report an id as unknown only if Mollie itself names this id', () => {
+  it('answers report an id as unknown only if Mollie itself names this id', () => {
     const unknown = (reply: Reply) => isUnknown(classify(reply, 'other'), 'tr_1');
     expect(unknown(replyOf(404, refusal(404, 'No payment exists with token tr_1.')))).toBe(true);
     expect(unknown(replyOf(404, refusal(404, 'No payment exists with token tr_2.')))).toBe(false);

@@ -9,7 +9,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-describe('the simulator refuses', () => {
+describe('the simulator', () => {
   const path = '/v1/trades/p1';
   const otherSecret = `whsec_${randomBytes(32).toString('base64')}`;
   it.each([
@@ -20,7 +20,7 @@ describe('the simulator refuses', () => {
     ['a request from six minutes in the future', { timestamp: Math.floor(Date.now() / 1000) + 360 }],
     ['a signature for another path', { signedAs: 'GET /v1/trades/p2' }],
     ['a signature for another method', { signedAs: `POST ${path}` }],
-  ])('%s', async (_, options) => {
+  ])('the simulator refuses %s', async (_, options) => {
     const { url } = await start();
     const answer = await call(url, 'GET', path, '', options);
     expect(answer).toMatchObject({ status: 401, body: { code: 'SIGN_ERROR' } });

@@ -17,8 +17,8 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-describe('the life of a trade', () => {
-  it('is unknown, then unpaid, then paid with the amount, the transaction and the time', async () => {
+describe('trades', () => {
+  it('a trade is unknown, then unpaid, then paid with the amount, the transaction and the time', async () => {
     const { adapter, pay, url } = await start();
     const trade = newTrade();
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({
@@ -45,7 +45,7 @@ describe('the life of a trade', () => {
     });
   });
 
-  it('is finally failed when declined', async () => {
+  it('a trade is finally failed when declined', async () => {
     const { adapter, pay } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -60,7 +60,7 @@ describe('the life of a trade', () => {
     ['success', 'paid'],
     ['declined', 'failed'],
   ] as const)(
-    'is processing until a later %s decides, and cannot be closed until then',
+    'a trade is processing until a later %s decides, and cannot be closed until then',
     async (result, state) => {
       const { adapter, pay } = await start();
       const trade = newTrade();
@@ -77,7 +77,7 @@ describe('the life of a trade', () => {
     },
   );
 
-  it('closes, twice with the same answer, and can no longer be paid', async () => {
+  it('a trade closes, twice with the same answer, and can no longer be paid', async () => {
     const { adapter, pay } = await start();
     const trade = newTrade();
     expect(await adapter.closeTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({
@@ -90,7 +90,7 @@ describe('the life of a trade', () => {
     expect(await pay(trade.outTradeNo)).toMatchObject({ status: 409, body: { code: 'TRADE_CLOSED' } });
   });
 
-  it('cannot be paid after its expiry, and stays unpaid until it is closed', async () => {
+  it('a trade cannot be paid after its expiry, and stays unpaid until it is closed', async () => {
     const { adapter, pay } = await start();
     const trade = newTrade({ expiresAt: new Date(Date.now() - 1).toISOString() });
     await adapter.createTrade(ACCOUNT, trade);
@@ -99,7 +99,7 @@ describe('the life of a trade', () => {
     expect(await adapter.closeTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({ state: 'closed' });
   });
 
-  it('reports a partial refund, then a full refund', async () => {
+  it('a trade reports a partial refund, then a full refund', async () => {
     const { adapter, pay, url } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -220,7 +220,7 @@ describe('refunds', () => {
 });
 
 describe('creating a trade twice', () => {
-  it('returns the same trade for the same content and counts the calls', async () => {
+  it('a repeated create returns the same trade for the same content and counts the calls', async () => {
     const { adapter, ledger } = await start();
     const trade = newTrade();
     const actions = await Promise.all([1, 2, 3].map(() => adapter.createTrade(ACCOUNT, trade)));
@@ -228,7 +228,7 @@ describe('creating a trade twice', () => {
     expect(await ledger()).toMatchObject([{ outTradeNo: trade.outTradeNo, createdCount: 3 }]);
   });
 
-  it('with other terms or another account is refused, without a final result', async () => {
+  it('a repeated create with other terms or another account is refused, without a final result', async () => {
     const { adapter, adapterOf } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -240,7 +240,7 @@ describe('creating a trade twice', () => {
     });
   });
 
-  it('with invalid terms is rejected', async () => {
+  it('a create with invalid terms is rejected', async () => {
     const { adapter, ledger } = await start();
     const creating = adapter.createTrade(ACCOUNT, newTrade({ currency: 'XXX' }));
     await expect(creating).rejects.toMatchObject({ kind: 'rejected' });

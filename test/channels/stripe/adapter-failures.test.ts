@@ -8,7 +8,7 @@ import { ACCOUNT, accountOf, adapterAt, CREDENTIALS, created, errorOf, newTrade 
 
 /** Missing and bad answers of Stripe, and errors of an account. */
 
-describe('the listing of a busy account', () => {
+describe('listings', () => {
   /** Lists `total` sessions that are not ours, each as long as metadata allows. */
   async function listing(total: number) {
     let pages = 0;
@@ -36,14 +36,14 @@ describe('the listing of a busy account', () => {
     return { find, pages: () => pages, stop: () => server.close() };
   }
 
-  it('is read, even if its objects are long', async () => {
+  it('the listing of a busy account is read, even if its objects are long', async () => {
     const { find, pages, stop } = await listing(1_000);
     expect(await find()).toBe('absent');
     expect(pages()).toBe(10);
     stop();
   });
 
-  it('is unknown if it has more pages than there is time to read', async () => {
+  it('the listing of a busy account is unknown if it has more pages than there is time to read', async () => {
     const { find, pages, stop } = await listing(1_001);
     expect(await errorOf(find() ?? Promise.resolve())).toMatchObject({ kind: 'unreachable' });
     expect(pages()).toBe(10);
@@ -61,24 +61,27 @@ describe('bad answers', () => {
     ['html', 'garbage'],
     ['number', 'garbage'],
     ['redirect', 'garbage'],
-  ] as const)('"%s" is %s for every call, and each request is sent once', async (kind, expected) => {
-    const trade = await created(adapter);
-    const paid = await created(adapter);
-    await pay(paid);
-    await double.tell('faults', [{ kind, of: '', times: 99 }]);
-    await requests();
-    const calls: (() => Promise<unknown>)[] = [
-      () => adapter.createTrade(ACCOUNT, newTrade()),
-      () => adapter.createTrade(ACCOUNT, newTrade({ method: 'payment_intent' })),
-      () => adapter.queryTrade(ACCOUNT, trade),
-      () => adapter.refundTrade(ACCOUNT, paid, refundOf()),
-      () => adapter.queryRefund(ACCOUNT, paid, { ...refundOf(), channelRefundId: 're_1' }),
-      () => adapter.checkAccount(ACCOUNT),
-    ];
-    for (const call of calls) expect(await errorOf(call())).toMatchObject({ kind: expected });
-    expect(await requests()).toHaveLength(calls.length);
-    expect(await errorOf(adapter.closeTrade(ACCOUNT, trade))).toMatchObject({ kind: expected });
-  });
+  ] as const)(
+    'the fault "%s" is %s for every call, and each request is sent once',
+    async (kind, expected) => {
+      const trade = await created(adapter);
+      const paid = await created(adapter);
+      await pay(paid);
+      await double.tell('faults', [{ kind, of: '', times: 99 }]);
+      await requests();
+      const calls: (() => Promise<unknown>)[] = [
+        () => adapter.createTrade(ACCOUNT, newTrade()),
+        () => adapter.createTrade(ACCOUNT, newTrade({ method: 'payment_intent' })),
+        () => adapter.queryTrade(ACCOUNT, trade),
+        () => adapter.refundTrade(ACCOUNT, paid, refundOf()),
+        () => adapter.queryRefund(ACCOUNT, paid, { ...refundOf(), channelRefundId: 're_1' }),
+        () => adapter.checkAccount(ACCOUNT),
+      ];
+      for (const call of calls) expect(await errorOf(call())).toMatchObject({ kind: expected });
+      expect(await requests()).toHaveLength(calls.length);
+      expect(await errorOf(adapter.closeTrade(ACCOUNT, trade))).toMatchObject({ kind: expected });
+    },
+  );
 
   it('a 429 sets the delay before the next request', async () => {
     await double.tell('faults', [{ kind: '429', of: '', times: 1 }]);
@@ -109,12 +112,12 @@ describe('bad answers', () => {
   });
 });
 
-describe('an account', () => {
-  it('is accepted if Stripe lists what the adapter needs', async () => {
+describe('accounts', () => {
+  it('an account is accepted if Stripe lists what the adapter needs', async () => {
     await expect(adapter.checkAccount(ACCOUNT)).resolves.toBeUndefined();
   });
 
-  it('that does not work is reported in a sentence, without the key', async () => {
+  it('an account that does not work is reported in a sentence, without the key', async () => {
     const wrong = accountOf({ ...CREDENTIALS, secret_key: 'sk_test_canary' });
     const error = await errorOf(adapter.checkAccount(wrong));
     expect(error).toBeInstanceOf(ChannelError);
@@ -130,7 +133,7 @@ describe('an account', () => {
   it.each([
     [400, 'is 7 min ahead of the channel'],
     [-400, 'is 7 min behind the channel'],
-  ])('with a clock that is %i s off is reported', async (seconds, words) => {
+  ])('an account with a clock that is %i s off is reported', async (seconds, words) => {
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + seconds * 1000 });
     expect((await errorOf(adapter.checkAccount(ACCOUNT))).message).toContain(words);
   });
@@ -140,7 +143,7 @@ describe('an account', () => {
     ['rk_test_1', 'test'],
     ['sk_live_1', 'live'],
     ['rk_live_1', 'live'],
-  ])('with the key %s is of %s mode', (secret_key, mode) => {
+  ])('an account with the key %s is of %s mode', (secret_key, mode) => {
     expect(modeOf({ secret_key })).toBe(mode);
   });
 });

@@ -8,8 +8,8 @@ import { ACCOUNT, accountOf, CREDENTIALS, created, errorOf, newTrade } from './s
  * books.
  */
 
-describe.each(METHODS)('a trade by %s', (method) => {
-  it('is unpaid, then paid with the amount, the payment and the time', async () => {
+describe.each(METHODS)('trades by %s', (method) => {
+  it('a trade is unpaid, then paid with the amount, the payment and the time', async () => {
     const trade = await created(adapter, newTrade({ method }));
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
     const payment = await pay(trade);
@@ -24,7 +24,7 @@ describe.each(METHODS)('a trade by %s', (method) => {
     expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'already_paid' });
   });
 
-  it('stays open for another card after a decline, and can be closed', async () => {
+  it('a trade stays open for another card after a decline, and can be closed', async () => {
     const trade = await created(adapter, newTrade({ method }));
     await pay(trade, 'declined');
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
@@ -33,7 +33,7 @@ describe.each(METHODS)('a trade by %s', (method) => {
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'closed' });
   });
 
-  it('is in process while an asynchronous payment method is, and cannot be closed until then', async () => {
+  it('a trade is in process while an asynchronous payment method is, and cannot be closed until then', async () => {
     const trade = await created(adapter, newTrade({ method }));
     const payment = await pay(trade, 'processing');
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'processing' });
@@ -42,7 +42,7 @@ describe.each(METHODS)('a trade by %s', (method) => {
     expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({ state: 'paid' });
   });
 
-  it('is created once, and repeating the request gives the same trade', async () => {
+  it('a trade is created once, and repeating the request gives the same trade', async () => {
     const trade = newTrade({ method });
     const first = await adapter.createTrade(ACCOUNT, trade);
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 14 * 60_000 });
@@ -52,7 +52,7 @@ describe.each(METHODS)('a trade by %s', (method) => {
     expect(one).toMatchObject({ key: trade.outTradeNo, version: '2026-10-28.endive' });
   });
 
-  it('is found by our number in the whole listing, and absent only if the whole listing was read', async () => {
+  it('a trade is found by our number in the whole listing, and absent only if the whole listing was read', async () => {
     const trade = newTrade({ method });
     expect(await adapter.findTrade?.(ACCOUNT, trade)).toBe('absent');
     await requests();
@@ -74,7 +74,7 @@ describe.each(METHODS)('a trade by %s', (method) => {
     expect(await errorOf(unread)).toMatchObject({ kind: 'garbage' });
   });
 
-  it('is searched in the period in which it can have been created, with clocks up to 5 min apart', async () => {
+  it('a trade is searched in the period in which it can have been created, with clocks up to 5 min apart', async () => {
     const trade = newTrade({ method });
     await adapter.findTrade?.(ACCOUNT, trade);
     const [{ path: asked } = { path: '' }] = await requests();
@@ -84,13 +84,13 @@ describe.each(METHODS)('a trade by %s', (method) => {
     expect(at('lte') - Date.parse(trade.expiresAt)).toBeCloseTo(300_000, -4);
   });
 
-  it.each([240, -240])('is found with a clock that is %i s off', async (offsetS) => {
+  it.each([240, -240])('a trade is found with a clock that is %i s off', async (offsetS) => {
     await double.tell('clock', { offsetS });
     const trade = await created(adapter, newTrade({ method }));
     expect(await adapter.findTrade?.(ACCOUNT, trade)).toEqual(trade.reference);
   });
 
-  it.each([400, -400])('is not reported as absent with a clock that is %i s off', async (offsetS) => {
+  it.each([400, -400])('a trade is not reported as absent with a clock that is %i s off', async (offsetS) => {
     await double.tell('clock', { offsetS });
     const call = adapter.findTrade?.(ACCOUNT, newTrade({ method })) ?? Promise.resolve();
     expect(await errorOf(call)).toMatchObject({
@@ -99,7 +99,7 @@ describe.each(METHODS)('a trade by %s', (method) => {
     });
   });
 
-  it('returns its next action again while it is open, and none afterwards', async () => {
+  it('a trade returns its next action again while it is open, and none afterwards', async () => {
     const trade = await created(adapter, newTrade({ method }));
     const again = await adapter.createTrade(ACCOUNT, trade);
     expect(again).toMatchObject({ reference: trade.reference });
@@ -109,7 +109,7 @@ describe.each(METHODS)('a trade by %s', (method) => {
     expect(posts).toHaveLength(1);
   });
 
-  it('is misconfigured if Stripe does not know its own id, because the key belongs to another account', async () => {
+  it('a trade whose id Stripe does not know is misconfigured, because the key belongs to another account', async () => {
     const trade = {
       ...newTrade({ method }),
       reference: { id: method === 'checkout' ? 'cs_test_x' : 'pi_x' },
@@ -123,7 +123,7 @@ describe.each(METHODS)('a trade by %s', (method) => {
   });
 });
 
-describe.each(METHODS)('a payer who pays elsewhere and later, by %s', (method) => {
+describe.each(METHODS)('payers who pay elsewhere and later, by %s', (method) => {
   it.each([
     'boleto_display_details',
     'display_bank_transfer_instructions',
@@ -131,7 +131,7 @@ describe.each(METHODS)('a payer who pays elsewhere and later, by %s', (method) =
     'multibanco_display_details',
     'oxxo_display_details',
     'verify_with_microdeposits',
-  ] as const)('is in process after %s, and cannot be closed until then', async (nextAction) => {
+  ] as const)('a trade is in process after %s, and cannot be closed until then', async (nextAction) => {
     const trade = await created(adapter, newTrade({ method }));
     const payment = await pay(trade, nextAction);
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'processing' });
@@ -140,7 +140,7 @@ describe.each(METHODS)('a payer who pays elsewhere and later, by %s', (method) =
     expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({ state: 'paid' });
   });
 
-  it('has paid the received amount, not the total', async () => {
+  it('a paid trade has the received amount, not the total', async () => {
     const trade = await created(adapter, newTrade({ method }));
     const payment = await pay(trade, 'display_bank_transfer_instructions');
     await double.tell('settle', { payment, paid: true, received: 1000 });
@@ -148,8 +148,8 @@ describe.each(METHODS)('a payer who pays elsewhere and later, by %s', (method) =
   });
 });
 
-describe('a Checkout Session', () => {
-  it('has finally failed if its asynchronous payment method failed', async () => {
+describe('Checkout Sessions', () => {
+  it('a Checkout Session has finally failed if its asynchronous payment method failed', async () => {
     const trade = await created(adapter);
     const payment = await pay(trade, 'processing');
     await double.tell('settle', { payment, paid: false });
@@ -157,7 +157,7 @@ describe('a Checkout Session', () => {
     expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'closed' });
   });
 
-  it('is closed if it has expired at Stripe', async () => {
+  it('a Checkout Session is closed if it has expired at Stripe', async () => {
     const trade = await created(adapter);
     await double.tell('clock', { offsetS: 51 * 60 });
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'closed' });
@@ -173,22 +173,22 @@ describe('a Checkout Session', () => {
       declaration.methods[0].expiry.atMostMs as number,
       -240,
     ],
-  ])('is accepted by Stripe for a payment of %s', async (_, lifeMs, offsetS) => {
+  ])('a Checkout Session is accepted by Stripe for a payment of %s', async (_, lifeMs, offsetS) => {
     await double.tell('clock', { offsetS });
     const expiresAt = new Date(Date.now() + lifeMs).toISOString();
     await expect(created(adapter, newTrade({ expiresAt }))).resolves.toBeDefined();
   });
 });
 
-describe('a payment intent', () => {
-  it('can still be paid while the card is being authenticated', async () => {
+describe('payment intents', () => {
+  it('a payment intent can still be paid while the card is being authenticated', async () => {
     const trade = await created(adapter, newTrade({ method: 'payment_intent' }));
     await pay(trade, 'use_stripe_sdk');
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
     expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'closed' });
   });
 
-  it('passes the client secret and the publishable key to the page', async () => {
+  it('a payment intent passes the client secret and the publishable key to the page', async () => {
     const made = await adapter.createTrade(ACCOUNT, newTrade({ method: 'payment_intent' }));
     expect(made).toMatchObject({
       action: {
@@ -198,7 +198,7 @@ describe('a payment intent', () => {
     });
   });
 
-  it('is not created without a publishable key', async () => {
+  it('a payment intent is not created without a publishable key', async () => {
     const { publishable_key: _, ...without } = CREDENTIALS;
     const call = adapter.createTrade(accountOf(without), newTrade({ method: 'payment_intent' }));
     expect(await errorOf(call)).toMatchObject({ kind: 'misconfigured' });

@@ -56,7 +56,7 @@ describe.each([
   ['checkout', newSession],
   ['payment_intent', newIntent],
 ] as const)('an adopted trade by %s', (method, make) => {
-  it('has its terms, is paid, can be refunded, and reports its refunds', async () => {
+  it('an adopted trade has its terms, is paid, can be refunded, and reports its refunds', async () => {
     const { id } = await make();
     const terms = { amount: 1050, currency: 'EUR' };
     expect(await read(id)).toEqual({ reference: id, method, terms, answer: { state: 'unpaid' } });
@@ -76,13 +76,13 @@ describe.each([
     expect((await read(id)).answer).toMatchObject({ state: 'refunded' });
   });
 
-  it('is closed only if nodrop closes it, and then reads as closed', async () => {
+  it('an adopted trade is closed only if nodrop closes it, and then reads as closed', async () => {
     const { id } = await make();
     expect(await adapter.closeTrade(ACCOUNT, adopted(id, method))).toEqual({ state: 'closed' });
     expect((await read(id)).answer).toEqual({ state: 'closed' });
   });
 
-  it('is recognised if nodrop has created it', async () => {
+  it('a trade that nodrop has created is recognised', async () => {
     expect(await read(idOf(await created(adapter, newTrade({ method }))))).toMatchObject({ isOurs: true });
   });
 });
@@ -112,7 +112,7 @@ describe('an event without a number of ours', () => {
     ['checkout.session.completed', { id: 'cs_1' }, { reference: 'cs_1' }],
     ['payment_intent.succeeded', { id: 'pi_1' }, { reference: 'pi_1', channelPaymentId: 'pi_1' }],
     ['charge.refunded', { id: 'ch_1', payment_intent: 'pi_1' }, { channelPaymentId: 'pi_1' }],
-  ])('%s is ignored, and names its trade', async (type, object, about) => {
+  ])('the event %s without a number of ours is ignored, and names its trade', async (type, object, about) => {
     const verified = await adapter.verifyCallback(ACCOUNT, signed(event(type, object)));
     expect(verified).toMatchObject({ kind: 'ignored', about });
   });

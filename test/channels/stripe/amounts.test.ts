@@ -14,12 +14,12 @@ describe('amounts', () => {
     ['UGX', 5, 500],
     ['MGA', 500, 5],
     ['HUF', 17500, 17500],
-  ])("of %s are converted to Stripe's units and back", (currency, ours, theirs) => {
+  ])("amounts of %s are converted to Stripe's units and back", (currency, ours, theirs) => {
     expect(toStripe(ours, currency)).toBe(theirs);
     expect(fromStripe(theirs, currency.toLowerCase())).toEqual({ amount: ours, currency });
   });
 
-  it('that are invalid in our units are not accepted', () => {
+  it('amounts that are invalid in our units are not accepted', () => {
     for (const [amount, code] of [
       [150, 'isk'],
       [0, 'eur'],
@@ -33,11 +33,11 @@ describe('amounts', () => {
   it.each([
     ['MGA', 50],
     ['MGA', 149],
-  ])('of %s that Stripe cannot represent are rejected: %i', (currency, amount) => {
+  ])('amounts of %s that Stripe cannot represent are rejected: %i', (currency, amount) => {
     expect(() => toStripe(amount, currency)).toThrow(expect.objectContaining({ kind: 'rejected' }));
   });
 
-  it('are declared only for current currencies, and convert there and back for every one', () => {
+  it('amounts are declared only for current currencies, and convert there and back for every one', () => {
     expect(Object.keys(currencyLimits).filter((code) => !isCurrentCurrency(code))).toEqual([]);
     for (const [code, { multipleOf = 1 }] of Object.entries(currencyLimits)) {
       const amount = 7 * multipleOf;

@@ -67,10 +67,10 @@ const refund = {
   metadata: { ...OURS, nodrop_refund: 'ref_1' },
 };
 
-describe('a signature', () => {
+describe('signatures', () => {
   const body = text('payment_intent.succeeded', intent);
 
-  it('counts if it was made with any of the valid secrets', async () => {
+  it('a signature counts if it was made with any of the valid secrets', async () => {
     const rotated = accountOf({ ...CREDENTIALS, webhook_secret: 'whsec_new' }, CREDENTIALS);
     for (const secret of ['whsec_new', CREDENTIALS.webhook_secret]) {
       expect(await refusalOf(signed(body, { secret }), rotated)).toBe('trade');
@@ -78,12 +78,12 @@ describe('a signature', () => {
     expect(await refusalOf(signed(body, { secret: 'whsec_other' }), rotated)).toBe('unverified');
   });
 
-  it('counts up to 300 s in the past and in the future', async () => {
+  it('a signature counts up to 300 s in the past and in the future', async () => {
     for (const ageS of [295, -295]) expect(await refusalOf(signed(body, { ageS }))).toBe('trade');
     for (const ageS of [305, -305, -3600]) expect(await refusalOf(signed(body, { ageS }))).toBe('unverified');
   });
 
-  it('covers every byte of the body', async () => {
+  it('a signature covers every byte of the body', async () => {
     const { headers, rawBody } = signed(body);
     const tampered = Buffer.from(rawBody.toString().replace('1050', '1051'));
     const notUtf8 = signed(body.replace('eur', 'e\uFFFDr'));
@@ -99,7 +99,7 @@ describe('a signature', () => {
     expect(await refusalOf({ headers: notUtf8.headers, rawBody: bytes })).toBe('unverified');
   });
 
-  it('needs a time and a signature of the scheme', async () => {
+  it('the signature header needs a time and a signature of the scheme', async () => {
     const { headers, rawBody } = signed(body);
     const header = headers['stripe-signature'] as string;
     const [time, signature] = header.split(',') as [string, string];
@@ -119,8 +119,8 @@ describe('a signature', () => {
   });
 });
 
-describe('an event', () => {
-  it('about a paid intent reports the received amount, by our number only, as the session has the reference', async () => {
+describe('events', () => {
+  it('an event about a paid intent reports the received amount, by our number only, as the session has the reference', async () => {
     const event = text('payment_intent.succeeded', { ...intent, amount_received: 1000 });
     expect(await verify(signed(event))).toEqual({
       kind: 'trade',
@@ -146,7 +146,7 @@ describe('an event', () => {
     ['payment_intent.canceled', { ...intent, status: 'canceled' }],
     ['payment_intent.succeeded', { ...intent, amount: 'of another version' }],
     ['charge.refunded', { id: 'ch_1', metadata: OURS }],
-  ])('%s with no final state makes nodrop query Stripe', async (type, object) => {
+  ])('the event %s with no final state makes nodrop query Stripe', async (type, object) => {
     expect(await verify(signed(text(type, object)))).toEqual({
       kind: 'notice',
       notificationId: 'evt_1',
@@ -155,7 +155,7 @@ describe('an event', () => {
     });
   });
 
-  it('about an expired session closes the trade', async () => {
+  it('an event about an expired session closes the trade', async () => {
     const expired = { ...session, status: 'expired', payment_status: 'unpaid', payment_intent: null };
     expect(await verify(signed(text('checkout.session.expired', expired)))).toMatchObject({
       kind: 'trade',
@@ -163,7 +163,7 @@ describe('an event', () => {
     });
   });
 
-  it("about a refund of ours names it by our numbers and by Stripe's id", async () => {
+  it("an event about a refund of ours names it by our numbers and by Stripe's id", async () => {
     expect(await verify(signed(text('refund.created', refund)))).toEqual({
       kind: 'refund',
       notificationId: 'evt_1',
@@ -186,7 +186,7 @@ describe('an event', () => {
     ['40 ISK', 'isk', 40, 1],
     ['155 KWD', 'kwd', 155, 155],
   ])(
-    'about a refund or dispute of %s has a rounded amount, so that the event is not refused',
+    'an event about a refund or dispute of %s has a rounded amount, so that the event is not refused',
     async (_, currency, amount, ours) => {
       expect(await verify(signed(text('refund.created', { ...refund, currency, amount })))).toMatchObject({
         refund: { answer: { state: 'succeeded', amount: ours } },
@@ -197,7 +197,7 @@ describe('an event', () => {
     },
   );
 
-  it('about a refund made in the dashboard names the payment at Stripe', async () => {
+  it('an event about a refund made in the dashboard names the payment at Stripe', async () => {
     expect(await verify(signed(text('refund.created', { ...refund, metadata: {} })))).toMatchObject({
       kind: 'refund',
       about: { channelPaymentId: 'pi_1' },
@@ -205,7 +205,7 @@ describe('an event', () => {
     });
   });
 
-  it('about a failed refund shows whether the refund had succeeded before', async () => {
+  it('an event about a failed refund shows whether the refund had succeeded before', async () => {
     const failed = { ...refund, status: 'failed', failure_reason: 'merchant_request' };
     const data = { object: failed, previous_attributes: { status: 'succeeded' } };
     const of = async (more: object) => verify(signed(text('refund.failed', failed, more)));
@@ -223,7 +223,7 @@ describe('an event', () => {
     ['warning_closed', 'won'],
     ['lost', 'lost'],
     ['prevented', 'lost'],
-  ])('about a dispute with the status "%s" reports the state %s', async (status, state) => {
+  ])('an event about a dispute with the status "%s" reports the state %s', async (status, state) => {
     const dispute = {
       id: 'dp_1',
       object: 'dispute',
@@ -262,7 +262,7 @@ describe('an event', () => {
     ['of a charge that is not ours', text('charge.refunded', { id: 'ch_1', metadata: {} })],
     ['of a refund without a payment intent', text('refund.created', { ...refund, payment_intent: null })],
     ['of the second version', JSON.stringify({ id: 'evt_2', object: 'v2.core.event', type: 'v1.billing' })],
-  ])('%s is acknowledged and ignored', async (_, body) => {
+  ])('an event %s is acknowledged and ignored', async (_, body) => {
     expect(await verify(signed(body))).toMatchObject({ kind: 'ignored', reason: expect.any(String) });
   });
 
@@ -271,11 +271,11 @@ describe('an event', () => {
     ['not an event', '{}'],
     ['an event without an object', JSON.stringify({ id: 'evt_1', object: 'event', type: 'x' })],
     ['an impossible amount', text('payment_intent.succeeded', { ...intent, amount_received: 0 })],
-  ])('that is %s is malformed', async (_, body) => {
+  ])('an event that is %s is malformed', async (_, body) => {
     expect(await refusalOf(signed(body))).toBe('malformed');
   });
 
-  it('that is not verified names our number only as a hint', () => {
+  it('an event that is not verified names our number only as a hint', () => {
     const peek = (body: string) => adapter.peekOutTradeNo(Buffer.from(body));
     expect(peek(text('checkout.session.completed', session))).toBe('pay_1');
     for (const body of [
@@ -317,7 +317,7 @@ describe('the events of a payment, as the double sends them', () => {
     await double.stop();
   });
 
-  it('are verified, belong to our trade, and report its payment, refund and dispute', async () => {
+  it('the events of a payment are verified, belong to our trade, and report its payment, refund and dispute', async () => {
     const trade = await created(adapterAt(double.url), newTrade());
     const { payment } = (await double.tell('pay', { id: idOf(trade), outcome: 'paid' })) as {
       payment: string;

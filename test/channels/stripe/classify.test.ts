@@ -36,8 +36,8 @@ const DEFINITE: Readonly<Record<Operation, readonly Record<string, string>[]>> =
   other: [],
 };
 
-describe('a refusal', () => {
-  it('is definite if it is listed for the operation', () => {
+describe('refusals', () => {
+  it('a refusal is definite if it is listed for the operation', () => {
     for (const operation of OPERATIONS) {
       for (const fields of DEFINITE[operation]) {
         expect(classify(replyOf(400, refusal(fields)), operation).kind, JSON.stringify(fields)).toBe(
@@ -84,7 +84,7 @@ describe('a refusal', () => {
     fc.string(),
   );
 
-  it('is definite in no other case, for any status and body', () => {
+  it('a refusal is definite in no other case, for any status and body', () => {
     fc.assert(
       fc.property(
         fc.constantFrom(...OPERATIONS),
@@ -129,19 +129,19 @@ describe('other answers', () => {
     [500, 'nonsense', 'unreachable'],
     [302, '', 'garbage'],
     [400, '<html>', 'garbage'],
-  ] as const)('%i %o is %s', (status, body, kind) => {
+  ] as const)('an answer with the status %i and the body %o is %s', (status, body, kind) => {
     for (const operation of OPERATIONS) expect(classify(replyOf(status, body), operation).kind).toBe(kind);
   });
 
   it.each(['insufficient_funds', 'balance_insufficient', 'charge_disputed', 'refund_disputed_payment'])(
-    '%s of a refund is temporary',
+    'the refusal %s of a refund is temporary',
     (code) => {
       expect(classify(replyOf(400, refusal({ code })), 'refund').kind).toBe('not_now');
       expect(classify(replyOf(400, refusal({ code })), 'create').kind).toBe('unreachable');
     },
   );
 
-  it('have the delay, the replay flag and the code, but quote no key', () => {
+  it('answers have the delay, the replay flag and the code, but quote no key', () => {
     const message = "Expired API Key provided: sk_live_canary and 'whsec_canary'";
     const reply = (headers: Record<string, string>) =>
       replyOf(429, refusal({ code: 'rate_limit', message }), headers);

@@ -174,7 +174,7 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
     total: 1050,
   };
 
-  it.each(['accepts every request of %s', 'payment_intent'])('takes every request of %s', async (method) => {
+  it.each(['checkout', 'payment_intent'])('stripe-mock accepts every request of %s', async (method) => {
     const trade = known(method);
     const calls: (() => Promise<unknown>)[] = [
       () => adapter.createTrade(ACCOUNT, newTrade({ method })),
@@ -192,7 +192,7 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
     expect(await adapter.findTrade?.(ACCOUNT, trade)).toBe('absent');
   });
 
-  it('accepts the requests for close, list and check', async () => {
+  it('stripe-mock accepts the requests for close, list and check', async () => {
     for (const method of ['checkout', 'payment_intent']) {
       const outcome = await adapter.closeTrade(ACCOUNT, known(method)).catch((error) => error);
       // The sample is still open, although a close was requested.
@@ -203,7 +203,7 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
     ).resolves.toBeUndefined();
   });
 
-  it('refuses what Stripe refuses', async () => {
+  it('stripe-mock refuses what Stripe refuses', async () => {
     const refused = await fetch(`${server.url}/v1/checkout/sessions`, {
       method: 'POST',
       headers: { authorization: 'Bearer sk_test_123' },

@@ -11,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(() => double.stop());
 
-it('tries a trade with each method, and prints each step', async () => {
+it('the smoke test tries a trade with each method, and prints each step', async () => {
   const lines: string[] = [];
   await smokeTest(adapterAt(double.url), ACCOUNT, (line) => lines.push(line));
   const text = lines
@@ -41,7 +41,7 @@ By payment_intent:
   for (const secret of Object.values(CREDENTIALS)) expect(text).not.toContain(secret);
 });
 
-it('refuses a live key before it sends a request', async () => {
+it('the smoke test refuses a live key before it sends a request', async () => {
   await double.tell('requests', {});
   const live = accountOf(CREDENTIALS, { ...CREDENTIALS, secret_key: 'rk_live_1' });
   await expect(smokeTest(adapterAt(double.url), live, () => {})).rejects.toThrow(/are live/);

@@ -37,8 +37,8 @@ const made = async ({ outTradeNo }: NewTrade, given: object = {}) =>
 const refused = async (request: Made, name: Name = 'direct') =>
   await errorOf(adapter.verifyCallback(account(name), requestOf(request)));
 
-describe.skipIf(folder === undefined)('a callback about a payment', () => {
-  test("has the payment's numbers, signed by a certificate, by the public key, and for a service provider", async () => {
+describe.skipIf(folder === undefined)('callbacks about payments', () => {
+  test("a callback has the payment's numbers, signed by a certificate, by the public key, and for a service provider", async () => {
     for (const name of ['direct', 'modern', 'provider'] as const) {
       const trade = await paid(name);
       const { body, headers } = await made(trade);
@@ -56,7 +56,7 @@ describe.skipIf(folder === undefined)('a callback about a payment', () => {
     }
   });
 
-  test('with a refund is a proven notice, so that nodrop queries WeChat Pay', async () => {
+  test('a callback about a refunded payment is a proven notice, so that nodrop queries WeChat Pay', async () => {
     const trade = await paid();
     const request = requestOf(await made(trade, { content: { trade_state: 'REFUND' } }));
     expect(await adapter.verifyCallback(account(), request)).toMatchObject({
@@ -64,7 +64,7 @@ describe.skipIf(folder === undefined)('a callback about a payment', () => {
     });
   });
 
-  test('with another amount reports that amount, and the ledger compares it', async () => {
+  test('a callback with another amount reports that amount, and the ledger compares it', async () => {
     const trade = await paid();
     const request = await made(trade, { content: { amount: { total: 1, currency: 'CNY' } } });
     expect(await adapter.verifyCallback(account(), requestOf(request))).toMatchObject({
@@ -72,7 +72,7 @@ describe.skipIf(folder === undefined)('a callback about a payment', () => {
     });
   });
 
-  test('for another merchant or key is refused, and for another appid a proven notice', async () => {
+  test('a callback for another merchant or key is refused, and for another appid a proven notice', async () => {
     const trade = await paid();
     const wrong = {
       'another merchant': { content: { mchid: '1900000110' } },
@@ -99,7 +99,7 @@ describe.skipIf(folder === undefined)('a callback about a payment', () => {
     }
   });
 
-  test('is refused if its time differs by more than five minutes, in both directions', async () => {
+  test('a callback is refused if its time differs by more than five minutes, in both directions', async () => {
     const trade = await paid();
     for (const atOffsetMs of [-290_000, 290_000]) {
       const request = requestOf(await made(trade, { atOffsetMs }));
@@ -109,7 +109,7 @@ describe.skipIf(folder === undefined)('a callback about a payment', () => {
     expect((await refused(await made(trade, { atOffsetMs: 310_000 }))).message).toContain('future');
   });
 
-  test('about an old payment is a notice, because the money may have been refunded since', async () => {
+  test('a callback about an old payment is a notice, because the money may have been refunded since', async () => {
     const trade = await paid();
     const about = { outTradeNo: trade.outTradeNo };
     const paidAgo = (ms: number) => ({ success_time: new Date(Date.now() - ms).toISOString() });
@@ -121,7 +121,7 @@ describe.skipIf(folder === undefined)('a callback about a payment', () => {
     expect(late).not.toHaveProperty('answer');
   });
 
-  test('with a changed resource is refused, even if the signature is right', async () => {
+  test('a callback with a changed resource is refused, even if the signature is right', async () => {
     const trade = await paid();
     const { body } = await made(trade);
     const content = JSON.parse(body) as { resource: Record<string, string> };
@@ -151,7 +151,7 @@ describe.skipIf(folder === undefined)('a callback about a payment', () => {
     }
   });
 
-  test('is refused if its signature is a probe, missing, of another type or made with an unknown key', async () => {
+  test('a callback is refused if its signature is a probe, missing, of another type or made with an unknown key', async () => {
     const trade = await paid();
     const { headers, body } = await made(trade);
     const probe = `WECHATPAY/SIGNTEST/${headers['wechatpay-signature']?.slice(19)}`;
@@ -177,7 +177,7 @@ describe.skipIf(folder === undefined)('a callback about a payment', () => {
     expect(adapter.peekOutTradeNo(Buffer.from(body))).toBeUndefined();
   });
 
-  test('is verified by either key during rotation, and by a new certificate', async () => {
+  test('a callback is verified by either key during rotation, and by a new certificate', async () => {
     const trade = await paid();
     const old = await made(trade);
     const both = accountOf(double.accounts.other, double.accounts.direct);
@@ -195,7 +195,7 @@ describe.skipIf(folder === undefined)('a callback about a payment', () => {
     expect(await adapter.verifyCallback(account(), requestOf(fresh))).toMatchObject({ kind: 'trade' });
   });
 
-  test('is verified by credentials that can be read, next to some that cannot', async () => {
+  test('a callback is verified by credentials that can be read, next to some that cannot', async () => {
     const request = requestOf(await made(await paid()));
     const { direct } = double.accounts;
     const broken = [
@@ -229,7 +229,7 @@ describe.skipIf(folder === undefined)('a callback about a payment', () => {
     }
   });
 
-  test('is refused in time while certificates are unavailable, so that WeChat Pay repeats it', async () => {
+  test('a callback is refused in time while certificates are unavailable, so that WeChat Pay repeats it', async () => {
     const request = requestOf(await made(await paid()));
     const fresh = newAdapter();
     await double.tell('fault', { kind: 'silent', to: '/v3/certificates' });
@@ -272,8 +272,8 @@ describe.skipIf(folder === undefined)('other callbacks', () => {
     expect(await adapter.verifyCallback(account(), other)).toMatchObject({ kind: 'ignored' });
     // Callbacks arrive in any order. For any state but a plain payment nodrop queries the order.
     for (const trade_state of ['USERPAYING', 'REFUND']) {
-      const news = requestOf(await made(trade, { content: { trade_state } }));
-      expect(await adapter.verifyCallback(account(), news)).toMatchObject({ kind: 'notice' });
+      const request = requestOf(await made(trade, { content: { trade_state } }));
+      expect(await adapter.verifyCallback(account(), request)).toMatchObject({ kind: 'notice' });
     }
     expect(await refused(await made(trade, { content: { success_time: 'yesterday' } }))).toMatchObject({
       kind: 'malformed',

@@ -37,7 +37,7 @@ describe('refusals', () => {
     ['create', 500, 'SYSTEM_ERROR', 'unreachable'],
     ['create', 500, 'PARAM_ERROR', 'unreachable'],
     ['refund', 500, 'OPENID_MISMATCH', 'unreachable'],
-  ])('%s %i %s is %s', (operation, status, code, kind) => {
+  ])('a refusal of %s with %i %s is %s', (operation, status, code, kind) => {
     expect(kindOf(operation, status, code)).toBe(kind);
   });
 
@@ -48,7 +48,7 @@ describe('refusals', () => {
     expect(kindOf('create', 400, 'PARAM_ERROR', '/body/payer/openid')).toBe('rejected');
   });
 
-  test("keep WeChat Pay's message and the delay, and quote nothing else", () => {
+  test("refusals keep WeChat Pay's message and the delay, and quote nothing else", () => {
     const error = classify(reply(429, refusal('FREQUENCY_LIMITED'), { 'retry-after': '3' }), 'other');
     expect(error.message).toBe('wechatpay answered 429 (FREQUENCY_LIMITED): 说明');
     expect(error.retryAfterMs).toBe(3_000);

@@ -2,7 +2,7 @@ import { fen, toYuan } from './money.ts';
 
 /** The double's own books: the actual state at Alipay, whatever was reported. */
 
-/** A refusal that Alipay answers. */
+/** A refusal, as Alipay answers it. */
 export class Refused extends Error {
   readonly code: string;
   readonly subCode: string;

@@ -219,7 +219,7 @@ async function answer(request: IncomingMessage): Promise<Answer | 'hang'> {
 const server = createServer((request, response) => {
   answer(request)
     .then((given) => {
-      // The answer is never sent.
+      // With this fault the answer is never sent.
       if (given === 'hang') return;
       response.writeHead(given.status, { 'content-type': given.type }).end(given.body);
     })

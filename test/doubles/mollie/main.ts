@@ -20,7 +20,7 @@ const server = await serve(async (sent) => {
   const fault = books.takeFault(`${sent.method} ${sent.path}`);
   if (fault !== undefined && fault.kind !== 'accepted') return fault.answer;
   const answer = handleApi(books, sent, url);
-  // The answer is never sent.
+  // With this fault the answer is never sent.
   if (fault !== undefined) return 'nothing';
   return { ...answer, headers: { ...answer.headers, date: new Date(books.now()).toUTCString() } };
 });

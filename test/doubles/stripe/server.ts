@@ -59,7 +59,7 @@ export async function serveStripe(wanted = 0): Promise<RunningDouble> {
   const server = createServer((request: IncomingMessage, response: ServerResponse) => {
     answer(request)
       .then((given) => {
-        // The answer is never sent.
+        // With this fault the answer is never sent.
         if (given === 'hang') return;
         response.writeHead(given.status, {
           'content-type': given.type ?? 'application/json',
