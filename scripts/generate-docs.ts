@@ -162,7 +162,10 @@ function channels(): string {
     ...['|---|---|---|---|---|', ...rows, ''],
     ...['| channel | method | the payer gets | currencies | expiry | subject | required fields |'],
     ...['|---|---|---|---|---|---|---|', ...methods, ''],
-    ...['Limits of a currency are in minor units of ISO 4217. The first method of a channel is its default.', ''],
+    ...[
+      'Limits of a currency are in minor units of ISO 4217. The first method of a channel is its default.',
+      '',
+    ],
     ...['| channel | setting | secret | required | meaning |', '|---|---|---|---|---|', ...settings],
   ].join('\n');
 }

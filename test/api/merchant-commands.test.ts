@@ -190,7 +190,7 @@ describe('npm run nodrop', () => {
       expect(refused.code).toBe(1);
       expect(refused.output).toMatch(/^payment\.review +401 +It answered 401/m);
       expect(refused.errors).toMatch(
-        /^1 of 9 were not answered with 2xx: .* After 401, compare the receiver's secret[^\n]+\n$/,
+        /^1 of 9 were not answered with 2xx\. .* After 401, compare the receiver's secret[^\n]+\n$/,
       );
     } finally {
       await shop.close();
