@@ -23,14 +23,17 @@ test.each([
   [undefined, YEAR, 5 * MINUTE],
   [10_000, YEAR, 5 * MINUTE],
   [10 * MINUTE, YEAR, 10 * MINUTE],
-])('asked every %s ms, told to wait %s ms: %s ms', (delayMs, retryAfterMs, expected) => {
-  const error = new ChannelError(
-    'rate_limited',
-    'slow down',
-    retryAfterMs === undefined ? {} : { retryAfterMs },
-  );
-  expect(unknownOutcome('simulator', error, delayMs).nextRetryDelay ?? undefined).toBe(expected);
-});
+])(
+  'with a retry every %s ms and a channel that asks for %s ms, the wait is %s ms',
+  (delayMs, retryAfterMs, expected) => {
+    const error = new ChannelError(
+      'rate_limited',
+      'slow down',
+      retryAfterMs === undefined ? {} : { retryAfterMs },
+    );
+    expect(unknownOutcome('simulator', error, delayMs).nextRetryDelay ?? undefined).toBe(expected);
+  },
+);
 
 test("a temporary refusal of a channel is retried, and shows the channel's reason", () => {
   const error = new ChannelError('not_now', 'BALANCE_TOO_LOW: no money');

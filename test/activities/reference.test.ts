@@ -91,13 +91,16 @@ describe('a create with a lost answer', () => {
   test.each([
     ['a query', 'ask', 'query'],
     ['a close', 'close', 'close'],
-  ] as const)('%s looks for it first, stores what it finds, and never creates', async (_, activity, call) => {
-    const { id } = await unknownCreate(true);
-    await act[activity](id);
-    const reference = channel.of(id)?.id;
-    expect(channel.calls).toEqual(['find', `${call} ${reference}`]);
-    expect((await row(id)).reference).toBe(reference);
-  });
+  ] as const)(
+    '%s looks the trade up first, stores its reference, and never creates a trade',
+    async (_, activity, call) => {
+      const { id } = await unknownCreate(true);
+      await act[activity](id);
+      const reference = channel.of(id)?.id;
+      expect(channel.calls).toEqual(['find', `${call} ${reference}`]);
+      expect((await row(id)).reference).toBe(reference);
+    },
+  );
 
   test('a trade of another payment is not used', async () => {
     const other = await longLived();
@@ -130,16 +133,19 @@ describe('a channel that rejects our credentials', () => {
     ['a query', 'ask'],
     ['the query before an end', 'askBeforeEnd'],
     ['a close', 'close'],
-  ] as const)('at %s: the same', async (_, activity) => {
-    const { id } = await longLived();
-    await act.create(id);
-    channel.failure = WRONG;
-    await act[activity](id);
-    expect(await row(id)).toMatchObject({ status: 'paying', ...shown });
-    channel.failure = undefined;
-    await act[activity](id);
-    expect((await row(id)).attention).toBeNull();
-  });
+  ] as const)(
+    '%s with rejected credentials: an attention is raised at once, and the next good answer clears it',
+    async (_, activity) => {
+      const { id } = await longLived();
+      await act.create(id);
+      channel.failure = WRONG;
+      await act[activity](id);
+      expect(await row(id)).toMatchObject({ status: 'paying', ...shown });
+      channel.failure = undefined;
+      await act[activity](id);
+      expect((await row(id)).attention).toBeNull();
+    },
+  );
 });
 
 test('a close that the channel does not accept yet waits until it does, without an attention', async () => {

@@ -218,7 +218,7 @@ describe('workflows that are stuck', () => {
     ['channel_undecided', 'channel_undecided'],
     ['disputed', 'disputed'],
     ['order_update_failing', 'order_update_failing'],
-  ])('a payment that is shown as %s is shown as %s', async (before, after) => {
+  ])('a stuck payment with the attention %s then has the attention %s', async (before, after) => {
     const shown = { attention: before, attentionSince: ago(HOUR), attentionDetail: 'x' };
     const [id = ''] = await newPayments(1, { ...shown, expiresAt: ago(HOUR) });
     stuck(`payment/${id}`);

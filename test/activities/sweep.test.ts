@@ -83,7 +83,7 @@ test('a requested cancellation without a signal is signalled, also to a running 
   expect(woken.slice(2)).toEqual([fresh]);
 });
 
-describe('a step', () => {
+describe('a step of the sweep', () => {
   let time = 0;
   beforeEach(() => {
     time = 0;

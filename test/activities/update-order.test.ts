@@ -82,11 +82,11 @@ async function whileTaken(orderIds: readonly string[], work: () => Promise<void>
 
 test.each([
   [
-    'all of its merchant are in use',
+    'all slots of its merchant are in use',
     () => Array.from({ length: TRANSACTIONS_AT_ONCE }, (_, n) => `other-${n}`),
   ],
-  ['that of its order is taken', ({ orderId }: OwnedPayment) => [orderId]],
-])('a local attempt waits for no turn: %s', async (_, orderIds) => {
+  ['the slot of its order is in use', ({ orderId }: OwnedPayment) => [orderId]],
+])('a local activity does not wait for a free slot: %s', async (_, orderIds) => {
   const payment = await newPaid();
   await whileTaken(orderIds(payment), async () => {
     await expect(attempt(payment, true)).rejects.toThrow(NO_TURN);

@@ -22,7 +22,7 @@ const asked = (change: Partial<AskedFor> = {}): AskedFor => ({
   ...change,
 });
 
-describe('an attempt', () => {
+describe('a payment attempt', () => {
   test("is made with the requested expiry, but never beyond the order's expiry", () => {
     expect(decideAttempt(ORDER, [], asked(), NOW)).toEqual({ expiresAt: inSeconds(600) });
     const ending = { ...ORDER, expiresAt: inSeconds(60) };
@@ -40,9 +40,9 @@ describe('an attempt', () => {
     ['another method', { method: 'qr' }],
     ['less than 30 s left', { createdAt: inSeconds(-600), expiresAt: inSeconds(29) }],
     ['less than half of its minute left', { createdAt: inSeconds(-21), expiresAt: inSeconds(19) }],
-    ['a wish to cancel', { cancelRequestedAt: NOW }],
-    ['its expiry behind it', { expiresAt: NOW }],
-  ])('that is live with %s is asked about before another one is made', (_name, change) => {
+    ['a requested cancellation', { cancelRequestedAt: NOW }],
+    ['its expiry in the past', { expiresAt: NOW }],
+  ])('that is live with %s is queried before another attempt is made', (_name, change) => {
     const live = attempt('live', change);
     expect(decideAttempt(ORDER, [live], asked(), NOW)).toEqual({ unasked: [live] });
   });
@@ -64,7 +64,7 @@ describe('an attempt', () => {
     ],
     ['attempt_unresolved', ORDER, [attempt('a', { expiresAt: NOW })], { askedAttempts: new Set(['a']) }],
     ['payer_differs', ORDER, [attempt('a', { payer: { id: 'one' } })], { payer: { id: 'two' } }],
-  ])('is refused with %s', (code, order, attempts, change) => {
+  ])('is refused with the code %s', (code, order, attempts, change) => {
     expect(() => decideAttempt(order, attempts, asked(change), NOW)).toThrow(
       expect.objectContaining({ code }),
     );

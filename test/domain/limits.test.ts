@@ -14,7 +14,7 @@ const METHOD: MethodDeclaration = {
   needs: ['id', 'ip'],
 };
 
-describe('amounts', () => {
+describe("the limits of a method's amounts", () => {
   test.each([
     ['CNY', 9, 'must be at least 10'],
     ['CNY', 10, undefined],

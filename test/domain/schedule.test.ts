@@ -61,8 +61,8 @@ describe('queryPlan', () => {
 
   test.each([
     ['past its expiry', {}, EXPIRES],
-    ['to be cancelled', { cancelRequested: true }, CREATED + MINUTE],
-  ])('of a payment %s on which the channel decides has no end', (_, changes, now) => {
+    ['whose cancellation was requested', { cancelRequested: true }, CREATED + MINUTE],
+  ])('of a payment %s that the channel is processing has no end', (_, changes, now) => {
     const row = payment({ channelState: 'processing', ...changes });
     expect(queryPlan(row, SCHEDULE, now)).toMatchObject({
       waits: [5 * MINUTE],
@@ -106,10 +106,10 @@ describe('lateWaits once the late watch is over', () => {
 test.each([
   ['before its expiry', false, {}, EXPIRES - 1],
   ['at its expiry', true, {}, EXPIRES],
-  ['that somebody wants cancelled', true, { cancelRequested: true }, CREATED],
-  ['on which the channel decides', false, { cancelRequested: true, channelState: 'processing' }, EXPIRES],
+  ['whose cancellation was requested', true, { cancelRequested: true }, CREATED],
+  ['that the channel is processing', false, { cancelRequested: true, channelState: 'processing' }, EXPIRES],
   ['that is paid', false, { status: 'succeeded' as const }, EXPIRES],
-])('a payment %s is to end: %s', (_, expected, changes, now) => {
+])('a payment %s must end: %s', (_, expected, changes, now) => {
   expect(isToEnd(payment(changes), now)).toBe(expected);
 });
 
@@ -118,6 +118,6 @@ test.each([
   [1, 4_000],
   [7, 256_000],
   [20, 5 * MINUTE],
-])('after %s contradictions of close and query: %s ms', (contradictions, expected) => {
+])('after %s contradictions between close and query the wait is %s ms', (contradictions, expected) => {
   expect(closeLag(contradictions)).toBe(expected);
 });

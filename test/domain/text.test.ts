@@ -35,7 +35,7 @@ test.each([
   '\u2800',
   '\u{e0020}',
   ' \u200b\u3164 ',
-])('a text of nothing but %j is refused', (text) => {
+])('a text that consists only of %j is rejected', (text) => {
   expect(readableFault(text)).toBe('must contain a visible character');
 });
 
@@ -50,7 +50,7 @@ test.each([
   '-',
   'a\nb',
   'e\u0301',
-])('%j is taken as a text', (text) => {
+])('%j is accepted as a text', (text) => {
   expect(readableFault(text)).toBeUndefined();
 });
 
@@ -80,7 +80,7 @@ test.each([
   'a.',
   'x'.repeat(64),
   '𠮷'.repeat(64),
-])('%j is taken as an order’s id', (id) => {
+])('%j is accepted as an order’s id', (id) => {
   expect(orderIdFault(id)).toBeUndefined();
   expect(id).toMatch(new RegExp(ORDER_ID_PATTERN, 'u'));
   // Formats in which people read the id.
@@ -132,7 +132,7 @@ test.each([
   ['a\udc00b', /letters/],
   ['\ue000', /letters/],
   ...[...MARKS, ...MORE].map((mark): [string, RegExp] => [`a${mark}b`, /letters/]),
-])('%j is refused as an order’s id', (id, why) => {
+])('%j is rejected as an order’s id', (id, why) => {
   expect(orderIdFault(id)).toMatch(why);
 });
 
@@ -173,7 +173,7 @@ test.each([
   ...NEVER_SCHEMES,
   ...NEVER_PREFIXES.map((prefix) => `${prefix}x`),
   ...['moz-extension', 'ms-settings', 'chrome-extension', 'ms-msdt', 'itms-services', 'skype', 'ssh'],
-])('no merchant can allow %s, and no payer is sent there', (scheme) => {
+])('no merchant can allow the scheme %s, and no payer is sent to such a URL', (scheme) => {
   expect(schemeFault(scheme)).toMatch(/never/);
   for (const url of [`${scheme}:x`, `${scheme}://x`, `${scheme.toUpperCase()}:x`])
     expect([url, mayReturnTo(url)]).toEqual([url, false]);

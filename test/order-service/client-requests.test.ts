@@ -141,7 +141,7 @@ describe('private and link-local addresses', () => {
     '017700000001',
     '[::ffff:0:127.0.0.1]',
     '①②⑦.0.0.1',
-  ])('%s is refused, told or read, and nobody is connected to', async (host) => {
+  ])('%s is refused for a delivery and for a read-back, without a connection', async (host) => {
     const connected: Socket[] = [];
     const server = createServer((_, response) => response.end(JSON.stringify({ paidPaymentId: US })));
     server.on('connection', (socket) => connected.push(socket));
@@ -183,7 +183,7 @@ describe('private and link-local addresses', () => {
         { address: '127.0.0.1', family: 4 },
       ],
     ],
-  ])('a public name that leads to %j is refused', async (addresses) => {
+  ])('a public name that resolves to %j is refused', async (addresses) => {
     const { heard, port } = await answering(200, '');
     const client = new OrderServiceClient({ allowPrivate: false, ...leadingTo(...addresses) });
     expect(await told(`http://shop.example:${port}/`, client)).toMatchObject({ reason: REFUSED });

@@ -57,7 +57,7 @@ describe('the outcome is unknown after', () => {
     '{"paidPaymentId":"pay\\u0000"}',
     JSON.stringify({ paidPaymentId: 'x'.repeat(201) }),
     JSON.stringify({ paidPaymentId: US, padding: 'x'.repeat(64 * 1024) }),
-  ])('409 with the body %#', async (body) => {
+  ])('an answer 409 with the body %#', async (body) => {
     const { url } = await answering(409, body);
     expect(await told(url)).toEqual({
       kind: 'unknown',
@@ -158,7 +158,7 @@ describe('the outcome is unknown after', () => {
     'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n',
     `HTTP/1.1 200 OK\r\na: ${'x'.repeat(100_000)}\r\n\r\n`,
     'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n',
-  ])('what is no HTTP answer: %j', async (head) => {
+  ])('an answer that is not HTTP: %j', async (head) => {
     const url = await connect((socket) => socket.once('data', () => socket.end(head)));
     expect(await told(url, hasty)).toMatchObject({ kind: 'unknown', statusCode: null });
   });
@@ -244,7 +244,7 @@ test.each([
   [409, 'unknown'],
   [410, 'gone'],
   [500, 'unknown'],
-])('a body of %i without end is not read to its end', async (status, kind) => {
+])('an endless body of an answer %i is not read completely', async (status, kind) => {
   const closed: Promise<void>[] = [];
   let poured = 0;
   const { url } = await serve((response) => {

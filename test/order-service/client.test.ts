@@ -73,7 +73,7 @@ describe('an order that the service does not know', () => {
     '[]',
     'null',
     `{"code":"order_unknown","a":"${'x'.repeat(65_536)}"}`,
-  ])('404 without the code says nothing of the order: %#', async (body) => {
+  ])('an answer 404 without the code order_unknown says nothing about the order: %#', async (body) => {
     const { url } = await answering(404, body);
     expect(await told(url)).toMatchObject({
       kind: 'unknown',

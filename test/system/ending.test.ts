@@ -262,20 +262,23 @@ describe('the same channel again, with less than 30 s left', () => {
   test.each([
     ['does not answer', { query: { errorRate: 1 }, close: { errorRate: 1 } }],
     ['does not close it', { close: { errorRate: 1 } }],
-  ])('the channel %s: 409 with Retry-After, and a new one when it does', async (_name, faults) => {
-    const { body: first } = await system.payable();
-    await lookAtItsEnd(first.id);
-    await system.simulator.setFaults(faults);
-    const refused = await again(first.orderId);
-    expect([refused.status, refused.body.code]).toEqual([409, 'attempt_unresolved']);
-    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
-    expect((await get(`/v1/payments/${first.id}`)).status).toBe('paying');
-    expect((await get(`/v1/orders/${first.orderId}`)).payments).toHaveLength(1);
-    await system.simulator.setFaults({ query: { errorRate: 0 }, close: { errorRate: 0 } });
-    await eventually(async () => (await again(first.orderId)).body.id !== undefined);
-    expect((await trade(first.id))?.state).toBe('CLOSED');
-    expect((await get(`/v1/orders/${first.orderId}`)).payments).toHaveLength(2);
-  });
+  ])(
+    'the channel %s: 409 with Retry-After, and a new attempt once the channel does',
+    async (_name, faults) => {
+      const { body: first } = await system.payable();
+      await lookAtItsEnd(first.id);
+      await system.simulator.setFaults(faults);
+      const refused = await again(first.orderId);
+      expect([refused.status, refused.body.code]).toEqual([409, 'attempt_unresolved']);
+      expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+      expect((await get(`/v1/payments/${first.id}`)).status).toBe('paying');
+      expect((await get(`/v1/orders/${first.orderId}`)).payments).toHaveLength(1);
+      await system.simulator.setFaults({ query: { errorRate: 0 }, close: { errorRate: 0 } });
+      await eventually(async () => (await again(first.orderId)).body.id !== undefined);
+      expect((await trade(first.id))?.state).toBe('CLOSED');
+      expect((await get(`/v1/orders/${first.orderId}`)).payments).toHaveLength(2);
+    },
+  );
 });
 
 describe("a change of an order's amount", () => {
@@ -362,7 +365,7 @@ describe('a late success', () => {
   test.each([
     ['accept', { orderUpdate: 'applied', attention: null }, 'succeeded'],
     ['refund', { orderUpdate: 'conflict' }, 'unpaid'],
-  ])('review, and an operator says %s', async (action, expected, orderStatus) => {
+  ])('with the setting review an operator decides: %s', async (action, expected, orderStatus) => {
     const row = await lateSuccess('review');
     expect(row).toMatchObject({ orderUpdate: 'review', attention: 'late_payment_review' });
     const undecided = await system.pay({ order: undefined, orderId: row.orderId });

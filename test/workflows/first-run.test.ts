@@ -99,7 +99,7 @@ test('a payment whose cancellation was requested without a signal creates no tra
 test.each([
   ['paid', { state: 'paid', channelPaymentId: 'trx', amount: 1990, currency: 'CNY' }, 'succeeded'],
   ['in process', { state: 'processing' }, 'created'],
-] as const)('%s by then, says the ledger: nothing is created', async (_, answer, status) => {
+] as const)('if the ledger already has the payment as %s, no trade is created', async (_, answer, status) => {
   const payment = await h.newPayment();
   const at = new Date(await h.now());
   const said = answer.state === 'paid' ? { ...answer, paidAt: at.toISOString() } : answer;

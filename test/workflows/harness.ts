@@ -75,7 +75,7 @@ export interface Harness {
     /** The currency. @default CNY */
     currency?: string;
     channel?: string;
-    /** @default the simulator's */
+    /** The payment method. @default the simulator's */
     method?: string;
     expiresInMs?: number;
   }): Promise<Payment>;
@@ -166,7 +166,7 @@ export interface HarnessOptions {
    * @default none: the workflow code as in production
    */
   readonly workflowInterceptors?: readonly string[];
-  /** @default as in production */
+  /** How many workflows a worker keeps in memory. @default as in production */
   readonly maxCachedWorkflows?: number;
   /** Channels in addition to the two of the simulator. */
   readonly others?: readonly ChannelAdapter[];
@@ -205,7 +205,7 @@ const GAP_TOLERANCE = 1.5;
 export function expectAsked(h: Harness, payment: Payment, expected: readonly number[]): void {
   const asked = h.askedAt(payment);
   const really = h.reallyAskedAt(payment);
-  /** From the query before the last one to the next one. */
+  /** The real time around query `i`, in seconds: from two queries before it to the next one. */
   const workAround = (i: number) => (really[i + 1] ?? really[i] ?? 0) - (really[i - 2] ?? 0);
   const gaps = (times: readonly number[]) => times.map((at, i) => at - (times[i - 1] ?? 0));
   const wanted = gaps(expected);

@@ -68,14 +68,14 @@ test('at the expiry of a payment in process the channel is queried on schedule, 
 });
 
 test.each([
-  ['said by a query', async () => undefined],
+  ['reported by a query', async () => undefined],
   [
     'recorded by an attempt that then dies',
     async (id: string) => {
       await recordAnswer(h.db, id, { state: 'unpaid' }, 'query', new Date(await h.now()));
     },
   ],
-])('not paid after all, %s: created, so that the payer can', async (_, before) => {
+])('unpaid after processing, %s: the trade is created, so that the payer can pay', async (_, before) => {
   const payment = await inProcess(3_600_000);
   await h.ask(payment);
   expect(await h.row(payment.id)).toMatchObject({ status: 'created', channelState: 'processing' });

@@ -40,8 +40,11 @@ test('an answer 409 that names this payment counts as agreement', async () => {
 });
 
 test.each([
-  ['409 that names another payment', { react: { status: 409, body: { paidPaymentId: 'pay_other' } } }],
-  ['an order that says another payment when it is read', { read: { body: { paidPaymentId: 'pay_other' } } }],
+  [
+    'an answer 409 that names another payment',
+    { react: { status: 409, body: { paidPaymentId: 'pay_other' } } },
+  ],
+  ['a read-back that names another payment', { read: { body: { paidPaymentId: 'pay_other' } } }],
 ])(
   '%s: the money is refunded, and an attention is shown until then',
   async (_, { react, read }: { react?: Reaction; read?: Reaction }) => {
@@ -187,7 +190,7 @@ test.each([
     },
   ],
   [
-    'at the channel, found when an operator asks',
+    'at the channel, found by a query on request of an operator',
     async (payment: Payment) => {
       await h.refundElsewhere(payment, 1990);
       await h.ask(payment);

@@ -54,21 +54,24 @@ test.each<[string, Reaction]>([
   ['times out', { hang: true }],
   ['answers too late', { delayMs: 3_000, apply: true }],
   ['redirects', { status: 302, headers: { location: '/events' } }],
-  ['knows no such address', { status: 404, body: 'There is nothing here.' }],
-  ['answers 409 without a word', { status: 409 }],
-  ['answers 409 with nonsense', { status: 409, body: { paidPaymentId: 7 } }],
-  ['asks for patience', { status: 429, headers: { 'retry-after': '1' } }],
-])('%s: not known, told again, applied once', async (_, reaction) => {
-  shop.react = (_event, nth) => (nth <= 2 ? reaction : undefined);
-  const payment = await receive();
-  await done(payment);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
-  expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
-  expect(shop.about(payment.id)).toHaveLength(3);
-  const [delivery] = await deliveriesOf(payment);
-  expect(delivery?.log.map(({ outcome }) => outcome)).toEqual(['unknown', 'unknown', 'agreed']);
-  expect((await h.timeline(payment.id)).filter((line) => line.startsWith('delivery: '))).toHaveLength(3);
-});
+  ['answers 404 without the code order_unknown', { status: 404, body: 'There is nothing here.' }],
+  ['answers 409 without a body', { status: 409 }],
+  ['answers 409 with an invalid body', { status: 409, body: { paidPaymentId: 7 } }],
+  ['answers 429 with Retry-After', { status: 429, headers: { 'retry-after': '1' } }],
+])(
+  'an order service that %s: the outcome is unknown, the event is redelivered and applied once',
+  async (_, reaction) => {
+    shop.react = (_event, nth) => (nth <= 2 ? reaction : undefined);
+    const payment = await receive();
+    await done(payment);
+    expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
+    expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
+    expect(shop.about(payment.id)).toHaveLength(3);
+    const [delivery] = await deliveriesOf(payment);
+    expect(delivery?.log.map(({ outcome }) => outcome)).toEqual(['unknown', 'unknown', 'agreed']);
+    expect((await h.timeline(payment.id)).filter((line) => line.startsWith('delivery: '))).toHaveLength(3);
+  },
+);
 
 test('a slow answer within the timeout counts as agreement', async () => {
   shop.react = () => ({ delayMs: 500, apply: true });
@@ -192,7 +195,7 @@ test.each<[string, () => Promise<void>]>([
       shop.reactToRead = () => (shop.reads.length === 1 ? PATIENCE : undefined);
     },
   ],
-])('Retry-After is heeded when it is longer: of %s', async (_, prepare) => {
+])('Retry-After is used if it is longer than the planned wait: in the answer to %s', async (_, prepare) => {
   await prepare();
   const payment = await receive();
   await done(payment);

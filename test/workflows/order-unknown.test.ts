@@ -103,22 +103,25 @@ test.each(UNKNOWN)(
 test.each<[string, Reaction]>([
   ['with a page for people', { status: 404, body: 'Cannot POST /events' }],
   ['without a body', { status: 404 }],
-])('a 404 %s, for two days: shown, told, and no money moves by it', async (_, reaction) => {
-  let until = Number.POSITIVE_INFINITY;
-  shop.react = ({ at }) => (at < until ? reaction : undefined);
-  const payment = await receive();
-  until = (await h.now()) + 48 * HOUR * 1000;
-  await eventually(async () => (await h.row(payment.id)).attention !== null);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'pending', attention: 'order_unknown' });
-  await done(payment);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
-  expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(0);
-  const [delivery] = await deliveriesOf(payment);
-  expect(delivery?.log[0]).toMatchObject({
-    outcome: 'unknown',
-    answer: reaction.body === undefined ? null : '"Cannot POST /events"',
-  });
-});
+])(
+  'a 404 %s for two days: an attention is raised, delivery is retried, and no money is refunded',
+  async (_, reaction) => {
+    let until = Number.POSITIVE_INFINITY;
+    shop.react = ({ at }) => (at < until ? reaction : undefined);
+    const payment = await receive();
+    until = (await h.now()) + 48 * HOUR * 1000;
+    await eventually(async () => (await h.row(payment.id)).attention !== null);
+    expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'pending', attention: 'order_unknown' });
+    await done(payment);
+    expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
+    expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(0);
+    const [delivery] = await deliveriesOf(payment);
+    expect(delivery?.log[0]).toMatchObject({
+      outcome: 'unknown',
+      answer: reaction.body === undefined ? null : '"Cannot POST /events"',
+    });
+  },
+);
 
 test('after 24 h of order_unknown, a person decides if the merchant reviews late money', async () => {
   await set({ latePayment: 'review' });

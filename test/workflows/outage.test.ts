@@ -79,7 +79,7 @@ async function longWaiting(count: number): Promise<Payment[]> {
 const waiting = () => h.db.delivery.count({ where: { status: 'pending' } });
 const timesTold = (payments: readonly Payment[]) => payments.map(({ id }) => shop.about(id).length);
 
-/** The last redelivery: null before the first. */
+/** The last redelivery; null before the first one. */
 async function lastRun(): Promise<string | null> {
   const handle = h.env.client.workflow.getHandle(redeliveryWorkflowId(h.merchant.id));
   return await handle.describe().then(

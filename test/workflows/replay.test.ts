@@ -20,12 +20,12 @@ beforeAll(async () => {
   workflowBundle = await bundleWorkflows();
 });
 
-test('there are histories to replay', () => {
+test('there are committed histories to replay', () => {
   expect(files.length).toBeGreaterThanOrEqual(10);
 });
 
 describe.each(files)('%s', (file) => {
-  test('replays', async () => {
+  test('a committed history replays with the current code', async () => {
     const history = JSON.parse(readFileSync(join(HISTORIES, file), 'utf8'));
     await Worker.runReplayHistory({ workflowBundle }, history);
   });
