@@ -216,7 +216,7 @@ export const ATTENTIONS = {
   },
 } as const satisfies Record<string, AttentionDeclaration>;
 
-/** Why a person should look at a payment. */
+/** The name of an attention: the reason why a person should look at a payment. */
 export type Attention = keyof typeof ATTENTIONS;
 export const ATTENTION_NAMES = Object.keys(ATTENTIONS) as Attention[];
 

@@ -97,7 +97,7 @@ export type Credentials = Readonly<Record<string, string>>;
 /** `live` if an account's credentials move real money, else `test`. */
 export type AccountMode = 'test' | 'live';
 
-/** The name of the account that a merchant gets first at a channel. */
+/** The name of a merchant's first account at a channel. */
 export const FIRST_ACCOUNT = 'main';
 /** The merchant's name for a channel account. The database checks the same pattern. */
 export const ACCOUNT_NAME = /^[a-z0-9][a-z0-9_-]{0,31}$/;
@@ -322,7 +322,7 @@ export interface CurrencyLimits {
   readonly multipleOf?: number;
 }
 
-/** One way to pay at a channel. */
+/** A payment method of a channel. */
 export interface MethodDeclaration {
   readonly name: string;
   /** The kind of the payer's next action. */
@@ -395,7 +395,7 @@ export interface ChannelDeclaration {
   readonly title: { readonly en: string; readonly zh: string };
   /** True for a channel that moves no real money: refused when NODROP_MODE is `live`. */
   readonly testOnly: boolean;
-  /** The first is the default. */
+  /** The payment methods; the first one is the default. */
   readonly methods: readonly [MethodDeclaration, ...MethodDeclaration[]];
   /**
    * How many adapter calls per second the channel allows (a call makes one or a few requests), and the source of that
@@ -477,7 +477,7 @@ export interface ChannelAdapter {
    * Requests a refund, or returns the state of the existing one: within the channel's `repeatableForMs` the same
    * `outRefundNo` never refunds twice, even with another amount.
    * @throws ChannelError `rejected` when the channel definitely refuses: this number gives nothing back, now or later.
-   *   Every other kind means unknown. A refusal that can end, such as a balance that is too low, is `not_now`.
+   *   Every other kind means unknown. A temporary refusal, for example a balance that is too low, is `not_now`.
    */
   refundTrade(
     account: ChannelAccount,
@@ -495,7 +495,7 @@ export interface ChannelAdapter {
   /**
    * Verifies a callback in memory, in this order: headers present, signature, age, content. Asynchronous, because it
    * may have to read certificates.
-   * @throws CallbackError `unverified` (bad signature or too old) or `malformed` (verified, but nonsense).
+   * @throws CallbackError `unverified` (bad signature or too old) or `malformed` (verified, but with invalid content).
    */
   verifyCallback(account: ChannelAccount, request: CallbackRequest): Promise<VerifiedCallback>;
   /** The HTTP answer that the channel expects. Absent: 200 with `{}`, or a refusal in the format of nodrop's API. */

@@ -4,14 +4,14 @@ import type { ChannelAdapter } from '../../src/domain/channel.ts';
 import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { runActivities, SECRET, useLedger } from './support.ts';
 
-/** Creating a trade while the database is slow: no request goes to the channel once the payment has expired. */
+/** Creating a trade while the database is slow: no request is sent to the channel after the payment has expired. */
 
 const AT = Date.UTC(2026, 10, 27);
 const EXPIRES_IN_MS = 600_000;
 
 const ledger = useLedger();
 
-/** Creates the trade of a new payment, with a row that has been read so long after it was made. */
+/** Creates the trade of a new payment, whose row is read only after this delay. */
 async function create(readAfterMs: number) {
   let clock = AT;
   let requests = 0;
@@ -42,18 +42,18 @@ async function create(readAfterMs: number) {
   return { requests, addresses, outcome, status, id };
 }
 
-test('a row that was read before the expiry: the trade is created', async () => {
+test('the trade is created if the row was read before the expiry', async () => {
   expect(await create(EXPIRES_IN_MS - 1)).toMatchObject({ requests: 1, status: 'paying' });
 });
 
-test('a slow row, read across the expiry: nothing is created, and the outcome is unknown', async () => {
+test('no trade is created if reading the row took until after the expiry, and the outcome is unknown', async () => {
   const { requests, outcome, status } = await create(EXPIRES_IN_MS);
   expect(requests).toBe(0);
   expect(outcome).toMatchObject({ error: { name: 'ApplicationFailure', nonRetryable: false } });
   expect(status).toBe('created');
 });
 
-test('its channel gets an address of the payment’s own, which proves that what comes to it is of this trade', async () => {
+test('the channel gets a callback URL for this payment alone, which proves that callbacks to it concern this trade', async () => {
   const { addresses, id } = await create(0);
   const { channelAccountId } = await ledger.db.payment.findUniqueOrThrow({ where: { id } });
   const proof = callbackProof(SECRET, channelAccountId, id);

@@ -7,14 +7,14 @@ import { ensureMerchant, setMerchant } from '../../src/ledger/merchants.ts';
 import type { OrderServiceClient } from '../../src/order-service/client.ts';
 import { eventually, useDatabase } from '../support/stack.ts';
 
-// DeliveryProgress order services, with the real database and an order service that does what the test says.
+// The delivery activities, with the real database and an order service that the test controls.
 
 const SECRET = 'a secret of at least 32 characters';
 
 const { db } = useDatabase();
 afterEach(() => void vi.restoreAllMocks());
 
-/** Events of a new payment that wait to be told at `url`. */
+/** Pending deliveries of a new payment to an order service at `url`. */
 async function newDeliveries(name: string, count: number): Promise<string[]> {
   const { merchant } = await ensureMerchant(db, name, ['simulator']);
   await setMerchant(db, name, { orderServiceUrl: `https://${name}.example/` }, SECRET, new Date());
@@ -63,7 +63,7 @@ const activities = (tell: OrderServiceClient['deliver'], now = async () => new D
 
 const AGREED = { kind: 'agreed', statusCode: 200, durationMs: 1 } as const;
 
-test('a merchant whose order service hangs takes so many calls and no more; others are told at once', async () => {
+test("a merchant whose order service hangs gets a limited number of calls, and other merchants' events are delivered at once", async () => {
   const hung = await newDeliveries('hung', 3 * CALLS_AT_ONCE);
   const [other = ''] = await newDeliveries('other', 1);
   const ends: (() => void)[] = [];
@@ -89,14 +89,14 @@ test('a merchant whose order service hangs takes so many calls and no more; othe
   await eventually(() => ends.length === CALLS_AT_ONCE && turnedAwaySoFar === 2 * CALLS_AT_ONCE);
   expect(await deliverEvent(other)).toMatchObject({ status: 'delivered' });
   hangs = false;
-  // One after the other: their answers are of one order, and a transaction waits 3 s at most for its turn.
+  // One after the other: the answers concern one order, and a transaction waits at most 3 s for the order's lock.
   for (const [i, end] of ends.entries()) {
     end();
     await eventually(() => toldSoFar > i);
   }
   const turnedAway = (await Promise.all(outcomes)).filter((outcome) => outcome !== 'delivered');
   expect(turnedAway).toHaveLength(2 * CALLS_AT_ONCE);
-  // They have lost nothing by it, not even their turn.
+  // The refused deliveries have lost nothing: no attempt is counted, and no lease is held.
   const waiting = await db.delivery.findMany({ where: { id: { in: turnedAway } } });
   expect(new Set(waiting.map(({ nextAttemptAt, attempts }) => `${nextAttemptAt} ${attempts}`))).toEqual(
     new Set(['null 0']),
@@ -105,14 +105,14 @@ test('a merchant whose order service hangs takes so many calls and no more; othe
   expect(await deliverEvent(next)).toMatchObject({ status: 'delivered' });
 });
 
-test('what failed together is not told again together: a wait is longer by up to a fifth, by chance', async () => {
+test('deliveries that failed together are not retried together: a wait is up to a fifth longer, at random', async () => {
   const ids = await newDeliveries('jitter', 2);
   const at = Date.now();
   const { deliverEvent } = activities(
     async () => ({ kind: 'unknown', statusCode: 500, reason: 'It answered 500.', durationMs: 1 }),
     async () => new Date(at),
   );
-  // After three attempts the wait is five seconds.
+  // The wait after three attempts is 5 s.
   await db.delivery.updateMany({ where: { id: { in: ids } }, data: { attempts: 2 } });
   const waits: number[] = [];
   for (const [i, random] of [0, 1].entries()) {
@@ -124,7 +124,7 @@ test('what failed together is not told again together: a wait is longer by up to
   expect(waits).toEqual([5_000, 6_000]);
 });
 
-test('the log keeps the start of an answer that fails, and of none that agrees', async () => {
+test('the delivery log keeps the start of a failing answer, and of no agreeing one', async () => {
   const [agrees = '', fails = ''] = await newDeliveries('log', 2);
   const call = { durationMs: 1, answer: 'what it says' };
   await activities(async () => ({ ...call, kind: 'agreed', statusCode: 200 })).deliverEvent(agrees);
@@ -140,7 +140,7 @@ test('the log keeps the start of an answer that fails, and of none that agrees',
   ]);
 });
 
-test('an event that is not kept any more: nothing is told, and nobody asks for ever', async () => {
+test('a deleted event is not delivered, and its workflow does not retry forever', async () => {
   const { deliverEvent, redeliverEvent } = activities(async () => {
     throw new Error('told');
   });
@@ -148,7 +148,7 @@ test('an event that is not kept any more: nothing is told, and nobody asks for e
   expect(await redeliverEvent('dlv_gone')).toBeNull();
 });
 
-test("our own trouble is not written down as the order service's answer; an unreadable secret is", async () => {
+test("an internal error is not recorded as the order service's answer, but an unreadable signing secret is", async () => {
   const [first = '', second = ''] = await newDeliveries('ours', 2);
   const { deliverEvent } = activities(async () => {
     throw new Error('host db-7.internal cannot be reached');

@@ -9,7 +9,7 @@ import {
 } from '../../src/activities/failures.ts';
 import { ChannelError } from '../../src/domain/channel.ts';
 
-// What Temporal does about what went wrong: when it tries again, and what the Web UI shows.
+// How failures of activities appear to Temporal: the retry delay, and the text in the Web UI.
 
 const MINUTE = 60_000;
 const YEAR = 365 * 24 * 60 * MINUTE;
@@ -19,20 +19,23 @@ test.each([
   [undefined, 2_000, 2_000],
   [10_000, 2_000, 10_000],
   [10_000, 30_000, 30_000],
-  // Not signed, so that a made-up one must not silence a payment.
+  // The answer is not signed, so that a forged one must not stop the queries.
   [undefined, YEAR, 5 * MINUTE],
   [10_000, YEAR, 5 * MINUTE],
   [10 * MINUTE, YEAR, 10 * MINUTE],
-])('asked every %s ms, told to wait %s ms: %s ms', (delayMs, retryAfterMs, expected) => {
-  const error = new ChannelError(
-    'rate_limited',
-    'slow down',
-    retryAfterMs === undefined ? {} : { retryAfterMs },
-  );
-  expect(unknownOutcome('simulator', error, delayMs).nextRetryDelay ?? undefined).toBe(expected);
-});
+])(
+  'with a retry every %s ms and a channel that asks for %s ms, the wait is %s ms',
+  (delayMs, retryAfterMs, expected) => {
+    const error = new ChannelError(
+      'rate_limited',
+      'slow down',
+      retryAfterMs === undefined ? {} : { retryAfterMs },
+    );
+    expect(unknownOutcome('simulator', error, delayMs).nextRetryDelay ?? undefined).toBe(expected);
+  },
+);
 
-test('a channel that refuses for now is asked again, in its own words', () => {
+test("a temporary refusal of a channel is retried, and shows the channel's reason", () => {
   const error = new ChannelError('not_now', 'BALANCE_TOO_LOW: no money');
   expect(unknownOutcome('simulator', error, 2_000)).toMatchObject({
     message: 'simulator refuses for now: BALANCE_TOO_LOW: no money',
@@ -42,7 +45,7 @@ test('a channel that refuses for now is asked again, in its own words', () => {
   });
 });
 
-test('an order service that has not agreed: its answer in words, and the wait', () => {
+test('the failure for an order service that has not agreed has its last answer and the wait', () => {
   expect(orderServiceDidNotAgree('It answered 503.', 5_000)).toMatchObject({
     message: 'The order service has not agreed: It answered 503. The next attempt follows on schedule.',
     type: 'NotAgreed',
@@ -52,7 +55,7 @@ test('an order service that has not agreed: its answer in words, and the wait', 
   });
 });
 
-test('a delivery that is not due yet is no error', () => {
+test('a delivery that is not due yet is not an error', () => {
   expect(notDueYet(5_000)).toMatchObject({
     type: 'NotYet',
     nextRetryDelay: 5_000,
@@ -63,13 +66,13 @@ test('a delivery that is not due yet is no error', () => {
 });
 
 test.each([notDueYet(0), notDueYet(-5), orderServiceDidNotAgree('No.', -5)])(
-  'a time that has passed is a wait of 1 ms: %s',
+  'a wait in the past becomes 1 ms: %s',
   ({ nextRetryDelay }) => {
     expect(nextRetryDelay).toBe(1);
   },
 );
 
-test('our own trouble names what could not be done, and keeps the error', () => {
+test('an internal error names what failed, and keeps its cause', () => {
   const error = new Error('the database is away');
   expect(ownTrouble('deliver the event', error, OWN_TROUBLE_RETRY_MS)).toMatchObject({
     message: 'nodrop could not deliver the event: the database is away',
@@ -80,7 +83,7 @@ test('our own trouble names what could not be done, and keeps the error', () => 
   });
 });
 
-test("our own trouble while a channel is asked is not taken for the channel's", () => {
+test('an internal error during a channel call is not reported as an error of the channel', () => {
   const failure = unknownOutcome('simulator', new Error('the database is away'));
   expect(failure).toMatchObject({
     message: 'nodrop could not call the channel: the database is away',
@@ -89,7 +92,7 @@ test("our own trouble while a channel is asked is not taken for the channel's", 
   expect(failure.nextRetryDelay ?? undefined).toBeUndefined();
 });
 
-test('every failure that Temporal is told of is made in failures.ts', () => {
+test('every ApplicationFailure is made in failures.ts', () => {
   const src = new URL('../../src/', import.meta.url);
   const makers = readdirSync(src, { recursive: true })
     .map(String)

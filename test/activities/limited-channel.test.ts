@@ -9,7 +9,7 @@ import { ChannelError } from '../../src/domain/channel.ts';
 import { tradeNamed } from '../simulator/support.ts';
 import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 
-// How a channel's places are shared out among merchants, while calls hang for as long as the test wants.
+// How the slots of a channel are distributed among merchants, while calls hang until the test releases them.
 
 const SECRET = `whsec_${Buffer.alloc(32).toString('base64')}`;
 const account = (merchantId: string) => ({
@@ -19,7 +19,7 @@ const account = (merchantId: string) => ({
   credentials: [],
 });
 
-test('a merchant whose calls hang takes some of the places, and another one is served', async () => {
+test('a merchant whose calls hang takes only some of the slots, and another merchant is served', async () => {
   let hanging = 0;
   const hang: (() => void)[] = [];
   const simulator = createSimulatorAdapter({
@@ -47,7 +47,7 @@ test('a merchant whose calls hang takes some of the places, and another one is s
   for (const end of hang) end();
   const turnedAway = (await Promise.all(calls)).filter((outcome) => outcome instanceof Error);
   expect(turnedAway).toHaveLength(2 * CHANNEL_SLOTS - CHANNEL_CALLS_AT_ONCE);
-  // Nothing was learnt of the trade: it is no answer and no silence of the channel.
+  // Nothing was learned about the trade, so that neither an answer nor a silence of the channel is recorded.
   for (const error of turnedAway) expect(error).not.toBeInstanceOf(ChannelError);
   expect(hanging).toBe(CHANNEL_CALLS_AT_ONCE);
   const again = query('hangs', 0);
@@ -55,7 +55,7 @@ test('a merchant whose calls hang takes some of the places, and another one is s
   expect(await again).toEqual({ state: 'unpaid' });
 });
 
-test('what was turned away comes again after its own wait, and is an error to nobody', () => {
+test('a call beyond the limit is retried after its own wait, and is not an error', () => {
   const failure = unknownOutcome('simulator', new MerchantBusy(3_000), 5_000);
   expect(failure).toMatchObject({ category: 'BENIGN', nextRetryDelay: 5_000, nonRetryable: false });
   expect(unknownOutcome('simulator', new MerchantBusy(9_000))).toMatchObject({ nextRetryDelay: 9_000 });

@@ -5,10 +5,10 @@ import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import { act, channel, clock, ledger, PAID, rest, row, unknownCreate } from './reference-support.ts';
 
-/** A channel that is asked by its own id of a trade: a refund where that id is not on record. */
+/** Refunds at a channel that uses its own ids, for a trade whose id is not on record. */
 
 describe('a refund of a trade whose reference is not on record', () => {
-  /** Paid by a callback that names our number; the create's answer was lost. */
+  /** A payment whose create had a lost answer, and that was paid by a callback with our number. */
   async function paidUnreferenced(isThere: boolean) {
     const { id } = await unknownCreate(isThere);
     const answer = { state: 'paid', ...PAID } as const;
@@ -26,7 +26,7 @@ describe('a refund of a trade whose reference is not on record', () => {
   }
   const refundRow = (id: string) => ledger.db.refund.findUniqueOrThrow({ where: { id } });
 
-  test('looks for it once, stores what it finds, and is asked for and about by it', async () => {
+  test('looks the trade up once, stores its reference, and uses the reference in every call', async () => {
     const { id, refund, reference, forget } = await paidUnreferenced(true);
     expect(await act.refund(refund.id)).toMatchObject({ status: 'succeeded' });
     expect((await row(id)).reference).toBe(reference);
@@ -43,7 +43,7 @@ describe('a refund of a trade whose reference is not on record', () => {
     }
   });
 
-  test('in process: a query looks for it too', async () => {
+  test('looks the trade up for a query, too, while it is processing', async () => {
     const { id, refund, reference } = await paidUnreferenced(true);
     channel.refunds.set(refund.id, 50);
     await ledger.db.refund.update({
@@ -58,7 +58,7 @@ describe('a refund of a trade whose reference is not on record', () => {
     expect((await row(id)).reference).toBe(reference);
   });
 
-  test('that no listing has: nothing is known of the refund, and the channel is not asked for it', async () => {
+  test('is not requested if no listing has the trade, and its outcome is unknown', async () => {
     const { refund } = await paidUnreferenced(false);
     expect(await act.refund(refund.id)).toMatchObject({
       error: { type: 'Channel.unreachable', nonRetryable: false },
@@ -70,7 +70,7 @@ describe('a refund of a trade whose reference is not on record', () => {
     });
   });
 
-  test('whose row is lost: recovery looks for it, and lets it be when no listing has it', async () => {
+  test('with a lost row: recovery looks the trade up, and leaves the refund alone if no listing has the trade', async () => {
     const { id, reference } = await paidUnreferenced(true);
     await requireDecided(ledger.db, channel.adapter(rest), await row(id), 're_lost');
     expect(channel.calls).toEqual(['find', ...Array(9).fill(`query refund ${reference}`)]);

@@ -21,10 +21,10 @@ import {
 } from './reference-support.ts';
 import { runActivities } from './support.ts';
 
-/** A channel that is asked by its own id of a trade: what a refusal says, and what a trade is created from. */
+/** A channel that uses its own ids: the meaning of a refused create, and the parameters of a create. */
 
-describe('a refusal', () => {
-  test('fails the payment when nothing was unknown before it', async () => {
+describe('a refusal to create the trade', () => {
+  test('fails the payment if no earlier request had an unknown outcome', async () => {
     const { id } = await longLived();
     channel.failure = REFUSED;
     await act.create(id);
@@ -32,13 +32,13 @@ describe('a refusal', () => {
     expect(await row(id)).toMatchObject({ status: 'failed' });
   });
 
-  test('that comes so late that another attempt may have begun: not failed while the trade is there', async () => {
+  test('that arrives so late that another attempt may have begun does not fail the payment while the trade exists', async () => {
     const { id } = await longLived();
     const adapter = channel.adapter(rest);
     const slow = {
       ...adapter,
       createTrade: async (...given: Parameters<typeof adapter.createTrade>) => {
-        // The other attempt's.
+        // The trade of the other attempt.
         await adapter.createTrade(...given);
         clock.now += CREATE_ATTEMPT_MS;
         throw REFUSED;
@@ -52,7 +52,7 @@ describe('a refusal', () => {
     expect(await create(id)).toMatchObject({ status: 'created', cancelRequested: true, noAction: true });
   });
 
-  test('after an unknown outcome, with the trade there: not failed; no second trade is made, and the attempt is closed', async () => {
+  test('after an unknown outcome, with an existing trade, does not fail the payment: the attempt is closed without a second trade', async () => {
     const { id } = await unknownCreate(true);
     channel.ofExisting = REFUSED;
     expect(await act.create(id)).toMatchObject({ status: 'created', cancelRequested: true, noAction: true });
@@ -61,17 +61,17 @@ describe('a refusal', () => {
     expect(channel.trades).toMatchObject([{ answer: { state: 'closed' } }]);
   });
 
-  test('after an unknown outcome, with the trade paid: the money is on record', async () => {
+  test('after an unknown outcome, with a paid trade, records the money', async () => {
     const { id } = await unknownCreate(true);
     const trade = channel.of(id);
-    if (trade === undefined) throw new Error('it is there');
+    if (trade === undefined) throw new Error('the channel has the trade');
     const paid = { channelPaymentId: 'p', amount: 1000, currency: 'CNY', paidAt: new Date(AT).toISOString() };
     trade.answer = { state: 'paid', ...paid };
     channel.ofExisting = REFUSED;
     expect(await act.create(id)).toMatchObject({ status: 'created', answer: 'paid' });
   });
 
-  test('after an unknown outcome, when a complete listing does not have it: failed', async () => {
+  test('after an unknown outcome fails the payment if a complete listing does not have the trade', async () => {
     const { id } = await unknownCreate(false);
     const adapter = channel.adapter(rest);
     const refusing = {
@@ -86,7 +86,7 @@ describe('a refusal', () => {
     expect(await row(id)).toMatchObject({ status: 'failed' });
   });
 
-  test('after an unknown outcome, while the query is silent: nothing is known', async () => {
+  test('after an unknown outcome, while queries get no answer, leaves the outcome unknown', async () => {
     const { id } = await unknownCreate(true);
     channel.ofExisting = REFUSED;
     const adapter = channel.adapter(rest);
@@ -103,8 +103,8 @@ describe('a refusal', () => {
   });
 });
 
-describe('what a trade is created from', () => {
-  test('a shorter expiry than the channel’s shortest becomes that, counted from the first request, in every repetition', async () => {
+describe('the parameters of a create', () => {
+  test('an expiry below the channel’s shortest lifetime is extended to it, counted from the first request, in every repetition', async () => {
     const [method] = declarationOf('simulator').methods;
     const channel = new ReferenceChannel(declarationOf('simulator'), {
       methods: [
@@ -129,11 +129,11 @@ describe('what a trade is created from', () => {
       expiresAt: new Date(AT + 1_805_000).toISOString(),
     });
     expect(channel.created[1]).toEqual(channel.created[0]);
-    // It is closed by us at its own.
+    // nodrop closes the trade at the payment's own expiry.
     expect((await row(id)).expiresAt).toEqual(new Date(AT + 600_000));
   });
 
-  describe('the payer reaches the channel, and no failure, row or timeline, whatever the channel quotes:', () => {
+  describe('payer data is sent to the channel, and appears in no failure, row or timeline, whatever the channel quotes:', () => {
     const payer = { id: 'canary+/:é"7f3a', ip: '2001:db8::77' };
     const forms = [
       payer.id,
@@ -149,7 +149,7 @@ describe('what a trade is created from', () => {
       new ChannelError('unreachable', `no such payer: ${quote}`, { cause: new Error(`body: ${quote}`) });
     const mistake = () => new TypeError(`cannot read ${quote}`, { cause: wrong() });
 
-    /** It is paid, and a refund is owed. @returns the refund's id */
+    /** Makes the payment paid, with a refund that is due. @returns the refund's id */
     async function paidAndOwed(id: string): Promise<string> {
       const answer = { ...PAID, state: 'paid' as const, channelPaymentId: `ch_${id}` };
       const made = channel.of(id);
@@ -173,7 +173,7 @@ describe('what a trade is created from', () => {
     const tells = (of: unknown) =>
       JSON.stringify(of, (_, value) => (typeof value === 'bigint' ? String(value) : value));
 
-    test('what fails', async () => {
+    test('in failures', async () => {
       const { id } = await ledger.newPayment(AT, { payer });
       const outcomes: unknown[] = [];
       const failing = async (ask: () => Promise<unknown>) => {
@@ -198,7 +198,7 @@ describe('what a trade is created from', () => {
       expect(all).not.toMatch(/canary|7f3a|db8/i);
     });
 
-    test('what is refused', async () => {
+    test('in refusals', async () => {
       const { id } = await ledger.newPayment(AT, { payer });
       await act.create(id);
       const made = channel.of(id);
@@ -210,7 +210,7 @@ describe('what a trade is created from', () => {
       expect(all).not.toMatch(/canary|7f3a|db8/i);
     });
 
-    test('the reasons of a refund and of a dispute', async () => {
+    test('in the reasons of a refund and of a dispute', async () => {
       const { id } = await ledger.newPayment(AT, { payer });
       await act.create(id);
       const refundId = await paidAndOwed(id);

@@ -5,7 +5,7 @@ import { ReferenceChannel } from '../support/reference-channel.ts';
 import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { runActivities, useLedger } from './support.ts';
 
-/** For the tests of a channel that is asked by its own id of a trade. */
+/** Support for tests of a channel that uses its own ids of trades. */
 
 export const AT = Date.UTC(2026, 10, 27);
 export const HORIZON_MS = 24 * 3_600_000;
@@ -25,7 +25,7 @@ export const rest = createSimulatorAdapter({
   secret: `whsec_${Buffer.alloc(32).toString('base64')}`,
 });
 
-/** The clock of the activities, which a test sets. */
+/** The clock of the activities, which the test sets. */
 export const clock = { now: AT };
 export let channel: ReferenceChannel;
 export let act: ReturnType<typeof runActivities>;
@@ -41,7 +41,7 @@ beforeEach(() => {
 export const row = (id: string) => ledger.db.payment.findUniqueOrThrow({ where: { id } });
 export const longLived = () => ledger.newPayment(AT, { expiresInMs: 3 * HORIZON_MS });
 
-/** Its first create was accepted, or never came, and nobody knows. */
+/** A payment whose first create has an unknown outcome: the channel accepted it, or never received it. */
 export async function unknownCreate(isAccepted: boolean) {
   const payment = await longLived();
   if (isAccepted) channel.answerIsLost = LOST;

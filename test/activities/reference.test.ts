@@ -16,9 +16,11 @@ import {
 } from './reference-support.ts';
 import { runActivities } from './support.ts';
 
-/** A channel that is asked by its own id of a trade: when its create is repeated, when the trade is looked for, and how it ends. */
+/**
+ * A channel that uses its own ids: when a create is repeated, when the trade is looked up, and how the payment ends.
+ */
 
-test('the reference is stored with the action, and passed to every later call', async () => {
+test("the trade's reference is stored with the next action, and used in every later call", async () => {
   const { id } = await longLived();
   await act.create(id);
   const reference = channel.of(id)?.id;
@@ -33,7 +35,7 @@ test('the reference is stored with the action, and passed to every later call', 
   expect(channel.calls).toEqual(['create', `query ${reference}`, `close ${reference}`]);
 });
 
-test('that a trade is asked for is on record before the request goes out', async () => {
+test('the create is recorded before its request is sent', async () => {
   const { id } = await longLived();
   const seen: unknown[] = [];
   const adapter = channel.adapter(rest);
@@ -53,8 +55,8 @@ test('that a trade is asked for is on record before the request goes out', async
   expect(seen).toEqual([new Date(AT)]);
 });
 
-describe('a create whose answer is lost', () => {
-  test('is repeated as the same request within the horizon', async () => {
+describe('a create with a lost answer', () => {
+  test("is repeated as the same request within the channel's idempotency horizon", async () => {
     const { id } = await unknownCreate(true);
     clock.now = AT + HORIZON_MS - 120_000;
     await act.create(id);
@@ -64,7 +66,7 @@ describe('a create whose answer is lost', () => {
     expect((await row(id)).reference).toBe(channel.of(id)?.id);
   });
 
-  test('past the horizon it is looked for, and its trade renewed under the reference', async () => {
+  test('after the horizon its trade is looked up, and gets a new next action under its reference', async () => {
     const { id } = await unknownCreate(true);
     channel.keysAreForgotten = true;
     clock.now = AT + HORIZON_MS;
@@ -75,13 +77,13 @@ describe('a create whose answer is lost', () => {
     expect(await row(id)).toMatchObject({ status: 'paying', reference });
   });
 
-  test('past the horizon, when it never came: it is not created any more, and ends as an unknown trade', async () => {
+  test('after the horizon, if the trade does not exist, it is not created, and the payment ends as an unknown trade', async () => {
     const { id } = await unknownCreate(false);
     clock.now = AT + HORIZON_MS;
     expect(await act.create(id)).toMatchObject({ cancelRequested: true, noAction: true });
     await act.askBeforeEnd(id);
     expect(await act.close(id)).toMatchObject({ closed: 'unknown_trade' });
-    // By the create and the query before the close, which needs no listing of its own.
+    // The create and the query read the listing; the close reads none of its own.
     expect(channel.calls).toEqual(['find', 'find']);
     expect(await row(id)).toMatchObject({ status: 'closed', channelState: 'unknown_trade' });
   });
@@ -89,15 +91,18 @@ describe('a create whose answer is lost', () => {
   test.each([
     ['a query', 'ask', 'query'],
     ['a close', 'close', 'close'],
-  ] as const)('%s looks for it first, stores what it finds, and never creates', async (_, activity, call) => {
-    const { id } = await unknownCreate(true);
-    await act[activity](id);
-    const reference = channel.of(id)?.id;
-    expect(channel.calls).toEqual(['find', `${call} ${reference}`]);
-    expect((await row(id)).reference).toBe(reference);
-  });
+  ] as const)(
+    '%s looks the trade up first, stores its reference, and never creates a trade',
+    async (_, activity, call) => {
+      const { id } = await unknownCreate(true);
+      await act[activity](id);
+      const reference = channel.of(id)?.id;
+      expect(channel.calls).toEqual(['find', `${call} ${reference}`]);
+      expect((await row(id)).reference).toBe(reference);
+    },
+  );
 
-  test('another payment’s trade is none of its own', async () => {
+  test('a trade of another payment is not used', async () => {
     const other = await longLived();
     await act.create(other.id);
     const { id } = await unknownCreate(false);
@@ -107,11 +112,11 @@ describe('a create whose answer is lost', () => {
   });
 });
 
-describe('a channel that does not take our calls', () => {
+describe('a channel that rejects our credentials', () => {
   const WRONG = new ChannelError('misconfigured', 'The API key is wrong: set another one.');
   const shown = { attention: 'channel_misconfigured', attentionDetail: WRONG.message };
 
-  test('at create: shown at once, not failed, and over with the next good answer', async () => {
+  test('at create: an attention is raised at once, the payment does not fail, and the next good answer clears the attention', async () => {
     const { id } = await longLived();
     channel.failure = WRONG;
     expect(await act.create(id)).toMatchObject({ error: { type: 'Channel.misconfigured' } });
@@ -128,19 +133,22 @@ describe('a channel that does not take our calls', () => {
     ['a query', 'ask'],
     ['the query before an end', 'askBeforeEnd'],
     ['a close', 'close'],
-  ] as const)('at %s: the same', async (_, activity) => {
-    const { id } = await longLived();
-    await act.create(id);
-    channel.failure = WRONG;
-    await act[activity](id);
-    expect(await row(id)).toMatchObject({ status: 'paying', ...shown });
-    channel.failure = undefined;
-    await act[activity](id);
-    expect((await row(id)).attention).toBeNull();
-  });
+  ] as const)(
+    '%s with rejected credentials: an attention is raised at once, and the next good answer clears it',
+    async (_, activity) => {
+      const { id } = await longLived();
+      await act.create(id);
+      channel.failure = WRONG;
+      await act[activity](id);
+      expect(await row(id)).toMatchObject({ status: 'paying', ...shown });
+      channel.failure = undefined;
+      await act[activity](id);
+      expect((await row(id)).attention).toBeNull();
+    },
+  );
 });
 
-test('a close that comes too early waits for its time, and shows nothing to anybody', async () => {
+test('a close that the channel does not accept yet waits until it does, without an attention', async () => {
   const { id } = await longLived();
   await act.create(id);
   const until = new Date(AT + 300_000);
@@ -152,7 +160,7 @@ test('a close that comes too early waits for its time, and shows nothing to anyb
   expect(await row(id)).toMatchObject({ closeNotBefore: until, attention: null });
 });
 
-test('an unknown trade that can still be paid is closed here, and the timeline says so', async () => {
+test('an unknown trade that can still be paid counts as closed, and the timeline says so', async () => {
   const channel = new ReferenceChannel(declarationOf('simulator'), { unknownTradeCanBePaid: true });
   const act = runActivities({
     db: ledger.db,

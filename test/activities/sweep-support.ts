@@ -7,7 +7,7 @@ import type { PaymentWorkflows } from '../../src/temporal/payment-workflows.ts';
 import type { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** For the tests of the sweep’s steps: the real database; Temporal only says which workflows run, and is told what to start. */
+/** Support for tests of the sweep’s steps: a real database, and a fake Temporal client that records what is started. */
 
 export const [MINUTE, HOUR, DAY] = [60_000, 3_600_000, 86_400_000];
 
@@ -16,9 +16,9 @@ export let merchantId: string;
 let channelAccountId: string;
 export let sweep: SweepActivities;
 export const clock = { now: 0 };
-/** Workflow ids. */
+/** The ids of running workflows. */
 export let running: Set<string>;
-/** Of the workflow tasks that are pending, by workflow id. */
+/** The attempts of pending workflow tasks, by workflow id. */
 export let attempts: Map<string, number>;
 export const temporal = { endedAbnormally: [] as string[], onDescribe: () => {} };
 export let woken: string[];

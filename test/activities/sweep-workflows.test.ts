@@ -20,11 +20,10 @@ import {
   woken,
 } from './sweep-support.ts';
 
-// What the sweep does about workflows that ended abnormally or are stuck: the real database; Temporal only says which
-// run.
+// How the sweep repairs workflows that ended abnormally or are stuck, with a real database and a fake Temporal client.
 
 describe('workflows that ended abnormally', () => {
-  test('one that had its order service still to tell is started again; one that had told it is over', async () => {
+  test('a workflow with a pending delivery is restarted; one whose delivery was done is not', async () => {
     const paid = {
       ...{ status: 'succeeded', channelPaymentId: 't', settledBy: 'query', settledAt: ago(HOUR) },
       ...{ paidAt: ago(HOUR), receivedAmount: 10n, receivedCurrency: 'CNY', channelAnsweredAt: ago(HOUR) },
@@ -39,7 +38,7 @@ describe('workflows that ended abnormally', () => {
     ]);
   });
 
-  test('thousands that are repaired or over hide none behind them', async () => {
+  test('thousands of repaired or finished workflows hide none that needs repair', async () => {
     const repaired = await newPayments(2_400, { nextSweepAt: new Date(clock.now + 4 * MINUTE) });
     const [lost = ''] = await newPayments(1, {});
     temporal.endedAbnormally = [...repaired, lost].map((id) => `payment/${id}`);
@@ -48,7 +47,7 @@ describe('workflows that ended abnormally', () => {
     expect(await swept(lost)).toHaveLength(1);
   });
 
-  test('what there is no time for is left to the next sweep, and it begins with that', async () => {
+  test('the next sweep begins with the workflows for which the last one had no time', async () => {
     const ids = await newPayments(5, {});
     temporal.endedAbnormally = ids.map((id) => `payment/${id}`);
     let time = 0;
@@ -62,13 +61,13 @@ describe('workflows that ended abnormally', () => {
     expect([...woken].sort()).toEqual([...ids].sort());
   });
 
-  test('a late watch that goes on, as the channel is silent or was not asked at its end, is started again', async () => {
+  test('a workflow is restarted if its late watch is incomplete, because the channel was silent or its last query was missed', async () => {
     const ended = { status: 'closed', endedAt: ago(3 * DAY), expiresAt: ago(3 * DAY) };
     const [silent = ''] = await newPayments(1, {
       ...{ ...ended, channelErrorSince: ago(2 * DAY), channelAnsweredAt: ago(3 * DAY) },
     });
     const [unasked = ''] = await newPayments(1, { ...ended, channelAnsweredAt: ago(2 * DAY + HOUR) });
-    // What its payer was given to pay with works until its expiry.
+    // The payer's next action works until the expiry of the payment.
     const [payable = ''] = await newPayments(1, {
       ...ended,
       expiresAt: ago(-DAY),
@@ -86,7 +85,7 @@ describe('workflows that are stuck', () => {
     ...{ status: 'succeeded', channelPaymentId: 't', settledBy: 'query', receivedAmount: 10n },
     receivedCurrency: 'CNY',
   };
-  /** A payment that is paid, and an event of it that is overdue. */
+  /** A paid payment with an overdue delivery. */
   async function newOverdue(type: string, orderUpdate: string): Promise<{ id: string; delivery: string }> {
     const orderUpdatedAt = orderUpdate === 'pending' ? null : ago(0);
     const times = { settledAt: ago(MINUTE), paidAt: ago(MINUTE), orderUpdatedAt };
@@ -107,7 +106,7 @@ describe('workflows that are stuck', () => {
     clock.now += 6 * MINUTE;
   };
 
-  test('a payment whose order service is not told: it is shown, and the event is told without it', async () => {
+  test("a stuck payment with an overdue delivery gets an attention, and the delivery's own workflow delivers the event", async () => {
     const { id, delivery } = await newOverdue('payment.succeeded', 'pending');
     stuck(`payment/${id}`, 5);
     await sweep.sweepDeliveries();
@@ -120,13 +119,13 @@ describe('workflows that are stuck', () => {
       attention: 'workflow_stuck',
       attentionDetail: expect.stringContaining(`payment/${id}`),
     });
-    // From now on it is the delivery's own workflow that is looked at.
+    // From now on the sweep checks the delivery's own workflow.
     later();
     await sweep.sweepDeliveries();
     expect([woken, told]).toEqual([[id], [delivery, delivery]]);
   });
 
-  test('a workflow that is busy is told of an event once: the server would count its attempts anew', async () => {
+  test("a workflow with a pending task is signalled about an event once, because signals reset the server's attempt count", async () => {
     const { id } = await newOverdue('payment.succeeded', 'pending');
     stuck(`payment/${id}`, 1);
     await sweep.sweepDeliveries();
@@ -135,7 +134,7 @@ describe('workflows that are stuck', () => {
     expect(woken).toEqual([id]);
   });
 
-  test('one of a delivery or a refund is shown, and ends when none of the payment is stuck any more', async () => {
+  test('a stuck workflow of a delivery or refund raises workflow_stuck, cleared when no workflow of the payment is stuck', async () => {
     const { id, delivery } = await newOverdue('refund.succeeded', 'applied');
     const refund = { merchantId, paymentId: id, amount: 1n, currency: 'CNY', reason: 'requested' };
     await db.refund.create({ data: { ...refund, id: 're_stuck', createdAt: ago(HOUR) } });
@@ -148,7 +147,7 @@ describe('workflows that are stuck', () => {
     });
     attempts.delete(`delivery/${delivery}`);
     expect(await sweep.sweepStuck()).toBe(0);
-    // A signal makes the server count anew: nothing is known until the task is done.
+    // A signal resets the attempt count, so that the state is unknown until the task has completed.
     stuck('refund/re_stuck', 1);
     expect(await sweep.sweepStuck()).toBe(0);
     attempts.delete('refund/re_stuck');
@@ -164,7 +163,7 @@ describe('workflows that are stuck', () => {
     });
   });
 
-  test('a payment that the sweep settled while nobody knew is looked at until that is known, and told once', async () => {
+  test("a payment that the sweep settled is checked until its workflow's state is known, and signalled once", async () => {
     const money = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
     const [stays = '', ends = ''] = await newPayments(2, {
       channelAnswer: { ...money, paidAt: ago(0).toISOString() },
@@ -192,7 +191,7 @@ describe('workflows that are stuck', () => {
     expect(woken).toHaveLength(2);
   });
 
-  test('what was dismissed stays hidden until the workflow got on and is stuck again', async () => {
+  test('a dismissed workflow_stuck stays hidden until the workflow has recovered and is stuck again', async () => {
     const [id = ''] = await newPayments(1, { expiresAt: ago(HOUR) });
     stuck(`payment/${id}`);
     const sweeps = async () => {
@@ -219,7 +218,7 @@ describe('workflows that are stuck', () => {
     ['channel_undecided', 'channel_undecided'],
     ['disputed', 'disputed'],
     ['order_update_failing', 'order_update_failing'],
-  ])('a payment that is shown as %s is shown as %s', async (before, after) => {
+  ])('a stuck payment with the attention %s then has the attention %s', async (before, after) => {
     const shown = { attention: before, attentionSince: ago(HOUR), attentionDetail: 'x' };
     const [id = ''] = await newPayments(1, { ...shown, expiresAt: ago(HOUR) });
     stuck(`payment/${id}`);

@@ -17,9 +17,9 @@ import {
   woken,
 } from './sweep-support.ts';
 
-// What the sweep's steps do with what they find: the real database; Temporal only says which workflows run.
+// The steps of the sweep, with a real database and a fake Temporal client.
 
-test('money on record that nobody settled is settled, and a workflow that runs and has not heard is told', async () => {
+test('unsettled money on record is settled, and a running workflow that does not know is signalled', async () => {
   const money = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
   const paid = {
     channelAnswer: { ...money, paidAt: ago(0).toISOString() },
@@ -32,13 +32,13 @@ test('money on record that nobody settled is settled, and a workflow that runs a
   expect(await payment(unheard)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
   expect(await swept(unheard)).toEqual(['The sweep settled the money on record.']);
   expect(woken).toEqual([unheard]);
-  // At most once in five minutes.
+  // The sweep checks a payment at most once in five minutes.
   clock.now += MINUTE;
   await sweep.sweepPayments();
   expect(woken).toEqual([unheard]);
 });
 
-test('money that cannot be settled keeps nothing else from the payment: its workflow is told, and shown', async () => {
+test("if money cannot be settled, the payment's workflow is still signalled, and its state still checked", async () => {
   const money = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
   const [id = ''] = await newPayments(1, {
     channelAnswer: { ...money, paidAt: ago(0).toISOString() },
@@ -64,7 +64,7 @@ test('money that cannot be settled keeps nothing else from the payment: its work
   expect(await payment(id)).toMatchObject({ status: 'succeeded', attention: 'workflow_stuck' });
 });
 
-test('a wish to cancel that its workflow never heard of: it is told, also when it runs', async () => {
+test('a requested cancellation without a signal is signalled, also to a running workflow', async () => {
   const wanted = async (ms: number) => (await newPayments(1, { cancelRequestedAt: ago(ms) }))[0] ?? '';
   const lost = await wanted(2 * MINUTE);
   const fresh = await wanted(MINUTE / 2);
@@ -77,20 +77,20 @@ test('a wish to cancel that its workflow never heard of: it is told, also when i
     [],
     ['The sweep found the payment without a running workflow and started one.'],
   ]);
-  // The other one's turn comes; they have their rest.
+  // The next sweep picks the other payment; the first ones are not due yet.
   clock.now += MINUTE;
   await sweep.sweepPayments();
   expect(woken.slice(2)).toEqual([fresh]);
 });
 
-describe('a step', () => {
+describe('a step of the sweep', () => {
   let time = 0;
   beforeEach(() => {
     time = 0;
     vi.spyOn(performance, 'now').mockImplementation(() => time);
   });
 
-  test('goes on with the next batch until nothing is left, or its time is over', async () => {
+  test('a step continues with the next batch until nothing is left or its time is over', async () => {
     await newPayments(250, { status: 'created', createdAt: ago(HOUR) });
     expect(await sweep.sweepPayments()).toBe(250);
     expect(new Set(woken).size).toBe(250);
@@ -100,14 +100,14 @@ describe('a step', () => {
     woken.length = 0;
     clock.now += HOUR;
     expect(await sweep.sweepPayments()).toBe(211);
-    // What it had taken and not come to is free a minute later.
+    // Rows that the step leased and did not reach are free a minute later.
     time = 0;
     clock.now += MINUTE;
     expect(await sweep.sweepPayments()).toBe(39);
     expect(new Set(woken).size).toBe(250);
   });
 
-  test('closes orders past their end batch after batch', async () => {
+  test('the sweep closes expired orders batch after batch', async () => {
     const order = { merchantId, amount: 10n, currency: 'CNY', subject: 'x', expiresAt: ago(MINUTE) };
     await db.order.createMany({
       data: Array.from({ length: 120 }, (_, i) => ({ ...order, id: `end-${i}` })),
@@ -116,7 +116,7 @@ describe('a step', () => {
   });
 });
 
-test('a refund whose workflow runs, say held back by a dispute, fills no timeline', async () => {
+test('a refund with a running workflow (for example held by a dispute) gets no timeline entries from the sweep', async () => {
   const [paymentId = ''] = await newPayments(1, {
     ...{ status: 'succeeded', orderUpdate: 'applied', orderUpdatedAt: ago(0), channelPaymentId: 't' },
     ...{
@@ -138,13 +138,13 @@ test('a refund whose workflow runs, say held back by a dispute, fills no timelin
   expect(await sweep.sweepRefunds()).toBe(0);
 });
 
-describe('orders past their end', () => {
+describe('expired orders', () => {
   const expired = { amount: 10n, currency: 'CNY', subject: 'x' };
   const newOrder = (id: string, createdAt: Date) =>
     db.order.create({ data: { ...expired, merchantId, id, createdAt, expiresAt: ago(MINUTE) } });
   const order = (id: string) => db.order.findUniqueOrThrow({ where: { merchantId_id: { merchantId, id } } });
 
-  test('one that cannot be released keeps no other from it, and is tried again later', async () => {
+  test('an order that cannot be released does not stop the others, and is retried later', async () => {
     await db.$executeRaw`
       CREATE FUNCTION refuse_broken() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN RAISE EXCEPTION 'broken'; END $$`;
@@ -157,7 +157,7 @@ describe('orders past their end', () => {
       await expect(sweep.sweepOrders()).rejects.toThrow(/^1 repaired, 1 failed/);
       expect(await order('behind it')).toMatchObject({ status: 'closed' });
       expect(await order('broken')).toMatchObject({ status: 'unpaid' });
-      // It has its rest.
+      // The failed order is not due yet.
       expect(await sweep.sweepOrders()).toBe(0);
     } finally {
       await db.$executeRaw`DROP FUNCTION refuse_broken CASCADE`;
@@ -167,7 +167,7 @@ describe('orders past their end', () => {
     expect(await order('broken')).toMatchObject({ status: 'closed' });
   });
 
-  test('one that money waits in for a decision stays, and is looked at again after an hour', async () => {
+  test('an order whose money waits for a decision stays open, and is checked again after an hour', async () => {
     const [id = ''] = await newPayments(1, {
       ...{ status: 'succeeded', orderUpdate: 'review', orderUpdatedAt: ago(0), channelPaymentId: 't' },
       ...{ settledBy: 'query', settledAt: ago(0), paidAt: ago(0), receivedAmount: 9n },

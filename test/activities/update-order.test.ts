@@ -13,8 +13,8 @@ import {
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * The order update while other transactions of the merchant have the turns: an attempt inside a workflow task (a local
- * activity) holds one of the worker's few task slots, and waits for no turn; a regular one waits.
+ * The order update while other transactions use up the limits of the order or merchant. An attempt as a local activity
+ * holds a workflow task slot, so it does not wait for a free slot; a regular activity waits.
  */
 
 const { db } = useDatabase();
@@ -26,7 +26,7 @@ beforeAll(async () => {
 const AT = new Date(Date.UTC(2026, 10, 27));
 
 let orders = 0;
-/** One that is paid, says its channel. */
+/** A payment that is paid, according to a recorded answer of the channel. */
 async function newPaid(): Promise<OwnedPayment> {
   orders += 1;
   const orderId = `order-${orders}`;
@@ -53,7 +53,7 @@ async function newPaid(): Promise<OwnedPayment> {
   return { paymentId: payment.id, merchantId, orderId };
 }
 
-/** No order service is to be told of anything. */
+/** No delivery must be started. */
 const deliveryWorkflows = { start: async () => {}, redeliverWaiting: async () => {} };
 const attempt = (payment: OwnedPayment, isLocal: boolean) =>
   new MockActivityEnvironment({ isLocal }).run(
@@ -61,13 +61,13 @@ const attempt = (payment: OwnedPayment, isLocal: boolean) =>
     payment,
   );
 
-/** At once: another sentence says that it waited for too long. */
+/** The error of a transaction that did not wait; a transaction that waited too long has another error. */
 const NO_TURN = new TooBusy(
   'Another change of this order is running, or too many changes of its merchant are.',
 );
 const SETTLED = { snapshot: expect.objectContaining({ status: 'succeeded' }) };
 
-/** Takes turns for as long as the work goes on: one for each of these orders. */
+/** Holds one transaction slot for each of these orders while the work runs. */
 async function whileTaken(orderIds: readonly string[], work: () => Promise<void>): Promise<void> {
   let end = () => {};
   const ended = new Promise<void>((resolve) => {
@@ -84,11 +84,11 @@ async function whileTaken(orderIds: readonly string[], work: () => Promise<void>
 
 test.each([
   [
-    'all of its merchant are taken',
+    'all slots of its merchant are in use',
     () => Array.from({ length: TRANSACTIONS_AT_ONCE }, (_, n) => `other-${n}`),
   ],
-  ['that of its order is taken', ({ orderId }: OwnedPayment) => [orderId]],
-])('a local attempt waits for no turn: %s', async (_, orderIds) => {
+  ['the slot of its order is in use', ({ orderId }: OwnedPayment) => [orderId]],
+])('a local activity does not wait for a free slot: %s', async (_, orderIds) => {
   const payment = await newPaid();
   await whileTaken(orderIds(payment), async () => {
     await expect(attempt(payment, true)).rejects.toThrow(NO_TURN);
@@ -96,7 +96,7 @@ test.each([
   expect(await attempt(payment, true)).toMatchObject(SETTLED);
 });
 
-test('a regular attempt waits for its turn', async () => {
+test('a regular activity waits for a free slot', async () => {
   const payment = await newPaid();
   let isSettled = false;
   let settling: Promise<unknown> | undefined;
@@ -104,7 +104,7 @@ test('a regular attempt waits for its turn', async () => {
     settling = attempt(payment, false).then(() => {
       isSettled = true;
     });
-    // Longer than the one that does not wait takes.
+    // Longer than an attempt takes that does not wait.
     await expect(attempt(payment, true)).rejects.toThrow(NO_TURN);
     expect(isSettled).toBe(false);
   });

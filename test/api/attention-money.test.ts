@@ -190,7 +190,7 @@ describe('refund_failing', () => {
     const { id, refundId } = await twice();
     const refusal = new ChannelError('not_now', 'BALANCE_TOO_LOW: no money');
     for (const second of [100, 3600]) await recordRefundSilence(api.db, refundId, refusal, at(second));
-    await expectShown(id, 'order_conflict', at(0), 'owed back');
+    await expectShown(id, 'order_conflict', at(0), 'must be refunded');
     await recordRefundSilence(api.db, refundId, refusal, at(3700));
     await expectShown(id, 'refund_failing', at(3700), 'BALANCE_TOO_LOW: no money');
     await givenBack(refundId, at(3800));

@@ -187,7 +187,7 @@ describe('order_conflict', () => {
     await endPayment(api.db, id, 'cancelled', 'unpaid.', at(0));
     await api.db.order.updateMany({ where: { merchantId, id: orderId }, data: { status: 'cancelled' } });
     await paid(id, 1050, at(10));
-    await expectShown(id, 'order_conflict', at(10), 'already cancelled when the money came in');
+    await expectShown(id, 'order_conflict', at(10), 'already cancelled when the money arrived');
     await givenBack(automaticRefundId(id), at(20));
     await expectOver(id);
   });

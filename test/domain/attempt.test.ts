@@ -22,14 +22,14 @@ const asked = (change: Partial<AskedFor> = {}): AskedFor => ({
   ...change,
 });
 
-describe('an attempt', () => {
-  test('is made until the request says, and not for longer than the order lives', () => {
+describe('a payment attempt', () => {
+  test("is made with the requested expiry, but never beyond the order's expiry", () => {
     expect(decideAttempt(ORDER, [], asked(), NOW)).toEqual({ expiresAt: inSeconds(600) });
     const ending = { ...ORDER, expiresAt: inSeconds(60) };
     expect(decideAttempt(ending, [], asked(), NOW)).toEqual({ expiresAt: inSeconds(60) });
   });
 
-  test('that is live, of the same channel and method, is handed out', () => {
+  test('that is live on the same channel and method is returned', () => {
     const live = attempt('live');
     expect(decideAttempt(ORDER, [live], asked(), NOW)).toEqual({ handedOut: live });
     const short = attempt('short', { createdAt: inSeconds(-9), expiresAt: inSeconds(10) });
@@ -40,9 +40,9 @@ describe('an attempt', () => {
     ['another method', { method: 'qr' }],
     ['less than 30 s left', { createdAt: inSeconds(-600), expiresAt: inSeconds(29) }],
     ['less than half of its minute left', { createdAt: inSeconds(-21), expiresAt: inSeconds(19) }],
-    ['a wish to cancel', { cancelRequestedAt: NOW }],
-    ['its expiry behind it', { expiresAt: NOW }],
-  ])('that is live with %s is asked about before another one is made', (_name, change) => {
+    ['a requested cancellation', { cancelRequestedAt: NOW }],
+    ['its expiry in the past', { expiresAt: NOW }],
+  ])('that is live with %s is queried before another attempt is made', (_name, change) => {
     const live = attempt('live', change);
     expect(decideAttempt(ORDER, [live], asked(), NOW)).toEqual({ unasked: [live] });
   });
@@ -64,19 +64,19 @@ describe('an attempt', () => {
     ],
     ['attempt_unresolved', ORDER, [attempt('a', { expiresAt: NOW })], { askedAttempts: new Set(['a']) }],
     ['payer_differs', ORDER, [attempt('a', { payer: { id: 'one' } })], { payer: { id: 'two' } }],
-  ])('is refused with %s', (code, order, attempts, change) => {
+  ])('is refused with the code %s', (code, order, attempts, change) => {
     expect(() => decideAttempt(order, attempts, asked(change), NOW)).toThrow(
       expect.objectContaining({ code }),
     );
   });
 });
 
-describe('on record', () => {
+describe('answers on record', () => {
   const known = (answer: ChannelAnswer): RecordedAnswer => ({ ...answer, by: 'query' }) as RecordedAnswer;
   const back = (refundedAmount: number): PaidAnswer => ({ ...PAID, refundedAmount });
   const ASKED = { amount: 1000n, currency: 'CNY' };
 
-  test('money is replaced only by word that more of it has gone back, and never once it is settled', () => {
+  test('recorded money is replaced only by a report of a larger refunded amount, and never once it is settled', () => {
     const cases: [PaidAnswer, ChannelAnswer, boolean][] = [
       [PAID, PAID, false],
       [PAID, back(1), true],
@@ -94,7 +94,7 @@ describe('on record', () => {
     }
   });
 
-  test('a callback counts for exactly what was asked; of an answer that was asked for any money does', () => {
+  test('a callback counts only for exactly the requested amount; an answer to a query counts for any amount', () => {
     for (const answer of [PAID, { ...PAID, amount: 999 }, { ...PAID, currency: 'USD' as const }]) {
       expect(isVerifiedAnswer('paying', ASKED, null, answer)).toBe(answer === PAID);
       expect(isVerifiedAnswer('closed', ASKED, known({ state: 'closed' }), answer)).toBe(answer === PAID);
@@ -103,11 +103,14 @@ describe('on record', () => {
     }
   });
 
-  test.each(['closed', 'failed'] as const)('%s is the first definite answer, or none', (state) => {
-    expect(isNewAnswer('paying', null, { state })).toBe(true);
-    expect(isNewAnswer('closed', known({ state: 'closed' }), { state })).toBe(false);
-    expect(isVerifiedAnswer('paying', ASKED, null, { state })).toBe(false);
-  });
+  test.each(['closed', 'failed'] as const)(
+    '%s is recorded only if no definite answer is on record',
+    (state) => {
+      expect(isNewAnswer('paying', null, { state })).toBe(true);
+      expect(isNewAnswer('closed', known({ state: 'closed' }), { state })).toBe(false);
+      expect(isVerifiedAnswer('paying', ASKED, null, { state })).toBe(false);
+    },
+  );
 
   test.each(['unpaid', 'processing', 'unknown_trade'] as const)('%s is not definite', (state) => {
     expect(isNewAnswer('paying', null, { state })).toBe(false);

@@ -4,31 +4,31 @@ import { expiryAtChannel, mayRepeatCreate } from '../../src/domain/create.ts';
 import { Refusal } from '../../src/domain/refusal.ts';
 import { closeAgainAt } from '../../src/domain/schedule.ts';
 
-/** When the channel may be told again to create or to close a trade, and for how long it lets it live. */
+/** When a create or close may be repeated, and the lifetime of a trade at the channel. */
 
 const AT = Date.UTC(2026, 10, 27);
 const HOUR = 3_600_000;
 const at = (ms: number) => new Date(AT + ms);
 
-test('a create is repeated within the horizon, less what a request and the clocks may take', () => {
+test('a create is repeated within the idempotency horizon, minus a margin for the request and clock differences', () => {
   expect(mayRepeatCreate(at(0), null, at(1_000 * HOUR))).toBe(true);
   expect(mayRepeatCreate(at(0), 24 * HOUR, at(24 * HOUR - 60_001))).toBe(true);
   expect(mayRepeatCreate(at(0), 24 * HOUR, at(24 * HOUR - 60_000))).toBe(false);
 });
 
-test('a trade lives as long as its payment, and at least as long as the channel wants, counted from the first request', () => {
+test("a trade expires with its payment, but not before the channel's shortest lifetime, counted from the first request", () => {
   const expiresAt = at(600_000).toISOString();
   expect(expiryAtChannel({ expiresAt }, at(5_000), 0)).toBe(expiresAt);
   expect(expiryAtChannel({ expiresAt }, at(5_000), 1_800_000)).toBe(at(1_805_000).toISOString());
 });
 
-test('a channel that does not close yet is told again then, no sooner than in 5 s and no later than in 1 h', () => {
+test("a close that the channel does not accept yet is repeated at the channel's time, within 5 s to 1 h", () => {
   expect(closeAgainAt(AT + 300_000, AT)).toBe(AT + 300_000);
   expect(closeAgainAt(AT - 1, AT)).toBe(AT + 5_000);
   expect(closeAgainAt(AT + 365 * 24 * HOUR, AT)).toBe(AT + HOUR);
 });
 
-test('the same way to pay waits until the channel closes the attempt; another way does not', () => {
+test('a new attempt on the same channel waits for a late close; an attempt on another channel does not', () => {
   const attempt = {
     id: 'pay_1',
     channel: 'simulator',

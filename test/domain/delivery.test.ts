@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { deliveryWait } from '../../src/domain/delivery.ts';
 
-/** When an order service is told again: its schedule as promised, whatever the service asks for. */
+/** The schedule of delivery attempts to an order service. */
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
@@ -20,14 +20,14 @@ const promised = (attempts: number): number => PROMISED[attempts] ?? DAY;
 const attempts = fc.integer({ min: 0, max: 2_000 });
 const random = fc.double({ min: 0, max: 1, noNaN: true });
 
-test('the schedule as promised, then daily for ever', () => {
+test('the documented schedule of attempts, then one a day forever', () => {
   expect([...Array(40).keys()].map((nth) => deliveryWait(nth, 0))).toEqual([
     ...PROMISED,
     ...Array(40 - PROMISED.length).fill(DAY),
   ]);
 });
 
-test('jitter adds up to a fifth, and never shortens', () => {
+test('jitter adds up to a fifth to a wait, and never shortens it', () => {
   fc.assert(
     fc.property(attempts, random, (nth, chance) => {
       const wait = deliveryWait(nth, chance);
@@ -38,7 +38,7 @@ test('jitter adds up to a fifth, and never shortens', () => {
   expect(deliveryWait(5, 1)).toBe(24 * SECOND);
 });
 
-test('Retry-After only lengthens, to a day at most', () => {
+test('Retry-After only lengthens a wait, to a day at most', () => {
   fc.assert(
     fc.property(attempts, random, fc.integer({ min: 0, max: 400 * DAY }), (nth, chance, asked) => {
       const wait = deliveryWait(nth, chance, asked);
@@ -49,7 +49,7 @@ test('Retry-After only lengthens, to a day at most', () => {
   );
 });
 
-test('while the order is not known: every hour at least, and at the end of its time', () => {
+test('while the order service does not know the order: at least one attempt an hour, and one at the end of the period', () => {
   fc.assert(
     fc.property(attempts, random, fc.integer({ min: -DAY, max: DAY }), (nth, chance, left) => {
       const wait = deliveryWait(nth, chance, 0, left);

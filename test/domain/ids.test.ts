@@ -10,8 +10,8 @@ import {
 } from '../../src/domain/ids.ts';
 import { REFUND_NUMBERS_AT_MOST } from '../../src/domain/refund.ts';
 
-/** A refund's id is the channel's idempotency key: the same request must have the same one in every version. */
-describe('the id of a refund that somebody asks for', () => {
+/** A refund's id is the idempotency key at the channel: the same request must have the same id in every release. */
+describe('the id of a requested refund', () => {
   const request = {
     merchantId: 'mer_01KB0000000000000000000000',
     paymentId: 'pay_01KB1111111111111111111111',
@@ -30,7 +30,7 @@ describe('the id of a refund that somebody asks for', () => {
     expect(requestedRefundId(given)).toBe(id);
   });
 
-  test('is another one for another merchant, payment, key or amount, wherever one part ends', () => {
+  test('differs for another merchant, payment, key or amount, wherever one part ends', () => {
     const others = [
       request,
       { ...request, merchantId: 'mer_01KB0000000000000000000001' },
@@ -45,7 +45,7 @@ describe('the id of a refund that somebody asks for', () => {
     expect(new Set(others.map(requestedRefundId)).size).toBe(others.length);
   });
 
-  test('is one that every channel takes, and never that of a refund nodrop owes by itself', () => {
+  test('is valid at every channel, and never equals the id of an automatic refund', () => {
     const id = requestedRefundId(request);
     expect(id).toMatch(/^re_[0-9a-f]{28}$/);
     expect(isAutomaticRefundId(id, request.paymentId)).toBe(false);
@@ -54,7 +54,7 @@ describe('the id of a refund that somebody asks for', () => {
   });
 });
 
-test('the id of the refund that replaces another never changes, and is no other refund’s', () => {
+test('the id of a replacement refund never changes, and differs from all other ids of refunds', () => {
   const id = 're_2a51d770aebb5ceb83dbf89b1bc7';
   const rest = replacementRefundId(id);
   expect(rest).toBe('re_9c550cc3cd33c4f7895b48929226');
@@ -62,8 +62,8 @@ test('the id of the refund that replaces another never changes, and is no other 
   expect(isAutomaticRefundId(rest, 'pay_01KB1111111111111111111111')).toBe(false);
 });
 
-test("a refund's number under each key leads back to it, is taken by every channel, and is no other refund's", () => {
-  // One whose hash has no letter looks most like a number with a key.
+test("a refund's number under each key leads back to the refund, is valid at every channel, and is unique", () => {
+  // An id whose hash has only digits is most similar to a number with a key.
   for (const id of [automaticRefundId('pay_01KAKD7Z7C8Q6W4Y9V5T3R1P0N', 2), `re_${'2'.repeat(28)}`, 're_2']) {
     expect(refundNumber(id, 1)).toBe(id);
     expect(refundNumber(id, 2)).toBe(`${id}_2`);

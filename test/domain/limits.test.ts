@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { MethodDeclaration } from '../../src/domain/channel.ts';
 import { amountFault, canPay, cutSubject, missingOfPayer } from '../../src/domain/limits.ts';
 
-/** What a channel takes, by its declaration. */
+/** The limits in a channel's declaration. */
 
 const METHOD: MethodDeclaration = {
   name: 'jsapi',
@@ -14,7 +14,7 @@ const METHOD: MethodDeclaration = {
   needs: ['id', 'ip'],
 };
 
-describe('amounts', () => {
+describe("the limits of a method's amounts", () => {
   test.each([
     ['CNY', 9, 'must be at least 10'],
     ['CNY', 10, undefined],
@@ -27,18 +27,18 @@ describe('amounts', () => {
     expect(amountFault(METHOD, currency, amount)).toBe(fault);
   });
 
-  test('a method without limits takes every amount', () => {
+  test('a method without limits accepts every amount', () => {
     expect(amountFault({ currencies: 'any' }, 'CNY', 1)).toBeUndefined();
   });
 });
 
-test('what is missing of the payer is named as the request names it', () => {
+test("missing payer data is named like the request's fields", () => {
   expect(missingOfPayer(METHOD, undefined)).toEqual(['payer.id', 'payer.ip']);
   expect(missingOfPayer(METHOD, { id: 'openid' })).toEqual(['payer.ip']);
   expect(missingOfPayer({ needs: [] }, undefined)).toEqual([]);
 });
 
-test('a way to pay is offered when currency, amount and payer are taken', () => {
+test('a payment method is offered if it accepts the currency, the amount and the payer', () => {
   const payer = { id: 'openid', ip: '192.0.2.1' };
   expect(canPay(METHOD, { currency: 'CNY', amount: 10 }, payer)).toBe(true);
   expect(canPay(METHOD, { currency: 'EUR', amount: 10 }, payer)).toBe(false);
@@ -53,7 +53,7 @@ describe('a subject that is too long for the channel', () => {
     ['by code points', 'Kaffee', { atMost: 5, countedIn: 'characters' }, 'Kaffe'],
     ['by bytes: three each', '咖啡咖啡', { atMost: 8, countedIn: 'bytes' }, '咖啡'],
     [
-      'by UTF-16 units: two for a character beyond the first plane',
+      'in UTF-16 units: two for a character outside the Basic Multilingual Plane',
       'a🍰🍰',
       { atMost: 4, countedIn: 'utf16' },
       'a🍰',
@@ -65,7 +65,7 @@ describe('a subject that is too long for the channel', () => {
     expect(cutSubject(subject, limit)).toBe(cut);
   });
 
-  test('is a beginning of it, no longer than the channel takes, without half a character, and as long as fits', () => {
+  test('is cut to the longest beginning that the channel accepts, without splitting a character', () => {
     const text = fc.array(fc.string({ unit: 'grapheme' }), { maxLength: 12 }).map((parts) => parts.join(''));
     const limits = fc.record({
       atMost: fc.integer({ min: 4, max: 30 }),

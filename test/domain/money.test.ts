@@ -13,28 +13,34 @@ import {
   toDecimal,
 } from '../../src/domain/money.ts';
 
-/** The currencies, held against two lists that are kept by others: ISO 4217's own, and CLDR's. */
+/** The currencies, compared with two official lists: ISO 4217's and CLDR's. */
 
 const read = (path: string | URL) => JSON.parse(readFileSync(path, 'utf8'));
 
-/** List One as its maintenance agency publishes it; the file names its source. */
+/** List One of ISO 4217 as its maintenance agency publishes it; the file names its source. */
 const iso: {
   readonly published: string;
   readonly minorUnits: Readonly<Record<string, number | null>>;
   readonly funds: readonly string[];
 } = read(new URL('iso-4217-list-one.json', import.meta.url));
 
-/** Of each region, which currencies it has and had: `_to` when that ended, `_tender` false for what nobody pays in. */
+/**
+ * The present and past currencies of each region: `_to` is the end date, `_tender` false marks currencies not used to
+ * pay.
+ */
 const cldr: Readonly<Record<string, readonly Record<string, { _to?: string; _tender?: string }>[]>> = read(
   createRequire(import.meta.url).resolve('cldr-core/supplemental/currencyData.json'),
 ).supplemental.currencyData.region;
 
-/** In ISO's list without a mark, and yet nothing to pay in: a pension unit and a unit of account. */
+/**
+ * Codes in ISO's list that are not used to pay, though the list does not mark them: a pension unit and a unit of
+ * account.
+ */
 const ACCOUNTED_ONLY = ['UYW', 'XAD'];
 
 const current = () => Object.keys(currencyExponents()).filter(isCurrentCurrency).sort();
 
-test('current are those of List One, without funds codes and what has no minor unit', () => {
+test('the current currencies are those of List One, without funds codes and codes without a minor unit', () => {
   const listed = Object.keys(iso.minorUnits).filter(
     (code) => iso.minorUnits[code] !== null && !iso.funds.includes(code) && !ACCOUNTED_ONLY.includes(code),
   );
@@ -42,42 +48,42 @@ test('current are those of List One, without funds codes and what has no minor u
   expect(current()).toEqual(listed.sort());
 });
 
-test('current are those that CLDR has as legal tender somewhere, and two more that ISO has not withdrawn', () => {
+test("the current currencies are CLDR's legal tenders, and two more that ISO has not withdrawn", () => {
   const tender = Object.values(cldr)
     .flat()
     .flatMap((currencies) => Object.entries(currencies))
     .filter(([, { _to, _tender }]) => _to === undefined && _tender !== 'false')
     .map(([code]) => code);
-  // El Salvador's colón beside the dollar, and the bolívar as Venezuela's banks count it.
+  // El Salvador's colón, and the bolívar unit that Venezuela's banks use.
   expect(current()).toEqual([...new Set([...tender, 'SVC', 'VED'])].sort());
 });
 
-test('decimal places are those of List One', () => {
+test('the decimal places of currencies are those of List One', () => {
   for (const code of Object.keys(currencyExponents()))
     if (Object.hasOwn(iso.minorUnits, code))
       expect([code, exponentOf(code)]).toEqual([code, iso.minorUnits[code]]);
 });
 
-test('XCG is taken, which is Curaçao’s and Sint Maarten’s since 2025', () => {
+test('XCG is accepted: the currency of Curaçao and Sint Maarten since 2025', () => {
   expect([isCurrentCurrency('XCG'), toDecimal(1050, 'XCG')]).toEqual([true, '10.50']);
 });
 
-describe('for new orders is refused', () => {
+describe('new orders reject', () => {
   test.each([
     ['a funds code', ['BOV', 'CHE', 'CHW', 'CLF', 'COU', 'MXV', 'USN', 'UYI', 'UYW']],
     ['a unit of account', ['XAD', 'XDR', 'XSU', 'XUA']],
     [
-      'a metal, a bond market, a test, or none',
+      'codes of metals, bond markets, tests, and no currency',
       ['XAG', 'XAU', 'XBA', 'XBB', 'XBC', 'XBD', 'XPD', 'XPT', 'XTS', 'XXX'],
     ],
-    ['what was withdrawn', ['ANG', 'BGN', 'CUC', 'HRK', 'SLL', 'ZWL', 'DEM', 'MRO', 'VEF']],
-    ['what is no code', ['', 'ABC', 'cny', 'CNY ', 'toString', '__proto__']],
+    ['withdrawn currencies', ['ANG', 'BGN', 'CUC', 'HRK', 'SLL', 'ZWL', 'DEM', 'MRO', 'VEF']],
+    ['texts that are not a code', ['', 'ABC', 'cny', 'CNY ', 'toString', '__proto__']],
   ])('%s', (_, codes) => {
     expect(codes.filter(isCurrentCurrency)).toEqual([]);
   });
 });
 
-test('amounts on record in a withdrawn currency, or a funds code that was taken once, stay amounts', () => {
+test('stored amounts in a withdrawn currency or a formerly accepted funds code stay valid', () => {
   for (const [code, text] of [
     ['ANG', '10.50'],
     ['BGN', '10.50'],
@@ -100,12 +106,12 @@ test('amounts on record in a withdrawn currency, or a funds code that was taken 
   }
 });
 
-test('what never was an amount’s currency is none', () => {
+test('a code that never was a currency of an amount is not a currency', () => {
   expect(['XAU', 'XXX', 'XDR', 'XTS', 'DEM', 'ABC', 'cny', ''].filter(isCurrency)).toEqual([]);
   expect(() => exponentOf('XAU')).toThrow(RangeError);
 });
 
-test('an amount is written in one way everywhere: code, groups of three, the places of ISO 4217', async () => {
+test('an amount is formatted the same everywhere: code, groups of three digits, decimal places of ISO 4217', async () => {
   expect(amountText(1990, 'CNY')).toBe('CNY 19.90');
   expect(amountText(5n, 'CNY')).toBe('CNY 0.05');
   expect(amountText(5800, 'JPY')).toBe('JPY 5,800');
@@ -113,7 +119,7 @@ test('an amount is written in one way everywhere: code, groups of three, the pla
   expect(amountText(1, 'CLF')).toBe('CLF 0.0001');
   expect(amountText(MAX_AMOUNT, 'CNY')).toBe('CNY 90,071,992,547,409.91');
 
-  // The cashier's script runs in browsers, and the example shop is for copying: each has its own.
+  // The cashier's script runs in browsers, and the example shop is meant to be copied: each has a copy of the function.
   const script = readFileSync(new URL('../../src/api/checkout/money.js', import.meta.url), 'utf8').replace(
     "import { EXPONENTS } from './currencies.js';",
     `const EXPONENTS = ${JSON.stringify(currencyExponents())};`,

@@ -40,7 +40,7 @@ import {
   PAYMENT_STATUSES,
 } from '../../src/domain/states.ts';
 
-/** The pure rules, for every input that fast-check can think of. */
+/** Property-based tests of the domain's pure rules, with inputs from fast-check. */
 
 const paymentStatus = fc.constantFrom(...PAYMENT_STATUSES);
 const orderStatus = fc.constantFrom(...ORDER_STATUSES);
@@ -48,7 +48,7 @@ const amount = fc.integer({ min: 1, max: MAX_AMOUNT });
 const currency = fc.constantFrom('CNY', 'JPY', 'KWD', 'USD', 'CLF', 'XOF');
 
 describe('states', () => {
-  test('no path leads away from a succeeded payment, and none back to live', () => {
+  test('a succeeded payment never changes its status, and no ended payment becomes live again', () => {
     fc.assert(
       fc.property(fc.array(paymentStatus, { maxLength: 12 }), (wishes) => {
         let now: (typeof PAYMENT_STATUSES)[number] = 'created';
@@ -64,7 +64,7 @@ describe('states', () => {
     );
   });
 
-  test('only unpaid and paying orders become succeeded, and only succeeded ones refunded', () => {
+  test('only unpaid and paying orders can become succeeded, and only succeeded orders refunded', () => {
     fc.assert(
       fc.property(orderStatus, orderStatus, (from, to) => {
         if (to === 'succeeded' && canOrderGo(from, to)) expect(['unpaid', 'paying']).toContain(from);
@@ -74,7 +74,7 @@ describe('states', () => {
     );
   });
 
-  test('live, ended and succeeded are three things, and live is never final', () => {
+  test('a payment is either live, ended or succeeded, and a live one is never final', () => {
     fc.assert(
       fc.property(paymentStatus, fc.constantFrom(null, ...ORDER_UPDATES), (status, update) => {
         expect([isLive(status), isEnded(status), status === 'succeeded'].filter(Boolean)).toHaveLength(1);
@@ -87,7 +87,7 @@ describe('states', () => {
 });
 
 describe('money', () => {
-  test('decimal strings and minor units are the same amount, exactly', () => {
+  test('decimal strings and minor units convert into each other exactly', () => {
     fc.assert(
       fc.property(amount, currency, (minor, code) => {
         const text = toDecimal(minor, code);
@@ -97,7 +97,7 @@ describe('money', () => {
     );
   });
 
-  test('what is not an integer from 1 to 2^53-1 is no amount', () => {
+  test('only integers from 1 to 2^53-1 are amounts', () => {
     fc.assert(
       fc.property(fc.anything(), (value) => {
         const valid =
@@ -107,7 +107,7 @@ describe('money', () => {
     );
   });
 
-  test('no text that is not a plain decimal of the currency becomes an amount', () => {
+  test('only plain decimals of the currency become amounts', () => {
     fc.assert(
       fc.property(fc.string(), currency, (text, code) => {
         if (/^\d{1,17}(\.\d+)?$/.test(text)) return;
@@ -125,7 +125,7 @@ describe('schedule', () => {
   const schedule = fc.array(fc.integer({ min: 1, max: 600_000 }), { minLength: 1, maxLength: 30 });
   const sum = (waits: readonly number[]) => waits.reduce((total, wait) => total + wait, 0);
 
-  test('an interrupted schedule asks at the same times as one that was not', () => {
+  test('an interrupted schedule sends its queries at the same times as an uninterrupted one', () => {
     fc.assert(
       fc.property(schedule, fc.integer({ min: 0, max: 3_600_000 }), (waits, elapsed) => {
         const horizon = 3_600_000;
@@ -163,7 +163,7 @@ describe('schedule', () => {
     );
   });
 
-  test('a refund is asked about for ever: the last wait is whole, and what came before is not asked again', () => {
+  test('a refund is queried forever: the last wait is complete, and past queries are not repeated', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 10_000_000 }), (elapsed) => {
         const waits = endlessWaits(REFUND_QUERY_MS, elapsed);
@@ -179,20 +179,20 @@ describe('schedule', () => {
     );
   });
 
-  test('a hint far from the expiry gives the whole tight phase, then the schedule', () => {
+  test('a hint long before the expiry gives the whole tight phase, then the schedule', () => {
     const waits = parseSchedule(DEFAULT_QUERY_SCHEDULE);
     const after = waitsAfterHint(waits, 12_000, 1_800_000);
     expect(after.slice(0, TIGHT_PHASE_MS.length)).toEqual(TIGHT_PHASE_MS);
     expect(sum(after.slice(0, TIGHT_PHASE_MS.length + 1)) + 12_000).toBe(90_000);
   });
 
-  test('the default asks most in the first five minutes', () => {
+  test('the default schedule has most queries in the first five minutes', () => {
     const waits = parseSchedule(DEFAULT_QUERY_SCHEDULE);
     expect(sum(waits.slice(0, 13))).toBe(300_000);
     expect(waits).toHaveLength(24);
   });
 
-  test('the next query comes by the clock, however many were tried before', () => {
+  test('the time of the next query depends on the clock, not on the number of attempts', () => {
     fc.assert(
       fc.property(
         fc.array(fc.integer({ min: 1_000, max: 600_000 }), { minLength: 1, maxLength: 20 }),
@@ -207,7 +207,7 @@ describe('schedule', () => {
     );
   });
 
-  test('times that have passed are not asked at again', () => {
+  test('queries whose time has passed are not planned again', () => {
     fc.assert(
       fc.property(fc.uniqueArray(fc.integer({ min: 1, max: 100_000 })), fc.nat(100_000), (times, now) => {
         const sorted = times.sort((a, b) => a - b);
@@ -224,7 +224,7 @@ describe('schedule', () => {
     const DAY = 24 * HOUR;
     const after = [10 * MINUTE, HOUR, 6 * HOUR, DAY];
     const endedAt = fc.integer({ min: 0, max: 4e12 });
-    /** From long past at the end to long after it, and close to either's queries. */
+    /** Expiries from long before the end to long after it, and close to the planned queries. */
     const expiresIn = fc.oneof(
       fc.integer({ min: -30 * DAY, max: 100 * DAY }),
       fc
@@ -235,19 +235,19 @@ describe('schedule', () => {
         .map(([ms, off]) => ms + off),
     );
 
-    test('asks after the end and after the expiry, and never pauses for long between', () => {
+    test('queries after the end and after the expiry, without a long pause in between', () => {
       fc.assert(
         fc.property(endedAt, expiresIn, (ended, left) => {
           const expires = ended + left;
           const times = lateWatch(ended, expires);
           const gaps = times.map((at, i) => at - (times[i - 1] ?? ended));
-          // Sorted, all of them after the end, and none twice within moments.
+          // The times are sorted, after the end, and never close together.
           expect(Math.min(...gaps)).toBeGreaterThanOrEqual(2 * MINUTE);
-          // Daily up to the expiry; the first query after the expiry may follow a daily one just before it.
+          // Daily queries up to the expiry; the first one after the expiry may follow a daily one shortly before it.
           expect(Math.max(...gaps)).toBeLessThanOrEqual(DAY + 10 * MINUTE);
           expect(times.at(-1)).toBe(Math.max(ended, expires) + DAY);
           expect(lateWatchEnd(ended, expires)).toBe(times.at(-1));
-          // Each time is there, or a later one in its place.
+          // Each planned time is present, or a slightly later one replaces it.
           for (const from of expires > ended ? [ended, expires] : [ended]) {
             for (const ms of after) {
               expect(times.some((at) => at >= from + ms && at < from + ms + 2 * MINUTE)).toBe(true);
@@ -277,9 +277,12 @@ describe('schedule', () => {
     });
   });
 
-  test.each(['', '10', '0s', '10s*0', '-5s', '10s,,20s', '1d', '10s*1000'])('"%s" is refused', (text) => {
-    expect(() => parseSchedule(text)).toThrow(RangeError);
-  });
+  test.each(['', '10', '0s', '10s*0', '-5s', '10s,,20s', '1d', '10s*1000'])(
+    'the schedule "%s" is rejected',
+    (text) => {
+      expect(() => parseSchedule(text)).toThrow(RangeError);
+    },
+  );
 });
 
 describe('decision', () => {
@@ -303,7 +306,7 @@ describe('decision', () => {
       amount,
       currency,
       asked: fc.record({ amount, currency }),
-      /** What the order costs, and what the payment was made for, beside what came in. */
+      /** The order's amount and the payment's amount, near the received amount. */
       alike: fc.constantFrom('all', 'answer and order', 'answer and payment', 'order and payment', 'none'),
     })
     .map(({ alike, ...rest }) => {
@@ -329,7 +332,7 @@ describe('decision', () => {
     );
   });
 
-  test('where they do not agree, a person decides, whatever becomes of late money', () => {
+  test('if amounts or currencies differ, a person decides, whatever the setting for late payments is', () => {
     fc.assert(
       fc.property(given, (success) => {
         const payable = success.orderStatus === 'unpaid' || success.orderStatus === 'paying';
@@ -339,7 +342,7 @@ describe('decision', () => {
     );
   });
 
-  test('money that does not pay the order is owed back or shown to a person', () => {
+  test('money that does not pay the order must be refunded or raises an attention', () => {
     fc.assert(
       fc.property(given, (success) => {
         const decision = decideSuccess(success);
@@ -349,7 +352,7 @@ describe('decision', () => {
     );
   });
 
-  test('of a recovered order nothing goes back by itself: a person decides', () => {
+  test('no refund of a recovered order is automatic: a person decides', () => {
     fc.assert(
       fc.property(given, (success) => {
         const decision = decideSuccess({ ...success, recovered: true });
@@ -364,7 +367,7 @@ describe('decision', () => {
     );
   });
 
-  test('money the channel dates before the expiry is in time, whenever it is found', () => {
+  test('money that the channel dates before the expiry is not late, whenever nodrop finds it', () => {
     fc.assert(
       fc.property(given, (success) => {
         const inTime = Date.parse(success.answer.paidAt) < success.expiresAt;
@@ -376,7 +379,7 @@ describe('decision', () => {
   });
 });
 
-test('ids fit every channel, and the automatic refund of a payment has one id for ever', () => {
+test("ids are valid at every channel, and the id of a payment's automatic refund never changes", () => {
   fc.assert(
     fc.property(fc.constant(null), () => {
       const id = newPaymentId();

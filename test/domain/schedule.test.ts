@@ -10,7 +10,7 @@ import {
   TIGHT_PHASE_MS,
 } from '../../src/domain/schedule.ts';
 
-// What is planned for one payment; test/domain/properties.test.ts has what holds for every schedule.
+// The planned queries of single payments. test/domain/properties.test.ts tests what holds for every schedule.
 
 const CREATED = Date.parse('2026-01-01T00:00:00Z');
 const MINUTE = 60_000;
@@ -45,7 +45,7 @@ const closed = (changes: Partial<PaymentSnapshot> = {}) =>
   payment({ status: 'closed', endedAt: EXPIRES, answer: 'closed', ...changes });
 
 describe('queryPlan', () => {
-  test('of a live payment follows the schedule from its creation, up to the expiry', () => {
+  test('follows the schedule from the creation of a live payment up to its expiry', () => {
     const plan = queryPlan(payment(), SCHEDULE, CREATED + 4_000);
     expect(plan).toMatchObject({
       waits: [6_000, 10_000, 5 * MINUTE, 5 * MINUTE],
@@ -61,8 +61,8 @@ describe('queryPlan', () => {
 
   test.each([
     ['past its expiry', {}, EXPIRES],
-    ['to be cancelled', { cancelRequested: true }, CREATED + MINUTE],
-  ])('of a payment %s on which the channel decides has no end', (_, changes, now) => {
+    ['whose cancellation was requested', { cancelRequested: true }, CREATED + MINUTE],
+  ])('of a payment %s that the channel is processing has no end', (_, changes, now) => {
     const row = payment({ channelState: 'processing', ...changes });
     expect(queryPlan(row, SCHEDULE, now)).toMatchObject({
       waits: [5 * MINUTE],
@@ -72,7 +72,7 @@ describe('queryPlan', () => {
     });
   });
 
-  test('of one that has ended is its late watch, after a hint too', () => {
+  test('is the late watch for an ended payment, after a hint too', () => {
     const waits = [10 * MINUTE, 50 * MINUTE, 5 * HOUR, 18 * HOUR];
     expect(queryPlan(closed(), SCHEDULE, EXPIRES)).toEqual({
       waits,
@@ -87,26 +87,29 @@ describe('queryPlan', () => {
 describe('lateWaits once the late watch is over', () => {
   const end = lateWatchEnd(EXPIRES, EXPIRES);
 
-  test('of one answered at its end: none', () => {
+  test('are empty if the channel answered at its end', () => {
     expect(lateWaits(closed({ channelAnsweredAt: end }), end)).toEqual([]);
   });
 
-  test('while the channel is silent: every hour', () => {
+  test('are one hour while the channel is silent', () => {
     expect(lateWaits(closed({ channelAnsweredAt: EXPIRES, channelErrorSince: end }), end)).toEqual([HOUR]);
   });
 
-  test.each([null, EXPIRES])('answered last at %s: the query that was missed, after a second', (at) => {
-    expect(lateWaits(closed({ channelAnsweredAt: at }), end + HOUR)).toEqual([1_000]);
-  });
+  test.each([null, EXPIRES])(
+    'are one second for the missed last query, if the last answer was at %s',
+    (at) => {
+      expect(lateWaits(closed({ channelAnsweredAt: at }), end + HOUR)).toEqual([1_000]);
+    },
+  );
 });
 
 test.each([
   ['before its expiry', false, {}, EXPIRES - 1],
   ['at its expiry', true, {}, EXPIRES],
-  ['that somebody wants cancelled', true, { cancelRequested: true }, CREATED],
-  ['on which the channel decides', false, { cancelRequested: true, channelState: 'processing' }, EXPIRES],
+  ['whose cancellation was requested', true, { cancelRequested: true }, CREATED],
+  ['that the channel is processing', false, { cancelRequested: true, channelState: 'processing' }, EXPIRES],
   ['that is paid', false, { status: 'succeeded' as const }, EXPIRES],
-])('a payment %s is to end: %s', (_, expected, changes, now) => {
+])('a payment %s must end: %s', (_, expected, changes, now) => {
   expect(isToEnd(payment(changes), now)).toBe(expected);
 });
 
@@ -115,6 +118,6 @@ test.each([
   [1, 4_000],
   [7, 256_000],
   [20, 5 * MINUTE],
-])('after %s contradictions of close and query: %s ms', (contradictions, expected) => {
+])('after %s contradictions between close and query the wait is %s ms', (contradictions, expected) => {
   expect(closeLag(contradictions)).toBe(expected);
 });

@@ -4,13 +4,13 @@ import { ORDER_ID_PATTERN, orderIdFault } from '../../src/domain/order-id.ts';
 import { mayReturnTo, NEVER_PREFIXES, NEVER_SCHEMES, schemeFault } from '../../src/domain/return-scheme.ts';
 import { fromMarkdown, inMarkdown, readableFault } from '../../src/domain/text.ts';
 
-/** Texts that people read, and ids that go through addresses: what is taken, and what is refused. */
+/** Which texts for people and which order ids are accepted. */
 
 const OVERRIDES = [0x202a, 0x202b, 0x202c, 0x202d, 0x202e, 0x2066, 0x2067, 0x2068, 0x2069];
 const char = (code: number) => String.fromCodePoint(code);
 
 test.each(OVERRIDES.map((code) => [`U+${code.toString(16)}`, char(code)]))(
-  'a text with %s is refused, wherever it stands',
+  'a text that contains %s is rejected',
   (_, mark) => {
     for (const text of [`${mark}Tickets`, `Tic${mark}kets`, `Tickets${mark}`, mark])
       expect(readableFault(text)).toMatch(/^must not contain bidirectional/);
@@ -35,7 +35,7 @@ test.each([
   '\u2800',
   '\u{e0020}',
   ' \u200b\u3164 ',
-])('a text of nothing but %j is refused', (text) => {
+])('a text that consists only of %j is rejected', (text) => {
   expect(readableFault(text)).toBe('must contain a visible character');
 });
 
@@ -50,7 +50,7 @@ test.each([
   '-',
   'a\nb',
   'e\u0301',
-])('%j is taken as a text', (text) => {
+])('%j is accepted as a text', (text) => {
   expect(readableFault(text)).toBeUndefined();
 });
 
@@ -80,10 +80,10 @@ test.each([
   'a.',
   'x'.repeat(64),
   '𠮷'.repeat(64),
-])('%j is taken as an order’s id', (id) => {
+])('%j is accepted as an order’s id', (id) => {
   expect(orderIdFault(id)).toBeUndefined();
   expect(id).toMatch(new RegExp(ORDER_ID_PATTERN, 'u'));
-  // Where people read it.
+  // Formats in which people read the id.
   expect(readableFault(id)).toBeUndefined();
 });
 
@@ -132,18 +132,18 @@ test.each([
   ['a\udc00b', /letters/],
   ['\ue000', /letters/],
   ...[...MARKS, ...MORE].map((mark): [string, RegExp] => [`a${mark}b`, /letters/]),
-])('%j is refused as an order’s id', (id, why) => {
+])('%j is rejected as an order’s id', (id, why) => {
   expect(orderIdFault(id)).toMatch(why);
 });
 
-test('an order’s id is the same after everything that is done with it', () => {
+test('an order’s id is unchanged after URL encoding, trimming, normalization and display', () => {
   const id = fc
     .oneof(fc.string({ unit: 'binary', maxLength: 66 }), fc.string({ unit: 'grapheme', maxLength: 66 }))
     .filter((text) => orderIdFault(text) === undefined);
   fc.assert(
     fc.property(id, (text) => {
       expect(decodeURIComponent(encodeURIComponent(text))).toBe(text);
-      // No address is shortened by it.
+      // The id does not shorten a URL path.
       const url = new URL(`https://shop.example/v1/orders/${encodeURIComponent(text)}/cancel`);
       expect(url.pathname.split('/')).toHaveLength(5);
       expect(decodeURIComponent(url.pathname.split('/')[3] ?? '')).toBe(text);
@@ -151,13 +151,13 @@ test('an order’s id is the same after everything that is done with it', () => 
         text,
       );
       expect(fromMarkdown(inMarkdown(text))).toBe(text);
-      // The document's pattern takes everything that the service takes.
+      // The OpenAPI document's pattern accepts every id that the API accepts.
       expect(text).toMatch(new RegExp(ORDER_ID_PATTERN, 'u'));
     }),
   );
 });
 
-test('Markdown shows an id as it is, and ids as most shops have them without a sign more', () => {
+test('Markdown shows an id unchanged, and common ids need no escaping', () => {
   expect(inMarkdown('order-1001-a.b:c')).toBe('order-1001-a.b:c');
   expect(inMarkdown('_1001_ __7__ a_b')).toBe('\\_1001\\_ \\_\\_7\\_\\_ a\\_b');
   for (const id of ['www.evil.example', 'WWW.evil.example']) {
@@ -173,13 +173,13 @@ test.each([
   ...NEVER_SCHEMES,
   ...NEVER_PREFIXES.map((prefix) => `${prefix}x`),
   ...['moz-extension', 'ms-settings', 'chrome-extension', 'ms-msdt', 'itms-services', 'skype', 'ssh'],
-])('no merchant can allow %s, and no payer is sent there', (scheme) => {
+])('no merchant can allow the scheme %s, and no payer is sent to such a URL', (scheme) => {
   expect(schemeFault(scheme)).toMatch(/never/);
   for (const url of [`${scheme}:x`, `${scheme}://x`, `${scheme.toUpperCase()}:x`])
     expect([url, mayReturnTo(url)]).toEqual([url, false]);
 });
 
-test('schemes of apps can be allowed', () => {
+test('a merchant can allow schemes of apps', () => {
   for (const scheme of ['myapp', 'com.example.app', 'fb123+a', 'x-shop'])
     expect([scheme, schemeFault(scheme), mayReturnTo(`${scheme}://thanks`)]).toEqual([
       scheme,

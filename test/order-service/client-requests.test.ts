@@ -19,12 +19,12 @@ import {
   US,
 } from './client-support.ts';
 
-// What is sent to an order service, and where: signed, and to no address that is not the world’s.
+// Requests to an order service are signed, and never sent to a private address unless that is allowed.
 
 const guarded = new OrderServiceClient({ allowPrivate: false });
 
-describe('signatures', () => {
-  test('are those of the published test vector', async () => {
+describe('signatures of requests to the order service', () => {
+  test('match the published test vector', async () => {
     const { url, heard } = await answering(200, '');
     await near.deliver(targetOf(url, { secrets: ['whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'] }), {
       id: 'msg_p5jXN8AQM9LWM0D4loKWxJek',
@@ -45,7 +45,7 @@ describe('signatures', () => {
     });
   });
 
-  test('are one by every secret, the current one first; each of them is enough for the library', async () => {
+  test('contain one for each secret, the current one first; each of them satisfies the library', async () => {
     const secrets = [newSecret(), newSecret(), newSecret()];
     const { url, heard } = await answering(200, '');
     await near.deliver(targetOf(url, { secrets }), {
@@ -62,7 +62,7 @@ describe('signatures', () => {
     expect(new Webhook(secrets[0] ?? '').verify(body, { ...given, 'webhook-signature': first })).toBeTruthy();
   });
 
-  // https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md, by node:crypto alone.
+  // https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md, with node:crypto only.
   function verifies(secret: string, headers: IncomingHttpHeaders, body: string): boolean {
     const key = Buffer.from(secret.slice('whsec_'.length), 'base64');
     const text = `${headers['webhook-id']}.${headers['webhook-timestamp']}.${body}`;
@@ -71,7 +71,7 @@ describe('signatures', () => {
     return fresh && String(headers['webhook-signature']).split(' ').includes(`v1,${expected}`);
   }
 
-  test('verify for a consumer that shares no code with us, and for nothing that was changed', async () => {
+  test('verify for a consumer with independent code, and fail after any change', async () => {
     const secrets = [SECRET, newSecret()];
     const { url, heard } = await answering(200, '{"paidPaymentId":null}');
     const target = targetOf(url, { secrets, statusUrl: `${url}/{orderId}` });
@@ -87,7 +87,7 @@ describe('signatures', () => {
     }
   });
 
-  test('no header but ours goes out, and no cookie or key', async () => {
+  test("only nodrop's headers are sent, without cookies or keys", async () => {
     const { url, heard } = await answering(200, '');
     await tell(url);
     expect(Object.keys(heard[0]?.headers ?? {}).sort()).toEqual([
@@ -105,7 +105,7 @@ describe('signatures', () => {
   });
 });
 
-describe('addresses that are not the world’s', () => {
+describe('private and link-local addresses', () => {
   const REFUSED =
     'It was not called: its address is private, and NODROP_ALLOW_PRIVATE_ORDER_SERVICES does not allow that.';
 
@@ -130,7 +130,7 @@ describe('addresses that are not the world’s', () => {
     '[2002:7f00:1::]',
     '224.0.0.1',
     '255.255.255.255',
-    // The same in other words.
+    // Other notations of the same addresses.
     'localhost',
     'LOCALHOST',
     '2130706433',
@@ -141,7 +141,7 @@ describe('addresses that are not the world’s', () => {
     '017700000001',
     '[::ffff:0:127.0.0.1]',
     '①②⑦.0.0.1',
-  ])('%s is refused, told or read, and nobody is connected to', async (host) => {
+  ])('%s is refused for a delivery and for a read-back, without a connection', async (host) => {
     const connected: Socket[] = [];
     const server = createServer((_, response) => response.end(JSON.stringify({ paidPaymentId: US })));
     server.on('connection', (socket) => connected.push(socket));
@@ -158,7 +158,7 @@ describe('addresses that are not the world’s', () => {
     expect(connected).toEqual([]);
   });
 
-  /** What names lead to. */
+  /** The IP addresses of host names. */
   const leadingTo = (...addresses: { address: string; family: number }[]): { lookup: LookupFunction } => ({
     lookup: (_name, { all }, done) => {
       if (all) done(null, addresses);
@@ -176,26 +176,26 @@ describe('addresses that are not the world’s', () => {
     [[{ address: '::', family: 6 }]],
     [[{ address: '0.0.0.0', family: 4 }]],
     [[{ address: '64:ff9b::7f00:1', family: 6 }]],
-    // One of several is enough: which of them is taken is not ours to say.
+    // One private address among several is enough to refuse, because the system chooses among them.
     [
       [
         { address: '93.184.216.34', family: 4 },
         { address: '127.0.0.1', family: 4 },
       ],
     ],
-  ])('a public name that leads to %j is refused', async (addresses) => {
+  ])('a public name that resolves to %j is refused', async (addresses) => {
     const { heard, port } = await answering(200, '');
     const client = new OrderServiceClient({ allowPrivate: false, ...leadingTo(...addresses) });
     expect(await told(`http://shop.example:${port}/`, client)).toMatchObject({ reason: REFUSED });
     expect(heard).toEqual([]);
   });
 
-  test('a name is looked at on every call: it may lead elsewhere by now', async () => {
+  test('the host name is resolved and checked on every call, because its address may change', async () => {
     const { heard, port } = await answering(200, '');
     const url = `http://shop.example:${port}/`;
     const addresses = [{ address: '127.0.0.1', family: 4 }];
     const lookup: LookupFunction = (...args) => leadingTo(...addresses).lookup(...args);
-    // Of one client, which remembers none of them.
+    // One client, which caches no address.
     const client = new OrderServiceClient({ allowPrivate: true, lookup });
     expect(await told(url, client)).toMatchObject({ kind: 'agreed' });
     addresses[0] = { address: '169.254.1.1', family: 4 };
@@ -209,7 +209,7 @@ describe('addresses that are not the world’s', () => {
     expect(heard).toHaveLength(2);
   });
 
-  test('are taken where the deployment allows them', async () => {
+  test('are called if the deployment allows them', async () => {
     const answer = JSON.stringify({ paidPaymentId: US });
     const { port, heard } = await answering(200, answer);
     for (const host of ['127.0.0.1', 'localhost', '2130706433', '[::ffff:127.0.0.1]']) {
@@ -234,7 +234,7 @@ describe('addresses that are not the world’s', () => {
     ],
     [['169.254.169.254', '[fe80::1]', '[64:ff9b::a9fe:a9fe]', '100.100.100.200'], true],
   ])(
-    "link-local ones and a cloud's own never are: %j, https alone for public ones: %s",
+    'link-local and cloud metadata addresses are never called: %j, with https required for public ones: %s',
     async (hosts, httpsOnly) => {
       const client = new OrderServiceClient({ allowPrivate: true, httpsOnly });
       const reason =
@@ -247,7 +247,7 @@ describe('addresses that are not the world’s', () => {
     },
   );
 
-  test('where https is required, http is for them alone', async () => {
+  test('if https is required, http is possible for private addresses only', async () => {
     const { port, heard } = await answering(200, '');
     const client = new OrderServiceClient({ allowPrivate: true, httpsOnly: true });
     expect(await told(`http://127.0.0.1:${port}/`, client)).toEqual({ kind: 'agreed', statusCode: 200 });
@@ -282,7 +282,7 @@ describe('URLs', () => {
     });
   });
 
-  test('http is refused where only https will do, also when it is on record', async () => {
+  test('http is refused where https is required, even for a stored URL', async () => {
     expect(urlFault('http://shop.example/', { httpsOnly: true })).toBe('must be an https URL');
     expect(urlFault('https://shop.example/', { httpsOnly: true })).toBeUndefined();
     const { url, heard } = await answering(200, '');
@@ -294,7 +294,7 @@ describe('URLs', () => {
   });
 });
 
-test('calls do not wait for each other', async () => {
+test('calls to order services run concurrently', async () => {
   const held: ServerResponse[] = [];
   const { url } = await serve((response) => {
     held.push(response);

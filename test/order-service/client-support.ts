@@ -4,7 +4,7 @@ import { afterEach, expect } from 'vitest';
 import { OrderServiceClient, type OrderServiceTarget } from '../../src/order-service/client.ts';
 import { newSecret } from '../../src/order-service/secrets.ts';
 
-/** For the tests of the order service’s client: real servers that answer as tests want. */
+/** Support for tests of the order service’s client: real servers whose answers the tests define. */
 
 export const US = 'pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M';
 export const SECRET = newSecret();
@@ -34,7 +34,7 @@ export async function listening(server: Server | RawServer, host = '127.0.0.1'):
   return (server.address() as { port: number }).port;
 }
 
-/** A server that hears whole requests and answers as it is told. */
+/** A server that reads complete requests and gives a defined answer. */
 export async function serve(answer: (response: ServerResponse, heard: Heard) => void) {
   const heard: Heard[] = [];
   const server = createServer(async (request, response) => {
@@ -61,7 +61,7 @@ export const hasty = new OrderServiceClient({ allowPrivate: true, timeoutMs: 300
 export const tell = (url: string, client = near, at = new Date()) =>
   client.deliver(targetOf(url), { id: 'evt_1', paymentId: US, body: BODY, at });
 
-/** Without the time it took. */
+/** The result without its duration. */
 export async function told(url: string, client = near): Promise<object> {
   const { durationMs, ...answer } = await tell(url, client);
   expect(durationMs).toBeGreaterThanOrEqual(0);

@@ -18,9 +18,9 @@ import {
 } from './client-support.ts';
 import { CERTIFICATE, PRIVATE_KEY } from './self-signed.ts';
 
-// Everything that is no definite answer of an order service is unknown, whatever fails and however late.
+// Everything but a definite answer of an order service has the outcome unknown, whatever fails and whenever.
 
-/** A server that does with a connection what HTTP has no words for. */
+/** A server that misbehaves at the level of the TCP connection. */
 async function connect(onSocket: (socket: Socket) => void): Promise<string> {
   const sockets = new Set<Socket>();
   const server = createRawServer((socket) => {
@@ -37,7 +37,7 @@ async function connect(onSocket: (socket: Socket) => void): Promise<string> {
   return `http://127.0.0.1:${await listening(server)}/`;
 }
 
-describe('everything else is unknown', () => {
+describe('the outcome is unknown after', () => {
   test.each([
     undefined,
     '',
@@ -57,7 +57,7 @@ describe('everything else is unknown', () => {
     '{"paidPaymentId":"pay\\u0000"}',
     JSON.stringify({ paidPaymentId: 'x'.repeat(201) }),
     JSON.stringify({ paidPaymentId: US, padding: 'x'.repeat(64 * 1024) }),
-  ])('409 with the body %#', async (body) => {
+  ])('an answer 409 with the body %#', async (body) => {
     const { url } = await answering(409, body);
     expect(await told(url)).toEqual({
       kind: 'unknown',
@@ -77,7 +77,7 @@ describe('everything else is unknown', () => {
     });
   });
 
-  test.each([301, 302, 303, 307, 308])('%i, which is not followed', async (status) => {
+  test.each([301, 302, 303, 307, 308])('a redirect %i, which is not followed', async (status) => {
     const target = await answering(200, '');
     const { url, heard } = await answering(status, '', { location: target.url });
     expect(await told(url)).toEqual({
@@ -97,14 +97,14 @@ describe('everything else is unknown', () => {
     });
   });
 
-  test('a connection nobody speaks on', async () => {
+  test('a connection on which the server sends nothing', async () => {
     const url = await connect(() => undefined);
     for (const address of [url, url.replace('http:', 'https:')]) {
       expect(await told(address, hasty)).toMatchObject({ reason: 'It did not answer within 0.3 s.' });
     }
   });
 
-  test.each([200, 409, 410])('%i whose body does not end in time', async (status) => {
+  test.each([200, 409, 410])('an answer %i whose body does not end in time', async (status) => {
     const { url } = await serve((response) => response.writeHead(status).write('{'));
     expect(await told(url, hasty)).toEqual({
       kind: 'unknown',
@@ -113,7 +113,7 @@ describe('everything else is unknown', () => {
     });
   });
 
-  test('a body that drips: every byte comes soon, the end does not', async () => {
+  test('a body whose bytes arrive slowly and whose end is late', async () => {
     const { url } = await serve((response) => {
       response.writeHead(200);
       const drip = setInterval(() => response.write(' '), 20);
@@ -122,7 +122,7 @@ describe('everything else is unknown', () => {
     expect(await told(url, hasty)).toMatchObject({ reason: 'Its answer did not end within 0.3 s.' });
   });
 
-  test('headers that drip', async () => {
+  test('headers that arrive slowly', async () => {
     const url = await connect((socket) => {
       socket.write('HTTP/1.1 200 OK\r\n');
       const drip = setInterval(() => socket.write('a: b\r\n'), 20);
@@ -158,12 +158,12 @@ describe('everything else is unknown', () => {
     'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n',
     `HTTP/1.1 200 OK\r\na: ${'x'.repeat(100_000)}\r\n\r\n`,
     'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n',
-  ])('what is no HTTP answer: %j', async (head) => {
+  ])('an answer that is not HTTP: %j', async (head) => {
     const url = await connect((socket) => socket.once('data', () => socket.end(head)));
     expect(await told(url, hasty)).toMatchObject({ kind: 'unknown', statusCode: null });
   });
 
-  test('nobody there', async () => {
+  test('a refused connection', async () => {
     expect(await told(`http://127.0.0.1:${await freePort()}/`)).toEqual({
       kind: 'unknown',
       statusCode: null,
@@ -171,7 +171,7 @@ describe('everything else is unknown', () => {
     });
   });
 
-  test('a name that is not known', async () => {
+  test('a host name that cannot be resolved', async () => {
     expect(await told('http://shop.invalid/')).toMatchObject({
       kind: 'unknown',
       statusCode: null,
@@ -179,7 +179,7 @@ describe('everything else is unknown', () => {
     });
   });
 
-  test('a certificate nobody vouches for, and no TLS at all: the event is not sent', async () => {
+  test('an untrusted certificate or a server without TLS: the event is not sent', async () => {
     const heard: string[] = [];
     const tls = createTlsServer({ key: PRIVATE_KEY, cert: CERTIFICATE }, (request, response) => {
       heard.push(request.url ?? '');
@@ -200,7 +200,7 @@ describe('everything else is unknown', () => {
     expect([heard, plain.heard]).toEqual([[], []]);
   });
 
-  test('no secret to sign with', async () => {
+  test('a missing signing secret', async () => {
     const { url, heard } = await answering(200, '');
     const message = { id: 'evt_1', paymentId: US, body: BODY, at: new Date() };
     expect(await near.deliver(targetOf(url, { secrets: [] }), message)).toMatchObject({
@@ -210,7 +210,7 @@ describe('everything else is unknown', () => {
     expect(heard).toEqual([]);
   });
 
-  test('whatever bytes come back, nothing is thrown and nothing is made out to be an answer', async () => {
+  test('random bytes as an answer: nothing is thrown, and they do not count as an answer', async () => {
     let bytes = Buffer.alloc(0);
     const url = await connect((socket) => socket.once('data', () => socket.end(bytes)));
     const lines = fc.constantFrom(
@@ -230,7 +230,7 @@ describe('everything else is unknown', () => {
     await fc.assert(
       fc.asyncProperty(garbled, async (given) => {
         bytes = given;
-        // By chance it may be one.
+        // Random bytes can be a valid answer by chance.
         const possible = given.includes('HTTP/1.1 200') ? ['agreed', 'unknown'] : ['unknown'];
         expect(possible).toContain((await tell(url, hasty)).kind);
       }),
@@ -244,13 +244,13 @@ test.each([
   [409, 'unknown'],
   [410, 'gone'],
   [500, 'unknown'],
-])('a body of %i without end is not read to its end', async (status, kind) => {
+])('an endless body of an answer %i is not read completely', async (status, kind) => {
   const closed: Promise<void>[] = [];
   let poured = 0;
   const { url } = await serve((response) => {
     closed.push(new Promise((resolve) => response.once('close', () => resolve())));
     response.writeHead(status);
-    // What it says first would count in a body that has an end.
+    // The beginning of the body would be a valid answer if the body ended.
     response.write(JSON.stringify({ paidPaymentId: US }));
     const pour = () => {
       do poured += 16_384;
@@ -262,11 +262,11 @@ test.each([
   expect(await told(url)).toMatchObject({ kind, statusCode: status });
   await Promise.all(closed);
   expect(closed).toHaveLength(1);
-  // What buffers on the way took besides.
+  // Bytes in network buffers are added to the limit.
   expect(poured).toBeLessThan(20_000_000);
 });
 
-test('has 15 s for all of it, from the look-up of the name to the last byte', async () => {
+test('a call times out 15 s after its start, counted from the DNS lookup to the last byte', async () => {
   const now = (ms: number) => {
     vi.advanceTimersByTime(ms);
     return new Promise((resolve) => setImmediate(resolve));
@@ -318,7 +318,7 @@ describe('Retry-After', () => {
     [{ 'retry-after': '120' }, 120_000],
     [{ 'retry-after': '31536000' }, 86_400_000],
     [{ 'retry-after': '9'.repeat(400) }, 86_400_000],
-    // By the service's own clock, wherever that stands.
+    // Relative to the service's own clock, even if that is wrong.
     [{ 'retry-after': 'Sat, 21 Nov 2026 10:05:00 GMT', date }, 300_000],
     [{ 'retry-after': 'Mon, 23 Nov 2026 10:05:00 GMT', date }, 86_400_000],
     [{ 'retry-after': 'Fri, 31 Dec 9999 23:59:59 GMT' }, 86_400_000],

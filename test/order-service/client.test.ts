@@ -2,36 +2,39 @@ import { describe, expect, test } from 'vitest';
 import { answerStart } from '../../src/order-service/answer-start.ts';
 import { answering, hasty, near, SECRET, serve, targetOf, told, US } from './client-support.ts';
 
-// What an order service's answer means, against real servers: everything that is no definite answer is unknown.
+// The meaning of an order service's answers, tested with real servers.
 
 const OTHER = 'pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2N';
 
 describe('definite answers', () => {
-  test.each([200, 201, 202, 204, 299])('%i is agreed, whatever it says', async (status) => {
-    const { url } = await answering(status, status === 204 ? undefined : '<html>');
-    const answer = status === 204 ? {} : { answer: '<html>' };
-    expect(await told(url)).toEqual({ kind: 'agreed', statusCode: status, ...answer });
-  });
+  test.each([200, 201, 202, 204, 299])(
+    'an answer %i counts as agreed, whatever its body is',
+    async (status) => {
+      const { url } = await answering(status, status === 204 ? undefined : '<html>');
+      const answer = status === 204 ? {} : { answer: '<html>' };
+      expect(await told(url)).toEqual({ kind: 'agreed', statusCode: status, ...answer });
+    },
+  );
 
-  test('409 that names this payment is agreed', async () => {
+  test('an answer 409 that names this payment counts as agreed', async () => {
     const answer = JSON.stringify({ paidPaymentId: US, more: 1 });
     const { url } = await answering(409, answer);
     expect(await told(url)).toEqual({ kind: 'agreed', statusCode: 409, answer });
   });
 
-  test.each([OTHER, 'cash-12'])('409 that names %s is a conflict', async (paidPaymentId) => {
+  test.each([OTHER, 'cash-12'])('an answer 409 that names %s is a conflict', async (paidPaymentId) => {
     const answer = JSON.stringify({ paidPaymentId });
     const { url } = await answering(409, answer);
     expect(await told(url)).toEqual({ kind: 'conflict', statusCode: 409, paidPaymentId, answer });
   });
 
-  test('410 is gone', async () => {
+  test('an answer 410 means that the order is gone', async () => {
     const { url } = await answering(410, 'no such order');
     expect(await told(url)).toEqual({ kind: 'gone', statusCode: 410, answer: 'no such order' });
   });
 
   test.each(['{"code":"gone"}', '{"code":["order_unknown"]}', '"order_unknown"', 'order_unknown'])(
-    '410 without the code is gone: %s',
+    'an answer 410 without the code order_unknown means that the order is gone: %s',
     async (body) => {
       const { url } = await answering(410, body);
       expect(await told(url)).toEqual({ kind: 'gone', statusCode: 410, answer: body });
@@ -39,7 +42,7 @@ describe('definite answers', () => {
   );
 });
 
-describe('an order that is not known', () => {
+describe('an order that the service does not know', () => {
   test.each([
     [404, '{"code":"order_unknown"}'],
     [410, '{"type":"about:blank","status":410,"code":"order_unknown"}'],
@@ -48,7 +51,7 @@ describe('an order that is not known', () => {
     expect(await told(url)).toMatchObject({ kind: 'order_unknown', statusCode: status });
   });
 
-  test('Retry-After is heard', async () => {
+  test('Retry-After is used', async () => {
     const body = '{"code":"order_unknown"}';
     const { url } = await answering(404, body, { 'retry-after': '60' });
     expect(await told(url)).toEqual({
@@ -70,7 +73,7 @@ describe('an order that is not known', () => {
     '[]',
     'null',
     `{"code":"order_unknown","a":"${'x'.repeat(65_536)}"}`,
-  ])('404 without the code says nothing of the order: %#', async (body) => {
+  ])('an answer 404 without the code order_unknown says nothing about the order: %#', async (body) => {
     const { url } = await answering(404, body);
     expect(await told(url)).toMatchObject({
       kind: 'unknown',
@@ -81,22 +84,22 @@ describe('an order that is not known', () => {
 });
 
 describe('the start of an answer', () => {
-  test.each([200, 409, 410, 422, 500])('%i: it is given, on one line', async (status) => {
+  test.each([200, 409, 410, 422, 500])('an answer %i: its start is kept on one line', async (status) => {
     const { url } = await answering(status, 'first\r\n\tsecond\u0000 ');
     expect(await told(url)).toMatchObject({ statusCode: status, answer: 'first second' });
   });
 
-  test('of 512 characters, also of a body of which not all is read', async () => {
+  test('has at most 512 characters, even of a body that is not read completely', async () => {
     const { url } = await answering(500, '\u{1f600}'.repeat(100_000));
     expect(await told(url)).toMatchObject({ kind: 'unknown', answer: '\u{1f600}'.repeat(512) });
   });
 
-  test.each([200, 500])('%i without a body has none', async (status) => {
+  test.each([200, 500])('an answer %i without a body has no start', async (status) => {
     const { url } = await answering(status, '');
     expect(await told(url)).not.toHaveProperty('answer');
   });
 
-  test('of a service that echoes what it was sent: no signature and no secret', async () => {
+  test('contains no signature and no secret, even if the service echoes the request', async () => {
     const { url } = await serve((response, { headers }) =>
       response.writeHead(500).end(JSON.stringify({ headers, escaped: JSON.stringify(headers) })),
     );
@@ -109,7 +112,7 @@ describe('the start of an answer', () => {
     expect(answer).not.toMatch(/v1,/);
   });
 
-  test('a secret without its prefix is no more in it, also as PHP writes it in JSON', () => {
+  test("contains no secret without its prefix, even in PHP's JSON escaping", () => {
     const secret = `whsec_${'ab/+'.repeat(8)}`;
     const bare = secret.slice('whsec_'.length);
     for (const written of [bare, bare.replaceAll('/', String.raw`\/`)])
@@ -118,7 +121,7 @@ describe('the start of an answer', () => {
       );
   });
 
-  test('of a reading too', async () => {
+  test('is kept for a read-back, too', async () => {
     const { url } = await answering(404, 'no such page');
     const target = targetOf(url, { statusUrl: url });
     expect(await near.read(target, 'o', US, new Date())).toMatchObject({ answer: 'no such page' });
@@ -127,7 +130,7 @@ describe('the start of an answer', () => {
 
 describe('reading the order back', () => {
   const read = async (statusUrl: string | null, orderId = 'order-1', client = near) => {
-    // What is kept of the answer has a test of its own.
+    // Another test covers the stored start of the answer.
     const {
       durationMs,
       answer: _,
@@ -159,22 +162,25 @@ describe('reading the order back', () => {
     expect(await read(`${url}/{orderId}`)).toEqual(reading);
   });
 
-  test.each([302, 404, 409, 410, 500])('%i says nothing of it', async (status) => {
-    const { url } = await answering(status, JSON.stringify({ paidPaymentId: US }));
-    expect(await read(`${url}/{orderId}`)).toMatchObject({
-      kind: 'unknown',
-      reason: expect.stringMatching(new RegExp(`^Read back: It answered ${status}[.:]`)),
-    });
-  });
+  test.each([302, 404, 409, 410, 500])(
+    'an answer %i to the read-back says nothing about the order',
+    async (status) => {
+      const { url } = await answering(status, JSON.stringify({ paidPaymentId: US }));
+      expect(await read(`${url}/{orderId}`)).toMatchObject({
+        kind: 'unknown',
+        reason: expect.stringMatching(new RegExp(`^Read back: It answered ${status}[.:]`)),
+      });
+    },
+  );
 
-  test('Retry-After of what is no order is handed on, as of an event', async () => {
+  test("Retry-After of a failed read-back is used like that of an event's answer", async () => {
     for (const status of [429, 503]) {
       const { url } = await answering(status, '', { 'retry-after': '120' });
       expect(await read(`${url}/{orderId}`)).toMatchObject({ kind: 'unknown', retryAfterMs: 120_000 });
     }
   });
 
-  test('silence and a missing address are unknown', async () => {
+  test('no answer and a missing status URL have the outcome unknown', async () => {
     const { url } = await serve(() => undefined);
     expect(await read(`${url}/{orderId}`, 'o', hasty)).toEqual({
       kind: 'unknown',
@@ -183,7 +189,7 @@ describe('reading the order back', () => {
     expect(await read(null)).toMatchObject({ kind: 'unknown' });
   });
 
-  test('asks for this order, wherever its id stands', async () => {
+  test('requests this order, wherever the status URL contains its id', async () => {
     const { port, heard } = await answering(200, '{}');
     const url = `http://127.0.0.1:${port}/{orderId}/status?order={orderId}`;
     await read(url, 'a.b:c_d-1');
@@ -194,7 +200,7 @@ describe('reading the order back', () => {
     ]);
   });
 
-  test('is signed under an id of its own each time', async () => {
+  test('signs each read-back under a new id', async () => {
     const { url, heard } = await answering(200, '{}');
     await read(url);
     await read(url);

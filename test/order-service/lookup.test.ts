@@ -6,14 +6,17 @@ import { OrderServiceClient } from '../../src/order-service/client.ts';
 import { createLookup } from '../../src/order-service/lookup.ts';
 import { newSecret } from '../../src/order-service/secrets.ts';
 
-// How order services' names are looked up, by a name server of the test's own.
+// DNS lookup of order services' host names, with a name server in the test.
 
 const closers: (() => void)[] = [];
 afterEach(() => {
   for (const close of closers.splice(0)) close();
 });
 
-/** Answers for the names given, says "no such name" of others, and nothing of those that begin with `hang`. */
+/**
+ * A name server that knows these names, answers "no such name" to others, and does not answer names that begin with
+ * `hang`.
+ */
 async function startNameServer(names: Record<string, readonly number[]>) {
   const asked: string[] = [];
   const socket = createSocket('udp4');
@@ -50,7 +53,7 @@ const find = (lookup: LookupFunction, name: string): Promise<unknown> =>
     lookup(name, { all: true }, (error, addresses) => resolve(error === null ? addresses : error.code));
   });
 
-test('names whose server hangs keep no other name waiting, and are not known for now', async () => {
+test('names whose name server hangs do not delay other names, and cannot be resolved for now', async () => {
   const server = await startNameServer({ 'shop.example': [93, 184, 216, 34] });
   const lookup = createLookup({ nameServers: [server.address], timeoutMs: 1_000 });
   let ended = 0;
@@ -64,7 +67,7 @@ test('names whose server hangs keep no other name waiting, and are not known for
   expect(new Set(await Promise.all(hanging))).toEqual(new Set(['EAI_AGAIN']));
 });
 
-test('what stands in the hosts file is taken from there, and a name that nobody knows is not known', async () => {
+test('names in the hosts file are resolved from it, and an unknown name has no address', async () => {
   const server = await startNameServer({});
   const lookup = createLookup({ nameServers: [server.address], timeoutMs: 5_000 });
   expect(await find(lookup, 'localhost')).toContainEqual({ address: '127.0.0.1', family: 4 });
@@ -73,7 +76,7 @@ test('what stands in the hosts file is taken from there, and a name that nobody 
   expect(server.asked.toSorted()).toEqual(['nobody.invalid 1', 'nobody.invalid 28']);
 });
 
-test('one address, of the family that is asked for', async () => {
+test('a lookup returns one address of the requested family', async () => {
   const server = await startNameServer({ 'shop.example': [93, 184, 216, 34] });
   const lookup = createLookup({ nameServers: [server.address], timeoutMs: 5_000 });
   const one = (family: 4 | 6) =>
@@ -83,7 +86,7 @@ test('one address, of the family that is asked for', async () => {
   expect([await one(4), await one(6)]).toEqual(['93.184.216.34', 'ENOTFOUND']);
 });
 
-test('a public name that its name server says is here, or in the network: nobody is called', async () => {
+test('a public name that resolves to this machine or a private network is not called', async () => {
   const called: string[] = [];
   const here = createServer((request, response) => {
     called.push(request.url ?? '');

@@ -2,16 +2,17 @@ import { expect, test } from 'vitest';
 import { CALLS_AT_ONCE, REDELIVERED_AT_ONCE } from '../../src/domain/delivery.ts';
 import { MerchantConcurrency, ORDER_SERVICE_SLOTS } from '../../src/order-service/merchant-concurrency.ts';
 
-// How the places of the order services' task queue are shared out, while calls hang for as long as the test wants.
+// How the activity slots of the order services' task queue are distributed, while calls hang until the test releases
+// them.
 
 class MerchantBusy extends Error {}
 
-/** A worker's places: whoever finds none free waits in the order of coming, as the task queue has it. */
+/** A worker's activity slots: work that finds none free waits in order of arrival, like in the task queue. */
 class TaskQueue {
   readonly #concurrency = new MerchantConcurrency();
   readonly #waiting: (() => void)[] = [];
   #free = ORDER_SERVICE_SLOTS;
-  /** Calls under way by merchant. */
+  /** The calls in flight, by merchant. */
   readonly underWay = new Map<string, number>();
 
   async run(merchantId: string, deliveryId: string, call: () => Promise<void>): Promise<void> {
@@ -38,7 +39,7 @@ class TaskQueue {
 const forEver = () => new Promise<void>(() => undefined);
 
 test.each([1, 9, 10, 11, 20, 66, 150, 199])(
-  '%i merchants that hang, each with 100 events: the next merchant is told while none of their calls ends',
+  "while the calls of %i merchants with 100 events each hang, the next merchant's events are delivered",
   async (merchants) => {
     const queue = new TaskQueue();
     for (let i = 0; i < merchants * 100; i++)
@@ -50,7 +51,7 @@ test.each([1, 9, 10, 11, 20, 66, 150, 199])(
     expect(told).toBe(1);
     const calls = [...queue.underWay].filter(([merchantId]) => merchantId !== 'healthy');
     const total = calls.reduce((sum, [, count]) => sum + count, 0);
-    // Nobody is left out, and nearly all places are used where there are so many.
+    // Every merchant gets a slot, and with many merchants nearly all slots are used.
     expect(calls).toHaveLength(merchants);
     expect(total).toBeLessThan(ORDER_SERVICE_SLOTS);
     expect(total).toBeGreaterThanOrEqual(
@@ -60,14 +61,14 @@ test.each([1, 9, 10, 11, 20, 66, 150, 199])(
   },
 );
 
-test('as many calls as a redelivery makes at once leave as many to what happens meanwhile', async () => {
+test("a redelivery leaves half of a merchant's concurrent calls to new events", async () => {
   const queue = new TaskQueue();
   for (let i = 0; i < 2 * REDELIVERED_AT_ONCE; i++) void queue.run('m', `delivery-${i}`, forEver);
   await queue.run('healthy', 'd', async () => undefined);
   expect(queue.underWay.get('m')).toBe(2 * REDELIVERED_AT_ONCE);
 });
 
-test('places that are given back are there for all', async () => {
+test('released slots are free for every merchant', async () => {
   const queue = new TaskQueue();
   const ends: (() => void)[] = [];
   const hung = [...Array(1_000)].map((_, i) =>

@@ -3,7 +3,7 @@ import { ensureMerchant, findOrderService, rotateSecret, setMerchant } from '../
 import { newSecret, openSecret, sealSecret } from '../../src/order-service/secrets.ts';
 import { queryOnce, useDatabase } from '../support/stack.ts';
 
-// Signing secrets at rest, and which of them sign when.
+// How signing secrets are stored, and which of them sign at what time.
 
 const KEY = 'a secret of at least thirty-two characters';
 const OTHER_KEY = 'another secret of thirty-two characters';
@@ -12,17 +12,17 @@ const URL = 'https://shop.example/hooks';
 describe('a sealed secret', () => {
   const secret = newSecret();
 
-  test('is opened by the same key for the same merchant', () => {
+  test('can be decrypted with the same key for the same merchant', () => {
     expect(secret).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
     const sealed = sealSecret(KEY, 'mer_1', secret);
     expect(openSecret(KEY, 'mer_1', sealed)).toBe(secret);
     expect(Buffer.from(sealed).includes(secret.slice(6))).toBe(false);
     expect(Buffer.from(sealed).includes(Buffer.from(secret.slice(6), 'base64'))).toBe(false);
-    // Never twice the same nonce.
+    // Each encryption uses a new nonce.
     expect(sealSecret(KEY, 'mer_1', secret)).not.toEqual(sealed);
   });
 
-  test('is opened by no other key, for no other merchant, and not when a single bit was changed', () => {
+  test('cannot be decrypted with another key, for another merchant, or after a single bit was changed', () => {
     const sealed = sealSecret(KEY, 'mer_1', secret);
     const refusal = /^A signing secret of merchant mer_\d cannot be read: .*NODROP_SECRET/;
     expect(() => openSecret(OTHER_KEY, 'mer_1', sealed)).toThrow(refusal);
@@ -37,7 +37,7 @@ describe('a sealed secret', () => {
     }
   });
 
-  test('says nothing of itself where it cannot be opened', () => {
+  test('does not appear in the error if it cannot be decrypted', () => {
     const sealed = sealSecret(KEY, 'mer_1', secret);
     try {
       openSecret(OTHER_KEY, 'mer_1', sealed);
@@ -64,7 +64,7 @@ describe('a merchant’s secrets', () => {
   const secretsAt = async (id: string, at: Date, key = KEY) =>
     (await findOrderService(db, id, key, at))?.secrets;
 
-  test('without an order service there is none, and the first one gets a secret', async () => {
+  test('exist only with an order service, and the first order service gets one', async () => {
     const { merchant } = await ensureMerchant(db, 'embedded', []);
     expect(await findOrderService(db, merchant.id, KEY, NOW)).toBeNull();
     expect(await findOrderService(db, 'mer_nobody', KEY, NOW)).toBeNull();
@@ -75,23 +75,23 @@ describe('a merchant’s secrets', () => {
       statusUrl: `${URL}/{orderId}`,
       secrets: [first?.secret],
     });
-    // Set again it stays, and what is left out stays as well.
+    // Setting the URL again keeps the secret, and settings that are left out stay unchanged.
     const again = await setMerchant(db, 'embedded', { latePayment: 'review' }, KEY, NOW);
     expect([again?.secret, again?.merchant.orderStatusUrl]).toEqual([null, `${URL}/{orderId}`]);
     const back = { orderServiceUrl: null, orderStatusUrl: null };
     expect((await setMerchant(db, 'embedded', back, KEY, NOW))?.secret).toBeNull();
     expect(await findOrderService(db, merchant.id, KEY, NOW)).toBeNull();
-    // There again, it is told by the secret it knows.
+    // After the order service is set again, the old secret signs.
     expect((await setMerchant(db, 'embedded', settings, KEY, NOW))?.secret).toBeNull();
     expect(await secretsAt(merchant.id, NOW)).toEqual([first?.secret]);
   });
 
-  test('nobody’s settings are refused', async () => {
+  test('settings for an unknown merchant are refused', async () => {
     expect(await setMerchant(db, 'nobody', {}, KEY, NOW)).toBeNull();
     expect(await rotateSecret(db, 'nobody', 0, KEY, NOW)).toBeNull();
   });
 
-  test('are never in the database as they are', async () => {
+  test('are never stored in plain text', async () => {
     const { secret } = await merchantWithSecret();
     const rows = await queryOnce(
       databaseUrl,
@@ -102,7 +102,7 @@ describe('a merchant’s secrets', () => {
     expect(rows.map(({ hint }) => hint)).toContain(secret.slice(-4));
   });
 
-  test('both sign during a rotation, the new one first, and the old one no longer than it was said', async () => {
+  test('both sign during a rotation, the new one first, and the old one until the requested time', async () => {
     const { id, name, secret: first } = await merchantWithSecret();
     const second = (await rotateSecret(db, name, 24 * 3_600_000, KEY, later(1)))?.secret;
     expect(await secretsAt(id, later(1))).toEqual([second, first]);
@@ -110,18 +110,18 @@ describe('a merchant’s secrets', () => {
     expect(await secretsAt(id, later(25))).toEqual([second]);
   });
 
-  test('rotated again, every old one ends at its own time', async () => {
+  test('after a second rotation every old secret ends at its own time', async () => {
     const { id, name, secret: first } = await merchantWithSecret();
     const second = (await rotateSecret(db, name, 24 * 3_600_000, KEY, NOW))?.secret;
     const third = (await rotateSecret(db, name, 48 * 3_600_000, KEY, later(1)))?.secret;
     expect(await secretsAt(id, later(2))).toEqual([third, second, first]);
     expect(await secretsAt(id, later(24))).toEqual([third, second]);
-    // One that became known to others: all end now, whatever was said before.
+    // For a leaked secret: all old secrets end now, whatever was requested before.
     const fourth = (await rotateSecret(db, name, 0, KEY, later(2)))?.secret;
     expect(await secretsAt(id, later(2))).toEqual([fourth]);
   });
 
-  test('two rotations at once leave one current secret', async () => {
+  test('two concurrent rotations leave one current secret', async () => {
     const { id, name } = await merchantWithSecret();
     const made = await Promise.all(
       Array.from({ length: 5 }, () => rotateSecret(db, name, 3_600_000, KEY, later(1))),
@@ -132,7 +132,7 @@ describe('a merchant’s secrets', () => {
     for (const one of made) expect(secrets).toContain(one?.secret);
   });
 
-  test('after NODROP_SECRET was lost, a rotation is all it takes', async () => {
+  test('after the loss of NODROP_SECRET a rotation is enough', async () => {
     const { id, name } = await merchantWithSecret();
     await expect(findOrderService(db, id, OTHER_KEY, NOW)).rejects.toThrow('NODROP_SECRET');
     const fresh = (await rotateSecret(db, name, 24 * 3_600_000, OTHER_KEY, NOW))?.secret;

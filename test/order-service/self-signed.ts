@@ -1,4 +1,4 @@
-/** A key and a certificate for localhost that nobody vouches for; of tests only. */
+/** A self-signed certificate for localhost and its key, for tests only. */
 export const PRIVATE_KEY = `-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgvPvvEi8ijhk3iJGN
 X2vKj5zRm77TnVLorCfOOZV4u3+hRANCAATHGruUYAVg1D2UfqgSaEiLh+Nel3AQ

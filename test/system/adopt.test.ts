@@ -4,8 +4,7 @@ import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * Trades that the merchant's own code has made at the simulator, through the whole service; no callback of theirs
- * comes.
+ * Adopted trades in the whole service: the merchant's own code has created them at the simulator, without callbacks.
  */
 
 let system: System;
@@ -18,12 +17,12 @@ afterAll(async () => {
 
 let n = 0;
 
-/** The merchant's own code makes a trade. @returns what it is called */
+/** Creates a trade like the merchant's own code does, without nodrop. @returns the trade's name */
 async function trade(amount = 1990): Promise<string> {
   const outTradeNo = `SHOP${++n}`;
   const content = {
     ...{ outTradeNo, amount, currency: 'CNY', subject: 'Coffee', returnUrl: 'http://127.0.0.1:9/thanks' },
-    // Nobody listens there.
+    // No server listens at this address.
     notifyUrl: 'http://127.0.0.1:9/callbacks',
     expiresAt: new Date(Date.now() + 3_600_000).toISOString(),
   };
@@ -33,8 +32,8 @@ async function trade(amount = 1990): Promise<string> {
   return outTradeNo;
 }
 
-// How soon is tested in virtual time: test/workflows/adopt.test.ts.
-test('adopted before the payer pays: the order is paid, though its callback reaches nobody', async () => {
+// test/workflows/adopt.test.ts tests in virtual time how soon the order is paid.
+test('a trade that is adopted before the payer pays pays its order, although its callback is lost', async () => {
   const reference = await trade();
   const order = { id: `adopted-${n}`, amount: 1990, currency: 'CNY' };
   const answer = await eventually(async () => {
@@ -50,7 +49,7 @@ test('adopted before the payer pays: the order is paid, though its callback reac
   await eventually(async () => (await system.orderStatus(order.id)) === 'succeeded');
 });
 
-test('adopt --file: a dry run, then each line, and the same file again', async () => {
+test('adopt --file: a dry run, a real run, and a repeated run with the same file', async () => {
   const [open, paid, other, closed] = [await trade(), await trade(), await trade(1), await trade()];
   await system.simulator.pay(paid);
   await system.simulator.pay(closed, 'declined');
@@ -93,7 +92,7 @@ test('adopt --file: a dry run, then each line, and the same file again', async (
   expect(await count()).toBe(before + 3);
 });
 
-test('adopt --file: a dry run names what the run would refuse', async () => {
+test('adopt --file: a dry run names the lines that a real run would refuse', async () => {
   const [twice, other, live] = [await trade(), await trade(), await trade()];
   const at = n;
   const there = { amount: 2990, currency: 'CNY' };
@@ -118,7 +117,7 @@ test('adopt --file: a dry run names what the run would refuse', async () => {
   expect(dry.output).toContain('1 would be adopted, 3 refused. Nothing was written.');
 });
 
-test('adopt --file: the paid trade of an order comes after its abandoned one', async () => {
+test('adopt --file: of two trades of one order, the paid one can follow the abandoned one', async () => {
   const [abandoned, paid] = [await trade(), await trade()];
   await system.simulator.pay(paid);
   const order = `twice-${n}`;
@@ -133,7 +132,7 @@ test('adopt --file: the paid trade of an order comes after its abandoned one', a
   expect(first?.status).toBe('cancelled');
 });
 
-test('adopt --file: a file without its columns is refused before anything is asked', async () => {
+test('adopt --file: a file with missing or unknown columns is refused before any query', async () => {
   const missing = await system.nodropGiven('order_id,reference\n1,2', 'adopt', '--file', '-');
   expect([missing.status, missing.output]).toEqual([1, expect.stringContaining('has no column channel')]);
   const unknown = await system.nodropGiven('order_id,channel,reference,x\n', 'adopt', '--file', '-');

@@ -13,15 +13,15 @@ import { type OrderService, startOrderService } from '../support/order-service.t
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * What a payment may cost at most, counted on real processes: Temporal's history and PostgreSQL's log. `npm run bench --
- * counts` shows the statements one by one. A change that makes a payment cheaper lowers its bound here; none raises one
- * without a word in docs/performance.md.
+ * Upper bounds for the cost of a payment, counted on real processes: Temporal's history and PostgreSQL's log. `npm run
+ * bench -- counts` lists the statements. A change that makes a payment cheaper lowers its bound here. A change that
+ * raises a bound must be explained in docs/performance.md.
  */
 
 interface Bounds {
   readonly events: number;
   readonly workflowTasks: number;
-  /** BEGIN and COMMIT are statements. */
+  /** The number of statements; BEGIN and COMMIT count, too. */
   readonly statements: number;
 }
 
@@ -29,7 +29,7 @@ const CALLBACK: Bounds = { events: 20, workflowTasks: 3, statements: 24 };
 const CALLBACK_AND_ORDER_SERVICE: Bounds = { events: 26, workflowTasks: 4, statements: 58 };
 const POLL: Bounds = { events: 27, workflowTasks: 4, statements: 25 };
 const POLL_AND_ORDER_SERVICE: Bounds = { events: 33, workflowTasks: 5, statements: 59 };
-/** Of an unpaid payment, whose answer is the one before it. */
+/** The cost of a query of an unpaid payment with an unchanged answer. */
 const UNPAID_POLL = { statements: 2, locks: 0, newRows: 0 };
 
 const SAMPLES = 2;
@@ -58,7 +58,7 @@ const CASES = [
 ] as const;
 
 test.each(CASES)(
-  'the costs of a payment settled by $by, merchant $merchant',
+  'the cost of a payment settled by $by, merchant $merchant, is within its bound',
   async ({ by, merchant, bounds }) => {
     if (by === 'poll') await dropCallbacks(system.config.simulator.url);
     const channel = by === 'poll' ? 'simulator2' : 'simulator';
@@ -67,13 +67,13 @@ test.each(CASES)(
   },
 );
 
-test('the costs of a poll that says nothing new of an unpaid payment', async () => {
+test('the cost of a query of an unpaid payment with an unchanged answer is within its bound', async () => {
   await dropCallbacks(system.config.simulator.url);
   for (const costs of await counter.unpaidPolls(SAMPLES, { key: keys.plain, channel: 'simulator2' }))
     expectWithin(costs, UNPAID_POLL);
 });
 
-test('every statement of nodrop is counted, once, and no other', async () => {
+test('the count has every statement of nodrop once, and no other statement', async () => {
   const connect = async (name: string) => {
     const connection = new Connection({
       connectionString: system.config.databaseUrl,
@@ -96,7 +96,7 @@ test('every statement of nodrop is counted, once, and no other', async () => {
     await counted.query('select id\nfrom merchants\nwhere name = $1 for update', ['two\nlines']);
     await counted.query("update merchants set name = 'told' where name = 'told'");
     await counted.query('commit');
-    // By the time, and not by what is done.
+    // These statements depend on time, not on the work that is done.
     await counted.query("select id from channel_accounts where channel = $1 and id = 'a'", ['simulator']);
     await counted.query("select id from channel_accounts where merchant_id = 'm' and channel = 'simulator'");
     await counted.query("SELECT pg_notify('nodrop', $1)", ['ping/1']);
@@ -119,7 +119,7 @@ test('every statement of nodrop is counted, once, and no other', async () => {
   }
 });
 
-/** Shows everything that was counted when one is too many. */
+/** Shows all counted statements if there are too many. */
 function expectWithin<Name extends string>(
   costs: Readonly<Record<NoInfer<Name>, number>> & { readonly ran: readonly string[] },
   bounds: Readonly<Record<Name, number>>,
@@ -127,7 +127,7 @@ function expectWithin<Name extends string>(
   const names = Object.keys(bounds) as Name[];
   const counted = Object.fromEntries(names.map((name) => [name, costs[name]]));
   for (const name of names) {
-    // What counts nothing would be within any bound.
+    // A count of nothing would be within any bound.
     expect(costs.ran, 'nothing was counted').not.toEqual([]);
     expect(costs[name], `${JSON.stringify(counted)}\n${costs.ran.join('\n')}`).toBeLessThanOrEqual(
       bounds[name],

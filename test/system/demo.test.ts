@@ -1,5 +1,5 @@
-// npm run demo -- --channels wechatpay,alipay, with few payers: every cent that the doubles' own books have is in an
-// order or given back, or the demo fails.
+// npm run demo -- --channels wechatpay,alipay, with few payers: the demo fails unless every cent in the doubles' books
+// is in an order or refunded.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ const PORTS = [
 ];
 const hasLibraries = alipayOracle() !== undefined && wechatpayOracle() !== undefined;
 
-/** The demo in a new home, on ports of its own. */
+/** Starts the demo with a new data directory and its own ports. */
 async function newEnvironment(): Promise<NodeJS.ProcessEnv & { readonly NODROP_HOME: string }> {
   const NODROP_HOME = temporaryHome();
   const ports: Record<string, string> = {};
@@ -28,7 +28,7 @@ async function newEnvironment(): Promise<NodeJS.ProcessEnv & { readonly NODROP_H
   return { ...process.env, ...ports, NODROP_HOME, NODROP_TEMPORAL_CLI: temporalCli() };
 }
 
-/** The process of a double that this one has started. */
+/** The process of a double that the demo has started. */
 function doubleOf(parent: number | undefined): number | undefined {
   const { stdout } = spawnSync('ps', ['-A', '-o', 'pid=,ppid=,args='], { encoding: 'utf8' });
   const processes = [...stdout.matchAll(/^ *(\d+) +(\d+) (.*)$/gm)];
@@ -38,7 +38,7 @@ function doubleOf(parent: number | undefined): number | undefined {
   return found && Number(found[1]);
 }
 
-/** `npm run demo -- ARGS`, to its end. */
+/** Runs `npm run demo -- ARGS` until it ends. */
 function startDemo(env: NodeJS.ProcessEnv, ...args: readonly string[]) {
   const child = spawn(process.execPath, ['--import', tsxLoader(), 'src/demo/main.ts', ...args], { env });
   let output = '';
@@ -56,7 +56,7 @@ function startDemo(env: NodeJS.ProcessEnv, ...args: readonly string[]) {
 }
 
 test.skipIf(!hasLibraries)(
-  'the demo at the doubles of WeChat Pay and Alipay drops nothing, and leaves nothing running',
+  'the demo with the doubles of WeChat Pay and Alipay drops no payment, and leaves no process running',
   async () => {
     const env = await newEnvironment();
     const home = env.NODROP_HOME;
@@ -71,13 +71,13 @@ test.skipIf(!hasLibraries)(
       expect(output).toMatch(/dropped: in no order, not given back +0 +as it must be/);
       expect(output).toMatch(/given back: the order was paid twice +4 +CNY/);
       expect(output).toMatch(/given back: it was paid too late +4 +CNY/);
-      // Callbacks and the channels' being asked both settled orders; forged ones settled none.
+      // Both callbacks and queries settled orders; forged callbacks settled none.
       expect(output).toMatch(/ the callback +[1-9]/);
       expect(output).toMatch(/recovered without the callback +[1-9]/);
       expect(output).toMatch(/forged callbacks +9 sent for unpaid orders, all refused/);
       expect(output).toMatch(/killed with -9 +worker .+, at work again/);
       expect(output).toContain('Nothing dropped');
-      // The doubles are in the simulator's place.
+      // The doubles replace the simulator.
       expect(existsSync(join(home, 'demo', 'logs', 'simulator.log'))).toBe(false);
       for (const name of PORTS) expect(await listens(Number(env[name])), name).toBe(false);
     } finally {
@@ -105,7 +105,7 @@ test.skipIf(!hasLibraries)('a double that ends unexpectedly ends the demo with o
   }
 });
 
-test('what the doubles run on and is not there is said in a sentence, before anything starts', async () => {
+test('a missing requirement of the doubles is reported in a sentence before anything starts', async () => {
   const home = temporaryHome();
   try {
     const env = { ...process.env, NODROP_HOME: home, PATH: join(home, 'nothing') };

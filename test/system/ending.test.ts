@@ -6,12 +6,12 @@ import { eventually } from '../support/stack.ts';
 import { type Answer, type System, startSystem } from '../support/system.ts';
 
 /**
- * P2 over HTTP: cancelled, late and second payments end right. The channel's word wins over every wish, and each race
- * is run in both orders.
+ * Cancelled, late and second payments over HTTP (promise P2). The channel's definite answer wins over every requested
+ * cancellation, and each race is run in both orders.
  */
 
 let system: System;
-/** A payment of an order with the shortest expiry there is: made first, looked at last. */
+/** A payment with the shortest possible expiry: created at the start, checked by the last test. */
 let brief: Answer['body'];
 beforeAll(async () => {
   system = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '60s' } });
@@ -39,7 +39,10 @@ beforeEach(async () => {
 const trade = async (id: string) =>
   (await system.simulator.ledger()).find(({ outTradeNo }) => outTradeNo === id);
 const get = async (path: string) => (await system.api('GET', path)).body;
-/** Again while the API did not see the end in its time. @param path of a payment or an order */
+/**
+ * Requests a cancellation, and repeats the request until the API answers with the end.
+ * @param path of a payment or an order
+ */
 const cancel = (path: string) =>
   unlessOutOfTime(
     API_BUDGET_MS,
@@ -48,7 +51,7 @@ const cancel = (path: string) =>
   );
 
 describe('cancelling a payment', () => {
-  test('unpaid: asked, closed at the channel, cancelled; and again the same answer', async () => {
+  test('an unpaid payment is queried, closed at the channel and cancelled; a repeated request gets the same answer', async () => {
     const { body } = await system.payable();
     for (let i = 0; i < 2; i++) {
       const cancelled = await cancel(`/v1/payments/${body.id}`);
@@ -60,7 +63,7 @@ describe('cancelling a payment', () => {
     expect((await system.simulator.pay(body.id)).status).toBe(409);
   });
 
-  test('paid, though nobody has said so yet: the payment wins', async () => {
+  test('a paid payment whose callback has not arrived yet is not cancelled', async () => {
     const { body } = await system.payable();
     await system.simulator.pay(body.id);
     const refused = await cancel(`/v1/payments/${body.id}`);
@@ -68,7 +71,7 @@ describe('cancelling a payment', () => {
     expect(await system.orderStatus(body.orderId)).toBe('succeeded');
   });
 
-  test('while the channel cannot answer: 202 with the wish recorded, and done when it can', async () => {
+  test('while the channel cannot answer: 202, the cancellation is recorded, and carried out when the channel answers', async () => {
     const { body } = await system.payable();
     await system.simulator.setFaults({ down: true });
     const accepted = await system.api('POST', `/v1/payments/${body.id}/cancel`);
@@ -78,7 +81,7 @@ describe('cancelling a payment', () => {
     await eventually(async () => (await get(`/v1/payments/${body.id}`)).status === 'cancelled');
   });
 
-  test('cancel, pay and callback at once have one outcome, the same at the channel, in the payment and the order', async () => {
+  test('a concurrent cancel, payment and callback have one outcome, the same at the channel, in the payment and in the order', async () => {
     const rounds = await Promise.all(
       Array.from({ length: 8 }, async (_, i) => {
         const { body } = await system.payable({
@@ -113,7 +116,7 @@ describe('cancelling a payment', () => {
 });
 
 describe('cancelling an order', () => {
-  test('its live payments end first, on every channel, and it takes no more', async () => {
+  test('its live payments end first, on every channel, and it accepts no new ones', async () => {
     const { body } = await system.payable();
     const cancelled = await cancel(`/v1/orders/${body.orderId}`);
     expect([cancelled.status, cancelled.body.status]).toEqual([200, 'cancelled']);
@@ -124,7 +127,7 @@ describe('cancelling an order', () => {
     expect((await cancel(`/v1/orders/${body.orderId}`)).status).toBe(200);
   });
 
-  test('while the channel cannot answer: 202, nothing more is taken for it, and it is cancelled when the channel can', async () => {
+  test('while the channel cannot answer: 202, no new payments, and the order is cancelled when the channel answers', async () => {
     const { body } = await system.payable();
     await eventually(async () => (await get(`/v1/payments/${body.id}`)).status === 'paying');
     await system.simulator.setFaults({ down: true });
@@ -139,7 +142,7 @@ describe('cancelling an order', () => {
     expect((await trade(body.id))?.state).toBe('CLOSED');
   });
 
-  test('one without payments is cancelled at once; one that is paid is not', async () => {
+  test('an order without payments is cancelled at once; a paid order is not', async () => {
     await system.api('POST', '/v1/orders', { id: 'bare', amount: 1, currency: 'CNY' });
     expect((await system.api('POST', '/v1/orders/bare/cancel')).body.status).toBe('cancelled');
     const { body } = await system.payable();
@@ -148,7 +151,7 @@ describe('cancelling an order', () => {
     expect([refused.status, refused.body.code]).toEqual([409, 'order_already_paid']);
   });
 
-  test('money that comes after it is cancelled does not pay it: it is owed back', async () => {
+  test('money that arrives after the cancellation does not pay the order and must be refunded', async () => {
     const { body } = await system.payable();
     await system.simulator.setFaults({ close: { ineffectiveRate: 1 } });
     await cancel(`/v1/orders/${body.orderId}`);
@@ -165,7 +168,9 @@ describe('cancelling an order', () => {
 describe('a new attempt on another channel', () => {
   const second = (orderId: string) => system.pay({ order: undefined, orderId, channel: 'simulator2' });
 
-  /** Beside a first one to which something has happened; of another order while the API's time ran out. */
+  /**
+   * Creates a second attempt after `happened` to the first; repeats with another order if the API's deadline passed.
+   */
   const beside = (expected: number, happened: (id: string) => Promise<unknown> = async () => undefined) =>
     unlessOutOfTime(
       API_BUDGET_MS,
@@ -177,26 +182,26 @@ describe('a new attempt on another channel', () => {
       ({ answer }) => answer.status !== expected,
     );
 
-  test('the first is paid: 409, and the order is paid by it', async () => {
+  test('if the first attempt is paid: 409, and it pays the order', async () => {
     const { first, answer } = await beside(409, (id) => system.simulator.pay(id));
     expect([answer.status, answer.body.code]).toEqual([409, 'order_already_paid']);
     expect(await system.orderStatus(first.orderId)).toBe('succeeded');
   });
 
-  test('the first is processing: 409 with Retry-After', async () => {
+  test('if the first attempt is processing: 409 with Retry-After', async () => {
     const { answer } = await beside(409, (id) => system.simulator.pay(id, 'processing'));
     expect([answer.status, answer.body.code]).toEqual([409, 'attempt_unresolved']);
     expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
   });
 
-  test('the first is unpaid: it is closed at its channel, and the second is made', async () => {
+  test('if the first attempt is unpaid, it is closed at its channel, and the second is created', async () => {
     const { first, answer } = await beside(201);
     expect(answer.status).toBe(201);
     expect((await trade(first.id))?.state).toBe('CLOSED');
     expect((await get(`/v1/payments/${first.id}`)).status).toBe('cancelled');
   });
 
-  test('the first does not answer in time: the second is allowed, the first stays watched', async () => {
+  test("if the first attempt's channel does not answer in time, the second is created, and the first stays watched", async () => {
     const { body } = await system.payable();
     await system.simulator.setFaults({ query: { errorRate: 1 } });
     const made = await second(body.orderId);
@@ -213,7 +218,10 @@ describe('the same channel again, with less than 30 s left', () => {
       UPDATE payments SET created_at = now() - interval '10 min', expires_at = now() + interval '25 s'
       WHERE id = ${id}`;
 
-  /** After a first one to which something has happened; of another order while the API's time ran out. */
+  /**
+   * Creates an attempt on the same channel after `happened` to the first; repeats with another order if the API's
+   * deadline passed.
+   */
   const following = (expected: number, happened: (id: string) => Promise<unknown> = async () => undefined) =>
     unlessOutOfTime(
       API_BUDGET_MS,
@@ -226,25 +234,25 @@ describe('the same channel again, with less than 30 s left', () => {
       ({ answer }) => answer.status !== expected,
     );
 
-  test('unpaid: it is closed at the channel, and the new one is paid', async () => {
+  test('an unpaid attempt is closed at the channel, and the new one can be paid', async () => {
     const { first, answer } = await following(201);
     expect([answer.status, answer.body.id === first.id]).toEqual([201, false]);
     expect((await trade(first.id))?.state).toBe('CLOSED');
     expect((await system.simulator.pay(first.id)).status).toBe(409);
-    // By then it may have come to its end by itself.
+    // By then the first attempt may have expired.
     expect(['cancelled', 'closed']).toContain((await get(`/v1/payments/${first.id}`)).status);
     expect((await system.simulator.pay(answer.body.id)).status).toBe(200);
     await fetch(...callbackFor(system, answer.body.id));
     await eventually(async () => (await system.orderStatus(first.orderId)) === 'succeeded');
   });
 
-  test('paid: 409, and the order is paid by it', async () => {
+  test('a paid attempt: 409, and it pays the order', async () => {
     const { first, answer } = await following(409, (id) => system.simulator.pay(id));
     expect([answer.status, answer.body.code]).toEqual([409, 'order_already_paid']);
     expect(await system.orderStatus(first.orderId)).toBe('succeeded');
   });
 
-  test('processing: 409 with Retry-After', async () => {
+  test('an attempt in process: 409 with Retry-After', async () => {
     const { first, answer } = await following(409, (id) => system.simulator.pay(id, 'processing'));
     expect([answer.status, answer.body.code]).toEqual([409, 'attempt_unresolved']);
     expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
@@ -254,24 +262,27 @@ describe('the same channel again, with less than 30 s left', () => {
   test.each([
     ['does not answer', { query: { errorRate: 1 }, close: { errorRate: 1 } }],
     ['does not close it', { close: { errorRate: 1 } }],
-  ])('the channel %s: 409 with Retry-After, and a new one when it does', async (_name, faults) => {
-    const { body: first } = await system.payable();
-    await lookAtItsEnd(first.id);
-    await system.simulator.setFaults(faults);
-    const refused = await again(first.orderId);
-    expect([refused.status, refused.body.code]).toEqual([409, 'attempt_unresolved']);
-    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
-    expect((await get(`/v1/payments/${first.id}`)).status).toBe('paying');
-    expect((await get(`/v1/orders/${first.orderId}`)).payments).toHaveLength(1);
-    await system.simulator.setFaults({ query: { errorRate: 0 }, close: { errorRate: 0 } });
-    await eventually(async () => (await again(first.orderId)).body.id !== undefined);
-    expect((await trade(first.id))?.state).toBe('CLOSED');
-    expect((await get(`/v1/orders/${first.orderId}`)).payments).toHaveLength(2);
-  });
+  ])(
+    'the channel %s: 409 with Retry-After, and a new attempt once the channel does',
+    async (_name, faults) => {
+      const { body: first } = await system.payable();
+      await lookAtItsEnd(first.id);
+      await system.simulator.setFaults(faults);
+      const refused = await again(first.orderId);
+      expect([refused.status, refused.body.code]).toEqual([409, 'attempt_unresolved']);
+      expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+      expect((await get(`/v1/payments/${first.id}`)).status).toBe('paying');
+      expect((await get(`/v1/orders/${first.orderId}`)).payments).toHaveLength(1);
+      await system.simulator.setFaults({ query: { errorRate: 0 }, close: { errorRate: 0 } });
+      await eventually(async () => (await again(first.orderId)).body.id !== undefined);
+      expect((await trade(first.id))?.state).toBe('CLOSED');
+      expect((await get(`/v1/orders/${first.orderId}`)).payments).toHaveLength(2);
+    },
+  );
 });
 
-describe('another amount of an order', () => {
-  /** Again while a channel did not answer in its time. */
+describe("a change of an order's amount", () => {
+  /** Changes the amount, and repeats the request if a channel did not answer in time. */
   const change = (orderId: string, amount: number) =>
     unlessOutOfTime(
       API_BUDGET_MS,
@@ -295,7 +306,7 @@ describe('another amount of an order', () => {
     expect([refused.status, refused.body.code]).toEqual([409, 'order_already_paid']);
   });
 
-  test('while the channel is silent: 409, and the attempt can be paid as it is', async () => {
+  test('while the channel is silent: 409, and the attempt can be paid with the old amount', async () => {
     const { body } = await system.payable();
     await system.simulator.setFaults({ down: true });
     const refused = await system.api('PATCH', `/v1/orders/${body.orderId}`, { amount: 2500 });
@@ -307,7 +318,7 @@ describe('another amount of an order', () => {
     await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
   });
 
-  test('money that comes in for the old one all the same waits for a decision', async () => {
+  test('money that still arrives for the old amount waits for a decision', async () => {
     const { body } = await system.payable();
     await system.simulator.setFaults({ close: { ineffectiveRate: 1 } });
     expect((await change(body.orderId, 2500)).status).toBe(200);
@@ -325,7 +336,7 @@ describe('a late success', () => {
   const lateSuccess = async (policy: string) => {
     await system.db.merchant.updateMany({ data: { latePayment: policy } });
     const { body } = await system.payable();
-    // Closed, says the channel, and the payer who was in the wallet pays all the same: money that can be given back.
+    // The channel has closed the trade, but the payer was already in the wallet and pays anyway.
     await system.simulator.setFaults({ close: { ineffectiveRate: 1 } });
     await cancel(`/v1/payments/${body.id}`);
     await system.simulator.pay(body.id);
@@ -338,13 +349,13 @@ describe('a late success', () => {
     });
   };
 
-  test('apply: the order is paid', async () => {
+  test('with the setting apply the order is paid', async () => {
     const row = await lateSuccess('apply');
     expect(row).toMatchObject({ orderUpdate: 'applied', attention: null });
     expect(await system.orderStatus(row.orderId)).toBe('succeeded');
   });
 
-  test('refund: it is owed back, and the order stays unpaid', async () => {
+  test('with the setting refund a refund is due, and the order stays unpaid', async () => {
     const row = await lateSuccess('refund');
     expect(row).toMatchObject({ orderUpdate: 'conflict' });
     expect(await system.orderStatus(row.orderId)).toBe('unpaid');
@@ -354,7 +365,7 @@ describe('a late success', () => {
   test.each([
     ['accept', { orderUpdate: 'applied', attention: null }, 'succeeded'],
     ['refund', { orderUpdate: 'conflict' }, 'unpaid'],
-  ])('review, and an operator says %s', async (action, expected, orderStatus) => {
+  ])('with the setting review an operator decides: %s', async (action, expected, orderStatus) => {
     const row = await lateSuccess('review');
     expect(row).toMatchObject({ orderUpdate: 'review', attention: 'late_payment_review' });
     const undecided = await system.pay({ order: undefined, orderId: row.orderId });
@@ -375,7 +386,7 @@ describe('a late success', () => {
   });
 });
 
-test('an order closes by its own expiry: with its last payment, or by the sweep when it has none', async () => {
+test('an expired order is closed with its last payment, or by the sweep if it has none', async () => {
   await eventually(async () => (await system.orderStatus('brief')) === 'closed');
   await system.temporal.schedule.getHandle(SWEEP_SCHEDULE_ID).trigger();
   await eventually(async () => (await system.orderStatus('brief-bare')) === 'closed');

@@ -5,11 +5,11 @@ import { API_BUDGET_MS, unlessOutOfTime } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** Nonsense and forgery against the running system: a clear refusal, and nothing lost or gained. */
+/** Invalid and forged input to the running system: it is refused clearly, and changes no money. */
 
 let system: System;
 beforeAll(async () => {
-  // No query of its own for a minute: what the tests see comes from the callbacks.
+  // No scheduled query in the first minute, so that the tests see the effect of callbacks only.
   system = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '60s' } });
 });
 afterAll(async () => {
@@ -18,7 +18,7 @@ afterAll(async () => {
 
 const row = (id: string) => system.db.payment.findUniqueOrThrow({ where: { id } });
 
-test('a forged callback is refused, pays nothing, and makes the channel be asked', async () => {
+test('a forged callback is refused, pays nothing, and causes a query', async () => {
   const { body } = await system.payable();
   const forged = await fetch(
     ...callbackFor(system, body.id, { secret: `whsec_${randomBytes(32).toString('base64')}` }),
@@ -29,7 +29,7 @@ test('a forged callback is refused, pays nothing, and makes the channel be asked
   expect(await system.orderStatus(body.orderId)).toBe('paying');
 });
 
-test('a forged callback for a payment that is really paid only brings the truth forward', async () => {
+test('a forged callback for a paid payment only causes an earlier query', async () => {
   await system.simulator.setFaults({ callback: { dropRate: 1 } });
   const { body } = await system.payable();
   await system.simulator.pay(body.id);
@@ -73,7 +73,7 @@ test('a replayed callback is acknowledged, stored once, and pays once', async ()
   expect(await row(body.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('a verified callback with another amount pays nothing by itself', async () => {
+test('a verified callback with another amount pays nothing', async () => {
   const { body } = await system.payable();
   const answer = await fetch(...callbackFor(system, body.id, { amount: 1 }));
   expect(answer.status).toBe(200);
@@ -81,14 +81,14 @@ test('a verified callback with another amount pays nothing by itself', async () 
   expect(await system.orderStatus(body.orderId)).toBe('paying');
 });
 
-test('a callback at a channel or account that is not there is 404', async () => {
+test('a callback for an unknown channel or account is answered with 404', async () => {
   for (const path of ['/callbacks/nowhere', '/callbacks/simulator/acc_nobody']) {
     const answer = await fetch(...callbackFor(system, 'pay_x', { path }));
     expect(answer.status).toBe(404);
   }
 });
 
-describe('requests that cannot be', () => {
+describe('invalid requests', () => {
   const order = { id: 'bad', amount: 1990, currency: 'CNY', subject: 'Coffee' };
   test.each([
     ['an unknown channel', { order, channel: 'nowhere' }, 422, 'unknown_channel'],
@@ -123,12 +123,12 @@ describe('requests that cannot be', () => {
   });
 });
 
-test('what the channel refuses is 422, and the order can be paid another way', async () => {
+test('a refusal of the channel is answered with 422, and the order can be paid in another way', async () => {
   const first = await system.api('POST', '/v1/orders', {
     id: 'refused',
     amount: 100,
     currency: 'CNY',
-    // The simulator has no such trigger, and refuses the trade.
+    // The simulator does not know this trigger, and refuses the trade.
     subject: '[sim:declind]',
   });
   expect(first.status).toBe(201);
@@ -142,7 +142,7 @@ test('what the channel refuses is 422, and the order can be paid another way', a
   await system.payable({ order: undefined, orderId: 'refused' });
 });
 
-test('the payer comes back from the wallet: a hint finds the money long before the schedule', async () => {
+test('a payer who returns from the wallet causes a hint, which finds the money long before the schedule', async () => {
   await system.simulator.setFaults({ callback: { dropRate: 1 } });
   const { body } = await system.payable({ returnUrl: 'https://shop.example/thanks' });
   await system.simulator.pay(body.id);

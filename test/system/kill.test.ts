@@ -4,19 +4,20 @@ import { endConnections, eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * P1 on real parts: the payer has paid, and then something dies. Nobody lends a hand, and the order is paid.
+ * Killed processes (promise P1) in the real system: the payer has paid, a process dies, and the order is paid without
+ * help.
  */
 
 let system: System;
 beforeAll(async () => {
-  // A short schedule keeps the tests short; what they show does not depend on it.
+  // A short query schedule keeps the tests short.
   system = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '2s' } });
 });
 afterAll(async () => {
   await system?.stop();
 });
 
-describe('one after the other', () => {
+describe('failures one after the other', () => {
   beforeEach(async () => {
     await system.simulator.setFaults({
       callback: { dropRate: 0, delayMs: 0 },
@@ -24,8 +25,8 @@ describe('one after the other', () => {
     });
   });
 
-  test('the happy path over HTTP: pay, callback, the order is paid', async () => {
-    // A worker that has only just started may take longer than the API waits for it.
+  test('without failures: the payer pays, the callback arrives, and the order is paid', async () => {
+    // A worker that has just started may take longer than the API waits.
     const created = await eventually(async () => {
       const answer = await system.pay();
       return answer.status === 201 && answer;
@@ -54,7 +55,7 @@ describe('one after the other', () => {
     );
   });
 
-  test('every connection to the ledger ended again and again: no process ends, and every payment goes on', async () => {
+  test('while all database connections are cut repeatedly, no process ends, and every payment continues', async () => {
     const pids = () => [system.pidOf('worker'), system.pidOf('api')];
     const before = pids();
     let isOver = false;
@@ -62,7 +63,7 @@ describe('one after the other', () => {
       return { id: `cut-off-${i}`, amount: 1990, currency: 'CNY', subject: 'Coffee' };
     });
     const payments = await Promise.all(orders.map((order) => system.pay({ order })));
-    // It is shown the payment it has: a transaction each time.
+    // Each repetition returns the existing payment, in a transaction.
     const keepPaying = async (order: object) => {
       while (!isOver) await system.pay({ order }).catch(() => undefined);
     };
@@ -103,7 +104,7 @@ describe('one after the other', () => {
   });
 
   test('a worker killed in the middle of a query', async () => {
-    // The answers do not show yet that it is paid: there is always a query to be killed in.
+    // The answers still say unpaid, so that there is always a query during which the worker can be killed.
     await system.simulator.setFaults({
       callback: { dropRate: 1 },
       query: { latencyMs: 1500, lagMs: 3_600_000 },
@@ -121,7 +122,7 @@ describe('one after the other', () => {
     await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
   });
 
-  test('a callback that comes while everything behind the API is dead is retried or found, never lost', async () => {
+  test('money is never lost if the callback arrives while all servers behind the API are down: a retry or a query finds it', async () => {
     const { body } = await eventually(async () => {
       const answer = await system.pay();
       return answer.status === 201 && answer;
@@ -135,7 +136,7 @@ describe('one after the other', () => {
     });
   });
 
-  test('the Web UI says of a waiting payment what it waits for', async () => {
+  test('the Web UI shows what a waiting payment waits for', async () => {
     await eventually(async () => (await fetch(`${system.apiUrl}/readyz`)).ok);
     const { body } = await eventually(async () => {
       const answer = await system.pay();
@@ -170,8 +171,8 @@ describe('one after the other', () => {
   });
 });
 
-// Their time is nearly all spent waiting, and for each other's sweep: they wait together.
-describe.concurrent('without anybody', () => {
+// These tests mostly wait for a sweep, so they run concurrently.
+describe.concurrent('without a person or a request', () => {
   beforeAll(async () => {
     await system.simulator.setFaults({
       callback: { dropRate: 1, delayMs: 0 },
@@ -179,7 +180,7 @@ describe.concurrent('without anybody', () => {
     });
   });
 
-  test('a payment long past its expiry, whose workflow is gone without a trace, is ended by the sweep', async () => {
+  test('the sweep ends an expired payment whose workflow no longer exists in Temporal', async () => {
     const { body } = await system.payable();
     const long = new Date(Date.now() - 3_600_000);
     const template = await system.db.payment.findUniqueOrThrow({ where: { id: body.id } });
@@ -201,7 +202,7 @@ describe.concurrent('without anybody', () => {
     expect((await system.api('GET', '/v1/payments/pay_overdue')).body.status).toBe('closed');
   });
 
-  describe('ended from the Web UI or the command line', () => {
+  describe('workflows that are ended from the Web UI or the command line', () => {
     const swept = async (paymentId: string) => {
       await eventually(async () => {
         const { body } = await system.api('GET', `/v1/payments/${paymentId}/timeline`);
@@ -209,7 +210,7 @@ describe.concurrent('without anybody', () => {
       });
     };
 
-    test('terminated: the sweep starts it again, and the money is found', async () => {
+    test('the sweep restarts a terminated workflow, which finds the money', async () => {
       const { body } = await system.payable();
       await system.temporal.workflow.getHandle(`payment/${body.id}`).terminate('by mistake');
       await system.simulator.pay(body.id);
@@ -217,7 +218,7 @@ describe.concurrent('without anybody', () => {
       await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
     });
 
-    test('reset to its beginning: it reads the ledger and goes on', async () => {
+    test('a workflow that is reset to its beginning reads the ledger and continues', async () => {
       const { body } = await system.payable();
       const run = system.temporal.workflow.getHandle(`payment/${body.id}`);
       const { runId } = await run.describe();
@@ -234,7 +235,7 @@ describe.concurrent('without anybody', () => {
       expect(trade?.state).toBe('SUCCESS');
     });
 
-    test('Request Cancellation: asked, closed at the channel, and the order can be paid again', async () => {
+    test('"Request Cancellation": the trade is queried and closed at the channel, and the order can be paid again', async () => {
       const { body } = await system.payable();
       await system.temporal.workflow.getHandle(`payment/${body.id}`).cancel();
       await eventually(

@@ -5,7 +5,7 @@ import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-// What the channel was told is taken is taken, whoever dies before or after that (P4).
+// A callback that was acknowledged to the channel is durable, whichever process dies before or after that (P4).
 
 let system: System;
 beforeAll(async () => {
@@ -15,7 +15,7 @@ afterAll(async () => {
   await system?.stop();
 });
 
-test('money that went back, told by a notice while Temporal is away, and the API dies before it can acknowledge', async () => {
+test('a notice about a refund has its effect although Temporal is down and the API dies before it can acknowledge', async () => {
   const { body } = await system.payable();
   await system.simulator.pay(body.id);
   await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
@@ -46,7 +46,7 @@ test('money that went back, told by a notice while Temporal is away, and the API
   system.kill('api');
   expect(await acknowledged).toBe('no answer');
   await system.startTemporal();
-  // The sweep has the channel asked.
+  // The sweep causes a query of the channel.
   await eventually(async () => (await payment()).refundedAmount === 500n);
   await eventually(async () => (await payment()).noticedAt === null);
 });

@@ -5,14 +5,16 @@ import { type OrderService, startOrderService } from '../support/order-service.t
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** The order service's end on real parts: whatever dies, it is told until it agrees, and applies once. */
+/**
+ * Delivery to the order service in the real system: whatever dies, delivery is retried until the service agrees, once.
+ */
 
 let system: System;
 let shop: OrderService;
 beforeAll(async () => {
   shop = await startOrderService();
   system = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '2s' } });
-  // The development key's merchant is made at its first use.
+  // The development key's merchant is created at its first use.
   expect((await system.api('GET', '/v1/orders')).status).toBe(200);
   const settings = { orderServiceUrl: shop.url, orderStatusUrl: shop.statusUrl };
   const set = await setMerchant(system.db, 'demo', settings, system.config.secret, new Date());
@@ -38,7 +40,7 @@ const applied = (id: string) =>
     return answer?.body?.orderUpdate === 'applied';
   });
 
-test('paid, told, read back, applied: and whoever waits sees it when the order service has agreed', async () => {
+test('a payment is paid, delivered, read back and applied, and waiting requests see it once the order service has agreed', async () => {
   let open = false;
   shop.react = () => (open ? undefined : { status: 500 });
   const { id, orderId } = await paid();
@@ -66,11 +68,11 @@ test.each([
   'A/2026/11',
   `it's "quoted" 100% \\ ?&=`,
   '注文 #7 / ü <b>*x*</b> {orderId} $&',
-  // The longest: in the tables of Temporal, in its summaries, and in the path of the read-back.
+  // The longest id, in Temporal's tables and summaries and in the URL of the read-back.
   '𠮷'.repeat(64),
   '"'.repeat(64),
 ])(
-  'an order with the id %j is paid, told, read back and refunded, and found by what support has',
+  'an order with the id %j is paid, delivered, read back and refunded, and can be found by its id',
   async (id) => {
     const order = { id, amount: Number.MAX_SAFE_INTEGER, currency: 'CNY' };
     const { body } = await eventually(async () => {
@@ -94,7 +96,7 @@ test.each([
     });
 
     const run = (workflow: string) => system.temporal.workflow.getHandle(workflow).describe();
-    // As Markdown shows it.
+    // The id as escaped for Markdown.
     const shown = inMarkdown(id);
     expect(await (await run(`payment/${body.id}`)).staticSummary()).toBe(
       `CNY 90,071,992,547,409.91 through simulator, order ${shown}`,
@@ -102,7 +104,7 @@ test.each([
     expect(await (await run(`refund/${refund.body.id}`)).staticSummary()).toBe(
       `refund of CNY 90,071,992,547,409.91 through simulator, order ${shown}`,
     );
-    // Temporal compares no text with a quote or a backslash in it: docs/operations.md has the way around.
+    // Temporal cannot search for text with a quote or a backslash: see docs/operations.md for the alternative.
     if (/['"\\]/.test(id)) return;
     const query = `OrderId="${id}"`;
     await eventually(async () => {
@@ -113,7 +115,7 @@ test.each([
   },
 );
 
-test('redelivered over the API: the same again, and nothing else', async () => {
+test('a redelivery over the API sends the same event again, and has no other effect', async () => {
   const { id } = await paid();
   await applied(id);
   const { body } = await system.api('GET', `/v1/payments/${id}/deliveries`);
@@ -129,7 +131,7 @@ test('redelivered over the API: the same again, and nothing else', async () => {
   });
   const timeline = await system.api('GET', `/v1/payments/${id}/timeline`);
   const manual = timeline.body.data.filter(({ kind }: { kind: string }) => kind === 'manual');
-  // The development key is an operator's.
+  // The development key has an operator's rights.
   expect(manual).toMatchObject([
     {
       detail: `Redelivery of payment.succeeded (${delivery.eventId}) requested by the operator.`,
@@ -142,8 +144,8 @@ test('redelivered over the API: the same again, and nothing else', async () => {
   }
 });
 
-test('a worker killed with -9 while it tells: told again under the same id, applied once', async () => {
-  // It applies, and its answer comes to nobody.
+test('a worker is killed with -9 during a delivery attempt: redelivered under the same id, applied once', async () => {
+  // The order service applies the event, and its answer is lost.
   shop.react = (_, nth) => (nth === 1 ? { hang: true, apply: true } : undefined);
   const { id, orderId } = await paid();
   await eventually(() => shop.about(id).length === 1);
@@ -154,7 +156,7 @@ test('a worker killed with -9 while it tells: told again under the same id, appl
   expect(shop.order(orderId)).toMatchObject({ paidPaymentId: id, timesPaid: 1 });
 });
 
-test('the Temporal database lost while the order service fails: recover, and it is told on', async () => {
+test('after the loss of the Temporal database while the order service fails, `recover` lets the delivery continue', async () => {
   let open = false;
   shop.react = () => (open ? undefined : { status: 500 });
   const { id, orderId } = await paid();
@@ -174,7 +176,7 @@ test('the Temporal database lost while the order service fails: recover, and it 
     const { status, output } = await system.nodrop('recover');
     return status === 0 && output;
   });
-  // The payment tells one of them itself.
+  // The payment's own workflow delivers one of the events.
   expect(said).toContain('2 deliveries to order services go on');
   open = true;
   await applied(id);

@@ -6,7 +6,10 @@ import { callbackFor, ofTrade } from '../support/callback.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** What callers see while something is away, and that nothing is lost meanwhile. In this order, on one system. */
+/**
+ * What API callers see while a part of the system is down, and that nothing is lost. The tests run in order on one
+ * system.
+ */
 
 let system: System;
 beforeAll(async () => {
@@ -19,11 +22,11 @@ afterAll(async () => {
 const ledgerOf = async (paymentId: string) =>
   (await system.simulator.ledger()).find(({ outTradeNo }) => outTradeNo === paymentId);
 
-test('no worker runs while payments are created: 202, and they go on when one does', async () => {
+test('payments that are created while no worker runs get 202, and continue when a worker starts', async () => {
   const first = await system.pay();
   expect(first.status).toBe(202);
   expect(first.body).toMatchObject({ status: 'created', nextAction: null, payUrl: null });
-  // A callback for it is durable all the same, and acknowledged.
+  // A callback for the payment is durable and acknowledged anyway.
   const early = await system.pay({ order: { id: 'early', amount: 500, currency: 'CNY', subject: 'Tea' } });
   const answer = await fetch(...callbackFor(system, early.body.id, { amount: 500 }));
   expect(answer.status).toBe(200);
@@ -43,7 +46,7 @@ test('no worker runs while payments are created: 202, and they go on when one do
   await eventually(async () => (await system.orderStatus(first.body.orderId)) === 'succeeded');
 });
 
-test('two identical requests at once, on two API processes, are one payment with one trade', async () => {
+test('two identical concurrent requests to two API processes create one payment with one trade', async () => {
   const second = await system.startSecondApi();
   const body = {
     order: { id: 'double-click', amount: 1990, currency: 'CNY', subject: 'Coffee' },
@@ -63,7 +66,7 @@ test('two identical requests at once, on two API processes, are one payment with
   expect((await system.api('GET', '/v1/orders/double-click')).body.payments).toHaveLength(1);
 });
 
-test('the channel away: 202 with status created, and the payment goes on', async () => {
+test('while the channel is down: 202 with status created, and the payment continues later', async () => {
   await system.simulator.setFaults({ down: true });
   const created = await system.pay();
   expect(created.status).toBe(202);
@@ -77,7 +80,7 @@ test('the channel away: 202 with status created, and the payment goes on', async
   await eventually(async () => (await system.orderStatus(created.body.orderId)) === 'succeeded');
 });
 
-test('Temporal down for a minute: refusals are clear and quick, callbacks are kept, and everything heals', async () => {
+test('while Temporal is down for a minute, refusals are clear and quick, callbacks are kept, and everything recovers', async () => {
   const paying = await system.payable();
   await system.simulator.setFaults({ callback: { dropRate: 1 } });
   await system.stopTemporal();
@@ -102,7 +105,7 @@ test('Temporal down for a minute: refusals are clear and quick, callbacks are ke
   await sleep(Math.max(0, 60_000 - (Date.now() - since)));
   await system.startTemporal();
   await eventually(async () => (await system.orderStatus(paying.body.orderId)) === 'succeeded');
-  // The row that nobody asked for again is the sweep's.
+  // The sweep starts the payment whose request was not repeated.
   const repaired = await eventually(async () => {
     const { body } = await system.api('GET', '/v1/orders/while-down');
     return body.status === 'paying' && body;
@@ -111,11 +114,11 @@ test('Temporal down for a minute: refusals are clear and quick, callbacks are ke
   await eventually(async () => (await system.orderStatus('while-down')) === 'succeeded');
 });
 
-test('an acknowledged callback that Temporal did not hear is delivered by the sweep', async () => {
+test('the sweep forwards an acknowledged callback that was not signalled', async () => {
   const { body } = await system.payable({
     order: { id: 'swept', amount: 800, currency: 'CNY', subject: 'Tea' },
   });
-  // As the API leaves it when it dies between storing and delivering.
+  // The state after the API died between storing and forwarding the callback.
   const { channelAccountId } = await system.db.payment.findUniqueOrThrow({ where: { id: body.id } });
   const answer = {
     state: 'paid',
@@ -127,7 +130,7 @@ test('an acknowledged callback that Temporal did not hear is delivered by the sw
   const callback = ofTrade({ notificationId: 'n-swept', outTradeNo: body.id, answer });
   const aMinuteAgo = new Date(Date.now() - 60_000);
   const { id } = await storeCallback(system.db, channelAccountId, callback, Buffer.from('{}'), aMinuteAgo);
-  // The sweep of every minute has been waited for above.
+  // The sweep runs every minute; the tests above have waited for one.
   await system.temporal.schedule.getHandle(SWEEP_SCHEDULE_ID).trigger();
   await eventually(async () => (await system.orderStatus('swept')) === 'succeeded');
   expect((await system.api('GET', `/v1/payments/${body.id}`)).body.settledBy).toBe('callback');

@@ -5,7 +5,7 @@ import { API_BUDGET_MS, unlessOutOfTime } from '../support/progress.ts';
 import { eventually, queryOnce } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** Payers who watch, at two API processes that know nothing of each other. */
+/** Payers who watch event streams at two API processes, which share no state. */
 
 let system: System;
 let second: string;
@@ -30,7 +30,7 @@ test.skipIf(process.platform !== 'linux')('every program runs on the Node that r
   }
 });
 
-test('readers at two processes see the same changes, made through the other and by the worker', async () => {
+test('readers at two processes see the same changes, made by the other process and by the worker', async () => {
   const { body } = await system.payable();
   const readers = await watch(body.id, body.clientToken);
   await eventually(() => readers.every(({ events }) => events.length === 1));
@@ -40,13 +40,13 @@ test('readers at two processes see the same changes, made through the other and 
     ['paying', 'succeeded'],
     ['paying', 'succeeded'],
   ]);
-  // The same state has the same id everywhere, so that a reader may resume at either.
+  // A state has the same id at both processes, so that a reader may resume at either.
   const ids = readers.map(({ events }) => events.at(-1)?.id);
   expect(ids[0]).toBe(ids[1]);
   for (const { events } of readers) expect(new Set(events.map(({ id }) => id)).size).toBe(events.length);
 });
 
-test('a wish to cancel at one process ends the streams at both', async () => {
+test('a cancellation at one process ends the streams at both', async () => {
   const { body } = await system.payable();
   const readers = await watch(body.id, body.clientToken);
   const cancelled = await unlessOutOfTime(
@@ -59,7 +59,7 @@ test('a wish to cancel at one process ends the streams at both', async () => {
   expect(statuses(readers).map((seen) => seen.at(-1))).toEqual(['cancelled', 'cancelled']);
 });
 
-test('every database connection cut in the middle, and PostgreSQL killed: the streams stay and nothing is lost', async () => {
+test('the streams survive cut database connections and a killed PostgreSQL, and lose nothing', async () => {
   const { body } = await system.payable();
   const readers = await watch(body.id, body.clientToken);
   await eventually(() => readers.every(({ events }) => events.length === 1));
@@ -73,7 +73,7 @@ test('every database connection cut in the middle, and PostgreSQL killed: the st
   expect(statuses(readers).map((seen) => seen.at(-1))).toEqual(['succeeded', 'succeeded']);
 });
 
-test('a switch closes the old attempt under its readers, and the new one is paid', async () => {
+test('a switch closes the old attempt while readers watch it, and the new attempt is paid', async () => {
   const { body } = await system.payable();
   const readers = await watch(body.id, body.clientToken);
   const headers = { authorization: `Bearer ${body.clientToken}` };
@@ -96,12 +96,12 @@ test('a switch closes the old attempt under its readers, and the new one is paid
   expect([late.status, late.body.code]).toEqual([409, 'order_already_paid']);
 });
 
-test('processes that stop end the streams, and do not cut them', async () => {
+test('a process that stops ends its streams properly', async () => {
   const { body } = await system.payable();
   const readers = await watch(body.id, body.clientToken);
   await eventually(() => readers.every(({ events }) => events.length === 1));
   for (const name of ['api', 'api2'] as const) system.kill(name, 'SIGTERM');
-  // Whoever is cut rejects.
+  // A reader whose stream is cut would reject.
   await Promise.all(readers.map(({ ended }) => ended));
   expect(statuses(readers)).toEqual([['paying'], ['paying']]);
 });

@@ -17,10 +17,10 @@ import { NET_MS } from '../support/progress.ts';
 import { eventually, freshDatabase, startTemporal } from '../support/stack.ts';
 
 /**
- * The task queues' guarantee, on the real server: over 10 s no more than the channel's limit on average, and never
- * more than twice the limit in any one second. The channel is a counter: what matters is when it is called.
+ * The rate limit of task queues, on the real server: at most the channel's limit on average over 10 s, and at most
+ * twice the limit in any one second. The channel only records the times of its calls.
  */
-test('a channel is never asked faster than its limit, however many payments wait', async () => {
+test('a channel is never called faster than its rate limit, however many payments wait', async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   const LIMIT = 20;
   const PAYMENTS = 150;
@@ -61,7 +61,7 @@ test('a channel is never asked faster than its limit, however many payments wait
   const temporal = await startTemporal();
   const database = await freshDatabase();
   const db = createLedgerClient(database.url);
-  // As the API's: in the worker's the merchant's turns are its own.
+  // A client like the API's: the worker's client has limits for its merchant.
   const apiDb = createLedgerClient(database.url);
   const connection = await NativeConnection.connect({ address: temporal.address });
   const clientConnection = await Connection.connect({ address: temporal.address });
@@ -96,7 +96,7 @@ test('a channel is never asked faster than its limit, however many payments wait
           payer: undefined,
           returnUrl: undefined,
           metadata: {},
-          // They all expire together, in the middle: asked, and closed.
+          // All payments expire together in the middle of the test, and are queried and closed.
           expiresInMs: 15_000,
           askedAttempts: new Set(),
         },
@@ -105,7 +105,7 @@ test('a channel is never asked faster than its limit, however many payments wait
       );
       await workflows.wake(payment, NET_MS);
     }
-    // Creates and polls together; every payment asks again each second, so both queues have a backlog.
+    // Every payment is queried each second, so that both task queues (creates and queries) have a backlog.
     await eventually(() => calls.length > 0 && Date.now() - (calls[0] ?? 0) > 22_000);
   } finally {
     for (const worker of workers) worker.shutdown();
@@ -117,17 +117,17 @@ test('a channel is never asked faster than its limit, however many payments wait
   expect(calls.length).toBeGreaterThan(100);
   for (const from of calls) {
     const within = (ms: number) => calls.filter((at) => at >= from && at < from + ms).length;
-    // What the server gave out while this process did not run is seen late, all at once.
+    // Tasks that the server gave out while this process was paused arrive late and all at once.
     const late = (ms: number) => (LIMIT * stalls.stalledMs(from - 2_000, from + ms)) / 1_000;
     expect(within(1_000)).toBeLessThanOrEqual(2 * LIMIT + late(1_000));
-    // The first second of a queue may spend what it has saved: that is within the bound above, and once.
+    // In its first second a queue may use a saved burst once; that is within the bound above.
     expect(within(10_000)).toBeLessThanOrEqual(10 * LIMIT + LIMIT + late(10_000));
   }
 });
 
 const LOOK_EVERY_MS = 50;
 
-/** Notes when this process did not run though it should have: the machine was busy with something else. */
+/** Records when this process was paused because the machine was busy. */
 function watchStalls() {
   const stalls: { readonly end: number; readonly ms: number }[] = [];
   let last = Date.now();

@@ -5,7 +5,7 @@ import { call } from '../simulator/support.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** The database comes back from an older backup: payments whose workflows run are not in it. */
+/** A restored older backup lacks payments whose workflows still run. */
 
 let system: System;
 beforeAll(async () => {
@@ -15,12 +15,12 @@ afterAll(async () => {
   await system?.stop();
 });
 
-/** As if the backup were older than the payment and its order. */
+/** Deletes a payment and its order, as if the backup were older than both. */
 async function lose({ id, orderId }: { id: string; orderId: string }): Promise<void> {
   await system.db.$transaction(async (tx) => {
-    // Nobody writes of the payment meanwhile.
+    // No process writes rows of the payment meanwhile.
     await tx.$queryRaw`SELECT 1 FROM orders WHERE id = ${orderId} FOR UPDATE`;
-    // As by a restored backup: no trigger and no reference has a say.
+    // Like in a restored backup, triggers and references are ignored.
     await tx.$executeRaw`SET LOCAL session_replication_role = replica`;
     await tx.timelineEntry.deleteMany({ where: { paymentId: id } });
     await tx.callback.deleteMany({ where: { paymentId: id } });
@@ -36,7 +36,7 @@ const metric = async () => {
   return text.split('\n').filter((line) => line.startsWith('nodrop_rows_lost'));
 };
 
-test('recover --lost lists what is lost, and with --write brings it back', async () => {
+test('recover --lost lists the lost rows, and restores them with --write', async () => {
   expect((await system.nodrop('recover', '--write')).output).toContain('--write needs --lost');
   expect((await system.nodrop('recover', '--lost')).output).toContain('0 payments and 0 refunds');
 
@@ -46,13 +46,13 @@ test('recover --lost lists what is lost, and with --write brings it back', async
     await eventually(async () => (await row()).status === 'paying');
     await lose(payment);
   }
-  // A callback while its row is gone is kept, though nobody knows whose it is.
+  // A callback that arrives while its payment's row is lost is kept, though it matches no payment.
   await system.simulator.pay(paid.id);
   const callback = () => system.db.callback.findFirst({ where: { outTradeNo: paid.id } });
   await eventually(async () => (await callback()) !== null);
   expect(await callback()).toMatchObject({ paymentId: null });
 
-  // Its polls find that the row is gone; the metric is what the Web UI's list is.
+  // The query activity notices the lost row. The metric has the same number as the Web UI's list.
   await eventually(async () => (await metric())[0] === 'nodrop_rows_lost{workflow="payment"} 2');
   const details = await (await fetch(`http://127.0.0.1:${system.config.admin.port}/details`)).json();
   expect(details).toMatchObject({ lostRows: { payment: 2, refund: 0 } });
@@ -65,7 +65,7 @@ test('recover --lost lists what is lost, and with --write brings it back', async
   expect(listed.output).toContain('Nothing was changed');
   expect(await system.db.payment.count()).toBe(0);
 
-  // What a busy database kept from being written is named, and written the next time.
+  // Rows that a busy database could not write are named, and written by the next run.
   await eventually(async () => (await system.nodrop('recover', '--lost', '--write')).status === 0);
   await eventually(async () => (await system.orderStatus(paid.orderId)) === 'succeeded');
   const status = async () => (await system.db.payment.findUnique({ where: { id: unpaid.id } }))?.status;
@@ -80,7 +80,7 @@ test('recover --lost lists what is lost, and with --write brings it back', async
     ].sort(),
   );
 
-  // The shop's next request for the order: it has its content again, and can be paid.
+  // The shop's next request restores the order's content, and the order can be paid.
   const order = { id: unpaid.orderId, amount: 1990, currency: 'CNY', subject: 'Coffee' };
   expect((await system.api('POST', '/v1/orders', { ...order, amount: 1 })).body.code).toBe('order_exists');
   const again = await system.payable({ order });
@@ -92,7 +92,7 @@ test('recover --lost lists what is lost, and with --write brings it back', async
   expect((await system.nodrop('recover', '--lost', '--write')).output).toContain('0 payments and 0 refunds');
 });
 
-test('what cannot be written is named; a lost refund is ended, and can be asked for again', async () => {
+test('rows that cannot be restored are named; a lost refund is ended, and can be requested again', async () => {
   const { body } = await system.payable();
   await system.simulator.pay(body.id);
   await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
@@ -105,7 +105,7 @@ test('what cannot be written is named; a lost refund is ended, and can be asked 
 
   const other = (await system.payable()).body;
   await lose(other);
-  // The shop has started again meanwhile.
+  // The shop has created the order again meanwhile.
   const order = { id: other.orderId, amount: 1990, currency: 'CNY', subject: 'Coffee' };
   expect((await system.payable({ order })).body.id).not.toBe(other.id);
   await eventually(async () => {
@@ -130,7 +130,7 @@ test('what cannot be written is named; a lost refund is ended, and can be asked 
   expect(await refunds()).toMatchObject([{ amount: 500n, reason: 'requested' }]);
 });
 
-/** A refund whose row is lost, which the channel makes all the same, under its `attempt`th key, after `processingMs`. @returns its id */
+/** A refund with a lost row that the channel makes under key number `attempt`, after `processingMs`. @returns its id */
 async function newMade(paymentId: string, processingMs: number, attempt = 1): Promise<string> {
   await system.simulator.setFaults({ refund: { errorRate: 1, processingMs }, callback: { dropRate: 1 } });
   const key = { 'idempotency-key': `made-${paymentId}` };
@@ -140,7 +140,7 @@ async function newMade(paymentId: string, processingMs: number, attempt = 1): Pr
   await system.db.refund.deleteMany({ where: { paymentId } });
   const listed = async () => (await system.nodrop('recover', '--lost')).output;
   await eventually(async () => (await listed()).includes(asked.body.id));
-  // What had been asked for comes through after all.
+  // The earlier request takes effect at the channel.
   await system.simulator.setFaults({ refund: { errorRate: 0 } });
   const secret = system.config.simulator.secrets.simulator ?? '';
   const content = JSON.stringify({ outRefundNo: refundNumber(asked.body.id, attempt), amount: 500 });
@@ -156,7 +156,7 @@ async function newPaid(): Promise<string> {
   return body.id;
 }
 
-test('a lost refund that the channel had made is on record as what others gave back', async () => {
+test('a lost refund that the channel had made is recorded as an external refund', async () => {
   const paymentId = await newPaid();
   await newMade(paymentId, 0);
   const refund = () => system.db.refund.findFirst({ where: { paymentId } });
@@ -169,7 +169,7 @@ test('a lost refund that the channel had made is on record as what others gave b
   ]);
 });
 
-test('a lost refund brings back its payment whose workflow had ended', async () => {
+test('a lost refund leads to the restoration of its payment, whose workflow had ended', async () => {
   const { body } = await system.payable();
   await system.simulator.pay(body.id);
   await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
@@ -185,7 +185,7 @@ test('a lost refund brings back its payment whose workflow had ended', async () 
   expect(await system.orderStatus(body.orderId)).toBe('succeeded');
 });
 
-test('a lost refund that the channel has in process, or says nothing of, is not ended', async () => {
+test('a lost refund that the channel is processing, or does not answer about, is not ended', async () => {
   const paymentId = await newPaid();
   const id = await newMade(paymentId, 3_600_000);
   const run = system.temporal.workflow.getHandle(`refund/${id}`);
@@ -198,7 +198,7 @@ test('a lost refund that the channel has in process, or says nothing of, is not 
   expect(silent.output).toContain(`${id}: simulator did not answer a query about the refund`);
   expect((await run.describe()).status.name).toBe('RUNNING');
   expect(await system.db.refund.count({ where: { paymentId } })).toBe(0);
-  // Asked for again under another key it would be paid twice; the same request is the same refund.
+  // A request with another key would refund twice; a repeated request is the same refund.
   await system.simulator.setFaults({ down: false });
   const key = { 'idempotency-key': `made-${paymentId}` };
   const again = await system.api('POST', `/v1/payments/${paymentId}/refunds`, { amount: 500 }, key);
@@ -208,7 +208,7 @@ test('a lost refund that the channel has in process, or says nothing of, is not 
   );
 });
 
-test('nor is one that the channel has in process under its last key', async () => {
+test('a lost refund that the channel is processing under its last key is not ended', async () => {
   const paymentId = await newPaid();
   const id = await newMade(paymentId, 3_600_000, REFUND_KEYS_AT_MOST);
   const { status, output } = await system.nodrop('recover', '--lost', '--write');

@@ -3,7 +3,7 @@ import { call } from '../simulator/support.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** The Temporal database is lost, whole: the ledger alone brings everything back, and nothing happens twice. */
+/** After a total loss of the Temporal database everything is restored from the ledger, and nothing happens twice. */
 
 let system: System;
 beforeAll(async () => {
@@ -22,12 +22,12 @@ test('recover after a total loss of the Temporal database', async () => {
     system.payable(),
     system.payable(),
   ]);
-  // However long the first ones take.
+  // The first payments may take long on a slow machine.
   await eventually(async () => (await system.db.payment.count({ where: { status: 'paying' } })) === 5);
   await system.simulator.pay(done.body.id);
   await system.api('POST', `/v1/payments/${ended.body.id}/cancel`);
   await eventually(async () => (await system.orderStatus(done.body.orderId)) === 'succeeded');
-  // A refund that the channel leaves without an answer.
+  // A refund that the channel does not answer.
   await system.simulator.setFaults({ refund: { errorRate: 1 } });
   const key = { 'idempotency-key': 'part' };
   const asked = await system.api('POST', `/v1/payments/${done.body.id}/refunds`, { amount: 500 }, key);
@@ -39,7 +39,7 @@ test('recover after a total loss of the Temporal database', async () => {
   expect([refused.status, refused.output]).toEqual([1, expect.stringContaining('cannot be reached')]);
   system.loseTemporal();
   await system.simulator.pay(paid.body.id);
-  // A callback that is acknowledged while nobody can be told of it.
+  // A callback that is acknowledged while Temporal is down.
   await system.simulator.setFaults({ callback: { dropRate: 0 }, refund: { errorRate: 0 } });
   await system.simulator.pay(calledBack.body.id);
   const callback = () => system.db.callback.findFirst({ where: { paymentId: calledBack.body.id } });
@@ -47,7 +47,7 @@ test('recover after a total loss of the Temporal database', async () => {
   expect(await callback()).toMatchObject({ deliveredAt: null });
   await system.startTemporal();
 
-  // A repaired worker brings the search attributes and Schedules back; recover brings the workflows.
+  // A restarted worker restores the search attributes and Schedules; `recover` restores the workflows.
   for (let i = 0; i < 2; i++) {
     const recovered = await eventually(async () => {
       const { status, output } = await system.nodrop('recover');
@@ -82,11 +82,11 @@ test('recover after a total loss of the Temporal database', async () => {
   ]);
 });
 
-test('a callback that only the lost Temporal had heard of is delivered again', async () => {
+test('a callback that was forwarded only to the lost Temporal is forwarded again', async () => {
   const { body } = await system.payable();
   await system.simulator.pay(body.id);
   await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
-  // Nobody runs what Temporal is told from here on.
+  // From here on no worker processes signals.
   system.kill('worker', 'SIGSTOP');
   try {
     const secret = system.config.simulator.secrets.simulator ?? '';
@@ -110,10 +110,10 @@ test('a callback that only the lost Temporal had heard of is delivered again', a
   ]);
 });
 
-test('what cannot be started is named, and keeps nothing else from going on', async () => {
+test('a payment that cannot be started is named, and does not stop the others', async () => {
   const { body } = await system.payable();
   const run = system.temporal.workflow.getHandle(`payment/${body.id}`);
-  // No currency anybody knows: its run cannot even be described. It comes first.
+  // The first payment has an unknown currency, so that its workflow cannot be started.
   await system.db.$executeRaw`
     INSERT INTO payments (id, merchant_id, order_id, channel, channel_account_id, method, amount, currency,
       client_token_hash, status, expires_at)

@@ -4,7 +4,7 @@ import { call } from '../simulator/support.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** Money that goes back, on real parts: once, whatever dies meanwhile. */
+/** Refunds in the real system: each is made once, whatever dies meanwhile. */
 
 let system: System;
 beforeAll(async () => {
@@ -46,7 +46,7 @@ const untilRefund = (id: string, status: string, patienceMs?: number) =>
     return answer?.body.status === status && answer.body;
   }, patienceMs);
 
-test('asked for over HTTP: a part, then the rest; the order is refunded', async () => {
+test('two requested refunds, of a part and of the rest, make the order refunded', async () => {
   const { id, orderId } = await paid();
   const part = await askFor(id, { amount: 500, note: 'One cup' }, 'part');
   expect(part).toMatchObject({ status: 201, body: { amount: 500, reason: 'requested' } });
@@ -64,7 +64,7 @@ test('asked for over HTTP: a part, then the rest; the order is refunded', async 
   expect(body.data.filter(({ kind }: { kind: string }) => kind === 'refund').length).toBeGreaterThanOrEqual(
     4,
   );
-  // The channel's callbacks about them change nothing.
+  // The channel's callbacks about the refunds change nothing.
   await eventually(async () => (await system.db.callback.count({ where: { paymentId: id } })) >= 3);
   expect((await payment(id)).refundedAmount).toBe(1990);
   const run = system.temporal.workflow.getHandle(`refund/${rest.body.id}`);
@@ -73,13 +73,13 @@ test('asked for over HTTP: a part, then the rest; the order is refunded', async 
   );
 });
 
-test('both attempts of an order paid: one pays it, the other goes back by itself', async () => {
+test('of two paid attempts of one order, one pays the order and the other is refunded automatically', async () => {
   const first = (await system.payable()).body;
-  // The channel gives no answer about the first attempt, so the second is let through.
+  // The channel does not answer about the first attempt, so that the second is accepted.
   await system.simulator.setFaults({ query: { errorRate: 1 } });
   const second = (await system.payable({ order: undefined, orderId: first.orderId, channel: 'simulator2' }))
     .body;
-  // Little of the request's time may be left for it.
+  // Little of the request's deadline may be left for the second attempt.
   await eventually(async () => (await payment(second.id)).status === 'paying');
   await system.simulator.pay(first.id);
   await system.simulator.pay(second.id);
@@ -101,7 +101,7 @@ test('both attempts of an order paid: one pays it, the other goes back by itself
     status: 'succeeded',
     paidPaymentId: winner,
   });
-  // The payer of the second is told.
+  // The payer of the second attempt sees the refund.
   const token = [first, second].find(({ id }) => id === loser).clientToken;
   const seen = await system.api('GET', `/v1/payments/${loser}`, undefined, {
     authorization: `Bearer ${token}`,
@@ -112,7 +112,7 @@ test('both attempts of an order paid: one pays it, the other goes back by itself
   });
 });
 
-test('a worker killed with -9 while the channel has the refund in process: its callback ends it', async () => {
+test('a worker is killed with -9 while the channel processes the refund: the callback settles it', async () => {
   const { id } = await paid();
   await system.simulator.setFaults({ refund: { processingMs: 6_000 } });
   const asked = await askFor(id, { amount: 700 });
@@ -123,7 +123,7 @@ test('a worker killed with -9 while the channel has the refund in process: its c
   expect((await tradeOf(id))?.refunded).toBe(700);
 });
 
-test('a worker killed with -9 while it asks for the refund: given back once', async () => {
+test('a worker is killed with -9 during the refund request: the refund is made once', async () => {
   const { id } = await paid();
   await system.simulator.setFaults({ refund: { errorRate: 1 } });
   const asked = await askFor(id, { amount: 900 });
@@ -137,7 +137,7 @@ test('a worker killed with -9 while it asks for the refund: given back once', as
   expect((await tradeOf(id))?.refunded).toBe(900);
 });
 
-test('a refund made at the channel, past nodrop, is recorded when its callback tells', async () => {
+test('a refund that is made at the channel without nodrop is recorded when its callback arrives', async () => {
   const { id, orderId } = await paid();
   const secret = system.config.simulator.secrets.simulator ?? '';
   const body = JSON.stringify({ outRefundNo: `console_${id.slice(-10)}`, amount: 1990 });
@@ -151,15 +151,15 @@ test('a refund made at the channel, past nodrop, is recorded when its callback t
   expect(await system.orderStatus(orderId)).toBe('refunded');
 });
 
-test('asked for while Temporal is away: owed all the same, and the sweep starts it', async () => {
+test('a refund that is requested while Temporal is down is recorded as due, and the sweep starts it', async () => {
   const { id } = await paid();
   await system.stopTemporal();
   const asked = await askFor(id, {});
   expect([asked.status, asked.body.status]).toEqual([201, 'created']);
-  // Nor does the API's own call get through later.
+  // The API's own call does not succeed later, either.
   system.kill('api');
   await system.startTemporal();
-  // As the sweep of a later minute finds it.
+  // Make the refund old enough for the sweep.
   await system.db
     .$executeRaw`UPDATE refunds SET created_at = created_at - interval '1 minute' WHERE id = ${asked.body.id}`;
   await system.temporal.schedule.getHandle(SWEEP_SCHEDULE_ID).trigger();

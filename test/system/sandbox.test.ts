@@ -17,7 +17,7 @@ import { API_BUDGET_MS, unlessOutOfTime } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** docs/sandbox.md through the whole service: each row of its table, the short expiry, and its commands. */
+/** Checks docs/sandbox.md against the whole service: each row of its table, the short expiry, and its commands. */
 
 let system: System;
 beforeAll(async () => {
@@ -33,7 +33,7 @@ const tradeOf = async (id: string) =>
 
 let orders = 0;
 /**
- * A payment whose trade the wallet has. On a machine too slow to create it before a short expiry another is made.
+ * A payment whose trade exists in the wallet. If a slow machine misses a short expiry, another payment is created.
  * @param expiresInSeconds of payment and order
  */
 async function begin(subject: string, expiresInSeconds?: number) {
@@ -43,7 +43,7 @@ async function begin(subject: string, expiresInSeconds?: number) {
     const { id } = await eventually(async () => {
       const answer = await system.api('POST', '/v1/payments', { order, channel: 'simulator', ...expiry });
       if (answer.status < 300) return answer.body;
-      // An earlier request made it, was not answered in time, and the wallet has acted since.
+      // An earlier request without a timely answer has created the payment, and the wallet has acted since.
       if (answer.status === 409) return (await get(`/v1/orders/${order.id}`)).payments[0];
       expect(answer.status).toBeGreaterThanOrEqual(500);
     });
@@ -67,12 +67,12 @@ async function outcomeOf({ id, orderId }: { id: string; orderId: string }) {
   };
 }
 
-/** What the wallet has written of a trade, in this order. */
+/** The wallet's journal entries about a trade, in order. */
 function journalOf(id: string) {
   const path = join(system.config.home, 'simulator', 'journal.jsonl');
   const entries = readFileSync(path, 'utf8')
     .split('\n')
-    // After the last line feed is what is being written.
+    // The text after the last line feed is still being written.
     .slice(0, -1)
     .map((line) => JSON.parse(line) as { trade?: Trade; refund?: Refund; notification?: Notification });
   return {
@@ -87,7 +87,9 @@ function journalOf(id: string) {
 const paidAtOf = (id: string) =>
   Date.parse(journalOf(id).trades.find(({ paidAt }) => paidAt !== null)?.paidAt ?? '');
 
-/** What only a wallet with this trigger leaves behind, where what it ends with is the same without; however slow all is. */
+/**
+ * Proof that a trigger had its effect, for triggers whose final state is the same without them; independent of speed.
+ */
 const SIGNS: Partial<Record<Trigger, (id: string) => Promise<void> | void>> = {
   'in-process'(id) {
     const states = journalOf(id).trades.map(({ state }) => state);
@@ -108,7 +110,7 @@ const SIGNS: Partial<Record<Trigger, (id: string) => Promise<void> | void>> = {
   },
   async 'callback-doubled'(id) {
     expect(journalOf(id).notifications.map(({ copies }) => copies)).toContain(2);
-    // Both have the same id, so that one is on record.
+    // Both callbacks have the same id, so that one is recorded.
     await eventually(async () => (await system.db.callback.count({ where: { paymentId: id } })) === 1);
   },
   async 'refund-in-process'(id) {
@@ -117,7 +119,7 @@ const SIGNS: Partial<Record<Trigger, (id: string) => Promise<void> | void>> = {
   async 'refund-silent'(id) {
     await wasInProcess(id);
     expect(journalOf(id).refunds[0]).toMatchObject({ state: 'PROCESSING', silent: true });
-    // In process was never said.
+    // The wallet never reported the trade as processing.
     const { data: timeline } = await get(`/v1/payments/${id}/timeline`);
     const said = timeline.map(({ data }: { data: { status?: string } }) => data.status);
     expect(said).toContain('succeeded');
@@ -125,7 +127,7 @@ const SIGNS: Partial<Record<Trigger, (id: string) => Promise<void> | void>> = {
   },
 };
 
-/** The refund was to settle so long after it was asked for, and not at once. */
+/** Asserts that the refund settled only after this delay. */
 async function wasInProcess(id: string) {
   const { createdAt } = (await get(`/v1/payments/${id}/refunds`)).data[0];
   const [first] = journalOf(id).refunds;
@@ -152,7 +154,7 @@ test.concurrent.each(TRIGGER_NAMES)('%s', async (name) => {
   await SIGNS[name]?.(made.id);
 });
 
-describe('a payment of 5 s', () => {
+describe('a payment with an expiry of 5 s', () => {
   test.concurrent('ends, and its order can be paid again', async () => {
     const made = await eventually(async () => {
       const { status, body } = await system.pay({ expiresInSeconds: 5 });
@@ -170,7 +172,7 @@ describe('a payment of 5 s', () => {
   });
 });
 
-test.concurrent('a trigger that there is not is refused, with the names of those there are', async () => {
+test.concurrent('an unknown trigger is refused, with the names of the known ones', async () => {
   const order = { id: 'mistyped', amount: 1990, currency: 'CNY', subject: 'Coffee [sim:declind]' };
   const refused = await eventually(async () => {
     const answer = await system.api('POST', '/v1/payments', { order, channel: 'simulator' });
@@ -184,7 +186,7 @@ test.concurrent('a trigger that there is not is refused, with the names of those
 describe('docs/sandbox.md', () => {
   const page = readFileSync(new URL('../../docs/sandbox.md', import.meta.url), 'utf8');
 
-  test('has every fault', () => {
+  test('documents every fault', () => {
     for (const [group, faults] of Object.entries(NO_FAULTS)) {
       const names =
         typeof faults === 'object' ? Object.keys(faults).map((name) => `${group}.${name}`) : [group];
@@ -192,8 +194,8 @@ describe('docs/sandbox.md', () => {
     }
   });
 
-  // Last: its faults are in the way of every other payment.
-  test('has commands that do what it says, one after the other', async () => {
+  // The last test, because its faults affect every other payment.
+  test('has commands that do what the page says', async () => {
     const { id } = (await system.payable()).body;
     const run = async (command: string) => {
       const { url, init } = readCurl(command);
@@ -208,13 +210,13 @@ describe('docs/sandbox.md', () => {
           .replace('http://127.0.0.1:4000', system.simulator.url)
           .replace('PAYMENT_ID', id),
       );
-    /** How often each order of the page was asked for: the latest one counts. */
+    /** How many times each order of the page was created; the latest one counts. */
     const asked: Record<string, number> = {};
     const latest = (name: string) => `${name}-${asked[name]}`;
     for (const [index, command] of commands.entries()) {
       const { status, text } = await unlessOutOfTime(
         API_BUDGET_MS,
-        // A payment whose answer did not come in time may be over, or paid by its trigger: another order.
+        // A payment without a timely answer may have ended, or been paid by its trigger, so another order is used.
         () => {
           const [, made] = /"id":"(sandbox-\d)"/.exec(command) ?? [];
           if (made !== undefined) asked[made] = (asked[made] ?? 0) + 1;

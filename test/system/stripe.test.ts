@@ -6,8 +6,8 @@ import { eventually } from '../support/stack.ts';
 import { type Answer, type System, startSystem } from '../support/system.ts';
 
 /**
- * Stripe as a user takes it: an account by the command line, and then payments through processes of their own. Stripe
- * itself is the double, a process too: it calls back, or does not. No secret leaves its place meanwhile.
+ * Stripe from a user's point of view: an account added with the command line, then payments through the real processes.
+ * Stripe is a double in a separate process, which sends callbacks or not. No secret may leak meanwhile.
  */
 
 const KEY = 'sk_test_canary5d2b71';
@@ -15,7 +15,7 @@ const NEXT_KEY = 'rk_test_canary90c4aa';
 const WEBHOOK_SECRET = 'whsec_canary18f6e3';
 const CANARY = /canary(5d2b71|90c4aa|18f6e3)/;
 
-/** Everything that was answered or printed. */
+/** All answers and outputs. */
 const said: string[] = [];
 
 let double: StripeDouble;
@@ -29,7 +29,7 @@ beforeAll(async () => {
     env: {
       NODROP_STRIPE_URL: double.url,
       NODROP_STRIPE_SCRIPT_URL: `${double.url}/stripe.js`,
-      // No query of its own for a minute: who finds out is as each test says.
+      // No scheduled query in the first minute, so that each test controls what detects the payment.
       NODROP_QUERY_SCHEDULE_STRIPE: '60s',
       NODROP_LOG_LEVEL: 'trace',
     },
@@ -59,14 +59,14 @@ const newPayment = (changes: object = {}) => ({
   ...changes,
 });
 
-/** Asked for again until the payer has somewhere to pay: on a slow machine that is not at once. */
+/** Repeats the request until the payer has a page to pay on, which takes longer on a slow machine. */
 const payable = (body: object): Promise<Answer> =>
   eventually(async () => {
     const answer = await api('POST', '/v1/payments', body);
     return answer.status < 300 && answer.body.nextAction !== null && answer;
   });
 
-/** The payer's browser at Stripe: pays, and is sent back to this address. */
+/** Pays at Stripe like the payer's browser does. @returns the URL to which Stripe returns the payer */
 async function payAt(page: string): Promise<string> {
   const answer = await fetch(page, {
     method: 'POST',
@@ -81,7 +81,7 @@ const orderPaid = ({ body }: Answer) =>
   eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
 const row = (id: string) => system.db.payment.findUniqueOrThrow({ where: { id } });
 
-test('a key is all it takes: an account by one command, a payment, and the payer who comes back has Stripe asked', async () => {
+test('with only a key: an account by one command, a payment, and a query of Stripe when the payer returns', async () => {
   const none = await api('POST', '/v1/payments', newPayment());
   expect(none.status).toBe(422);
   const added = await nodrop(`secret_key=${KEY}\n`, 'channels', 'add', 'stripe', '--file', '-');
@@ -102,7 +102,7 @@ test('a key is all it takes: an account by one command, a payment, and the payer
   expect(await row(made.body.id)).toMatchObject({ settledBy: 'hint' });
 });
 
-test('with a webhook Stripe calls back; a part goes back', async () => {
+test('with a webhook Stripe sends a callback, and a partial refund succeeds', async () => {
   const more = `publishable_key=pk_test_double\nwebhook_secret=${WEBHOOK_SECRET}\n`;
   const rotated = await nodrop(more, 'channels', 'rotate', 'stripe', '--file', '-');
   expect(rotated.status).toBe(0);
@@ -126,7 +126,7 @@ test('with a webhook Stripe calls back; a part goes back', async () => {
   expect(ours).toMatchObject([{ amount: 300, status: 'succeeded' }]);
 });
 
-test('in a form of the cashier, whose policy allows the script of Stripe', async () => {
+test("a payment in a form of the cashier page, whose content security policy allows Stripe's script", async () => {
   const made = await payable(newPayment({ method: 'payment_intent' }));
   const { nextAction, checkoutUrl } = made.body;
   expect(nextAction).toMatchObject({ type: 'sdk', params: { publishable_key: 'pk_test_double' } });
@@ -138,7 +138,7 @@ test('in a form of the cashier, whose policy allows the script of Stripe', async
   await orderPaid(made);
 });
 
-test('a key that is revoked at Stripe: 503, said in a sentence, and the payment goes on after a rotation', async () => {
+test('a key that is revoked at Stripe: 503 with an explanation, and the payment continues after a rotation', async () => {
   await double.tell('secretKeys', [NEXT_KEY]);
   const body = newPayment();
   const refused = await eventually(async () => {
@@ -160,7 +160,7 @@ test('a key that is revoked at Stripe: 503, said in a sentence, and the payment 
   expect(await row(made.body.id)).toMatchObject({ attention: null, settledBy: 'callback' });
 });
 
-test('no secret is in a log, the database, an answer, a listing or a history', async () => {
+test('no secret appears in a log, the database, an answer, a listing or a workflow history', async () => {
   const { home, admin } = system.config;
   for (const path of [
     '/v1/payments',

@@ -6,8 +6,8 @@ import { callbackFor } from '../support/callback.ts';
 import { eventually } from '../support/stack.ts';
 import { type Answer, type System, startSystem } from '../support/system.ts';
 
-// The same requests at once on two API processes before two workers, one of each killed in the middle; and what came
-// too early. Whoever asks, and whoever does the work: there is one outcome.
+// The same concurrent requests to two API processes with two workers, of which one each is killed; and callbacks that
+// arrive too early. Whichever process handles a request, there is one outcome.
 
 let s: System;
 let second: string;
@@ -15,7 +15,7 @@ let worker2: Awaited<ReturnType<System['startSecondWorker']>>;
 beforeAll(async () => {
   s = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '2s' } });
   [second, worker2] = await Promise.all([s.startSecondApi(), s.startSecondWorker()]);
-  // The first payment of a cold process may take its eight seconds on a busy machine.
+  // The first payment of a new process may take up to 8 s on a busy machine.
   for (const base of [s.apiUrl, second])
     await eventually(async () => (await s.api('POST', `${base}/v1/payments`, request())).status === 201);
 });
@@ -38,16 +38,16 @@ const request = () => {
 const send = (base: string, body: object, key: string): Promise<Answer | undefined> =>
   s.api('POST', `${base}/v1/payments`, body, { 'idempotency-key': key }).catch(() => undefined);
 
-/** Does it so many times at once, in turn on each API. */
+/** Sends `count` concurrent requests, alternating between the two API processes. */
 const onBoth = <T>(times: number, work: (base: string) => Promise<T>): Promise<T[]> =>
   Promise.all(Array.from({ length: times }, (_, i) => work(i % 2 ? s.apiUrl : second)));
 const tradesOf = async (paymentIds: readonly string[]) =>
   (await s.simulator.ledger()).filter(({ outTradeNo }) => paymentIds.includes(outTradeNo));
-/** How often the payment's timeline says this. */
+/** How many entries of the payment's timeline contain this text. */
 const said = (paymentId: string, detail: string) =>
   s.db.timelineEntry.count({ where: { paymentId, detail: { contains: detail } } });
 
-/** The order is paid, by its one payment, with one trade at the channel, and was decided once. */
+/** Asserts that the order is paid by its only payment, with one trade at the channel, and was decided once. */
 async function expectPaidOnce(orderId: string) {
   const order = await s.db.order.findFirstOrThrow({ where: { id: orderId }, include: { payments: true } });
   expect(order.payments).toMatchObject([
@@ -58,12 +58,12 @@ async function expectPaidOnce(orderId: string) {
   expect([await said(id, '-> succeeded.'), await said(id, 'is paid.')]).toEqual([1, 1]);
 }
 
-/** Of a process that died on it, while it was under way. */
+/** A request that was in flight when its process died. */
 const left = { body: request(), key: randomUUID() };
 
-test('kill -9 in the middle: the same request on the other process is told to come back', async () => {
+test('after kill -9 during a request, the other process answers the same request with "try again later"', async () => {
   const { body, key } = left;
-  // Held by the channel, so that the request is under way when its process dies.
+  // The channel delays its answer, so that the request is in flight when its process dies.
   await s.simulator.setFaults({ create: { latencyMs: 6_000 } });
   const lost = send(s.apiUrl, body, key);
   await eventually(async () => (await paymentsOf(body.order.id)) === 1);
@@ -74,7 +74,7 @@ test('kill -9 in the middle: the same request on the other process is told to co
   await eventually(async () => (await s.api('GET', '/readyz').catch(() => undefined))?.status === 200);
 });
 
-test('two processes, one payment: all say the same or ask to come back', async () => {
+test('two processes create one payment: all answers are equal or ask for a retry', async () => {
   const [body, key] = [request(), randomUUID()];
   const answers = await onBoth(20, (base) => send(base, body, key));
   const made = answers.filter((answer) => answer?.status === 201);
@@ -91,10 +91,10 @@ test('two processes, one payment: all say the same or ask to come back', async (
   expect(await tradesOf([again?.body.id])).toHaveLength(1);
 });
 
-describe('the same on both at once', () => {
+describe('the same requests at both processes at the same time', () => {
   const made = async () => (await s.payable({ order: request().order })).body;
 
-  test('creates without a key, then callbacks, hints and queries: one payment, one trade, one order outcome', async () => {
+  test('creates without an idempotency key, then callbacks, hints and queries, have one payment, one trade and one order outcome', async () => {
     await s.simulator.setFaults({ callback: { dropRate: 1 } });
     for (let round = 0; round < 3; round++) {
       const body = request();
@@ -119,7 +119,7 @@ describe('the same on both at once', () => {
     }
   });
 
-  test('refunds under one key: one refund, given back once, and every answer is that one', async () => {
+  test('refund requests with one idempotency key make one refund, and every answer is that refund', async () => {
     const { id, orderId } = await made();
     await s.simulator.pay(id);
     await eventually(async () => (await s.orderStatus(orderId)) === 'succeeded');
@@ -137,7 +137,7 @@ describe('the same on both at once', () => {
     expect((await s.api('GET', `/v1/payments/${id}`)).body.refundedAmount).toBe(700);
   });
 
-  test('cancels of a payment: closed once, and every answer is the same', async () => {
+  test('cancellations of a payment close it once, and every answer is the same', async () => {
     const { id, orderId } = await made();
     const answers = await onBoth(8, (base) => s.api('POST', `${base}/v1/payments/${id}/cancel`));
     expect(answers.map(({ status, body }) => [status, body.id, body.status])).toEqual(
@@ -149,7 +149,7 @@ describe('the same on both at once', () => {
     expect(await s.orderStatus(orderId)).toBe('unpaid');
   });
 
-  test('cancels of an order: it ends once, with its payment, and every answer is the same', async () => {
+  test('cancellations of an order end it once, with its payment, and every answer is the same', async () => {
     const { id, orderId } = await made();
     const answers = await onBoth(8, (base) => s.api('POST', `${base}/v1/orders/${orderId}/cancel`));
     expect(answers.map(({ status, body }) => [status, body.status, body.payments[0].status])).toEqual(
@@ -180,8 +180,8 @@ test('a callback that was stored before its payment pays the order at the next s
   });
 });
 
-test('one of two workers killed with -9 in the middle of paid payments: the other ends them', async () => {
-  // Lost callbacks, and slow answers that do not show yet what the payers did: the payments stay in the workers' hands.
+test('one of two workers is killed with -9 while payments are paid: the other worker settles them', async () => {
+  // Callbacks are lost, and answers still say unpaid, so that the workers keep working on the payments.
   await s.simulator.setFaults({
     callback: { dropRate: 1 },
     query: { latencyMs: 1_500, lagMs: 3_600_000 },
@@ -215,7 +215,7 @@ test('one of two workers killed with -9 in the middle of paid payments: the othe
   expect(last?.workflowTaskCompletedEventAttributes?.identity).toMatch(new RegExp(`^${survivor}@`));
 });
 
-test('the lease of a dead process ends within a minute: the same request on the other one ends it, with one payment', async () => {
+test('the lease of a dead process ends within a minute: the same request at the other process then completes, with one payment', async () => {
   const { body, key } = left;
   const answer = await eventually(async () => {
     const given = await send(second, body, key);

@@ -5,14 +5,14 @@ import { Worker } from '@temporalio/worker';
 import { beforeAll, expect, test } from 'vitest';
 import { bundleWorkflows, workflowBundle } from '../../src/worker/bundle.ts';
 
-/** The workflow bundle: every thread of a worker holds it, with the source map that the SDK wants inside. */
+/** The workflow bundle. Every thread of a worker holds it, with the source map that the SDK needs. */
 
 let code: string;
 beforeAll(async () => {
   ({ code } = await bundleWorkflows());
 });
 
-/** The source map inside, and how much of the bundle it is. */
+/** The source map in the bundle, and its share of the bundle's size. */
 function sourceMapOf(bundle: string) {
   const at = bundle.lastIndexOf('//# sourceMappingURL=');
   const text = Buffer.from(
@@ -22,7 +22,7 @@ function sourceMapOf(bundle: string) {
   return { map: JSON.parse(text), part: (bundle.length - at) / bundle.length };
 }
 
-test('its source map names files, and holds no sources', () => {
+test("the bundle's source map names files, and contains no sources", () => {
   const { map, part } = sourceMapOf(code);
   const own = map.sources.filter((source: string) => source.includes('src/workflows/'));
   expect(own).toContainEqual(expect.stringContaining('src/workflows/payment.ts'));
@@ -30,7 +30,7 @@ test('its source map names files, and holds no sources', () => {
   expect(part).toBeLessThan(0.2);
 });
 
-test('a worker runs it from a file, as it is in the image', async () => {
+test('a worker runs the bundle from a file, like in the container image', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-bundle-'));
   try {
     const codePath = join(folder, 'workflow-bundle.js');
@@ -46,10 +46,10 @@ test('a worker runs it from a file, as it is in the image', async () => {
   }
 });
 
-test('a built worker without the prebuilt bundle does not start, and says what makes it', async () => {
+test('a built worker without the prebuilt bundle does not start, and names the command that creates it', async () => {
   await expect(workflowBundle('js')).rejects.toThrow(/workflow-bundle\.js is missing: run `npm run build`/);
 });
 
-test('a worker from source gets the bundle of another process', async () => {
+test('a worker from source gets its bundle from another process', async () => {
   expect(await workflowBundle()).toEqual({ code });
 });

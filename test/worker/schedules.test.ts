@@ -13,7 +13,7 @@ import { checkSetUp } from '../../src/worker/set-up.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { eventually, realEnvironment } from '../support/stack.ts';
 
-// What a worker makes of a Schedule that is there already, on the real server.
+// How a worker creates or updates the sweep's Schedule, on the real server.
 
 let env: TestWorkflowEnvironment;
 let client: Client;
@@ -31,7 +31,7 @@ beforeEach(async () => {
     .catch(() => undefined);
 });
 
-/** As released before Schedules had versions. */
+/** The Schedule of a release before Schedules had versions. */
 const createOld = async (memo: Record<string, unknown> = {}) =>
   await client.schedule.create({
     scheduleId: SWEEP_SCHEDULE_ID,
@@ -56,25 +56,25 @@ const current = {
   policies: { overlap: 'SKIP', catchupWindow: 60_000 },
 };
 
-test('a missing one is made', async () => {
+test('a missing Schedule is created', async () => {
   expect(await ensureSchedules(client)).toBe('created');
   expect(await sweep().describe()).toMatchObject({ ...current, state: { paused: false } });
   expect(await ensureSchedules(client)).toBe('unchanged');
 });
 
-test('workers that start at once make one', async () => {
+test('workers that start at the same time create one Schedule', async () => {
   const made = await Promise.all(Array.from({ length: 5 }, () => ensureSchedules(client)));
   expect(made.filter((what) => what === 'created')).toHaveLength(1);
 });
 
-test('an old one is brought up to date', async () => {
+test('an old Schedule is updated', async () => {
   await createOld();
   expect(await ensureSchedules(client)).toBe('updated');
   expect(await sweep().describe()).toMatchObject({ ...current, state: { paused: false } });
   expect(await ensureSchedules(client)).toBe('unchanged');
 });
 
-test('a paused one stays paused, with its note, and is brought up to date', async () => {
+test('a paused Schedule is updated, and stays paused with its note', async () => {
   const old = await createOld();
   await old.pause('until the database is moved');
   expect(await ensureSchedules(client)).toBe('updated');
@@ -84,7 +84,7 @@ test('a paused one stays paused, with its note, and is brought up to date', asyn
   });
 });
 
-test('a newer one is left alone', async () => {
+test('a Schedule of a newer release is left alone', async () => {
   await ensureSchedules(client);
   const { action } = await sweep().describe();
   const [[key = '', version] = []] = Object.entries(action.memo ?? {});
@@ -98,7 +98,7 @@ test('a newer one is left alone', async () => {
   });
 });
 
-test('one that somebody pauses at the same moment is not resumed', async () => {
+test('a Schedule that is paused during an update is not resumed', async () => {
   await createOld();
   const { workflowService } = client;
   const racing = {
@@ -122,7 +122,7 @@ test('one that somebody pauses at the same moment is not resumed', async () => {
 describe('whether the sweep runs', () => {
   const MINUTE = 60_000;
   const status = (inMs = 0) => readSweepStatus(client, 20_000, new Date(Date.now() + inMs));
-  /** What a worker logs when it looks. */
+  /** What a worker logs at a check. */
   const logged = async (inMs = 0) => {
     const lines: string[] = [];
     const log = { info: (_: unknown, text?: string) => lines.push(`info: ${text}`) };
@@ -143,14 +143,14 @@ describe('whether the sweep runs', () => {
     sweepOld: none,
   };
 
-  test('missing: a worker makes it and says so, once', async () => {
+  test('a missing Schedule: a worker creates it and logs that once', async () => {
     expect(await status()).toEqual({ state: 'missing', note: null, lastCompletedAt: null });
     expect(await logged()).toEqual(["info: The sweep's Schedule was created."]);
     expect(await logged()).toEqual([]);
     expect(await status()).toMatchObject({ state: 'active', note: null });
   });
 
-  test('paused: each look of a worker warns', async () => {
+  test('a paused Schedule: a worker warns at each check', async () => {
     await ensureSchedules(client);
     await sweep().pause('until tomorrow');
     expect(await status()).toMatchObject({ state: 'paused', note: 'until tomorrow' });
@@ -159,7 +159,7 @@ describe('whether the sweep runs', () => {
     expect([await logged(), await logged()]).toEqual([[line], [line]]);
   });
 
-  test('active, and nobody completes a sweep: overdue, until one completes', async () => {
+  test('an active Schedule without completed sweeps is overdue until a sweep completes', async () => {
     await ensureSchedules(client);
     expect(await status(4 * MINUTE)).toMatchObject({ state: 'active', lastCompletedAt: null });
     expect(await status(6 * MINUTE)).toMatchObject({ state: 'overdue', lastCompletedAt: null });
@@ -180,7 +180,7 @@ describe('whether the sweep runs', () => {
     expect(await status(completed.getTime() + 6 * MINUTE - Date.now())).toMatchObject({ state: 'overdue' });
   });
 
-  test('a sweep completes, and a step of it failed: failing, until one completes without', async () => {
+  test('a completed sweep with a failed step is failing, until a sweep completes without a failure', async () => {
     await ensureSchedules(client);
     let broken = true;
     const step = async () => {
@@ -206,7 +206,7 @@ describe('whether the sweep runs', () => {
       ]);
       broken = false;
       await complete('well');
-      // The Schedule's own may have been under way.
+      // The Schedule's own sweep may have been running.
       await eventually(async () => (await status()).state === 'active');
     });
   });

@@ -7,16 +7,16 @@ import { ACCOUNT, newTrade } from '../simulator/support.ts';
 import { NET_MS } from '../support/progress.ts';
 import { LATE_CANCELLATION, useHarness } from './harness.ts';
 
-/** Trades that the merchant's own code has made at the simulator, whose callbacks reach nobody. */
+/** Adopted trades: the merchant's own code has created them at the simulator. Their callbacks are not delivered. */
 
 const h = useHarness({ workflowInterceptors: LATE_CANCELLATION });
 
 let n = 0;
 
-/** The merchant's own code makes a trade. */
+/** Creates a trade like the merchant's own code does, without nodrop. */
 async function trade(): Promise<string> {
   const outTradeNo = `shop-${++n}`;
-  // The wallet's clock is the real one.
+  // The simulated wallet uses the real clock.
   const expiresAt = new Date(Date.now() + 3_600_000).toISOString();
   await channel().createTrade(ACCOUNT, newTrade({ outTradeNo, amount: 1990, expiresAt }));
   return outTradeNo;
@@ -31,7 +31,7 @@ function channel() {
 const stateOf = async (outTradeNo: string) =>
   (await h.simulator.ledger()).find((row) => row.outTradeNo === outTradeNo)?.state;
 
-/** As the API does it, once the channel has said what the trade is. */
+/** Adopts a trade like the API does, after the channel has reported its terms. */
 async function adopt(
   reference: string,
   { as = 'watched' as 'watched' | 'own', orderId = `adopted-${n}`, expiresInMs = 1_800_000 } = {},
@@ -51,7 +51,7 @@ async function adopt(
     at,
   );
   const { answer } = (await channel().readTrade?.(ACCOUNT, reference)) ?? {};
-  if (answer === undefined) throw new Error('the simulator tells what its trades are');
+  if (answer === undefined) throw new Error('the simulator reports the terms of its trades');
   await recordAnswer(h.db, payment.id, answer, 'query', at);
   await h.workflows.wake(payment, NET_MS);
   return payment;
@@ -59,7 +59,7 @@ async function adopt(
 
 const run = (payment: Payment) => h.env.client.workflow.getHandle(`payment/${payment.id}`);
 
-test('it is paid, and its callback is dropped: the order is paid within 30 s', async () => {
+test('an adopted trade that is paid and whose callback is lost pays its order within 30 s', async () => {
   const reference = await trade();
   const payment = await adopt(reference);
   await h.simulator.pay(reference);
@@ -68,11 +68,11 @@ test('it is paid, and its callback is dropped: the order is paid within 30 s', a
   expect(row).toMatchObject({ status: 'succeeded', orderUpdate: 'applied', settledBy: 'query' });
   expect(await h.orderStatus(payment)).toBe('succeeded');
   expect((row.settledAt?.getTime() ?? 0) - payment.createdAt.getTime()).toBeLessThan(30_000);
-  // Nothing was made under a number of ours.
+  // nodrop has created no trade of its own.
   expect((await h.simulator.ledger()).map(({ outTradeNo }) => outTradeNo)).not.toContain(payment.id);
 });
 
-test('it is paid when it is adopted: the order is paid at once', async () => {
+test('a trade that is already paid when it is adopted pays its order at once', async () => {
   const reference = await trade();
   await h.simulator.pay(reference);
   const payment = await adopt(reference);
@@ -80,7 +80,7 @@ test('it is paid when it is adopted: the order is paid at once', async () => {
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('its money goes back on request, under its own number', async () => {
+test("a requested refund of an adopted trade uses the trade's own number", async () => {
   const reference = await trade();
   await h.simulator.pay(reference);
   const payment = await adopt(reference);
@@ -91,7 +91,7 @@ test('its money goes back on request, under its own number', async () => {
   expect(books?.refunded).toBe(990);
 });
 
-test("nodrop's own to close is closed at its expiry", async () => {
+test('an adopted trade that nodrop owns is closed at its expiry', async () => {
   const reference = await trade();
   const payment = await adopt(reference, { as: 'own', expiresInMs: 60_000 });
   await h.pass(62);
@@ -99,7 +99,7 @@ test("nodrop's own to close is closed at its expiry", async () => {
   expect(await stateOf(reference)).toBe('CLOSED');
 });
 
-test('one that has expired stays open at the channel, and pays its order when its payer pays late', async () => {
+test('an expired trade that is only watched stays open at the channel, and pays its order if it is paid late', async () => {
   const reference = await trade();
   const payment = await adopt(reference, { expiresInMs: 60_000 });
   await h.pass(62);
@@ -110,7 +110,7 @@ test('one that has expired stays open at the channel, and pays its order when it
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('one that is cancelled stays open at the channel', async () => {
+test('a cancelled trade that is only watched stays open at the channel', async () => {
   const reference = await trade();
   const payment = await adopt(reference);
   await h.workflows.cancel(payment, NET_MS);

@@ -4,11 +4,11 @@ import { changeOrder } from '../../src/ledger/change-order.ts';
 import { NET_MS } from '../support/progress.ts';
 import { useHarness } from './harness.ts';
 
-/** The channel knows a trade by its terms: the same number with others is refused. */
+/** The channel refuses a create that repeats a trade's number with different terms. */
 
 const h = useHarness();
 
-test('a next action is made anew with the subject that the attempt was made with', async () => {
+test('a new next action is requested with the original subject of the attempt', async () => {
   const payment = await h.newPayment({ expiresInMs: 3_600_000 });
   await h.start(payment);
   const { id, merchantId, orderId } = payment;

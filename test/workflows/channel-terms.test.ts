@@ -6,9 +6,9 @@ import { eventually } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * What channels ask of a payment's life: credentials that have to be mended, a close that has to wait, an action that is not
- * renewed, an unknown trade that can still be paid. `simulator` stands for a channel that is asked by its own ids;
- * `simulator2` is the simulator, whose credentials can be wrong.
+ * Special cases of channels: wrong credentials, a close that must wait, a next action that is not renewed, an unknown
+ * trade that can still be paid. `simulator` is replaced by a channel that uses its own ids; `simulator2` is the normal
+ * simulator, whose credentials can be wrong.
  */
 
 const WRONG = new ChannelError('misconfigured', 'The API key is wrong: set another one.');
@@ -49,7 +49,7 @@ beforeEach(() => {
   isWrong = false;
 });
 
-/** All of it, with the payloads of histories as text. */
+/** The workflow's history as text, including its payloads. */
 const inText = (value: unknown): string =>
   JSON.stringify(value, function (this: Record<string, unknown>, key, given) {
     const raw = this[key];
@@ -59,7 +59,7 @@ const inText = (value: unknown): string =>
 const closes = () => channel.calls.filter((call) => call.startsWith('close')).length;
 const attentionOf = async (id: string) => (await h.row(id)).attention;
 
-test('credentials that are wrong at create: shown at once, asked on, not failed at its expiry, and closed once they are right', async () => {
+test('wrong credentials at create raise an attention and never fail the payment; once corrected, the expired payment is closed', async () => {
   const payment = await h.newPayment({ expiresInMs: 300_000 });
   channel.failure = WRONG;
   await h.workflows.start(payment, true, NET_MS);
@@ -77,7 +77,7 @@ test('credentials that are wrong at create: shown at once, asked on, not failed 
   expect(await h.row(payment.id)).toMatchObject({ status: 'closed', attention: null });
 });
 
-test('once they are right the trade is created; what the channel quotes of the payer is in no history', async () => {
+test('the trade is created once the credentials are right, and payer data that the channel quotes is in no workflow history', async () => {
   const payment = await h.newPayment();
   await h.db.payment.update({ where: { id: payment.id }, data: { payer: PAYER } });
   channel.failure = new ChannelError('misconfigured', `No permission for ${PAYER.id} at ${PAYER.ip}.`);
@@ -95,7 +95,7 @@ test('once they are right the trade is created; what the channel quotes of the p
   expect(said).not.toMatch(/canary|192\.0\.2/);
 });
 
-test('wrong at a query and at a refund: shown on the payment it happens to, and over with the next good answer', async () => {
+test('wrong credentials at a query or a refund raise an attention on that payment, which the next good answer clears', async () => {
   const payment = await h.newPayment({ channel: 'simulator2' });
   const run = await h.start(payment);
   isWrong = true;
@@ -117,7 +117,7 @@ test('wrong at a query and at a refund: shown on the payment it happens to, and 
   expect(await attentionOf(payment.id)).toBeNull();
 });
 
-test('a channel that closes only later is waited for without an alarm, and told again then', async () => {
+test('a trade that the channel closes only later is closed at that time, without an attention', async () => {
   const payment = await h.newPayment();
   await h.start(payment);
   const until = payment.createdAt.getTime() + 300_000;
@@ -128,7 +128,7 @@ test('a channel that closes only later is waited for without an alarm, and told 
   await h.pass(240);
   expect(await h.row(payment.id)).toMatchObject({ status: 'paying', attention: null });
   expect(closes()).toBe(1);
-  // A hint has it asked about, and closes nothing.
+  // A hint causes a query, but no close.
   const asked = () => channel.calls.filter((call) => call.startsWith('query')).length;
   const before = asked();
   await h.workflows.hint(payment, false, NET_MS);
@@ -139,7 +139,7 @@ test('a channel that closes only later is waited for without an alarm, and told 
   expect(closes()).toBe(2);
 });
 
-test('money that comes while it waits to be closed is taken', async () => {
+test('money that arrives while the payment waits to be closed pays the order', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   channel.close = { state: 'not_yet', until: new Date(payment.createdAt.getTime() + 300_000).toISOString() };
@@ -150,7 +150,7 @@ test('money that comes while it waits to be closed is taken', async () => {
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('while it waits to be closed it is asked about: its money is found without a callback, and after a hint soon', async () => {
+test('a payment that waits to be closed is still queried, so that money without a callback is found, and sooner after a hint', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   const trade = channel.of(payment.id);
@@ -179,7 +179,7 @@ test('while it waits to be closed it is asked about: its money is found without 
   expect(closes()).toBe(1);
 });
 
-test('an action that is not renewed ends the attempt: no second trade, and it is closed at the channel', async () => {
+test('a next action that the channel does not renew ends the attempt: the trade is closed and no second one is created', async () => {
   const payment = await h.newPayment();
   channel.actionExpiresAt = new Date(payment.createdAt.getTime() + 60_000).toISOString();
   await h.start(payment);
@@ -193,7 +193,7 @@ test('an action that is not renewed ends the attempt: no second trade, and it is
   expect(await h.orderStatus(payment)).toBe('unpaid');
 });
 
-test('an unknown trade that can still be paid counts as closed at its expiry, and is found when it is paid', async () => {
+test('an unknown trade that can still be paid counts as closed at its expiry, and the late watch finds its payment', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   const trade = channel.of(payment.id);

@@ -5,9 +5,9 @@ import { unlessOutOfTime } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
-/** What a payment costs the Temporal server: each event is a row there, and each workflow task a round trip. */
+/** What a payment costs the Temporal server: each history event is a row, and each workflow task a round trip. */
 
-// Not polled: on a slow machine the first query could come before the callback.
+// Without scheduled queries: on a slow machine the first one could be sent before the callback arrives.
 const h = useHarness({ querySchedule: '1h' });
 
 async function eventsOf(run: WorkflowHandle) {
@@ -15,7 +15,7 @@ async function eventsOf(run: WorkflowHandle) {
   return events ?? [];
 }
 
-/** How many of each type there are, by the name of their attributes. */
+/** Counts the history events by type. */
 function countsOf(events: Awaited<ReturnType<typeof eventsOf>>): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const event of events) {
@@ -28,7 +28,7 @@ function countsOf(events: Awaited<ReturnType<typeof eventsOf>>): Record<string, 
 
 const sum = (counts: Record<string, number>) => Object.values(counts).reduce((all, count) => all + count, 0);
 
-/** A new payment, waited for as its payer would take seconds, and settled by its callback. */
+/** Runs a new payment that is settled by its callback, with enough time in between for the workflow to become idle. */
 async function settledByCallback(): Promise<WorkflowHandle> {
   const payment = await h.newPayment();
   const run = await h.start(payment);
@@ -42,8 +42,8 @@ async function settledByCallback(): Promise<WorkflowHandle> {
   return run;
 }
 
-test('a payment settled by callback: 20 events and 3 workflow tasks', async () => {
-  // On a slow machine a task, or the order update's first attempt, which has the shortest time, can run out of it.
+test('a payment that is settled by its callback takes 20 history events and 3 workflow tasks', async () => {
+  // On a slow machine a workflow task or the first attempt of the order update can time out.
   const events = await unlessOutOfTime(
     2_000,
     async () => await eventsOf(await settledByCallback()),
@@ -55,31 +55,31 @@ test('a payment settled by callback: 20 events and 3 workflow tasks', async () =
     workflowTaskScheduled: 3,
     workflowTaskStarted: 3,
     workflowTaskCompleted: 3,
-    // Creating at the channel stays a regular activity, under the channel's rate limit.
+    // The create is a regular activity, so that the channel's rate limit applies.
     activityTaskScheduled: 1,
     activityTaskStarted: 1,
     activityTaskCompleted: 1,
-    // `paying` and `succeeded`; `created` stands in the start.
+    // `paying` and `succeeded`; the start event has `created`.
     upsertWorkflowSearchAttributes: 2,
-    // Until the first query.
+    // The timer until the first query.
     timerStarted: 1,
     timerCanceled: 1,
     workflowExecutionSignaled: 1,
-    // The order update.
+    // The order update's local activity.
     markerRecorded: 1,
     workflowExecutionCompleted: 1,
   });
   expect(sum(counts)).toBe(20);
 });
 
-test('the Web UI shows the same of it: its first status in the start, and what each step is for', async () => {
+test('the Web UI shows the first status in the start event, and a summary for each step', async () => {
   const events = await eventsOf(await settledByCallback());
   const { indexedFields } = events[0]?.workflowExecutionStartedEventAttributes?.searchAttributes ?? {};
   expect(Buffer.from(indexedFields?.PaymentStatus?.data ?? []).toString()).toBe('"created"');
   const summaries = events
     .filter((event) => event.activityTaskScheduledEventAttributes ?? event.markerRecordedEventAttributes)
     .map(({ userMetadata }) => JSON.parse(Buffer.from(userMetadata?.summary?.data ?? []).toString()));
-  // The order update also as an activity, when a slow machine did not get it done at once.
+  // On a slow machine the order update may also appear as a regular activity.
   expect(summaries[0]).toBe('create the trade at the channel');
   expect(new Set(summaries.slice(1))).toEqual(new Set(['update the order: the channel says paid']));
   const shown = events.flatMap((event) => {

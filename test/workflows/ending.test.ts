@@ -4,7 +4,7 @@ import { eventually } from '../support/stack.ts';
 import { expectAsked, useHarness } from './harness.ts';
 
 /**
- * P3, and how a payment ends: nothing ends it but the channel's word, and what comes later still finds it.
+ * How a payment ends (P3): only a definite answer of the channel ends it, and money that arrives later is still found.
  */
 
 const h = useHarness();
@@ -20,7 +20,7 @@ beforeEach(async () => {
 const ledgerOf = async (paymentId: string) =>
   (await h.simulator.ledger()).find(({ outTradeNo }) => outTradeNo === paymentId);
 
-test('an unpaid payment is asked once more at its expiry and closed at the channel', async () => {
+test('an unpaid payment is queried once more at its expiry and closed at the channel', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(62);
@@ -28,7 +28,7 @@ test('an unpaid payment is asked once more at its expiry and closed at the chann
   expect(await h.orderStatus(payment)).toBe('unpaid');
   expect((await ledgerOf(payment.id))?.state).toBe('CLOSED');
   await run.result();
-  // The schedule, the expiry, and the late watch 10 min, 1 h, 6 h and 24 h after it.
+  // The scheduled queries, the query at the expiry, and the late watch 10 min, 1 h, 6 h and 24 h after it.
   expectAsked(h, payment, [10, 20, 30, 50, 60, 660, 3660, 21_660, 86_460]);
 });
 
@@ -50,7 +50,7 @@ test('"already paid" in the answer to the close means paid', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(55);
-  // Paid after the last query said unpaid, before the close.
+  // The payer pays after the last query reported unpaid and before the close.
   h.onAnswer = async (outTradeNo) => void (await h.simulator.pay(outTradeNo));
   await run.result();
   expect(await h.row(payment.id)).toMatchObject({
@@ -60,7 +60,7 @@ test('"already paid" in the answer to the close means paid', async () => {
   });
 });
 
-test('a close that says paid while the query does not: asked ever more rarely, shown, and settled by the query', async () => {
+test('a close that says paid while the query does not: queried at growing intervals, an attention is raised, and a query settles it', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(55);
@@ -71,7 +71,7 @@ test('a close that says paid while the query does not: asked ever more rarely, s
   const asked = waits.map((_, i) => 60 + waits.slice(0, i).reduce((sum, wait) => sum + wait, 0));
   expectAsked(h, payment, [10, 20, 30, 50, ...asked]);
   expect(await h.row(payment.id)).toMatchObject({ status: 'paying', attention: 'channel_unreachable' });
-  // Shown once, as old as the trouble is.
+  // The attention is raised once.
   const shown = (await h.timeline(payment.id)).filter((entry) => entry.startsWith('attention:'));
   expect(shown).toEqual([
     'attention: channel_unreachable: The channel refuses to close the trade as already paid, but its queries do not report it as paid.',
@@ -86,7 +86,7 @@ test('a close that says paid while the query does not: asked ever more rarely, s
   });
 });
 
-test('a trade the channel does not know at expiry counts as closed', async () => {
+test('a trade that the channel does not know at the expiry counts as closed', async () => {
   await h.simulator.setFaults({ create: { errorRate: 1 } });
   const payment = await h.newPayment({ expiresInMs: 300_000 });
   await h.workflows.wake(payment, NET_MS);
@@ -96,7 +96,7 @@ test('a trade the channel does not know at expiry counts as closed', async () =>
   expect(await h.row(payment.id)).toMatchObject({ status: 'closed', attention: null });
 });
 
-test('a payment the channel calls processing stays paying past its expiry, until the channel decides', async () => {
+test('while the channel says processing, a payment stays paying past its expiry', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.simulator.pay(payment.id, 'processing');
@@ -107,7 +107,7 @@ test('a payment the channel calls processing stays paying past its expiry, until
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('while the channel cannot be reached at expiry the status is unchanged, and it is shown', async () => {
+test('a channel that is unreachable at the expiry leaves the status unchanged and raises an attention', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(20);
@@ -124,11 +124,11 @@ test('while the channel cannot be reached at expiry the status is unchanged, and
   });
 });
 
-test('what cannot be asked about is not closed either: only a query says that nobody has paid it', async () => {
+test('a payment that cannot be queried is not closed: only a query proves that it is unpaid', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(20);
-  // A close would go through.
+  // A close would succeed.
   await h.simulator.setFaults({ query: { errorRate: 1 } });
   await h.pass(600);
   expect((await h.row(payment.id)).status).toBe('paying');
@@ -146,7 +146,7 @@ test('a success after the end is found by the late watch and applied', async () 
   await h.pass(70);
   const { status, endedAt, createdAt } = await h.row(payment.id);
   expect(status).toBe('closed');
-  // The create that was lost arrives after all, and its payer pays.
+  // The lost create request reaches the channel late, and the payer pays.
   await h.simulator.setFaults({ create: { errorRate: 0 } });
   await h.lateCreate(payment);
   await h.simulator.pay(payment.id);
@@ -157,7 +157,7 @@ test('a success after the end is found by the late watch and applied', async () 
   expect(Math.round(((h.askedAt(payment).at(-1) ?? 0) - ended) / 60)).toBe(10);
 });
 
-test('a second success of one order is a conflict, owed back in the same breath and given back', async () => {
+test('a second paid payment of one order is a conflict, and its refund is recorded in the same transaction and carried out', async () => {
   const first = await h.newPayment();
   const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });
   await h.start(first);
@@ -177,7 +177,7 @@ test('a second success of one order is a conflict, owed back in the same breath 
   expect(await h.row(loser?.id ?? '')).toMatchObject({ refundedAmount: 1990n, attention: null });
 });
 
-test("a success cancels the order's other live attempts: asked, and closed at the channel", async () => {
+test("a success cancels the order's other live attempts: each is queried and closed at the channel", async () => {
   const first = await h.newPayment();
   const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });
   await h.start(first);
@@ -188,7 +188,7 @@ test("a success cancels the order's other live attempts: asked, and closed at th
   expect((await ledgerOf(second.id))?.state).toBe('CLOSED');
 });
 
-test('Request Cancellation in the Web UI asks the channel and closes: never just dropped', async () => {
+test('"Request Cancellation" in the Web UI queries and closes the trade, and never just drops the payment', async () => {
   const unpaid = await h.newPayment();
   const paid = await h.newPayment();
   const runs = [await h.start(unpaid), await h.start(paid)] as const;
@@ -202,7 +202,7 @@ test('Request Cancellation in the Web UI asks the channel and closes: never just
   expect(await h.row(paid.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('an operator who asks now gets the answer now', async () => {
+test('a query on request of an operator is answered at once', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.ask(payment);
@@ -215,7 +215,7 @@ test('an operator who asks now gets the answer now', async () => {
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('a payment being cancelled while the channel decides still answers an operator', async () => {
+test('a payment that is being cancelled while the channel says processing still answers an operator', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.pay(payment.id, 'processing');

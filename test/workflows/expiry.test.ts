@@ -8,12 +8,13 @@ import { eventually, realEnvironment, timeSkippingEnvironment } from '../support
 import { useHarness } from './harness.ts';
 
 /**
- * A payment that expires while its trade is being created. The expiry is the activity's own time-out, and each server has
- * its own words for it: whatever they are, the channel is asked, and the payment is closed.
+ * A payment that expires while its trade is being created. The expiry is the activity's schedule-to-close timeout,
+ * which the real and the time-skipping server report differently. In each case the channel is queried and the payment
+ * is closed.
  */
 
 const EXPIRES_IN_MS = 6_000;
-/** So long after the expiry a channel creates the trade; and so long after it the attempt is surely still waited for. */
+/** How long after the expiry the channel creates the trade. The workflow certainly still waits for the attempt then. */
 const LATE_MS = 8_000;
 const IN_TIME_MS = CREATE_ATTEMPT_MS - 2_000;
 
@@ -32,7 +33,7 @@ describe.each([
         creates += 1;
         await onCreate?.();
         if (onLate === undefined) return await adapter.createTrade(account, trade, signal);
-        // The request is on its way: nothing calls it off, and the channel keeps the trade open longer.
+        // The request is in flight and cannot be cancelled, and the trade stays open at the channel beyond the expiry.
         const expiresAt = new Date(Date.now() + 3_600_000).toISOString();
         const created = await adapter.createTrade(account, { ...trade, expiresAt });
         onLate();
@@ -51,9 +52,9 @@ describe.each([
   };
 
   /**
-   * Does it until the payment has ended. Again where the time-skipping server kept no expiry: an activity whose
-   * schedule-to-close time-out ends on a whole second is retried there as if it had none (`TestServiceRetryState` of the
-   * Temporal Java SDK takes zero nanoseconds for "not set").
+   * Runs the scenario until its payment is closed, and repeats it if the time-skipping server ignored the expiry: an
+   * activity whose schedule-to-close timeout ends on a whole second is retried there without end
+   * (`TestServiceRetryState` of the Temporal Java SDK treats zero nanoseconds as "not set").
    */
   const ended = async (scenario: () => Promise<Payment>): Promise<Payment> => {
     for (;;) {
@@ -70,7 +71,7 @@ describe.each([
     return payment;
   };
 
-  /** How often creating its trade was given up, what time it was given in ms, and whether its end has begun. */
+  /** How many create activities timed out, their timeouts in ms, and whether closing the payment has begun. */
   const historyOf = async ({ id }: Payment) => {
     const { events } = await h.env.client.workflow.getHandle(paymentWorkflowId(id)).fetchHistory();
     const givenUp = (events ?? []).filter(
@@ -94,7 +95,7 @@ describe.each([
     return { givenUp: givenUp.length, isEnding, timesGiven, endsOnASecond };
   };
 
-  /** Asked, closed, and nobody is told that its attempts are used up. */
+  /** The payment was queried and closed, and no attention was raised. */
   const expectClosed = async (payment: Payment) => {
     const timeline = await h.timeline(payment.id);
     expect(timeline.slice(-2)).toEqual([
@@ -106,15 +107,15 @@ describe.each([
     expect(endedAt?.getTime()).toBeGreaterThanOrEqual(expiresAt.getTime());
   };
 
-  test('the channel is away: no attempt fits in before its expiry any more', async () => {
+  test('a channel that is unreachable until no further attempt fits before the expiry: the payment is closed', async () => {
     onCreate = refuse;
     const payment = await ended(begin);
     await expectClosed(payment);
-    // What is left of its time after the last attempt is waited for, and not filled with others.
+    // The workflow waits from the last attempt until the expiry, without further attempts.
     expect((await historyOf(payment)).givenUp).toBeLessThanOrEqual(1);
   });
 
-  test('an attempt that failed without an answer may still create the trade: it is waited for', async () => {
+  test('the workflow waits for an attempt that failed without an answer, because it may still create the trade', async () => {
     let lastBegan = 0;
     onCreate = async () => {
       lastBegan = await h.now();
@@ -127,7 +128,7 @@ describe.each([
     expect(endedAt?.getTime()).toBeGreaterThanOrEqual(lastBegan + CREATE_ATTEMPT_MS);
   });
 
-  test('the channel gives no answer until its expiry, and creates nothing', async () => {
+  test('a channel that gives no answer until the expiry and creates nothing: the payment is closed', async () => {
     let isOver = () => {};
     const payment = await ended(async () => {
       isOver();
@@ -145,7 +146,7 @@ describe.each([
     expect((await historyOf(payment)).givenUp).toBeLessThanOrEqual(1);
   });
 
-  test('a message meanwhile: what is left of its time is computed anew', async () => {
+  test('after a message during the create, the timeout is computed again from the time left', async () => {
     onCreate = refuse;
     const payment = await ended(async () => {
       const begun = await begin();
@@ -159,7 +160,7 @@ describe.each([
     expect(new Set(timesGiven).size).toBe(timesGiven.length);
   });
 
-  test('nobody serves the channel until it has expired', async () => {
+  test("no worker serves the channel's task queue until the payment has expired: it is closed", async () => {
     await h.stopChannelWorkers();
     const payment = await begin();
     await eventually(async () => (await historyOf(payment)).isEnding);
@@ -173,7 +174,7 @@ describe.each([
     ['', false],
     [' with a message meanwhile', true],
   ])(
-    'an attempt under way at its expiry%s creates the trade later: it is closed there, too',
+    'an attempt in flight at the expiry%s creates the trade later: the trade is closed, too',
     async (_, isTold) => {
       const { payment, trade } = await unlessOutOfTime(
         CREATE_ATTEMPT_MS,
@@ -190,7 +191,7 @@ describe.each([
           const payment = await begin();
           await eventually(() => creates > 0);
           if (isTold) await h.workflows.wake(payment, NET_MS);
-          // The server has given it up. Whoever asks the channel now is told that there is no such trade.
+          // The server has ended the activity. A query would now report an unknown trade.
           await eventually(async () => {
             if ((await historyOf(payment)).givenUp === 0) return false;
             const since = (await h.now()) - payment.expiresAt.getTime();
@@ -204,11 +205,11 @@ describe.each([
           creates = 0;
           return { payment, trade, lateBy };
         },
-        // Later than any attempt ends: the machine stood still.
+        // The test machine was so slow that every attempt has certainly ended.
         ({ lateBy }) => lateBy > IN_TIME_MS,
       );
       expect(trade?.state).toBe('CLOSED');
-      // Nobody can pay it for nothing.
+      // The trade is closed, so that it cannot be paid any more.
       expect((await h.simulator.pay(payment.id)).status).toBe(409);
       expect(await h.row(payment.id)).toMatchObject({ status: 'closed', receivedAmount: null });
     },

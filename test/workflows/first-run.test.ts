@@ -17,12 +17,12 @@ import { eventually, realEnvironment } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * The first run of a new payment does not read the row before its trade is created. Whatever has happened to the row all
- * the same, and however a run is started again: nobody is given something to pay for what is over or is to end. On the
- * real server, which resets.
+ * The first run of a new payment creates the trade without reading the row first. Even if the row has changed, or the
+ * run is started again, no next action is given for a payment that has ended or must end. Uses the real server, as the
+ * time-skipping one cannot reset workflows.
  */
 
-/** The trades that a channel was asked to create. */
+/** The trades for which the channel got a create request. */
 const creates: string[] = [];
 const h = useHarness({
   environment: () => realEnvironment(),
@@ -37,7 +37,7 @@ const h = useHarness({
 
 const timesCreated = ({ id }: Payment) => creates.filter((created) => created === id).length;
 
-/** The names of its activities, and of its local ones as `local`, in order. */
+/** The names of the workflow's activities in order; local activities appear as `local`. */
 async function workOf(run: WorkflowHandle): Promise<string[]> {
   const { events } = await run.fetchHistory();
   return (events ?? []).flatMap((event) => {
@@ -46,13 +46,13 @@ async function workOf(run: WorkflowHandle): Promise<string[]> {
   });
 }
 
-/** It waits for its first query. */
+/** True if the workflow waits for its first query. */
 const waits = async (run: WorkflowHandle) => {
   const { events } = await run.fetchHistory();
   return (events ?? []).some((event) => event.timerStartedEventAttributes != null);
 };
 
-/** Starts the payment's workflow anew behind its `task`th workflow task, as an operator does. */
+/** Resets the payment's workflow to its workflow task number `task`, like an operator does. */
 async function reset({ id }: Payment, task: number): Promise<WorkflowHandle> {
   const workflowId = paymentWorkflowId(id);
   const { events } = await h.env.client.workflow.getHandle(workflowId).fetchHistory();
@@ -68,13 +68,13 @@ async function reset({ id }: Payment, task: number): Promise<WorkflowHandle> {
   return h.env.client.workflow.getHandle(workflowId, answer.runId ?? undefined);
 }
 
-test('a payment just made: its trade is created first', async () => {
+test('for a payment that was just created, the trade is created first', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   expect(await workOf(run)).toEqual(['createAtChannel']);
 });
 
-test('started by anybody else: its row is read first', async () => {
+test('a workflow that is started later by another process reads the row first', async () => {
   const payment = await h.newPayment();
   await h.workflows.wake(payment, NET_MS);
   await h.until(payment.id, 'paying');
@@ -82,13 +82,13 @@ test('started by anybody else: its row is read first', async () => {
   expect((await workOf(run)).slice(0, 2)).toEqual(['local', 'local']);
 });
 
-test('its start took long: its row is read first', async () => {
+test('a workflow whose start took long reads the row first', async () => {
   const payment = await h.newPayment();
   const run = await h.start({ ...payment, createdAt: new Date(Date.now() - 60_000) });
   expect(await workOf(run)).toEqual(['local', 'createAtChannel']);
 });
 
-test('to be cancelled by then, which nobody has told it: nothing is created, and it ends', async () => {
+test('a payment whose cancellation was requested without a signal creates no trade, and ends', async () => {
   const payment = await h.newPayment();
   await requestCancel(h.db, payment.id, 'a test', new Date(await h.now()));
   await h.workflows.start(payment, true, NET_MS);
@@ -99,7 +99,7 @@ test('to be cancelled by then, which nobody has told it: nothing is created, and
 test.each([
   ['paid', { state: 'paid', channelPaymentId: 'trx', amount: 1990, currency: 'CNY' }, 'succeeded'],
   ['in process', { state: 'processing' }, 'created'],
-] as const)('%s by then, says the ledger: nothing is created', async (_, answer, status) => {
+] as const)('if the ledger already has the payment as %s, no trade is created', async (_, answer, status) => {
   const payment = await h.newPayment();
   const at = new Date(await h.now());
   const said = answer.state === 'paid' ? { ...answer, paidAt: at.toISOString() } : answer;
@@ -110,7 +110,7 @@ test.each([
   expect(timesCreated(payment)).toBe(0);
 });
 
-test('its row is gone: it is shown as lost, and goes on when it is there', async () => {
+test('a payment whose row is lost is shown as lost, and continues when the row is back', async () => {
   const payment = await h.newPayment();
   const { id } = payment;
   await h.db.timelineEntry.deleteMany({ where: { paymentId: id } });
@@ -126,7 +126,7 @@ test('its row is gone: it is shown as lost, and goes on when it is there', async
   await h.until(id, 'paying');
 });
 
-test('begun by one whose row was lost, and is there: it clears what is shown once', async () => {
+test('the run after a lost row was restored clears the search attribute `row_lost` once', async () => {
   const payment = await h.newPayment();
   const client = new Client({
     connection: h.env.connection,
@@ -159,25 +159,22 @@ test('begun by one whose row was lost, and is there: it clears what is shown onc
   expect(upserts).toEqual([['PaymentAttention'], ['PaymentStatus']]);
 });
 
-test.each([1, 2, 3])(
-  'reset behind its workflow task %i when it is settled: nothing is done again',
-  async (task) => {
-    const payment = await h.newPayment();
-    const run = await h.start(payment);
-    await eventually(() => waits(run));
-    await h.simulator.pay(payment.id);
-    await h.callback(payment);
-    await run.result();
-    const again = await reset(payment, task);
-    await again.result();
-    expect(timesCreated(payment)).toBe(1);
-    expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
-    const paid = (await h.timeline(payment.id)).filter((entry) => entry.startsWith('order:'));
-    expect(paid).toHaveLength(1);
-  },
-);
+test.each([1, 2, 3])('a reset to workflow task %i after the settlement repeats nothing', async (task) => {
+  const payment = await h.newPayment();
+  const run = await h.start(payment);
+  await eventually(() => waits(run));
+  await h.simulator.pay(payment.id);
+  await h.callback(payment);
+  await run.result();
+  const again = await reset(payment, task);
+  await again.result();
+  expect(timesCreated(payment)).toBe(1);
+  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+  const paid = (await h.timeline(payment.id)).filter((entry) => entry.startsWith('order:'));
+  expect(paid).toHaveLength(1);
+});
 
-test('reset while its payer can pay: the trade is the one there is', async () => {
+test('a reset while the payer can pay keeps the existing trade', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await eventually(() => waits(run));

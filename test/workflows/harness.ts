@@ -44,12 +44,12 @@ import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { eventually, freshDatabase, timeSkippingEnvironment, watchLedger } from '../support/stack.ts';
 
 /**
- * The real workflow, activities, ledger and channel adapter over a real simulator, on Temporal's time-skipping
- * server. Everything that is written carries the server's virtual time.
+ * A test harness with the real workflows, activities, ledger and channel adapters over a real simulator, on Temporal's
+ * time-skipping server. All written times are the server's virtual time.
  */
 export interface Harness {
   readonly env: TestWorkflowEnvironment;
-  /** As the worker uses them. */
+  /** The channel adapters, as the worker uses them. */
   readonly channels: ReadonlyMap<string, ChannelAdapter>;
   /** The channels' signing secrets. */
   readonly secrets: Readonly<Record<'simulator' | 'simulator2', string>>;
@@ -60,68 +60,69 @@ export interface Harness {
   readonly workflows: PaymentWorkflows;
   readonly refundWorkflows: RefundWorkflows;
   readonly deliveryWorkflows: DeliveryWorkflows;
-  /** Runs once before the channel is next asked: after the answer has come, before it is written down. */
+  /** Runs once at the next query, after the channel's answer has arrived and before it is recorded. */
   onAnswer: ((outTradeNo: string) => Promise<void>) | undefined;
   /**
-   * Stands between nodrop and the channel in everything about a refund, from the first time the channel is told to make
-   * it; `ask` asks the channel.
+   * Intercepts all refund calls to the channel, from the first request of a refund on; `ask` makes the real call.
    */
   onRefund: ((ask: () => Promise<RefundAnswer>) => Promise<RefundAnswer>) | undefined;
   now(): Promise<number>;
   newPayment(options?: {
-    /** @default the harness's own merchant */
+    /** The merchant's id. @default the harness's own merchant */
     merchantId?: string;
     orderId?: string;
     amount?: number;
-    /** @default CNY */
+    /** The currency. @default CNY */
     currency?: string;
     channel?: string;
-    /** @default the simulator's */
+    /** The payment method. @default the simulator's */
     method?: string;
     expiresInMs?: number;
   }): Promise<Payment>;
   /**
-   * Resolves when its trade was created and the server knows it. A message before that calls the activity off, and after
-   * that the time-skipping server does not skip, or skips while a task runs.
+   * Resolves when the trade is created and the server knows it. A message before that would cancel the activity, and
+   * after a cancelled activity the time-skipping server no longer skips time, or skips while a task runs.
    */
   start(payment: Payment): Promise<WorkflowHandle>;
   row(paymentId: string): Promise<Payment>;
   orderStatus(payment: Payment): Promise<string>;
   timeline(paymentId: string): Promise<string[]>;
   /**
-   * Resolves when the payment has this status, without letting virtual time pass: with several open workflows the
-   * time-skipping server may skip while one of them has a task.
+   * Resolves when the payment has this status. Virtual time does not pass meanwhile, because with several open
+   * workflows the time-skipping server may skip while one of them has a task.
    */
   until(paymentId: string, status: string): Promise<void>;
   /**
-   * Asks the channel now, as an operator does: its answer is in the ledger then. Only a question that ran out of time, on
-   * a slow machine, is asked again.
+   * Queries the channel now, like an operator does; its answer is in the ledger afterwards. Repeats the query only if
+   * it timed out on a slow machine.
    */
   ask(payment: Payment): Promise<void>;
-  /** Seconds since the payment's creation at which the channel was asked. */
+  /** The times of all queries, in seconds since the payment's creation. */
   askedAt(payment: Payment): number[];
-  /** The same on the real clock: that much work lay between, which passes on the virtual one too. */
+  /**
+   * The times of all queries by the real clock, in seconds. Real work between queries passes on the virtual clock, too.
+   */
   reallyAskedAt(payment: Payment): number[];
-  /** The calls about the refund, and at what seconds since the first. */
+  /** The calls about the refund, with their times in seconds since the first call. */
   refundCalls(refundId: string): { call: 'refund' | 'query'; at: number }[];
   /** A payment of a new order, paid and settled. */
   newPaid(options?: { amount?: number }): Promise<Payment>;
-  /** Asks for a refund as the API does, and starts it. */
+  /** Requests a refund like the API does, and starts its workflow. */
   refund(payment: Payment, amount?: number, idempotencyKey?: string): Promise<Refund>;
-  /** A refund that nodrop owes by itself, started. */
+  /** Records an automatic refund, and starts its workflow. */
   owe(payment: Payment): Promise<Refund>;
   refundRow(refundId: string): Promise<Refund>;
   /** Resolves when the refund has this status, without letting virtual time pass. */
   untilRefund(refundId: string, status: string): Promise<void>;
-  /** A refund that the merchant makes at the channel, past nodrop; or one made under a number of ours. */
+  /** Makes a refund directly at the channel, without nodrop; optionally under a number of nodrop's. */
   refundElsewhere(payment: Payment, amount: number, outRefundNo?: string): Promise<void>;
-  /** The database is restored to before the payment's refunds: what it knew of them is lost. */
+  /** Simulates a restored backup: the ledger loses everything about the payment's refunds. */
   loseRefunds(payment: Payment): Promise<void>;
-  /** A create that had got lost on its way reaches the channel after all. */
+  /** Lets a create request that was lost reach the channel late. */
   lateCreate(payment: Payment): Promise<void>;
   /** Lets virtual time pass. */
   pass(seconds: number): Promise<void>;
-  /** Resolves when the workflow has called its poll off, its answer still in flight. */
+  /** Resolves when the workflow has cancelled its query activity while the answer is still in flight. */
   pollCancelled(paymentId: string): Promise<void>;
   callback(
     payment: Payment,
@@ -130,21 +131,21 @@ export interface Harness {
     refund?: CallbackRefund,
   ): Promise<void>;
   /**
-   * Nobody talks to the channels any more; what is under way may finish. The worker with the workflows stays: this
-   * server never takes a task back that it kept for one that has seen the workflow before.
+   * Stops the workers that call channels; calls in flight may finish. The worker for workflows stays, because the
+   * time-skipping server never gives a task that it reserved for one worker to another.
    */
   stopChannelWorkers(): Promise<void>;
   startChannelWorkers(): Promise<void>;
-  /** The main worker is replaced by one of another release: with these interceptors, by paths of modules, or none. */
+  /** Replaces the main worker with one of another release, which has the interceptors of these modules. */
   release(workflowInterceptors: readonly string[]): Promise<void>;
-  /** True while a worker has a task of a workflow or an activity. */
+  /** True while a worker processes a workflow task or an activity task. */
   isWorking(): boolean;
   stop(): Promise<void>;
 }
 
 type PendingActivity = NonNullable<WorkflowExecutionDescription['raw']['pendingActivities']>[number];
 
-/** True while an attempt of the activity runs, as far as the server knows; false while it waits for its next one. */
+/** True while an attempt of the activity runs, as far as the server knows; false between attempts. */
 export function isUnderWay(activity: PendingActivity): boolean {
   const { lastAttemptCompleteTime: completed, lastStartedTime: started } = activity;
   return completed == null || (started != null && tsToMs(completed) < tsToMs(started));
@@ -154,8 +155,8 @@ export interface HarnessOptions {
   /** @default the time-skipping server */
   readonly environment?: () => Promise<TestWorkflowEnvironment>;
   /**
-   * Where the channel's callbacks go.
-   * @default nowhere
+   * The URL for the channel's callbacks.
+   * @default callbacks are not delivered
    */
   readonly publicUrl?: string;
   /** @default DEFAULT_QUERY_SCHEDULE */
@@ -165,45 +166,46 @@ export interface HarnessOptions {
    * @default none: the workflow code as in production
    */
   readonly workflowInterceptors?: readonly string[];
-  /** @default as in production */
+  /** How many workflows a worker keeps in memory. @default as in production */
   readonly maxCachedWorkflows?: number;
-  /** Channels besides the simulator's two. */
+  /** Channels in addition to the two of the simulator. */
   readonly others?: readonly ChannelAdapter[];
-  /** Stands between nodrop and each channel. */
+  /** Wraps the adapter of each channel. */
   readonly between?: (adapter: ChannelAdapter) => ChannelAdapter;
-  /** Stands between the workers and their database. */
+  /** Wraps the database client of the workers. */
   readonly beforeLedger?: (db: LedgerClient) => LedgerClient;
   /**
-   * Takes what the Temporal SDK reports as an error.
+   * Receives the errors that the Temporal SDK logs.
    * @default it is printed
    */
   readonly onLog?: (entry: LogEntry) => void;
-  /** Hears of every reading of the server's clock: what it said, and when it was asked and had answered, epoch ms. */
+  /** Called after each reading of the server's clock, with the reading and the real times around it, epoch ms. */
   readonly onClock?: (reading: { said: number; asked: number; answered: number }) => void;
 }
 
-/** `workflowInterceptors` for tests in which a message may come while an activity that it calls off is under way. */
+/** `workflowInterceptors` for tests in which a message can cancel an activity that is running. */
 export const LATE_CANCELLATION: readonly string[] = [
   fileURLToPath(new URL('../model/late-cancellation.ts', import.meta.url)),
 ];
 
-/** The shortest time limit on the way of a question: that of the simulator's adapter. */
+/** The shortest timeout of a query: that of the simulator's adapter. */
 const ADAPTER_LIMIT_MS = 8_000;
 
-/** Makes the client tokens. */
+/** Derives the client tokens. */
 export const SECRET = 'a secret of at least 32 characters';
 
-/** Seconds by which a gap between queries may differ when the work around it takes no longer. */
+/** The tolerance for gaps between queries, in seconds, without slow work around them. */
 const GAP_TOLERANCE = 1.5;
 
 /**
- * The channel was asked at these seconds since the payment's creation, and at no others. Gaps are compared, as real
- * work between the queries passes on the virtual clock too: on a slow machine one may differ by what that work took.
+ * Asserts that the channel was queried exactly at these seconds since the payment's creation. It compares the gaps:
+ * real work between queries passes on the virtual clock, too, so on a slow machine a gap may differ by the duration of
+ * that work.
  */
 export function expectAsked(h: Harness, payment: Payment, expected: readonly number[]): void {
   const asked = h.askedAt(payment);
   const really = h.reallyAskedAt(payment);
-  /** From the query before the last one to the next one. */
+  /** The real time around query `i`, in seconds: from two queries before it to the next one. */
   const workAround = (i: number) => (really[i + 1] ?? really[i] ?? 0) - (really[i - 2] ?? 0);
   const gaps = (times: readonly number[]) => times.map((at, i) => at - (times[i - 1] ?? 0));
   const wanted = gaps(expected);
@@ -213,7 +215,7 @@ export function expectAsked(h: Harness, payment: Payment, expected: readonly num
   expect({ queries: asked.length, off, asked }).toMatchObject({ queries: expected.length, off: -1 });
 }
 
-/** One runtime serves every harness of a process, one after the other. */
+/** The runtime, which all harnesses of a process share. */
 function installRuntime(onLog: HarnessOptions['onLog']): void {
   try {
     Runtime.install({ logger: new DefaultLogger('ERROR', onLog) });
@@ -222,7 +224,7 @@ function installRuntime(onLog: HarnessOptions['onLog']): void {
   }
 }
 
-/** By their interceptors: the code is the same for every harness of a process. */
+/** Workflow bundles by their interceptors; all harnesses of a process share them. */
 const bundles = new Map<string, ReturnType<typeof bundleWorkflows>>();
 
 async function bundleOf(interceptors: readonly string[] = []): ReturnType<typeof bundleWorkflows> {
@@ -233,10 +235,10 @@ async function bundleOf(interceptors: readonly string[] = []): ReturnType<typeof
 }
 
 /**
- * A harness for the tests of this file or `describe`: the hooks that are registered after it find it started, and it is
- * stopped when theirs have run.
- * @param options.perTest each test has one of its own
- * @param later more options, of what the hooks that are registered before it have started
+ * Starts a harness for the tests of this file or `describe`. Hooks that are registered after it find the harness
+ * started, and it is stopped after they have run.
+ * @param options.perTest true: each test gets a harness of its own
+ * @param later returns more options, which may depend on hooks that were registered before
  */
 export function useHarness(
   { perTest = false, ...options }: HarnessOptions & { readonly perTest?: boolean } = {},
@@ -256,15 +258,15 @@ export function useHarness(
 }
 
 /**
- * What `useHarness` starts, for who has no hooks to stop it.
- * @param h becomes the harness
+ * Starts a harness without hooks; the caller stops it.
+ * @param h the object that becomes the harness
  */
 export async function startHarness(options: HarnessOptions = {}, h: Partial<Harness> = {}): Promise<Harness> {
-  // What goes wrong on purpose fills pages.
+  // Errors that tests cause on purpose would fill pages.
   installRuntime(options.onLog);
   const env = await (options.environment ?? timeSkippingEnvironment)();
   const database = await freshDatabase();
-  // This database outlives every crash that is tested here: it need not wait for its disk.
+  // These tests do not crash the database, so its commits need not wait for the disk.
   const databaseUrl = `${database.url}?options=${encodeURIComponent('-c synchronous_commit=off')}`;
   const unwatch = watchLedger(databaseUrl);
   const db = createLedgerClient(databaseUrl);
@@ -282,10 +284,10 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
   });
   const simulator = simulatorClient(server.url);
   const asked: { outTradeNo: string; at: number; really: number }[] = [];
-  /** When payments were made on the real clock, by their ids. */
+  /** The creation times of payments by the real clock, by id. */
   const madeAt = new Map<string, number>();
   const channels = new Map<string, ChannelAdapter>();
-  /** As they are, without what tests do to them. */
+  /** The original adapters, without the tests' wrappers. */
   const adapters = new Map<string, ChannelAdapter>();
   const asksFor = (outRefundNo: string) =>
     refundCalls.some((made) => made.outRefundNo === outRefundNo && made.call === 'refund');
@@ -414,7 +416,7 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
           returnUrl: undefined,
           metadata: {},
           expiresInMs,
-          // As when no other attempt's channel answered in time: the net below that is what is tested here.
+          // As if the channel of no other attempt had answered in time: the tests check what happens then.
           askedAttempts: new Set((await db.payment.findMany({ select: { id: true } })).map(({ id }) => id)),
         },
         hashSecret,
@@ -455,7 +457,7 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
         () => workflows.askChannel(payment, NET_MS),
         (hasAnswered) => !hasAnswered,
       );
-      expect(answered, 'the channel was asked, and gave no answer').toBe(true);
+      expect(answered, 'the channel gave no answer to the query').toBe(true);
     },
     askedAt: (payment: Payment) =>
       asked
@@ -534,7 +536,7 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
         subject: 'Coffee',
         notifyUrl: 'http://127.0.0.1:9/callbacks',
         returnUrl: 'http://127.0.0.1:9/return',
-        // The wallet's clock is the real one.
+        // The simulated wallet uses the real clock.
         expiresAt: new Date(Date.now() + 3_600_000).toISOString(),
       });
     },

@@ -5,14 +5,16 @@ import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
 import { LATE_CANCELLATION, useHarness } from './harness.ts';
 
-/** A channel that has the trade, never said so, and then says "processing": it is asked, and nothing is created anew. */
+/**
+ * A create with a lost answer, after which the channel says "processing": the trade is queried, and not created again.
+ */
 
 let creates = 0;
 let isAnswerLost = true;
-/** The simulator never takes a payment back out of process; channels do. */
+/** Simulates a channel that returns from "processing" to "unpaid", which the simulator never does. */
 let saysUnpaid = false;
 const h = useHarness({
-  // A message may call an attempt to create the trade off while it is under way.
+  // A message can cancel an attempt to create the trade that is running.
   workflowInterceptors: LATE_CANCELLATION,
   between: (adapter) => ({
     ...adapter,
@@ -31,7 +33,7 @@ beforeEach(() => {
   saysUnpaid = false;
 });
 
-/** Paid with what the channel has, though nodrop never heard of it: its wallet showed the trade. */
+/** Pays the trade at the channel although nodrop does not know it: the payer found it in the wallet. */
 async function inProcess(expiresInMs: number) {
   const payment = await h.newPayment({ expiresInMs });
   await h.workflows.wake(payment, NET_MS);
@@ -39,7 +41,7 @@ async function inProcess(expiresInMs: number) {
   return payment;
 }
 
-test('cancelled meanwhile: asked until the channel decides', async () => {
+test('a payment that is cancelled while the channel says processing is queried until the channel decides', async () => {
   const payment = await inProcess(3_600_000);
   await h.db.payment.update({
     where: { id: payment.id },
@@ -53,7 +55,7 @@ test('cancelled meanwhile: asked until the channel decides', async () => {
   expect(await h.orderStatus(payment)).toBe('succeeded');
 });
 
-test('at its expiry: the channel is asked on schedule, and nothing else is called', async () => {
+test('at the expiry of a payment in process the channel is queried on schedule, and gets no other calls', async () => {
   const payment = await inProcess(60_000);
   await h.pass(70);
   const before = creates;
@@ -66,14 +68,14 @@ test('at its expiry: the channel is asked on schedule, and nothing else is calle
 });
 
 test.each([
-  ['said by a query', async () => undefined],
+  ['reported by a query', async () => undefined],
   [
-    'written down by an attempt that then dies',
+    'recorded by an attempt that then dies',
     async (id: string) => {
       await recordAnswer(h.db, id, { state: 'unpaid' }, 'query', new Date(await h.now()));
     },
   ],
-])('not paid after all, %s: created, so that the payer can', async (_, before) => {
+])('unpaid after processing, %s: the trade is created, so that the payer can pay', async (_, before) => {
   const payment = await inProcess(3_600_000);
   await h.ask(payment);
   expect(await h.row(payment.id)).toMatchObject({ status: 'created', channelState: 'processing' });

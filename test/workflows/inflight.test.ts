@@ -4,9 +4,9 @@ import { NET_MS } from '../support/progress.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * Cancelling the poll while its answer is in flight loses the activity's result, never the answer: it is in the
- * ledger first. In a file of its own, because the time-skipping server stops skipping once the completion of a
- * cancelled activity reaches it: from then on these tests run in real time.
+ * Cancelling the query activity while the channel's answer is in flight loses the activity's result, but not the
+ * answer, because it is recorded in the ledger first. In a file of its own, because the time-skipping server stops
+ * skipping after the completion of a cancelled activity: from then on tests run in real time.
  */
 
 const h = useHarness();
@@ -14,14 +14,14 @@ beforeEach(async () => {
   await h.simulator.setFaults({ query: { errorRate: 0 } });
 });
 
-/** The answer is written down, and its activity has not returned it yet. */
+/** Resolves when the answer is recorded, before the activity returns it. */
 async function writeDown(paymentId: string) {
   const at = new Date(await h.now());
   const answer = { channelPaymentId: 'trx', amount: 1990, currency: 'CNY', paidAt: at.toISOString() };
   await recordAnswer(h.db, paymentId, { state: 'paid', ...answer }, 'query', at);
 }
 
-test('an attempt that dies after it has written its answer down: the next one finds it, and asks nobody', async () => {
+test('after an attempt that recorded its answer and died, the next attempt uses that answer without a query', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   h.onAnswer = async () => {
@@ -33,7 +33,7 @@ test('an attempt that dies after it has written its answer down: the next one fi
   expect(h.askedAt(payment)).toHaveLength(1);
 });
 
-test('a poll that is called off after it has written its answer down: the row is read again, and no other is begun', async () => {
+test('after a query activity is cancelled that has recorded its answer, the row is read again and no further query is sent', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   h.onAnswer = async () => {
@@ -50,7 +50,7 @@ test('a poll that is called off after it has written its answer down: the row is
   expect(polls).toHaveLength(1);
 });
 
-test('an answer in flight while a hint cancels the poll is not lost', async () => {
+test('an answer in flight is not lost when a hint cancels the query activity', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
@@ -64,7 +64,7 @@ test('an answer in flight while a hint cancels the poll is not lost', async () =
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('an answer in flight while a callback cancels the poll is not lost', async () => {
+test('an answer in flight is not lost when a callback cancels the query activity', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
@@ -82,7 +82,7 @@ test('an answer in flight while a callback cancels the poll is not lost', async 
   });
 });
 
-test('a query and a callback at once update the order once', async () => {
+test('a query and a callback at the same time update the order once', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);

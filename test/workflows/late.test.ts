@@ -4,13 +4,13 @@ import { NET_MS } from '../support/progress.ts';
 import { expectAsked, useHarness } from './harness.ts';
 
 /**
- * Long after the end of a payment. In a file of its own, where no other payment is open while days of virtual time
- * pass: with several, the time-skipping server may skip while one of them has a task.
+ * Money and requests long after the end of a payment. In a file of its own, so that no other payment is open while days
+ * of virtual time pass: with several workflows the time-skipping server may skip while one of them has a task.
  */
 
 const DAY = 86_400;
 
-/** The channel gives a link, and its trade is made when the payer opens it. */
+/** A channel that gives a link, and creates the trade only when the payer opens the link. */
 let isLinkOnly = false;
 const h = useHarness({
   between: (adapter) => ({
@@ -22,7 +22,7 @@ const h = useHarness({
   }),
 });
 
-test('a callback long after the late watch reopens the payment and pays its order', async () => {
+test('a callback long after the late watch restarts the workflow and pays the order', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await run.result();
@@ -37,13 +37,13 @@ test('a callback long after the late watch reopens the payment and pays its orde
   });
 });
 
-test('an operator who asks long after the late watch starts it again, and money on record is settled', async () => {
+test("an operator's query long after the late watch restarts the workflow, which settles the money on record", async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await run.result();
   expect((await h.row(payment.id)).status).toBe('closed');
   await h.ask(payment);
-  // As an activity leaves it that wrote the answer down and did not live to return it.
+  // The state after an activity that recorded the answer and died before it returned.
   const answer = { amount: 1990, currency: 'CNY', paidAt: new Date(await h.now()).toISOString() };
   await recordAnswer(
     h.db,
@@ -56,7 +56,7 @@ test('an operator who asks long after the late watch starts it again, and money 
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-/** Cancelled before the payer opened the link, which works for a week. */
+/** A payment that was cancelled before the payer opened its link, which works for a week. */
 async function cancelledWithLink() {
   isLinkOnly = true;
   const payment = await h.newPayment({ expiresInMs: 7 * DAY * 1000 });
@@ -68,7 +68,7 @@ async function cancelledWithLink() {
   return { payment, run };
 }
 
-test('a link that outlives its payment is watched daily while it works, and a day longer', async () => {
+test('while the link of a cancelled payment still works, the payment is queried daily, and one day longer', async () => {
   const { payment, run } = await cancelledWithLink();
   await run.result();
   const { createdAt, endedAt, status } = await h.row(payment.id);
@@ -82,7 +82,7 @@ test('a link that outlives its payment is watched daily while it works, and a da
   ]);
 });
 
-test('money by a link that outlives its payment is found, though its callback is lost', async () => {
+test('money through the link of a cancelled payment is found, even if its callback is lost', async () => {
   const { payment, run } = await cancelledWithLink();
   await h.pass(5 * DAY);
   await h.lateCreate(payment);
@@ -91,7 +91,7 @@ test('money by a link that outlives its payment is found, though its callback is
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('the late watch does not end on silence', async () => {
+test('the late watch does not end while the channel is silent', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(80_000);
@@ -103,7 +103,7 @@ test('the late watch does not end on silence', async () => {
   expect(h.askedAt(payment).at(-1)).toBeGreaterThan(86_460 + 3_000);
 });
 
-test('a late watch that nobody ran at its end asks once more when it is started again', async () => {
+test('a late watch whose last query was missed sends it when the workflow is started again', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(3_700);
@@ -114,7 +114,7 @@ test('a late watch that nobody ran at its end asks once more when it is started 
   const again = h.env.client.workflow.getHandle(`payment/${payment.id}`);
   await again.result();
   expect(h.askedAt(payment)).toHaveLength(before + 1);
-  // Answered after its end, it is over for good.
+  // With an answer after its end, the late watch is complete.
   await h.workflows.wake(payment, NET_MS);
   await again.result();
   expect(h.askedAt(payment)).toHaveLength(before + 1);

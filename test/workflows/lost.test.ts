@@ -7,13 +7,13 @@ import { eventually } from '../support/stack.ts';
 import { type Harness, useHarness } from './harness.ts';
 
 /**
- * A restored backup or a failover can lose rows whose workflows run. Such a workflow does not retry every second: it
- * looks for its row ever more rarely, says that it is lost, and goes on when the row is there again.
+ * A restored backup or a failover can lose rows of running workflows. Such a workflow checks for its row at growing
+ * intervals, shows that the row is lost, and continues when the row is back.
  */
 
-/** The trades that a channel was asked to create. */
+/** The trades for which the channel got a create request. */
 const creates: string[] = [];
-/** Virtual times at which the workers read a row by this id. */
+/** The virtual times at which the workers read a row, by its id. */
 const reads: { id: string; at: number }[] = [];
 
 const h = useHarness({
@@ -33,7 +33,7 @@ beforeEach(async () => {
 /** The ids of rows that the workers cannot read. */
 const unreadable = new Set<string>();
 
-/** The same ledger, with every read of a payment or refund on record. */
+/** The ledger client, with a record of each read of a payment or refund. */
 function counting(db: LedgerClient): LedgerClient {
   const model = (table: 'payment' | 'refund') =>
     new Proxy(db[table], {
@@ -42,7 +42,7 @@ function counting(db: LedgerClient): LedgerClient {
         if (typeof value !== 'function' || !String(name).startsWith('findUnique')) return value;
         return async (query: { where: { id: string } }) => {
           const { id } = query.where;
-          // Known before the read goes on: no time passes while its activity runs.
+          // The time is taken before the read: virtual time does not pass while an activity runs.
           reads.push({ id, at: await h.now() });
           if (unreadable.has(id)) throw new Error('the database is away');
           return await value.call(target, query);
@@ -58,7 +58,7 @@ function counting(db: LedgerClient): LedgerClient {
 
 const readsOf = (id: string) => reads.filter((read) => read.id === id).map(({ at }) => at);
 
-/** Takes the rows away as a lost commit does. @returns what brings them back. */
+/** Deletes the rows, like a lost commit does. @returns a function that restores them. */
 async function lose(payment: Payment): Promise<() => Promise<void>> {
   const { id, merchantId, orderId } = payment;
   const key = { merchantId_id: { merchantId, id: orderId } };
@@ -74,7 +74,7 @@ async function lose(payment: Payment): Promise<() => Promise<void>> {
   };
 }
 
-/** As `recover --lost --write` does. */
+/** Restores a payment like `recover --lost --write` does. */
 async function recover(payment: Payment): Promise<void> {
   const { id: paymentId, createdAt, expiresAt, amount } = payment;
   const times = { createdAt: createdAt.getTime(), expiresAt: expiresAt.getTime() };
@@ -83,7 +83,7 @@ async function recover(payment: Payment): Promise<void> {
   await h.workflows.wake(payment, 10_000);
 }
 
-/** A payment that its payer can pay, and whose workflow knows that its row is gone. */
+/** A payment with a next action whose row was deleted, and whose workflow has noticed that. */
 async function newLost(options: Parameters<Harness['newPayment']>[0] = {}): Promise<Payment> {
   const payment = await h.newPayment(options);
   const run = await h.start(payment);
@@ -93,7 +93,7 @@ async function newLost(options: Parameters<Harness['newPayment']>[0] = {}): Prom
   return payment;
 }
 
-/** The search attribute that the workflow has shown last. */
+/** The workflow's last value of the search attribute for attentions. */
 async function attentionShown(workflowId: string): Promise<unknown> {
   const { events } = await h.env.client.workflow.getHandle(workflowId).fetchHistory();
   const shown = (events ?? []).flatMap((event) => {
@@ -104,11 +104,11 @@ async function attentionShown(workflowId: string): Promise<unknown> {
   return shown.at(-1);
 }
 
-/** Minutes between these times. */
+/** The minutes between these times. */
 const gaps = (times: readonly number[]) =>
   times.slice(1).map((at, i) => Math.round((at - (times[i] ?? 0)) / 60_000));
 
-test('a row that is gone is looked for ever more rarely, and is shown', async () => {
+test('a workflow with a lost row checks for it at growing intervals, and shows the attention row_lost', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   const bringBack = await lose(payment);
@@ -117,11 +117,11 @@ test('a row that is gone is looked for ever more rarely, and is shown', async ()
 
   const before = readsOf(payment.id).length;
   await h.pass(5 * 3_600);
-  // 1 min, doubling to 1 h: at 1, 3, 7, 15, 31, 63, 123, 183 and 243 minutes.
+  // The waits double from 1 min to 1 h: checks at 1, 3, 7, 15, 31, 63, 123, 183 and 243 minutes.
   const looks = readsOf(payment.id).slice(before - 1);
   expect(gaps(looks)).toEqual([1, 2, 4, 8, 16, 32, 60, 60, 60]);
 
-  // Whoever asks has an answer, though there is no row to ask about.
+  // An operator's query is answered even without a row.
   expect(await h.workflows.askChannel(payment, 10_000)).toBe(false);
   expect(await h.workflows.awaitNextAction(payment, 10_000)).toBe(true);
 
@@ -133,7 +133,7 @@ test('a row that is gone is looked for ever more rarely, and is shown', async ()
   expect(await attentionShown(run.workflowId)).not.toBe('"row_lost"');
 });
 
-test('a row that cannot be read is tried ever more rarely, at most a minute apart, and is not shown as lost', async () => {
+test('a workflow retries an unreadable row at growing intervals up to a minute, and does not show it as lost', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   unreadable.add(payment.id);
@@ -142,7 +142,7 @@ test('a row that cannot be read is tried ever more rarely, at most a minute apar
   await eventually(() => readsOf(payment.id).length > before);
   await h.pass(200);
   const looks = readsOf(payment.id).slice(before);
-  // In the loop, and then anew: 0, 2, 4, 8, 16 and 32 s, and a minute from then on.
+  // The waits are 0, 2, 4, 8, 16 and 32 s, then a minute each.
   const seconds = looks.slice(1).map((at, i) => Math.round((at - (looks[i] ?? 0)) / 1000));
   expect(seconds).toEqual([2, 4, 8, 16, 32, 60, 60]);
   expect(await attentionShown(run.workflowId)).not.toBe('"row_lost"');
@@ -156,7 +156,7 @@ test('a row that cannot be read is tried ever more rarely, at most a minute apar
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('a refund whose row is gone is looked for ever more rarely, and goes on when it is asked for again', async () => {
+test('a refund with a lost row checks for it at growing intervals, and continues when the refund is requested again', async () => {
   const payment = await h.newPaid();
   await h.simulator.setFaults({ refund: { errorRate: 1 } });
   const refund = await h.refund(payment, 500, 'lost');
@@ -164,12 +164,12 @@ test('a refund whose row is gone is looked for ever more rarely, and goes on whe
   await h.db.refund.delete({ where: { id: refund.id } });
   await eventually(async () => (await attentionShown(`refund/${refund.id}`)) === '"row_lost"');
   const before = readsOf(refund.id).length;
-  // The next look is almost an hour off.
+  // The next check is almost an hour away.
   await h.pass(125 * 60);
   expect(gaps(readsOf(refund.id).slice(before - 1))).toEqual([1, 2, 4, 8, 16, 32, 60]);
 
   await h.simulator.setFaults({ refund: { errorRate: 0 } });
-  // The same request wakes it: no time passes.
+  // The repeated request wakes the workflow, so no virtual time passes.
   expect((await h.refund(payment, 500, 'lost')).id).toBe(refund.id);
   await h.untilRefund(refund.id, 'succeeded');
   const run = h.env.client.workflow.getHandle(`refund/${refund.id}`);
@@ -177,7 +177,7 @@ test('a refund whose row is gone is looked for ever more rarely, and goes on whe
   expect(await attentionShown(run.workflowId)).not.toBe('"row_lost"');
 });
 
-test('of two recovered payments of an order that were both paid the second is shown, and not refunded', async () => {
+test('if two recovered payments of an order were both paid, the second gets an attention and no automatic refund', async () => {
   const first = await newLost({ orderId: 'both', channel: 'simulator' });
   const second = await newLost({ orderId: 'both', channel: 'simulator2' });
   for (const payment of [first, second]) await h.simulator.pay(payment.id);
@@ -191,9 +191,9 @@ test('of two recovered payments of an order that were both paid the second is sh
   expect(await h.db.refund.count({ where: { paymentId: { in: [first.id, second.id] } } })).toBe(0);
 });
 
-// From here on time need not pass: a message that calls an activity off keeps this server from skipping.
+// The following tests need no skipped time: after a message cancels an activity, this server no longer skips.
 
-test('the input of the workflow is what its row is written again from', async () => {
+test('a lost row is restored from the input of its workflow', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   const { events } = await run.fetchHistory();
@@ -217,11 +217,11 @@ test('a recovered payment that was paid pays its order', async () => {
   expect(await h.orderStatus(payment)).toBe('succeeded');
 });
 
-test('a recovered payment that was not paid is closed at the channel and cancelled, and never created again', async () => {
+test('a recovered payment that was not paid is closed at the channel and cancelled, and its trade is not created again', async () => {
   const payment = await newLost();
   const created = creates.filter((id) => id === payment.id).length;
   await recover(payment);
-  // Whoever wants something to pay gets nothing.
+  // A request for a next action gets none.
   expect(await h.workflows.awaitNextAction(payment, 10_000)).toBe(true);
   await h.until(payment.id, 'cancelled');
   expect(await h.orderStatus(payment)).toBe('unpaid');
@@ -230,7 +230,7 @@ test('a recovered payment that was not paid is closed at the channel and cancell
   expect(creates.filter((id) => id === payment.id)).toHaveLength(created);
 });
 
-test('a recovered payment whose next action is asked for is not created, even while the channel is silent', async () => {
+test('a request for the next action of a recovered payment creates no trade, even while the channel is silent', async () => {
   const payment = await newLost();
   const created = creates.filter((id) => id === payment.id).length;
   await h.simulator.setFaults({ query: { errorRate: 1 } });
@@ -243,7 +243,7 @@ test('a recovered payment whose next action is asked for is not created, even wh
   await h.until(payment.id, 'cancelled');
 });
 
-test('a callback whose payment cannot be read has the channel asked at once when it can be', async () => {
+test('a callback for an unreadable payment causes a query as soon as the payment can be read', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   const before = readsOf(payment.id).length;
@@ -260,5 +260,5 @@ test('a callback whose payment cannot be read has the channel asked at once when
     (event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'queryChannel',
   );
   const summary = Buffer.from(queries[0]?.userMetadata?.summary?.data ?? []).toString();
-  expect(summary).toContain('asked at once');
+  expect(summary).toContain('query at once');
 });

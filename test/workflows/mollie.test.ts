@@ -14,22 +14,22 @@ import { eventually } from '../support/stack.ts';
 import { type Harness, LATE_CANCELLATION, SECRET, useHarness } from './harness.ts';
 
 /**
- * The whole way of a payment by Mollie: its adapter over the double, a process of its own whose clock is the virtual one.
- * Its webhook calls come to nodrop when a test says so; else they are lost.
+ * Payments through Mollie from start to end: the adapter with a double of Mollie, which is a separate process with the
+ * virtual clock. The double's webhook calls reach nodrop only when a test delivers them.
  */
 
 const MINUTE = 60;
 
 let double: MollieDouble;
-/** How many of the double's calls have come, or are lost. */
+/** How many of the double's webhook calls were delivered or dropped. */
 let told = 0;
 
-/** The double's clock says what the server's says, whenever Mollie is asked something. */
+/** Sets the double's clock to the server's virtual time before each call to Mollie. */
 async function follow(): Promise<void> {
   await double.tell('clock', { offsetMs: (await h.now()) - Date.now() });
 }
 
-/** The adapter as the service has it, asked at the virtual time. */
+/** The adapter as in production, with calls at the virtual time. */
 function following(adapter: ChannelAdapter): ChannelAdapter {
   const after =
     <Given extends unknown[], Answer>(ask: (...given: Given) => Promise<Answer>) =>
@@ -60,7 +60,7 @@ beforeEach(async () => {
   await double.tell('webhooks', { called: false });
 });
 
-// One each: the time-skipping server skips no more once an activity was called off.
+// Each test has a harness of its own: the time-skipping server no longer skips after an activity was cancelled.
 const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION }, () => ({
   others: [following(validated(withCredentials(adapterAt(double.url), { of: async () => [CREDENTIALS] })))],
 }));
@@ -71,7 +71,7 @@ const newPayment = (changes: Parameters<Harness['newPayment']>[0] = {}) =>
 async function atMollie({ id }: Payment) {
   const { payments, refunds, chargebacks } = await stateOf(double);
   const payment = payments.find(({ metadata }) => metadata?.nodrop_payment === id);
-  if (payment === undefined) throw new Error('Mollie has no payment of it');
+  if (payment === undefined) throw new Error('Mollie has no payment for it');
   return {
     payment,
     refunds: refunds.filter((refund) => refund.payment === payment.id),
@@ -79,7 +79,7 @@ async function atMollie({ id }: Payment) {
   };
 }
 
-/** At Mollie, at the virtual time. */
+/** Changes something at Mollie at the current virtual time. */
 const tell: MollieDouble['tell'] = async (command, given) => {
   await follow();
   return await double.tell(command, given);
@@ -88,7 +88,9 @@ const tell: MollieDouble['tell'] = async (command, given) => {
 const become = async (payment: Payment, status: 'pending' | 'paid' | 'failed') =>
   await tell('become', { payment: (await atMollie(payment)).payment.id, status });
 
-/** What has happened at Mollie since comes as callbacks, the way it does through the API: to the payment's own address. */
+/**
+ * Delivers the webhook calls of Mollie's recent events to the payment's own callback URL, like the API receives them.
+ */
 async function callBack(): Promise<void> {
   const adapter = h.channels.get('mollie');
   if (adapter === undefined) throw new Error('there is no such channel');
@@ -111,7 +113,9 @@ async function callBack(): Promise<void> {
   told = calls.length;
 }
 
-/** Paid by a query: a notice calls that query off, and then the server skips no time. */
+/**
+ * Pays by a query, without a notice: a notice would cancel the query, and the server would then no longer skip time.
+ */
 async function newPaid(): Promise<Payment> {
   const payment = await newPayment();
   const run = await h.start(payment);
@@ -126,7 +130,7 @@ const refundsOf = async ({ id: paymentId }: Payment) =>
     ({ amount, reason, status }) => [amount, reason, status],
   );
 
-test('the callback comes: Mollie is asked at once, and the order is paid', async () => {
+test('Mollie: a callback causes a query at once, which pays the order', async () => {
   const payment = await newPayment();
   const run = await h.start(payment);
   await become(payment, 'paid');
@@ -136,11 +140,11 @@ test('the callback comes: Mollie is asked at once, and the order is paid', async
     ...{ status: 'succeeded', orderUpdate: 'applied', receivedAmount: 1990n },
     channelPaymentId: (await atMollie(payment)).payment.id,
   });
-  // Long before the first query is due.
+  // This is long before the first scheduled query.
   for (const at of h.askedAt(payment)) expect(at).toBeLessThan(10);
 });
 
-test('the callback is lost: the order is paid by the query', async () => {
+test('Mollie: if the callback is lost, a scheduled query pays the order', async () => {
   const payment = await newPayment();
   const run = await h.start(payment);
   await become(payment, 'paid');
@@ -151,7 +155,7 @@ test('the callback is lost: the order is paid by the query', async () => {
   expect(Math.round(h.askedAt(payment)[0] ?? 0)).toBe(10);
 });
 
-test('Mollie does not let it be cancelled at its expiry: it stays open until Mollie expires it', async () => {
+test('Mollie: a payment that cannot be cancelled at its expiry stays open until Mollie expires it', async () => {
   const payment = await newPayment({ expiresInMs: 60_000 });
   await h.start(payment);
   await h.pass(5 * MINUTE);
@@ -163,7 +167,7 @@ test('Mollie does not let it be cancelled at its expiry: it stays open until Mol
   expect(await h.orderStatus(payment)).toBe('unpaid');
 });
 
-test('paid while it could not be cancelled: the order is paid', async () => {
+test('Mollie: a payment that is paid while it cannot be cancelled pays the order', async () => {
   const payment = await newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(5 * MINUTE);
@@ -172,7 +176,7 @@ test('paid while it could not be cancelled: the order is paid', async () => {
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('cancelled where Mollie lets it be: it cannot be paid', async () => {
+test('Mollie: a payment that Mollie cancels can no longer be paid', async () => {
   const payment = await newPayment();
   await h.start(payment);
   await tell('cancelable', { payment: (await atMollie(payment)).payment.id, is: true });
@@ -182,7 +186,7 @@ test('cancelled where Mollie lets it be: it cannot be paid', async () => {
   await expect(become(payment, 'paid')).rejects.toThrow('is canceled');
 });
 
-test('a refund is in process until Mollie has sent it', async () => {
+test('Mollie: a refund is processing until Mollie has sent it', async () => {
   const payment = await newPaid();
   const refund = await h.refund(payment, 700);
   await h.untilRefund(refund.id, 'processing');
@@ -195,7 +199,7 @@ test('a refund is in process until Mollie has sent it', async () => {
   ]);
 });
 
-test('a refund whose answer is lost, and Mollie silent for 2 h: its key is forgotten there, and it is paid once', async () => {
+test('Mollie: a refund with a lost answer is made once, although Mollie is silent for 2 h and forgets its key', async () => {
   const payment = await newPaid();
   let isSilent = true;
   h.onRefund = async (ask) => {
@@ -217,7 +221,7 @@ test('a refund whose answer is lost, and Mollie silent for 2 h: its key is forgo
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: null });
 });
 
-test('a refund made at the dashboard is external', async () => {
+test('Mollie: a refund made at the dashboard is recorded as external', async () => {
   const payment = await newPaid();
   await tell('dashboardRefund', { payment: (await atMollie(payment)).payment.id, amount: 500 });
   await tell('finishRefunds', {});
@@ -226,7 +230,7 @@ test('a refund made at the dashboard is external', async () => {
   expect(await refundsOf(payment)).toEqual([[500n, 'external', 'succeeded']]);
 });
 
-test('a chargeback has taken the money and is shown; reversed, the money counts again', async () => {
+test('Mollie: a chargeback takes the money and raises an attention; after its reversal the money counts again', async () => {
   const payment = await newPaid();
   await tell('chargeback', { payment: (await atMollie(payment)).payment.id });
   await callBack();
@@ -239,6 +243,6 @@ test('a chargeback has taken the money and is shown; reversed, the money counts 
   await tell('reverse', { chargeback: chargebacks[0]?.id ?? '' });
   await callBack();
   await eventually(async () => (await h.row(payment.id)).refundedAmount === 0n);
-  // Its goods are not handed out again by themselves.
+  // The order does not become paid again automatically.
   expect(await h.orderStatus(payment)).toBe('refunded');
 });

@@ -4,21 +4,21 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { eventually } from '../support/progress.ts';
 import { useHarness } from './harness.ts';
 
-/** The channel has news of a payment: it is asked, in whatever status the payment is, until it has answered. */
+/** After a notice the channel is queried until it answers, whatever the status of the payment is. */
 
 const h = useHarness();
 afterEach(async () => {
   await h.simulator.setFaults({ query: { errorRate: 0 } });
 });
 
-/** As the API does it. */
+/** Records and signals a notice like the API does. */
 async function notice(payment: Payment): Promise<void> {
   await recordNotice(h.db, payment.id, true, 'It has news.', new Date(await h.now()));
   await h.workflows.notice(payment, 10_000);
 }
 const isAnswered = async ({ id }: Payment) => (await h.row(id)).noticedAt === null;
 
-test('of one that waits: a query at once', async () => {
+test('a notice for a waiting payment causes a query at once', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.setFaults({ callback: { dropRate: 1 } });
@@ -30,7 +30,7 @@ test('of one that waits: a query at once', async () => {
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', noticedAt: null });
 });
 
-test('of one that is settled: money that went back since is on record', async () => {
+test('a notice for a settled payment causes a query that records refunds made since', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 300);
   await notice(payment);
@@ -39,7 +39,7 @@ test('of one that is settled: money that went back since is on record', async ()
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 300n, attention: 'channel_reversed' });
 });
 
-test('of one that is settled while the channel is silent: the sweep has it asked again', async () => {
+test('if the channel is silent after a notice for a settled payment, the sweep causes another query', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 300);
   await h.simulator.setFaults({ query: { errorRate: 1 } });
@@ -48,7 +48,7 @@ test('of one that is settled while the channel is silent: the sweep has it asked
   await eventually(() => h.askedAt(payment).length > asked);
   expect(await isAnswered(payment)).toBe(false);
   await h.simulator.setFaults({ query: { errorRate: 0 } });
-  // What the sweep does.
+  // Do what the sweep does.
   await h.workflows.notice(payment, 10_000);
   await eventually(() => isAnswered(payment));
   expect((await h.row(payment.id)).refundedAmount).toBe(300n);

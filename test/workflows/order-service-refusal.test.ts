@@ -17,7 +17,7 @@ import {
   shop,
 } from './order-service-support.ts';
 
-/** An order service that refuses, or is overtaken by an operator or a refund: the money goes where it must, once. */
+/** The order service refuses, or an operator or a refund decides before it: the money is applied or refunded once. */
 
 const sweep = async () =>
   await h.env.client.workflow.execute(SWEEP_WORKFLOW, {
@@ -25,13 +25,13 @@ const sweep = async () =>
     workflowId: `sweep-${Math.random()}`,
   });
 
-// From here on without hours that pass: once a refund was started as a child, or an activity called off while it ran,
-// the time-skipping server skips no more.
+// The following tests need no skipped time: the time-skipping server no longer skips after a refund was started as a
+// child workflow, or after a running activity was cancelled.
 
 const atChannel = async ({ id }: Payment) =>
   (await h.simulator.ledger()).find(({ outTradeNo }: { outTradeNo: string }) => outTradeNo === id);
 
-test('409 that names this payment: applied', async () => {
+test('an answer 409 that names this payment counts as agreement', async () => {
   shop.react = ({ paymentId }) => ({ status: 409, body: { paidPaymentId: paymentId } });
   const payment = await receive();
   await done(payment);
@@ -40,10 +40,13 @@ test('409 that names this payment: applied', async () => {
 });
 
 test.each([
-  ['409 that names another payment', { react: { status: 409, body: { paidPaymentId: 'pay_other' } } }],
-  ['an order that says another payment when it is read', { read: { body: { paidPaymentId: 'pay_other' } } }],
+  [
+    'an answer 409 that names another payment',
+    { react: { status: 409, body: { paidPaymentId: 'pay_other' } } },
+  ],
+  ['a read-back that names another payment', { read: { body: { paidPaymentId: 'pay_other' } } }],
 ])(
-  '%s: the money goes back, and it is shown until it has',
+  '%s: the money is refunded, and an attention is shown until then',
   async (_, { react, read }: { react?: Reaction; read?: Reaction }) => {
     await set({ orderStatusUrl: shop.statusUrl });
     shop.react = ({ type }) => (type === 'payment.succeeded' ? react : undefined);
@@ -83,7 +86,7 @@ test.each([
   },
 );
 
-test('410: the order is gone, and the money goes back as late money does', async () => {
+test('an answer 410 means that the order is gone: the money is refunded like late money', async () => {
   shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 410 } : undefined);
   const payment = await receive();
   await done(payment);
@@ -100,7 +103,7 @@ test('410: the order is gone, and the money goes back as late money does', async
 });
 
 test.each(['accept', 'refund'] as const)(
-  '410 with late money to be reviewed: a person decides to %s',
+  'after an answer 410 of a merchant that reviews late money, a person decides to %s',
   async (action) => {
     await set({ latePayment: 'review' });
     shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 410 } : undefined);
@@ -126,19 +129,19 @@ test.each(['accept', 'refund'] as const)(
   },
 );
 
-test('an operator accepts in its stead', async () => {
+test('an operator accepts instead of the order service', async () => {
   shop.react = () => ({ status: 500 });
   const payment = await receive();
   await eventually(() => shop.about(payment.id).length > 1);
   await resolve(payment, 'accept');
   await done(payment);
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
-  // An attempt that was under way meanwhile is logged after it.
+  // An attempt that was in flight is logged after the decision.
   const agreed = (await deliveriesOf(payment))[0]?.log.filter(({ outcome }) => outcome === 'agreed');
   expect(agreed).toMatchObject([{ detail: 'An operator decided: accept.' }]);
 });
 
-test('an operator refunds what the order service never agreed to', async () => {
+test('an operator refunds a payment to which the order service never agreed', async () => {
   shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 500 } : undefined);
   const payment = await receive();
   const first = await h.refund(payment, 500);
@@ -179,7 +182,7 @@ test.each([
     },
   ],
   [
-    'at the channel, told by a callback',
+    'at the channel, reported by a callback',
     async (payment: Payment) => {
       await h.refundElsewhere(payment, 1990);
       await h.callback(payment, { state: 'refunded', refundedAmount: 1990 });
@@ -187,7 +190,7 @@ test.each([
     },
   ],
   [
-    'at the channel, found when an operator asks',
+    'at the channel, found by a query on request of an operator',
     async (payment: Payment) => {
       await h.refundElsewhere(payment, 1990);
       await h.ask(payment);
@@ -195,7 +198,7 @@ test.each([
     },
   ],
 ])(
-  'all of its money goes back %s while the order service fails: it is told of the conflict at once, and of the success no more',
+  'all money is refunded %s while the order service fails: the conflict is delivered at once, and the success is superseded',
   async (_, giveAllBack) => {
     await set({ orderStatusUrl: shop.statusUrl });
     shop.react = ({ type }) =>
@@ -203,7 +206,7 @@ test.each([
     const payment = await receive();
     await eventually(async () => (await deliveriesOf(payment))[0]?.attempts === 1);
     for (const { id } of await giveAllBack(payment)) await h.untilRefund(id, 'succeeded');
-    // No time passes: the workflow is woken, and does not wait for the next attempt's time.
+    // The workflow is woken and does not wait for its next attempt, so no virtual time passes.
     await hasEnded(payment);
     await allTold(payment);
     expect(await h.row(payment.id)).toMatchObject({
@@ -213,7 +216,8 @@ test.each([
     const told = await tellsOf(payment);
     expect(told[0]).toBe('payment.succeeded superseded');
     expect(told).toContain('payment.conflict delivered');
-    // Of a part: it was told before the rest was back, or not at all, as its payment pays the order.
+    // The event of a partial refund was delivered before the rest was refunded, or superseded, as its payment pays the
+    // order.
     expect(new Set(told.slice(1).filter((one) => one !== 'refund.succeeded superseded'))).toEqual(
       new Set(['payment.conflict delivered', 'refund.succeeded delivered']),
     );
@@ -222,7 +226,7 @@ test.each([
   },
 );
 
-test('all of its money goes back while the order service is being told: its late answer is logged, and it hears of the conflict', async () => {
+test('all money is refunded during a delivery attempt: the late answer is logged, and the conflict is delivered', async () => {
   let answer = () => {};
   const isBack = new Promise<void>((resolve) => {
     answer = resolve;
@@ -237,7 +241,7 @@ test('all of its money goes back while the order service is being told: its late
     const rows = await deliveriesOf(payment);
     return (rows[0]?.log.length ?? 0) > 0 && rows;
   });
-  // On a slow machine nobody waits so long for an answer.
+  // On a slow machine the attempt may time out before the answer.
   expect(['agreed', 'unknown']).toContain(told?.log[0]?.outcome);
   await hasEnded(payment);
   await allTold(payment);
@@ -247,11 +251,11 @@ test('all of its money goes back while the order service is being told: its late
     'payment.conflict delivered',
   ]);
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'conflict', attention: null });
-  // It is the newest that the order service knows: the goods come back.
+  // The conflict is the newest event for the order service, which then takes the goods back.
   expect(shop.order(payment.orderId).known.get(payment.id)).toMatchObject({ type: 'payment.conflict' });
 });
 
-test('terminated in the Web UI while told: the sweep has both the payment and the event told on', async () => {
+test('after both workflows were terminated in the Web UI during a delivery, the sweep restarts them', async () => {
   let open = false;
   shop.react = () => (open ? undefined : { status: 500 });
   const payment = await receive();
@@ -264,7 +268,7 @@ test('terminated in the Web UI while told: the sweep has both the payment and th
   const runs = [paymentWorkflowId(payment.id), deliveryWorkflowId(other?.id ?? '')];
   for (const id of runs) await h.env.client.workflow.getHandle(id).terminate('a test');
   open = true;
-  // As if the time of their next attempts had passed without one.
+  // Make the next attempts overdue.
   const past = new Date((await h.now()) - 180_000);
   await h.db.delivery.updateMany({
     where: { paymentId: payment.id },
@@ -277,7 +281,7 @@ test('terminated in the Web UI while told: the sweep has both the payment and th
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
 });
 
-test('a worker that dies once the refusal is written down: the sweep alone tells of it and sends the money back', async () => {
+test('a worker dies after it recorded the refusal: the sweep alone delivers the events and starts the refund', async () => {
   shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 500 } : undefined);
   const payment = await receive();
   await eventually(async () => (await deliveriesOf(payment))[0]?.attempts === 1);
@@ -292,7 +296,7 @@ test('a worker that dies once the refusal is written down: the sweep alone tells
   } as const;
   await recordAttempt(h.db, delivery?.id ?? '', { ...refusal, at }, 0, at);
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'conflict', attention: 'order_conflict' });
-  // As if nobody had come for a while.
+  // Make the rows old enough for the sweep.
   const createdAt = new Date(at.getTime() - 180_000);
   await h.db.delivery.updateMany({ where: { paymentId: payment.id }, data: { createdAt } });
   await h.db.refund.updateMany({ where: { paymentId: payment.id }, data: { createdAt } });

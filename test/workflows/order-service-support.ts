@@ -7,7 +7,7 @@ import { type OrderService, startOrderService } from '../support/order-service.t
 import { eventually } from '../support/stack.ts';
 import { type Harness, SECRET, useHarness } from './harness.ts';
 
-/** For the tests of order services: a harness, a shop that receives events, and what becomes of them. */
+/** Support for tests of order services: a harness, a shop that receives events, and readers of the deliveries. */
 
 export let shop: OrderService;
 export const h = useHarness();
@@ -27,7 +27,7 @@ export async function set(settings: MerchantSettings): Promise<void> {
   if (given?.secret != null) shop.secret = given.secret;
 }
 
-/** A payment of a new order whose money is in. */
+/** A payment of a new order whose money has arrived. */
 export async function receive(options: Parameters<Harness['newPayment']>[0] = {}): Promise<Payment> {
   const payment = await h.newPayment(options);
   await h.start(payment);
@@ -42,7 +42,7 @@ export const done = (payment: Payment) =>
 
 export const eventsOf = async ({ id }: Payment) =>
   (await h.db.event.findMany({ where: { paymentId: id }, orderBy: { version: 'asc' } })).map(
-    // Their order; a version also follows the clock.
+    // The order of the events; versions also grow with the clock.
     ({ type }, i) => `${i + 1} ${type}`,
   );
 export const deliveriesOf = ({ id }: Payment) =>
@@ -52,7 +52,7 @@ export const deliveriesOf = ({ id }: Payment) =>
     orderBy: { id: 'asc' },
   });
 
-/** Everything that the shop is to hear of the payment has been heard. */
+/** Resolves when the shop has received all events of the payment. */
 export const allTold = (payment: Payment) =>
   eventually(async () => (await deliveriesOf(payment)).every(({ status }) => status !== 'pending'));
 

@@ -18,11 +18,11 @@ import {
   shop,
 } from './order-service-support.ts';
 
-/** The order service's end: told until it agrees, whatever it answers, and never given up. */
+/** Delivery to the order service: it is retried until the service agrees, whatever it answers before. */
 
 const HOUR = 3_600;
 
-test('answers 500 for an hour: told on schedule, shown after 10 minutes, applied once', async () => {
+test('an order service that answers 500 for an hour gets the event on schedule; an attention after 10 minutes, applied once', async () => {
   let until = Number.POSITIVE_INFINITY;
   shop.react = ({ at }) => (at < until ? { status: 500 } : undefined);
   const payment = await receive();
@@ -54,23 +54,26 @@ test.each<[string, Reaction]>([
   ['times out', { hang: true }],
   ['answers too late', { delayMs: 3_000, apply: true }],
   ['redirects', { status: 302, headers: { location: '/events' } }],
-  ['knows no such address', { status: 404, body: 'There is nothing here.' }],
-  ['answers 409 without a word', { status: 409 }],
-  ['answers 409 with nonsense', { status: 409, body: { paidPaymentId: 7 } }],
-  ['asks for patience', { status: 429, headers: { 'retry-after': '1' } }],
-])('%s: not known, told again, applied once', async (_, reaction) => {
-  shop.react = (_event, nth) => (nth <= 2 ? reaction : undefined);
-  const payment = await receive();
-  await done(payment);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
-  expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
-  expect(shop.about(payment.id)).toHaveLength(3);
-  const [delivery] = await deliveriesOf(payment);
-  expect(delivery?.log.map(({ outcome }) => outcome)).toEqual(['unknown', 'unknown', 'agreed']);
-  expect((await h.timeline(payment.id)).filter((line) => line.startsWith('delivery: '))).toHaveLength(3);
-});
+  ['answers 404 without the code order_unknown', { status: 404, body: 'There is nothing here.' }],
+  ['answers 409 without a body', { status: 409 }],
+  ['answers 409 with an invalid body', { status: 409, body: { paidPaymentId: 7 } }],
+  ['answers 429 with Retry-After', { status: 429, headers: { 'retry-after': '1' } }],
+])(
+  'an order service that %s: the outcome is unknown, the event is redelivered and applied once',
+  async (_, reaction) => {
+    shop.react = (_event, nth) => (nth <= 2 ? reaction : undefined);
+    const payment = await receive();
+    await done(payment);
+    expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
+    expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
+    expect(shop.about(payment.id)).toHaveLength(3);
+    const [delivery] = await deliveriesOf(payment);
+    expect(delivery?.log.map(({ outcome }) => outcome)).toEqual(['unknown', 'unknown', 'agreed']);
+    expect((await h.timeline(payment.id)).filter((line) => line.startsWith('delivery: '))).toHaveLength(3);
+  },
+);
 
-test('slow, yet in time: agreed', async () => {
+test('a slow answer within the timeout counts as agreement', async () => {
   shop.react = () => ({ delayMs: 500, apply: true });
   const payment = await receive();
   await done(payment);
@@ -78,7 +81,7 @@ test('slow, yet in time: agreed', async () => {
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
 });
 
-test('acknowledges without applying: the read-back catches it at once, and it is told until the order is paid', async () => {
+test('an acknowledgement without applying is detected by the read-back at once, and delivery is retried until the order is paid', async () => {
   await set({ orderStatusUrl: shop.statusUrl });
   let honest = false;
   shop.react = () => (honest ? undefined : { status: 200 });
@@ -104,7 +107,7 @@ test('acknowledges without applying: the read-back catches it at once, and it is
   expect(shop.order(payment.orderId).timesPaid).toBe(1);
 });
 
-test('the order cannot be read: an acknowledgement alone is not proof', async () => {
+test('an acknowledgement without a successful read-back is not proof', async () => {
   await set({ orderStatusUrl: shop.statusUrl });
   let readable = false;
   shop.reactToRead = () => (readable ? undefined : { status: 500 });
@@ -118,12 +121,12 @@ test('the order cannot be read: an acknowledgement alone is not proof', async ()
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
 });
 
-test('a secret is rotated while an event is told: the shop verifies by the old one, by either, and by the new one', async () => {
+test('while the signing secret is rotated, the shop can verify with the old secret, with either, and with the new one', async () => {
   let open = false;
   shop.react = () => (open ? undefined : { status: 503 });
   const old = shop.secret;
   const payment = await receive();
-  /** The attempts so far. */
+  /** The delivery attempts so far. */
   const marks: number[] = [];
   const pass = async (seconds: number) => {
     await h.pass(seconds);
@@ -133,7 +136,7 @@ test('a secret is rotated while an event is told: the shop verifies by the old o
   const lines = await rotateMerchantSecret(h.db, 'shop', 1, { secret: SECRET }, new Date(await h.now()));
   const secret = lines.at(-1) ?? '';
   await pass(600);
-  // The new one is put into the shop while both sign.
+  // The shop gets the new secret while both secrets sign.
   shop.secret = secret;
   await pass(600);
   await pass(HOUR);
@@ -156,7 +159,7 @@ test('a secret is rotated while an event is told: the shop verifies by the old o
   expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
 });
 
-test('its address is changed while an event is told: the next attempt goes to the new one, and the old one hears no more', async () => {
+test("after the order service's URL is changed, the next attempt goes to the new URL, and the old one gets no further calls", async () => {
   const other = await startOrderService(() => h.now());
   try {
     shop.react = () => ({ status: 500 });
@@ -168,7 +171,7 @@ test('its address is changed while an event is told: the next attempt goes to th
     expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
     const [first] = shop.about(payment.id);
     expect(other.about(payment.id)).toMatchObject([{ id: first?.id, body: first?.body, isSigned: true }]);
-    // The last one alone went there.
+    // Only the last attempt went to the new URL.
     const [delivery] = await deliveriesOf(payment);
     expect(shop.about(payment.id).length).toBeLessThan(delivery?.attempts ?? 0);
     expect([shop.reads, other.reads]).toEqual([[], [payment.orderId]]);
@@ -192,7 +195,7 @@ test.each<[string, () => Promise<void>]>([
       shop.reactToRead = () => (shop.reads.length === 1 ? PATIENCE : undefined);
     },
   ],
-])('Retry-After is heeded when it is longer: of %s', async (_, prepare) => {
+])('Retry-After is used if it is longer than the planned wait: in the answer to %s', async (_, prepare) => {
   await prepare();
   const payment = await receive();
   await done(payment);
@@ -205,7 +208,7 @@ test.each<[string, () => Promise<void>]>([
   ]);
 });
 
-test('an event that ends nothing fails for hours: shown after 10 minutes, over when it is told', async () => {
+test('an event on which no payment waits fails for hours: an attention after 10 minutes, cleared by the delivery', async () => {
   shop.react = ({ type }, nth) => (type === 'refund.succeeded' && nth < 20 ? { status: 500 } : undefined);
   const payment = await receive();
   await done(payment);
@@ -231,7 +234,7 @@ test('an event that ends nothing fails for hours: shown after 10 minutes, over w
   ]);
 });
 
-test('dismissed: it stays hidden while the order service goes on failing, and is told all the same', async () => {
+test('a dismissed attention stays hidden while the order service keeps failing, and delivery continues', async () => {
   let open = false;
   shop.react = () => (open ? undefined : { status: 500 });
   const payment = await receive();
@@ -245,7 +248,7 @@ test('dismissed: it stays hidden while the order service goes on failing, and is
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
 });
 
-test('a payment that ends unpaid: the order service is told, and the order is not paid', async () => {
+test('the end of an unpaid payment is delivered to the order service, and the order is not paid', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   await h.start(payment);
   await done(payment);
@@ -255,7 +258,7 @@ test('a payment that ends unpaid: the order service is told, and the order is no
   expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: null });
 });
 
-test('a newer event is told at once while an older one fails, and the older still arrives', async () => {
+test('a newer event is delivered at once while an older one fails, and the older one still arrives', async () => {
   let open = false;
   shop.react = ({ type }) => (type === 'payment.succeeded' && !open ? { status: 500 } : undefined);
   const payment = await receive();
@@ -281,7 +284,7 @@ test('a newer event is told at once while an older one fails, and the older stil
   });
 });
 
-test('without an order service: events and no deliveries, applied at once', async () => {
+test('a merchant without an order service has events but no deliveries, and the payment is applied at once', async () => {
   await set({ orderServiceUrl: null, orderStatusUrl: null });
   const payment = await h.newPaid();
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
@@ -290,7 +293,7 @@ test('without an order service: events and no deliveries, applied at once', asyn
   expect(shop.received).toEqual([]);
 });
 
-test('the order service is taken away while a payment waits for it: our order counts', async () => {
+test("if the order service is removed while a payment waits for it, nodrop's own order counts", async () => {
   shop.react = () => ({ status: 500 });
   const payment = await receive();
   await set({ orderServiceUrl: null, orderStatusUrl: null });
@@ -298,7 +301,7 @@ test('the order service is taken away while a payment waits for it: our order co
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
 });
 
-test('the order service is taken away while an event waits that ends nothing: nobody is told, and it is over', async () => {
+test('if the order service is removed while an event on which no payment waits is pending, the delivery ends without a call', async () => {
   shop.react = () => ({ status: 500 });
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   await h.start(payment);
@@ -312,12 +315,12 @@ test('the order service is taken away while an event waits that ends nothing: no
   const [after] = await deliveriesOf(payment);
   expect(after).toMatchObject({ status: 'delivered' });
   expect(after?.log.filter(({ outcome }) => outcome !== 'unknown')).toMatchObject([
-    { statusCode: null, detail: expect.stringContaining('no order service any more') },
+    { statusCode: null, detail: expect.stringContaining('no longer has an order service') },
   ]);
   expect(shop.about(payment.id).length).toBeLessThan(after?.attempts ?? 0);
 });
 
-test('redelivery of what is settled: the same to the byte under the same id, logged, and nothing else', async () => {
+test('a redelivery of a settled delivery sends the same bytes under the same id, and its answer is only logged', async () => {
   const payment = await receive();
   await done(payment);
   const before = await h.row(payment.id);
@@ -341,10 +344,10 @@ test('redelivery of what is settled: the same to the byte under the same id, log
   expect(shop.order(payment.orderId).timesPaid).toBe(1);
 });
 
-// From here on without hours that pass: once an activity was called off while it ran, the time-skipping server skips no
-// more.
+// The following tests need no skipped time: the time-skipping server no longer skips after a running activity was
+// cancelled.
 
-test('an operator retries, or wants it told again, while it waits for its time: told at once', async () => {
+test('a retry or a redelivery by an operator delivers a waiting event at once', async () => {
   let open = false;
   shop.react = () => (open ? undefined : { status: 503, headers: { 'retry-after': '86400' } });
   const payment = await receive();
@@ -364,7 +367,7 @@ test('an operator retries, or wants it told again, while it waits for its time: 
   expect(new Set(shop.about(payment.id).map(({ id, body }) => `${id} ${body}`)).size).toBe(1);
 });
 
-test('callbacks and hints that come while it is told do not call the attempt off', async () => {
+test('callbacks and hints that arrive during a delivery attempt do not cancel it', async () => {
   let open = false;
   shop.react = () => (open ? undefined : { status: 503, headers: { 'retry-after': '86400' } });
   const payment = await receive();
@@ -373,7 +376,7 @@ test('callbacks and hints that come while it is told do not call the attempt off
   await h.workflows.hint(payment, true, NET_MS);
   const run = h.env.client.workflow.getHandle(paymentWorkflowId(payment.id));
   const history = async () => (await run.fetchHistory()).events ?? [];
-  // Both have been heard.
+  // The workflow has handled both.
   await eventually(async () => {
     const events = await history();
     const signals = events.filter((event) => event.workflowExecutionSignaledEventAttributes != null);

@@ -8,8 +8,8 @@ import { eventually } from '../support/stack.ts';
 import { type Harness, SECRET, useHarness } from './harness.ts';
 
 /**
- * An order that its order service does not know: told again for a day before money moves. Refunds call activities off,
- * after which this server may not skip time any more: the tests without one come first.
+ * An order that the order service does not know: the event is redelivered for a day before the money is refunded.
+ * Refunds cancel activities, after which this server may no longer skip time, so the tests without refunds come first.
  */
 
 const HOUR = 3_600;
@@ -32,7 +32,7 @@ async function set(settings: MerchantSettings): Promise<void> {
   if (given?.secret != null) shop.secret = given.secret;
 }
 
-/** A payment of a new order whose money is in. */
+/** A payment of a new order whose money has arrived. */
 async function receive(options: Parameters<Harness['newPayment']>[0] = {}): Promise<Payment> {
   const payment = await h.newPayment(options);
   await h.start(payment);
@@ -46,7 +46,7 @@ const done = (payment: Payment) => h.env.client.workflow.getHandle(paymentWorkfl
 
 const eventsOf = async ({ id }: Payment) =>
   (await h.db.event.findMany({ where: { paymentId: id }, orderBy: { version: 'asc' } })).map(
-    // Their order; a version also follows the clock.
+    // The order of the events; versions also grow with the clock.
     ({ type }, i) => `${i + 1} ${type}`,
   );
 const deliveriesOf = ({ id }: Payment) =>
@@ -56,7 +56,7 @@ const deliveriesOf = ({ id }: Payment) =>
     orderBy: { id: 'asc' },
   });
 
-/** Everything that the shop is to hear of the payment has been heard. */
+/** Resolves when the shop has received all events of the payment. */
 const allTold = (payment: Payment) =>
   eventually(async () => (await deliveriesOf(payment)).every(({ status }) => status !== 'pending'));
 
@@ -70,7 +70,7 @@ const UNKNOWN: readonly [string, Reaction][] = [
 ];
 
 test.each(UNKNOWN)(
-  '%s with the code: an order that appears at 23 h is paid, and nothing goes back',
+  '%s with the code order_unknown: an order that appears after 23 h is paid, and nothing is refunded',
   async (_, reaction) => {
     let until = Number.POSITIVE_INFINITY;
     shop.react = ({ at }) => (at < until ? reaction : undefined);
@@ -91,7 +91,7 @@ test.each(UNKNOWN)(
     expect(new Set(delivery?.log.map(({ outcome }) => outcome))).toEqual(
       new Set(['order_unknown', 'agreed']),
     );
-    // 17 in the first half hour, then every hour at least.
+    // 17 attempts in the first half hour, then at least one an hour.
     expect(shop.about(payment.id).length).toBeGreaterThan(30);
     expect((await h.timeline(payment.id)).filter((line) => line.startsWith('attention: '))).toEqual([
       expect.stringContaining('order_unknown: The order service does not know order'),
@@ -103,24 +103,27 @@ test.each(UNKNOWN)(
 test.each<[string, Reaction]>([
   ['with a page for people', { status: 404, body: 'Cannot POST /events' }],
   ['without a body', { status: 404 }],
-])('a 404 %s, for two days: shown, told, and no money moves by it', async (_, reaction) => {
-  let until = Number.POSITIVE_INFINITY;
-  shop.react = ({ at }) => (at < until ? reaction : undefined);
-  const payment = await receive();
-  until = (await h.now()) + 48 * HOUR * 1000;
-  await eventually(async () => (await h.row(payment.id)).attention !== null);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'pending', attention: 'order_unknown' });
-  await done(payment);
-  expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
-  expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(0);
-  const [delivery] = await deliveriesOf(payment);
-  expect(delivery?.log[0]).toMatchObject({
-    outcome: 'unknown',
-    answer: reaction.body === undefined ? null : '"Cannot POST /events"',
-  });
-});
+])(
+  'a 404 %s for two days: an attention is raised, delivery is retried, and no money is refunded',
+  async (_, reaction) => {
+    let until = Number.POSITIVE_INFINITY;
+    shop.react = ({ at }) => (at < until ? reaction : undefined);
+    const payment = await receive();
+    until = (await h.now()) + 48 * HOUR * 1000;
+    await eventually(async () => (await h.row(payment.id)).attention !== null);
+    expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'pending', attention: 'order_unknown' });
+    await done(payment);
+    expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
+    expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(0);
+    const [delivery] = await deliveriesOf(payment);
+    expect(delivery?.log[0]).toMatchObject({
+      outcome: 'unknown',
+      answer: reaction.body === undefined ? null : '"Cannot POST /events"',
+    });
+  },
+);
 
-test('not known for 24 h with late money to be reviewed: a person decides', async () => {
+test('after 24 h of order_unknown, a person decides if the merchant reviews late money', async () => {
   await set({ latePayment: 'review' });
   shop.react = ({ type }) => (type === 'payment.succeeded' ? NOT_KNOWN : undefined);
   const payment = await receive();
@@ -133,7 +136,7 @@ test('not known for 24 h with late money to be reviewed: a person decides', asyn
   expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(0);
 });
 
-test('404 for 24 h: the money goes back, once, and not before', async () => {
+test('after 24 h of order_unknown, and not before, the money is refunded once', async () => {
   shop.react = () => NOT_KNOWN;
   const payment = await receive();
   await done(payment);
@@ -148,7 +151,7 @@ test('404 for 24 h: the money goes back, once, and not before', async () => {
     attention: null,
   });
   const deliveries = await deliveriesOf(payment);
-  // What tells of it moves no money, and needs no day of its own.
+  // The events about the refund need no day of order_unknown, because they move no money.
   expect(deliveries.map(({ event, status, attempts }) => [event.type, status, attempts > 1])).toEqual([
     ['payment.succeeded', 'gone', true],
     ['payment.conflict', 'gone', false],
@@ -159,7 +162,7 @@ test('404 for 24 h: the money goes back, once, and not before', async () => {
   expect([lasted >= 24 * HOUR - 1, lasted < 24.5 * HOUR]).toEqual([true, true]);
 });
 
-test('an operator says at once that an unknown order is gone: the money goes back', async () => {
+test('an operator decides at once that an unknown order is gone: the money is refunded', async () => {
   shop.react = ({ type }) => (type === 'payment.succeeded' ? NOT_KNOWN : undefined);
   const payment = await receive();
   await eventually(async () => (await h.row(payment.id)).attention === 'order_unknown');

@@ -11,13 +11,13 @@ import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
 import { SECRET, useHarness } from './harness.ts';
 
-/** After an outage of the order service: what waits for its next attempt, hours from now, is told once it answers. */
+/** After an outage of the order service, waiting events are redelivered at once when it answers again. */
 
 const DAY = 86_400_000;
 
 let shop: OrderService;
 let isOpen: boolean;
-/** The last redelivery of the tests before. */
+/** The last redelivery of the previous tests. */
 let earlier: string | null;
 const h = useHarness();
 beforeAll(async () => {
@@ -58,13 +58,13 @@ async function receive(): Promise<Payment> {
   return payment;
 }
 
-/** Payments that have waited for so long that they are told next in a day. */
+/** Payments that have waited so long that their next attempt is in a day. */
 async function longWaiting(count: number): Promise<Payment[]> {
   const payments: Payment[] = [];
   for (let i = 0; i < count; i++) payments.push(await receive());
   const of = { paymentId: { in: payments.map(({ id }) => id) } };
   const nextAttemptAt = new Date((await h.now()) + DAY);
-  // All at once, and none of them while it is being told.
+  // All at the same time, and none of them during an attempt.
   await eventually(async () => {
     const told = { ...of, attempts: { gt: 0 }, leasedUntil: null };
     const { count: changed } = await h.db.delivery.updateMany({
@@ -79,7 +79,7 @@ async function longWaiting(count: number): Promise<Payment[]> {
 const waiting = () => h.db.delivery.count({ where: { status: 'pending' } });
 const timesTold = (payments: readonly Payment[]) => payments.map(({ id }) => shop.about(id).length);
 
-/** The last redelivery: null before the first. */
+/** The last redelivery; null before the first one. */
 async function lastRun(): Promise<string | null> {
   const handle = h.env.client.workflow.getHandle(redeliveryWorkflowId(h.merchant.id));
   return await handle.describe().then(
@@ -91,7 +91,7 @@ async function lastRun(): Promise<string | null> {
   );
 }
 
-/** How many deliveries this test's last redelivery handed to their workflows at a time; null when there was none. */
+/** The batch sizes of this test's last redelivery; null if there was none. */
 async function batches(): Promise<number[] | null> {
   const runId = await lastRun();
   if (runId === null || runId === earlier) return null;
@@ -113,7 +113,7 @@ const sweep = async () =>
     workflowId: `sweep-${Math.random()}`,
   });
 
-test('one answer has everything told that waits, 1, 2, 4 at a time, each once', async () => {
+test('one answer starts the redelivery of all waiting events in batches of 1, 2 and 4, each event once', async () => {
   const payments = await longWaiting(9);
   const before = timesTold(payments);
   isOpen = true;
@@ -128,7 +128,7 @@ test('one answer has everything told that waits, 1, 2, 4 at a time, each once', 
   expect(await batches()).toEqual([1, 2, 4, 2]);
 });
 
-test('events that it refuses end nothing: the others are told, and it does not count as failing', async () => {
+test('a refused event does not stop the redelivery of the others, and does not count as a failure of the order service', async () => {
   const payments = await longWaiting(5);
   const refused = payments.slice(0, 2).map(({ id }) => id);
   shop.react = ({ paymentId }) => (refused.includes(paymentId) ? { status: 422 } : undefined);
@@ -139,10 +139,10 @@ test('events that it refuses end nothing: the others are told, and it does not c
   expect(merchant).toMatchObject({ orderServiceFailingSince: null, redeliveryDueAt: null });
 });
 
-test('it fails again: two calls, and the others keep their time until the sweep finds them due', async () => {
+test('if the order service fails again, two calls are made, and the other events keep their schedule', async () => {
   const payments = await longWaiting(4);
   const before = timesTold(payments);
-  // One answer, and it is gone again.
+  // The order service answers once and then fails again.
   let answers = 1;
   shop.react = () => {
     answers -= 1;
@@ -157,14 +157,14 @@ test('it fails again: two calls, and the others keep their time until the sweep 
   earlier = await lastRun();
   await sweep();
   expect(await batches()).toBeNull();
-  // As when its time has come: an hour later.
+  // Make the redelivery due, as if an hour had passed.
   await h.db.merchant.updateMany({ data: { redeliveryDueAt: new Date(await h.now()) } });
   await sweep();
   await eventually(async () => (await waiting()) === 0);
   expect(await batches()).toEqual([1, 2, 1]);
 });
 
-test('a worker that dies when the answer is written down: the sweep has the others told', async () => {
+test('a worker dies after it recorded the answer: the sweep starts the redelivery of the other events', async () => {
   const payments = await longWaiting(3);
   const [first] = payments;
   const delivery = await h.db.delivery.findFirstOrThrow({ where: { paymentId: first?.id ?? '' } });
@@ -178,7 +178,7 @@ test('a worker that dies when the answer is written down: the sweep has the othe
   expect(await batches()).toEqual([1, 1]);
 });
 
-test('what is settled is told once more at the request of its merchant, refunds’ events and payments’', async () => {
+test("settled events of refunds and payments are sent once more at the merchant's request", async () => {
   isOpen = true;
   const payment = await receive();
   await eventually(async () => (await h.row(payment.id)).orderUpdate === 'applied');

@@ -14,8 +14,8 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * A harness whose channel makes refunds as real ones do: it is asked by its own ids, lists the refunds of a trade, forgets
- * keys after 24 h, stores failures under them, waits for people, and takes back what it gave. Its trades are the
+ * A harness whose channel treats refunds like real channels do: it uses its own ids, lists the refunds of a trade,
+ * forgets keys after 24 h, stores failures under keys, needs people, and reverses refunds. Its trades are the
  * simulator's.
  */
 
@@ -28,25 +28,25 @@ interface Booked extends ChannelRefund {
 /** The channel's own book of refunds. */
 class Book {
   refunds: Booked[] = [];
-  /** What each key was first answered, and when, epoch ms. */
+  /** The first answer to each key, and its time, epoch ms. */
   keys = new Map<string, { readonly at: number; readonly id: string }>();
   calls: string[] = [];
   forgetsAfterS = DAY;
   isDown = false;
   losesRequests = false;
   losesAnswers = false;
-  /** Keys under which nothing but a failure is stored. */
+  /** Keys under which only a failure is stored. */
   readonly spent = new Set<string>();
   storesFailures = false;
-  /** Refuses for now: why. The refusal is stored under the key as well, unless it keeps none. */
+  /** The reason of a temporary refusal. The refusal is stored under the key, unless the channel stores none. */
   refusesForNow: string | undefined;
   keepsRefusals = true;
   readonly refused = new Map<string, string>();
   disputes: ChannelDispute[] = [];
   isMisconfigured = false;
-  /** The state in which a refund begins. */
+  /** The initial state of a refund. */
   begins: ChannelRefund['state'] = 'succeeded';
-  /** Says this instead of what it has, to queries and repetitions. */
+  /** If set, the answer to queries and repeated requests, instead of the real state. */
   says: RefundAnswer | undefined;
   #ids = 0;
 
@@ -112,7 +112,7 @@ class Book {
   async query({ outRefundNo, channelRefundId }: KnownRefund): Promise<RefundAnswer> {
     this.calls.push(`query ${outRefundNo} ${channelRefundId ?? '-'}`);
     if (this.isDown) throw new ChannelError('unreachable', 'no answer');
-    if (this.isMisconfigured) throw new ChannelError('misconfigured', 'The key is not taken.');
+    if (this.isMisconfigured) throw new ChannelError('misconfigured', 'The key is not accepted.');
     if (channelRefundId === null) return { state: 'unknown_refund' };
     return this.says ?? this.answer(channelRefundId);
   }
@@ -156,7 +156,7 @@ export const paidAnswer = (payment: Payment, refunds: readonly ChannelRefund[]):
   ...{ state: 'paid', channelPaymentId: 'trx', amount: 1990, currency: payment.currency },
   ...{ paidAt: new Date().toISOString(), refunds },
 });
-/** Conflict: all of it is owed back. */
+/** Creates a payment that is a conflict: a refund of all its money is due. */
 export const inConflict = async () => {
   const payment = await h.newPaid();
   await h.db.order

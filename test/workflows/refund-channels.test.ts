@@ -8,7 +8,10 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { NET_MS } from '../support/progress.ts';
 import { book, done, eventsOf, HOUR, h, inConflict, MINUTE, paidAnswer } from './refund-channels-support.ts';
 
-/** Refunds at a channel that forgets keys, stores failures under them, waits for people, and lists the refunds of a trade. */
+/**
+ * Refunds at a channel that forgets idempotency keys, stores failures under keys, needs people, and lists a trade's
+ * refunds.
+ */
 
 const refundsOf = async ({ id: paymentId }: Payment) => {
   const rows = await h.db.refund.findMany({ where: { paymentId }, orderBy: { id: 'asc' } });
@@ -18,7 +21,7 @@ const told = async (payment: Payment, refunds: readonly ChannelRefund[]) =>
   await recordAnswer(h.db, payment.id, paidAnswer(payment, refunds), 'query', new Date(await h.now()));
 
 describe('a channel that forgets keys after 24 h', () => {
-  test('silent for 25 h after it had taken the refund: found in its list, and paid once', async () => {
+  test('a refund that the channel accepted before 25 h of silence is found in its list, and made once', async () => {
     const payment = await h.newPaid();
     book.losesAnswers = true;
     const refund = await h.refund(payment, 700);
@@ -34,7 +37,7 @@ describe('a channel that forgets keys after 24 h', () => {
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: null });
   });
 
-  test('silent for 25 h, and the refund never came: asked for again only after two lists 10 min apart, and paid once', async () => {
+  test('a refund that never reached the channel before 25 h of silence is requested again only after two lists 10 min apart', async () => {
     const payment = await h.newPaid();
     book.losesRequests = true;
     const refund = await h.refund(payment, 700);
@@ -58,7 +61,7 @@ describe('a channel that forgets keys after 24 h', () => {
     );
   });
 
-  test('it shows up between two lists: it is not asked for again', async () => {
+  test('a refund that appears between two lists is not requested again', async () => {
     const payment = await h.newPaid();
     book.forgetsAfterS = HOUR;
     book.losesRequests = true;
@@ -76,7 +79,7 @@ describe('a channel that forgets keys after 24 h', () => {
 });
 
 describe('a channel that stores a failure under a key', () => {
-  test('the next key after two lists that do not show it; paid once under that', async () => {
+  test('after two lists that do not show the refund, it is requested once under the next key', async () => {
     const payment = await h.newPaid();
     book.storesFailures = true;
     const refund = await h.refund(payment, 700);
@@ -91,7 +94,7 @@ describe('a channel that stores a failure under a key', () => {
     expect([first, last]).toEqual([`refund ${refund.id} 1 -`, `refund ${refund.id}_2 2 -`]);
   });
 
-  test('it did what it stored a failure of: found in the list, and not asked for under another key', async () => {
+  test('a refund that the channel made and stored as a failure is found in the list, and not requested under another key', async () => {
     const payment = await h.newPaid();
     book.storesFailures = true;
     const refund = await h.refund(payment, 700);
@@ -102,7 +105,7 @@ describe('a channel that stores a failure under a key', () => {
     expect(book.of(payment.id)).toHaveLength(1);
   });
 
-  test('after two keys a person has to do it; done at the channel, it ends', async () => {
+  test('after two keys the refund needs a person, and ends when it is made at the channel', async () => {
     const payment = await h.newPaid();
     book.storesFailures = true;
     const refund = await h.refund(payment);
@@ -122,7 +125,7 @@ describe('a channel that stores a failure under a key', () => {
   });
 });
 
-test("the channel's id is stored while it is in process, and passed with every later call", async () => {
+test("the channel's id of a refund is stored while it is processing, and sent with every later call", async () => {
   const payment = await h.newPaid();
   book.begins = 'processing';
   const refund = await h.refund(payment, 700);
@@ -133,7 +136,7 @@ test("the channel's id is stored while it is in process, and passed with every l
   expect(book.calls).toEqual([`query ${refund.id} -`, `refund ${refund.id} 1 -`, `query ${refund.id} chr_1`]);
 });
 
-test('a person is needed: shown at once with the words of the channel, asked on, and over when it succeeds', async () => {
+test("needs_person raises an attention at once with the channel's reason, and queries continue until the refund succeeds", async () => {
   const payment = await h.newPaid();
   book.says = { state: 'needs_person', reason: 'The card is blocked: refund by bank transfer.' };
   const refund = await h.refund(payment, 700);
@@ -151,7 +154,7 @@ test('a person is needed: shown at once with the words of the channel, asked on,
   expect(book.of(payment.id)).toHaveLength(1);
 });
 
-test('the channel wants it asked for again: under the same number, on schedule', async () => {
+test('a refund that the channel wants requested again is requested under the same number, on schedule', async () => {
   const payment = await h.newPaid();
   book.says = { state: 'ask_again', reason: 'The balance was short.' };
   const refund = await h.refund(payment, 700);
@@ -170,14 +173,14 @@ test('the channel wants it asked for again: under the same number, on schedule',
 });
 
 describe('a balance that is too low, stored under each key', () => {
-  test('asked under the next keys, ever more rarely, until it is topped up; paid once', async () => {
+  test('with a balance too low, the refund is requested under new keys at growing intervals until the balance is topped up', async () => {
     const payment = await h.newPaid();
     book.refusesForNow = 'The balance is too low.';
     const refund = await h.refund(payment);
     await h.pass(6 * HOUR);
     const { status, attempt } = await h.refundRow(refund.id);
     expect(status).toBe('created');
-    // After 10, 20 and 40 min, and once an hour.
+    // After 10, 20 and 40 min, then once an hour.
     expect(attempt).toBeGreaterThanOrEqual(5);
     expect(attempt).toBeLessThanOrEqual(9);
     expect(await h.row(payment.id)).toMatchObject({ attention: 'refund_failing' });
@@ -187,7 +190,7 @@ describe('a balance that is too low, stored under each key', () => {
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: null });
   });
 
-  test('without a key left it goes on by `retry`', async () => {
+  test('a refund without a key left continues after `retry`', async () => {
     const payment = await h.newPaid();
     book.storesFailures = true;
     const refund = await h.refund(payment);
@@ -202,7 +205,7 @@ describe('a balance that is too low, stored under each key', () => {
     expect(book.of(payment.id)).toHaveLength(1);
   });
 
-  test('found under an earlier key: it is asked about under the number that it has', async () => {
+  test("a refund that is found under an earlier key is queried under that key's number", async () => {
     const payment = await h.newPaid();
     book.storesFailures = true;
     const refund = await h.refund(payment, 700);
@@ -220,7 +223,7 @@ describe('a balance that is too low, stored under each key', () => {
 });
 
 describe('a channel that lists the refunds of a trade', () => {
-  test('what others gave back is recorded by its id, once, exactly and while ours is under way', async () => {
+  test("a refund that nodrop did not request is recorded once by its id, even while a refund of nodrop's is open", async () => {
     const payment = await h.newPaid();
     book.begins = 'processing';
     const refund = await h.refund(payment, 500);
@@ -238,7 +241,7 @@ describe('a channel that lists the refunds of a trade', () => {
     book.set('chr_3', 'succeeded');
     await done(refund.id);
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1300n });
-    // One of theirs comes back.
+    // The bank returns the money of one of these refunds.
     book.set('chr_2', 'failed');
     await h.pass(2 * MINUTE);
     await h.ask(payment);
@@ -246,7 +249,7 @@ describe('a channel that lists the refunds of a trade', () => {
     expect((await eventsOf(payment)).at(-1)).toBe('refund.reversed');
   });
 
-  test('a row that was lost is found by the list, and counts once', async () => {
+  test('a refund whose row was lost is found in the list, and counts once', async () => {
     const payment = await h.newPaid();
     const refund = await h.refund(payment, 400, 'lost-row');
     await done(refund.id);
@@ -264,7 +267,7 @@ describe('a channel that lists the refunds of a trade', () => {
     expect(book.of(payment.id)).toHaveLength(1);
   });
 
-  test('money that is owed, of which a list told a part before ours was refused: the rest goes back', async () => {
+  test('a due refund that was refused after a list showed a partial refund: the rest is refunded', async () => {
     const payment = await inConflict();
     book.losesRequests = true;
     const refund = await h.owe(payment);
@@ -282,7 +285,7 @@ describe('a channel that lists the refunds of a trade', () => {
     expect(book.back(payment.id)).toBe(1990);
   });
 
-  test('money that is owed, of which others had a part on its way back that failed: it is owed anew', async () => {
+  test('a partial refund at the channel that fails is due again', async () => {
     const payment = await inConflict();
     const theirs = book.make(payment.id, 500, undefined, 'processing');
     const refund = await h.owe(payment);
@@ -296,7 +299,7 @@ describe('a channel that lists the refunds of a trade', () => {
     });
   });
 
-  test('a sum that was told before a list is part of the list', async () => {
+  test('a refunded sum that was reported before a list counts as part of the list', async () => {
     const payment = await h.newPaid();
     const { refunds: _, ...sum } = paidAnswer(payment, []);
     const now = new Date(await h.now());
@@ -310,12 +313,12 @@ describe('a channel that lists the refunds of a trade', () => {
     expect((await refundsOf(payment)).filter(([, , status]) => status === 'succeeded')).toHaveLength(2);
   });
 
-  test('lists that come late, twice and in any order end the same', async () => {
+  test('lists of refunds that arrive late, twice or in any order lead to the same rows', async () => {
     const [a, b] = [
       (state: ChannelRefund['state']): ChannelRefund => ({ id: 'a', amount: 300, state }),
       (state: ChannelRefund['state']): ChannelRefund => ({ id: 'b', amount: 500, state }),
     ];
-    // As they were told by the channel, the last one last.
+    // The lists in the order in which the channel produced them.
     const lists = [[a('processing')], [a('succeeded'), b('processing')], [a('reversed'), b('succeeded')]];
     for (const order of [
       [0, 1, 2],
@@ -332,7 +335,7 @@ describe('a channel that lists the refunds of a trade', () => {
     }
   });
 
-  test('more than came in goes back: recorded up to that, and shown', async () => {
+  test('refunds of more than the received amount are recorded up to that amount, and raise an attention', async () => {
     const payment = await h.newPaid();
     await told(payment, [
       { id: 'a', amount: 1500, state: 'succeeded' },
@@ -344,7 +347,7 @@ describe('a channel that lists the refunds of a trade', () => {
     });
   });
 
-  test('a refund that an earlier life of the ledger made, unknown by number: found in the list before it is asked for', async () => {
+  test('a refund that a lost database had requested, and that the channel does not know by number, is found in the list first', async () => {
     const payment = await h.newPaid();
     const { merchantId, id: paymentId } = payment;
     const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'earlier', amount: 400 });

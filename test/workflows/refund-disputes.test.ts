@@ -19,7 +19,7 @@ import {
   paidAnswer,
 } from './refund-channels-support.ts';
 
-/** A channel that takes money back: by a dispute, or as the bank returns a refund that had been made. */
+/** Disputes, and refunds that the bank returns after they had succeeded. */
 
 describe('a dispute', () => {
   const dispute = (payment: Payment, changes: Partial<ChannelDispute> = {}): ChannelDispute => ({
@@ -32,7 +32,7 @@ describe('a dispute', () => {
     await recordAnswer(h.db, payment.id, answer, 'query', new Date(await h.now()));
   };
 
-  test('that the answer before the first ask tells of: the refund is held back until it is won', async () => {
+  test('a dispute reported by the query before the first refund request holds the refund back until the dispute is won', async () => {
     const payment = await h.newPaid();
     book.disputes = [dispute(payment)];
     const refund = await h.refund(payment, 700);
@@ -40,13 +40,13 @@ describe('a dispute', () => {
     expect(asked()).toEqual([]);
     expect(await h.refundRow(refund.id)).toMatchObject({ status: 'created', askedAt: null });
     expect(await h.row(payment.id)).toMatchObject({ attention: 'disputed' });
-    // No callback tells of it: the channel is asked while the refund is held back.
+    // No callback reports the end of the dispute: the channel is queried while the refund is held back.
     book.disputes = [dispute(payment, { state: 'won' })];
     await done(refund.id);
     expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded' });
   });
 
-  test('lost by that answer: the refund gives way, and the channel is not asked', async () => {
+  test('a lost dispute reported by the query before the first refund request replaces the refund', async () => {
     const payment = await h.newPaid();
     book.disputes = [dispute(payment, { state: 'lost' })];
     const refund = await h.refund(payment);
@@ -56,7 +56,7 @@ describe('a dispute', () => {
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
   });
 
-  test('an inquiry alone: what a person asks for goes through, what nodrop owes waits', async () => {
+  test('during an inquiry a requested refund goes out, and an automatic refund waits', async () => {
     const payment = await h.newPaid();
     book.disputes = [dispute(payment, { isInquiry: true })];
     await toldOf(payment, ...book.disputes);
@@ -71,7 +71,7 @@ describe('a dispute', () => {
   });
 
   test.each(['failed', 'reversed'] as const)(
-    'lost while a refund is in process that then is %s: what it took is recorded',
+    "a dispute that is lost while a refund is processing that then is %s: the dispute's amount is recorded",
     async (state) => {
       const payment = await h.newPaid();
       book.begins = 'processing';
@@ -85,7 +85,7 @@ describe('a dispute', () => {
       await done(refund.id);
       expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
       expect(await h.orderStatus(payment)).toBe('refunded');
-      // It had never succeeded.
+      // The refund had never succeeded.
       expect(await eventsOf(payment)).not.toContain('refund.reversed');
       expect(await eventsOf(payment)).toContain('refund.failed');
       expect((await h.timeline(payment.id)).join('\n')).not.toContain('after it had succeeded');
@@ -93,7 +93,7 @@ describe('a dispute', () => {
   );
 
   test.each(['not stored', 'stored', 'stored and met'])(
-    'lost while the channel refuses the refund for it, which is %s under its key: the refund ends',
+    'a dispute is lost while the channel refuses the refund because of it (refusal %s under its key): the refund ends',
     async (how) => {
       const payment = await h.newPaid();
       book.keepsRefusals = how !== 'not stored';
@@ -106,14 +106,14 @@ describe('a dispute', () => {
       await done(refund.id);
       const { status, settledAt, createdAt } = await h.refundRow(refund.id);
       expect(status).toBe('failed');
-      // Not only once the key is forgotten.
+      // The refund ends before the channel has forgotten the key.
       expect(Number(settledAt) - Number(createdAt)).toBeLessThan((DAY / 2) * 1000);
       expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
       expect(book.of(payment.id)).toEqual([]);
     },
   );
 
-  test('lost while the channel keeps a failure under its key: the refund ends, and has no other key', async () => {
+  test("a dispute is lost while the channel has a failure stored under the refund's key: the refund ends without a new key", async () => {
     const payment = await h.newPaid();
     book.storesFailures = true;
     const refund = await h.refund(payment);
@@ -126,7 +126,7 @@ describe('a dispute', () => {
   });
 });
 
-describe('the bank returns money that had gone back', () => {
+describe('the bank returns the money of a refund that had succeeded', () => {
   const reversed = async () => {
     const payment = await h.newPaid();
     const refund = await h.refund(payment);
@@ -140,18 +140,18 @@ describe('the bank returns money that had gone back', () => {
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 0n, attention: 'refund_reversed' });
     expect(await h.orderStatus(payment)).toBe('refunded');
     expect(await eventsOf(payment)).toEqual(['payment.succeeded', 'refund.succeeded', 'refund.reversed']);
-    // Nothing pays it again by itself.
+    // No refund is made automatically.
     expect(book.calls.filter((call) => call.startsWith('refund'))).toHaveLength(1);
     expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
   };
 
-  test('told of by a callback, which makes the channel be asked', async () => {
+  test('a reversal reported by a callback causes a query, which records it', async () => {
     const { payment, refund } = await reversed();
     const said = { state: 'failed', reason: 'Returned.' } as const;
     await h.callback(payment, {}, 'n-returned', { channelRefundId: 'chr_1', answer: said });
     await done(refund.id);
     await expectReversed(payment, refund.id);
-    // Told again, or asked for by somebody: that is another refund.
+    // A later refund, automatic or requested, is another refund.
     await h.callback(payment, {}, 'n-returned-2', { outRefundNo: refund.id, answer: said });
     await done(refund.id);
     const again = await h.refund(payment);
@@ -160,7 +160,7 @@ describe('the bank returns money that had gone back', () => {
     expect(await h.refundRow(refund.id)).toMatchObject({ status: 'reversed' });
   });
 
-  test('a callback that says so and the channel does not: nothing changes', async () => {
+  test("a callback that reports a reversal which the channel's query does not confirm changes nothing", async () => {
     const payment = await h.newPaid();
     const refund = await h.refund(payment);
     await done(refund.id);
@@ -171,7 +171,7 @@ describe('the bank returns money that had gone back', () => {
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: null });
   });
 
-  test('our credentials are not taken when it is looked at again: shown', async () => {
+  test('rejected credentials during the later check of a refund raise an attention', async () => {
     const { payment, refund } = await reversed();
     book.isMisconfigured = true;
     const said = { state: 'failed', reason: 'Returned.' } as const;
@@ -183,7 +183,7 @@ describe('the bank returns money that had gone back', () => {
     expect(await h.refundRow(refund.id)).toMatchObject({ status: 'reversed' });
   });
 
-  test('untold: found when it is looked at again 7 days later, once', async () => {
+  test('a reversal without a callback is found once by the check after 7 days', async () => {
     const { payment, refund } = await reversed();
     const due = async () => {
       const taken = await takeStuckRefunds(h.db, new Date(await h.now()));
@@ -204,7 +204,7 @@ describe('the bank returns money that had gone back', () => {
     expect(await due()).toEqual([]);
   });
 
-  test('found in a list; money that is owed is shown, and goes back when a person says so', async () => {
+  test('a reversal found in a list raises an attention for a due refund, which is made again when a person requests it', async () => {
     const payment = await inConflict();
     const refund = await h.owe(payment);
     await done(refund.id);

@@ -8,9 +8,9 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { eventually } from '../support/progress.ts';
 import { atChannel, done, h, hooks, processing, refundsOf } from './refund-support.ts';
 
-/** Money that went back at the channel unknown to us is found, counted once, and shown. */
+/** Refunds at the channel that nodrop did not request are found, counted once, and raise an attention. */
 
-test('the channel says that it gave back more than came in, by two refunds: recorded up to what came in', async () => {
+test('if the channel reports two refunds of more than the received amount, they are recorded up to that amount', async () => {
   const payment = await h.newPaid();
   h.onRefund = processing;
   const [one, other] = [await h.refund(payment, 400), await h.refund(payment, 600)];
@@ -24,7 +24,7 @@ test('the channel says that it gave back more than came in, by two refunds: reco
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: 'amount_mismatch' });
 });
 
-test('a refund made at the channel, told of while ours was open and taken for it, is found when ours is settled', async () => {
+test('a refund at the channel that was attributed to our open refund is found when ours is settled', async () => {
   const payment = await h.newPaid();
   h.onRefund = processing;
   const refund = await h.refund(payment, 500);
@@ -33,7 +33,7 @@ test('a refund made at the channel, told of while ours was open and taken for it
   await h.callback(payment, { refundedAmount: 400 });
   await h.env.client.workflow.getHandle(`payment/${payment.id}`).result();
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 0n });
-  // Settled by a query: the callback of ours never comes.
+  // Our refund is settled by a query, because its callback never arrives.
   h.onRefund = undefined;
   await done(refund.id);
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 900n, attention: 'channel_reversed' });
@@ -42,13 +42,13 @@ test('a refund made at the channel, told of while ours was open and taken for it
   ]);
 });
 
-test('a refund of a lost row that the channel has in process, on record as made by somebody else: counted once', async () => {
+test('a refund with a lost row that the channel is processing and that was recorded as external counts once', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'lost-6', amount: 400 });
   await h.simulator.setFaults({ refund: { processingMs: 5_000 } });
   await h.refundElsewhere(payment, 400, id);
-  // This channel's sum holds what it has in process.
+  // This channel's refunded sum includes refunds in process.
   const now = new Date(await h.now());
   const paid = { state: 'paid', channelPaymentId: 'trx', paidAt: now.toISOString() } as const;
   const sum = { ...paid, amount: 1990, currency: 'CNY', refundedAmount: 400 } as const;
@@ -65,7 +65,7 @@ test('a refund of a lost row that the channel has in process, on record as made 
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n, attention: null });
 });
 
-test('more goes back than was asked, of which the rest was taken for a refund of somebody else: counted once', async () => {
+test('a refund of more than the requested amount, whose excess was recorded as external, counts once', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'other-2', amount: 400 });
@@ -83,10 +83,10 @@ test('more goes back than was asked, of which the rest was taken for a refund of
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n, attention: 'amount_mismatch' });
 });
 
-// From here on time need not pass: a message that calls an activity off keeps this server from skipping.
+// The following tests need no skipped time: after a message cancels an activity, this server no longer skips.
 
-describe('money that went back unknown to us before a refund of all that is left', () => {
-  test('an automatic refund asks for what is left', async () => {
+describe('refunds at the channel before a refund of all that is left', () => {
+  test('an automatic refund requests only what is left', async () => {
     const payment = await h.newPaid();
     await h.refundElsewhere(payment, 300);
     const refund = await h.owe(payment);
@@ -102,7 +102,7 @@ describe('money that went back unknown to us before a refund of all that is left
     );
   });
 
-  test('so does a requested one, and the same request is still the same', async () => {
+  test('a requested refund requests only what is left, and a repeated request returns the same refund', async () => {
     const payment = await h.newPaid();
     await h.refundElsewhere(payment, 300);
     const refund = await h.refund(payment, undefined, 'left-1');
@@ -114,7 +114,7 @@ describe('money that went back unknown to us before a refund of all that is left
     expect(await atChannel(payment)).toMatchObject({ refunded: 1990 });
   });
 
-  test('with nothing left it fails here, and the channel is not asked for it', async () => {
+  test('with nothing left the refund fails without a request to the channel', async () => {
     const payment = await h.newPaid();
     await h.refundElsewhere(payment, 1990);
     const refund = await h.owe(payment);
@@ -130,7 +130,7 @@ describe('money that went back unknown to us before a refund of all that is left
   });
 });
 
-test('a call of an earlier life that arrives between the two queries before the first call counts once', async () => {
+test('a request from before the loss of the database that arrives between the two first queries counts once', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const key = { merchantId, paymentId, idempotencyKey: 'between-1', amount: 400 };
@@ -143,7 +143,7 @@ test('a call of an earlier life that arrives between the two queries before the 
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n });
 });
 
-test('refunds made at the channel are found by a query, each once, and shown', async () => {
+test('refunds made at the channel are found by a query, each once, and raise an attention', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 300);
   for (let i = 0; i < 2; i++) await h.ask(payment);
@@ -161,16 +161,16 @@ test('refunds made at the channel are found by a query, each once, and shown', a
   expect(await h.orderStatus(payment)).toBe('refunded');
 });
 
-test('refunds made at the channel are found by its callback, and one that was there at first is not owed again', async () => {
+test('refunds made at the channel are found by its callback, and a refund that was there from the start is not due again', async () => {
   const payment = await h.newPaid();
   const trx = { channelPaymentId: 'trx', refundedAmount: 400 };
-  // Another total is another trade: it tells nothing.
+  // An answer with another total is not trusted about refunds.
   for (const id of ['n-other', 'n-another']) await h.callback(payment, { ...trx, amount: 1 }, id);
   await h.callback(payment, trx, 'n-refund');
   await h.callback(payment, trx, 'n-refund');
   await eventually(async () => (await h.row(payment.id)).refundedAmount === 400n);
   expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
-  // It is on the timeline, once.
+  // The untrusted answer is noted on the timeline once.
   expect((await h.timeline(payment.id)).filter((entry) => entry.includes('was settled with'))).toEqual([
     'query: The channel reports CNY 0.01, but the payment was settled with CNY 19.90: ignored.',
   ]);
@@ -203,8 +203,8 @@ test('refunds made at the channel are found by its callback, and one that was th
   ]);
 });
 
-describe('a database that has lost refunds the channel has made', () => {
-  test('the same request is the same number: found there, given back once and counted once', async () => {
+describe('a database that has lost refunds that the channel has made', () => {
+  test('a repeated request has the same refund number, so that the refund is found, made once and counted once', async () => {
     const payment = await h.newPaid();
     const first = await h.refund(payment, 400, 'lost-1');
     await done(first.id);
@@ -218,7 +218,7 @@ describe('a database that has lost refunds the channel has made', () => {
     expect(await refundsOf(payment)).toEqual([[first.id, 400n, 'requested', 'succeeded']]);
   });
 
-  test('another request: what went back unknown to us is on record before the channel is asked', async () => {
+  test('before another refund is requested, the unknown refund at the channel is recorded', async () => {
     const payment = await h.newPaid();
     await done((await h.refund(payment, 400, 'lost-2')).id);
     await h.loseRefunds(payment);
@@ -239,7 +239,7 @@ describe('a database that has lost refunds the channel has made', () => {
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 900n });
   });
 
-  test('what was taken for a refund of somebody else is ours after all: counted once', async () => {
+  test('a refund that was recorded as external and turns out to be ours counts once', async () => {
     const payment = await h.newPaid();
     const lost = await h.refund(payment, 400, 'lost-4');
     await done(lost.id);
@@ -262,7 +262,7 @@ describe('a database that has lost refunds the channel has made', () => {
   });
 });
 
-describe('the channel gave back another amount than it is asked for', () => {
+describe('the channel refunds another amount than requested', () => {
   const underOurNumber = async (payment: Payment, amount: number, key: string) => {
     const { merchantId, id: paymentId } = payment;
     const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: key, amount: 'all' });
@@ -270,7 +270,7 @@ describe('the channel gave back another amount than it is asked for', () => {
     return id;
   };
 
-  test('its amount is recorded, the asked one kept, and a person sees it until it is dismissed', async () => {
+  test("the channel's amount is recorded, the requested one kept, and an attention is shown until it is dismissed", async () => {
     const payment = await h.newPaid();
     const id = await underOurNumber(payment, 600, 'other-1');
     const refund = await h.refund(payment, undefined, 'other-1');
@@ -284,7 +284,7 @@ describe('the channel gave back another amount than it is asked for', () => {
     expect(await h.timeline(payment.id)).toContain(
       `refund: Refund ${id} of CNY 19.90 succeeded: requested. ${detail}`,
     );
-    // What is left can go back, and the difference stays to be seen.
+    // The rest can be refunded, and the attention stays.
     await done((await h.refund(payment)).id);
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: 'amount_mismatch' });
     expect(await h.orderStatus(payment)).toBe('refunded');
@@ -293,7 +293,7 @@ describe('the channel gave back another amount than it is asked for', () => {
     expect(await h.row(payment.id)).toMatchObject({ attention: null });
   });
 
-  test('more than was asked, also all there is: recorded up to what came in, with nothing counted twice', async () => {
+  test('a refund of more than requested, even of everything, is recorded up to the received amount and counted once', async () => {
     const payment = await h.newPaid();
     h.onRefund = async (ask) => ({ ...(await ask()), amount: 2500 }) as RefundAnswer;
     const refund = await h.refund(payment, 400);
@@ -306,7 +306,7 @@ describe('the channel gave back another amount than it is asked for', () => {
     expect(await h.orderStatus(payment)).toBe('refunded');
   });
 
-  test('it is shown instead of what others gave back', async () => {
+  test('the attention about the amount replaces the one about refunds at the channel', async () => {
     const payment = await h.newPaid();
     await h.refundElsewhere(payment, 300);
     await h.ask(payment);
@@ -319,14 +319,14 @@ describe('the channel gave back another amount than it is asked for', () => {
   });
 });
 
-// At the end: once the completion of a cancelled activity has reached it, the time-skipping server skips no more.
-test('ours settled by a callback that is older than a refund made at the channel: the trade is asked, until it answers', async () => {
+// The last test, because the time-skipping server no longer skips after the completion of a cancelled activity.
+test('after a callback has settled our refund, the trade is queried until it answers, to find later refunds at the channel', async () => {
   const payment = await h.newPaid();
   h.onRefund = processing;
   const refund = await h.refund(payment, 500);
   await h.untilRefund(refund.id, 'processing');
   await h.refundElsewhere(payment, 400);
-  // Told of while ours was open, and taken for it.
+  // The report came while our refund was open and was attributed to it.
   await h.callback(payment, { refundedAmount: 400 });
   await h.env.client.workflow.getHandle(`payment/${payment.id}`).result();
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 0n });
@@ -334,7 +334,7 @@ test('ours settled by a callback that is older than a refund made at the channel
   const answer = { state: 'succeeded', channelRefundId: 'simr_callback', amount: 500 } as const;
   const said = { outRefundNo: refund.id, answer };
   await h.callback(payment, { refundedAmount: 500 }, 'n-ours', said);
-  // The refund itself waits for nothing.
+  // The refund itself is already settled.
   await h.untilRefund(refund.id, 'succeeded');
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n, attention: null });
   await h.simulator.setFaults({ query: { errorRate: 0 } });

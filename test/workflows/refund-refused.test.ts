@@ -8,9 +8,9 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { NET_MS } from '../support/progress.ts';
 import { atChannel, done, h, hooks, payTwice, refundsOf } from './refund-support.ts';
 
-/** A refund that the channel refuses: what it had reserved is free again, and money that is owed stays shown. */
+/** Refused refunds: the reserved amount is free again, and a due refund keeps its attention. */
 
-test('refused for good: failed, and what was reserved can be asked for again', async () => {
+test('a refund that is refused for good fails, and its amount can be requested again', async () => {
   const payment = await h.newPaid();
   h.onRefund = async () => ({ state: 'failed', reason: 'The payer has closed the account.' });
   const refund = await h.refund(payment);
@@ -26,7 +26,7 @@ test('refused for good: failed, and what was reserved can be asked for again', a
   expect(await h.orderStatus(payment)).toBe('refunded');
 });
 
-test('a refusal of what an earlier call, whose answer got lost, has done is no refusal', async () => {
+test('a refusal does not count if an earlier request with a lost answer has made the refund', async () => {
   const payment = await h.newPaid();
   let calls = 0;
   h.onRefund = async (ask) => {
@@ -43,7 +43,7 @@ test('a refusal of what an earlier call, whose answer got lost, has done is no r
   expect(await atChannel(payment)).toMatchObject({ refunded: 1990 });
 });
 
-test('ours refused while the trade is silent: settled only when the trade has said who gave the money back', async () => {
+test('a refused refund is settled only after a query of the trade has shown which refunds exist', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 1990);
   let calls = 0;
@@ -52,7 +52,7 @@ test('ours refused while the trade is silent: settled only when the trade has sa
     try {
       return await ask();
     } finally {
-      // The refusal and that it knows no such refund were the channel's last words for a while.
+      // After the refusal and the answer "unknown refund" the channel is silent for a while.
       if (calls === 2) await h.simulator.setFaults({ query: { errorRate: 1 } });
     }
   };
@@ -70,15 +70,15 @@ test('ours refused while the trade is silent: settled only when the trade has sa
   ]);
 });
 
-// From here on time need not pass: a message that calls an activity off keeps this server from skipping.
+// The following tests need no skipped time: after a message cancels an activity, this server no longer skips.
 
-test('an automatic refund that the channel refuses stays shown, until the money is back some other way', async () => {
+test('a refused automatic refund keeps its attention until the money is refunded in another way', async () => {
   h.onRefund = async () => ({ state: 'failed', reason: 'Not possible any more.' });
   const { second, refund } = await payTwice();
   await h.untilRefund(refund.id, 'failed');
   expect(await h.row(second.id)).toMatchObject({ attention: 'refund_failing', refundedAmount: 0n });
   expect((await h.row(second.id)).attentionDetail).toContain('Not possible any more.');
-  // Somebody gives it back at the channel; the next question finds it.
+  // A refund is made at the channel, and the next query finds it.
   await h.refundElsewhere(second, 1990);
   await h.ask(second);
   expect(await h.row(second.id)).toMatchObject({ attention: null, refundedAmount: 1990n });
@@ -87,7 +87,7 @@ test('an automatic refund that the channel refuses stays shown, until the money 
   ]);
 });
 
-test('of a recovered order nothing follows by itself from a refused refund: a person sees it', async () => {
+test('a refused refund of a recovered order raises an attention, and nothing is done automatically', async () => {
   h.onRefund = async () => ({ state: 'failed', reason: 'Not possible any more.' });
   const { second, refund } = await payTwice();
   await h.untilRefund(refund.id, 'failed');
@@ -101,7 +101,7 @@ test('of a recovered order nothing follows by itself from a refused refund: a pe
   expect(await refundsOf(second)).toEqual([[requested.id, 500n, 'requested', 'failed']]);
   expect(await h.row(second.id)).toMatchObject({ attention: 'refund_failing' });
   expect((await h.row(second.id)).attentionDetail).toContain('Not possible any more.');
-  // A person decides, and that ends it.
+  // A person's decision clears the attention.
   h.onRefund = undefined;
   const { merchantId } = second;
   const now = new Date(await h.now());
@@ -110,15 +110,15 @@ test('of a recovered order nothing follows by itself from a refused refund: a pe
   expect(await h.row(second.id)).toMatchObject({ attention: 'order_conflict' });
 });
 
-describe('a refund of all that is left, refused as part went back at the channel after it was asked for', () => {
-  /** Starts the refund that the sweep starts. @returns its row when it has ended */
+describe('a refund of all that is left is refused because a part was refunded at the channel', () => {
+  /** Starts a refund's workflow like the sweep does. @returns the refund's row after its end */
   const startRest = async (payment: Payment, id: string | null) => {
     await h.refundWorkflows.start(toRefundSnapshot(await h.refundRow(id ?? 'none'), payment), NET_MS);
     await done(id ?? 'none');
     return await h.refundRow(id ?? 'none');
   };
 
-  test('one that is owed: the rest is owed in the same transaction, and goes back', async () => {
+  test('a refused automatic refund: a refund of the rest is recorded in the same transaction, and made', async () => {
     hooks.beforeRefund = [
       async () => {
         const { payment } = await h.db.refund.findFirstOrThrow({
@@ -138,14 +138,14 @@ describe('a refund of all that is left, refused as part went back at the channel
       [externalRefundId(second.id), 300n, 'external', 'succeeded'],
     ]);
     expect(await h.refundRow(refund.id)).toMatchObject({ replacedBy: rest });
-    // On its way: nobody is bothered.
+    // The refund of the rest is open, so that no attention is raised.
     expect(await h.row(second.id)).toMatchObject({ attention: 'order_conflict', refundedAmount: 300n });
     expect(await startRest(second, rest)).toMatchObject({ status: 'succeeded', replacedBy: null });
     expect(await h.row(second.id)).toMatchObject({ attention: null, refundedAmount: 1990n });
     expect(await atChannel(second)).toMatchObject({ state: 'REFUND', refunded: 1990 });
   });
 
-  test('one that is owed, refused while no more went back than the ledger knew: it waits for a person', async () => {
+  test('a refused automatic refund without an unknown refund at the channel waits for a person', async () => {
     const payment = await h.newPaid();
     await h.refundElsewhere(payment, 300);
     h.onRefund = async () => ({ state: 'failed', reason: 'Not possible any more.' });
@@ -158,7 +158,7 @@ describe('a refund of all that is left, refused as part went back at the channel
     expect(await h.refundRow(refund.id)).toMatchObject({ replacedBy: null });
   });
 
-  test('one that was requested: another refund of the rest replaces it, and so on; the key stays with the first', async () => {
+  test('a refused requested refund is replaced by one of the rest, repeatedly; the idempotency key stays with the first', async () => {
     const payment = await h.newPaid();
     hooks.beforeRefund = [() => h.refundElsewhere(payment, 300), () => h.refundElsewhere(payment, 200)];
     const request = { amount: undefined, note: undefined, idempotencyKey: 'rest-1' };
@@ -169,7 +169,7 @@ describe('a refund of all that is left, refused as part went back at the channel
     expect(await h.db.refund.findUnique({ where: { id: replacedBy ?? '' } })).toMatchObject({
       ...{ status: 'created', amount: 1690n, reason: 'requested', idempotencyKey: null },
     });
-    // The rest of the rest: each goes out once.
+    // Each replacement is made once.
     const second = await startRest(payment, replacedBy);
     expect(second).toMatchObject({ status: 'failed', replacedBy: replacementRefundId(second.id) });
     const third = await startRest(payment, second.replacedBy);
@@ -180,7 +180,7 @@ describe('a refund of all that is left, refused as part went back at the channel
     expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(5);
     const again = await requestRefund(h.db, payment.id, request, new Date(await h.now()));
     expect(again).toMatchObject({ created: false, refund: { id: first.id, status: 'failed', replacedBy } });
-    // Told of in this order, each with where the money goes instead.
+    // The events are in this order, and each names the replacement.
     const events = await h.db.event.findMany({
       where: { paymentId: payment.id, type: { startsWith: 'refund.' } },
       orderBy: { version: 'asc' },
@@ -199,7 +199,7 @@ describe('a refund of all that is left, refused as part went back at the channel
   });
 
   test.each(['requested', 'owed'])(
-    'one of a recovered order that is %s as well: it was decided that all of it goes back',
+    'a refused refund (%s) of a recovered order is replaced, too, because refunding everything was already decided',
     async (kind) => {
       const payment = await h.newPaid();
       const { merchantId, orderId: id } = payment;
@@ -213,7 +213,7 @@ describe('a refund of all that is left, refused as part went back at the channel
     },
   );
 
-  test('one of a payment that is disputed meanwhile: the channel decides over the rest', async () => {
+  test('a refused refund of a disputed payment is not replaced, because the channel decides about the rest', async () => {
     const payment = await h.newPaid();
     const disputed = { attention: 'disputed', attentionSince: new Date(await h.now()) };
     hooks.beforeRefund = [
@@ -228,7 +228,7 @@ describe('a refund of all that is left, refused as part went back at the channel
     expect(await h.row(payment.id)).toMatchObject({ attention: 'disputed', refundedAmount: 300n });
   });
 
-  test('all of it went back meanwhile, or its amount was named, or the refusal is another one: nothing replaces it', async () => {
+  test('a refused refund is not replaced if everything is refunded, if it named an amount, or after another kind of refusal', async () => {
     const all = await h.newPaid();
     hooks.beforeRefund = [() => h.refundElsewhere(all, 1990)];
     const gone = await h.refund(all);
@@ -253,7 +253,7 @@ describe('a refund of all that is left, refused as part went back at the channel
   });
 });
 
-test('a refund made at the channel before ours of a fixed amount: ours is refused, and every cent is accounted for', async () => {
+test('after a refund at the channel, ours of a fixed amount is refused, and every cent is accounted for', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 1000);
   const refund = await h.refund(payment, 1990);

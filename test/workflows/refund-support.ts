@@ -4,12 +4,12 @@ import { refundWorkflowId } from '../../src/domain/names.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { useHarness } from './harness.ts';
 
-/** For the tests of refunds: a harness in which tests run before a refund is told and after a query is answered. */
+/** Support for tests of refunds: a harness with hooks before a refund request and after the answer to a query. */
 
 interface Hooks {
-  /** Runs once, after the next query of a trade or of a refund's number has its answer. */
+  /** A hook that runs once, after the answer to the next query of a trade or of a refund's number. */
   onQueried: (() => Promise<void>) | undefined;
-  /** Each runs once, before the channel is told to make a refund. */
+  /** Hooks that each run once, before a refund is requested at the channel. */
   beforeRefund: (() => Promise<void>)[];
 }
 export const hooks: Hooks = { onQueried: undefined, beforeRefund: [] };
@@ -41,7 +41,7 @@ beforeEach(async () => {
   });
 });
 
-/** The channel does as it is told, and says something else. */
+/** The channel makes the refund, and gives this answer instead of the real one. */
 const saying = (answer: RefundAnswer) => async (ask: () => Promise<RefundAnswer>) => {
   await ask();
   return answer;
@@ -66,7 +66,7 @@ export async function payTwice() {
   }
   await h.callback(first);
   await h.until(first.id, 'succeeded');
-  // It is told to cancel: asked first, and the channel says paid.
+  // The cancelled payment is queried first, and the channel says paid.
   await h.until(second.id, 'succeeded');
   const refund = await h.db.refund.findFirstOrThrow({ where: { paymentId: second.id } });
   return { first, second, refund };

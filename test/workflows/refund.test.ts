@@ -5,11 +5,11 @@ import { takeStuckRefunds } from '../../src/ledger/sweep.ts';
 import { eventually } from '../support/progress.ts';
 import { atChannel, done, h, payTwice, processing, refundsOf } from './refund-support.ts';
 
-/** Money that must go back goes back: once, whatever the channel says or does not say meanwhile. */
+/** A refund that is due is made exactly once, whatever the channel answers meanwhile. */
 
 const HOUR = 3600;
 
-test('all of it: the refund succeeds, and the order is refunded', async () => {
+test('a full refund succeeds, and the order becomes refunded', async () => {
   const payment = await h.newPaid();
   const refund = await h.refund(payment);
   await done(refund.id);
@@ -29,7 +29,7 @@ test('all of it: the refund succeeds, and the order is refunded', async () => {
   );
 });
 
-test('several parts, up to what came in and no further', async () => {
+test('partial refunds are possible up to the received amount', async () => {
   const payment = await h.newPaid();
   for (const amount of [500, 490]) await done((await h.refund(payment, amount)).id);
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 990n });
@@ -42,7 +42,7 @@ test('several parts, up to what came in and no further', async () => {
   await expect(h.refund(payment, 1)).rejects.toMatchObject({ code: 'refund_exceeds_payment' });
 });
 
-test('in process: asked after 1 m x 5, 5, 10, 20, 30 m and then every 30 m, until the channel has decided', async () => {
+test('a refund in process is queried after 1 min five times, 5, 10, 20, 30 min and then every 30 min, until it is decided', async () => {
   const payment = await h.newPaid();
   h.onRefund = processing;
   const refund = await h.refund(payment, 700);
@@ -60,7 +60,7 @@ test('in process: asked after 1 m x 5, 5, 10, 20, 30 m and then every 30 m, unti
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: null });
 });
 
-test('the channel away for hours: shown after one, asked on, and given back once', async () => {
+test('during a channel outage of hours an attention is raised after one hour, and the refund is made once', async () => {
   const payment = await h.newPaid();
   await h.simulator.setFaults({ down: true });
   const refund = await h.refund(payment, 500);
@@ -76,7 +76,7 @@ test('the channel away for hours: shown after one, asked on, and given back once
 });
 
 test.each(['requested', 'owed'])(
-  'the balance is too low for a refund that is %s: asked again under the same number, shown after an hour, never failed',
+  'a balance too low for a refund (%s): retried under the same number, an attention after an hour, never failed',
   async (kind) => {
     const payment = await h.newPaid();
     await h.simulator.setFaults({ refund: { balanceTooLowRate: 1 } });
@@ -106,7 +106,7 @@ test.each(['requested', 'owed'])(
   },
 );
 
-test('before the first call the trade and the number are asked until there is an answer, and what it tells is recorded', async () => {
+test('before the first request the trade and the number are queried until the channel answers, and the answers are recorded', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 300);
   await h.simulator.setFaults({ query: { errorRate: 1 } });
@@ -121,7 +121,7 @@ test('before the first call the trade and the number are asked until there is an
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 800n });
 });
 
-test('an answer that gets lost: asked again under the same number, and given back once', async () => {
+test('after a lost answer the refund is requested again under the same number, and made once', async () => {
   const payment = await h.newPaid();
   let calls = 0;
   h.onRefund = async (ask) => {
@@ -137,7 +137,7 @@ test('an answer that gets lost: asked again under the same number, and given bac
   expect(await atChannel(payment)).toMatchObject({ refunded: 1500 });
 });
 
-test('a channel that forgets a refund it had in process is told again, under the same number', async () => {
+test('a refund that the channel forgot while processing it is requested again under the same number', async () => {
   const payment = await h.newPaid();
   const answers: RefundAnswer[] = [
     { state: 'processing' },
@@ -149,14 +149,14 @@ test('a channel that forgets a refund it had in process is told again, under the
   await done(refund.id);
   expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual([
     ...['query', 'refund', 'query', 'query'],
-    // Not looked up again: the channel was asked before, and forgets.
+    // No further lookup before the request: the refund was requested before.
     'refund',
   ]);
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n });
   expect(await atChannel(payment)).toMatchObject({ refunded: 500 });
 });
 
-test('Request Cancellation in the Web UI does not keep money that is owed', async () => {
+test('"Request Cancellation" in the Web UI does not stop a due refund', async () => {
   const payment = await h.newPaid();
   await h.simulator.setFaults({ down: true });
   const refund = await h.refund(payment);
@@ -167,7 +167,7 @@ test('Request Cancellation in the Web UI does not keep money that is owed', asyn
   expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded' });
 });
 
-test('what nodrop owes by itself waits while the payment is disputed', async () => {
+test('an automatic refund waits while the payment is disputed', async () => {
   const payment = await h.newPaid();
   const dispute = (attention: string | null) =>
     h.db.payment.update({
@@ -184,9 +184,9 @@ test('what nodrop owes by itself waits while the payment is disputed', async () 
   expect(await atChannel(payment)).toMatchObject({ refunded: 1990 });
 });
 
-// From here on time need not pass: a message that calls an activity off keeps this server from skipping.
+// The following tests need no skipped time: after a message cancels an activity, this server no longer skips.
 
-test('a double payment: one pays the order, the other goes back by itself', async () => {
+test('of two payments for one order, one pays the order and the other is refunded automatically', async () => {
   const { first, second, refund } = await payTwice();
   expect(refund).toMatchObject({ reason: 'duplicate_payment', amount: 1990n });
   await h.untilRefund(refund.id, 'succeeded');
@@ -201,7 +201,7 @@ test('a double payment: one pays the order, the other goes back by itself', asyn
   expect(await atChannel(second)).toMatchObject({ state: 'REFUND', refunded: 1990 });
 });
 
-test('the sweep takes what nobody started or what has fallen silent, and nothing else', async () => {
+test('the sweep picks only refunds that were never started or that have been silent for long', async () => {
   const payment = await h.newPaid();
   const now = Date.now();
   const row = (id: string, changes: object) =>
@@ -230,8 +230,8 @@ test('the sweep takes what nobody started or what has fallen silent, and nothing
   expect(await takeStuckRefunds(h.db, new Date(now))).toEqual([]);
 });
 
-// At the end: once the completion of a cancelled activity has reached it, the time-skipping server skips no more.
-test("the channel's callback ends the wait", async () => {
+// The last test, because the time-skipping server no longer skips after the completion of a cancelled activity.
+test("the channel's callback settles a refund that is processing", async () => {
   const payment = await h.newPaid();
   h.onRefund = processing;
   const refund = await h.refund(payment, 600);
@@ -241,7 +241,7 @@ test("the channel's callback ends the wait", async () => {
     outRefundNo: refund.id,
     answer: { state: 'succeeded' as const, channelRefundId: 'simr_callback', amount },
   });
-  // Of another amount: it only makes a query due.
+  // A callback with another amount only makes a query due.
   await h.callback(payment, trade, 'n-wrong', said(1));
   await eventually(() => h.refundCalls(refund.id).at(-1)?.call === 'query');
   expect(await h.refundRow(refund.id)).toMatchObject({ status: 'processing' });
@@ -252,7 +252,7 @@ test("the channel's callback ends the wait", async () => {
   expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
 });
 
-test('a callback of a refund that was not asked for yet only has the channel asked', async () => {
+test('a callback about a refund that was not requested yet only causes a query', async () => {
   const payment = await h.newPaid();
   const lost = await h.refund(payment, 400, 'lost-5');
   await done(lost.id);
@@ -263,7 +263,7 @@ test('a callback of a refund that was not asked for yet only has the channel ask
   const answer = { state: 'succeeded', channelRefundId: 'simr_again', amount: 400 } as const;
   await h.callback(payment, { refundedAmount: 400 }, 'n-lost', { outRefundNo: lost.id, answer });
   const run = h.env.client.workflow.getHandle(refundWorkflowId(lost.id));
-  // Read, and nobody has talked to the channel yet.
+  // The row is read, and the channel has not been called yet.
   await eventually(async () => {
     const { events } = await run.fetchHistory();
     return events?.some((event) => event.activityTaskCompletedEventAttributes != null);

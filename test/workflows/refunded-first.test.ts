@@ -5,7 +5,7 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { useHarness } from './harness.ts';
 
-/** Money that has gone back at the channel before it was settled pays no order, whatever told of it and when. */
+/** Money that was refunded at the channel before it was settled pays no order, in whatever order the reports arrive. */
 
 const h = useHarness();
 afterEach(async () => {
@@ -34,7 +34,7 @@ async function expectNotPaidFor(payment: Payment) {
   ]);
 }
 
-test('the callback of the refund before the one of the payment, while queries fail', async () => {
+test("the refund's callback arrives before the payment's callback, while queries fail: the order is not paid", async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.setFaults({ query: { errorRate: 1 } });
@@ -44,7 +44,7 @@ test('the callback of the refund before the one of the payment, while queries fa
   await expectNotPaidFor(payment);
 });
 
-test('the callback of the payment stored and not delivered, the one of the refund delivered', async () => {
+test("the payment's callback is stored and not forwarded, the refund's callback is forwarded: the order is not paid", async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   const at = new Date(await h.now());
@@ -60,7 +60,7 @@ test('the callback of the payment stored and not delivered, the one of the refun
   await expectNotPaidFor(payment);
 });
 
-test('settled past a run that has not heard of it: the callback of a refund is recorded all the same', async () => {
+test("a refund's callback is recorded even if the payment was settled without its workflow's knowledge", async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   const at = new Date(await h.now());

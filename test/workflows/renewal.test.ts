@@ -4,20 +4,20 @@ import { NET_MS } from '../support/progress.ts';
 import { eventually, soonRenewingEnvironment } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
-/** A payment's history stays short whatever keeps it busy: it goes on in a new run, and loses nothing by it. */
+/** A payment's history stays short however busy it is: the workflow continues as new, and loses nothing. */
 
 const h = useHarness({ environment: () => soonRenewingEnvironment(60) });
 
 const runId = async (paymentId: string) =>
   (await h.env.client.workflow.getHandle(paymentWorkflowId(paymentId)).describe()).runId;
 
-test('one that is asked about time and again', async () => {
+test('a payment that is queried many times continues as new', async () => {
   const payment = await h.newPayment({ expiresInMs: 3_600_000 });
   await h.start(payment);
   const first = await runId(payment.id);
   for (let asked = 0; asked < 20; asked++) await h.ask(payment);
   expect(await runId(payment.id)).not.toBe(first);
-  // The new run reads its row: the payment is not new any more.
+  // The new run reads the row, because the payment is no longer new.
   const { events } = await h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)).fetchHistory();
   const [input] = events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
   expect(JSON.parse(Buffer.from(input?.data ?? []).toString())).not.toHaveProperty('isNew');
@@ -26,7 +26,7 @@ test('one that is asked about time and again', async () => {
   await eventually(async () => (await h.orderStatus(payment)) === 'succeeded');
 });
 
-test('one whose payer comes back time and again while its channel cannot close it', async () => {
+test('a payment whose payer sends many hints while its channel cannot close it continues as new', async () => {
   const payment = await h.newPayment({ expiresInMs: 3_600_000 });
   await h.start(payment);
   await h.simulator.setFaults({ down: true });

@@ -1,4 +1,4 @@
-// `npm run replay -- FILE`, as a contributor types it.
+// Tests of the command `npm run replay -- FILE`.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,11 +17,11 @@ function replay(...args: string[]) {
   return { status, stdout, stderr };
 }
 
-test('a history that the code follows replays', () => {
+test('a history that matches the code replays', () => {
   expect(replay(HISTORY)).toMatchObject({ status: 0, stdout: `${HISTORY} replays.\n` });
 });
 
-test('of a history that the code does not follow, the first event that differs is named', () => {
+test('for a history that does not match the code, the first differing event is named', () => {
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-replay-'));
   try {
     const file = join(folder, 'history.json');
@@ -41,7 +41,7 @@ test('of a history that the code does not follow, the first event that differs i
   }
 });
 
-test('without a history it says what is missing', () => {
+test('without a file the command says what is missing', () => {
   expect(replay()).toMatchObject({
     status: 1,
     stderr: 'The history file is missing: npm run replay -- FILE\n',

@@ -5,8 +5,8 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { bundleWorkflows } from '../../src/worker/bundle.ts';
 
 /**
- * Payments run for days, deploys do not wait for them: workflow code must still replay the histories of what is
- * running. A failure here means `patched()` is missing around the change, not that the histories need replacing.
+ * Payments run for days and deploys do not wait for them, so workflow code must replay the histories of running
+ * workflows. If this test fails, the change needs `patched()`; do not replace the histories.
  */
 
 const HISTORIES = join(import.meta.dirname, '..', 'histories');
@@ -20,12 +20,12 @@ beforeAll(async () => {
   workflowBundle = await bundleWorkflows();
 });
 
-test('there are histories to replay', () => {
+test('there are committed histories to replay', () => {
   expect(files.length).toBeGreaterThanOrEqual(10);
 });
 
 describe.each(files)('%s', (file) => {
-  test('replays', async () => {
+  test('a committed history replays with the current code', async () => {
     const history = JSON.parse(readFileSync(join(HISTORIES, file), 'utf8'));
     await Worker.runReplayHistory({ workflowBundle }, history);
   });

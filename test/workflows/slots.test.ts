@@ -10,19 +10,19 @@ import { NET_MS } from '../support/progress.ts';
 import { eventually, realEnvironment } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
-/** Rows that cannot be read, or are locked, keep no worker's task slots: everybody else's payments go on. */
+/** Rows that are unreadable or locked hold no task slots of the worker, so that other payments make progress. */
 
-/** More than a worker has task slots (40). */
+/** More payments than a worker has workflow task slots (40). */
 const MANY = 60;
 
-/** How often each payment that cannot be read was tried. */
+/** How many times each unreadable payment was read. */
 const tried = new Map<string, number>();
 const h = useHarness({ environment: () => realEnvironment(), beforeLedger: withUnreadable });
 afterAll(async () => {
   tried.clear();
 });
 
-/** Reading one of the payments in `tried` fails. */
+/** The ledger client; reading one of the payments in `tried` fails. */
 function withUnreadable(db: LedgerClient): LedgerClient {
   const reading = (name: 'findUnique' | 'findUniqueOrThrow') => async (args: { where: { id: string } }) => {
     const { id } = args.where;
@@ -40,7 +40,7 @@ function withUnreadable(db: LedgerClient): LedgerClient {
   });
 }
 
-test('payments that cannot be read for as long as it takes: a new one is created, paid and settled, and the sweep runs', async () => {
+test('while many payments are unreadable, a new one is created, paid and settled, and the sweep runs', async () => {
   const unreadable = [];
   for (let i = 0; i < MANY; i++) unreadable.push(await h.newPayment());
   for (const { id } of unreadable) tried.set(id, 0);
@@ -58,7 +58,7 @@ test('payments that cannot be read for as long as it takes: a new one is created
   const swept = await h.env.client.workflow.execute(SWEEP_WORKFLOW, sweep);
   expect(swept).toMatchObject({ sweepOrders: 0 });
 
-  // All of them are tried on meanwhile, none got further than reading its row, and they go on once they can be read.
+  // All unreadable payments are retried meanwhile, and continue once they can be read.
   await eventually(() => [...tried.values()].every((count) => count >= 2));
   for (const { id } of unreadable) {
     const { events } = await h.env.client.workflow.getHandle(`payment/${id}`).fetchHistory();
@@ -68,7 +68,7 @@ test('payments that cannot be read for as long as it takes: a new one is created
   for (const { id } of unreadable) await h.until(id, 'paying');
 });
 
-test('payments of a merchant whose orders are locked: the payment of another one is settled meanwhile', async () => {
+test('while the orders of one merchant are locked, a payment of another merchant is settled', async () => {
   const locked: Payment[] = [];
   for (let i = 0; i < MANY; i++) locked.push(await h.newPayment());
   await Promise.all(locked.map((payment) => h.start(payment)));
@@ -92,7 +92,7 @@ test('payments of a merchant whose orders are locked: the payment of another one
     await h.simulator.pay(other.id);
     await h.callback(other);
     await h.until(other.id, 'succeeded');
-    // Each of the others has tried at once, and goes on as a regular activity.
+    // Each locked payment has made its first attempt, and continues as a regular activity.
     await eventually(async () => (await Promise.all(locked.map(isUpdating))).every(Boolean));
     await holder.query('rollback');
   } finally {
@@ -101,7 +101,7 @@ test('payments of a merchant whose orders are locked: the payment of another one
   for (const { id } of locked) await h.until(id, 'succeeded');
 });
 
-/** True when its order is being updated by a regular activity. */
+/** True if the payment's order update runs as a regular activity. */
 async function isUpdating({ id }: Payment): Promise<boolean> {
   const { events } = await h.env.client.workflow.getHandle(paymentWorkflowId(id)).fetchHistory();
   return (events ?? []).some(
@@ -109,17 +109,17 @@ async function isUpdating({ id }: Payment): Promise<boolean> {
   );
 }
 
-/** The files of the workflows' source that have this. */
+/** The workflow source files that match this expression. */
 function filesWith(pattern: RegExp): string[] {
   const folder = new URL('../../src/workflows/', import.meta.url);
   return readdirSync(folder).filter((name) => pattern.test(readFileSync(new URL(name, folder), 'utf8')));
 }
 
-test('every local activity of the workflows is one that holds no slot while it waits', () => {
+test('no local activity of the workflows holds a task slot while it waits', () => {
   expect(filesWith(/proxyLocalActivities/)).toEqual(['local-activities.ts']);
 });
 
-test('every time-out and retry of an activity has a name in one place', () => {
+test('every timeout and retry policy of an activity is a named preset in activity-options.ts', () => {
   expect(filesWith(/\w+(Timeout|Interval|Coefficient|Attempts|Threshold): *['\d]/)).toEqual([
     'activity-options.ts',
   ]);

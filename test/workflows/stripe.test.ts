@@ -14,22 +14,22 @@ import { eventually } from '../support/stack.ts';
 import { type Harness, LATE_CANCELLATION, useHarness } from './harness.ts';
 
 /**
- * The whole way of a payment by Stripe: its adapter over the double, whose clock is the virtual one. Its events come to
- * nodrop when a test says so; else they are lost.
+ * Payments through Stripe from start to end: the adapter with a double of Stripe, which uses the virtual clock. The
+ * double's events reach nodrop only when a test delivers them.
  */
 
 const HOUR = 3600;
 
 let double: RunningDouble;
-/** How many of the double's events have come, or are lost. */
+/** How many of the double's events were delivered or dropped. */
 let told = 0;
 
-/** The double's clock says what the server's says, whenever Stripe is asked something. */
+/** Sets the double's clock to the server's virtual time before each call to Stripe. */
 async function follow(): Promise<void> {
   double.books.clockOffsetS = Math.floor(((await h.now()) - Date.now()) / 1000);
 }
 
-/** The adapter as the service has it, asked at the virtual time. */
+/** The adapter as in production, with calls at the virtual time. */
 function following(adapter: ChannelAdapter): ChannelAdapter {
   const after =
     <Given extends unknown[], Answer>(ask: (...given: Given) => Promise<Answer>) =>
@@ -55,8 +55,8 @@ beforeEach(async () => {
 });
 afterEach(async () => await double?.close());
 
-// One each: the time-skipping server skips no more once an activity was called off, and Stripe sends several events at
-// once, of which one calls off the query that the one before it has begun.
+// Each test has a harness of its own: the time-skipping server no longer skips after an activity was cancelled, and
+// Stripe sends several events at once, of which one cancels the query that the previous one has started.
 const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION }, () => {
   const adapter = createStripeAdapter({ url: double.url });
   return { others: [following(validated(withCredentials(adapter, { of: async () => [CREDENTIALS] })))] };
@@ -70,17 +70,17 @@ const newPayment = (changes: Parameters<Harness['newPayment']>[0] = {}) =>
 
 function sessionOf({ id }: Payment): Session {
   const session = [...double.books.sessions.values()].find(({ metadata }) => metadata.nodrop_payment === id);
-  if (session === undefined) throw new Error('Stripe has no session of it');
+  if (session === undefined) throw new Error('Stripe has no session for it');
   return session;
 }
 
 function intentOf(payment: Payment): Intent {
   const intent = double.books.intents.get(sessionOf(payment).intent ?? '');
-  if (intent === undefined) throw new Error('nobody has begun to pay it');
+  if (intent === undefined) throw new Error('no payer has begun to pay it');
   return intent;
 }
 
-/** At Stripe, at the virtual time. */
+/** Changes something at Stripe at the current virtual time. */
 async function atStripe<T>(act: (books: RunningDouble['books']) => T): Promise<T> {
   await follow();
   return act(double.books);
@@ -89,7 +89,7 @@ async function atStripe<T>(act: (books: RunningDouble['books']) => T): Promise<T
 const pay = (payment: Payment, outcome: 'paid' | 'processing' = 'paid') =>
   atStripe((books) => books.pay(sessionOf(payment), outcome));
 
-/** What has happened at Stripe since comes as callbacks, the way it does through the API. */
+/** Delivers the events of Stripe's recent changes as callbacks, like the API receives them. */
 async function callBack(): Promise<void> {
   const adapter = h.channels.get('stripe');
   if (adapter === undefined) throw new Error('there is no such channel');
@@ -114,7 +114,7 @@ const refundsOf = async ({ id: paymentId }: Payment) =>
 const refundsAtStripe = (payment: Payment) =>
   [...double.books.refunds.values()].filter(({ intent }) => intent === intentOf(payment).id);
 
-/** Paid by a query: a callback calls the query off that the notice before it has begun, and then the server skips no time. */
+/** Pays by a query, without callbacks: these cancel running queries, and the server would then no longer skip time. */
 async function newPaid(): Promise<Payment> {
   const payment = await newPayment();
   const run = await h.start(payment);
@@ -124,7 +124,7 @@ async function newPaid(): Promise<Payment> {
   return payment;
 }
 
-test('the callback comes: the order is paid by it', async () => {
+test('Stripe: a callback pays the order', async () => {
   const payment = await newPayment();
   const run = await h.start(payment);
   await pay(payment);
@@ -136,11 +136,11 @@ test('the callback comes: the order is paid by it', async () => {
     settledBy: 'callback',
     channelPaymentId: intentOf(payment).id,
   });
-  // The session's event is a notice: long before the first query is due.
+  // The session's event is a notice. This is long before the first scheduled query.
   for (const at of h.askedAt(payment)) expect(at).toBeLessThan(10);
 });
 
-test('the callback is lost: the order is paid by the query', async () => {
+test('Stripe: if the callback is lost, a scheduled query pays the order', async () => {
   const payment = await newPayment();
   const run = await h.start(payment);
   await pay(payment);
@@ -153,7 +153,7 @@ test('the callback is lost: the order is paid by the query', async () => {
   expect(Math.round(h.askedAt(payment)[0] ?? 0)).toBe(10);
 });
 
-test('paid between the last query and the close: Stripe refuses to expire the session, and the order is paid', async () => {
+test('Stripe: paid between the last query and the close, the session cannot be expired, and the order is paid', async () => {
   const payment = await newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(55);
@@ -162,13 +162,13 @@ test('paid between the last query and the close: Stripe refuses to expire the se
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'close' });
 });
 
-test('paid after it was closed: the order takes the money', async () => {
+test('Stripe: money that arrives after the close pays the order', async () => {
   const payment = await newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(62);
   expect([(await h.row(payment.id)).status, sessionOf(payment).status]).toEqual(['closed', 'expired']);
   expect(await h.orderStatus(payment)).toBe('unpaid');
-  // Stripe says that no expired session can be paid. If one is all the same, the money is not lost.
+  // According to Stripe an expired session cannot be paid. If one is paid anyway, the money is not lost.
   sessionOf(payment).status = 'open';
   await pay(payment);
   await run.result();
@@ -176,7 +176,7 @@ test('paid after it was closed: the order takes the money', async () => {
   expect(await h.orderStatus(payment)).toBe('succeeded');
 });
 
-test('a refund whose answer is lost, and Stripe silent for 25 h: its key is forgotten there, and it is paid once', async () => {
+test('Stripe: a refund with a lost answer is made once, although Stripe is silent for 25 h and forgets its key', async () => {
   const payment = await newPaid();
   let isSilent = true;
   h.onRefund = async (ask) => {
@@ -197,7 +197,7 @@ test('a refund whose answer is lost, and Stripe silent for 25 h: its key is forg
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: null });
 });
 
-test('a bank debit stays in process past the expiry, until the bank has decided', async () => {
+test('Stripe: a bank debit stays in process past the expiry, until the bank has decided', async () => {
   const payment = await newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await pay(payment, 'processing');
@@ -210,7 +210,7 @@ test('a bank debit stays in process past the expiry, until the bank has decided'
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('cancelled: the session is expired at Stripe, and cannot be paid', async () => {
+test('Stripe: the session of a cancelled payment is expired and can no longer be paid', async () => {
   const payment = await newPayment();
   await h.start(payment);
   await h.workflows.cancel(payment, NET_MS);
@@ -219,7 +219,7 @@ test('cancelled: the session is expired at Stripe, and cannot be paid', async ()
   await expect(pay(payment)).rejects.toThrow('is expired');
 });
 
-test('a refund made at the dashboard is external', async () => {
+test('Stripe: a refund made at the dashboard is recorded as external', async () => {
   const payment = await newPaid();
   await atStripe((books) => books.addRefund(intentOf(payment), 500, {}));
   await callBack();
@@ -227,7 +227,7 @@ test('a refund made at the dashboard is external', async () => {
   expect(await refundsOf(payment)).toEqual([[500n, 'external', 'succeeded']]);
 });
 
-test('a dispute is shown with its amount and deadline, and no more once it is won', async () => {
+test('Stripe: a dispute raises an attention with amount and deadline, which is cleared when the dispute is won', async () => {
   const payment = await newPaid();
   const dispute = await atStripe((books) =>
     books.addDispute(intentOf(payment), 'needs_response', books.now() + 7 * 24 * HOUR),
@@ -243,7 +243,7 @@ test('a dispute is shown with its amount and deadline, and no more once it is wo
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', refundedAmount: 0n });
 });
 
-test('paid by the simulator and by Stripe: what came second goes back, once', async () => {
+test('an order paid through the simulator and through Stripe: the second payment is refunded once', async () => {
   const first = await h.newPayment();
   const second = await newPayment({ orderId: first.orderId });
   await h.start(first);
@@ -252,13 +252,13 @@ test('paid by the simulator and by Stripe: what came second goes back, once', as
   await h.simulator.pay(first.id);
   await h.callback(first);
   await h.until(first.id, 'succeeded');
-  // Asked, as it is to be closed now.
+  // The payment is queried, because it must be closed now.
   await run.result();
   expect(await h.row(second.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'conflict' });
   const [owed] = await h.db.refund.findMany({ where: { paymentId: second.id } });
   await h.env.client.workflow.getHandle(`refund/${owed?.id}`).result();
   expect(await h.row(second.id)).toMatchObject({ refundedAmount: 1990n, attention: null });
-  // All that Stripe tells of it is known.
+  // All of Stripe's events about the refund are delivered.
   await callBack();
   expect(await refundsOf(second)).toEqual([[1990n, 'duplicate_payment', 'succeeded']]);
   expect(refundsAtStripe(second)).toMatchObject([{ amount: 1990, status: 'succeeded' }]);

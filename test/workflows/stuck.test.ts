@@ -9,8 +9,8 @@ import { eventually, realEnvironment } from '../support/stack.ts';
 import { SECRET, useHarness } from './harness.ts';
 
 /**
- * Money on record whose workflow cannot settle it, as its task fails again and again: the sweep settles it, and all
- * that follows. On the real server, which counts the attempts.
+ * Payments with money on record whose workflow is stuck because its workflow task fails repeatedly: the sweep settles
+ * them, with all consequences. Uses the real server, which counts the attempts of a task.
  */
 
 const MISTAKE = [fileURLToPath(new URL('./throws-at-callback.ts', import.meta.url))];
@@ -36,7 +36,7 @@ afterAll(async () => {
   await shop?.close();
 });
 
-/** Two attempts to pay one order. */
+/** Two payment attempts for one order. */
 async function newAttempts(orderId: string): Promise<[Payment, Payment]> {
   const first = await h.newPayment({ orderId });
   const second = await h.newPayment({ orderId, channel: 'simulator2' });
@@ -47,7 +47,7 @@ async function newAttempts(orderId: string): Promise<[Payment, Payment]> {
   return [first, second];
 }
 
-/** The payers have paid, and the workflows fail at the callbacks that say so; a minute ago and more. */
+/** Both payers have paid, and the workflows fail at their callbacks; the rows are made more than a minute old. */
 async function makeStuck(...payments: Payment[]): Promise<void> {
   for (const payment of payments) {
     await h.simulator.pay(payment.id);
@@ -65,7 +65,7 @@ const ended = ({ id }: Payment) => h.env.client.workflow.getHandle(paymentWorkfl
 const attentions = async ({ id }: Payment) =>
   (await h.timeline(id)).filter((line) => line.startsWith('attention: '));
 
-test('the sweep settles, cancels the other attempts, and shows it until its workflow gets on', async () => {
+test("the sweep settles a stuck payment, cancels the order's other attempts, and shows workflow_stuck until the workflow recovers", async () => {
   const [paid, other] = await newAttempts('one');
   await makeStuck(paid);
   expect(await steps.sweepPayments()).toBe(1);
@@ -75,7 +75,7 @@ test('the sweep settles, cancels the other attempts, and shows it until its work
     attentionDetail: expect.stringContaining(`payment/${paid.id}`),
   });
   expect(await h.orderStatus(paid)).toBe('succeeded');
-  // It is told at once, and not by a later sweep.
+  // The other attempt gets its signal at once, not from a later sweep.
   await h.until(other.id, 'cancelled');
   expect(await steps.sweepStuck()).toBe(0);
   expect(await attentions(paid)).toHaveLength(1);
@@ -88,7 +88,7 @@ test('the sweep settles, cancels the other attempts, and shows it until its work
   await h.release(MISTAKE);
 });
 
-test('the sweep gives back what an order is paid too much', async () => {
+test('the sweep refunds the second payment of an order', async () => {
   const both = await newAttempts('both');
   await makeStuck(...both);
   expect(await steps.sweepPayments()).toBe(2);
@@ -100,7 +100,7 @@ test('the sweep gives back what an order is paid too much', async () => {
   await h.untilRefund(owed.id, 'succeeded');
 });
 
-test("an order service is told by the event's own workflow", async () => {
+test("the delivery's own workflow delivers the event of a stuck payment", async () => {
   shop = await startOrderService();
   const settings = { orderServiceUrl: shop.url, orderStatusUrl: shop.statusUrl };
   shop.secret = (await setMerchant(h.db, 'shop', settings, SECRET, new Date()))?.secret ?? '';
@@ -110,7 +110,7 @@ test("an order service is told by the event's own workflow", async () => {
   expect(await steps.sweepPayments()).toBe(1);
   await eventually(async () => (await h.row(payment.id)).orderUpdate === 'applied');
   expect(shop.order('told')).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
-  // The workflow is stuck all the same.
+  // The payment's workflow is still stuck.
   expect(await steps.sweepStuck()).toBe(0);
   expect(await h.row(payment.id)).toMatchObject({ attention: 'workflow_stuck' });
 

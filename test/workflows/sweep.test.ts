@@ -6,7 +6,7 @@ import { bundleWorkflows } from '../../src/worker/bundle.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { timeSkippingEnvironment } from '../support/stack.ts';
 
-// In which order the sweep's steps run; what each does is tested on the activities.
+// The order in which the steps of the sweep run. The steps themselves are tested in test/activities.
 
 let env: TestWorkflowEnvironment;
 beforeAll(async () => {
@@ -16,7 +16,7 @@ afterAll(async () => {
   await env?.teardown();
 });
 
-test('slow steps keep no other from running, and one that fails is only told of', async () => {
+test("slow steps do not delay other lanes, and a failed step only appears in the sweep's result", async () => {
   const ran: string[] = [];
   let othersDone = () => {};
   const others = new Promise<void>((resolve) => {

@@ -1,11 +1,11 @@
 import type { WorkflowInterceptorsFactory } from '@temporalio/workflow';
 
-/** Workflow code with a mistake that only a callback meets: a plain error fails the workflow task, again and again. */
+/** Simulates a bug in workflow code that each callback triggers: a plain error fails the workflow task repeatedly. */
 export const interceptors: WorkflowInterceptorsFactory = () => ({
   inbound: [
     {
       async handleSignal(input, next) {
-        if (input.signalName === 'callback') throw new TypeError('a mistake of a release');
+        if (input.signalName === 'callback') throw new TypeError('a bug of a release');
         return await next(input);
       },
     },

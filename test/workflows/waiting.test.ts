@@ -5,8 +5,8 @@ import { eventually } from '../support/stack.ts';
 import { expectAsked, useHarness } from './harness.ts';
 
 /**
- * P1 while the payer may still pay: the callback, or one of the timer-driven queries, brings the money to the
- * order, whatever goes wrong between. Real workflow, activities, ledger, adapter and simulator; virtual time.
+ * Live payments (promise P1): a callback or a scheduled query brings the money to the order, whatever fails in between.
+ * Real workflow, activities, ledger, adapter and simulator; virtual time.
  */
 
 const h = useHarness();
@@ -19,7 +19,7 @@ beforeEach(async () => {
   });
 });
 
-/** What the activities of this name are for, as the Web UI shows it. */
+/** The summaries of all activities with this name, as the Web UI shows them. */
 async function summariesOf(run: WorkflowHandle, activity: string): Promise<string[]> {
   const { events } = await run.fetchHistory();
   return (events ?? []).flatMap(({ activityTaskScheduledEventAttributes: scheduled, userMetadata }) =>
@@ -29,7 +29,7 @@ async function summariesOf(run: WorkflowHandle, activity: string): Promise<strin
   );
 }
 
-test('a callback wins: the order is paid at once and nobody asks the channel', async () => {
+test('a callback pays the order at once, without a query', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.callback(payment);
@@ -43,7 +43,7 @@ test('a callback wins: the order is paid at once and nobody asks the channel', a
   expectAsked(h, payment, []);
 });
 
-test('a lost callback is found by the first query, after 10 s', async () => {
+test('if the callback is lost, the first query after 10 s finds the payment', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   expect((await h.row(payment.id)).status).toBe('paying');
@@ -61,7 +61,7 @@ test('a lost callback is found by the first query, after 10 s', async () => {
   expect(await h.orderStatus(payment)).toBe('succeeded');
 });
 
-test('a lost callback is found by a later query, on the schedule', async () => {
+test('if the callback is lost, a later scheduled query finds the payment', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.pass(75);
@@ -71,7 +71,7 @@ test('a lost callback is found by a later query, on the schedule', async () => {
   expect(await h.orderStatus(payment)).toBe('succeeded');
 });
 
-test('a doubled callback updates the order once', async () => {
+test('a callback that arrives twice updates the order once', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await Promise.all([h.callback(payment, {}, 'same'), h.callback(payment, {}, 'same'), h.callback(payment)]);
@@ -80,7 +80,7 @@ test('a doubled callback updates the order once', async () => {
   expect(updates).toEqual([`order: Order ${payment.orderId} is paid.`]);
 });
 
-test('garbage and errors from the query change nothing: it goes on, and is never failed', async () => {
+test('unreadable answers and errors of queries never fail the payment, and the queries continue', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.setFaults({ query: { garbageRate: 1 } });
@@ -101,7 +101,7 @@ test('garbage and errors from the query change nothing: it goes on, and is never
   });
 });
 
-test('a hint gives a tight phase, and the schedule goes on after it from the time elapsed', async () => {
+test('a hint starts a tight phase of queries, after which the schedule continues at the elapsed time', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.pass(12);
@@ -113,7 +113,7 @@ test('a hint gives a tight phase, and the schedule goes on after it from the tim
   expectAsked(h, payment, [10, ...tight, 90, 120, 150, 180, 210]);
 });
 
-test('a payment found in the tight phase is settled by the hint', async () => {
+test('a payment that is found in the tight phase counts as settled by the hint', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
@@ -122,7 +122,7 @@ test('a payment found in the tight phase is settled by the hint', async () => {
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'hint' });
 });
 
-test('a declined trade is failed by the word of the channel, and the order can be paid again', async () => {
+test('a trade that the channel declines fails the payment, and the order can be paid again', async () => {
   const payment = await h.newPayment();
   await h.start(payment);
   await h.simulator.pay(payment.id, 'declined');
@@ -133,7 +133,7 @@ test('a declined trade is failed by the word of the channel, and the order can b
   expect(again.id).not.toBe(payment.id);
 });
 
-test('a callback with a wrong amount pays nothing; the query it makes due does, with the right one', async () => {
+test('a callback with a wrong amount does not pay the order, but causes a query, which pays it with the right amount', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
@@ -148,12 +148,12 @@ test('a callback with a wrong amount pays nothing; the query it makes due does, 
   });
 });
 
-test('another amount at the channel itself does not pay the order and is shown', async () => {
+test("a wrong amount in the channel's own answer does not pay the order, and raises an attention", async () => {
   const payment = await h.newPayment();
-  // The order asked for something else than the trade at the channel was made with.
+  // The payment's amount differs from the amount of the trade at the channel.
   const ask = (amount: number) =>
     h.db.$transaction([
-      // Past the trigger that keeps what a payment was made for.
+      // Bypasses the trigger that protects a payment's terms.
       h.db.$executeRaw`SET LOCAL session_replication_role = replica`,
       h.db.$executeRaw`UPDATE payments SET amount = ${amount} WHERE id = ${payment.id}`,
     ]);
@@ -171,7 +171,7 @@ test('another amount at the channel itself does not pay the order and is shown',
   expect(await h.orderStatus(payment)).toBe('paying');
 });
 
-test('a channel that cannot create for a while creates once, and its payment is paid', async () => {
+test('a create that fails for a while is repeated until it succeeds once, and the payment is paid', async () => {
   const payment = await h.newPayment();
   await h.simulator.setFaults({ create: { errorRate: 1 } });
   await h.workflows.wake(payment, NET_MS);
@@ -184,7 +184,7 @@ test('a channel that cannot create for a while creates once, and its payment is 
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('a create whose answer is lost is repeated, and makes one trade', async () => {
+test('a create with a lost answer is repeated, and creates one trade', async () => {
   const payment = await h.newPayment();
   await h.simulator.setFaults({ create: { timeoutAfterAcceptRate: 1 } });
   await h.workflows.wake(payment, NET_MS);
@@ -200,7 +200,7 @@ test('a create whose answer is lost is repeated, and makes one trade', async () 
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('an order update that fails for an hour is shown, never given up, and done when it can be', async () => {
+test('an order update that fails for an hour raises an attention, and is retried until it succeeds', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.db.$executeRawUnsafe(`
@@ -222,14 +222,14 @@ test('an order update that fails for an hour is shown, never given up, and done 
   expect(await h.orderStatus(payment)).toBe('succeeded');
 });
 
-test('a callback before the workflow exists starts it', async () => {
+test('a callback starts the workflow if it does not exist yet', async () => {
   const payment = await h.newPayment();
   await h.callback(payment);
   await h.env.client.workflow.getHandle(`payment/${payment.id}`).result();
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'callback' });
 });
 
-test('a question that meets the last workflow task is answered before the workflow closes', async () => {
+test("an operator's query that arrives at the last workflow task is answered before the workflow ends", async () => {
   const payment = await h.newPayment();
   await h.start(payment);
   const asked = Promise.all([1, 2, 3].map(() => h.workflows.askChannel(payment, NET_MS)));
@@ -240,23 +240,26 @@ test('a question that meets the last workflow task is answered before the workfl
   expect(updates).toHaveLength(1);
 });
 
-test.each(['hint', 'callback'])('a bare %s from the Web UI is taken for what it can mean', async (signal) => {
-  const payment = await h.newPayment();
-  const run = await h.start(payment);
-  await h.simulator.pay(payment.id);
-  await run.signal(signal);
-  await run.result();
-  expect(h.askedAt(payment)).toHaveLength(1);
-  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
-});
+test.each(['hint', 'callback'])(
+  'a %s signal from the Web UI without an argument is accepted',
+  async (signal) => {
+    const payment = await h.newPayment();
+    const run = await h.start(payment);
+    await h.simulator.pay(payment.id);
+    await run.signal(signal);
+    await run.result();
+    expect(h.askedAt(payment)).toHaveLength(1);
+    expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+  },
+);
 
-test('a signal that tells of a callback which is not in the ledger settles nothing: the channel is asked', async () => {
+test('a callback signal without a callback in the ledger settles nothing, and causes a query', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await run.signal('callback', { callbackId: 'cb_x', state: 'paid', amount: 1990, currency: 'CNY' });
-  // Not only by the next query on schedule.
+  // Queried at once, not only by the next scheduled query.
   await eventually(async () =>
-    (await summariesOf(run, 'queryChannel')).some((summary) => summary.includes('asked at once')),
+    (await summariesOf(run, 'queryChannel')).some((summary) => summary.includes('query at once')),
   );
   await eventually(() => h.askedAt(payment).length > 0);
   expect(await h.row(payment.id)).toMatchObject({ status: 'paying', orderUpdate: null });
@@ -265,13 +268,13 @@ test('a signal that tells of a callback which is not in the ledger settles nothi
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'callback' });
 });
 
-test('an order update that is held up goes on as an activity, which can be seen', async () => {
+test('an order update that is blocked continues as a regular activity, which the Web UI shows', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.db.$transaction(
     async (tx) => {
       await tx.$queryRaw`SELECT 1 FROM orders WHERE id = ${payment.orderId} FOR UPDATE`;
-      // Stored past nodrop, as storing it takes the lock too.
+      // Stored directly, because storing it through nodrop would need the same lock.
       await run.signal('callback', { callbackId: 'cb_x', state: 'paid', amount: 1990, currency: 'CNY' });
       const seen = await eventually(async () => {
         const summaries = await summariesOf(run, 'updateOrder');

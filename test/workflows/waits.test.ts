@@ -7,13 +7,13 @@ import { eventually } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * What a payment waits for never keeps its money from it: every wait of its workflow is bounded, or ends when a message
- * comes that is handled before it.
+ * A workflow's waits never delay the settlement of its payment: each wait is bounded, or ends when a message of higher
+ * priority arrives.
  */
 
-/** The next actions that the channel gives work until then, epoch ms; null: for ever. */
+/** The expiry of the channel's next actions, epoch ms; null: they do not expire. */
 let actionsExpireAt: number | null = null;
-/** What the channel does before it answers a query. */
+/** A hook that runs before the channel answers a query. */
 let beforeQuery: (() => Promise<void>) | undefined;
 
 const between = (adapter: ChannelAdapter): ChannelAdapter => ({
@@ -29,14 +29,14 @@ const between = (adapter: ChannelAdapter): ChannelAdapter => ({
   },
 });
 
-// One each: the time-skipping server skips years for an activity that was called off before.
+// Each test has a harness of its own: the time-skipping server skips years for an activity that was cancelled before.
 const h = useHarness({ between, perTest: true });
 beforeEach(() => {
   actionsExpireAt = null;
   beforeQuery = undefined;
 });
 
-/** Names of the activities that its workflow has scheduled since `after` of them. */
+/** The names of the activities that the payment's workflow has scheduled, without the first `after`. */
 async function scheduled(payment: Payment, after = 0): Promise<string[]> {
   const { events } = await h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)).fetchHistory();
   const names = (events ?? []).flatMap(
@@ -45,7 +45,7 @@ async function scheduled(payment: Payment, after = 0): Promise<string[]> {
   return names.slice(after);
 }
 
-/** A payment whose payer's next action has expired, and whose channel's tasks nobody takes. */
+/** A payment with an expired next action, while no worker serves its channel's task queues. */
 async function unserved() {
   actionsExpireAt = (await h.now()) + 2_000;
   const payment = await h.newPayment();
@@ -57,14 +57,14 @@ async function unserved() {
   return { payment, since: () => scheduled(payment, before) };
 }
 
-/** So many ask for a new next action, and the workflow has begun to make it. */
+/** Sends `count` requests for a new next action, and waits until the workflow has started to renew it. */
 async function renewals(count: number, { payment, since }: Awaited<ReturnType<typeof unserved>>) {
   const waiting = Array.from({ length: count }, () => h.workflows.awaitNextAction(payment, 120_000));
   if (count > 0) await eventually(async () => (await since()).includes('createAtChannel'));
   return { waiting };
 }
 
-/** Payments are not written when this condition holds, until the function of that name is dropped. */
+/** Makes updates of payments fail while this SQL condition holds, until the function `name` is dropped. */
 async function refuse(name: string, condition: string) {
   await h.db.$executeRawUnsafe(
     `CREATE FUNCTION ${name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '${name}'; END $$`,
@@ -79,7 +79,7 @@ const settled = async (payment: Payment) => {
 };
 
 test.each([0, 1, 2])(
-  'a callback settles while %i renewals wait for a channel that nobody serves',
+  'a callback settles the payment while %i renewals wait for a channel without a worker',
   async (count) => {
     const one = await unserved();
     const { waiting } = await renewals(count, one);
@@ -90,7 +90,7 @@ test.each([0, 1, 2])(
   },
 );
 
-test('renewals that wait share one attempt, and it is given up', async () => {
+test('waiting renewals share one attempt, which times out', async () => {
   const one = await unserved();
   const { waiting } = await renewals(3, one);
   await h.pass(20);
@@ -100,7 +100,7 @@ test('renewals that wait share one attempt, and it is given up', async () => {
   await settled(one.payment);
 });
 
-test('a question interrupts a renewal, which goes on after it', async () => {
+test("an operator's query interrupts a renewal, which continues afterwards", async () => {
   const one = await unserved();
   const { waiting } = await renewals(2, one);
   const asked = h.workflows.askChannel(one.payment, 120_000);
@@ -113,7 +113,7 @@ test('a question interrupts a renewal, which goes on after it', async () => {
   await settled(one.payment);
 });
 
-test('a question that was due and interrupted before it began is asked at once all the same', async () => {
+test('a due query that was interrupted before it began is sent at once afterwards', async () => {
   const { payment } = await unserved();
   const summaries = async () => {
     const { events } = await h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)).fetchHistory();
@@ -138,7 +138,7 @@ test('a question that was due and interrupted before it began is asked at once a
   await settled(payment);
 });
 
-test('a cancel interrupts a renewal, and ends it: nobody is to pay any more', async () => {
+test('a requested cancellation interrupts and ends a renewal', async () => {
   const one = await unserved();
   const { waiting } = await renewals(1, one);
   await h.env.client.workflow.getHandle(paymentWorkflowId(one.payment.id)).cancel();
@@ -148,7 +148,7 @@ test('a cancel interrupts a renewal, and ends it: nobody is to pay any more', as
   await settled(one.payment);
 });
 
-test('a callback settles while an operator waits for an answer of the channel, who gets one all the same', async () => {
+test('a callback settles the payment while an operator waits for a query, which is still answered', async () => {
   const payment = await h.newPayment();
   await h.start(payment);
   let asking = false;
@@ -164,12 +164,12 @@ test('a callback settles while an operator waits for an answer of the channel, w
   await h.simulator.pay(payment.id);
   await h.callback(payment);
   await settling;
-  // Its first query ends only when the payment is settled.
+  // The first query ends only when the payment is settled.
   expect(await asked).toBe(true);
   await settled(payment);
 });
 
-test('a callback settles while the wish to cancel cannot be written', async () => {
+test('a callback settles the payment while the requested cancellation cannot be written', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await refuse('refuse_cancel', 'NEW.cancel_requested_at IS NOT NULL AND OLD.cancel_requested_at IS NULL');
@@ -179,7 +179,7 @@ test('a callback settles while the wish to cancel cannot be written', async () =
   await settled(payment);
 });
 
-test('a callback settles between two questions after a close that says paid', async () => {
+test('a callback settles the payment between two queries after a close that says paid', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   await h.start(payment);
   await h.pass(55);
@@ -191,13 +191,13 @@ test('a callback settles between two questions after a close that says paid', as
   expect(await h.row(payment.id)).toMatchObject({ settledBy: 'callback' });
 });
 
-test('money is settled though it cannot be shown that it was not', async () => {
+test('money is settled even if the attention cannot be raised', async () => {
   const payment = await h.newPayment();
   await h.start(payment);
   await refuse('refuse_paid', "NEW.status = 'succeeded'");
   await refuse('refuse_attention', "NEW.attention = 'order_update_failing'");
   await h.callback(payment);
-  // Past the attempts after which a person is told.
+  // More failed attempts than it takes to raise the attention.
   await h.pass(1_200);
   expect(await scheduled(payment)).toContain('raiseAttention');
   await h.db.$executeRawUnsafe('DROP FUNCTION refuse_paid() CASCADE');
@@ -205,7 +205,7 @@ test('money is settled though it cannot be shown that it was not', async () => {
   await settled(payment);
 });
 
-test('a callback that cannot be written down keeps no refund from its end', async () => {
+test('a callback that cannot be recorded does not stop the refund', async () => {
   const payment = await h.newPaid();
   h.onRefund = async (ask) => {
     await ask();

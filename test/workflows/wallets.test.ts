@@ -26,9 +26,9 @@ import { eventually } from '../support/stack.ts';
 import { type Harness, LATE_CANCELLATION, useHarness } from './harness.ts';
 
 /**
- * The whole way of a payment by Alipay and by WeChat Pay: their adapters over the doubles, processes whose books go by the
- * virtual clock. What is signed is signed at the real time, as the adapters know no other. Callbacks come over HTTP, and
- * what they bring about is what the API does.
+ * Payments through Alipay and WeChat Pay from start to end: the adapters with doubles, which are separate processes
+ * whose books use the virtual clock. Signatures use the real time, because the adapters do. Callbacks arrive over HTTP,
+ * and are handled like the API handles them.
  */
 
 const folder = wechatpayOracle();
@@ -38,7 +38,7 @@ let alipay: AlipayDouble;
 let wechatpay: WechatpayDouble;
 let receiver: Server;
 let publicUrl: string;
-/** What the callbacks that came were answered with, by their channels. */
+/** The answers to the received callbacks, by channel. */
 let answered: string[] = [];
 
 beforeAll(async () => {
@@ -67,7 +67,7 @@ beforeEach(async () => {
   await wechatpay.tell('rules', { refundsBecome: 'SUCCESS', bookOffsetMs: 0, callbacks: 'sent' });
 });
 
-// One each: the time-skipping server skips no more once an activity was called off.
+// Each test has a harness of its own: the time-skipping server no longer skips after an activity was cancelled.
 const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION }, () => ({
   publicUrl,
   others: [createAlipayAdapter(), createWechatpayAdapter()].map((adapter) =>
@@ -78,17 +78,17 @@ const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION },
 const credentialsOf = ({ declaration: { name } }: ChannelAdapter): Credentials =>
   name === 'alipay' ? settingsOf(alipay) : wechatpay.accounts.direct;
 
-/** The virtual time less the real one. */
+/** The difference between virtual and real time, in ms. */
 const aheadMs = async () => Math.round((await h.now()) - Date.now());
 
-/** The books of both are at the virtual time. */
+/** Sets the books of both doubles to the virtual time. */
 async function follow(): Promise<void> {
   const offsetMs = await aheadMs();
   await alipay.tell('bookClock', { offsetMs });
   await wechatpay.tell('rules', { bookOffsetMs: offsetMs });
 }
 
-/** The adapter as the service has it, asked at the virtual time. */
+/** The adapter as in production, with calls at the virtual time. */
 function following(adapter: ChannelAdapter): ChannelAdapter {
   const after =
     <Given extends unknown[], Answer>(ask: (...given: Given) => Promise<Answer>) =>
@@ -101,7 +101,7 @@ function following(adapter: ChannelAdapter): ChannelAdapter {
     ...adapter,
     createTrade: after(adapter.createTrade),
     queryTrade: after(adapter.queryTrade),
-    // How old a payment is, the adapter tells by the real clock.
+    // The adapter computes a payment's age with the real clock.
     closeTrade: after(async (account, trade: Trade, signal) => {
       const ahead = await aheadMs();
       const aged = { ...trade, createdAt: moved(trade.createdAt, -ahead) };
@@ -113,7 +113,7 @@ function following(adapter: ChannelAdapter): ChannelAdapter {
   };
 }
 
-/** A callback the way it comes through the API. */
+/** Receives a callback like the API does. */
 async function receive(request: IncomingMessage): Promise<[string, CallbackOutcome]> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk as Buffer);
@@ -131,7 +131,7 @@ async function receive(request: IncomingMessage): Promise<[string, CallbackOutco
   if (callback.kind === 'ignored') return [channel, 'ignored'];
   const now = new Date(await h.now());
   const stored = await storeCallback(h.db, accountId, callback, rawBody, now);
-  if (stored.payment === null) throw new Error('it is of no payment');
+  if (stored.payment === null) throw new Error('the callback belongs to no payment');
   await forwardStoredCallback(h, stored, stored.payment, now, NET_MS);
   return [channel, 'stored'];
 }
@@ -162,7 +162,7 @@ async function newPayment(
   return await h.db.payment.update({ where: { id }, data: { payer } });
 }
 
-/** The payer pays what they were given. */
+/** Lets the payer pay with the next action. */
 async function pay({ id, channel }: Payment): Promise<void> {
   await follow();
   const action = nextActionOf(await h.row(id));
@@ -174,14 +174,14 @@ async function pay({ id, channel }: Payment): Promise<void> {
   expect(isPaid, 'the channel lets the payer pay').toBe(true);
 }
 
-/** The same, and its callback has come: no virtual time passes before. */
+/** Lets the payer pay, and waits for the callback without letting virtual time pass. */
 async function payAndTell(payment: Payment): Promise<void> {
   const before = answered.length;
   await pay(payment);
   await eventually(() => answered.length > before);
 }
 
-/** What has gone back at the channel, or is on its way, in yuan. */
+/** The amount that the channel has refunded or is refunding, in yuan. */
 async function backAtChannel({ id: outTradeNo, channel }: Payment): Promise<number> {
   if (channel === 'alipay') {
     const { app_id: appId } = settingsOf(alipay);
@@ -195,7 +195,7 @@ const refundsOf = async ({ id: paymentId }: Payment) =>
     ({ amount, reason, status }) => [amount, reason, status],
   );
 
-/** Paid by its callback, before it is ever asked about. */
+/** A payment that was paid by its callback, before the first query. */
 async function newPaid(channel: Channel): Promise<Payment> {
   const payment = await newPayment(channel);
   const run = await h.start(payment);
@@ -209,13 +209,13 @@ const refundRun = (id: string) => h.env.client.workflow.getHandle(`refund/${id}`
 
 describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
   test.each(METHODS)(
-    '%s, %s: the order is paid by the callback, and by the query when that is lost',
+    '%s, %s: the callback pays the order, or a query if the callback is lost',
     async (channel, method, type) => {
       const told = await newPayment(channel, method);
       const run = await h.start(told);
       const action = nextActionOf(await h.row(told.id));
       expect(action).toMatchObject({ type });
-      // Payers read their link: no proof is in it.
+      // Payers can read their link, so it must not contain the proof.
       if (channel === 'alipay' && type === 'redirect')
         expect(new URL(action?.url ?? '').searchParams.get('notify_url')).toBe(
           `${publicUrl}/callbacks/alipay/${told.channelAccountId}`,
@@ -241,7 +241,7 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
   );
 
   test.each(['alipay', 'wechatpay'] as const)(
-    '%s: nobody pays, and it is closed at its expiry',
+    '%s: an unpaid payment is closed at its expiry',
     async (channel) => {
       const payment = await newPayment(channel, undefined, { expiresInMs: 10 * 60_000 });
       await h.start(payment);
@@ -254,34 +254,37 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
   test.each([
     ['alipay', 'wechatpay'],
     ['wechatpay', 'alipay'],
-  ] as const)('an order paid by %s and by %s: what came second goes back, once', async (one, other) => {
-    const first = await newPayment(one);
-    const second = await newPayment(other, undefined, { orderId: first.orderId });
-    await h.start(first);
-    const run = await h.start(second);
-    await callbacks('are lost');
-    await pay(second);
-    await callbacks('come');
-    await pay(first);
-    await h.until(first.id, 'succeeded');
-    // Asked, as it is to be closed now.
-    await run.result();
-    expect(await h.row(second.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'conflict' });
-    const [owed] = await h.db.refund.findMany({ where: { paymentId: second.id } });
-    if (other === 'wechatpay') {
-      await h.untilRefund(owed?.id ?? '', 'processing');
-      await wechatpay.tell('finishRefunds', {});
-    }
-    await refundRun(owed?.id ?? '').result();
-    expect(await h.row(second.id)).toMatchObject({ refundedAmount: 1990n, attention: null });
-    expect(await refundsOf(second)).toEqual([[1990n, 'duplicate_payment', 'succeeded']]);
-    expect(await backAtChannel(second)).toBe(19.9);
-    expect(await refundsOf(first)).toEqual([]);
-    expect(await backAtChannel(first)).toBe(0);
-    expect(await h.orderStatus(first)).toBe('succeeded');
-  });
+  ] as const)(
+    'an order paid through %s and through %s: the second payment is refunded once',
+    async (one, other) => {
+      const first = await newPayment(one);
+      const second = await newPayment(other, undefined, { orderId: first.orderId });
+      await h.start(first);
+      const run = await h.start(second);
+      await callbacks('are lost');
+      await pay(second);
+      await callbacks('come');
+      await pay(first);
+      await h.until(first.id, 'succeeded');
+      // The payment is queried, because it must be closed now.
+      await run.result();
+      expect(await h.row(second.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'conflict' });
+      const [owed] = await h.db.refund.findMany({ where: { paymentId: second.id } });
+      if (other === 'wechatpay') {
+        await h.untilRefund(owed?.id ?? '', 'processing');
+        await wechatpay.tell('finishRefunds', {});
+      }
+      await refundRun(owed?.id ?? '').result();
+      expect(await h.row(second.id)).toMatchObject({ refundedAmount: 1990n, attention: null });
+      expect(await refundsOf(second)).toEqual([[1990n, 'duplicate_payment', 'succeeded']]);
+      expect(await backAtChannel(second)).toBe(19.9);
+      expect(await refundsOf(first)).toEqual([]);
+      expect(await backAtChannel(first)).toBe(0);
+      expect(await h.orderStatus(first)).toBe('succeeded');
+    },
+  );
 
-  test('WeChat Pay: a refund in process that becomes abnormal needs a person, and is done once somebody handled it', async () => {
+  test('WeChat Pay: a refund that becomes abnormal needs a person, and succeeds after a person has handled it', async () => {
     const payment = await newPaid('wechatpay');
     await wechatpay.tell('rules', { refundsBecome: 'ABNORMAL' });
     const refund = await h.refund(payment, 700);
@@ -301,7 +304,7 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
     expect(await refundsOf(payment)).toEqual([[700n, 'requested', 'succeeded']]);
   });
 
-  test('WeChat Pay: paid and refunded at the merchant platform before it is first seen: it pays no order', async () => {
+  test('WeChat Pay: a payment that was refunded at the merchant platform before nodrop saw it pays no order', async () => {
     await callbacks('are lost');
     const payment = await newPayment('wechatpay');
     const run = await h.start(payment);
@@ -316,7 +319,7 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
     expect(await refundsOf(payment)).toEqual([]);
   });
 
-  test('WeChat Pay: a refund at the merchant platform is external by its callback, and shown without one', async () => {
+  test('WeChat Pay: a refund at the merchant platform is recorded as external by its callback, and raises an attention without one', async () => {
     const payment = await newPaid('wechatpay');
     const { mchid = '' } = wechatpay.accounts.direct;
     await wechatpay.tell('refundAtPlatform', { outTradeNo: payment.id, amount: 500 });
@@ -331,7 +334,7 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
     expect((await h.row(payment.id)).attentionDetail).toContain('CNY 5.00 was refunded');
   });
 
-  test('Alipay: a refund at the merchant’s pages is external by its notification', async () => {
+  test('Alipay: a refund on the merchant’s pages is recorded as external by its notification', async () => {
     const payment = await newPaid('alipay');
     const { app_id: appId } = settingsOf(alipay);
     await alipay.tell('refund', { appId, outTradeNo: payment.id, amount: '5.00' });
