@@ -1,4 +1,7 @@
-import { describe, expect, it, vi } from 'vitest';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { declaration } from '../../../src/channels/alipay/declaration.ts';
 import type { NewTrade } from '../../../src/domain/channel.ts';
 import { oracleFolder } from '../../doubles/alipay/start.ts';
@@ -257,24 +260,26 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
 
     it('an answer about another trade is rejected', async () => {
       const [one, other] = [await paid(adapter, account), newTrade()];
-      const { gateway, ...settings } = settingsOf(double);
       // Signed by Alipay, but about a trade that was not requested.
-      const answering = vi.spyOn(globalThis, 'fetch').mockImplementationOnce(async () => {
-        answering.mockRestore();
+      const gateway = createServer((_, response) => {
         const content = {
           out_trade_no: one.outTradeNo,
           trade_no: '1',
           trade_status: 'WAIT_BUYER_PAY',
           total_amount: '10.50',
         };
-        const text = signedAnswer(
-          'alipay_trade_query_response',
-          { code: '10000', msg: 'Success', ...content },
-          double.keys.alipayPrivateKey,
+        response.end(
+          signedAnswer(
+            'alipay_trade_query_response',
+            { code: '10000', msg: 'Success', ...content },
+            double.keys.alipayPrivateKey,
+          ),
         );
-        return new Response(text);
       });
-      const asked = accountOf({ ...settings, ...(gateway === undefined ? {} : { gateway }) });
+      await once(gateway.listen(0, '127.0.0.1'), 'listening');
+      onTestFinished(() => void gateway.close());
+      const { port } = gateway.address() as AddressInfo;
+      const asked = accountOf({ ...settingsOf(double), gateway: `http://127.0.0.1:${port}/gateway.do` });
       expect(await errorOf(adapter.queryTrade(asked, other))).toMatchObject({
         kind: 'garbage',
         message: expect.stringContaining('another trade'),
