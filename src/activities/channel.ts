@@ -205,7 +205,7 @@ export function channelActivities(deps: ActivityDeps) {
   return {
     /**
      * Creates the trade, or returns if it exists already. A definite refusal of the channel fails the payment. If the
-     * channel gives no next action any more, the payment attempt ends.
+     * channel no longer gives a next action, the payment attempt ends.
      */
     async createAtChannel(paymentId: string): Promise<PaymentSnapshot> {
       // The ledger records the request before it is sent.
@@ -225,7 +225,7 @@ export function channelActivities(deps: ActivityDeps) {
         const adapter = adapterOf(payment);
         const known = await tradeToCreate(adapter, payment, at);
         if (known === 'absent') {
-          const why = 'The channel does not have the trade, and a repeated create would not be safe any more';
+          const why = 'The channel does not have the trade, and a repeated create would no longer be safe';
           return await ledger.endAttempt(db, paymentId, why, await now());
         }
         const trade = await newTradeOf(payment, adapter, known);

@@ -183,7 +183,7 @@ export function sweepActivities({
       );
     },
 
-    /** Clears `workflow_stuck` from payments none of whose workflows is stuck any more. */
+    /** Clears `workflow_stuck` from payments whose workflows are no longer stuck. */
     async sweepStuck(): Promise<number> {
       const step = new SweepStep();
       let after = '';

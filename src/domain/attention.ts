@@ -23,7 +23,7 @@ export const OCCASIONS = {
   ended: 'the payment ends',
   settled: 'the payment is settled',
   order_decided: 'the order service agrees, or all money is refunded before it does',
-  events_told: "the payment's events are delivered, or none has failed for 10 min any more",
+  events_told: "the payment's events are delivered, or none has failed for 10 min or longer",
   refunds_get_on: "the payment's refunds make progress again",
   money_back: 'all money is refunded',
   money_back_as_asked: 'all money is refunded, and every refund has the requested amount',

@@ -444,7 +444,7 @@ export interface ChannelAdapter {
   /**
    * Creates the trade, or returns the next action of the existing one: the same `outTradeNo` never creates two trades.
    * If `trade.reference` is set, the trade exists, and its payer needs a new next action.
-   * @returns `not_renewable` when the trade exists but gives no next action any more
+   * @returns `not_renewable` when the trade exists but no longer gives a next action
    * @throws ChannelError `rejected` when the channel definitely refuses; every other kind means unknown.
    */
   createTrade(

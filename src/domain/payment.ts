@@ -47,7 +47,7 @@ export interface PaymentSnapshot {
   /** When the payment became failed, cancelled or closed. */
   readonly endedAt: number | null;
   readonly cancelRequested: boolean;
-  /** The channel gives no next action any more, so the payment must end as `closed`. Absent if that is not known. */
+  /** The channel no longer gives a next action, so the payment must end as `closed`. Absent if that is not known. */
   readonly noAction?: true;
   /** The channel does not close the trade before this time; absent if the channel has not said so. */
   readonly closeNotBefore?: number;

@@ -62,7 +62,7 @@ export type NotListed =
   | { readonly next: 'ask' }
   /** The refund must be looked for again after this time, in ms. */
   | { readonly next: 'look again'; readonly afterMs: number }
-  /** The refund cannot be requested any more, or need not be. */
+  /** The refund can no longer be requested, or need not be. */
   | { readonly next: 'nothing'; readonly snapshot: RefundSnapshot };
 
 /**

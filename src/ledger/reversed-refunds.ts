@@ -13,7 +13,7 @@ const GIVES_WAY: readonly Attention[] = ['order_conflict', 'channel_reversed', '
 
 /**
  * Records that a refund's money came back to the merchant from the payer's bank. A `refunded` order stays so, because
- * its goods must not be handed out any more. The money is not refunded automatically a second time, because it is
+ * its goods must no longer be handed out. The money is not refunded automatically a second time, because it is
  * unknown why the bank returned it. A repeated call has no effect.
  */
 export async function recordReversal(

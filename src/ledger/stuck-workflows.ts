@@ -71,7 +71,7 @@ export async function findShownStuck(db: LedgerClient, after: string): Promise<S
   }));
 }
 
-/** Clears `workflow_stuck`, because none of the payment's workflows is stuck any more. */
+/** Clears `workflow_stuck`, because the payment's workflows are no longer stuck. */
 export async function endStuck(db: LedgerClient, paymentId: string, now: Date): Promise<void> {
   await underOrderLock(db, paymentId, now, async ({ tx, payment }) => {
     const over = cleared(payment, 'tasks_done');

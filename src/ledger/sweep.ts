@@ -178,7 +178,7 @@ export async function takeOverdueDeliveries(db: LedgerClient, now: Date): Promis
 }
 
 /**
- * Pending deliveries that are overdue for so long that an attention is due, and that have raised none. Delivery
+ * Pending deliveries that are overdue long enough for an attention, and that have raised none. Delivery
  * attempts raise that attention themselves, so without attempts it must be raised here. A dismissed attention is not
  * raised again.
  */

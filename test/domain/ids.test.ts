@@ -1,8 +1,11 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   attemptOf,
   automaticRefundId,
+  externalRefundId,
   isAutomaticRefundId,
+  newPaymentId,
   refundIdOf,
   refundNumber,
   replacementRefundId,
@@ -73,4 +76,27 @@ test("a refund's number under each key leads back to the refund, is valid at eve
       expect(refundNumber(id, attempt)).toMatch(/^[0-9A-Za-z_]{1,64}$/);
     }
   }
+});
+
+test("ids are valid at every channel, and the id of a payment's automatic refund never changes", () => {
+  fc.assert(
+    fc.property(fc.constant(null), () => {
+      const id = newPaymentId();
+      for (const each of [
+        id,
+        automaticRefundId(id),
+        automaticRefundId(id, 46_655),
+        externalRefundId(id),
+        externalRefundId(id, 2),
+        externalRefundId(id, 46_655),
+      ])
+        expect(each).toMatch(/^[0-9A-Za-z_]{1,32}$/);
+      expect(automaticRefundId(id)).toBe(automaticRefundId(id));
+      const nths = [1, 2, 36, 100];
+      const automatic = nths.map((nth) => automaticRefundId(id, nth));
+      const ids = [id, ...automatic, ...nths.map((nth) => externalRefundId(id, nth))];
+      expect(new Set(ids).size).toBe(9);
+      expect(ids.filter((each) => isAutomaticRefundId(each, id))).toEqual(automatic);
+    }),
+  );
 });

@@ -3,12 +3,6 @@ import { describe, expect, test } from 'vitest';
 import type { PaidAnswer } from '../../src/domain/channel.ts';
 import { decideSuccess, type SuccessCase } from '../../src/domain/decision.ts';
 import {
-  automaticRefundId,
-  externalRefundId,
-  isAutomaticRefundId,
-  newPaymentId,
-} from '../../src/domain/ids.ts';
-import {
   exponentOf,
   fromDecimal,
   isAmount,
@@ -377,27 +371,4 @@ describe('decision', () => {
       }),
     );
   });
-});
-
-test("ids are valid at every channel, and the id of a payment's automatic refund never changes", () => {
-  fc.assert(
-    fc.property(fc.constant(null), () => {
-      const id = newPaymentId();
-      for (const each of [
-        id,
-        automaticRefundId(id),
-        automaticRefundId(id, 46_655),
-        externalRefundId(id),
-        externalRefundId(id, 2),
-        externalRefundId(id, 46_655),
-      ])
-        expect(each).toMatch(/^[0-9A-Za-z_]{1,32}$/);
-      expect(automaticRefundId(id)).toBe(automaticRefundId(id));
-      const nths = [1, 2, 36, 100];
-      const automatic = nths.map((nth) => automaticRefundId(id, nth));
-      const ids = [id, ...automatic, ...nths.map((nth) => externalRefundId(id, nth))];
-      expect(new Set(ids).size).toBe(9);
-      expect(ids.filter((each) => isAutomaticRefundId(each, id))).toEqual(automatic);
-    }),
-  );
 });

@@ -133,7 +133,7 @@ export function checkPromises(facts: Facts): string[] {
     must(refunded === back, `${what}: ${back} was refunded, ${refunded} is recorded`);
     must(refunded === succeeded(made), `${what}: its refunds add up to ${succeeded(made)}, not ${refunded}`);
     must(refunded <= received, `${what}: ${refunded} of ${received} was refunded`);
-    // P5: money that was refunded without a request of nodrop was refunded by others. Any more was refunded twice.
+    // P5: money that was refunded without a request of nodrop was refunded by others. Money beyond that was refunded twice.
     const others = (facts.external.get(id) ?? 0) - reversed.others;
     const external = succeeded(made.filter(({ reason }) => reason === 'external'));
     must(external === others, `${what}: others refunded ${others}, ${external} is recorded as external`);

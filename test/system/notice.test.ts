@@ -37,7 +37,7 @@ test('a notice about a refund has its effect although Temporal is down and the A
   await system.stopTemporal();
   const proof = callbackProof(system.config.secret, row.channelAccountId, row.id);
   const address = `${system.apiUrl}/callbacks/simulator/${row.channelAccountId}/${row.id}/${proof}`;
-  const acknowledged = fetch(address, { method: 'POST', body: 'it has news' }).then(
+  const acknowledged = fetch(address, { method: 'POST', body: 'something changed' }).then(
     ({ status }) => status,
     () => 'no answer',
   );

@@ -107,7 +107,7 @@ async function callBack(): Promise<void> {
     const named = await findNamed(h.db, row.id, callback.about);
     expect(named?.id, 'the payment that the body names').toBe(paymentId);
     const payment = await h.row(paymentId);
-    await recordNotice(h.db, paymentId, true, 'It has news.', new Date(await h.now()));
+    await recordNotice(h.db, paymentId, true, 'The channel sent a notice.', new Date(await h.now()));
     await h.workflows.notice(payment, NET_MS);
   }
   told = calls.length;

@@ -13,7 +13,7 @@ afterEach(async () => {
 
 /** Records and signals a notice like the API does. */
 async function notice(payment: Payment): Promise<void> {
-  await recordNotice(h.db, payment.id, true, 'It has news.', new Date(await h.now()));
+  await recordNotice(h.db, payment.id, true, 'The channel sent a notice.', new Date(await h.now()));
   await h.workflows.notice(payment, 10_000);
 }
 const isAnswered = async ({ id }: Payment) => (await h.row(id)).noticedAt === null;

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { rotateMerchantSecret } from '../../src/cli/merchants.ts';
-import { deliveryWorkflowId, paymentWorkflowId } from '../../src/domain/names.ts';
+import { deliveryWorkflowId } from '../../src/domain/names.ts';
 import { requestRedelivery } from '../../src/ledger/deliveries.ts';
 import { type Reaction, startOrderService } from '../support/order-service.ts';
 import { NET_MS } from '../support/progress.ts';
@@ -342,62 +342,4 @@ test('a redelivery of a settled delivery sends the same bytes under the same id,
   expect(after).toMatchObject({ status: 'delivered', attempts: 2, settledAt: delivery?.settledAt });
   expect(after?.log).toHaveLength(2);
   expect(shop.order(payment.orderId).timesPaid).toBe(1);
-});
-
-// The following tests need no skipped time: the time-skipping server no longer skips after a running activity was
-// cancelled.
-
-test('a retry or a redelivery by an operator delivers a waiting event at once', async () => {
-  let open = false;
-  shop.react = () => (open ? undefined : { status: 503, headers: { 'retry-after': '86400' } });
-  const payment = await receive();
-  await eventually(() => shop.about(payment.id).length === 1);
-  await eventually(async () => (await deliveriesOf(payment))[0]?.attempts === 1);
-  await resolve(payment, 'retry');
-  await h.workflows.wake(payment, NET_MS);
-  await eventually(() => shop.about(payment.id).length === 2);
-  await eventually(async () => (await deliveriesOf(payment))[0]?.attempts === 2);
-  open = true;
-  const [delivery] = await deliveriesOf(payment);
-  const at = new Date(await h.now());
-  const asked = await requestRedelivery(h.db, payment.merchantId, delivery?.id ?? '', 'a test', at);
-  expect(asked.delivery.toldByPayment).toBe(true);
-  await h.workflows.wake(payment, NET_MS);
-  await eventually(async () => (await h.row(payment.id)).orderUpdate === 'applied');
-  expect(new Set(shop.about(payment.id).map(({ id, body }) => `${id} ${body}`)).size).toBe(1);
-});
-
-test('callbacks and hints that arrive during a delivery attempt do not cancel it', async () => {
-  let open = false;
-  shop.react = () => (open ? undefined : { status: 503, headers: { 'retry-after': '86400' } });
-  const payment = await receive();
-  await eventually(async () => (await deliveriesOf(payment))[0]?.attempts === 1);
-  await h.callback(payment);
-  await h.workflows.hint(payment, true, NET_MS);
-  const run = h.env.client.workflow.getHandle(paymentWorkflowId(payment.id));
-  const history = async () => (await run.fetchHistory()).events ?? [];
-  // The workflow has handled both.
-  await eventually(async () => {
-    const events = await history();
-    const signals = events.filter((event) => event.workflowExecutionSignaledEventAttributes != null);
-    return signals.length >= 3 && events.at(-1)?.workflowTaskCompletedEventAttributes != null;
-  });
-  const calledOff = (await history()).filter(
-    (event) => event.activityTaskCancelRequestedEventAttributes?.scheduledEventId != null,
-  );
-  const told = (await history()).filter(
-    ({ activityTaskScheduledEventAttributes: scheduled }) =>
-      scheduled?.activityType?.name === 'tellOrderService',
-  );
-  const ids = new Set(told.map(({ eventId }) => String(eventId)));
-  expect(told).toHaveLength(1);
-  expect(
-    calledOff.filter(({ activityTaskCancelRequestedEventAttributes: request }) =>
-      ids.has(String(request?.scheduledEventId)),
-    ),
-  ).toEqual([]);
-  open = true;
-  await resolve(payment, 'retry');
-  await h.workflows.wake(payment, NET_MS);
-  await eventually(async () => (await h.row(payment.id)).orderUpdate === 'applied');
 });

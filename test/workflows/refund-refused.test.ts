@@ -73,11 +73,11 @@ test('a refused refund is settled only after a query of the trade has shown whic
 // The following tests need no skipped time: after a message cancels an activity, this server no longer skips.
 
 test('a refused automatic refund keeps its attention until the money is refunded in another way', async () => {
-  h.onRefund = async () => ({ state: 'failed', reason: 'Not possible any more.' });
+  h.onRefund = async () => ({ state: 'failed', reason: 'No longer possible.' });
   const { second, refund } = await payTwice();
   await h.untilRefund(refund.id, 'failed');
   expect(await h.row(second.id)).toMatchObject({ attention: 'refund_failing', refundedAmount: 0n });
-  expect((await h.row(second.id)).attentionDetail).toContain('Not possible any more.');
+  expect((await h.row(second.id)).attentionDetail).toContain('No longer possible.');
   // A refund is made at the channel, and the next query finds it.
   await h.refundElsewhere(second, 1990);
   await h.ask(second);
@@ -88,7 +88,7 @@ test('a refused automatic refund keeps its attention until the money is refunded
 });
 
 test('a refused refund of a recovered order raises an attention, and nothing is done automatically', async () => {
-  h.onRefund = async () => ({ state: 'failed', reason: 'Not possible any more.' });
+  h.onRefund = async () => ({ state: 'failed', reason: 'No longer possible.' });
   const { second, refund } = await payTwice();
   await h.untilRefund(refund.id, 'failed');
   await h.loseRefunds(second);
@@ -100,7 +100,7 @@ test('a refused refund of a recovered order raises an attention, and nothing is 
   await h.untilRefund(requested.id, 'failed');
   expect(await refundsOf(second)).toEqual([[requested.id, 500n, 'requested', 'failed']]);
   expect(await h.row(second.id)).toMatchObject({ attention: 'refund_failing' });
-  expect((await h.row(second.id)).attentionDetail).toContain('Not possible any more.');
+  expect((await h.row(second.id)).attentionDetail).toContain('No longer possible.');
   // A person's decision clears the attention.
   h.onRefund = undefined;
   const { merchantId } = second;
@@ -148,7 +148,7 @@ describe('a refund of all that is left is refused because a part was refunded at
   test('a refused automatic refund without an unknown refund at the channel waits for a person', async () => {
     const payment = await h.newPaid();
     await h.refundElsewhere(payment, 300);
-    h.onRefund = async () => ({ state: 'failed', reason: 'Not possible any more.' });
+    h.onRefund = async () => ({ state: 'failed', reason: 'No longer possible.' });
     const refund = await h.owe(payment);
     await done(refund.id);
     expect(await refundsOf(payment)).toEqual([

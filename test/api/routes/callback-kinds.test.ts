@@ -108,7 +108,7 @@ describe('a notice', () => {
     expect(await isTaken(minute(60))).toBe(false);
   });
 
-  test('after a notice the sweep queries a silent channel ever more rarely, and never stops', async () => {
+  test('after a notice the sweep queries a silent channel less and less often, and never stops', async () => {
     const { id } = await newPayment();
     await send(notice(id));
     const from = Date.now();
