@@ -17,6 +17,7 @@ const FIRST = [
   'test/workflows/waits',
   'test/workflows/refund',
   'test/workflows/order-service',
+  'test/workflows/inflight',
 ];
 
 /** Starts the slowest files first, and leaves the rest to vitest. */
