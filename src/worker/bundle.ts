@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -21,20 +22,29 @@ const pathOf = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 /** The path of the bundle that `npm run build` writes, and that the container image contains. */
 export const PREBUILT_BUNDLE = pathOf('./workflow-bundle.js');
 
+/** The folder where workers from source keep their bundle: it is removed with the dependencies. */
+const KEPT = pathOf('../../node_modules/.cache/nodrop');
+const PREFIX = 'workflow-bundle-';
+
 /**
  * The workflow code for a worker. A built worker uses the prebuilt bundle, and fails if it is missing, so that a
- * missing build step is noticed. A worker from source bundles at its start, in a few seconds. It uses a process of its
- * own, because the bundler takes 100 MB, which this process would keep.
+ * missing build step is noticed. A worker from source uses the bundle that an earlier worker made of the same code. The
+ * first one bundles, in a few seconds and in a process of its own, because the bundler takes 100 MB, which this process
+ * would keep.
  * @param extension the extension of the worker's code
+ * @param kept the folder of the bundles that workers from source make
  * @throws ConfigError when a built worker has no prebuilt bundle.
  */
-export async function workflowBundle(extension = ownExtension): Promise<WorkflowBundleOption> {
+export async function workflowBundle(extension = ownExtension, kept = KEPT): Promise<WorkflowBundleOption> {
   if (extension === 'js') {
     if (existsSync(PREBUILT_BUNDLE)) return { codePath: PREBUILT_BUNDLE };
     throw new ConfigError(
       `The workflow bundle ${PREBUILT_BUNDLE} is missing: run \`npm run build\`, which makes it.`,
     );
   }
+  const name = `${PREFIX}${await sourcesHash()}.js`;
+  const before = await readFile(join(kept, name), 'utf8').catch(() => undefined);
+  if (before !== undefined) return { code: before };
   const folder = await mkdtemp(join(tmpdir(), 'nodrop-bundle-'));
   try {
     const file = join(folder, 'workflow-bundle.js');
@@ -43,10 +53,39 @@ export async function workflowBundle(extension = ownExtension): Promise<Workflow
       pathOf('./bundle-main.ts'),
       file,
     ]);
-    return { code: await readFile(file, 'utf8') };
+    const code = await readFile(file, 'utf8');
+    // If the folder cannot be written, the next worker bundles again.
+    await keep(kept, name, code).catch(() => undefined);
+    return { code };
   } finally {
     await rm(folder, { recursive: true });
   }
+}
+
+/**
+ * Writes the bundle to a draft and renames it, because workers may start at the same time. Removes bundles of other code.
+ */
+async function keep(folder: string, name: string, code: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const draft = join(folder, `making-${process.pid}-${name}`);
+  await writeFile(draft, code);
+  await rename(draft, join(folder, name));
+  const others = (await readdir(folder)).filter((other) => other.startsWith(PREFIX) && other !== name);
+  await Promise.all(others.map((other) => rm(join(folder, other), { force: true })));
+}
+
+/** A hash of everything in the bundle: the workflows, what they import, the dependencies, and how it is bundled. */
+async function sourcesHash(): Promise<string> {
+  const hash = createHash('sha256');
+  for (const folder of ['../workflows', '../domain'].map(pathOf)) {
+    for (const name of (await readdir(folder, { recursive: true })).sort()) {
+      if (name.endsWith('.ts')) hash.update(`${name}\n`).update(await readFile(join(folder, name)));
+    }
+  }
+  for (const path of ['./bundle.ts', './bundle-main.ts', '../../package-lock.json'].map(pathOf)) {
+    hash.update(await readFile(path));
+  }
+  return hash.digest('hex').slice(0, 16);
 }
 
 /**

@@ -87,7 +87,7 @@ export async function eventually<T>(
     if (failure === undefined && value !== undefined && value !== false) return value;
     if (!isAnyStopped()) atRest += 1;
     const isOver = atRest * LOOK_EVERY_MS >= noChangeMs;
-    if (isOver || look % LOOKS_A_SURVEY === 1) {
+    if (isOver || look % LOOKS_A_SURVEY === 0) {
       const now = await survey();
       if (now !== before) atRest = 0;
       else if (isOver)

@@ -20,6 +20,7 @@ const FIRST = [
   'test/workflows/waits',
   'test/workflows/refund',
   'test/workflows/order-service',
+  'test/workflows/inflight',
 ];
 
 /** Starts the slowest files first, and leaves the order of the rest to vitest. */

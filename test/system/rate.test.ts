@@ -11,7 +11,7 @@ import { OrderServiceClient } from '../../src/order-service/client.ts';
 import { DeliveryWorkflows } from '../../src/temporal/delivery-workflows.ts';
 import { PaymentWorkflows } from '../../src/temporal/payment-workflows.ts';
 import { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
-import { bundleWorkflows } from '../../src/worker/bundle.ts';
+import { workflowBundle } from '../../src/worker/bundle.ts';
 import { createWorkers } from '../../src/worker/workers.ts';
 import { NET_MS } from '../support/progress.ts';
 import { eventually, freshDatabase, startTemporal } from '../support/stack.ts';
@@ -75,7 +75,7 @@ test('a channel is never called faster than its rate limit, however many payment
     refundWorkflows: new RefundWorkflows(client),
     deliveryWorkflows: new DeliveryWorkflows(client),
     orderServices: new OrderServiceClient({ allowPrivate: false }),
-    workflowBundle: await bundleWorkflows(),
+    workflowBundle: await workflowBundle(),
     db,
     channels: new Map([['counter', channel]]),
     publicUrl: 'http://127.0.0.1:9',

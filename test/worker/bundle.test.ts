@@ -1,6 +1,6 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Worker } from '@temporalio/worker';
 import { beforeAll, expect, test } from 'vitest';
 import { bundleWorkflows, workflowBundle } from '../../src/worker/bundle.ts';
@@ -50,6 +50,19 @@ test('a built worker without the prebuilt bundle does not start, and names the c
   await expect(workflowBundle('js')).rejects.toThrow(/workflow-bundle\.js is missing: run `npm run build`/);
 });
 
-test('a worker from source gets its bundle from another process', async () => {
-  expect(await workflowBundle()).toEqual({ code });
+test('a worker from source bundles in another process, and the next worker uses the kept bundle', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'nodrop-bundle-'));
+  try {
+    const ofOtherCode = join(folder, 'workflow-bundle-0123456789abcdef.js');
+    writeFileSync(ofOtherCode, 'of other code');
+    expect(await workflowBundle('ts', folder)).toEqual({ code });
+
+    const [kept = '', ...others] = readdirSync(folder);
+    expect(others).toEqual([]);
+    expect(kept).not.toBe(basename(ofOtherCode));
+    writeFileSync(join(folder, kept), 'as it was left');
+    expect(await workflowBundle('ts', folder)).toEqual({ code: 'as it was left' });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

@@ -7,7 +7,7 @@ import type { SweepActivities } from '../../src/activities/sweep.ts';
 import { MAIN_TASK_QUEUE, SWEEP_SCHEDULE_ID, SWEEP_TASK_QUEUE } from '../../src/domain/names.ts';
 import type { Logger } from '../../src/log.ts';
 import { readSweepStatus } from '../../src/temporal/sweep-status.ts';
-import { bundleWorkflows } from '../../src/worker/bundle.ts';
+import { workflowBundle } from '../../src/worker/bundle.ts';
 import { ensureSchedules } from '../../src/worker/schedules.ts';
 import { checkSetUp } from '../../src/worker/set-up.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
@@ -169,7 +169,7 @@ describe('whether the sweep runs', () => {
     const worker = await Worker.create({
       connection: env.nativeConnection,
       taskQueue: SWEEP_TASK_QUEUE,
-      workflowBundle: await bundleWorkflows(),
+      workflowBundle: await workflowBundle(),
       activities: steps,
     });
     const completed = await worker.runUntil(async () => {
@@ -190,7 +190,7 @@ describe('whether the sweep runs', () => {
     const worker = await Worker.create({
       connection: env.nativeConnection,
       taskQueue: SWEEP_TASK_QUEUE,
-      workflowBundle: await bundleWorkflows(),
+      workflowBundle: await workflowBundle(),
       activities: { ...steps, sweepOrders: step },
     });
     await worker.runUntil(async () => {

@@ -29,7 +29,7 @@ import { DeliveryWorkflows } from '../../src/temporal/delivery-workflows.ts';
 import { forwardStoredCallback } from '../../src/temporal/forward-callback.ts';
 import { PaymentWorkflows } from '../../src/temporal/payment-workflows.ts';
 import { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
-import { bundleWorkflows } from '../../src/worker/bundle.ts';
+import { bundleWorkflows, workflowBundle } from '../../src/worker/bundle.ts';
 import {
   createChannelWorkers,
   createMainWorker,
@@ -225,11 +225,12 @@ function installRuntime(onLog: HarnessOptions['onLog']): void {
 }
 
 /** Workflow bundles by their interceptors; all harnesses of a process share them. */
-const bundles = new Map<string, ReturnType<typeof bundleWorkflows>>();
+const bundles = new Map<string, ReturnType<typeof workflowBundle>>();
 
-async function bundleOf(interceptors: readonly string[] = []): ReturnType<typeof bundleWorkflows> {
+async function bundleOf(interceptors: readonly string[] = []): ReturnType<typeof workflowBundle> {
   const key = interceptors.join();
-  const bundle = bundles.get(key) ?? bundleWorkflows(interceptors);
+  const making = () => (interceptors.length === 0 ? workflowBundle() : bundleWorkflows(interceptors));
+  const bundle = bundles.get(key) ?? making();
   bundles.set(key, bundle);
   return await bundle;
 }
@@ -338,7 +339,6 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
     options.onClock?.({ said, asked, answered: Date.now() });
     return said;
   };
-  const workflowBundle = await bundleOf(options.workflowInterceptors);
   const workersOptions: WorkersOptions = {
     connection: env.nativeConnection,
     namespace: env.namespace ?? 'default',
@@ -347,7 +347,7 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
     refundWorkflows,
     deliveryWorkflows,
     orderServices: new OrderServiceClient({ allowPrivate: true, timeoutMs: 2_500 }),
-    workflowBundle,
+    workflowBundle: await bundleOf(options.workflowInterceptors),
     db: options.beforeLedger?.(db) ?? db,
     channels,
     publicUrl: options.publicUrl ?? 'http://127.0.0.1:9',

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from '@temporalio/worker';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { bundleWorkflows } from '../../src/worker/bundle.ts';
+import { workflowBundle } from '../../src/worker/bundle.ts';
 
 /**
  * Payments run for days and deploys do not wait for them, so workflow code must replay the histories of running
@@ -15,9 +15,9 @@ const files = readdirSync(HISTORIES, { recursive: true })
   .filter((name) => name.endsWith('.json'))
   .sort();
 
-let workflowBundle: Awaited<ReturnType<typeof bundleWorkflows>>;
+let bundle: Awaited<ReturnType<typeof workflowBundle>>;
 beforeAll(async () => {
-  workflowBundle = await bundleWorkflows();
+  bundle = await workflowBundle();
 });
 
 test('there are committed histories to replay', () => {
@@ -27,6 +27,6 @@ test('there are committed histories to replay', () => {
 describe.each(files)('%s', (file) => {
   test('a committed history replays with the current code', async () => {
     const history = JSON.parse(readFileSync(join(HISTORIES, file), 'utf8'));
-    await Worker.runReplayHistory({ workflowBundle }, history);
+    await Worker.runReplayHistory({ workflowBundle: bundle }, history);
   });
 });

@@ -2,7 +2,7 @@ import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SWEEP_TASK_QUEUE } from '../../src/domain/names.ts';
-import { bundleWorkflows } from '../../src/worker/bundle.ts';
+import { workflowBundle } from '../../src/worker/bundle.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { timeSkippingEnvironment } from '../support/stack.ts';
 
@@ -34,7 +34,7 @@ test("slow steps do not delay other lanes, and a failed step only appears in the
   const worker = await Worker.create({
     connection: env.nativeConnection,
     taskQueue: SWEEP_TASK_QUEUE,
-    workflowBundle: await bundleWorkflows(),
+    workflowBundle: await workflowBundle(),
     activities: {
       sweepUnmatched: slow,
       sweepCallbacks: slow,

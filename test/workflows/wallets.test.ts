@@ -104,7 +104,11 @@ function following(adapter: ChannelAdapter): ChannelAdapter {
     // The adapter computes a payment's age with the real clock.
     closeTrade: after(async (account, trade: Trade, signal) => {
       const ahead = await aheadMs();
-      const aged = { ...trade, createdAt: moved(trade.createdAt, -ahead) };
+      const aged = {
+        ...trade,
+        createdAt: moved(trade.createdAt, -ahead),
+        ...(trade.askedAt === undefined ? {} : { askedAt: moved(trade.askedAt, -ahead) }),
+      };
       const answer = await adapter.closeTrade(account, aged, signal);
       return answer.state === 'not_yet' ? { ...answer, until: moved(answer.until, ahead) } : answer;
     }),
