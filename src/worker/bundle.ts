@@ -74,17 +74,20 @@ async function keep(folder: string, name: string, code: string): Promise<void> {
   await Promise.all(others.map((other) => rm(join(folder, other), { force: true })));
 }
 
-/** A hash of everything in the bundle: the workflows, what they import, the dependencies, and how it is bundled. */
-async function sourcesHash(): Promise<string> {
+/** The sources of a bundle: workflow code imports nothing else of ours. */
+const FOLDERS = ['../workflows', '../domain'].map(pathOf);
+/** The code that makes the bundle, and the dependencies' versions. */
+const FILES = ['./bundle.ts', './bundle-main.ts', '../../package-lock.json'].map(pathOf);
+
+/** A hash of everything in the bundle: it changes when a source file is added, renamed, removed or changed. */
+export async function sourcesHash(folders = FOLDERS, files = FILES): Promise<string> {
   const hash = createHash('sha256');
-  for (const folder of ['../workflows', '../domain'].map(pathOf)) {
+  for (const folder of folders) {
     for (const name of (await readdir(folder, { recursive: true })).sort()) {
       if (name.endsWith('.ts')) hash.update(`${name}\n`).update(await readFile(join(folder, name)));
     }
   }
-  for (const path of ['./bundle.ts', './bundle-main.ts', '../../package-lock.json'].map(pathOf)) {
-    hash.update(await readFile(path));
-  }
+  for (const path of files) hash.update(await readFile(path));
   return hash.digest('hex').slice(0, 16);
 }
 

@@ -1,9 +1,9 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { Worker } from '@temporalio/worker';
 import { beforeAll, expect, test } from 'vitest';
-import { bundleWorkflows, workflowBundle } from '../../src/worker/bundle.ts';
+import { bundleWorkflows, sourcesHash, workflowBundle } from '../../src/worker/bundle.ts';
 
 /** The workflow bundle. Every thread of a worker holds it, with the source map that the SDK needs. */
 
@@ -62,6 +62,26 @@ test('a worker from source bundles in another process, and the next worker uses 
     expect(kept).not.toBe(basename(ofOtherCode));
     writeFileSync(join(folder, kept), 'as it was left');
     expect(await workflowBundle('ts', folder)).toEqual({ code: 'as it was left' });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('the name of a kept bundle changes with every source file', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'nodrop-bundle-'));
+  try {
+    const source = join(folder, 'payment.ts');
+    const hashes = new Set<string>();
+    for (const content of ['one', 'two']) {
+      writeFileSync(source, content);
+      hashes.add(await sourcesHash([folder], []));
+    }
+    renameSync(source, join(folder, 'refund.ts'));
+    hashes.add(await sourcesHash([folder], []));
+    hashes.add(await sourcesHash([folder], [join(folder, 'refund.ts')]));
+    expect(hashes.size).toBe(4);
+    // The sources of the real bundle are there.
+    expect(await sourcesHash()).toMatch(/^[0-9a-f]{16}$/);
   } finally {
     rmSync(folder, { recursive: true });
   }
