@@ -14,7 +14,7 @@ export interface Text {
 
 /** Not written by hand, or frozen. */
 const SKIPPED =
-  /(^|\/)(generated|histories|node_modules|cjs)\/|^docs\/contributing\/wording\.md$|^clients\/js\/api\.d\.ts$|\.zh\.md$/;
+  /(^|\/)(generated|histories|node_modules|cjs)\/|^docs\/contributing\/wording(-draw)?\.md$|^clients\/js\/api\.d\.ts$|\.zh\.md$/;
 const FOLDERS = ['src', 'test', 'bench', 'scripts', 'examples', 'clients', 'docs'];
 const PAGES = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md'];
 
