@@ -25,7 +25,7 @@ import {
 // Every route with every credential that must not open it: the expected refusal, no effect, and no data. The cases come
 // from the routes' own declarations, so that a new route is included automatically.
 
-test('every route of the document is tested here', async () => {
+test('the tests of authorisation include every route of the OpenAPI document', async () => {
   await begin();
   const { paths } = (await api.call('/openapi.json')).json;
   await end();
@@ -129,7 +129,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
   });
 });
 
-describe('routes without a key', () => {
+describe('routes that need no key', () => {
   beforeEach(begin);
   afterEach(end);
 
@@ -178,7 +178,7 @@ describe('routes without a key', () => {
     expect(await everything()).toEqual(before);
   });
 
-  test('GET /checkout/{id} without a token is the same empty page for every id', async () => {
+  test('GET /checkout/{id} without a token returns the same empty page for every id', async () => {
     const answer = await api.call(`/checkout/${victim.paymentId}`);
     expect(answer.status).toBe(200);
     expect(answer.text).toBe((await api.call('/checkout/pay_nobody')).text);
@@ -219,14 +219,14 @@ describe('two merchants', () => {
     expect(await victims()).toEqual(before);
   });
 
-  test('merchants see only their own unmatched callbacks', async () => {
+  test('merchants see unmatched callbacks of their own accounts only', async () => {
     const list = async (key: string) => (await api.call('/v1/callbacks?unmatched=true', { key })).json;
     const [mine] = (await list(victim.operatorKey)).data;
     expect(victim.secrets).toContain(mine.outTradeNo);
     expect(await list(stranger.operatorKey)).toEqual({ data: [], nextCursor: null });
   });
 
-  test("a wait for another merchant's order ends at once, and a cursor of another merchant's list shows nothing", async () => {
+  test("a wait for another merchant's order is refused immediately, and the cursor of another merchant's list shows nothing", async () => {
     const began = runningTime();
     const waited = await api.call(`/v1/orders/${victim.orderId}?wait=30`, { key: stranger.key });
     expect([waited.status, began() < 15_000]).toEqual([404, true]);

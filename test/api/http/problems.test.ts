@@ -125,7 +125,7 @@ test("an unknown channel is refused with a list of the merchant's channels", asy
   expect(answer.errors).toEqual([{ path: 'channel', message: 'must be one of simulator, simulator2' }]);
 });
 
-test('a channel that the deployment no longer offers is not in that list', async () => {
+test("the list of the merchant's channels does not name a channel that the deployment no longer offers", async () => {
   const { deps } = api;
   const without = await startTestApi(database.url, {
     channels: new Map([...deps.channels].filter(([name]) => name !== 'simulator2')),
@@ -256,7 +256,7 @@ test.each([
   },
 );
 
-test('pipelined requests: a few are answered, and more cut the connection', async () => {
+test('a few pipelined requests are answered, but too many end the connection', async () => {
   const { id } = await pay(api, key);
   const ask = (wait: number) =>
     `GET /v1/payments/${id}?wait=${wait} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${key}\r\n`;
@@ -268,7 +268,7 @@ test('pipelined requests: a few are answered, and more cut the connection', asyn
   expect(began()).toBeLessThan(IN_TIME_MS);
 });
 
-test('a body with many errors is refused with the first 50', async () => {
+test('a body with many errors is refused, and the answer lists the first 50 errors', async () => {
   const odd = Object.fromEntries(Array.from({ length: 1_000 }, (_, i) => [`f${i}`, i]));
   const answer = await api.call('/v1/orders', { key, body: { id: 'x', amount: 1, currency: 'CNY', ...odd } });
   expect([answer.status, answer.json.errors.length]).toEqual([422, 50]);
@@ -278,7 +278,7 @@ test('a body with many errors is refused with the first 50', async () => {
   ]);
 });
 
-test('every answer has security headers, and does not name its software', async () => {
+test("every answer has security headers, and does not name the server's software", async () => {
   const { headers } = await api.call('/v1/orders', { key });
   expect(headers.get('content-security-policy')).toBe("default-src 'none';frame-ancestors 'none'");
   expect(headers.get('x-content-type-options')).toBe('nosniff');
