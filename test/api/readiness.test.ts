@@ -174,7 +174,7 @@ describe('readiness is 503 while the database', () => {
     expect(probes()).toBe(written);
   });
 
-  test('refuses only a single request, but not after the next check, because its probe can be written', async () => {
+  test('refuses writes, but not after a single failed request, because the next check can write its probe', async () => {
     await refuseWrites('orders', '57014');
     expect(await ready()).toEqual(READY);
     expect((await order()).json.code).toBe('database_unavailable');

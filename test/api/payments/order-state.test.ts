@@ -241,7 +241,7 @@ describe("a reader of one attempt gets changes of the order's other attempts imm
     expect((await waiting).json).toEqual(newest(reader));
   });
 
-  test("a stream ends with the last attempt, and a new stream reports that the order's cancellation is requested", async () => {
+  test("a stream ends with the order's last live attempt, and the stream of a later attempt reports that the order is being cancelled", async () => {
     const { a, b } = await twoLive();
     await decline(b.id);
     const reader = await watch(b);

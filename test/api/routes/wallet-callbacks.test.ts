@@ -168,7 +168,7 @@ describe.skipIf(!isComplete)('a callback', () => {
     },
   );
 
-  test('of Alipay: a tampered amount, a repeated parameter, another seller or application, a weaker signature', async () => {
+  test('of Alipay is refused with a tampered amount, a repeated parameter, another seller or application, or a weaker signature', async () => {
     const id = await newPaid('alipay');
     const { raw, headers } = await made('alipay', id);
     const signed = (change: Record<string, string>) => made('alipay', id, change);
@@ -184,7 +184,7 @@ describe.skipIf(!isComplete)('a callback', () => {
     await expectRefused('alipay', id, changed('sign_type', 'RSA'), 'RSA2');
   });
 
-  test('of WeChat Pay: a tampered body, ciphertext, serial or time, a probe, another merchant or key', async () => {
+  test('of WeChat Pay is refused if it is tampered with, too old, a signature probe, or for another merchant or key', async () => {
     const id = await newPaid('wechatpay');
     const { raw, headers } = await made('wechatpay', id);
     const changed = (change: Record<string, string>) => ({ raw, headers: { ...headers, ...change } });
