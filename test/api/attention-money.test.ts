@@ -147,7 +147,7 @@ describe('money that waits for a decision', () => {
   });
 });
 
-describe('refund_failing', () => {
+describe('the attention refund_failing', () => {
   async function twice() {
     const first = await pay(api, key);
     api.workflows.onAskChannel = async () => false;
@@ -317,7 +317,7 @@ describe('refund_failing', () => {
   });
 });
 
-describe('refund_reversed', () => {
+describe('the attention refund_reversed', () => {
   test('is raised if a refund is returned, and cleared when all of the money is refunded again', async () => {
     const { id } = await pay(api, key);
     await paid(id);

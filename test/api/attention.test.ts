@@ -31,7 +31,7 @@ import { pay, simulatorCallback } from './support.ts';
 
 const ALARM_MS = 300_000;
 
-describe('channel_unreachable', () => {
+describe('the attention channel_unreachable', () => {
   async function silent() {
     const { id } = await pay(api, key);
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(0));
@@ -73,7 +73,7 @@ describe('channel_unreachable', () => {
   });
 });
 
-describe('channel_misconfigured', () => {
+describe('the attention channel_misconfigured', () => {
   const SENTENCE = 'The API key is wrong: set another one.';
   const wrong = (id: string, second: number) => recordMisconfigured(api.db, id, SENTENCE, at(second));
 
@@ -112,7 +112,7 @@ describe('channel_misconfigured', () => {
     await expectOver(id);
   });
 
-  test('channel_misconfigured does not replace money that waits for a decision', async () => {
+  test('does not replace the attention of money that waits for a decision', async () => {
     const { id } = await pay(api, key);
     await paid(id, 900, at(10));
     await wrong(id, 20);
@@ -120,7 +120,7 @@ describe('channel_misconfigured', () => {
   });
 });
 
-describe('create_unknown', () => {
+describe('the attention create_unknown', () => {
   const detail = 'The channel does not say whether it created the trade.';
   async function unknown() {
     const usual = api.workflows.onAwaitNextAction;
@@ -153,7 +153,7 @@ describe('create_unknown', () => {
   });
 });
 
-describe('order_update_failing', () => {
+describe('the attention order_update_failing', () => {
   const detail = 'The money has arrived, but the order update keeps failing.';
   test('is cleared when the order accepts the payment, even if the channel was unreachable before the callback', async () => {
     const { id } = await pay(api, key);
@@ -168,7 +168,7 @@ describe('order_update_failing', () => {
   });
 });
 
-describe('order_conflict', () => {
+describe('the attention order_conflict', () => {
   test('is raised for a second payment of an order, and cleared when the second payment is refunded', async () => {
     const first = await pay(api, key);
     api.workflows.onAskChannel = async () => false;

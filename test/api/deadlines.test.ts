@@ -3,7 +3,7 @@ import * as deadlines from '../../src/api/deadlines.ts';
 
 // Relations between the API's deadlines that must hold when one of them is changed.
 
-test('the deadlines are in order: a signal, then the answer, then the end of a request when the process stops, then the end of the process', () => {
+test('the timeouts grow in this order: a signal, the answer to a request, a request of a stopping process, the stopping process itself', () => {
   const { SIGNAL_WITHIN_MS, ANSWER_WITHIN_MS, REQUEST_GIVEN_UP_MS, STOP_WITHIN_MS } = deadlines;
   const inOrder = [SIGNAL_WITHIN_MS, ANSWER_WITHIN_MS, REQUEST_GIVEN_UP_MS, STOP_WITHIN_MS];
   expect(inOrder).toEqual([...new Set(inOrder)].sort((one, other) => one - other));

@@ -144,7 +144,7 @@ describe('readiness is 503 while the database', () => {
     expect(await ready()).toEqual(not('in_recovery'));
   });
 
-  test('refuses writes, for 10 s without a new check and then until a probe can be written', async () => {
+  test('refuses writes, at first for 10 s without a new check, and then until a check can write its probe', async () => {
     const undo = [await refuseWrites('orders', '53100'), await refuseWrites('write_probe', '53100')];
     expect(await ready()).toEqual(READY);
     const refused = await order();

@@ -10,7 +10,7 @@ const open = (path: string, headers = {}) => api.call(`/checkout/${path}`, { hea
 const modules = (name: string) => new URL(`../../../src/api/checkout/${name}`, import.meta.url).href;
 
 describe('amounts', () => {
-  test('amounts have the decimal places of ISO 4217, in every currency', async () => {
+  test('each amount is shown with the decimal places of its currency in ISO 4217', async () => {
     const { text } = await open('assets/currencies.js');
     const { EXPONENTS } = await import(`data:text/javascript,${encodeURIComponent(text)}`);
     expect(EXPONENTS).toEqual(currencyExponents());

@@ -32,7 +32,7 @@ describe('API keys', () => {
     expect(answer.status).toBe(401);
   });
 
-  test('a revoked key opens nothing', async () => {
+  test('a revoked key is refused', async () => {
     const revoked = await newKey(api.db);
     await api.db.apiKey.updateMany({
       where: { merchantId: revoked.merchantId },

@@ -36,7 +36,7 @@ test('the tests of authorisation include every route of the OpenAPI document', a
   expect(guarded.length).toBeGreaterThanOrEqual(10);
 });
 
-test('every route without a key is on the list of open routes', () => {
+test('the routes that accept requests without a key are exactly the listed open routes', () => {
   expect(open.map(({ path }) => path).sort()).toEqual([...PUBLIC, ...PROVEN_OTHERWISE].sort());
 });
 
@@ -47,7 +47,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
     auth === 'operator' ? [stranger.operatorKey] : [stranger.key, stranger.operatorKey];
 
   // Refusals change nothing, so one set-up serves all of them.
-  describe('refuses', () => {
+  describe('the route refuses', () => {
     beforeAll(begin);
     afterAll(end);
 
@@ -78,7 +78,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
     }
 
     if (auth === 'operator') {
-      test('a merchant’s key: 403', async () => {
+      test('a merchant’s key with 403 if the route is only for operators', async () => {
         await expectRefused(() => ask(endpoint, victim.key), 403, /^forbidden$/);
         await expectRefused(() => ask(endpoint, stranger.key), 403, /^forbidden$/);
       });
@@ -91,7 +91,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
     }
   });
 
-  describe('accepts', () => {
+  describe('the route accepts', () => {
     beforeEach(begin);
     afterEach(end);
 
@@ -109,7 +109,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
     }
 
     if (!ownsPath) {
-      test("another merchant's key, for that merchant's own data", async () => {
+      test("another merchant's key, but shows only that merchant's own data", async () => {
         for (const key of strangers()) {
           // A list, or a creation.
           const before = await victims();

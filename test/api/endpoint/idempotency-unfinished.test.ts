@@ -126,7 +126,7 @@ describe('a request with an Idempotency-Key that is in progress', () => {
     expect(isReplayed(await pay(body, id, other))).toBe('true');
   });
 
-  test('of many concurrent requests on two processes one runs, and each other request gets its answer or "in progress"', async () => {
+  test('of many concurrent requests on two processes one runs, and the others get the same answer or "in progress"', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.record({ second: fc.boolean(), delayMs: fc.integer({ min: 0, max: 40 }) }), {

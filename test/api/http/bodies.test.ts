@@ -143,18 +143,23 @@ describe.concurrent.each([
   // No parser can decode it.
   ['in an unknown encoding', 'Content-Encoding: zip', BLOCK],
 ])('a body without a length, %s', (_name, encoding, data) => {
-  test.each([false, true])('sent chunk by chunk: %s', async (drips) => {
-    const { answer, read } = await flood(api.url, {
-      head: ['POST /callbacks/simulator HTTP/1.1', CHUNKED, ...(encoding === '' ? [] : [encoding])],
-      chunk: chunked(data),
-      drips,
-    });
-    const { code } = problemIn(answer);
-    expect(code).toBe(
-      encoding.endsWith('zip') && !encoding.endsWith('gzip') ? 'unsupported_media_type' : 'payload_too_large',
-    );
-    expect(read).toBeLessThan(READ_AT_MOST);
-  });
+  test.each([false, true])(
+    'is refused before it is read to its end (sent chunk by chunk: %s)',
+    async (drips) => {
+      const { answer, read } = await flood(api.url, {
+        head: ['POST /callbacks/simulator HTTP/1.1', CHUNKED, ...(encoding === '' ? [] : [encoding])],
+        chunk: chunked(data),
+        drips,
+      });
+      const { code } = problemIn(answer);
+      expect(code).toBe(
+        encoding.endsWith('zip') && !encoding.endsWith('gzip')
+          ? 'unsupported_media_type'
+          : 'payload_too_large',
+      );
+      expect(read).toBeLessThan(READ_AT_MOST);
+    },
+  );
 });
 
 test('a small compressed body that decompresses to a large one is refused', async () => {
@@ -254,12 +259,15 @@ test('`Expect: 100-continue` gets "100 Continue" if the body will be read, but n
   expect(await ask({ authorization: 'Bearer sk_nobody' })).toEqual([401, false]);
 });
 
-test.each(['api', 'admin', 'simulator'])('two Host headers are 400: %s', async (listener) => {
-  for (const second of ['Host: y', 'hOST: x']) {
-    const { answer } = await flood(listeners[listener] ?? '', {
-      head: ['GET /healthz HTTP/1.1', 'Connection: close', second],
-    });
-    expect(statusOf(answer)).toBe(400);
-    expect(answer).toContain('Send one Host header.');
-  }
-});
+test.each(['api', 'admin', 'simulator'])(
+  'the listener %s answers a request with two Host headers with 400',
+  async (listener) => {
+    for (const second of ['Host: y', 'hOST: x']) {
+      const { answer } = await flood(listeners[listener] ?? '', {
+        head: ['GET /healthz HTTP/1.1', 'Connection: close', second],
+      });
+      expect(statusOf(answer)).toBe(400);
+      expect(answer).toContain('Send one Host header.');
+    }
+  },
+);

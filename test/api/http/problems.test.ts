@@ -139,7 +139,7 @@ test("the list of the merchant's channels does not name a channel that the deplo
   }
 });
 
-test('an unknown or badly encoded path gets a hint', async () => {
+test('the answer to an unknown or badly encoded path explains how to correct the path', async () => {
   const missing = await api.call('/v1/payment', { key });
   expect(missing.json.detail).toMatch(/^Nothing exists at \/v1\/payment: .*\/docs /);
   const broken = await api.call('/v1/orders/50%', { key });
@@ -183,7 +183,7 @@ describe('an id that the database cannot store', () => {
   }
 });
 
-test('a 405 names the allowed methods', async () => {
+test('an answer 405 names the methods that the path allows', async () => {
   const allow = async (path: string) => (await api.call(path, { method: 'PUT' })).headers.get('allow');
   expect(await allow('/v1/orders')).toBe('POST, GET, HEAD, OPTIONS');
   expect(await allow('/v1/payments/x/hint')).toBe('POST, OPTIONS');
@@ -203,12 +203,12 @@ test('JSON with a byte order mark or a vendor type is accepted', async () => {
   ).toBe(201);
 });
 
-test('every code is explained at the URL of its type', async () => {
+test('the page of problems explains every error code', async () => {
   const page = await api.call('/docs/problems');
   for (const code of Object.keys(REFUSALS)) expect(page.text).toContain(`id="${code}"`);
 });
 
-test('an internal error is a 500 that shows no internals', async () => {
+test('an internal error is answered 500 without internal details', async () => {
   const broken = await startTestApi(database.url, {
     now: () => {
       throw new Error('the clock fell off the wall');

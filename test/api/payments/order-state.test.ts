@@ -88,7 +88,7 @@ describe('while the result of an order is unknown', () => {
     expect(await api.db.payment.count({ where: { orderId: a.orderId } })).toBe(1);
   });
 
-  test('while one of two live attempts is being decided, the other cannot be paid and is not returned', async () => {
+  test('while the channel is deciding about one of two live attempts, the other attempt cannot be paid and is not returned', async () => {
     const { a, b } = await twoLive();
     expect(await seen(a)).toMatchObject(OPEN);
     expect(await seen(b)).toMatchObject(OPEN);

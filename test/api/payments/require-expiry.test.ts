@@ -33,7 +33,7 @@ const REQUESTS = [
   },
 ] as const;
 
-test.each(REQUESTS)('%#: $path accepts 5 s and more in test mode', async ({ path, call }) => {
+test.each(REQUESTS)('%#: in test mode $path must be at least 5 s', async ({ path, call }) => {
   expect((await call(api, 5)).status).toBe(201);
   const refused = await call(api, 4);
   const message = 'must be at least 5 in test mode';

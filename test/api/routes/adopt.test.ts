@@ -109,7 +109,7 @@ describe('adopting a trade', () => {
     }
   });
 
-  test('a trade that another account can see is refused with 409 once it was paid in that account', async () => {
+  test("a trade that two accounts can see is refused for the second account once the first account's payment is paid", async () => {
     const stranger = await newKey(api.db);
     const [before, after] = [await trade(), await trade()];
     // The reference alone proves nothing: another account may have a trade with the same name.

@@ -7,8 +7,8 @@ import { adopting, api, hooks, key, merchantId, own, post, rowsOf, trade, wallet
 
 // What happens to adopted trades in any state, over HTTP.
 
-describe('adopting a trade that is already', () => {
-  test('paid records the money, and the payment is settled', async () => {
+describe('adopting a trade that has already been paid, refunded or closed', () => {
+  test('records the money of a paid trade, and the payment is settled', async () => {
     const reference = await trade();
     await wallet.pay(reference);
     const answer = await post(adopting(reference));
@@ -24,7 +24,7 @@ describe('adopting a trade that is already', () => {
     expect([again.status, again.json.id]).toEqual([200, answer.json.id]);
   });
 
-  test('refunded in full does not pay the order', async () => {
+  test('does not pay the order if the trade was refunded in full', async () => {
     const reference = await trade();
     await wallet.pay(reference);
     const refund = { outRefundNo: 'elsewhere', channelRefundId: null, attempt: 1, amount: 1050 };
@@ -37,7 +37,7 @@ describe('adopting a trade that is already', () => {
     expect((await api.call(`/v1/orders/${json.orderId}`, { key })).json.status).toBe('unpaid');
   });
 
-  test("closed, declined or being decided gives the payment the channel's state", async () => {
+  test("gives the payment the channel's state if the trade is closed, declined or being decided", async () => {
     const [closed, declined, deciding] = [await trade(), await trade(), await trade()];
     await own.closeTrade(ACCOUNT, tradeNamed(closed));
     await wallet.pay(declined, 'declined');
@@ -51,7 +51,7 @@ describe('adopting a trade that is already', () => {
     expect(api.workflows.named('wake')).toHaveLength(3);
   });
 
-  test('closed starts the delivery of its event immediately if the merchant has an order service', async () => {
+  test('starts the delivery of the event of a closed trade immediately if the merchant has an order service', async () => {
     const reference = await trade();
     await own.closeTrade(ACCOUNT, tradeNamed(reference));
     const setOrderService = (orderServiceUrl: string | null) =>

@@ -108,7 +108,7 @@ describe('a notice', () => {
     expect(await isTaken(minute(60))).toBe(false);
   });
 
-  test('after a notice the sweep queries a silent channel less and less often, and never stops', async () => {
+  test('after a notice the sweep keeps querying a silent channel, at growing intervals', async () => {
     const { id } = await newPayment();
     await send(notice(id));
     const from = Date.now();
@@ -145,7 +145,7 @@ describe('a notice', () => {
     expect(await timeline(id)).toContain('The channel sent a signed notice: nodrop queries the channel.');
   });
 
-  test('up to a number per hour, notices about unknown trades are kept for 72 h, and further unsigned ones are not acknowledged', async () => {
+  test('a limited number of notices per hour about unknown trades is kept for 72 h, and further unsigned notices are not acknowledged', async () => {
     const { id } = await newPayment();
     const reference = `tr_${randomUUID()}`;
     await send({ kind: 'notice', notificationId: ofId(), about: { reference } });

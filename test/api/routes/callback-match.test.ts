@@ -32,7 +32,7 @@ const ownAddress = (id: string, account = accountId) =>
 describe("a callback is acknowledged in the channel's format", () => {
   const to = () => `/callbacks/${SIGNING}/${accountId}`;
 
-  test('if it is stored, ignored or refused, and with 200 and {} if the channel has no format of its own', async () => {
+  test('whether it is stored, ignored or refused, and with 200 and {} if the channel has no format of its own', async () => {
     const { id } = await newPayment();
     const about = { outTradeNo: id };
     const answers = [

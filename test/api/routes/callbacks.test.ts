@@ -193,8 +193,8 @@ test('operators see unmatched callbacks, newest first, and whether nodrop still 
   }
 });
 
-describe('a refused callback', () => {
-  test('that is forged is answered 401 and not stored, but makes a query due', async () => {
+describe('a callback', () => {
+  test('that is forged is answered 401 and not stored, but makes one query due in 10 s', async () => {
     const { id } = await pay(api, key);
     api.workflows.calls.length = 0;
     for (let i = 0; i < 3; i++) {
@@ -276,7 +276,7 @@ describe('a refused callback', () => {
     { transactionId: 'a\0b' },
     { transactionId: '\ud83d' },
   ])(
-    'signed with values that the ledger cannot store, %o: 400, and the next good callback pays',
+    'that is signed with values that the ledger cannot store (%o) is answered 400, and the next valid callback pays',
     async (changes) => {
       const { id } = await pay(api, key);
       const answer = await send(simulatorCallback(id, undefined, changes));
@@ -304,7 +304,7 @@ describe('a refused callback', () => {
   });
 
   test.each(['/callbacks/nobody', '/callbacks/simulator/acc_nobody', '/callbacks/simulator/%00'])(
-    '%s: 404',
+    'to %s is answered 404',
     async (path) => {
       const answer = await send(simulatorCallback('pay_1'), path);
       expect([answer.status, answer.json.code]).toEqual([404, 'not_found']);

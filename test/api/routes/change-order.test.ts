@@ -96,7 +96,7 @@ test("a change of an unknown order, or of another merchant's order, is answered 
   expect([methods.status, methods.headers.get('allow')]).toEqual([405, 'GET, HEAD, PATCH, OPTIONS']);
 });
 
-describe('another amount', () => {
+describe('the amount of an order', () => {
   test('a change of the amount first ends the live attempts on every channel, and later attempts get the new amount', async () => {
     const first = await pay(api, key);
     api.workflows.onAskChannel = async (payment) => {
@@ -134,7 +134,7 @@ describe('another amount', () => {
     expect((await pay(api, key, { order: undefined, orderId: first.orderId })).amount).toBe(1250);
   });
 
-  test("a change of the amount is refused while an attempt's channel does not answer, and succeeds when it is repeated", async () => {
+  test('a change of the amount is refused while the channel of an attempt does not answer, and succeeds when the channel answers a repeated request', async () => {
     const { id, orderId } = await pay(api, key);
     for (const silent of [
       async () => false,
@@ -192,7 +192,7 @@ describe('another amount', () => {
   });
 });
 
-test('a change of the subject, the metadata or to a later expiry ends no attempt and queries no channel', async () => {
+test('changing the subject or the metadata, or extending the expiry, ends no attempt and queries no channel', async () => {
   const orderId = await create({ expiresInSeconds: 600 });
   const { id } = await pay(api, key, { order: undefined, orderId });
   await recordAnswer(api.db, id, { state: 'processing' }, 'query', new Date());
@@ -210,7 +210,7 @@ test('a change of the subject, the metadata or to a later expiry ends no attempt
   expect(shorter.json.detail).toMatch(/^expiresInSeconds: must be at least \d+, as payment /);
 });
 
-test('an order that has ended or is being cancelled does not change', async () => {
+test('a change is refused if the order has ended or is being cancelled', async () => {
   const over = await create();
   await api.call(`/v1/orders/${over}/cancel`, { key, method: 'POST' });
   const { orderId: ending } = await pay(api, key);
@@ -220,7 +220,7 @@ test('an order that has ended or is being cancelled does not change', async () =
       expect(code(await patch(id, change))).toEqual([409, 'order_not_payable']);
 });
 
-test('creating an order again is refused with the values from before its change, and returns the order with its present values', async () => {
+test('after a change of an order, creating it again with the earlier values is refused, and with the present values returns the order', async () => {
   const id = await create({ metadata: { a: 'b' } });
   await patch(id, { amount: 1250 });
   const was = { id, amount: 1050, currency: 'CNY', metadata: { a: 'b' } };

@@ -86,7 +86,7 @@ describe('a request for a payment is refused before anything is stored, because 
     await nothingMade(body);
   });
 
-  test("an expiry beyond the channel's longest, whereas a default expiry is shortened to it", async () => {
+  test('an expiry that is longer than the channel allows, but a default expiry is shortened instead', async () => {
     await start({ expiry: { atLeastMs: 0, atMostMs: 600_000 } });
     const body = inline({ expiresInSeconds: 601 });
     const { status, json } = await post(body);

@@ -140,7 +140,7 @@ describe('order ids', () => {
       expect([answer.status, answer.json.id, answer.json.status]).toEqual([200, id, 'cancelled']);
   });
 
-  test('a wrong id is refused with the reason', async () => {
+  test('an invalid id is refused with the reason', async () => {
     for (const [id, message] of [
       ['x'.repeat(65), 'must have 1 to 64 characters'],
       ['a\nb', 'must consist of letters, marks, digits, punctuation, symbols, and spaces within'],
@@ -232,7 +232,7 @@ test('a cancellation while a payment is live is answered 202, and the order show
 });
 
 describe('reading orders', () => {
-  test('an unknown order is 404, whatever its id looks like', async () => {
+  test('a request for an unknown order is refused, whatever the order id looks like', async () => {
     for (const id of ['nobody', '%00', '%ED%A0%80x', 'a%20b', 'x'.repeat(500)]) {
       const answer = await api.call(`/v1/orders/${id}`, { key });
       expect([400, 404]).toContain(answer.status);

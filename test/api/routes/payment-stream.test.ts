@@ -236,12 +236,12 @@ describe('if the database connection is lost during a stream', () => {
   });
 });
 
-describe("access to a payment's stream", () => {
+describe("a payment's stream", () => {
   test.each<[string, (made: { clientToken: string }) => Promise<string>]>([
     ['another payment’s token', async () => (await pay(api, key)).clientToken],
     ['a token with a wrong end', async ({ clientToken }) => `${clientToken.slice(0, -1)}-`],
     ['an unknown key', async () => 'sk_nobody'],
-  ])('%s: 401', async (_name, credential) => {
+  ])('is refused with 401 for %s', async (_name, credential) => {
     const made = await pay(api, key);
     const refused = await api.call(`/v1/payments/${made.id}/events`, { key: await credential(made) });
     expect([refused.status, refused.json.code]).toEqual([401, 'unauthorized']);

@@ -132,7 +132,7 @@ describe('creating a payment', () => {
     expect([again.status, again.json.id, again.json.status]).toEqual([200, row.id, 'paying']);
   });
 
-  test('an expired next action is renewed', async () => {
+  test('a repeated request renews an expired next action', async () => {
     const body = inline();
     const { json } = await post(body);
     const gone = {

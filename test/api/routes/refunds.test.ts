@@ -145,7 +145,7 @@ describe('a refund request without an amount', () => {
     expect(codeOf(await ask(other))).toEqual([409, 'not_refundable']);
   });
 
-  test('queries the channel once, but does not for a repeated key or a payment without money, and neither does a named amount', async () => {
+  test('queries the channel only once, whereas a repeated key, a payment without money or a given amount causes no query', async () => {
     const { id } = await paid();
     const idempotencyKey = newIdempotencyKey();
     const [first, again] = [await ask(id, {}, idempotencyKey), await ask(id, {}, idempotencyKey)];
@@ -265,7 +265,7 @@ describe('the idempotency key of a refund', () => {
     expect(mixed.map(({ status }) => status).sort()).toEqual([201, 422]);
   });
 
-  test('is independent of an equal key of another merchant', async () => {
+  test('makes another refund if another merchant uses an equal key', async () => {
     const stranger = await newKey(api.db);
     const idempotencyKey = newIdempotencyKey();
     await ask((await paid()).id, {}, idempotencyKey);

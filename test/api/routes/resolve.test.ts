@@ -56,7 +56,7 @@ test.each(['\u202eseen', '\u2068', ' ', '\u3164'])(
   },
 );
 
-describe('accept', () => {
+describe('an operator decides to accept the money', () => {
   /**
    * Money in review, and another attempt of its order, created before because none is while money waits for a decision.
    */

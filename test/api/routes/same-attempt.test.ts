@@ -174,7 +174,7 @@ describe('a request for an attempt that has less than 30 s left', () => {
       return { body, made };
     }
 
-    test('the channel does not answer, and the attempt continues', async () => {
+    test('the channel does not answer, so that the previous attempt continues', async () => {
       const { made } = await refused(async () => false, 'attempt_unresolved');
       expect(await row(made.id)).toMatchObject({ status: 'paying', cancelRequestedAt: null });
     });
@@ -187,7 +187,7 @@ describe('a request for an attempt that has less than 30 s left', () => {
       expect(await row(made.id)).toMatchObject({ status: 'paying', cancelRequestedAt: null });
     });
 
-    test('the channel does not close it yet, and creates an attempt when it is closed', async () => {
+    test('the channel does not close that attempt yet, but the next request after its end creates an attempt', async () => {
       const { body, made } = await refused(async ({ id }) => {
         await recordAnswer(late.db, id, { state: 'unpaid' }, 'query', clock);
         return true;
@@ -382,7 +382,7 @@ describe('a channel switch', () => {
     expect([answer.status, answer.json.code, asked()]).toEqual([409, 'attempt_unresolved', []]);
   });
 
-  test('returns an attempt with little time left to the payer if the order may have no further attempts', async () => {
+  test("returns the payer's attempt, although it has little time left, if the order may have no further attempts", async () => {
     const { made } = await attempt();
     const { id: _, ...old } = await row(made.id);
     for (let i = 0; i < 19; i++) {

@@ -134,19 +134,22 @@ async function expectRefused(channel: Channel, id: string, sent: Sent, reason: s
 }
 
 describe.skipIf(!isComplete)('a callback', () => {
-  test.each(['alipay', 'wechatpay'] as const)('of %s is accepted, and pays', async (channel) => {
-    const id = await newPaid(channel);
-    const sent = await made(channel, id);
-    for (const address of [ownAddressOf(channel, id), addressOf(channel)]) {
-      const answer = await send(address, sent);
-      expect([answer.status, answer.text]).toEqual(TAKEN[channel]);
-    }
-    expect(await api.db.payment.findUniqueOrThrow({ where: { id } })).toMatchObject({
-      channelAnswer: { state: 'paid', amount: 1050, currency: 'CNY', by: 'callback' },
-    });
-    expect(await api.db.callback.count({ where: { outTradeNo: id } })).toBe(1);
-    expect(await api.db.unverifiedCallback.count()).toBe(0);
-  });
+  test.each(['alipay', 'wechatpay'] as const)(
+    'of %s is accepted, and the payment is recorded as paid',
+    async (channel) => {
+      const id = await newPaid(channel);
+      const sent = await made(channel, id);
+      for (const address of [ownAddressOf(channel, id), addressOf(channel)]) {
+        const answer = await send(address, sent);
+        expect([answer.status, answer.text]).toEqual(TAKEN[channel]);
+      }
+      expect(await api.db.payment.findUniqueOrThrow({ where: { id } })).toMatchObject({
+        channelAnswer: { state: 'paid', amount: 1050, currency: 'CNY', by: 'callback' },
+      });
+      expect(await api.db.callback.count({ where: { outTradeNo: id } })).toBe(1);
+      expect(await api.db.unverifiedCallback.count()).toBe(0);
+    },
+  );
 
   test.each([
     ['alipay', { total_amount: '0.01' }],
