@@ -25,7 +25,7 @@ import { type Call, newOrderId, pay, SECRET, simulatorCallback, startTestApi } f
 
 // Callbacks that cannot be verified cost no more than their limit, and a changed account is soon read again.
 
-test('an account is read once a minute for all of its callbacks', async () => {
+test('an account is read from the database only once a minute, however many callbacks arrive for it', async () => {
   const { accountId } = await paymentOfNewAccount();
   const accounts = new ChannelAccounts(api.db, SECRET, new FailedLookups(now, async () => new Set()), now);
   const name = { channel: 'simulator', id: accountId };
@@ -41,7 +41,7 @@ test('an account is read once a minute for all of its callbacks', async () => {
   expect(await readsAfter(1)).toBe(1);
 });
 
-describe('a limit of bytes per second for checking unverifiable callbacks', () => {
+describe('the limit of bytes per second for checking unverifiable callbacks', () => {
   const SIZE = 250_000;
   const largeForged = { x: 'y'.repeat(SIZE) };
   const large = (id: string) => simulatorCallback(id, undefined, { padding: 'y'.repeat(SIZE) });
@@ -60,7 +60,7 @@ describe('a limit of bytes per second for checking unverifiable callbacks', () =
   /** How many bodies of this size fit into this many bytes. */
   const within = (bytes: number) => Math.floor(bytes / (SIZE + 4_096 + 100));
 
-  test('refuses no verified callback of an address that has used a part of it', async () => {
+  test('a verified callback is accepted from an address that has used only a part of the limit with forged ones', async () => {
     const { id } = await pay(api, key);
     const unchecked = async () =>
       /result="unchecked"\} (\d+)/.exec(await api.deps.metrics.registry.metrics())?.[1] ?? '0';
@@ -72,7 +72,7 @@ describe('a limit of bytes per second for checking unverifiable callbacks', () =
     expect(await unchecked()).toBe(before);
   });
 
-  test('counts all addresses; beyond it only addresses that have used their share are refused', async () => {
+  test('beyond the limit for all addresses together, only an address that has used its own share is refused', async () => {
     const { id } = await pay(api, key);
     const behind = await behindProxy();
     try {
@@ -117,7 +117,7 @@ describe('the payment that an unverifiable callback names', () => {
     expect(statements(since).filter((text) => /payments/.test(text))).toEqual([]);
   });
 
-  test('the payment that a forged callback names is found as soon as it exists', async () => {
+  test('if the payment that a forged callback names is created later, the next forged callback finds the payment', async () => {
     const id = `pay_${bogus().slice(0, 20)}`;
     const content = { data: { outTradeNo: id } };
     const { id: made } = await pay(api, key);
@@ -187,7 +187,7 @@ describe('an account that has changed since it was read', () => {
     },
   );
 
-  test('a removed account leaves its callbacks to the account that has replaced it', async () => {
+  test('callbacks of a removed account go to the account that has replaced it', async () => {
     const own = await startTestApi(database.url, { now });
     try {
       await api.db.channelAccount.updateMany({

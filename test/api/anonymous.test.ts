@@ -46,7 +46,7 @@ async function exhaustMisses(to: TestApi, headers: Record<string, string> = {}) 
 }
 const payment = await pay(api, key);
 
-describe("beyond its address's limit a request costs no SQL: with", () => {
+describe('the SQL that anonymous requests cost', () => {
   const ofPayment = `/v1/payments/${payment.id}`;
   test.each<[string, () => [path: string, call?: Call]]>([
     ['an unknown key', () => ['/v1/payments?limit=1', { key: `sk_${bogus()}` }]],
@@ -71,7 +71,7 @@ describe("beyond its address's limit a request costs no SQL: with", () => {
       'a callback that names no payment',
       () => ['/callbacks/simulator', forgedCallback({ data: { outTradeNo: bogus() } })],
     ],
-  ])('%s', async (_, door) => {
+  ])("a request with %s costs no SQL beyond its address's limit", async (_, door) => {
     const before = [];
     for (let n = 0; n < 150 && before.at(-1) !== 429; n += 1) before.push((await api.call(...door())).status);
     expect(before.at(-1)).toBe(429);
@@ -90,7 +90,7 @@ describe("beyond its address's limit a request costs no SQL: with", () => {
     expect((await api.call(...door())).status).not.toBe(429);
   });
 
-  test('costs no SQL without a token, or with an id that no payment can have', async () => {
+  test('a request without a token, or with an id that no payment can have, costs no SQL', async () => {
     const since = queries.mock.calls.length;
     expect((await api.call(`/return/${payment.id}`)).status).toBe(404);
     expect((await api.call(`/checkout/${payment.id}`)).status).toBe(200);
@@ -99,7 +99,7 @@ describe("beyond its address's limit a request costs no SQL: with", () => {
     expect(statements(since)).toEqual([]);
   });
 
-  test('costs no SQL for the same unknown key again, which counts once', async () => {
+  test('an unknown key that is sent again costs no SQL, and counts once towards the limit', async () => {
     const since = queries.mock.calls.length;
     for (let n = 0; n < 2 * MISSES_A_MINUTE; n += 1) {
       expect((await api.call('/v1/payments?limit=1', { key: 'sk_always_the_same' })).status).toBe(401);
@@ -111,7 +111,7 @@ describe("beyond its address's limit a request costs no SQL: with", () => {
     expect((await api.call('/v1/payments', { key: `sk_${bogus()}` })).status).toBe(429);
   });
 
-  test('costs no SQL when all requests arrive at once', async () => {
+  test('requests beyond the limit cost no SQL even if all requests arrive at the same time', async () => {
     const since = queries.mock.calls.length;
     const combinedLookups = countCombinedLookups();
     const answers = await Promise.all(
@@ -123,7 +123,7 @@ describe("beyond its address's limit a request costs no SQL: with", () => {
     combinedLookups();
   });
 
-  test('counts are written once, however many callbacks arrived', async () => {
+  test('the counts of unverified callbacks are written in one statement, however many callbacks arrived', async () => {
     await exhaustCallbacks(api);
     for (let wave = 0; wave < 5; wave += 1) {
       await Promise.all(Array.from({ length: 20 }, () => forged(api, { wave })));
@@ -148,7 +148,7 @@ describe("beyond its address's limit a request costs no SQL: with", () => {
 });
 
 describe('an address beyond its limit', () => {
-  test('known keys work from an address beyond its limit', async () => {
+  test('a key that this process knows works from an address beyond its limit', async () => {
     await exhaustMisses(api);
     for (let n = 0; n < 3; n += 1) expect((await api.call('/v1/payments', { key })).status).toBe(200);
   });
@@ -174,7 +174,7 @@ describe('an address beyond its limit', () => {
     expect(await api.db.callback.count({ where: { paymentId: other.id } })).toBe(1);
   });
 
-  test('verified callbacks for an account that this process has not read yet are accepted too', async () => {
+  test('from an address beyond its limit, a verified callback is accepted even if this process has not read its account yet', async () => {
     const fresh = await startTestApi(database.url, { now });
     try {
       await exhaustMisses(fresh);
@@ -203,7 +203,7 @@ describe('an address beyond its limit', () => {
     }
   });
 
-  test('costs one query of accounts in 2 s, which reads only new accounts', async () => {
+  test('lookups of accounts from an address beyond its limit cost at most one query in 2 s, which reads only new accounts', async () => {
     const accounts = new ChannelAccounts(api.db, SECRET, new FailedLookups(now, async () => new Set()), now);
     const find = (id: string) =>
       accounts.find({ channel: 'simulator', id }, '192.0.2.1').catch(({ code }: Refusal) => code);
@@ -235,7 +235,7 @@ describe('an address beyond its limit', () => {
     );
   });
 
-  test('keys that this process has not read yet work, among any number of unknown keys', async () => {
+  test('a key that this process has not read yet works while any number of unknown keys arrive', async () => {
     await exhaustMisses(api);
     const others: { key: string }[] = [];
     for (let n = 0; n < 5; n += 1) others.push(await newKey(api.db));
@@ -251,7 +251,7 @@ describe('an address beyond its limit', () => {
   });
 });
 
-test('many new keys at once do not count as failed lookups', async () => {
+test('many new keys that arrive at the same time do not count as failed lookups', async () => {
   const others: { key: string }[] = [];
   for (let n = 0; n < 2 * MISSES_A_MINUTE; n += 1) others.push(await newKey(api.db));
   const answers = await Promise.all(
@@ -261,7 +261,7 @@ test('many new keys at once do not count as failed lookups', async () => {
   expect((await api.call('/v1/payments', { key: `sk_${bogus()}` })).status).toBe(401);
 });
 
-test('many requests at once with one new key do not count as failed lookups', async () => {
+test('many simultaneous requests with one new key do not count as failed lookups', async () => {
   const other = await newKey(api.db);
   const answers = await Promise.all(
     Array.from({ length: 2 * MISSES_A_MINUTE }, () => api.call('/v1/payments?limit=1', { key: other.key })),
@@ -279,7 +279,7 @@ test('many requests at once with one new key do not count as failed lookups', as
   expect(statements(since)).toEqual([]);
 });
 
-test('a token from an earlier secret opens its payment, also beyond the limit', async () => {
+test('a token that was issued under an earlier secret opens its payment, even from an address beyond its limit', async () => {
   const { id, clientToken } = await pay(api, key);
   const rotated = await startTestApi(database.url, {
     now,
@@ -314,12 +314,12 @@ describe('X-Forwarded-For', () => {
   const from = (to: TestApi, forwarded: string) =>
     to.call('/v1/payments', { key: `sk_${bogus()}`, headers: { 'x-forwarded-for': forwarded } });
 
-  test('X-Forwarded-For is ignored by default: all senders behind a proxy share one limit', async () => {
+  test('X-Forwarded-For is ignored by default, so that all senders behind a proxy share one limit', async () => {
     await exhaustMisses(api, { 'x-forwarded-for': '192.0.2.1' });
     expect((await from(api, '192.0.2.2')).status).toBe(429);
   });
 
-  test('the X-Forwarded-For of a trusted proxy is used: each address behind it has its own limit, an IPv6 address with its /64', async () => {
+  test('if a trusted proxy sends X-Forwarded-For, each address in it has its own limit, and an IPv6 address shares the limit of its /64', async () => {
     const behind = await started(['loopback']);
     try {
       await exhaustMisses(behind, { 'x-forwarded-for': '198.51.100.1' });

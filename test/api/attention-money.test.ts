@@ -138,7 +138,7 @@ describe('money that waits for a decision', () => {
     expect((await get(returned)).refundedAmount).toBe(1200);
   });
 
-  test('a merchant refunds all of it: no decision is left', async () => {
+  test('if a merchant refunds all of the money, no decision is left to make', async () => {
     const id = await mismatch();
     const { id: refundId } = await refund(id);
     await givenBack(refundId, at(20));
@@ -147,7 +147,7 @@ describe('money that waits for a decision', () => {
   });
 });
 
-describe('refund_failing', () => {
+describe('the attention refund_failing', () => {
   async function twice() {
     const first = await pay(api, key);
     api.workflows.onAskChannel = async () => false;
@@ -157,7 +157,7 @@ describe('refund_failing', () => {
     return { id: id as string, refundId: automaticRefundId(id) };
   }
 
-  test("a refund without an answer for an hour raises it, and the channel's answer clears it", async () => {
+  test("is raised if a refund gets no answer for an hour, and cleared by the channel's answer", async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -171,7 +171,7 @@ describe('refund_failing', () => {
     await expectOver(id);
   });
 
-  test("a refund that waits for a person raises it at once with the channel's reason, and progress clears it", async () => {
+  test("is raised immediately, with the channel's reason, if a refund waits for a person, and cleared when the refund makes progress", async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -186,7 +186,7 @@ describe('refund_failing', () => {
     await expectOver(id);
   });
 
-  test("a channel balance that is too low for an hour raises it with the channel's reason, and the refund clears it", async () => {
+  test("is raised with the channel's reason if the channel's balance is too low for an hour, and cleared when the refund succeeds", async () => {
     const { id, refundId } = await twice();
     const refusal = new ChannelError('not_now', 'BALANCE_TOO_LOW: no money');
     for (const second of [100, 3600]) await recordRefundSilence(api.db, refundId, refusal, at(second));
@@ -197,7 +197,7 @@ describe('refund_failing', () => {
     await expectOver(id);
   });
 
-  test('a refund that gets no answer and is then refused: the sentence and the time follow the present reason', async () => {
+  test('if a refund first gets no answer and is then refused, the attention shows the refusal and keeps its time', async () => {
     const { id, refundId } = await twice();
     await recordRefundSilence(api.db, refundId, SILENCE, at(100));
     await recordRefundSilence(api.db, refundId, SILENCE, at(3700));
@@ -210,7 +210,7 @@ describe('refund_failing', () => {
     await expectOver(id);
   });
 
-  test('a refund that is in process for days raises nothing, and for more than a week raises it', async () => {
+  test('is not raised while a refund is in process for days, but is raised after a week', async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -234,7 +234,7 @@ describe('refund_failing', () => {
     await expectOver(id);
   });
 
-  test('a refund that the channel does not know for an hour raises it, however often it is reported', async () => {
+  test('is raised if the channel reports for an hour that it does not know the refund', async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -243,7 +243,7 @@ describe('refund_failing', () => {
     await expectShown(id, 'refund_failing', at(3700), `since ${at(100).toISOString()}`);
   });
 
-  test('the refusal of a requested refund raises nothing, because its requester must act', async () => {
+  test('is not raised if the channel refuses a requested refund, because its requester must act', async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -294,7 +294,7 @@ describe('refund_failing', () => {
     },
   );
 
-  test('after a refusal a merchant refunds a part: the operator repeats the refund of the rest', async () => {
+  test("if a merchant refunds a part after a refusal, an operator's retry refunds the amount that is left", async () => {
     const id = await refusedOnce();
     const { id: part } = await refund(id, 50);
     await givenBack(part, at(150));
@@ -305,7 +305,7 @@ describe('refund_failing', () => {
     await expectOver(id);
   });
 
-  test('a refund of a paid order without an answer: an operator dismisses it', async () => {
+  test('an operator can dismiss the attention if the refund of a paid order gets no answer', async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -317,8 +317,8 @@ describe('refund_failing', () => {
   });
 });
 
-describe('refund_reversed', () => {
-  test('a refund that was returned raises it, until all of the money is refunded again', async () => {
+describe('the attention refund_reversed', () => {
+  test('is raised if a refund is returned, and cleared when all of the money is refunded again', async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);

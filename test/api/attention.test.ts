@@ -31,7 +31,7 @@ import { pay, simulatorCallback } from './support.ts';
 
 const ALARM_MS = 300_000;
 
-describe('channel_unreachable', () => {
+describe('the attention channel_unreachable', () => {
   async function silent() {
     const { id } = await pay(api, key);
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(0));
@@ -62,7 +62,7 @@ describe('channel_unreachable', () => {
     await expectOver(id);
   });
 
-  test('is raised after six failed tries to end the payment', async () => {
+  test('is raised after six failed attempts to cancel the payment, and cleared when the channel closes the trade', async () => {
     const { id } = await pay(api, key);
     await requestCancel(api.db, id, 'the merchant', at(0));
     const detail = 'The payment must be cancelled, but the channel does not answer.';
@@ -73,7 +73,7 @@ describe('channel_unreachable', () => {
   });
 });
 
-describe('channel_misconfigured', () => {
+describe('the attention channel_misconfigured', () => {
   const SENTENCE = 'The API key is wrong: set another one.';
   const wrong = (id: string, second: number) => recordMisconfigured(api.db, id, SENTENCE, at(second));
 
@@ -98,7 +98,7 @@ describe('channel_misconfigured', () => {
     await expectOver(id);
   });
 
-  test('replaces a conflict whose refund it blocks, and the conflict is shown again with its own time', async () => {
+  test('replaces the attention of a conflict whose refund is blocked, and that attention returns with its original time', async () => {
     const first = await pay(api, key);
     const { id } = await pay(api, key, { order: undefined, orderId: first.orderId, channel: 'simulator2' });
     await paid(first.id);
@@ -112,7 +112,7 @@ describe('channel_misconfigured', () => {
     await expectOver(id);
   });
 
-  test('channel_misconfigured does not replace money that waits for a decision', async () => {
+  test('does not replace the attention of money that waits for a decision', async () => {
     const { id } = await pay(api, key);
     await paid(id, 900, at(10));
     await wrong(id, 20);
@@ -120,7 +120,7 @@ describe('channel_misconfigured', () => {
   });
 });
 
-describe('create_unknown', () => {
+describe('the attention create_unknown', () => {
   const detail = 'The channel does not say whether it created the trade.';
   async function unknown() {
     const usual = api.workflows.onAwaitNextAction;
@@ -153,9 +153,9 @@ describe('create_unknown', () => {
   });
 });
 
-describe('order_update_failing', () => {
+describe('the attention order_update_failing', () => {
   const detail = 'The money has arrived, but the order update keeps failing.';
-  test('the attention is cleared when the order accepts the payment, also after a channel outage before the callback', async () => {
+  test('is cleared when the order accepts the payment, even if the channel was unreachable before the callback', async () => {
     const { id } = await pay(api, key);
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(0));
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(300));
@@ -168,8 +168,8 @@ describe('order_update_failing', () => {
   });
 });
 
-describe('order_conflict', () => {
-  test('is raised for a second payment, and cleared when it is refunded', async () => {
+describe('the attention order_conflict', () => {
+  test('is raised for a second payment of an order, and cleared when the second payment is refunded', async () => {
     const first = await pay(api, key);
     api.workflows.onAskChannel = async () => false;
     const order = { order: undefined, orderId: first.orderId };
@@ -182,7 +182,7 @@ describe('order_conflict', () => {
     await expectOver(id);
   });
 
-  test('is raised for money after the order was cancelled, and cleared when it is refunded', async () => {
+  test('is raised for money that arrives after the order was cancelled, and cleared when the money is refunded', async () => {
     const { id, orderId } = await pay(api, key);
     await endPayment(api.db, id, 'cancelled', 'unpaid.', at(0));
     await api.db.order.updateMany({ where: { merchantId, id: orderId }, data: { status: 'cancelled' } });

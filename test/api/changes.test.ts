@@ -55,7 +55,7 @@ function perTenth(since: number): number[] {
   return Array.from(counts, (count) => count ?? 0);
 }
 
-test('without notifications every waiting request reads again within 15 s, at different moments', async () => {
+test('without notifications every waiting request reads again within 15 s, and the reads are spread over time', async () => {
   changes = new Changes(databaseUrl, quiet);
   changes.start();
   await eventually(() => changes.listening);
@@ -72,7 +72,7 @@ test('without notifications every waiting request reads again within 15 s, at di
 });
 
 describe('when the listening connection is lost', () => {
-  test('all waiting requests read, one per millisecond, and read again when the connection is back', async () => {
+  test('all waiting requests read the database, one per millisecond, and read again when the connection is restored', async () => {
     changes = new Changes(databaseUrl, quiet);
     changes.start();
     await eventually(() => changes.listening);
@@ -101,7 +101,7 @@ describe('when the listening connection is lost', () => {
     expect(looks.flat()).toHaveLength(total);
   });
 
-  test('if the connection stays lost, all waiting requests keep reading about every two seconds, at different moments', async () => {
+  test('if the connection stays lost, all waiting requests read about every two seconds, and the reads are spread over time', async () => {
     // The connection never listens in this test.
     changes = new Changes(databaseUrl, quiet);
     await startWaiting(200);

@@ -59,7 +59,7 @@ async function startLossyProxy(databaseUrl: string) {
   };
 }
 
-test('waiting requests read the database themselves until notifications arrive', async () => {
+test('waiting requests read the database themselves while no notifications arrive', async () => {
   const proxy = await startLossyProxy(databaseUrl);
   const changes = new Changes(proxy.url, { warn: () => undefined, info: () => undefined });
   changes.start();
@@ -80,7 +80,7 @@ test('waiting requests read the database themselves until notifications arrive',
   }
 });
 
-test('notifications that stop later are noticed, because a ping does not come back', async () => {
+test('if notifications stop arriving later, nodrop notices it because its ping does not come back', async () => {
   // The test decides when pings are sent.
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   const proxy = await startLossyProxy(databaseUrl);

@@ -26,7 +26,7 @@ describe('npm run nodrop', () => {
     await db.$disconnect();
   });
 
-  test('revokes a key at once and permanently, and no other key', async () => {
+  test("revokes one key immediately and permanently, and leaves the merchant's other keys valid", async () => {
     const make = async () => {
       const { output } = await cli(['keys', 'create', '--merchant', 'revoker']);
       return { id: /Key (key_\w+) of/.exec(output)?.[1] ?? '', key: output.trim().split('\n').at(-1) ?? '' };
@@ -50,7 +50,7 @@ describe('npm run nodrop', () => {
     }
   });
 
-  test('lists merchants, and changes the rule for their late payments', async () => {
+  test("lists merchants, and changes a merchant's rule for late payments", async () => {
     await cli(['keys', 'create', '--merchant', 'late']);
     const set = await cli(['merchants', 'set', 'late', '--late-payment', 'refund']);
     expect(set).toEqual({
@@ -67,7 +67,7 @@ describe('npm run nodrop', () => {
     expect(output).toMatch(/ acme +apply +/);
   });
 
-  test('sets the app schemes of return URLs', async () => {
+  test("sets the app schemes that a merchant's return URLs may have", async () => {
     await cli(['keys', 'create', '--merchant', 'app']);
     const set = (...options: string[]) => cli(['merchants', 'set', 'app', ...options]);
     const listed = async () => /\n(mer_\w+ +app .*)\n/.exec((await cli(['merchants', 'list'])).output)?.[1];
@@ -88,7 +88,7 @@ describe('npm run nodrop', () => {
     expect(await listed()).not.toContain('other');
   });
 
-  test('sets an order service, shows its secret once, and rotates it', async () => {
+  test('sets an order service, shows its signing secret once, and rotates the secret', async () => {
     const [url, status] = ['http://shop.example/hooks', 'http://shop.example/orders/{orderId}'];
     await cli(['keys', 'create', '--merchant', 'shop']);
     const set = (...options: string[]) => cli(['merchants', 'set', 'shop', ...options]);
@@ -150,7 +150,7 @@ describe('npm run nodrop', () => {
     }
   });
 
-  test('sends test events of every type, shows the answers, and fails when one is refused', async () => {
+  test('sends a test event of every type, shows the answers, and fails if the order service refuses one', async () => {
     const shop = await startOrderService();
     try {
       await cli(['keys', 'create', '--merchant', 'tester']);
@@ -201,7 +201,7 @@ describe('npm run nodrop', () => {
     expect(away.output).toMatch(/^refund\.failed +- +It refused the connection \(ECONNREFUSED\)\.$/m);
   });
 
-  test('in live mode `merchants set` accepts only https for an order service outside the network', async () => {
+  test('in live mode `merchants set` requires an https URL for an order service, unless private order services are allowed', async () => {
     const live = { NODROP_MODE: 'live', NODROP_SIMULATOR_SECRET: '' };
     const set = (url: string, change: Record<string, string>) =>
       cli(['merchants', 'set', 'acme', '--order-service-url', url], change);

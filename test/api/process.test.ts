@@ -14,7 +14,7 @@ import { callUrl, SECRET } from './support.ts';
 // The API and the command line, each in its own process. They must work without Temporal.
 
 describe('npm run nodrop', () => {
-  test('refuses before the embedded stack has made its secrets, and makes none', async () => {
+  test('fails if the embedded stack has not made its secrets yet, and makes none itself', async () => {
     const folder = temporaryHome();
     try {
       const embedded = { DATABASE_URL: '', NODROP_SECRET: '', NODROP_HOME: folder };
@@ -30,7 +30,7 @@ describe('npm run nodrop', () => {
     }
   });
 
-  test('a command with another NODROP_HOME does nothing, and says where the right secret is', async () => {
+  test('a command with the NODROP_HOME of another stack does nothing, and says where the right secret is', async () => {
     const [mine, other] = [temporaryHome(), temporaryHome()];
     const own = await freshDatabase();
     try {
@@ -76,7 +76,7 @@ describe('npm run nodrop', () => {
     }
   });
 
-  test('`secret replace` moves the database to another NODROP_SECRET, and lists the merchants that need new signing secrets', async () => {
+  test('`secret replace` changes the database to another NODROP_SECRET, and lists the merchants that need new signing secrets', async () => {
     const own = await freshDatabase();
     try {
       const before = { DATABASE_URL: own.url };
@@ -110,7 +110,7 @@ describe('npm run nodrop', () => {
     }
   });
 
-  test('a database that is down and a wrong setting are one sentence each', async () => {
+  test('prints one sentence if the database is down, and one if a setting is wrong', async () => {
     const away = await cli(['keys', 'list'], {
       DATABASE_URL: 'postgresql://nodrop:hunter2@127.0.0.1:1/none',
     });
@@ -125,7 +125,7 @@ describe('npm run nodrop', () => {
     expect(noUrl.errors).toBe('DATABASE_URL is wrong: must be postgresql://USER:PASSWORD@HOST:PORT/NAME.\n');
   });
 
-  test('a database that exists but cannot be used is refused with the reason', async () => {
+  test('refuses a database that exists but cannot be used, and prints the reason', async () => {
     const empty = await emptyDatabase();
     try {
       const change = (part: Partial<URL>) => Object.assign(new URL(empty.url), part).href;
@@ -148,7 +148,7 @@ describe('npm run nodrop', () => {
   });
 });
 
-describe('a process with another NODROP_SECRET than the database', () => {
+describe("a process whose NODROP_SECRET differs from the database's", () => {
   const OTHER = 'another secret of 32 characters!';
 
   test.each(['src/api/main.ts', 'src/worker/main.ts'])('%s refuses to start', async (entry) => {
@@ -168,7 +168,7 @@ describe('a process with another NODROP_SECRET than the database', () => {
     }
   });
 
-  test('an API that cannot compare the secrets yet serves no requests, and exits once it can', async () => {
+  test('an API that cannot compare the secrets yet serves no requests, and exits once it finds that they differ', async () => {
     const own = await freshDatabase();
     const db = createLedgerClient(own.url);
     try {
@@ -200,7 +200,7 @@ describe('a process with another NODROP_SECRET than the database', () => {
 });
 
 describe('npm run api', () => {
-  test('starts without Temporal, answers, and on SIGTERM answers waiting requests with the current state', async () => {
+  test('starts without Temporal and answers requests, and on SIGTERM answers waiting requests with the present state', async () => {
     const env = await environment();
     const created = await cli(['keys', 'create', '--merchant', 'waiter']);
     const key = created.output.trim().split('\n').at(-1) ?? '';
@@ -273,7 +273,7 @@ describe('npm run api', () => {
     taken.close();
   });
 
-  test('a wrong setting ends with one sentence that names it', async () => {
+  test('exits with one sentence that names the setting if a setting is wrong', async () => {
     const api = run('src/api/main.ts', [], await environment({ NODROP_SECRET: 'short' }));
     expect(await api.ended).toBe(1);
     expect(api.errors()).toMatch(/^NODROP_SECRET is wrong: [^\n]+\.\n$/);

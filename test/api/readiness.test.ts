@@ -78,7 +78,7 @@ async function triesOf(table: string): Promise<unknown> {
   return (await queryOnce(database.databaseUrl, sql))[0]?.tries;
 }
 
-test('reports that Temporal is unreachable', async () => {
+test('the readiness check reports that Temporal is unreachable', async () => {
   isTemporalThere = false;
   expect(await ready()).toEqual([503, 'not_ready', 'ok', 'unreachable']);
   isTemporalThere = true;
@@ -86,7 +86,7 @@ test('reports that Temporal is unreachable', async () => {
   expect(await ready()).toEqual(READY);
 });
 
-test('any number of requests within a second cost one check', async () => {
+test('any number of readiness requests within a second cost one check', async () => {
   expect(await Promise.all(Array.from({ length: 10 }, ready))).toEqual(Array(10).fill(READY));
   for (let n = 0; n < 50; n += 1) expect(await ready()).toEqual(READY);
   expect([looksAtTemporal, statements.filter((sql) => sql.includes('pg_is_in_recovery')).length]).toEqual([
@@ -99,7 +99,7 @@ test('any number of requests within a second cost one check', async () => {
   expect(probes()).toBe(0);
 });
 
-test('a check that began before a failed write is not reused', async () => {
+test('a readiness check that began before a failed write is not reused after that write', async () => {
   const answers: ((isThere: boolean) => void)[] = [];
   const readiness = new Readiness(
     { db: client, isTemporalReachable: () => new Promise((resolve) => answers.push(resolve)) },
@@ -115,7 +115,7 @@ test('a check that began before a failed write is not reused', async () => {
   expect(await readiness.look()).toMatchObject({ database: 'not_writable' });
 });
 
-describe('503 while the database', () => {
+describe('readiness is 503 while the database', () => {
   test('is read-only', async () => {
     const name = new URL(database.databaseUrl).pathname.slice(1);
     await queryOnce(database.databaseUrl, `alter database ${name} set default_transaction_read_only = on`);
@@ -144,7 +144,7 @@ describe('503 while the database', () => {
     expect(await ready()).toEqual(not('in_recovery'));
   });
 
-  test('refuses writes: for 10 s without a new check, and then until a probe is written', async () => {
+  test('refuses writes, at first for 10 s without a new check, and then until a check can write its probe', async () => {
     const undo = [await refuseWrites('orders', '53100'), await refuseWrites('write_probe', '53100')];
     expect(await ready()).toEqual(READY);
     const refused = await order();
@@ -174,7 +174,7 @@ describe('503 while the database', () => {
     expect(probes()).toBe(written);
   });
 
-  test('a single failed request does not make it 503, because the next check succeeds with a probe', async () => {
+  test('refuses writes, but not after a single failed request, because the next check can write its probe', async () => {
     await refuseWrites('orders', '57014');
     expect(await ready()).toEqual(READY);
     expect((await order()).json.code).toBe('database_unavailable');

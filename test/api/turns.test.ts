@@ -70,7 +70,7 @@ function expectSafeToRepeat(answers: readonly Answer[], good: number): void {
   }
 }
 
-test("many attempts for one order use one connection, which waits for the order's lock", async () => {
+test('many requests for attempts of one order use one database connection while the order is locked', async () => {
   const { orderId } = await pay(api, key);
   const again = () =>
     api.call('/v1/payments', { method: 'POST', key, body: { orderId, channel: 'simulator' } });
@@ -85,7 +85,7 @@ test("many attempts for one order use one connection, which waits for the order'
   expect((await again()).status).toBe(200);
 });
 
-test('cancellations of many orders use a limited number of connections', async () => {
+test('cancellations of many orders use a limited number of database connections', async () => {
   const orders: string[] = [];
   for (let i = 0; i < REQUESTS; i++) orders.push(newOrderId());
   const order = { amount: 10n, currency: 'CNY', subject: 'x' };

@@ -10,7 +10,7 @@ const SIZE = 252 * 1024;
 /** The cost that every callback has in addition to its size. */
 const COST = 256 * 1024;
 
-test('any number of addresses share the limit per second, and beyond it no callback is checked', () => {
+test('all addresses share a limit per second for checking callbacks, and beyond the limit no callback is checked', () => {
   let at = 0;
   const checks = new UnverifiedChecks(() => new Date(at));
   const takeAll = () => {

@@ -45,21 +45,21 @@ const terminateListener = () =>
     "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'nodrop-changes' and datname = current_database()",
   );
 
-test('a payment is answered as soon as it ends', async () => {
+test('a request that waits for a payment is answered as soon as the payment ends', async () => {
   const { id } = await pay(api, key);
   const { answer, took } = await answerAfter(`/v1/payments/${id}?wait=30`, () => settle(id));
   expect(answer.json).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
   expect(took).toBeLessThan(AT_ONCE_MS);
 });
 
-test('an order is answered when it is paid', async () => {
+test('a request that waits for an order is answered as soon as the order is paid', async () => {
   const made = await pay(api, key);
   const { answer, took } = await answerAfter(`/v1/orders/${made.orderId}?wait=30`, () => settle(made.id));
   expect(answer.json).toMatchObject({ status: 'succeeded', paidPaymentId: made.id });
   expect(took).toBeLessThan(AT_ONCE_MS);
 });
 
-test('a new next action ends the wait, and one that existed before does not', async () => {
+test('a new next action ends the wait, but an existing next action does not', async () => {
   api.workflows.onAwaitNextAction = async () => false;
   const { json } = await api.call('/v1/payments', {
     key,
@@ -78,7 +78,7 @@ test('a new next action ends the wait, and one that existed before does not', as
   expect(ends.answer.json.status).toBe('closed');
 });
 
-test('a final state is answered at once, and an unchanged one after the wait', async () => {
+test('a final state is answered immediately, and an unchanged state is answered after the wait', async () => {
   const { id } = await pay(api, key);
   const began = Date.now();
   expect((await api.call(`/v1/payments/${id}?wait=1`, { key })).json.status).toBe('paying');
@@ -97,7 +97,7 @@ test.each(['-1', '61', '1.5', 'x', '', '1&wait=2'])('wait=%s is refused', async 
 });
 
 describe('when the listening connection is lost', () => {
-  test('the connection is restored, and waiting requests get later changes at once', async () => {
+  test('the connection is restored, and waiting requests get later changes immediately', async () => {
     const { id } = await pay(api, key);
     const { answer, took } = await answerAfter(`/v1/payments/${id}?wait=30`, async () => {
       await terminateListener();
@@ -109,7 +109,7 @@ describe('when the listening connection is lost', () => {
     expect(took).toBeLessThan(AT_ONCE_MS);
   });
 
-  test('changes without a listening connection are seen as well', async () => {
+  test('waiting requests also get a change that happens without a listening connection', async () => {
     const { id } = await pay(api, key);
     const { answer, took } = await answerAfter(`/v1/payments/${id}?wait=30`, async () => {
       const terminated = terminateListener();
@@ -122,7 +122,7 @@ describe('when the listening connection is lost', () => {
   });
 });
 
-test('many waiting requests need no database connections of their own', async () => {
+test('many waiting requests use no database connections of their own', async () => {
   const { id } = await pay(api, key);
   const asked = Array.from({ length: 100 }, () => api.call(`/v1/payments/${id}?wait=30`, { key }));
   await eventually(() => api.changes.waiting === 100);
@@ -133,7 +133,7 @@ test('many waiting requests need no database connections of their own', async ()
   expect(api.changes.waiting).toBe(0);
 });
 
-test('with too many waiting requests the present state is answered at once', async () => {
+test('if too many requests are waiting, a further request is answered immediately with the present state', async () => {
   const full = new Changes(databaseUrl, api.deps.log, 1);
   const never = { read: async () => 'as it is', done: () => false };
   const first = full.until('a', { ...never, timeoutMs: 60_000 });
@@ -145,7 +145,7 @@ test('with too many waiting requests the present state is answered at once', asy
   expect(full.waiting).toBe(0);
 });
 
-test('an address and a merchant get half of the slots, and beyond that the present state at once', async () => {
+test('an address and a merchant each get at most half of the slots, and further requests are answered immediately', async () => {
   const some = new Changes(databaseUrl, api.deps.log, 100, 4);
   const wait = (address: string, merchantId: string) =>
     some.until('a', {
@@ -164,7 +164,7 @@ test('an address and a merchant get half of the slots, and beyond that the prese
   expect(some.waiting).toBe(0);
 });
 
-test('requests with `wait` count for their caller', async () => {
+test('a request with the parameter `wait` counts towards the limit of its caller', async () => {
   const changes = new Changes(databaseUrl, api.deps.log, 100, 2);
   const small = await startTestApi(databaseUrl, { changes });
   const { id, orderId, clientToken } = await pay(small, key);
@@ -196,7 +196,7 @@ test('a client that disconnects ends its waiting request', async () => {
   await eventually(() => api.changes.waiting === 0);
 });
 
-test('a stopping process answers its waiting requests with the present state', async () => {
+test('a process that stops answers its waiting requests with the present state', async () => {
   const { id } = await pay(api, key);
   const asked = api.call(`/v1/payments/${id}?wait=60`, { key });
   await eventually(() => api.changes.waiting === 1);

@@ -92,7 +92,7 @@ describe('the hosts that the admin listener answers', () => {
     ).map(({ status }) => status);
   const answered = [200, 200, 200, 404];
 
-  test('on loopback the admin listener answers only to loopback names, because a web page can point its own name there', async () => {
+  test('on loopback the admin listener refuses every other host name, because a web page can point its own name to loopback', async () => {
     for (const as of ['localhost', 'localhost:3001', '127.0.0.1:3001', '127.0.0.1', '[::1]:3001'])
       expect([as, await statuses(as, '127.0.0.1')]).toEqual([as, answered]);
     for (const as of ['evil.example', 'evil.example:3001', '127.0.0.1.evil.example', '10.0.0.7'])
@@ -101,7 +101,7 @@ describe('the hosts that the admin listener answers', () => {
     expect(problem.strict().parse(refused.json).code).toBe('misdirected_request');
   });
 
-  test('on other addresses the admin listener answers to every name', async () => {
+  test('on an address other than loopback the admin listener accepts every host name', async () => {
     expect(await statuses('metrics.internal:3001', '0.0.0.0')).toEqual(answered);
   });
 });
@@ -125,7 +125,7 @@ const SOURCES = {
 };
 
 describe('/details', () => {
-  test('shows a fixed list of settings, and no secret', async () => {
+  test('shows a fixed list of settings without any secret', async () => {
     const answer = await ask('/details');
     expect(answer.headers.get('cache-control')).toBe('no-store');
     expect(answer.json).toEqual({
@@ -149,7 +149,7 @@ describe('/details', () => {
     for (const secret of Object.values(SECRETS)) expect(answer.text).not.toContain(secret);
   });
 
-  test('counts what waits for an operator, over all merchants, with the age of the oldest', async () => {
+  test('counts the payments and callbacks of all merchants that wait for an operator, and shows the age of the oldest one', async () => {
     const at = Date.now();
     const ago = (seconds: number) => new Date(at - seconds * 1000);
     const other = await newKey(api.db);
@@ -192,7 +192,7 @@ describe('/details', () => {
     expect((await countCallbacks(api.db, 1)).unmatched).toMatchObject({ count: 1, more: true });
   });
 
-  test('counts deliveries that order services have not answered, in /details and in the metrics', async () => {
+  test('counts the deliveries that order services have not answered, and the metrics do the same', async () => {
     const at = Date.now();
     const ago = (seconds: number) => new Date(at - seconds * 1000);
     const { id: paymentId, merchantId } = await api.db.payment.findUniqueOrThrow({
@@ -227,7 +227,7 @@ describe('/details', () => {
     expect(await shown()).toEqual([]);
   });
 
-  test('shows that the sweep does not run, in /details and in the metrics', async () => {
+  test('shows that the sweep is not running, and the metrics do the same', async () => {
     const at = Date.now();
     const lastCompletedAt = new Date(at - 90_000);
     const paused: SweepStatus = { state: 'paused', note: 'until tomorrow', lastCompletedAt };
@@ -261,7 +261,7 @@ describe('/details', () => {
     expect(await shown()).toEqual([`${completed} Nan`]);
   });
 
-  test('counts the workflows whose row is missing, and omits the metric without Temporal', async () => {
+  test('the metric of lost rows counts workflows whose row is missing, and is omitted without Temporal', async () => {
     const metrics = createMetrics();
     let isAway = false;
     metrics.watchLostRows(async () => {
@@ -278,7 +278,7 @@ describe('/details', () => {
     expect(await shown()).toEqual([]);
   });
 
-  test('without database and Temporal /details says so, and unknown values are null', async () => {
+  test('says that the database and Temporal are unreachable, and shows unknown values as null', async () => {
     const db = createLedgerClient('postgresql://nodrop@127.0.0.1:1/none');
     const countLost = async () => {
       throw new Error('away');

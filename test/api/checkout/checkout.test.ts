@@ -50,7 +50,7 @@ describe('the cashier page', () => {
     expect((await open('pay_nobody?token=ct_x')).text).not.toContain('modulepreload');
   });
 
-  test('asks a payer without JavaScript, or without the script, not to pay again', async () => {
+  test('asks a payer not to pay again if the page has no JavaScript or its script does not load', async () => {
     const made = await pay(api, key);
     const { text } = await open(`${made.id}?token=${made.clientToken}`);
     expect(text).toMatch(/<noscript><p>[^<]*do not pay again/);
@@ -69,7 +69,7 @@ describe('the cashier page', () => {
     return { text, link, refresh, screen };
   };
 
-  test('shows without a script the amount and the subject, and links to the channel', async () => {
+  test('without a script the page shows the amount and the subject, and links to the channel', async () => {
     const order = { id: newOrderId(), amount: 1_050_000, currency: 'CNY', subject: 'Tea & <cake>' };
     const made = await pay(api, key, { order, returnUrl: RETURN_URL });
     const { text, link, refresh, screen } = await page(made.id, made.clientToken);
@@ -108,7 +108,7 @@ describe('the cashier page', () => {
     }
   });
 
-  test('draws the QR code itself, unfolded, when there is no link', async () => {
+  test('if there is no link to the channel, the page itself draws the QR code and shows it unfolded', async () => {
     const made = await pay(api, key);
     const qr = 'weixin://wxpay/bizpayurl?pr=NwY5Mz9';
     await api.db.payment.update({ where: { id: made.id }, data: { nextAction: { type: 'qr', qr } } });
@@ -123,7 +123,7 @@ describe('the cashier page', () => {
     expect(link('Pay')).toBeUndefined();
   });
 
-  test('tells a returning payer that the bank is asked, and offers the payment again', async () => {
+  test('tells a returning payer that nodrop is asking the bank, and offers the payment again', async () => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     const { text, link, refresh, screen } = await page(made.id, made.clientToken, '&returned=1');
     // The payer may act here, so nothing is folded, because a refresh would fold it again.
@@ -151,7 +151,7 @@ describe('the cashier page', () => {
     expect(shown.link('Pay')).toBeUndefined();
   });
 
-  test('links back to the shop when its next action has expired, because it offers no other', async () => {
+  test('links back to the shop when the next action has expired, because no other next action is offered', async () => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     const nextAction = {
       type: 'redirect',
@@ -164,7 +164,7 @@ describe('the cashier page', () => {
     expect(link('Back to the shop')).toBeDefined();
   });
 
-  test('a page without its token says that the link is private, and is the same for every id', async () => {
+  test('a page without its token says that the link is private, and is the same for every payment id', async () => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     const { text } = await open(made.id);
     expect(text).toBe((await open('pay_nobody')).text);
@@ -173,7 +173,7 @@ describe('the cashier page', () => {
     expect(text).not.toContain('has ended');
   });
 
-  test('redirects from a URL with a trailing slash to the one without, to which its files are relative', async () => {
+  test("redirects from a URL with a trailing slash to the URL without it, because the page's files are relative to that URL", async () => {
     const made = await pay(api, key);
     const answer = await fetch(`${api.url}/checkout/${made.id}/?token=${made.clientToken}`, {
       redirect: 'manual',
@@ -237,7 +237,7 @@ describe('the cashier page', () => {
     },
   );
 
-  test('the page without a token has the language form too', async () => {
+  test('the page without a token contains the form that changes the language', async () => {
     const { text } = await open('pay_nobody');
     expect(text).toMatch(/<noscript><h2>This link[\s\S]*<form method="post"><button class="language"/);
     expect(text.match(/<form/g)).toHaveLength(1);
@@ -265,7 +265,7 @@ describe('the cashier page', () => {
     },
   );
 
-  test('a URL with several tokens uses the first, as the script does, and any of several `returned` marks counts', async () => {
+  test('if a URL has several tokens, the first is used, and a repeated `returned` mark counts as one', async () => {
     const { id, clientToken } = await pay(api, key);
     expect((await open(`${id}?token=${clientToken}&token=ct_b&returned=1&returned=1`)).status).toBe(200);
     expect((await api.call(`/return/${id}?token=${clientToken}&token=ct_b`)).status).toBe(303);
@@ -290,7 +290,7 @@ describe('the cashier page', () => {
     expect(text).toContain('data-subject="Two tickets"');
   });
 
-  test('the page is served while the database is down, and reloads itself', async () => {
+  test('while the database is down the page is still served, and reloads itself', async () => {
     const made = await pay(api, key);
     const dead = await startTestApi('postgresql://nodrop@127.0.0.1:1/none');
     try {
@@ -302,7 +302,7 @@ describe('the cashier page', () => {
     }
   });
 
-  test("the page's files import only each other, and are revalidated each time", async () => {
+  test("the page's files import only each other, and browsers revalidate them each time", async () => {
     for (const name of ['page.js', 'nodrop.js', 'uqr.js', 'currencies.js', 'schemes.js', 'page.css']) {
       const { status, headers, text } = await open(`assets/${name}`);
       expect([status, headers.get('cache-control')]).toEqual([200, 'no-cache']);

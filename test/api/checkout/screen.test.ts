@@ -10,7 +10,7 @@ const open = (path: string, headers = {}) => api.call(`/checkout/${path}`, { hea
 const modules = (name: string) => new URL(`../../../src/api/checkout/${name}`, import.meta.url).href;
 
 describe('amounts', () => {
-  test('amounts have the decimal places of ISO 4217, in every currency', async () => {
+  test('each amount is shown with the decimal places of its currency in ISO 4217', async () => {
     const { text } = await open('assets/currencies.js');
     const { EXPONENTS } = await import(`data:text/javascript,${encodeURIComponent(text)}`);
     expect(EXPONENTS).toEqual(currencyExponents());
@@ -37,7 +37,7 @@ describe('the screen', () => {
   const screenOf = async (changes: object, now = BEFORE, mayHavePaid = false) =>
     (await import(modules('screen.js'))).screenOf({ ...PAYMENT, ...changes }, { now, mayHavePaid });
 
-  test('the screen is never "unpaid" while the service queries the channel, whatever the payment\'s state', async () => {
+  test('while the service queries the channel, the screen is never "unpaid", whatever the state of the payment', async () => {
     for (const status of ['created', 'paying', 'a new one'])
       for (const nextAction of [null, PAYMENT.nextAction])
         for (const now of [BEFORE, BEFORE + 1, BEFORE + 1e9])
@@ -96,7 +96,7 @@ describe('the screen', () => {
       expect(await screenOf({ status: 'succeeded', orderState, ...changes })).toBe(screen);
   });
 
-  test('offers no payment to a payer who may have paid, or after the expiry', async () => {
+  test('offers no payment to a payer who may have paid, and none after the expiry', async () => {
     for (const status of ['created', 'paying']) {
       expect(await screenOf({ status }, BEFORE, true)).toBe('asking');
       expect(await screenOf({ status }, BEFORE + 1)).toBe('asking');
@@ -104,7 +104,7 @@ describe('the screen', () => {
     expect(await screenOf({})).toBe('pay');
   });
 
-  test('a channel that does not answer gets "one moment" for 8 s, and then other channels are offered', async () => {
+  test('while a channel does not answer, the screen says "one moment" for 8 s and then offers other channels', async () => {
     const made = { status: 'created', nextAction: null, createdAt: '2026-01-01T00:20:00.000Z' };
     const at = Date.parse(made.createdAt);
     expect(await screenOf(made, at + 7_999)).toBe('preparing');

@@ -27,12 +27,12 @@ describe('API keys', () => {
     expect(answer.headers.get('www-authenticate')).toBe('Bearer realm="nodrop"');
   });
 
-  test('a key is checked before everything else: the body of a request with a wrong key is not read', async () => {
+  test('the key is checked first, so the body of a request with a wrong key is not read', async () => {
     const answer = await api.call('/v1/orders', { raw: '{', headers: { 'content-type': 'text/plain' } });
     expect(answer.status).toBe(401);
   });
 
-  test('a revoked key opens nothing', async () => {
+  test('a revoked key is refused', async () => {
     const revoked = await newKey(api.db);
     await api.db.apiKey.updateMany({
       where: { merchantId: revoked.merchantId },
@@ -45,7 +45,7 @@ describe('API keys', () => {
 describe('a client token', () => {
   const GRACE_END = 24 * 3_600_000;
 
-  test("opens its own payment, without the merchant's fields", async () => {
+  test('opens its own payment, and does not show the fields that are only for the merchant', async () => {
     const made = await pay(api, key, { metadata: { secret: 'yes' } });
     const answer = await api.call(`/v1/payments/${made.id}?wait=0`, { key: made.clientToken });
     expect(answer.status).toBe(200);
@@ -61,7 +61,7 @@ describe('a client token', () => {
     ).toBe(202);
   });
 
-  test("a client token is derived from the deployment's secret, and stored as a hash", async () => {
+  test("the client token is derived from the deployment's secret, and only its hash is stored", async () => {
     const made = await pay(api, key);
     expect(made.clientToken).toBe(clientToken(SECRET, made.id));
     const row = await api.db.payment.findUniqueOrThrow({ where: { id: made.id } });
@@ -87,7 +87,7 @@ describe('a client token', () => {
     expect([answer.status, answer.json.code]).toEqual([403, 'forbidden']);
   });
 
-  test('opens no other payment, and does not show whether it exists', async () => {
+  test('opens no other payment, and gets the same refusal whether or not the other payment exists', async () => {
     const [mine, other] = [await pay(api, key), await pay(api, key)];
     for (const id of [other.id, 'pay_nobody']) {
       for (const [path, method] of [
@@ -166,7 +166,7 @@ describe('the development key', () => {
   const request = (remoteAddress: string, headers: Record<string, string> = { host: '127.0.0.1:3000' }) =>
     ({ headers, socket: { remoteAddress } }) as unknown as Parameters<typeof isDevelopmentKeyAccepted>[1];
 
-  test("the development key is an operator's key of merchant demo on the embedded stack, and is never stored", async () => {
+  test("on the embedded stack the development key is an operator's key of the merchant demo, and is never stored", async () => {
     const embedded = await startTestApi(database.url, { config: { ...api.deps.config, ...loopbackConfig } });
     try {
       const made = await pay(embedded, DEVELOPMENT_KEY);

@@ -25,7 +25,7 @@ import {
 // Every route with every credential that must not open it: the expected refusal, no effect, and no data. The cases come
 // from the routes' own declarations, so that a new route is included automatically.
 
-test('every route of the document is tested here', async () => {
+test('the tests of authorisation include every route of the OpenAPI document', async () => {
   await begin();
   const { paths } = (await api.call('/openapi.json')).json;
   await end();
@@ -36,7 +36,7 @@ test('every route of the document is tested here', async () => {
   expect(guarded.length).toBeGreaterThanOrEqual(10);
 });
 
-test('every route without a key is on the list of open routes', () => {
+test('the routes that accept requests without a key are exactly the listed open routes', () => {
   expect(open.map(({ path }) => path).sort()).toEqual([...PUBLIC, ...PROVEN_OTHERWISE].sort());
 });
 
@@ -47,7 +47,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
     auth === 'operator' ? [stranger.operatorKey] : [stranger.key, stranger.operatorKey];
 
   // Refusals change nothing, so one set-up serves all of them.
-  describe('refuses', () => {
+  describe('the route refuses', () => {
     beforeAll(begin);
     afterAll(end);
 
@@ -78,7 +78,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
     }
 
     if (auth === 'operator') {
-      test('a merchant’s key: 403', async () => {
+      test('a merchant’s key with 403 if the route is only for operators', async () => {
         await expectRefused(() => ask(endpoint, victim.key), 403, /^forbidden$/);
         await expectRefused(() => ask(endpoint, stranger.key), 403, /^forbidden$/);
       });
@@ -91,7 +91,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
     }
   });
 
-  describe('accepts', () => {
+  describe('the route accepts', () => {
     beforeEach(begin);
     afterEach(end);
 
@@ -109,7 +109,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
     }
 
     if (!ownsPath) {
-      test("another merchant's key, for that merchant's own data", async () => {
+      test("another merchant's key, but shows only that merchant's own data", async () => {
         for (const key of strangers()) {
           // A list, or a creation.
           const before = await victims();
@@ -129,7 +129,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
   });
 });
 
-describe('routes without a key', () => {
+describe('routes that need no key', () => {
   beforeEach(begin);
   afterEach(end);
 
@@ -178,7 +178,7 @@ describe('routes without a key', () => {
     expect(await everything()).toEqual(before);
   });
 
-  test('GET /checkout/{id} without a token is the same empty page for every id', async () => {
+  test('GET /checkout/{id} without a token returns the same empty page for every id', async () => {
     const answer = await api.call(`/checkout/${victim.paymentId}`);
     expect(answer.status).toBe(200);
     expect(answer.text).toBe((await api.call('/checkout/pay_nobody')).text);
@@ -219,14 +219,14 @@ describe('two merchants', () => {
     expect(await victims()).toEqual(before);
   });
 
-  test('merchants see only their own unmatched callbacks', async () => {
+  test('merchants see unmatched callbacks of their own accounts only', async () => {
     const list = async (key: string) => (await api.call('/v1/callbacks?unmatched=true', { key })).json;
     const [mine] = (await list(victim.operatorKey)).data;
     expect(victim.secrets).toContain(mine.outTradeNo);
     expect(await list(stranger.operatorKey)).toEqual({ data: [], nextCursor: null });
   });
 
-  test("a wait for another merchant's order ends at once, and a cursor of another merchant's list shows nothing", async () => {
+  test("a wait for another merchant's order is refused immediately, and the cursor of another merchant's list shows nothing", async () => {
     const began = runningTime();
     const waited = await api.call(`/v1/orders/${victim.orderId}?wait=30`, { key: stranger.key });
     expect([waited.status, began() < 15_000]).toEqual([404, true]);

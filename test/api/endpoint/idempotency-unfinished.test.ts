@@ -20,8 +20,8 @@ import {
 
 // A request whose key belongs to another request: in progress, not definite, or of a process that died in the middle.
 
-describe('results that are not definite are not kept:', () => {
-  test('an order that exists with other content, which can be changed', async () => {
+describe('no result is kept for the Idempotency-Key if', () => {
+  test('the order exists with other content, because the order can be changed', async () => {
     const id = randomUUID();
     const order = { ...newPayment().order, subject: 'Two tickets' };
     const body = newPayment({ order });
@@ -37,7 +37,7 @@ describe('results that are not definite are not kept:', () => {
     expect([again.status, isReplayed(again)]).toEqual([201, null]);
   });
 
-  test('no confirmation by Temporal', async () => {
+  test('Temporal has not confirmed the request', async () => {
     const [id, body] = [randomUUID(), newPayment()];
     api.workflows.down = true;
     expect((await pay(body, id)).json.code).toBe('temporal_unavailable');
@@ -49,7 +49,7 @@ describe('results that are not definite are not kept:', () => {
     expect([(await pay(body, id)).status, isReplayed(await pay(body, id))]).toEqual([200, 'true']);
   });
 
-  test('a channel that has not answered yet', async () => {
+  test('the channel has not answered yet', async () => {
     const [id, body] = [randomUUID(), newPayment()];
     api.workflows.onAwaitNextAction = async () => false;
     const first = await pay(body, id);
@@ -58,7 +58,7 @@ describe('results that are not definite are not kept:', () => {
     expect([again.status, again.json.id, isReplayed(again)]).toEqual([200, first.json.id, null]);
   });
 
-  test('a previous attempt that is still ending', async () => {
+  test('a previous attempt is still ending', async () => {
     const [id, body] = [randomUUID(), newPayment()];
     const { id: live } = (await api.call('/v1/payments', { key, body })).json;
     await api.db.payment.update({ where: { id: live }, data: { cancelRequestedAt: new Date() } });
@@ -67,7 +67,7 @@ describe('results that are not definite are not kept:', () => {
     expect((await pay(body, id)).status).toBe(201);
   });
 
-  test('an order that does not exist yet', async () => {
+  test('the order does not exist yet', async () => {
     const id = randomUUID();
     const body = { orderId: newOrderId(), channel: 'simulator' };
     expect((await pay(body, id)).json.code).toBe('order_not_found');
@@ -76,7 +76,7 @@ describe('results that are not definite are not kept:', () => {
     expect([again.status, isReplayed(again)]).toEqual([201, null]);
   });
 
-  test('a channel that is not set up yet, and a currency that it does not accept yet', async () => {
+  test('the channel is not set up yet, or does not accept the currency yet', async () => {
     const channels = new Map(testChannels());
     const takes = (currencies: MethodDeclaration['currencies']) =>
       channels.set('simulator', takingOnly(currencies, testChannels().get('simulator')));
@@ -95,7 +95,7 @@ describe('results that are not definite are not kept:', () => {
     }
   });
 
-  test('an invalid request: its key can be used for the corrected one', async () => {
+  test('the request is invalid, so that the corrected request can use the same key', async () => {
     const id = randomUUID();
     const wrong = await pay(newPayment({ method: 'teleport' }), id);
     expect([wrong.status, wrong.json.code]).toEqual([422, 'invalid_request']);
@@ -104,8 +104,8 @@ describe('results that are not definite are not kept:', () => {
   });
 });
 
-describe('a request that is in progress', () => {
-  test('a repeated request is answered "in progress" while the first one runs', async () => {
+describe('a request with an Idempotency-Key that is in progress', () => {
+  test('the same request is answered "in progress" while the first request runs', async () => {
     const [id, body] = [randomUUID(), newPayment()];
     const create = api.workflows.onAwaitNextAction;
     let go = () => {};
@@ -126,7 +126,7 @@ describe('a request that is in progress', () => {
     expect(isReplayed(await pay(body, id, other))).toBe('true');
   });
 
-  test('one of many concurrent requests on two processes runs, and all others get its answer or "in progress"', async () => {
+  test('of many concurrent requests on two processes one runs, and the others get the same answer or "in progress"', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.record({ second: fc.boolean(), delayMs: fc.integer({ min: 0, max: 40 }) }), {
@@ -160,7 +160,7 @@ describe('a request that is in progress', () => {
   });
 });
 
-describe('a process that died', () => {
+describe('an Idempotency-Key whose process died', () => {
   /** Leaves a key as kill -9 does: the request began and never ended. */
   async function begin(id: string, body: object, at: Date): Promise<void> {
     const stranger = await newKey(api.db);
@@ -197,7 +197,7 @@ describe('a process that died', () => {
     },
   );
 
-  test('a process that only lost its lease does not overwrite the result of the next one', async () => {
+  test('if a process loses its lease of the key but still runs, it does not overwrite the result of the next process', async () => {
     const request = {
       merchantId,
       key: randomUUID(),
@@ -220,7 +220,7 @@ describe('a process that died', () => {
     });
   });
 
-  test('exactly one of several waiting requests replaces a process that died', async () => {
+  test('exactly one of several waiting requests takes over the key from a process that died', async () => {
     const request = {
       merchantId,
       key: randomUUID(),

@@ -31,7 +31,7 @@ describe('the repeated request', () => {
     expect(repeated.json).toEqual(made.json);
   });
 
-  test('a repeated request is recognised whatever the order of its fields', async () => {
+  test('a repeated request is recognised even if its JSON fields are in another order', async () => {
     const [id, body] = [randomUUID(), newPayment()];
     await pay(body, id);
     const { order, channel } = body;
@@ -39,7 +39,7 @@ describe('the repeated request', () => {
     expect(isReplayed(await pay(turned, id))).toBe('true');
   });
 
-  test("shows the payment's present state, so that no payer is sent to an ended payment", async () => {
+  test("the replayed answer shows the payment's present state, so that no payer is sent to an ended payment", async () => {
     const [id, body] = [randomUUID(), newPayment()];
     const { json: made } = await pay(body, id);
     await endPayment(api.db, made.id, 'closed', 'over', new Date());
@@ -52,7 +52,7 @@ describe('the repeated request', () => {
     ]);
   });
 
-  test('repeating a refused request gets the refusal again', async () => {
+  test('if the first request was refused, a repeated request gets the same refusal', async () => {
     const id = randomUUID();
     const body = newPayment();
     await api.call('/v1/orders', { key, body: body.order });
@@ -68,7 +68,7 @@ describe('the repeated request', () => {
     ]);
   });
 
-  test('repeating a request that the channel rejected gets the rejection again', async () => {
+  test('if the channel rejected the first request, a repeated request gets the same rejection', async () => {
     const [id, body] = [randomUUID(), newPayment()];
     api.workflows.onAwaitNextAction = async (payment) => {
       await recordAnswer(api.db, payment.id, { state: 'failed', reason: 'no' }, 'query', new Date());
@@ -82,7 +82,7 @@ describe('the repeated request', () => {
   });
 });
 
-test('another body or route with the same key is refused and has no effect', async () => {
+test('an Idempotency-Key that is used again with another body or route is refused, and the request has no effect', async () => {
   const [id, bare] = [randomUUID(), newPayment()];
   const body = { ...bare, metadata: { cart: 'c-1', from: 'web' } };
   await pay(body, id);
@@ -112,7 +112,7 @@ test('another body or route with the same key is refused and has no effect', asy
   expect(await api.db.payment.count()).toBe(before);
 });
 
-test('a key without stored fields is refused without naming the differing fields', async () => {
+test("if a key's request was stored without its fields, another body is refused without naming the fields that differ", async () => {
   const [id, body] = [randomUUID(), newPayment()];
   await pay(body, id);
   await api.db.idempotencyKey.updateMany({ where: { key: id }, data: { requestFields: {} } });
@@ -120,7 +120,7 @@ test('a key without stored fields is refused without naming the differing fields
   expect([answer.json.code, answer.json.errors]).toEqual(['idempotency_key_reused', undefined]);
 });
 
-test('another body is refused even after a result that was not definite, because that request may have begun', async () => {
+test('another body with the same key is refused even if the first result is not definite, because the first request may have begun', async () => {
   const id = randomUUID();
   api.workflows.down = true;
   await pay(newPayment(), id);
@@ -140,7 +140,7 @@ describe('Idempotency-Key of a channel switch', () => {
     };
   };
 
-  test('a repeated switch gets the same answer, and another switch with the key is refused', async () => {
+  test('a repeated switch gets the same answer, and a switch to another channel with the same key is refused', async () => {
     closing(api);
     const [id, old] = [randomUUID(), await live()];
     const path = `/v1/payments/${old.id}/switch`;
@@ -165,7 +165,7 @@ describe('Idempotency-Key of a channel switch', () => {
     expect(await api.db.payment.count({ where: { orderId: old.orderId } })).toBe(2);
   });
 
-  test('a repeated switch is answered "in progress" while the first one runs', async () => {
+  test('a repeated switch is answered "in progress" while the first switch runs', async () => {
     const [id, old] = [randomUUID(), await live()];
     let go = () => {};
     const held = new Promise<void>((resolve) => {
@@ -186,7 +186,7 @@ describe('Idempotency-Key of a channel switch', () => {
     expect((await first).status).toBe(201);
   });
 
-  test('the Idempotency-Key of a switch is ignored with a client token', async () => {
+  test('the Idempotency-Key of a switch is ignored if the caller has a client token', async () => {
     const [id, old] = [randomUUID(), await live()];
     const path = `/v1/payments/${old.id}/switch`;
     for (const header of [id, id, 'a b'])
@@ -195,7 +195,7 @@ describe('Idempotency-Key of a channel switch', () => {
   });
 });
 
-test('a key belongs to its merchant', async () => {
+test('an Idempotency-Key belongs to its merchant', async () => {
   const [id, body] = [randomUUID(), newPayment()];
   const mine = await pay(body, id);
   const stranger = await newKey(api.db);
@@ -220,14 +220,14 @@ test.each(['', ' ', 'a b', 'ключ', 'x'.repeat(256), 'a\tb'])('the key %j is 
   expect(answer.json.detail).toContain('Idempotency-Key');
 });
 
-test('a key may have every visible ASCII character, and 255 characters', async () => {
+test('an Idempotency-Key may contain every visible ASCII character, and have up to 255 characters', async () => {
   const id = String.fromCharCode(...Array.from({ length: 94 }, (_, i) => 33 + i)).padEnd(255, 'x');
   const body = newPayment();
   expect((await pay(body, id)).status).toBe(201);
   expect(isReplayed(await pay(body, id))).toBe('true');
 });
 
-test('the stored answer has no token and no payment URL', async () => {
+test('the answer that is stored for an Idempotency-Key contains no token and no payment URL', async () => {
   const id = randomUUID();
   const { json } = await pay(newPayment({ payer: { ip: '192.0.2.7' } }), id);
   const kept = JSON.stringify(await rowOf(id));
@@ -235,7 +235,7 @@ test('the stored answer has no token and no payment URL', async () => {
   for (const secret of [json.clientToken, json.payUrl, '192.0.2.7']) expect(kept).not.toContain(secret);
 });
 
-test('the OpenAPI document describes it', async () => {
+test('the OpenAPI document describes the header Idempotency-Key', async () => {
   const { paths } = (await api.call('/openapi.json')).json;
   for (const path of ['/v1/orders', '/v1/payments', '/v1/payments/{id}/switch']) {
     const { parameters, responses } = paths[path].post;

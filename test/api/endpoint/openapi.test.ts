@@ -68,14 +68,14 @@ const endpoints = createEndpoints({
 // biome-ignore lint/suspicious/noExplicitAny: a JSON document.
 const document: any = (await api.call('/openapi.json')).json;
 
-test('the document has every route of the app, and no other', () => {
+test('the OpenAPI document has exactly the routes of the app', () => {
   const described = Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.keys(methods as object).map((method) => `${method} ${path}`),
   );
   expect(described.sort()).toEqual(endpoints.map(({ method, path }) => `${method} ${path}`).sort());
 });
 
-test('the document is well-formed: references resolve, ids are unique, path parameters are described', () => {
+test('in the OpenAPI document all references resolve, all ids are unique and all path parameters are described', () => {
   expect(document.openapi).toBe('3.1.0');
   const text = JSON.stringify(document);
   const references = [...text.matchAll(/"\$ref":"#\/components\/schemas\/(\w+)"/g)].map(
@@ -97,7 +97,7 @@ test('the document is well-formed: references resolve, ids are unique, path para
   expect(new Set(ids).size).toBe(ids.length);
 });
 
-test('every event is a webhook of it, with headers, body and the meaning of the answers', () => {
+test('the OpenAPI document has a webhook for every event, with its headers, its body and the meaning of the answers', () => {
   expect(Object.keys(document.webhooks)).toEqual([...EVENT_TYPES]);
   const ids = new Set<string>();
   for (const type of EVENT_TYPES) {
@@ -139,13 +139,13 @@ test('every event is a webhook of it, with headers, body and the meaning of the 
   expect(Object.keys(EventRefund.properties)).toEqual(without(Refund, 'temporalUrl'));
 });
 
-test('fields that change a live payment have no default, so that generated clients do not send one', () => {
+test('request fields that change a live payment have no default, so that a generated client does not send one unasked', () => {
   const { properties } = document.components.schemas.NewPayment;
   for (const name of ['payer', 'returnUrl', 'metadata', 'expiresInSeconds'])
     expect([name, properties[name].default]).toEqual([name, undefined]);
 });
 
-test('the fields of an order change have no default, because an absent field stays unchanged', () => {
+test('the fields of an order change have no default, because a field that is absent leaves the order unchanged', () => {
   const { properties } = document.components.schemas.OrderChange;
   expect(Object.keys(properties)).toEqual(['amount', 'subject', 'expiresInSeconds', 'metadata']);
   for (const property of Object.values<object>(properties)) expect(property).not.toHaveProperty('default');
@@ -177,7 +177,7 @@ function knownOf(schema: Schema) {
   return branches.find((branch) => branch.enum !== undefined)?.enum;
 }
 
-test('statuses and similar values are literals in open sets', () => {
+test('the OpenAPI document lists the known statuses as literals, and allows other values', () => {
   const { schemas } = document.components;
   const sets = [
     ['Order', 'status', ORDER_STATUSES],
@@ -199,13 +199,13 @@ test('statuses and similar values are literals in open sets', () => {
     expect([name, property, knownOf(schemas[name].properties[property])]).toEqual([name, property, values]);
 });
 
-test('every attention is explained where it is shown', () => {
+test('the OpenAPI document explains every attention at each field that shows it', () => {
   const { Payment, EventPayment } = document.components.schemas;
   for (const { properties } of [Payment, EventPayment])
     for (const name of ATTENTION_NAMES) expect(properties.attention.description).toContain(`\`${name}\`: `);
 });
 
-test("the codes of a route's refusals are literals", () => {
+test('for each route the OpenAPI document lists the codes of its refusals as literals', () => {
   for (const endpoint of endpoints) {
     const { responses } = document.paths[endpoint.path][endpoint.method];
     const codes = Object.values<Response>(responses)
@@ -217,7 +217,7 @@ test("the codes of a route's refusals are literals", () => {
   }
 });
 
-test('a value that is added later is valid in an answer', () => {
+test('according to the OpenAPI document an answer may have a value that is added later', () => {
   const closed = new Set<string>();
   let sets = 0;
   for (const [path, methods] of Object.entries<Record<string, Operation>>(document.paths)) {
@@ -237,12 +237,12 @@ test('a value that is added later is valid in an answer', () => {
   expect(sets).toBeGreaterThan(50);
 });
 
-test('a schema that may be null in one place is not null everywhere', () => {
+test('a schema that may be null in one place is not declared as nullable for every place', () => {
   for (const [name, { type }] of Object.entries<Schema>(document.components.schemas))
     expect([name, type]).not.toEqual([name, expect.arrayContaining(['null'])]);
 });
 
-test('amounts have 64 bits', () => {
+test('amounts have the format int64 in the OpenAPI document', () => {
   let amounts = 0;
   for (const [name, schema] of Object.entries<Schema>(document.components.schemas)) {
     for (const [property, { type, format }] of Object.entries(schema.properties ?? {})) {
@@ -254,7 +254,7 @@ test('amounts have 64 bits', () => {
   expect(amounts).toBeGreaterThan(8);
 });
 
-test('a request field with a default is optional, and has no default in the document', () => {
+test('a request field that has a default is optional in the OpenAPI document, which does not state the default', () => {
   // Generators turn an optional field with a default into a required one.
   let properties = 0;
   for (const { path, method, body } of endpoints) {
@@ -283,7 +283,7 @@ test('every route that reads a body declares the refusal of an unknown content e
   expect([answer.status, answer.json.code]).toEqual([415, 'unsupported_media_type']);
 });
 
-test('every code is in the document, with its status and an example', () => {
+test('the OpenAPI document has every error code, with its status and an example', () => {
   // Refusals by the router, of malformed requests, and by the admin listener belong to no route.
   const everywhere = new Set([
     'method_not_allowed',

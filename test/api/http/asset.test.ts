@@ -57,7 +57,7 @@ test.each(TEXTS)(
   },
 );
 
-test('a client that has a file in one encoding gets 304 for this encoding', async () => {
+test('a client that has a file in one encoding gets 304 if it asks for the same encoding', async () => {
   const path = '/checkout/assets/page.js';
   const etags = [];
   for (const accepted of ['br', 'gzip', 'identity']) {
@@ -76,7 +76,7 @@ test('a client that has a file in one encoding gets 304 for this encoding', asyn
   expect((await get(path, other)).status).toBe(200);
 });
 
-test('a HEAD has the headers of a GET, without the body', async () => {
+test('a HEAD request gets the same headers as a GET request, but no body', async () => {
   const headers = { 'accept-encoding': 'br' };
   const { headers: whole } = await get('/checkout/assets/page.css', headers);
   const head = await get('/checkout/assets/page.css', headers, 'HEAD');

@@ -98,7 +98,7 @@ describe.concurrent.each(routes)('%s: %s', (listener, line) => {
     expect(read).toBeLessThan(READ_AT_MOST - BODY_LIMIT);
   });
 
-  test('a body without a length is read up to the limit, and the connection ends', async () => {
+  test('a body without a Content-Length is read up to the limit, and then the connection ends', async () => {
     const { answer, read } = await flood(listeners[listener] ?? '', {
       head: [`${line} HTTP/1.1`, CHUNKED, 'Content-Type: application/json', `Authorization: Bearer ${key}`],
       chunk: chunked(BLOCK),
@@ -107,7 +107,7 @@ describe.concurrent.each(routes)('%s: %s', (listener, line) => {
     expect(read).toBeLessThan(READ_AT_MOST);
   });
 
-  test('a request with `Expect: 100-continue` and a large body is refused, and never told to continue', async () => {
+  test('a request with `Expect: 100-continue` and a large body is refused, and never gets "100 Continue"', async () => {
     const { answer, read } = await flood(listeners[listener] ?? '', {
       head: [`${line} HTTP/1.1`, HUGE, 'Expect: 100-continue'],
     });
@@ -122,7 +122,7 @@ const problemIn = (answer: string) => {
   return problem.strict().parse(JSON.parse(body));
 };
 
-test('a body that is too large gets a problem document, also at the admin listener', async () => {
+test('a request with too large a body gets a problem document, at the API and at the admin listener', async () => {
   for (const [listener, path] of [
     ['api', '/callbacks/simulator'],
     ['api', '/nothing'],
@@ -143,28 +143,33 @@ describe.concurrent.each([
   // No parser can decode it.
   ['in an unknown encoding', 'Content-Encoding: zip', BLOCK],
 ])('a body without a length, %s', (_name, encoding, data) => {
-  test.each([false, true])('sent chunk by chunk: %s', async (drips) => {
-    const { answer, read } = await flood(api.url, {
-      head: ['POST /callbacks/simulator HTTP/1.1', CHUNKED, ...(encoding === '' ? [] : [encoding])],
-      chunk: chunked(data),
-      drips,
-    });
-    const { code } = problemIn(answer);
-    expect(code).toBe(
-      encoding.endsWith('zip') && !encoding.endsWith('gzip') ? 'unsupported_media_type' : 'payload_too_large',
-    );
-    expect(read).toBeLessThan(READ_AT_MOST);
-  });
+  test.each([false, true])(
+    'is refused before it is read to its end (sent chunk by chunk: %s)',
+    async (drips) => {
+      const { answer, read } = await flood(api.url, {
+        head: ['POST /callbacks/simulator HTTP/1.1', CHUNKED, ...(encoding === '' ? [] : [encoding])],
+        chunk: chunked(data),
+        drips,
+      });
+      const { code } = problemIn(answer);
+      expect(code).toBe(
+        encoding.endsWith('zip') && !encoding.endsWith('gzip')
+          ? 'unsupported_media_type'
+          : 'payload_too_large',
+      );
+      expect(read).toBeLessThan(READ_AT_MOST);
+    },
+  );
 });
 
-test('a small body that decompresses to a large one is refused', async () => {
+test('a small compressed body that decompresses to a large one is refused', async () => {
   const raw = new Uint8Array(gzipSync(Buffer.alloc(64 * 1024 * 1024)));
   const answer = await api.call('/callbacks/simulator', { raw, headers: { 'content-encoding': 'gzip' } });
   expect([answer.status, answer.json.code]).toEqual([413, 'payload_too_large']);
 });
 
 describe('the refusal reaches', () => {
-  test('a client that reads while it sends', async () => {
+  test('a client that reads the answer while it sends', async () => {
     const answer = await api.call('/callbacks/simulator', { raw: new Uint8Array(8 * 1024 * 1024) });
     expect([answer.status, answer.json.code]).toEqual([413, 'payload_too_large']);
   });
@@ -180,7 +185,7 @@ describe('the refusal reaches', () => {
     expect(problemIn(answer).code).toBe('payload_too_large');
   });
 
-  test('a page of another origin, on a route that such pages may call', async () => {
+  test('a page of another origin, if the route allows such pages', async () => {
     const answer = await api.call('/v1/payments/pay_1/switch', { raw: new Uint8Array(BODY_LIMIT + 1) });
     expect(answer.status).toBe(413);
     expect(answer.headers.get('access-control-allow-origin')).toBe('*');
@@ -217,7 +222,7 @@ async function sendInTurn(requests: readonly string[]): Promise<(string | undefi
   return lines();
 }
 
-test('a body without a length that is read to its end keeps the connection open', async () => {
+test('the connection stays open if a body without a Content-Length is read to its end', async () => {
   const body = JSON.stringify({ id: newOrderId(), amount: 1, currency: 'CNY' });
   const ask = [
     ...['POST /v1/orders HTTP/1.1', 'Host: x', `Authorization: Bearer ${key}`],
@@ -226,7 +231,7 @@ test('a body without a length that is read to its end keeps the connection open'
   expect(await sendInTurn([ask, ask, ask])).toEqual(['HTTP/1.1 201', 'HTTP/1.1 200', 'HTTP/1.1 200']);
 });
 
-test('`Expect: 100-continue` is answered "continue" if the body is read, and not if it is refused', async () => {
+test('`Expect: 100-continue` gets "100 Continue" if the body will be read, but not if the request is refused', async () => {
   const ask = (headers: Record<string, string>) =>
     new Promise<readonly [number | undefined, boolean]>((resolve, reject) => {
       const body = JSON.stringify({ id: newOrderId(), amount: 1, currency: 'CNY' });
@@ -254,12 +259,15 @@ test('`Expect: 100-continue` is answered "continue" if the body is read, and not
   expect(await ask({ authorization: 'Bearer sk_nobody' })).toEqual([401, false]);
 });
 
-test.each(['api', 'admin', 'simulator'])('two Host headers are 400: %s', async (listener) => {
-  for (const second of ['Host: y', 'hOST: x']) {
-    const { answer } = await flood(listeners[listener] ?? '', {
-      head: ['GET /healthz HTTP/1.1', 'Connection: close', second],
-    });
-    expect(statusOf(answer)).toBe(400);
-    expect(answer).toContain('Send one Host header.');
-  }
-});
+test.each(['api', 'admin', 'simulator'])(
+  'the listener %s answers a request with two Host headers with 400',
+  async (listener) => {
+    for (const second of ['Host: y', 'hOST: x']) {
+      const { answer } = await flood(listeners[listener] ?? '', {
+        head: ['GET /healthz HTTP/1.1', 'Connection: close', second],
+      });
+      expect(statusOf(answer)).toBe(400);
+      expect(answer).toContain('Send one Host header.');
+    }
+  },
+);

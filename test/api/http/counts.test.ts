@@ -8,7 +8,7 @@ function counts(atMost: number) {
   return { clock, counts: new Counts({ atMost, windowMs: 1_000 }, () => new Date(clock.at)) };
 }
 
-test('each key may take its limit once in each window', () => {
+test('in each time window each key may use its limit once', () => {
   const { clock, counts: of } = counts(3);
   const isTaken = (key: string, amount?: number) => of.take(key, amount) !== undefined;
   expect([isTaken('a'), isTaken('a', 2), isTaken('a'), isTaken('b', 4), isTaken('b', 3)]).toEqual([
@@ -27,7 +27,7 @@ test('each key may take its limit once in each window', () => {
   expect(of.take('a', 3)).toBeDefined();
 });
 
-test('an amount that is given back can be taken again, but not in a later window', () => {
+test('an amount that is given back can be used again in the same window, but not in a later window', () => {
   const { clock, counts: of } = counts(1);
   of.take('a')?.();
   const giveBack = of.take('a');
@@ -38,7 +38,7 @@ test('an amount that is given back can be taken again, but not in a later window
   expect(of.take('a')).toBeUndefined();
 });
 
-test('the oldest of more than 10,000 keys is forgotten', () => {
+test('if there are more than 10,000 keys, the count of the oldest key is forgotten', () => {
   const { counts: of } = counts(1);
   for (let n = 0; n < 10_001; n += 1) of.take(`${n}`);
   expect(of.take('0')).toBeDefined();

@@ -6,7 +6,7 @@ import { newKey, newOrderId, pay, setUp, simulatorCallback } from '../support.ts
 
 const { api } = await setUp();
 
-test('a cursor is accepted by its own list, and by no other', async () => {
+test('a cursor is accepted only by the list that issued it', async () => {
   const { key, merchantId } = await newKey(api.db, 'operator');
   const [{ id }] = [await pay(api, key), await pay(api, key)];
   const answer = {

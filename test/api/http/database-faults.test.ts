@@ -40,11 +40,11 @@ describe('a database that', () => {
     }
   };
 
-  test('refuses connections is 503', async () => {
+  test('refuses connections is reported as 503', async () => {
     await askAll('postgresql://nodrop@127.0.0.1:1/none');
   });
 
-  test('accepts connections and never answers is 503 too', async () => {
+  test('accepts connections but never answers is reported as 503', async () => {
     const silent = createServer();
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
     const { port } = silent.address() as { port: number };
@@ -55,7 +55,7 @@ describe('a database that', () => {
     }
   });
 
-  test('stops answering on open connections is 503 too', async () => {
+  test('stops answering on open connections is reported as 503', async () => {
     const { port, hostname } = new URL(database.url);
     const pipes: Socket[] = [];
     let silent = false;
@@ -101,7 +101,7 @@ describe('a database that', () => {
     }
   });
 
-  test('has no tables yet is 503, and losing connections is not a 500', async () => {
+  test('has no tables yet is reported as 503, and lost connections are not reported as 500', async () => {
     const empty = await emptyDatabase();
     await askAll(empty.url);
     await empty.drop();

@@ -62,7 +62,7 @@ function setUp(...existing: string[]) {
 const second = () => vi.advanceTimersByTimeAsync(ASKED_EVERY_MS);
 const numbers = (count: number) => Array.from({ length: count }, (_, n) => n);
 
-test('lookups under way do not count as failed: names beyond the limit of concurrent lookups wait, and are found', async () => {
+test('lookups in progress do not count as failed, so names beyond the limit of concurrent lookups wait and are then found', async () => {
   const names = numbers(3 * MISSES_A_MINUTE).map((n): Name => `key/${n}`);
   const { resultOf, hold, single, combined } = setUp(...names);
   const release = hold();
@@ -76,7 +76,7 @@ test('lookups under way do not count as failed: names beyond the limit of concur
   expect(combined.flat()).toEqual(names.slice(MISSES_A_MINUTE));
 });
 
-test('a name that exists is found beyond the limit, and remembered from then on', async () => {
+test('beyond the limit of failed lookups a name that exists is still found, and is remembered afterwards', async () => {
   const { resultOf, exhaust, single, combined } = setUp('key/good');
   await exhaust();
   expect(await resultOf('key/good')).toBe('key/good');
@@ -86,7 +86,7 @@ test('a name that exists is found beyond the limit, and remembered from then on'
   expect([single, combined.length]).toEqual([['key/good'], 1]);
 });
 
-test('beyond the limit all names of all addresses are looked up together, once a second', async () => {
+test('beyond the limit of failed lookups one combined lookup per second looks up all names of all addresses', async () => {
   const { resultOf, exhaust, single, combined } = setUp('key/good', 'token/pay_1/good');
   for (const address of ['a', 'b']) await exhaust(address);
   single.length = 0;
@@ -109,7 +109,7 @@ test('beyond the limit all names of all addresses are looked up together, once a
   expect(single).toEqual(['key/good', 'token/pay_1/good']);
 });
 
-test('combined lookups run one after the other, however slow the database is', async () => {
+test('a combined lookup starts only when the previous one has ended, however slow the database is', async () => {
   const { resultOf, exhaust, hold, combined } = setUp('key/2');
   await exhaust();
   const release = hold();
@@ -123,7 +123,7 @@ test('combined lookups run one after the other, however slow the database is', a
   expect(await found).toBe('key/2');
 });
 
-test('a caller that must not wait is refused at once, and found a second later', async () => {
+test('a caller that must not wait is refused immediately, and its name is found a second later', async () => {
   const { exhaust, lookUp, resultOf, failedLookups, combined } = setUp('key/1', 'key/2');
   await exhaust();
   const atOnce = (name: Name) => failedLookups.lookUp('a', name, async () => name, false);
@@ -138,7 +138,7 @@ test('a caller that must not wait is refused at once, and found a second later',
   expect([await atOnce('key/1'), await waits]).toEqual(['key/1', 'key/2']);
 });
 
-test('a limited number of names waits; the next ones are refused without a lookup', async () => {
+test('only a limited number of names can wait for a lookup, and further names are refused without a lookup', async () => {
   const { resultOf, exhaust, combined } = setUp();
   await exhaust();
   for (let n = 0; combined.length === 0; n += 1) void resultOf(`key/${n}`, `first-${n}`);
@@ -149,7 +149,7 @@ test('a limited number of names waits; the next ones are refused without a looku
   await Promise.all(all);
 });
 
-test('a limited number of names of one address waits, so that other addresses have slots, also while the database is slow', async () => {
+test('only a limited number of names of one address can wait, so that other addresses have slots even while the database is slow', async () => {
   const { resultOf, exhaust, hold, combined } = setUp('key/good', 'key/another');
   await exhaust('flood');
   await exhaust('b');
@@ -170,7 +170,7 @@ test('a limited number of names of one address waits, so that other addresses ha
   await Promise.all(bad);
 });
 
-test('the limit for all addresses together applies too, and names that exist are found beyond it', async () => {
+test('all addresses together have a limit of failed lookups, and beyond that limit names that exist are still found', async () => {
   const { resultOf, single, combined } = setUp('key/good');
   const addresses = Math.ceil(MISSES_A_MINUTE_IN_ALL / 2) + 10;
   const all = numbers(2 * addresses).map((n) => resultOf(`key/${n}`, `address-${n % addresses}`));
@@ -183,7 +183,7 @@ test('the limit for all addresses together applies too, and names that exist are
   expect(await good).toBe('key/good');
 });
 
-test('a name that does not exist is looked up and counted once a minute, however often it is sent', async () => {
+test('a name that does not exist is looked up, and counted as failed, once a minute, however often it is sent', async () => {
   const { resultOf, exhaust, single, combined } = setUp();
   for (const _ of numbers(3 * MISSES_A_MINUTE)) expect(await resultOf('key/revoked')).toBeNull();
   expect(single).toEqual(['key/revoked']);
@@ -203,7 +203,7 @@ test('a name that does not exist is looked up and counted once a minute, however
   expect(single.filter((name) => name === 'key/revoked')).toHaveLength(2);
 });
 
-test('an account or payment that is created later is not remembered as missing', async () => {
+test('an account or payment that does not exist is not remembered as missing, because it may be created later', async () => {
   const { resultOf, exhaust, exists, combined } = setUp();
   for (const name of ['account/simulator/1', 'payment/pay_1'] as const) {
     expect(await resultOf(name)).toBeNull();
@@ -227,7 +227,7 @@ test('names of one kind do not displace remembered names of another kind', async
   expect(combined).toEqual([]);
 });
 
-test('all callers that wait for the same name get the error of its lookup at once', async () => {
+test('if a lookup fails, all callers that wait for its name get the error immediately', async () => {
   const { lookUp, hold, single } = setUp('key/good');
   const release = hold();
   const all = Promise.allSettled(numbers(50).map(() => lookUp('key/good')));
@@ -238,7 +238,7 @@ test('all callers that wait for the same name get the error of its lookup at onc
   expect(await lookUp('key/good')).toBe('key/good');
 });
 
-test('a failure of the database does not count as a failed lookup, also when many wait', async () => {
+test('if the database fails, no lookup counts as failed, even if many callers wait', async () => {
   const { resultOf, exhaust, hold, lookUp, combined } = setUp('key/1', 'key/2');
   await exhaust();
   const release = hold();
@@ -253,7 +253,7 @@ test('a failure of the database does not count as a failed lookup, also when man
   expect(await found).toBe('key/1');
 });
 
-test('a lookup that ends in the next minute gives nothing back to that minute', async () => {
+test("a lookup that ends in the next minute does not raise that minute's limit", async () => {
   const { resultOf, hold, single } = setUp('key/good');
   const release = hold();
   const good = resultOf('key/good');

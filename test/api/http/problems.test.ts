@@ -125,7 +125,7 @@ test("an unknown channel is refused with a list of the merchant's channels", asy
   expect(answer.errors).toEqual([{ path: 'channel', message: 'must be one of simulator, simulator2' }]);
 });
 
-test('a channel that the deployment no longer offers is not in that list', async () => {
+test("the list of the merchant's channels does not name a channel that the deployment no longer offers", async () => {
   const { deps } = api;
   const without = await startTestApi(database.url, {
     channels: new Map([...deps.channels].filter(([name]) => name !== 'simulator2')),
@@ -139,7 +139,7 @@ test('a channel that the deployment no longer offers is not in that list', async
   }
 });
 
-test('an unknown or badly encoded path gets a hint', async () => {
+test('the answer to an unknown or badly encoded path explains how to correct the path', async () => {
   const missing = await api.call('/v1/payment', { key });
   expect(missing.json.detail).toMatch(/^Nothing exists at \/v1\/payment: .*\/docs /);
   const broken = await api.call('/v1/orders/50%', { key });
@@ -183,7 +183,7 @@ describe('an id that the database cannot store', () => {
   }
 });
 
-test('a 405 names the allowed methods', async () => {
+test('an answer 405 names the methods that the path allows', async () => {
   const allow = async (path: string) => (await api.call(path, { method: 'PUT' })).headers.get('allow');
   expect(await allow('/v1/orders')).toBe('POST, GET, HEAD, OPTIONS');
   expect(await allow('/v1/payments/x/hint')).toBe('POST, OPTIONS');
@@ -203,12 +203,12 @@ test('JSON with a byte order mark or a vendor type is accepted', async () => {
   ).toBe(201);
 });
 
-test('every code is explained at the URL of its type', async () => {
+test('the page of problems explains every error code', async () => {
   const page = await api.call('/docs/problems');
   for (const code of Object.keys(REFUSALS)) expect(page.text).toContain(`id="${code}"`);
 });
 
-test('an internal error is a 500 that shows no internals', async () => {
+test('an internal error is answered 500 without internal details', async () => {
   const broken = await startTestApi(database.url, {
     now: () => {
       throw new Error('the clock fell off the wall');
@@ -256,7 +256,7 @@ test.each([
   },
 );
 
-test('pipelined requests: a few are answered, and more cut the connection', async () => {
+test('a few pipelined requests are answered, but too many end the connection', async () => {
   const { id } = await pay(api, key);
   const ask = (wait: number) =>
     `GET /v1/payments/${id}?wait=${wait} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${key}\r\n`;
@@ -268,7 +268,7 @@ test('pipelined requests: a few are answered, and more cut the connection', asyn
   expect(began()).toBeLessThan(IN_TIME_MS);
 });
 
-test('a body with many errors is refused with the first 50', async () => {
+test('a body with many errors is refused, and the answer lists the first 50 errors', async () => {
   const odd = Object.fromEntries(Array.from({ length: 1_000 }, (_, i) => [`f${i}`, i]));
   const answer = await api.call('/v1/orders', { key, body: { id: 'x', amount: 1, currency: 'CNY', ...odd } });
   expect([answer.status, answer.json.errors.length]).toEqual([422, 50]);
@@ -278,7 +278,7 @@ test('a body with many errors is refused with the first 50', async () => {
   ]);
 });
 
-test('every answer has security headers, and does not name its software', async () => {
+test("every answer has security headers, and does not name the server's software", async () => {
   const { headers } = await api.call('/v1/orders', { key });
   expect(headers.get('content-security-policy')).toBe("default-src 'none';frame-ancestors 'none'");
   expect(headers.get('x-content-type-options')).toBe('nosniff');

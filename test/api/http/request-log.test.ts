@@ -6,7 +6,7 @@ import { pay, setUp, simulatorCallback } from '../support.ts';
 
 const { api, key } = await setUp();
 
-test('no log line has a key or token, wherever the request had it', async () => {
+test('no log line contains a key or token, in whichever part of the request it was sent', async () => {
   const made = await pay(api, key, { returnUrl: 'https://shop.example/' });
   const token: string = made.clientToken;
   api.workflows.down = true;
@@ -37,7 +37,7 @@ test('no log line has a key or token, wherever the request had it', async () => 
   expect(api.logged()).not.toContain(key.slice(3));
 });
 
-test("the request's id is the caller's if it is harmless, otherwise a new one, and is in every line", async () => {
+test("a request keeps the caller's id if the id is harmless and otherwise gets a new one, and every log line has the id", async () => {
   const given = await api.call('/v1/orders/nobody', { key, headers: { 'x-request-id': 'shop-42' } });
   expect([given.headers.get('x-request-id'), given.json.requestId]).toEqual(['shop-42', 'shop-42']);
   for (const unfit of ['x'.repeat(65), 'a b', '{"a":1}', 'ct_abc']) {
@@ -72,7 +72,7 @@ test.each([
   expect(hideTokens(url)).toBe(logged);
 });
 
-test('metrics count requests by route, and payments and callbacks by outcome', async () => {
+test('the metrics count requests by route, and payments and callbacks by outcome', async () => {
   const made = await pay(api, key);
   await api.call('/callbacks/simulator', { ...simulatorCallback(made.id), method: 'POST' });
   const text = await api.deps.metrics.registry.metrics();

@@ -26,7 +26,7 @@ function ask(slots: StreamSlots, address: string, gone: AbortSignal = here) {
 const nextTick = () => new Promise((resolve) => setImmediate(resolve));
 
 describe('the slots for event streams', () => {
-  test('an address gets half, and the next address half of the rest', async () => {
+  test('one address gets half of the slots, and the next address gets half of the slots that are left', async () => {
     const slots = new StreamSlots({ atMost: 8, openWithinMs: NET_MS });
     const open = async (address: string) => {
       const asked = ask(slots, address);
@@ -47,7 +47,7 @@ describe('the slots for event streams', () => {
     expect((await open('192.0.2.4')).refused).toBeUndefined();
   });
 
-  test('a merchant gets half, from any number of addresses', async () => {
+  test('one merchant gets half of the slots, however many addresses its readers have', async () => {
     const slots = new StreamSlots({ atMost: 8, openWithinMs: NET_MS });
     const taken: StreamSlot[] = [];
     const open = async (n: number, merchant: string) => {
@@ -70,7 +70,7 @@ describe('the slots for event streams', () => {
     expect(await open(9, 'one')).toBe('open');
   });
 
-  test('none stays taken by a reader that leaves before its merchant is known', async () => {
+  test('a reader that leaves before its merchant is known releases its slot', async () => {
     const slots = new StreamSlots({ atMost: 2, openWithinMs: NET_MS });
     for (let n = 0; n < 5; n += 1) {
       const slot = await slots.enter('192.0.2.1', here);
@@ -80,7 +80,7 @@ describe('the slots for event streams', () => {
   });
 });
 
-describe('streams that are requested at once', () => {
+describe('many event streams that are requested at the same time', () => {
   const half = OPENING_AT_ONCE / 2;
 
   test('open a few at a time, in the order of their requests', async () => {
@@ -95,7 +95,7 @@ describe('streams that are requested at once', () => {
     }
   });
 
-  test('do not delay another address', async () => {
+  test('do not delay the streams of another address', async () => {
     const slots = new StreamSlots({ atMost: 1_000, openWithinMs: NET_MS });
     const sameAddress = Array.from({ length: 100 }, () => ask(slots, '192.0.2.1'));
     const other = ask(slots, '192.0.2.2');
@@ -104,7 +104,7 @@ describe('streams that are requested at once', () => {
     expect(sameAddress.filter(({ slot }) => slot !== undefined)).toHaveLength(half);
   });
 
-  test('pass on their right to open when they leave, and release their slot when they leave before that', async () => {
+  test('if a waiting or opening reader leaves, the next reader opens in its place', async () => {
     const slots = new StreamSlots({ atMost: 2 * (half + 2), openWithinMs: NET_MS });
     const leaving = new AbortController();
     const opening = Array.from({ length: half }, () => ask(slots, '192.0.2.1'));
@@ -124,7 +124,7 @@ describe('streams that are requested at once', () => {
     expect(last.slot).toBeDefined();
   });
 
-  test('streams are refused when they cannot open in time', async () => {
+  test('are refused if they cannot open in time', async () => {
     const slots = new StreamSlots({ atMost: 1_000, openWithinMs: 1 });
     for (let n = 0; n < half; n += 1) await slots.enter('192.0.2.1', here);
     const late = ask(slots, '192.0.2.1');

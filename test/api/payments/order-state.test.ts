@@ -61,7 +61,7 @@ async function twoLive(): Promise<{ a: Made; b: Made }> {
 const OPEN = { orderState: 'open', nextAction: { type: 'redirect' }, payUrl: expect.any(String) };
 const nothingToPay = (orderState: string) => ({ orderState, nextAction: null, payUrl: null, switchTo: [] });
 
-describe('while the result is unknown', () => {
+describe('while the result of an order is unknown', () => {
   test.each<[string, ChannelAnswer]>([
     ['money is recorded', paidAnswer()],
     ['money of another amount is recorded', paidAnswer({ amount: 7 })],
@@ -88,7 +88,7 @@ describe('while the result is unknown', () => {
     expect(await api.db.payment.count({ where: { orderId: a.orderId } })).toBe(1);
   });
 
-  test('while one of two live attempts is being decided, the other cannot be paid and is not returned', async () => {
+  test('while the channel is deciding about one of two live attempts, the other attempt cannot be paid and is not returned', async () => {
     const { a, b } = await twoLive();
     expect(await seen(a)).toMatchObject(OPEN);
     expect(await seen(b)).toMatchObject(OPEN);
@@ -100,7 +100,7 @@ describe('while the result is unknown', () => {
     expect(await seen(b)).toMatchObject(OPEN);
   });
 
-  test('an attempt that becomes undecided after its query blocks another attempt under the lock', async () => {
+  test('if the channel starts to decide about an attempt after its query, no other attempt can be inserted', async () => {
     const a = await pay(api, key);
     await answers(a.id, { state: 'processing' });
     const given = {
@@ -116,7 +116,7 @@ describe('while the result is unknown', () => {
     await expect(another).rejects.toMatchObject({ code: 'attempt_unresolved' });
   });
 
-  test('a declined attempt says nothing about another attempt that was not answered', async () => {
+  test('if one attempt is declined, the order stays undecided until the channel answers about the other attempt', async () => {
     const { a, b } = await twoLive();
     await decline(b.id);
     expect(await seen(b)).toMatchObject({ status: 'failed', ...nothingToPay('undecided') });
@@ -127,7 +127,7 @@ describe('while the result is unknown', () => {
     expect(await seen(b)).toMatchObject(nothingToPay('undecided'));
   });
 
-  test('money of an earlier attempt is late or of another amount: the live attempt cannot be paid', async () => {
+  test('if the money of an earlier attempt is late or of another amount, the live attempt cannot be paid', async () => {
     await latePayment('review');
     try {
       for (const changes of [{ amount: 7 }, { paidAt: new Date(Date.now() + 7_200_000).toISOString() }]) {
@@ -143,7 +143,7 @@ describe('while the result is unknown', () => {
     }
   });
 
-  test('an attempt that is being cancelled is undecided', async () => {
+  test('an attempt whose cancellation is requested is shown as undecided', async () => {
     const a = await pay(api, key);
     await api.db.payment.update({ where: { id: a.id }, data: { cancelRequestedAt: new Date() } });
     expect(await seen(a)).toMatchObject({ status: 'paying', ...nothingToPay('undecided') });
@@ -152,8 +152,8 @@ describe('while the result is unknown', () => {
   });
 });
 
-describe('once the result is known', () => {
-  test('the order is paid by another attempt: both attempts show it', async () => {
+describe('once the result of an order is known', () => {
+  test('if one attempt pays the order, every attempt of the order shows that the order is paid', async () => {
     const { a, b } = await twoLive();
     await settle(a.id);
     expect(await seen(a)).toMatchObject({ orderUpdate: 'applied', ...nothingToPay('paid') });
@@ -162,7 +162,7 @@ describe('once the result is known', () => {
     expect(await seen(b)).toMatchObject({ status: 'cancelled', ...nothingToPay('paid') });
   });
 
-  test('an attempt that failed earlier shows it too, also after a later refund', async () => {
+  test('an attempt that failed earlier shows that another attempt paid the order, even after a later refund', async () => {
     const a = await pay(api, key);
     await decline(a.id);
     const b = { ...(await switchFrom(a)).json, orderId: a.orderId };
@@ -172,7 +172,7 @@ describe('once the result is known', () => {
     expect(await seen(a)).toMatchObject(nothingToPay('paid'));
   });
 
-  test('an order whose event is not delivered yet is not shown as paid', async () => {
+  test('an order is not shown as paid until its event is delivered', async () => {
     const { a, b } = await two();
     await api.db.merchant.update({
       where: { id: merchantId },
@@ -187,7 +187,7 @@ describe('once the result is known', () => {
     }
   });
 
-  test('nothing was paid: open while the order can be paid, then over', async () => {
+  test('if nothing was paid, the order is shown as open while it can be paid, and as over afterwards', async () => {
     const id = newOrderId();
     const a = await pay(api, key, { order: { id, amount: 1050, currency: 'CNY', expiresInSeconds: 600 } });
     await decline(a.id);
@@ -207,7 +207,7 @@ describe('once the result is known', () => {
   });
 });
 
-describe('a reader of one attempt gets changes of the others at once', () => {
+describe("a reader of one attempt gets changes of the order's other attempts immediately", () => {
   async function watch(made: Made) {
     const reader = await readEvents(`${api.url}/v1/payments/${made.id}/events`, made.clientToken);
     readers.push(reader);
@@ -216,7 +216,7 @@ describe('a reader of one attempt gets changes of the others at once', () => {
   }
   const newest = (reader: Reader) => reader.events.at(-1)?.data;
 
-  test('a stream reports that another attempt is being decided, is no longer, and is paid', async () => {
+  test('a stream reports that another attempt is being decided, then that it can be paid again, and then that it is paid', async () => {
     const { a, b } = await twoLive();
     const reader = await watch(b);
     expect(newest(reader)).toMatchObject(OPEN);
@@ -229,7 +229,7 @@ describe('a reader of one attempt gets changes of the others at once', () => {
     expect(newest(reader)).toMatchObject({ status: 'paying', ...nothingToPay('paid') });
   });
 
-  test('a stream stays open after its own attempt ended without money, and ends when the result is known', async () => {
+  test("a stream stays open when its own attempt ends without money, and ends when the order's result is known", async () => {
     const { a, b } = await twoLive();
     await decline(b.id);
     const reader = await watch(b);
@@ -241,7 +241,7 @@ describe('a reader of one attempt gets changes of the others at once', () => {
     expect((await waiting).json).toEqual(newest(reader));
   });
 
-  test('a stream reports that the order itself has ended', async () => {
+  test("a stream ends with the order's last live attempt, and the stream of a later attempt reports that the order is being cancelled", async () => {
     const { a, b } = await twoLive();
     await decline(b.id);
     const reader = await watch(b);

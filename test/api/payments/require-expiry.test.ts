@@ -33,7 +33,7 @@ const REQUESTS = [
   },
 ] as const;
 
-test.each(REQUESTS)('%#: $path accepts 5 s and more in test mode', async ({ path, call }) => {
+test.each(REQUESTS)('%#: in test mode $path must be at least 5 s', async ({ path, call }) => {
   expect((await call(api, 5)).status).toBe(201);
   const refused = await call(api, 4);
   const message = 'must be at least 5 in test mode';
@@ -56,7 +56,7 @@ test.each(REQUESTS)(
   },
 );
 
-test('a change of an order has the same limits', async () => {
+test('a change of an order has the same limits for its expiry as its creation', async () => {
   const id = newOrderId();
   await api.call('/v1/orders', { key, body: { id, amount: 1050, currency: 'CNY' } });
   const change = (through: typeof api, expiresInSeconds: number) =>

@@ -48,7 +48,7 @@ async function asked(api: TestApi, body = inline()) {
 const create = async (id: string) =>
   await recordCreated(worker, id, { type: 'redirect', url: `https://wallet.example/${id}` }, new Date());
 
-test('the request is answered when the ledger has the next action, whichever process wrote it', async () => {
+test('a request for a payment is answered as soon as the ledger has the next action, whichever process wrote it', async () => {
   // These waits never poll, so they depend on a notification.
   const changes = new WithoutDeadline(database.url, silent, undefined, undefined, NEVER);
   changes.start();
@@ -64,7 +64,7 @@ test('the request is answered when the ledger has the next action, whichever pro
   }
 });
 
-test('a repeated request starts no second payment, and waits for the same result', async () => {
+test('a repeated request for a payment starts no second payment, and waits for the next action of the first', async () => {
   const api = await start();
   const body = inline();
   const first = await asked(api, body);
@@ -75,7 +75,7 @@ test('a repeated request starts no second payment, and waits for the same result
   expect((await second.answer).status).toBe(200);
 });
 
-test('a workflow that is faster than the wait is not missed', async () => {
+test('a next action that the workflow writes before the request begins to wait is not missed', async () => {
   const api = await start();
   api.workflows.onAwaitNextAction = async ({ id }) => {
     await create(id);
@@ -84,7 +84,7 @@ test('a workflow that is faster than the wait is not missed', async () => {
   expect((await (await asked(api)).answer).status).toBe(201);
 });
 
-test('without notifications the request reads the ledger itself', async () => {
+test('without notifications the request for a payment reads the ledger itself', async () => {
   // Never started, so it does not listen.
   const api = await start(new WithoutDeadline(database.url, silent));
   const { answer, id } = await asked(api);
@@ -92,7 +92,7 @@ test('without notifications the request reads the ledger itself', async () => {
   expect((await answer).status).toBe(201);
 });
 
-test('the request has its own slot, even if all slots for waiting requests are taken', async () => {
+test('a request for a payment gets a slot even if waiting requests have taken all of theirs', async () => {
   const changes = new Changes(database.url, silent, 1);
   changes.start();
   const leaving = new AbortController();
@@ -115,7 +115,7 @@ test('the request has its own slot, even if all slots for waiting requests are t
   }
 });
 
-test('a request is answered normally by a service that is stopping', async () => {
+test('a request for a payment that has begun is answered normally while the service stops', async () => {
   const api = await start();
   const { answer, id } = await asked(api);
   const stopped = api.close(NET_MS);

@@ -24,7 +24,7 @@ import {
 // Adopting trades that the merchant's own code has created, over HTTP.
 
 describe('adopting a trade', () => {
-  test('an unpaid trade: 201, the trade is watched, the payment has no next action, and nodrop creates no trade', async () => {
+  test('adopting an unpaid trade is answered 201, and nodrop watches the trade, creates none and returns no next action', async () => {
     const reference = await trade();
     const answer = await post(adopting(reference));
     expect(answer.status).toBe(201);
@@ -45,7 +45,7 @@ describe('adopting a trade', () => {
     expect((await rowsOf(reference))[0]?.noticedAt).not.toBeNull();
   });
 
-  test('repeated: 200 and the same payment, also if the channel or Temporal was unavailable at first', async () => {
+  test('a repeated adoption is answered 200 with the same payment, even if Temporal was unavailable at first', async () => {
     const reference = await trade();
     const body = adopting(reference);
     api.workflows.down = true;
@@ -64,7 +64,7 @@ describe('adopting a trade', () => {
     expect([byId.status, byId.json.id]).toEqual([200, again.json.id]);
   });
 
-  test('on two API processes at once, for a new and an existing order: one payment', async () => {
+  test('concurrent requests on two API processes make one payment, for a new order and for an existing one', async () => {
     const second = await startTestApi(database.url, { channels });
     try {
       for (let round = 0; round < 20; round++) {
@@ -80,7 +80,7 @@ describe('adopting a trade', () => {
     }
   });
 
-  test('a paid trade that a concurrent request adopts and settles: 200 and the same payment', async () => {
+  test('if a concurrent request adopts and settles a paid trade, the later answer is 200 with the same payment', async () => {
     const reference = await trade();
     await wallet.pay(reference);
     const body = adopting(reference);
@@ -93,7 +93,7 @@ describe('adopting a trade', () => {
     expect([second.status, second.json.id]).toEqual([200, first?.json.id]);
   });
 
-  test("another order's trade: 409, also when both orders adopt it at once", async () => {
+  test('a trade that another order has adopted is refused with 409, even if two orders adopt it at the same time', async () => {
     const reference = await trade();
     expect((await post(adopting(reference))).status).toBe(201);
     const other = adopting(reference);
@@ -109,7 +109,7 @@ describe('adopting a trade', () => {
     }
   });
 
-  test('a trade that another account can see too: 409 once it was paid there', async () => {
+  test("a trade that two accounts can see is refused for the second account once the first account's payment is paid", async () => {
     const stranger = await newKey(api.db);
     const [before, after] = [await trade(), await trade()];
     // The reference alone proves nothing: another account may have a trade with the same name.
@@ -135,7 +135,7 @@ describe('adopting a trade', () => {
     expect([refused.status, refused.json.code]).toEqual([409, 'adopt_taken']);
   });
 
-  test('a trade whose reference is unique at the whole channel, adopted by another account: 409', async () => {
+  test("if a channel's references are unique over all accounts, a trade that another account has adopted is refused with 409", async () => {
     const { adoption } = own.declaration;
     if (adoption === undefined) throw new Error('the simulator has trades that can be adopted');
     const declaration = { ...adapter.declaration, adoption: { ...adoption, isGlobal: true as const } };
@@ -153,7 +153,7 @@ describe('adopting a trade', () => {
     }
   });
 
-  test('a trade that nodrop has created: 409', async () => {
+  test('a trade that nodrop has created is refused with 409', async () => {
     const { id } = await pay(api, key);
     await own.createTrade(ACCOUNT, newTrade({ outTradeNo: id }));
     const refused = await post(adopting(id));
@@ -164,7 +164,7 @@ describe('adopting a trade', () => {
     expect((await post(adopting(newPaymentId()), stranger.key)).json.code).toBe('adopt_taken');
   });
 
-  test('another amount or currency: 409, and no payment is stored or watched', async () => {
+  test('if the order has another amount or currency than the trade, the answer is 409 and no payment is stored or watched', async () => {
     const reference = await trade(1051);
     for (const order of [
       { id: newOrderId(), amount: 1050, currency: 'CNY' },
@@ -183,7 +183,7 @@ describe('adopting a trade', () => {
     expect(api.workflows.calls).toEqual([]);
   });
 
-  test('repeated with another amount of its order: 409', async () => {
+  test('a repeated adoption with another amount of its order is refused with 409', async () => {
     const body = adopting(await trade());
     expect((await post(body)).status).toBe(201);
     const refused = await post({ ...body, order: { ...body.order, amount: 1051 } });
@@ -191,7 +191,7 @@ describe('adopting a trade', () => {
     expect(refused.json.errors).toMatchObject([{ path: 'order.amount' }]);
   });
 
-  test('a trade that the channel does not know, or an invalid reference: 422', async () => {
+  test('a trade that the channel does not know, or an invalid reference, is refused with 422', async () => {
     const unknown = await post(adopting('shop-nothing'));
     expect([unknown.status, unknown.json.code]).toEqual([422, 'adopt_unknown']);
     const nonsense = await post(adopting('no such name'));
@@ -231,7 +231,7 @@ describe('adopting a trade', () => {
     },
   );
 
-  test("more adoptions in a second than a part of the channel's rate limit: 503 with Retry-After", async () => {
+  test("more adoptions in a second than their share of the channel's rate limit are refused with 503 and Retry-After", async () => {
     const at = new Date();
     const busy = await startTestApi(database.url, { channels: new Map([['simulator', own]]), now: () => at });
     try {

@@ -7,8 +7,8 @@ import { adopting, api, hooks, key, merchantId, own, post, rowsOf, trade, wallet
 
 // What happens to adopted trades in any state, over HTTP.
 
-describe('a trade that is already', () => {
-  test('paid: the money is recorded, and the workflow settles it', async () => {
+describe('adopting a trade that has already been paid, refunded or closed', () => {
+  test('records the money of a paid trade, and the payment is settled', async () => {
     const reference = await trade();
     await wallet.pay(reference);
     const answer = await post(adopting(reference));
@@ -24,7 +24,7 @@ describe('a trade that is already', () => {
     expect([again.status, again.json.id]).toEqual([200, answer.json.id]);
   });
 
-  test('refunded in full: it pays no order', async () => {
+  test('does not pay the order if the trade was refunded in full', async () => {
     const reference = await trade();
     await wallet.pay(reference);
     const refund = { outRefundNo: 'elsewhere', channelRefundId: null, attempt: 1, amount: 1050 };
@@ -37,7 +37,7 @@ describe('a trade that is already', () => {
     expect((await api.call(`/v1/orders/${json.orderId}`, { key })).json.status).toBe('unpaid');
   });
 
-  test("closed, declined or being decided: the payment has the channel's state", async () => {
+  test("gives the payment the channel's state if the trade is closed, declined or being decided", async () => {
     const [closed, declined, deciding] = [await trade(), await trade(), await trade()];
     await own.closeTrade(ACCOUNT, tradeNamed(closed));
     await wallet.pay(declined, 'declined');
@@ -51,7 +51,7 @@ describe('a trade that is already', () => {
     expect(api.workflows.named('wake')).toHaveLength(3);
   });
 
-  test('closed, of a merchant with an order service: the delivery of its event starts at once', async () => {
+  test('starts the delivery of the event of a closed trade immediately if the merchant has an order service', async () => {
     const reference = await trade();
     await own.closeTrade(ACCOUNT, tradeNamed(reference));
     const setOrderService = (orderServiceUrl: string | null) =>
@@ -81,7 +81,7 @@ describe('an adopted payment', () => {
     expect(await api.db.payment.count({ where: { orderId: row.orderId } })).toBe(1);
   });
 
-  test('an adopted payment that has ended is requested again: money that arrived since is settled', async () => {
+  test('if an adopted payment has ended and is requested again, money that has arrived since its end is settled', async () => {
     const reference = await trade();
     const body = adopting(reference);
     const { json } = await post(body);
@@ -93,7 +93,7 @@ describe('an adopted payment', () => {
     expect([paid.status, paid.json.status, paid.json.orderUpdate]).toEqual([200, 'succeeded', 'applied']);
   });
 
-  test("an adopted payment is found by a callback to the account with the trade's own number", async () => {
+  test("a callback to the account that has the trade's own number finds the adopted payment", async () => {
     const reference = await trade();
     const { json } = await post(adopting(reference));
     const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
@@ -107,7 +107,7 @@ describe('an adopted payment', () => {
     expect((await rowsOf(reference))[0]?.channelAnswer).toMatchObject({ state: 'paid', by: 'callback' });
   });
 
-  test('an ignored callback is a notice for the adopted payment whose trade it names, and for no other payment', async () => {
+  test('an ignored callback is a notice for the adopted payment whose trade it names, but not for a payment that nodrop created', async () => {
     const reference = await trade();
     const { json } = await post(adopting(reference));
     const { id: plain } = await pay(api, key);
@@ -132,7 +132,7 @@ describe('an adopted payment', () => {
     expect(ignored.map(({ notificationId }) => notificationId).sort()).toEqual(['foreign-1', 'foreign-2']);
   });
 
-  test('an adopted payment gets a callback that arrived before the adoption', async () => {
+  test('a callback that arrived before the adoption is matched to the adopted payment', async () => {
     const reference = await trade();
     const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
       where: { merchantId, channel: 'simulator' },
@@ -144,7 +144,7 @@ describe('an adopted payment', () => {
     });
   });
 
-  test('a request for a new payment does not get an adopted one, and another trade of the order is another payment', async () => {
+  test('a request without `adopt` gets a new payment instead of the adopted one, and adopting another trade makes another payment', async () => {
     const [first, second] = [await trade(), await trade()];
     const { json } = await post(adopting(first));
     const other = await post({ orderId: json.orderId, channel: 'simulator', adopt: { reference: second } });

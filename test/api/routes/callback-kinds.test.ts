@@ -49,7 +49,7 @@ describe('an internal error', () => {
     expect((await send(callback)).text).toBe('stored');
   });
 
-  test('during storage: 503, so that the channel sends it again', async () => {
+  test('during storage is answered 503, so that the channel sends the callback again', async () => {
     const again = { ...callback, notificationId: ofId() };
     await api.db.$executeRaw`ALTER TABLE callbacks ADD CONSTRAINT no_callbacks CHECK (false) NOT VALID`;
     const answer = await send(again);
@@ -74,7 +74,7 @@ describe('a notice', () => {
     expect((await row(id)).noticedAt).not.toBeNull();
   });
 
-  test('within 10 s of another notice, on two processes: one query at once, and the sweep makes the other', async () => {
+  test('of several notices within 10 s on two processes, the first causes a query immediately, and the sweep makes one later query', async () => {
     const { id } = await newPayment();
     const answers = await Promise.all([
       send(notice(id)),
@@ -89,7 +89,7 @@ describe('a notice', () => {
     expect(taken.flat().filter((payment) => payment.id === id)).toHaveLength(1);
   });
 
-  test('waits for the sweep while Temporal is down, until the channel answers a query that started after the notice', async () => {
+  test('stays due for the sweep while Temporal is down, until the channel answers a query that started after the notice', async () => {
     const { id } = await newPayment();
     api.workflows.down = true;
     expect((await send(notice(id))).status).toBe(202);
@@ -108,7 +108,7 @@ describe('a notice', () => {
     expect(await isTaken(minute(60))).toBe(false);
   });
 
-  test('after a notice the sweep queries a silent channel less and less often, and never stops', async () => {
+  test('after a notice the sweep keeps querying a silent channel, at growing intervals', async () => {
     const { id } = await newPayment();
     await send(notice(id));
     const from = Date.now();
@@ -122,7 +122,7 @@ describe('a notice', () => {
     expect(asked.length).toBeLessThan(20);
   });
 
-  test("an unsigned notice causes a few queries in the payment's life, and after that is only stored", async () => {
+  test("unsigned notices cause a limited number of queries in a payment's life, and further ones are ignored", async () => {
     const { id } = await newPayment();
     await api.db.payment.update({ where: { id }, data: { unverifiedQueries: 19 } });
     expect((await send(notice(id))).text).toBe('stored');
@@ -131,7 +131,7 @@ describe('a notice', () => {
     expect(await row(id)).toMatchObject({ noticedAt: null, unverifiedQueries: 20 });
   });
 
-  test('a signed notice is never ignored, however many notices arrive, signed or unsigned', async () => {
+  test('a signed notice is never ignored, however many signed or unsigned notices arrive', async () => {
     const { id } = await newPayment();
     await api.db.payment.update({ where: { id }, data: { unverifiedQueries: 20 } });
     const answers = await Promise.all(
@@ -145,7 +145,7 @@ describe('a notice', () => {
     expect(await timeline(id)).toContain('The channel sent a signed notice: nodrop queries the channel.');
   });
 
-  test('a notice about an unknown trade is kept for 72 h, up to a number per hour; beyond it none is acknowledged', async () => {
+  test('a limited number of notices per hour about unknown trades is kept for 72 h, and further unsigned notices are not acknowledged', async () => {
     const { id } = await newPayment();
     const reference = `tr_${randomUUID()}`;
     await send({ kind: 'notice', notificationId: ofId(), about: { reference } });
@@ -207,7 +207,7 @@ describe('a refund', () => {
     },
   );
 
-  test('a refund that nodrop does not know makes it query the trade, also for a settled payment', async () => {
+  test('a callback about a refund that nodrop does not know makes nodrop query the trade, even if the payment is settled', async () => {
     const { id } = await paid();
     await send({
       kind: 'refund',
@@ -229,7 +229,7 @@ describe('a dispute', () => {
     dispute: { ...dispute, respondBy: '2026-12-24T00:00:00Z', ...changes },
   });
 
-  test('a dispute is shown with its amount and deadline, once, from two processes at once', async () => {
+  test('a dispute that arrives on two processes at the same time is shown once, with its amount and deadline', async () => {
     const { id } = await newPayment();
     await settle(api.db, id);
     const callback = disputeOf(id);
@@ -260,7 +260,7 @@ describe('a dispute', () => {
     },
   );
 
-  test('a dispute is not lost if it arrives before its payment is known, or while Temporal is down', async () => {
+  test('a dispute is not lost if it arrives while its payment is unknown or while Temporal is down', async () => {
     const { id } = await newPayment();
     await settle(api.db, id);
     const reference = `tr_${randomUUID()}`;
@@ -275,7 +275,7 @@ describe('a dispute', () => {
     expect(await row(id)).toMatchObject({ attention: 'disputed' });
   });
 
-  test('blocks refunds while it is open, also after an operator has dismissed it', async () => {
+  test('blocks refunds while it is open, even after an operator has dismissed its attention', async () => {
     const { id } = await newPayment();
     await settle(api.db, id);
     await send(disputeOf(id));

@@ -29,10 +29,10 @@ import {
 const ownAddress = (id: string, account = accountId) =>
   `/callbacks/${SIGNING}/${account}/${id}/${callbackProof(SECRET, account, id)}`;
 
-describe("acknowledged in the channel's format", () => {
+describe("a callback is acknowledged in the channel's format", () => {
   const to = () => `/callbacks/${SIGNING}/${accountId}`;
 
-  test('stored, ignored and refused; a channel without its own format gets 200 and {}', async () => {
+  test('whether it is stored, ignored or refused, and with 200 and {} if the channel has no format of its own', async () => {
     const { id } = await newPayment();
     const about = { outTradeNo: id };
     const answers = [
@@ -52,7 +52,7 @@ describe("acknowledged in the channel's format", () => {
 });
 
 describe('an ignored callback', () => {
-  test('an ignored callback is acknowledged, and kept for a week', async () => {
+  test('an ignored callback is acknowledged, and its record is kept for a week', async () => {
     const notificationId = ofId();
     const callback = { kind: 'ignored', notificationId, reason: 'not about a payment' } as const;
     const answers = await Promise.all([send(callback), send(callback, undefined, second), send(callback)]);
@@ -66,7 +66,7 @@ describe('an ignored callback', () => {
     expect(await api.db.callbackCount.count()).toBe(0);
   });
 
-  test('a flood is acknowledged and counted, and only the first of each hour are stored', async () => {
+  test('in a flood every ignored callback is acknowledged and counted, but only a limited number per hour is stored', async () => {
     const to = `/callbacks/${SIGNING}/${other}`;
     const count = KEPT_AN_HOUR + 20;
     const answers = await Promise.all(
@@ -82,8 +82,8 @@ describe('an ignored callback', () => {
   });
 });
 
-describe("by the channel's own id", () => {
-  test('the trade is paid, for this account only', async () => {
+describe("a callback that names only the channel's own id of the trade", () => {
+  test('pays the trade of its own account, and no trade of another account', async () => {
     const { id } = await newPayment();
     const reference = await give(id);
     const about = { reference };
@@ -94,7 +94,7 @@ describe("by the channel's own id", () => {
     expect((await settlePayment(api.db, id, new Date())).snapshot.orderUpdate).toBe('applied');
   });
 
-  test('a callback that arrives before the answer to the create call is stored, and matched once the reference is known', async () => {
+  test('is stored if it arrives before the answer to the create call, and matched once the reference is known', async () => {
     const { id } = await newPayment();
     const reference = `tr_${randomUUID()}`;
     const about = { reference };
@@ -116,7 +116,7 @@ describe("by the channel's own id", () => {
   });
 });
 
-describe("only by the channel's id of the payer's payment", () => {
+describe("a callback that names only the channel's id of the payer's payment", () => {
   const dispute = { id: 'dp_paid', amount: 1050, currency: 'CNY', state: 'open' } as const;
   const disputed = (channelPaymentId: string): VerifiedCallback => ({
     ...{ kind: 'dispute', notificationId: ofId(), dispute },
@@ -125,7 +125,7 @@ describe("only by the channel's id of the payer's payment", () => {
   const stored = (channelPaymentId: string) =>
     api.db.callback.findFirstOrThrow({ where: { channelPaymentId, channelAccountId: accountId } });
 
-  test('a settled payment is found, for this account only', async () => {
+  test('finds a settled payment of its own account, and no payment of another account', async () => {
     const { id } = await newPayment();
     const channelPaymentId = `pi_${randomUUID()}`;
     await settle(api.db, id, { channelPaymentId });
@@ -140,7 +140,7 @@ describe("only by the channel's id of the payer's payment", () => {
     expect(await api.db.callback.count({ where: { notificationId, channelAccountId: accountId } })).toBe(2);
   });
 
-  test('a callback that arrives before the payment is settled is stored, and matched after that', async () => {
+  test('is stored if it arrives before the payment is settled, and matched after the payment is settled', async () => {
     const { id } = await newPayment();
     const channelPaymentId = `pi_${randomUUID()}`;
     await send({
@@ -167,7 +167,7 @@ describe("only by the channel's id of the payer's payment", () => {
     expect(await stored(channelPaymentId)).toMatchObject({ paymentId: id });
   });
 
-  test('a channel id that two payments have matches neither of them', async () => {
+  test('is matched to no payment if two payments have the same channel id', async () => {
     const channelPaymentId = `pi_${randomUUID()}`;
     for (const { id } of [await newPayment(), await newPayment()])
       await settle(api.db, id, { channelPaymentId });
@@ -178,10 +178,10 @@ describe("only by the channel's id of the payer's payment", () => {
   });
 });
 
-describe("at the payment's own callback URL", () => {
+describe("a callback to the payment's own callback URL", () => {
   const forged = { raw: '{"forged":true}', headers: { 'x-signature': 'wrong' } };
 
-  test('a verified callback is stored as at any URL', async () => {
+  test('is stored like a callback to any other URL if it is verified', async () => {
     const { id } = await newPayment();
     const about = { outTradeNo: id };
     await send({ kind: 'trade', notificationId: ofId(), about, answer: paidAnswer() }, ownAddress(id));
@@ -207,7 +207,7 @@ describe("at the payment's own callback URL", () => {
     },
   );
 
-  test('signed nonsense is a notice too, and so is an unsigned notice about an unknown trade', async () => {
+  test('is a notice if its signed content is malformed, or if it is an unsigned notice about an unknown trade', async () => {
     const { id } = await newPayment();
     const nonsense = signed({ kind: 'nonsense' } as unknown as VerifiedCallback);
     expect((await api.call(ownAddress(id), nonsense)).text).toBe('unreadable');
@@ -218,7 +218,7 @@ describe("at the payment's own callback URL", () => {
     expect(await api.db.callback.count({ where: about })).toBe(0);
   });
 
-  test("a callback URL with a wrong proof is treated as the account's URL", async () => {
+  test("is treated as a callback to the account's URL if the URL's proof is wrong", async () => {
     const [{ id }, { id: otherId }] = [await newPayment(), await newPayment()];
     const proof = callbackProof(SECRET, accountId, id);
     for (const wrong of [
@@ -238,7 +238,7 @@ describe("at the payment's own callback URL", () => {
     expect((await row(id)).channelAnswer).toMatchObject({ state: 'paid' });
   });
 
-  test("a payment's callback URL has a rate limit: unverified callbacks beyond it are not acknowledged, signed ones are accepted", async () => {
+  test("is not acknowledged beyond the URL's rate limit if it is unverified, and is accepted if it is signed", async () => {
     const { id } = await newPayment();
     const answers = await Promise.all(
       Array.from({ length: NOTICES_A_MINUTE + 5 }, () => second.call(ownAddress(id), forged)),
@@ -256,7 +256,7 @@ describe("at the payment's own callback URL", () => {
     expect((await send(signedOne, ownAddress(id), second)).status).toBe(202);
   });
 
-  test('the proof is in no log line', async () => {
+  test("does not write the URL's proof to any log line", async () => {
     const { id } = await newPayment();
     await api.call(ownAddress(id), forged);
     expect(api.logged()).toContain(id);

@@ -66,7 +66,7 @@ test('a repeated callback is acknowledged, stored once and delivered once', asyn
   ]);
 });
 
-test('a repeated callback with other content is delivered with that content', async () => {
+test('a callback that is repeated with other content is delivered with the new content', async () => {
   const { id } = await pay(api, key);
   const saying = (state: string, changes = {}) =>
     send(simulatorCallback(id, 'msg_same', { state, ...changes }));
@@ -84,7 +84,7 @@ test('a repeated callback with other content is delivered with that content', as
   expect(new Set(delivered.map((notice) => (notice as { callbackId: string }).callbackId)).size).toBe(3);
 });
 
-test('concurrent copies are one row', async () => {
+test('concurrent copies of a callback are stored as one row', async () => {
   const { id } = await pay(api, key);
   const callback = simulatorCallback(id);
   const answers = await Promise.all(Array.from({ length: 6 }, () => send(callback)));
@@ -92,7 +92,7 @@ test('concurrent copies are one row', async () => {
   expect(await rowsOf(id)).toHaveLength(1);
 });
 
-test('Temporal is down: the callback is acknowledged anyway, and left to the sweep', async () => {
+test('a callback that arrives while Temporal is down is acknowledged anyway, and delivered later by the sweep', async () => {
   const { id } = await pay(api, key);
   api.workflows.down = true;
   expect((await send(simulatorCallback(id))).status).toBe(200);
@@ -135,7 +135,7 @@ test('a callback that arrived before its payment is delivered when it is repeate
   expect(api.workflows.named('deliverCallback')).toHaveLength(1);
 });
 
-test("an account's callbacks count only for its own payments", async () => {
+test("a callback to an account has an effect only on that account's payments", async () => {
   const other = await newKey(api.db);
   const account = await api.db.channelAccount.findFirstOrThrow({
     where: { merchantId: other.merchantId, channel: 'simulator' },
@@ -148,7 +148,7 @@ test("an account's callbacks count only for its own payments", async () => {
   expect((await rowsOf(theirs.id))[0]).toMatchObject({ paymentId: theirs.id });
 });
 
-test('operators see unmatched callbacks, newest first, and whether matching is still tried', async () => {
+test('operators see unmatched callbacks, newest first, and whether nodrop still tries to match them', async () => {
   const own = await newKey(api.db, 'operator');
   const account = await api.db.channelAccount.findFirstOrThrow({
     where: { merchantId: own.merchantId, channel: 'simulator' },
@@ -193,8 +193,8 @@ test('operators see unmatched callbacks, newest first, and whether matching is s
   }
 });
 
-describe('a refused callback', () => {
-  test('forged: 401, not stored, and one query is due in 10 s', async () => {
+describe('a callback', () => {
+  test('that is forged is answered 401 and not stored, but makes one query due in 10 s', async () => {
     const { id } = await pay(api, key);
     api.workflows.calls.length = 0;
     for (let i = 0; i < 3; i++) {
@@ -209,7 +209,7 @@ describe('a refused callback', () => {
     expect(api.workflows.calls).toEqual([{ name: 'hint', paymentId: id, args: [false, 2000] }]);
   });
 
-  test('forged for a payment that is paid, unknown, or of another account: no query is due', async () => {
+  test('that is forged and names a payment that is paid, unknown or of another account makes no query due', async () => {
     const { id } = await pay(api, key);
     await send(simulatorCallback(id));
     await settlePayment(api.db, id, new Date());
@@ -223,7 +223,7 @@ describe('a refused callback', () => {
     expect(api.workflows.calls).toEqual([]);
   });
 
-  test('truncated: 401', async () => {
+  test('that is truncated is answered 401', async () => {
     const { id } = await pay(api, key);
     const { raw, headers } = simulatorCallback(id);
     expect((await send({ raw: raw.slice(0, -10), headers })).json.code).toBe('callback_unverified');
@@ -231,14 +231,14 @@ describe('a refused callback', () => {
     expect(await rowsOf(id)).toEqual([]);
   });
 
-  test('replayed after the tolerance: 401', async () => {
+  test('that is replayed after the tolerance is answered 401', async () => {
     const { id } = await pay(api, key);
     const { raw, headers } = simulatorCallback(id);
     const old = String(Number(headers['webhook-timestamp']) - 600);
     expect((await send({ raw, headers: { ...headers, 'webhook-timestamp': old } })).status).toBe(401);
   });
 
-  test('bytes that differ from the signed ones but decode to the same text: 401', async () => {
+  test('whose bytes differ from the signed bytes is answered 401, even if it decodes to the same text', async () => {
     const { id } = await pay(api, key);
     const { raw, headers } = simulatorCallback(id, undefined, { note: '\ufffd' });
     const [before = '', after = ''] = raw.split('\ufffd');
@@ -251,7 +251,7 @@ describe('a refused callback', () => {
     expect((await send({ raw, headers })).status).toBe(200);
   });
 
-  test('a right signature behind ten wrong ones: 401, because thousands fit into the header', async () => {
+  test('with ten wrong signatures before the right one is answered 401, because a header has room for thousands', async () => {
     const { id } = await pay(api, key);
     const { raw, headers } = simulatorCallback(id);
     const behindWrong = (wrong: number) => ({
@@ -262,7 +262,7 @@ describe('a refused callback', () => {
     expect((await send({ raw, headers: behindWrong(9) })).status).toBe(200);
   });
 
-  test('signed nonsense: 400, and one query is due', async () => {
+  test('that is signed but malformed is answered 400, and makes one query due', async () => {
     const { id } = await pay(api, key);
     const answer = await send(simulatorCallback(id, undefined, { amount: 'much' }));
     expect([answer.status, answer.json.code]).toEqual([400, 'callback_malformed']);
@@ -276,7 +276,7 @@ describe('a refused callback', () => {
     { transactionId: 'a\0b' },
     { transactionId: '\ud83d' },
   ])(
-    'signed with values that the ledger cannot store, %o: 400, and the next good callback pays',
+    'that is signed with values that the ledger cannot store (%o) is answered 400, and the next valid callback pays',
     async (changes) => {
       const { id } = await pay(api, key);
       const answer = await send(simulatorCallback(id, undefined, changes));
@@ -287,7 +287,7 @@ describe('a refused callback', () => {
     },
   );
 
-  test('over 256 KiB: 413, with or without a Content-Length', async () => {
+  test('that is larger than 256 KiB is answered 413, with or without a Content-Length', async () => {
     const { headers } = simulatorCallback('pay_1');
     const announced = await send({ raw: 'x'.repeat(BODY_LIMIT + 1), headers });
     expect([announced.status, announced.json.code]).toEqual([413, 'payload_too_large']);
@@ -304,14 +304,14 @@ describe('a refused callback', () => {
   });
 
   test.each(['/callbacks/nobody', '/callbacks/simulator/acc_nobody', '/callbacks/simulator/%00'])(
-    '%s: 404',
+    'to %s is answered 404',
     async (path) => {
       const answer = await send(simulatorCallback('pay_1'), path);
       expect([answer.status, answer.json.code]).toEqual([404, 'not_found']);
     },
   );
 
-  test('the database is down: 503 in time, so that the channel sends the callback again', async () => {
+  test('is answered 503 in time if the database is down, so that the channel sends the callback again', async () => {
     const dead = await startTestApi('postgresql://nodrop@127.0.0.1:1/none');
     try {
       const began = runningTime();

@@ -41,7 +41,7 @@ async function create(changes: object = {}): Promise<string> {
 const code = ({ status, json }: Awaited<ReturnType<typeof patch>>) => [status, json.code];
 const timeline = async (id: string) => (await api.call(`/v1/payments/${id}/timeline`, { key })).json.data;
 
-test('every given field changes, and every other field stays', async () => {
+test('a change of an order replaces every given field, and leaves every other field unchanged', async () => {
   const id = await create({ subject: 'Two tickets', metadata: { a: 'b' } });
   for (const [change, expiresIn] of [
     [{ amount: 1250 }, null],
@@ -86,7 +86,7 @@ test.each([
   expect(await api.db.order.findFirstOrThrow({ where: { id } })).toEqual(before);
 });
 
-test('an unknown order or one of another merchant is not found', async () => {
+test("a change of an unknown order, or of another merchant's order, is answered 404", async () => {
   const id = await create();
   const stranger = await newKey(api.db);
   expect(code(await patch(id, { amount: 1 }, stranger.key))).toEqual([404, 'order_not_found']);
@@ -96,8 +96,8 @@ test('an unknown order or one of another merchant is not found', async () => {
   expect([methods.status, methods.headers.get('allow')]).toEqual([405, 'GET, HEAD, PATCH, OPTIONS']);
 });
 
-describe('another amount', () => {
-  test('a change of the amount ends the live attempts on every channel first, and new attempts get the new amount', async () => {
+describe('the amount of an order', () => {
+  test('a change of the amount first ends the live attempts on every channel, and later attempts get the new amount', async () => {
     const first = await pay(api, key);
     api.workflows.onAskChannel = async (payment) => {
       await recordSilence(api.db, payment.id, 'no answer', 60_000, new Date());
@@ -134,7 +134,7 @@ describe('another amount', () => {
     expect((await pay(api, key, { order: undefined, orderId: first.orderId })).amount).toBe(1250);
   });
 
-  test("a change of the amount is refused while an attempt's channel does not answer, and succeeds when it is repeated", async () => {
+  test('a change of the amount is refused while the channel of an attempt does not answer, and succeeds when the channel answers a repeated request', async () => {
     const { id, orderId } = await pay(api, key);
     for (const silent of [
       async () => false,
@@ -158,7 +158,7 @@ describe('another amount', () => {
     expect((await patch(orderId, { amount: 1250 })).status).toBe(200);
   });
 
-  test('a change of the amount is refused while an attempt is being decided or its money waits for a decision', async () => {
+  test("a change of the amount is refused while the channel is deciding about an attempt, or an attempt's money waits for a decision", async () => {
     const deciding = await pay(api, key);
     api.workflows.onAskChannel = async ({ id }) => {
       await recordAnswer(api.db, id, { state: 'processing' }, 'query', new Date());
@@ -185,14 +185,14 @@ describe('another amount', () => {
     expect((await patch(orderId, { amount: 1050 })).json.status).toBe('succeeded');
   });
 
-  test('a change of the amount is refused when an attempt is paid while it is closed', async () => {
+  test('a change of the amount is refused if an attempt is paid while nodrop closes it', async () => {
     const { id, orderId } = await pay(api, key);
     onCancel = async () => await settle(api.db, id);
     expect(code(await patch(orderId, { amount: 1250 }))).toEqual([409, 'order_already_paid']);
   });
 });
 
-test('a change of subject, metadata or a longer life ends no attempt and queries no channel', async () => {
+test('changing the subject or the metadata, or extending the expiry, ends no attempt and queries no channel', async () => {
   const orderId = await create({ expiresInSeconds: 600 });
   const { id } = await pay(api, key, { order: undefined, orderId });
   await recordAnswer(api.db, id, { state: 'processing' }, 'query', new Date());
@@ -210,7 +210,7 @@ test('a change of subject, metadata or a longer life ends no attempt and queries
   expect(shorter.json.detail).toMatch(/^expiresInSeconds: must be at least \d+, as payment /);
 });
 
-test('an order that has ended or is being cancelled does not change', async () => {
+test('a change is refused if the order has ended or is being cancelled', async () => {
   const over = await create();
   await api.call(`/v1/orders/${over}/cancel`, { key, method: 'POST' });
   const { orderId: ending } = await pay(api, key);
@@ -220,7 +220,7 @@ test('an order that has ended or is being cancelled does not change', async () =
       expect(code(await patch(id, change))).toEqual([409, 'order_not_payable']);
 });
 
-test('creating an order again with its old values is refused, and with its present values it is the same order', async () => {
+test('after a change of an order, creating it again with the earlier values is refused, and with the present values returns the order', async () => {
   const id = await create({ metadata: { a: 'b' } });
   await patch(id, { amount: 1250 });
   const was = { id, amount: 1050, currency: 'CNY', metadata: { a: 'b' } };
@@ -232,7 +232,7 @@ test('creating an order again with its old values is refused, and with its prese
   expect((await start({ ...was, amount: 1250 })).json.amount).toBe(1250);
 });
 
-test("a replay of the order's creation shows its present state", async () => {
+test("a replayed answer to the creation of an order shows the order's present state", async () => {
   const id = newOrderId();
   const create = { key, body: { id, amount: 1050, currency: 'CNY' }, headers: { 'idempotency-key': id } };
   await api.call('/v1/orders', create);

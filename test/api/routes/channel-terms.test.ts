@@ -56,7 +56,7 @@ const nothingMade = async ({ order: { id } }: { order: { id: string } }) => {
   expect(await api.db.order.count({ where: { id } })).toBe(0);
 };
 
-describe('refused before anything is stored', () => {
+describe('a request for a payment is refused before anything is stored, because of', () => {
   test.each([
     [{ atLeast: 2_000 }, 'must be at least 2000'],
     [{ atMost: 1_000 }, 'must be at most 1000'],
@@ -78,7 +78,7 @@ describe('refused before anything is stored', () => {
     expect(found.json.detail).toContain(message);
   });
 
-  test('a currency', async () => {
+  test('a currency that the channel does not accept', async () => {
     await start({ currencies: { JPY: {} } });
     const body = inline();
     const { status, json } = await post(body);
@@ -86,7 +86,7 @@ describe('refused before anything is stored', () => {
     await nothingMade(body);
   });
 
-  test("a longer expiry than the channel's longest; a default expiry is shortened to it", async () => {
+  test('an expiry that is longer than the channel allows, but a default expiry is shortened instead', async () => {
     await start({ expiry: { atLeastMs: 0, atMostMs: 600_000 } });
     const body = inline({ expiresInSeconds: 601 });
     const { status, json } = await post(body);
@@ -100,7 +100,7 @@ describe('refused before anything is stored', () => {
     expect(Date.parse(made.json.expiresAt) - Date.parse(made.json.createdAt)).toBe(600_000);
   });
 
-  test('a payer without the fields that the method needs, or with an invalid IP address', async () => {
+  test('missing payer fields that the method needs, or an invalid IP address', async () => {
     await start({ needs: ['id', 'ip'] });
     const body = inline({ payer: { id: PAYER.id } });
     const { status, json } = await post(body);
@@ -127,7 +127,7 @@ describe('refused before anything is stored', () => {
   });
 });
 
-test("a payer is not offered a channel that does not accept the amount, or needs more of the payer's fields", async () => {
+test('a payer is not offered a channel that does not accept the amount, or that needs payer fields that are missing', async () => {
   const offered = async () => {
     const { json } = await post(inline({ channel: 'simulator2' }));
     const shown = await api.call(`/v1/payments/${json.id}`, { key: json.clientToken });
@@ -150,7 +150,7 @@ describe("a channel that rejects nodrop's credentials", () => {
     return true;
   };
 
-  test('is answered 503 with its reason, and the payment stays; after the fix the repeated request continues the payment', async () => {
+  test('makes the request fail with 503 and the reason, and after the fix the repeated request continues the payment', async () => {
     await start();
     api.workflows.onAwaitNextAction = misconfigured;
     const body = inline();
@@ -173,7 +173,7 @@ describe("a channel that rejects nodrop's credentials", () => {
     expect([repeated.status, repeated.json.id, repeated.json.attention]).toEqual([200, id, null]);
   });
 
-  test('is answered 503 again for the same payment until the credentials are fixed', async () => {
+  test('makes each repeated request fail with 503, without another payment', async () => {
     await start();
     api.workflows.onAwaitNextAction = misconfigured;
     const body = inline();
@@ -184,7 +184,7 @@ describe("a channel that rejects nodrop's credentials", () => {
     expect(api.workflows.named('wake')).toHaveLength(1);
   });
 
-  test('a payer who switches to it gets no details', async () => {
+  test('gives no details to a payer who switches to it', async () => {
     await start();
     const old = (await post(inline({ channel: 'simulator2' }))).json;
     api.workflows.onAskChannel = async ({ id }) => {
@@ -201,7 +201,7 @@ describe("a channel that rejects nodrop's credentials", () => {
   });
 });
 
-test('a next action that cannot be renewed: the repeated request gets a new attempt', async () => {
+test('if the next action cannot be renewed, the repeated request gets a new attempt', async () => {
   await start();
   const body = inline();
   const first = (await post(body)).json;
@@ -224,7 +224,7 @@ test('a next action that cannot be renewed: the repeated request gets a new atte
   expect(await row(first.id)).toMatchObject({ status: 'closed', noActionSince: expect.any(Date) });
 });
 
-test('a channel that closes only later blocks no other channel; on the same channel the request must be repeated then', async () => {
+test('an attempt that the channel closes only later blocks new attempts on that channel, but on no other channel', async () => {
   await start();
   const body = inline();
   const first = (await post(body)).json;
@@ -244,7 +244,7 @@ test('a channel that closes only later blocks no other channel; on the same chan
   expect(await row(first.id)).toMatchObject({ status: 'paying', attention: null });
 });
 
-test('a part that the channel cannot express is not refunded, and all that is left is', async () => {
+test('a partial refund in an amount that the channel does not support is refused, but the whole amount that is left can be refunded', async () => {
   await start({ currencies: { CNY: { multipleOf: 100 } } });
   const body = inline({}, { amount: 1100 });
   const { id } = (await post(body)).json;

@@ -22,13 +22,13 @@ describe("a payment's deliveries", () => {
   const list = (id: string, query = '', asKey = key) =>
     api.call(`/v1/payments/${id}/deliveries${query}`, { key: asKey });
 
-  test('the deliveries of a payment are an empty list without an order service', async () => {
+  test('a payment of a merchant without an order service has an empty list of deliveries', async () => {
     const payment = await pay(api, key);
     await record(payment);
     expect((await list(payment.id)).json).toEqual({ data: [], nextCursor: null });
   });
 
-  test('the deliveries of a payment are shown newest first, with the last 20 attempts of each', async () => {
+  test('the deliveries of a payment are listed newest first, and each has its last 20 attempts', async () => {
     const payment = await pay(api, key);
     const at = (seconds: number) => new Date(Date.UTC(2026, 10, 21, 10, 0, seconds));
     const first = await deliver(await record(payment, 1), {
@@ -93,7 +93,7 @@ describe("a payment's deliveries", () => {
     expect(idsOf((await list(payment.id, `?limit=1&cursor=${page.nextCursor}`)).json)).toEqual([first.id]);
   });
 
-  test("the deliveries of a payment contain no other payment's, and are readable only by its merchant", async () => {
+  test("a payment's list of deliveries contains no delivery of another payment, and only the payment's merchant can read it", async () => {
     const [payment, other] = [await pay(api, key), await pay(api, key)];
     await deliver(await record(payment));
     expect((await list(other.id)).json.data).toEqual([]);
@@ -137,7 +137,7 @@ describe("a merchant's deliveries", () => {
       ({ id }) => id,
     );
 
-  test("deliveries are listed newest first, in pages without gaps while new ones arrive, and without other merchants'", async () => {
+  test("a merchant's deliveries are listed newest first, and pages have no gaps while new deliveries arrive", async () => {
     await deliver(['pending'], (await newKey(api.db)).key);
     const statuses = [...Array(8)].map((_, i) => (i % 2 === 0 ? 'pending' : 'delivered'));
     const rows = await api.db.delivery.findMany({
@@ -169,7 +169,7 @@ describe("a merchant's deliveries", () => {
     expect((await list('?cursor=zzz')).json.errors[0].path).toBe('cursor');
   });
 
-  test('deliveries show their workflow to an operator only', async () => {
+  test('only an operator sees the workflow of a delivery', async () => {
     const [id = ''] = await deliver(['pending']);
     const { key: operator } = await createApiKey(api.db, merchantId, 'operator');
     const [shown] = (await list('', operator)).json.data;
@@ -179,7 +179,7 @@ describe("a merchant's deliveries", () => {
     expect(payment.data[0].temporalUrl).toBe(shown.temporalUrl);
   });
 
-  test('deliveries are redelivered by status: a repeated request changes nothing, nor are others affected', async () => {
+  test('a request redelivers only the deliveries with its status, and repeating the request changes nothing', async () => {
     const stranger = await newKey(api.db);
     await deliver(['pending', 'delivered'], stranger.key);
     const [, gone, , delivered, waits] = await deliver([
@@ -214,7 +214,7 @@ describe("a merchant's deliveries", () => {
     ).toBe(0);
   });
 
-  test('a redelivery is accepted while Temporal is down, because the request is in the ledger', async () => {
+  test('a redelivery is accepted while Temporal is down, because the ledger records the request', async () => {
     const [id] = await deliver(['pending']);
     api.deliveryWorkflows.down = true;
     expect(await redeliver({ status: 'pending' })).toMatchObject({ status: 202, json: { count: 1 } });
@@ -230,7 +230,7 @@ describe("a merchant's deliveries", () => {
     expect(await redeliver(body)).toMatchObject({ status: 422, json: { errors: [{ path }] } });
   });
 
-  test('a redelivery since a time before all events redelivers all that are kept', async () => {
+  test('a redelivery since a time before the first event redelivers every event that is still stored', async () => {
     await deliver(['pending']);
     expect((await redeliver({ status: 'pending', since: '0000-01-01T00:00:00Z' })).json.count).toBe(1);
   });

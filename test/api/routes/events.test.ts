@@ -30,7 +30,7 @@ async function feedPositionOf(id: string): Promise<bigint> {
 const feed = (query = '', asKey = key) => api.call(`/v1/events${query}`, { key: asKey });
 
 describe('the feed', () => {
-  test('the feed is empty at first, and its cursor is valid anyway', async () => {
+  test('the feed is empty at first, and the cursor of the empty feed is valid', async () => {
     const empty = await feed();
     expect([empty.status, empty.json.data]).toEqual([200, []]);
     const { id } = await record(await pay(api, key));
@@ -38,7 +38,7 @@ describe('the feed', () => {
     expect(idsOf((await feed()).json)).toEqual([id]);
   });
 
-  test('matches its schema, and leaves out fields that only the requester may see', async () => {
+  test('an event matches its schema, and has no fields that only the requester of a payment may see', async () => {
     const payment = await pay(api, key);
     const row = await record(payment);
     const { json } = await feed();
@@ -96,7 +96,7 @@ describe('the feed', () => {
     const remove = (days = 0) => removeOld(api.db, new Date(Date.now() + days * DAY));
     const refused = { status: 410, json: { code: 'cursor_expired', title: expect.any(String) } };
 
-    test('a cursor beyond the newest event, as after a restored backup, is refused', async () => {
+    test('a cursor beyond the newest event, as it occurs after a backup was restored, is refused', async () => {
       const { cursors } = await history(1);
       expect((await feed(`?after=${cursors[0]}`)).status).toBe(200);
       const beyond = Buffer.from('events/99999999999').toString('base64url');
@@ -105,7 +105,7 @@ describe('the feed', () => {
       expect((await feed(`?after=${beyond}`, (await newKey(api.db)).key)).status).toBe(200);
     });
 
-    test('a cursor after which events were removed is refused and says what to do; later cursors are valid', async () => {
+    test('if events after a cursor were removed, the cursor is refused with an explanation, but later cursors are valid', async () => {
       const start = (await feed()).json.nextCursor;
       const { ids, cursors } = await history(40, 35, 5);
       const [first, second, third] = cursors;
@@ -123,7 +123,7 @@ describe('the feed', () => {
       expect((await feed(`?after=${restarted.nextCursor}`)).status).toBe(200);
     });
 
-    test('the cursor of a merchant without new events never expires, nor does that of an empty feed', async () => {
+    test('while a merchant gets no new events, its last cursor never expires, and neither does the cursor of an empty feed', async () => {
       const { payment, cursors } = await history(60, 60);
       await remove();
       const last = cursors[1];
@@ -139,7 +139,7 @@ describe('the feed', () => {
         expect(await feed(`?after=${cursor}`)).toMatchObject(refused);
     });
 
-    test('events that are kept longer, because they are undelivered, are read page by page past removed ones', async () => {
+    test('undelivered events that are kept longer than others are read page by page, although events between them were removed', async () => {
       const { ids, cursors, payment } = await history(50, 49, 48, 47, 1);
       for (const i of [0, 2]) {
         const data = { id: newDeliveryId(), eventId: ids[i] ?? '', merchantId, paymentId: payment.id };
@@ -157,7 +157,7 @@ describe('the feed', () => {
       for (const cursor of cursors.slice(0, 3)) expect(await feed(`?after=${cursor}`)).toMatchObject(refused);
     });
 
-    test('removed events of other merchants expire no cursor', async () => {
+    test('removed events of other merchants do not make a cursor expire', async () => {
       const cursor = (await feed()).json.nextCursor;
       const mine = key;
       await becomeNewMerchant();
@@ -191,7 +191,7 @@ describe('the feed', () => {
       return { payment, ids, cursors, kept: ids[1] ?? '' };
     }
 
-    test('a reader of lost events is refused, whether or not their feed positions were given again', async () => {
+    test('a reader of lost events is refused, even if later events got the feed positions of the lost events', async () => {
       const { payment, ids, cursors, kept } = await history(5);
       await restoreTo(kept);
       for (const lost of cursors.slice(2))
@@ -209,7 +209,7 @@ describe('the feed', () => {
       expect((await feed(`?after=${all.nextCursor}`)).json).toEqual({ data: [], nextCursor: all.nextCursor });
     });
 
-    test('a reader of lost events is refused even if the feed position now belongs to another merchant', async () => {
+    test('a reader of lost events is refused even if the last feed position that it read now belongs to another merchant', async () => {
       const { payment, cursors, kept } = await history(3);
       await restoreTo(kept);
       const stranger = await newKey(api.db);
@@ -222,7 +222,7 @@ describe('the feed', () => {
       expect(await feed(`?after=${cursors[2]}`)).toMatchObject(refused);
     });
 
-    test('a reader of lost events is refused even if all events of the merchant are lost', async () => {
+    test('a reader of lost events is refused even if the restored database has no event of its merchant', async () => {
       const stranger = await newKey(api.db);
       const first = await record(await pay(api, stranger.key), 1, 'payment.closed', stranger.key);
       await feed('', stranger.key);
@@ -231,7 +231,7 @@ describe('the feed', () => {
       expect(await feed(`?after=${cursors[0]}`)).toMatchObject(refused);
     });
 
-    test('a feed position that was given again is refused below later removed events too', async () => {
+    test('a reader of lost events is refused even if later events, up to a higher feed position, have been removed', async () => {
       const { payment, cursors, kept } = await history(3);
       await restoreTo(kept);
       const again = await record(payment, 3);
@@ -247,7 +247,7 @@ describe('the feed', () => {
       expect(await feed(`?after=${lost}`)).toMatchObject(refused);
     });
 
-    test('a reader that waits meanwhile is refused, and does not get the events after its cursor', async () => {
+    test('a reader that waits during the restore is refused, and does not get the events after its cursor', async () => {
       const { payment, cursors, kept } = await history(3);
       await eventually(() => api.changes.listening);
       const asked = feed(`?after=${cursors[2]}&wait=60`);
@@ -257,7 +257,7 @@ describe('the feed', () => {
       expect(await asked).toMatchObject(refused);
     });
 
-    test('a cursor without an event id, as older versions gave, is valid up to the newest event', async () => {
+    test('a cursor without an event id, as older versions of nodrop issued it, is refused only beyond the newest event', async () => {
       const { payment, ids, kept } = await history(3);
       const seq = await feedPositionOf(ids[2] ?? '');
       const older = (at: bigint) => Buffer.from(`events/${at}`).toString('base64url');
@@ -272,7 +272,7 @@ describe('the feed', () => {
     });
   });
 
-  test('the feed belongs to its merchant: events of others are neither shown nor counted', async () => {
+  test("the feed shows only the merchant's own events", async () => {
     const stranger = await newKey(api.db);
     const theirs = await record(await pay(api, stranger.key), 1, 'payment.closed', stranger.key);
     const { id } = await record(await pay(api, key));
@@ -308,7 +308,7 @@ describe('the feed', () => {
   });
 });
 
-describe('the feed with wait', () => {
+describe('the feed with the parameter wait', () => {
   beforeEach(async () => {
     await eventually(() => api.changes.listening);
   });
@@ -323,7 +323,7 @@ describe('the feed with wait', () => {
     expect(api.changes.waiting).toBe(0);
   });
 
-  test('a waiting reader of the feed is not disturbed by events of other merchants', async () => {
+  test('does not answer because of events of other merchants', async () => {
     const stranger = await newKey(api.db);
     const asked = feed('?wait=60');
     await eventually(() => api.changes.waiting === 1);
@@ -332,17 +332,17 @@ describe('the feed with wait', () => {
     expect(idsOf((await asked).json)).toEqual([id]);
   });
 
-  test('answers at once when an event already exists', async () => {
+  test('answers immediately if there is already an event', async () => {
     const { id } = await record(await pay(api, key));
     expect(idsOf((await feed('?wait=60')).json)).toEqual([id]);
   });
 
-  test('without a new event the feed is empty after the wait, with the same cursor', async () => {
+  test('is empty after the wait if there is no new event, and keeps the cursor', async () => {
     const { nextCursor } = (await feed()).json;
     expect((await feed(`?after=${nextCursor}&wait=1`)).json).toEqual({ data: [], nextCursor });
   });
 
-  test('a waiting reader gets an event that is committed late, after a later one of another merchant', async () => {
+  test('returns an event that is committed late, even if a later event of another merchant was committed first', async () => {
     const stranger = await newKey(api.db);
     const [mine, theirs] = [await pay(api, key), await pay(api, stranger.key)];
     const asked = feed('?wait=60');

@@ -49,12 +49,12 @@ describe('a withdrawn currency', () => {
     expect(await api.db.order.count({ where: { id: order.id } })).toBe(0);
   });
 
-  test('the currencies that replaced them are accepted', async () => {
+  test('the currencies that replaced withdrawn currencies are accepted', async () => {
     for (const currency of ['XCG', 'EUR', 'CUP', 'SLE', 'ZWG'])
       expect((await create({ id: newOrderId(), amount: 1050, currency })).status).toBe(201);
   });
 
-  test('a withdrawn currency stays on an existing order: reads, lists, repeated requests, payments and events work', async () => {
+  test('an existing order in a withdrawn currency can still be read, listed, created again, paid and refunded', async () => {
     const own = await newKey(api.db);
     const body = { id: newOrderId(), amount: 1050, currency: 'CNY' };
     await create(body, own.key);
@@ -83,7 +83,7 @@ describe('a withdrawn currency', () => {
 });
 
 describe('amounts', () => {
-  test('every whole number of minor units that JSON represents exactly is accepted', async () => {
+  test('an amount may be any whole number of minor units that JSON represents exactly', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.oneof(
@@ -194,7 +194,7 @@ describe('amounts', () => {
     },
   );
 
-  test('digits inside texts are not changed', async () => {
+  test('digits in text fields are not changed', async () => {
     const subject = 'a "quoted\\" 1e3, 2.50 and \\u0041';
     const answer = await create({
       id: newOrderId(),

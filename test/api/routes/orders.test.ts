@@ -11,7 +11,7 @@ const { api, key } = await setUp();
 const create = (body: unknown, as = key) => api.call('/v1/orders', { key: as, body });
 
 describe('creating an order', () => {
-  test('returns the order, and repeated it returns the same order', async () => {
+  test('returns the order, and a repeated request returns the same order', async () => {
     const body = {
       id: newOrderId(),
       amount: 1050,
@@ -36,7 +36,7 @@ describe('creating an order', () => {
     expect(again.json).toEqual(first.json);
   });
 
-  test('creating an order with the id of another order and other content is refused', async () => {
+  test('is refused if an order with the same id and other content exists', async () => {
     const body = { id: newOrderId(), amount: 1050, currency: 'CNY', metadata: { cart: 'c-1' } };
     await create(body);
     const has = {
@@ -65,7 +65,7 @@ describe('creating an order', () => {
     }
   });
 
-  test('`expiresInSeconds` is ignored when an order is compared with the stored one', async () => {
+  test('the expiry is ignored when a repeated order is compared with the stored order', async () => {
     const body = { id: newOrderId(), amount: 1050, currency: 'CNY', expiresInSeconds: 3600 };
     const first = await create(body);
     for (const expiresInSeconds of [60, 7200, undefined]) {
@@ -84,13 +84,13 @@ describe('creating an order', () => {
     expect([again.status, again.json.expiresAt]).toEqual([200, null]);
   });
 
-  test('creating an order concurrently makes one order', async () => {
+  test('concurrent requests with the same id create one order', async () => {
     const body = { id: newOrderId(), amount: 5, currency: 'JPY' };
     const answers = await Promise.all(Array.from({ length: 10 }, () => create(body)));
     expect(answers.map(({ status }) => status).sort()).toEqual([...Array(9).fill(200), 201]);
   });
 
-  test('an id belongs to its merchant: another merchant may use it too', async () => {
+  test('two merchants can have orders with the same id', async () => {
     const other = await newKey(api.db);
     const id = newOrderId();
     expect((await create({ id, amount: 1, currency: 'CNY' })).status).toBe(201);
@@ -140,7 +140,7 @@ describe('order ids', () => {
       expect([answer.status, answer.json.id, answer.json.status]).toEqual([200, id, 'cancelled']);
   });
 
-  test('a wrong id is refused with the reason', async () => {
+  test('an invalid id is refused with the reason', async () => {
     for (const [id, message] of [
       ['x'.repeat(65), 'must have 1 to 64 characters'],
       ['a\nb', 'must consist of letters, marks, digits, punctuation, symbols, and spaces within'],
@@ -153,7 +153,7 @@ describe('order ids', () => {
     }
   });
 
-  test('different ids stay different: case, Unicode form and encoding are not changed', async () => {
+  test('different ids are different orders, because case, Unicode form and encoding are not changed', async () => {
     const own = await newKey(api.db);
     const ids = ['ü', 'U\u0308'.normalize('NFC'), 'u', 'a/b', 'a%2Fb', 'a%252Fb', 'A/b'];
     for (const [i, id] of ids.entries())
@@ -164,14 +164,14 @@ describe('order ids', () => {
     }
   });
 
-  test('an id whose slash a proxy has decoded is another path, and finds no other order', async () => {
+  test('if a proxy has decoded the slash in an id, the path is unknown and finds no other order', async () => {
     await create({ id: 'p/q', amount: 1, currency: 'CNY' });
     await create({ id: 'p', amount: 1, currency: 'CNY' });
     const answer = await api.call('/v1/orders/p/q', { key });
     expect([answer.status, answer.json.code]).toEqual([404, 'not_found']);
   });
 
-  test('the log has the path as requested, on one line', async () => {
+  test('the log shows the path as it was requested, on one line', async () => {
     const id = 'log #1 / "x"\u00fc';
     await create({ id, amount: 1, currency: 'CNY' });
     await api.call(`/v1/orders/${encodeURIComponent(id)}`, { key });
@@ -222,7 +222,7 @@ test.each([
   ]);
 });
 
-test('a cancellation while a payment is live: 202, and the order shows the request', async () => {
+test('a cancellation while a payment is live is answered 202, and the order shows that its cancellation is requested', async () => {
   const { orderId } = await pay(api, key);
   expect((await api.call(`/v1/orders/${orderId}`, { key })).json.cancelRequestedAt).toBeNull();
   const answer = await api.call(`/v1/orders/${orderId}/cancel`, { key, method: 'POST' });
@@ -232,7 +232,7 @@ test('a cancellation while a payment is live: 202, and the order shows the reque
 });
 
 describe('reading orders', () => {
-  test('an unknown order is 404, whatever its id looks like', async () => {
+  test('a request for an unknown order is refused, whatever the order id looks like', async () => {
     for (const id of ['nobody', '%00', '%ED%A0%80x', 'a%20b', 'x'.repeat(500)]) {
       const answer = await api.call(`/v1/orders/${id}`, { key });
       expect([400, 404]).toContain(answer.status);
@@ -240,7 +240,7 @@ describe('reading orders', () => {
     }
   });
 
-  test('pages are stable: new orders neither hide nor repeat others', async () => {
+  test('while pages of orders are read, new orders neither hide nor repeat other orders', async () => {
     const own = await newKey(api.db);
     const ids: string[] = [];
     for (let i = 0; i < 7; i++) {
@@ -267,7 +267,7 @@ describe('reading orders', () => {
     expect(seen).toEqual([...ids].sort().reverse());
   });
 
-  test('the list filters by status, and has no orders of other merchants', async () => {
+  test('the list filters orders by status, and contains no orders of other merchants', async () => {
     const own = await newKey(api.db);
     await create({ id: 'mine', amount: 1, currency: 'CNY' }, own.key);
     const list = async (query: string) =>

@@ -10,8 +10,8 @@ beforeEach(() => {
   api.workflows.calls.length = 0;
 });
 
-describe('the payer comes back', () => {
-  test("the payer's return is a hint to nodrop, and redirects to the merchant without a status", async () => {
+describe("the payer's return from the channel", () => {
+  test("is a hint for nodrop, and redirects to the merchant's URL without a status", async () => {
     const made = await pay(api, key, {
       returnUrl: 'https://shop.example/thanks?cart=a+b%20c&x=%7e&y#top',
     });
@@ -75,7 +75,7 @@ describe('the payer comes back', () => {
     expect((await api.call('/v1/payments', { ...request, key })).status).toBe(422);
   });
 
-  test('a HEAD is not a hint', async () => {
+  test('is not a hint if the request is a HEAD', async () => {
     const made = await pay(api, key);
     api.workflows.calls.length = 0;
     const answer = await api.call(`/return/${made.id}?token=${made.clientToken}`, { method: 'HEAD' });
@@ -83,13 +83,13 @@ describe('the payer comes back', () => {
     expect(api.workflows.calls).toEqual([]);
   });
 
-  test('the payer is redirected while Temporal is down', async () => {
+  test('redirects the payer even while Temporal is down', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/' });
     api.workflows.down = true;
     expect((await api.call(`/return/${made.id}?token=${made.clientToken}`)).status).toBe(303);
   });
 
-  test('without a returnUrl the payer is redirected to the cashier page, with a mark of the return', async () => {
+  test('redirects to the cashier page if the payment has no returnUrl, and marks the URL as a return', async () => {
     const made = await pay(api, key);
     const path = `/return/${made.id}?token=${made.clientToken}`;
     const answer = await api.call(path);
@@ -100,7 +100,7 @@ describe('the payer comes back', () => {
     expect((await api.call(`${pathname}${search}`)).status).toBe(200);
   });
 
-  test('while the database is down the payer is redirected to the cashier page, which keeps retrying', async () => {
+  test('redirects to the cashier page while the database is down, because that page keeps retrying', async () => {
     const dead = await startTestApi('postgresql://nodrop@127.0.0.1:1/none');
     try {
       const path = '/return/pay_1?token=ct_%22x%26y';
@@ -132,7 +132,7 @@ describe('the payer comes back', () => {
     },
   );
 
-  test("a return with a wrong or another payment's token, or none, is 404", async () => {
+  test('is answered 404 without a token, or with a token that is wrong or belongs to another payment', async () => {
     const [made, other] = [await pay(api, key), await pay(api, key)];
     api.workflows.calls.length = 0;
     for (const query of [

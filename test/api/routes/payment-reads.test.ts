@@ -17,7 +17,7 @@ beforeEach(() => {
 });
 
 describe('reading payments', () => {
-  test('an operator gets the link to the Web UI, a merchant does not', async () => {
+  test("an operator gets the payment's link to the Temporal Web UI, but a merchant does not", async () => {
     const operator = await newKey(api.db, 'operator');
     const made = await pay(api, operator.key);
     const { json } = await api.call(`/v1/payments/${made.id}`, { key: operator.key });
@@ -26,7 +26,7 @@ describe('reading payments', () => {
     expect((await pay(api, key)).temporalUrl).toBeNull();
   });
 
-  test('the list of payments filters, and has pages without gaps', async () => {
+  test('the list of payments can be filtered, and its pages have no gaps', async () => {
     const own = await newKey(api.db);
     const made: string[] = [];
     for (let i = 0; i < 5; i++)
@@ -57,7 +57,7 @@ describe('reading payments', () => {
     expect(third.nextCursor).toBeNull();
   });
 
-  test('the timeline is oldest first, and has pages', async () => {
+  test('the timeline of a payment is listed oldest first, in pages', async () => {
     const made = await pay(api, key);
     const page = timelinePage.parse((await api.call(`/v1/payments/${made.id}/timeline`, { key })).json);
     expect(page.data.map(({ kind }) => kind)).toEqual(['transition', 'transition']);
@@ -90,8 +90,8 @@ describe('reading payments', () => {
   );
 });
 
-describe('querying the channel now', () => {
-  test("returns the payment with the channel's answer", async () => {
+describe('a request to query the channel now', () => {
+  test("returns the payment after the channel's answer", async () => {
     const made = await pay(api, key);
     api.workflows.onAskChannel = async ({ id }) => {
       await recordAnswer(api.db, id, { state: 'closed' }, 'query', new Date());
@@ -102,7 +102,7 @@ describe('querying the channel now', () => {
     expect([answer.status, answer.json.status]).toEqual([200, 'closed']);
   });
 
-  test('a query without an answer of the channel or worker is 504, and without Temporal 503', async () => {
+  test('is answered 504 if the channel or the worker does not answer, and 503 without Temporal', async () => {
     const made = await pay(api, key);
     const ask = () => api.call(`/v1/payments/${made.id}/query`, { key, method: 'POST' });
     api.workflows.onAskChannel = async () => false;
@@ -120,10 +120,10 @@ describe('querying the channel now', () => {
   });
 });
 
-describe('querying the channel in a loop', () => {
+describe('repeated requests to query the channel', () => {
   const query = (at: TestApi, id: string) => at.call(`/v1/payments/${id}/query`, { key, method: 'POST' });
 
-  test('an answer less than 1 s old is reused; without a recent answer the channel is queried', async () => {
+  test('reuse an answer that is less than 1 s old, and otherwise query the channel', async () => {
     let clock = Date.now();
     const own = await startTestApi(database.url, { now: () => new Date(clock) });
     try {
@@ -152,7 +152,7 @@ describe('querying the channel in a loop', () => {
     }
   });
 
-  test('concurrent requests share one query and its result', async () => {
+  test('share one query and its result if they are concurrent', async () => {
     const { id } = await pay(api, key);
     for (const answered of [false, true]) {
       api.workflows.calls.length = 0;
@@ -179,7 +179,7 @@ describe('querying the channel in a loop', () => {
 describe('hints of a payer', () => {
   const hint = (id: string) => api.call(`/v1/payments/${id}/hint`, { key, method: 'POST' });
 
-  test('the first hint counts; hints within the next 10 s are accepted without effect', async () => {
+  test("the payer's first hint has an effect, and hints within the next 10 s are accepted without effect", async () => {
     const { id } = await pay(api, key);
     expect((await Promise.all([hint(id), hint(id), hint(id)])).map(({ status }) => status)).toEqual([
       202, 202, 202,
@@ -187,14 +187,14 @@ describe('hints of a payer', () => {
     expect(api.workflows.named('hint').map(({ args }) => args)).toEqual([[true, 2000]]);
   });
 
-  test('after five tight phases a hint makes one query', async () => {
+  test("after five phases of frequent queries, a payer's hint causes only one query", async () => {
     const { id } = await pay(api, key);
     await api.db.payment.update({ where: { id }, data: { tightPhases: 5 } });
     await hint(id);
     expect(api.workflows.named('hint').map(({ args }) => args)).toEqual([[false, 2000]]);
   });
 
-  test('a hint that Temporal did not confirm is refused, and the next one counts', async () => {
+  test('a hint that Temporal does not confirm is refused, and the next hint has an effect', async () => {
     const { id } = await pay(api, key);
     api.workflows.down = true;
     expect((await hint(id)).json.code).toBe('temporal_unavailable');

@@ -48,7 +48,7 @@ const readersOf = async ({ deps }: TestApi): Promise<number> => {
 };
 
 describe('many readers', () => {
-  test('two hundred at once all get the final state, and the database is hardly read', async () => {
+  test('two hundred readers of one payment all get the final state, with few reads of the database', async () => {
     const reads: string[] = [];
     const counted = countingClient(databaseUrl, (sql) => reads.push(sql));
     const patient = { ...STREAMS, openWithinMs: NET_MS };
@@ -82,7 +82,7 @@ describe('many readers', () => {
     }
   });
 
-  test('too many are refused with 503, and the next is accepted when one has left', async () => {
+  test('too many readers are refused with 503, and another reader is accepted when one has left', async () => {
     const made = await pay(api, key);
     const changes = new Changes(databaseUrl, api.deps.log, 2);
     const small = await startTestApi(databaseUrl, { changes });
@@ -101,7 +101,7 @@ describe('many readers', () => {
     }
   });
 
-  test('one address gets half of the slots, and so does one merchant', async () => {
+  test('one address gets at most half of the slots, and so does one merchant', async () => {
     const streams = { ...STREAMS, atMost: 4, openWithinMs: NET_MS };
     const small = await startTestApi(databaseUrl, { streams });
     /** Watches from another address of this machine. @returns the status */
@@ -141,7 +141,7 @@ describe('many readers', () => {
     }
   });
 
-  test('hundreds at once leave database connections for requests that create payments', async () => {
+  test('hundreds of streams that open at the same time leave database connections for other requests', async () => {
     const READERS = 300;
     const client = countingClient(databaseUrl, () => undefined);
     let reads = 0;
@@ -187,7 +187,7 @@ describe('many readers', () => {
     }
   });
 
-  test('a key is looked up only when its stream opens', async () => {
+  test('an API key is looked up only when its stream may open', async () => {
     let asked = 0;
     let openGate = () => {};
     const gate = new Promise<void>((resolve) => {
@@ -218,7 +218,7 @@ describe('many readers', () => {
     }
   });
 
-  test('readers of one payment do not take the slots of other payments', async () => {
+  test('readers of one payment do not take the slots for readers of other payments', async () => {
     const ofOnePayment = new Changes(databaseUrl, api.deps.log);
     const leaving = new AbortController();
     setMaxListeners(500, leaving.signal);
@@ -260,7 +260,7 @@ describe('a slow reader', () => {
     return { patient, made, slow, ours, quick };
   }
 
-  test('delays no other reader, costs a bounded amount of memory, and is cut in the end', async () => {
+  test('delays no other reader, uses a bounded amount of memory, and is finally disconnected', async () => {
     const { patient, made, slow, ours, quick } = await stalled({ drainWithinMs: 1_000 });
     try {
       const closed = once(slow, 'close');
@@ -287,7 +287,7 @@ describe('a slow reader', () => {
     }
   });
 
-  test('a slow reader that reads again in time continues with the newest state', async () => {
+  test('continues with the newest state if it reads again in time', async () => {
     const { patient, made, slow, ours, quick } = await stalled({});
     try {
       let n = 0;
@@ -316,7 +316,7 @@ describe('a slow reader', () => {
   });
 });
 
-test("a reader that leaves unread data in the socket's buffers is cut at the end", async () => {
+test('a reader that does not read the last data of its stream is disconnected', async () => {
   const limits = { ...STREAMS, drainWithinMs: 300 };
   const left = new Promise<{ unsent: number; destroyed: boolean }>((resolve, reject) => {
     const server = createServer((_request, response) => {
@@ -348,7 +348,7 @@ test("a reader that leaves unread data in the socket's buffers is cut at the end
   expect(destroyed).toBe(true);
 });
 
-test('a reader that leaves frees everything it used', async () => {
+test('a reader that leaves releases its slot', async () => {
   const made = await pay(api, key);
   const reader = await watch(made.id);
   expect([api.changes.waiting, await readersOf(api)]).toEqual([1, 1]);
@@ -362,7 +362,7 @@ test('a reader that leaves frees everything it used', async () => {
   );
 });
 
-test('a reader that leaves before its stream opens leaves nothing behind', async () => {
+test('a reader that leaves before its stream opens holds no slot when the stream opens', async () => {
   const made = await pay(api, key);
   let openGate = () => {};
   const gate = new Promise<void>((resolve) => {

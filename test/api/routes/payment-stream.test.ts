@@ -20,7 +20,7 @@ import {
 
 // GET /v1/payments/{id}/events sends the state and every change to every reader, through every failure.
 
-test('sends the present state first, then the final state, and ends', async () => {
+test('a stream of a payment sends the present state first, then the final state, and ends', async () => {
   const made = await pay(api, key);
   const reader = await watch(made.id, made.clientToken);
   expect(reader.status).toBe(200);
@@ -44,7 +44,7 @@ test('sends the present state first, then the final state, and ends', async () =
 });
 
 describe('each change', () => {
-  test('arrives once and in order; a change that is not visible is not sent', async () => {
+  test('arrives once and in order, and a change that the reader cannot see is not sent', async () => {
     const made = await pay(api, key);
     const [merchant, payer] = [await watch(made.id), await watch(made.id, made.clientToken)];
     await eventually(() => merchant.events.length === 1 && payer.events.length === 1);
@@ -71,7 +71,7 @@ describe('each change', () => {
     expect(new Set(settledOf(merchant).map(({ id }) => id)).size).toBe(5);
   });
 
-  test("equals the answer of GET, without the merchant's fields for a payer", async () => {
+  test("equals the answer of GET, so that a payer does not get the merchant's fields", async () => {
     const made = await pay(api, key, { metadata: { secret: 'of the shop' } });
     const [merchant, payer] = [await watch(made.id), await watch(made.id, made.clientToken)];
     await settle(made.id);
@@ -82,7 +82,7 @@ describe('each change', () => {
     expect(JSON.stringify(payer.events)).not.toMatch(/of the shop|orderId|metadata|attention/);
   });
 
-  test('a change that is caused by time alone is sent with a heartbeat', async () => {
+  test('is sent with a heartbeat if only the passage of time caused it', async () => {
     const made = await pay(api, key);
     let now = new Date();
     const soon = await startTestApi(databaseUrl, {
@@ -103,7 +103,7 @@ describe('each change', () => {
 });
 
 describe('with Last-Event-ID', () => {
-  test('a state that the reader has is not sent again, by any process', async () => {
+  test('a state that the reader already has is not sent again by any process', async () => {
     const made = await pay(api, key);
     const first = await watch(made.id, made.clientToken);
     await eventually(() => first.events.length === 1);
@@ -121,7 +121,7 @@ describe('with Last-Event-ID', () => {
     }
   });
 
-  test('a missed state is sent, also after an unknown id', async () => {
+  test("a state that the reader missed is sent, even if the reader's last id is unknown", async () => {
     const made = await pay(api, key);
     const first = await watch(made.id, made.clientToken);
     await eventually(() => first.events.length === 1);
@@ -134,7 +134,7 @@ describe('with Last-Event-ID', () => {
     }
   });
 
-  test('a reader that has the final state is told not to reconnect', async () => {
+  test('a reader that already has the final state is answered 204, so that it does not reconnect', async () => {
     const made = await pay(api, key);
     await settle(made.id);
     const first = await watch(made.id, made.clientToken);
@@ -145,7 +145,7 @@ describe('with Last-Event-ID', () => {
   });
 });
 
-test('a stream that reaches its maximum lifetime ends cleanly, and a change during its last read comes with the next stream', async () => {
+test('a stream that reaches its maximum lifetime ends cleanly, and the next stream sends a change that this stream missed', async () => {
   const made = await pay(api, key);
   let reads = 0;
   // The first read opens the stream. The second is the only read of a stream this short, and a change overtakes it.
@@ -170,14 +170,14 @@ test('a stream that reaches its maximum lifetime ends cleanly, and a change duri
   }
 });
 
-describe('when the database is lost in the middle', () => {
+describe('if the database connection is lost during a stream', () => {
   const sever = (who: string) =>
     queryOnce(
       databaseUrl,
       `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and ${who}`,
     );
 
-  test('changes without a listening connection arrive on the same stream', async () => {
+  test('a change that happens without a listening connection arrives on the same stream', async () => {
     const made = await pay(api, key);
     const reader = await watch(made.id);
     await eventually(() => reader.events.length === 1);
@@ -191,7 +191,7 @@ describe('when the database is lost in the middle', () => {
     expect(reader.events.at(-1)?.data.status).toBe('succeeded');
   });
 
-  test('the stream stays open while the whole database is down, and continues after that', async () => {
+  test('the stream stays open while the database is down, and continues when the database is back', async () => {
     const made = await pay(api, key);
     const reader = await watch(made.id, made.clientToken);
     await eventually(() => reader.events.length === 1);
@@ -215,7 +215,7 @@ describe('when the database is lost in the middle', () => {
     expect(settledOf(reader).map(({ data }) => data.status)).toEqual(['paying', 'succeeded']);
   });
 
-  test('a failed read is repeated even if nothing else changes', async () => {
+  test('a failed read is repeated even if the payment does not change again', async () => {
     const made = await pay(api, key);
     let reads = 0;
     // The first read opens the stream, the second fails.
@@ -236,26 +236,26 @@ describe('when the database is lost in the middle', () => {
   });
 });
 
-describe('a stream is refused with', () => {
+describe("a payment's stream", () => {
   test.each<[string, (made: { clientToken: string }) => Promise<string>]>([
     ['another payment’s token', async () => (await pay(api, key)).clientToken],
     ['a token with a wrong end', async ({ clientToken }) => `${clientToken.slice(0, -1)}-`],
     ['an unknown key', async () => 'sk_nobody'],
-  ])('%s: 401', async (_name, credential) => {
+  ])('is refused with 401 for %s', async (_name, credential) => {
     const made = await pay(api, key);
     const refused = await api.call(`/v1/payments/${made.id}/events`, { key: await credential(made) });
     expect([refused.status, refused.json.code]).toEqual([401, 'unauthorized']);
     expect(api.changes.waiting).toBe(0);
   });
 
-  test("another merchant's key: 404", async () => {
+  test('is refused with 404 if the key belongs to another merchant', async () => {
     const made = await pay(api, key);
     const other = await newKey(api.db);
     const refused = await api.call(`/v1/payments/${made.id}/events`, { key: other.key });
     expect([refused.status, refused.json.code]).toEqual([404, 'payment_not_found']);
   });
 
-  test('a stream ends when its token expires, and the token opens no other', async () => {
+  test('ends when the client token expires, and the expired token opens no new stream', async () => {
     const made = await pay(api, key);
     const end = Date.parse(made.expiresAt) + 24 * 3_600_000;
     let now = new Date(end - 500);
@@ -277,7 +277,7 @@ describe('a stream is refused with', () => {
     }
   });
 
-  test('a stream ends now and then, and a key that was revoked meanwhile opens no other', async () => {
+  test("ends with the stream's limited lifetime, and a key that was revoked in the meantime opens no new stream", async () => {
     const made = await pay(api, key);
     const brief = await startTestApi(databaseUrl, { streams: { ...STREAMS, lifetimeMs: 300 } });
     try {
@@ -292,7 +292,7 @@ describe('a stream is refused with', () => {
   });
 });
 
-test('a HEAD opens no stream, a preflight allows the headers of a reader, other methods are refused', async () => {
+test("a HEAD request opens no stream, a preflight allows a reader's headers, and other methods are refused", async () => {
   const made = await pay(api, key);
   const path = `/v1/payments/${made.id}/events`;
   const head = await api.call(path, { method: 'HEAD', key });
@@ -309,7 +309,7 @@ test('a HEAD opens no stream, a preflight allows the headers of a reader, other 
   expect(api.changes.waiting).toBe(0);
 });
 
-test('a stopping process sends its readers the present state and ends their streams', async () => {
+test('a process that stops sends the present state to its readers and ends their streams', async () => {
   const made = await pay(api, key);
   const stopping = await startTestApi(databaseUrl);
   const reader = await watch(made.id, made.clientToken, {}, stopping);
@@ -322,7 +322,7 @@ test('a stopping process sends its readers the present state and ends their stre
   expect(began()).toBeLessThan(30_000);
 });
 
-test('the log has one line per stream, without the token', async () => {
+test('the log has one line per stream, and the line does not contain the token', async () => {
   const made = await pay(api, key);
   const reader = await watch(made.id, made.clientToken);
   await eventually(() => reader.events.length === 1);

@@ -38,7 +38,7 @@ const inline = (change: Record<string, unknown> = {}) => ({
 const post = (body: unknown, as = key) => api.call('/v1/payments', { key: as, body });
 
 describe('creating a payment', () => {
-  test('a payment with its order inline: 201, in the documented format', async () => {
+  test('a payment with a new order in the same request is answered 201, in the documented format', async () => {
     const body = inline({
       returnUrl: 'https://shop.example/?a=1',
       metadata: { a: 'b' },
@@ -66,7 +66,7 @@ describe('creating a payment', () => {
     expect(Date.parse(made.expiresAt) - Date.parse(made.createdAt)).toBe(1_800_000);
   });
 
-  test('a repeated request while the payment is live: 200 with the same payment and token, without Temporal', async () => {
+  test('a repeated request while the payment is live is answered 200 with the same payment and token, without Temporal', async () => {
     const body = inline();
     const first = await post(body);
     api.workflows.calls.length = 0;
@@ -78,7 +78,7 @@ describe('creating a payment', () => {
     expect((await post({ orderId: body.order.id, channel: 'simulator' })).json.id).toBe(first.json.id);
   });
 
-  test('the same request on two API processes at once makes one payment', async () => {
+  test('concurrent requests for the same payment on two API processes create one payment', async () => {
     const second = await startTestApi(database.url);
     try {
       for (let round = 0; round < 5; round++) {
@@ -95,7 +95,7 @@ describe('creating a payment', () => {
     }
   });
 
-  test('the channel does not answer in time: 202 with status created, and a token', async () => {
+  test('if the channel does not answer in time, the answer is 202 with the status created and a token', async () => {
     api.workflows.onAwaitNextAction = async () => false;
     const began = Date.now();
     const answer = await post(inline());
@@ -108,7 +108,7 @@ describe('creating a payment', () => {
     expect(call?.args[1]).toBeLessThanOrEqual(8_000);
   });
 
-  test('the channel decides about a trade whose creation it never confirmed: 202, and the request does not wait', async () => {
+  test('while the channel decides about a trade whose creation it never confirmed, the answer is an immediate 202', async () => {
     api.workflows.onAwaitNextAction = async () => false;
     const body = inline();
     const { id } = (await post(body)).json;
@@ -119,7 +119,7 @@ describe('creating a payment', () => {
     expect([...api.workflows.named('start'), ...api.workflows.named('awaitNextAction')]).toEqual([]);
   });
 
-  test('Temporal is down: 503, the payment stays created, and the repeated request continues it', async () => {
+  test('if Temporal is down, the answer is 503, the payment stays created, and the repeated request continues the payment', async () => {
     api.workflows.down = true;
     const body = inline();
     const refused = await post(body);
@@ -132,7 +132,7 @@ describe('creating a payment', () => {
     expect([again.status, again.json.id, again.json.status]).toEqual([200, row.id, 'paying']);
   });
 
-  test('an expired next action is renewed', async () => {
+  test('a repeated request renews an expired next action', async () => {
     const body = inline();
     const { json } = await post(body);
     const gone = {
@@ -151,7 +151,7 @@ describe('creating a payment', () => {
     });
   });
 
-  test('the channel rejects the payment: 422 with its reason', async () => {
+  test("if the channel rejects the payment, the answer is 422 with the channel's reason", async () => {
     api.workflows.onAwaitNextAction = async ({ id }) => {
       await recordAnswer(api.db, id, { state: 'failed', reason: 'merchant blocked' }, 'query', new Date());
       await endPayment(api.db, id, 'failed', 'merchant blocked', new Date());
@@ -184,10 +184,10 @@ describe('creating a payment', () => {
     });
   });
 
-  describe('another attempt while money of an earlier one is recorded and not settled', () => {
+  describe('another attempt while money of an earlier attempt is recorded but not settled', () => {
     const paid = paidAnswer();
 
-    test('money of an ended attempt: 409 with Retry-After until it is settled', async () => {
+    test('is refused with 409 and Retry-After if the money is of an ended attempt, until the money is settled', async () => {
       const body = inline();
       const { json } = await post(body);
       await endPayment(api.db, json.id, 'closed', 'unpaid', new Date());
@@ -202,7 +202,7 @@ describe('creating a payment', () => {
       expect(await api.db.payment.count({ where: { orderId: body.order.id } })).toBe(1);
     });
 
-    test("money of a live attempt, detected by the query: the request waits for the order's result", async () => {
+    test("waits for the order's result if the query shows the money of a live attempt", async () => {
       const body = inline();
       const { json } = await post(body);
       let settling: Promise<unknown> | undefined;
@@ -221,7 +221,7 @@ describe('creating a payment', () => {
       ]);
     });
 
-    test('money of a live attempt that is not settled in time: 409 with Retry-After', async () => {
+    test('is refused with 409 and Retry-After if the money of a live attempt is not settled in time', async () => {
       const body = inline();
       await post(body);
       api.workflows.onAskChannel = async ({ id }) => {
@@ -281,7 +281,7 @@ describe('creating a payment', () => {
     expect([answer.status, answer.json.errors]).toEqual([422, [{ path: 'order.currency', message }]]);
   });
 
-  test('a currency that the channel does not accept is refused, also for an existing order', async () => {
+  test('a currency that the channel does not accept is refused for a new order and for an existing order', async () => {
     const picky = await startTestApi(database.url, {
       channels: new Map([['simulator', takingOnly({ CNY: {} }, api.deps.channels.get('simulator'))]]),
     });
@@ -298,7 +298,7 @@ describe('creating a payment', () => {
     }
   });
 
-  test('a merchant without an account at the channel cannot use it', async () => {
+  test('a merchant cannot use a channel at which it has no account', async () => {
     const other = await newKey(api.db);
     await api.db.channelAccount.deleteMany({
       where: { merchantId: other.merchantId, channel: 'simulator2' },
@@ -323,7 +323,7 @@ describe('an order that is paid twice', () => {
   const seen = async ({ id, clientToken }: { id: string; clientToken: string }) =>
     payerPayment.strict().parse((await api.call(`/v1/payments/${id}`, { key: clientToken })).json);
 
-  test('the payer of the second payment sees the duplicate and the progress of its refund', async () => {
+  test('the payer of the second payment sees that it is a duplicate, and sees the progress of its refund', async () => {
     const { first, second, refundId } = await paidTwice();
     const conflict = {
       ...{ status: 'succeeded', orderUpdate: 'conflict', refundReason: 'duplicate_payment' },
@@ -344,7 +344,7 @@ describe('an order that is paid twice', () => {
     });
   });
 
-  test('the merchant sees the same in the payment, the lists and the order', async () => {
+  test('the merchant sees the duplicate and its refund in the payment, in the lists and in the order', async () => {
     const { first, second } = await paidTwice();
     const shown = { id: second.id, refundReason: 'duplicate_payment', refundStatus: 'created' };
     const other = { id: first.id, refundReason: null, refundStatus: null };
@@ -356,7 +356,7 @@ describe('an order that is paid twice', () => {
     expect(orders.find(({ id }) => id === first.orderId)?.payments).toMatchObject([shown, other]);
   });
 
-  test('a refused refund is shown as failed until the money is refunded in another way', async () => {
+  test('a refund that the channel refused is shown as failed until another refund succeeds', async () => {
     const { second, refundId } = await paidTwice();
     await recordRefundAnswer(api.db, refundId, { state: 'failed', reason: 'no' }, new Date());
     expect(await seen(second)).toMatchObject({ refundStatus: 'failed', refundedAmount: 0 });
@@ -372,7 +372,7 @@ describe('an order that is paid twice', () => {
     expect(await seen(second)).toMatchObject({ refundStatus: 'succeeded', refundedAmount: 1050 });
   });
 
-  test('a requested refund is not shown as an automatic one', async () => {
+  test('a refund that the merchant requested is not shown as an automatic refund', async () => {
     const made = await pay(api, key);
     await paid(made.id);
     const headers = { 'idempotency-key': `asked-${made.id}` };

@@ -40,7 +40,7 @@ const ask = (
 const codeOf = ({ status, json }: { status: number; json: { code: string } }) => [status, json.code];
 
 describe('requesting a refund', () => {
-  test('a refund of a part: 201 in the documented format, and its workflow is started', async () => {
+  test('a partial refund is answered 201 in the documented format, and its workflow is started', async () => {
     const payment = await paid();
     const answer = await ask(payment.id, { amount: 300, note: 'One ticket' });
     expect(answer.status).toBe(201);
@@ -87,7 +87,7 @@ describe('requesting a refund', () => {
     expect(await api.db.refund.count({ where: { paymentId: id } })).toBe(0);
   });
 
-  test('a refund of more than is left, or when nothing is left, is refused', async () => {
+  test('a refund is refused if its amount is more than is left, or if nothing is left', async () => {
     const { id } = await paid();
     expect(codeOf(await ask(id, { amount: 1051 }))).toEqual([422, 'refund_exceeds_payment']);
     const first = await ask(id, { amount: 1000 });
@@ -100,7 +100,7 @@ describe('requesting a refund', () => {
     expect((await ask(id)).json).toMatchObject({ amount: 1000 });
   });
 
-  test('a refund of a payment without money, or of a disputed one, is refused', async () => {
+  test('a refund is refused if the payment has received no money, or is disputed', async () => {
     const unpaid = await pay(api, key);
     expect(codeOf(await ask(unpaid.id))).toEqual([409, 'not_refundable']);
     const { id } = await paid();
@@ -111,21 +111,21 @@ describe('requesting a refund', () => {
     expect(codeOf(await ask(id))).toEqual([409, 'not_refundable']);
   });
 
-  test('a refund while Temporal is down is stored, and left to the sweep', async () => {
+  test('a refund that is requested while Temporal is down is stored, and the sweep starts its workflow later', async () => {
     api.refundWorkflows.down = true;
     const { id } = await paid();
     const answer = await ask(id);
     expect([answer.status, answer.json.status]).toEqual([201, 'created']);
   });
 
-  test('many refunds at once never add up to more than was received', async () => {
+  test('the sum of many concurrent refunds never exceeds the received amount', async () => {
     const { id } = await paid();
     const answers = await Promise.all(Array.from({ length: 6 }, () => ask(id, { amount: 300 })));
     expect(answers.map(({ status }) => status).sort()).toEqual([201, 201, 201, 422, 422, 422]);
   });
 });
 
-describe('a refund of all that is left first queries the channel', () => {
+describe('a refund request without an amount', () => {
   /** The channel answers the query with this refunded amount. */
   const goneBack = (refundedAmount: number) => {
     api.workflows.onAskChannel = async ({ id }) => {
@@ -135,7 +135,7 @@ describe('a refund of all that is left first queries the channel', () => {
   };
   const asked = () => api.workflows.named('askChannel').length;
 
-  test('an amount that was already refunded at the channel is not requested', async () => {
+  test('refunds only the amount that was not yet refunded at the channel', async () => {
     const { id } = await paid();
     goneBack(300);
     const answer = await ask(id);
@@ -145,7 +145,7 @@ describe('a refund of all that is left first queries the channel', () => {
     expect(codeOf(await ask(other))).toEqual([409, 'not_refundable']);
   });
 
-  test('the channel is queried once: not for the same key again, a named amount, or a payment without money', async () => {
+  test('queries the channel only once, whereas a repeated key, a payment without money or a given amount causes no query', async () => {
     const { id } = await paid();
     const idempotencyKey = newIdempotencyKey();
     const [first, again] = [await ask(id, {}, idempotencyKey), await ask(id, {}, idempotencyKey)];
@@ -156,7 +156,7 @@ describe('a refund of all that is left first queries the channel', () => {
     expect(asked()).toBe(1);
   });
 
-  test('the channel is not queried if the ledger refuses the refund: nothing is left, or the payment is disputed', async () => {
+  test('does not query the channel if nothing is left in the ledger, or the payment is disputed', async () => {
     const before = asked();
     const { id } = await paid();
     await ask(id, { amount: 1050 });
@@ -168,7 +168,7 @@ describe('a refund of all that is left first queries the channel', () => {
     expect(asked()).toBe(before);
   });
 
-  test('a channel without an answer, or Temporal down: refunds the amount from the ledger', async () => {
+  test('refunds the amount that is left in the ledger if the channel does not answer or Temporal is down', async () => {
     api.workflows.onAskChannel = () => new Promise(() => undefined);
     const silent = await ask((await paid()).id);
     expect([silent.status, silent.json.amount]).toEqual([201, 1050]);
@@ -179,7 +179,7 @@ describe('a refund of all that is left first queries the channel', () => {
   });
 });
 
-test('a replaced refund: its key still returns it, with the refund that replaced it', async () => {
+test('the idempotency key of a refund that was replaced still returns that refund, which names its replacement', async () => {
   const { id } = await paid();
   const idempotencyKey = newIdempotencyKey();
   const first = await ask(id, { note: 'Returned' }, idempotencyKey);
@@ -199,7 +199,7 @@ test('a replaced refund: its key still returns it, with the refund that replaced
   expect(codeOf(await ask(id))).toEqual([409, 'not_refundable']);
 });
 
-test('a wrong amount that was refunded in full needs no decision, and frees its order', async () => {
+test('a payment of a wrong amount that was refunded in full needs no decision, and its order can be paid again', async () => {
   const payment = await paid(key, 900);
   const shown = async () => (await api.call(`/v1/payments/${payment.id}`, { key })).json;
   expect(await shown()).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
@@ -220,8 +220,8 @@ test('a wrong amount that was refunded in full needs no decision, and frees its 
   expect(order.json).toMatchObject({ status: 'unpaid', paidPaymentId: null });
 });
 
-describe('a repeated idempotency key', () => {
-  test('a repeated key with the same content is the same refund, forever', async () => {
+describe('the idempotency key of a refund', () => {
+  test('always returns the same refund if it is repeated with the same content', async () => {
     const { id } = await paid();
     const idempotencyKey = newIdempotencyKey();
     const first = await ask(id, { amount: 1050, note: 'x' }, idempotencyKey);
@@ -233,7 +233,7 @@ describe('a repeated idempotency key', () => {
     expect(api.refundWorkflows.calls).toEqual([]);
   });
 
-  test('a repeated key with other content, or for another payment, is refused', async () => {
+  test('is refused with other content, or for another payment', async () => {
     const [one, other] = [await paid(), await paid()];
     const idempotencyKey = newIdempotencyKey();
     await ask(one.id, { amount: 500 }, idempotencyKey);
@@ -254,7 +254,7 @@ describe('a repeated idempotency key', () => {
     expect(codeOf(await ask(other.id, { amount: 1050 }, all))).toEqual([422, 'idempotency_key_reused']);
   });
 
-  test('a key that is used many times at once is one refund, also for two payments', async () => {
+  test('makes only one refund if many requests use it concurrently, even for two payments', async () => {
     const [one, other] = [await paid(), await paid()];
     const same = newIdempotencyKey();
     const answers = await Promise.all(Array.from({ length: 5 }, () => ask(one.id, { amount: 100 }, same)));
@@ -265,7 +265,7 @@ describe('a repeated idempotency key', () => {
     expect(mixed.map(({ status }) => status).sort()).toEqual([201, 422]);
   });
 
-  test("another merchant's equal key is another key", async () => {
+  test('makes another refund if another merchant uses an equal key', async () => {
     const stranger = await newKey(api.db);
     const idempotencyKey = newIdempotencyKey();
     await ask((await paid()).id, {}, idempotencyKey);
@@ -275,7 +275,7 @@ describe('a repeated idempotency key', () => {
 });
 
 describe('reading refunds', () => {
-  test('the list is newest first, and has pages', async () => {
+  test('the refunds of a payment are listed newest first, in pages', async () => {
     const { id } = await paid();
     const made = [];
     for (const amount of [1, 2, 3]) made.unshift((await ask(id, { amount })).json.id);
@@ -288,13 +288,13 @@ describe('reading refunds', () => {
     expect(rest.nextCursor).toBeNull();
   });
 
-  test('operators see the workflow', async () => {
+  test("an operator sees the link to a refund's workflow", async () => {
     const operator = await newKey(api.db, 'operator');
     const made = await ask((await paid(operator.key)).id, {}, newIdempotencyKey(), operator.key);
     expect(made.json.temporalUrl).toContain(encodeURIComponent(`refund/${made.json.id}`));
   });
 
-  test('a merchant neither reads nor makes refunds of another merchant', async () => {
+  test("a merchant can neither read nor request refunds of another merchant's payment", async () => {
     const payment = await paid();
     const made = await ask(payment.id, { amount: 1 });
     const stranger = await newKey(api.db, 'operator');
@@ -326,7 +326,7 @@ describe('reading refunds', () => {
   });
 });
 
-test("a callback about nodrop's refund goes to its workflow, and one about another refund to the payment", async () => {
+test("a callback about a refund goes to the refund's workflow if nodrop requested the refund, and otherwise to the payment", async () => {
   const { id } = await paid();
   const made = await ask(id, { amount: 300 });
   api.refundWorkflows.calls.length = 0;

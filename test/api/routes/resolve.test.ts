@@ -25,8 +25,8 @@ async function inReview() {
 const resolve = (id: string, action: string) =>
   api.call(`/v1/payments/${id}/resolve`, { key, body: { action, note: 'The payer called.' } });
 
-describe('refund', () => {
-  test('the refund is stored, and its workflow is started at once', async () => {
+describe('an operator decides to refund', () => {
+  test('stores the refund, and starts its workflow immediately', async () => {
     const { id } = await inReview();
     const answer = await resolve(id, 'refund');
     expect([answer.status, answer.json.orderUpdate]).toEqual([200, 'conflict']);
@@ -37,7 +37,7 @@ describe('refund', () => {
     expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId }]);
   });
 
-  test("without Temporal an operator's refund is stored anyway: 200, and the sweep starts it", async () => {
+  test('is answered 200 even without Temporal, and the sweep starts the stored refund later', async () => {
     const { id } = await inReview();
     api.refundWorkflows.down = true;
     expect((await resolve(id, 'refund')).status).toBe(200);
@@ -56,7 +56,7 @@ test.each(['\u202eseen', '\u2068', ' ', '\u3164'])(
   },
 );
 
-describe('accept', () => {
+describe('an operator decides to accept the money', () => {
   /**
    * Money in review, and another attempt of its order, created before because none is while money waits for a decision.
    */
@@ -76,7 +76,7 @@ describe('accept', () => {
   const cancelAskedFor = async (id: string) =>
     (await api.db.payment.findUniqueOrThrow({ where: { id } })).cancelRequestedAt !== null;
 
-  test('the order is paid, and its other attempts are cancelled at once', async () => {
+  test("makes the order paid, and cancels the order's other attempts immediately", async () => {
     const { id, orderId, other } = await withAnother();
     const answer = await resolve(id, 'accept');
     expect([answer.status, answer.json.orderUpdate, answer.json.attention]).toEqual([200, 'applied', null]);
@@ -92,7 +92,7 @@ describe('accept', () => {
     expect((await api.call(`/v1/payments/${other}/timeline`, { key })).text).toContain(`was paid by ${id}`);
   });
 
-  test('Temporal fails before they are signalled: 200 anyway, the cancellation is recorded, and the sweep signals them', async () => {
+  test('is answered 200 even if Temporal fails before other attempts are cancelled, because their cancellation is recorded for the sweep', async () => {
     const { id, other } = await withAnother();
     api.workflows.onAskChannel = async () => {
       api.workflows.down = true;
@@ -102,7 +102,7 @@ describe('accept', () => {
     expect(await cancelAskedFor(other)).toBe(true);
   });
 
-  test('money of another attempt that waits for a decision is refunded at once', async () => {
+  test('immediately refunds the money of another attempt that also waits for a decision', async () => {
     const { id, orderId, other } = await withAnother();
     const data = {
       ...{ status: 'succeeded', orderUpdate: 'review', orderUpdatedAt: new Date(), settledBy: 'query' },
@@ -121,10 +121,10 @@ describe('accept', () => {
     expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId: automaticRefundId(other) }]);
   });
 
-  describe('money that waits for a decision is not watched, so the channel is queried first', () => {
+  describe('queries the channel first, because refunds of money that waits for a decision are not watched', () => {
     const undecided = { orderUpdate: 'review', attention: 'amount_mismatch' };
 
-    test('a part was refunded there without a callback: the rest is accepted', async () => {
+    test('accepts only the amount that is left if a part was refunded at the channel without a callback', async () => {
       const { id } = await inReview();
       api.workflows.onAskChannel = async () => {
         await recordAnswer(api.db, id, paidAnswer({ amount: 900, refundedAmount: 400 }), 'query', new Date());
@@ -137,7 +137,7 @@ describe('accept', () => {
       expect(text).toContain('an operator accepted CNY 5.00');
     });
 
-    test('all of the money was refunded at the channel: 409, and the order is not paid', async () => {
+    test('is refused with 409, and the order is not paid, if all of the money was refunded at the channel', async () => {
       const { id, orderId } = await inReview();
       api.workflows.onAskChannel = async () => {
         await recordAnswer(
@@ -165,7 +165,7 @@ describe('accept', () => {
       expect((await api.call(`/v1/payments/${id}`, { key })).json).toMatchObject(undecided);
     });
 
-    test('without Temporal the channel cannot be queried: 503, and nothing is decided', async () => {
+    test('is refused with 503 and decides nothing if Temporal is down, because the channel cannot be queried', async () => {
       const { id } = await inReview();
       api.workflows.down = true;
       const answer = await resolve(id, 'accept');

@@ -60,8 +60,8 @@ const row = (id: string) => api.db.payment.findUniqueOrThrow({ where: { id } });
 const attemptsOf = (orderId: string) => api.db.payment.count({ where: { orderId } });
 const asked = (through = late) => through.workflows.named('askChannel').map(({ paymentId }) => paymentId);
 
-describe('an attempt with less than 30 s left', () => {
-  test('the attempt is queried and closed, and a new one is created', async () => {
+describe('a request for an attempt that has less than 30 s left', () => {
+  test('queries and closes that attempt, and creates a new attempt', async () => {
     const { body, made } = await attempt({ expiresInSeconds: 600 });
     leave(made, 30_000);
     const same = await post(body, late);
@@ -80,7 +80,7 @@ describe('an attempt with less than 30 s left', () => {
     expect((await post(body, late)).json.id).toBe(answer.json.id);
   });
 
-  test('an expired attempt that is still live is closed and replaced too', async () => {
+  test('closes and replaces the attempt even if it has expired and is still live', async () => {
     const { body, made } = await attempt();
     leave(made, 0);
     const answer = await post(body, late);
@@ -102,7 +102,7 @@ describe('an attempt with less than 30 s left', () => {
     expect((await post(body, late)).json.id).not.toBe(made.id);
   });
 
-  test('an attempt is still returned when a new one would expire with it, with the order', async () => {
+  test('returns the same attempt if a new attempt could not expire later, because the order expires', async () => {
     const order = { id: newOrderId(), amount: 1050, currency: 'CNY', expiresInSeconds: 60 };
     const { body, made } = await attempt({ order, expiresInSeconds: 600 });
     for (const left of [29_999, 4_000, 1]) {
@@ -115,7 +115,7 @@ describe('an attempt with less than 30 s left', () => {
     expect((await post(body, late)).json.code).toBe('order_not_payable');
   });
 
-  test('the new attempt expires with the order, and is not closed for another one that would too', async () => {
+  test('creates an attempt that expires with the order, and the next request returns that attempt', async () => {
     const order = { id: newOrderId(), amount: 1050, currency: 'CNY', expiresInSeconds: 75 };
     const { body, made } = await attempt({ order, expiresInSeconds: 60 });
     leave(made, 10_000);
@@ -127,7 +127,7 @@ describe('an attempt with less than 30 s left', () => {
     expect(asked()).toEqual([made.id]);
   });
 
-  test('concurrent requests on two processes get one new attempt', async () => {
+  test('makes only one new attempt if it is sent concurrently to two processes', async () => {
     const { body, made } = await attempt();
     leave(made, 4_000);
     const answers = await Promise.all([late, late2, late, late2].map((through) => post(body, through)));
@@ -136,7 +136,7 @@ describe('an attempt with less than 30 s left', () => {
     expect([ids.size, ids.has(made.id), await attemptsOf(made.orderId)]).toEqual([1, false, 2]);
   });
 
-  test("the order's other attempts are queried as well", async () => {
+  test("queries the order's other attempts as well", async () => {
     const { body, made } = await attempt({ expiresInSeconds: 60 });
     api.workflows.onAskChannel = async () => false;
     const other = (await post({ ...body, channel: 'simulator2', expiresInSeconds: 600 })).json;
@@ -146,7 +146,7 @@ describe('an attempt with less than 30 s left', () => {
     expect((await row(other.id)).status).toBe('cancelled');
   });
 
-  test('a repetition with the same Idempotency-Key gets the attempt that the first request created', async () => {
+  test('returns the attempt that the first request created if it has the same Idempotency-Key', async () => {
     const body = inline();
     const headers = { 'idempotency-key': `k-${body.order.id}` };
     const { json: made } = await post(body, api, headers);
@@ -163,7 +163,7 @@ describe('an attempt with less than 30 s left', () => {
     expect([other.status, other.json.id === made.id]).toEqual([201, false]);
   });
 
-  describe('no attempt is created when the old one cannot be closed:', () => {
+  describe('creates no attempt if the previous attempt cannot be closed, because', () => {
     async function refused(happens: (of: { id: string }) => Promise<boolean>, code: string) {
       const { body, made } = await attempt();
       leave(made, 20_000);
@@ -174,12 +174,12 @@ describe('an attempt with less than 30 s left', () => {
       return { body, made };
     }
 
-    test('the channel does not answer, and the attempt continues', async () => {
+    test('the channel does not answer, so that the previous attempt continues', async () => {
       const { made } = await refused(async () => false, 'attempt_unresolved');
       expect(await row(made.id)).toMatchObject({ status: 'paying', cancelRequestedAt: null });
     });
 
-    test('the channel is deciding', async () => {
+    test('the channel is deciding about that attempt', async () => {
       const { made } = await refused(async ({ id }) => {
         await recordAnswer(late.db, id, { state: 'processing' }, 'query', clock);
         return true;
@@ -187,7 +187,7 @@ describe('an attempt with less than 30 s left', () => {
       expect(await row(made.id)).toMatchObject({ status: 'paying', cancelRequestedAt: null });
     });
 
-    test('the channel does not close it yet; the next request finds it closed', async () => {
+    test('the channel does not close that attempt yet, but the next request after its end creates an attempt', async () => {
       const { body, made } = await refused(async ({ id }) => {
         await recordAnswer(late.db, id, { state: 'unpaid' }, 'query', clock);
         return true;
@@ -197,7 +197,7 @@ describe('an attempt with less than 30 s left', () => {
       expect((await post(body, late)).status).toBe(201);
     });
 
-    test('the attempt is paid', async () => {
+    test('that attempt is paid', async () => {
       await refused(async ({ id }) => {
         await settle(late.db, id, {}, clock);
         return true;
@@ -206,8 +206,8 @@ describe('an attempt with less than 30 s left', () => {
   });
 });
 
-describe('repeated requests with other fields', () => {
-  test("returnUrl and metadata are replaced, also for the payer's return and the cashier page", async () => {
+describe('a repeated request with other fields', () => {
+  test("replaces returnUrl and metadata, which the payer's return and the cashier page then use", async () => {
     const { body, made } = await attempt({
       returnUrl: 'https://shop.example/a',
       metadata: { cart: 'c-1', from: 'web' },
@@ -234,7 +234,7 @@ describe('repeated requests with other fields', () => {
     expect(seen.backUrl).toBe(`https://shop.example/b?paymentId=${made.id}`);
   });
 
-  test('absent fields stay unchanged, and equal fields change nothing', async () => {
+  test('leaves absent fields unchanged, and changes nothing if its fields are equal', async () => {
     const { body, made } = await attempt({ returnUrl: 'https://shop.example/a', metadata: { cart: 'c-1' } });
     const before = await row(made.id);
     const written = () => api.db.timelineEntry.count({ where: { paymentId: made.id } });
@@ -255,13 +255,13 @@ describe('repeated requests with other fields', () => {
     expect(await written()).toBe(entries + 1);
   });
 
-  test("expiresInSeconds is not compared, and the answer has the attempt's real expiry", async () => {
+  test("ignores expiresInSeconds, and its answer shows the attempt's real expiry", async () => {
     const { body, made } = await attempt({ expiresInSeconds: 600 });
     const again = await post({ ...body, expiresInSeconds: 60 });
     expect([again.status, again.json.expiresAt]).toEqual([200, made.expiresAt]);
   });
 
-  test('another payer is refused, and nothing changes', async () => {
+  test('is refused and changes nothing if it names another payer', async () => {
     const { body, made } = await attempt({ payer: { id: 'u1', ip: '::1' }, metadata: { cart: 'c-1' } });
     const before = await row(made.id);
     const other = { ...body, payer: { id: 'u2' }, metadata: { cart: 'c-2' } };
@@ -284,7 +284,7 @@ describe('repeated requests with other fields', () => {
     expect([made2.status, made2.json.payer]).toEqual([201, { id: 'u2' }]);
   });
 
-  test('payer.ip is not compared, and the first one stays', async () => {
+  test('ignores another payer.ip, and the first payer.ip stays', async () => {
     const { body, made } = await attempt({ payer: { id: 'u1', ip: '::1' } });
     for (const payer of [{ id: 'u1', ip: '192.0.2.1' }, { ip: '192.0.2.1' }, undefined]) {
       const again = await post({ ...body, payer });
@@ -296,7 +296,7 @@ describe('repeated requests with other fields', () => {
     }
   });
 
-  test('the first request that names a payer sets the payer, and another payer is refused from then on', async () => {
+  test('sets the payer if no request named one before, and another payer is refused afterwards', async () => {
     const { body, made } = await attempt({ payer: { ip: '::1' } });
     const named = await post({ ...body, payer: { id: 'u1' } });
     expect([named.status, named.json.id, named.json.payer]).toEqual([200, made.id, { id: 'u1', ip: '::1' }]);
@@ -306,7 +306,7 @@ describe('repeated requests with other fields', () => {
     expect((await post({ ...without, payer: { id: 'u3' } })).json.payer).toEqual({ id: 'u3' });
   });
 
-  test('once a trade was requested its payer stays, also if there was none', async () => {
+  test('does not change the payer once the trade was requested, even if the payment has no payer id', async () => {
     const { body, made } = await attempt({ payer: { ip: '::1' } });
     await api.db.payment.update({ where: { id: made.id }, data: { createAskedAt: new Date() } });
     const again = await post({ ...body, payer: { id: 'u1' }, metadata: { cart: 'c-2' } });
@@ -314,7 +314,7 @@ describe('repeated requests with other fields', () => {
     expect((await row(made.id)).payer).toEqual({ ip: '::1' });
   });
 
-  test('one of two concurrent requests with different payers succeeds, and the other is refused', async () => {
+  test('succeeds once if two concurrent requests name different payers, and the other request is refused', async () => {
     const { body, made } = await attempt();
     const answers = await Promise.all(
       ['u1', 'u2'].map((id, i) => post({ ...body, payer: { id } }, i === 0 ? api : late)),
@@ -338,7 +338,7 @@ describe('a channel switch', () => {
     return { a: made, b: answer.json as Made };
   }
 
-  test('a switch to a live attempt leaves it as its own request created it', async () => {
+  test("to a live attempt does not change that attempt's terms", async () => {
     const terms = { returnUrl: 'https://shop.example/b', metadata: { cart: 'b' } };
     const { a, b } = await twoLive(
       { returnUrl: 'https://shop.example/a', metadata: { cart: 'a' }, payer: { id: 'u1' } },
@@ -353,7 +353,7 @@ describe('a channel switch', () => {
     expect(before).toMatchObject(terms);
   });
 
-  test("a switch does not return another payer's attempt", async () => {
+  test('does not return the attempt of another payer', async () => {
     const { a, b } = await twoLive({ payer: { id: 'u1' } }, { payer: { id: 'u2' } });
     const answer = await to(a, 'simulator2');
     expect([answer.status, answer.json.code]).toEqual([409, 'payer_differs']);
@@ -362,7 +362,7 @@ describe('a channel switch', () => {
     expect((await row(b.id)).status).toBe('paying');
   });
 
-  test('a switch to the same channel with less than 30 s left creates a new attempt with the same terms', async () => {
+  test('to the same channel with less than 30 s left creates a new attempt with the same terms', async () => {
     const { made } = await attempt({ returnUrl: 'https://shop.example/a', payer: { id: 'u1' } });
     leave(made, 4_000);
     const answer = await to(made, 'simulator', late);
@@ -374,7 +374,7 @@ describe('a channel switch', () => {
     });
   });
 
-  test('a switch reads from the row that the channel is deciding about the attempt', async () => {
+  test('is refused without a query if the ledger shows that the channel is deciding about the attempt', async () => {
     const { made } = await attempt();
     leave(made, 4_000);
     await recordAnswer(api.db, made.id, { state: 'processing' }, 'query', clock);
@@ -382,7 +382,7 @@ describe('a channel switch', () => {
     expect([answer.status, answer.json.code, asked()]).toEqual([409, 'attempt_unresolved', []]);
   });
 
-  test('a switch returns the remaining time to a payer when no new attempt may be created', async () => {
+  test("returns the payer's attempt, although it has little time left, if the order may have no further attempts", async () => {
     const { made } = await attempt();
     const { id: _, ...old } = await row(made.id);
     for (let i = 0; i < 19; i++) {

@@ -6,7 +6,7 @@ import { api, database, key, seen, settle, to } from './switch-support.ts';
 
 // POST /v1/payments/{id}/switch is refused when the earlier attempt may still be paid, or when nothing is left to pay.
 
-describe('a switch is refused when', () => {
+describe('a switch to another channel is refused when', () => {
   /** Expects that nothing was created, and that the payer saw nothing of the merchant. */
   async function expectRefused(
     old: { id: string; orderId: string; clientToken: string },
@@ -25,7 +25,7 @@ describe('a switch is refused when', () => {
     return answer;
   }
 
-  test('the order is paid, by this attempt or another', async () => {
+  test("the order is paid, by the payer's attempt or by another attempt", async () => {
     const one = await pay(api, key);
     const two = (await to(one.id, one.clientToken)).json;
     await settle(two.id);
@@ -76,7 +76,7 @@ describe('a switch is refused when', () => {
     expect((await seen(old.id, old.clientToken)).switchTo).toEqual([]);
   });
 
-  describe('the channel is deciding:', () => {
+  describe('the channel is deciding about the attempt, and', () => {
     const asked = () => api.workflows.named('askChannel').length;
     /** The channel answers "processing", now and on every query. `ageMs` is the age of the stored answer. */
     async function processing(ageMs: number) {
@@ -91,7 +91,7 @@ describe('a switch is refused when', () => {
       return old;
     }
 
-    test("a payer's switch reads that from the row, and does not query the channel each time", async () => {
+    test("a payer's switch reads the recorded answer instead of querying the channel each time", async () => {
       const old = await processing(60_000);
       for (let i = 0; i < 3; i++) await expectRefused(old, 'attempt_unresolved');
       expect(asked()).toBe(1);
@@ -102,7 +102,7 @@ describe('a switch is refused when', () => {
       expect(asked()).toBe(1);
     });
 
-    test("the channel's answer is reused for 10 s for a payer, and for 1 s for a merchant", async () => {
+    test("the channel's answer is reused for 10 s for a payer's switch, and for 1 s for a merchant's switch", async () => {
       const clock = Date.now();
       const own = await startTestApi(database.url, { now: () => new Date(clock) });
       try {
@@ -127,7 +127,7 @@ describe('a switch is refused when', () => {
       }
     });
 
-    test('concurrent requests share one query', async () => {
+    test('concurrent switches share one query', async () => {
       const old = await processing(60_000);
       const ask = api.workflows.onAskChannel;
       let release = () => {};
@@ -149,7 +149,7 @@ describe('a switch is refused when', () => {
     });
   });
 
-  test('the order has had twenty attempts and the caller has a token, also when requests are concurrent', async () => {
+  test('the order has had twenty attempts and the caller has a client token, even if requests are concurrent', async () => {
     const old = await pay(api, key);
     const { id: _, ...row } = await api.db.payment.findUniqueOrThrow({ where: { id: old.id } });
     const ended = Array.from({ length: 18 }, () => ({ ...row, id: newPaymentId() }));
@@ -200,7 +200,7 @@ describe('a switch is refused when', () => {
     }
   });
 
-  test('the channel rejects the new attempt, and only the merchant sees its reason', async () => {
+  test("the channel rejects the new attempt, and only the merchant sees the channel's reason", async () => {
     const refusing = async ({ id }: { id: string }) => {
       await recordAnswer(api.db, id, { state: 'failed', reason: 'account blocked' }, 'query', new Date());
       await endPayment(api.db, id, 'failed', 'refused', new Date());
@@ -229,7 +229,7 @@ describe('a switch is refused when', () => {
     expect(await api.db.payment.count({ where: { orderId: old.orderId } })).toBe(1);
   });
 
-  test('the token has expired', async () => {
+  test("the caller's client token has expired", async () => {
     const old = await pay(api, key);
     const end = Date.parse(old.expiresAt) + 24 * 3_600_000;
     let now = new Date(end - 1);

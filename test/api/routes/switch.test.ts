@@ -7,7 +7,7 @@ import { api, key, merchantId, seen, settle, to } from './switch-support.ts';
 // POST /v1/payments/{id}/switch: paying the same order on another channel, with the token of an earlier attempt.
 
 describe('a payer switches', () => {
-  test('a switch to another channel makes a new attempt with its own token, and closes the old one', async () => {
+  test('a switch to another channel makes a new attempt with its own token, and closes the previous attempt', async () => {
     const old = await pay(api, key, {
       returnUrl: 'https://shop.example/thanks?a=1',
       metadata: { cart: 'c-77' },
@@ -50,7 +50,7 @@ describe('a payer switches', () => {
     expect((await api.call(`/v1/payments/${made.id}`, { key: old.clientToken })).status).toBe(401);
   });
 
-  test('repeated and concurrent switches make one new attempt', async () => {
+  test('repeated and concurrent switches of one payment make one new attempt', async () => {
     const old = await pay(api, key);
     const answers = await Promise.all([1, 2, 3].map(() => to(old.id, old.clientToken)));
     answers.push(await to(old.id, old.clientToken));
@@ -59,7 +59,7 @@ describe('a payer switches', () => {
     expect(await api.db.payment.count({ where: { orderId: old.orderId } })).toBe(2);
   });
 
-  test('a switch there and back, and again after an attempt has ended, makes a new attempt each time', async () => {
+  test('each switch makes a new attempt, even back to an earlier channel or after an attempt has ended', async () => {
     const first = await pay(api, key);
     const second = (await to(first.id, first.clientToken)).json;
     const third = await to(second.id, second.clientToken, { channel: 'simulator', method: 'wallet' });
@@ -76,7 +76,7 @@ describe('a payer switches', () => {
     expect([answer.status, answer.json.id, answer.json.clientToken]).toEqual([200, old.id, old.clientToken]);
   });
 
-  test('a switch while the channel does not answer: 202, and the new attempt continues', async () => {
+  test('a switch is answered 202 if the channel does not answer, and the new attempt continues', async () => {
     const old = await pay(api, key);
     api.workflows.onAwaitNextAction = async () => false;
     const answer = await to(old.id, old.clientToken);
@@ -84,7 +84,7 @@ describe('a payer switches', () => {
     expect((await seen(answer.json.id, answer.json.clientToken)).status).toBe('created');
   });
 
-  test('a switch while Temporal is down: 503, and the repeated request succeeds', async () => {
+  test('a switch is answered 503 if Temporal is down, and the repeated request succeeds', async () => {
     const old = await pay(api, key);
     api.workflows.down = true;
     const refused = await to(old.id, old.clientToken);
@@ -96,7 +96,7 @@ describe('a payer switches', () => {
   });
 });
 
-test("a merchant's switch has the answer of a creation", async () => {
+test("a merchant's switch is answered like the creation of a payment", async () => {
   const old = await pay(api, key);
   const answer = await to(old.id, key);
   expect(answer.status).toBe(201);
@@ -105,7 +105,7 @@ test("a merchant's switch has the answer of a creation", async () => {
 });
 
 describe('the offered channels', () => {
-  test('the offered channels are all channels of the merchant, except the live channel and method', async () => {
+  test('a payer is offered all channels and methods of the merchant, except those of the live attempt', async () => {
     const old = await pay(api, key);
     const two = [
       { channel: 'simulator', method: 'wallet' },
@@ -123,7 +123,7 @@ describe('the offered channels', () => {
     expect((await seen(single.id, single.clientToken)).switchTo).toEqual([]);
   });
 
-  test('no channel is offered once the order is paid, cancelled or expired', async () => {
+  test('a payer is offered no channel once the order is paid, cancelled or expired', async () => {
     const one = await pay(api, key);
     await settle(one.id);
     expect((await seen(one.id, one.clientToken)).switchTo).toEqual([]);
@@ -153,7 +153,7 @@ describe('pages of other origins', () => {
       headers: { origin: 'https://shop.example', 'access-control-request-method': 'GET' },
     });
 
-  test('pages of other origins may call what a client token opens, without credentials', async () => {
+  test('a page of another origin may call the routes that a client token opens, without cookies', async () => {
     for (const path of PAYERS) {
       const { status, headers } = await preflight(`/v1/payments/pay_1${path}`);
       expect([status, headers.get('access-control-allow-origin')]).toEqual([204, '*']);
@@ -164,7 +164,7 @@ describe('pages of other origins', () => {
     }
   });
 
-  test('pages of other origins may call nothing else', async () => {
+  test('a page of another origin may call no routes except those that a client token opens', async () => {
     const { paths } = (await api.call('/openapi.json')).json;
     const others = Object.keys(paths).filter(
       (path) => !PAYERS.some((end) => path === `/v1/payments/{id}${end}`),

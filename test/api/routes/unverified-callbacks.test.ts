@@ -44,7 +44,7 @@ const stored = async () => {
   return await api.db.unverifiedCallback.findMany();
 };
 
-test('the first 4 KiB of a forged callback and a hash of all of it are kept, with its sender and the reason of the refusal', async () => {
+test('of a forged callback its first 4 KiB, a hash of its body, its sender and the reason of the refusal are stored', async () => {
   const callback = forged('pay_1', ' '.repeat(5_000));
   expect((await send(callback)).status).toBe(401);
   const [row, ...more] = await stored();
@@ -61,7 +61,7 @@ test('the first 4 KiB of a forged callback and a hash of all of it are kept, wit
   expect(await stored()).toHaveLength(2);
 });
 
-test('a hundred callbacks per minute of a flood are stored and all are counted; a verified callback among them is delivered', async () => {
+test('in a flood all callbacks are counted, a hundred per minute are stored, and a verified callback is still delivered', async () => {
   const { id } = await pay(api, key);
   // No more at once than can get a database connection without waiting.
   const flood = async (size: number) => {
@@ -89,7 +89,7 @@ test('a hundred callbacks per minute of a flood are stored and all are counted; 
   expect((await counts()).map(({ count }) => count)).toEqual([190, 5]);
 });
 
-test('verified callbacks are never slowed, however many arrive, and whatever else their address sends', async () => {
+test('verified callbacks are never limited, however many arrive, and whatever else their address sends', async () => {
   const { id } = await pay(api, key);
   const strangers = Array.from({ length: 70 }, () => api.call('/v1/orders', { key: 'sk_wrong' }));
   await Promise.all([...strangers, ...Array.from({ length: 110 }, () => send(forged(id)))]);
@@ -110,7 +110,7 @@ test('verified callbacks are never slowed, however many arrive, and whatever els
   expect(await api.db.callback.count({ where: { paymentId: id } })).toBe(300);
 });
 
-test('many addresses together store a thousand per minute, over all processes', async () => {
+test('for all addresses together, at most a thousand unverified callbacks per minute are stored, on all processes together', async () => {
   const now = new Date(clock);
   const callback = unverifiedCallback(Buffer.from('{}'), 'forged', now);
   const sender = (address: string, count: number, of = accountId) => ({
@@ -137,7 +137,7 @@ test('many addresses together store a thousand per minute, over all processes', 
   });
 });
 
-test('beyond a thousand addresses in one second, the rest are counted as one', async () => {
+test('if more than a thousand addresses send callbacks in one second, the further addresses are counted as one sender', async () => {
   for (let n = 0; n < 1_010; n += 1) {
     api.unverified.add(accountId, `192.0.2.${n}`, Buffer.from('{}'), 'forged', new Date(clock));
   }
@@ -147,7 +147,7 @@ test('beyond a thousand addresses in one second, the rest are counted as one', a
   expect(await stored()).toHaveLength(1_000);
 });
 
-test('the addresses of one IPv6 network count as one sender', async () => {
+test('all addresses of one IPv6 /64 network are counted as one sender', async () => {
   let address = '';
   const comeFrom = ({ socket }: IncomingMessage) =>
     void Object.defineProperty(socket, 'remoteAddress', { value: address, configurable: true });
@@ -168,7 +168,7 @@ test('the addresses of one IPv6 network count as one sender', async () => {
   });
 });
 
-test('while one batch of counts is written the next one counts on, with a fixed size, and no third one waits', async () => {
+test('while a batch of counts is written, all further counts go into one next batch of limited size', async () => {
   const queries = vi.spyOn(pg.Client.prototype, 'query');
   try {
     const flushes = [];
@@ -194,7 +194,7 @@ test('while one batch of counts is written the next one counts on, with a fixed 
   expect(await stored()).toHaveLength(900 + 1_000);
 });
 
-test('rows are locked in the order of their keys, so that two processes never deadlock', async () => {
+test('rows of counts are locked in the order of their keys, so that two processes never deadlock', async () => {
   const minute = minuteOf(new Date(clock));
   const sender = (address: string) => ({ accountId, address, minute, count: 1, callbacks: [] });
   const [first, last] = [sender('192.0.2.1'), sender('192.0.2.2')];
@@ -243,7 +243,7 @@ test('rows are locked in the order of their keys, so that two processes never de
 });
 
 describe('the payment that a forged callback names', () => {
-  test('the payment that a forged callback names is queried at most once in 10 s, and twenty times in its life', async () => {
+  test('is queried at most once in 10 s, and at most twenty times in its life', async () => {
     const { id } = await pay(api, key);
     for (let i = 0; i < 25; i++) {
       clock += 10_000;
@@ -258,7 +258,7 @@ describe('the payment that a forged callback names', () => {
     expect(api.workflows.named('hint')).toHaveLength(21);
   });
 
-  test('the payment that a forged callback names is queried once when all callbacks arrive at once', async () => {
+  test('is queried once if many forged callbacks arrive at the same time', async () => {
     const { id } = await pay(api, key);
     await api.db.payment.update({ where: { id }, data: { unverifiedQueries: 19 } });
     await Promise.all(Array.from({ length: 10 }, () => send(forged(id))));
