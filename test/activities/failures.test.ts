@@ -45,7 +45,7 @@ test("a temporary refusal of a channel is retried, and shows the channel's reaso
   });
 });
 
-test('the failure for an order service that has not agreed has its last answer and the wait', () => {
+test('if the order service has not agreed, the failure contains its last answer and the wait until the next attempt', () => {
   expect(orderServiceDidNotAgree('It answered 503.', 5_000)).toMatchObject({
     message: 'The order service has not agreed: It answered 503. The next attempt follows on schedule.',
     type: 'NotAgreed',

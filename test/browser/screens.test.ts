@@ -182,7 +182,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     });
   });
 
-  test("the QR code contains the next action's `qr`, or otherwise the link of the pay button", async () => {
+  test('the QR code contains the `qr` of the next action, or the link of the pay button if the next action has no `qr`', async () => {
     const modulesOf = (content: string) => encode(content, { ecc: 'M', border: 4 }).data;
     const other = 'https://wallet.example/another';
     for (const [nextAction, content] of [
@@ -218,7 +218,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     }
   });
 
-  test("the language in its URL overrides the tab's language, and stays after a reload", async () => {
+  test("the language in the page's URL overrides the language of the tab, and stays after a reload", async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[0]);
     const address = `${api.url}/checkout/${made.id}?token=${made.clientToken}`;
@@ -239,7 +239,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('at a URL without the token it says that the link is private, and at an ended one it leads back to the shop', async () => {
+  test('without the token in its URL the page says that the link is private, and once its URL no longer opens the payment it leads back to the shop', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
     const { page, close } = await openWith(LOOKS[0]);
     await page.goto(`${api.url}/checkout/${made.id}`);
