@@ -45,13 +45,13 @@ describe('retries', () => {
     expect(await asked(refusal, 1, read)).toEqual({ count: 2, outcome: { id: 'pay_1' } });
   });
 
-  test('a refusal is returned after three tries, or if the next try would come too late', async () => {
+  test('a refusal is returned after three tries, or after the first try if its Retry-After is too long', async () => {
     expect(await asked(() => problem(503, 'too_busy'), 9, read)).toEqual({ count: 3, outcome: 'too_busy' });
     const late = () => problem(503, 'too_busy', { 'retry-after': '600' });
     expect(await asked(late, 9, read)).toEqual({ count: 1, outcome: 'too_busy' });
   });
 
-  test("a final refusal is not retried, and neither is an operator's decision", async () => {
+  test('neither a request that was finally refused nor a request that resolves a payment is retried', async () => {
     const settled = () => problem(409, 'order_already_paid');
     expect(await asked(settled, 9, read)).toEqual({ count: 1, outcome: 'order_already_paid' });
     const decide = (by: ServerClient) => by.resolvePayment('pay_1', { action: 'accept', note: 'seen' });
@@ -89,7 +89,7 @@ describe('verifyEvent', () => {
     }
   };
 
-  test('reads what nodrop sends, and verifies a read-back', async () => {
+  test("reads an event as nodrop sends it, and verifies nodrop's read-back", async () => {
     const received: { headers: IncomingHttpHeaders; body: Buffer }[] = [];
     const server = createServer(async (request, response) => {
       const chunks: Buffer[] = [];
@@ -158,7 +158,7 @@ describe('verifyEvent', () => {
     expect(verifyEvent({ body, headers: headersOf(), secret }).id).toBe(ID);
   });
 
-  test('respects `toleranceSeconds`', () => {
+  test('uses the tolerance that `toleranceSeconds` sets', () => {
     const headers = headersOf(secret, now - 310);
     expect(verifyEvent({ body, headers, secret, toleranceSeconds: 3_600 }).id).toBe(ID);
     const fresh = { body, headers: headersOf(secret, now - 100), secret };
@@ -179,7 +179,7 @@ describe('verifyEvent', () => {
     expect(error).toMatchObject({ name: 'NodropError', code: 'event_malformed', status: 400 });
   });
 
-  test('a programming error is a TypeError, not `event_unverified`', () => {
+  test('throws a TypeError, and not `event_unverified`, for a programming error', () => {
     const headers = headersOf();
     for (const missing of [undefined, '', 'whsec_'])
       expect(() => verifyEvent({ body, headers, secret: missing })).toThrow(TypeError);

@@ -294,7 +294,7 @@ test('docs/channels/stripe.md lists the events to register', () => {
   expect(listed.trim().split(/\s+/)).toEqual(EVENT_TYPES);
 });
 
-describe('the events of a payment, as the double sends them', () => {
+describe('the events of a payment that the double sends', () => {
   let double: StripeDouble;
   let server: Server;
   const received: CallbackRequest[] = [];
