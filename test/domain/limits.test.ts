@@ -27,12 +27,12 @@ describe("the limits of a method's amounts", () => {
     expect(amountFault(METHOD, currency, amount)).toBe(fault);
   });
 
-  test('a method without limits accepts every amount', () => {
+  test('if a method has no limits, it accepts every amount', () => {
     expect(amountFault({ currencies: 'any' }, 'CNY', 1)).toBeUndefined();
   });
 });
 
-test("missing payer data is named like the request's fields", () => {
+test("missing payer data has the names of the request's fields", () => {
   expect(missingOfPayer(METHOD, undefined)).toEqual(['payer.id', 'payer.ip']);
   expect(missingOfPayer(METHOD, { id: 'openid' })).toEqual(['payer.ip']);
   expect(missingOfPayer({ needs: [] }, undefined)).toEqual([]);
