@@ -142,7 +142,7 @@ test('every folder of src is in the graph', () => {
   expect(names.filter((name) => !layers.includes(name))).toEqual([]);
 });
 
-test('nothing imports the programs', () => {
+test('no other folder imports the folders of the programs', () => {
   for (const program of ['api', 'worker', 'cli', 'demo', 'simulator']) {
     expect(layers).toContain(program);
     expect(arrows.filter(({ to }) => to === program)).toEqual([]);
@@ -175,12 +175,12 @@ describe('Biome refuses every other import', () => {
     expect(result.status).toBe(1);
   });
 
-  test('of values, from a layer whose types alone may be imported', () => {
+  test('of a value, if the graph allows only types of the imported layer', () => {
     expect(valuesOfTypesOnly).not.toEqual([]);
     expect(passed(valuesOfTypesOnly)).toEqual([]);
   });
 
-  test('that closes a cycle, even if it imports only types', () => {
+  test('that closes a cycle, even if the import is only of types', () => {
     expect(filesWith('lint/suspicious/noImportCycles').sort()).toEqual(cycle.map(({ file }) => file));
   });
 });
