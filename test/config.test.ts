@@ -257,7 +257,7 @@ describe('the embedded stack’s secrets', () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
-  test('loading reads existing secrets', () => {
+  test('if the secrets exist, loading the configuration reads them', () => {
     const folder = newHome();
     makeEmbeddedSecrets(folder);
     const made = readFileSync(join(folder, 'secrets.json'), 'utf8');

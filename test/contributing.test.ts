@@ -91,7 +91,7 @@ describe('test files', () => {
   });
 });
 
-test('a pure test starts no server', () => {
+test('a test file that needs no server starts no server', () => {
   const vitest = ['node_modules/vitest/vitest.mjs', 'run', 'test/domain/delivery.test.ts'];
   const { status, stdout } = spawnSync(process.execPath, vitest, { cwd: root, encoding: 'utf8' });
   expect(status, stdout).toBe(0);

@@ -135,7 +135,7 @@ function check(cases: readonly Case[]) {
   return { status, found, output: stdout + stderr };
 }
 
-test('every folder of src is in the graph', () => {
+test('the graph of layers contains every folder of src', () => {
   const names = readdirSync(join(root, 'src'), { withFileTypes: true })
     .filter((entry) => entry.isDirectory() && readdirSync(join(root, 'src', entry.name)).length > 0)
     .map(({ name }) => name);
@@ -149,12 +149,12 @@ test('no other folder imports the folders of the programs', () => {
   }
 });
 
-test('Biome accepts every import that the graph allows', () => {
+test('Biome accepts every import that the graph of layers allows', () => {
   const { status, output } = check([...allowed, ...typesOnly]);
   expect(status, output).toBe(0);
 });
 
-describe('Biome refuses every other import', () => {
+describe('Biome refuses every import that the graph of layers does not allow', () => {
   let result: ReturnType<typeof check>;
   beforeAll(() => {
     result = check([...refused, ...valuesOfTypesOnly, ...cycle]);

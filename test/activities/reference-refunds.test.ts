@@ -7,7 +7,7 @@ import { act, channel, clock, ledger, PAID, rest, row, unknownCreate } from './r
 
 /** Refunds at a channel that uses its own ids, for a trade whose id is not on record. */
 
-describe('a refund of a trade whose reference is not on record', () => {
+describe('a refund of a trade whose reference nodrop has not recorded', () => {
   /** A payment whose create had a lost answer, and that was paid by a callback with our number. */
   async function paidUnreferenced(isThere: boolean) {
     const { id } = await unknownCreate(isThere);

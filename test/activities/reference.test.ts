@@ -20,7 +20,7 @@ import { runActivities } from './support.ts';
  * A channel that uses its own ids: when a create is repeated, when the trade is looked up, and how the payment ends.
  */
 
-test("the trade's reference is stored with the next action, and used in every later call", async () => {
+test('the reference of the trade is stored together with the next action, and every later call uses it', async () => {
   const { id } = await longLived();
   await act.create(id);
   const reference = channel.of(id)?.id;
@@ -102,7 +102,7 @@ describe('a create with a lost answer', () => {
     },
   );
 
-  test('a trade of another payment is not used', async () => {
+  test('a trade that already belongs to another payment is not used', async () => {
     const other = await longLived();
     await act.create(other.id);
     const { id } = await unknownCreate(false);
@@ -112,7 +112,7 @@ describe('a create with a lost answer', () => {
   });
 });
 
-describe('a channel that rejects our credentials', () => {
+describe("a channel that rejects nodrop's credentials", () => {
   const WRONG = new ChannelError('misconfigured', 'The API key is wrong: set another one.');
   const shown = { attention: 'channel_misconfigured', attentionDetail: WRONG.message };
 

@@ -107,7 +107,7 @@ describe('a step of the sweep', () => {
     expect(new Set(woken).size).toBe(250);
   });
 
-  test('the sweep closes expired orders batch after batch', async () => {
+  test('closes expired orders batch after batch', async () => {
     const order = { merchantId, amount: 10n, currency: 'CNY', subject: 'x', expiresAt: ago(MINUTE) };
     await db.order.createMany({
       data: Array.from({ length: 120 }, (_, i) => ({ ...order, id: `end-${i}` })),

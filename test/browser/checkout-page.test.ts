@@ -173,7 +173,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('sees the page change when the payment expires', async () => {
+  test('sees on the page that the payment has expired, without a reload', async () => {
     const { page, screens, complaints, context, id } = expiring;
     await eventually(
       async () => (await system.db.payment.findUniqueOrThrow({ where: { id } })).status === 'closed',

@@ -66,7 +66,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test("comes back with the browser's back button", async () => {
+  test("returns from the wallet with the browser's back button, and sees the result", async () => {
     const made = await pay();
     const { page, context } = await openCashier(made);
     await payLink(page).click();
@@ -79,7 +79,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('comes back in another browser, which the wallet opened', async () => {
+  test('pays, and sees the result in another browser, which the wallet opened', async () => {
     const made = await pay();
     await system.simulator.pay(made.id);
     const { page, context } = await openTab(browser, allowed());
@@ -110,7 +110,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('scans the code with another phone, and presses "I have paid"', async () => {
+  test('scans the code with another phone, pays, and presses "I have paid"', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made, DESKTOP);
     await page.getByRole('img', { name: 'QR code' }).waitFor();
@@ -164,7 +164,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('switches the channel, and returns to the shop with the attempt that was paid', async () => {
+  test('switches the channel, pays, and returns to the shop with the id of the attempt that was paid', async () => {
     const made = await pay({ returnUrl: `${system.apiUrl}/healthz?from=shop` });
     const { page, context } = await openCashier(made, DESKTOP);
     await shows(page, 'pay');

@@ -41,7 +41,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     }
   });
 
-  test('at a URL that opens no payment, no amount is shown', async () => {
+  test('shows no amount at a URL that opens no payment', async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[1]);
     await page.goto(`${api.url}/checkout/${made.id}`);

@@ -302,7 +302,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     },
   );
 
-  test('fits the width of the phone, and its buttons are large enough for a thumb', async () => {
+  test('fits the width of the phone, and has buttons that are large enough for a thumb', async () => {
     const order = {
       id: newOrderId(),
       amount: Number.MAX_SAFE_INTEGER,

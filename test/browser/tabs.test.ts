@@ -148,7 +148,7 @@ describe.skipIf(CHROMIUM === undefined)('seven cashier pages in one browser', ()
   });
 });
 
-describe.skipIf(CHROMIUM === undefined)('without Web Locks, as on pages without TLS', () => {
+describe.skipIf(CHROMIUM === undefined)('cashier pages without Web Locks, as on pages without TLS', () => {
   test('the visible page has a stream, and "I have paid" works on each page', async () => {
     await context.addInitScript(`Object.defineProperty(navigator, 'locks', { value: undefined })`);
     const opened: Opened[] = [];

@@ -5,7 +5,7 @@ import './client-support.ts';
 
 // The JavaScript client in a browser's page that is hidden, frozen or offline; and the files that the page loads.
 
-describe('in a browser page', () => {
+describe('the client in a browser page', () => {
   const PAYMENT = { id: 'pay_1', status: 'paying', orderUpdate: null };
   const asJson = (body: object) =>
     new Response(JSON.stringify(body), { headers: { 'content-type': 'application/json' } });

@@ -3,7 +3,7 @@ import { createClient } from '../../clients/js/index.js';
 
 // The JavaScript client behind a proxy that interrupts streams or held answers.
 
-describe('behind a proxy that interrupts streams or held answers', () => {
+describe('the client behind a proxy that interrupts streams or held polls', () => {
   const LOOKED_AT_MS = 600_000;
   const PAYMENT = { id: 'pay_1', status: 'paying', orderUpdate: null };
   const asJson = (status: number, body: object) =>

@@ -145,7 +145,7 @@ describe('types', () => {
       .map((name) => join(under, name));
   }
 
-  test('the snippets of all pages compile', async () => {
+  test('fit the code snippets of all documentation pages, so that the snippets compile', async () => {
     expect(snippets.length).toBeGreaterThanOrEqual(6);
     // What shops install beside the client.
     symlinkSync(join(root, 'node_modules/standardwebhooks'), join(folder, 'node_modules/standardwebhooks'));

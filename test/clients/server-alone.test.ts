@@ -115,7 +115,7 @@ describe('verifyEvent', () => {
     );
   });
 
-  test('accepts text or bytes, and the headers of Fetch or of Node', () => {
+  test('accepts the body as text or bytes, and the headers in the form of Fetch or of Node', () => {
     for (const given of [body, Buffer.from(body), new TextEncoder().encode(body)])
       for (const headers of [headersOf(), new Headers(headersOf())])
         expect(verifyEvent({ body: given, headers, secret })).toMatchObject({
@@ -124,7 +124,7 @@ describe('verifyEvent', () => {
         });
   });
 
-  test('accepts one matching signature among several', () => {
+  test('accepts several signatures if one of them matches', () => {
     const others = `v1,${Buffer.alloc(32).toString('base64')} v1a,abc v1, v1`;
     const headers = headersOf();
     headers['webhook-signature'] = `${others} ${headers['webhook-signature']}`;
@@ -165,7 +165,7 @@ describe('verifyEvent', () => {
     expect(errorOf(() => verifyEvent({ ...fresh, toleranceSeconds: 50 }))).toEqual(UNVERIFIED);
   });
 
-  test('recognises a test event by its `test` field', () => {
+  test('returns the `test` field, by which a program recognises a test event', () => {
     const text = JSON.stringify({ ...JSON.parse(body), test: true });
     expect(verifyEvent({ body: text, headers: headersOf(secret, now, text), secret }).test).toBe(true);
     expect(verifyEvent({ body, headers: headersOf(), secret }).test).toBeUndefined();

@@ -331,7 +331,7 @@ describe('the feed', () => {
   });
 });
 
-test('deliveries are listed and redelivered', async () => {
+test('the server client can list and redeliver deliveries', async () => {
   const mine = await newKey(api.db);
   await api.db.merchant.update({
     where: { id: mine.merchantId },
@@ -346,7 +346,7 @@ test('deliveries are listed and redelivered', async () => {
   expect(await own.redeliverMany({ status: 'pending' })).toMatchObject({ count: 1, nextSince: null });
 });
 
-test('a client without a key is refused', () => {
+test('a server client cannot be created without a key', () => {
   for (const missing of [undefined, ''])
     expect(() => createServerClient({ baseUrl: api.url, key: missing })).toThrow(TypeError);
 });

@@ -10,7 +10,7 @@ import { Books as AlipayBooks } from '../doubles/alipay/books.ts';
 import { type Merchant, Books as WechatpayBooks } from '../doubles/wechatpay/books.ts';
 
 describe('the books of the double of', () => {
-  test('Alipay contain a trade once its payer has opened it, with its amount and refunded amount', () => {
+  test('Alipay contain a trade, its amount and its refunded amount once the payer has opened the trade', () => {
     const books = new AlipayBooks();
     const terms = { appId: '1', subject: 'x', notifyUrl: 'http://x', ends: Date.now() + 60_000 };
     const open = (outTradeNo: string) => books.open({ ...terms, outTradeNo, total: 1050 });

@@ -17,7 +17,7 @@ describe('the planned payers', () => {
       expect(habits.filter((habit) => habit === scene)).toHaveLength(PAYERS_A_SCENE);
   });
 
-  test('arrive within 60 s, each with its own order and an amount that the API accepts', () => {
+  test('arrive within 60 s, and each has an order of its own with an amount that the API accepts', () => {
     const payers = planPayers(7, 500);
     expect(new Set(payers.map(({ orderId }) => orderId)).size).toBe(500);
     for (const { amount, arrivesAfterMs, expiresInSeconds } of payers) {

@@ -133,7 +133,7 @@ describe('an order that is marked as paid without money is reported', () => {
 describe('money that must be given back is reported', () => {
   const keeps = { refundedAmount: 1049, orderUpdate: 'conflict' } as const;
 
-  test('if one cent is missing', () => {
+  test('if one cent of it is missing', () => {
     const cent = [refund('re_7', 'late_payment', { amount: 1049 })];
     const books = withTrade(
       trade('pay_7', { refunded: 1049 }),
@@ -150,7 +150,7 @@ describe('money that must be given back is reported', () => {
     expect(offendersList(report(account(books)))).toContain('UNACCOUNTED  CNY 0.01');
   });
 
-  test('if its refund is still pending and there is no attention', () => {
+  test('if its refund is still pending and the payment has no attention', () => {
     const books = withTrade(
       trade('pay_5'),
       withRefunds(
@@ -189,7 +189,7 @@ describe('money that must be given back is reported', () => {
     expect(account(books).difference.get('CNY')).toBe(0);
   });
 
-  test('if nodrop counts it as refunded but the wallet does not', () => {
+  test('if nodrop counts it as refunded but the wallet does not count it', () => {
     const books = withTrade(trade('pay_5'));
     const accounts = account(books);
     expect(accounts.offences.map(({ kind, paymentId }) => [kind, paymentId])).toEqual([

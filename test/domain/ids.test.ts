@@ -14,7 +14,7 @@ import {
 import { REFUND_NUMBERS_AT_MOST } from '../../src/domain/refund.ts';
 
 /** A refund's id is the idempotency key at the channel: the same request must have the same id in every release. */
-describe('the id of a requested refund', () => {
+describe('the id of a refund that the merchant requests', () => {
   const request = {
     merchantId: 'mer_01KB0000000000000000000000',
     paymentId: 'pay_01KB1111111111111111111111',

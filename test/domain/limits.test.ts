@@ -65,7 +65,7 @@ describe('a subject that is too long for the channel', () => {
     expect(cutSubject(subject, limit)).toBe(cut);
   });
 
-  test('is cut to the longest beginning that the channel accepts, without splitting a character', () => {
+  test('is cut to the longest beginning that the channel accepts, and no character is split', () => {
     const text = fc.array(fc.string({ unit: 'grapheme' }), { maxLength: 12 }).map((parts) => parts.join(''));
     const limits = fc.record({
       atMost: fc.integer({ min: 4, max: 30 }),

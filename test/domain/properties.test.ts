@@ -81,7 +81,7 @@ describe('states', () => {
 });
 
 describe('money', () => {
-  test('decimal strings and minor units convert into each other exactly', () => {
+  test('an amount is the same after a conversion to a decimal string and back', () => {
     fc.assert(
       fc.property(amount, currency, (minor, code) => {
         const text = toDecimal(minor, code);

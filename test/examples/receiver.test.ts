@@ -26,7 +26,7 @@ afterAll(async () => {
   await database?.drop();
 });
 
-test('the receiver has fewer than 60 lines and three libraries', () => {
+test('the receiver has fewer than 60 lines and uses three libraries', () => {
   const source = file('receiver.js');
   expect(source.trimEnd().split('\n').length).toBeLessThan(60);
   // The three libraries, and its settings.

@@ -58,7 +58,7 @@ test('one valid signature among several is sufficient, which a rotation of secre
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
-test('an event that is delivered repeatedly and concurrently is applied once', async () => {
+test('an event that is delivered several times and concurrently is applied once', async () => {
   const event = eventOf('payment.succeeded', orderId);
   const id = newId('evt');
   const before = await eventsKnown();
@@ -230,7 +230,7 @@ test('every answer without a 2xx status is logged with its reason', async () => 
   await logged('GET /nodrop/elsewhere (without an id) answered 404: There is no such address.');
 });
 
-test('an unknown order is answered 404, not 410', async () => {
+test('an unknown order is answered 404, and not 410', async () => {
   expect(await deliver(eventOf('payment.succeeded', 'order-1'))).toEqual({
     status: 404,
     body: { code: 'order_unknown', error: 'There is no such order here.' },

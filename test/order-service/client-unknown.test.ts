@@ -200,7 +200,7 @@ describe('the outcome is unknown after', () => {
     expect([heard, plain.heard]).toEqual([[], []]);
   });
 
-  test('a missing signing secret', async () => {
+  test('a signing secret that is missing', async () => {
     const { url, heard } = await answering(200, '');
     const message = { id: 'evt_1', paymentId: US, body: BODY, at: new Date() };
     expect(await near.deliver(targetOf(url, { secrets: [] }), message)).toMatchObject({

@@ -76,7 +76,7 @@ test('a name in the hosts file gets its address from this file, and an unknown n
   expect(server.asked.toSorted()).toEqual(['nobody.invalid 1', 'nobody.invalid 28']);
 });
 
-test('a lookup returns one address of the requested family', async () => {
+test('a lookup of a host name returns one address of the requested family', async () => {
   const server = await startNameServer({ 'shop.example': [93, 184, 216, 34] });
   const lookup = createLookup({ nameServers: [server.address], timeoutMs: 5_000 });
   const one = (family: 4 | 6) =>

@@ -22,7 +22,7 @@ describe('a sealed secret', () => {
     expect(sealSecret(KEY, 'mer_1', secret)).not.toEqual(sealed);
   });
 
-  test('cannot be decrypted with another key, for another merchant, or after a single bit was changed', () => {
+  test('cannot be decrypted with another key, for another merchant, or after a change of a single bit', () => {
     const sealed = sealSecret(KEY, 'mer_1', secret);
     const refusal = /^A signing secret of merchant mer_\d cannot be read: .*NODROP_SECRET/;
     expect(() => openSecret(OTHER_KEY, 'mer_1', sealed)).toThrow(refusal);

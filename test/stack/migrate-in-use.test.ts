@@ -237,7 +237,7 @@ describe('an index created CONCURRENTLY', () => {
     );
 });
 
-test('a migration that commits in batches keeps its finished batches if it stops early, and continues at the next start', async () => {
+test('a migration that commits in batches keeps its finished batches if it fails, and continues at the next start', async () => {
   await toyTable('values (1), (2), (0), (4)');
   await queryOnce(database.url, 'alter table toy add column done int');
   addMigration(

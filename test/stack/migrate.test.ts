@@ -22,7 +22,7 @@ import {
 
 const all = readMigrations().migrationDirectories.map(({ path }) => path);
 
-test('a second run applies nothing', async () => {
+test('a second run of the migrations applies nothing', async () => {
   expect(await applyMigrations(database.url)).toEqual(all);
   expect(await applyMigrations(database.url)).toEqual([]);
 });

@@ -65,7 +65,7 @@ test('if the folder of a download is removed, the download fails and the process
   expect(await download).toBeUndefined();
 });
 
-test('whileTicking clears its timer when its work ends or throws', async () => {
+test('whileTicking clears its timer when its work ends or throws an error', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   expect(
     await whileTicking(

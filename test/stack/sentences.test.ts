@@ -68,7 +68,7 @@ test('a Temporal server is reported as missing if it can be neither downloaded n
   );
 });
 
-test('a configured Temporal server that does not run is reported', async () => {
+test('a Temporal server that is configured but does not run is reported', async () => {
   expect(await sentence({ NODROP_TEMPORAL_CLI: '/nowhere/temporal' })).toMatch(
     /^NODROP_TEMPORAL_CLI is .*\.\n$/,
   );

@@ -88,7 +88,7 @@ test('a killed Temporal server is restarted with its data', async () => {
   );
 });
 
-test('a second stack on the same data folder refuses to start with one sentence', async () => {
+test('a second stack with the same data folder refuses to start and says so in one sentence', async () => {
   const second = new StackProgram(place.env);
   expect(await second.exit).toBe(1);
   expect(second.output).toMatch(/^A stack is already running on .* \(process \d+\): .*\.\n$/);

@@ -17,7 +17,7 @@ afterAll(async () => {
   await system?.stop();
 });
 
-describe('failures one after the other', () => {
+describe('one failure at a time', () => {
   beforeEach(async () => {
     await system.simulator.setFaults({
       callback: { dropRate: 0, delayMs: 0 },
@@ -82,7 +82,7 @@ describe('failures one after the other', () => {
     for (const { id } of orders) await eventually(async () => (await system.orderStatus(id)) === 'succeeded');
   });
 
-  describe('killed with -9 after the payer paid, its callback lost', () => {
+  describe('a program is killed with -9 after the payer paid, and the callback is lost', () => {
     test.each(['worker', 'api', 'temporal', 'postgres'] as const)('%s', async (victim) => {
       await system.simulator.setFaults({ callback: { dropRate: 1 } });
       const { body } = await eventually(async () => {

@@ -115,7 +115,7 @@ test.each([
   },
 );
 
-test('a redelivery over the API sends the same event again, and has no other effect', async () => {
+test('a redelivery that the API requests sends the same event again, and has no other effect', async () => {
   const { id } = await paid();
   await applied(id);
   const { body } = await system.api('GET', `/v1/payments/${id}/deliveries`);

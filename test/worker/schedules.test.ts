@@ -56,7 +56,7 @@ const current = {
   policies: { overlap: 'SKIP', catchupWindow: 60_000 },
 };
 
-test('a missing Schedule is created', async () => {
+test('a worker creates a missing Schedule', async () => {
   expect(await ensureSchedules(client)).toBe('created');
   expect(await sweep().describe()).toMatchObject({ ...current, state: { paused: false } });
   expect(await ensureSchedules(client)).toBe('unchanged');
@@ -119,7 +119,7 @@ test('a Schedule that is paused during an update stays paused', async () => {
   expect(await sweep().describe()).toMatchObject({ ...current, state: { paused: true, note: 'just now' } });
 });
 
-describe('whether the sweep runs', () => {
+describe('the report of whether the sweep runs', () => {
   const MINUTE = 60_000;
   const status = (inMs = 0) => readSweepStatus(client, 20_000, new Date(Date.now() + inMs));
   /** What a worker logs at a check. */

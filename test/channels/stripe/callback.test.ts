@@ -289,7 +289,7 @@ describe('events', () => {
   });
 });
 
-test('docs/channels/stripe.md lists the events to register', () => {
+test('docs/channels/stripe.md lists the events that the merchant registers at Stripe', () => {
   const listed = /```text\n([^`]*)```/.exec(readFileSync('docs/channels/stripe.md', 'utf8'))?.[1] ?? '';
   expect(listed.trim().split(/\s+/)).toEqual(EVENT_TYPES);
 });

@@ -64,7 +64,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     });
   });
 
-  test('a callback with another amount reports that amount, and the ledger compares it', async () => {
+  test("a callback whose amount differs from the payment's reports its own amount, and leaves the comparison to the ledger", async () => {
     const trade = await paid();
     const request = await made(trade, { content: { amount: { total: 1, currency: 'CNY' } } });
     expect(await adapter.verifyCallback(account(), requestOf(request))).toMatchObject({
