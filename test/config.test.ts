@@ -125,7 +125,7 @@ describe('the configuration', () => {
     expect(config.api.port).toBe(3000);
   });
 
-  test('the query schedule of a channel is the setting for this channel, or if it is missing, the schedule that the channel advises, or if that is missing, the common setting', () => {
+  test("the query schedule of a channel comes from the channel's own setting, otherwise from the channel's advice, otherwise from the common setting", () => {
     const config = load({ NODROP_QUERY_SCHEDULE_SLOWPAY: '7s', NODROP_QUERY_SCHEDULE: '9s' });
     const querySchedule = { waitsMs: [5_000], source: 'its guide to queries' };
     expect(config.querySchedule({ name: 'slowpay', querySchedule })).toEqual({

@@ -104,7 +104,7 @@ describe('a refusal to create the trade', () => {
 });
 
 describe('the parameters of a create', () => {
-  test('an expiry that is too early for the channel is moved to the channel’s shortest lifetime after the first request, and every repetition sends the same expiry', async () => {
+  test('if the expiry is too early for the channel, each request sends the time of the first request plus the channel’s shortest lifetime', async () => {
     const [method] = declarationOf('simulator').methods;
     const channel = new ReferenceChannel(declarationOf('simulator'), {
       methods: [

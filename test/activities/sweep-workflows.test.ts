@@ -134,7 +134,7 @@ describe('workflows that are stuck', () => {
     expect(woken).toEqual([id]);
   });
 
-  test('a stuck workflow of a delivery or refund raises workflow_stuck, which is cleared when no workflow of the payment is stuck', async () => {
+  test('if the workflow of a delivery or refund is stuck, its payment has workflow_stuck until no workflow of the payment is stuck', async () => {
     const { id, delivery } = await newOverdue('refund.succeeded', 'applied');
     const refund = { merchantId, paymentId: id, amount: 1n, currency: 'CNY', reason: 'requested' };
     await db.refund.create({ data: { ...refund, id: 're_stuck', createdAt: ago(HOUR) } });

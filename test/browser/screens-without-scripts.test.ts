@@ -7,7 +7,7 @@ import { CHROMIUM, expectAccessible, keep, openTab, shows } from './support.ts';
 /** The cashier page without something that it needs: a connection, a payment, its own scripts, or JavaScript. */
 
 describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
-  test('without a connection, and after a failed channel switch', async () => {
+  test('says that there is no connection, and that a switch of the channel has failed', async () => {
     const made = await pay(api, key);
     for (const look of LOOKS) {
       const { page, close } = await openWith(look);
@@ -27,7 +27,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     }
   });
 
-  test('at a URL that opens no payment', async () => {
+  test('shows a page of its own at a URL that opens no payment', async () => {
     const made = await pay(api, key);
     for (const look of LOOKS) {
       const { page, close } = await openWith(look);

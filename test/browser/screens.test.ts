@@ -157,7 +157,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await Promise.all(tabs.map(({ context }) => context.close()));
     });
 
-    test.each(SCREENS)('%s', async (name, screen, changes, english, chinese) => {
+    test.each(SCREENS)('the screen %s', async (name, screen, changes, english, chinese) => {
       const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
       for (const { look, page, complaints } of tabs) {
         await page.unrouteAll({ behavior: 'ignoreErrors' });
@@ -239,7 +239,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('without the token in its URL the page says that the link is private, and once its URL no longer opens the payment it leads back to the shop', async () => {
+  test('without the token in the URL the page says that the link is private, and a page whose token has stopped working leads back to the shop', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
     const { page, close } = await openWith(LOOKS[0]);
     await page.goto(`${api.url}/checkout/${made.id}`);

@@ -106,7 +106,7 @@ async function payAndSay({ made, page }: Opened): Promise<void> {
 }
 
 describe.skipIf(CHROMIUM === undefined)('seven cashier pages in one browser', () => {
-  test('if seven pages are visible, each of them loads, three have a stream, and "I have paid" works on each', async () => {
+  test('if all seven pages are visible, each of them loads, three of them have a stream, and "I have paid" works on each of them', async () => {
     const opened = await openCashiers();
     const others = opened.filter((one) => one.streams() === 0);
     expect(others).toHaveLength(PAGES - MAX_OPEN);

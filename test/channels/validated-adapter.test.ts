@@ -164,7 +164,7 @@ describe('an answer that cannot be stored is garbage, and a callback that cannot
     await expect(call(said)).rejects.toMatchObject({ kind: 'malformed' });
   });
 
-  test.each([false, 'yes'])('a notice with isProven: %s', async (isProven) => {
+  test.each([false, 'yes'])('a notice whose isProven is %s', async (isProven) => {
     const notice = { kind: 'notice', notificationId: 'n', about: { outTradeNo: 'pay_1' }, isProven };
     const adapter = validated({ verifyCallback: async () => notice } as unknown as ChannelAdapter);
     const taken = adapter.verifyCallback(ACCOUNT, { headers: {}, rawBody: Buffer.from('{}') });

@@ -217,7 +217,7 @@ test('check distinguishes between a wrong secret and a channel that cannot be re
   await expectNoSecret(it, [wrong, SECRETS.simulator]);
 });
 
-test('after a rotation new trades use the new credentials, and callbacks signed with the old credentials are valid until these are dropped', async () => {
+test('after a rotation new trades use the new credentials, and callbacks signed with the old credentials are valid until the old credentials are dropped', async () => {
   const simulator = await start();
   const it = await setUp(simulator.url);
   let clock = Date.now();

@@ -85,7 +85,7 @@ describe('waitForResult', () => {
     expect(statusesOf(updates)).toEqual(['paying', 'succeeded']);
   });
 
-  test.each(['buffer', 'refuse'] as const)('polls when a proxy %ss the stream', async (mode) => {
+  test.each(['buffer', 'refuse'] as const)('polls if a proxy %ss the stream', async (mode) => {
     way.mode = mode;
     const made = await pay(api, key);
     const { result, updates, connections } = waiter(made);

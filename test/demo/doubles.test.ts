@@ -9,8 +9,8 @@ import { PAYERS } from '../../src/demo/payers.ts';
 import { Books as AlipayBooks } from '../doubles/alipay/books.ts';
 import { type Merchant, Books as WechatpayBooks } from '../doubles/wechatpay/books.ts';
 
-describe('the books of the double of', () => {
-  test('Alipay contain a trade, its amount and its refunded amount once the payer has opened the trade', () => {
+describe('the books of a double', () => {
+  test('contain a trade of Alipay, with its amount and its refunded amount, once the payer has opened the trade', () => {
     const books = new AlipayBooks();
     const terms = { appId: '1', subject: 'x', notifyUrl: 'http://x', ends: Date.now() + 60_000 };
     const open = (outTradeNo: string) => books.open({ ...terms, outTradeNo, total: 1050 });
@@ -26,7 +26,7 @@ describe('the books of the double of', () => {
     ]);
   });
 
-  test('WeChat Pay count finished refunds as refunded, and do not count pending refunds', () => {
+  test('count a finished refund of WeChat Pay as refunded, and do not count a pending refund', () => {
     const books = new WechatpayBooks();
     const merchant = { mchid: '1' } as Merchant;
     const add = (outTradeNo: string) => {

@@ -112,7 +112,7 @@ describe('answers on record', () => {
     },
   );
 
-  test.each(['unpaid', 'processing', 'unknown_trade'] as const)('%s is not definite', (state) => {
+  test.each(['unpaid', 'processing', 'unknown_trade'] as const)('an answer %s is not definite', (state) => {
     expect(isNewAnswer('paying', null, { state })).toBe(false);
     expect(isVerifiedAnswer('paying', ASKED, null, { state })).toBe(false);
   });

@@ -91,7 +91,7 @@ describe('lateWaits after the end of the late watch', () => {
     expect(lateWaits(closed({ channelAnsweredAt: end }), end)).toEqual([]);
   });
 
-  test('are one hour each while the channel is silent', () => {
+  test('consist of one hour while the channel is silent', () => {
     expect(lateWaits(closed({ channelAnsweredAt: EXPIRES, channelErrorSince: end }), end)).toEqual([HOUR]);
   });
 

@@ -283,7 +283,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paid()).toEqual(before);
   });
 
-  test('each delivery about a second payment is answered 409 with the id of the first payment', async () => {
+  test('each delivery about a second payment of an order is answered 409 with the id of the first payment', async () => {
     const first = eventOf('payment.succeeded', await newOrder());
     const second = eventOf('payment.succeeded', orderId);
     const id = newId('evt');

@@ -47,7 +47,7 @@ test('a signed body that is not an event is refused', async () => {
   expect((await deliver(wrong)).status).toBe(400);
 });
 
-test('one valid signature among several is sufficient, which a rotation of secrets needs', async () => {
+test('one valid signature among several is sufficient, so that the secret can be rotated', async () => {
   const event = eventOf('payment.succeeded', orderId);
   const body = JSON.stringify(event);
   const { Webhook } = await import('standardwebhooks');
@@ -238,7 +238,7 @@ test('an unknown order is answered 404, and not 410', async () => {
   expect((await readBack(shop.url, shop.secret, 'order-1')).status).toBe(404);
 });
 
-test('each delivery about a second payment is answered 409 with the id of the payment that paid the order', async () => {
+test('each delivery about a second payment of an order is answered 409 with the id of the payment that paid the order', async () => {
   const first = eventOf('payment.succeeded', orderId);
   await deliver(first);
   const second = eventOf('payment.succeeded', orderId);

@@ -102,7 +102,7 @@ describe('a merchant’s secrets', () => {
     expect(rows.map(({ hint }) => hint)).toContain(secret.slice(-4));
   });
 
-  test('sign together during a rotation, first the new secret, then the old secret until the requested time', async () => {
+  test('sign together during a rotation, the new secret first, and the old secret until the requested time', async () => {
     const { id, name, secret: first } = await merchantWithSecret();
     const second = (await rotateSecret(db, name, 24 * 3_600_000, KEY, later(1)))?.secret;
     expect(await secretsAt(id, later(1))).toEqual([second, first]);
@@ -110,7 +110,7 @@ describe('a merchant’s secrets', () => {
     expect(await secretsAt(id, later(25))).toEqual([second]);
   });
 
-  test('end at their own times after two rotations', async () => {
+  test('expire at their own times after two rotations', async () => {
     const { id, name, secret: first } = await merchantWithSecret();
     const second = (await rotateSecret(db, name, 24 * 3_600_000, KEY, NOW))?.secret;
     const third = (await rotateSecret(db, name, 48 * 3_600_000, KEY, later(1)))?.secret;

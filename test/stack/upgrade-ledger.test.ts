@@ -260,7 +260,7 @@ describe('a ledger of the older release that has been migrated', () => {
     expect(rows.map(({ attempt, keySpentAt }) => [attempt, keySpentAt])).toEqual(Array(3).fill([1, null]));
   });
 
-  test('leads to the forwarding of its undelivered callbacks, even if the payment of a callback is created after the migration', async () => {
+  test('keeps its undelivered callbacks, and the sweep forwards each of them, even if its payment is created after the migration', async () => {
     const old = (await queryOnce(database.url, "select * from callbacks where id = 'cb_aearly'"))[0];
     const payment = await db.payment.findUniqueOrThrow({ where: { id: 'pay_acreated' } });
     const order = { merchantId: 'mer_a1', amount: 1000n, currency: 'CNY', subject: 'Tea' };

@@ -103,7 +103,7 @@ describe('one failure at a time', () => {
     });
   });
 
-  test('if a worker is killed during a query, the money is still detected', async () => {
+  test('if a worker is killed during a query, the payment is still detected as paid', async () => {
     // The answers still say unpaid, so that there is always a query during which the worker can be killed.
     await system.simulator.setFaults({
       callback: { dropRate: 1 },

@@ -74,7 +74,7 @@ test('if a process is killed with -9 during a request, the other process answers
   await eventually(async () => (await s.api('GET', '/readyz').catch(() => undefined))?.status === 200);
 });
 
-test('if two processes get the same request, they create one payment, and each answer is equal or asks for a retry', async () => {
+test('if two processes get the same request, they create one payment, and their answers are equal or ask for a retry', async () => {
   const [body, key] = [request(), randomUUID()];
   const answers = await onBoth(20, (base) => send(base, body, key));
   const made = answers.filter((answer) => answer?.status === 201);

@@ -34,7 +34,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     });
   });
 
-  test("the expiry is sent in China's time zone, in whatever time zone the process runs", async () => {
+  test("the expiry is sent in China's time zone, even if the process runs in another time zone", async () => {
     vi.stubEnv('TZ', 'America/New_York');
     try {
       await adapter.createTrade(direct(), newTrade({ expiresAt: '2026-12-31T16:00:00.000Z' }));
