@@ -259,27 +259,24 @@ describe.skipIf(CHROMIUM === undefined)('in Chromium', () => {
     await tab.context.close();
   });
 
-  test.each(['light', 'dark'] as const)(
-    'axe-core finds no violations in the color scheme %s',
-    async (colorScheme) => {
-      const { orderId, paymentId } = await buy('coffee');
-      const { context, page } = await openTab(browser, [url], { bypassCSP: true, colorScheme });
-      await page.goto(url);
-      await expectAccessible(page);
-      await page.goto(`${url}/orders/${orderId}?notice=unresolved`);
-      await expectAccessible(page);
-      await system.simulator.pay(paymentId, 'declined');
-      await page.getByRole('heading', { name: 'Declined' }).waitFor();
-      await expectAccessible(page);
-      const again = await fetch(`${url}/orders/${orderId}/pay`, { method: 'POST', redirect: 'manual' });
-      await system.simulator.pay(/pay_\w+/.exec(again.headers.get('location') ?? '')?.[0] ?? '');
-      await page.getByRole('heading', { name: 'Paid' }).waitFor();
-      await expectAccessible(page);
-      await page.goto(`${url}/nothing`);
-      await expectAccessible(page);
-      await context.close();
-    },
-  );
+  test.each(['light', 'dark'] as const)('axe-core finds no violations in %s mode', async (colorScheme) => {
+    const { orderId, paymentId } = await buy('coffee');
+    const { context, page } = await openTab(browser, [url], { bypassCSP: true, colorScheme });
+    await page.goto(url);
+    await expectAccessible(page);
+    await page.goto(`${url}/orders/${orderId}?notice=unresolved`);
+    await expectAccessible(page);
+    await system.simulator.pay(paymentId, 'declined');
+    await page.getByRole('heading', { name: 'Declined' }).waitFor();
+    await expectAccessible(page);
+    const again = await fetch(`${url}/orders/${orderId}/pay`, { method: 'POST', redirect: 'manual' });
+    await system.simulator.pay(/pay_\w+/.exec(again.headers.get('location') ?? '')?.[0] ?? '');
+    await page.getByRole('heading', { name: 'Paid' }).waitFor();
+    await expectAccessible(page);
+    await page.goto(`${url}/nothing`);
+    await expectAccessible(page);
+    await context.close();
+  });
 });
 
 let between: Server | undefined;

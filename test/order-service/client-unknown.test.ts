@@ -67,32 +67,26 @@ describe('the outcome is unknown after', () => {
     });
   });
 
-  test.each([400, 401, 403, 408, 418, 422, 429, 500, 502, 503, 504])(
-    'an answer with status %i',
-    async (status) => {
-      const { url } = await answering(status, JSON.stringify({ paidPaymentId: US }));
-      expect(await told(url)).toEqual({
-        kind: 'unknown',
-        statusCode: status,
-        reason: `It answered ${status}.`,
-        answer: JSON.stringify({ paidPaymentId: US }),
-      });
-    },
-  );
+  test.each([400, 401, 403, 408, 418, 422, 429, 500, 502, 503, 504])('an answer %i', async (status) => {
+    const { url } = await answering(status, JSON.stringify({ paidPaymentId: US }));
+    expect(await told(url)).toEqual({
+      kind: 'unknown',
+      statusCode: status,
+      reason: `It answered ${status}.`,
+      answer: JSON.stringify({ paidPaymentId: US }),
+    });
+  });
 
-  test.each([301, 302, 303, 307, 308])(
-    'a redirect with status %i, which nodrop does not follow',
-    async (status) => {
-      const target = await answering(200, '');
-      const { url, heard } = await answering(status, '', { location: target.url });
-      expect(await told(url)).toEqual({
-        kind: 'unknown',
-        statusCode: status,
-        reason: `It answered ${status}: a redirect, which is not followed.`,
-      });
-      expect([heard.length, target.heard.length]).toEqual([1, 0]);
-    },
-  );
+  test.each([301, 302, 303, 307, 308])('a redirect %i, which nodrop does not follow', async (status) => {
+    const target = await answering(200, '');
+    const { url, heard } = await answering(status, '', { location: target.url });
+    expect(await told(url)).toEqual({
+      kind: 'unknown',
+      statusCode: status,
+      reason: `It answered ${status}: a redirect, which is not followed.`,
+    });
+    expect([heard.length, target.heard.length]).toEqual([1, 0]);
+  });
 
   test('a timeout without an answer', async () => {
     const { url } = await serve(() => undefined);
