@@ -21,7 +21,7 @@ function launcherOf(script: string): string {
   return path;
 }
 
-test("a server may start more slowly than the SDK's limit, skips time, and ends when its environment is closed", async () => {
+test("a server that starts more slowly than the SDK's limit becomes ready, skips time, and ends when its environment is closed", async () => {
   const testServer = inject('testServer');
   if ('missing' in testServer) throw new Error(testServer.missing);
   const env = await timeSkippingEnvironment(launcherOf(`sleep 6; exec '${testServer.path}' "$@"`));
