@@ -68,7 +68,7 @@ ${script}`,
   return { status, lines: stdout.trimEnd().split('\n'), environment, read };
 }
 
-test('caches are empty folders, settings are those of this machine, and no file is left', () => {
+test('the run uses empty folders as caches and the settings of this machine, and leaves no file', () => {
   const { status, lines, environment, read } = ci('echo "7 passed, 0 failed"');
   const temporary = join(folder, 'temporary');
   for (const name of CACHES) expect(environment[name], name).toMatch(new RegExp(`^${temporary}/`));
@@ -87,7 +87,7 @@ test('caches are empty folders, settings are those of this machine, and no file 
   expect(readdirSync(temporary)).toEqual([]);
 });
 
-test('after a failed run the exit code is kept, the summary is the last line, and no file is left, read-only or not', () => {
+test('after a failed run the exit code is kept, the summary is the last line, and even read-only files are removed', () => {
   const left =
     'mkdir -p "$GOMODCACHE/module" && touch "$GOMODCACHE/module/file" && chmod -R a-w "$GOMODCACHE"';
   const { status, lines } = ci(`${left}; echo "3 passed, 2 failed"; echo "npm error" >&2; exit 3`);
@@ -97,26 +97,26 @@ test('after a failed run the exit code is kept, the summary is the last line, an
   expect(readdirSync(join(folder, 'temporary'))).toEqual([]);
 });
 
-test('a run that ends before any test has failed', () => {
+test('a run that ends before its first test counts as failed', () => {
   const { status, lines } = ci('exit 1');
   expect(lines.at(-1)).toBe('0 passed, 1 failed');
   expect(status).toBe(1);
 });
 
-test('a run that is killed after it printed its summary has failed', () => {
+test('a run that is killed after it printed its summary counts as failed', () => {
   const { status, lines } = ci('echo "9 passed, 0 failed"; kill -9 $$');
   expect(lines.at(-1)).toBe('0 passed, 1 failed');
   expect(status).toBe(137);
 });
 
-test('a folder that cannot be removed, because a process still writes to it, does not change the exit code', () => {
+test('if a folder cannot be removed because a process still writes to it, the exit code does not change', () => {
   program('chmod', 'exit 1');
   const { status, lines } = ci('echo "5 passed, 0 failed"');
   expect(lines.at(-1)).toBe('5 passed, 0 failed');
   expect(status).toBe(0);
 });
 
-test('a run by hand uses the caches of this machine', () => {
+test('a run with --warm uses the caches of this machine', () => {
   const { environment, read } = ci('echo "1 passed, 0 failed"', ['--warm', 'test/domain']);
   expect(environment.HOME).toBe(join(folder, 'home'));
   for (const name of ['MAVEN_OPTS', 'XDG_CACHE_HOME', 'GOMODCACHE']) {
@@ -125,7 +125,7 @@ test('a run by hand uses the caches of this machine', () => {
   expect(read('arguments').trim()).toBe('test -- test/domain');
 });
 
-test('failed and skipped tests are listed right before the summary, with file, test and error, and so is a file that does not load', () => {
+test('before the summary, each failed or skipped test is listed with its file and error, and so is each file that does not load', () => {
   mkdirSync(join(folder, 'tests'));
   writeFileSync(
     join(folder, 'tests', 'sum.test.ts'),

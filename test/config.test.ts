@@ -34,7 +34,7 @@ const OWN = {
   NODROP_SECRET: 's'.repeat(32),
 };
 
-test('PUBLISH_API_PORT of docker-compose.yml can be 3001', () => {
+test('the setting PUBLISH_API_PORT of docker-compose.yml can be 3001', () => {
   const text = readFileSync(new URL('../docker-compose.yml', import.meta.url), 'utf8')
     .replace(/\$\{PUBLISH_API_PORT:[^}]*\}/g, '3001')
     .replace(/\$\{NODROP_MODE:[^}]*\}/, 'test')
@@ -117,15 +117,15 @@ test.each<[Record<string, string>, string]>([
   expect(() => load(env)).toThrow(new ConfigError(sentence));
 });
 
-describe('accepted', () => {
-  test('NODROP_ names that are not settings of a process, and the names of other programs', () => {
+describe('the configuration', () => {
+  test('NODROP_ names that are not settings of a process are accepted, and so are the settings of other programs', () => {
     const others = { NODROP_DB_PASSWORD: 'x', NODROP_RECORD_HISTORIES: '1', NODROPPED: '1', OTHER: '1' };
     const config = load({ ...others, NODROP_QUERY_SCHEDULE_SIMULATOR2: '7s', PORT: '' });
     expect(config.querySchedule({ name: 'simulator2', querySchedule: null }).waitsMs[0]).toBe(7_000);
     expect(config.api.port).toBe(3000);
   });
 
-  test("the query schedule of a channel is its own setting, otherwise the channel's advice, otherwise the common setting", () => {
+  test("the query schedule of a channel comes from the channel's own setting, otherwise from the channel's advice, otherwise from the common setting", () => {
     const config = load({ NODROP_QUERY_SCHEDULE_SLOWPAY: '7s', NODROP_QUERY_SCHEDULE: '9s' });
     const querySchedule = { waitsMs: [5_000], source: 'its guide to queries' };
     expect(config.querySchedule({ name: 'slowpay', querySchedule })).toEqual({
@@ -139,19 +139,19 @@ describe('accepted', () => {
     });
   });
 
-  test('every address as host, if the public URL is set', () => {
+  test('every address is accepted as a host if the public URL is set', () => {
     const { api } = load({ NODROP_HOST: '::', NODROP_PUBLIC_URL: 'https://pay.example/' });
     expect(api).toEqual({ host: '::', port: 3000, publicUrl: 'https://pay.example', trustedProxies: [] });
   });
 
-  test('trusted proxies in the format of Express', () => {
+  test('trusted proxies are accepted in the format of Express', () => {
     const { api } = load({ NODROP_TRUSTED_PROXIES: 'loopback, 10.0.0.0/8,192.0.2.7,2001:db8::/32, ::1' });
     expect(api.trustedProxies).toEqual(['loopback', '10.0.0.0/8', '192.0.2.7', '2001:db8::/32', '::1']);
     express().set('trust proxy', api.trustedProxies);
     expect(load({}).api.trustedProxies).toEqual([]);
   });
 
-  test('a public URL for test mode, if no other is set', () => {
+  test('the public URL for test mode is used if no other public URL is set', () => {
     const compose = { NODROP_HOST: '0.0.0.0', NODROP_TEST_PUBLIC_URL: 'http://nodrop.localhost:8080' };
     expect(load(compose).api.publicUrl).toBe('http://nodrop.localhost:8080');
     const named = { ...compose, NODROP_PUBLIC_URL: 'https://pay.example' };
@@ -159,12 +159,12 @@ describe('accepted', () => {
     expect(load({ ...OWN, ...named, NODROP_MODE: 'live' }).api.publicUrl).toBe('https://pay.example');
   });
 
-  test('an IPv6 host, which a URL has in brackets', () => {
+  test('an IPv6 host is accepted, and URLs contain it in brackets', () => {
     expect(load({ NODROP_HOST: '::1' }).api.publicUrl).toBe('http://[::1]:3000');
     expect(load({ NODROP_SIMULATOR_HOST: '::1' }).simulator.url).toBe('http://[::1]:4000');
   });
 
-  test('order services in private networks, on the embedded database or if the setting allows it', () => {
+  test('order services in private networks are accepted if the database is embedded or if a setting allows them', () => {
     const allow = (value: string) => ({ NODROP_ALLOW_PRIVATE_ORDER_SERVICES: value });
     const live = { ...OWN, NODROP_MODE: 'live' };
     const of = (env: Record<string, string>) => load(env).orderServices;
@@ -177,7 +177,7 @@ describe('accepted', () => {
     expect(of({ ...live, ...allow('true') })).toEqual({ allowPrivate: true, httpsOnly: true });
   });
 
-  test('an unknown order is retried for 24 h by default, and for 1 to 720 h', () => {
+  test('the period of retries for an unknown order can be 1 to 720 h, and is 24 h by default', () => {
     const hours = (count: string) =>
       load({ NODROP_ORDER_UNKNOWN_HOURS: count }).orderUnknownForMs / 3_600_000;
     expect([load({}).orderUnknownForMs / 3_600_000, hours('1'), hours('720')]).toEqual([24, 1, 720]);
@@ -185,7 +185,7 @@ describe('accepted', () => {
       expect(() => hours(count)).toThrow('NODROP_ORDER_UNKNOWN_HOURS is wrong');
   });
 
-  test('a payment expiry of 5 s, in test mode only', () => {
+  test('a payment expiry of 5 s is accepted in test mode only', () => {
     const expiry = (seconds: string) => ({ NODROP_PAYMENT_EXPIRY_SECONDS: seconds });
     expect(load(expiry('5')).paymentExpiryMs).toBe(5_000);
     expect(load({ ...OWN, NODROP_MODE: 'live', ...expiry('60') }).paymentExpiryMs).toBe(60_000);
@@ -195,12 +195,12 @@ describe('accepted', () => {
     );
   });
 
-  test('live mode on external servers', () => {
+  test('live mode is accepted on external servers', () => {
     expect(load({ ...OWN, NODROP_MODE: 'live' })).toMatchObject({ mode: 'live', embeddedTemporal: false });
   });
 });
 
-test('live mode has no simulated channel', () => {
+test('in live mode, no channel is simulated', () => {
   const { simulator } = load({});
   const source = { of: async () => [] };
   const nameOf = (mode: 'test' | 'live') => [
@@ -210,7 +210,7 @@ test('live mode has no simulated channel', () => {
   expect(nameOf('live').filter((name) => name.startsWith('simulator'))).toEqual([]);
 });
 
-test('a stand-in for Stripe or Mollie must be on this machine, and is refused in live mode', () => {
+test('a server that replaces Stripe or Mollie must run on this machine, and is refused in live mode', () => {
   expect(load({}).stripe).toEqual({});
   expect(
     load({
@@ -246,7 +246,7 @@ describe('the embedded stack’s secrets', () => {
       `NODROP_HOME=${folder} has no secrets yet: start the stack (npm run stack or npm start), which creates them, or set DATABASE_URL to your own database.`,
     );
 
-  test('loading the configuration makes no secrets, and writes no other file', () => {
+  test('loading the configuration creates no secrets, and writes no other file', () => {
     const folder = newHome();
     const missing = join(folder, 'missing');
     expect(() => load({ NODROP_HOME: folder })).toThrow(nothingYet(folder));
@@ -257,7 +257,7 @@ describe('the embedded stack’s secrets', () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
-  test('loading reads existing secrets', () => {
+  test('if the secrets exist, loading the configuration reads them', () => {
     const folder = newHome();
     makeEmbeddedSecrets(folder);
     const made = readFileSync(join(folder, 'secrets.json'), 'utf8');
@@ -267,7 +267,7 @@ describe('the embedded stack’s secrets', () => {
     expect(readFileSync(join(folder, 'secrets.json'), 'utf8')).toBe(made);
   });
 
-  test('the simulator needs no other secret if its own is set, as in docker-compose.yml', () => {
+  test('the simulator needs only its own secret if that secret is set, as in docker-compose.yml', () => {
     const NODROP_HOME = newHome();
     const { secrets } = loadSimulatorConfig({ NODROP_HOME, NODROP_SIMULATOR_SECRET: WHSEC }).simulator;
     expect(secrets).toEqual({ simulator: WHSEC });
@@ -276,20 +276,20 @@ describe('the embedded stack’s secrets', () => {
     expect(loadSimulatorConfig({ NODROP_HOME }).simulator).toEqual(load({ NODROP_HOME }).simulator);
   });
 
-  test('a file that is not JSON gives one sentence', () => {
+  test('a file that is not JSON is reported in one sentence', () => {
     const folder = newHome();
     writeFileSync(join(folder, 'secrets.json'), '');
     expect(() => load({ NODROP_HOME: folder })).toThrow(/^NODROP_HOME is wrong: .+ cannot be used \(.+\)\.$/);
   });
 
-  test('starting the stack makes the secrets once, in a new folder if necessary, readable only by their owner', () => {
+  test('starting the stack creates the secrets once, in a new folder if necessary, and only their owner can read them', () => {
     const folder = join(newHome(), 'new');
     const { secret } = loadStackConfig({ NODROP_HOME: folder });
     expect(statSync(join(folder, 'secrets.json')).mode & 0o777).toBe(0o600);
     expect(loadStackConfig({ NODROP_HOME: folder }).secret).toBe(secret);
   });
 
-  test('the stack makes no secrets with an external database, or when a setting is wrong', () => {
+  test('the stack creates no secrets if the database is external or a setting is wrong', () => {
     const folder = join(newHome(), 'new');
     loadStackConfig({ ...OWN, NODROP_HOME: folder });
     expect(() => loadStackConfig({ NODROP_HOME: folder, PORT: 'x' })).toThrow(ConfigError);

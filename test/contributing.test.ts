@@ -49,7 +49,7 @@ describe('docs/contributing', () => {
   );
 });
 
-test('code in docs/channels is in the file that it names', () => {
+test('code that docs/channels quotes is in the file that the page names', () => {
   const blocks = [...read('docs/channels/writing-one.md').matchAll(/^```ts\n\/\/ (\S+)\n([\s\S]+?)^```$/gm)];
   expect(blocks.length).toBeGreaterThan(3);
   // The formatter indents a part of a function differently, so its lines break elsewhere.
@@ -57,7 +57,7 @@ test('code in docs/channels is in the file that it names', () => {
   for (const [, file = '', code = ''] of blocks) expect(lines(read(file))).toContain(lines(code));
 });
 
-test('the index of decisions has every decision, with number and title, in order', () => {
+test('the index of decisions lists every decision with its number and title, in order', () => {
   const files = readdirSync(join(root, 'docs/decisions')).filter((name) => name !== 'README.md');
   const lines = files.sort().map((name) => {
     const [, number, title] = /^# (\d{4}): (.+)\n/.exec(read(`docs/decisions/${name}`)) ?? [];
@@ -91,14 +91,14 @@ describe('test files', () => {
   });
 });
 
-test('a pure test starts no server', () => {
+test('a test file that needs no server starts no server', () => {
   const vitest = ['node_modules/vitest/vitest.mjs', 'run', 'test/domain/delivery.test.ts'];
   const { status, stdout } = spawnSync(process.execPath, vitest, { cwd: root, encoding: 'utf8' });
   expect(status, stdout).toBe(0);
   expect(stdout).not.toContain('Starting PostgreSQL');
 });
 
-test('without the generated database client, its use fails with an error that names the command', () => {
+test('if the database client has not been generated, its use fails with an error that names the command', () => {
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-clone-'));
   try {
     mkdirSync(join(folder, 'src/ledger'), { recursive: true });
@@ -119,11 +119,11 @@ test('without the generated database client, its use fails with an error that na
   }
 });
 
-test('.nvmrc has the Node version of the image', () => {
+test('.nvmrc names the Node version of the image', () => {
   expect(read('.nvmrc').trim()).toBe(/^FROM node:([\d.]+)/m.exec(read('Dockerfile'))?.[1]);
 });
 
-test('.editorconfig has the settings of Biome', () => {
+test('.editorconfig has the same settings as Biome', () => {
   const { formatter } = JSON.parse(read('biome.json'));
   const setting = (name: string) => new RegExp(`^${name} = (.+)$`, 'm').exec(read('.editorconfig'))?.[1];
   expect(setting('indent_style')).toBe(formatter.indentStyle);

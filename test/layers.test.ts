@@ -135,26 +135,26 @@ function check(cases: readonly Case[]) {
   return { status, found, output: stdout + stderr };
 }
 
-test('every folder of src is in the graph', () => {
+test('the graph of layers contains every folder of src', () => {
   const names = readdirSync(join(root, 'src'), { withFileTypes: true })
     .filter((entry) => entry.isDirectory() && readdirSync(join(root, 'src', entry.name)).length > 0)
     .map(({ name }) => name);
   expect(names.filter((name) => !layers.includes(name))).toEqual([]);
 });
 
-test('nothing imports the programs', () => {
+test('no other folder imports the folders of the programs', () => {
   for (const program of ['api', 'worker', 'cli', 'demo', 'simulator']) {
     expect(layers).toContain(program);
     expect(arrows.filter(({ to }) => to === program)).toEqual([]);
   }
 });
 
-test('Biome accepts every import that the graph allows', () => {
+test('Biome accepts every import that the graph of layers allows', () => {
   const { status, output } = check([...allowed, ...typesOnly]);
   expect(status, output).toBe(0);
 });
 
-describe('Biome refuses every other import', () => {
+describe('Biome refuses every import that the graph of layers does not allow', () => {
   let result: ReturnType<typeof check>;
   beforeAll(() => {
     result = check([...refused, ...valuesOfTypesOnly, ...cycle]);
@@ -175,12 +175,12 @@ describe('Biome refuses every other import', () => {
     expect(result.status).toBe(1);
   });
 
-  test('of values, from a layer whose types alone may be imported', () => {
+  test('of a value, if the graph allows only types of the imported layer', () => {
     expect(valuesOfTypesOnly).not.toEqual([]);
     expect(passed(valuesOfTypesOnly)).toEqual([]);
   });
 
-  test('that closes a cycle, even if it imports only types', () => {
+  test('that closes a cycle, even if the import is only of types', () => {
     expect(filesWith('lint/suspicious/noImportCycles').sort()).toEqual(cycle.map(({ file }) => file));
   });
 });

@@ -13,20 +13,20 @@ const line = (entry: object) =>
     ...entry,
   });
 
-test('a line has time, level, program, message and fields', () => {
+test('a readable log line has a time, a level, a program, a message and fields', () => {
   expect(readable('worker', line({ channels: ['simulator'], msg: 'worker ready' }))).toBe(
     "03:04:05.006 INFO  worker    worker ready channels=[ 'simulator' ]",
   );
 });
 
-test('a request is shown as method, path and status', () => {
+test('the readable log shows a request as method, path and status', () => {
   const req = { method: 'GET', url: '/v1/orders/1', remoteAddress: '127.0.0.1' };
   expect(readable('api', line({ level: 40, req, res: { statusCode: 404 }, ms: 3, msg: 'answered' }))).toBe(
     '03:04:05.006 WARN  api       answered GET /v1/orders/1 404 ms=3',
   );
 });
 
-test('an error is followed by its stack', () => {
+test('the readable log shows the stack after an error', () => {
   expect(
     readable('api', line({ level: 50, err: { message: 'no', stack: 'Error: no\n    at x' }, msg: 'failed' })),
   ).toBe('03:04:05.006 ERROR api       failed\nError: no\n    at x');

@@ -19,13 +19,13 @@ function answer(version: string) {
   return spawnSync(process.execPath, [...args, ...script], { encoding: 'utf8' }).stderr;
 }
 
-test('the image has a Node version that the tests run on', () => {
+test('the image has one of the Node versions that the tests run on', () => {
   const images = [...read('Dockerfile').matchAll(/^FROM node:([\d.]+)/gm)].map(([, version]) => version);
   expect(images).toHaveLength(1);
   expect(NODES).toContain(images[0]);
 });
 
-test('README names the versions that package.json allows, and those that are tested', () => {
+test('README names the Node versions that package.json allows, and the Node versions that are tested', () => {
   const ranges = [...engines.node.matchAll(/(\^|>=)(\d+)\.(\d+)\.0/g)].map(([, kind, major, minor]) =>
     kind === '^'
       ? `${major} (${major}.${minor} or newer)`
@@ -37,7 +37,7 @@ test('README names the versions that package.json allows, and those that are tes
   expect(JSON.parse(read('package-lock.json')).packages[''].engines).toEqual(engines);
 });
 
-test('the Prisma client and the migrations use the same engine versions as at run time', () => {
+test('the Prisma client and the migrations use the engine versions that are used at run time', () => {
   const { packages } = JSON.parse(read('package-lock.json'));
   const version = (name: string) => packages[`node_modules/${name}`].version;
   expect(version('prisma')).toBe(version('@prisma/client'));

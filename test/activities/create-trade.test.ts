@@ -46,14 +46,14 @@ test('the trade is created if the row was read before the expiry', async () => {
   expect(await create(EXPIRES_IN_MS - 1)).toMatchObject({ requests: 1, status: 'paying' });
 });
 
-test('no trade is created if reading the row took until after the expiry, and the outcome is unknown', async () => {
+test('if the payment expires while its row is read, no trade is created and the outcome is unknown', async () => {
   const { requests, outcome, status } = await create(EXPIRES_IN_MS);
   expect(requests).toBe(0);
   expect(outcome).toMatchObject({ error: { name: 'ApplicationFailure', nonRetryable: false } });
   expect(status).toBe('created');
 });
 
-test('the channel gets a callback URL for this payment alone, which proves that callbacks to it concern this trade', async () => {
+test('the channel gets a callback URL that only this payment has, so that a callback to this URL is known to concern its trade', async () => {
   const { addresses, id } = await create(0);
   const { channelAccountId } = await ledger.db.payment.findUniqueOrThrow({ where: { id } });
   const proof = callbackProof(SECRET, channelAccountId, id);

@@ -63,7 +63,7 @@ const activities = (tell: OrderServiceClient['deliver'], now = async () => new D
 
 const AGREED = { kind: 'agreed', statusCode: 200, durationMs: 1 } as const;
 
-test("a merchant whose order service hangs gets a limited number of calls, and other merchants' events are delivered at once", async () => {
+test("if a merchant's order service hangs, it gets a limited number of calls, and events of other merchants are delivered immediately", async () => {
   const hung = await newDeliveries('hung', 3 * CALLS_AT_ONCE);
   const [other = ''] = await newDeliveries('other', 1);
   const ends: (() => void)[] = [];
@@ -105,7 +105,7 @@ test("a merchant whose order service hangs gets a limited number of calls, and o
   expect(await deliverEvent(next)).toMatchObject({ status: 'delivered' });
 });
 
-test('deliveries that failed together are not retried together: a wait is up to a fifth longer, at random', async () => {
+test('deliveries that failed together are retried at different times, because each wait is extended at random by up to a fifth', async () => {
   const ids = await newDeliveries('jitter', 2);
   const at = Date.now();
   const { deliverEvent } = activities(
@@ -124,7 +124,7 @@ test('deliveries that failed together are not retried together: a wait is up to 
   expect(waits).toEqual([5_000, 6_000]);
 });
 
-test('the delivery log keeps the start of a failing answer, and of no agreeing one', async () => {
+test('the delivery log keeps the start of an answer if the delivery failed, and no answer if the order service agreed', async () => {
   const [agrees = '', fails = ''] = await newDeliveries('log', 2);
   const call = { durationMs: 1, answer: 'what it says' };
   await activities(async () => ({ ...call, kind: 'agreed', statusCode: 200 })).deliverEvent(agrees);
@@ -148,7 +148,7 @@ test('a deleted event is not delivered, and its workflow does not retry forever'
   expect(await redeliverEvent('dlv_gone')).toBeNull();
 });
 
-test("an internal error is not recorded as the order service's answer, but an unreadable signing secret is", async () => {
+test('a delivery attempt is recorded if the signing secret cannot be read, and is not recorded after an internal error', async () => {
   const [first = '', second = ''] = await newDeliveries('ours', 2);
   const { deliverEvent } = activities(async () => {
     throw new Error('host db-7.internal cannot be reached');

@@ -35,7 +35,7 @@ test.each([
   },
 );
 
-test("a temporary refusal of a channel is retried, and shows the channel's reason", () => {
+test("if a channel refuses a request temporarily, the request is retried, and the failure shows the channel's reason", () => {
   const error = new ChannelError('not_now', 'BALANCE_TOO_LOW: no money');
   expect(unknownOutcome('simulator', error, 2_000)).toMatchObject({
     message: 'simulator refuses for now: BALANCE_TOO_LOW: no money',
@@ -45,7 +45,7 @@ test("a temporary refusal of a channel is retried, and shows the channel's reaso
   });
 });
 
-test('the failure for an order service that has not agreed has its last answer and the wait', () => {
+test('if the order service has not agreed, the failure contains its last answer and the wait until the next attempt', () => {
   expect(orderServiceDidNotAgree('It answered 503.', 5_000)).toMatchObject({
     message: 'The order service has not agreed: It answered 503. The next attempt follows on schedule.',
     type: 'NotAgreed',
@@ -55,7 +55,7 @@ test('the failure for an order service that has not agreed has its last answer a
   });
 });
 
-test('a delivery that is not due yet is not an error', () => {
+test('a delivery that is not due yet does not count as an error', () => {
   expect(notDueYet(5_000)).toMatchObject({
     type: 'NotYet',
     nextRetryDelay: 5_000,
@@ -72,7 +72,7 @@ test.each([notDueYet(0), notDueYet(-5), orderServiceDidNotAgree('No.', -5)])(
   },
 );
 
-test('an internal error names what failed, and keeps its cause', () => {
+test('the failure for an internal error names what failed, and keeps the cause', () => {
   const error = new Error('the database is away');
   expect(ownTrouble('deliver the event', error, OWN_TROUBLE_RETRY_MS)).toMatchObject({
     message: 'nodrop could not deliver the event: the database is away',
@@ -92,7 +92,7 @@ test('an internal error during a channel call is not reported as an error of the
   expect(failure.nextRetryDelay ?? undefined).toBeUndefined();
 });
 
-test('every ApplicationFailure is made in failures.ts', () => {
+test('only failures.ts creates an ApplicationFailure', () => {
   const src = new URL('../../src/', import.meta.url);
   const makers = readdirSync(src, { recursive: true })
     .map(String)

@@ -7,7 +7,7 @@ import { act, channel, clock, ledger, PAID, rest, row, unknownCreate } from './r
 
 /** Refunds at a channel that uses its own ids, for a trade whose id is not on record. */
 
-describe('a refund of a trade whose reference is not on record', () => {
+describe('a refund of a trade whose reference nodrop has not recorded', () => {
   /** A payment whose create had a lost answer, and that was paid by a callback with our number. */
   async function paidUnreferenced(isThere: boolean) {
     const { id } = await unknownCreate(isThere);
@@ -43,7 +43,7 @@ describe('a refund of a trade whose reference is not on record', () => {
     }
   });
 
-  test('looks the trade up for a query, too, while it is processing', async () => {
+  test('looks the trade up before a query of a refund that is processing', async () => {
     const { id, refund, reference } = await paidUnreferenced(true);
     channel.refunds.set(refund.id, 50);
     await ledger.db.refund.update({
@@ -58,7 +58,7 @@ describe('a refund of a trade whose reference is not on record', () => {
     expect((await row(id)).reference).toBe(reference);
   });
 
-  test('is not requested if no listing has the trade, and its outcome is unknown', async () => {
+  test('if no listing has the trade, the refund is not requested and its outcome is unknown', async () => {
     const { refund } = await paidUnreferenced(false);
     expect(await act.refund(refund.id)).toMatchObject({
       error: { type: 'Channel.unreachable', nonRetryable: false },
@@ -70,7 +70,7 @@ describe('a refund of a trade whose reference is not on record', () => {
     });
   });
 
-  test('with a lost row: recovery looks the trade up, and leaves the refund alone if no listing has the trade', async () => {
+  test('if the row of the refund is lost, recovery looks the trade up, and leaves the refund alone if no listing has the trade', async () => {
     const { id, reference } = await paidUnreferenced(true);
     await requireDecided(ledger.db, channel.adapter(rest), await row(id), 're_lost');
     expect(channel.calls).toEqual(['find', ...Array(9).fill(`query refund ${reference}`)]);

@@ -24,7 +24,7 @@ import { runActivities } from './support.ts';
 /** A channel that uses its own ids: the meaning of a refused create, and the parameters of a create. */
 
 describe('a refusal to create the trade', () => {
-  test('fails the payment if no earlier request had an unknown outcome', async () => {
+  test('fails the payment if every earlier request had a known outcome', async () => {
     const { id } = await longLived();
     channel.failure = REFUSED;
     await act.create(id);
@@ -32,7 +32,7 @@ describe('a refusal to create the trade', () => {
     expect(await row(id)).toMatchObject({ status: 'failed' });
   });
 
-  test('that arrives so late that another attempt may have begun does not fail the payment while the trade exists', async () => {
+  test('if it arrives so late that another attempt may have created the trade, the payment does not fail while the trade exists', async () => {
     const { id } = await longLived();
     const adapter = channel.adapter(rest);
     const slow = {
@@ -52,7 +52,7 @@ describe('a refusal to create the trade', () => {
     expect(await create(id)).toMatchObject({ status: 'created', cancelRequested: true, noAction: true });
   });
 
-  test('after an unknown outcome, with an existing trade, does not fail the payment: the attempt is closed without a second trade', async () => {
+  test('if it follows an unknown outcome and the trade exists, the attempt is closed without a second trade, and the payment does not fail', async () => {
     const { id } = await unknownCreate(true);
     channel.ofExisting = REFUSED;
     expect(await act.create(id)).toMatchObject({ status: 'created', cancelRequested: true, noAction: true });
@@ -61,7 +61,7 @@ describe('a refusal to create the trade', () => {
     expect(channel.trades).toMatchObject([{ answer: { state: 'closed' } }]);
   });
 
-  test('after an unknown outcome, with a paid trade, records the money', async () => {
+  test('if it follows an unknown outcome and the trade is paid, the money is recorded', async () => {
     const { id } = await unknownCreate(true);
     const trade = channel.of(id);
     if (trade === undefined) throw new Error('the channel has the trade');
@@ -71,7 +71,7 @@ describe('a refusal to create the trade', () => {
     expect(await act.create(id)).toMatchObject({ status: 'created', answer: 'paid' });
   });
 
-  test('after an unknown outcome fails the payment if a complete listing does not have the trade', async () => {
+  test('if it follows an unknown outcome and a complete listing does not have the trade, the payment fails', async () => {
     const { id } = await unknownCreate(false);
     const adapter = channel.adapter(rest);
     const refusing = {
@@ -86,7 +86,7 @@ describe('a refusal to create the trade', () => {
     expect(await row(id)).toMatchObject({ status: 'failed' });
   });
 
-  test('after an unknown outcome, while queries get no answer, leaves the outcome unknown', async () => {
+  test('if it follows an unknown outcome and queries get no answer, the outcome stays unknown', async () => {
     const { id } = await unknownCreate(true);
     channel.ofExisting = REFUSED;
     const adapter = channel.adapter(rest);
@@ -104,7 +104,7 @@ describe('a refusal to create the trade', () => {
 });
 
 describe('the parameters of a create', () => {
-  test('an expiry below the channel’s shortest lifetime is extended to it, counted from the first request, in every repetition', async () => {
+  test('if the expiry is too early for the channel, each request sends the time of the first request plus the channel’s shortest lifetime', async () => {
     const [method] = declarationOf('simulator').methods;
     const channel = new ReferenceChannel(declarationOf('simulator'), {
       methods: [
@@ -133,7 +133,7 @@ describe('the parameters of a create', () => {
     expect((await row(id)).expiresAt).toEqual(new Date(AT + 600_000));
   });
 
-  describe('payer data is sent to the channel, and appears in no failure, row or timeline, whatever the channel quotes:', () => {
+  describe('payer data is sent to the channel, but does not appear in failures, rows or the timeline, even if the channel quotes it', () => {
     const payer = { id: 'canary+/:é"7f3a', ip: '2001:db8::77' };
     const forms = [
       payer.id,

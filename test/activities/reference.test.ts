@@ -20,7 +20,7 @@ import { runActivities } from './support.ts';
  * A channel that uses its own ids: when a create is repeated, when the trade is looked up, and how the payment ends.
  */
 
-test("the trade's reference is stored with the next action, and used in every later call", async () => {
+test('the reference of the trade is stored together with the next action, and every later call uses it', async () => {
   const { id } = await longLived();
   await act.create(id);
   const reference = channel.of(id)?.id;
@@ -35,7 +35,7 @@ test("the trade's reference is stored with the next action, and used in every la
   expect(channel.calls).toEqual(['create', `query ${reference}`, `close ${reference}`]);
 });
 
-test('the create is recorded before its request is sent', async () => {
+test('nodrop records a create before it sends the request', async () => {
   const { id } = await longLived();
   const seen: unknown[] = [];
   const adapter = channel.adapter(rest);
@@ -56,7 +56,7 @@ test('the create is recorded before its request is sent', async () => {
 });
 
 describe('a create with a lost answer', () => {
-  test("is repeated as the same request within the channel's idempotency horizon", async () => {
+  test("is repeated as the same request while the channel's idempotency horizon lasts", async () => {
     const { id } = await unknownCreate(true);
     clock.now = AT + HORIZON_MS - 120_000;
     await act.create(id);
@@ -66,7 +66,7 @@ describe('a create with a lost answer', () => {
     expect((await row(id)).reference).toBe(channel.of(id)?.id);
   });
 
-  test('after the horizon its trade is looked up, and gets a new next action under its reference', async () => {
+  test('after the idempotency horizon, nodrop looks the trade up and gets a new next action under the reference of the trade', async () => {
     const { id } = await unknownCreate(true);
     channel.keysAreForgotten = true;
     clock.now = AT + HORIZON_MS;
@@ -77,7 +77,7 @@ describe('a create with a lost answer', () => {
     expect(await row(id)).toMatchObject({ status: 'paying', reference });
   });
 
-  test('after the horizon, if the trade does not exist, it is not created, and the payment ends as an unknown trade', async () => {
+  test('after the idempotency horizon, if the trade does not exist, nodrop creates no trade and the payment ends as an unknown trade', async () => {
     const { id } = await unknownCreate(false);
     clock.now = AT + HORIZON_MS;
     expect(await act.create(id)).toMatchObject({ cancelRequested: true, noAction: true });
@@ -102,7 +102,7 @@ describe('a create with a lost answer', () => {
     },
   );
 
-  test('a trade of another payment is not used', async () => {
+  test('a trade that already belongs to another payment is not used', async () => {
     const other = await longLived();
     await act.create(other.id);
     const { id } = await unknownCreate(false);
@@ -112,11 +112,11 @@ describe('a create with a lost answer', () => {
   });
 });
 
-describe('a channel that rejects our credentials', () => {
+describe("a channel that rejects nodrop's credentials", () => {
   const WRONG = new ChannelError('misconfigured', 'The API key is wrong: set another one.');
   const shown = { attention: 'channel_misconfigured', attentionDetail: WRONG.message };
 
-  test('at create: an attention is raised at once, the payment does not fail, and the next good answer clears the attention', async () => {
+  test('an attention is raised immediately after a create, the payment does not fail, and the next good answer clears the attention', async () => {
     const { id } = await longLived();
     channel.failure = WRONG;
     expect(await act.create(id)).toMatchObject({ error: { type: 'Channel.misconfigured' } });
@@ -148,7 +148,7 @@ describe('a channel that rejects our credentials', () => {
   );
 });
 
-test('a close that the channel does not accept yet waits until it does, without an attention', async () => {
+test('a close that the channel does not accept yet waits until the channel accepts it, and raises no attention', async () => {
   const { id } = await longLived();
   await act.create(id);
   const until = new Date(AT + 300_000);
@@ -160,7 +160,7 @@ test('a close that the channel does not accept yet waits until it does, without 
   expect(await row(id)).toMatchObject({ closeNotBefore: until, attention: null });
 });
 
-test('an unknown trade that can still be paid counts as closed, and the timeline says so', async () => {
+test('if the channel does not know a trade and the trade can still be paid, it counts as closed, and the timeline says that the late watch continues', async () => {
   const channel = new ReferenceChannel(declarationOf('simulator'), { unknownTradeCanBePaid: true });
   const act = runActivities({
     db: ledger.db,

@@ -23,7 +23,7 @@ import {
 // How the sweep repairs workflows that ended abnormally or are stuck, with a real database and a fake Temporal client.
 
 describe('workflows that ended abnormally', () => {
-  test('a workflow with a pending delivery is restarted; one whose delivery was done is not', async () => {
+  test('a workflow whose delivery is pending is restarted, and a workflow whose delivery is done is not restarted', async () => {
     const paid = {
       ...{ status: 'succeeded', channelPaymentId: 't', settledBy: 'query', settledAt: ago(HOUR) },
       ...{ paidAt: ago(HOUR), receivedAmount: 10n, receivedCurrency: 'CNY', channelAnsweredAt: ago(HOUR) },
@@ -38,7 +38,7 @@ describe('workflows that ended abnormally', () => {
     ]);
   });
 
-  test('thousands of repaired or finished workflows hide none that needs repair', async () => {
+  test('the sweep finds a workflow that needs repair among thousands of repaired or finished workflows', async () => {
     const repaired = await newPayments(2_400, { nextSweepAt: new Date(clock.now + 4 * MINUTE) });
     const [lost = ''] = await newPayments(1, {});
     temporal.endedAbnormally = [...repaired, lost].map((id) => `payment/${id}`);
@@ -47,7 +47,7 @@ describe('workflows that ended abnormally', () => {
     expect(await swept(lost)).toHaveLength(1);
   });
 
-  test('the next sweep begins with the workflows for which the last one had no time', async () => {
+  test('the next sweep begins with the workflows that the previous sweep had no time for', async () => {
     const ids = await newPayments(5, {});
     temporal.endedAbnormally = ids.map((id) => `payment/${id}`);
     let time = 0;
@@ -61,7 +61,7 @@ describe('workflows that ended abnormally', () => {
     expect([...woken].sort()).toEqual([...ids].sort());
   });
 
-  test('a workflow is restarted if its late watch is incomplete, because the channel was silent or its last query was missed', async () => {
+  test('a workflow is restarted if its late watch is incomplete because the channel was silent or the last query was missed', async () => {
     const ended = { status: 'closed', endedAt: ago(3 * DAY), expiresAt: ago(3 * DAY) };
     const [silent = ''] = await newPayments(1, {
       ...{ ...ended, channelErrorSince: ago(2 * DAY), channelAnsweredAt: ago(3 * DAY) },
@@ -106,7 +106,7 @@ describe('workflows that are stuck', () => {
     clock.now += 6 * MINUTE;
   };
 
-  test("a stuck payment with an overdue delivery gets an attention, and the delivery's own workflow delivers the event", async () => {
+  test('if a payment is stuck and its delivery is overdue, an attention is raised, and the workflow of the delivery delivers the event', async () => {
     const { id, delivery } = await newOverdue('payment.succeeded', 'pending');
     stuck(`payment/${id}`, 5);
     await sweep.sweepDeliveries();
@@ -125,7 +125,7 @@ describe('workflows that are stuck', () => {
     expect([woken, told]).toEqual([[id], [delivery, delivery]]);
   });
 
-  test("a workflow with a pending task is signalled about an event once, because signals reset the server's attempt count", async () => {
+  test("a workflow with a pending task is signalled only once about an event, because each signal resets the server's attempt count", async () => {
     const { id } = await newOverdue('payment.succeeded', 'pending');
     stuck(`payment/${id}`, 1);
     await sweep.sweepDeliveries();
@@ -134,7 +134,7 @@ describe('workflows that are stuck', () => {
     expect(woken).toEqual([id]);
   });
 
-  test('a stuck workflow of a delivery or refund raises workflow_stuck, cleared when no workflow of the payment is stuck', async () => {
+  test('if the workflow of a delivery or refund is stuck, its payment has workflow_stuck until no workflow of the payment is stuck', async () => {
     const { id, delivery } = await newOverdue('refund.succeeded', 'applied');
     const refund = { merchantId, paymentId: id, amount: 1n, currency: 'CNY', reason: 'requested' };
     await db.refund.create({ data: { ...refund, id: 're_stuck', createdAt: ago(HOUR) } });
@@ -163,7 +163,7 @@ describe('workflows that are stuck', () => {
     });
   });
 
-  test("a payment that the sweep settled is checked until its workflow's state is known, and signalled once", async () => {
+  test('a payment that the sweep has settled is signalled once, and checked until the state of its workflow is known', async () => {
     const money = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
     const [stays = '', ends = ''] = await newPayments(2, {
       channelAnswer: { ...money, paidAt: ago(0).toISOString() },
@@ -191,7 +191,7 @@ describe('workflows that are stuck', () => {
     expect(woken).toHaveLength(2);
   });
 
-  test('a dismissed workflow_stuck stays hidden until the workflow has recovered and is stuck again', async () => {
+  test('a dismissed workflow_stuck is raised again only after the workflow has recovered and become stuck again', async () => {
     const [id = ''] = await newPayments(1, { expiresAt: ago(HOUR) });
     stuck(`payment/${id}`);
     const sweeps = async () => {

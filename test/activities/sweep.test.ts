@@ -19,7 +19,7 @@ import {
 
 // The steps of the sweep, with a real database and a fake Temporal client.
 
-test('unsettled money on record is settled, and a running workflow that does not know is signalled', async () => {
+test('the sweep settles recorded money, and signals a running workflow that does not know about the money', async () => {
   const money = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
   const paid = {
     channelAnswer: { ...money, paidAt: ago(0).toISOString() },
@@ -38,7 +38,7 @@ test('unsettled money on record is settled, and a running workflow that does not
   expect(woken).toEqual([unheard]);
 });
 
-test("if money cannot be settled, the payment's workflow is still signalled, and its state still checked", async () => {
+test("if recorded money cannot be settled, the sweep still signals the payment's workflow and checks its state", async () => {
   const money = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
   const [id = ''] = await newPayments(1, {
     channelAnswer: { ...money, paidAt: ago(0).toISOString() },
@@ -64,7 +64,7 @@ test("if money cannot be settled, the payment's workflow is still signalled, and
   expect(await payment(id)).toMatchObject({ status: 'succeeded', attention: 'workflow_stuck' });
 });
 
-test('a requested cancellation without a signal is signalled, also to a running workflow', async () => {
+test('if the signal of a requested cancellation is missing, the sweep signals the workflow, even if it is running', async () => {
   const wanted = async (ms: number) => (await newPayments(1, { cancelRequestedAt: ago(ms) }))[0] ?? '';
   const lost = await wanted(2 * MINUTE);
   const fresh = await wanted(MINUTE / 2);
@@ -90,7 +90,7 @@ describe('a step of the sweep', () => {
     vi.spyOn(performance, 'now').mockImplementation(() => time);
   });
 
-  test('a step continues with the next batch until nothing is left or its time is over', async () => {
+  test('continues with the next batch until nothing is left or its time has passed', async () => {
     await newPayments(250, { status: 'created', createdAt: ago(HOUR) });
     expect(await sweep.sweepPayments()).toBe(250);
     expect(new Set(woken).size).toBe(250);
@@ -107,7 +107,7 @@ describe('a step of the sweep', () => {
     expect(new Set(woken).size).toBe(250);
   });
 
-  test('the sweep closes expired orders batch after batch', async () => {
+  test('closes expired orders batch after batch', async () => {
     const order = { merchantId, amount: 10n, currency: 'CNY', subject: 'x', expiresAt: ago(MINUTE) };
     await db.order.createMany({
       data: Array.from({ length: 120 }, (_, i) => ({ ...order, id: `end-${i}` })),
@@ -116,7 +116,7 @@ describe('a step of the sweep', () => {
   });
 });
 
-test('a refund with a running workflow (for example held by a dispute) gets no timeline entries from the sweep', async () => {
+test('the sweep adds no timeline entries to a refund whose workflow is running, for example while a dispute holds the refund', async () => {
   const [paymentId = ''] = await newPayments(1, {
     ...{ status: 'succeeded', orderUpdate: 'applied', orderUpdatedAt: ago(0), channelPaymentId: 't' },
     ...{
@@ -144,7 +144,7 @@ describe('expired orders', () => {
     db.order.create({ data: { ...expired, merchantId, id, createdAt, expiresAt: ago(MINUTE) } });
   const order = (id: string) => db.order.findUniqueOrThrow({ where: { merchantId_id: { merchantId, id } } });
 
-  test('an order that cannot be released does not stop the others, and is retried later', async () => {
+  test('if an order cannot be released, the other orders are still closed, and the sweep tries this order again later', async () => {
     await db.$executeRaw`
       CREATE FUNCTION refuse_broken() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN RAISE EXCEPTION 'broken'; END $$`;
@@ -167,7 +167,7 @@ describe('expired orders', () => {
     expect(await order('broken')).toMatchObject({ status: 'closed' });
   });
 
-  test('an order whose money waits for a decision stays open, and is checked again after an hour', async () => {
+  test('an order stays open while its money waits for a decision, and is checked again after an hour', async () => {
     const [id = ''] = await newPayments(1, {
       ...{ status: 'succeeded', orderUpdate: 'review', orderUpdatedAt: ago(0), channelPaymentId: 't' },
       ...{ settledBy: 'query', settledAt: ago(0), paidAt: ago(0), receivedAmount: 9n },

@@ -96,7 +96,7 @@ test.each([
   expect(await attempt(payment, true)).toMatchObject(SETTLED);
 });
 
-test('a regular activity waits for a free slot', async () => {
+test('an activity waits for a free slot, unless it is a local activity', async () => {
   const payment = await newPaid();
   let isSettled = false;
   let settling: Promise<unknown> | undefined;

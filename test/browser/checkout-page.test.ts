@@ -27,7 +27,7 @@ beforeAll(async () => {
 });
 
 describe.skipIf(CHROMIUM === undefined)('the payer', () => {
-  test('reloads the page: the token is not in the URL, and the page still has it', async () => {
+  test('reloads the page, which keeps the token although the URL does not contain it', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made);
     await shows(page, 'pay');
@@ -45,7 +45,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await elsewhere.context.close();
   });
 
-  test('opens the page with a wrong token: it answers 404 and says so', async () => {
+  test('opens the page with a wrong token, gets the status 404, and sees that the link is wrong', async () => {
     const made = await pay();
     const { page, context, complaints } = await openTab(browser, allowed());
     const answer = await page.goto(`${system.apiUrl}/checkout/${made.id}?token=ct_wrong`);
@@ -77,7 +77,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('reads Chinese, or switches to it', async () => {
+  test('sees the page in Chinese if the browser prefers Chinese, and can switch to English', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made, { ...PHONE, locale: 'zh-CN' });
     await page.getByRole('link', { name: '支付 CNY 19.90' }).waitFor();
@@ -120,7 +120,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     },
   );
 
-  test('chooses the language of the wallet, which keeps it during the payment', async () => {
+  test('chooses a language in the wallet, and the wallet keeps this language during the payment', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made, { ...PHONE, bypassCSP: true });
     await payLink(page).click();
@@ -136,7 +136,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('has no connection for 20 s: the page says so, claims nothing, and recovers without a reload', async () => {
+  test('loses the connection for 20 s, sees this on a page that claims no result, and continues without a reload', async () => {
     const made = await pay();
     const { page, screens, context } = await openTabWithClock(made);
     await shows(page, 'pay');
@@ -162,7 +162,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     return tab;
   }
 
-  test('loses the connection because the API is killed, and still learns that the payment is paid', async () => {
+  test('loses the connection because the API is killed, and later learns that the payment is paid', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made, DESKTOP);
     await shows(page, 'pay');
@@ -173,7 +173,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('sees the page change when the payment expires', async () => {
+  test('sees on the page that the payment has expired, without a reload', async () => {
     const { page, screens, complaints, context, id } = expiring;
     await eventually(
       async () => (await system.db.payment.findUniqueOrThrow({ where: { id } })).status === 'closed',

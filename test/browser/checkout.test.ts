@@ -27,7 +27,7 @@ const queriesOf = async (paymentId: string) => {
 };
 
 describe.skipIf(CHROMIUM === undefined)('the payer', () => {
-  test('pays in the wallet and comes back: the page shows paid, and never unpaid in between', async () => {
+  test('pays in the wallet and comes back to a page that shows the payment as paid and never as unpaid', async () => {
     const made = await pay();
     const { page, screens, complaints, context } = await openCashier(made);
     await shows(page, 'pay');
@@ -54,7 +54,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('learns of the payment by the event stream alone, when all other reads fail', async () => {
+  test('learns through the event stream that the payment is paid, even if all other reads fail', async () => {
     const made = await pay();
     const { page, context } = await openTab(browser, allowed(), DESKTOP);
     await page.route(/\/v1\/payments\/[^/]+$/, (route) => route.abort());
@@ -66,7 +66,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test("comes back with the browser's back button", async () => {
+  test("returns from the wallet with the browser's back button, and sees the result", async () => {
     const made = await pay();
     const { page, context } = await openCashier(made);
     await payLink(page).click();
@@ -79,7 +79,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('comes back in another browser, which the wallet opened', async () => {
+  test('pays, and sees the result in another browser, which the wallet opened', async () => {
     const made = await pay();
     await system.simulator.pay(made.id);
     const { page, context } = await openTab(browser, allowed());
@@ -89,7 +89,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('comes back without paying: the page asks not to pay again during the query, and then lets the payer continue', async () => {
+  test('comes back without paying, is asked not to pay again while the channel is queried, and can then continue', async () => {
     const made = await pay();
     const { page, screens, context } = await openCashier(made);
     await payLink(page).click();
@@ -110,7 +110,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('scans the code with another phone, and presses "I have paid"', async () => {
+  test('scans the code with another phone, pays, and presses "I have paid"', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made, DESKTOP);
     await page.getByRole('img', { name: 'QR code' }).waitFor();
@@ -121,7 +121,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('scans the code with another phone, and looks at the page again', async () => {
+  test('scans the code with another phone, pays, and sees the result on returning to the page', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made, DESKTOP);
     await shows(page, 'pay');
@@ -133,7 +133,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('declines: the page shows that nothing was charged', async () => {
+  test('declines, and the page shows that nothing was charged', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made);
     await payLink(page).click();
@@ -164,7 +164,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('switches the channel, and returns to the shop with the attempt that was paid', async () => {
+  test('switches the channel, pays, and returns to the shop with the id of the attempt that was paid', async () => {
     const made = await pay({ returnUrl: `${system.apiUrl}/healthz?from=shop` });
     const { page, context } = await openCashier(made, DESKTOP);
     await shows(page, 'pay');
@@ -182,7 +182,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('has two open attempts that can both be paid, and pays the first: the page of the second shows the order as paid', async () => {
+  test('pays the first of two open attempts, and the page of the second attempt shows the order as paid', async () => {
     const made = await pay();
     const first = await openCashier(made, DESKTOP);
     const second = await openCashier(made, DESKTOP);
@@ -211,7 +211,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await second.context.close();
   });
 
-  test('declines in two tabs and pays in one: the other tab accepts no second payment, and no longer says unpaid', async () => {
+  test('declines in two tabs and pays in one, and the other tab then accepts no second payment and no longer says unpaid', async () => {
     const made = await pay();
     await system.simulator.pay(made.id, 'declined');
     const first = await openCashier(made, DESKTOP);
@@ -239,7 +239,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await second.context.close();
   });
 
-  test('switches the channel: the first attempt is closed, and the second pays the order', async () => {
+  test('switches the channel, which closes the first attempt, and pays the order with the second attempt', async () => {
     const made = await pay();
     const { page, complaints, context } = await openCashier(made);
     await shows(page, 'pay');
@@ -263,7 +263,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('switches the channel after paying, and learns that the order is paid', async () => {
+  test('pays, then switches the channel, and learns that the order is already paid', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made, DESKTOP);
     await shows(page, 'pay');
@@ -275,7 +275,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('has two tabs open, and both show the payment as paid', async () => {
+  test('has the page open in two tabs, and each tab shows the payment as paid', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made);
     const second = await anotherPage(context, allowed());

@@ -41,7 +41,7 @@ const TYPES: Readonly<Record<string, string>> = {
   '.css': 'text/css',
 };
 
-describe('the site of this repository', () => {
+describe('the documentation site of this repository', () => {
   let site: string;
   let server: Server;
   let url: string;
@@ -70,7 +70,7 @@ describe('the site of this repository', () => {
     server?.close();
   });
 
-  test('the site has a page for every Markdown file in docs, and every operation of the API', () => {
+  test('has a page for every Markdown file in docs and for every operation of the API', () => {
     const pages = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
       .filter((name) => name.endsWith('.md'))
       .map((name) => name.replace(/(^|\/)README\.md$/, '$1index.md').replace(/\.md$/, '.html'));
@@ -181,7 +181,7 @@ describe('a dead link fails the build', () => {
     'src/main.ts': 'console.log(1);\n',
   };
 
-  test('a dead link to a file or to a heading fails the build', () => {
+  test('if it names a file or a heading that does not exist', () => {
     const whole = build(write(files, 'whole-links'), 'whole-links-site');
     expect(whole.status, whole.stderr).toBe(0);
     const noFile = build(

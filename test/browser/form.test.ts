@@ -60,7 +60,7 @@ const pageOf = ({ checkoutUrl }: { checkoutUrl: string }) =>
   checkoutUrl.replace('https://pay.example', api.url);
 
 describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", () => {
-  test('takes the payment in the page, with a policy that allows only its script', async () => {
+  test("takes the payment in the page, whose content security policy allows only the channel's script", async () => {
     const payment = await pay(api, key, { order: order(), channel: 'stripe', method: 'payment_intent' });
     const { context, page, complaints } = await openTab(browser, [api.url, double.url], DESKTOP);
     const answer = await page.goto(pageOf(payment));
@@ -91,7 +91,7 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     await context.close();
   });
 
-  test('the form is loaded once the payment has a next action', async () => {
+  test('if the payment has no next action yet, the form is loaded as soon as it has one', async () => {
     isPrepared = false;
     const body = { order: order(), channel: 'stripe', method: 'payment_intent' };
     const { status, json: payment } = await api.call('/v1/payments', { key, body });
@@ -106,7 +106,7 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     await context.close();
   });
 
-  test('speaks the language of the page, and says in both languages when its script does not load', async () => {
+  test('uses the language of the page, and shows an error in that language if its script does not load', async () => {
     const payment = await pay(api, key, { order: order(), channel: 'stripe', method: 'payment_intent' });
     const { context, page } = await openTab(browser, [api.url, double.url], { ...PHONE, bypassCSP: true });
     await page.route(`${double.url}/stripe.js`, (route) => route.abort());
@@ -133,7 +133,7 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     await context.close();
   });
 
-  test('says so too when its script never answers', async () => {
+  test("shows an error if the server never answers the request for the form's script", async () => {
     const payment = await pay(api, key, { order: order(), channel: 'stripe', method: 'payment_intent' });
     const { context, page } = await openTab(browser, [api.url, double.url], DESKTOP);
     const asked = page.waitForRequest(`${double.url}/stripe.js`);
@@ -148,7 +148,7 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     await context.close();
   });
 
-  test('changes nothing on the page of another payment', async () => {
+  test('adds nothing to the page of a payment that needs no form', async () => {
     const ofOthers = [
       await pay(api, key),
       await pay(api, key, { order: order(), channel: 'stripe', method: 'checkout' }),

@@ -27,7 +27,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await shows(tab.page, 'paid');
       return { ...tab, made };
     };
-    test('leads to an app that the merchant has allowed, from the page and from the wallet', async () => {
+    test('leads to an app that the merchant has allowed, on the cashier page and on the wallet page', async () => {
       const { context, page, complaints, made } = await opened('myapp://thanks');
       const there = `myapp://thanks?paymentId=${made.id}`;
       const back = page.getByRole('link', { name: 'Back to the shop' });
@@ -70,7 +70,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     });
   });
 
-  test('the page keeps its final state when an overtaken answer arrives late', async () => {
+  test('a final state on the page stays if an older answer arrives after it', async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = paid;
@@ -99,7 +99,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('the page keeps reading after an attempt has ended, and reads at once when the payer looks at it', async () => {
+  test('after an attempt has ended, the page continues to read, and reads immediately when the payer looks at it', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = { status: 'failed', orderState: 'undecided', nextAction: null };
@@ -122,7 +122,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test("leads back to the shop's latest return URL, also while the page is open and after a reload", async () => {
+  test("leads back to the shop's latest return URL, even if the URL changes while the page is open or the page is reloaded", async () => {
     const order = { id: newOrderId(), amount: 1050, currency: 'CNY' };
     const live = await pay(api, key, { order, returnUrl: 'https://shop.example/a' });
     const { page, close } = await openWith(LOOKS[0]);
@@ -142,7 +142,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('the page keeps reading after another attempt paid the order, and reports late money of this attempt', async () => {
+  test('after another attempt paid the order, the page continues to read, and reports late money of its own attempt', async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = { status: 'cancelled', orderState: 'paid', nextAction: null };
@@ -160,7 +160,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('offers the other channels after a moment when the channel does not answer', async () => {
+  test('if the channel does not answer, the page soon offers the other channels', async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[0]);
     await page.clock.install();
@@ -213,7 +213,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     }
   });
 
-  test('the page leads back to the shop when the payment is made elsewhere, and shows the result without a reload', async () => {
+  test('if the payment is made elsewhere, the page shows the result without a reload and leads back to the shop', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = { nextAction: { type: 'sdk', params: {} }, payUrl: null };
@@ -241,7 +241,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('the context menu and the middle mouse button count as leaving for the wallet too', async () => {
+  test('a payer who opens the wallet by the context menu or the middle mouse button has left for the wallet, like after a click', async () => {
     const made = await pay(api, key);
     for (const button of ['middle', 'right'] as const) {
       const { page, close } = await openWith(LOOKS[1]);
@@ -288,7 +288,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     return { page, at, close };
   }
 
-  test('announces how much time is left as it passes, and not when the page opens', async () => {
+  test('announces that one minute is left, and announces no time when the page opens', async () => {
     const { page, at, close } = await openAtSetTimes();
     await page.getByText('10:05', { exact: true }).waitFor();
     expect(await page.locator('#announcement').textContent()).toBe('');

@@ -7,7 +7,7 @@ import { CHROMIUM, expectAccessible, keep, openTab, shows } from './support.ts';
 /** The cashier page without something that it needs: a connection, a payment, its own scripts, or JavaScript. */
 
 describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
-  test('without a connection, and after a failed channel switch', async () => {
+  test('says that there is no connection, and that a switch of the channel has failed', async () => {
     const made = await pay(api, key);
     for (const look of LOOKS) {
       const { page, close } = await openWith(look);
@@ -27,7 +27,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     }
   });
 
-  test('at a URL that opens no payment', async () => {
+  test('shows a page of its own at a URL that opens no payment', async () => {
     const made = await pay(api, key);
     for (const look of LOOKS) {
       const { page, close } = await openWith(look);
@@ -41,7 +41,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     }
   });
 
-  test('at a URL that opens no payment, no amount is shown', async () => {
+  test('shows no amount at a URL that opens no payment', async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[1]);
     await page.goto(`${api.url}/checkout/${made.id}`);
@@ -99,7 +99,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await other.context.close();
     });
 
-    test("a reload in the payer's tab, where the scripts ran before, shows the payment and its present state", async () => {
+    test("if the scripts ran earlier in the payer's tab, a reload without them shows the payment and its present state", async () => {
       const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
       const { page, context } = await openWith(LOOKS[0]);
       await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}&lang=zh`);
@@ -114,7 +114,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await context.close();
     });
 
-    test('a browser that lacks newer DOM functions runs them', async () => {
+    test('a browser that lacks only newer DOM functions runs the scripts', async () => {
       const made = await pay(api, key);
       const { page, close } = await openWith(LOOKS[0]);
       await page.addInitScript('delete Element.prototype.replaceChildren');
@@ -126,7 +126,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await close();
     });
 
-    test('when they run, no text appears twice', async () => {
+    test('if the scripts run, no text appears twice', async () => {
       const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
       const { page, close } = await openWith(LOOKS[0]);
       await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`, { waitUntil: 'load' });
@@ -155,7 +155,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await close();
     }
 
-    test('says what is to be paid, leads to the channel, and shows the code as an image', async () => {
+    test('shows the amount, leads to the channel, and shows the code as an image', async () => {
       const order = { id: newOrderId(), amount: 1990, currency: 'CNY', subject: 'Coffee' };
       const made = await pay(api, key, { order, returnUrl: 'https://shop.example/thanks' });
       for (const look of LOOKS) {
@@ -212,7 +212,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await expectAccessibleWithout(url, LOOKS[0]);
     });
 
-    test('switches its language any number of times, and stays with the payment', async () => {
+    test('keeps showing the payment, however often the payer switches the language', async () => {
       const made = await pay(api, key);
       // With the page's own policy, which limits where its form may lead.
       const { page, context, complaints } = await openTab(browser, [api.url], { ...LOOKS[0], ...WITHOUT });
@@ -231,7 +231,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await context.close();
     });
 
-    test('says that the link is private when its URL is opened elsewhere', async () => {
+    test('if its URL is opened in another browser, the page says that the link is private', async () => {
       const made = await pay(api, key);
       const { page, close } = await openWith({ ...LOOKS[0], ...WITHOUT } as never);
       const url = `${api.url}/checkout/${made.id}`;

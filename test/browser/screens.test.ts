@@ -157,7 +157,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await Promise.all(tabs.map(({ context }) => context.close()));
     });
 
-    test.each(SCREENS)('%s', async (name, screen, changes, english, chinese) => {
+    test.each(SCREENS)('the screen %s', async (name, screen, changes, english, chinese) => {
       const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
       for (const { look, page, complaints } of tabs) {
         await page.unrouteAll({ behavior: 'ignoreErrors' });
@@ -182,7 +182,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     });
   });
 
-  test("the QR code contains the next action's `qr`, or otherwise the link of the pay button", async () => {
+  test('the QR code contains the `qr` of the next action, or the link of the pay button if the next action has no `qr`', async () => {
     const modulesOf = (content: string) => encode(content, { ecc: 'M', border: 4 }).data;
     const other = 'https://wallet.example/another';
     for (const [nextAction, content] of [
@@ -218,7 +218,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     }
   });
 
-  test("the language in its URL overrides the tab's language, and stays after a reload", async () => {
+  test("the language in the page's URL overrides the language of the tab, and stays after a reload", async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[0]);
     const address = `${api.url}/checkout/${made.id}?token=${made.clientToken}`;
@@ -239,7 +239,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('at a URL without the token it says that the link is private, and at an ended one it leads back to the shop', async () => {
+  test('without the token in the URL the page says that the link is private, and a page whose token has stopped working leads back to the shop', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
     const { page, close } = await openWith(LOOKS[0]);
     await page.goto(`${api.url}/checkout/${made.id}`);
@@ -302,7 +302,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     },
   );
 
-  test('fits the width of the phone, and its buttons are large enough for a thumb', async () => {
+  test('fits the width of the phone, and has buttons that are large enough for a thumb', async () => {
     const order = {
       id: newOrderId(),
       amount: Number.MAX_SAFE_INTEGER,

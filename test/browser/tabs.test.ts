@@ -106,7 +106,7 @@ async function payAndSay({ made, page }: Opened): Promise<void> {
 }
 
 describe.skipIf(CHROMIUM === undefined)('seven cashier pages in one browser', () => {
-  test('seven visible pages: each loads, three have a stream, and "I have paid" arrives from each', async () => {
+  test('if all seven pages are visible, each of them loads, three of them have a stream, and "I have paid" works on each of them', async () => {
     const opened = await openCashiers();
     const others = opened.filter((one) => one.streams() === 0);
     expect(others).toHaveLength(PAGES - MAX_OPEN);
@@ -117,7 +117,7 @@ describe.skipIf(CHROMIUM === undefined)('seven cashier pages in one browser', ()
     for (const one of opened) await payAndSay(one);
   });
 
-  test('some hidden: they release their streams to visible pages, and "I have paid" arrives from each', async () => {
+  test('pages that become hidden release their streams to visible pages, and "I have paid" works on each page', async () => {
     const opened = await openCashiers();
     const hidden = streaming(opened);
     const waiting = opened.filter((one) => !hidden.includes(one));
@@ -131,7 +131,7 @@ describe.skipIf(CHROMIUM === undefined)('seven cashier pages in one browser', ()
     for (const one of opened) await payAndSay(one);
   });
 
-  test('a page that becomes visible again gets a stream when a slot is free', async () => {
+  test('a page that becomes visible again gets a stream as soon as a slot is free', async () => {
     const opened = await openCashiers();
     const [first, second] = streaming(opened);
     if (first === undefined || second === undefined) throw new Error('No page has a stream.');
@@ -148,8 +148,8 @@ describe.skipIf(CHROMIUM === undefined)('seven cashier pages in one browser', ()
   });
 });
 
-describe.skipIf(CHROMIUM === undefined)('without Web Locks, as on pages without TLS', () => {
-  test('the visible page has a stream, and "I have paid" arrives from each page', async () => {
+describe.skipIf(CHROMIUM === undefined)('cashier pages without Web Locks, as on pages without TLS', () => {
+  test('the visible page has a stream, and "I have paid" works on each page', async () => {
     await context.addInitScript(`Object.defineProperty(navigator, 'locks', { value: undefined })`);
     const opened: Opened[] = [];
     for (let number = 0; number < PAGES; number += 1) {
@@ -181,7 +181,7 @@ describe.skipIf(CHROMIUM === undefined)("a shop's page that waits for seven paym
     await new Promise((resolve) => shop?.close(resolve));
   });
 
-  test('the page of a shop has three streams, and a hint arrives for each payment', async () => {
+  test('has three streams, and receives a hint for each of the seven payments', async () => {
     const { page } = await anotherPage(context, [system.apiUrl, 'http://127.0.0.1']);
     const { streams } = watch(page);
     await page.goto(`http://127.0.0.1:${(shop.address() as AddressInfo).port}/`);

@@ -30,7 +30,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
       };`;
     const asked = (page: Page) => page.evaluate('globalThis.asked');
 
-    test("the button opens WeChat Pay, and the page queries instead of trusting the bridge's answer", async () => {
+    test("the button opens WeChat Pay, and the page queries the payment instead of trusting the bridge's answer", async () => {
       // With the page's policy.
       const { page, made, go, close } = await open('wechat', IN_WECHAT, { bypassCSP: false });
       await page.addInitScript(bridge('get_brand_wcpay_request:ok'));
@@ -66,7 +66,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
       await close();
     });
 
-    test('the page waits for a bridge that loads late, and says so when none loads', async () => {
+    test('the page waits if the bridge loads late, and says so if the bridge does not load', async () => {
       const { page, go, close } = await open('wechat', IN_WECHAT);
       await go();
       const button = page.getByRole('button', { name: 'Pay CNY 19.90' });
@@ -80,7 +80,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
       await close();
     });
 
-    test('a payment with another method is switched to the method of the app', async () => {
+    test('if the payment has another method, the page switches it to the method of the app', async () => {
       const { page, go, close } = await open('wechat', NATIVE);
       await page.addInitScript(bridge('get_brand_wcpay_request:ok'));
       await go();
@@ -93,7 +93,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
     });
   });
 
-  test('inside WeChat without an openid the payer goes on in another browser, and this page shows the result too', async () => {
+  test('inside WeChat without an openid, the payer pays in another browser, and the page inside WeChat shows the result too', async () => {
     const { page, context, made, address, go, close } = await open('wechat', H5, {
       payer: { ip: PAYER.ip },
       permissions: ['clipboard-read', 'clipboard-write'],
@@ -138,7 +138,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
     await close();
   });
 
-  test('in an app that lets no page write to the clipboard, the payer can copy the link by hand', async () => {
+  test('in an app that denies access to the clipboard, the payer can copy the link by hand', async () => {
     const { page, address, go, close } = await open('alipay', H5);
     await page.addInitScript(`Object.defineProperty(navigator, 'clipboard', { value: undefined })`);
     await go();

@@ -69,7 +69,7 @@ const query = (trade: object) => saying({ trade }).queryTrade(ACCOUNT, tradeName
 const call = (said: Parameters<typeof saying>[0]) =>
   saying(said).verifyCallback(ACCOUNT, { headers: {}, rawBody: Buffer.from('{}') });
 
-test('answers that can be stored pass unchanged', async () => {
+test('an answer that can be stored is returned unchanged', async () => {
   const limits = { channelPaymentId: 'x'.repeat(200), amount: Number.MAX_SAFE_INTEGER };
   for (const trade of [
     ...[
@@ -90,7 +90,7 @@ test('answers that can be stored pass unchanged', async () => {
   expect(await call({ outTradeNo: 'pay_2' })).toMatchObject({ about: { outTradeNo: 'pay_2' }, answer: PAID });
 });
 
-describe('an answer that cannot be stored is garbage, and such a callback malformed', () => {
+describe('an answer that cannot be stored is garbage, and a callback that cannot be stored is malformed', () => {
   test.each<object>([
     { paidAt: '0000-01-01T00:00:00+23:59' },
     { paidAt: '9999-12-31T23:59:59-23:59' },
@@ -164,7 +164,7 @@ describe('an answer that cannot be stored is garbage, and such a callback malfor
     await expect(call(said)).rejects.toMatchObject({ kind: 'malformed' });
   });
 
-  test.each([false, 'yes'])('a notice with isProven: %s', async (isProven) => {
+  test.each([false, 'yes'])('a notice whose isProven is %s', async (isProven) => {
     const notice = { kind: 'notice', notificationId: 'n', about: { outTradeNo: 'pay_1' }, isProven };
     const adapter = validated({ verifyCallback: async () => notice } as unknown as ChannelAdapter);
     const taken = adapter.verifyCallback(ACCOUNT, { headers: {}, rawBody: Buffer.from('{}') });
@@ -172,7 +172,7 @@ describe('an answer that cannot be stored is garbage, and such a callback malfor
   });
 });
 
-test('every channel in the registry is checked', async () => {
+test('answers of every channel in the registry are checked', async () => {
   const { url } = await start();
   const channels = createChannels({ mode: 'test', simulator: { url }, stripe: {} }, { of: async () => [] });
   const data = { outTradeNo: 'p1', state: 'SUCCESS', amount: 1, currency: 'CNY', transactionId: 't' };
@@ -190,7 +190,7 @@ test('every channel in the registry is checked', async () => {
   }
 });
 
-test("the channel's text in a refusal is made storable", () => {
+test("if a channel's refusal contains characters that cannot be stored, they are replaced", () => {
   const { message } = new ChannelError('rejected', `PARAM_ERROR: ${NUL} ${HALF} 🙂`);
   expect(message).toBe('PARAM_ERROR: a\ufffdb a\ufffd 🙂');
 });

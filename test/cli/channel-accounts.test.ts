@@ -13,7 +13,7 @@ import { callbackBy, newSecret, setUp } from './channels-support.ts';
 
 /** Which channel account a payment uses: the one that the request names, or the merchant's default. */
 
-test('after the migration to named accounts, an older account is its merchant’s default and gets its credentials at the next start', async () => {
+test('the migration to named accounts makes an older account its merchant’s default, and the next start gives it credentials', async () => {
   const before = '20261127090001_account_names';
   const dir = temporaryHome();
   cpSync(prismaDir, dir, { recursive: true });
@@ -63,7 +63,7 @@ test('after the migration to named accounts, an older account is its merchant’
   expect((await api.call('/callbacks/simulator', callbackBy(SECRETS.simulator))).status).toBe(200);
 });
 
-describe('account of POST /v1/payments', () => {
+describe('the field account of POST /v1/payments', () => {
   async function withApi() {
     const it = await setUp();
     const api = await startTestApi(it.database.url);
@@ -80,7 +80,7 @@ describe('account of POST /v1/payments', () => {
     return { ...it, api, order, pay };
   }
 
-  test('selects the named account, without a name the default; an unknown name is rejected with the field’s path', async () => {
+  test('selects the named account, or the default account if it is missing, and an unknown name is rejected with the path of the field', async () => {
     const it = await withApi();
     const byDefault = await it.pay({ order: it.order() });
     expect([byDefault.status, byDefault.json.account]).toEqual([201, 'main']);
@@ -116,7 +116,7 @@ describe('account of POST /v1/payments', () => {
     ]);
   });
 
-  test('with the live attempt’s account, or without one, returns the live attempt; with another account, closes it first', async () => {
+  test('if it is missing or names the live attempt’s account, the live attempt is returned, and if it names another account, the live attempt is closed first', async () => {
     const it = await withApi();
     const { id: orderId } = (await it.api.call('/v1/orders', { key: it.key, body: it.order() })).json;
     const made = await it.pay({ orderId, account: 'eu' });
@@ -132,7 +132,7 @@ describe('account of POST /v1/payments', () => {
     expect([other.status, other.json.account]).toEqual([201, 'us']);
   });
 
-  test('cannot be a disabled one for new payments, but its live payments go on', async () => {
+  test('cannot name a disabled account for a new payment, but live payments of a disabled account continue', async () => {
     const it = await withApi();
     const { id: orderId } = (await it.api.call('/v1/orders', { key: it.key, body: it.order() })).json;
     const live = await it.pay({ orderId });

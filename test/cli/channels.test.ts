@@ -46,7 +46,7 @@ async function expectNoSecret({ database, printed }: SetUp, secrets: readonly st
 }
 
 describe('channels add', () => {
-  test('reads secrets only from a file or standard input, prints none, and stores them encrypted', async () => {
+  test('reads secrets only from a file or standard input, does not print them, and stores them encrypted', async () => {
     const it = await setUp();
     const secrets = [newSecret(), newSecret(), newSecret()];
     const [first = '', second = '', typed = ''] = secrets;
@@ -95,7 +95,7 @@ describe('channels add', () => {
     await expectNoSecret(it, secrets);
   });
 
-  test('rejects wrong input with a sentence that does not contain the value', async () => {
+  test('rejects a wrong value with a sentence that does not contain the value', async () => {
     const it = await setUp();
     const wrong = newSecret().slice(0, 20);
     const add = ['channels', 'add', 'simulator', '--account', 'eu'];
@@ -157,7 +157,7 @@ describe('channels add', () => {
   });
 });
 
-test('an account can be added with the API key only; the callback secret is set later, when the address is known', async () => {
+test('an account can be added with only an API key, and its callback secret can be set later, when the callback address is known', async () => {
   const it = await setUp();
   const key = `sk_test_${randomBytes(12).toString('hex')}`;
   const secret = `whsec_${randomBytes(12).toString('hex')}`;
@@ -173,7 +173,7 @@ test('an account can be added with the API key only; the callback secret is set 
   await expectNoSecret(it, [key, secret]);
 });
 
-test('the credentials stored last are the newest even if a clock is behind, and two concurrent rotations lose nothing', async () => {
+test('the credentials that were stored last are the newest, even if a clock is behind, and two concurrent rotations lose no credentials', async () => {
   const { db, account } = await setUp();
   const main = await account();
   const rotate = (given: Record<string, string>, behindMs: number) =>
@@ -193,7 +193,7 @@ test('the credentials stored last are the newest even if a clock is behind, and 
   expect(await newest()).toEqual({ secret: 'third', url: 'http://127.0.0.1:8' });
 });
 
-test('check distinguishes a wrong secret from a channel that could not be reached', async () => {
+test('check distinguishes between a wrong secret and a channel that cannot be reached', async () => {
   const simulator = await start();
   const it = await setUp(simulator.url);
   const check = ['channels', 'check', 'simulator'];
@@ -217,7 +217,7 @@ test('check distinguishes a wrong secret from a channel that could not be reache
   await expectNoSecret(it, [wrong, SECRETS.simulator]);
 });
 
-test('rotation: callbacks signed with old or new credentials are valid until the old are dropped; new trades use the new', async () => {
+test('after a rotation new trades use the new credentials, and callbacks signed with the old credentials are valid until the old credentials are dropped', async () => {
   const simulator = await start();
   const it = await setUp(simulator.url);
   let clock = Date.now();
@@ -257,7 +257,7 @@ test('rotation: callbacks signed with old or new credentials are valid until the
   await expectNoSecret(it, [old, current], api.logged(), JSON.stringify(json));
 });
 
-test('credentials are read at most once in 30 s, regardless of the number of calls', async () => {
+test('credentials are read at most once in 30 s, however many calls use them', async () => {
   const simulator = await start();
   const it = await setUp();
   await storeConfigured(
@@ -290,7 +290,7 @@ test('credentials are read at most once in 30 s, regardless of the number of cal
   expect(reads).toBe(2);
 });
 
-test('with another NODROP_SECRET credentials cannot be decrypted, the error says so, and new credentials fix it', async () => {
+test('if NODROP_SECRET has changed, credentials cannot be decrypted, the error says so, and new credentials solve the problem', async () => {
   const it = await setUp();
   const secret = newSecret();
   expect(
@@ -335,7 +335,7 @@ test('with another NODROP_SECRET credentials cannot be decrypted, the error says
   );
 });
 
-test('concurrent starts store the simulator’s credentials once, and replace an outdated secret', async () => {
+test('if several processes start at the same time, the simulator’s credentials are stored once, and an outdated secret is replaced', async () => {
   const it = await setUp();
   const clients = Array.from({ length: 4 }, () => createLedgerClient(it.database.url));
   onTestFinished(async () => void (await Promise.all(clients.map((client) => client.$disconnect()))));
@@ -353,7 +353,7 @@ test('concurrent starts store the simulator’s credentials once, and replace an
   expect(await readCredentials(it.db, SECRET, id, new Date())).toEqual([{ secret: second }]);
 });
 
-test('keys create stores the configured credentials for a merchant that exists without them', async () => {
+test('if a merchant without credentials exists, keys create stores the configured credentials for it', async () => {
   const it = await setUp();
   const { merchant } = await ensureMerchant(it.db, 'later', ['simulator']);
   const { id } = await it.db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });

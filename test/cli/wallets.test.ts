@@ -111,7 +111,7 @@ describe.skipIf(!isComplete)('channels', () => {
     },
   );
 
-  test('add and rotate reject one setting of a pair without the other', async () => {
+  test('add and rotate reject a setting whose counterpart is missing', async () => {
     const file = join(home, 'half.json');
     const { direct } = wechatpay.accounts;
     const says = 'public_key_id needs public_key as well: give both or neither.';
@@ -122,7 +122,7 @@ describe.skipIf(!isComplete)('channels', () => {
     expect([rotated.code, rotated.errors]).toEqual([1, expect.stringContaining(says)]);
   });
 
-  test('smoke alipay: creates, queries and closes a trade with each method, and pays none', async () => {
+  test('smoke alipay creates, queries and closes one trade with each method, and does not pay it', async () => {
     const { code, output, errors } = await channels('smoke', 'alipay', '--account', 'alipay-good');
     expect([code, errors]).toEqual([0, '']);
     const link = (method: string, action: string) => `By ${method}:
@@ -136,7 +136,7 @@ describe.skipIf(!isComplete)('channels', () => {
     );
   });
 
-  test('smoke wechatpay: creates, queries and closes a trade with each method that needs no data of a payer', async () => {
+  test('smoke wechatpay creates, queries and closes one trade with each method that needs no data of a payer', async () => {
     const { code, output, errors } = await channels('smoke', 'wechatpay', '--account', 'wechatpay-good');
     expect([code, errors]).toEqual([0, '']);
     const created = (method: string, action: string) => `By ${method}:
@@ -178,7 +178,7 @@ describe.skipIf(!isComplete)('channels', () => {
     expect((await rotate(kept)).code).toBe(0);
   });
 
-  test('no command prints a key', () => {
+  test('the output of each command contains no key', () => {
     const all = printed.join('\n');
     expect(all).not.toBe('');
     const given = [...Object.values(credentialsOf), ...Object.values(wrongOf)].map((of): Credentials => of());

@@ -5,7 +5,7 @@ import './client-support.ts';
 
 // The JavaScript client in a browser's page that is hidden, frozen or offline; and the files that the page loads.
 
-describe('in a browser page', () => {
+describe('the client in a browser page', () => {
   const PAYMENT = { id: 'pay_1', status: 'paying', orderUpdate: null };
   const asJson = (body: object) =>
     new Response(JSON.stringify(body), { headers: { 'content-type': 'application/json' } });
@@ -74,7 +74,7 @@ describe('in a browser page', () => {
     asked.slice(1).map(({ at }, index) => at - (asked[index]?.at ?? 0));
   const settled = () => vi.advanceTimersByTimeAsync(0);
 
-  test('a hidden page polls at growing intervals, and never holds a poll', async () => {
+  test('a hidden page polls at growing intervals, and never uses a held poll', async () => {
     page.turn('hidden');
     const { asked, whats, leave } = waits();
     await vi.advanceTimersByTimeAsync(600_000);
@@ -93,7 +93,7 @@ describe('in a browser page', () => {
     await leave();
   });
 
-  test('a page that becomes hidden closes its stream at once, and streams again when it becomes visible', async () => {
+  test('a page that becomes hidden closes its stream immediately, and opens a stream again when it becomes visible', async () => {
     const { asked, whats, leave } = waits();
     await settled();
     expect(whats()).toEqual(['stream']);
@@ -131,7 +131,7 @@ describe('in a browser page', () => {
     expect(removed.mock.calls).toEqual(expect.arrayContaining(added.mock.calls));
   });
 
-  test('a page that may not use Web Locks streams anyway', async () => {
+  test('a page that may not use Web Locks uses a stream anyway', async () => {
     const request = async () => {
       throw new DOMException('Access to the Locks API is denied in this context.', 'SecurityError');
     };
@@ -160,7 +160,7 @@ describe('in a browser page', () => {
       vi.stubGlobal('navigator', { locks: { request } });
     });
 
-    test('a page whose locks are all taken polls, and never holds a poll', async () => {
+    test('a page polls, and never uses a held poll, while other pages have all the locks', async () => {
       const { whats, leave } = waits();
       await vi.advanceTimersByTimeAsync(600_000);
       expect(new Set(whats())).toEqual(new Set(['poll']));
@@ -172,7 +172,7 @@ describe('in a browser page', () => {
       expect(locks.map(({ signal }) => signal.aborted)).toEqual([true, true, true]);
     });
 
-    test('a page that gets a lock streams at once, drops its other lock requests, and releases the lock when it is hidden', async () => {
+    test('as soon as a page gets a lock, it opens a stream and cancels its other lock requests, and it releases the lock when it becomes hidden', async () => {
       const { whats, leave } = waits();
       await vi.advanceTimersByTimeAsync(60_000);
       const [first, second] = locks;
@@ -197,7 +197,7 @@ describe('in a browser page', () => {
       await leave();
     });
 
-    test('a page that gets a lock during a poll streams without a pause', async () => {
+    test('a page that gets a lock during a poll opens its stream without a pause', async () => {
       let isGiven = false;
       const { whats, leave } = waits({
         answer() {
@@ -220,7 +220,7 @@ describe('in a browser page', () => {
     });
   });
 
-  test('outside of pages every client streams, even where Web Locks exist', async () => {
+  test('a client outside a page always uses a stream, even if the environment has Web Locks', async () => {
     vi.unstubAllGlobals();
     const request = vi.fn();
     vi.stubGlobal('navigator', { locks: { request } });

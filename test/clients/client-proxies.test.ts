@@ -3,7 +3,7 @@ import { createClient } from '../../clients/js/index.js';
 
 // The JavaScript client behind a proxy that interrupts streams or held answers.
 
-describe('behind a proxy that interrupts streams or held answers', () => {
+describe('the client behind a proxy that interrupts streams or held polls', () => {
   const LOOKED_AT_MS = 600_000;
   const PAYMENT = { id: 'pay_1', status: 'paying', orderUpdate: null };
   const asJson = (status: number, body: object) =>
@@ -71,19 +71,19 @@ describe('behind a proxy that interrupts streams or held answers', () => {
   };
   const gaps = (times: number[]) => times.slice(1).map((time, index) => time - (times[index] ?? 0));
 
-  test('held polls follow one another', async () => {
+  test('if each poll is held, the next poll follows after a short pause', async () => {
     const { polls } = await asked(noSlot, held);
     // A poll is held for 10 s and followed by a pause of 1 s; the stream is retried now and then.
     expect(new Set(gaps(polls).slice(2))).toEqual(new Set([11_000]));
   });
 
-  test('polls that are answered at once without a change become rarer', async () => {
+  test('if polls are answered immediately and without a change, the pauses between them grow', async () => {
     const { polls } = await asked(noSlot, async () => asJson(200, PAYMENT));
     expect(gaps(polls)[0]).toBe(1_000);
     expect(new Set(gaps(polls).slice(-20))).toEqual(new Set([15_000]));
   });
 
-  test('a poll that is answered at once with a change is followed by the next one soon', async () => {
+  test('if a poll is answered immediately and with a change, the next poll follows soon', async () => {
     let version = 0;
     const { polls } = await asked(noSlot, async () => asJson(200, { ...PAYMENT, amount: version++ }));
     expect(new Set(gaps(polls))).toEqual(new Set([1_000]));
@@ -138,7 +138,7 @@ describe('behind a proxy that interrupts streams or held answers', () => {
     },
   );
 
-  test('a state that returned after a poll had reported another one is sent again by the next stream', async () => {
+  test('if a poll reports another state and the state then returns to the previous one, the next stream sends the previous state again', async () => {
     const open = { ...PAYMENT, orderState: 'open' };
     const undecided = { ...PAYMENT, orderState: 'undecided' };
     const leaving = new AbortController();
@@ -183,7 +183,7 @@ describe('behind a proxy that interrupts streams or held answers', () => {
     await expect(result).rejects.toThrow('enough');
   });
 
-  test('a stream that works and ends now and then is reopened each time', async () => {
+  test('a stream that works but ends every 30 s is reopened each time', async () => {
     const { streams } = await asked(async (signal) => stream(signal, 30_000), held);
     expect(Math.max(...gaps(streams))).toBeLessThan(35_000);
   });

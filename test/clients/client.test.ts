@@ -52,7 +52,7 @@ function waiter(made: { id: string; clientToken: string }, signal?: AbortSignal)
 }
 
 describe('waitForResult', () => {
-  test('gets every state at once over the stream', async () => {
+  test('receives each state over the stream as soon as it changes', async () => {
     const made = await pay(api, key);
     const { result, updates, connections } = waiter(made);
     await eventually(() => updates.length === 1);
@@ -71,7 +71,7 @@ describe('waitForResult', () => {
     for (const { line } of way.requests) expect(line).not.toContain('ct_');
   });
 
-  test('resumes a stream that was cut where it had ended', async () => {
+  test('resumes an interrupted stream where it was interrupted', async () => {
     const made = await pay(api, key);
     const { result, updates } = waiter(made);
     await eventually(() => updates.length === 1);
@@ -85,7 +85,7 @@ describe('waitForResult', () => {
     expect(statusesOf(updates)).toEqual(['paying', 'succeeded']);
   });
 
-  test.each(['buffer', 'refuse'] as const)('polls when a proxy %ss the stream', async (mode) => {
+  test.each(['buffer', 'refuse'] as const)('polls if a proxy %ss the stream', async (mode) => {
     way.mode = mode;
     const made = await pay(api, key);
     const { result, updates, connections } = waiter(made);
@@ -98,7 +98,7 @@ describe('waitForResult', () => {
     expect(connections).toEqual(['polling']);
   });
 
-  test('polls when the API has no slot for the stream', async () => {
+  test('polls if the API has no free slot for the stream', async () => {
     const full = await startTestApi(database.url, { streams: { ...STREAMS, atMost: 0 } });
     const there = await startWay(full.url);
     try {
@@ -119,7 +119,7 @@ describe('waitForResult', () => {
     }
   });
 
-  test('keeps trying while the API is away', async () => {
+  test('continues to try while the API cannot be reached', async () => {
     const made = await pay(api, key);
     const { result, updates, connections } = waiter(made);
     await eventually(() => updates.length === 1);
@@ -135,7 +135,7 @@ describe('waitForResult', () => {
     expect(statusesOf(updates)).toEqual(['paying', 'succeeded']);
   });
 
-  test('can start while the API is away', async () => {
+  test('can start while the API cannot be reached', async () => {
     const made = await pay(api, key);
     way.mode = 'away';
     const { result, connections, updates } = waiter(made);
@@ -182,7 +182,7 @@ describe('waitForResult', () => {
       expect(await result).toMatchObject({ id: first.id, status: 'failed', orderState });
     });
 
-    test("with a merchant's key it considers the attempt alone", async () => {
+    test("a call with a merchant's key considers only its own attempt", async () => {
       const { first } = await two();
       await decline(first.id);
       const client = createServerClient({ baseUrl: way.url, key });
@@ -190,7 +190,7 @@ describe('waitForResult', () => {
     });
   });
 
-  test('ends when it is aborted, in every state of the connection', async () => {
+  test('ends when it is aborted, whether it streams, polls or has no connection', async () => {
     const made = await pay(api, key);
     for (const mode of ['pass', 'refuse', 'away'] as const) {
       way.mode = mode;
@@ -207,7 +207,7 @@ describe('waitForResult', () => {
     await eventually(() => api.changes.waiting === 0);
   });
 
-  test('rejects when the token does not open the payment', async () => {
+  test('rejects if the token is not the token of the payment', async () => {
     const made = await pay(api, key);
     for (const mode of ['pass', 'refuse'] as const) {
       way.mode = mode;
@@ -217,7 +217,7 @@ describe('waitForResult', () => {
     }
   });
 
-  test("works with a merchant's key too, which reads more fields", async () => {
+  test("works with a merchant's key, which can read more fields than a token", async () => {
     const made = await pay(api, key);
     await settle(made.id);
     const client = createServerClient({ baseUrl: `${way.url}/`, key });
@@ -225,7 +225,7 @@ describe('waitForResult', () => {
     await expect(client.waitForResult('pay_nobody')).rejects.toMatchObject({ code: 'payment_not_found' });
   });
 
-  test("an error of the caller's callback is not treated as a broken stream", async () => {
+  test("does not treat an error in the caller's callback as a broken stream", async () => {
     const made = await pay(api, key);
     await settle(made.id);
     const thrown: unknown[] = [];
@@ -251,7 +251,7 @@ describe('waitForResult', () => {
 });
 
 describe('the other calls', () => {
-  test('an error has the code, the wrong fields and the request id', async () => {
+  test('an error has the code, the invalid fields and the request id', async () => {
     const client = createServerClient({ baseUrl: way.url, key });
     const wrong = client.createPayment({
       order: { id: 'x', amount: 0, currency: 'CNY' },
@@ -263,7 +263,7 @@ describe('the other calls', () => {
     expect((error as NodropError).errors[0]?.path).toBe('order.amount');
   });
 
-  test("an answer that is not the service's own is `no_answer`", async () => {
+  test('a missing answer, or an answer that does not come from nodrop, leads to the error `no_answer`', async () => {
     const token = 'ct_1';
     const noAnswer = { name: 'NodropError', code: 'no_answer', status: undefined, errors: [] };
     way.mode = 'away';
@@ -282,7 +282,7 @@ describe('the other calls', () => {
     await expect(captive.getPayment('pay_1', { token })).rejects.toMatchObject(noAnswer);
   });
 
-  test('every call of a payer ends with its signal, and after its timeout', async () => {
+  test('every call of a payer ends when its signal is aborted, and after its timeout', async () => {
     const fetch = (_: string, { signal }: RequestInit) =>
       new Promise<Response>((_resolve, reject) => {
         signal?.addEventListener('abort', () => reject(signal.reason));
@@ -304,7 +304,7 @@ describe('the other calls', () => {
     }
   });
 
-  test('a hint reaches the workflow, and wakes a waiting call', async () => {
+  test('a hint reaches the workflow, and ends the pause of a call that waits for the API', async () => {
     const made = await pay(api, key);
     way.mode = 'away';
     const { client, connections, result, updates } = waiter(made);
@@ -317,7 +317,7 @@ describe('the other calls', () => {
     await result;
   });
 
-  test('another channel is another payment with its own token', async () => {
+  test('choosing another channel creates another payment with a token of its own', async () => {
     const made = await pay(api, key);
     const client = createClient({ baseUrl: way.url });
     const other = await client.switchChannel(made.id, { channel: 'simulator2' }, { token: made.clientToken });
@@ -350,7 +350,7 @@ describe('a stream that the service ends after its maximum lifetime', () => {
 
   const paths = () => short.requests.map(({ line }) => line.replace(/^GET .*pay_\w+/, ''));
 
-  test('is resumed where it ended, and changes between the two streams are reported', async () => {
+  test('is resumed where it ended, and changes that happen before the next stream are reported', async () => {
     const made = await pay(brief, key);
     const updates: PaymentForPayer[] = [];
     const connections: Connection[] = [];

@@ -61,7 +61,7 @@ test.each([
   });
 });
 
-test('the package has its code and types, and packing leaves no files in the clone', () => {
+test('the package contains its code and types, and packing it leaves no files in the clone', () => {
   const all = readdirSync(join(folder, 'node_modules/@nodrop/client'), { recursive: true, encoding: 'utf8' });
   const own = ['api.d.ts', 'index.d.ts', 'index.js', 'package.json', 'server.d.ts', 'server.js'];
   const both = [...own, ...own.map((name) => `cjs/${name}`)];
@@ -69,7 +69,7 @@ test('the package has its code and types, and packing leaves no files in the clo
   expect(readdirSync(join(root, 'clients/js'))).not.toContain('cjs');
 });
 
-test("the package's types name nothing internal", () => {
+test("the package's types contain no internal names", () => {
   const installed = join(folder, 'node_modules/@nodrop/client');
   for (const place of ['', 'cjs'])
     for (const name of ['index.d.ts', 'server.d.ts', 'api.d.ts']) {
@@ -99,7 +99,7 @@ describe('types', () => {
     );
   }
 
-  test('the types describe the package, for import and for require', async () => {
+  test('describe the package, whether a program uses import or require', async () => {
     const text = readFileSync(join(programs, 'types.ts'), 'utf8');
     const required = `import { createClient } from '@nodrop/client';
       import { createServerClient, verifyEvent } from '@nodrop/client/server';
@@ -145,7 +145,7 @@ describe('types', () => {
       .map((name) => join(under, name));
   }
 
-  test('the snippets of all pages compile', async () => {
+  test('fit the code snippets of all documentation pages, so that the snippets compile', async () => {
     expect(snippets.length).toBeGreaterThanOrEqual(6);
     // What shops install beside the client.
     symlinkSync(join(root, 'node_modules/standardwebhooks'), join(folder, 'node_modules/standardwebhooks'));
@@ -153,7 +153,7 @@ describe('types', () => {
     expect(await complaints(files)).toBe('');
   });
 
-  test('a snippet with an error is found', async () => {
+  test('a snippet with an error makes the check fail', async () => {
     const [first] = snippets.filter(({ code }) => code.includes('createPayment'));
     const wrong =
       first?.code.replace('checkoutUrl', 'chekoutUrl').replace('createPayment', 'createPaiment') ?? '';

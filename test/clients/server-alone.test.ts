@@ -45,13 +45,13 @@ describe('retries', () => {
     expect(await asked(refusal, 1, read)).toEqual({ count: 2, outcome: { id: 'pay_1' } });
   });
 
-  test('a refusal is returned after three tries, or if the next try would come too late', async () => {
+  test('a refusal is returned after three tries, or after the first try if its Retry-After is too long', async () => {
     expect(await asked(() => problem(503, 'too_busy'), 9, read)).toEqual({ count: 3, outcome: 'too_busy' });
     const late = () => problem(503, 'too_busy', { 'retry-after': '600' });
     expect(await asked(late, 9, read)).toEqual({ count: 1, outcome: 'too_busy' });
   });
 
-  test("a final refusal is not retried, and neither is an operator's decision", async () => {
+  test('neither a request that was finally refused nor a request that resolves a payment is retried', async () => {
     const settled = () => problem(409, 'order_already_paid');
     expect(await asked(settled, 9, read)).toEqual({ count: 1, outcome: 'order_already_paid' });
     const decide = (by: ServerClient) => by.resolvePayment('pay_1', { action: 'accept', note: 'seen' });
@@ -89,7 +89,7 @@ describe('verifyEvent', () => {
     }
   };
 
-  test('reads what nodrop sends, and verifies a read-back', async () => {
+  test("reads an event as nodrop sends it, and verifies nodrop's read-back", async () => {
     const received: { headers: IncomingHttpHeaders; body: Buffer }[] = [];
     const server = createServer(async (request, response) => {
       const chunks: Buffer[] = [];
@@ -115,7 +115,7 @@ describe('verifyEvent', () => {
     );
   });
 
-  test('accepts text or bytes, and the headers of Fetch or of Node', () => {
+  test('accepts the body as text or bytes, and the headers in the form of Fetch or of Node', () => {
     for (const given of [body, Buffer.from(body), new TextEncoder().encode(body)])
       for (const headers of [headersOf(), new Headers(headersOf())])
         expect(verifyEvent({ body: given, headers, secret })).toMatchObject({
@@ -124,7 +124,7 @@ describe('verifyEvent', () => {
         });
   });
 
-  test('accepts one matching signature among several', () => {
+  test('accepts several signatures if one of them matches', () => {
     const others = `v1,${Buffer.alloc(32).toString('base64')} v1a,abc v1, v1`;
     const headers = headersOf();
     headers['webhook-signature'] = `${others} ${headers['webhook-signature']}`;
@@ -158,14 +158,14 @@ describe('verifyEvent', () => {
     expect(verifyEvent({ body, headers: headersOf(), secret }).id).toBe(ID);
   });
 
-  test('respects `toleranceSeconds`', () => {
+  test('uses the tolerance that `toleranceSeconds` sets', () => {
     const headers = headersOf(secret, now - 310);
     expect(verifyEvent({ body, headers, secret, toleranceSeconds: 3_600 }).id).toBe(ID);
     const fresh = { body, headers: headersOf(secret, now - 100), secret };
     expect(errorOf(() => verifyEvent({ ...fresh, toleranceSeconds: 50 }))).toEqual(UNVERIFIED);
   });
 
-  test('recognises a test event by its `test` field', () => {
+  test('returns the `test` field, by which a program recognises a test event', () => {
     const text = JSON.stringify({ ...JSON.parse(body), test: true });
     expect(verifyEvent({ body: text, headers: headersOf(secret, now, text), secret }).test).toBe(true);
     expect(verifyEvent({ body, headers: headersOf(), secret }).test).toBeUndefined();
@@ -179,7 +179,7 @@ describe('verifyEvent', () => {
     expect(error).toMatchObject({ name: 'NodropError', code: 'event_malformed', status: 400 });
   });
 
-  test('a programming error is a TypeError, not `event_unverified`', () => {
+  test('throws a TypeError, and not `event_unverified`, for a programming error', () => {
     const headers = headersOf();
     for (const missing of [undefined, '', 'whsec_'])
       expect(() => verifyEvent({ body, headers, secret: missing })).toThrow(TypeError);

@@ -112,7 +112,7 @@ describe('the operations', () => {
     return isList ? await all(result as AsyncIterable<unknown>) : await result;
   }
 
-  test('the client has a method for every operation of the document', () => {
+  test('the client has a method for every operation of the OpenAPI document', () => {
     expect(ofServers.length).toBeGreaterThan(20);
     const methods = Object.keys(client).filter((name) => !['waitForResult', 'followEvents'].includes(name));
     expect(methods.toSorted()).toEqual(ofServers.map(([name]) => name).toSorted());
@@ -143,7 +143,7 @@ describe('the operations', () => {
     },
   );
 
-  test.each(ofServers)('%s ends with its signal, and after its timeout', async (_, one) => {
+  test.each(ofServers)('%s ends when its signal is aborted, and after its timeout', async (_, one) => {
     const hanging = createServerClient({
       baseUrl: 'https://pay.example',
       key: 'sk_1',
@@ -165,7 +165,7 @@ describe('the operations', () => {
 });
 
 describe('a payment', () => {
-  test('is created with its client token and checkout URL, read, hinted, queried, switched and cancelled', async () => {
+  test('is created with a client token and a checkout URL, and can be read, hinted, queried, switched to another channel and cancelled', async () => {
     const made = await client.createPayment(newPayment());
     expect(made.clientToken).toMatch(/^ct_/);
     expect(made.checkoutUrl).toContain(made.clientToken);
@@ -179,7 +179,7 @@ describe('a payment', () => {
     );
   });
 
-  test('a refusal has the fields of the problem, and is not retried', async () => {
+  test('a refusal has the fields of the problem document, and is not retried', async () => {
     const { client: recording, sent } = recorded(() => undefined);
     const wrong = recording.createPayment({
       ...newPayment(),
@@ -201,7 +201,7 @@ describe('a payment', () => {
     expect(sent).toHaveLength(1);
   });
 
-  test('a payment is created again with the same key when its answer is lost, and is one payment', async () => {
+  test('if the answer to a create is lost, the client repeats the create with the same key, and one payment exists', async () => {
     const { client: recording, sent } = recorded(lost(1));
     const wanted = newPayment();
     const made = await recording.createPayment(wanted);
@@ -214,7 +214,7 @@ describe('a payment', () => {
 });
 
 describe('a refund', () => {
-  test('a refund without a key is refused before a request is sent, because each run of the line would be another refund', async () => {
+  test('a refund without an idempotency key is refused before a request is sent, because each run of the program would make another refund', async () => {
     const { client: recording, sent } = recorded(() => undefined);
     const refuse = recording.createRefund as (...args: unknown[]) => Promise<unknown>;
     for (const options of [undefined, {}, { idempotencyKey: undefined }, { idempotencyKey: '' }]) {
@@ -225,7 +225,7 @@ describe('a refund', () => {
     expect(sent).toEqual([]);
   });
 
-  test('a refund of a part is made once, even if all answers are lost and a later process repeats the request', async () => {
+  test('a partial refund is made once, even if all answers are lost and another process repeats the request later', async () => {
     const { id } = await paid();
     const options = { idempotencyKey: `return-of-${id}` };
     const { client: recording, sent } = recorded(lost(1, 2, 3));
@@ -239,7 +239,7 @@ describe('a refund', () => {
     expect(await client.getRefund(refund.id)).toEqual(refund);
   });
 
-  test('a refund of all that is left needs no amount, and accepts a key of the caller', async () => {
+  test('a refund of the whole remaining amount needs no amount, and accepts an idempotency key of the caller', async () => {
     const { id } = await paid();
     const options = { idempotencyKey: `return-${id}` };
     const refund = await client.createRefund(id, {}, options);
@@ -249,7 +249,7 @@ describe('a refund', () => {
 });
 
 describe('an order', () => {
-  test('an order is created, changed, read and cancelled', async () => {
+  test('can be created, changed, read and cancelled', async () => {
     const order = { id: `A/7 ${newOrderId()}`, amount: 1990, currency: 'CNY' };
     expect(await client.createOrder(order)).toMatchObject({ ...order, status: 'unpaid' });
     expect(await client.changeOrder(order.id, { amount: 2500 })).toMatchObject({ amount: 2500 });
@@ -257,14 +257,14 @@ describe('an order', () => {
     expect((await client.cancelOrder(order.id)).status).toBe('cancelled');
   });
 
-  test('a paid order is not cancelled, and the refusal says so', async () => {
+  test('a paid order cannot be cancelled, and the refusal gives this reason', async () => {
     const { orderId } = await paid();
     await expect(client.cancelOrder(orderId)).rejects.toMatchObject({ code: 'order_already_paid' });
   });
 });
 
 describe('lists', () => {
-  test('lists are read page after page, only as far as the caller reads', async () => {
+  test('a list is read page by page, and only as far as the caller reads', async () => {
     const mine = await newKey(api.db);
     const { client: recording, sent } = recorded(() => undefined, mine.key);
     const ids: string[] = [];
@@ -289,7 +289,7 @@ describe('lists', () => {
 });
 
 describe('the feed', () => {
-  test('the feed is read to its end, and from a cursor', async () => {
+  test('can be read to its end, and from a cursor', async () => {
     const mine = createServerClient({ baseUrl: api.url, key: (await newKey(api.db)).key });
     const first = await paid(mine);
     const second = await paid(mine);
@@ -301,7 +301,7 @@ describe('the feed', () => {
     expect(paymentsOf(await all(mine.listEvents({ after: nextCursor })))).toEqual([second.id]);
   });
 
-  test('the feed is followed beyond its end and through an outage, until the caller leaves', async () => {
+  test('can be followed beyond its end and through an outage until the caller stops', async () => {
     const mine = await newKey(api.db);
     const { client: recording, sent } = recorded(lost(2, 3, 4), mine.key);
     const own = createServerClient({ baseUrl: api.url, key: mine.key });
@@ -322,7 +322,7 @@ describe('the feed', () => {
     await expect(waiting).rejects.toThrow('the server stops');
   });
 
-  test('the feed refuses a cursor of another merchant', async () => {
+  test('a cursor of another merchant is refused', async () => {
     await paid();
     const { nextCursor } = await client.listEvents().page();
     const stranger = createServerClient({ baseUrl: api.url, key: (await newKey(api.db)).key });
@@ -331,7 +331,7 @@ describe('the feed', () => {
   });
 });
 
-test('deliveries are listed and redelivered', async () => {
+test('the server client can list and redeliver deliveries', async () => {
   const mine = await newKey(api.db);
   await api.db.merchant.update({
     where: { id: mine.merchantId },
@@ -346,7 +346,7 @@ test('deliveries are listed and redelivered', async () => {
   expect(await own.redeliverMany({ status: 'pending' })).toMatchObject({ count: 1, nextSince: null });
 });
 
-test('a client without a key is refused', () => {
+test('a server client cannot be created without a key', () => {
   for (const missing of [undefined, ''])
     expect(() => createServerClient({ baseUrl: api.url, key: missing })).toThrow(TypeError);
 });

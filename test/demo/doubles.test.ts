@@ -9,8 +9,8 @@ import { PAYERS } from '../../src/demo/payers.ts';
 import { Books as AlipayBooks } from '../doubles/alipay/books.ts';
 import { type Merchant, Books as WechatpayBooks } from '../doubles/wechatpay/books.ts';
 
-describe('the books of the double of', () => {
-  test('Alipay contain a trade once its payer has opened it, with its amount and refunded amount', () => {
+describe('the books of a double', () => {
+  test('contain a trade of Alipay, with its amount and its refunded amount, once the payer has opened the trade', () => {
     const books = new AlipayBooks();
     const terms = { appId: '1', subject: 'x', notifyUrl: 'http://x', ends: Date.now() + 60_000 };
     const open = (outTradeNo: string) => books.open({ ...terms, outTradeNo, total: 1050 });
@@ -26,7 +26,7 @@ describe('the books of the double of', () => {
     ]);
   });
 
-  test('WeChat Pay count finished refunds as refunded, and pending ones not', () => {
+  test('count a finished refund of WeChat Pay as refunded, and do not count a pending refund', () => {
     const books = new WechatpayBooks();
     const merchant = { mchid: '1' } as Merchant;
     const add = (outTradeNo: string) => {
@@ -89,7 +89,7 @@ describe('the callback proxy', () => {
     return { came, proxy, send };
   }
 
-  test('loses some callbacks, duplicates the others, breaks signatures, changes amounts, and counts what it forwards', async () => {
+  test('loses some callbacks, duplicates others, breaks signatures, changes amounts, and counts the callbacks that it forwards', async () => {
     const { came, proxy, send } = await build();
     const ids = Array.from({ length: 300 }, (_, nth) => `pay_${nth}`);
     const answers = await Promise.all(ids.map((id) => send(`/callbacks/wechatpay/acc_1/${id}/proof`)));
@@ -121,7 +121,7 @@ describe('the callback proxy', () => {
     expect(came[0]?.headers['x-other']).toBeUndefined();
   });
 
-  test('treats all callbacks of a payment alike, but changes the amount only in the first', async () => {
+  test('treats all callbacks of one payment the same way, but changes the amount only in the first of them', async () => {
     const { came, send } = await build();
     const ids = Array.from({ length: 300 }, (_, nth) => `pay_${nth}`);
     const path = (id: string) => `/callbacks/wechatpay/acc_1/${id}/proof`;
@@ -134,7 +134,7 @@ describe('the callback proxy', () => {
     }
   });
 
-  test('finds the payment of an Alipay callback at the account’s address in its form', async () => {
+  test('reads the payment from the form of an Alipay callback if the address names only the account', async () => {
     const { came, proxy, send } = await build();
     const ids = Array.from({ length: 300 }, (_, nth) => `pay_${nth}`);
     await Promise.all(
@@ -146,7 +146,7 @@ describe('the callback proxy', () => {
     expect(came.some(({ body }) => body.startsWith('alipay says another amount of pay_'))).toBe(true);
   });
 
-  test("forwards a callback that names no payment unchanged, and returns nodrop's refusal", async () => {
+  test("forwards a callback that names no payment unchanged, and returns nodrop's refusal to the channel", async () => {
     const { came, send } = await build(401);
     expect(await send('/callbacks/wechatpay/acc_1')).toEqual({ status: 401, body: 'said' });
     expect(came.map(({ body }) => body)).toEqual(['signed']);
@@ -167,7 +167,7 @@ describe('the options of the demo', () => {
       new Command().exitOverride().configureOutput({ writeErr: () => {}, writeOut: () => {} }),
     );
 
-  test('select the simulator by default, and otherwise the named channels in their order', () => {
+  test('select the simulator if no channel is named, and otherwise the named channels in their order', () => {
     expect(read()).toEqual({ payers: PAYERS });
     expect(read('--channels', 'wechatpay,alipay')).toEqual({
       payers: PAYERS,

@@ -6,7 +6,7 @@ import { account, report, right } from './report-support.ts';
 /** The planned payers of the demo: the same for the same seed, with every scene that the channels support. */
 
 describe('the planned payers', () => {
-  test('are the same for the same seed, and differ for another seed', () => {
+  test('are the same for the same seed, and differ for different seeds', () => {
     expect(planPayers(7, 50)).toEqual(planPayers(7, 50));
     expect(planPayers(8, 50)).not.toEqual(planPayers(7, 50));
   });
@@ -17,7 +17,7 @@ describe('the planned payers', () => {
       expect(habits.filter((habit) => habit === scene)).toHaveLength(PAYERS_A_SCENE);
   });
 
-  test('arrive within 60 s, each with its own order and an amount that the API accepts', () => {
+  test('arrive within 60 s, and each has an order of its own with an amount that the API accepts', () => {
     const payers = planPayers(7, 500);
     expect(new Set(payers.map(({ orderId }) => orderId)).size).toBe(500);
     for (const { amount, arrivesAfterMs, expiresInSeconds } of payers) {
@@ -28,18 +28,18 @@ describe('the planned payers', () => {
   });
 });
 
-describe('the payers at doubles', () => {
+describe('the payers at the doubles of channels', () => {
   const both = ['wechatpay', 'alipay'];
   const at = (names: readonly string[]) => atChannels(planPayers(44, 240), names);
 
-  test('pay in CNY, about half of them at each of two channels', () => {
+  test('pay in CNY, and half of them begin at each of two channels', () => {
     const payers = at(both);
     expect(new Set(payers.map(({ currency }) => currency))).toEqual(new Set(['CNY']));
     expect(new Set(payers.flatMap(({ channels }) => channels))).toEqual(new Set(both));
     expect(payers.filter(({ channels }) => channels[0] === 'alipay').length).toBeGreaterThan(110);
   });
 
-  test('play every scene, and pay late only at a channel whose link can be paid after the close', () => {
+  test('play every scene, but pay late only at a channel whose link can be paid after the close', () => {
     const payers = at(both);
     expect(scenesOf(payers)).toEqual(new Set(['paidTwice', 'paidLate', 'cancelled']));
     const of = (habit: string) => payers.filter((payer) => payer.habit === habit);
@@ -49,7 +49,7 @@ describe('the payers at doubles', () => {
       expect(of(habit).map(({ channels }) => channels)).toEqual(Array(PAYERS_A_SCENE).fill(['alipay']));
   });
 
-  test('at one channel play only its scenes, and the run is clean without the others', () => {
+  test('play only the scenes of their channel if there is one channel, and the run is clean without the other scenes', () => {
     expect(scenesOf(at(['alipay']))).toEqual(new Set(['paidLate', 'cancelled']));
     expect(scenesOf(at(['wechatpay']))).toEqual(new Set());
     expect(at(['wechatpay']).filter(({ habit }) => habit.startsWith('pays when'))).toEqual([]);

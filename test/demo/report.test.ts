@@ -22,7 +22,7 @@ import {
 } from './report-support.ts';
 
 describe('books that agree', () => {
-  test('give no offence, equal totals, and how nodrop detected each payment', () => {
+  test('lead to a report without offences, with equal totals, and with the way in which nodrop detected each payment', () => {
     const accounts = account(right);
     expect(accounts.offences).toEqual([]);
     const sums = (CNY: number, JPY: number) => new Map(Object.entries({ CNY, JPY }));
@@ -50,7 +50,7 @@ describe('books that agree', () => {
     expect(offendersList(report(accounts))).toBe('');
   });
 
-  test('give a table of at most 100 columns', () => {
+  test('lead to a table of at most 100 columns', () => {
     const table = closingTable(report(account(right)));
     expect(Math.max(...table.split('\n').map((line) => line.length))).toBeLessThanOrEqual(100);
     expect(table).toMatch(/paid in the wallet +6 +CNY 52\.50 \+ JPY 1,050/);
@@ -65,7 +65,7 @@ describe('books that agree', () => {
 });
 
 describe('a dropped order', () => {
-  test('whose payment is still live is listed with a link to its workflow', () => {
+  test('is listed with a link to its workflow if its payment is still live', () => {
     const books = withOrder(
       0,
       order('order-1', [payment('pay_1', waiting)], { status: 'paying', paidPaymentId: null }),
@@ -76,7 +76,7 @@ describe('a dropped order', () => {
     expect(account(books).difference.get('CNY')).toBe(1050);
   });
 
-  test('whose payment was closed although it was paid is counted', () => {
+  test('is counted if its payment was closed although the payer had paid', () => {
     const books = withOrder(
       0,
       order('order-1', [payment('pay_1', closed)], { status: 'unpaid', paidPaymentId: null }),
@@ -84,7 +84,7 @@ describe('a dropped order', () => {
     expectOffence(books, 'dropped', 'pay_1', /dropped[^\n]+ 1 +!!! must be 0/);
   });
 
-  test('whose payment succeeded but is still in review is counted', () => {
+  test('is counted if its payment succeeded but still waits for a decision', () => {
     const books = withOrder(
       0,
       order('order-1', [payment('pay_1', { orderUpdate: 'review' })], {
@@ -95,20 +95,20 @@ describe('a dropped order', () => {
     expectOffence(books, 'dropped', 'pay_1', /dropped[^\n]+ 1 +!!! must be 0/);
   });
 
-  test('that the API does not list is counted', () => {
+  test('is counted if the API does not list it', () => {
     const books = { ...right, orders: right.orders.slice(1) };
     expectOffence(books, 'dropped', 'pay_1', /dropped[^\n]+ 1 +!!! must be 0/);
   });
 });
 
-describe('an order paid without money is reported', () => {
+describe('an order that is marked as paid without money is reported', () => {
   const row = /paid without money +1 +!!! must be 0/;
 
   test('if its payer never paid', () => {
     expectOffence(withOrder(2, order('order-3', [payment('pay_3')])), 'unpaid', 'pay_3', row);
   });
 
-  test("if another order's payment paid it", () => {
+  test('if the payment that paid it belongs to another order', () => {
     const books = withOrder(
       2,
       order('order-3', [payment('pay_3', closed)], { status: 'succeeded', paidPaymentId: 'pay_1' }),
@@ -121,7 +121,7 @@ describe('an order paid without money is reported', () => {
     expectOffence(books, 'unpaid', 'pay_8', row);
   });
 
-  test('if only its payment is succeeded', () => {
+  test('if its payment has succeeded although the payer has not paid', () => {
     const books = withOrder(
       2,
       order('order-3', [payment('pay_3')], { status: 'paying', paidPaymentId: null }),
@@ -133,7 +133,7 @@ describe('an order paid without money is reported', () => {
 describe('money that must be given back is reported', () => {
   const keeps = { refundedAmount: 1049, orderUpdate: 'conflict' } as const;
 
-  test('if one cent is missing', () => {
+  test('if one cent of it is missing', () => {
     const cent = [refund('re_7', 'late_payment', { amount: 1049 })];
     const books = withTrade(
       trade('pay_7', { refunded: 1049 }),
@@ -150,7 +150,7 @@ describe('money that must be given back is reported', () => {
     expect(offendersList(report(account(books)))).toContain('UNACCOUNTED  CNY 0.01');
   });
 
-  test('if its refund is still pending and there is no attention', () => {
+  test('if its refund is still pending and the payment has no attention', () => {
     const books = withTrade(
       trade('pay_5'),
       withRefunds(
@@ -169,7 +169,7 @@ describe('money that must be given back is reported', () => {
     expect(account(books).difference.get('CNY')).toBe(1050);
   });
 
-  test('as waiting for an operator, with the sum, if the payment has an attention', () => {
+  test('as waiting for an operator, together with the sum, if the payment has an attention', () => {
     const attention = { attention: 'refund_failing', attentionDetail: 'The channel says no.' };
     const books = withTrade(
       trade('pay_7'),
@@ -189,7 +189,7 @@ describe('money that must be given back is reported', () => {
     expect(account(books).difference.get('CNY')).toBe(0);
   });
 
-  test('if nodrop counts it as refunded but the wallet does not', () => {
+  test('if nodrop counts it as refunded but the wallet does not count it', () => {
     const books = withTrade(trade('pay_5'));
     const accounts = account(books);
     expect(accounts.offences.map(({ kind, paymentId }) => [kind, paymentId])).toEqual([
@@ -200,10 +200,10 @@ describe('money that must be given back is reported', () => {
   });
 });
 
-describe('money given back without a reason is reported', () => {
+describe('money that was given back without a reason is reported', () => {
   const row = /given back without a reason +1 +!!! must be 0/;
 
-  test('if the order has accepted the money', () => {
+  test('if the money paid the order', () => {
     const books = withTrade(
       trade('pay_1', givenBack),
       withRefunds(
@@ -221,7 +221,7 @@ describe('money given back without a reason is reported', () => {
     expectOffence(withTrade(trade('pay_1', { refunded: 1 })), 'unexplained', 'pay_1', row);
   });
 
-  test('if the reason is wrong', () => {
+  test('if the recorded reason is wrong', () => {
     expectOffence(withRefunds('pay_7', [refund('re_7', 'requested')]), 'unexplained', 'pay_7', row);
     expectOffence(withRefunds('pay_5', [refund('re_5', 'late_payment')]), 'unexplained', 'pay_5', row);
   });
@@ -244,7 +244,7 @@ test('an order that keeps the money of two payments is reported', () => {
   expect(account(books).difference.get('CNY')).toBe(1050);
 });
 
-describe('an amount that differs is reported', () => {
+describe('a difference in an amount is reported', () => {
   const row = /that differ +1 +!!! must be 0/;
 
   test.each([
@@ -258,7 +258,7 @@ describe('an amount that differs is reported', () => {
   });
 });
 
-describe('a run fails because it proves nothing', () => {
+describe('a run fails because its result proves nothing', () => {
   test('if the ledger has lost a payment that the wallet confirmed to a payer', () => {
     const accounts = reconcile({ trades: [], orders: [], refunds: new Map() }, new Set(['pay_1']));
     expect(accounts.offences.map(({ kind }) => kind)).toEqual(['unproven']);
@@ -299,7 +299,7 @@ describe('the run fails and the report names', () => {
     expect(closingTable(report(account(books)))).toMatch(/pressed pay twice.+!!! 1 DOUBLED/);
   });
 
-  test('a double press that was answered with two payments', () => {
+  test('a double press of the button that led to two payments', () => {
     const { shop } = report(account(right));
     const wrong = report(account(right), { shop: { ...shop, doublePresses: [['pay_1', 'pay_2']] } });
     expect(isClean(wrong)).toBe(false);
@@ -315,7 +315,7 @@ describe('the run fails and the report names', () => {
 });
 
 describe('a payment', () => {
-  test('that WeChat Pay does not close yet need not end, and is counted as too young to be closed', () => {
+  test('does not have to end while WeChat Pay refuses to close it, and is counted as too young to be closed', () => {
     const young = { ...waiting, channel: 'wechatpay', expiresAt: '2026-11-21T10:01:00.000Z' } as const;
     const books = withOrder(
       2,
@@ -336,7 +336,7 @@ describe('a payment', () => {
     expect(reconcile(other, new Set(), Date.parse('2026-11-21T10:01:00.000Z')).live).toBe(1);
   });
 
-  test('that was paid after the shop had cancelled it counts as paid late if its order has no other payment', () => {
+  test('counts as paid late if the shop had cancelled it before the payer paid, and its order has no other payment', () => {
     const late = { cancelRequestedAt: '2026-11-21T09:59:00.000Z' };
     const books = withOrder(0, order('order-1', [payment('pay_1', late)]));
     expect(account(books).scenes.paidLate.count).toBe(account(right).scenes.paidLate.count + 1);

@@ -35,7 +35,7 @@ function check(file: string, from: string | RegExp, to: string) {
   return spawnSync(process.execPath, [script, folder], { env, encoding: 'utf8' });
 }
 
-test('the repository’s docker-compose.yml and Dockerfile pass the check', () => {
+test('the check of the deployment accepts the repository’s docker-compose.yml and Dockerfile', () => {
   const { status, stdout, stderr } = spawnSync(process.execPath, [script], { env, encoding: 'utf8' });
   expect(stderr).not.toMatch(/docker-compose\.yml:|Dockerfile:/);
   expect(stdout).toContain('are in order');

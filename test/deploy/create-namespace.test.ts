@@ -50,7 +50,7 @@ test.each([
   expect(status).toBe(0);
 });
 
-test('the script gives up after two minutes, also if each attempt is slow', () => {
+test('the script gives up after two minutes, even if each attempt is slow', () => {
   const { status, stderr, of, seconds } = run({
     getent: 'echo 10.0.0.5 temporal',
     temporal: `${spend('10')}\necho no answer\nexit 1`,
@@ -64,7 +64,7 @@ test('the script gives up after two minutes, also if each attempt is slow', () =
   expect(status).toBe(1);
 });
 
-test('the address is looked up again while the server does not answer, also if a look-up takes 20 s', () => {
+test('while the server does not answer, its address is looked up again, even if each look-up takes 20 s', () => {
   const { status, of, seconds } = run({
     getent: `${spend('20')}\n[ $(grep -c ^getent ${folder}/calls) = 1 ] && echo 10.0.0.5 || echo 10.0.0.9`,
     temporal: `case $TEMPORAL_ADDRESS in 10.0.0.9:7233) exit 0 ;; esac\n${spend('10')}\nexit 1`,
@@ -78,7 +78,7 @@ test('the address is looked up again while the server does not answer, also if a
   expect(seconds).toBeLessThan(120);
 });
 
-test('a name that is not there yet is looked up again, in the same two minutes', () => {
+test('a host name that does not exist yet is looked up again for up to two minutes', () => {
   const { status, of, stderr } = run({ getent: 'exit 2', temporal: '' });
   expect(of('getent')).toHaveLength(61);
   expect(of('temporal')).toEqual([]);
@@ -86,7 +86,7 @@ test('a name that is not there yet is looked up again, in the same two minutes',
   expect(status).toBe(1);
 });
 
-test('a missing namespace is created', () => {
+test('the script creates a missing namespace', () => {
   const { status, of } = run({
     getent: 'echo 10.0.0.5 temporal',
     temporal: `case "$*" in *describe*) exit 1 ;; esac`,

@@ -58,7 +58,7 @@ test.each([
   expect(status).toBe(0);
 });
 
-test('npm test reports why Caddy is missing, and that its tests are skipped', () => {
+test('npm test reports why Caddy is missing, and reports that its tests are skipped', () => {
   writeFileSync(join(folder, 'apt-get'), '#!/bin/sh\necho "E: No such package" >&2\nexit 100\n', {
     mode: 0o755,
   });
@@ -68,7 +68,7 @@ test('npm test reports why Caddy is missing, and that its tests are skipped', ()
   expect(status).toBe(0);
 });
 
-test.skipIf(!isRoot)('as root, npm test updates the package lists once if Caddy is not found', () => {
+test.skipIf(!isRoot)('if Caddy is not found, npm test as root updates the package lists once', () => {
   writeFileSync(
     join(folder, 'apt-get'),
     `#!/bin/sh

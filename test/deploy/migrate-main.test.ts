@@ -25,7 +25,7 @@ function migrate(databaseUrl: string | undefined, secret = 's'.repeat(32)) {
   return { said, ended: once(child, 'close').then(([code]) => code) };
 }
 
-test('waits for the database, applies the migrations, and applies nothing the second time', async () => {
+test('the migration program waits for the database and applies the migrations, and its second run applies nothing', async () => {
   const database = await emptyDatabase();
   undo.push(() => database.drop());
   const url = new URL(database.url);
@@ -62,7 +62,7 @@ test.each([
   expect(said).toEqual({ out: '', err: expect.stringMatching(sentence) });
 });
 
-test('does not wait when the password is wrong', async () => {
+test('the migration program ends without waiting if the password of the database is wrong', async () => {
   const database = await emptyDatabase();
   undo.push(() => database.drop());
   const url = new URL(database.url);
@@ -72,7 +72,7 @@ test('does not wait when the password is wrong', async () => {
   expect(said.err).toMatch(/^The database does not answer \(password authentication failed[^\n]+\n$/);
 });
 
-test('fails with another NODROP_SECRET than the database’s, so that a deployment stops before it replaces processes', async () => {
+test('the migration program fails if NODROP_SECRET is not the secret of the database, so that a deployment stops before it replaces processes', async () => {
   const database = await emptyDatabase();
   undo.push(() => database.drop());
   expect(await migrate(database.url).ended).toBe(0);

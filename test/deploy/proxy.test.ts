@@ -113,7 +113,7 @@ const as = (user: string) => ({ Authorization: `Basic ${Buffer.from(user).toStri
 const SIGNED_IN = as('alice:secret');
 
 describe.skipIf(caddy === '')('the proxy for operators', () => {
-  test('has a valid Caddyfile, and is invalid without OPERATOR_HASH', () => {
+  test('has a Caddyfile that is valid with OPERATOR_HASH and invalid without it', () => {
     const validate = (changed: NodeJS.ProcessEnv) =>
       spawnSync(caddy, ['validate', '--adapter', 'caddyfile', '--config', join(folder, 'Caddyfile')], {
         env: { ...env, ...changed },
@@ -122,7 +122,7 @@ describe.skipIf(caddy === '')('the proxy for operators', () => {
     expect(validate({ OPERATOR_HASH: '' })).not.toBe(0);
   });
 
-  test('forwards signed-in requests for the right name, without the password', async () => {
+  test('forwards a request with a password for the right host name, and does not forward the password', async () => {
     expect(await ask(WEB_UI, { ...host(WEB_UI), ...SIGNED_IN })).toEqual({ status: 200, body: 'the Web UI' });
     expect(seen.map(({ authorization }) => authorization)).toEqual([undefined]);
     expect(await ask(ADMIN, { ...host(ADMIN), ...SIGNED_IN }, '/details')).toEqual({

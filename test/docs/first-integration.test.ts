@@ -20,7 +20,7 @@ afterAll(async () => {
   await desk?.close();
 });
 
-test('docs/first-integration.md leads from npm start to an order that the pageâ€™s own receiver has marked as paid', async () => {
+test('docs/first-integration.md leads from npm start to an order that the receiver on the page has marked as paid', async () => {
   const [, merchant, database, receiver, testEvents, order, pay, wallet, paid, ...more] = desk.blocksOf(
     'first-integration.md',
   ) as [string, ...string[]];
@@ -53,7 +53,7 @@ test('docs/first-integration.md leads from npm start to an order that the pageâ€
   expect(output).toContain(`"paid_payment_id":"${id}"`);
 });
 
-test('a block fails if any of its commands fails', async () => {
+test('a block of commands fails if any of its commands fails', async () => {
   expect(await shell.type('(exit 3)\necho on')).toEqual({ code: 3, output: 'on\n' });
   expect(await shell.type('echo on')).toEqual({ code: 0, output: 'on\n' });
 });

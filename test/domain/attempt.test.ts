@@ -23,13 +23,13 @@ const asked = (change: Partial<AskedFor> = {}): AskedFor => ({
 });
 
 describe('a payment attempt', () => {
-  test("is made with the requested expiry, but never beyond the order's expiry", () => {
+  test('has the requested expiry, but expires no later than its order', () => {
     expect(decideAttempt(ORDER, [], asked(), NOW)).toEqual({ expiresAt: inSeconds(600) });
     const ending = { ...ORDER, expiresAt: inSeconds(60) };
     expect(decideAttempt(ending, [], asked(), NOW)).toEqual({ expiresAt: inSeconds(60) });
   });
 
-  test('that is live on the same channel and method is returned', () => {
+  test('is returned if it is live on the same channel with the same method', () => {
     const live = attempt('live');
     expect(decideAttempt(ORDER, [live], asked(), NOW)).toEqual({ handedOut: live });
     const short = attempt('short', { createdAt: inSeconds(-9), expiresAt: inSeconds(10) });
@@ -76,7 +76,7 @@ describe('answers on record', () => {
   const back = (refundedAmount: number): PaidAnswer => ({ ...PAID, refundedAmount });
   const ASKED = { amount: 1000n, currency: 'CNY' };
 
-  test('recorded money is replaced only by a report of a larger refunded amount, and never once it is settled', () => {
+  test('recorded money is replaced only by a report of a larger refunded amount, and is never replaced after it is settled', () => {
     const cases: [PaidAnswer, ChannelAnswer, boolean][] = [
       [PAID, PAID, false],
       [PAID, back(1), true],
@@ -94,7 +94,7 @@ describe('answers on record', () => {
     }
   });
 
-  test('a callback counts only for exactly the requested amount; an answer to a query counts for any amount', () => {
+  test('a callback counts only if it has exactly the requested amount, and an answer to a query counts with any amount', () => {
     for (const answer of [PAID, { ...PAID, amount: 999 }, { ...PAID, currency: 'USD' as const }]) {
       expect(isVerifiedAnswer('paying', ASKED, null, answer)).toBe(answer === PAID);
       expect(isVerifiedAnswer('closed', ASKED, known({ state: 'closed' }), answer)).toBe(answer === PAID);
@@ -112,7 +112,7 @@ describe('answers on record', () => {
     },
   );
 
-  test.each(['unpaid', 'processing', 'unknown_trade'] as const)('%s is not definite', (state) => {
+  test.each(['unpaid', 'processing', 'unknown_trade'] as const)('an answer %s is not definite', (state) => {
     expect(isNewAnswer('paying', null, { state })).toBe(false);
     expect(isVerifiedAnswer('paying', ASKED, null, { state })).toBe(false);
   });

@@ -10,25 +10,25 @@ const AT = Date.UTC(2026, 10, 27);
 const HOUR = 3_600_000;
 const at = (ms: number) => new Date(AT + ms);
 
-test('a create is repeated within the idempotency horizon, minus a margin for the request and clock differences', () => {
+test('a create is repeated until shortly before the idempotency horizon, so that a slow request or a clock difference cannot exceed the horizon', () => {
   expect(mayRepeatCreate(at(0), null, at(1_000 * HOUR))).toBe(true);
   expect(mayRepeatCreate(at(0), 24 * HOUR, at(24 * HOUR - 60_001))).toBe(true);
   expect(mayRepeatCreate(at(0), 24 * HOUR, at(24 * HOUR - 60_000))).toBe(false);
 });
 
-test("a trade expires with its payment, but not before the channel's shortest lifetime, counted from the first request", () => {
+test("a trade expires with its payment, or if that is too early, after the channel's shortest lifetime since the first request", () => {
   const expiresAt = at(600_000).toISOString();
   expect(expiryAtChannel({ expiresAt }, at(5_000), 0)).toBe(expiresAt);
   expect(expiryAtChannel({ expiresAt }, at(5_000), 1_800_000)).toBe(at(1_805_000).toISOString());
 });
 
-test("a close that the channel does not accept yet is repeated at the channel's time, within 5 s to 1 h", () => {
+test('if the channel does not accept a close yet, nodrop repeats it at the time that the channel names, but in 5 s at the earliest and in 1 h at the latest', () => {
   expect(closeAgainAt(AT + 300_000, AT)).toBe(AT + 300_000);
   expect(closeAgainAt(AT - 1, AT)).toBe(AT + 5_000);
   expect(closeAgainAt(AT + 365 * 24 * HOUR, AT)).toBe(AT + HOUR);
 });
 
-test('a new attempt on the same channel waits for a late close; an attempt on another channel does not', () => {
+test('a new attempt on the same channel waits for a late close of the previous attempt, and an attempt on another channel does not wait', () => {
   const attempt = {
     id: 'pay_1',
     channel: 'simulator',

@@ -20,14 +20,14 @@ const promised = (attempts: number): number => PROMISED[attempts] ?? DAY;
 const attempts = fc.integer({ min: 0, max: 2_000 });
 const random = fc.double({ min: 0, max: 1, noNaN: true });
 
-test('the documented schedule of attempts, then one a day forever', () => {
+test('attempts follow the documented schedule, and after it one attempt a day follows forever', () => {
   expect([...Array(40).keys()].map((nth) => deliveryWait(nth, 0))).toEqual([
     ...PROMISED,
     ...Array(40 - PROMISED.length).fill(DAY),
   ]);
 });
 
-test('jitter adds up to a fifth to a wait, and never shortens it', () => {
+test('jitter makes a wait up to a fifth longer, and never shorter', () => {
   fc.assert(
     fc.property(attempts, random, (nth, chance) => {
       const wait = deliveryWait(nth, chance);
@@ -38,7 +38,7 @@ test('jitter adds up to a fifth to a wait, and never shortens it', () => {
   expect(deliveryWait(5, 1)).toBe(24 * SECOND);
 });
 
-test('Retry-After only lengthens a wait, to a day at most', () => {
+test('Retry-After can make a wait longer, up to one day, and never shorter', () => {
   fc.assert(
     fc.property(attempts, random, fc.integer({ min: 0, max: 400 * DAY }), (nth, chance, asked) => {
       const wait = deliveryWait(nth, chance, asked);
@@ -49,7 +49,7 @@ test('Retry-After only lengthens a wait, to a day at most', () => {
   );
 });
 
-test('while the order service does not know the order: at least one attempt an hour, and one at the end of the period', () => {
+test('while the order service does not know the order, nodrop attempts the delivery at least once an hour, and once at the end of the period', () => {
   fc.assert(
     fc.property(attempts, random, fc.integer({ min: -DAY, max: DAY }), (nth, chance, left) => {
       const wait = deliveryWait(nth, chance, 0, left);

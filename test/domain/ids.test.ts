@@ -14,7 +14,7 @@ import {
 import { REFUND_NUMBERS_AT_MOST } from '../../src/domain/refund.ts';
 
 /** A refund's id is the idempotency key at the channel: the same request must have the same id in every release. */
-describe('the id of a requested refund', () => {
+describe('the id of a refund that the merchant requests', () => {
   const request = {
     merchantId: 'mer_01KB0000000000000000000000',
     paymentId: 'pay_01KB1111111111111111111111',
@@ -33,7 +33,7 @@ describe('the id of a requested refund', () => {
     expect(requestedRefundId(given)).toBe(id);
   });
 
-  test('differs for another merchant, payment, key or amount, wherever one part ends', () => {
+  test('differs if the merchant, the payment, the key or the amount differs, even if the texts are equal when joined', () => {
     const others = [
       request,
       { ...request, merchantId: 'mer_01KB0000000000000000000001' },
@@ -57,7 +57,7 @@ describe('the id of a requested refund', () => {
   });
 });
 
-test('the id of a replacement refund never changes, and differs from all other ids of refunds', () => {
+test('the id of a replacement refund is always the same for its refund, and differs from all other ids of refunds', () => {
   const id = 're_2a51d770aebb5ceb83dbf89b1bc7';
   const rest = replacementRefundId(id);
   expect(rest).toBe('re_9c550cc3cd33c4f7895b48929226');
@@ -65,7 +65,7 @@ test('the id of a replacement refund never changes, and differs from all other i
   expect(isAutomaticRefundId(rest, 'pay_01KB1111111111111111111111')).toBe(false);
 });
 
-test("a refund's number under each key leads back to the refund, is valid at every channel, and is unique", () => {
+test('each number of a refund at the channel leads back to the refund, is valid at every channel, and is unique', () => {
   // An id whose hash has only digits is most similar to a number with a key.
   for (const id of [automaticRefundId('pay_01KAKD7Z7C8Q6W4Y9V5T3R1P0N', 2), `re_${'2'.repeat(28)}`, 're_2']) {
     expect(refundNumber(id, 1)).toBe(id);
@@ -78,7 +78,7 @@ test("a refund's number under each key leads back to the refund, is valid at eve
   }
 });
 
-test("ids are valid at every channel, and the id of a payment's automatic refund never changes", () => {
+test('ids are valid at every channel, and the id of an automatic refund is always the same for its payment', () => {
   fc.assert(
     fc.property(fc.constant(null), () => {
       const id = newPaymentId();

@@ -27,12 +27,12 @@ describe("the limits of a method's amounts", () => {
     expect(amountFault(METHOD, currency, amount)).toBe(fault);
   });
 
-  test('a method without limits accepts every amount', () => {
+  test('if a method has no limits, it accepts every amount', () => {
     expect(amountFault({ currencies: 'any' }, 'CNY', 1)).toBeUndefined();
   });
 });
 
-test("missing payer data is named like the request's fields", () => {
+test("missing payer data has the names of the request's fields", () => {
   expect(missingOfPayer(METHOD, undefined)).toEqual(['payer.id', 'payer.ip']);
   expect(missingOfPayer(METHOD, { id: 'openid' })).toEqual(['payer.ip']);
   expect(missingOfPayer({ needs: [] }, undefined)).toEqual([]);
@@ -65,7 +65,7 @@ describe('a subject that is too long for the channel', () => {
     expect(cutSubject(subject, limit)).toBe(cut);
   });
 
-  test('is cut to the longest beginning that the channel accepts, without splitting a character', () => {
+  test('is cut to the longest beginning that the channel accepts, and no character is split', () => {
     const text = fc.array(fc.string({ unit: 'grapheme' }), { maxLength: 12 }).map((parts) => parts.join(''));
     const limits = fc.record({
       atMost: fc.integer({ min: 4, max: 30 }),

@@ -40,7 +40,7 @@ const ACCOUNTED_ONLY = ['UYW', 'XAD'];
 
 const current = () => Object.keys(currencyExponents()).filter(isCurrentCurrency).sort();
 
-test('the current currencies are those of List One, without funds codes and codes without a minor unit', () => {
+test('the current currencies are those of List One without funds codes and without codes that have no minor unit', () => {
   const listed = Object.keys(iso.minorUnits).filter(
     (code) => iso.minorUnits[code] !== null && !iso.funds.includes(code) && !ACCOUNTED_ONLY.includes(code),
   );
@@ -48,7 +48,7 @@ test('the current currencies are those of List One, without funds codes and code
   expect(current()).toEqual(listed.sort());
 });
 
-test("the current currencies are CLDR's legal tenders, and two more that ISO has not withdrawn", () => {
+test('the current currencies are the legal tenders in CLDR, and two more currencies that ISO has not withdrawn', () => {
   const tender = Object.values(cldr)
     .flat()
     .flatMap((currencies) => Object.entries(currencies))
@@ -58,13 +58,13 @@ test("the current currencies are CLDR's legal tenders, and two more that ISO has
   expect(current()).toEqual([...new Set([...tender, 'SVC', 'VED'])].sort());
 });
 
-test('the decimal places of currencies are those of List One', () => {
+test('currencies have the decimal places of List One', () => {
   for (const code of Object.keys(currencyExponents()))
     if (Object.hasOwn(iso.minorUnits, code))
       expect([code, exponentOf(code)]).toEqual([code, iso.minorUnits[code]]);
 });
 
-test('XCG is accepted: the currency of Curaçao and Sint Maarten since 2025', () => {
+test('XCG is accepted, which is the currency of Curaçao and Sint Maarten since 2025', () => {
   expect([isCurrentCurrency('XCG'), toDecimal(1050, 'XCG')]).toEqual([true, '10.50']);
 });
 
@@ -83,7 +83,7 @@ describe('new orders reject', () => {
   });
 });
 
-test('stored amounts in a withdrawn currency or a formerly accepted funds code stay valid', () => {
+test('a stored amount stays valid if its currency has been withdrawn, or is a funds code that was accepted earlier', () => {
   for (const [code, text] of [
     ['ANG', '10.50'],
     ['BGN', '10.50'],
@@ -106,12 +106,12 @@ test('stored amounts in a withdrawn currency or a formerly accepted funds code s
   }
 });
 
-test('a code that never was a currency of an amount is not a currency', () => {
+test('a code that has never been the currency of an amount is rejected', () => {
   expect(['XAU', 'XXX', 'XDR', 'XTS', 'DEM', 'ABC', 'cny', ''].filter(isCurrency)).toEqual([]);
   expect(() => exponentOf('XAU')).toThrow(RangeError);
 });
 
-test('an amount is formatted the same everywhere: code, groups of three digits, decimal places of ISO 4217', async () => {
+test('an amount has the same format everywhere, with the currency code, groups of three digits, and the decimal places of ISO 4217', async () => {
   expect(amountText(1990, 'CNY')).toBe('CNY 19.90');
   expect(amountText(5n, 'CNY')).toBe('CNY 0.05');
   expect(amountText(5800, 'JPY')).toBe('JPY 5,800');

@@ -42,7 +42,7 @@ const amount = fc.integer({ min: 1, max: MAX_AMOUNT });
 const currency = fc.constantFrom('CNY', 'JPY', 'KWD', 'USD', 'CLF', 'XOF');
 
 describe('states', () => {
-  test('a succeeded payment never changes its status, and no ended payment becomes live again', () => {
+  test('a succeeded payment never changes its status, and an ended payment never becomes live again', () => {
     fc.assert(
       fc.property(fc.array(paymentStatus, { maxLength: 12 }), (wishes) => {
         let now: (typeof PAYMENT_STATUSES)[number] = 'created';
@@ -58,7 +58,7 @@ describe('states', () => {
     );
   });
 
-  test('only unpaid and paying orders can become succeeded, and only succeeded orders refunded', () => {
+  test('an order can become succeeded only if it is unpaid or paying, and refunded only if it is succeeded', () => {
     fc.assert(
       fc.property(orderStatus, orderStatus, (from, to) => {
         if (to === 'succeeded' && canOrderGo(from, to)) expect(['unpaid', 'paying']).toContain(from);
@@ -68,7 +68,7 @@ describe('states', () => {
     );
   });
 
-  test('a payment is either live, ended or succeeded, and a live one is never final', () => {
+  test('each payment is either live, ended or succeeded, and a live payment is never final', () => {
     fc.assert(
       fc.property(paymentStatus, fc.constantFrom(null, ...ORDER_UPDATES), (status, update) => {
         expect([isLive(status), isEnded(status), status === 'succeeded'].filter(Boolean)).toHaveLength(1);
@@ -81,7 +81,7 @@ describe('states', () => {
 });
 
 describe('money', () => {
-  test('decimal strings and minor units convert into each other exactly', () => {
+  test('an amount is the same after a conversion to a decimal string and back', () => {
     fc.assert(
       fc.property(amount, currency, (minor, code) => {
         const text = toDecimal(minor, code);
@@ -91,7 +91,7 @@ describe('money', () => {
     );
   });
 
-  test('only integers from 1 to 2^53-1 are amounts', () => {
+  test('an amount is an integer from 1 to 2^53-1, and every other value is rejected', () => {
     fc.assert(
       fc.property(fc.anything(), (value) => {
         const valid =
@@ -101,7 +101,7 @@ describe('money', () => {
     );
   });
 
-  test('only plain decimals of the currency become amounts', () => {
+  test('a decimal string becomes an amount only if it is plain and fits the decimal places of the currency', () => {
     fc.assert(
       fc.property(fc.string(), currency, (text, code) => {
         if (/^\d{1,17}(\.\d+)?$/.test(text)) return;
@@ -119,7 +119,7 @@ describe('schedule', () => {
   const schedule = fc.array(fc.integer({ min: 1, max: 600_000 }), { minLength: 1, maxLength: 30 });
   const sum = (waits: readonly number[]) => waits.reduce((total, wait) => total + wait, 0);
 
-  test('an interrupted schedule sends its queries at the same times as an uninterrupted one', () => {
+  test('if a schedule is interrupted and continued, its queries have the same times as without the interruption', () => {
     fc.assert(
       fc.property(schedule, fc.integer({ min: 0, max: 3_600_000 }), (waits, elapsed) => {
         const horizon = 3_600_000;
@@ -137,7 +137,7 @@ describe('schedule', () => {
     );
   });
 
-  test('no query is planned at or after the expiry, and every wait is positive', () => {
+  test('every query is planned before the expiry, and every wait is positive', () => {
     fc.assert(
       fc.property(
         schedule,
@@ -157,7 +157,7 @@ describe('schedule', () => {
     );
   });
 
-  test('a refund is queried forever: the last wait is complete, and past queries are not repeated', () => {
+  test('a refund is queried forever at the last interval of the schedule, and queries of the past are not repeated', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 10_000_000 }), (elapsed) => {
         const waits = endlessWaits(REFUND_QUERY_MS, elapsed);
@@ -173,20 +173,20 @@ describe('schedule', () => {
     );
   });
 
-  test('a hint long before the expiry gives the whole tight phase, then the schedule', () => {
+  test('after a hint long before the expiry, the whole tight phase follows, and then the schedule continues', () => {
     const waits = parseSchedule(DEFAULT_QUERY_SCHEDULE);
     const after = waitsAfterHint(waits, 12_000, 1_800_000);
     expect(after.slice(0, TIGHT_PHASE_MS.length)).toEqual(TIGHT_PHASE_MS);
     expect(sum(after.slice(0, TIGHT_PHASE_MS.length + 1)) + 12_000).toBe(90_000);
   });
 
-  test('the default schedule has most queries in the first five minutes', () => {
+  test('the default schedule has more than half of its queries in the first five minutes', () => {
     const waits = parseSchedule(DEFAULT_QUERY_SCHEDULE);
     expect(sum(waits.slice(0, 13))).toBe(300_000);
     expect(waits).toHaveLength(24);
   });
 
-  test('the time of the next query depends on the clock, not on the number of attempts', () => {
+  test('the time of the next query depends on the clock, and does not depend on the number of attempts', () => {
     fc.assert(
       fc.property(
         fc.array(fc.integer({ min: 1_000, max: 600_000 }), { minLength: 1, maxLength: 20 }),
@@ -201,7 +201,7 @@ describe('schedule', () => {
     );
   });
 
-  test('queries whose time has passed are not planned again', () => {
+  test('a query whose time has passed is not planned again', () => {
     fc.assert(
       fc.property(fc.uniqueArray(fc.integer({ min: 1, max: 100_000 })), fc.nat(100_000), (times, now) => {
         const sorted = times.sort((a, b) => a - b);
@@ -229,7 +229,7 @@ describe('schedule', () => {
         .map(([ms, off]) => ms + off),
     );
 
-    test('queries after the end and after the expiry, without a long pause in between', () => {
+    test('queries the channel after the payment has ended and after its expiry, and at least about once a day between these times', () => {
       fc.assert(
         fc.property(endedAt, expiresIn, (ended, left) => {
           const expires = ended + left;
@@ -314,7 +314,7 @@ describe('decision', () => {
   const agree = ({ answer, asked, ...order }: SuccessCase) =>
     [answer, asked].every((one) => one.amount === order.amount && one.currency === order.currency);
 
-  test('an order is paid only when channel, payment and order agree on amount and currency, while it can be paid (P2)', () => {
+  test('an order becomes paid only if it can be paid, and channel, payment and order agree on amount and currency (P2)', () => {
     fc.assert(
       fc.property(given, (success) => {
         if (decideSuccess(success).orderUpdate !== 'applied') return;
@@ -326,7 +326,7 @@ describe('decision', () => {
     );
   });
 
-  test('if amounts or currencies differ, a person decides, whatever the setting for late payments is', () => {
+  test('if amounts or currencies differ, an operator decides, whatever the setting for late payments is', () => {
     fc.assert(
       fc.property(given, (success) => {
         const payable = success.orderStatus === 'unpaid' || success.orderStatus === 'paying';
@@ -336,7 +336,7 @@ describe('decision', () => {
     );
   });
 
-  test('money that does not pay the order must be refunded or raises an attention', () => {
+  test('money that does not pay the order must be refunded, or raises an attention', () => {
     fc.assert(
       fc.property(given, (success) => {
         const decision = decideSuccess(success);
@@ -346,7 +346,7 @@ describe('decision', () => {
     );
   });
 
-  test('no refund of a recovered order is automatic: a person decides', () => {
+  test('for a recovered order, an operator decides about each refund that would otherwise be automatic', () => {
     fc.assert(
       fc.property(given, (success) => {
         const decision = decideSuccess({ ...success, recovered: true });
@@ -361,7 +361,7 @@ describe('decision', () => {
     );
   });
 
-  test('money that the channel dates before the expiry is not late, whenever nodrop finds it', () => {
+  test('money whose date at the channel is before the expiry is not late, even if nodrop finds it after the expiry', () => {
     fc.assert(
       fc.property(given, (success) => {
         const inTime = Date.parse(success.answer.paidAt) < success.expiresAt;

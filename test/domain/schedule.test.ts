@@ -45,7 +45,7 @@ const closed = (changes: Partial<PaymentSnapshot> = {}) =>
   payment({ status: 'closed', endedAt: EXPIRES, answer: 'closed', ...changes });
 
 describe('queryPlan', () => {
-  test('follows the schedule from the creation of a live payment up to its expiry', () => {
+  test('follows the schedule from the creation of a live payment until its expiry', () => {
     const plan = queryPlan(payment(), SCHEDULE, CREATED + 4_000);
     expect(plan).toMatchObject({
       waits: [6_000, 10_000, 5 * MINUTE, 5 * MINUTE],
@@ -55,7 +55,7 @@ describe('queryPlan', () => {
     expect(plan.afterHint.slice(0, TIGHT_PHASE_MS.length)).toEqual(TIGHT_PHASE_MS);
   });
 
-  test('has no query left shortly before the expiry', () => {
+  test('contains no query shortly before the expiry', () => {
     expect(queryPlan(payment(), SCHEDULE, EXPIRES - 1_000)).toMatchObject({ waits: [], endsAt: EXPIRES });
   });
 
@@ -72,7 +72,7 @@ describe('queryPlan', () => {
     });
   });
 
-  test('is the late watch for an ended payment, after a hint too', () => {
+  test('is the late watch if the payment has ended, even after a hint', () => {
     const waits = [10 * MINUTE, 50 * MINUTE, 5 * HOUR, 18 * HOUR];
     expect(queryPlan(closed(), SCHEDULE, EXPIRES)).toEqual({
       waits,
@@ -84,14 +84,14 @@ describe('queryPlan', () => {
   });
 });
 
-describe('lateWaits once the late watch is over', () => {
+describe('lateWaits after the end of the late watch', () => {
   const end = lateWatchEnd(EXPIRES, EXPIRES);
 
-  test('are empty if the channel answered at its end', () => {
+  test('are empty if the channel has answered at the end of the late watch', () => {
     expect(lateWaits(closed({ channelAnsweredAt: end }), end)).toEqual([]);
   });
 
-  test('are one hour while the channel is silent', () => {
+  test('consist of one hour while the channel is silent', () => {
     expect(lateWaits(closed({ channelAnsweredAt: EXPIRES, channelErrorSince: end }), end)).toEqual([HOUR]);
   });
 

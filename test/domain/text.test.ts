@@ -136,7 +136,7 @@ test.each([
   expect(orderIdFault(id)).toMatch(why);
 });
 
-test('an order’s id is unchanged after URL encoding, trimming, normalization and display', () => {
+test('URL encoding, trimming, normalization and display do not change an order’s id', () => {
   const id = fc
     .oneof(fc.string({ unit: 'binary', maxLength: 66 }), fc.string({ unit: 'grapheme', maxLength: 66 }))
     .filter((text) => orderIdFault(text) === undefined);
@@ -157,7 +157,7 @@ test('an order’s id is unchanged after URL encoding, trimming, normalization a
   );
 });
 
-test('Markdown shows an id unchanged, and common ids need no escaping', () => {
+test('Markdown shows an id unchanged, and a common id needs no escaping', () => {
   expect(inMarkdown('order-1001-a.b:c')).toBe('order-1001-a.b:c');
   expect(inMarkdown('_1001_ __7__ a_b')).toBe('\\_1001\\_ \\_\\_7\\_\\_ a\\_b');
   for (const id of ['www.evil.example', 'WWW.evil.example']) {
@@ -179,7 +179,7 @@ test.each([
     expect([url, mayReturnTo(url)]).toEqual([url, false]);
 });
 
-test('a merchant can allow schemes of apps', () => {
+test('a merchant can allow return URLs that open an app', () => {
   for (const scheme of ['myapp', 'com.example.app', 'fb123+a', 'x-shop'])
     expect([scheme, schemeFault(scheme), mayReturnTo(`${scheme}://thanks`)]).toEqual([
       scheme,

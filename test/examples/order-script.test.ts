@@ -7,7 +7,7 @@ import { eventually } from '../support/stack.ts';
 const SCRIPT = readFileSync(new URL('../../examples/shop/order.js', import.meta.url), 'utf8');
 const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor;
 
-test('a request whose connection died silently times out, and the page asks the shop again', async () => {
+test('if the connection of a request dies silently, the request times out and the page asks the shop again', async () => {
   const asked: { readonly path: string; readonly timeoutMs: number; readonly timeOut: () => void }[] = [];
   const page = {
     visibilityState: 'visible',

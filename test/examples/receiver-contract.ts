@@ -109,7 +109,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     return order?.paid_payment_id;
   }
 
-  test('a verified event pays the order once, however often and however concurrently it is delivered', async () => {
+  test('a verified event pays the order once, even if it is delivered several times and concurrently', async () => {
     const event = eventOf('payment.succeeded', await newOrder());
     const id = newId('evt');
     const answers = await Promise.all(Array.from({ length: 5 }, () => deliver(event, { id })));
@@ -117,7 +117,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBe(event.data.payment.id);
   });
 
-  test('forged and old events have no effect', async () => {
+  test('a forged event has no effect, and neither has an old event', async () => {
     const event = eventOf('payment.succeeded', await newOrder());
     const forged = await send(receiver.url, newSecret(), event);
     const old = await deliver(event, { at: new Date(Date.now() - 6 * 60_000) });
@@ -125,7 +125,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBeNull();
   });
 
-  test('headers are accepted in any case, because a proxy may change it', async () => {
+  test('header names are accepted in upper and lower case, because a proxy may change them', async () => {
     const event = eventOf('payment.succeeded', await newOrder());
     const body = JSON.stringify(event);
     const signed = signature(secret, newId('evt'), new Date(), body);
@@ -140,7 +140,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBe(event.data.payment.id);
   });
 
-  test('a body that is too long, or has a negative content-length, is refused at once', async () => {
+  test('a request whose body is too long, or whose content-length is negative, is refused immediately', async () => {
     const long = 'x'.repeat(2_000_000);
     for (const [length, body] of [
       [-1, ''],
@@ -153,7 +153,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     }
   });
 
-  test('an older event after a newer one has no effect', async () => {
+  test('an older event that arrives after a newer event has no effect', async () => {
     const payment = { id: newId('pay') };
     const conflict = { ...payment, orderUpdate: 'conflict' };
     await newOrder();
@@ -164,7 +164,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBeNull();
   });
 
-  test('a refund event that overtakes the success pays the order', async () => {
+  test('if a refund event arrives before the event of the success, the refund event pays the order', async () => {
     const payment = { id: newId('pay'), refundedAmount: 800, orderUpdate: 'applied' };
     expect(
       (await deliver(eventOf('refund.succeeded', await newOrder(), { version: 2, payment }))).status,
@@ -172,7 +172,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBe(payment.id);
   });
 
-  test('a payment that was refunded in full does not pay the order, whichever event reports it first', async () => {
+  test('a payment that was refunded in full does not pay the order, whichever of its events arrives first', async () => {
     const payment = { id: newId('pay'), refundedAmount: 6800, orderUpdate: 'applied' };
     const refund = eventOf('refund.succeeded', await newOrder(), { version: 2, payment });
     expect((await deliver(refund)).status).toBe(200);
@@ -191,7 +191,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     return { ...event, timestamp: new Date(Date.now() - 11_000).toISOString() };
   }
 
-  test('a late event pays the order only if its payment, read again, still does', async () => {
+  test('for a late event, the receiver reads the payment again, and the order becomes paid only if this payment still pays it', async () => {
     for (const changes of [{ orderUpdate: 'conflict', refundedAmount: 6800 }, { orderUpdate: 'review' }]) {
       const event = await oldSuccess();
       paymentIs = { ...event.data.payment, ...changes };
@@ -205,7 +205,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBe(event.data.payment.id);
   });
 
-  test('a late event whose payment cannot be read pays nothing, and succeeds when it is redelivered', async () => {
+  test('a late event does not pay the order if its payment cannot be read, and succeeds when it is redelivered', async () => {
     const event = await oldSuccess();
     paymentIs = 'away';
     expect((await deliver(event)).status).toBe(500);
@@ -215,13 +215,13 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBe(event.data.payment.id);
   });
 
-  test('an event that is delivered at once does not read the payment', async () => {
+  test('an event that is delivered without delay is applied without reading the payment', async () => {
     const event = eventOf('payment.succeeded', await newOrder());
     expect((await deliver(event, { at: new Date(event.timestamp) })).status).toBe(200);
     expect(paymentsRead).toEqual([]);
   });
 
-  test('a conflict takes the goods back only if its payment paid the order', async () => {
+  test('a conflict takes the goods back only if it is about the payment that paid the order', async () => {
     const event = eventOf('payment.succeeded', await newOrder());
     await deliver(event);
     const conflict = { orderUpdate: 'conflict' };
@@ -235,7 +235,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBeNull();
   });
 
-  test('events of an unknown type are acknowledged, with or without a payment', async () => {
+  test('an event of an unknown type is acknowledged, with or without a payment', async () => {
     await newOrder();
     expect(
       (await deliver({ ...eventOf('dispute.opened', orderId), data: { dispute: { id: 'd' } } })).status,
@@ -248,7 +248,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect((await deliver({ type: 'payment.succeeded', data: {} })).status).toBe(500);
   });
 
-  test('test events are acknowledged and have no effect', async () => {
+  test('a test event is acknowledged and has no effect', async () => {
     const event = eventOf('payment.succeeded', await newOrder());
     await deliver(event);
     const rows = async () => [
@@ -272,7 +272,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await rows()).toEqual(before);
   });
 
-  test('a receiver that does not know the `test` field pays no order on a test event either', async () => {
+  test('a test event does not pay an order, even if the receiver does not know the `test` field', async () => {
     const paid = async () =>
       await queryOnce(database.url, 'select * from orders where paid_payment_id is not null order by id');
     const before = await paid();
@@ -283,7 +283,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paid()).toEqual(before);
   });
 
-  test("a second payment is answered 409 with the first payment's id, every time", async () => {
+  test('each delivery about a second payment of an order is answered 409 with the id of the first payment', async () => {
     const first = eventOf('payment.succeeded', await newOrder());
     const second = eventOf('payment.succeeded', orderId);
     const id = newId('evt');
@@ -297,7 +297,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBe(first.data.payment.id);
   });
 
-  test('an unknown order is 404, a cancelled order 410, and another amount or currency 422', async () => {
+  test('an unknown order is answered 404, a cancelled order 410, and a different amount or currency 422', async () => {
     expect(await deliver(eventOf('payment.succeeded', newId('order')))).toEqual({
       status: 404,
       body: { code: 'order_unknown' },
@@ -310,7 +310,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBeNull();
   });
 
-  test('events of an attempt at an earlier amount of the order are acknowledged', async () => {
+  test("an event of an attempt is acknowledged if the order's amount has changed since the attempt", async () => {
     await newOrder();
     const ended = { amount: 1, status: 'cancelled', orderUpdate: null };
     expect((await deliver(eventOf('payment.cancelled', orderId, { payment: ended }))).status).toBe(200);
@@ -325,7 +325,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBeNull();
   });
 
-  test('a failure in the middle of the transaction rolls everything back, and the redelivery succeeds', async () => {
+  test('a failure during the transaction rolls all changes back, and the redelivery succeeds', async () => {
     const event = eventOf('payment.succeeded', await newOrder());
     const id = newId('evt');
     await queryOnce(database.url, 'alter table nodrop_payments rename to away');
@@ -335,7 +335,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBe(event.data.payment.id);
   });
 
-  test('a refused event is rolled back at once, not when its connection closes', async () => {
+  test('the transaction of a refused event is rolled back immediately, while its connection is still open', async () => {
     expect((await deliver(eventOf('payment.succeeded', newId('order')))).status).toBe(404);
     await eventually(async () => /\brollback\b/i.test(sqlSent));
   });
@@ -358,7 +358,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     },
   );
 
-  test('parameters after the database name in DATABASE_URL are respected', async () => {
+  test('the receiver uses the parameters after the database name in DATABASE_URL', async () => {
     const address = new URL(database.url);
     const [user, password] = [address.username, address.password];
     address.username = '';
@@ -390,7 +390,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     return { code, output: program.output };
   }
 
-  test('a payment has the amount of the stored order, and another amount is refused', async () => {
+  test('a payment is created with the amount of the stored order, and a request with another amount is refused', async () => {
     const id = newId('order');
     const made = { code: 0, output: `Order ${id} is pending: pay at http://127.0.0.1/checkout\n` };
     expect(await pay(id, '1990', 'CNY')).toEqual(made);
@@ -410,7 +410,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     ]);
   });
 
-  test('no payment is started for a cancelled or paid order', async () => {
+  test('no payment is created for a cancelled or paid order', async () => {
     await newOrder();
     await queryOnce(database.url, `update orders set cancelled = true where id = '${orderId}'`);
     expect(await pay(orderId, '6800', 'CNY')).toEqual({
@@ -426,7 +426,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(paymentsMade).toEqual([]);
   });
 
-  test('a database connection that breaks while an event waits fails only that event', async () => {
+  test('if a database connection breaks while an event waits, only this event fails', async () => {
     const event = eventOf('payment.succeeded', await newOrder());
     const other = new Connection({ connectionString: database.url });
     await other.connect();

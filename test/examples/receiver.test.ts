@@ -9,7 +9,7 @@ import { type Example, eventOf, newId, newSecret, send, startReceiver } from './
 const file = (name: string) =>
   readFileSync(new URL(`../../examples/receiver/${name}`, import.meta.url), 'utf8');
 
-describe('contract of every receiver', () => receiverContract());
+describe('the contract of every receiver', () => receiverContract());
 
 const secret = newSecret();
 let database: FreshDatabase;
@@ -26,7 +26,7 @@ afterAll(async () => {
   await database?.drop();
 });
 
-test('the receiver has fewer than 60 lines and three libraries', () => {
+test('the receiver has fewer than 60 lines and uses three libraries', () => {
   const source = file('receiver.js');
   expect(source.trimEnd().split('\n').length).toBeLessThan(60);
   // The three libraries, and its settings.
@@ -46,7 +46,7 @@ test('the receiver has fewer than 60 lines and three libraries', () => {
   });
 });
 
-test('every answer that is not 2xx is logged with its reason', async () => {
+test('every answer without a 2xx status is logged with its reason', async () => {
   const logged = (line: RegExp) => eventually(async () => line.test(receiver.process.output));
   const id = newId('evt');
   await send(receiver.url, secret, eventOf('payment.succeeded', newId('order')), { id });
@@ -86,7 +86,7 @@ test.each([
   expect(stderr).toMatch(sentence);
 });
 
-test('a port in use ends the receiver with one sentence', async () => {
+test('the receiver ends with one sentence if its port is in use', async () => {
   const { port } = new URL(receiver.url);
   const { status, stderr } = spawnSync(process.execPath, ['receiver.js'], {
     cwd: new URL('../../examples/receiver/', import.meta.url),
@@ -99,7 +99,7 @@ test('a port in use ends the receiver with one sentence', async () => {
   ]);
 });
 
-test('a HOST that is not of this machine ends the receiver with one sentence', () => {
+test('the receiver ends with one sentence if HOST is not an address of this machine', () => {
   const { status, stderr } = spawnSync(process.execPath, ['receiver.js'], {
     cwd: new URL('../../examples/receiver/', import.meta.url),
     env: { PATH: process.env.PATH, ...good, HOST: '192.0.2.1', PORT: '3200' },

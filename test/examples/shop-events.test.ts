@@ -15,7 +15,7 @@ import {
 } from './shop-events-support.ts';
 import { eventOf, newId, newSecret, readBack, send } from './support.ts';
 
-test('a verified event marks the order as paid and grants the goods', async () => {
+test('a verified event marks the order as paid, and the customer gets the goods', async () => {
   expect(await page()).not.toContain('Pickup code');
   const event = eventOf('payment.succeeded', orderId);
   expect((await deliver(event)).status).toBe(204);
@@ -23,7 +23,7 @@ test('a verified event marks the order as paid and grants the goods', async () =
   expect(await page()).toMatch(/Paid[\s\S]*Pickup code/);
 });
 
-test('test events are acknowledged and have no effect', async () => {
+test('a test event is acknowledged and has no effect', async () => {
   const rows = async () =>
     await Promise.all(
       ['orders', 'payments', 'events'].map((table) =>
@@ -47,7 +47,7 @@ test('a signed body that is not an event is refused', async () => {
   expect((await deliver(wrong)).status).toBe(400);
 });
 
-test('one valid signature among several is enough, as during a rotation of secrets', async () => {
+test('one valid signature among several is sufficient, so that the secret can be rotated', async () => {
   const event = eventOf('payment.succeeded', orderId);
   const body = JSON.stringify(event);
   const { Webhook } = await import('standardwebhooks');
@@ -58,7 +58,7 @@ test('one valid signature among several is enough, as during a rotation of secre
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
-test('an event that is delivered repeatedly and concurrently is applied once', async () => {
+test('an event that is delivered several times and concurrently is applied once', async () => {
   const event = eventOf('payment.succeeded', orderId);
   const id = newId('evt');
   const before = await eventsKnown();
@@ -71,7 +71,7 @@ test('an event that is delivered repeatedly and concurrently is applied once', a
   expect(await page()).toContain(`<strong>${code}</strong>`);
 });
 
-test('an older event after a newer one has no effect', async () => {
+test('an older event that arrives after a newer event has no effect', async () => {
   const payment = { id: newId('pay') };
   // The refund was already due when the success arrives, so the goods are not granted.
   const conflict = eventOf('payment.conflict', orderId, {
@@ -92,7 +92,7 @@ test('an older event after a newer one has no effect', async () => {
   ]);
 });
 
-test('a refund event that overtakes the success pays the order', async () => {
+test('if a refund event arrives before the event of the success, the refund event pays the order', async () => {
   const payment = { id: newId('pay') };
   const refund = eventOf('refund.succeeded', orderId, {
     version: 2,
@@ -104,7 +104,7 @@ test('a refund event that overtakes the success pays the order', async () => {
   expect(await page()).toContain('CNY 8.00 of it was refunded to you');
 });
 
-test('a payment that was refunded in full grants no goods, whichever event reports it first', async () => {
+test('a payment that was refunded in full grants no goods, whichever of its events arrives first', async () => {
   const payment = { id: newId('pay') };
   const back = { ...payment, refundedAmount: 6800 };
   expect((await deliver(eventOf('refund.succeeded', orderId, { version: 2, payment: back }))).status).toBe(
@@ -154,14 +154,14 @@ test.each([
   expect(await paidBy()).toBeNull();
 });
 
-test('a late event whose payment still pays the order grants the goods', async () => {
+test('a late event grants the goods if its payment still pays the order', async () => {
   const event = oldSuccess();
   answers.payment = { ...event.data.payment, refundedAmount: 800 };
   expect((await deliver(event)).status).toBe(204);
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
-test('a late event whose payment cannot be read grants nothing, and succeeds when it is redelivered', async () => {
+test('a late event grants no goods if its payment cannot be read, and succeeds when it is redelivered', async () => {
   const event = oldSuccess();
   const id = newId('evt');
   answers.payment = 'away';
@@ -172,7 +172,7 @@ test('a late event whose payment cannot be read grants nothing, and succeeds whe
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
-test('an event that is delivered at once, or grants nothing, does not read the payment', async () => {
+test('the shop does not read the payment for an event that is delivered without delay or that grants no goods', async () => {
   const fresh = eventOf('payment.succeeded', orderId);
   expect((await deliver(fresh, { at: new Date(fresh.timestamp) })).status).toBe(204);
   // An event that was applied before reads nothing, however late it is redelivered.
@@ -183,13 +183,13 @@ test('an event that is delivered at once, or grants nothing, does not read the p
   expect(paymentsRead).toEqual([]);
 });
 
-test('a success without a received amount is refused', async () => {
+test('the event of a success is refused if it has no received amount', async () => {
   const event = eventOf('payment.succeeded', orderId, { payment: { receivedAmount: null } });
   expect((await deliver(event)).status).toBe(400);
   expect(await paidBy()).toBeNull();
 });
 
-test('a conflict of the payment that paid the order takes the goods back', async () => {
+test('if the payment that paid the order gets a conflict, the order loses its goods', async () => {
   const event = eventOf('payment.succeeded', orderId);
   expect((await deliver(event)).status).toBe(204);
   expect(await page()).toContain('Pickup code');
@@ -209,7 +209,7 @@ test('a conflict of the payment that paid the order takes the goods back', async
   expect(await paidBy()).toBeNull();
 });
 
-test('a full refund ends the order', async () => {
+test('after a full refund the order page shows the order as refunded and grants no goods', async () => {
   const payment = { id: newId('pay') };
   await deliver(eventOf('payment.succeeded', orderId, { payment }));
   await deliver(
@@ -219,7 +219,7 @@ test('a full refund ends the order', async () => {
   expect(await page()).not.toContain('Pickup code');
 });
 
-test('every answer that is not 2xx is logged with its reason', async () => {
+test('every answer without a 2xx status is logged with its reason', async () => {
   const logged = (line: string) => eventually(async () => shop.process.output.includes(line));
   const id = newId('evt');
   await deliver(eventOf('payment.succeeded', 'order-1'), { id });
@@ -230,7 +230,7 @@ test('every answer that is not 2xx is logged with its reason', async () => {
   await logged('GET /nodrop/elsewhere (without an id) answered 404: There is no such address.');
 });
 
-test('an unknown order is answered 404, not 410', async () => {
+test('an unknown order is answered 404, and not 410', async () => {
   expect(await deliver(eventOf('payment.succeeded', 'order-1'))).toEqual({
     status: 404,
     body: { code: 'order_unknown', error: 'There is no such order here.' },
@@ -238,7 +238,7 @@ test('an unknown order is answered 404, not 410', async () => {
   expect((await readBack(shop.url, shop.secret, 'order-1')).status).toBe(404);
 });
 
-test('a second payment is answered 409 with the id of the payment that paid the order, every time', async () => {
+test('each delivery about a second payment of an order is answered 409 with the id of the payment that paid the order', async () => {
   const first = eventOf('payment.succeeded', orderId);
   await deliver(first);
   const second = eventOf('payment.succeeded', orderId);
@@ -256,7 +256,7 @@ test('a second payment is answered 409 with the id of the payment that paid the 
   expect(await page()).toContain('You paid twice: the money is on its way back to you.');
 });
 
-test('exactly one of several concurrent payments pays the order', async () => {
+test('if several payments arrive concurrently, exactly one of them pays the order', async () => {
   const events = Array.from({ length: 6 }, () => eventOf('payment.succeeded', orderId));
   const answers = await Promise.all(events.map((event) => deliver(event)));
   const winner = await paidBy();
@@ -264,14 +264,14 @@ test('exactly one of several concurrent payments pays the order', async () => {
   for (const { status, body } of answers) if (status === 409) expect(body.paidPaymentId).toBe(winner);
 });
 
-test('an amount or currency that differs from the order is answered 422', async () => {
+test("an event whose amount or currency differs from the order's is answered 422", async () => {
   for (const payment of [{ amount: 1 }, { currency: 'JPY' }]) {
     expect((await deliver(eventOf('payment.succeeded', orderId, { payment }))).status).toBe(422);
   }
   expect(await paidBy()).toBeNull();
 });
 
-test('events of an attempt at an earlier amount of the order are acknowledged', async () => {
+test("an event of an attempt is acknowledged if the order's amount has changed since the attempt", async () => {
   const ended = { amount: 1, status: 'cancelled', orderUpdate: null };
   expect((await deliver(eventOf('payment.cancelled', orderId, { payment: ended }))).status).toBe(204);
   for (const [type, orderUpdate] of [
@@ -283,7 +283,7 @@ test('events of an attempt at an earlier amount of the order are acknowledged', 
   expect(await paidBy()).toBeNull();
 });
 
-test('a cancelled order answers 410 to a success, and acknowledges other events', async () => {
+test('for a cancelled order, a success is answered 410, and other events are acknowledged', async () => {
   await queryOnce(shop.database.url, `update orders set cancelled_at = now() where id = '${orderId}'`);
   const event = eventOf('payment.succeeded', orderId);
   expect((await deliver(event)).status).toBe(410);
@@ -295,7 +295,7 @@ test('a cancelled order answers 410 to a success, and acknowledges other events'
   expect(await page()).toContain('the money was refunded to you');
 });
 
-test('an attempt that ends without money leaves the order open, and one in review asks for no second payment', async () => {
+test('an attempt that ends without money leaves the order open, and while an attempt is in review, the page asks the customer not to pay again', async () => {
   const failed = { status: 'failed', orderUpdate: null };
   await deliver(eventOf('payment.failed', orderId, { payment: failed }));
   answers.order = { status: 'unpaid', payments: [failed] };
@@ -349,7 +349,7 @@ test.each([
   expect(text.includes('Cancel the order')).toBe(isOpen);
 });
 
-test('after a refund, the page does not offer "Pay again" while another attempt is under way', async () => {
+test('after a refund, the page does not offer "Pay again" while another attempt can still be paid', async () => {
   const back = { status: 'succeeded', orderUpdate: 'conflict' };
   await deliver(eventOf('payment.conflict', orderId, { payment: { ...back, refundedAmount: 6800 } }));
   answers.order = { status: 'paying', payments: [{ status: 'paying', orderUpdate: null }, back] };
@@ -359,13 +359,13 @@ test('after a refund, the page does not offer "Pay again" while another attempt 
   expect(await page()).toMatch(/Not paid<[\s\S]*the money was refunded to you[\s\S]*Pay again/);
 });
 
-test('an unknown event type and status are stored, and not shown as a failure', async () => {
+test('an unknown event type or status is stored, and the page does not show it as a failure', async () => {
   const payment = { status: 'thinking', orderUpdate: null };
   expect((await deliver(eventOf('payment.thinking', orderId, { payment }))).status).toBe(204);
   expect(await page()).toContain('Waiting for your payment');
 });
 
-test('events of another kind are acknowledged', async () => {
+test('an event of another kind is acknowledged', async () => {
   const before = await eventsKnown();
   for (const data of [{}, { dispute: { id: 'd' } }, undefined])
     expect((await deliver({ type: 'dispute.opened', data })).status).toBe(204);

@@ -10,7 +10,7 @@ import { Example, eventOf, newId, newSecret, readBack, send, startShop } from '.
 // The example shop as a program: its forms and pages, and what happens when the shop, its database or a connection
 // dies.
 
-test('while nodrop is away the order is kept, and pressing "Buy" twice makes one order', async () => {
+test('the shop keeps the order while nodrop cannot be reached, and pressing "Buy" twice creates one order', async () => {
   const before = await queryOnce(shop.database.url, 'select id from orders');
   const press = () =>
     fetch(`${shop.url}/orders`, {
@@ -27,13 +27,13 @@ test('while nodrop is away the order is kept, and pressing "Buy" twice makes one
   expect(await queryOnce(shop.database.url, 'select id from orders')).toEqual(before);
 });
 
-test('an order is not cancelled before nodrop confirms that no money can arrive', async () => {
+test('an order is cancelled only after nodrop has confirmed that no money can arrive', async () => {
   const answer = await fetch(`${shop.url}/orders/${orderId}/cancel`, { method: 'POST' });
   expect(answer.url).toBe(`${shop.url}/orders/${orderId}?notice=unsettled`);
   expect((await deliver(eventOf('payment.succeeded', orderId))).status).toBe(204);
 });
 
-test("the copied files import nothing of nodrop's own code", () => {
+test("the example files import only each other, the client library and public packages, and none of nodrop's own code", () => {
   const folder = new URL('../../examples/', import.meta.url);
   const files = readdirSync(folder, { recursive: true }).map(String);
   const sources = files.filter((name) => /\.(ts|js)$/.test(name));
@@ -48,7 +48,7 @@ test("the copied files import nothing of nodrop's own code", () => {
   }
 });
 
-test("the payer's return to the shop does not mark the order as paid", async () => {
+test('the order is not marked as paid because the payer returns to the shop', async () => {
   const response = await fetch(`${shop.url}/orders/${orderId}?paymentId=${newId('pay')}&status=succeeded`);
   expect(await response.text()).not.toContain('Pickup code');
   expect(await paidBy()).toBeNull();
@@ -82,7 +82,7 @@ test.each([
   expect(await eventsKnown()).toBe(before);
 });
 
-test('a request that is not an event is refused with one sentence and changes nothing', async () => {
+test('a request that is not an event is refused with one sentence, and has no effect', async () => {
   const hook = `${shop.url}/nodrop/events`;
   const before = await eventsKnown();
   const refusals = [
@@ -136,7 +136,7 @@ test('a form with unexpected content creates no order', async () => {
   expect(await orders()).toBe(before);
 });
 
-test("text from the address is never shown as the shop's text or HTML", async () => {
+test('text from the URL is never shown as a text of the shop or as HTML', async () => {
   for (const query of [
     'notice=<script>alert(1)</script>',
     'notice=__proto__',
@@ -149,7 +149,7 @@ test("text from the address is never shown as the shop's text or HTML", async ()
   }
 });
 
-test('while its table is locked the shop acknowledges nothing, and applies the event when it is redelivered', async () => {
+test('the shop acknowledges no event while its table is locked, and applies the event when it is redelivered', async () => {
   const client = new Connection({ connectionString: shop.database.url });
   await client.connect();
   const event = eventOf('payment.succeeded', orderId);
@@ -173,7 +173,7 @@ test('while its table is locked the shop acknowledges nothing, and applies the e
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
-test('a shop that is killed while it applies an event has applied all of it or nothing', async () => {
+test('if the shop is killed while it applies an event, it has applied either the whole event or nothing', async () => {
   const client = new Connection({ connectionString: shop.database.url });
   await client.connect();
   const event = eventOf('payment.succeeded', orderId);
@@ -199,7 +199,7 @@ test('a shop that is killed while it applies an event has applied all of it or n
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
-test('connections that PostgreSQL ends fail the requests that use them, and never the shop', async () => {
+test('if PostgreSQL ends connections, the requests that use them fail, and the shop continues to run', async () => {
   const event = eventOf('payment.succeeded', orderId);
   let isOver = false;
   const keepDelivering = async () => {
@@ -217,7 +217,7 @@ test('connections that PostgreSQL ends fail the requests that use them, and neve
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
-test('an order id that PostgreSQL cannot store is not found', async () => {
+test('an order id that PostgreSQL cannot store is answered as not found', async () => {
   expect((await readBack(shop.url, shop.secret, '\0')).status).toBe(404);
   for (const path of ['', '/revision'])
     expect((await fetch(`${shop.url}/orders/%00${path}`)).status).toBe(404);
@@ -227,12 +227,12 @@ test('an order id that PostgreSQL cannot store is not found', async () => {
   }
 });
 
-test('a read-back needs a signature too', async () => {
+test('a read-back without a valid signature is refused', async () => {
   expect((await fetch(`${shop.url}/nodrop/orders/${orderId}`)).status).toBe(401);
   expect((await readBack(shop.url, newSecret(), orderId)).status).toBe(401);
 });
 
-test('kill -9 between verification and commit loses nothing', async () => {
+test('kill -9 between the verification of an event and its commit loses nothing', async () => {
   const event = eventOf('payment.succeeded', orderId);
   const id = newId('evt');
   const holder = new Connection({ connectionString: shop.database.url });
@@ -254,7 +254,7 @@ test('kill -9 between verification and commit loses nothing', async () => {
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
-test('without its database the shop acknowledges nothing', async () => {
+test('the shop acknowledges no event while it has no database', async () => {
   const name = new URL(shop.database.url).pathname.slice(1);
   const admin = new URL(shop.database.url);
   admin.pathname = '/postgres';
@@ -272,7 +272,7 @@ test('without its database the shop acknowledges nothing', async () => {
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
-test('SIGTERM ends the shop cleanly while pages wait for a change, and nothing is lost', async () => {
+test('SIGTERM ends the shop cleanly even if pages wait for a change, and loses nothing', async () => {
   const event = eventOf('payment.succeeded', orderId);
   await deliver(event);
   const revision = /data-revision="(\d+)"/.exec(await page())?.[1];
@@ -286,7 +286,7 @@ test('SIGTERM ends the shop cleanly while pages wait for a change, and nothing i
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
-test('a page that waits for a change is answered at once', async () => {
+test('a page that waits for a change gets an answer as soon as the order changes', async () => {
   const revision = /data-revision="(\d+)"/.exec(await page())?.[1];
   const waiting = fetch(`${shop.url}/orders/${orderId}/revision?seen=${revision}`);
   await deliver(eventOf('payment.succeeded', orderId));
@@ -313,7 +313,7 @@ test.each([
   expect(example.output).toMatch(sentence);
 });
 
-test('a start on a port in use ends with one sentence', async () => {
+test('the shop ends with one sentence if its port is in use', async () => {
   const server = createServer();
   const port = await freePort();
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
@@ -326,7 +326,7 @@ test('a start on a port in use ends with one sentence', async () => {
   }
 });
 
-test("the shop speaks Chinese to browsers that prefer it, and remembers the customer's choice", async () => {
+test("the shop shows Chinese to a browser that prefers Chinese, and remembers the customer's choice of language", async () => {
   const read = async (path: string, headers: Record<string, string> = {}) => {
     const response = await fetch(`${shop.url}${path}`, { headers });
     return { text: await response.text(), cookie: response.headers.get('set-cookie') };
@@ -366,7 +366,7 @@ test("the shop speaks Chinese to browsers that prefer it, and remembers the cust
   expect((await read(`/orders/${id}`)).text).toContain('<p class="name">Kyusu teapot</p>');
 });
 
-test("the shop's files are compressed, and answered 304 to browsers that have them", async () => {
+test("the shop's files are compressed, and a browser that already has them gets the status 304", async () => {
   for (const name of ['style.css', 'order.js', 'icon.svg']) {
     const answers = await Promise.all(
       ['br', 'gzip', 'identity'].map((accepted) =>

@@ -85,7 +85,7 @@ test.each(['coffee', 'teapot'])(
   },
 );
 
-test('after a declined attempt a second attempt pays the same order', async () => {
+test('after a declined attempt, a second attempt can pay the same order', async () => {
   const { orderId, paymentId } = await buy('notebook');
   await system.simulator.pay(paymentId, 'declined');
   await eventually(async () => (await page(orderId)).includes('Declined'));
@@ -96,7 +96,7 @@ test('after a declined attempt a second attempt pays the same order', async () =
   await eventually(async () => (await page(orderId)).includes('Pickup code'));
 });
 
-test('the shop does not show "not paid" while an attempt on a channel chosen at the cashier can still be paid', async () => {
+test('the shop does not show "not paid" while an attempt on a channel that the payer chose at the cashier can still be paid', async () => {
   const { orderId, paymentId, token } = await buy('coffee');
   const switched = await system.api(
     'POST',
@@ -118,7 +118,7 @@ test('the shop does not show "not paid" while an attempt on a channel chosen at 
   await eventually(async () => (await page(orderId)).includes('Pickup code'));
 });
 
-test('a shop that was down when the money arrived gets the event later', async () => {
+test('if the shop was stopped when the money arrived, it gets the event after it has started again', async () => {
   const { orderId, paymentId } = await buy('towel');
   await shop.stop('SIGKILL');
   await system.simulator.pay(paymentId);
@@ -130,7 +130,7 @@ test('a shop that was down when the money arrived gets the event later', async (
   expect((await callsOf(paymentId)).map(({ outcome }) => outcome).slice(-2)).toEqual(['unknown', 'agreed']);
 });
 
-test('an order that is cancelled in the shop is closed at the channel and shown as cancelled', async () => {
+test('if an order is cancelled in the shop, its payment is closed at the channel, and the shop shows it as cancelled', async () => {
   const { orderId, paymentId } = await buy('coffee');
   await eventually(async () => {
     await fetch(`${url}/orders/${orderId}/cancel`, { method: 'POST' });
@@ -148,7 +148,7 @@ test('a paid order cannot be cancelled', async () => {
   await eventually(async () => (await page(orderId)).includes('Pickup code'));
 });
 
-test('money for an order that the shop does not have is reported, and not refunded while the order may still arrive', async () => {
+test('money for an order that the shop does not have is reported, and is not refunded while the order may still be created', async () => {
   const key = readFileSync(join(system.config.home, 'shop.key'), 'utf8');
   const order = { id: 'not-of-the-shop', amount: 1990, currency: 'CNY' };
   const made = await system.api(
@@ -168,14 +168,14 @@ test('money for an order that the shop does not have is reported, and not refund
   expect(await system.db.refund.count({ where: { paymentId: made.body.id } })).toBe(0);
 });
 
-test('payments of the development key are not delivered to the shop', async () => {
+test('events of payments made with the development key are not delivered to the shop', async () => {
   const made = await system.payable();
   await system.simulator.pay(made.body.id);
   await untilUpdate(made.body.id, 'applied');
   expect(await callsOf(made.body.id)).toEqual([]);
 });
 
-test("a second setup keeps the shop's key and secret, and the key's file is readable only by its owner", async () => {
+test("a second setup keeps the shop's key and secret, and only the owner can read the file with the key", async () => {
   const file = join(system.config.home, 'shop.key');
   const key = readFileSync(file, 'utf8');
   expect(await shop.stop()).toBe(0);
@@ -187,7 +187,7 @@ test("a second setup keeps the shop's key and secret, and the key's file is read
   expect(await system.db.apiKey.count({ where: { merchantId: id } })).toBe(1);
 });
 
-test('a second shop on the same port ends with one sentence', async () => {
+test('a second shop on the same port refuses to start with one sentence', async () => {
   const port = new URL(url).port;
   const env = {
     NODROP_HOME: system.config.home,
@@ -211,7 +211,7 @@ describe.skipIf(CHROMIUM === undefined)('in Chromium', () => {
     await browser?.close();
   });
 
-  test('buy, pay in the wallet, come back: the page shows "Paid" without a reload', async () => {
+  test('after buying, paying in the wallet and coming back, the customer sees "Paid" without a reload', async () => {
     const tab = await openTab(browser, [url, system.apiUrl, system.config.simulator.url]);
     const { page } = tab;
     await page.goto(url);
@@ -228,7 +228,7 @@ describe.skipIf(CHROMIUM === undefined)('in Chromium', () => {
     await tab.context.close();
   });
 
-  test('Chinese, chosen in the shop, stays on the order page, also when the page updates itself', async () => {
+  test('if the customer chose Chinese in the shop, the order page stays in Chinese, even when it updates itself', async () => {
     const tab = await openTab(browser, [url], { bypassCSP: true });
     const { page } = tab;
     const { orderId, paymentId } = await buy('coffee');
@@ -259,7 +259,7 @@ describe.skipIf(CHROMIUM === undefined)('in Chromium', () => {
     await tab.context.close();
   });
 
-  test.each(['light', 'dark'] as const)('axe-core finds no violations, %s', async (colorScheme) => {
+  test.each(['light', 'dark'] as const)('axe-core finds no violations in %s mode', async (colorScheme) => {
     const { orderId, paymentId } = await buy('coffee');
     const { context, page } = await openTab(browser, [url], { bypassCSP: true, colorScheme });
     await page.goto(url);
@@ -284,7 +284,7 @@ afterEach(() => {
   between?.close();
 });
 
-test('a shop that acknowledges without applying is detected by read-back, and the event is redelivered', async () => {
+test('if a shop acknowledges an event without applying it, the read-back detects this and the event is redelivered', async () => {
   const ids: string[] = [];
   let swallowed = 2;
   let bought: string | undefined;

@@ -24,7 +24,7 @@ import {
 const guarded = new OrderServiceClient({ allowPrivate: false });
 
 describe('signatures of requests to the order service', () => {
-  test('match the published test vector', async () => {
+  test('match the test vector of the standard', async () => {
     const { url, heard } = await answering(200, '');
     await near.deliver(targetOf(url, { secrets: ['whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'] }), {
       id: 'msg_p5jXN8AQM9LWM0D4loKWxJek',
@@ -45,7 +45,7 @@ describe('signatures of requests to the order service', () => {
     });
   });
 
-  test('contain one for each secret, the current one first; each of them satisfies the library', async () => {
+  test("contain one signature for each secret, the current secret's first, and the library accepts each of them", async () => {
     const secrets = [newSecret(), newSecret(), newSecret()];
     const { url, heard } = await answering(200, '');
     await near.deliver(targetOf(url, { secrets }), {
@@ -71,7 +71,7 @@ describe('signatures of requests to the order service', () => {
     return fresh && String(headers['webhook-signature']).split(' ').includes(`v1,${expected}`);
   }
 
-  test('verify for a consumer with independent code, and fail after any change', async () => {
+  test('can be verified by a receiver with independent code, and are invalid after any change', async () => {
     const secrets = [SECRET, newSecret()];
     const { url, heard } = await answering(200, '{"paidPaymentId":null}');
     const target = targetOf(url, { secrets, statusUrl: `${url}/{orderId}` });
@@ -87,7 +87,7 @@ describe('signatures of requests to the order service', () => {
     }
   });
 
-  test("only nodrop's headers are sent, without cookies or keys", async () => {
+  test("are sent with nodrop's own headers, and without cookies or keys", async () => {
     const { url, heard } = await answering(200, '');
     await tell(url);
     expect(Object.keys(heard[0]?.headers ?? {}).sort()).toEqual([
@@ -209,7 +209,7 @@ describe('private and link-local addresses', () => {
     expect(heard).toHaveLength(2);
   });
 
-  test('are called if the deployment allows them', async () => {
+  test('can be called if the deployment allows them', async () => {
     const answer = JSON.stringify({ paidPaymentId: US });
     const { port, heard } = await answering(200, answer);
     for (const host of ['127.0.0.1', 'localhost', '2130706433', '[::ffff:127.0.0.1]']) {
@@ -247,7 +247,7 @@ describe('private and link-local addresses', () => {
     },
   );
 
-  test('if https is required, http is possible for private addresses only', async () => {
+  test('are the only addresses that can be called with http if https is required', async () => {
     const { port, heard } = await answering(200, '');
     const client = new OrderServiceClient({ allowPrivate: true, httpsOnly: true });
     expect(await told(`http://127.0.0.1:${port}/`, client)).toEqual({ kind: 'agreed', statusCode: 200 });
@@ -282,7 +282,7 @@ describe('URLs', () => {
     });
   });
 
-  test('http is refused where https is required, even for a stored URL', async () => {
+  test('if https is required, an http URL is refused, even if it is already stored', async () => {
     expect(urlFault('http://shop.example/', { httpsOnly: true })).toBe('must be an https URL');
     expect(urlFault('https://shop.example/', { httpsOnly: true })).toBeUndefined();
     const { url, heard } = await answering(200, '');
@@ -294,7 +294,7 @@ describe('URLs', () => {
   });
 });
 
-test('calls to order services run concurrently', async () => {
+test('calls to order services run concurrently, at least 50 of them', async () => {
   const held: ServerResponse[] = [];
   const { url } = await serve((response) => {
     held.push(response);

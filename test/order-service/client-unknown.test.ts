@@ -67,7 +67,7 @@ describe('the outcome is unknown after', () => {
     });
   });
 
-  test.each([400, 401, 403, 408, 418, 422, 429, 500, 502, 503, 504])('%i', async (status) => {
+  test.each([400, 401, 403, 408, 418, 422, 429, 500, 502, 503, 504])('an answer %i', async (status) => {
     const { url } = await answering(status, JSON.stringify({ paidPaymentId: US }));
     expect(await told(url)).toEqual({
       kind: 'unknown',
@@ -77,7 +77,7 @@ describe('the outcome is unknown after', () => {
     });
   });
 
-  test.each([301, 302, 303, 307, 308])('a redirect %i, which is not followed', async (status) => {
+  test.each([301, 302, 303, 307, 308])('a redirect %i, which nodrop does not follow', async (status) => {
     const target = await answering(200, '');
     const { url, heard } = await answering(status, '', { location: target.url });
     expect(await told(url)).toEqual({
@@ -88,7 +88,7 @@ describe('the outcome is unknown after', () => {
     expect([heard.length, target.heard.length]).toEqual([1, 0]);
   });
 
-  test('no answer in time', async () => {
+  test('a timeout without an answer', async () => {
     const { url } = await serve(() => undefined);
     expect(await told(url, hasty)).toEqual({
       kind: 'unknown',
@@ -104,7 +104,7 @@ describe('the outcome is unknown after', () => {
     }
   });
 
-  test.each([200, 409, 410])('an answer %i whose body does not end in time', async (status) => {
+  test.each([200, 409, 410])('an answer with status %i whose body does not end in time', async (status) => {
     const { url } = await serve((response) => response.writeHead(status).write('{'));
     expect(await told(url, hasty)).toEqual({
       kind: 'unknown',
@@ -113,7 +113,7 @@ describe('the outcome is unknown after', () => {
     });
   });
 
-  test('a body whose bytes arrive slowly and whose end is late', async () => {
+  test('a body that arrives slowly and ends too late', async () => {
     const { url } = await serve((response) => {
       response.writeHead(200);
       const drip = setInterval(() => response.write(' '), 20);
@@ -131,7 +131,7 @@ describe('the outcome is unknown after', () => {
     expect(await told(url, hasty)).toMatchObject({ reason: 'It did not answer within 0.3 s.' });
   });
 
-  test('a connection that is reset instead of an answer', async () => {
+  test('a connection that is reset before an answer arrives', async () => {
     const url = await connect((socket) => socket.once('data', () => socket.resetAndDestroy()));
     expect(await told(url)).toEqual({
       kind: 'unknown',
@@ -179,7 +179,7 @@ describe('the outcome is unknown after', () => {
     });
   });
 
-  test('an untrusted certificate or a server without TLS: the event is not sent', async () => {
+  test('an untrusted certificate or a server without TLS, to which the event is not sent', async () => {
     const heard: string[] = [];
     const tls = createTlsServer({ key: PRIVATE_KEY, cert: CERTIFICATE }, (request, response) => {
       heard.push(request.url ?? '');
@@ -200,7 +200,7 @@ describe('the outcome is unknown after', () => {
     expect([heard, plain.heard]).toEqual([[], []]);
   });
 
-  test('a missing signing secret', async () => {
+  test('a signing secret that is missing', async () => {
     const { url, heard } = await answering(200, '');
     const message = { id: 'evt_1', paymentId: US, body: BODY, at: new Date() };
     expect(await near.deliver(targetOf(url, { secrets: [] }), message)).toMatchObject({
@@ -210,7 +210,7 @@ describe('the outcome is unknown after', () => {
     expect(heard).toEqual([]);
   });
 
-  test('random bytes as an answer: nothing is thrown, and they do not count as an answer', async () => {
+  test('an answer of random bytes, which causes no exception', async () => {
     let bytes = Buffer.alloc(0);
     const url = await connect((socket) => socket.once('data', () => socket.end(bytes)));
     const lines = fc.constantFrom(
@@ -266,7 +266,7 @@ test.each([
   expect(poured).toBeLessThan(20_000_000);
 });
 
-test('a call times out 15 s after its start, counted from the DNS lookup to the last byte', async () => {
+test('a call times out 15 s after its start, and this time includes the DNS lookup and the last byte of the answer', async () => {
   const now = (ms: number) => {
     vi.advanceTimersByTime(ms);
     return new Promise((resolve) => setImmediate(resolve));

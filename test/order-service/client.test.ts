@@ -16,7 +16,7 @@ describe('definite answers', () => {
     },
   );
 
-  test('an answer 409 that names this payment counts as agreed', async () => {
+  test('an answer 409 that names this payment has the outcome agreed', async () => {
     const answer = JSON.stringify({ paidPaymentId: US, more: 1 });
     const { url } = await answering(409, answer);
     expect(await told(url)).toEqual({ kind: 'agreed', statusCode: 409, answer });
@@ -51,7 +51,7 @@ describe('an order that the service does not know', () => {
     expect(await told(url)).toMatchObject({ kind: 'order_unknown', statusCode: status });
   });
 
-  test('Retry-After is used', async () => {
+  test('the Retry-After header of its answer is used', async () => {
     const body = '{"code":"order_unknown"}';
     const { url } = await answering(404, body, { 'retry-after': '60' });
     expect(await told(url)).toEqual({
@@ -84,22 +84,22 @@ describe('an order that the service does not know', () => {
 });
 
 describe('the start of an answer', () => {
-  test.each([200, 409, 410, 422, 500])('an answer %i: its start is kept on one line', async (status) => {
+  test.each([200, 409, 410, 422, 500])('is kept on one line for an answer with status %i', async (status) => {
     const { url } = await answering(status, 'first\r\n\tsecond\u0000 ');
     expect(await told(url)).toMatchObject({ statusCode: status, answer: 'first second' });
   });
 
-  test('has at most 512 characters, even of a body that is not read completely', async () => {
+  test('has at most 512 characters, even if the whole body has not been read', async () => {
     const { url } = await answering(500, '\u{1f600}'.repeat(100_000));
     expect(await told(url)).toMatchObject({ kind: 'unknown', answer: '\u{1f600}'.repeat(512) });
   });
 
-  test.each([200, 500])('an answer %i without a body has no start', async (status) => {
+  test.each([200, 500])('is missing for an answer with status %i that has no body', async (status) => {
     const { url } = await answering(status, '');
     expect(await told(url)).not.toHaveProperty('answer');
   });
 
-  test('contains no signature and no secret, even if the service echoes the request', async () => {
+  test('contains no signature and no secret, even if the order service returns the request', async () => {
     const { url } = await serve((response, { headers }) =>
       response.writeHead(500).end(JSON.stringify({ headers, escaped: JSON.stringify(headers) })),
     );
@@ -112,7 +112,7 @@ describe('the start of an answer', () => {
     expect(answer).not.toMatch(/v1,/);
   });
 
-  test("contains no secret without its prefix, even in PHP's JSON escaping", () => {
+  test("contains no secret, even if the secret is written without its prefix or in PHP's JSON escaping", () => {
     const secret = `whsec_${'ab/+'.repeat(8)}`;
     const bare = secret.slice('whsec_'.length);
     for (const written of [bare, bare.replaceAll('/', String.raw`\/`)])
@@ -121,7 +121,7 @@ describe('the start of an answer', () => {
       );
   });
 
-  test('is kept for a read-back, too', async () => {
+  test('is also kept for the answer to a read-back', async () => {
     const { url } = await answering(404, 'no such page');
     const target = targetOf(url, { statusUrl: url });
     expect(await near.read(target, 'o', US, new Date())).toMatchObject({ answer: 'no such page' });
@@ -173,14 +173,14 @@ describe('reading the order back', () => {
     },
   );
 
-  test("Retry-After of a failed read-back is used like that of an event's answer", async () => {
+  test('uses the Retry-After header of a failed read-back, like that of an answer to an event', async () => {
     for (const status of [429, 503]) {
       const { url } = await answering(status, '', { 'retry-after': '120' });
       expect(await read(`${url}/{orderId}`)).toMatchObject({ kind: 'unknown', retryAfterMs: 120_000 });
     }
   });
 
-  test('no answer and a missing status URL have the outcome unknown', async () => {
+  test('has an unknown outcome if no answer arrives or the status URL is missing', async () => {
     const { url } = await serve(() => undefined);
     expect(await read(`${url}/{orderId}`, 'o', hasty)).toEqual({
       kind: 'unknown',
@@ -189,7 +189,7 @@ describe('reading the order back', () => {
     expect(await read(null)).toMatchObject({ kind: 'unknown' });
   });
 
-  test('requests this order, wherever the status URL contains its id', async () => {
+  test('requests this order, at every place where the status URL has {orderId}', async () => {
     const { port, heard } = await answering(200, '{}');
     const url = `http://127.0.0.1:${port}/{orderId}/status?order={orderId}`;
     await read(url, 'a.b:c_d-1');
@@ -200,7 +200,7 @@ describe('reading the order back', () => {
     ]);
   });
 
-  test('signs each read-back under a new id', async () => {
+  test('uses a new message id for the signature of each read-back', async () => {
     const { url, heard } = await answering(200, '{}');
     await read(url);
     await read(url);

@@ -53,7 +53,7 @@ const find = (lookup: LookupFunction, name: string): Promise<unknown> =>
     lookup(name, { all: true }, (error, addresses) => resolve(error === null ? addresses : error.code));
   });
 
-test('names whose name server hangs do not delay other names, and cannot be resolved for now', async () => {
+test('a host name whose name server hangs fails temporarily, and does not delay the lookup of other names', async () => {
   const server = await startNameServer({ 'shop.example': [93, 184, 216, 34] });
   const lookup = createLookup({ nameServers: [server.address], timeoutMs: 1_000 });
   let ended = 0;
@@ -67,7 +67,7 @@ test('names whose name server hangs do not delay other names, and cannot be reso
   expect(new Set(await Promise.all(hanging))).toEqual(new Set(['EAI_AGAIN']));
 });
 
-test('names in the hosts file are resolved from it, and an unknown name has no address', async () => {
+test('a name in the hosts file gets its address from this file, and an unknown name has no address', async () => {
   const server = await startNameServer({});
   const lookup = createLookup({ nameServers: [server.address], timeoutMs: 5_000 });
   expect(await find(lookup, 'localhost')).toContainEqual({ address: '127.0.0.1', family: 4 });
@@ -76,7 +76,7 @@ test('names in the hosts file are resolved from it, and an unknown name has no a
   expect(server.asked.toSorted()).toEqual(['nobody.invalid 1', 'nobody.invalid 28']);
 });
 
-test('a lookup returns one address of the requested family', async () => {
+test('a lookup of a host name returns one address of the requested family', async () => {
   const server = await startNameServer({ 'shop.example': [93, 184, 216, 34] });
   const lookup = createLookup({ nameServers: [server.address], timeoutMs: 5_000 });
   const one = (family: 4 | 6) =>
@@ -86,7 +86,7 @@ test('a lookup returns one address of the requested family', async () => {
   expect([await one(4), await one(6)]).toEqual(['93.184.216.34', 'ENOTFOUND']);
 });
 
-test('a public name that resolves to this machine or a private network is not called', async () => {
+test('a public host name is not called if it resolves to this machine or to a private network', async () => {
   const called: string[] = [];
   const here = createServer((request, response) => {
     called.push(request.url ?? '');

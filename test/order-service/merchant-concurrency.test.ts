@@ -61,14 +61,14 @@ test.each([1, 9, 10, 11, 20, 66, 150, 199])(
   },
 );
 
-test("a redelivery leaves half of a merchant's concurrent calls to new events", async () => {
+test("a redelivery uses at most half of a merchant's concurrent calls, so that the other half is free for new events", async () => {
   const queue = new TaskQueue();
   for (let i = 0; i < 2 * REDELIVERED_AT_ONCE; i++) void queue.run('m', `delivery-${i}`, forEver);
   await queue.run('healthy', 'd', async () => undefined);
   expect(queue.underWay.get('m')).toBe(2 * REDELIVERED_AT_ONCE);
 });
 
-test('released slots are free for every merchant', async () => {
+test('any merchant can use a slot that has been released', async () => {
   const queue = new TaskQueue();
   const ends: (() => void)[] = [];
   const hung = [...Array(1_000)].map((_, i) =>

@@ -22,7 +22,7 @@ describe('a sealed secret', () => {
     expect(sealSecret(KEY, 'mer_1', secret)).not.toEqual(sealed);
   });
 
-  test('cannot be decrypted with another key, for another merchant, or after a single bit was changed', () => {
+  test('cannot be decrypted with another key, for another merchant, or after a change of a single bit', () => {
     const sealed = sealSecret(KEY, 'mer_1', secret);
     const refusal = /^A signing secret of merchant mer_\d cannot be read: .*NODROP_SECRET/;
     expect(() => openSecret(OTHER_KEY, 'mer_1', sealed)).toThrow(refusal);
@@ -37,7 +37,7 @@ describe('a sealed secret', () => {
     }
   });
 
-  test('does not appear in the error if it cannot be decrypted', () => {
+  test('does not appear in the error message if it cannot be decrypted', () => {
     const sealed = sealSecret(KEY, 'mer_1', secret);
     try {
       openSecret(OTHER_KEY, 'mer_1', sealed);
@@ -64,7 +64,7 @@ describe('a merchant’s secrets', () => {
   const secretsAt = async (id: string, at: Date, key = KEY) =>
     (await findOrderService(db, id, key, at))?.secrets;
 
-  test('exist only with an order service, and the first order service gets one', async () => {
+  test('exist only if the merchant has an order service, and setting the first order service creates one', async () => {
     const { merchant } = await ensureMerchant(db, 'embedded', []);
     expect(await findOrderService(db, merchant.id, KEY, NOW)).toBeNull();
     expect(await findOrderService(db, 'mer_nobody', KEY, NOW)).toBeNull();
@@ -86,7 +86,7 @@ describe('a merchant’s secrets', () => {
     expect(await secretsAt(merchant.id, NOW)).toEqual([first?.secret]);
   });
 
-  test('settings for an unknown merchant are refused', async () => {
+  test('are not created for an unknown merchant, whose settings are refused', async () => {
     expect(await setMerchant(db, 'nobody', {}, KEY, NOW)).toBeNull();
     expect(await rotateSecret(db, 'nobody', 0, KEY, NOW)).toBeNull();
   });
@@ -102,7 +102,7 @@ describe('a merchant’s secrets', () => {
     expect(rows.map(({ hint }) => hint)).toContain(secret.slice(-4));
   });
 
-  test('both sign during a rotation, the new one first, and the old one until the requested time', async () => {
+  test('sign together during a rotation, the new secret first, and the old secret until the requested time', async () => {
     const { id, name, secret: first } = await merchantWithSecret();
     const second = (await rotateSecret(db, name, 24 * 3_600_000, KEY, later(1)))?.secret;
     expect(await secretsAt(id, later(1))).toEqual([second, first]);
@@ -110,7 +110,7 @@ describe('a merchant’s secrets', () => {
     expect(await secretsAt(id, later(25))).toEqual([second]);
   });
 
-  test('after a second rotation every old secret ends at its own time', async () => {
+  test('expire at their own times after two rotations', async () => {
     const { id, name, secret: first } = await merchantWithSecret();
     const second = (await rotateSecret(db, name, 24 * 3_600_000, KEY, NOW))?.secret;
     const third = (await rotateSecret(db, name, 48 * 3_600_000, KEY, later(1)))?.secret;
@@ -121,7 +121,7 @@ describe('a merchant’s secrets', () => {
     expect(await secretsAt(id, later(2))).toEqual([fourth]);
   });
 
-  test('two concurrent rotations leave one current secret', async () => {
+  test('include exactly one current secret after two concurrent rotations', async () => {
     const { id, name } = await merchantWithSecret();
     const made = await Promise.all(
       Array.from({ length: 5 }, () => rotateSecret(db, name, 3_600_000, KEY, later(1))),
@@ -132,7 +132,7 @@ describe('a merchant’s secrets', () => {
     for (const one of made) expect(secrets).toContain(one?.secret);
   });
 
-  test('after the loss of NODROP_SECRET a rotation is enough', async () => {
+  test('can be used again after the loss of NODROP_SECRET once they have been rotated', async () => {
     const { id, name } = await merchantWithSecret();
     await expect(findOrderService(db, id, OTHER_KEY, NOW)).rejects.toThrow('NODROP_SECRET');
     const fresh = (await rotateSecret(db, name, 24 * 3_600_000, OTHER_KEY, NOW))?.secret;

@@ -119,7 +119,7 @@ describe('the payer', () => {
     await eventually(async () => (await rowOf(simulator, outTradeNo))?.state === state);
   });
 
-  test('the wallet does not act on a trade that a person has decided or the shop has closed before', async () => {
+  test('the wallet does not act on a trade that a person has already decided or the shop has already closed', async () => {
     const simulator = await start();
     const first = async (act: (no: string) => Promise<boolean>) => {
       const { no, done } = await unlessOutOfTime(
@@ -143,7 +143,7 @@ describe('the payer', () => {
     expect((await rowOf(simulator, closed))?.state).toBe('CLOSED');
   });
 
-  test('in-process: the payment is in process for the declared time, also across a restart', async () => {
+  test('with the trigger in-process, the payment is in process for the declared time, even if the simulator restarts', async () => {
     const folder = tempFolder();
     const one = await start({ folder });
     const { outTradeNo } = await create(one, 'in-process');
@@ -156,14 +156,14 @@ describe('the payer', () => {
     expect(actsOf(folder, outTradeNo)).toEqual([]);
   });
 
-  test('paid-after-close: a close is answered as done, and then the money arrives', async () => {
+  test('with the trigger paid-after-close, a close is answered as done, and the money arrives after the close', async () => {
     const simulator = await start();
     const { outTradeNo } = await create(simulator, 'paid-after-close');
     expect(await simulator.adapter.closeTrade(ACCOUNT, tradeNamed(outTradeNo))).toEqual({ state: 'closed' });
     await eventually(async () => (await rowOf(simulator, outTradeNo))?.state === 'SUCCESS');
   });
 
-  test('wrong-amount: one minor unit less is charged, and no more than that can be refunded', async () => {
+  test('with the trigger wrong-amount, the wallet charges one minor unit less, and refunds cannot exceed the charged amount', async () => {
     const simulator = await start();
     const { outTradeNo } = await createPaid(simulator, 'wrong-amount');
     expect(await simulator.adapter.queryTrade(ACCOUNT, tradeNamed(outTradeNo))).toMatchObject({
@@ -184,7 +184,7 @@ describe('the payer', () => {
 });
 
 describe('callbacks', () => {
-  test('callback-lost, callback-late and callback-doubled change only the callbacks of their own trade', async () => {
+  test('the triggers callback-lost, callback-late and callback-doubled change only the callbacks of their own trade', async () => {
     const folder = tempFolder();
     const shop = await receiver();
     const simulator = await start({ folder });
@@ -217,7 +217,7 @@ describe('refunds', () => {
 
   const kindOf = (error: unknown) => (error instanceof ChannelError ? error.kind : error);
 
-  test('refund-refused: permanently', async () => {
+  test('with the trigger refund-refused, a refund is refused permanently', async () => {
     const simulator = await start();
     const { outTradeNo } = await createPaid(simulator, 'refund-refused');
     await expect(
@@ -229,7 +229,7 @@ describe('refunds', () => {
     expect(await simulator.ledger()).toMatchObject([{ refunded: 0 }]);
   });
 
-  test('refund-in-process: in process at first, then refunded', async () => {
+  test('with the trigger refund-in-process, a refund is in process at first and later refunded', async () => {
     const simulator = await start();
     const { outTradeNo } = await createPaid(simulator, 'refund-in-process');
     expect(
@@ -240,7 +240,7 @@ describe('refunds', () => {
     await eventually(async () => (await rowOf(simulator, outTradeNo))?.refunded === 1050);
   });
 
-  test('refund-silent: no answer to request and query, but finally reported as refunded', async () => {
+  test('with the trigger refund-silent, the request and the query of a refund get no answer, and a later query reports it as refunded', async () => {
     const simulator = await start();
     const { refund, asked } = await unlessOutOfTime(
       REFUND_MS,
@@ -269,7 +269,7 @@ describe('refunds', () => {
   });
 });
 
-test("the wallet page lists the trade's triggers, in its language", async () => {
+test('the wallet page lists the triggers of the trade in the language of the page', async () => {
   const simulator = await start();
   const { outTradeNo } = await create(simulator, 'callback-lost refund-silent');
   for (const [language, mark] of [

@@ -32,7 +32,7 @@ const said = (level: string, program: string, message: string) =>
 const save = (file: string) =>
   utimesSync(fileURLToPath(new URL(`../../src/${file}`, import.meta.url)), new Date(), new Date());
 
-test('a request is logged as one readable line', async () => {
+test('npm run dev logs a request as one readable line', async () => {
   const response = await fetch(`${url}/v1/orders/none`, {
     headers: { authorization: 'Bearer sk_dev_nodrop', 'x-request-id': 'my-request' },
   });

@@ -30,7 +30,7 @@ const validIndexes = async () =>
   ).map(({ relname, indisvalid }) => `${relname} ${indisvalid ? 'valid' : 'INVALID'}`);
 
 describe('a migration that does not get its lock', () => {
-  test('retries until it succeeds, and lets waiting writers proceed after each attempt', async () => {
+  test('is tried again until it succeeds, and lets waiting writers continue after each attempt', async () => {
     await applyMigrations(database.url);
     addMigration('99990101000000_next', 'alter table payments add column next int;');
     // An open read transaction, like that of a backup, blocks an ALTER TABLE but no writer.
@@ -68,7 +68,7 @@ describe('a migration that does not get its lock', () => {
     await queryOnce(database.url, 'select next from payments');
   });
 
-  test('fails after its last attempt, changes nothing, and is applied by the next start', async () => {
+  test('fails after its last attempt without changing the database, and is applied by the next start', async () => {
     await applyMigrations(database.url);
     addMigration('99990101000000_next', 'alter table payments add column next int;');
     const reader = await connect();
@@ -84,7 +84,7 @@ describe('a migration that does not get its lock', () => {
 });
 
 describe('an index created CONCURRENTLY', () => {
-  test('is created while writers use the table, and by several concurrent processes', async () => {
+  test('is created while writers use the table, even if several processes apply the migration at the same time', async () => {
     await toyTable();
     addMigration(INDEX, CREATE_INDEX);
     const writer = await connect();
@@ -99,7 +99,7 @@ describe('an index created CONCURRENTLY', () => {
     expect(await validIndexes()).toEqual(['toy_n_idx valid']);
   });
 
-  test('is removed and created again when it did not get its locks', async () => {
+  test('is removed and created again if it did not get its locks', async () => {
     await toyTable();
     addMigration(INDEX, CREATE_INDEX);
     const writer = await connect();
@@ -116,7 +116,7 @@ describe('an index created CONCURRENTLY', () => {
     expect(await validIndexes()).toEqual(['toy_n_idx valid']);
   });
 
-  test('leaves no INVALID index when rows violate it, and is created once the rows are corrected', async () => {
+  test('is removed if rows violate it, and is created after the rows have been corrected', async () => {
     await toyTable('values (1), (1)');
     addMigration(INDEX, CREATE_INDEX.replace('INDEX', 'UNIQUE INDEX'));
     await expect(applyMigrations(database.url, dir)).rejects.toThrow(
@@ -128,7 +128,7 @@ describe('an index created CONCURRENTLY', () => {
     expect(await validIndexes()).toEqual(['toy_n_idx valid']);
   });
 
-  test('is reported as INVALID when it cannot be dropped, and removed by the next start', async () => {
+  test('is reported as INVALID if it cannot be dropped, and is removed by the next start', async () => {
     await toyTable('values (1), (1)');
     addMigration(INDEX, CREATE_INDEX.replace('INDEX', 'UNIQUE INDEX'));
     await queryOnce(
@@ -173,7 +173,7 @@ describe('an index created CONCURRENTLY', () => {
     },
   );
 
-  test('that exists already counts as the result of the migration that would create the same index', async () => {
+  test('counts as the result of its migration if it exists before the migration runs', async () => {
     await toyTable('values (1)');
     await queryOnce(database.url, "alter table toy add column word text default 'a;b'");
     const create = `-- A comment.\nCREATE UNIQUE INDEX CONCURRENTLY "toy_n_idx" ON "toy"("n" DESC, lower(word)) WHERE word <> 'a;b';`;
@@ -200,7 +200,7 @@ describe('an index created CONCURRENTLY', () => {
     expect(await validIndexes()).toEqual(['toy_n_idx valid']);
   });
 
-  test('is dropped CONCURRENTLY with the same lock timeouts, and a failure reports its state', async () => {
+  test('is dropped CONCURRENTLY with the same lock timeouts, and if this fails, the error reports the state of the index', async () => {
     await toyTable('values (1)');
     await queryOnce(database.url, 'create index toy_n_idx on toy (n)');
     addMigration(INDEX, 'DROP INDEX CONCURRENTLY IF EXISTS "toy_n_idx";');
@@ -218,7 +218,7 @@ describe('an index created CONCURRENTLY', () => {
     expect(await validIndexes()).toEqual([]);
   });
 
-  test('is rebuilt when it is INVALID although its migration is recorded as applied', async () => {
+  test('is rebuilt if it is INVALID although its migration is recorded as applied', async () => {
     await toyTable('values (1)');
     addMigration(INDEX, CREATE_INDEX);
     await applyMigrations(database.url, dir);
@@ -237,7 +237,7 @@ describe('an index created CONCURRENTLY', () => {
     );
 });
 
-test('a migration that commits in batches keeps its finished batches, and continues at the next start', async () => {
+test('a migration that commits in batches keeps its finished batches if it fails, and continues at the next start', async () => {
   await toyTable('values (1), (2), (0), (4)');
   await queryOnce(database.url, 'alter table toy add column done int');
   addMigration(
@@ -267,7 +267,7 @@ test('a migration that commits in batches keeps its finished batches, and contin
   expect((await rows()).length).toBe(4);
 });
 
-test('the migration that fills subjects of live payments does not lock other rows while it waits for a locked row', async () => {
+test('the migration that fills the subjects of live payments locks no other rows while it waits for a locked row', async () => {
   await applyMigrations(database.url);
   const script = readMigrations().migrationDirectories.find(({ path }) => path.endsWith('_payment_subjects'));
   const { content } = script?.migrationFile ?? {};
@@ -314,7 +314,7 @@ test('the migration that fills subjects of live payments does not lock other row
   ).toEqual([{ subject: 'Tea' }, { subject: 'Coffee 2' }, { subject: 'Coffee 2500' }, { subject: null }]);
 });
 
-test('the migration of superseded payments locks order, payment and delivery in the order of the service', async () => {
+test('the migration of superseded payments locks order, payment and delivery in the same sequence as the service', async () => {
   await applyMigrations(database.url);
   const script = readMigrations().migrationDirectories.find(({ path }) =>
     path.endsWith('_superseded_untold'),

@@ -22,7 +22,7 @@ import {
 
 const all = readMigrations().migrationDirectories.map(({ path }) => path);
 
-test('a second run applies nothing', async () => {
+test('a second run of the migrations applies nothing', async () => {
   expect(await applyMigrations(database.url)).toEqual(all);
   expect(await applyMigrations(database.url)).toEqual([]);
 });
@@ -39,7 +39,7 @@ test('applyMigrations leaves no timer or socket that keeps the process running',
   expect(JSON.parse(stdout)).toEqual({ applied: all, left: [] });
 });
 
-test('of several concurrent runs, exactly one applies each migration', async () => {
+test('if several processes apply migrations concurrently, each migration is applied by exactly one of them', async () => {
   const applied = await Promise.all([1, 2, 3, 4].map(() => applyMigrations(database.url)));
   expect(applied.flat()).toEqual(all);
   const rows = await queryOnce(
@@ -50,11 +50,11 @@ test('of several concurrent runs, exactly one applies each migration', async () 
   expect(rows.every((row) => row.finished_at !== null)).toBe(true);
 });
 
-test('the migrations result in the schema of schema.prisma', async () => {
+test('the migrations create the same schema as schema.prisma', async () => {
   expect(await schemaDrift(database.url)).toBe('');
 });
 
-test('createMigration writes a migration for a changed schema, and then there is no drift', async () => {
+test('createMigration writes a migration for a changed schema, and the migrations then have no difference to the schema', async () => {
   writeFileSync(
     join(dir, 'schema.prisma'),
     'datasource db {\n provider = "postgresql"\n}\nmodel toy {\n id Int @id\n}\n',
@@ -68,7 +68,7 @@ test('createMigration writes a migration for a changed schema, and then there is
   await queryOnce(database.url, 'insert into toy values (1)');
 });
 
-test('createMigration splits a change of tables in use into migrations that keep the rules and can be applied', async () => {
+test('if one change concerns several tables in use, createMigration splits it into migrations that keep the rules and can be applied', async () => {
   const toy = 'model toy {\n id Int @id\n n Int?\n';
   const schema = (models: string) =>
     writeFileSync(join(dir, 'schema.prisma'), `datasource db {\n provider = "postgresql"\n}\n${models}`);
@@ -101,7 +101,7 @@ test('createMigration splits a change of tables in use into migrations that keep
   expect(indexes).toEqual([{ indisvalid: true }]);
 });
 
-test('a failing migration changes nothing, and its error is reported', async () => {
+test('a failing migration does not change the database, and its error is reported', async () => {
   addMigration('99990101000000_broken', 'create table half (id int); select 1/0;');
   await expect(applyMigrations(database.url, dir)).rejects.toThrow(
     /migrations cannot be applied.*division by zero/,
@@ -109,7 +109,7 @@ test('a failing migration changes nothing, and its error is reported', async () 
   await expect(queryOnce(database.url, 'select * from half')).rejects.toThrow('does not exist');
 });
 
-test('a migration whose process was killed is applied by the next start', async () => {
+test('if the process that applies a migration is killed, the next start applies the migration', async () => {
   await applyMigrations(database.url);
   addMigration('99990101000000_next', 'create table next (id int);');
   // The open record that a killed process leaves when the script's transaction has not committed.
@@ -121,7 +121,7 @@ test('a migration whose process was killed is applied by the next start', async 
   await queryOnce(database.url, 'select * from next');
 });
 
-test('a migration whose connection ended between its script and its record is not applied again', async () => {
+test("if the connection ends after a migration's script and before its record, the migration is not applied again", async () => {
   await applyMigrations(database.url);
   addMigration('99990101000000_next', 'create table next (id int) -- No semicolon, and a comment at the end');
   // This trigger ends the connection after the script has committed, when the engine updates the step counter.
@@ -140,7 +140,7 @@ test('a migration whose connection ended between its script and its record is no
   expect(await schemaDrift(database.url, prismaDir)).toBe('');
 });
 
-test('a start waits for a script that outlives its killed process, and does not apply it again', async () => {
+test("if a migration's process is killed and its script continues, the next start waits for the script and does not apply it again", async () => {
   await applyMigrations(database.url);
   const LOCK = 4711;
   addMigration(
@@ -174,7 +174,7 @@ test('a start waits for a script that outlives its killed process, and does not 
   expect(await queryOnce(database.url, 'select * from next')).toEqual([{ id: 1 }]);
 });
 
-test('a migration does not change the records of others, and two migrations may have the same script', async () => {
+test('a migration cannot change the records of other migrations, and two migrations may have the same script', async () => {
   await applyMigrations(database.url);
   const script = "update _prisma_migrations set finished_at = null where migration_name like '%_ledger'";
   addMigration('99990101000000_next', script);
@@ -185,7 +185,7 @@ test('a migration does not change the records of others, and two migrations may 
   expect(await recordsOf('99990101000001_same')).toEqual(['applied']);
 });
 
-test('an error on a database that an unreleased commit has migrated refers to the documentation', async () => {
+test('if an unreleased commit has migrated the database, the error refers to the documentation', async () => {
   await applyMigrations(database.url);
   await queryOnce(
     database.url,
@@ -196,7 +196,7 @@ test('an error on a database that an unreleased commit has migrated refers to th
   );
 });
 
-test('a script commits nothing if its record was closed meanwhile', async () => {
+test('a script commits nothing if another process has closed its record', async () => {
   await applyMigrations(database.url);
   // Another process that assumes that this one is dead closes the record like this.
   addMigration(
@@ -209,7 +209,7 @@ test('a script commits nothing if its record was closed meanwhile', async () => 
   await expect(queryOnce(database.url, 'select * from next')).rejects.toThrow('does not exist');
 });
 
-test('the next start applies a failed migration once its cause is fixed', async () => {
+test('a failed migration is applied by the next start once its cause is fixed', async () => {
   await applyMigrations(database.url);
   addMigration('99990101000000_next', 'create table next as select 1 / n as it from toy;');
   await expect(applyMigrations(database.url, dir)).rejects.toThrow(

@@ -15,7 +15,7 @@ const migrations = readMigrations().migrationDirectories.map(({ path, migrationF
   sql: content.tag === 'ok' ? content.value : '',
 }));
 
-test('every migration after RULES_SINCE keeps the rules', () => {
+test('every migration that is newer than RULES_SINCE keeps the rules', () => {
   expect(migrations.map(({ path }) => path)).toContain(RULES_SINCE);
   const broken = migrations
     .filter(({ path }) => path > RULES_SINCE)
@@ -23,7 +23,7 @@ test('every migration after RULES_SINCE keeps the rules', () => {
   expect(broken).toEqual([]);
 });
 
-test('the rules report a violation in an older migration, and none in the first, which creates its tables', () => {
+test('the rules report a violation in one older migration, and none in the first migration, because it creates its tables', () => {
   const ofBusy = migrations.find(({ path }) => path === RULES_SINCE)?.sql ?? '';
   expect(brokenRules(ofBusy)).toEqual([
     expect.stringContaining('CREATE INDEX "payments_workflow_busy_idx" ON "payments"'),
@@ -32,7 +32,7 @@ test('the rules report a violation in an older migration, and none in the first,
   expect(brokenRules(first)).toEqual([]);
 });
 
-test('a script is split only at the ends of statements, not in comments, literals or bodies', () => {
+test('a script is split at the ends of statements, and never inside a comment, a literal or a body', () => {
   const sql = `-- one; comment's
     SELECT ';', "a;b" /* ; */ FROM t;
     CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT 1; SELECT '$' $$;;
@@ -236,7 +236,7 @@ test('generated SQL is split so that each migration locks at most one table in u
   expect(cut.flatMap(({ sql }) => brokenRules(sql))).toEqual([]);
 });
 
-test('generated SQL for a new table that refers to one table in use stays one migration', () => {
+test('generated SQL for a new table that refers to only one table in use stays one migration', () => {
   const [only, ...others] = splitByRules(`
     CREATE TABLE "t" ("id" INT);
     CREATE UNIQUE INDEX "j" ON "t"("id");

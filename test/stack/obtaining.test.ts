@@ -27,7 +27,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-test('a test file reports a missing server, and the test run neither downloads it nor crashes', () => {
+test('if a server is missing, a test file reports it, and the test run neither downloads the server nor crashes', () => {
   const args = ['node_modules/vitest/vitest.mjs', 'run', 'test/workflows/late.test.ts'];
   const env = { ...process.env, ...BARE, ...CLOSED, XDG_CACHE_HOME: folder };
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: root, env, encoding: 'utf8' });
@@ -40,7 +40,7 @@ test('a test file reports a missing server, and the test run neither downloads i
   expect(readdirSync(folder)).toEqual([]);
 });
 
-test('each tool that cannot be obtained is reported in one sentence, and the exit code is 1', () => {
+test('if tools cannot be obtained, each of them is reported in one sentence, and the exit code is 1', () => {
   const args = ['--import', 'tsx', 'scripts/obtain-tools.ts', 'temporal', 'test-server', 'nodes'];
   const env = { ...process.env, ...BARE, ...CLOSED, XDG_CACHE_HOME: folder, PATH: folder };
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: root, env, encoding: 'utf8' });
@@ -56,7 +56,7 @@ test('each tool that cannot be obtained is reported in one sentence, and the exi
   expect(readdirSync(join(folder, 'nodrop'))).toEqual([]);
 });
 
-test('a download fails if its folder is removed, and the process continues', async () => {
+test('if the folder of a download is removed, the download fails and the process continues', async () => {
   for (const [name, value] of Object.entries(CLOSED)) vi.stubEnv(name, value);
   const place = join(folder, 'place');
   mkdirSync(place);
@@ -65,7 +65,7 @@ test('a download fails if its folder is removed, and the process continues', asy
   expect(await download).toBeUndefined();
 });
 
-test('whileTicking clears its timer when its work ends or throws', async () => {
+test('whileTicking clears its timer when its work ends or throws an error', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   expect(
     await whileTicking(
@@ -81,13 +81,13 @@ test('whileTicking clears its timer when its work ends or throws', async () => {
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test('a command that cannot be spawned counts as failed, and leaves no timer', async () => {
+test('a command that cannot be started counts as failed, and leaves no timer', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   expect(await runVisibly('Trying', 'a\0b', [])).toMatchObject({ ok: false });
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test('two cache entries can be created at once', async () => {
+test('two cache entries can be created at the same time', async () => {
   const make = (name: string) =>
     makeCached(folder, name, async (place) => {
       await new Promise(setImmediate);

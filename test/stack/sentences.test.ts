@@ -47,7 +47,7 @@ test('a data folder that cannot be created is reported', async () => {
   expect(await sentence({ NODROP_HOME: join(blocked, 'data') })).toMatch(/^NODROP_HOME .*\.\n$/);
 });
 
-test('a data folder that became read-only is reported', async () => {
+test('a data folder that has become read-only is reported', async () => {
   const logs = join(place.home, 'logs');
   if (process.getuid?.() === 0) writeFileSync(logs, '');
   else chmodSync(place.home, 0o500);
@@ -55,7 +55,7 @@ test('a data folder that became read-only is reported', async () => {
   chmodSync(place.home, 0o700);
 });
 
-test('a missing Temporal server that can be neither downloaded nor built is reported', async () => {
+test('a Temporal server is reported as missing if it can be neither downloaded nor built', async () => {
   const output = await sentence({
     PATH: join(place.home, 'nothing'),
     XDG_CACHE_HOME: join(place.home, 'cache'),
@@ -68,7 +68,7 @@ test('a missing Temporal server that can be neither downloaded nor built is repo
   );
 });
 
-test('a configured Temporal server that does not run is reported', async () => {
+test('a Temporal server that is configured but does not run is reported', async () => {
   expect(await sentence({ NODROP_TEMPORAL_CLI: '/nowhere/temporal' })).toMatch(
     /^NODROP_TEMPORAL_CLI is .*\.\n$/,
   );

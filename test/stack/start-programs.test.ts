@@ -34,7 +34,7 @@ test('a program is started with two malloc arenas', () => {
   expect(envOf()).toMatchObject({ MALLOC_ARENA_MAX: '2', PATH: process.env.PATH });
 });
 
-test("the user's MALLOC_ARENA_MAX takes precedence", () => {
+test('the MALLOC_ARENA_MAX that the user has set takes precedence', () => {
   process.env.MALLOC_ARENA_MAX = '4';
   expect(envOf()).toMatchObject({ MALLOC_ARENA_MAX: '4' });
 });

@@ -49,7 +49,7 @@ afterAll(async () => {
   removePlace(place);
 });
 
-test('prints the address of the shop and of every server, and each address answers', async () => {
+test('npm start prints the address of the shop and of every server, and each address answers', async () => {
   const line = (name: string) => new RegExp(`^  ${name} +(\\S+)$`, 'm').exec(start.output)?.[1];
   const printed = {
     shop: /^Open (\S+) and buy something\.$/m.exec(start.output)?.[1],
@@ -77,7 +77,7 @@ test('prints the address of the shop and of every server, and each address answe
   expect(await (await fetch(shop ?? '')).text()).toContain('A demonstration shop of nodrop');
 });
 
-test('makes its data folder and the folders in it accessible only to their owner', () => {
+test('npm start makes its data folder and each folder in it accessible only to their owner', () => {
   const names = readdirSync(place.home, { withFileTypes: true }).filter((entry) => entry.isDirectory());
   const folders = ['.', ...names.map(({ name }) => name)];
   const modes = folders.map((name) => [name, (statSync(join(place.home, name)).mode & 0o777).toString(8)]);
@@ -90,7 +90,7 @@ test('makes its data folder and the folders in it accessible only to their owner
   });
 });
 
-test('the printed commands create a payment and read its order', async () => {
+test('the commands that npm start prints create a payment and read its order', async () => {
   const [create, read] = start.output
     .split(/^ {2}curl /m)
     .slice(1)
@@ -126,7 +126,7 @@ const payIn = async (walletUrl: string) => {
   expect((await fetch(walletUrl, init)).status).toBe(200);
 };
 
-test('an order of the shop becomes paid there after it was paid in the wallet', async () => {
+test('after a payment in the wallet, the shop shows its order as paid', async () => {
   const shop = at(env.NODROP_SHOP_PORT);
   const [, order = ''] = /name="order" value="(\w+)"/.exec(await (await fetch(shop)).text()) ?? [];
   const bought = await fetch(`${shop}/orders`, {
@@ -143,7 +143,7 @@ test('an order of the shop becomes paid there after it was paid in the wallet', 
   );
 });
 
-describe('when a port is taken', () => {
+describe('npm start with a port that is in use', () => {
   test.each([
     ['PORT', 'the API'],
     ['NODROP_SHOP_PORT', 'the shop'],
@@ -166,7 +166,7 @@ describe('when a port is taken', () => {
   });
 });
 
-test('SIGTERM ends npm start and all its processes, and no port is in use afterwards', async () => {
+test('SIGTERM ends npm start and all its processes, and frees their ports', async () => {
   const children = childPids(place.home).map((pid) => identify(pid));
   // PostgreSQL, Temporal, the simulator, the API, the worker and the shop.
   expect(children).toHaveLength(6);
@@ -178,7 +178,7 @@ test('SIGTERM ends npm start and all its processes, and no port is in use afterw
   for (const [name, port] of ports) expect(await listens(Number(port)), name).toBe(false);
 });
 
-test('npm start refuses to start with another secret than its database’s, and starts with the right one', async () => {
+test('npm start refuses to start with a secret that is not the secret of its database, and starts with the right secret', async () => {
   const [file, aside] = [join(place.home, 'secrets.json'), join(place.home, 'aside.json')];
   renameSync(file, aside);
   const other = new StackProgram(env, 'start');
@@ -192,7 +192,7 @@ test('npm start refuses to start with another secret than its database’s, and 
   expect(await again.stop()).toBe(0);
 });
 
-test('NODROP_SECRET can be changed with the steps in docs/operations.md', async () => {
+test('the steps in docs/operations.md change NODROP_SECRET', async () => {
   await start.stop();
   const file = join(place.home, 'secrets.json');
   const secrets = JSON.parse(readFileSync(file, 'utf8'));
@@ -219,7 +219,7 @@ test('NODROP_SECRET can be changed with the steps in docs/operations.md', async 
   expect(await again.stop()).toBe(0);
 });
 
-test('with another NODROP_HOME, the command line and the shop refuse to run, and name the right folder', async () => {
+test('if NODROP_HOME is not the folder of the running stack, the command line and the shop refuse to run, and name the right folder', async () => {
   const stack = await new StackProgram(env).ready();
   const other = temporaryHome();
   try {

@@ -6,7 +6,7 @@ import { freshDatabase, queryOnce, startTemporal, timeSkippingEnvironment } from
 
 const attributes = Object.fromEntries(SEARCH_ATTRIBUTES.map((name) => [name, ['x']]));
 
-test('fresh databases are migrated and independent of each other', async () => {
+test('each fresh database has all migrations, and is independent of the others', async () => {
   const [one, two] = await Promise.all([freshDatabase(), freshDatabase()]);
   await queryOnce(one.url, 'create table mine (id int)');
   await expect(queryOnce(two.url, 'select * from mine')).rejects.toThrow('does not exist');
@@ -16,7 +16,7 @@ test('fresh databases are migrated and independent of each other', async () => {
   await Promise.all([one.drop(), two.drop()]);
 });
 
-test('the embedded Temporal server has the search attributes and keeps histories for 30 days', async () => {
+test("the embedded Temporal server has nodrop's search attributes and keeps histories for 30 days", async () => {
   const temporal = await startTemporal();
   const connection = await Connection.connect({ address: temporal.address });
   try {
@@ -34,7 +34,7 @@ test('the embedded Temporal server has the search attributes and keeps histories
   }
 });
 
-test('the time-skipping server has the search attributes', async () => {
+test("the time-skipping server has nodrop's search attributes", async () => {
   const environment = await timeSkippingEnvironment();
   try {
     await environment.client.workflow.start('any', {

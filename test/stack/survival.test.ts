@@ -38,14 +38,14 @@ async function expectData(): Promise<void> {
   expect(status.name).toBe('RUNNING');
 }
 
-test('a clean stop keeps the data and exits with 0', async () => {
+test('a clean stop keeps the data and ends with the exit code 0', async () => {
   await writeData();
   expect(await program.stop()).toBe(0);
   program = await new StackProgram(place.env).ready();
   await expectData();
 });
 
-test('kill -9 of every process keeps the data', async () => {
+test('the data is kept if every process is killed with kill -9', async () => {
   await writeData();
   const pids = childPids(place.home);
   expect(pids).toHaveLength(2);
@@ -56,7 +56,7 @@ test('kill -9 of every process keeps the data', async () => {
   await expectData();
 });
 
-test('kill -9 of only the supervisor leaves servers running, and the next start replaces them', async () => {
+test('kill -9 of the supervisor alone leaves its servers running, and the next start replaces these servers', async () => {
   await writeData();
   const left = childPids(place.home);
   program.kill('SIGKILL');
@@ -88,7 +88,7 @@ test('a killed Temporal server is restarted with its data', async () => {
   );
 });
 
-test('a second stack on the same data folder refuses to start with one sentence', async () => {
+test('a second stack with the same data folder refuses to start and says so in one sentence', async () => {
   const second = new StackProgram(place.env);
   expect(await second.exit).toBe(1);
   expect(second.output).toMatch(/^A stack is already running on .* \(process \d+\): .*\.\n$/);

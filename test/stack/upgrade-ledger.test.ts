@@ -37,7 +37,7 @@ import {
   writeLedger,
 } from './old-ledger.ts';
 
-describe('a ledger of the older release, after the migration,', () => {
+describe('a ledger of the older release that has been migrated', () => {
   let database: FreshDatabase;
   let columns: Columns;
   let before: Map<string, Row[]>;
@@ -60,7 +60,7 @@ describe('a ledger of the older release, after the migration,', () => {
     await database?.drop();
   });
 
-  test('has every row unchanged, and the right values in the new columns', async () => {
+  test('keeps every row unchanged, and has the right values in the new columns', async () => {
     const after = await rowsOf(database.url, columns);
     for (const [table, rows] of before) {
       const isFilled = !['secret_fingerprint'].includes(table);
@@ -77,7 +77,7 @@ describe('a ledger of the older release, after the migration,', () => {
     expect(await count('refunds where attempt <> 1 or key_spent_at is not null')).toBe(0);
   });
 
-  test('has the schema of a new database, and no unvalidated constraint or invalid index', async () => {
+  test('has the same schema as a new database, and no unvalidated constraint or invalid index', async () => {
     expect(await unsound(database.url)).toEqual([]);
     const fresh = await freshDatabase();
     try {
@@ -87,7 +87,7 @@ describe('a ledger of the older release, after the migration,', () => {
     }
   });
 
-  test('rejects changes of settled payments, and refunds that exceed the received amount', async () => {
+  test('rejects changes of settled payments, and rejects refunds that exceed the received amount', async () => {
     const refused = async (sql: string) => {
       const error = await db.$executeRawUnsafe(sql).then(
         () => undefined,
@@ -121,7 +121,7 @@ describe('a ledger of the older release, after the migration,', () => {
     expect(rows).toEqual([{ next_sweep_at: null }]);
   });
 
-  test('has one account named main per merchant and channel, which is the default and has credentials', async () => {
+  test('has one account named main for each merchant and channel, and this account is the default and has credentials', async () => {
     const accounts = await listAccounts(db, new Date());
     expect(accounts.length).toBe(4);
     for (const account of accounts) {
@@ -140,7 +140,7 @@ describe('a ledger of the older release, after the migration,', () => {
     expect(openSecret(SECRET, 'mer_a2', signing?.ciphertext ?? new Uint8Array())).toBe(OLD_SIGNING_SECRET);
   });
 
-  test('can be read through the API: every payment, its order, refunds, deliveries and timeline', async () => {
+  test('can be read through the API, with every payment, its order, its refunds, its deliveries and its timeline', async () => {
     const api = await startTestApi(database.url);
     try {
       const shown: string[] = [];
@@ -222,7 +222,7 @@ describe('a ledger of the older release, after the migration,', () => {
     };
   }
 
-  test('gets one trade for an unfinished create, and one refund for each open refund', async () => {
+  test('leads to one trade for an unfinished create, and to one refund for each open refund', async () => {
     const simulator = await start();
     const at = activitiesAt(simulator);
     // The older release has sent the create request, and its answer was lost.
@@ -260,7 +260,7 @@ describe('a ledger of the older release, after the migration,', () => {
     expect(rows.map(({ attempt, keySpentAt }) => [attempt, keySpentAt])).toEqual(Array(3).fill([1, null]));
   });
 
-  test('forwards its undelivered callbacks, also one that matches a payment only now', async () => {
+  test('keeps its undelivered callbacks, and the sweep forwards each of them, even if its payment is created after the migration', async () => {
     const old = (await queryOnce(database.url, "select * from callbacks where id = 'cb_aearly'"))[0];
     const payment = await db.payment.findUniqueOrThrow({ where: { id: 'pay_acreated' } });
     const order = { merchantId: 'mer_a1', amount: 1000n, currency: 'CNY', subject: 'Tea' };
@@ -313,7 +313,7 @@ describe('a ledger of the older release, after the migration,', () => {
     return { sweep, workflows, refundWorkflows, deliveryWorkflows };
   }
 
-  test('is repaired by the sweep: it wakes stuck payments, and settles recorded money', async () => {
+  test('is repaired by the sweep, which wakes stuck payments and settles recorded money', async () => {
     const { sweep, workflows, refundWorkflows, deliveryWorkflows } = sweeper();
     for (const [name, step] of Object.entries(sweep))
       expect([name, await step()]).toEqual([name, expect.any(Number)]);
@@ -347,7 +347,7 @@ describe('a ledger of the older release, after the migration,', () => {
   });
 });
 
-test('the database accepts the writes of the older release before, between and after the migrations', async () => {
+test('the database accepts the writes of the older release before the migrations, after each of them, and after the last of them', async () => {
   const { database, columns } = await oldDatabase();
   try {
     const client = new Connection({ connectionString: database.url });

@@ -21,7 +21,7 @@ function launcherOf(script: string): string {
   return path;
 }
 
-test("a server that starts more slowly than the SDK's limit is waited for, skips time, and ends with teardown", async () => {
+test("a server that starts more slowly than the SDK's limit becomes ready, skips time, and ends when its environment is closed", async () => {
   const testServer = inject('testServer');
   if ('missing' in testServer) throw new Error(testServer.missing);
   const env = await timeSkippingEnvironment(launcherOf(`sleep 6; exec '${testServer.path}' "$@"`));
@@ -34,11 +34,11 @@ test("a server that starts more slowly than the SDK's limit is waited for, skips
   expect(await listens(port)).toBe(false);
 });
 
-test('a server that ends before it answers is not waited for', async () => {
+test('if a server ends before it answers, the caller does not continue to wait', async () => {
   await expect(timeSkippingEnvironment(launcherOf('exit 3'))).rejects.toThrow('the server has ended');
 });
 
-test('a server ends with the process that started it, also when that process is killed or the server has a launcher', async () => {
+test('a server ends with the process that started it, even if that process is killed or a launcher started the server', async () => {
   const module = fileURLToPath(new URL('./own-server.ts', import.meta.url));
   const script = `
     const { startTied } = await import(${JSON.stringify(module)});

@@ -8,7 +8,7 @@ import { eventually, unlessOutOfTime, watch } from './progress.ts';
 
 const NO_CHANGE_MS = 2_000;
 
-test('waits while something changes, far longer than while nothing does', async () => {
+test('`eventually` waits much longer while something changes than while nothing changes', async () => {
   let looks = 0;
   let moves = 0;
   onTestFinished(watch({ name: 'moving', look: async () => ++moves }));
@@ -16,7 +16,7 @@ test('waits while something changes, far longer than while nothing does', async 
   expect(moves).toBeGreaterThan(1);
 });
 
-test('gives up when nothing changes any longer, and the message shows the last state', async () => {
+test('`eventually` gives up when nothing has changed for some time, and the message shows the last state', async () => {
   onTestFinished(watch({ name: 'ledger', look: async () => ({ 'order paying': 1 }) }));
   const asserts = eventually(() => {
     expect('paying').toBe('succeeded');
@@ -27,7 +27,7 @@ test('gives up when nothing changes any longer, and the message shows the last s
   );
 });
 
-test('counts a slow look as one look', async () => {
+test('`eventually` counts one look as one look, even if it is slow', async () => {
   let looks = 0;
   const slow = eventually(async () => {
     looks += 1;
@@ -38,7 +38,7 @@ test('counts a slow look as one look', async () => {
   expect(looks).toBeGreaterThanOrEqual(NO_CHANGE_MS / 50);
 });
 
-test('does not give up while a watched process is stopped', async () => {
+test('`eventually` continues to wait while a watched process is stopped', async () => {
   const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
   onTestFinished(() => void child.kill('SIGKILL'));
   await once(child, 'spawn');
@@ -50,14 +50,14 @@ test('does not give up while a watched process is stopped', async () => {
   await expect(eventually(() => false, NO_CHANGE_MS)).rejects.toThrow('nothing changed');
 });
 
-test('throws an error that is not an assertion at once', async () => {
+test('`eventually` immediately throws an error that is not a failed assertion', async () => {
   const broken = eventually(() => {
     throw new TypeError('nothing to read');
   });
   await expect(broken).rejects.toThrow('nothing to read');
 });
 
-test('accepts an outcome that comes before the time limit, and repeats one that the limit may have decided', async () => {
+test('`unlessOutOfTime` accepts an outcome that arrives before the time limit, and repeats the attempt if the time limit may have caused the outcome', async () => {
   let tries = 0;
   const attempt = (ms: number, outcome: () => string) => async () => {
     tries += 1;

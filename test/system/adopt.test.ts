@@ -33,7 +33,7 @@ async function trade(amount = 1990): Promise<string> {
 }
 
 // test/workflows/adopt.test.ts tests in virtual time how soon the order is paid.
-test('a trade that is adopted before the payer pays pays its order, although its callback is lost', async () => {
+test('a trade that is adopted while it is unpaid pays its order later, even if its callback is lost', async () => {
   const reference = await trade();
   const order = { id: `adopted-${n}`, amount: 1990, currency: 'CNY' };
   const answer = await eventually(async () => {
@@ -49,7 +49,7 @@ test('a trade that is adopted before the payer pays pays its order, although its
   await eventually(async () => (await system.orderStatus(order.id)) === 'succeeded');
 });
 
-test('adopt --file: a dry run, a real run, and a repeated run with the same file', async () => {
+test('adopt --file can be run as a dry run, then for real, and then again with the same file', async () => {
   const [open, paid, other, closed] = [await trade(), await trade(), await trade(1), await trade()];
   await system.simulator.pay(paid);
   await system.simulator.pay(closed, 'declined');
@@ -92,7 +92,7 @@ test('adopt --file: a dry run, a real run, and a repeated run with the same file
   expect(await count()).toBe(before + 3);
 });
 
-test('adopt --file: a dry run names the lines that a real run would refuse', async () => {
+test('a dry run of adopt --file names the lines that a real run would refuse', async () => {
   const [twice, other, live] = [await trade(), await trade(), await trade()];
   const at = n;
   const there = { amount: 2990, currency: 'CNY' };
@@ -117,7 +117,7 @@ test('adopt --file: a dry run names the lines that a real run would refuse', asy
   expect(dry.output).toContain('1 would be adopted, 3 refused. Nothing was written.');
 });
 
-test('adopt --file: of two trades of one order, the paid one can follow the abandoned one', async () => {
+test('adopt --file can adopt two trades of one order if the abandoned trade precedes the paid trade in the file', async () => {
   const [abandoned, paid] = [await trade(), await trade()];
   await system.simulator.pay(paid);
   const order = `twice-${n}`;
@@ -132,7 +132,7 @@ test('adopt --file: of two trades of one order, the paid one can follow the aban
   expect(first?.status).toBe('cancelled');
 });
 
-test('adopt --file: a file with missing or unknown columns is refused before any query', async () => {
+test('adopt --file refuses a file with missing or unknown columns before it queries a channel', async () => {
   const missing = await system.nodropGiven('order_id,reference\n1,2', 'adopt', '--file', '-');
   expect([missing.status, missing.output]).toEqual([1, expect.stringContaining('has no column channel')]);
   const unknown = await system.nodropGiven('order_id,channel,reference,x\n', 'adopt', '--file', '-');

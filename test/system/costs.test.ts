@@ -67,13 +67,13 @@ test.each(CASES)(
   },
 );
 
-test('the cost of a query of an unpaid payment with an unchanged answer is within its bound', async () => {
+test('a query of an unpaid payment that gets an unchanged answer costs no more than its limit', async () => {
   await dropCallbacks(system.config.simulator.url);
   for (const costs of await counter.unpaidPolls(SAMPLES, { key: keys.plain, channel: 'simulator2' }))
     expectWithin(costs, UNPAID_POLL);
 });
 
-test('the count has every statement of nodrop once, and no other statement', async () => {
+test('the costs count every statement of nodrop once, and count no statement of other programs', async () => {
   const connect = async (name: string) => {
     const connection = new Connection({
       connectionString: system.config.databaseUrl,

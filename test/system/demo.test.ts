@@ -86,7 +86,7 @@ test.skipIf(!hasLibraries)(
   },
 );
 
-test.skipIf(!hasLibraries)('a double that ends unexpectedly ends the demo with one sentence', async () => {
+test.skipIf(!hasLibraries)('if a double ends unexpectedly, the demo ends with one sentence', async () => {
   const env = await newEnvironment();
   try {
     const demo = startDemo(env, '--channels', 'alipay', '--payers', '60');
@@ -105,7 +105,7 @@ test.skipIf(!hasLibraries)('a double that ends unexpectedly ends the demo with o
   }
 });
 
-test('a missing requirement of the doubles is reported in a sentence before anything starts', async () => {
+test('if a program that the doubles need is missing, the demo reports this in one sentence before it starts anything', async () => {
   const home = temporaryHome();
   try {
     const env = { ...process.env, NODROP_HOME: home, PATH: join(home, 'nothing') };

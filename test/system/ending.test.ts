@@ -51,7 +51,7 @@ const cancel = (path: string) =>
   );
 
 describe('cancelling a payment', () => {
-  test('an unpaid payment is queried, closed at the channel and cancelled; a repeated request gets the same answer', async () => {
+  test('an unpaid payment is queried, closed at the channel and cancelled, and a repeated request gets the same answer', async () => {
     const { body } = await system.payable();
     for (let i = 0; i < 2; i++) {
       const cancelled = await cancel(`/v1/payments/${body.id}`);
@@ -63,7 +63,7 @@ describe('cancelling a payment', () => {
     expect((await system.simulator.pay(body.id)).status).toBe(409);
   });
 
-  test('a paid payment whose callback has not arrived yet is not cancelled', async () => {
+  test('a payment that has been paid is not cancelled, even if its callback has not arrived yet', async () => {
     const { body } = await system.payable();
     await system.simulator.pay(body.id);
     const refused = await cancel(`/v1/payments/${body.id}`);
@@ -71,7 +71,7 @@ describe('cancelling a payment', () => {
     expect(await system.orderStatus(body.orderId)).toBe('succeeded');
   });
 
-  test('while the channel cannot answer: 202, the cancellation is recorded, and carried out when the channel answers', async () => {
+  test('if the channel cannot answer, the request is answered 202, and the payment is cancelled as soon as the channel answers', async () => {
     const { body } = await system.payable();
     await system.simulator.setFaults({ down: true });
     const accepted = await system.api('POST', `/v1/payments/${body.id}/cancel`);
@@ -81,7 +81,7 @@ describe('cancelling a payment', () => {
     await eventually(async () => (await get(`/v1/payments/${body.id}`)).status === 'cancelled');
   });
 
-  test('a concurrent cancel, payment and callback have one outcome, the same at the channel, in the payment and in the order', async () => {
+  test('if a cancel, a payment and a callback arrive concurrently, the channel, the payment and the order end with the same outcome', async () => {
     const rounds = await Promise.all(
       Array.from({ length: 8 }, async (_, i) => {
         const { body } = await system.payable({
@@ -116,7 +116,7 @@ describe('cancelling a payment', () => {
 });
 
 describe('cancelling an order', () => {
-  test('its live payments end first, on every channel, and it accepts no new ones', async () => {
+  test("the order's live payments end first, on every channel, and the order accepts no new payment", async () => {
     const { body } = await system.payable();
     const cancelled = await cancel(`/v1/orders/${body.orderId}`);
     expect([cancelled.status, cancelled.body.status]).toEqual([200, 'cancelled']);
@@ -127,7 +127,7 @@ describe('cancelling an order', () => {
     expect((await cancel(`/v1/orders/${body.orderId}`)).status).toBe(200);
   });
 
-  test('while the channel cannot answer: 202, no new payments, and the order is cancelled when the channel answers', async () => {
+  test('if the channel cannot answer, the request is answered 202, the order accepts no new payment, and it is cancelled as soon as the channel answers', async () => {
     const { body } = await system.payable();
     await eventually(async () => (await get(`/v1/payments/${body.id}`)).status === 'paying');
     await system.simulator.setFaults({ down: true });
@@ -142,7 +142,7 @@ describe('cancelling an order', () => {
     expect((await trade(body.id))?.state).toBe('CLOSED');
   });
 
-  test('an order without payments is cancelled at once; a paid order is not', async () => {
+  test('an order without payments is cancelled immediately, and a paid order is not cancelled', async () => {
     await system.api('POST', '/v1/orders', { id: 'bare', amount: 1, currency: 'CNY' });
     expect((await system.api('POST', '/v1/orders/bare/cancel')).body.status).toBe('cancelled');
     const { body } = await system.payable();
@@ -151,7 +151,7 @@ describe('cancelling an order', () => {
     expect([refused.status, refused.body.code]).toEqual([409, 'order_already_paid']);
   });
 
-  test('money that arrives after the cancellation does not pay the order and must be refunded', async () => {
+  test('money that arrives after the cancellation of an order does not pay the order and must be refunded', async () => {
     const { body } = await system.payable();
     await system.simulator.setFaults({ close: { ineffectiveRate: 1 } });
     await cancel(`/v1/orders/${body.orderId}`);
@@ -182,26 +182,26 @@ describe('a new attempt on another channel', () => {
       ({ answer }) => answer.status !== expected,
     );
 
-  test('if the first attempt is paid: 409, and it pays the order', async () => {
+  test('if the first attempt is paid, it pays the order, and the request is answered 409', async () => {
     const { first, answer } = await beside(409, (id) => system.simulator.pay(id));
     expect([answer.status, answer.body.code]).toEqual([409, 'order_already_paid']);
     expect(await system.orderStatus(first.orderId)).toBe('succeeded');
   });
 
-  test('if the first attempt is processing: 409 with Retry-After', async () => {
+  test('if the first attempt is processing, the request is answered 409 with Retry-After', async () => {
     const { answer } = await beside(409, (id) => system.simulator.pay(id, 'processing'));
     expect([answer.status, answer.body.code]).toEqual([409, 'attempt_unresolved']);
     expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
   });
 
-  test('if the first attempt is unpaid, it is closed at its channel, and the second is created', async () => {
+  test('if the first attempt is unpaid, it is closed at its channel, and the second attempt is created', async () => {
     const { first, answer } = await beside(201);
     expect(answer.status).toBe(201);
     expect((await trade(first.id))?.state).toBe('CLOSED');
     expect((await get(`/v1/payments/${first.id}`)).status).toBe('cancelled');
   });
 
-  test("if the first attempt's channel does not answer in time, the second is created, and the first stays watched", async () => {
+  test('if the channel of the first attempt does not answer in time, the second attempt is created, and the first attempt stays live', async () => {
     const { body } = await system.payable();
     await system.simulator.setFaults({ query: { errorRate: 1 } });
     const made = await second(body.orderId);
@@ -211,7 +211,7 @@ describe('a new attempt on another channel', () => {
   });
 });
 
-describe('the same channel again, with less than 30 s left', () => {
+describe('a new attempt on the same channel when the previous attempt has less than 30 s left', () => {
   const again = (orderId: string) => system.pay({ order: undefined, orderId });
   const lookAtItsEnd = (id: string) =>
     system.db.$executeRaw`
@@ -234,7 +234,7 @@ describe('the same channel again, with less than 30 s left', () => {
       ({ answer }) => answer.status !== expected,
     );
 
-  test('an unpaid attempt is closed at the channel, and the new one can be paid', async () => {
+  test('an unpaid previous attempt is closed at the channel, and the new attempt can be paid', async () => {
     const { first, answer } = await following(201);
     expect([answer.status, answer.body.id === first.id]).toEqual([201, false]);
     expect((await trade(first.id))?.state).toBe('CLOSED');
@@ -246,13 +246,13 @@ describe('the same channel again, with less than 30 s left', () => {
     await eventually(async () => (await system.orderStatus(first.orderId)) === 'succeeded');
   });
 
-  test('a paid attempt: 409, and it pays the order', async () => {
+  test('a paid previous attempt pays the order, and the request is answered 409', async () => {
     const { first, answer } = await following(409, (id) => system.simulator.pay(id));
     expect([answer.status, answer.body.code]).toEqual([409, 'order_already_paid']);
     expect(await system.orderStatus(first.orderId)).toBe('succeeded');
   });
 
-  test('an attempt in process: 409 with Retry-After', async () => {
+  test('if the previous attempt is processing, the request is answered 409 with Retry-After', async () => {
     const { first, answer } = await following(409, (id) => system.simulator.pay(id, 'processing'));
     expect([answer.status, answer.body.code]).toEqual([409, 'attempt_unresolved']);
     expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
@@ -290,7 +290,7 @@ describe("a change of an order's amount", () => {
       ({ status }) => status !== 200,
     );
 
-  test('the live attempt is closed at its channel, and the next one pays the new amount', async () => {
+  test('the live attempt is closed at its channel, and the next attempt pays the new amount', async () => {
     const { body } = await system.payable();
     const changed = await change(body.orderId, 2500);
     expect([changed.status, changed.body.amount, changed.body.status]).toEqual([200, 2500, 'unpaid']);
@@ -306,7 +306,7 @@ describe("a change of an order's amount", () => {
     expect([refused.status, refused.body.code]).toEqual([409, 'order_already_paid']);
   });
 
-  test('while the channel is silent: 409, and the attempt can be paid with the old amount', async () => {
+  test('if the channel does not answer, the change is answered 409, and the attempt can still be paid with the old amount', async () => {
     const { body } = await system.payable();
     await system.simulator.setFaults({ down: true });
     const refused = await system.api('PATCH', `/v1/orders/${body.orderId}`, { amount: 2500 });
@@ -318,7 +318,7 @@ describe("a change of an order's amount", () => {
     await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
   });
 
-  test('money that still arrives for the old amount waits for a decision', async () => {
+  test('money that arrives later for the old amount waits for a decision', async () => {
     const { body } = await system.payable();
     await system.simulator.setFaults({ close: { ineffectiveRate: 1 } });
     expect((await change(body.orderId, 2500)).status).toBe(200);
@@ -349,13 +349,13 @@ describe('a late success', () => {
     });
   };
 
-  test('with the setting apply the order is paid', async () => {
+  test('if the setting is apply, it pays the order', async () => {
     const row = await lateSuccess('apply');
     expect(row).toMatchObject({ orderUpdate: 'applied', attention: null });
     expect(await system.orderStatus(row.orderId)).toBe('succeeded');
   });
 
-  test('with the setting refund a refund is due, and the order stays unpaid', async () => {
+  test('if the setting is refund, it becomes a refund due, and the order stays unpaid', async () => {
     const row = await lateSuccess('refund');
     expect(row).toMatchObject({ orderUpdate: 'conflict' });
     expect(await system.orderStatus(row.orderId)).toBe('unpaid');
@@ -386,7 +386,7 @@ describe('a late success', () => {
   });
 });
 
-test('an expired order is closed with its last payment, or by the sweep if it has none', async () => {
+test('an expired order is closed with its last payment, or by the sweep if it has no payment', async () => {
   await eventually(async () => (await system.orderStatus('brief')) === 'closed');
   await system.temporal.schedule.getHandle(SWEEP_SCHEDULE_ID).trigger();
   await eventually(async () => (await system.orderStatus('brief-bare')) === 'closed');

@@ -18,7 +18,7 @@ afterAll(async () => {
 
 const row = (id: string) => system.db.payment.findUniqueOrThrow({ where: { id } });
 
-test('a forged callback is refused, pays nothing, and causes a query', async () => {
+test('a forged callback is refused and does not pay the order, but causes a query', async () => {
   const { body } = await system.payable();
   const forged = await fetch(
     ...callbackFor(system, body.id, { secret: `whsec_${randomBytes(32).toString('base64')}` }),
@@ -29,7 +29,7 @@ test('a forged callback is refused, pays nothing, and causes a query', async () 
   expect(await system.orderStatus(body.orderId)).toBe('paying');
 });
 
-test('a forged callback for a paid payment only causes an earlier query', async () => {
+test('a forged callback for a payment that the payer has paid has one effect, which is an earlier query', async () => {
   await system.simulator.setFaults({ callback: { dropRate: 1 } });
   const { body } = await system.payable();
   await system.simulator.pay(body.id);
@@ -60,7 +60,7 @@ test('an oversized callback is refused', async () => {
   expect(answer.status).toBe(413);
 });
 
-test('a replayed callback is acknowledged, stored once, and pays once', async () => {
+test('a callback that is sent again is acknowledged, but is stored once and pays once', async () => {
   const { body } = await system.payable();
   const id = `msg_${randomUUID()}`;
   for (let i = 0; i < 3; i++) {
@@ -73,7 +73,7 @@ test('a replayed callback is acknowledged, stored once, and pays once', async ()
   expect(await row(body.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('a verified callback with another amount pays nothing', async () => {
+test("a verified callback whose amount differs from the payment's does not pay the order", async () => {
   const { body } = await system.payable();
   const answer = await fetch(...callbackFor(system, body.id, { amount: 1 }));
   expect(answer.status).toBe(200);
@@ -81,7 +81,7 @@ test('a verified callback with another amount pays nothing', async () => {
   expect(await system.orderStatus(body.orderId)).toBe('paying');
 });
 
-test('a callback for an unknown channel or account is answered with 404', async () => {
+test('a callback to the address of an unknown channel or account is answered 404', async () => {
   for (const path of ['/callbacks/nowhere', '/callbacks/simulator/acc_nobody']) {
     const answer = await fetch(...callbackFor(system, 'pay_x', { path }));
     expect(answer.status).toBe(404);
@@ -123,7 +123,7 @@ describe('invalid requests', () => {
   });
 });
 
-test('a refusal of the channel is answered with 422, and the order can be paid in another way', async () => {
+test('if the channel refuses a trade, the request is answered 422, and the order can still be paid in another way', async () => {
   const first = await system.api('POST', '/v1/orders', {
     id: 'refused',
     amount: 100,
@@ -142,7 +142,7 @@ test('a refusal of the channel is answered with 422, and the order can be paid i
   await system.payable({ order: undefined, orderId: 'refused' });
 });
 
-test('a payer who returns from the wallet causes a hint, which finds the money long before the schedule', async () => {
+test('a payer who returns from the wallet causes a hint, which detects the money long before the next query on schedule', async () => {
   await system.simulator.setFaults({ callback: { dropRate: 1 } });
   const { body } = await system.payable({ returnUrl: 'https://shop.example/thanks' });
   await system.simulator.pay(body.id);

@@ -17,7 +17,7 @@ afterAll(async () => {
   await system?.stop();
 });
 
-describe('failures one after the other', () => {
+describe('one failure at a time', () => {
   beforeEach(async () => {
     await system.simulator.setFaults({
       callback: { dropRate: 0, delayMs: 0 },
@@ -25,7 +25,7 @@ describe('failures one after the other', () => {
     });
   });
 
-  test('without failures: the payer pays, the callback arrives, and the order is paid', async () => {
+  test('if nothing fails, the payer pays, the callback arrives, and the order is paid', async () => {
     // A worker that has just started may take longer than the API waits.
     const created = await eventually(async () => {
       const answer = await system.pay();
@@ -55,7 +55,7 @@ describe('failures one after the other', () => {
     );
   });
 
-  test('while all database connections are cut repeatedly, no process ends, and every payment continues', async () => {
+  test('if all database connections are cut repeatedly, no process ends, and every payment continues', async () => {
     const pids = () => [system.pidOf('worker'), system.pidOf('api')];
     const before = pids();
     let isOver = false;
@@ -82,7 +82,7 @@ describe('failures one after the other', () => {
     for (const { id } of orders) await eventually(async () => (await system.orderStatus(id)) === 'succeeded');
   });
 
-  describe('killed with -9 after the payer paid, its callback lost', () => {
+  describe('a program is killed with -9 after the payer paid, and the callback is lost', () => {
     test.each(['worker', 'api', 'temporal', 'postgres'] as const)('%s', async (victim) => {
       await system.simulator.setFaults({ callback: { dropRate: 1 } });
       const { body } = await eventually(async () => {
@@ -103,7 +103,7 @@ describe('failures one after the other', () => {
     });
   });
 
-  test('a worker killed in the middle of a query', async () => {
+  test('if a worker is killed during a query, the payment is still detected as paid', async () => {
     // The answers still say unpaid, so that there is always a query during which the worker can be killed.
     await system.simulator.setFaults({
       callback: { dropRate: 1 },
@@ -122,7 +122,7 @@ describe('failures one after the other', () => {
     await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
   });
 
-  test('money is never lost if the callback arrives while all servers behind the API are down: a retry or a query finds it', async () => {
+  test('if the callback arrives while all servers behind the API are down, a retry or a query still detects the money', async () => {
     const { body } = await eventually(async () => {
       const answer = await system.pay();
       return answer.status === 201 && answer;
@@ -136,7 +136,7 @@ describe('failures one after the other', () => {
     });
   });
 
-  test('the Web UI shows what a waiting payment waits for', async () => {
+  test('the Temporal Web UI shows what a waiting payment waits for', async () => {
     await eventually(async () => (await fetch(`${system.apiUrl}/readyz`)).ok);
     const { body } = await eventually(async () => {
       const answer = await system.pay();
@@ -172,7 +172,7 @@ describe('failures one after the other', () => {
 });
 
 // These tests mostly wait for a sweep, so they run concurrently.
-describe.concurrent('without a person or a request', () => {
+describe.concurrent('repairs that need no person and no request', () => {
   beforeAll(async () => {
     await system.simulator.setFaults({
       callback: { dropRate: 1, delayMs: 0 },
@@ -210,7 +210,7 @@ describe.concurrent('without a person or a request', () => {
       });
     };
 
-    test('the sweep restarts a terminated workflow, which finds the money', async () => {
+    test('the sweep restarts a terminated workflow, and the workflow detects the money', async () => {
       const { body } = await system.payable();
       await system.temporal.workflow.getHandle(`payment/${body.id}`).terminate('by mistake');
       await system.simulator.pay(body.id);
@@ -235,7 +235,7 @@ describe.concurrent('without a person or a request', () => {
       expect(trade?.state).toBe('SUCCESS');
     });
 
-    test('"Request Cancellation": the trade is queried and closed at the channel, and the order can be paid again', async () => {
+    test('after "Request Cancellation" the trade is queried and closed at the channel, and the order can be paid again', async () => {
       const { body } = await system.payable();
       await system.temporal.workflow.getHandle(`payment/${body.id}`).cancel();
       await eventually(

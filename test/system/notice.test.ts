@@ -15,7 +15,7 @@ afterAll(async () => {
   await system?.stop();
 });
 
-test('a notice about a refund has its effect although Temporal is down and the API dies before it can acknowledge', async () => {
+test('a notice about a refund has its effect, even if Temporal is down and the API is killed before it acknowledges the notice', async () => {
   const { body } = await system.payable();
   await system.simulator.pay(body.id);
   await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');

@@ -40,7 +40,7 @@ const applied = (id: string) =>
     return answer?.body?.orderUpdate === 'applied';
   });
 
-test('a payment is paid, delivered, read back and applied, and waiting requests see it once the order service has agreed', async () => {
+test('a paid payment is delivered, read back and applied, and a waiting request is answered once the order service has agreed', async () => {
   let open = false;
   shop.react = () => (open ? undefined : { status: 500 });
   const { id, orderId } = await paid();
@@ -115,7 +115,7 @@ test.each([
   },
 );
 
-test('a redelivery over the API sends the same event again, and has no other effect', async () => {
+test('a redelivery that the API requests sends the same event again, and has no other effect', async () => {
   const { id } = await paid();
   await applied(id);
   const { body } = await system.api('GET', `/v1/payments/${id}/deliveries`);
@@ -144,7 +144,7 @@ test('a redelivery over the API sends the same event again, and has no other eff
   }
 });
 
-test('a worker is killed with -9 during a delivery attempt: redelivered under the same id, applied once', async () => {
+test('if a worker is killed with -9 during a delivery attempt, the event is redelivered under the same id and applied once', async () => {
   // The order service applies the event, and its answer is lost.
   shop.react = (_, nth) => (nth === 1 ? { hang: true, apply: true } : undefined);
   const { id, orderId } = await paid();
@@ -156,7 +156,7 @@ test('a worker is killed with -9 during a delivery attempt: redelivered under th
   expect(shop.order(orderId)).toMatchObject({ paidPaymentId: id, timesPaid: 1 });
 });
 
-test('after the loss of the Temporal database while the order service fails, `recover` lets the delivery continue', async () => {
+test('if the Temporal database is lost while the order service fails, `recover` continues the delivery', async () => {
   let open = false;
   shop.react = () => (open ? undefined : { status: 500 });
   const { id, orderId } = await paid();

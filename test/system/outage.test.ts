@@ -22,7 +22,7 @@ afterAll(async () => {
 const ledgerOf = async (paymentId: string) =>
   (await system.simulator.ledger()).find(({ outTradeNo }) => outTradeNo === paymentId);
 
-test('payments that are created while no worker runs get 202, and continue when a worker starts', async () => {
+test('payments that are created while no worker runs are answered 202, and continue when a worker starts', async () => {
   const first = await system.pay();
   expect(first.status).toBe(202);
   expect(first.body).toMatchObject({ status: 'created', nextAction: null, payUrl: null });
@@ -46,7 +46,7 @@ test('payments that are created while no worker runs get 202, and continue when 
   await eventually(async () => (await system.orderStatus(first.body.orderId)) === 'succeeded');
 });
 
-test('two identical concurrent requests to two API processes create one payment with one trade', async () => {
+test('two identical requests that reach two API processes concurrently create one payment with one trade', async () => {
   const second = await system.startSecondApi();
   const body = {
     order: { id: 'double-click', amount: 1990, currency: 'CNY', subject: 'Coffee' },
@@ -66,7 +66,7 @@ test('two identical concurrent requests to two API processes create one payment 
   expect((await system.api('GET', '/v1/orders/double-click')).body.payments).toHaveLength(1);
 });
 
-test('while the channel is down: 202 with status created, and the payment continues later', async () => {
+test('a payment that is created while the channel is down is answered 202 with the status created, and continues later', async () => {
   await system.simulator.setFaults({ down: true });
   const created = await system.pay();
   expect(created.status).toBe(202);
@@ -80,7 +80,7 @@ test('while the channel is down: 202 with status created, and the payment contin
   await eventually(async () => (await system.orderStatus(created.body.orderId)) === 'succeeded');
 });
 
-test('while Temporal is down for a minute, refusals are clear and quick, callbacks are kept, and everything recovers', async () => {
+test('while Temporal is down for a minute, requests are refused quickly and clearly, and callbacks are kept, so that every payment recovers', async () => {
   const paying = await system.payable();
   await system.simulator.setFaults({ callback: { dropRate: 1 } });
   await system.stopTemporal();
@@ -114,7 +114,7 @@ test('while Temporal is down for a minute, refusals are clear and quick, callbac
   await eventually(async () => (await system.orderStatus('while-down')) === 'succeeded');
 });
 
-test('the sweep forwards an acknowledged callback that was not signalled', async () => {
+test('if a callback was acknowledged but the workflow was not signalled, the sweep forwards the callback', async () => {
   const { body } = await system.payable({
     order: { id: 'swept', amount: 800, currency: 'CNY', subject: 'Tea' },
   });

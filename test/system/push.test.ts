@@ -24,13 +24,13 @@ const watch = async (id: string, token: string) =>
 const statuses = (readers: Awaited<ReturnType<typeof watch>>) =>
   readers.map(({ events }) => events.map(({ data }) => data.status));
 
-test.skipIf(process.platform !== 'linux')('every program runs on the Node that runs the tests', () => {
+test.skipIf(process.platform !== 'linux')('every program runs on the same Node version as the tests', () => {
   for (const name of ['api', 'worker', 'simulator'] as const) {
     expect(readlinkSync(`/proc/${system.pidOf(name)}/exe`)).toBe(realpathSync(process.execPath));
   }
 });
 
-test('readers at two processes see the same changes, made by the other process and by the worker', async () => {
+test('readers at two API processes see the same changes, whether the other process or the worker made the change', async () => {
   const { body } = await system.payable();
   const readers = await watch(body.id, body.clientToken);
   await eventually(() => readers.every(({ events }) => events.length === 1));
@@ -46,7 +46,7 @@ test('readers at two processes see the same changes, made by the other process a
   for (const { events } of readers) expect(new Set(events.map(({ id }) => id)).size).toBe(events.length);
 });
 
-test('a cancellation at one process ends the streams at both', async () => {
+test('a cancellation at one API process ends the streams at this process and at the other process', async () => {
   const { body } = await system.payable();
   const readers = await watch(body.id, body.clientToken);
   const cancelled = await unlessOutOfTime(
@@ -59,7 +59,7 @@ test('a cancellation at one process ends the streams at both', async () => {
   expect(statuses(readers).map((seen) => seen.at(-1))).toEqual(['cancelled', 'cancelled']);
 });
 
-test('the streams survive cut database connections and a killed PostgreSQL, and lose nothing', async () => {
+test('the streams continue after cut database connections and a killed PostgreSQL, and lose no change', async () => {
   const { body } = await system.payable();
   const readers = await watch(body.id, body.clientToken);
   await eventually(() => readers.every(({ events }) => events.length === 1));
@@ -73,7 +73,7 @@ test('the streams survive cut database connections and a killed PostgreSQL, and 
   expect(statuses(readers).map((seen) => seen.at(-1))).toEqual(['succeeded', 'succeeded']);
 });
 
-test('a switch closes the old attempt while readers watch it, and the new attempt is paid', async () => {
+test('a switch of the channel closes the old attempt while readers watch it, and the new attempt is paid', async () => {
   const { body } = await system.payable();
   const readers = await watch(body.id, body.clientToken);
   const headers = { authorization: `Bearer ${body.clientToken}` };
@@ -96,7 +96,7 @@ test('a switch closes the old attempt while readers watch it, and the new attemp
   expect([late.status, late.body.code]).toEqual([409, 'order_already_paid']);
 });
 
-test('a process that stops ends its streams properly', async () => {
+test('an API process that stops ends its streams without an error for the readers', async () => {
   const { body } = await system.payable();
   const readers = await watch(body.id, body.clientToken);
   await eventually(() => readers.every(({ events }) => events.length === 1));

@@ -20,7 +20,7 @@ import { eventually, freshDatabase, startTemporal } from '../support/stack.ts';
  * The rate limit of task queues, on the real server: at most the channel's limit on average over 10 s, and at most
  * twice the limit in any one second. The channel only records the times of its calls.
  */
-test('a channel is never called faster than its rate limit, however many payments wait', async () => {
+test('calls to a channel never exceed its rate limit, however many payments wait', async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   const LIMIT = 20;
   const PAYMENTS = 150;

@@ -36,7 +36,7 @@ const metric = async () => {
   return text.split('\n').filter((line) => line.startsWith('nodrop_rows_lost'));
 };
 
-test('recover --lost lists the lost rows, and restores them with --write', async () => {
+test('recover --lost lists the lost rows, and restores them if --write is given', async () => {
   expect((await system.nodrop('recover', '--write')).output).toContain('--write needs --lost');
   expect((await system.nodrop('recover', '--lost')).output).toContain('0 payments and 0 refunds');
 
@@ -92,7 +92,7 @@ test('recover --lost lists the lost rows, and restores them with --write', async
   expect((await system.nodrop('recover', '--lost', '--write')).output).toContain('0 payments and 0 refunds');
 });
 
-test('rows that cannot be restored are named; a lost refund is ended, and can be requested again', async () => {
+test('recover --lost names the rows that it cannot restore, and ends a lost refund, which can then be requested again', async () => {
   const { body } = await system.payable();
   await system.simulator.pay(body.id);
   await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
@@ -156,7 +156,7 @@ async function newPaid(): Promise<string> {
   return body.id;
 }
 
-test('a lost refund that the channel had made is recorded as an external refund', async () => {
+test('a lost refund that the channel has made is recorded as an external refund', async () => {
   const paymentId = await newPaid();
   await newMade(paymentId, 0);
   const refund = () => system.db.refund.findFirst({ where: { paymentId } });
@@ -169,7 +169,7 @@ test('a lost refund that the channel had made is recorded as an external refund'
   ]);
 });
 
-test('a lost refund leads to the restoration of its payment, whose workflow had ended', async () => {
+test("if a refund is lost together with its payment, and the payment's workflow has ended, the payment is restored too", async () => {
   const { body } = await system.payable();
   await system.simulator.pay(body.id);
   await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
@@ -185,7 +185,7 @@ test('a lost refund leads to the restoration of its payment, whose workflow had 
   expect(await system.orderStatus(body.orderId)).toBe('succeeded');
 });
 
-test('a lost refund that the channel is processing, or does not answer about, is not ended', async () => {
+test('a lost refund is not ended while the channel is processing it or does not answer about it', async () => {
   const paymentId = await newPaid();
   const id = await newMade(paymentId, 3_600_000);
   const run = system.temporal.workflow.getHandle(`refund/${id}`);
@@ -208,7 +208,7 @@ test('a lost refund that the channel is processing, or does not answer about, is
   );
 });
 
-test('a lost refund that the channel is processing under its last key is not ended', async () => {
+test('a lost refund is not ended while the channel is processing it under the last of its keys', async () => {
   const paymentId = await newPaid();
   const id = await newMade(paymentId, 3_600_000, REFUND_KEYS_AT_MOST);
   const { status, output } = await system.nodrop('recover', '--lost', '--write');

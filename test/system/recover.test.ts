@@ -13,7 +13,7 @@ afterAll(async () => {
   await system?.stop();
 });
 
-test('recover after a total loss of the Temporal database', async () => {
+test('after a total loss of the Temporal database, recover restores the workflows', async () => {
   await system.simulator.setFaults({ callback: { dropRate: 1 } });
   const [unpaid, paid, ended, done, calledBack] = await Promise.all([
     system.payable(),
@@ -82,7 +82,7 @@ test('recover after a total loss of the Temporal database', async () => {
   ]);
 });
 
-test('a callback that was forwarded only to the lost Temporal is forwarded again', async () => {
+test('a callback is forwarded again if it was forwarded only to the Temporal database that is lost', async () => {
   const { body } = await system.payable();
   await system.simulator.pay(body.id);
   await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
@@ -110,7 +110,7 @@ test('a callback that was forwarded only to the lost Temporal is forwarded again
   ]);
 });
 
-test('a payment that cannot be started is named, and does not stop the others', async () => {
+test('recover names a payment that cannot be started, and continues with the other payments', async () => {
   const { body } = await system.payable();
   const run = system.temporal.workflow.getHandle(`payment/${body.id}`);
   // The first payment has an unknown currency, so that its workflow cannot be started.

@@ -46,7 +46,7 @@ const untilRefund = (id: string, status: string, patienceMs?: number) =>
     return answer?.body.status === status && answer.body;
   }, patienceMs);
 
-test('two requested refunds, of a part and of the rest, make the order refunded', async () => {
+test('an order is refunded after a requested refund of a part and a requested refund of the remaining amount', async () => {
   const { id, orderId } = await paid();
   const part = await askFor(id, { amount: 500, note: 'One cup' }, 'part');
   expect(part).toMatchObject({ status: 201, body: { amount: 500, reason: 'requested' } });
@@ -73,7 +73,7 @@ test('two requested refunds, of a part and of the rest, make the order refunded'
   );
 });
 
-test('of two paid attempts of one order, one pays the order and the other is refunded automatically', async () => {
+test('if two attempts of one order are paid, one pays the order and the other is refunded automatically', async () => {
   const first = (await system.payable()).body;
   // The channel does not answer about the first attempt, so that the second is accepted.
   await system.simulator.setFaults({ query: { errorRate: 1 } });
@@ -112,7 +112,7 @@ test('of two paid attempts of one order, one pays the order and the other is ref
   });
 });
 
-test('a worker is killed with -9 while the channel processes the refund: the callback settles it', async () => {
+test('if a worker is killed with -9 while the channel processes a refund, the callback settles the refund', async () => {
   const { id } = await paid();
   await system.simulator.setFaults({ refund: { processingMs: 6_000 } });
   const asked = await askFor(id, { amount: 700 });
@@ -123,7 +123,7 @@ test('a worker is killed with -9 while the channel processes the refund: the cal
   expect((await tradeOf(id))?.refunded).toBe(700);
 });
 
-test('a worker is killed with -9 during the refund request: the refund is made once', async () => {
+test('if a worker is killed with -9 during a refund request, the refund is made once', async () => {
   const { id } = await paid();
   await system.simulator.setFaults({ refund: { errorRate: 1 } });
   const asked = await askFor(id, { amount: 900 });
@@ -137,7 +137,7 @@ test('a worker is killed with -9 during the refund request: the refund is made o
   expect((await tradeOf(id))?.refunded).toBe(900);
 });
 
-test('a refund that is made at the channel without nodrop is recorded when its callback arrives', async () => {
+test('a refund that the merchant makes at the channel without nodrop is recorded when its callback arrives', async () => {
   const { id, orderId } = await paid();
   const secret = system.config.simulator.secrets.simulator ?? '';
   const body = JSON.stringify({ outRefundNo: `console_${id.slice(-10)}`, amount: 1990 });
@@ -151,7 +151,7 @@ test('a refund that is made at the channel without nodrop is recorded when its c
   expect(await system.orderStatus(orderId)).toBe('refunded');
 });
 
-test('a refund that is requested while Temporal is down is recorded as due, and the sweep starts it', async () => {
+test('a refund that is requested while Temporal is down is recorded, and the sweep starts it', async () => {
   const { id } = await paid();
   await system.stopTemporal();
   const asked = await askFor(id, {});

@@ -172,7 +172,7 @@ describe('a payment with an expiry of 5 s', () => {
   });
 });
 
-test.concurrent('an unknown trigger is refused, with the names of the known ones', async () => {
+test.concurrent('an unknown trigger is refused with the names of the known triggers', async () => {
   const order = { id: 'mistyped', amount: 1990, currency: 'CNY', subject: 'Coffee [sim:declind]' };
   const refused = await eventually(async () => {
     const answer = await system.api('POST', '/v1/payments', { order, channel: 'simulator' });
@@ -195,7 +195,7 @@ describe('docs/sandbox.md', () => {
   });
 
   // The last test, because its faults affect every other payment.
-  test('has commands that do what the page says', async () => {
+  test('has commands that do what the page says about them', async () => {
     const { id } = (await system.payable()).body;
     const run = async (command: string) => {
       const { url, init } = readCurl(command);

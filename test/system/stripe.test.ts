@@ -81,7 +81,7 @@ const orderPaid = ({ body }: Answer) =>
   eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
 const row = (id: string) => system.db.payment.findUniqueOrThrow({ where: { id } });
 
-test('with only a key: an account by one command, a payment, and a query of Stripe when the payer returns', async () => {
+test('if only a key is set, one command adds the account, a payment is possible, and nodrop queries Stripe when the payer returns', async () => {
   const none = await api('POST', '/v1/payments', newPayment());
   expect(none.status).toBe(422);
   const added = await nodrop(`secret_key=${KEY}\n`, 'channels', 'add', 'stripe', '--file', '-');
@@ -102,7 +102,7 @@ test('with only a key: an account by one command, a payment, and a query of Stri
   expect(await row(made.body.id)).toMatchObject({ settledBy: 'hint' });
 });
 
-test('with a webhook Stripe sends a callback, and a partial refund succeeds', async () => {
+test('if a webhook is set, Stripe sends a callback, and a partial refund succeeds', async () => {
   const more = `publishable_key=pk_test_double\nwebhook_secret=${WEBHOOK_SECRET}\n`;
   const rotated = await nodrop(more, 'channels', 'rotate', 'stripe', '--file', '-');
   expect(rotated.status).toBe(0);
@@ -126,7 +126,7 @@ test('with a webhook Stripe sends a callback, and a partial refund succeeds', as
   expect(ours).toMatchObject([{ amount: 300, status: 'succeeded' }]);
 });
 
-test("a payment in a form of the cashier page, whose content security policy allows Stripe's script", async () => {
+test("a payment succeeds in a form of the cashier page, whose content security policy allows Stripe's script", async () => {
   const made = await payable(newPayment({ method: 'payment_intent' }));
   const { nextAction, checkoutUrl } = made.body;
   expect(nextAction).toMatchObject({ type: 'sdk', params: { publishable_key: 'pk_test_double' } });
@@ -138,7 +138,7 @@ test("a payment in a form of the cashier page, whose content security policy all
   await orderPaid(made);
 });
 
-test('a key that is revoked at Stripe: 503 with an explanation, and the payment continues after a rotation', async () => {
+test('while a key is revoked at Stripe, a new payment is answered 503 with an explanation, and it continues after a rotation', async () => {
   await double.tell('secretKeys', [NEXT_KEY]);
   const body = newPayment();
   const refused = await eventually(async () => {

@@ -61,7 +61,7 @@ async function expectPaidOnce(orderId: string) {
 /** A request that was in flight when its process died. */
 const left = { body: request(), key: randomUUID() };
 
-test('after kill -9 during a request, the other process answers the same request with "try again later"', async () => {
+test('if a process is killed with -9 during a request, the other process answers the same request with "try again later"', async () => {
   const { body, key } = left;
   // The channel delays its answer, so that the request is in flight when its process dies.
   await s.simulator.setFaults({ create: { latencyMs: 6_000 } });
@@ -74,7 +74,7 @@ test('after kill -9 during a request, the other process answers the same request
   await eventually(async () => (await s.api('GET', '/readyz').catch(() => undefined))?.status === 200);
 });
 
-test('two processes create one payment: all answers are equal or ask for a retry', async () => {
+test('if two processes get the same request, they create one payment, and their answers are equal or ask for a retry', async () => {
   const [body, key] = [request(), randomUUID()];
   const answers = await onBoth(20, (base) => send(base, body, key));
   const made = answers.filter((answer) => answer?.status === 201);
@@ -91,10 +91,10 @@ test('two processes create one payment: all answers are equal or ask for a retry
   expect(await tradesOf([again?.body.id])).toHaveLength(1);
 });
 
-describe('the same requests at both processes at the same time', () => {
+describe('the same requests at two API processes at the same time', () => {
   const made = async () => (await s.payable({ order: request().order })).body;
 
-  test('creates without an idempotency key, then callbacks, hints and queries, have one payment, one trade and one order outcome', async () => {
+  test('creates without an idempotency key, and then callbacks, hints and queries, lead to one payment, one trade and one outcome of the order', async () => {
     await s.simulator.setFaults({ callback: { dropRate: 1 } });
     for (let round = 0; round < 3; round++) {
       const body = request();
@@ -119,7 +119,7 @@ describe('the same requests at both processes at the same time', () => {
     }
   });
 
-  test('refund requests with one idempotency key make one refund, and every answer is that refund', async () => {
+  test('refund requests with one idempotency key make one refund, and each of them is answered with this refund', async () => {
     const { id, orderId } = await made();
     await s.simulator.pay(id);
     await eventually(async () => (await s.orderStatus(orderId)) === 'succeeded');
@@ -137,7 +137,7 @@ describe('the same requests at both processes at the same time', () => {
     expect((await s.api('GET', `/v1/payments/${id}`)).body.refundedAmount).toBe(700);
   });
 
-  test('cancellations of a payment close it once, and every answer is the same', async () => {
+  test('cancellations of a payment close it once, and all of them get the same answer', async () => {
     const { id, orderId } = await made();
     const answers = await onBoth(8, (base) => s.api('POST', `${base}/v1/payments/${id}/cancel`));
     expect(answers.map(({ status, body }) => [status, body.id, body.status])).toEqual(
@@ -149,7 +149,7 @@ describe('the same requests at both processes at the same time', () => {
     expect(await s.orderStatus(orderId)).toBe('unpaid');
   });
 
-  test('cancellations of an order end it once, with its payment, and every answer is the same', async () => {
+  test('cancellations of an order end the order and its payment once, and all of them get the same answer', async () => {
     const { id, orderId } = await made();
     const answers = await onBoth(8, (base) => s.api('POST', `${base}/v1/orders/${orderId}/cancel`));
     expect(answers.map(({ status, body }) => [status, body.status, body.payments[0].status])).toEqual(
@@ -160,7 +160,7 @@ describe('the same requests at both processes at the same time', () => {
   });
 });
 
-test('a callback that was stored before its payment pays the order at the next sweep', async () => {
+test('if a callback is stored before its payment, the payment pays the order at the next sweep', async () => {
   const { body } = await s.payable();
   const { channelAccountId } = await s.db.payment.findUniqueOrThrow({ where: { id: body.id } });
   const answer = {
@@ -180,7 +180,7 @@ test('a callback that was stored before its payment pays the order at the next s
   });
 });
 
-test('one of two workers is killed with -9 while payments are paid: the other worker settles them', async () => {
+test('if one of two workers is killed with -9 while payers pay, the other worker settles the payments', async () => {
   // Callbacks are lost, and answers still say unpaid, so that the workers keep working on the payments.
   await s.simulator.setFaults({
     callback: { dropRate: 1 },
@@ -215,7 +215,7 @@ test('one of two workers is killed with -9 while payments are paid: the other wo
   expect(last?.workflowTaskCompletedEventAttributes?.identity).toMatch(new RegExp(`^${survivor}@`));
 });
 
-test('the lease of a dead process ends within a minute: the same request at the other process then completes, with one payment', async () => {
+test('if a process dies, its lease ends within a minute, and the same request at the other process then completes with one payment', async () => {
   const { body, key } = left;
   const answer = await eventually(async () => {
     const given = await send(second, body, key);

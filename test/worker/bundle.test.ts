@@ -22,7 +22,7 @@ function sourceMapOf(bundle: string) {
   return { map: JSON.parse(text), part: (bundle.length - at) / bundle.length };
 }
 
-test("the bundle's source map names files, and contains no sources", () => {
+test("the bundle's source map names the source files, and does not contain their text", () => {
   const { map, part } = sourceMapOf(code);
   const own = map.sources.filter((source: string) => source.includes('src/workflows/'));
   expect(own).toContainEqual(expect.stringContaining('src/workflows/payment.ts'));
@@ -30,7 +30,7 @@ test("the bundle's source map names files, and contains no sources", () => {
   expect(part).toBeLessThan(0.2);
 });
 
-test('a worker runs the bundle from a file, like in the container image', async () => {
+test('a worker can run the bundle from a file, as in the container image', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-bundle-'));
   try {
     const codePath = join(folder, 'workflow-bundle.js');
@@ -46,11 +46,11 @@ test('a worker runs the bundle from a file, like in the container image', async 
   }
 });
 
-test('a built worker without the prebuilt bundle does not start, and names the command that creates it', async () => {
+test('a built worker without the prebuilt bundle does not start, and its error names the command that creates the bundle', async () => {
   await expect(workflowBundle('js')).rejects.toThrow(/workflow-bundle\.js is missing: run `npm run build`/);
 });
 
-test('a worker from source bundles in another process, and the next worker uses the kept bundle', async () => {
+test('a worker that runs from source creates the bundle in another process and keeps it, and the next worker uses the kept bundle', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-bundle-'));
   try {
     const ofOtherCode = join(folder, 'workflow-bundle-0123456789abcdef.js');

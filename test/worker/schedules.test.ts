@@ -56,7 +56,7 @@ const current = {
   policies: { overlap: 'SKIP', catchupWindow: 60_000 },
 };
 
-test('a missing Schedule is created', async () => {
+test('a worker creates a missing Schedule', async () => {
   expect(await ensureSchedules(client)).toBe('created');
   expect(await sweep().describe()).toMatchObject({ ...current, state: { paused: false } });
   expect(await ensureSchedules(client)).toBe('unchanged');
@@ -67,14 +67,14 @@ test('workers that start at the same time create one Schedule', async () => {
   expect(made.filter((what) => what === 'created')).toHaveLength(1);
 });
 
-test('an old Schedule is updated', async () => {
+test('a Schedule of an older release is updated', async () => {
   await createOld();
   expect(await ensureSchedules(client)).toBe('updated');
   expect(await sweep().describe()).toMatchObject({ ...current, state: { paused: false } });
   expect(await ensureSchedules(client)).toBe('unchanged');
 });
 
-test('a paused Schedule is updated, and stays paused with its note', async () => {
+test('a paused Schedule is updated, and stays paused with the same note', async () => {
   const old = await createOld();
   await old.pause('until the database is moved');
   expect(await ensureSchedules(client)).toBe('updated');
@@ -84,7 +84,7 @@ test('a paused Schedule is updated, and stays paused with its note', async () =>
   });
 });
 
-test('a Schedule of a newer release is left alone', async () => {
+test('a Schedule of a newer release is not changed', async () => {
   await ensureSchedules(client);
   const { action } = await sweep().describe();
   const [[key = '', version] = []] = Object.entries(action.memo ?? {});
@@ -98,7 +98,7 @@ test('a Schedule of a newer release is left alone', async () => {
   });
 });
 
-test('a Schedule that is paused during an update is not resumed', async () => {
+test('a Schedule that is paused during an update stays paused', async () => {
   await createOld();
   const { workflowService } = client;
   const racing = {
@@ -119,7 +119,7 @@ test('a Schedule that is paused during an update is not resumed', async () => {
   expect(await sweep().describe()).toMatchObject({ ...current, state: { paused: true, note: 'just now' } });
 });
 
-describe('whether the sweep runs', () => {
+describe('the report of whether the sweep runs', () => {
   const MINUTE = 60_000;
   const status = (inMs = 0) => readSweepStatus(client, 20_000, new Date(Date.now() + inMs));
   /** What a worker logs at a check. */
@@ -143,14 +143,14 @@ describe('whether the sweep runs', () => {
     sweepOld: none,
   };
 
-  test('a missing Schedule: a worker creates it and logs that once', async () => {
+  test('if the Schedule is missing, a worker creates it and logs this once', async () => {
     expect(await status()).toEqual({ state: 'missing', note: null, lastCompletedAt: null });
     expect(await logged()).toEqual(["info: The sweep's Schedule was created."]);
     expect(await logged()).toEqual([]);
     expect(await status()).toMatchObject({ state: 'active', note: null });
   });
 
-  test('a paused Schedule: a worker warns at each check', async () => {
+  test('if the Schedule is paused, a worker warns at each check', async () => {
     await ensureSchedules(client);
     await sweep().pause('until tomorrow');
     expect(await status()).toMatchObject({ state: 'paused', note: 'until tomorrow' });
@@ -159,7 +159,7 @@ describe('whether the sweep runs', () => {
     expect([await logged(), await logged()]).toEqual([[line], [line]]);
   });
 
-  test('an active Schedule without completed sweeps is overdue until a sweep completes', async () => {
+  test('if the Schedule is active but no sweep has completed, the sweep is overdue until a sweep completes', async () => {
     await ensureSchedules(client);
     expect(await status(4 * MINUTE)).toMatchObject({ state: 'active', lastCompletedAt: null });
     expect(await status(6 * MINUTE)).toMatchObject({ state: 'overdue', lastCompletedAt: null });
@@ -180,7 +180,7 @@ describe('whether the sweep runs', () => {
     expect(await status(completed.getTime() + 6 * MINUTE - Date.now())).toMatchObject({ state: 'overdue' });
   });
 
-  test('a completed sweep with a failed step is failing, until a sweep completes without a failure', async () => {
+  test('if a step fails in a completed sweep, the sweep is failing until a sweep completes without a failure', async () => {
     await ensureSchedules(client);
     let broken = true;
     const step = async () => {

@@ -5,7 +5,7 @@ import { ACCOUNT, adapterAt, created, errorOf, newTrade, refundOf } from './supp
 
 /** Listings at Mollie, and answers that do not belong to the request. The contract suite covers the rest. */
 
-test("the search for a trade goes back no further than the payment's creation", async () => {
+test('the search for a trade stops at payments that are older than the payment of the trade', async () => {
   const old = newTrade();
   await created(adapter, old);
   for (let nth = 0; nth < 260; nth += 1)
@@ -21,7 +21,7 @@ test("the search for a trade goes back no further than the payment's creation", 
   ]);
 });
 
-test('a payment with an unknown status does not make a listing unreadable', async () => {
+test('a listing can be read even if one of its payments has an unknown status', async () => {
   const trade = newTrade();
   const createdAt = new Date().toISOString();
   const odd = {
@@ -44,7 +44,7 @@ test('a payment with an unknown status does not make a listing unreadable', asyn
   }
 });
 
-test('the next page of a listing is requested from Mollie, whatever address the answer names', async () => {
+test('the next page of a listing is requested from Mollie, even if the answer names another address', async () => {
   const asked: string[] = [];
   const server = await serve(async ({ path }) => {
     asked.push(path);
@@ -60,7 +60,7 @@ test('the next page of a listing is requested from Mollie, whatever address the 
   }
 });
 
-test('a page that does not say where the next one starts is not the end of the listing', async () => {
+test('if a page names a next page but does not say where that page starts, the listing is garbage', async () => {
   const server = await serve(async () => {
     const next = { href: 'https://api.mollie.com/v2/payments?limit=250' };
     const body = { count: 0, _embedded: { payments: [] }, _links: { next } };
@@ -74,7 +74,7 @@ test('a page that does not say where the next one starts is not the end of the l
   }
 });
 
-test('a refund in another currency than its payment is not accepted', async () => {
+test("a refund whose currency differs from the payment's currency is not accepted", async () => {
   const trade = newTrade({ reference: { id: 'tr_1' } });
   const refund = refundOf(trade, { channelRefundId: 're_1' });
   const given = {

@@ -5,7 +5,7 @@ import { ACCOUNT, created, errorOf, newTrade } from './support.ts';
 
 /** Refunds: the requests that nodrop sends to Stripe, and how it maps the answers. */
 
-describe.each(METHODS)('refunds of payments by %s', (method) => {
+describe.each(METHODS)('refunds of payments with the method %s', (method) => {
   const paidTrade = async () => {
     const trade = await created(adapter, newTrade({ method }));
     return { trade, payment: await pay(trade) };

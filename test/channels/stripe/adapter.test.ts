@@ -123,7 +123,7 @@ describe.each(METHODS)('trades by %s', (method) => {
   });
 });
 
-describe.each(METHODS)('payers who pay elsewhere and later, by %s', (method) => {
+describe.each(METHODS)('a payer who pays later and elsewhere, with the method %s', (method) => {
   it.each([
     'boleto_display_details',
     'display_bank_transfer_instructions',

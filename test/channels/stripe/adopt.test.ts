@@ -102,7 +102,7 @@ it('a trade that Stripe does not know is unknown, and an unreachable Stripe is a
   expect(error.kind).toBe('unreachable');
 });
 
-describe('an event without a number of ours', () => {
+describe('an event that does not contain a number of nodrop', () => {
   const event = (type: string, object: object) =>
     JSON.stringify({
       ...{ id: 'evt_1', object: 'event', type, created: 1_700_000_000, livemode: false },

@@ -289,12 +289,12 @@ describe('events', () => {
   });
 });
 
-test('docs/channels/stripe.md lists the events to register', () => {
+test('docs/channels/stripe.md lists the events that the merchant registers at Stripe', () => {
   const listed = /```text\n([^`]*)```/.exec(readFileSync('docs/channels/stripe.md', 'utf8'))?.[1] ?? '';
   expect(listed.trim().split(/\s+/)).toEqual(EVENT_TYPES);
 });
 
-describe('the events of a payment, as the double sends them', () => {
+describe('the events of a payment that the double sends', () => {
   let double: StripeDouble;
   let server: Server;
   const received: CallbackRequest[] = [];

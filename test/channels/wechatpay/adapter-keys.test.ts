@@ -14,7 +14,7 @@ import { accountOf, actionOf, errorOf, newAdapter, newTrade, refundOf } from './
 /** The keys that verify answers, failures on the way, and errors of an account. */
 
 describe.skipIf(folder === undefined)('keys', () => {
-  test('an answer that is unsigned, wrongly signed, old or signed with an unknown key is garbage', async () => {
+  test('an answer is garbage if it is unsigned, wrongly signed, old, or signed with an unknown key', async () => {
     const trade = await paidTrade();
     for (const kind of ['unsigned', 'wrong signature', 'unknown serial', 'old', 'nonsense'] as const) {
       await double.tell('fault', { kind, to: 'out-trade-no' });
@@ -30,7 +30,7 @@ describe.skipIf(folder === undefined)('keys', () => {
   const certificatesAsked = async () =>
     (await seen()).filter(({ path }) => path === '/v3/certificates').length;
 
-  test('certificates are fetched once, and again for a new serial number; old ones count while they are listed', async () => {
+  test('certificates are fetched once, and again for a new serial number, and an old certificate is valid while WeChat Pay lists it', async () => {
     const before = await certificatesAsked();
     const trades = await Promise.all([createdTrade(), createdTrade(), createdTrade()]);
     expect(await certificatesAsked()).toBe(before + 1);
@@ -52,7 +52,7 @@ describe.skipIf(folder === undefined)('keys', () => {
     }
   });
 
-  test('old certificates are renewed, and a failed renewal does no harm', async () => {
+  test('old certificates are renewed in the background, and calls continue if a renewal fails', async () => {
     const trade = await createdTrade();
     const before = await certificatesAsked();
     const later = Date.now() + 12 * 3_600_000 + 1;
@@ -83,7 +83,7 @@ describe.skipIf(folder === undefined)('keys', () => {
     }
   });
 
-  test('a merchant without certificates gets the hint to set the public key', async () => {
+  test('a merchant for whom WeChat Pay has no certificates gets the hint to set the public key', async () => {
     await double.tell('fault', {
       ...{ kind: 'status', to: '/v3/certificates', status: 404, code: 'RESOURCE_NOT_EXISTS' },
     });
@@ -103,7 +103,7 @@ describe.skipIf(folder === undefined)('keys', () => {
     expect(await errorOf(newAdapter().createTrade(direct(), newTrade()))).toMatchObject({ kind: 'garbage' });
   });
 
-  test('in public-key mode that key verifies answers, and no certificates are requested', async () => {
+  test('if a public key is set, this key verifies answers, and no certificates are requested', async () => {
     const before = await certificatesAsked();
     const modern = accountOf(double.accounts.modern);
     const trade = newTrade();
@@ -113,7 +113,7 @@ describe.skipIf(folder === undefined)('keys', () => {
     expect(await certificatesAsked()).toBe(before);
   });
 
-  test('a service provider names its sub-merchant, and the payer of the right account', async () => {
+  test("a service provider's request names the sub-merchant, and says to which account the payer's openid belongs", async () => {
     const { provider } = double.accounts;
     const trade = newTrade({ method: 'jsapi' });
     await adapter.createTrade(accountOf(provider), trade);
@@ -143,7 +143,7 @@ describe.skipIf(folder === undefined)('keys', () => {
 });
 
 describe.skipIf(folder === undefined)('failures', () => {
-  test('an order that was accepted without an answer is the same order when it is requested again', async () => {
+  test('if WeChat Pay accepts an order and its answer is lost, the repeated request returns the same order', async () => {
     await createdTrade();
     const trade = newTrade();
     await double.tell('fault', { kind: 'acts, then silent', to: 'POST /v3/pay' });
@@ -156,14 +156,14 @@ describe.skipIf(folder === undefined)('failures', () => {
     expect(await double.tell('books', trade)).toMatchObject({ trades: 1 });
   });
 
-  test('a call ends even if fetching certificates hangs', async () => {
+  test('a call ends even if the request for certificates hangs', async () => {
     await double.tell('fault', { kind: 'silent', to: '/v3/certificates' });
     expect(await errorOf(newAdapter().createTrade(direct(), newTrade()))).toMatchObject({
       kind: 'unreachable',
     });
   });
 
-  test('errors of the settings are misconfigured, with a hint', async () => {
+  test('an error that the settings cause is misconfigured, and has a hint', async () => {
     const { direct: right, stranger } = double.accounts;
     const wrong = {
       'private_key and the clock': stranger,
@@ -190,7 +190,7 @@ describe.skipIf(folder === undefined)('failures', () => {
     });
   });
 
-  test('checkAccount accepts a working account, also with a key without line breaks', async () => {
+  test('checkAccount accepts a working account, even if its key has no line breaks', async () => {
     const { direct: right, stranger } = double.accounts;
     const flat = { ...right, private_key: (right.private_key ?? '').replaceAll('\n', '') };
     const escaped = { ...right, private_key: (right.private_key ?? '').replaceAll('\n', '\\n') };

@@ -18,7 +18,7 @@ import { actionOf, errorOf, newTrade, refundOf } from './support.ts';
  */
 
 describe.skipIf(folder === undefined)('orders', () => {
-  test('native returns a QR code that is valid for two hours, and its request follows from the payment alone', async () => {
+  test('native returns a QR code that is valid for two hours, and its request contains only data of the payment and its account', async () => {
     const trade = newTrade({ expiresAt: '2026-12-31T23:30:15.999Z', subject: '😀'.repeat(127) });
     const action = actionOf(await adapter.createTrade(direct(), trade));
     expect(action).toMatchObject({ type: 'qr', qr: expect.stringMatching(/^weixin:\/\//) });
@@ -34,7 +34,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     });
   });
 
-  test("the expiry is in China's time zone in every process", async () => {
+  test("the expiry is sent in China's time zone, even if the process runs in another time zone", async () => {
     vi.stubEnv('TZ', 'America/New_York');
     try {
       await adapter.createTrade(direct(), newTrade({ expiresAt: '2026-12-31T16:00:00.000Z' }));
@@ -44,7 +44,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect((await lastBody()).time_expire).toBe('2027-01-01T00:00:00+08:00');
   });
 
-  test("h5 sends the payer's address, and returns to the return address", async () => {
+  test("h5 sends the payer's address, and the payer comes back to the return URL", async () => {
     const trade = newTrade({ method: 'h5' });
     const action = actionOf(await adapter.createTrade(direct(), trade));
     expect(action.type).toBe('redirect');
@@ -89,7 +89,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect(signedBy([appid, timestamp, noncestr, prepayid], sign)).toBe(true);
   });
 
-  test('a repeated create is the same order; a final order gives no action; with other terms the result is unknown', async () => {
+  test('a repeated create returns the same order, a final order gives no action, and a create with other terms has an unknown result', async () => {
     const trade = await createdTrade();
     expect(actionOf(await adapter.createTrade(direct(), trade)).type).toBe('qr');
     const other = await errorOf(adapter.createTrade(direct(), { ...trade, amount: 1 }));
@@ -104,7 +104,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect(await adapter.createTrade(direct(), closed)).toBe('not_renewable');
   });
 
-  test('the states are mapped to the port: a payment that failed can be tried again', async () => {
+  test('each state of WeChat Pay is mapped to a state of nodrop, and a failed payment counts as unpaid because the payer can try again', async () => {
     const trade = await createdTrade();
     const { outTradeNo } = trade;
     const states = {
@@ -125,7 +125,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     });
   });
 
-  test('an order is closed after five minutes, and its state then decides the answer', async () => {
+  test('an order is closed five minutes after it was requested, and its state then decides the answer to the close', async () => {
     const young = await createdTrade();
     const answer = await adapter.closeTrade(direct(), young);
     expect(answer).toEqual({
@@ -153,7 +153,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect(await adapter.closeTrade(direct(), paid)).toEqual({ state: 'already_paid' });
   });
 
-  test('an unknown order is not closed, although WeChat Pay answers the close with 204', async () => {
+  test('an order that WeChat Pay does not know is not reported as closed, although WeChat Pay answers the close with 204', async () => {
     expect(await adapter.closeTrade(direct(), newTrade({}, 6))).toEqual({ state: 'unknown_trade' });
     const asked = (await seen()).filter(({ path }) => path !== '/v3/certificates');
     expect(asked.slice(-2).map(({ method }) => method)).toEqual(['POST', 'GET']);
@@ -161,7 +161,7 @@ describe.skipIf(folder === undefined)('orders', () => {
 });
 
 describe.skipIf(folder === undefined)('refunds', () => {
-  test('a refund is in process, then done; repeated it is the same; the order reports no sum', async () => {
+  test('a refund is in process and later done, a repeated request returns the same refund, and the order does not report the refunded sum', async () => {
     const trade = await paidTrade();
     const refund = refundOf(trade);
     const first = await adapter.refundTrade(direct(), trade, refund);
@@ -177,7 +177,7 @@ describe.skipIf(folder === undefined)('refunds', () => {
     expect(await double.tell('books', { outTradeNo: trade.outTradeNo })).toMatchObject({ refunded: 500 });
   });
 
-  test('a refund in another currency than the payment is not accepted', async () => {
+  test("a refund whose currency differs from the payment's currency is not accepted", async () => {
     const trade = await paidTrade();
     const refund = refundOf(trade);
     await adapter.refundTrade(direct(), trade, refund);
@@ -199,7 +199,7 @@ describe.skipIf(folder === undefined)('refunds', () => {
     expect(await adapter.queryRefund(direct(), trade, refund)).toMatchObject({ state: 'needs_person' });
   });
 
-  test('a closed refund is requested again under its number, and has failed if it stays closed', async () => {
+  test('a closed refund is requested again under the same number, and has failed if it stays closed', async () => {
     await double.tell('rules', { refundsBecome: 'CLOSED' });
     const trade = await paidTrade();
     const refund = refundOf(trade);
@@ -215,7 +215,7 @@ describe.skipIf(folder === undefined)('refunds', () => {
     expect(await double.tell('books', { outTradeNo: trade.outTradeNo })).toMatchObject({ refunded: 0 });
   });
 
-  test('a temporary refusal is not_now, and a refused number that was used reports its refund', async () => {
+  test('a temporary refusal is not_now, and if a refund with the refused number exists, that refund is reported', async () => {
     const trade = await paidTrade();
     await double.tell('rules', { hasEnough: false });
     const refund = refundOf(trade);

@@ -34,7 +34,7 @@ async function order(): Promise<NewTrade> {
 }
 
 describe.skipIf(folder === undefined)('adopted orders', () => {
-  test('an order that the merchant created has its state and amount, is paid, and can be refunded by its own number', async () => {
+  test("an order that the merchant created has its state and amount, and can be paid and refunded under the merchant's number", async () => {
     const trade = await order();
     const { outTradeNo: reference } = trade;
     expect(await read(reference)).toMatchObject({ reference, answer: { state: 'unpaid' } });
@@ -47,11 +47,11 @@ describe.skipIf(folder === undefined)('adopted orders', () => {
     expect(await read(reference)).toMatchObject({ unfit: expect.stringMatching(/was refunded/) });
   });
 
-  test('an order that the merchant created is unknown if WeChat Pay does not know it', async () => {
+  test('an order that the merchant created is reported as unknown if WeChat Pay does not know it', async () => {
     expect(await read('SHOP-none')).toEqual({ reference: 'SHOP-none', answer: { state: 'unknown_trade' } });
   });
 
-  test('an order that the merchant created reads as closed if it is closed', async () => {
+  test('an order that the merchant created is reported as closed if it is closed at WeChat Pay', async () => {
     const trade = await order();
     await double.tell('setState', { outTradeNo: trade.outTradeNo, state: 'CLOSED' });
     expect((await read(trade.outTradeNo))?.answer).toEqual({ state: 'closed' });

@@ -38,7 +38,7 @@ const refused = async (request: Made, name: Name = 'direct') =>
   await errorOf(adapter.verifyCallback(account(name), requestOf(request)));
 
 describe.skipIf(folder === undefined)('callbacks about payments', () => {
-  test("a callback has the payment's numbers, signed by a certificate, by the public key, and for a service provider", async () => {
+  test("a callback has the payment's numbers if a certificate or the public key signed it, and if it is for a service provider", async () => {
     for (const name of ['direct', 'modern', 'provider'] as const) {
       const trade = await paid(name);
       const { body, headers } = await made(trade);
@@ -64,7 +64,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     });
   });
 
-  test('a callback with another amount reports that amount, and the ledger compares it', async () => {
+  test("a callback whose amount differs from the payment's reports its own amount, and leaves the comparison to the ledger", async () => {
     const trade = await paid();
     const request = await made(trade, { content: { amount: { total: 1, currency: 'CNY' } } });
     expect(await adapter.verifyCallback(account(), requestOf(request))).toMatchObject({
@@ -72,7 +72,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     });
   });
 
-  test('a callback for another merchant or key is refused, and for another appid a proven notice', async () => {
+  test('a callback for another merchant or key is refused, and a callback for another appid is a proven notice', async () => {
     const trade = await paid();
     const wrong = {
       'another merchant': { content: { mchid: '1900000110' } },
@@ -99,7 +99,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     }
   });
 
-  test('a callback is refused if its time differs by more than five minutes, in both directions', async () => {
+  test('a callback is refused if its time is more than five minutes before or after the present time', async () => {
     const trade = await paid();
     for (const atOffsetMs of [-290_000, 290_000]) {
       const request = requestOf(await made(trade, { atOffsetMs }));
@@ -109,7 +109,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     expect((await refused(await made(trade, { atOffsetMs: 310_000 }))).message).toContain('future');
   });
 
-  test('a callback about an old payment is a notice, because the money may have been refunded since', async () => {
+  test('a callback about an old payment is a notice, because the payment may have been refunded in the meantime', async () => {
     const trade = await paid();
     const about = { outTradeNo: trade.outTradeNo };
     const paidAgo = (ms: number) => ({ success_time: new Date(Date.now() - ms).toISOString() });
@@ -151,7 +151,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     }
   });
 
-  test('a callback is refused if its signature is a probe, missing, of another type or made with an unknown key', async () => {
+  test('a callback is refused if its signature is missing, is a probe of WeChat Pay, has another type, or was made with an unknown key', async () => {
     const trade = await paid();
     const { headers, body } = await made(trade);
     const probe = `WECHATPAY/SIGNTEST/${headers['wechatpay-signature']?.slice(19)}`;
@@ -177,7 +177,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     expect(adapter.peekOutTradeNo(Buffer.from(body))).toBeUndefined();
   });
 
-  test('a callback is verified by either key during rotation, and by a new certificate', async () => {
+  test('a callback is verified by the old key and by the new key during a rotation, and by a new certificate', async () => {
     const trade = await paid();
     const old = await made(trade);
     const both = accountOf(double.accounts.other, double.accounts.direct);
@@ -195,7 +195,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     expect(await adapter.verifyCallback(account(), requestOf(fresh))).toMatchObject({ kind: 'trade' });
   });
 
-  test('a callback is verified by credentials that can be read, next to some that cannot', async () => {
+  test("if some of an account's credentials cannot be read, its other credentials still verify a callback", async () => {
     const request = requestOf(await made(await paid()));
     const { direct } = double.accounts;
     const broken = [
@@ -211,7 +211,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     }
   });
 
-  test('signed by a known certificate is verified without waiting for the list of certificates', async () => {
+  test('a callback that a known certificate signed is verified without waiting for the list of certificates', async () => {
     const trade = await paid();
     await adapter.verifyCallback(account(), requestOf(await made(trade)));
     await double.tell('rules', { clockOffsetMs: 12 * 3_600_000 });
@@ -229,7 +229,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     }
   });
 
-  test('a callback is refused in time while certificates are unavailable, so that WeChat Pay repeats it', async () => {
+  test('while certificates cannot be fetched, a callback is refused in time, so that WeChat Pay repeats it', async () => {
     const request = requestOf(await made(await paid()));
     const fresh = newAdapter();
     await double.tell('fault', { kind: 'silent', to: '/v3/certificates' });
@@ -242,7 +242,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
 });
 
 describe.skipIf(folder === undefined)('other callbacks', () => {
-  test("a callback about a refund has its numbers, whatever the refund's result", async () => {
+  test("a callback about a refund has the refund's numbers, whatever the result of the refund is", async () => {
     const states = { SUCCESS: 'succeeded', ABNORMAL: 'needs_person', CLOSED: 'ask_again' } as const;
     for (const name of ['direct', 'provider'] as const) {
       for (const [status, state] of Object.entries(states)) {
@@ -266,7 +266,7 @@ describe.skipIf(folder === undefined)('other callbacks', () => {
     }
   });
 
-  test('an event that is not about our payments is ignored, and nonsense is malformed', async () => {
+  test('an event about another product of WeChat Pay is ignored, and a callback with an invalid value is malformed', async () => {
     const trade = await paid();
     const other = requestOf(await made(trade, { eventType: 'PAYSCORE.USER_OPEN_SERVICE' }));
     expect(await adapter.verifyCallback(account(), other)).toMatchObject({ kind: 'ignored' });
@@ -280,7 +280,7 @@ describe.skipIf(folder === undefined)('other callbacks', () => {
     });
   });
 
-  test('a callback that arrives late or twice is the same callback', async () => {
+  test('a callback that arrives late or twice has the same notification id', async () => {
     await double.tell('rules', { callbacks: 'doubled' });
     const ids = new Set<string>();
     let count = 0;

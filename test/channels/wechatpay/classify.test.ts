@@ -48,7 +48,7 @@ describe('refusals', () => {
     expect(kindOf('create', 400, 'PARAM_ERROR', '/body/payer/openid')).toBe('rejected');
   });
 
-  test("refusals keep WeChat Pay's message and the delay, and quote nothing else", () => {
+  test("a refusal keeps WeChat Pay's message and the delay, and quotes nothing else", () => {
     const error = classify(reply(429, refusal('FREQUENCY_LIMITED'), { 'retry-after': '3' }), 'other');
     expect(error.message).toBe('wechatpay answered 429 (FREQUENCY_LIMITED): 说明');
     expect(error.retryAfterMs).toBe(3_000);
@@ -60,7 +60,7 @@ describe('refusals', () => {
   });
 });
 
-test('only a listed code with its status is definite, for any body', () => {
+test('a refusal is definite only if its code is listed with its status, whatever the body contains', () => {
   const listed: Record<Operation, readonly string[]> = {
     create: ['400 PARAM_ERROR'],
     refund: ['400 PARAM_ERROR', '403 USER_ACCOUNT_ABNORMAL'],

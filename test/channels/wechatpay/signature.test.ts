@@ -42,7 +42,7 @@ const BODY =
   '"resource":{"original_type":"payscore","algorithm":"AEAD_AES_256_GCM",' +
   `"ciphertext":"${RESOURCE.ciphertext}","associated_data":"payscore","nonce":"Kj7QIyUiYx1q"}}`;
 
-test('the published callback is verified by its key, and by no changed header or body', () => {
+test('the published callback is verified by its key, and is not verified after a change of a header or of the body', () => {
   const signed = signedOf((name) => HEADERS[name]);
   if (signed === undefined) throw new Error('the headers are incomplete');
   const key = createPublicKey(PUBLIC_KEY);
@@ -64,7 +64,7 @@ const SEALED = {
   },
 };
 
-test('the published resource is decrypted by its key, and not after any change', () => {
+test('the published resource is decrypted by its key, and cannot be decrypted after any change', () => {
   const { key, resource } = SEALED;
   expect(decrypt(key, resource)).toBe('message');
   for (const change of [
@@ -80,7 +80,7 @@ test('a resource is not decrypted with a wrong key', () => {
   expect(decrypt(Buffer.from(makeApiV3Key()), RESOURCE)).toBeUndefined();
 });
 
-test('signature headers that are missing or of another type are not accepted', () => {
+test('a signature header that is missing or has another type is not accepted', () => {
   for (const name of Object.keys(HEADERS)) {
     expect(
       signedOf((asked) => (asked === name ? undefined : HEADERS[asked])),
