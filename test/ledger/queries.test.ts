@@ -53,7 +53,7 @@ async function newPaying() {
   return { id, orderId, settle };
 }
 
-test('a payer’s payment and its order are from one snapshot when it is settled in the middle of the read', async () => {
+test('if a payment is settled while a payer’s request reads it, the request gets payment and order from one snapshot', async () => {
   const { id, settle } = await newPaying();
   between = settle;
   const seen = await findPaymentOfPayer(db, id);
