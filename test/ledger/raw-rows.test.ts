@@ -371,7 +371,7 @@ test('the single raw statement of a transaction writes the same rows as several 
   });
 });
 
-test('a table definition that lacks a column does not compile', () => {
+test('TypeScript rejects a table definition that lacks a column', () => {
   const { payer: _, ...withoutJson } = PAYMENTS.kinds;
   // @ts-expect-error a JSON column is missing
   const json: typeof PAYMENTS.kinds = withoutJson;

@@ -86,7 +86,7 @@ test.each([1, 2, 3, 5, 10, 19])(
   },
 );
 
-test('work that fails frees its slot for the next', async () => {
+test('a transaction that fails frees its slot for the next transaction', async () => {
   const { db } = setUp();
   for (let i = 0; i < 50; i++) {
     const failing = withinLimits(db, 'merchant', 'order', () => Promise.reject(new Error('no')));
