@@ -40,7 +40,7 @@ function withUnreadable(db: LedgerClient): LedgerClient {
   });
 }
 
-test('while many payments are unreadable, a new one is created, paid and settled, and the sweep runs', async () => {
+test('while the rows of many payments cannot be read, a new payment is created and settled and the sweep runs', async () => {
   const unreadable = [];
   for (let i = 0; i < MANY; i++) unreadable.push(await h.newPayment());
   for (const { id } of unreadable) tried.set(id, 0);
