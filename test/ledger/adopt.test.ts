@@ -102,7 +102,7 @@ describe('one trade that is visible to two accounts and adopted at each of them'
   });
 
   test.each(['watched', 'own'] as const)(
-    '%s: the trade pays one order, and the other payment waits for an operator',
+    'if each payment adopts the trade as `%s`, the trade pays one order and the other payment waits for an operator',
     async (as) => {
       for (let round = 0; round < 5; round++, n++) {
         const both = [await attempt('simulator', as), await attempt('simulator', as, other)];

@@ -69,7 +69,7 @@ test('the version of every event is higher than the number of seconds since the 
   }
 });
 
-test('every sample is a possible state of the ledger', async () => {
+test('every event sample shows a possible state of the ledger', async () => {
   const { merchant } = await ensureMerchant(db, 'samples', ['simulator']);
   const account = await db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
   const kept = { merchantId: merchant.id };

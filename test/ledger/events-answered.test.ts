@@ -64,7 +64,7 @@ describe.each(['before', 'after'])(
       ['accept', 'made at the channel'],
       ['refund', 'requested from nodrop'],
       ['refund', 'made at the channel'],
-    ] as const)('an operator decides about the rest: %s; the refund was %s', async (action, by) => {
+    ] as const)('an operator can %s the rest of the money if the refund was %s', async (action, by) => {
       const { payment, delivery } = await newPending();
       await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
       const row = () => db.payment.findUniqueOrThrow({ where: { id: payment.id } });
@@ -107,7 +107,7 @@ test.each([
   ['the order service answers that the order is gone', 'gone', 'late_payment'],
   ['an operator refunds the payment', 'operator', 'requested'],
 ] as const)(
-  'an open refund when %s that the channel then refuses is replaced by an automatic one',
+  'if %s while a refund is open and the channel then refuses that refund, an automatic refund replaces it',
   async (_, by, reason) => {
     const { payment, delivery } = await newPending();
     const all = { amount: undefined, note: undefined, idempotencyKey: `key-${payment.id}` };

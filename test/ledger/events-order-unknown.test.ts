@@ -64,7 +64,7 @@ describe('an order that its order service does not know', () => {
   });
 
   test.each([503, undefined])(
-    'one "order unknown" at the start and one at the end of a day of other answers (%s) move no money',
+    'if the order service answers order_unknown only before and after a day of other answers (%s), no money is refunded yet',
     async (statusCode) => {
       const { payment, delivery } = await newPending();
       const from = now();

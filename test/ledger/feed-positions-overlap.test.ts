@@ -187,7 +187,7 @@ describe('two processes write events of one order, and the clock of one process 
     expect(events.at(-1)?.data).toMatchObject({ order: { status: 'succeeded' } });
   });
 
-  test('a later event that is written in a separate statement comes after the event with the time that is ahead', async () => {
+  test('an event that the other process writes later in a separate statement comes last', async () => {
     const { apart, payments, first, second } = await closedThen(async (other, at) =>
       (await writeEvent(other, at))(),
     );

@@ -11,7 +11,7 @@ import { attempt, db, now, orderOf, PAID, row } from './payments-support.ts';
 
 /** A refund at the channel counts once, whatever reports it, in any sequence, and whatever is refused meanwhile. */
 
-describe('the channel refuses a requested refund of money that waited for a decision', () => {
+describe('the channel refuses a refund of money that waits for a decision', () => {
   const refused = { state: 'failed', reason: 'The account is closed.' } as const;
   const short: PaidAnswer = { ...PAID, amount: 900 };
   const refundsOf = (paymentId: string) =>
@@ -44,7 +44,7 @@ describe('the channel refuses a requested refund of money that waited for a deci
     expect(await row(first.id)).toMatchObject({ attention: 'refund_failing', refundedAmount: 0n });
   });
 
-  test('after another attempt has paid the order, an automatic refund replaces the refused partial refund, although the rest was already refunded', async () => {
+  test('after another attempt has paid the order, an automatic refund replaces the refused partial refund', async () => {
     const { first, refund } = await conflictWhileOpen(300);
     const rest = automaticRefundId(first.id);
     const gone = (amount: number) => ({ state: 'succeeded', channelRefundId: 'r', amount }) as const;
@@ -97,7 +97,7 @@ describe('the channel refuses a requested refund of money that waited for a deci
   });
 });
 
-describe('the channel refused a refund of the rest because of an external refund that a processing refund had hidden from nodrop', () => {
+describe('a refund of all remaining money was refused because nodrop did not see an external refund', () => {
   const back = (refundedAmount: number): PaidAnswer => ({ ...PAID, refundedAmount });
   const REFUSED = { state: 'failed', reason: 'More than is left.' } as const;
   const request = async (paymentId: string, amount?: number) => {

@@ -49,7 +49,7 @@ test('if two attempts are settled at the same time, one pays the order and a ref
   expect(await db.refund.count({ where: { paymentId: { in: [first.id, second.id] } } })).toBe(1);
 });
 
-test('a repeated order update returns the same attempts to cancel', async () => {
+test('an order update that is repeated returns the same attempts that must be cancelled', async () => {
   const first = await attempt();
   const second = await attempt('simulator2', first.orderId);
   await recordAnswer(db, first.id, PAID, 'query', now());

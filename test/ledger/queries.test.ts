@@ -80,7 +80,7 @@ test.each([
     },
   ],
 ])(
-  '%s and its payments are from one snapshot when one is settled in the middle of the read',
+  'if a payment is settled while %s is read, orders and payments are from one snapshot',
   async (_, read) => {
     const { orderId, settle } = await newPaying();
     between = settle;

@@ -82,7 +82,7 @@ async function paid(terms: PaymentTerms, amount = terms.amount) {
 }
 const refundsOf = async (orderId: string) => await db.refund.count({ where: { payment: { orderId } } });
 
-describe('the rows', () => {
+describe('recovering a payment whose row is lost', () => {
   test('the payment and its order are restored with the status paying, a requested cancellation and no next action', async () => {
     const terms = lost();
     expect((await recover(terms)).written).toBe(true);
@@ -222,7 +222,7 @@ describe('money of a recovered payment is not refunded automatically', () => {
   test.each([
     ['conflict', 'order_conflict'],
     ['gone', 'late_payment_review'],
-  ] as const)('after the order service answers %s an operator decides', async (outcome, attention) => {
+  ] as const)('if the order service answers %s, an operator decides', async (outcome, attention) => {
     const url = { orderServiceUrl: 'https://shop.example/nodrop' };
     await db.merchant.update({ where: { id: merchantId }, data: { ...url, latePayment: 'refund' } });
     try {
@@ -243,7 +243,7 @@ describe('money of a recovered payment is not refunded automatically', () => {
 
 describe('an order whose amount was changed', () => {
   test.each(['older first', 'newer first'])(
-    'a lost order is restored with the amount of its newest attempt: %s',
+    'a lost order is restored with the amount of its newest attempt (%s)',
     async (which) => {
       const older = lost();
       const newer = lost({

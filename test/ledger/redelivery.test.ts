@@ -185,7 +185,7 @@ describe('a redelivery picks deliveries', () => {
   });
 });
 
-describe('a batch', () => {
+describe('a batch of redeliveries', () => {
   test('a batch ends when each of its deliveries had an attempt, and returns the number of answers and the longest Retry-After', async () => {
     await Promise.all([...Array(3)].map(() => newWaiting()));
     await answersAgain(0);

@@ -178,7 +178,7 @@ describe.each(Object.entries(WAYS))('all of the money was given back %s', (_, gi
   });
 
   test.each(['agreed', 'conflict', 'gone', 'unknown'] as const)(
-    'a delivery attempt that was running and is answered %s is logged and has no effect',
+    'if a running delivery attempt is answered %s, the answer is logged and has no effect',
     async (outcome) => {
       const payment = await newPending();
       const deliveryId = await deliveryOf(payment);

@@ -174,7 +174,7 @@ describe.each([
     ['', false],
     [' with a message meanwhile', true],
   ])(
-    'an attempt in flight at the expiry%s creates the trade later: the trade is closed, too',
+    'if a create in flight at the expiry%s creates the trade later, the trade is closed',
     async (_, isTold) => {
       const { payment, trade } = await unlessOutOfTime(
         CREATE_ATTEMPT_MS,

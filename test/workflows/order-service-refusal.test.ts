@@ -46,7 +46,7 @@ test.each([
   ],
   ['a read-back that names another payment', { read: { body: { paidPaymentId: 'pay_other' } } }],
 ])(
-  '%s: the money is refunded, and an attention is shown until then',
+  'after %s the money is refunded, and an attention is raised until then',
   async (_, { react, read }: { react?: Reaction; read?: Reaction }) => {
     await set({ orderStatusUrl: shop.statusUrl });
     shop.react = ({ type }) => (type === 'payment.succeeded' ? react : undefined);
@@ -103,7 +103,7 @@ test('after an answer 410 the order counts as gone, and the money is refunded li
 });
 
 test.each(['accept', 'refund'] as const)(
-  'after an answer 410 of a merchant that reviews late money, a person decides to %s',
+  'if the merchant reviews late money, an operator decides to %s after an answer 410',
   async (action) => {
     await set({ latePayment: 'review' });
     shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 410 } : undefined);
@@ -198,7 +198,7 @@ test.each([
     },
   ],
 ])(
-  'all money is refunded %s while the order service fails: the conflict is delivered at once, and the success is superseded',
+  'if all money is refunded %s while the order service fails, the success is superseded and a conflict is delivered immediately',
   async (_, giveAllBack) => {
     await set({ orderStatusUrl: shop.statusUrl });
     shop.react = ({ type }) =>

@@ -59,7 +59,7 @@ test.each<[string, Reaction]>([
   ['answers 409 with an invalid body', { status: 409, body: { paidPaymentId: 7 } }],
   ['answers 429 with Retry-After', { status: 429, headers: { 'retry-after': '1' } }],
 ])(
-  'an order service that %s: the outcome is unknown, the event is redelivered and applied once',
+  'if the order service %s, the outcome is unknown, and the event is redelivered and applied once',
   async (_, reaction) => {
     shop.react = (_event, nth) => (nth <= 2 ? reaction : undefined);
     const payment = await receive();
@@ -195,7 +195,7 @@ test.each<[string, () => Promise<void>]>([
       shop.reactToRead = () => (shop.reads.length === 1 ? PATIENCE : undefined);
     },
   ],
-])('Retry-After is used if it is longer than the planned wait: in the answer to %s', async (_, prepare) => {
+])('a Retry-After in the answer to %s is used if it is longer than the planned wait', async (_, prepare) => {
   await prepare();
   const payment = await receive();
   await done(payment);

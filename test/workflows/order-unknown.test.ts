@@ -70,7 +70,7 @@ const UNKNOWN: readonly [string, Reaction][] = [
 ];
 
 test.each(UNKNOWN)(
-  '%s with the code order_unknown: an order that appears after 23 h is paid, and nothing is refunded',
+  'after answers %s with the code order_unknown, an order that appears after 23 h is paid and nothing is refunded',
   async (_, reaction) => {
     let until = Number.POSITIVE_INFINITY;
     shop.react = ({ at }) => (at < until ? reaction : undefined);
@@ -104,7 +104,7 @@ test.each<[string, Reaction]>([
   ['with a page for people', { status: 404, body: 'Cannot POST /events' }],
   ['without a body', { status: 404 }],
 ])(
-  'a 404 %s for two days: an attention is raised, delivery is retried, and no money is refunded',
+  'if the order service answers 404 %s for two days, an attention is raised, delivery is retried, and no money is refunded',
   async (_, reaction) => {
     let until = Number.POSITIVE_INFINITY;
     shop.react = ({ at }) => (at < until ? reaction : undefined);

@@ -71,7 +71,7 @@ describe('a dispute', () => {
   });
 
   test.each(['failed', 'reversed'] as const)(
-    "a dispute that is lost while a refund is processing that then is %s: the dispute's amount is recorded",
+    "if a dispute is lost while a refund is processing and the refund is then %s, the dispute's amount is recorded",
     async (state) => {
       const payment = await h.newPaid();
       book.begins = 'processing';
@@ -93,7 +93,7 @@ describe('a dispute', () => {
   );
 
   test.each(['not stored', 'stored', 'stored and met'])(
-    'a dispute is lost while the channel refuses the refund because of it (refusal %s under its key): the refund ends',
+    'if a dispute is lost while the channel refuses the refund because of the dispute (refusal %s under its key), the refund ends',
     async (how) => {
       const payment = await h.newPaid();
       book.keepsRefusals = how !== 'not stored';

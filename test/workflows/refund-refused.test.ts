@@ -158,7 +158,7 @@ describe('the channel refuses a refund of all remaining money because a part was
     expect(await h.refundRow(refund.id)).toMatchObject({ replacedBy: null });
   });
 
-  test('a refund of the rest replaces a refused requested refund, and can itself be replaced, but the first refund keeps the idempotency key', async () => {
+  test('if the refused refund was requested, a refund of the rest replaces it and the first refund keeps the idempotency key', async () => {
     const payment = await h.newPaid();
     hooks.beforeRefund = [() => h.refundElsewhere(payment, 300), () => h.refundElsewhere(payment, 200)];
     const request = { amount: undefined, note: undefined, idempotencyKey: 'rest-1' };
@@ -199,7 +199,7 @@ describe('the channel refuses a refund of all remaining money because a part was
   });
 
   test.each(['requested', 'owed'])(
-    'a refused refund (%s) of a recovered order is replaced, too, because refunding everything was already decided',
+    'a refused refund (%s) of a recovered order is also replaced, because the decision to refund all money was already made',
     async (kind) => {
       const payment = await h.newPaid();
       const { merchantId, orderId: id } = payment;

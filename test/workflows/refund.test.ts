@@ -76,7 +76,7 @@ test('if the channel is unreachable for hours, an attention is raised after one 
 });
 
 test.each(['requested', 'owed'])(
-  'a balance too low for a refund (%s): retried under the same number, an attention after an hour, never failed',
+  'if the balance is too low for a refund (%s), the request is repeated under the same number and an attention is raised after an hour',
   async (kind) => {
     const payment = await h.newPaid();
     await h.simulator.setFaults({ refund: { balanceTooLowRate: 1 } });

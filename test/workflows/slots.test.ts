@@ -115,7 +115,7 @@ function filesWith(pattern: RegExp): string[] {
   return readdirSync(folder).filter((name) => pattern.test(readFileSync(new URL(name, folder), 'utf8')));
 }
 
-test('no local activity of the workflows holds a task slot while it waits', () => {
+test('only local-activities.ts starts local activities, so that none of them holds a task slot while it waits', () => {
   expect(filesWith(/proxyLocalActivities/)).toEqual(['local-activities.ts']);
 });
 

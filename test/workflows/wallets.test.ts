@@ -259,7 +259,7 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
     ['alipay', 'wechatpay'],
     ['wechatpay', 'alipay'],
   ] as const)(
-    'an order paid through %s and through %s: the second payment is refunded once',
+    'if an order is paid through %s and through %s, the second payment is refunded once',
     async (one, other) => {
       const first = await newPayment(one);
       const second = await newPayment(other, undefined, { orderId: first.orderId });
