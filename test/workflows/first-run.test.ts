@@ -159,20 +159,23 @@ test('after a lost row is restored, the next run clears the search attribute `ro
   expect(upserts).toEqual([['PaymentAttention'], ['PaymentStatus']]);
 });
 
-test.each([1, 2, 3])('if the workflow is reset to task %i after the settlement, no step takes effect twice', async (task) => {
-  const payment = await h.newPayment();
-  const run = await h.start(payment);
-  await eventually(() => waits(run));
-  await h.simulator.pay(payment.id);
-  await h.callback(payment);
-  await run.result();
-  const again = await reset(payment, task);
-  await again.result();
-  expect(timesCreated(payment)).toBe(1);
-  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
-  const paid = (await h.timeline(payment.id)).filter((entry) => entry.startsWith('order:'));
-  expect(paid).toHaveLength(1);
-});
+test.each([1, 2, 3])(
+  'if the workflow is reset to task %i after the settlement, no step takes effect twice',
+  async (task) => {
+    const payment = await h.newPayment();
+    const run = await h.start(payment);
+    await eventually(() => waits(run));
+    await h.simulator.pay(payment.id);
+    await h.callback(payment);
+    await run.result();
+    const again = await reset(payment, task);
+    await again.result();
+    expect(timesCreated(payment)).toBe(1);
+    expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+    const paid = (await h.timeline(payment.id)).filter((entry) => entry.startsWith('order:'));
+    expect(paid).toHaveLength(1);
+  },
+);
 
 test('if the workflow is reset while the payer can pay, the existing trade stays the only one', async () => {
   const payment = await h.newPayment();

@@ -75,13 +75,16 @@ test.each([
       await recordAnswer(h.db, id, { state: 'unpaid' }, 'query', new Date(await h.now()));
     },
   ],
-])('if the answer unpaid after processing is %s, the trade is created, so that the payer can pay', async (_, before) => {
-  const payment = await inProcess(3_600_000);
-  await h.ask(payment);
-  expect(await h.row(payment.id)).toMatchObject({ status: 'created', channelState: 'processing' });
-  isAnswerLost = false;
-  saysUnpaid = true;
-  await before(payment.id);
-  await h.pass(60);
-  expect(await h.row(payment.id)).toMatchObject({ status: 'paying', channelState: 'unpaid' });
-});
+])(
+  'if the answer unpaid after processing is %s, the trade is created, so that the payer can pay',
+  async (_, before) => {
+    const payment = await inProcess(3_600_000);
+    await h.ask(payment);
+    expect(await h.row(payment.id)).toMatchObject({ status: 'created', channelState: 'processing' });
+    isAnswerLost = false;
+    saysUnpaid = true;
+    await before(payment.id);
+    await h.pass(60);
+    expect(await h.row(payment.id)).toMatchObject({ status: 'paying', channelState: 'unpaid' });
+  },
+);
