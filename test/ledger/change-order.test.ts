@@ -46,7 +46,7 @@ const timeline = async (paymentId: string) =>
     ({ detail }) => detail,
   );
 
-describe('a change', () => {
+describe('a change of an order', () => {
   test('a change of every field is applied, and the same change again has no effect, even after the order is paid', async () => {
     const { id, orderId } = await ended();
     const changes = { amount: 1250, subject: 'Three tickets', metadata: { c: 'd' }, expiresInSeconds: 7200 };
@@ -244,7 +244,7 @@ describe('two requests wait for the lock of one order', () => {
     expect(await db.payment.count({ where: { orderId: payment.orderId } })).toBe(1);
   });
 
-  test('the later of two different changes decides the amount, and each different change has one timeline entry', async () => {
+  test('two different changes are applied one after the other, and two equal changes write one timeline entry', async () => {
     const said = async ({ id }: Payment) =>
       (await timeline(id)).filter((detail) => detail.includes('was changed')).length;
     const differing = await race(toAnotherAmount, changeTo({ amount: 1300 }));

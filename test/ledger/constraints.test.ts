@@ -84,7 +84,7 @@ describe('the database refuses', () => {
 });
 
 describe('money', () => {
-  test('the database refuses a succeeded payment that lacks a column of a success', async () => {
+  test('the database refuses a succeeded payment in which a column that every success needs is empty', async () => {
     for (const missing of [
       'settledBy',
       'settledAt',
@@ -296,7 +296,7 @@ describe('money', () => {
     await refused(db.refund.update({ where: { id }, data: { status: 'succeeded' } }));
   });
 
-  test('a succeeded refund of zero needs the requested amount', async () => {
+  test('the database refuses a succeeded refund of zero unless the requested amount is recorded', async () => {
     const { id: paymentId } = await payment(PAID);
     const data = {
       merchantId,

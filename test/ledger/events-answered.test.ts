@@ -169,7 +169,7 @@ test('a redelivery requested during a delivery attempt is due as soon as that at
   expect(await leaseDelivery(db, delivery.id, later(44_000))).toMatchObject({ kind: 'now' });
 });
 
-test('the first of several concurrent answers decides, and the other answers are only logged', async () => {
+test('of several concurrent answers to an event, the first decides and the others are only logged', async () => {
   const { payment, delivery } = await newPending();
   const outcomes = ['agreed', 'conflict', 'gone', 'agreed', 'unknown'] as const;
   await Promise.all(outcomes.map((outcome) => recordAttempt(db, delivery.id, answered(outcome), 0, now())));
@@ -184,7 +184,7 @@ test('the first of several concurrent answers decides, and the other answers are
   );
 });
 
-test('answers of the order service after the first one change nothing', async () => {
+test('after the order service has agreed, its later answers to the same event have no effect', async () => {
   const { payment, delivery } = await newPending();
   for (const outcome of ['agreed', 'conflict', 'gone', 'unknown'] as const) {
     await recordAttempt(db, delivery.id, answered(outcome), 0, now());

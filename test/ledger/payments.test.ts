@@ -78,7 +78,7 @@ test('money that waits for a decision is refunded automatically once another att
   expect(await types(exact.id)).toEqual(['payment.succeeded']);
 });
 
-test('while money waits for a decision, the order stays paying in spite of its cancellation or expiry, and accepts no other attempt', async () => {
+test('while money waits for a decision, the order accepts no other attempt and stays paying even if it is cancelled or expires', async () => {
   const short = await attempt();
   await recordCreated(db, short.id, ACTION, now());
   await recordAnswer(db, short.id, { ...PAID, amount: 900 }, 'query', now());
@@ -124,7 +124,7 @@ test('the policy of the merchant decides what happens to late money', async () =
   ]);
 });
 
-test('after the answer "paid", no later answer without money and no end removes the recorded money', async () => {
+test('recorded money stays recorded after a later answer without money, and after an attempt to end the payment', async () => {
   const { id } = await attempt();
   await recordAnswer(db, id, PAID, 'query', now());
   for (const state of ['unpaid', 'closed', 'failed', 'unknown_trade'] as const) {

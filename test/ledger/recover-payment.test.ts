@@ -312,7 +312,7 @@ describe("the shop's next request", () => {
     await expect(createOrder(db, merchantId, other, now())).rejects.toMatchObject({ code: 'order_exists' });
   });
 
-  test('a create request is refused if its amount or currency differs from the recovered order', async () => {
+  test('a create request is refused if its amount or currency differs from those of the recovered order', async () => {
     const terms = lost();
     await recover(terms);
     for (const change of [{ amount: 999 }, { currency: 'USD' }]) {

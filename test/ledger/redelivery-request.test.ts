@@ -23,7 +23,7 @@ import {
 
 /** A merchant requests redelivery: which deliveries the request includes, and how many rows it reads. */
 
-describe('a request', () => {
+describe('a redelivery request', () => {
   const ask = (status: 'pending' | 'delivered', since = new Date(0)) =>
     requestRedeliveries(db, merchantId, status, since, 'a test', at(0));
 

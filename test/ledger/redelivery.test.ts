@@ -37,7 +37,7 @@ async function answersAgain(seconds: number) {
   await called(other, 'agreed', seconds);
 }
 
-describe('a redelivery is due', () => {
+describe('when a redelivery is due', () => {
   test('if several workers see that the order service has recovered, only one redelivery is due', async () => {
     const ids = await Promise.all([...Array(6)].map(() => newWaiting()));
     await called(ids[0] ?? '', 'agreed', 0);

@@ -128,7 +128,7 @@ describe.each([
     expect(endedAt?.getTime()).toBeGreaterThanOrEqual(lastBegan + CREATE_ATTEMPT_MS);
   });
 
-  test('if the channel does not answer before the expiry and creates no trade, the payment is closed', async () => {
+  test('if the channel does not answer the create before the expiry and makes no trade, the payment is closed', async () => {
     let isOver = () => {};
     const payment = await ended(async () => {
       isOver();
@@ -146,7 +146,7 @@ describe.each([
     expect((await historyOf(payment)).givenUp).toBeLessThanOrEqual(1);
   });
 
-  test('if a message interrupts the create, the next create gets a timeout computed from the time left', async () => {
+  test('after a message arrives during a create, the next create gets a timeout that fits the time left', async () => {
     onCreate = refuse;
     const payment = await ended(async () => {
       const begun = await begin();

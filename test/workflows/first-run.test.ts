@@ -177,7 +177,7 @@ test.each([1, 2, 3])(
   },
 );
 
-test('if the workflow is reset while the payer can pay, the existing trade stays the only one', async () => {
+test('if the workflow is reset while the payer can pay, no second trade is created', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await eventually(() => waits(run));

@@ -208,7 +208,7 @@ test('the input of a workflow contains what is needed to restore a lost row', as
   });
 });
 
-test('a recovered payment that the payer has paid pays its order', async () => {
+test('if the payer has paid a recovered payment, the money pays the order', async () => {
   const payment = await newLost();
   await h.simulator.pay(payment.id);
   await recover(payment);

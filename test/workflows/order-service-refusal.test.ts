@@ -129,7 +129,7 @@ test.each(['accept', 'refund'] as const)(
   },
 );
 
-test('if the order service keeps failing, an operator can accept the payment in its place', async () => {
+test('if the order service keeps failing, an operator can accept the payment instead of the order service', async () => {
   shop.react = () => ({ status: 500 });
   const payment = await receive();
   await eventually(() => shop.about(payment.id).length > 1);

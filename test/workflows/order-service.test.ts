@@ -121,7 +121,7 @@ test('an acknowledgement does not count as agreement until the read-back succeed
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
 });
 
-test('during the rotation of the signing secret, events are signed with the old secret, then with two secrets, then with the new secret', async () => {
+test('during a rotation, events are signed with the old secret, then with the old and the new secret, and finally with the new secret', async () => {
   let open = false;
   shop.react = () => (open ? undefined : { status: 503 });
   const old = shop.secret;

@@ -10,7 +10,7 @@ import { atChannel, done, h, hooks, payTwice, refundsOf } from './refund-support
 
 /** Refused refunds: the reserved amount is free again, and a due refund keeps its attention. */
 
-test('a refund that the channel finally refuses fails, and its amount can be requested again', async () => {
+test('if the channel finally refuses a refund, the refund fails and its amount can be requested again', async () => {
   const payment = await h.newPaid();
   h.onRefund = async () => ({ state: 'failed', reason: 'The payer has closed the account.' });
   const refund = await h.refund(payment);

@@ -101,7 +101,7 @@ test('if queries fail or their answers are unreadable, the payment does not fail
   });
 });
 
-test('a hint starts a phase of frequent queries, and then the schedule continues at the time that has passed', async () => {
+test('a hint starts a phase of frequent queries, after which the original schedule continues', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.pass(12);
