@@ -82,7 +82,7 @@ describe('a second success', () => {
     expect(refund).not.toBeNull();
   });
 
-  test('a success of another trade leaves the watched trade’s money waiting for its decision', async () => {
+  test('money of a watched trade that waits for a decision is not refunded when another trade pays the order', async () => {
     const [watched, other] = [await attempt('simulator', 'watched'), await attempt('simulator2')];
     expect((await paid(watched.id, { amount: 1051 })).row).toMatchObject({ orderUpdate: 'review' });
     expect((await paid(other.id)).row).toMatchObject({ orderUpdate: 'applied' });
@@ -93,7 +93,7 @@ describe('a second success', () => {
   });
 });
 
-describe('one trade that two accounts see, adopted at both', () => {
+describe('one trade that is visible to two accounts and adopted at each of them', () => {
   let other: string;
   beforeAll(async () => {
     ({
@@ -102,7 +102,7 @@ describe('one trade that two accounts see, adopted at both', () => {
   });
 
   test.each(['watched', 'own'] as const)(
-    '%s: the trade pays one order, and the other payment waits for an operator',
+    'if each payment adopts the trade as `%s`, the trade pays one order and the other payment waits for an operator',
     async (as) => {
       for (let round = 0; round < 5; round++, n++) {
         const both = [await attempt('simulator', as), await attempt('simulator', as, other)];
@@ -120,7 +120,7 @@ describe('one trade that two accounts see, adopted at both', () => {
     },
   );
 
-  test('money that was refunded in full before it was first seen needs no operator’s decision', async () => {
+  test('if the second payment’s first answer already reports a full refund, no operator has to decide', async () => {
     const [first, second] = [
       await attempt('simulator', 'watched'),
       await attempt('simulator', 'watched', other),
@@ -131,7 +131,7 @@ describe('one trade that two accounts see, adopted at both', () => {
     expect(row).toMatchObject({ orderUpdate: 'conflict', attention: null });
   });
 
-  test('payments whose trades nodrop created are not compared', async () => {
+  test('two payments with the same trade id pay their two orders if nodrop created their trades', async () => {
     const [first, second] = [await attempt('simulator'), await attempt('simulator', undefined, other)];
     const shared = { channelPaymentId: `trade-${n}` };
     await paid(first.id, shared);
@@ -139,7 +139,7 @@ describe('one trade that two accounts see, adopted at both', () => {
   });
 });
 
-test('a recovered payment keeps its adopted trade’s number', async () => {
+test('a recovered payment keeps the number of the trade that it adopted', async () => {
   const adopted = await attempt('simulator', 'watched');
   const { id: paymentId, reference } = adopted;
   await db.timelineEntry.deleteMany({ where: { paymentId } });

@@ -21,7 +21,7 @@ import {
 
 /** Money for an attempt at the old amount of a changed order pays that order only if an operator accepts it. */
 
-describe('money for the attempt at the old amount', () => {
+describe('money of an attempt made before the order’s amount changed', () => {
   test.each(['apply', 'refund', 'review'] as const)(
     'money for the old amount waits for a decision with every policy for late payments: %s',
     async (latePayment) => {
@@ -49,7 +49,7 @@ describe('money for the attempt at the old amount', () => {
     },
   );
 
-  test('late money that equals the new amount waits for a decision too, because the payment was made for the old one', async () => {
+  test('late money of an old attempt waits for a decision even if it equals the new amount', async () => {
     const { id, orderId } = await ended();
     await change(orderId, { amount: 1250 });
     expect(await pay(id, 1250)).toMatchObject({
@@ -59,14 +59,14 @@ describe('money for the attempt at the old amount', () => {
     });
   });
 
-  test('late money pays the order if the amount was changed back', async () => {
+  test('late money pays the order if the order’s amount was changed back to the amount of the attempt', async () => {
     const { id, orderId } = await ended();
     await change(orderId, { amount: 1250 });
     await change(orderId, { amount: 1000 });
     expect(await pay(id, 1000)).toMatchObject({ orderUpdate: 'applied' });
   });
 
-  test('an operator accepts money for the old amount: the order is paid, and its event contains both amounts', async () => {
+  test('if an operator accepts money for the old amount, the order is paid and the event contains the old and the new amount', async () => {
     const { id, orderId } = await ended();
     await change(orderId, { amount: 1250 });
     const live = await attempt({ id: orderId }, { channel: 'simulator2' });
@@ -87,7 +87,7 @@ describe('money for the attempt at the old amount', () => {
     expect(await pay(live.id, 1250)).toMatchObject({ orderUpdate: 'conflict' });
   });
 
-  test('money for the old amount is refunded in full by an operator or the merchant, and the order can be paid again', async () => {
+  test('after an operator or the merchant refunds money for the old amount in full, the order can be paid again', async () => {
     for (const refund of [
       (id: string) => resolvePayment(db, merchantId, id, 'refund', 'sent back', now()),
       (id: string) =>
@@ -102,7 +102,7 @@ describe('money for the attempt at the old amount', () => {
     }
   });
 
-  test('money for the old amount is refunded automatically when the attempt at the new amount pays the order', async () => {
+  test('money for the old amount is refunded automatically when a new attempt for the new amount pays the order', async () => {
     const { id, orderId } = await ended();
     await change(orderId, { amount: 1250 });
     const second = await attempt({ id: orderId });
@@ -114,7 +114,7 @@ describe('money for the attempt at the old amount', () => {
     ]);
   });
 
-  test('an accepted payment of another amount is delivered to the order service with the new amount of the order', async () => {
+  test('after an operator accepts another amount, the order service gets an event that contains the order’s new amount', async () => {
     const { merchant } = await ensureMerchant(db, newOrder().id, ['simulator']);
     await setMerchant(db, merchant.name, { orderServiceUrl: 'https://shop.example/nodrop' }, SECRET, now());
     const { id, orderId } = await ended(newOrder(), merchant.id);

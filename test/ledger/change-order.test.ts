@@ -46,8 +46,8 @@ const timeline = async (paymentId: string) =>
     ({ detail }) => detail,
   );
 
-describe('a change', () => {
-  test('a change of every field is applied, and repeating the change has no effect, even once the order is paid', async () => {
+describe('a change of an order', () => {
+  test('a change of every field is applied, and the same change again has no effect, even after the order is paid', async () => {
     const { id, orderId } = await ended();
     const changes = { amount: 1250, subject: 'Three tickets', metadata: { c: 'd' }, expiresInSeconds: 7200 };
     await change(orderId, changes);
@@ -129,7 +129,7 @@ describe('a change', () => {
     for (const { orderId } of [live, late, short]) expect((await orderRow(orderId)).amount).toBe(1000n);
   });
 
-  test('a change of subject, metadata or to a later expiry ends no attempt', async () => {
+  test('a change of the subject, the metadata or the expiry (to a later time) ends no attempt', async () => {
     const live = await attempt(newOrder({ expiresInSeconds: 120 }));
     await recordAnswer(db, live.id, { state: 'processing' }, 'query', now());
     await change(live.orderId, { subject: 'x', metadata: {}, expiresInSeconds: 240, amount: 1000 });
@@ -139,7 +139,7 @@ describe('a change', () => {
     expect((await orderRow(live.orderId)).subject).toBe('x');
   });
 
-  test('a change of the subject keeps the old subject for a payment of an older release', async () => {
+  test('when the subject of an order changes, a payment that an older release made keeps the old subject', async () => {
     const old = await attempt(newOrder());
     await db.$transaction([
       db.$executeRaw`SET LOCAL session_replication_role = replica`,
@@ -149,7 +149,7 @@ describe('a change', () => {
     expect((await row(old.id)).subject).toBe('Two tickets');
   });
 
-  test('a change to an expiry in the past, or before the end of a live payment, is refused', async () => {
+  test('a change is refused if the new expiry is in the past or earlier than the expiry of a live payment', async () => {
     const live = await attempt(newOrder({ expiresInSeconds: 3600 }));
     const { createdAt } = await orderRow(live.orderId);
     const at = new Date(createdAt.getTime() + 30_000);
@@ -173,7 +173,7 @@ describe('a change', () => {
   });
 });
 
-describe('at the same moment', () => {
+describe('two requests wait for the lock of one order', () => {
   type Deed = (payment: Payment, ledger: LedgerClient) => Promise<unknown>;
 
   /**
@@ -225,7 +225,7 @@ describe('at the same moment', () => {
       await change(orderId, changes, { ledger });
   const toAnotherAmount = changeTo({ amount: 1250 });
 
-  test('a concurrent new attempt gets the changed amount, or the change fails with UnaskedAttempts', async () => {
+  test('a new attempt after the change gets the changed amount, and a change after the new attempt fails with UnaskedAttempts', async () => {
     const again: Deed = ({ orderId }, ledger) => attempt({ id: orderId }, { ledger });
     const first = await race(toAnotherAmount, again);
     expect(first.outcomes).toEqual(['done', 'done']);
@@ -236,7 +236,7 @@ describe('at the same moment', () => {
     expect((await orderRow(second.payment.orderId)).amount).toBe(1000n);
   });
 
-  test('a new attempt whose request contains the old order content is refused', async () => {
+  test('after a change, a new attempt whose request contains the previous content of the order is refused', async () => {
     const withOrder: Deed = async ({ orderId }, ledger) =>
       await attempt(newOrder({ id: orderId, expiresInSeconds: 60 }), { ledger });
     const { payment, outcomes } = await race(toAnotherAmount, withOrder);
@@ -244,7 +244,7 @@ describe('at the same moment', () => {
     expect(await db.payment.count({ where: { orderId: payment.orderId } })).toBe(1);
   });
 
-  test('of two concurrent changes the last one counts, and each has one timeline entry', async () => {
+  test('two different changes are applied one after the other, and two equal changes write one timeline entry', async () => {
     const said = async ({ id }: Payment) =>
       (await timeline(id)).filter((detail) => detail.includes('was changed')).length;
     const differing = await race(toAnotherAmount, changeTo({ amount: 1300 }));
@@ -256,7 +256,7 @@ describe('at the same moment', () => {
     expect(await said(same.payment)).toBe(1);
   });
 
-  test('of a concurrent cancellation and change the first one counts', async () => {
+  test('a change after a cancellation is refused, and a cancellation after a change cancels the changed order', async () => {
     const cancel: Deed = ({ orderId }, ledger) => cancelOrder(ledger, merchantId, orderId, now());
     expect((await race(cancel, toAnotherAmount)).outcomes).toEqual(['done', 'order_not_payable']);
     const { payment, outcomes } = await race(toAnotherAmount, cancel);
@@ -264,7 +264,7 @@ describe('at the same moment', () => {
     expect(await orderRow(payment.orderId)).toMatchObject({ status: 'cancelled', amount: 1250n });
   });
 
-  test('an order that expires during a change is closed and refuses it, or stays open with the new expiry', async () => {
+  test('if an order expires before a change, the change is refused; if the change comes first, the order stays open with the new expiry', async () => {
     const close: Deed = ({ orderId: id }, ledger) =>
       releaseEndingOrder(ledger, { merchantId, id }, inSeconds(61));
     const { payment, outcomes } = await race(changeTo({ expiresInSeconds: 3600 }), close);
@@ -277,7 +277,7 @@ describe('at the same moment', () => {
     );
   });
 
-  test('a success of the ended attempt pays the order before the change, and waits for an operator after it', async () => {
+  test('money of an ended attempt pays the order if it arrives before the change, and waits for an operator if it arrives after the change', async () => {
     const succeed: Deed = ({ id }, ledger) => recordAnswer(ledger, id, paid(1000), 'query', now());
     const first = await race(succeed, toAnotherAmount);
     expect(first.outcomes).toEqual(['done', 'attempt_unresolved']);
@@ -293,7 +293,7 @@ describe('at the same moment', () => {
   });
 });
 
-test('a repeated create is compared with the order’s current content', async () => {
+test('a repeated create request is compared with the order’s current content', async () => {
   const order = newOrder();
   const { orderId } = await ended(order);
   await change(orderId, { amount: 1250, subject: 'x', metadata: {} });
@@ -303,7 +303,7 @@ test('a repeated create is compared with the order’s current content', async (
   expect((await attempt(held)).amount).toBe(1250n);
 });
 
-test('an attempt whose trade is created again keeps its subject', async () => {
+test('a change of the order’s subject does not change the subject with which the trade of an attempt is created again', async () => {
   const { id, orderId } = await attempt();
   await recordCreated(db, id, { type: 'redirect', url: 'https://wallet.example' }, now());
   await change(orderId, { subject: 'x' });

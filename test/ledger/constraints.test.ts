@@ -84,7 +84,7 @@ describe('the database refuses', () => {
 });
 
 describe('money', () => {
-  test('a succeeded payment needs all columns of a success', async () => {
+  test('the database refuses a succeeded payment in which a column that every success needs is empty', async () => {
     for (const missing of [
       'settledBy',
       'settledAt',
@@ -99,20 +99,20 @@ describe('money', () => {
     await payment(PAID);
   });
 
-  test('money in another amount or currency pays no order unless an operator accepted it', async () => {
+  test('money of another amount or currency than the payment pays no order unless an operator accepts it', async () => {
     await refused(payment({ ...PAID, receivedAmount: 999n }));
     await refused(payment({ ...PAID, receivedCurrency: 'USD' }));
     await payment({ ...PAID, receivedAmount: 999n, settledBy: 'operator' });
   });
 
-  test('a payment that is refunded in full does not wait for its order service', async () => {
+  test('the database refuses a payment that is refunded in full and still waits for its order service', async () => {
     await refused(payment({ ...PAID, orderUpdate: 'pending', refundedAmount: 1000n }));
     const { id } = await payment({ ...PAID, orderUpdate: 'pending', refundedAmount: 999n });
     await refused(db.payment.update({ where: { id }, data: { refundedAmount: 1000n } }));
     await db.payment.update({ where: { id }, data: { refundedAmount: 1000n, orderUpdate: 'conflict' } });
   });
 
-  test('a succeeded payment keeps its status and its received amount', async () => {
+  test('the status and the received amount of a succeeded payment cannot change', async () => {
     const { id } = await payment(PAID);
     for (const status of ['paying', 'failed', 'closed', 'cancelled', 'created']) {
       await refused(db.payment.update({ where: { id }, data: { status } }));
@@ -126,7 +126,7 @@ describe('money', () => {
     await payment({ ...PAID, method: 'third', orderUpdate: 'conflict' });
   });
 
-  test('a succeeded order names its payment, and no other order does', async () => {
+  test('a succeeded order names its payment, and an unpaid, paying, closed or cancelled order names none', async () => {
     const where = { merchantId_id: { merchantId, id: orderId } };
     await refused(db.order.update({ where, data: { status: 'succeeded' } }));
     const { id } = await payment(PAID);
@@ -136,7 +136,7 @@ describe('money', () => {
     }
   });
 
-  test('a paid order is paid by a payment of its own for its amount and currency, unless an operator accepted it', async () => {
+  test('the payment of a paid order belongs to that order and has its amount and currency, unless an operator accepted the money', async () => {
     const where = { merchantId_id: { merchantId, id: orderId } };
     const paidBy = (paidPaymentId: string) => ({
       status: 'succeeded',
@@ -176,7 +176,7 @@ describe('money', () => {
     await db.order.update({ where, data: { status: 'refunded' } });
   });
 
-  test('an operator’s acceptance of a different amount is recorded on the payment and stays', async () => {
+  test('an operator’s acceptance of a different amount is recorded on the payment and cannot be removed', async () => {
     const where = { merchantId_id: { merchantId, id: orderId } };
     const { id } = await payment({ ...PAID, amount: 1001n, receivedAmount: 1001n, orderUpdate: 'review' });
     const paid = { status: 'succeeded', paidPaymentId: id, paidAt: new Date() };
@@ -214,7 +214,7 @@ describe('money', () => {
     await queryOnce(databaseUrl, sql);
   });
 
-  test('refunds never add up to more than was received, even when two are created at once', async () => {
+  test('refunds never add up to more than was received, even when two are created at the same time', async () => {
     const { id: paymentId } = await payment(PAID);
     const refund = (refundId: string, amount: bigint, status = 'created') =>
       db.refund.create({
@@ -236,7 +236,7 @@ describe('money', () => {
     await refused(db.payment.update({ where: { id: paymentId }, data: { refundedAmount: 1001n } }));
   });
 
-  test('an external refund can be recorded beside an open one, up to the received amount', async () => {
+  test('an external refund is recorded even while another refund is open, but never for more than the received amount', async () => {
     const { id: paymentId } = await payment(PAID);
     const row = { merchantId, paymentId, currency: 'CNY', reason: 'requested' };
     const refund = (refundId: string, amount: bigint, changes: object = {}) =>
@@ -255,7 +255,7 @@ describe('money', () => {
     await refused(change({ status: 'created' }));
   });
 
-  test('only a failed refund can be replaced, by an existing refund that replaces no other', async () => {
+  test('only a failed refund can be replaced, and the refund that replaces it must exist and must not replace another refund', async () => {
     const { id: paymentId } = await payment(PAID);
     const refund = async (refundId: string, status = 'created') => {
       const id = `re_${n}_${refundId}`;
@@ -274,7 +274,7 @@ describe('money', () => {
     await refused(db.refund.update({ where: { id: failed }, data: { status: 'created' } }));
   });
 
-  test('a reversed refund does not count as refunded and stays reversed', async () => {
+  test('a reversed refund does not count as refunded, and its status cannot change', async () => {
     const { id: paymentId } = await payment(PAID);
     const data = { merchantId, paymentId, amount: 1000n, currency: 'CNY', reason: 'requested' };
     const { id } = await db.refund.create({ data: { ...data, id: `re_${n}_1`, status: 'succeeded' } });
@@ -286,7 +286,7 @@ describe('money', () => {
     await refused(db.refund.update({ where: { id: `re_${n}_2` }, data: { attempt: 0 } }));
   });
 
-  test('an external refund that is processing is recorded once beside open refunds, and cannot exceed the received amount', async () => {
+  test('a processing external refund is recorded once, and cannot succeed if the refunds would then exceed the received amount', async () => {
     const { id: paymentId } = await payment(PAID);
     const data = { merchantId, paymentId, amount: 1000n, currency: 'CNY' };
     await db.refund.create({ data: { ...data, id: `re_${n}_1`, reason: 'requested', status: 'succeeded' } });
@@ -296,7 +296,7 @@ describe('money', () => {
     await refused(db.refund.update({ where: { id }, data: { status: 'succeeded' } }));
   });
 
-  test('a succeeded refund of zero needs the requested amount', async () => {
+  test('the database refuses a succeeded refund of zero unless the requested amount is recorded', async () => {
     const { id: paymentId } = await payment(PAID);
     const data = {
       merchantId,
@@ -312,7 +312,7 @@ describe('money', () => {
 });
 
 describe('attempts', () => {
-  test('a channel reference belongs to one payment of an account', async () => {
+  test('two payments of one account cannot have the same channel reference', async () => {
     const other = (await db.channelAccount.findFirstOrThrow({ where: { channel: 'simulator2' } })).id;
     const one = { status: 'closed', endedAt: new Date(), reference: `tr_${n}` };
     await payment(one);
@@ -322,7 +322,7 @@ describe('attempts', () => {
     await expect(payment(one)).rejects.toSatisfy(isConstraintViolation);
   });
 
-  test('an order has one live payment per channel and method', async () => {
+  test('an order has at most one live payment per channel and method', async () => {
     const { id } = await payment();
     await refused(payment());
     await payment({ method: 'other' });
@@ -331,7 +331,7 @@ describe('attempts', () => {
     await payment();
   });
 
-  test('account names and modes are checked, and a merchant has one default account per channel', async () => {
+  test('account names and modes are checked, and a merchant has at most one default account per channel', async () => {
     const { merchant } = await ensureMerchant(db, 'several', ['simulator']);
     const row = { merchantId: merchant.id, channel: 'simulator', isMerchantDefault: false };
     let accounts = 0;
@@ -351,7 +351,7 @@ describe('attempts', () => {
     await add({ name: 'eu', channel: 'simulator2', isMerchantDefault: true, mode: 'live' });
   });
 
-  test('one account per channel owns the callback address', async () => {
+  test('at most one account per channel owns the callback address', async () => {
     const other = await ensureMerchant(db, 'other', ['simulator']);
     const account = await db.channelAccount.findFirstOrThrow({ where: { merchantId: other.merchant.id } });
     expect(account.ownsChannelAddress).toBe(false);

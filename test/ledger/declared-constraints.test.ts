@@ -7,7 +7,7 @@ import { queryOnce, useDatabase } from '../support/stack.ts';
 
 const { db, databaseUrl } = useDatabase();
 
-test('the database accepts exactly the declared attentions', async () => {
+test('the database accepts all declared attentions and no others', async () => {
   const [check] = await db.$queryRaw<{ definition: string }[]>`
     SELECT pg_get_constraintdef(oid) AS definition FROM pg_constraint WHERE conname = 'payments_attention_check'`;
   const values = Array.from(check?.definition.matchAll(/'(\w+)'/g) ?? [], ([, value]) => value);

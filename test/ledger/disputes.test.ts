@@ -79,7 +79,7 @@ const asked = async (id: string, changes: Partial<ChannelDispute>) =>
 const events = async (paymentId: string) =>
   (await db.event.findMany({ where: { paymentId }, orderBy: { version: 'asc' } })).map(({ type }) => type);
 
-test('a dispute in a paid answer is recorded like one in a callback, even before the payment is settled', async () => {
+test('a dispute that a paid answer reports is recorded like a dispute that a callback reports, even before the settlement', async () => {
   const { id } = await attempt();
   await asked(id, { respondBy: '2026-12-24T00:00:00Z' });
   expect(await row(id)).toMatchObject({ status: 'paying', attention: 'disputed' });
@@ -92,7 +92,7 @@ test('a dispute in a paid answer is recorded like one in a callback, even before
   });
 });
 
-test('several disputes of one answer are recorded, and each lost one counts its amount as refunded', async () => {
+test('every dispute in an answer is recorded, and the amount of each lost dispute counts as refunded', async () => {
   const { id } = await paid();
   const first = { ...DISPUTE, id: 'dp_a', amount: 300, state: 'lost' } as const;
   const disputes = [first, { ...DISPUTE, id: 'dp_b', amount: 700 }];
@@ -116,7 +116,7 @@ test('an inquiry that becomes a dispute is recorded as a new report', async () =
   expect(disputed.disputes).toEqual([expect.not.objectContaining({ isInquiry: true })]);
 });
 
-test('a won dispute refunds nothing, and the hidden attention is raised again', async () => {
+test('a won dispute refunds nothing, and the attention that the dispute had hidden is raised again', async () => {
   const { id } = await paid({ ...PAID, amount: 900 });
   expect(await row(id)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
   const { attentionDetail, attentionSince } = await row(id);
@@ -129,7 +129,7 @@ test('a won dispute refunds nothing, and the hidden attention is raised again', 
   });
 });
 
-test('a hidden attention that an operator has decided is not raised again', async () => {
+test('if an operator decides during a dispute, the attention that the dispute hides is not raised again', async () => {
   const { id } = await paid({ ...PAID, amount: 900 });
   await told(id, { amount: 900 });
   await resolvePayment(db, merchantId, id, 'accept', 'fine', now());
@@ -142,7 +142,7 @@ test('a hidden attention that an operator has decided is not raised again', asyn
   expect((await row(id)).attention).toBeNull();
 });
 
-test('a hidden attention whose cause has ended is not raised again', async () => {
+test('if the cause of an attention ends during a dispute that hides it, the attention is not raised again', async () => {
   const { id } = await attempt();
   const shown = { attention: 'channel_unreachable', attentionSince: now(), attentionDetail: 'Silent.' };
   await db.payment.update({ where: { id }, data: shown });
@@ -152,7 +152,7 @@ test('a hidden attention whose cause has ended is not raised again', async () =>
   expect(await row(id)).toMatchObject({ attention: 'disputed', hiddenAttention: null });
 });
 
-test('a conflict during a dispute is raised once the dispute is decided', async () => {
+test('an order conflict that begins during a dispute is raised when the dispute is decided', async () => {
   const orderId = `conflict-${made}`;
   const first = await attempt(orderId);
   const second = await attempt(orderId, first);
@@ -165,7 +165,7 @@ test('a conflict during a dispute is raised once the dispute is decided', async 
   expect(await refunds(second.id)).toMatchObject([{ status: 'created', reason: 'duplicate_payment' }]);
 });
 
-test('a conflict that channel_misconfigured hid before the dispute is raised again with its age', async () => {
+test('an order conflict hidden first by channel_misconfigured and then by a dispute is raised again with its original time', async () => {
   const { id, attentionSince } = await owed();
   expect(attentionSince).not.toBeNull();
   await recordMisconfigured(db, id, 'The key is wrong.', now());
@@ -212,7 +212,7 @@ test.each([
   },
 );
 
-test('a refund at the channel counts before a lost dispute, up to the received amount', async () => {
+test('while the channel processes a refund, a lost dispute counts only for the rest of the received amount', async () => {
   const { id } = await paid();
   const given = { amount: 700, note: undefined, idempotencyKey: 'with the channel' };
   const { refund } = await requestRefund(db, id, given, now());
@@ -221,7 +221,7 @@ test('a refund at the channel counts before a lost dispute, up to the received a
   expect(await row(id)).toMatchObject({ refundedAmount: 300n });
 });
 
-test('a dispute lost before its payment is settled is recorded at the settlement, and the money pays no order', async () => {
+test('if a dispute of the full amount is lost before the settlement, the settlement records the dispute and the money pays no order', async () => {
   const { id, orderId } = await attempt();
   await told(id, { state: 'lost' });
   await paid(PAID, await row(id));
@@ -237,14 +237,14 @@ test('a dispute lost before its payment is settled is recorded at the settlement
   expect(await row(id)).toMatchObject({ refundedAmount: 0n, attention: 'order_conflict' });
 });
 
-test('a dispute for a part that is lost before the settlement leaves the order paid', async () => {
+test('if a dispute of a part of the money is lost before the settlement, the money still pays the order', async () => {
   const { id } = await attempt();
   await told(id, { amount: 400, state: 'lost' });
   await paid(PAID, await row(id));
   expect(await row(id)).toMatchObject({ orderUpdate: 'applied', refundedAmount: 400n });
 });
 
-test('a callback that contradicts a decided dispute has no effect and makes the channel be queried', async () => {
+test('a callback that contradicts a decided dispute only causes a query of the channel', async () => {
   const { id } = await paid();
   await told(id, { state: 'won' });
   expect((await told(id)).isToBeAsked).toBe(true);

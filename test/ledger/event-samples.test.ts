@@ -44,7 +44,7 @@ const shape = (value: unknown): unknown =>
     ? Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, shape(inner)]))
     : null;
 
-test('there is a sample of every type, with the same fields as a real event', async () => {
+test('every event type has a sample with the same fields as a real event', async () => {
   const samples = sampleEvents();
   expect([...samples.keys()]).toEqual([...EVENT_TYPES]);
   const [closed, failed] = [await writtenEvent('payment.closed'), await writtenEvent('refund.failed')];
@@ -62,14 +62,14 @@ const samples = () => [
   ...testEvents(NOW).map(({ body }) => ({ what: `the test event of ${body.type}`, body })),
 ];
 
-test('every version is above the seconds since the payment was created', () => {
+test('the version of every event is higher than the number of seconds since the payment was created', () => {
   for (const { what, body } of samples()) {
     const age = Date.parse(body.timestamp) - Date.parse(body.data.payment.createdAt);
     expect(body.data.version, what).toBeGreaterThan(Math.floor(age / 1000));
   }
 });
 
-test('every sample is a possible state of the ledger', async () => {
+test('every event sample shows a possible state of the ledger', async () => {
   const { merchant } = await ensureMerchant(db, 'samples', ['simulator']);
   const account = await db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
   const kept = { merchantId: merchant.id };

@@ -34,7 +34,7 @@ import {
 
 const back = (amount: number) => ({ state: 'succeeded', channelRefundId: 'r', amount }) as const;
 
-test('an order service configured during a settlement gets only the events that need a delivery', async () => {
+test('an order service configured while events are being written gets only the events that need a delivery', async () => {
   const { id } = await newPayment();
   await underOrderLock(db, id, now(), async ({ newEvents }) => {
     await withOrderService();
@@ -43,7 +43,7 @@ test('an order service configured during a settlement gets only the events that 
   expect((await eventsOf(id)).map(({ delivery }) => delivery?.status)).toEqual([undefined, 'pending']);
 });
 
-test('a refund at the channel before the order service agreed raises an attention when it agrees', async () => {
+test('a refund that was made at the channel before the order service agreed raises an attention when the order service agrees', async () => {
   const { payment, delivery } = await newPending();
   await recordAnswer(db, payment.id, { ...PAID, refundedAmount: 300 } as ChannelAnswer, 'query', now());
   expect(await attentionOf(payment.id)).toBeNull();
@@ -64,7 +64,7 @@ describe.each(['before', 'after'])(
       ['accept', 'made at the channel'],
       ['refund', 'requested from nodrop'],
       ['refund', 'made at the channel'],
-    ] as const)('an operator decides about the rest: %s; the refund was %s', async (action, by) => {
+    ] as const)('an operator can %s the rest of the money if the refund was %s', async (action, by) => {
       const { payment, delivery } = await newPending();
       await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
       const row = () => db.payment.findUniqueOrThrow({ where: { id: payment.id } });
@@ -107,7 +107,7 @@ test.each([
   ['the order service answers that the order is gone', 'gone', 'late_payment'],
   ['an operator refunds the payment', 'operator', 'requested'],
 ] as const)(
-  'an open refund when %s that the channel then refuses is replaced by an automatic one',
+  'if %s while a refund is open and the channel then refuses that refund, an automatic refund replaces it',
   async (_, by, reason) => {
     const { payment, delivery } = await newPending();
     const all = { amount: undefined, note: undefined, idempotencyKey: `key-${payment.id}` };
@@ -131,7 +131,7 @@ test('the attention `disputed` stays, whatever the order service answers', async
   expect(await attentionOf(payment.id)).toBe('disputed');
 });
 
-test('only one of several concurrent leases of a delivery is granted, and the next one not before its time', async () => {
+test('only one of several concurrent requests gets the lease of a delivery, and the next lease waits for its time', async () => {
   const { delivery } = await newPending();
   const at = now();
   const turns = await Promise.all([...Array(8)].map(() => leaseDelivery(db, delivery.id, at)));
@@ -149,7 +149,7 @@ test('only one of several concurrent leases of a delivery is granted, and the ne
   expect(await leaseDelivery(db, delivery.id, new Date(at.getTime() + 1_000))).toMatchObject({ kind: 'now' });
 });
 
-test('a redelivery requested during an attempt is due directly after it, and not beside it', async () => {
+test('a redelivery requested during a delivery attempt is due as soon as that attempt has ended, and not before', async () => {
   const { payment, delivery } = await newPending();
   const at = now();
   const later = (ms: number) => new Date(at.getTime() + ms);
@@ -169,7 +169,7 @@ test('a redelivery requested during an attempt is due directly after it, and not
   expect(await leaseDelivery(db, delivery.id, later(44_000))).toMatchObject({ kind: 'now' });
 });
 
-test('the first of several concurrent answers counts, and the others are logged', async () => {
+test('of several concurrent answers to an event, the first decides and the others are only logged', async () => {
   const { payment, delivery } = await newPending();
   const outcomes = ['agreed', 'conflict', 'gone', 'agreed', 'unknown'] as const;
   await Promise.all(outcomes.map((outcome) => recordAttempt(db, delivery.id, answered(outcome), 0, now())));
@@ -184,7 +184,7 @@ test('the first of several concurrent answers counts, and the others are logged'
   );
 });
 
-test('later answers do not change what the first one decided', async () => {
+test('after the order service has agreed, its later answers to the same event have no effect', async () => {
   const { payment, delivery } = await newPending();
   for (const outcome of ['agreed', 'conflict', 'gone', 'unknown'] as const) {
     await recordAttempt(db, delivery.id, answered(outcome), 0, now());
@@ -198,7 +198,7 @@ test('later answers do not change what the first one decided', async () => {
   }
 });
 
-test('an attention is raised after ten minutes without an agreement, and not before', async () => {
+test('order_update_failing is raised when the order service has not agreed for ten minutes, and not earlier', async () => {
   const { payment, delivery } = await newPending();
   const at = now();
   await leaseDelivery(db, delivery.id, at);
@@ -212,7 +212,7 @@ test('an attention is raised after ten minutes without an agreement, and not bef
   }
 });
 
-test('the sweep raises the attention of a delivery without an attempt once, and the first answer updates it', async () => {
+test('the sweep raises the attention of a delivery without an attempt once, and the first answer updates the attention', async () => {
   const { payment, delivery } = await newPending();
   const since = delivery.createdAt.getTime();
   const look = async (ms: number) => {
@@ -237,7 +237,7 @@ test('the sweep raises the attention of a delivery without an attempt once, and 
   expect(await look(3_600_000)).toEqual([0, null, null]);
 });
 
-describe('an event for which the payment does not wait', () => {
+describe('delivery of an event fails, and the payment does not wait for that event', () => {
   /** Makes two pending deliveries of refund events of an applied payment, each with one unanswered attempt. */
   async function failing() {
     const { payment, delivery } = await newPending();
@@ -260,7 +260,7 @@ describe('an event for which the payment does not wait', () => {
   }
   const row = (id: string) => db.payment.findUniqueOrThrow({ where: { id } });
 
-  test('delivery_failing is raised after ten minutes, also by the sweep, until no delivery of the payment fails', async () => {
+  test('delivery_failing is raised after ten minutes, for example by the sweep, and stays until no delivery of the payment fails', async () => {
     const { payment, first, second, later } = await failing();
     await showOverdue(db, first, later(599_000));
     expect(await attentionOf(payment.id)).toBeNull();
@@ -281,7 +281,7 @@ describe('an event for which the payment does not wait', () => {
     });
   });
 
-  test('delivery_failing gives way to other attentions of the payment, and is not raised again after a dismissal', async () => {
+  test('order_update_failing replaces delivery_failing, and a dismissed delivery_failing is not raised again for the same delivery', async () => {
     const { payment, first, second, later } = await failing();
     await showOverdue(db, first, later(601_000));
     await resolvePayment(db, merchantId, payment.id, 'dismiss', 'a test', later(602_000));

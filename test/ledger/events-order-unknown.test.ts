@@ -38,7 +38,7 @@ describe('an order that its order service does not know', () => {
     return [attention, orderUpdate, await db.refund.count({ where: { paymentId: id } })];
   };
 
-  test('the 24 h of an unknown order begin with the first such answer, and another answer postpones their end by an hour at most', async () => {
+  test('the 24 h of an unknown order begin with its first order_unknown, and another answer postpones their end by at most an hour', async () => {
     const { payment, delivery } = await newPending();
     const from = now();
     await tell(
@@ -64,7 +64,7 @@ describe('an order that its order service does not know', () => {
   });
 
   test.each([503, undefined])(
-    'one "order unknown" at the start and one at the end of a day of other answers (%s) move no money',
+    'if the order service answers order_unknown only before and after a day of other answers (%s), no money is refunded yet',
     async (statusCode) => {
       const { payment, delivery } = await newPending();
       const from = now();
@@ -81,7 +81,7 @@ describe('an order that its order service does not know', () => {
     },
   );
 
-  test('the setting replaces the 24 h that an order may be unknown', async () => {
+  test('a setting replaces the 24 h for which an order may be unknown', async () => {
     const { payment, delivery } = await newPending();
     const from = now();
     const unknown = async (ms: number) => {
@@ -98,7 +98,7 @@ describe('an order that its order service does not know', () => {
     expect(await shownOf(payment.id)).toEqual(['order_conflict', 'conflict', 1]);
   });
 
-  test('the delivery of an unknown order is attempted at least every hour, whatever other answers come in between', async () => {
+  test('delivery for an unknown order is attempted at least every hour, even if other answers come in between', async () => {
     const { delivery } = await newPending();
     const from = now();
     await db.delivery.update({ where: { id: delivery.id }, data: { attempts: 30 } });
@@ -113,7 +113,7 @@ describe('an order that its order service does not know', () => {
     expect(await waits(30 * HOUR, 'unknown', 503)).toBe(HOUR);
   });
 
-  test('an unknown order raises an attention at once, its kind follows the last answer, and a dismissal ends it', async () => {
+  test('an unknown order raises an attention immediately, the last answer determines the kind of the attention, and an operator can dismiss it', async () => {
     const { payment, delivery } = await newPending();
     const from = now();
     await tell(delivery.id, from, [0, 'order_unknown', 404]);
@@ -135,7 +135,7 @@ describe('an order that its order service does not know', () => {
     expect(await shownOf(payment.id)).toEqual(['order_conflict', 'conflict', 1]);
   });
 
-  test('order_unknown is raised after order_update_failing was dismissed, and the reverse', async () => {
+  test('a dismissed order_update_failing does not prevent order_unknown, and a dismissed order_unknown does not prevent order_update_failing', async () => {
     for (const [first, second] of [
       [503, 404],
       [404, 503],
@@ -164,7 +164,7 @@ describe('an order that its order service does not know', () => {
     }
   });
 
-  test('order_unknown is raised again if an operator dismissed only the attention that had replaced it', async () => {
+  test('if order_update_failing replaces order_unknown and is dismissed, order_unknown can still be raised again', async () => {
     const { payment, delivery } = await newPending();
     const from = now();
     const unknown = (hour: number) => tell(delivery.id, from, [hour * HOUR, 'order_unknown', 404]);
@@ -189,7 +189,7 @@ describe('an order that its order service does not know', () => {
     expect(await shownOf(payment.id)).toEqual(['order_conflict', 'conflict', 1]);
   });
 
-  test('an attention with a deadline is raised although one without a deadline was dismissed', async () => {
+  test('if an operator dismisses order_unknown without a deadline, an answer that sets a deadline raises it again', async () => {
     const calls = {
       coded: ['order_unknown', 404],
       router: ['unknown', 404],
@@ -220,7 +220,7 @@ describe('an order that its order service does not know', () => {
     }
   });
 
-  test('an unknown order without waiting money raises delivery_failing, and its delivery ends after a day', async () => {
+  test('if no money waits for an unknown order, delivery_failing is raised and the delivery ends after a day', async () => {
     await withOrderService();
     const { id } = await newPayment();
     await underOrderLock(db, id, now(), async ({ newEvents }) => {
@@ -240,7 +240,7 @@ describe('an order that its order service does not know', () => {
     });
   });
 
-  test('a second event that counts as gone does not shorten the 24 h of the event for which money waits', async () => {
+  test('an answer 410 to another event does not shorten the 24 h of the event for which money waits', async () => {
     const { payment, delivery } = await newPending();
     await underOrderLock(db, payment.id, now(), async ({ newEvents }) => {
       newEvents.push({ type: 'refund.failed' });
@@ -256,7 +256,7 @@ describe('an order that its order service does not know', () => {
     expect(await shownOf(payment.id)).toEqual([null, 'applied', 0]);
   });
 
-  test('the start of the order service’s answer is stored with the delivery attempt', async () => {
+  test('the first characters of the order service’s answer are stored with the delivery attempt', async () => {
     const { delivery } = await newPending();
     await recordAttempt(db, delivery.id, { ...answered('order_unknown'), answer: 'no such order' }, 0, now());
     await recordAttempt(db, delivery.id, answered('agreed'), 0, now());

@@ -31,7 +31,7 @@ import {
 
 const DAY = 86_400_000;
 
-test('every end and every refund has one event, with increasing versions', async () => {
+test('each end of a payment and each refund writes one event, and the versions of the events increase', async () => {
   const { id } = await newPaid();
   // Repeated and late calls, and calls for another end, write no further event.
   await settlePayment(db, id, now());
@@ -86,7 +86,7 @@ test('every end and every refund has one event, with increasing versions', async
   }
 });
 
-test('a change that is rolled back has no event', async () => {
+test('a change that is rolled back leaves no event', async () => {
   const { id } = await newPayment();
   const attempt = underOrderLock(db, id, now(), async ({ tx, newEvents }) => {
     await update(tx, id, { status: 'closed', endedAt: now() });
@@ -102,7 +102,7 @@ test('a change that is rolled back has no event', async () => {
   expect(await eventsOf(id)).toEqual([]);
 });
 
-test('no version is used twice when the last commits are lost', async () => {
+test('after a loss of the last commits, new events have other versions than the lost events', async () => {
   const { id, createdAt } = await newPaid();
   const at = (seconds: number) => new Date(createdAt.getTime() + seconds * 1000);
   const { eventVersion } = await db.payment.findUniqueOrThrow({ where: { id } });
@@ -115,7 +115,7 @@ test('no version is used twice when the last commits are lost', async () => {
   expect((await eventsOf(id)).at(-1)?.version).toBeGreaterThan(lost?.version ?? Number.POSITIVE_INFINITY);
 });
 
-test('a reader that keeps its position misses no event of many payments that end at once', async () => {
+test('a reader with a cursor gets every event of many payments that end at the same time', async () => {
   const payments: Payment[] = [];
   for (let i = 0; i < 30; i++) payments.push(await newPayment());
   let ending = true;
@@ -142,7 +142,7 @@ test('a reader that keeps its position misses no event of many payments that end
   expect(seen.toSorted()).toEqual(payments.map(({ id }) => id).toSorted());
 });
 
-test('a reader whose last event is deleted while it reads gets every later event', async () => {
+test('if the last event that a reader got is deleted while it reads, the reader still gets every later event', async () => {
   const payments: Payment[] = [];
   for (let i = 0; i < 3; i++) payments.push(await newPayment());
   for (const { id } of payments) await endPayment(db, id, 'closed', 'a test', now());
@@ -176,7 +176,7 @@ test('a reader whose last event is deleted while it reads gets every later event
   }
 });
 
-test('with an order service the payment is pending, and every event has its delivery', async () => {
+test('if the merchant has an order service, a settled payment waits for it and every event has a delivery', async () => {
   await withOrderService();
   const payment = await newPaid();
   expect(payment).toMatchObject({ status: 'succeeded', orderUpdate: 'pending', orderUpdatedAt: null });
@@ -188,7 +188,7 @@ test('with an order service the payment is pending, and every event has its deli
   expect((await eventsOf(id))[0]?.delivery).toMatchObject({ status: 'pending', attempts: 0 });
 });
 
-test('when an order is paid, deliveries of its other attempts start at once too', async () => {
+test('when an order is paid, the deliveries for its other attempts also start immediately', async () => {
   await withOrderService();
   await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
   const late = await newPayment();
@@ -244,7 +244,7 @@ test.each([
   },
 );
 
-test('the sweep takes exactly the deliveries that no workflow attempts', async () => {
+test('the sweep takes only deliveries that no workflow attempts, and takes each of them once', async () => {
   await withOrderService();
   const at = Date.now();
   const rows = {
@@ -269,7 +269,7 @@ test('the sweep takes exactly the deliveries that no workflow attempts', async (
   expect(again.filter(({ id }) => names.has(id))).toEqual([]);
 });
 
-test('events are kept 30 days, and longer while the order service has not answered', async () => {
+test('events are kept for 30 days, and longer if the order service has not answered by then', async () => {
   const delivered = await newPaid();
   const { payment: undelivered, delivery } = await newPending();
   const young = await newPaid();

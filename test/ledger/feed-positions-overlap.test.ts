@@ -40,7 +40,7 @@ function interleavings(count: number): string[][] {
   return extend([], 0, []);
 }
 
-test('transactions commit their events in any sequence without waiting for each other', async () => {
+test('concurrent transactions commit their events in any sequence, and no transaction waits for another one', async () => {
   const [first, second] = [await newPayment(), await newPayment()];
   const commit = await writeEvent(first, now());
   await endPayment(db, second, 'closed', 'a test', now());
@@ -111,7 +111,7 @@ describe('while positions are assigned', () => {
       return waiting.length === 1;
     });
 
-  test('an event committed while positions are assigned comes later in the feed, for every reader', async () => {
+  test('for every reader, an event that is committed while positions are assigned comes later in the feed', async () => {
     const payments = [await newPayment(), await newPayment(), await newPayment()];
     const [first = '', second = '', third = ''] = payments;
     await (await writeEvent(first, new Date(3000)))();
@@ -154,7 +154,7 @@ describe('while positions are assigned', () => {
   });
 });
 
-describe('two attempts at an order, and two processes of which one has a clock that is ahead', () => {
+describe('two processes write events of one order, and the clock of one process is ahead', () => {
   const AHEAD_MS = 500;
 
   /**
@@ -173,7 +173,7 @@ describe('two attempts at an order, and two processes of which one has a clock t
     return { events, apart, payments: events.map(({ paymentId }) => paymentId), first, second };
   }
 
-  test('a receiver that applies the events in their sequence ends with the current state of the order', async () => {
+  test('a receiver that applies the events in their sequence has the current state of the order at the end', async () => {
     const { events, apart, payments, first, second } = await closedThen(async (other, at) => {
       const paid = {
         ...{ state: 'paid' as const, channelPaymentId: `trx-${other}`, amount: 1000, currency: 'CNY' },
@@ -187,7 +187,7 @@ describe('two attempts at an order, and two processes of which one has a clock t
     expect(events.at(-1)?.data).toMatchObject({ order: { status: 'succeeded' } });
   });
 
-  test('an event that is written in a separate statement also comes after those of the other attempt', async () => {
+  test('an event that the other process writes later in a separate statement comes last', async () => {
     const { apart, payments, first, second } = await closedThen(async (other, at) =>
       (await writeEvent(other, at))(),
     );
@@ -195,7 +195,7 @@ describe('two attempts at an order, and two processes of which one has a clock t
     expect(apart).toEqual([AHEAD_MS, AHEAD_MS + 1]);
   });
 
-  test('an event keeps its time if that is later than the times of all earlier events', async () => {
+  test('an event keeps its own time if it is later than the times of all earlier events', async () => {
     const { apart } = await closedThen(async (other, at) =>
       (await writeEvent(other, new Date(at.getTime() + 2 * AHEAD_MS)))(),
     );
@@ -203,7 +203,7 @@ describe('two attempts at an order, and two processes of which one has a clock t
   });
 });
 
-test('positions are assigned even while the merchant has its maximum of running transactions', async () => {
+test('positions are assigned even while the merchant has the maximum number of running transactions', async () => {
   await endPayment(elsewhere, await newPayment(), 'closed', 'a test', now());
   const end = gate();
   const held = Array.from({ length: TRANSACTIONS_AT_ONCE }, (_, n) =>
@@ -214,7 +214,7 @@ test('positions are assigned even while the merchant has its maximum of running 
   await Promise.all(held);
 });
 
-test('concurrent readers share one assignment of positions, and each gets every event committed before', async () => {
+test('concurrent readers share one assignment of positions, and each reader gets every event that was committed before it', async () => {
   await endPayment(db, await newPayment(), 'closed', 'a test', now());
   let locks = 0;
   const counting = db.$extends({

@@ -16,7 +16,7 @@ const writeMany = (paymentId: string, versions: number, from: number, startedAt:
     ${startedAt}::timestamptz + n * interval '1 ms'
   FROM generate_series(${from}::int, ${from + versions - 1}::int) AS n`;
 
-test('positions follow the time, then the payment; within one payment they follow the versions', async () => {
+test('events get their positions by time and then by payment, but events of one payment always by version', async () => {
   const payments = [await newPayment(), await newPayment()].toSorted();
   const [a = '', b = ''] = payments;
   const at = (seconds: number) => new Date(1_000_000 + seconds * 1000);
@@ -42,7 +42,7 @@ test('positions follow the time, then the payment; within one payment they follo
   expect(versions).toEqual(versions.toSorted((one, other) => one - other));
 });
 
-test('a payment that was paid while its end was written has the success as its last event', async () => {
+test('if the time of a settlement is earlier than the time of the payment’s end, the success is still the payment’s last event', async () => {
   const id = await newPayment();
   await recordCreated(db, id, { type: 'redirect', url: 'https://wallet.example/' }, now());
   const [settledAt, endedAt] = [new Date(Date.now() + 1000), new Date(Date.now() + 2000)];
@@ -57,7 +57,7 @@ test('a payment that was paid while its end was written has the success as its l
   expect(events.map(({ type }) => type)).toEqual(['payment.closed', 'payment.succeeded']);
 });
 
-test('an earlier version comes first, even if more events lie between them than one run assigns', async () => {
+test('of two events of a payment the lower version comes first, even if more events lie between them than one run assigns', async () => {
   const [first, others] = [await newPayment(), await newPayment()];
   await writeMany(first, 1, 1, new Date(9_000_000));
   await writeMany(first, 1, 2, new Date(1_000_000));
@@ -72,7 +72,7 @@ test('an earlier version comes first, even if more events lie between them than 
   expect(own).toEqual(own.toSorted((one, other) => one - other));
 });
 
-test('reading a feed in which every event has its position takes no lock', async () => {
+test('reading the feed takes no lock if every event already has a position', async () => {
   await endPayment(db, await newPayment(), 'closed', 'a test', now());
   const reader = new Reader(elsewhere, 10);
   expect(await reader.read()).toBe(1);
@@ -83,7 +83,7 @@ test('reading a feed in which every event has its position takes no lock', async
   });
 });
 
-test('an event that no reader has seen gets a position before it is deleted, so an older cursor is refused', async () => {
+test('an unread event gets a position before it is deleted, so that an older cursor is refused', async () => {
   // Deletes the events of other tests.
   await removeOld(db, now());
   const reader = new Reader(db, 10);
@@ -102,7 +102,7 @@ test('an event that no reader has seen gets a position before it is deleted, so 
   await expect(fresh.read()).rejects.toMatchObject({ code: 'cursor_expired' });
 });
 
-test('all old events are deleted, however many of them no reader has seen', async () => {
+test('all old events are deleted, even if very many of them were never read', async () => {
   await removeOld(db, now());
   const old = new Date(Date.now() - 40 * DAY);
   await writeMany(await newPayment(), 2 * POSITIONS_AT_ONCE + 1, 1, old);

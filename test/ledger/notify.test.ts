@@ -124,7 +124,7 @@ const sent = () =>
     text: typeof query === 'string' ? query : ((query as { text?: string } | undefined)?.text ?? ''),
   }));
 
-test('no trigger and no function of the database notifies', async () => {
+test('no trigger and no function of the database sends a notification', async () => {
   const notifying = await queryOnce(
     databaseUrl,
     `SELECT proname FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace
@@ -133,7 +133,7 @@ test('no trigger and no function of the database notifies', async () => {
   expect(notifying).toEqual([]);
 });
 
-test('no transaction of the ledger notifies, whatever it does', async () => {
+test('no transaction of the ledger sends a notification', async () => {
   queries.mockClear();
   const first = await attempt();
   const second = await attempt(first.orderId, 'qr', [first.id]);
@@ -175,7 +175,7 @@ test('no transaction of the ledger notifies, whatever it does', async () => {
   }
 });
 
-test('requests that wait for the order, its payments or the feed are notified once each, in one statement', async () => {
+test('a change notifies the requests for the order, its payments and the feed once each, in one statement', async () => {
   const first = await attempt();
   const second = await attempt(first.orderId, 'qr', [first.id]);
   const other = await attempt();
@@ -223,7 +223,7 @@ test('creating, changing, cancelling and recovering an order notifies the reques
   expect(await heardOf(fill)).toEqual([keyOf(lost), orderKeyOf(lost.orderId)].toSorted());
 });
 
-test('a recovered order that a new attempt completes causes one notification', async () => {
+test('a new attempt that completes a recovered order notifies the requests that wait for the order once', async () => {
   const id = `order-${++orders}`;
   const { created } = await createOrder(db, merchantId, newOrder(id), now());
   expect(created).toBe(true);
@@ -234,7 +234,7 @@ test('a recovered order that a new attempt completes causes one notification', a
   expect(notified).toEqual([...made.map(keyOf), orderKeyOf(id)].toSorted());
 });
 
-test('a payment created while its callback is being stored causes a notification like any other', async () => {
+test('a callback causes a notification even if its payment is created while the callback is being stored', async () => {
   const payment = await attempt();
   // The first lookup returns null, as if the payment had been created after it.
   const looks: unknown[] = [];
@@ -257,7 +257,7 @@ test('a payment created while its callback is being stored causes a notification
 });
 
 describe('no notification is sent', () => {
-  test('calls without an effect send no notification', async () => {
+  test('a call that changes nothing sends no notification', async () => {
     const paid = await attempt();
     const ended = await attempt();
     await store(paid);

@@ -125,7 +125,7 @@ const stateOf = ({ id }: Payment) =>
     include: { order: true, refunds: true, callbacks: true, events: { orderBy: { version: 'asc' } } },
   });
 
-test('created, then a callback; and the reverse', async () => {
+test('a payment has its next action and the paid answer of a callback, whichever of the two is recorded first', async () => {
   const [first, second] = [await newPayment(), await newPayment()];
   const both = {
     ...{ status: 'paying', nextAction: ACTION, channelAnswer: { ...PAID, by: 'callback' } },
@@ -144,7 +144,7 @@ test('created, then a callback; and the reverse', async () => {
   expect(await stateOf(second)).toMatchObject(both);
 });
 
-test('created, then a cancellation; and the reverse: a payment to be cancelled gets no next action', async () => {
+test('a payment whose cancellation is requested before its creation is recorded gets no next action', async () => {
   const [first, second] = [await newPayment(), await newPayment()];
   expect(await inLine(first, created, cancelled)).toEqual([
     done({ status: 'paying', cancelRequested: false }),
@@ -157,7 +157,7 @@ test('created, then a cancellation; and the reverse: a payment to be cancelled g
   expect(await stateOf(second)).toMatchObject({ nextAction: null });
 });
 
-test('created, then its end; and the reverse: an ended payment stays ended, and the order can be paid again', async () => {
+test('whether the end or the creation of a payment is recorded first, the payment is closed and the order can be paid again', async () => {
   const [first, second] = [await newPayment(), await newPayment()];
   const closed = { status: 'closed', order: { status: 'unpaid' }, events: [{ type: 'payment.closed' }] };
   expect(await inLine(first, created, ended)).toEqual([
@@ -172,7 +172,7 @@ test('created, then its end; and the reverse: an ended payment stays ended, and 
   expect(await stateOf(second)).toMatchObject({ ...closed, nextAction: null });
 });
 
-test('two attempts are settled: the first pays the order, and a refund of the second is due', async () => {
+test('if two attempts at an order are settled, the first pays the order and a refund of the second is due', async () => {
   const first = await paid();
   // An attempt that was live when the first one paid the order.
   const second = await db.$transaction(async (tx) => {
@@ -205,7 +205,7 @@ test('two attempts are settled: the first pays the order, and a refund of the se
   });
 });
 
-test('two processes settle one payment: the second has no effect', async () => {
+test('if two processes settle one payment, the second settlement has no effect', async () => {
   const payment = await paid();
   const [one, two] = await inLine(payment, settled, settled);
   const applied = { snapshot: expect.objectContaining({ orderUpdate: 'applied' }), refund: null };
@@ -213,7 +213,7 @@ test('two processes settle one payment: the second has no effect', async () => {
   expect(await stateOf(payment)).toMatchObject({ events: [{ type: 'payment.succeeded' }] });
 });
 
-test('settled, then a callback that reports a refund; and the reverse: refunded money pays no order', async () => {
+test('a callback that reports a full refund before the settlement keeps the order unpaid, and after the settlement is only stored', async () => {
   const [first, second] = [await paid(), await paid()];
   const back = calledBack({ ...PAID, state: 'refunded' });
   await inLine(first, settled, back);
@@ -228,7 +228,7 @@ test('settled, then a callback that reports a refund; and the reverse: refunded 
   });
 });
 
-test('settled, then a refund; and the reverse: money that was not received cannot be refunded', async () => {
+test('a refund request before the settlement is refused, and after the settlement is accepted', async () => {
   const [first, second] = [await paid(), await paid()];
   expect(await inLine(first, settled, refunded)).toEqual([done({ refund: null }), done({ created: true })]);
   expect(await stateOf(first)).toMatchObject({ refunds: [{ amount: 1000n }] });
@@ -239,7 +239,7 @@ test('settled, then a refund; and the reverse: money that was not received canno
   expect(await stateOf(second)).toMatchObject({ refunds: [], order: { status: 'succeeded' } });
 });
 
-test("settled, then an operator's refund of another attempt's money; and the reverse: it is refunded once", async () => {
+test('money of another attempt is refunded once, whether an operator’s refund or the settlement comes first', async () => {
   for (const isSettledFirst of [true, false]) {
     const inReview = await newPayment();
     await created(db, inReview);
@@ -269,7 +269,7 @@ test("settled, then an operator's refund of another attempt's money; and the rev
   }
 });
 
-test('settled, then a PATCH of the order; and the reverse: a paid order does not change, and the event has the changed order', async () => {
+test('a PATCH after the settlement is refused, and the change of a PATCH before the settlement is in the event', async () => {
   const [first, second, third] = [await paid(), await paid(), await newPayment()];
   expect(await inLine(first, settled, patched({ subject: 'y' }))).toEqual([
     done({ refund: null }),

@@ -96,7 +96,7 @@ test('a callback that reports paid does not replace a recorded answer that repor
   expect(await db.payment.findUnique({ where: { id } })).toMatchObject({ channelAnswer: back });
 });
 
-test('the same callback at the same moment is a repetition of the first, even if the first took no lock', async () => {
+test('of two concurrent equal callbacks, the second counts as a repetition even if the first took no lock', async () => {
   const { payment } = await start(newOrder());
   const { id, channelAccountId } = payment;
   const callback = ofTrade({ notificationId: id, outTradeNo: id, answer: PAID });
@@ -118,7 +118,7 @@ test('the same callback at the same moment is a repetition of the first, even if
   expect(entries.map(({ detail }) => detail)).toEqual(['The channel called back again: paid.']);
 });
 
-test('an attempt inserted meanwhile is returned or must be queried, and no second one is made beside it', async () => {
+test('if another process inserts an attempt meanwhile, that attempt is returned or must be queried, and no second attempt is made', async () => {
   const { payment } = await start(newOrder());
   await db.payment.update({ where: { id: payment.id }, data: { status: 'failed', endedAt: now() } });
   const meanwhile = (id: string) => async () => {

@@ -11,7 +11,7 @@ import { attempt, db, now, orderOf, PAID, row } from './payments-support.ts';
 
 /** A refund at the channel counts once, whatever reports it, in any sequence, and whatever is refused meanwhile. */
 
-describe('a merchant requests a refund, another attempt pays the order, and the channel refuses that refund', () => {
+describe('the channel refuses a refund of money that waits for a decision', () => {
   const refused = { state: 'failed', reason: 'The account is closed.' } as const;
   const short: PaidAnswer = { ...PAID, amount: 900 };
   const refundsOf = (paymentId: string) =>
@@ -30,7 +30,7 @@ describe('a merchant requests a refund, another attempt pays the order, and the 
     return { first, refund };
   }
 
-  test('an automatic refund replaces a refused full refund once another attempt pays the order', async () => {
+  test('after another attempt has paid the order, an automatic refund replaces the refused full refund', async () => {
     const { first, refund } = await conflictWhileOpen();
     expect(await refundsOf(first.id)).toMatchObject([{ id: refund.id, amount: 900n }]);
     for (let i = 0; i < 2; i++) await recordRefundAnswer(db, refund.id, refused, now(), short);
@@ -44,7 +44,7 @@ describe('a merchant requests a refund, another attempt pays the order, and the 
     expect(await row(first.id)).toMatchObject({ attention: 'refund_failing', refundedAmount: 0n });
   });
 
-  test('an automatic refund of the part replaces a refused partial refund, beside the rest', async () => {
+  test('after another attempt has paid the order, an automatic refund replaces the refused partial refund', async () => {
     const { first, refund } = await conflictWhileOpen(300);
     const rest = automaticRefundId(first.id);
     const gone = (amount: number) => ({ state: 'succeeded', channelRefundId: 'r', amount }) as const;
@@ -59,7 +59,7 @@ describe('a merchant requests a refund, another attempt pays the order, and the 
     expect(await row(first.id)).toMatchObject({ refundedAmount: 900n, attention: null });
   });
 
-  test('after a partial refund at the channel only the rest is due', async () => {
+  test('if a part was refunded at the channel, only the rest is refunded automatically', async () => {
     const { first, refund } = await conflictWhileOpen();
     await recordRefundAnswer(db, refund.id, refused, now(), { ...short, refundedAmount: 200 });
     expect(await refundsOf(first.id)).toMatchObject([
@@ -69,7 +69,7 @@ describe('a merchant requests a refund, another attempt pays the order, and the 
     ]);
   });
 
-  test('a refusal in a callback counts only with a query of the trade, which shows refunds made at the channel', async () => {
+  test('a refusal in a callback counts only after a query of the trade, because the query shows refunds made at the channel', async () => {
     const { first, refund } = await conflictWhileOpen();
     const said = { outRefundNo: refund.id, answer: refused };
     const callback = ofTrade({
@@ -85,7 +85,7 @@ describe('a merchant requests a refund, another attempt pays the order, and the 
     expect(await db.refund.count({ where: { id: automaticRefundId(first.id), amount: 700n } })).toBe(1);
   });
 
-  test('a refund refused before the order is paid leaves the payment waiting for a decision', async () => {
+  test('if no other attempt has paid the order, the payment still waits for a decision', async () => {
     const { id } = await attempt();
     await recordAnswer(db, id, short, 'query', now());
     await settlePayment(db, id, now());
@@ -97,7 +97,7 @@ describe('a merchant requests a refund, another attempt pays the order, and the 
   });
 });
 
-describe('a refund of the rest was refused while a processing refund hid a refund made at the channel', () => {
+describe('a refund of all remaining money was refused because nodrop did not see an external refund', () => {
   const back = (refundedAmount: number): PaidAnswer => ({ ...PAID, refundedAmount });
   const REFUSED = { state: 'failed', reason: 'More than is left.' } as const;
   const request = async (paymentId: string, amount?: number) => {
@@ -128,7 +128,7 @@ describe('a refund of the rest was refused while a processing refund hid a refun
   };
   const GIVEN = { state: 'succeeded', channelRefundId: 'r', amount: 250 } as const;
 
-  test('the rest becomes due once when the processing refund succeeds', async () => {
+  test('when the processing refund succeeds, one refund of the remaining money becomes due', async () => {
     const { id, open, all, rest } = await hidden();
     for (let i = 0; i < 2; i++) await recordRefundAnswer(db, open, GIVEN, now(), back(400));
     expect(await refundOf(all)).toMatchObject({ replacedBy: rest });
@@ -136,21 +136,21 @@ describe('a refund of the rest was refused while a processing refund hid a refun
     expect(await db.refund.count({ where: { paymentId: id } })).toBe(4);
   });
 
-  test('at most the requested amount is due when the processing refund is refused too', async () => {
+  test('when the channel refuses the processing refund, a refund of at most the requested amount becomes due', async () => {
     const { open, all, rest } = await hidden();
     await recordRefundAnswer(db, open, REFUSED, now(), back(150));
     expect(await refundOf(all)).toMatchObject({ replacedBy: rest });
     expect(await refundOf(rest)).toMatchObject({ status: 'created', amount: 750n });
   });
 
-  test('no automatic refund is due if another refund was requested since the refusal', async () => {
+  test('the refused refund is not replaced if another refund was requested after the refusal', async () => {
     const { id, open, all } = await hidden();
     await request(id, 100);
     await recordRefundAnswer(db, open, GIVEN, now(), back(400));
     expect(await refundOf(all)).toMatchObject({ replacedBy: null });
   });
 
-  test('the rest of a refused automatic refund becomes due, and refund_failing is cleared', async () => {
+  test('if the refused refund was automatic, a refund of the remaining money becomes due and refund_failing is cleared', async () => {
     const first = await attempt();
     const { id } = await attempt('simulator2', first.orderId);
     for (const paymentId of [first.id, id]) await recordAnswer(db, paymentId, PAID, 'query', now());
@@ -168,7 +168,7 @@ describe('a refund of the rest was refused while a processing refund hid a refun
   });
 });
 
-test('a callback with the exact amount is recorded with its row, and does not replace a recorded refund', async () => {
+test('the paid answer of a callback is recorded on the payment, but does not replace a recorded answer that reports a refund', async () => {
   const payment = await attempt();
   const exact = ofTrade({ notificationId: 'n2', outTradeNo: payment.id, answer: PAID });
   await storeCallback(db, payment.channelAccountId, exact, Buffer.from('{}'), now());
@@ -183,7 +183,7 @@ test('a callback with the exact amount is recorded with its row, and does not re
   expect(await row(gone.id)).toMatchObject({ receivedAmount: 1000n, refundedAmount: 1000n });
 });
 
-test('before the settlement, an answer that reports a larger refund replaces the recorded one, in any sequence', async () => {
+test('of two answers before the settlement, the answer that reports the larger refund counts, whichever comes first', async () => {
   const back = { ...PAID, state: 'refunded' } as const;
   const part = (refundedAmount: number) => ({ ...PAID, refundedAmount });
   let stored = 0;
@@ -217,7 +217,7 @@ test('before the settlement, an answer that reports a larger refund replaces the
   }
 });
 
-test('a callback with another amount than asked counts only for the recorded money with a larger refund', async () => {
+test('a callback with another amount than the payment counts only if it reports a larger refund of the recorded money', async () => {
   const payment = await attempt();
   const { id, channelAccountId } = payment;
   await recordAnswer(db, id, { ...PAID, amount: 900 }, 'query', now());

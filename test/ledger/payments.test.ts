@@ -28,7 +28,7 @@ import { attempt, connect, db, merchantId, now, orderOf, PAID, row } from './pay
 
 const ACTION = { type: 'redirect', url: 'https://wallet.example' } as const;
 
-test('settling twice, even concurrently, pays the order once with the same result', async () => {
+test('a payment that is settled twice, even concurrently, pays the order once, and each settlement has the same result', async () => {
   const { id, orderId } = await attempt();
   await recordAnswer(db, id, PAID, 'query', now());
   const settled = await Promise.all([1, 2, 3].map(() => settlePayment(db, id, now())));
@@ -40,7 +40,7 @@ test('settling twice, even concurrently, pays the order once with the same resul
   });
 });
 
-test('two attempts settled at once: one pays the order, and a refund of the other is due', async () => {
+test('if two attempts are settled at the same time, one pays the order and a refund of the other is due', async () => {
   const first = await attempt();
   const second = await attempt('simulator2', first.orderId);
   for (const { id } of [first, second]) await recordAnswer(db, id, PAID, 'query', now());
@@ -49,7 +49,7 @@ test('two attempts settled at once: one pays the order, and a refund of the othe
   expect(await db.refund.count({ where: { paymentId: { in: [first.id, second.id] } } })).toBe(1);
 });
 
-test('a repeated order update returns the same attempts to cancel', async () => {
+test('an order update that is repeated returns the same attempts that must be cancelled', async () => {
   const first = await attempt();
   const second = await attempt('simulator2', first.orderId);
   await recordAnswer(db, first.id, PAID, 'query', now());
@@ -78,7 +78,7 @@ test('money that waits for a decision is refunded automatically once another att
   expect(await types(exact.id)).toEqual(['payment.succeeded']);
 });
 
-test('an order whose money waits for a decision stays paying: it is not released or cancelled, and accepts no other attempt', async () => {
+test('while money waits for a decision, the order accepts no other attempt and stays paying even if it is cancelled or expires', async () => {
   const short = await attempt();
   await recordCreated(db, short.id, ACTION, now());
   await recordAnswer(db, short.id, { ...PAID, amount: 900 }, 'query', now());
@@ -93,7 +93,7 @@ test('an order whose money waits for a decision stays paying: it is not released
   expect(await orderOf(short)).toBe('paying');
 });
 
-test('each merchant’s own policy decides about a late success', async () => {
+test('the policy of the merchant decides what happens to late money', async () => {
   const policies = ['apply', 'refund', 'review'] as const;
   const shops = await Promise.all(
     policies.map(async (latePayment) => {
@@ -124,7 +124,7 @@ test('each merchant’s own policy decides about a late success', async () => {
   ]);
 });
 
-test('after "paid" neither an unpaid nor a closed answer, nor an end, removes the recorded money', async () => {
+test('recorded money stays recorded after a later answer without money, and after an attempt to end the payment', async () => {
   const { id } = await attempt();
   await recordAnswer(db, id, PAID, 'query', now());
   for (const state of ['unpaid', 'closed', 'failed', 'unknown_trade'] as const) {
@@ -145,7 +145,7 @@ test('a definite answer without money ends the payment and frees its order in th
   expect((await db.order.findFirst({ where: { id: orderId } }))?.status).toBe('unpaid');
 });
 
-test('a payment without an answer, with an unpaid one or with a mismatching callback is not settled', async () => {
+test('a payment is not settled without an answer, after an unpaid answer, or after a callback with another amount', async () => {
   const payment = await attempt();
   const { id } = payment;
   await settlePayment(db, id, now());
@@ -157,7 +157,7 @@ test('a payment without an answer, with an unpaid one or with a mismatching call
   expect(await row(id)).toMatchObject({ status: 'created', channelAnswer: null });
 });
 
-test('a known notification id with another trade is a separate callback, and settles only that trade’s payment', async () => {
+test('a callback that reuses a notification id for another trade is a separate callback, and settles only the payment of its trade', async () => {
   const [first, second] = [await attempt(), await attempt()];
   const store = (outTradeNo: string, answer: ChannelAnswer) =>
     storeCallback(
@@ -178,7 +178,7 @@ test('a known notification id with another trade is a separate callback, and set
   expect(await db.callback.count({ where: { notificationId: 'reused' } })).toBe(2);
 });
 
-test('a late create, refusal, unreadable answer or alarm does not change a payment that has progressed', async () => {
+test('a creation, refusal, unreadable answer, attention or cancellation that comes too late does not change the payment', async () => {
   const { id } = await attempt();
   await recordCreated(db, id, ACTION, now());
   await recordRefusal(db, id, 'too late', now());
@@ -197,7 +197,7 @@ test('a late create, refusal, unreadable answer or alarm does not change a payme
   });
 });
 
-test('an unreadable answer recorded while the channel answers raises no attention', async () => {
+test('an unreadable answer raises no attention if a readable answer is recorded at the same time', async () => {
   const { id } = await attempt();
   const alarmAfterMs = 60_000;
   await recordSilence(db, id, 'no answer', alarmAfterMs, new Date(Date.now() - 2 * alarmAfterMs));
@@ -242,7 +242,7 @@ test('a paid order refuses cancellation and records no request for it', async ()
   });
 });
 
-test('a channel that still reports processing a day after the expiry raises an attention until it decides', async () => {
+test('if the channel still reports processing a day after the expiry, an attention is raised until the channel decides', async () => {
   const { id, expiresAt } = await attempt();
   await recordCreated(db, id, ACTION, now());
   const after = (ms: number) => new Date(expiresAt.getTime() + ms);
@@ -263,7 +263,7 @@ test('a channel that still reports processing a day after the expiry raises an a
   expect(await row(id)).toMatchObject({ status: 'failed', attention: null });
 });
 
-describe('recorded money of an ended payment is settled before its order ends', () => {
+describe('money is recorded for an ended payment, and the order is about to end', () => {
   /** A closed payment whose paid callback is stored and acknowledged, but not settled yet. */
   async function paidAfterItsEnd() {
     const payment = await attempt();
@@ -279,7 +279,7 @@ describe('recorded money of an ended payment is settled before its order ends', 
     return await releaseEndingOrder(db, { merchantId, id: payment.orderId }, now());
   }
 
-  test('an order cancelled before its money is settled is paid', async () => {
+  test('the money pays an order whose cancellation is requested before the settlement', async () => {
     const payment = await paidAfterItsEnd();
     expect(await cancelOrder(db, merchantId, payment.orderId, now())).toEqual({ status: 'unpaid', live: [] });
     expect(await lookAtEnd(payment)).toBe(false);
@@ -287,7 +287,7 @@ describe('recorded money of an ended payment is settled before its order ends', 
     expect([snapshot.orderUpdate, refund, await orderOf(payment)]).toEqual(['applied', null, 'succeeded']);
   });
 
-  test('an order that expires before its money is settled is paid', async () => {
+  test('the money pays an order that expires before the settlement', async () => {
     const payment = await paidAfterItsEnd();
     await db.order.update({ where: orderWhere(payment), data: { expiresAt: new Date(Date.now() - 1) } });
     expect(await lookAtEnd(payment)).toBe(false);

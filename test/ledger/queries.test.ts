@@ -53,7 +53,7 @@ async function newPaying() {
   return { id, orderId, settle };
 }
 
-test('a payer’s payment and its order are from one snapshot when it is settled in the middle of the read', async () => {
+test('if a payment is settled while a payer’s request reads it, the request gets payment and order from one snapshot', async () => {
   const { id, settle } = await newPaying();
   between = settle;
   const seen = await findPaymentOfPayer(db, id);
@@ -79,14 +79,11 @@ test.each([
       return orders.find(({ id }) => id === orderId) ?? null;
     },
   ],
-])(
-  '%s and its payments are from one snapshot when one is settled in the middle of the read',
-  async (_, read) => {
-    const { orderId, settle } = await newPaying();
-    between = settle;
-    const seen = await read(orderId);
-    expect(seen?.payments[0]?.status === 'succeeded').toBe(seen?.status === 'succeeded');
-    await between?.();
-    expect(await read(orderId)).toMatchObject({ status: 'succeeded', payments: [{ status: 'succeeded' }] });
-  },
-);
+])('if a payment is settled while %s is read, orders and payments are from one snapshot', async (_, read) => {
+  const { orderId, settle } = await newPaying();
+  between = settle;
+  const seen = await read(orderId);
+  expect(seen?.payments[0]?.status === 'succeeded').toBe(seen?.status === 'succeeded');
+  await between?.();
+  expect(await read(orderId)).toMatchObject({ status: 'succeeded', payments: [{ status: 'succeeded' }] });
+});

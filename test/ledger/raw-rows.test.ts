@@ -321,7 +321,7 @@ test('JSON null, SQL NULL and times with microseconds are read as Prisma reads t
   });
 });
 
-test('one raw statement of a transaction writes the same rows as several Prisma calls', async () => {
+test('the single raw statement of a transaction writes the same rows as several Prisma calls', async () => {
   const [ours, theirs] = ['write_ours', 'write_theirs'];
   for (const id of [ours, theirs]) await CASES.payments.prisma.insert(newPayment(id, id));
   const { updatedAt: _, ...order } = ORDER_FIELDS;
@@ -371,7 +371,7 @@ test('one raw statement of a transaction writes the same rows as several Prisma 
   });
 });
 
-test('a table definition that lacks a column does not compile', () => {
+test('TypeScript rejects a table definition that lacks a column', () => {
   const { payer: _, ...withoutJson } = PAYMENTS.kinds;
   // @ts-expect-error a JSON column is missing
   const json: typeof PAYMENTS.kinds = withoutJson;

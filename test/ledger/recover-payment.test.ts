@@ -82,8 +82,8 @@ async function paid(terms: PaymentTerms, amount = terms.amount) {
 }
 const refundsOf = async (orderId: string) => await db.refund.count({ where: { payment: { orderId } } });
 
-describe('the rows', () => {
-  test('payment and order are restored as paying, with cancellation requested and without a next action', async () => {
+describe('recovering a payment whose row is lost', () => {
+  test('the payment and its order are restored with the status paying, a requested cancellation and no next action', async () => {
     const terms = lost();
     expect((await recover(terms)).written).toBe(true);
     expect(await row(terms.paymentId)).toMatchObject({
@@ -104,7 +104,7 @@ describe('the rows', () => {
     expect(timeline).toMatchObject([{ kind: 'manual', detail: expect.stringContaining('Recovered') }]);
   });
 
-  test('recovering again has no effect, whatever happened to the payment meanwhile', async () => {
+  test('recovering a payment a second time has no effect, even if the payment has ended meanwhile', async () => {
     const terms = lost();
     await Promise.all([recover(terms), recover(terms)]);
     await endPayment(db, terms.paymentId, 'cancelled', 'unpaid.', now());
@@ -122,7 +122,7 @@ describe('the rows', () => {
     });
   });
 
-  test('a missing merchant or account, or another live attempt of the same kind, is reported as an error', async () => {
+  test('recovery fails if the merchant or the account is missing, or if the order has another live attempt of the same kind', async () => {
     await expect(recover(lost({ merchantId: 'mer_gone' }))).rejects.toThrow('its merchant mer_gone is not');
     await expect(recover(lost({ channelAccountId: 'acc_gone' }))).rejects.toThrow('its account acc_gone at');
     await expect(recover(lost({ channelAccountId: accounts.simulator2 ?? '' }))).rejects.toThrow('is not in');
@@ -134,7 +134,7 @@ describe('the rows', () => {
     expect((await recover(terms)).written).toBe(true);
   });
 
-  test('recovering a payment whose trade was adopted again is refused, and the message names the new payment', async () => {
+  test('if another payment has adopted the trade meanwhile, recovery is refused and the message names that payment', async () => {
     const adoption = { reference: 'shop-1', as: 'watched' } as const;
     const first = lost({ adoption });
     expect((await recover(first)).written).toBe(true);
@@ -143,7 +143,7 @@ describe('the rows', () => {
     );
   });
 
-  test('a callback that came while the row was missing is matched, however old it is', async () => {
+  test('a callback that arrived while the row was missing is matched to the recovered payment, even if it is 30 days old', async () => {
     const terms = lost();
     const callback = ofTrade({ notificationId: 'n-1', outTradeNo: terms.paymentId, answer: PAID });
     await storeCallback(db, terms.channelAccountId, callback, Buffer.from('{}'), ago(30 * 86_400));
@@ -154,7 +154,7 @@ describe('the rows', () => {
     expect((await settlePayment(db, terms.paymentId, now())).snapshot.orderUpdate).toBe('applied');
   });
 
-  test('the new events of a recovered payment have higher versions than those its merchant may have received', async () => {
+  test('new events of a recovered payment have higher versions than the lost events that the merchant may have received', async () => {
     const terms = lost();
     await recover(terms);
     await paid(terms);
@@ -164,7 +164,7 @@ describe('the rows', () => {
     expect(events[0]?.version).toBeGreaterThan(600);
   });
 
-  test('the database refuses a recovered payment with a next action', async () => {
+  test('the database refuses to store a next action for a recovered payment', async () => {
     const terms = lost();
     await recover(terms);
     const action = { nextAction: { type: 'redirect', url: 'https://wallet.example' } };
@@ -175,8 +175,8 @@ describe('the rows', () => {
   });
 });
 
-describe('nothing is refunded automatically', () => {
-  test('a second success waits for an operator’s decision', async () => {
+describe('money of a recovered payment is not refunded automatically', () => {
+  test('if another payment has paid the order, the money waits for an operator’s decision', async () => {
     const [first, second] = [lost(), lost({ channel: 'simulator2' })].map((terms) => ({
       ...terms,
       orderId: 'twice',
@@ -190,7 +190,7 @@ describe('nothing is refunded automatically', () => {
     expect(resolved.refunds).toHaveLength(1);
   });
 
-  test('money for a cancelled order waits for an operator’s decision', async () => {
+  test('if the order is cancelled, the money waits for an operator’s decision', async () => {
     const terms = lost();
     await createOrder(db, merchantId, newOrder(terms.orderId), now());
     await cancelOrder(db, merchantId, terms.orderId, now());
@@ -199,7 +199,7 @@ describe('nothing is refunded automatically', () => {
     expect(await refundsOf(terms.orderId)).toBe(0);
   });
 
-  test('money that waits for a decision still waits after another attempt has paid the order', async () => {
+  test('money that waits for a decision still waits after another attempt pays the order', async () => {
     const [short, exact] = [lost(), lost({ channel: 'simulator2' })].map((terms) => ({
       ...terms,
       orderId: 'short',
@@ -222,7 +222,7 @@ describe('nothing is refunded automatically', () => {
   test.each([
     ['conflict', 'order_conflict'],
     ['gone', 'late_payment_review'],
-  ] as const)('after the order service answers %s an operator decides', async (outcome, attention) => {
+  ] as const)('if the order service answers %s, an operator decides', async (outcome, attention) => {
     const url = { orderServiceUrl: 'https://shop.example/nodrop' };
     await db.merchant.update({ where: { id: merchantId }, data: { ...url, latePayment: 'refund' } });
     try {
@@ -243,7 +243,7 @@ describe('nothing is refunded automatically', () => {
 
 describe('an order whose amount was changed', () => {
   test.each(['older first', 'newer first'])(
-    'a lost order is restored with the amount of its newest attempt: %s',
+    'a lost order is restored with the amount of its newest attempt (%s)',
     async (which) => {
       const older = lost();
       const newer = lost({
@@ -259,7 +259,7 @@ describe('an order whose amount was changed', () => {
     },
   );
 
-  test('an order changed after its newest attempt is changed again and completed by its merchant', async () => {
+  test('if the amount was changed after the newest attempt, the merchant changes it again and then completes the order', async () => {
     const terms = lost();
     await recover(terms);
     await endPayment(db, terms.paymentId, 'cancelled', 'unpaid.', now());
@@ -285,7 +285,7 @@ describe('an order whose amount was changed', () => {
     expect((await paid(terms)).orderUpdate).toBe('review');
   });
 
-  test('an existing order keeps its amount, whatever the lost attempt’s amount was', async () => {
+  test('an existing order keeps its amount when an attempt with another amount is recovered', async () => {
     const terms = lost();
     await createOrder(db, merchantId, newOrder(terms.orderId, { amount: 1250 }), now());
     await recover(terms);
@@ -296,7 +296,7 @@ describe('an order whose amount was changed', () => {
 });
 
 describe("the shop's next request", () => {
-  test('a create request completes subject, metadata and expiry of a recovered order, once', async () => {
+  test('only the first create request completes the subject, metadata and expiry of a recovered order', async () => {
     const terms = lost();
     await recover(terms);
     const { created, order: filled } = await createOrder(db, merchantId, newOrder(terms.orderId), now());
@@ -312,7 +312,7 @@ describe("the shop's next request", () => {
     await expect(createOrder(db, merchantId, other, now())).rejects.toMatchObject({ code: 'order_exists' });
   });
 
-  test('a create request with another amount or currency than the recovered order is refused', async () => {
+  test('a create request is refused if its amount or currency differs from those of the recovered order', async () => {
     const terms = lost();
     await recover(terms);
     for (const change of [{ amount: 999 }, { currency: 'USD' }]) {
@@ -322,7 +322,7 @@ describe("the shop's next request", () => {
     expect((await order(terms.orderId)).subject).toBe('');
   });
 
-  test('a payment request completes the recovered order although the recovered payment prevents another attempt', async () => {
+  test('a payment request completes the recovered order even if it is refused because the recovered payment is still live', async () => {
     const terms = lost();
     await recover(terms);
     const start = (given: NewPayment) =>
@@ -349,7 +349,7 @@ describe('the warning in live mode', () => {
     expect(lines).toHaveLength(1);
   });
 
-  test('no warning is logged when the database replicates synchronously, unless commits do not wait for the standby', () => {
+  test('if the database replicates synchronously, a warning is logged only if commits do not wait for the standby', () => {
     const standbys = 'FIRST 1 (b)';
     for (const commit of ['on', 'remote_write', 'remote_apply'])
       expect(lostCommitsWarning({ standbys, commit })).toBeNull();

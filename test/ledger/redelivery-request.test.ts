@@ -23,11 +23,11 @@ import {
 
 /** A merchant requests redelivery: which deliveries the request includes, and how many rows it reads. */
 
-describe('a request', () => {
+describe('a redelivery request', () => {
   const ask = (status: 'pending' | 'delivered', since = new Date(0)) =>
     requestRedeliveries(db, merchantId, status, since, 'a test', at(0));
 
-  test('a redelivery request includes deliveries with the status from a time on, and a repetition has no further effect', async () => {
+  test('a redelivery request includes the deliveries that have the given status and were created at or after the given time', async () => {
     const settled = { status: 'delivered', settledAt: at(-HOUR), nextAttemptAt: null };
     const [older, newer] = [await newWaiting(settled), await newWaiting(settled)];
     await newWaiting();
@@ -52,7 +52,7 @@ describe('a request', () => {
     expect(notes).toBe(2);
   });
 
-  test('a redelivery request stays open until there is an answer, with one attempt per recovery of the order service', async () => {
+  test('a redelivery request causes one attempt per recovery of the order service until the order service answers', async () => {
     const settled = { status: 'delivered', settledAt: at(-HOUR), nextAttemptAt: null };
     const [lost = '', told = ''] = [await newWaiting(settled), await newWaiting(settled)];
     expect(await ask('delivered')).toEqual({ count: 2, nextSince: null });
@@ -80,7 +80,7 @@ describe('a request', () => {
     expect(await idsOf(9, 203 + 10 * MINUTE)).toEqual([]);
   });
 
-  test('a request makes no redelivery due while its deliveries have running attempts or a Retry-After', async () => {
+  test('a request makes no redelivery due while its delivery has a running attempt or waits for its Retry-After', async () => {
     await newWaiting({ redeliveryAskedAt: at(0), retryAfter: at(HOUR) });
     await newWaiting({ redeliveryAskedAt: at(0), leasedUntil: at(HOUR) });
     expect(await findDueRedeliveries(db, at(HOUR - 1))).not.toContain(merchantId);
@@ -88,7 +88,7 @@ describe('a request', () => {
     expect(await idsOf(9, HOUR)).toHaveLength(2);
   });
 
-  test('a redelivery request is kept while the order service fails, and the sweep does not retry it every minute', async () => {
+  test('while the order service fails, a redelivery request stays open, but the sweep does not start a redelivery', async () => {
     const [first = '', second = ''] = [await newWaiting(), await newWaiting()];
     expect(await ask('pending')).toEqual({ count: 2, nextSince: null });
     await called(first, 'unknown', 1);
@@ -96,7 +96,7 @@ describe('a request', () => {
     expect(await idsOf(9, 2)).toEqual([second]);
   });
 
-  test('a redelivery request includes at most a thousand deliveries, oldest first, and returns where the rest begins', async () => {
+  test('a redelivery request includes the oldest thousand deliveries and returns the time from which the next request continues', async () => {
     const first = await newWaiting();
     const { paymentId } = await db.delivery.findUniqueOrThrow({ where: { id: first } });
     const rows = [...Array(1_001)].map((_, i) => ({ id: newDeliveryId(), eventId: newEventId(), i }));
@@ -116,7 +116,7 @@ describe('a request', () => {
   });
 });
 
-test('a page of a merchant’s deliveries reads only its own rows, however many exist', async () => {
+test('a page of a merchant’s deliveries is read by an index, so that it reads no other rows', async () => {
   const first = await newWaiting();
   const { paymentId } = await db.delivery.findUniqueOrThrow({ where: { id: first } });
   await db.$executeRaw`

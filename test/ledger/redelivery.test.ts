@@ -37,8 +37,8 @@ async function answersAgain(seconds: number) {
   await called(other, 'agreed', seconds);
 }
 
-describe('a redelivery is due', () => {
-  test('one redelivery is due per recovery of the order service, however many workers see its answers at once', async () => {
+describe('when a redelivery is due', () => {
+  test('if several workers see that the order service has recovered, only one redelivery is due', async () => {
     const ids = await Promise.all([...Array(6)].map(() => newWaiting()));
     await called(ids[0] ?? '', 'agreed', 0);
     // The order service had not failed before.
@@ -62,7 +62,7 @@ describe('a redelivery is due', () => {
     expect(await isRedeliveryDue(db, merchantId, at(30))).toBe(true);
   });
 
-  test('every valid answer after a failure makes a redelivery due, including a refusal and one that applied nothing', async () => {
+  test('after a failure, any valid answer makes a redelivery due, even a refusal or an acknowledgement that applied nothing', async () => {
     for (const [i, outcome] of (['conflict', 'gone', 'not_applied'] as const).entries()) {
       const seconds = i * HOUR;
       await called(await newWaiting(), 'unknown', seconds);
@@ -75,7 +75,7 @@ describe('a redelivery is due', () => {
     }
   });
 
-  test('a redelivery is due ten minutes after the last one began at the earliest', async () => {
+  test('the next redelivery is due at the earliest ten minutes after the previous redelivery began', async () => {
     await newWaiting();
     await answersAgain(0);
     expect(await isRedeliveryDue(db, merchantId, at(1))).toBe(true);
@@ -94,7 +94,7 @@ describe('a redelivery is due', () => {
     expect(await idsOf(9, 10 * MINUTE + 1)).toHaveLength(1);
   });
 
-  test('another failure and recovery during a redelivery makes one due again, if a delivery had no answer since', async () => {
+  test('if the order service fails and recovers again during a redelivery, another redelivery is due for the delivery without an answer', async () => {
     const [first = '', second = ''] = [await newWaiting(), await newWaiting()];
     await answersAgain(0);
     expect(await idsOf(1, 1)).toEqual([first]);
@@ -108,7 +108,7 @@ describe('a redelivery is due', () => {
     expect(await idsOf(1, 1 + 10 * MINUTE)).toEqual([first]);
   });
 
-  test('while the order service fails, one delivery probes it after an hour', async () => {
+  test('while the order service fails, one delivery is attempted as a probe an hour after the failure', async () => {
     const [first = ''] = [await newWaiting(), await newWaiting({ nextAttemptAt: at(DAY - HOUR) })];
     await called(first, 'unknown', 0);
     expect(await dueAt()).toBe(HOUR);
@@ -120,7 +120,7 @@ describe('a redelivery is due', () => {
     expect(await dueAt()).toBe(2 * HOUR + 2);
   });
 
-  test('no probe is due while no delivery waits, and one in an hour once a delivery does', async () => {
+  test('no probe is due while no delivery waits, and a probe is due an hour after a delivery begins to wait', async () => {
     await called(await newWaiting(), 'unknown', 0);
     await db.delivery.updateMany({ where: { merchantId }, data: { status: 'gone', settledAt: at(1) } });
     await endRedelivery(db, merchantId, at(HOUR));
@@ -134,7 +134,7 @@ describe('a redelivery is due', () => {
     expect(await dueAt()).toBe(3 * HOUR);
   });
 
-  test('a failed attempt that began before another one was answered does not count as a failure', async () => {
+  test('a failed attempt that began before another delivery was answered does not count as a failure', async () => {
     const [slow = '', other = ''] = [await newWaiting(), await newWaiting()];
     await answersAgain(0);
     await called(slow, 'unknown', 10, undefined, db, -5);
@@ -144,8 +144,8 @@ describe('a redelivery is due', () => {
   });
 });
 
-describe('a redelivery takes', () => {
-  test('a redelivery picks pending deliveries, each once, those that payments wait for first, and no others', async () => {
+describe('a redelivery picks deliveries', () => {
+  test('a redelivery picks each pending delivery once, and first the deliveries that payments wait for', async () => {
     const later = await newWaiting({ nextAttemptAt: at(2 * DAY) });
     const sooner = await newWaiting({ nextAttemptAt: at(DAY) });
     const paid = await newWaiting({ nextAttemptAt: at(3 * DAY) }, 'payment.succeeded');
@@ -162,7 +162,7 @@ describe('a redelivery takes', () => {
     expect(await idsOf(9, 5)).toEqual([later]);
   });
 
-  test('a redelivery picks no delivery before its Retry-After, and picks it at that time', async () => {
+  test('a redelivery does not pick a delivery until its Retry-After has passed', async () => {
     const asked = await newWaiting();
     await called(asked, 'unknown', 0, 2 * HOUR * 1000);
     await answersAgain(60);
@@ -185,8 +185,8 @@ describe('a redelivery takes', () => {
   });
 });
 
-describe('a batch', () => {
-  test('a batch ends when each delivery had an attempt, and returns the counts of answers and the longest Retry-After', async () => {
+describe('a batch of redeliveries', () => {
+  test('a batch ends when each of its deliveries had an attempt, and returns the number of answers and the longest Retry-After', async () => {
     await Promise.all([...Array(3)].map(() => newWaiting()));
     await answersAgain(0);
     const batch = await takeWaiting(db, merchantId, 3, at(1));
@@ -205,7 +205,7 @@ describe('a batch', () => {
     expect(await leaseDelivery(db, second.id, at(5))).toMatchObject({ kind: 'later' });
   });
 
-  test('a batch does not make a delivery with a running attempt due, and Retry-After outweighs a request', async () => {
+  test('a batch does not make a delivery due while its attempt is running, and a Retry-After counts more than a request', async () => {
     const id = await newWaiting({ nextAttemptAt: at(10) });
     await answersAgain(0);
     const batch = await takeWaiting(db, merchantId, 1, at(1));
@@ -219,7 +219,7 @@ describe('a batch', () => {
     expect(await leaseDelivery(db, id, at(HOUR))).toMatchObject({ kind: 'later' });
   });
 
-  test('a batch ends after two minutes, even if attempts are missing', async () => {
+  test('a batch ends after two minutes even if some of its deliveries had no attempt', async () => {
     await newWaiting();
     await newWaiting({ status: 'delivered', settledAt: at(0), redeliveryAskedAt: at(0) });
     await answersAgain(0);

@@ -129,7 +129,7 @@ describe('a query of the worker', () => {
     whileProcessingEveryMs: null,
   });
 
-  test('a query whose answer says nothing new takes two statements, no lock and no new row', async () => {
+  test('a query whose answer repeats the last one costs two statements, and takes no lock and writes no new row', async () => {
     answer = UNPAID;
     const { id } = await newPaying();
     await poll(id, UNPAID, 10);
@@ -152,7 +152,7 @@ describe('a query of the worker', () => {
     expect(asked.at(-1)).toMatchObject({ id: accountId, merchantId, channel: 'simulator' });
   });
 
-  test('a query of an ended payment whose answer says nothing new takes two statements too', async () => {
+  test('a query of an ended payment whose answer repeats the last one costs two statements', async () => {
     answer = UNPAID;
     const { id } = await newPaying();
     await poll(id, UNPAID, 10);
@@ -164,7 +164,7 @@ describe('a query of the worker', () => {
     expect(statements).toHaveLength(2);
   });
 
-  test('a query whose answer reports money records the money, and the earlier equal answers', async () => {
+  test('when an answer reports money, the money and the number of equal answers before it are recorded', async () => {
     answer = PAID;
     const { id } = await newPaying();
     for (const seconds of [5, 10, 15]) await poll(id, UNPAID, seconds);
@@ -178,7 +178,7 @@ describe('a query of the worker', () => {
   });
 });
 
-test('equal answers get one entry with the first time, the last time and their count once a different answer comes', async () => {
+test('when a different answer arrives, the equal answers before it get one entry with their count, first time and last time', async () => {
   const { id } = await newPaying();
   expect(await poll(id, UNPAID, 1)).toBe('locked');
   for (let seconds = 2; seconds <= 9; seconds++) expect(await poll(id, UNPAID, seconds)).toBe('counted');
@@ -199,7 +199,7 @@ test('equal answers get one entry with the first time, the last time and their c
   expect(await row(id)).toMatchObject({ channelStateCount: 1, channelStateSince: at(11) });
 });
 
-test('a callback that reports money also ends the count, and settling the payment adds no entry', async () => {
+test('a callback that reports money ends the count of equal answers, and the settlement adds no entry', async () => {
   const payment = await newPaying();
   const { id } = payment;
   for (const seconds of [1, 2]) await poll(id, UNPAID, seconds);
@@ -220,7 +220,7 @@ test('a callback that reports money also ends the count, and settling the paymen
   });
 });
 
-test('the end of an unpaid payment ends the count of equal answers; later ones start a new count', async () => {
+test('the end of an unpaid payment ends the count of equal answers, and answers after the end start a new count', async () => {
   const { id } = await newPaying();
   for (const seconds of [1, 2, 3]) await poll(id, UNPAID, seconds);
   await endPayment(db, id, 'closed', 'a test', at(4));
@@ -244,7 +244,7 @@ test('the end of an unpaid payment ends the count of equal answers; later ones s
   ]);
 });
 
-test('for a row from before answers were counted, the next answer begins the count', async () => {
+test('if an older release wrote the row without a count, the next answer begins the count', async () => {
   const { id } = await newPaying();
   await poll(id, UNPAID, 1);
   await db.payment.update({ where: { id }, data: { channelStateSince: null, channelStateCount: 0 } });
@@ -258,7 +258,7 @@ test('for a row from before answers were counted, the next answer begins the cou
   ]);
 });
 
-describe('an answer is not only counted', () => {
+describe('an answer is recorded in full instead of being counted', () => {
   const DAY = 86_400;
   test.each<[string, (id: string) => Promise<unknown>, ChannelAnswer, number]>([
     ['another answer', async () => undefined, { state: 'unknown_trade' }, 5],
@@ -286,7 +286,7 @@ describe('an answer is not only counted', () => {
     await recordAnswer(db, id, answer, 'query', at(seconds));
   });
 
-  test('an answer is not only counted if the status, the answer or the attention has changed since the payment was read', async () => {
+  test('an answer is recorded in full if the status, the answer or the attention changed after the payment was read', async () => {
     for (const change of [
       (id: string) => endPayment(elsewhere, id, 'closed', 'a test', at(3)),
       (id: string) => recordAnswer(elsewhere, id, { state: 'processing' }, 'query', at(3)),

@@ -83,8 +83,8 @@ async function told({ id, channelAccountId }: Payment, amount: number, nth = ++c
   await storeCallback(db, channelAccountId, callback, Buffer.from('{}'), now());
 }
 
-describe('when the payment’s first paid answer reports a refund', () => {
-  test('an unexplained refund keeps the order unpaid, the payment waits for an operator, and the order accepts no other attempt', async () => {
+describe('the answer that settles a payment reports a refund without its amount', () => {
+  test('the order stays unpaid and accepts no other attempt, and the payment waits for an operator', async () => {
     const payment = await settled(BACK);
     expect(payment).toMatchObject({
       ...{ status: 'succeeded', orderUpdate: 'review', receivedAmount: 1000n, refundedAmount: 0n },
@@ -96,7 +96,7 @@ describe('when the payment’s first paid answer reports a refund', () => {
     });
   });
 
-  test('after a dismissal the payment counts as refunded in full, and the order can be paid again', async () => {
+  test('if an operator dismisses the attention, the payment counts as refunded in full and the order can be paid again', async () => {
     const payment = await settled(BACK);
     await resolve(payment, 'dismiss');
     expect(await row(payment.id)).toMatchObject({
@@ -109,7 +109,7 @@ describe('when the payment’s first paid answer reports a refund', () => {
     expect(await row(payment.id)).toMatchObject({ attention: null, refundedAmount: 1000n });
   });
 
-  test('after an acceptance the rest pays the order, and another such report raises no attention', async () => {
+  test('if an operator accepts the payment, it pays the order and the same report raises no further attention', async () => {
     const payment = await settled(BACK);
     await says(payment, BACK);
     await resolve(payment, 'accept');
@@ -118,7 +118,7 @@ describe('when the payment’s first paid answer reports a refund', () => {
     expect(await orderOf(payment)).toBe('succeeded');
   });
 
-  test('a report of a refund replaces a recorded paid answer before the settlement', async () => {
+  test('before the settlement, this answer replaces a recorded paid answer without a refund', async () => {
     const payment = await attempt();
     await says(payment, PAID);
     await says(payment, BACK);
@@ -127,7 +127,7 @@ describe('when the payment’s first paid answer reports a refund', () => {
     expect(await row(payment.id)).toMatchObject({ orderUpdate: 'review' });
   });
 
-  test('the second payment of an order is not refunded automatically while the refunded amount is unknown', async () => {
+  test('if the payment is the second one of its order, it is not refunded automatically while the refunded amount is unknown', async () => {
     const [first, second] = await twoAttempts();
     await settle(first, PAID);
     expect(await settle(second, BACK)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
@@ -137,7 +137,7 @@ describe('when the payment’s first paid answer reports a refund', () => {
     expect(await row(second.id)).toMatchObject({ orderUpdate: 'conflict', attention: null });
   });
 
-  test('a payment with an unexplained refund still waits for an operator after another payment pays the order', async () => {
+  test('the payment still waits for an operator after another payment pays the order', async () => {
     const [first, second] = await twoAttempts();
     await settle(first, BACK);
     await settle(second, PAID);
@@ -146,7 +146,7 @@ describe('when the payment’s first paid answer reports a refund', () => {
     expect(await refundsOf(first)).toEqual([]);
   });
 
-  test('a payment whose full refund a callback has reported pays no order and needs no operator', async () => {
+  test('if a callback has reported a full refund, the payment pays no order and needs no operator', async () => {
     const payment = await attempt();
     await told(payment, 1000);
     await settle(payment, BACK);
@@ -156,7 +156,7 @@ describe('when the payment’s first paid answer reports a refund', () => {
     expect(await orderOf(payment)).toBe('unpaid');
   });
 
-  test('a payment whose partial refund a callback has reported pays its order, as at every channel', async () => {
+  test('if a callback has reported a partial refund, the payment pays its order, as at every channel', async () => {
     const payment = await attempt();
     await told(payment, 300);
     await settle(payment, BACK);
@@ -166,7 +166,7 @@ describe('when the payment’s first paid answer reports a refund', () => {
     expect(await refundsOf(payment)).toEqual([[300n, 'external', 'succeeded']]);
   });
 
-  test('a callback’s partial refund adds its amount to the attention, and a full refund ends the wait', async () => {
+  test('if callbacks report the refund later, a partial refund adds its amount to the attention and a full refund clears the attention', async () => {
     const payment = await settled(BACK);
     await told(payment, 300);
     await says(payment, BACK);
@@ -183,8 +183,8 @@ describe('when the payment’s first paid answer reports a refund', () => {
   });
 });
 
-describe('after the order is paid', () => {
-  test('a reported refund that is not known raises an attention, once', async () => {
+describe('after the settlement, the channel reports a refund without its amount', () => {
+  test('a reported refund that nodrop does not know raises an attention once', async () => {
     const payment = await settled(PAID);
     await says(payment, BACK);
     const shown = await row(payment.id);
@@ -201,7 +201,7 @@ describe('after the order is paid', () => {
     expect(await row(payment.id)).toMatchObject({ attention: null });
   });
 
-  test('while another attention is raised, a reported refund raises none, and a later query does', async () => {
+  test('if another attention is raised, the report raises its own attention only after the other attention is dismissed', async () => {
     const payment = await settled(PAID);
     await db.payment.update({
       where: { id: payment.id },
@@ -214,7 +214,7 @@ describe('after the order is paid', () => {
     expect(await row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
   });
 
-  test('a refund that a callback reports later is recorded, and the attention gets its amount', async () => {
+  test('if a callback reports the refund later, the refund is recorded and the attention contains its amount', async () => {
     const payment = await settled(PAID);
     await says(payment, BACK);
     await told(payment, 300);
@@ -227,7 +227,7 @@ describe('after the order is paid', () => {
     });
   });
 
-  test('a callback alone records no refund until the trade reports one too', async () => {
+  test('a refund that only a callback reports is recorded when the trade also reports a refund', async () => {
     const payment = await settled(PAID);
     await told(payment, 300);
     await says(payment, PAID);
@@ -236,7 +236,7 @@ describe('after the order is paid', () => {
     expect(await refundsOf(payment)).toEqual([[300n, 'external', 'succeeded']]);
   });
 
-  test('a refund made by nodrop explains the report while it is processing, has succeeded, or has failed at the channel', async () => {
+  test('no attention is raised if a refund of nodrop is processing, has succeeded or has failed at the channel', async () => {
     const payment = await settled(PAID);
     const ask = async () => {
       const request = { amount: 300, note: undefined, idempotencyKey: `key-${++count}` };
@@ -257,7 +257,7 @@ describe('after the order is paid', () => {
     expect(await row(payment.id)).toMatchObject({ attention: null, refundedAmount: 300n });
   });
 
-  test('a refund made by nodrop that the channel does not know yet does not explain the report', async () => {
+  test('an attention is raised if the channel does not know the refund of nodrop yet', async () => {
     const payment = await settled(PAID);
     const request = { amount: 300, note: undefined, idempotencyKey: `key-${++count}` };
     const { refund } = await requestRefund(db, payment.id, request, now());
@@ -265,7 +265,7 @@ describe('after the order is paid', () => {
     expect(await row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
   });
 
-  test('a due refund explains the report: a conflict does not change', async () => {
+  test('the attention of a conflict does not change, because a due refund explains the report', async () => {
     const [first, second] = await twoAttempts();
     await settle(first, PAID);
     await settle(second, PAID);
@@ -276,7 +276,7 @@ describe('after the order is paid', () => {
     ]);
   });
 
-  test('a reported refund is added to the attention of a payment that waits for a decision, and can be dismissed', async () => {
+  test('if the payment waits for a decision, the report is added to its attention, which an operator can then dismiss', async () => {
     const payment = await settled({ ...PAID, amount: 900 });
     await expect(resolve(payment, 'dismiss')).rejects.toMatchObject({ code: 'not_resolvable' });
     await says(payment, { ...BACK, amount: 900 });

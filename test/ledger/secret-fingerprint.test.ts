@@ -28,7 +28,7 @@ const refusal = (secret: string, secretFile: string | null = null): Promise<Erro
     },
   );
 
-test('the first secret is recorded as a fingerprint that does not reveal it, and is accepted from then on', async () => {
+test('the fingerprint of the first secret is recorded without revealing the secret, and from then on only that secret is accepted', async () => {
   await requireSecret(database.db, own(RIGHT));
   await requireSecret(database.db, own(RIGHT));
   const rows = await database.db.secretFingerprint.findMany();
@@ -39,7 +39,7 @@ test('the first secret is recorded as a fingerprint that does not reveal it, and
   );
 });
 
-test('the message names the data folder’s file that has the right secret', async () => {
+test('if the secret is wrong, the message names the file of the data folder that has the right secret', async () => {
   await requireSecret(database.db, own(RIGHT, '/srv/one/secrets.json'));
   expect((await refusal(OTHER)).message).toContain(
     'the right one is in /srv/one/secrets.json. Set NODROP_HOME',
@@ -59,7 +59,7 @@ test('the message names the data folder’s file that has the right secret', asy
   expect((await refusal(OTHER)).message).toContain('the right one is in /srv/moved/secrets.json.');
 });
 
-test('one of several concurrent processes records its secret, and those with another secret are refused', async () => {
+test('of several concurrent processes, one records its secret, and processes with another secret are refused', async () => {
   const others = Array.from({ length: 4 }, () => database.connect());
   const results = await Promise.allSettled(
     others.map((client, index) => requireSecret(client, own(index % 2 === 0 ? RIGHT : OTHER))),
@@ -79,7 +79,7 @@ const merchantUnder = async (name: string, secret: string) => {
   await setMerchant(database.db, name, { orderServiceUrl: 'https://shop.example/' }, secret, new Date());
 };
 
-test('in a database without a fingerprint, a secret that cannot read the encrypted secrets is not recorded', async () => {
+test('if the database has no fingerprint, a secret that cannot decrypt the stored secrets is not recorded', async () => {
   await merchantUnder('acme', RIGHT);
   expect((await refusal(OTHER)).message).toContain('encrypted the signing secrets of acme');
   expect(await database.db.secretFingerprint.count()).toBe(0);
@@ -87,7 +87,7 @@ test('in a database without a fingerprint, a secret that cannot read the encrypt
   expect(await database.db.secretFingerprint.count()).toBe(1);
 });
 
-test('a database without a fingerprint and with secrets under two keys needs an operator, who learns what to rotate', async () => {
+test('if signing secrets are encrypted with two different secrets, the message names the merchants whose secrets must be rotated', async () => {
   await merchantUnder('acme', RIGHT);
   await merchantUnder('lost', OTHER);
   expect((await refusal(RIGHT)).message).toContain('of lost.');
@@ -97,7 +97,7 @@ test('a database without a fingerprint and with secrets under two keys needs an 
   await refusal(OTHER);
 });
 
-test('a check is repeated if the database did not answer, and not if the secret was wrong', async () => {
+test('the check of the secret is repeated after a database error, but not after a wrong secret', async () => {
   await queryOnce(database.databaseUrl, 'alter table secret_fingerprint rename to away');
   const check = new SecretCheck(database.db, own(RIGHT));
   await expect(check.pass()).rejects.not.toBeInstanceOf(WrongSecret);
@@ -108,7 +108,7 @@ test('a check is repeated if the database did not answer, and not if the secret 
   await expect(other.passInTime(new AbortController().signal)).rejects.toBeInstanceOf(WrongSecret);
 });
 
-test('the table holds at most one row', async () => {
+test('the table of the secret’s fingerprint has at most one row', async () => {
   await requireSecret(database.db, own(RIGHT));
   await expect(
     queryOnce(database.databaseUrl, "insert into secret_fingerprint (id, fingerprint) values (2, 'x')"),

@@ -21,7 +21,7 @@ test('a lookup by id is prepared once per connection, and a list is not prepared
   ]);
 });
 
-test('a statement has the same name in every process, and another statement another name', () => {
+test('a statement has the same name in every process, and different statements have different names', () => {
   const [one, two] = [statementNames(), statementNames()];
   const first = one({ sql: 'SELECT 1' });
   expect(first).toMatch(/^nodrop_.{22}$/);
@@ -39,7 +39,7 @@ test.each([
   expect(statementNames()({ sql })).toBeUndefined();
 });
 
-test('the number of names is limited, so that many different statements cannot fill the memory of PostgreSQL', () => {
+test('the number of named statements is limited, so that prepared statements cannot fill the memory of PostgreSQL', () => {
   const nameOf = statementNames();
   const names = Array.from({ length: 500 }, (_, n) => nameOf({ sql: `SELECT ${n}` }));
   expect(names.filter((name) => name !== undefined)).toHaveLength(300);

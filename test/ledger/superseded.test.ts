@@ -142,7 +142,7 @@ const WAYS: Record<string, (payment: Payment) => Promise<unknown>> = {
 };
 
 describe.each(Object.entries(WAYS))('all of the money was given back %s', (_, giveAllBack) => {
-  test('the undelivered success is superseded by a conflict, which has a delivery and is in the feed', async () => {
+  test('a conflict event supersedes the undelivered success, has a delivery and is in the feed', async () => {
     const payment = await newPending();
     const { next: after } = await listEvents(db, merchantId, { limit: 10, after: null });
     const [before] = await eventsOf(payment);
@@ -178,7 +178,7 @@ describe.each(Object.entries(WAYS))('all of the money was given back %s', (_, gi
   });
 
   test.each(['agreed', 'conflict', 'gone', 'unknown'] as const)(
-    'a delivery attempt that was running and is answered %s is logged and has no effect',
+    'if a running delivery attempt is answered %s, the answer is logged and has no effect',
     async (outcome) => {
       const payment = await newPending();
       const deliveryId = await deliveryOf(payment);
@@ -200,7 +200,7 @@ describe.each(Object.entries(WAYS))('all of the money was given back %s', (_, gi
   );
 });
 
-test('order_update_failing is cleared once the undelivered success is superseded', async () => {
+test('order_update_failing is cleared when the undelivered success is superseded', async () => {
   const payment = await newPending();
   const deliveryId = await deliveryOf(payment);
   const at = now();
@@ -214,7 +214,7 @@ test('order_update_failing is cleared once the undelivered success is superseded
   expect(await row(payment)).toMatchObject({ attention: null });
 });
 
-test('after a partial refund the success is still delivered', async () => {
+test('a partial refund does not supersede an undelivered success', async () => {
   const payment = await newPending();
   await giveBack(payment, 999);
   await recordRefundAnswer(db, (await ask(payment, 1)).id, REFUSED, now(), backAtChannel(999));
@@ -228,7 +228,7 @@ test('after a partial refund the success is still delivered', async () => {
   expect(await row(payment)).toMatchObject({ orderUpdate: 'applied' });
 });
 
-test('an undelivered partial refund of a paid order is superseded by the full refund', async () => {
+test('a full refund supersedes the undelivered event of an earlier partial refund', async () => {
   const payment = await newPending();
   await giveBack(payment, 999);
   await giveBack(payment, undefined);
@@ -240,7 +240,7 @@ test('an undelivered partial refund of a paid order is superseded by the full re
   ]);
 });
 
-test('a delivered success stays delivered after a full refund, and its payment stays applied', async () => {
+test('a full refund does not change a delivered success, and the payment stays applied', async () => {
   const payment = await newPending();
   await recordAttempt(db, await deliveryOf(payment), answered('agreed'), 0, now());
   await giveBack(payment, undefined);
@@ -262,7 +262,7 @@ test('a delivered success is not redelivered after a full refund', async () => {
   expect(await findDelivery(db, deliveryId)).toMatchObject({ status: 'delivered', redeliveryAskedAt: null });
 });
 
-test('a payment stays refunded in full when an external refund turns out to be one that nodrop made', async () => {
+test('a payment stays refunded in full if an external refund turns out to be a refund that nodrop made', async () => {
   const payment = await newPending();
   const { id } = await ask(payment, 400);
   // The channel did not know the number, and everything was refunded at the channel; it makes this refund anyway.
@@ -301,7 +301,7 @@ test.each(['failed', 'cancelled', 'closed'] as const)(
   },
 );
 
-test('a delivered end stays delivered after a late success', async () => {
+test('a late success does not change the delivered event of the payment’s end', async () => {
   const payment = await newPayment();
   await endPayment(db, payment.id, 'closed', 'a test', now());
   const [closed] = await eventsOf(payment);
@@ -310,7 +310,7 @@ test('a delivered end stays delivered after a late success', async () => {
   expect(await toldOf(payment)).toEqual(['payment.closed delivered', 'payment.succeeded pending']);
 });
 
-describe('an undelivered review is superseded by the decision', () => {
+describe('the decision about a payment supersedes its undelivered review event', () => {
   const newReview = async () => {
     const payment = await newPayment();
     await pay(payment, { ...PAID, amount: 1007 } as ChannelAnswer);
@@ -318,19 +318,19 @@ describe('an undelivered review is superseded by the decision', () => {
     return payment;
   };
 
-  test('an operator’s acceptance supersedes an undelivered review', async () => {
+  test('an operator’s acceptance supersedes the review event', async () => {
     const payment = await newReview();
     await resolvePayment(db, merchantId, payment.id, 'accept', 'a test', now());
     expect(await toldOf(payment)).toEqual(['payment.review superseded', 'payment.succeeded pending']);
   });
 
-  test('an operator’s refund supersedes an undelivered review', async () => {
+  test('an operator’s refund supersedes the review event', async () => {
     const payment = await newReview();
     await resolvePayment(db, merchantId, payment.id, 'refund', 'a test', now());
     expect(await toldOf(payment)).toEqual(['payment.review superseded', 'payment.conflict pending']);
   });
 
-  test('a full refund supersedes an undelivered review', async () => {
+  test('a full refund supersedes the review event', async () => {
     const payment = await newReview();
     await giveBack(payment, undefined, 1007);
     expect(await toldOf(payment)).toEqual([
@@ -340,7 +340,7 @@ describe('an undelivered review is superseded by the decision', () => {
     ]);
   });
 
-  test('a success of another attempt supersedes an undelivered review', async () => {
+  test('a success of another attempt supersedes the review event', async () => {
     await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
     const late = await newPayment();
     const second = await newPayment(late.orderId);
@@ -356,7 +356,7 @@ describe('an undelivered review is superseded by the decision', () => {
   });
 });
 
-test('a success accepted after "gone" and refunded before its delivery is superseded, and the payment stays applied', async () => {
+test('if an operator accepts a payment after "gone" and the money is refunded before the delivery, the success is superseded and the payment stays applied', async () => {
   await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
   const payment = await newPending();
   await recordAttempt(db, await deliveryOf(payment), answered('gone'), 0, now());
@@ -372,7 +372,7 @@ test('a success accepted after "gone" and refunded before its delivery is supers
   ]);
 });
 
-test('a superseded event is not redelivered on request', async () => {
+test('a request to redeliver a superseded event is refused', async () => {
   const payment = await newPending();
   const deliveryId = await deliveryOf(payment);
   await giveBack(payment, undefined);

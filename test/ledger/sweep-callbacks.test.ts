@@ -105,7 +105,7 @@ describe('a callback that matches no payment', () => {
     expect([await sweep.sweepUnmatched(), await sweep.sweepCallbacks()]).toEqual([0, 0]);
   });
 
-  test('a matched callback is delivered by a later sweep if Temporal is unavailable', async () => {
+  test('if Temporal is unavailable when a callback is matched, a later sweep delivers the callback', async () => {
     const paymentId = newPaymentId();
     await store(paymentId);
     await newPayment(paymentId);
@@ -128,7 +128,7 @@ describe('a callback that matches no payment', () => {
     expect((await rowOf(id)).paymentId).toBeNull();
   });
 
-  test('matching is retried after 1 min, then at growing intervals up to 1 h, for the last time before 72 h', async () => {
+  test('matching is retried after 1 min, then at growing intervals of up to 1 h, until the callback is 72 h old', async () => {
     const { id } = await store(newPaymentId());
     const from = clock;
     const minutes: number[] = [];
@@ -150,7 +150,7 @@ describe('a callback that matches no payment', () => {
     expect((await rowOf(id)).paymentId).toBeNull();
   });
 
-  test('a new unmatched callback is not delayed by thousands that will never match', async () => {
+  test('thousands of callbacks that will never match do not delay a new callback', async () => {
     const now = new Date(clock);
     await db.callback.createMany({
       data: Array.from({ length: 3_000 }, (_, i) => ({
@@ -167,7 +167,7 @@ describe('a callback that matches no payment', () => {
     expect((await rowOf(id)).paymentId).toBe(paymentId);
   });
 
-  test('a callback is matched after a transaction that holds its order’s lock, without a deadlock', async () => {
+  test('matching waits without a deadlock for a transaction that holds the lock of the order', async () => {
     const paymentId = newPaymentId();
     const { id } = await store(paymentId);
     await newPayment(paymentId);
@@ -184,7 +184,7 @@ describe('a callback that matches no payment', () => {
     expect((await rowOf(id)).paymentId).toBe(paymentId);
   });
 
-  test('concurrent sweeps match a callback once', async () => {
+  test('if several sweeps run at the same time, a callback is matched only once', async () => {
     const paymentId = newPaymentId();
     await store(paymentId);
     await newPayment(paymentId);
@@ -193,7 +193,7 @@ describe('a callback that matches no payment', () => {
   });
 });
 
-test('rows with a limited retention are deleted after it, and no others', async () => {
+test('only rows whose retention time has passed are deleted', async () => {
   const unverified = (ageMs: number) =>
     recordUnverified(db, [
       {
@@ -237,7 +237,7 @@ test('many expired rows are deleted in batches', async () => {
   expect(await sweep.sweepOld()).toBe(5_100);
 });
 
-test('the database refuses more than 4 KiB of an unverified body', async () => {
+test('the database refuses an unverified callback body of more than 4 KiB', async () => {
   const row = { id: 'uv_big', channelAccountId: accounts[0] ?? '', address: 'a', bodyHash: 'h', reason: 'r' };
   await expect(
     db.unverifiedCallback.create({ data: { ...row, bodyHead: new Uint8Array(4097) } }),

@@ -67,8 +67,8 @@ const pending = () => ({ ...settled(), orderUpdate: 'pending', orderUpdatedAt: n
 const MANY = 1_400;
 const waiting = (i: number) => ({ createdAt: ago(2 * HOUR - i), nextSweepAt: ago(MINUTE) });
 
-describe('a new row is not delayed by thousands that wait for a channel', () => {
-  test('a payment whose API process died is not delayed by thousands that wait for a channel', async () => {
+describe('thousands of waiting rows do not delay a new row in the sweep', () => {
+  test('a payment whose API process died is not delayed by thousands of payments that wait for a channel', async () => {
     await newPayments(MANY, (i) => ({
       status: 'paying',
       createdAt: ago(2 * HOUR - i),
@@ -88,7 +88,7 @@ describe('a new row is not delayed by thousands that wait for a channel', () => 
     expect(seen.size).toBe(MANY + 1);
   });
 
-  test('a new refund is not delayed by thousands that wait for a channel', async () => {
+  test('a new refund is not delayed by thousands of refunds that wait for a channel', async () => {
     const [paymentId = ''] = await newPayments(1, () => ({
       ...{
         status: 'succeeded',
@@ -112,7 +112,7 @@ describe('a new row is not delayed by thousands that wait for a channel', () => 
     expect(taken.map(({ id }) => id)).toContain('re_lost');
   });
 
-  test('a new callback is not delayed by thousands that wait for a channel', async () => {
+  test('a new callback is not delayed by thousands of callbacks that wait for a channel', async () => {
     const [paymentId = ''] = await newPayments(1, () => ({}));
     const row = (id: string, more: object) => ({
       ...{ id, channelAccountId, notificationId: id, outTradeNo: paymentId, paymentId },
@@ -126,7 +126,7 @@ describe('a new row is not delayed by thousands that wait for a channel', () => 
     expect(taken.map(({ id }) => id)).toContain('cb_lost');
   });
 
-  test('a new delivery is not delayed by thousands that are overdue', async () => {
+  test('a new delivery is not delayed by thousands of overdue deliveries', async () => {
     const [paymentId = ''] = await newPayments(1, () => ({}));
     const rows = Array.from({ length: MANY + 1 }, (_, i) => ({
       event: {
@@ -146,7 +146,7 @@ describe('a new row is not delayed by thousands that wait for a channel', () => 
     expect(taken.map(({ id }) => id)).toContain(ids.at(-1));
   });
 
-  test('an expired order is not delayed by thousands that money holds open', async () => {
+  test('an expired order is not delayed by thousands of orders that stay open because of undecided money', async () => {
     const row = (id: string, more: object) => ({
       ...{ merchantId, id, amount: 10n, currency: 'CNY', subject: 'x', expiresAt: ago(MINUTE), ...more },
     });
@@ -158,7 +158,7 @@ describe('a new row is not delayed by thousands that wait for a channel', () => 
   });
 });
 
-test('the sweep takes exactly the stuck payments', async () => {
+test('the sweep takes only stuck payments, and takes each of them once', async () => {
   const paying = { status: 'paying', createdAt: ago(HOUR) };
   const over = { createdAt: ago(HOUR), endedAt: ago(20 * MINUTE), expiresAt: ago(HOUR) };
   const wanted = (ms: number) => ({ ...paying, cancelRequestedAt: ago(ms) });
@@ -194,7 +194,7 @@ test('the sweep takes exactly the stuck payments', async () => {
   expect(await takeStuckPayments(db, ago(0))).toEqual([]);
 });
 
-test('after a loss of Temporal every unfinished payment is recovered, including those with missing late queries', async () => {
+test('after a loss of Temporal every unfinished payment is recovered, even an ended payment whose late queries are missing', async () => {
   const DAY = 24 * HOUR;
   const one = async (of: object) => (await newPayments(1, () => of))[0] ?? '';
   const ended = { status: 'closed', endedAt: ago(3 * DAY), expiresAt: ago(3 * DAY) };
@@ -222,7 +222,7 @@ test('after a loss of Temporal every unfinished payment is recovered, including 
   expect(rows.map(({ id }) => id).sort()).toEqual(goesOn.sort());
 });
 
-test('the ledger and the workflow end the late queries at the same time', async () => {
+test('the ledger and the workflow calculate the same end of a payment’s late queries', async () => {
   const DAY = 24 * HOUR;
   const random = <T>(arbitrary: fc.Arbitrary<T>) => fc.sample(arbitrary, { numRuns: 500, seed: 1 });
   const ms = (max: number) => fc.integer({ min: -max, max });
@@ -260,7 +260,7 @@ test('the ledger and the workflow end the late queries at the same time', async 
   expect(taken.map(({ id }) => id).sort()).toEqual(expected.sort());
 });
 
-test('a page counts the rows that were read, so finished rows do not hide unfinished ones behind them', async () => {
+test('if a page contains only finished payments, recovery continues with the next page', async () => {
   await newPayments(1, () => ({ id: 'pay_Z', status: 'paying' }));
   await db.$executeRaw`
     INSERT INTO orders (merchant_id, id, amount, currency, subject, status)
@@ -280,7 +280,7 @@ test('a page counts the rows that were read, so finished rows do not hide unfini
   expect(await page('pay_Z')).toEqual([[], undefined]);
 });
 
-test('after a loss of Temporal the callbacks of the last 72 h are delivered again, except those without effect', async () => {
+test('after a loss of Temporal the callbacks of the last 72 h are delivered again, except callbacks that would have no effect', async () => {
   const [paid = ''] = await newPayments(1, settled);
   const [open = ''] = await newPayments(1, () => ({ status: 'closed', endedAt: ago(60 * HOUR) }));
   const money = { channelPaymentId: 't', amount: 10, currency: 'CNY', paidAt: ago(0).toISOString() };
@@ -308,7 +308,7 @@ test('after a loss of Temporal the callbacks of the last 72 h are delivered agai
   expect(rows.map(({ id }) => id)).toEqual(again.sort());
 });
 
-test('payments with recorded money are taken before older payments without a workflow', async () => {
+test('the sweep takes payments with recorded money before older payments without a workflow', async () => {
   await newPayments(250, (i) => ({ status: 'created', createdAt: ago(2 * HOUR - i) }));
   const answer = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
   const paid = await newPayments(3, (i) => ({
@@ -321,7 +321,7 @@ test('payments with recorded money are taken before older payments without a wor
   expect(taken.slice(0, 3).sort()).toEqual([...paid].sort());
 });
 
-describe('the sweep reads no finished rows, however many exist', () => {
+describe('the sweep uses indexes that contain no finished rows', () => {
   /** The query plan of the single query that `take` makes. */
   async function planOf(take: (db: LedgerClient) => Promise<unknown>): Promise<string> {
     let asked: Prisma.Sql | undefined;
@@ -338,7 +338,7 @@ describe('the sweep reads no finished rows, however many exist', () => {
     return lines.map((line) => line['QUERY PLAN']).join('\n');
   }
 
-  test('queries for payments, orders and callbacks use partial indexes only', async () => {
+  test('queries for payments, orders and callbacks use only partial indexes', async () => {
     await db.$executeRaw`
       INSERT INTO orders (merchant_id, id, amount, currency, subject)
       SELECT ${merchantId}, 'abandoned-' || i, 10, 'CNY', 'x' FROM generate_series(1, 20000) i`;

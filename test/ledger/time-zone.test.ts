@@ -30,13 +30,13 @@ test('every connection uses UTC, whatever the database or the URL sets', async (
   await connection.end();
 });
 
-test('a connection that gets another time zone anyway is closed, and the next one uses UTC', async () => {
+test('if the time zone of a connection is changed, the connection is closed and the next connection uses UTC', async () => {
   const change = () => db.$queryRaw`SELECT set_config('timezone', 'Asia/Tokyo', false)`;
   await expect(change()).rejects.toThrow(/TimeZone is Asia\/Tokyo, and must be UTC/);
   expect(await db.$queryRaw`SELECT current_setting('timezone') AS zone`).toEqual([{ zone: 'UTC' }]);
 });
 
-test('a payment has the right times from its creation to its success, by raw statements and by Prisma', async () => {
+test('raw statements and Prisma store the same correct times of a payment from its creation to its success', async () => {
   const { id: merchantId } = (await ensureMerchant(db, 'shop', ['simulator'])).merchant;
   const { id: accountId } = await db.channelAccount.findFirstOrThrow({ where: { merchantId } });
   const at = (minutes: number) => new Date(Date.UTC(2026, 10, 27, 12, minutes));

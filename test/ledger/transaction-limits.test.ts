@@ -60,7 +60,7 @@ test.each([
   ['different orders', (i: number) => `order-${i}`, TRANSACTIONS_AT_ONCE],
   ['one order', () => 'order', 1],
 ])(
-  'when the transactions of a merchant hang, for %s, few run, some wait, the rest is refused, and other merchants are served',
+  'if the transactions of a merchant hang, for %s, a few run, some wait, further ones are refused, and other merchants are served',
   async (_, orderOf, atOnce) => {
     const { db, start, counts, end } = setUp();
     for (let i = 0; i < 1_000; i++) start('hangs', orderOf(i));
@@ -86,7 +86,7 @@ test.each([1, 2, 3, 5, 10, 19])(
   },
 );
 
-test('work that fails frees its slot for the next', async () => {
+test('a transaction that fails frees its slot for the next transaction', async () => {
   const { db } = setUp();
   for (let i = 0; i < 50; i++) {
     const failing = withinLimits(db, 'merchant', 'order', () => Promise.reject(new Error('no')));

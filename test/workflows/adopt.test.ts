@@ -59,7 +59,7 @@ async function adopt(
 
 const run = (payment: Payment) => h.env.client.workflow.getHandle(`payment/${payment.id}`);
 
-test('an adopted trade that is paid and whose callback is lost pays its order within 30 s', async () => {
+test('if the callback of an adopted trade is lost, the money pays the order within 30 s', async () => {
   const reference = await trade();
   const payment = await adopt(reference);
   await h.simulator.pay(reference);
@@ -72,7 +72,7 @@ test('an adopted trade that is paid and whose callback is lost pays its order wi
   expect((await h.simulator.ledger()).map(({ outTradeNo }) => outTradeNo)).not.toContain(payment.id);
 });
 
-test('a trade that is already paid when it is adopted pays its order at once', async () => {
+test('a trade that is already paid when nodrop adopts it pays its order immediately', async () => {
   const reference = await trade();
   await h.simulator.pay(reference);
   const payment = await adopt(reference);
@@ -80,7 +80,7 @@ test('a trade that is already paid when it is adopted pays its order at once', a
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test("a requested refund of an adopted trade uses the trade's own number", async () => {
+test('a refund of an adopted trade names the trade by its own number', async () => {
   const reference = await trade();
   await h.simulator.pay(reference);
   const payment = await adopt(reference);
@@ -99,7 +99,7 @@ test('an adopted trade that nodrop owns is closed at its expiry', async () => {
   expect(await stateOf(reference)).toBe('CLOSED');
 });
 
-test('an expired trade that is only watched stays open at the channel, and pays its order if it is paid late', async () => {
+test('a trade that is only watched stays open at the channel after its expiry, and late money pays the order', async () => {
   const reference = await trade();
   const payment = await adopt(reference, { expiresInMs: 60_000 });
   await h.pass(62);
@@ -110,7 +110,7 @@ test('an expired trade that is only watched stays open at the channel, and pays 
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('a cancelled trade that is only watched stays open at the channel', async () => {
+test('if a payment is cancelled whose trade is only watched, the trade stays open at the channel', async () => {
   const reference = await trade();
   const payment = await adopt(reference);
   await h.workflows.cancel(payment, NET_MS);

@@ -59,7 +59,7 @@ const inText = (value: unknown): string =>
 const closes = () => channel.calls.filter((call) => call.startsWith('close')).length;
 const attentionOf = async (id: string) => (await h.row(id)).attention;
 
-test('wrong credentials at create raise an attention and never fail the payment; once corrected, the expired payment is closed', async () => {
+test('wrong credentials at the create raise an attention but do not fail the payment, which is closed after the credentials are corrected', async () => {
   const payment = await h.newPayment({ expiresInMs: 300_000 });
   channel.failure = WRONG;
   await h.workflows.start(payment, true, NET_MS);
@@ -77,7 +77,7 @@ test('wrong credentials at create raise an attention and never fail the payment;
   expect(await h.row(payment.id)).toMatchObject({ status: 'closed', attention: null });
 });
 
-test('the trade is created once the credentials are right, and payer data that the channel quotes is in no workflow history', async () => {
+test('after the credentials are corrected the trade is created, and no workflow history contains payer data from the channel’s error', async () => {
   const payment = await h.newPayment();
   await h.db.payment.update({ where: { id: payment.id }, data: { payer: PAYER } });
   channel.failure = new ChannelError('misconfigured', `No permission for ${PAYER.id} at ${PAYER.ip}.`);
@@ -95,7 +95,7 @@ test('the trade is created once the credentials are right, and payer data that t
   expect(said).not.toMatch(/canary|192\.0\.2/);
 });
 
-test('wrong credentials at a query or a refund raise an attention on that payment, which the next good answer clears', async () => {
+test('wrong credentials at a query or a refund raise an attention, and the next good answer clears the attention', async () => {
   const payment = await h.newPayment({ channel: 'simulator2' });
   const run = await h.start(payment);
   isWrong = true;
@@ -117,7 +117,7 @@ test('wrong credentials at a query or a refund raise an attention on that paymen
   expect(await attentionOf(payment.id)).toBeNull();
 });
 
-test('a trade that the channel closes only later is closed at that time, without an attention', async () => {
+test('if the channel closes a trade only from a later time on, nodrop closes it at that time and raises no attention', async () => {
   const payment = await h.newPayment();
   await h.start(payment);
   const until = payment.createdAt.getTime() + 300_000;
@@ -139,7 +139,7 @@ test('a trade that the channel closes only later is closed at that time, without
   expect(closes()).toBe(2);
 });
 
-test('money that arrives while the payment waits to be closed pays the order', async () => {
+test('money that arrives while nodrop waits to close the trade pays the order', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   channel.close = { state: 'not_yet', until: new Date(payment.createdAt.getTime() + 300_000).toISOString() };
@@ -150,7 +150,7 @@ test('money that arrives while the payment waits to be closed pays the order', a
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('a payment that waits to be closed is still queried, so that money without a callback is found, and sooner after a hint', async () => {
+test('while nodrop waits to close a trade, it still queries the trade, and more often after a hint', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   const trade = channel.of(payment.id);
@@ -179,7 +179,7 @@ test('a payment that waits to be closed is still queried, so that money without 
   expect(closes()).toBe(1);
 });
 
-test('a next action that the channel does not renew ends the attempt: the trade is closed and no second one is created', async () => {
+test('if the channel does not renew an expired next action, the trade is closed and no second trade is created', async () => {
   const payment = await h.newPayment();
   channel.actionExpiresAt = new Date(payment.createdAt.getTime() + 60_000).toISOString();
   await h.start(payment);
@@ -193,7 +193,7 @@ test('a next action that the channel does not renew ends the attempt: the trade 
   expect(await h.orderStatus(payment)).toBe('unpaid');
 });
 
-test('an unknown trade that can still be paid counts as closed at its expiry, and the late watch finds its payment', async () => {
+test('an unknown trade counts as closed at its expiry, and the late watch finds the money if the payer pays later', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   const trade = channel.of(payment.id);

@@ -72,7 +72,7 @@ test('a payment that is settled by its callback takes 20 history events and 3 wo
   expect(sum(counts)).toBe(20);
 });
 
-test('the Web UI shows the first status in the start event, and a summary for each step', async () => {
+test('the start event shows the first status of the payment, and each step has a summary in the Web UI', async () => {
   const events = await eventsOf(await settledByCallback());
   const { indexedFields } = events[0]?.workflowExecutionStartedEventAttributes?.searchAttributes ?? {};
   expect(Buffer.from(indexedFields?.PaymentStatus?.data ?? []).toString()).toBe('"created"');

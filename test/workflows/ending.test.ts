@@ -20,7 +20,7 @@ beforeEach(async () => {
 const ledgerOf = async (paymentId: string) =>
   (await h.simulator.ledger()).find(({ outTradeNo }) => outTradeNo === paymentId);
 
-test('an unpaid payment is queried once more at its expiry and closed at the channel', async () => {
+test('an unpaid payment is queried once more at its expiry and then closed at the channel', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(62);
@@ -32,7 +32,7 @@ test('an unpaid payment is queried once more at its expiry and closed at the cha
   expectAsked(h, payment, [10, 20, 30, 50, 60, 660, 3660, 21_660, 86_460]);
 });
 
-test('a payment paid just before its expiry is paid', async () => {
+test('money that arrives just before the expiry pays the order', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(55);
@@ -46,7 +46,7 @@ test('a payment paid just before its expiry is paid', async () => {
   });
 });
 
-test('"already paid" in the answer to the close means paid', async () => {
+test('if the channel answers a close with "already paid", the payment counts as paid', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(55);
@@ -60,7 +60,7 @@ test('"already paid" in the answer to the close means paid', async () => {
   });
 });
 
-test('a close that says paid while the query does not: queried at growing intervals, an attention is raised, and a query settles it', async () => {
+test('if a close reports paid but the query does not, nodrop raises an attention and retries the query until it reports the money', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(55);
@@ -96,7 +96,7 @@ test('a trade that the channel does not know at the expiry counts as closed', as
   expect(await h.row(payment.id)).toMatchObject({ status: 'closed', attention: null });
 });
 
-test('while the channel says processing, a payment stays paying past its expiry', async () => {
+test('while the channel reports processing, a payment stays paying even after its expiry', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.simulator.pay(payment.id, 'processing');
@@ -107,7 +107,7 @@ test('while the channel says processing, a payment stays paying past its expiry'
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('a channel that is unreachable at the expiry leaves the status unchanged and raises an attention', async () => {
+test('if the channel is unreachable at the expiry, the payment keeps its status and an attention is raised', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(20);
@@ -124,7 +124,7 @@ test('a channel that is unreachable at the expiry leaves the status unchanged an
   });
 });
 
-test('a payment that cannot be queried is not closed: only a query proves that it is unpaid', async () => {
+test('a payment is not closed while it cannot be queried, because only a query proves that it is unpaid', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(20);
@@ -139,7 +139,7 @@ test('a payment that cannot be queried is not closed: only a query proves that i
   expect((await ledgerOf(payment.id))?.state).toBe('CLOSED');
 });
 
-test('a success after the end is found by the late watch and applied', async () => {
+test('the late watch finds money that arrives after the payment has ended, and the money pays the order', async () => {
   await h.simulator.setFaults({ create: { errorRate: 1 } });
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   await h.workflows.wake(payment, NET_MS);
@@ -157,7 +157,7 @@ test('a success after the end is found by the late watch and applied', async () 
   expect(Math.round(((h.askedAt(payment).at(-1) ?? 0) - ended) / 60)).toBe(10);
 });
 
-test('a second paid payment of one order is a conflict, and its refund is recorded in the same transaction and carried out', async () => {
+test('if two payments of one order are paid, one pays the order and the other is refunded', async () => {
   const first = await h.newPayment();
   const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });
   await h.start(first);
@@ -177,7 +177,7 @@ test('a second paid payment of one order is a conflict, and its refund is record
   expect(await h.row(loser?.id ?? '')).toMatchObject({ refundedAmount: 1990n, attention: null });
 });
 
-test("a success cancels the order's other live attempts: each is queried and closed at the channel", async () => {
+test('when an attempt pays the order, the other live attempts are queried, closed at the channel and cancelled', async () => {
   const first = await h.newPayment();
   const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });
   await h.start(first);
@@ -188,7 +188,7 @@ test("a success cancels the order's other live attempts: each is queried and clo
   expect((await ledgerOf(second.id))?.state).toBe('CLOSED');
 });
 
-test('"Request Cancellation" in the Web UI queries and closes the trade, and never just drops the payment', async () => {
+test('"Request Cancellation" in the Web UI makes the workflow query the trade and close it if it is unpaid', async () => {
   const unpaid = await h.newPayment();
   const paid = await h.newPayment();
   const runs = [await h.start(unpaid), await h.start(paid)] as const;
@@ -202,7 +202,7 @@ test('"Request Cancellation" in the Web UI queries and closes the trade, and nev
   expect(await h.row(paid.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('a query on request of an operator is answered at once', async () => {
+test("an operator's request for a query is answered immediately", async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.ask(payment);
@@ -215,7 +215,7 @@ test('a query on request of an operator is answered at once', async () => {
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('a payment that is being cancelled while the channel says processing still answers an operator', async () => {
+test("an operator's query is answered even if the payment is being cancelled and the channel reports processing", async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.pay(payment.id, 'processing');

@@ -107,7 +107,7 @@ describe.each([
     expect(endedAt?.getTime()).toBeGreaterThanOrEqual(expiresAt.getTime());
   };
 
-  test('a channel that is unreachable until no further attempt fits before the expiry: the payment is closed', async () => {
+  test('if the channel stays unreachable until the expiry is too close for another attempt, the payment is closed', async () => {
     onCreate = refuse;
     const payment = await ended(begin);
     await expectClosed(payment);
@@ -115,7 +115,7 @@ describe.each([
     expect((await historyOf(payment)).givenUp).toBeLessThanOrEqual(1);
   });
 
-  test('the workflow waits for an attempt that failed without an answer, because it may still create the trade', async () => {
+  test('if the last create gets no answer, the workflow waits before the close, because that create may still make the trade', async () => {
     let lastBegan = 0;
     onCreate = async () => {
       lastBegan = await h.now();
@@ -128,7 +128,7 @@ describe.each([
     expect(endedAt?.getTime()).toBeGreaterThanOrEqual(lastBegan + CREATE_ATTEMPT_MS);
   });
 
-  test('a channel that gives no answer until the expiry and creates nothing: the payment is closed', async () => {
+  test('if the channel does not answer the create before the expiry and makes no trade, the payment is closed', async () => {
     let isOver = () => {};
     const payment = await ended(async () => {
       isOver();
@@ -146,7 +146,7 @@ describe.each([
     expect((await historyOf(payment)).givenUp).toBeLessThanOrEqual(1);
   });
 
-  test('after a message during the create, the timeout is computed again from the time left', async () => {
+  test('after a message arrives during a create, the next create gets a timeout that fits the time left', async () => {
     onCreate = refuse;
     const payment = await ended(async () => {
       const begun = await begin();
@@ -160,7 +160,7 @@ describe.each([
     expect(new Set(timesGiven).size).toBe(timesGiven.length);
   });
 
-  test("no worker serves the channel's task queue until the payment has expired: it is closed", async () => {
+  test('if no worker serves the task queue of the channel before the expiry, the payment is closed', async () => {
     await h.stopChannelWorkers();
     const payment = await begin();
     await eventually(async () => (await historyOf(payment)).isEnding);
@@ -174,7 +174,7 @@ describe.each([
     ['', false],
     [' with a message meanwhile', true],
   ])(
-    'an attempt in flight at the expiry%s creates the trade later: the trade is closed, too',
+    'if a create in flight at the expiry%s creates the trade later, the trade is closed',
     async (_, isTold) => {
       const { payment, trade } = await unlessOutOfTime(
         CREATE_ATTEMPT_MS,

@@ -68,13 +68,13 @@ async function reset({ id }: Payment, task: number): Promise<WorkflowHandle> {
   return h.env.client.workflow.getHandle(workflowId, answer.runId ?? undefined);
 }
 
-test('for a payment that was just created, the trade is created first', async () => {
+test('the workflow of a payment that was just created begins by creating the trade', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   expect(await workOf(run)).toEqual(['createAtChannel']);
 });
 
-test('a workflow that is started later by another process reads the row first', async () => {
+test('a workflow that another process starts later begins by reading the payment’s row', async () => {
   const payment = await h.newPayment();
   await h.workflows.wake(payment, NET_MS);
   await h.until(payment.id, 'paying');
@@ -82,13 +82,13 @@ test('a workflow that is started later by another process reads the row first', 
   expect((await workOf(run)).slice(0, 2)).toEqual(['local', 'local']);
 });
 
-test('a workflow whose start took long reads the row first', async () => {
+test('a workflow whose start was delayed begins by reading the payment’s row', async () => {
   const payment = await h.newPayment();
   const run = await h.start({ ...payment, createdAt: new Date(Date.now() - 60_000) });
   expect(await workOf(run)).toEqual(['local', 'createAtChannel']);
 });
 
-test('a payment whose cancellation was requested without a signal creates no trade, and ends', async () => {
+test('a payment whose cancellation is only recorded in the ledger ends without creating a trade', async () => {
   const payment = await h.newPayment();
   await requestCancel(h.db, payment.id, 'a test', new Date(await h.now()));
   await h.workflows.start(payment, true, NET_MS);
@@ -110,7 +110,7 @@ test.each([
   expect(timesCreated(payment)).toBe(0);
 });
 
-test('a payment whose row is lost is shown as lost, and continues when the row is back', async () => {
+test('a workflow whose row is missing shows row_lost, and continues when the row exists again', async () => {
   const payment = await h.newPayment();
   const { id } = payment;
   await h.db.timelineEntry.deleteMany({ where: { paymentId: id } });
@@ -126,7 +126,7 @@ test('a payment whose row is lost is shown as lost, and continues when the row i
   await h.until(id, 'paying');
 });
 
-test('the run after a lost row was restored clears the search attribute `row_lost` once', async () => {
+test('after a lost row is restored, the next run clears the search attribute `row_lost` once', async () => {
   const payment = await h.newPayment();
   const client = new Client({
     connection: h.env.connection,
@@ -159,22 +159,25 @@ test('the run after a lost row was restored clears the search attribute `row_los
   expect(upserts).toEqual([['PaymentAttention'], ['PaymentStatus']]);
 });
 
-test.each([1, 2, 3])('a reset to workflow task %i after the settlement repeats nothing', async (task) => {
-  const payment = await h.newPayment();
-  const run = await h.start(payment);
-  await eventually(() => waits(run));
-  await h.simulator.pay(payment.id);
-  await h.callback(payment);
-  await run.result();
-  const again = await reset(payment, task);
-  await again.result();
-  expect(timesCreated(payment)).toBe(1);
-  expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
-  const paid = (await h.timeline(payment.id)).filter((entry) => entry.startsWith('order:'));
-  expect(paid).toHaveLength(1);
-});
+test.each([1, 2, 3])(
+  'if the workflow is reset to task %i after the settlement, no step takes effect twice',
+  async (task) => {
+    const payment = await h.newPayment();
+    const run = await h.start(payment);
+    await eventually(() => waits(run));
+    await h.simulator.pay(payment.id);
+    await h.callback(payment);
+    await run.result();
+    const again = await reset(payment, task);
+    await again.result();
+    expect(timesCreated(payment)).toBe(1);
+    expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
+    const paid = (await h.timeline(payment.id)).filter((entry) => entry.startsWith('order:'));
+    expect(paid).toHaveLength(1);
+  },
+);
 
-test('a reset while the payer can pay keeps the existing trade', async () => {
+test('if the workflow is reset while the payer can pay, no second trade is created', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await eventually(() => waits(run));

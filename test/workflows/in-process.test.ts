@@ -41,7 +41,7 @@ async function inProcess(expiresInMs: number) {
   return payment;
 }
 
-test('a payment that is cancelled while the channel says processing is queried until the channel decides', async () => {
+test('if a payment is cancelled while the channel reports processing, the channel is queried until it decides', async () => {
   const payment = await inProcess(3_600_000);
   await h.db.payment.update({
     where: { id: payment.id },
@@ -55,7 +55,7 @@ test('a payment that is cancelled while the channel says processing is queried u
   expect(await h.orderStatus(payment)).toBe('succeeded');
 });
 
-test('at the expiry of a payment in process the channel is queried on schedule, and gets no other calls', async () => {
+test('when a payment in process expires, the channel gets only the scheduled queries and no other calls', async () => {
   const payment = await inProcess(60_000);
   await h.pass(70);
   const before = creates;
@@ -75,13 +75,16 @@ test.each([
       await recordAnswer(h.db, id, { state: 'unpaid' }, 'query', new Date(await h.now()));
     },
   ],
-])('unpaid after processing, %s: the trade is created, so that the payer can pay', async (_, before) => {
-  const payment = await inProcess(3_600_000);
-  await h.ask(payment);
-  expect(await h.row(payment.id)).toMatchObject({ status: 'created', channelState: 'processing' });
-  isAnswerLost = false;
-  saysUnpaid = true;
-  await before(payment.id);
-  await h.pass(60);
-  expect(await h.row(payment.id)).toMatchObject({ status: 'paying', channelState: 'unpaid' });
-});
+])(
+  'if the answer unpaid after processing is %s, the trade is created, so that the payer can pay',
+  async (_, before) => {
+    const payment = await inProcess(3_600_000);
+    await h.ask(payment);
+    expect(await h.row(payment.id)).toMatchObject({ status: 'created', channelState: 'processing' });
+    isAnswerLost = false;
+    saysUnpaid = true;
+    await before(payment.id);
+    await h.pass(60);
+    expect(await h.row(payment.id)).toMatchObject({ status: 'paying', channelState: 'unpaid' });
+  },
+);

@@ -21,7 +21,7 @@ async function writeDown(paymentId: string) {
   await recordAnswer(h.db, paymentId, { state: 'paid', ...answer }, 'query', at);
 }
 
-test('after an attempt that recorded its answer and died, the next attempt uses that answer without a query', async () => {
+test('if a query activity dies after it recorded its answer, the next attempt uses the recorded answer and sends no query', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   h.onAnswer = async () => {
@@ -33,7 +33,7 @@ test('after an attempt that recorded its answer and died, the next attempt uses 
   expect(h.askedAt(payment)).toHaveLength(1);
 });
 
-test('after a query activity is cancelled that has recorded its answer, the row is read again and no further query is sent', async () => {
+test('if a query activity is cancelled after it recorded its answer, the workflow reads the row again and sends no query', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   h.onAnswer = async () => {
@@ -50,7 +50,7 @@ test('after a query activity is cancelled that has recorded its answer, the row 
   expect(polls).toHaveLength(1);
 });
 
-test('an answer in flight is not lost when a hint cancels the query activity', async () => {
+test('if a hint cancels a query activity, the answer that is still on its way is not lost', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
@@ -64,7 +64,7 @@ test('an answer in flight is not lost when a hint cancels the query activity', a
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('an answer in flight is not lost when a callback cancels the query activity', async () => {
+test('if a callback cancels a query activity, the answer that is still on its way is not lost', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);

@@ -37,7 +37,7 @@ test('a callback long after the late watch restarts the workflow and pays the or
   });
 });
 
-test("an operator's query long after the late watch restarts the workflow, which settles the money on record", async () => {
+test("an operator's query long after the late watch restarts the workflow, which settles the recorded money", async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await run.result();
@@ -68,7 +68,7 @@ async function cancelledWithLink() {
   return { payment, run };
 }
 
-test('while the link of a cancelled payment still works, the payment is queried daily, and one day longer', async () => {
+test('a cancelled payment is queried daily while its payment link works, and for one more day after the link ends', async () => {
   const { payment, run } = await cancelledWithLink();
   await run.result();
   const { createdAt, endedAt, status } = await h.row(payment.id);
@@ -82,7 +82,7 @@ test('while the link of a cancelled payment still works, the payment is queried 
   ]);
 });
 
-test('money through the link of a cancelled payment is found, even if its callback is lost', async () => {
+test('if the payer pays through the link of a cancelled payment and the callback is lost, a query finds the money', async () => {
   const { payment, run } = await cancelledWithLink();
   await h.pass(5 * DAY);
   await h.lateCreate(payment);
@@ -103,7 +103,7 @@ test('the late watch does not end while the channel is silent', async () => {
   expect(h.askedAt(payment).at(-1)).toBeGreaterThan(86_460 + 3_000);
 });
 
-test('a late watch whose last query was missed sends it when the workflow is started again', async () => {
+test('if a late watch missed its last query, the restarted workflow sends that query', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(3_700);

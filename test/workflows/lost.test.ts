@@ -108,7 +108,7 @@ async function attentionShown(workflowId: string): Promise<unknown> {
 const gaps = (times: readonly number[]) =>
   times.slice(1).map((at, i) => Math.round((at - (times[i] ?? 0)) / 60_000));
 
-test('a workflow with a lost row checks for it at growing intervals, and shows the attention row_lost', async () => {
+test('a workflow whose row is lost shows the attention row_lost and looks for the row at growing intervals', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   const bringBack = await lose(payment);
@@ -133,7 +133,7 @@ test('a workflow with a lost row checks for it at growing intervals, and shows t
   expect(await attentionShown(run.workflowId)).not.toBe('"row_lost"');
 });
 
-test('a workflow retries an unreadable row at growing intervals up to a minute, and does not show it as lost', async () => {
+test('if a row cannot be read, the workflow retries at growing intervals of up to a minute and does not show row_lost', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   unreadable.add(payment.id);
@@ -156,7 +156,7 @@ test('a workflow retries an unreadable row at growing intervals up to a minute, 
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('a refund with a lost row checks for it at growing intervals, and continues when the refund is requested again', async () => {
+test('a refund workflow whose row is lost looks for the row at growing intervals, and continues when the refund is requested again', async () => {
   const payment = await h.newPaid();
   await h.simulator.setFaults({ refund: { errorRate: 1 } });
   const refund = await h.refund(payment, 500, 'lost');
@@ -177,7 +177,7 @@ test('a refund with a lost row checks for it at growing intervals, and continues
   expect(await attentionShown(run.workflowId)).not.toBe('"row_lost"');
 });
 
-test('if two recovered payments of an order were both paid, the second gets an attention and no automatic refund', async () => {
+test('if two recovered payments of one order are paid, the second payment gets an attention and no automatic refund', async () => {
   const first = await newLost({ orderId: 'both', channel: 'simulator' });
   const second = await newLost({ orderId: 'both', channel: 'simulator2' });
   for (const payment of [first, second]) await h.simulator.pay(payment.id);
@@ -193,7 +193,7 @@ test('if two recovered payments of an order were both paid, the second gets an a
 
 // The following tests need no skipped time: after a message cancels an activity, this server no longer skips.
 
-test('a lost row is restored from the input of its workflow', async () => {
+test('the input of a workflow contains what is needed to restore a lost row', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   const { events } = await run.fetchHistory();
@@ -208,7 +208,7 @@ test('a lost row is restored from the input of its workflow', async () => {
   });
 });
 
-test('a recovered payment that was paid pays its order', async () => {
+test('if the payer has paid a recovered payment, the money pays the order', async () => {
   const payment = await newLost();
   await h.simulator.pay(payment.id);
   await recover(payment);
@@ -217,7 +217,7 @@ test('a recovered payment that was paid pays its order', async () => {
   expect(await h.orderStatus(payment)).toBe('succeeded');
 });
 
-test('a recovered payment that was not paid is closed at the channel and cancelled, and its trade is not created again', async () => {
+test('a recovered payment without money is closed at the channel and cancelled, and its trade is not created again', async () => {
   const payment = await newLost();
   const created = creates.filter((id) => id === payment.id).length;
   await recover(payment);
@@ -243,7 +243,7 @@ test('a request for the next action of a recovered payment creates no trade, eve
   await h.until(payment.id, 'cancelled');
 });
 
-test('a callback for an unreadable payment causes a query as soon as the payment can be read', async () => {
+test('if a callback arrives while the row cannot be read, the channel is queried as soon as the row can be read', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   const before = readsOf(payment.id).length;

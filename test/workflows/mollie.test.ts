@@ -130,7 +130,7 @@ const refundsOf = async ({ id: paymentId }: Payment) =>
     ({ amount, reason, status }) => [amount, reason, status],
   );
 
-test('Mollie: a callback causes a query at once, which pays the order', async () => {
+test('Mollie: a callback causes an immediate query, whose answer pays the order', async () => {
   const payment = await newPayment();
   const run = await h.start(payment);
   await become(payment, 'paid');
@@ -167,7 +167,7 @@ test('Mollie: a payment that cannot be cancelled at its expiry stays open until 
   expect(await h.orderStatus(payment)).toBe('unpaid');
 });
 
-test('Mollie: a payment that is paid while it cannot be cancelled pays the order', async () => {
+test('Mollie: after the expiry, money of a payment that cannot be cancelled pays the order', async () => {
   const payment = await newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(5 * MINUTE);
@@ -199,7 +199,7 @@ test('Mollie: a refund is processing until Mollie has sent it', async () => {
   ]);
 });
 
-test('Mollie: a refund with a lost answer is made once, although Mollie is silent for 2 h and forgets its key', async () => {
+test('Mollie: a refund whose answer is lost is made only once, even if Mollie is silent for 2 h and forgets the idempotency key', async () => {
   const payment = await newPaid();
   let isSilent = true;
   h.onRefund = async (ask) => {
@@ -221,7 +221,7 @@ test('Mollie: a refund with a lost answer is made once, although Mollie is silen
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: null });
 });
 
-test('Mollie: a refund made at the dashboard is recorded as external', async () => {
+test('Mollie: a refund made in Mollie’s dashboard is recorded as external', async () => {
   const payment = await newPaid();
   await tell('dashboardRefund', { payment: (await atMollie(payment)).payment.id, amount: 500 });
   await tell('finishRefunds', {});
@@ -230,7 +230,7 @@ test('Mollie: a refund made at the dashboard is recorded as external', async () 
   expect(await refundsOf(payment)).toEqual([[500n, 'external', 'succeeded']]);
 });
 
-test('Mollie: a chargeback takes the money and raises an attention; after its reversal the money counts again', async () => {
+test('Mollie: a chargeback raises an attention, and its money counts as refunded until the chargeback is reversed', async () => {
   const payment = await newPaid();
   await tell('chargeback', { payment: (await atMollie(payment)).payment.id });
   await callBack();

@@ -18,7 +18,7 @@ async function notice(payment: Payment): Promise<void> {
 }
 const isAnswered = async ({ id }: Payment) => (await h.row(id)).noticedAt === null;
 
-test('a notice for a waiting payment causes a query at once', async () => {
+test('a notice for a payment that waits for money causes an immediate query', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.setFaults({ callback: { dropRate: 1 } });
@@ -30,7 +30,7 @@ test('a notice for a waiting payment causes a query at once', async () => {
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', noticedAt: null });
 });
 
-test('a notice for a settled payment causes a query that records refunds made since', async () => {
+test('a notice for a settled payment causes a query, which records refunds made after the settlement', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 300);
   await notice(payment);
@@ -39,7 +39,7 @@ test('a notice for a settled payment causes a query that records refunds made si
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 300n, attention: 'channel_reversed' });
 });
 
-test('if the channel is silent after a notice for a settled payment, the sweep causes another query', async () => {
+test('if the query after a notice for a settled payment fails, the sweep causes another query', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 300);
   await h.simulator.setFaults({ query: { errorRate: 1 } });

@@ -10,7 +10,7 @@ import { deliveriesOf, h, receive, resolve, shop } from './order-service-support
  * time-skipping server no longer skips: these tests need no skipped time.
  */
 
-test('a retry or a redelivery by an operator delivers a waiting event at once', async () => {
+test('when an operator requests a retry or a redelivery, a waiting event is delivered immediately', async () => {
   let open = false;
   shop.react = () => (open ? undefined : { status: 503, headers: { 'retry-after': '86400' } });
   const payment = await receive();

@@ -31,7 +31,7 @@ const sweep = async () =>
 const atChannel = async ({ id }: Payment) =>
   (await h.simulator.ledger()).find(({ outTradeNo }: { outTradeNo: string }) => outTradeNo === id);
 
-test('an answer 409 that names this payment counts as agreement', async () => {
+test('an answer 409 that names the payment of the event counts as agreement', async () => {
   shop.react = ({ paymentId }) => ({ status: 409, body: { paidPaymentId: paymentId } });
   const payment = await receive();
   await done(payment);
@@ -46,7 +46,7 @@ test.each([
   ],
   ['a read-back that names another payment', { read: { body: { paidPaymentId: 'pay_other' } } }],
 ])(
-  '%s: the money is refunded, and an attention is shown until then',
+  'after %s the money is refunded, and an attention is raised until then',
   async (_, { react, read }: { react?: Reaction; read?: Reaction }) => {
     await set({ orderStatusUrl: shop.statusUrl });
     shop.react = ({ type }) => (type === 'payment.succeeded' ? react : undefined);
@@ -86,7 +86,7 @@ test.each([
   },
 );
 
-test('an answer 410 means that the order is gone: the money is refunded like late money', async () => {
+test('after an answer 410 the order counts as gone, and the money is refunded like late money', async () => {
   shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 410 } : undefined);
   const payment = await receive();
   await done(payment);
@@ -103,7 +103,7 @@ test('an answer 410 means that the order is gone: the money is refunded like lat
 });
 
 test.each(['accept', 'refund'] as const)(
-  'after an answer 410 of a merchant that reviews late money, a person decides to %s',
+  'if the merchant reviews late money, an operator decides to %s after an answer 410',
   async (action) => {
     await set({ latePayment: 'review' });
     shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 410 } : undefined);
@@ -129,7 +129,7 @@ test.each(['accept', 'refund'] as const)(
   },
 );
 
-test('an operator accepts instead of the order service', async () => {
+test('if the order service keeps failing, an operator can accept the payment instead of the order service', async () => {
   shop.react = () => ({ status: 500 });
   const payment = await receive();
   await eventually(() => shop.about(payment.id).length > 1);
@@ -141,7 +141,7 @@ test('an operator accepts instead of the order service', async () => {
   expect(agreed).toMatchObject([{ detail: 'An operator decided: accept.' }]);
 });
 
-test('an operator refunds a payment to which the order service never agreed', async () => {
+test('an operator can refund a payment to which the order service has not agreed', async () => {
   shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 500 } : undefined);
   const payment = await receive();
   const first = await h.refund(payment, 500);
@@ -198,7 +198,7 @@ test.each([
     },
   ],
 ])(
-  'all money is refunded %s while the order service fails: the conflict is delivered at once, and the success is superseded',
+  'if all money is refunded %s while the order service fails, the success is superseded and a conflict is delivered immediately',
   async (_, giveAllBack) => {
     await set({ orderStatusUrl: shop.statusUrl });
     shop.react = ({ type }) =>
@@ -226,7 +226,7 @@ test.each([
   },
 );
 
-test('all money is refunded during a delivery attempt: the late answer is logged, and the conflict is delivered', async () => {
+test('if all money is refunded during a delivery attempt, the late answer is only logged and a conflict event is delivered', async () => {
   let answer = () => {};
   const isBack = new Promise<void>((resolve) => {
     answer = resolve;
@@ -255,7 +255,7 @@ test('all money is refunded during a delivery attempt: the late answer is logged
   expect(shop.order(payment.orderId).known.get(payment.id)).toMatchObject({ type: 'payment.conflict' });
 });
 
-test('after both workflows were terminated in the Web UI during a delivery, the sweep restarts them', async () => {
+test('if the workflows of the payment and of a delivery are terminated in the Web UI, the sweep restarts them', async () => {
   let open = false;
   shop.react = () => (open ? undefined : { status: 500 });
   const payment = await receive();
@@ -281,7 +281,7 @@ test('after both workflows were terminated in the Web UI during a delivery, the 
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
 });
 
-test('a worker dies after it recorded the refusal: the sweep alone delivers the events and starts the refund', async () => {
+test('if a worker dies after it recorded a refusal, the sweep delivers the events and starts the refund', async () => {
   shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 500 } : undefined);
   const payment = await receive();
   await eventually(async () => (await deliveriesOf(payment))[0]?.attempts === 1);

@@ -22,7 +22,7 @@ import {
 
 const HOUR = 3_600;
 
-test('an order service that answers 500 for an hour gets the event on schedule; an attention after 10 minutes, applied once', async () => {
+test('if the order service answers 500 for an hour, delivery is retried on schedule and an attention is raised after 10 minutes', async () => {
   let until = Number.POSITIVE_INFINITY;
   shop.react = ({ at }) => (at < until ? { status: 500 } : undefined);
   const payment = await receive();
@@ -59,7 +59,7 @@ test.each<[string, Reaction]>([
   ['answers 409 with an invalid body', { status: 409, body: { paidPaymentId: 7 } }],
   ['answers 429 with Retry-After', { status: 429, headers: { 'retry-after': '1' } }],
 ])(
-  'an order service that %s: the outcome is unknown, the event is redelivered and applied once',
+  'if the order service %s, the outcome is unknown, and the event is redelivered and applied once',
   async (_, reaction) => {
     shop.react = (_event, nth) => (nth <= 2 ? reaction : undefined);
     const payment = await receive();
@@ -81,7 +81,7 @@ test('a slow answer within the timeout counts as agreement', async () => {
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
 });
 
-test('an acknowledgement without applying is detected by the read-back at once, and delivery is retried until the order is paid', async () => {
+test('if the order service acknowledges an event without applying it, the read-back detects this and delivery is retried', async () => {
   await set({ orderStatusUrl: shop.statusUrl });
   let honest = false;
   shop.react = () => (honest ? undefined : { status: 200 });
@@ -107,7 +107,7 @@ test('an acknowledgement without applying is detected by the read-back at once, 
   expect(shop.order(payment.orderId).timesPaid).toBe(1);
 });
 
-test('an acknowledgement without a successful read-back is not proof', async () => {
+test('an acknowledgement does not count as agreement until the read-back succeeds', async () => {
   await set({ orderStatusUrl: shop.statusUrl });
   let readable = false;
   shop.reactToRead = () => (readable ? undefined : { status: 500 });
@@ -121,7 +121,7 @@ test('an acknowledgement without a successful read-back is not proof', async () 
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
 });
 
-test('while the signing secret is rotated, the shop can verify with the old secret, with either, and with the new one', async () => {
+test('during a rotation, events are signed with the old secret, then with the old and the new secret, and finally with the new secret', async () => {
   let open = false;
   shop.react = () => (open ? undefined : { status: 503 });
   const old = shop.secret;
@@ -159,7 +159,7 @@ test('while the signing secret is rotated, the shop can verify with the old secr
   expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: payment.id, timesPaid: 1 });
 });
 
-test("after the order service's URL is changed, the next attempt goes to the new URL, and the old one gets no further calls", async () => {
+test('after the URL of the order service changes, all further delivery attempts go to the new URL', async () => {
   const other = await startOrderService(() => h.now());
   try {
     shop.react = () => ({ status: 500 });
@@ -195,7 +195,7 @@ test.each<[string, () => Promise<void>]>([
       shop.reactToRead = () => (shop.reads.length === 1 ? PATIENCE : undefined);
     },
   ],
-])('Retry-After is used if it is longer than the planned wait: in the answer to %s', async (_, prepare) => {
+])('a Retry-After in the answer to %s is used if it is longer than the planned wait', async (_, prepare) => {
   await prepare();
   const payment = await receive();
   await done(payment);
@@ -208,7 +208,7 @@ test.each<[string, () => Promise<void>]>([
   ]);
 });
 
-test('an event on which no payment waits fails for hours: an attention after 10 minutes, cleared by the delivery', async () => {
+test('if an event that no payment waits for fails for hours, an attention is raised after 10 minutes and cleared by the delivery', async () => {
   shop.react = ({ type }, nth) => (type === 'refund.succeeded' && nth < 20 ? { status: 500 } : undefined);
   const payment = await receive();
   await done(payment);
@@ -234,7 +234,7 @@ test('an event on which no payment waits fails for hours: an attention after 10 
   ]);
 });
 
-test('a dismissed attention stays hidden while the order service keeps failing, and delivery continues', async () => {
+test('after an operator dismisses the attention, delivery continues and the attention is not raised again', async () => {
   let open = false;
   shop.react = () => (open ? undefined : { status: 500 });
   const payment = await receive();
@@ -258,7 +258,7 @@ test('the end of an unpaid payment is delivered to the order service, and the or
   expect(shop.order(payment.orderId)).toMatchObject({ paidPaymentId: null });
 });
 
-test('a newer event is delivered at once while an older one fails, and the older one still arrives', async () => {
+test('while delivery of an older event fails, a newer event is delivered, and the older event is still delivered later', async () => {
   let open = false;
   shop.react = ({ type }) => (type === 'payment.succeeded' && !open ? { status: 500 } : undefined);
   const payment = await receive();
@@ -284,7 +284,7 @@ test('a newer event is delivered at once while an older one fails, and the older
   });
 });
 
-test('a merchant without an order service has events but no deliveries, and the payment is applied at once', async () => {
+test('if a merchant has no order service, events have no deliveries and a settled payment is applied immediately', async () => {
   await set({ orderServiceUrl: null, orderStatusUrl: null });
   const payment = await h.newPaid();
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
@@ -293,7 +293,7 @@ test('a merchant without an order service has events but no deliveries, and the 
   expect(shop.received).toEqual([]);
 });
 
-test("if the order service is removed while a payment waits for it, nodrop's own order counts", async () => {
+test('if the order service is removed while a payment waits for it, the payment is applied to the order in nodrop', async () => {
   shop.react = () => ({ status: 500 });
   const payment = await receive();
   await set({ orderServiceUrl: null, orderStatusUrl: null });
@@ -301,7 +301,7 @@ test("if the order service is removed while a payment waits for it, nodrop's own
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
 });
 
-test('if the order service is removed while an event on which no payment waits is pending, the delivery ends without a call', async () => {
+test('if the order service is removed while an event that no payment waits for is pending, its delivery ends without a call', async () => {
   shop.react = () => ({ status: 500 });
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   await h.start(payment);
@@ -320,7 +320,7 @@ test('if the order service is removed while an event on which no payment waits i
   expect(shop.about(payment.id).length).toBeLessThan(after?.attempts ?? 0);
 });
 
-test('a redelivery of a settled delivery sends the same bytes under the same id, and its answer is only logged', async () => {
+test('a redelivery of a settled delivery sends the same bytes with the same id, and the new answer is only logged', async () => {
   const payment = await receive();
   await done(payment);
   const before = await h.row(payment.id);

@@ -70,7 +70,7 @@ const UNKNOWN: readonly [string, Reaction][] = [
 ];
 
 test.each(UNKNOWN)(
-  '%s with the code order_unknown: an order that appears after 23 h is paid, and nothing is refunded',
+  'after answers %s with the code order_unknown, an order that appears after 23 h is paid and nothing is refunded',
   async (_, reaction) => {
     let until = Number.POSITIVE_INFINITY;
     shop.react = ({ at }) => (at < until ? reaction : undefined);
@@ -104,7 +104,7 @@ test.each<[string, Reaction]>([
   ['with a page for people', { status: 404, body: 'Cannot POST /events' }],
   ['without a body', { status: 404 }],
 ])(
-  'a 404 %s for two days: an attention is raised, delivery is retried, and no money is refunded',
+  'if the order service answers 404 %s for two days, an attention is raised, delivery is retried, and no money is refunded',
   async (_, reaction) => {
     let until = Number.POSITIVE_INFINITY;
     shop.react = ({ at }) => (at < until ? reaction : undefined);
@@ -123,7 +123,7 @@ test.each<[string, Reaction]>([
   },
 );
 
-test('after 24 h of order_unknown, a person decides if the merchant reviews late money', async () => {
+test('if the merchant reviews late money, an operator decides after 24 h of order_unknown', async () => {
   await set({ latePayment: 'review' });
   shop.react = ({ type }) => (type === 'payment.succeeded' ? NOT_KNOWN : undefined);
   const payment = await receive();
@@ -136,7 +136,7 @@ test('after 24 h of order_unknown, a person decides if the merchant reviews late
   expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(0);
 });
 
-test('after 24 h of order_unknown, and not before, the money is refunded once', async () => {
+test('the money of an unknown order is refunded once, after 24 h of order_unknown and not earlier', async () => {
   shop.react = () => NOT_KNOWN;
   const payment = await receive();
   await done(payment);
@@ -162,7 +162,7 @@ test('after 24 h of order_unknown, and not before, the money is refunded once', 
   expect([lasted >= 24 * HOUR - 1, lasted < 24.5 * HOUR]).toEqual([true, true]);
 });
 
-test('an operator decides at once that an unknown order is gone: the money is refunded', async () => {
+test('an operator can refund the money of an unknown order without waiting for 24 h', async () => {
   shop.react = ({ type }) => (type === 'payment.succeeded' ? NOT_KNOWN : undefined);
   const payment = await receive();
   await eventually(async () => (await h.row(payment.id)).attention === 'order_unknown');

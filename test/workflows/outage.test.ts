@@ -113,7 +113,7 @@ const sweep = async () =>
     workflowId: `sweep-${Math.random()}`,
   });
 
-test('one answer starts the redelivery of all waiting events in batches of 1, 2 and 4, each event once', async () => {
+test('after an outage, the first answer starts the redelivery of all waiting events in batches of 1, 2 and 4', async () => {
   const payments = await longWaiting(9);
   const before = timesTold(payments);
   isOpen = true;
@@ -128,7 +128,7 @@ test('one answer starts the redelivery of all waiting events in batches of 1, 2 
   expect(await batches()).toEqual([1, 2, 4, 2]);
 });
 
-test('a refused event does not stop the redelivery of the others, and does not count as a failure of the order service', async () => {
+test('a refused event does not stop the redelivery of the other events, and does not count as a failure of the order service', async () => {
   const payments = await longWaiting(5);
   const refused = payments.slice(0, 2).map(({ id }) => id);
   shop.react = ({ paymentId }) => (refused.includes(paymentId) ? { status: 422 } : undefined);
@@ -139,7 +139,7 @@ test('a refused event does not stop the redelivery of the others, and does not c
   expect(merchant).toMatchObject({ orderServiceFailingSince: null, redeliveryDueAt: null });
 });
 
-test('if the order service fails again, two calls are made, and the other events keep their schedule', async () => {
+test('if the order service fails again, the redelivery stops after two calls and the other events keep their schedule', async () => {
   const payments = await longWaiting(4);
   const before = timesTold(payments);
   // The order service answers once and then fails again.
@@ -164,7 +164,7 @@ test('if the order service fails again, two calls are made, and the other events
   expect(await batches()).toEqual([1, 2, 1]);
 });
 
-test('a worker dies after it recorded the answer: the sweep starts the redelivery of the other events', async () => {
+test('if a worker dies after it recorded the first answer, the sweep starts the redelivery of the other events', async () => {
   const payments = await longWaiting(3);
   const [first] = payments;
   const delivery = await h.db.delivery.findFirstOrThrow({ where: { paymentId: first?.id ?? '' } });
@@ -178,7 +178,7 @@ test('a worker dies after it recorded the answer: the sweep starts the redeliver
   expect(await batches()).toEqual([1, 1]);
 });
 
-test("settled events of refunds and payments are sent once more at the merchant's request", async () => {
+test('when the merchant requests a redelivery, settled events of payments and refunds are sent once more', async () => {
   isOpen = true;
   const payment = await receive();
   await eventually(async () => (await h.row(payment.id)).orderUpdate === 'applied');

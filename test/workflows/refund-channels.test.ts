@@ -20,8 +20,8 @@ const refundsOf = async ({ id: paymentId }: Payment) => {
 const told = async (payment: Payment, refunds: readonly ChannelRefund[]) =>
   await recordAnswer(h.db, payment.id, paidAnswer(payment, refunds), 'query', new Date(await h.now()));
 
-describe('a channel that forgets keys after 24 h', () => {
-  test('a refund that the channel accepted before 25 h of silence is found in its list, and made once', async () => {
+describe('a channel that forgets idempotency keys after 24 h', () => {
+  test('if the channel accepted a refund and was then silent for 25 h, the refund is found in the channel’s list and made only once', async () => {
     const payment = await h.newPaid();
     book.losesAnswers = true;
     const refund = await h.refund(payment, 700);
@@ -37,7 +37,7 @@ describe('a channel that forgets keys after 24 h', () => {
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: null });
   });
 
-  test('a refund that never reached the channel before 25 h of silence is requested again only after two lists 10 min apart', async () => {
+  test('if a refund never reached the channel, it is requested again after two lists, 10 min apart, that do not show the refund', async () => {
     const payment = await h.newPaid();
     book.losesRequests = true;
     const refund = await h.refund(payment, 700);
@@ -61,7 +61,7 @@ describe('a channel that forgets keys after 24 h', () => {
     );
   });
 
-  test('a refund that appears between two lists is not requested again', async () => {
+  test('if a refund appears in the second of the two lists, it is not requested again', async () => {
     const payment = await h.newPaid();
     book.forgetsAfterS = HOUR;
     book.losesRequests = true;
@@ -78,8 +78,8 @@ describe('a channel that forgets keys after 24 h', () => {
   });
 });
 
-describe('a channel that stores a failure under a key', () => {
-  test('after two lists that do not show the refund, it is requested once under the next key', async () => {
+describe('a channel that stores a failure under the idempotency key of a refund', () => {
+  test('the refund is requested once under the next key after two lists that do not show the refund', async () => {
     const payment = await h.newPaid();
     book.storesFailures = true;
     const refund = await h.refund(payment, 700);
@@ -94,7 +94,7 @@ describe('a channel that stores a failure under a key', () => {
     expect([first, last]).toEqual([`refund ${refund.id} 1 -`, `refund ${refund.id}_2 2 -`]);
   });
 
-  test('a refund that the channel made and stored as a failure is found in the list, and not requested under another key', async () => {
+  test('if the channel made the refund although it stored a failure, nodrop finds the refund in the list and does not request it again', async () => {
     const payment = await h.newPaid();
     book.storesFailures = true;
     const refund = await h.refund(payment, 700);
@@ -105,7 +105,7 @@ describe('a channel that stores a failure under a key', () => {
     expect(book.of(payment.id)).toHaveLength(1);
   });
 
-  test('after two keys the refund needs a person, and ends when it is made at the channel', async () => {
+  test('after failures under two keys the refund needs a person, and it ends when an operator refunds the money at the channel', async () => {
     const payment = await h.newPaid();
     book.storesFailures = true;
     const refund = await h.refund(payment);
@@ -125,7 +125,7 @@ describe('a channel that stores a failure under a key', () => {
   });
 });
 
-test("the channel's id of a refund is stored while it is processing, and sent with every later call", async () => {
+test('while a refund is processing, its id at the channel is stored and sent with every later call', async () => {
   const payment = await h.newPaid();
   book.begins = 'processing';
   const refund = await h.refund(payment, 700);
@@ -136,7 +136,7 @@ test("the channel's id of a refund is stored while it is processing, and sent wi
   expect(book.calls).toEqual([`query ${refund.id} -`, `refund ${refund.id} 1 -`, `query ${refund.id} chr_1`]);
 });
 
-test("needs_person raises an attention at once with the channel's reason, and queries continue until the refund succeeds", async () => {
+test("if a refund needs a person, an attention contains the channel's reason, and queries continue until the refund succeeds", async () => {
   const payment = await h.newPaid();
   book.says = { state: 'needs_person', reason: 'The card is blocked: refund by bank transfer.' };
   const refund = await h.refund(payment, 700);
@@ -154,7 +154,7 @@ test("needs_person raises an attention at once with the channel's reason, and qu
   expect(book.of(payment.id)).toHaveLength(1);
 });
 
-test('a refund that the channel wants requested again is requested under the same number, on schedule', async () => {
+test('if the channel asks for another request of a refund, nodrop repeats the request under the same number on schedule', async () => {
   const payment = await h.newPaid();
   book.says = { state: 'ask_again', reason: 'The balance was short.' };
   const refund = await h.refund(payment, 700);
@@ -172,8 +172,8 @@ test('a refund that the channel wants requested again is requested under the sam
   expect(book.of(payment.id)).toHaveLength(1);
 });
 
-describe('a balance that is too low, stored under each key', () => {
-  test('with a balance too low, the refund is requested under new keys at growing intervals until the balance is topped up', async () => {
+describe('a channel that stores a refusal under each idempotency key', () => {
+  test('while the balance is too low, the refund is requested under new keys at growing intervals', async () => {
     const payment = await h.newPaid();
     book.refusesForNow = 'The balance is too low.';
     const refund = await h.refund(payment);
@@ -190,7 +190,7 @@ describe('a balance that is too low, stored under each key', () => {
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: null });
   });
 
-  test('a refund without a key left continues after `retry`', async () => {
+  test('a refund that has used all its keys continues when an operator decides `retry`', async () => {
     const payment = await h.newPaid();
     book.storesFailures = true;
     const refund = await h.refund(payment);
@@ -205,7 +205,7 @@ describe('a balance that is too low, stored under each key', () => {
     expect(book.of(payment.id)).toHaveLength(1);
   });
 
-  test("a refund that is found under an earlier key is queried under that key's number", async () => {
+  test('if a refund is found under an earlier key, it is queried under the number of that key', async () => {
     const payment = await h.newPaid();
     book.storesFailures = true;
     const refund = await h.refund(payment, 700);
@@ -223,7 +223,7 @@ describe('a balance that is too low, stored under each key', () => {
 });
 
 describe('a channel that lists the refunds of a trade', () => {
-  test("a refund that nodrop did not request is recorded once by its id, even while a refund of nodrop's is open", async () => {
+  test("an external refund is recorded once by its id, even while a refund of nodrop's is open", async () => {
     const payment = await h.newPaid();
     book.begins = 'processing';
     const refund = await h.refund(payment, 500);
@@ -249,7 +249,7 @@ describe('a channel that lists the refunds of a trade', () => {
     expect((await eventsOf(payment)).at(-1)).toBe('refund.reversed');
   });
 
-  test('a refund whose row was lost is found in the list, and counts once', async () => {
+  test('a refund of nodrop whose row is lost is found in the list, and counts only once when it is requested again', async () => {
     const payment = await h.newPaid();
     const refund = await h.refund(payment, 400, 'lost-row');
     await done(refund.id);
@@ -267,7 +267,7 @@ describe('a channel that lists the refunds of a trade', () => {
     expect(book.of(payment.id)).toHaveLength(1);
   });
 
-  test('a due refund that was refused after a list showed a partial refund: the rest is refunded', async () => {
+  test('if a due refund is refused because of a partial refund in the list, only the rest is refunded', async () => {
     const payment = await inConflict();
     book.losesRequests = true;
     const refund = await h.owe(payment);
@@ -285,7 +285,7 @@ describe('a channel that lists the refunds of a trade', () => {
     expect(book.back(payment.id)).toBe(1990);
   });
 
-  test('a partial refund at the channel that fails is due again', async () => {
+  test('if an external partial refund fails, an automatic refund of its amount becomes due', async () => {
     const payment = await inConflict();
     const theirs = book.make(payment.id, 500, undefined, 'processing');
     const refund = await h.owe(payment);
@@ -299,7 +299,7 @@ describe('a channel that lists the refunds of a trade', () => {
     });
   });
 
-  test('a refunded sum that was reported before a list counts as part of the list', async () => {
+  test('if the channel reports a refunded sum and later a list of the same refunds, the money counts only once', async () => {
     const payment = await h.newPaid();
     const { refunds: _, ...sum } = paidAnswer(payment, []);
     const now = new Date(await h.now());
@@ -313,7 +313,7 @@ describe('a channel that lists the refunds of a trade', () => {
     expect((await refundsOf(payment)).filter(([, , status]) => status === 'succeeded')).toHaveLength(2);
   });
 
-  test('lists of refunds that arrive late, twice or in any order lead to the same rows', async () => {
+  test('lists of refunds lead to the same rows even if they arrive late, twice or in another order', async () => {
     const [a, b] = [
       (state: ChannelRefund['state']): ChannelRefund => ({ id: 'a', amount: 300, state }),
       (state: ChannelRefund['state']): ChannelRefund => ({ id: 'b', amount: 500, state }),
@@ -335,7 +335,7 @@ describe('a channel that lists the refunds of a trade', () => {
     }
   });
 
-  test('refunds of more than the received amount are recorded up to that amount, and raise an attention', async () => {
+  test('if the refunds in a list exceed the received amount, they are recorded up to that amount and an attention is raised', async () => {
     const payment = await h.newPaid();
     await told(payment, [
       { id: 'a', amount: 1500, state: 'succeeded' },
@@ -347,7 +347,7 @@ describe('a channel that lists the refunds of a trade', () => {
     });
   });
 
-  test('a refund that a lost database had requested, and that the channel does not know by number, is found in the list first', async () => {
+  test('if a lost database had requested a refund, the repeated request finds the refund in the list and does not make it twice', async () => {
     const payment = await h.newPaid();
     const { merchantId, id: paymentId } = payment;
     const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'earlier', amount: 400 });

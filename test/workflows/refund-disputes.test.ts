@@ -32,7 +32,7 @@ describe('a dispute', () => {
     await recordAnswer(h.db, payment.id, answer, 'query', new Date(await h.now()));
   };
 
-  test('a dispute reported by the query before the first refund request holds the refund back until the dispute is won', async () => {
+  test('if a query reports a dispute before the first refund request is sent, the refund waits until the dispute is won', async () => {
     const payment = await h.newPaid();
     book.disputes = [dispute(payment)];
     const refund = await h.refund(payment, 700);
@@ -46,7 +46,7 @@ describe('a dispute', () => {
     expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded' });
   });
 
-  test('a lost dispute reported by the query before the first refund request replaces the refund', async () => {
+  test('if a query reports a lost dispute before the first refund request is sent, the dispute replaces the refund', async () => {
     const payment = await h.newPaid();
     book.disputes = [dispute(payment, { state: 'lost' })];
     const refund = await h.refund(payment);
@@ -56,7 +56,7 @@ describe('a dispute', () => {
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
   });
 
-  test('during an inquiry a requested refund goes out, and an automatic refund waits', async () => {
+  test('during an inquiry a requested refund is sent to the channel, but an automatic refund waits', async () => {
     const payment = await h.newPaid();
     book.disputes = [dispute(payment, { isInquiry: true })];
     await toldOf(payment, ...book.disputes);
@@ -71,7 +71,7 @@ describe('a dispute', () => {
   });
 
   test.each(['failed', 'reversed'] as const)(
-    "a dispute that is lost while a refund is processing that then is %s: the dispute's amount is recorded",
+    "if a dispute is lost while a refund is processing and the refund is then %s, the dispute's amount is recorded",
     async (state) => {
       const payment = await h.newPaid();
       book.begins = 'processing';
@@ -93,7 +93,7 @@ describe('a dispute', () => {
   );
 
   test.each(['not stored', 'stored', 'stored and met'])(
-    'a dispute is lost while the channel refuses the refund because of it (refusal %s under its key): the refund ends',
+    'if a dispute is lost while the channel refuses the refund because of the dispute (refusal %s under its key), the refund ends',
     async (how) => {
       const payment = await h.newPaid();
       book.keepsRefusals = how !== 'not stored';
@@ -113,7 +113,7 @@ describe('a dispute', () => {
     },
   );
 
-  test("a dispute is lost while the channel has a failure stored under the refund's key: the refund ends without a new key", async () => {
+  test("if a dispute is lost after the channel stored a failure under the refund's key, the refund fails without a request under a new key", async () => {
     const payment = await h.newPaid();
     book.storesFailures = true;
     const refund = await h.refund(payment);
@@ -126,7 +126,7 @@ describe('a dispute', () => {
   });
 });
 
-describe('the bank returns the money of a refund that had succeeded', () => {
+describe('the bank returns the money of a succeeded refund to the merchant', () => {
   const reversed = async () => {
     const payment = await h.newPaid();
     const refund = await h.refund(payment);
@@ -145,7 +145,7 @@ describe('the bank returns the money of a refund that had succeeded', () => {
     expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
   };
 
-  test('a reversal reported by a callback causes a query, which records it', async () => {
+  test('a callback that reports the reversal causes a query, which records the reversal', async () => {
     const { payment, refund } = await reversed();
     const said = { state: 'failed', reason: 'Returned.' } as const;
     await h.callback(payment, {}, 'n-returned', { channelRefundId: 'chr_1', answer: said });
@@ -160,7 +160,7 @@ describe('the bank returns the money of a refund that had succeeded', () => {
     expect(await h.refundRow(refund.id)).toMatchObject({ status: 'reversed' });
   });
 
-  test("a callback that reports a reversal which the channel's query does not confirm changes nothing", async () => {
+  test('if a callback reports a reversal but the query does not confirm it, the refund does not change', async () => {
     const payment = await h.newPaid();
     const refund = await h.refund(payment);
     await done(refund.id);
@@ -171,7 +171,7 @@ describe('the bank returns the money of a refund that had succeeded', () => {
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: null });
   });
 
-  test('rejected credentials during the later check of a refund raise an attention', async () => {
+  test('if the channel rejects the credentials during the check of a settled refund, an attention is raised', async () => {
     const { payment, refund } = await reversed();
     book.isMisconfigured = true;
     const said = { state: 'failed', reason: 'Returned.' } as const;
@@ -183,7 +183,7 @@ describe('the bank returns the money of a refund that had succeeded', () => {
     expect(await h.refundRow(refund.id)).toMatchObject({ status: 'reversed' });
   });
 
-  test('a reversal without a callback is found once by the check after 7 days', async () => {
+  test('if no callback reports the reversal, the check after 7 days finds it once', async () => {
     const { payment, refund } = await reversed();
     const due = async () => {
       const taken = await takeStuckRefunds(h.db, new Date(await h.now()));
@@ -204,7 +204,7 @@ describe('the bank returns the money of a refund that had succeeded', () => {
     expect(await due()).toEqual([]);
   });
 
-  test('a reversal found in a list raises an attention for a due refund, which is made again when a person requests it', async () => {
+  test('if a list shows the reversal of an automatic refund, an attention is raised and an operator can request the refund again', async () => {
     const payment = await inConflict();
     const refund = await h.owe(payment);
     await done(refund.id);

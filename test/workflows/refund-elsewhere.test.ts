@@ -10,7 +10,7 @@ import { atChannel, done, h, hooks, processing, refundsOf } from './refund-suppo
 
 /** Refunds at the channel that nodrop did not request are found, counted once, and raise an attention. */
 
-test('if the channel reports two refunds of more than the received amount, they are recorded up to that amount', async () => {
+test('if the channel reports two refunds that exceed the received amount together, they are recorded only up to that amount', async () => {
   const payment = await h.newPaid();
   h.onRefund = processing;
   const [one, other] = [await h.refund(payment, 400), await h.refund(payment, 600)];
@@ -24,7 +24,7 @@ test('if the channel reports two refunds of more than the received amount, they 
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: 'amount_mismatch' });
 });
 
-test('a refund at the channel that was attributed to our open refund is found when ours is settled', async () => {
+test('if an external refund was attributed to an open refund of nodrop, it is found when nodrop’s refund is settled', async () => {
   const payment = await h.newPaid();
   h.onRefund = processing;
   const refund = await h.refund(payment, 500);
@@ -42,7 +42,7 @@ test('a refund at the channel that was attributed to our open refund is found wh
   ]);
 });
 
-test('a refund with a lost row that the channel is processing and that was recorded as external counts once', async () => {
+test('if a processing refund whose row is lost was recorded as external, it counts only once when it is requested again', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'lost-6', amount: 400 });
@@ -65,7 +65,7 @@ test('a refund with a lost row that the channel is processing and that was recor
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n, attention: null });
 });
 
-test('a refund of more than the requested amount, whose excess was recorded as external, counts once', async () => {
+test('if the channel refunds more than requested and the excess was recorded as external, the money counts only once', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'other-2', amount: 400 });
@@ -85,8 +85,8 @@ test('a refund of more than the requested amount, whose excess was recorded as e
 
 // The following tests need no skipped time: after a message cancels an activity, this server no longer skips.
 
-describe('refunds at the channel before a refund of all that is left', () => {
-  test('an automatic refund requests only what is left', async () => {
+describe('before nodrop refunds all remaining money, a refund was made at the channel', () => {
+  test('an automatic refund requests only the remaining amount', async () => {
     const payment = await h.newPaid();
     await h.refundElsewhere(payment, 300);
     const refund = await h.owe(payment);
@@ -102,7 +102,7 @@ describe('refunds at the channel before a refund of all that is left', () => {
     );
   });
 
-  test('a requested refund requests only what is left, and a repeated request returns the same refund', async () => {
+  test('a requested refund is sent with only the remaining amount, and a repeated request returns the same refund', async () => {
     const payment = await h.newPaid();
     await h.refundElsewhere(payment, 300);
     const refund = await h.refund(payment, undefined, 'left-1');
@@ -114,7 +114,7 @@ describe('refunds at the channel before a refund of all that is left', () => {
     expect(await atChannel(payment)).toMatchObject({ refunded: 1990 });
   });
 
-  test('with nothing left the refund fails without a request to the channel', async () => {
+  test('if no money remains, the refund fails without a request to the channel', async () => {
     const payment = await h.newPaid();
     await h.refundElsewhere(payment, 1990);
     const refund = await h.owe(payment);
@@ -130,7 +130,7 @@ describe('refunds at the channel before a refund of all that is left', () => {
   });
 });
 
-test('a request from before the loss of the database that arrives between the two first queries counts once', async () => {
+test('if a refund request from before a loss of the database takes effect between the first two queries, it counts only once', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const key = { merchantId, paymentId, idempotencyKey: 'between-1', amount: 400 };
@@ -143,7 +143,7 @@ test('a request from before the loss of the database that arrives between the tw
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n });
 });
 
-test('refunds made at the channel are found by a query, each once, and raise an attention', async () => {
+test('a query finds each refund that was made at the channel once, and an attention is raised', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 300);
   for (let i = 0; i < 2; i++) await h.ask(payment);
@@ -161,7 +161,7 @@ test('refunds made at the channel are found by a query, each once, and raise an 
   expect(await h.orderStatus(payment)).toBe('refunded');
 });
 
-test('refunds made at the channel are found by its callback, and a refund that was there from the start is not due again', async () => {
+test('a callback reports a refund made at the channel, and a refund that the first answer reports reduces the refund due', async () => {
   const payment = await h.newPaid();
   const trx = { channelPaymentId: 'trx', refundedAmount: 400 };
   // An answer with another total is not trusted about refunds.
@@ -203,8 +203,8 @@ test('refunds made at the channel are found by its callback, and a refund that w
   ]);
 });
 
-describe('a database that has lost refunds that the channel has made', () => {
-  test('a repeated request has the same refund number, so that the refund is found, made once and counted once', async () => {
+describe('after a loss of the database, the channel has refunds that nodrop does not know', () => {
+  test('a repeated request has the same refund number, so that the refund is found, and neither made nor counted twice', async () => {
     const payment = await h.newPaid();
     const first = await h.refund(payment, 400, 'lost-1');
     await done(first.id);
@@ -218,7 +218,7 @@ describe('a database that has lost refunds that the channel has made', () => {
     expect(await refundsOf(payment)).toEqual([[first.id, 400n, 'requested', 'succeeded']]);
   });
 
-  test('before another refund is requested, the unknown refund at the channel is recorded', async () => {
+  test('before another refund is sent to the channel, the unknown refund is recorded as external', async () => {
     const payment = await h.newPaid();
     await done((await h.refund(payment, 400, 'lost-2')).id);
     await h.loseRefunds(payment);
@@ -239,7 +239,7 @@ describe('a database that has lost refunds that the channel has made', () => {
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 900n });
   });
 
-  test('a refund that was recorded as external and turns out to be ours counts once', async () => {
+  test('if a refund that was recorded as external turns out to be nodrop’s, it counts only once', async () => {
     const payment = await h.newPaid();
     const lost = await h.refund(payment, 400, 'lost-4');
     await done(lost.id);
@@ -270,7 +270,7 @@ describe('the channel refunds another amount than requested', () => {
     return id;
   };
 
-  test("the channel's amount is recorded, the requested one kept, and an attention is shown until it is dismissed", async () => {
+  test("nodrop records the channel's amount beside the requested amount, and an attention is raised until an operator dismisses it", async () => {
     const payment = await h.newPaid();
     const id = await underOurNumber(payment, 600, 'other-1');
     const refund = await h.refund(payment, undefined, 'other-1');
@@ -293,7 +293,7 @@ describe('the channel refunds another amount than requested', () => {
     expect(await h.row(payment.id)).toMatchObject({ attention: null });
   });
 
-  test('a refund of more than requested, even of everything, is recorded up to the received amount and counted once', async () => {
+  test('if the channel refunds more than the received amount, the refund is recorded with the received amount', async () => {
     const payment = await h.newPaid();
     h.onRefund = async (ask) => ({ ...(await ask()), amount: 2500 }) as RefundAnswer;
     const refund = await h.refund(payment, 400);
@@ -306,7 +306,7 @@ describe('the channel refunds another amount than requested', () => {
     expect(await h.orderStatus(payment)).toBe('refunded');
   });
 
-  test('the attention about the amount replaces the one about refunds at the channel', async () => {
+  test('the attention about the amount replaces an attention about refunds made at the channel', async () => {
     const payment = await h.newPaid();
     await h.refundElsewhere(payment, 300);
     await h.ask(payment);
@@ -320,7 +320,7 @@ describe('the channel refunds another amount than requested', () => {
 });
 
 // The last test, because the time-skipping server no longer skips after the completion of a cancelled activity.
-test('after a callback has settled our refund, the trade is queried until it answers, to find later refunds at the channel', async () => {
+test('after a callback settles a refund of nodrop, the trade is queried until the channel answers, so that refunds made there are found', async () => {
   const payment = await h.newPaid();
   h.onRefund = processing;
   const refund = await h.refund(payment, 500);

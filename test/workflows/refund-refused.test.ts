@@ -10,7 +10,7 @@ import { atChannel, done, h, hooks, payTwice, refundsOf } from './refund-support
 
 /** Refused refunds: the reserved amount is free again, and a due refund keeps its attention. */
 
-test('a refund that is refused for good fails, and its amount can be requested again', async () => {
+test('if the channel finally refuses a refund, the refund fails and its amount can be requested again', async () => {
   const payment = await h.newPaid();
   h.onRefund = async () => ({ state: 'failed', reason: 'The payer has closed the account.' });
   const refund = await h.refund(payment);
@@ -26,7 +26,7 @@ test('a refund that is refused for good fails, and its amount can be requested a
   expect(await h.orderStatus(payment)).toBe('refunded');
 });
 
-test('a refusal does not count if an earlier request with a lost answer has made the refund', async () => {
+test('a refusal has no effect if an earlier request, whose answer was lost, has made the refund', async () => {
   const payment = await h.newPaid();
   let calls = 0;
   h.onRefund = async (ask) => {
@@ -43,7 +43,7 @@ test('a refusal does not count if an earlier request with a lost answer has made
   expect(await atChannel(payment)).toMatchObject({ refunded: 1990 });
 });
 
-test('a refused refund is settled only after a query of the trade has shown which refunds exist', async () => {
+test('a refused refund is not settled until a query of the trade shows which refunds exist', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 1990);
   let calls = 0;
@@ -87,7 +87,7 @@ test('a refused automatic refund keeps its attention until the money is refunded
   ]);
 });
 
-test('a refused refund of a recovered order raises an attention, and nothing is done automatically', async () => {
+test('if the channel refuses a refund of a recovered order, an attention is raised and no automatic refund follows', async () => {
   h.onRefund = async () => ({ state: 'failed', reason: 'No longer possible.' });
   const { second, refund } = await payTwice();
   await h.untilRefund(refund.id, 'failed');
@@ -110,7 +110,7 @@ test('a refused refund of a recovered order raises an attention, and nothing is 
   expect(await h.row(second.id)).toMatchObject({ attention: 'order_conflict' });
 });
 
-describe('a refund of all that is left is refused because a part was refunded at the channel', () => {
+describe('the channel refuses a refund of all remaining money because a part was refunded at the channel', () => {
   /** Starts a refund's workflow like the sweep does. @returns the refund's row after its end */
   const startRest = async (payment: Payment, id: string | null) => {
     await h.refundWorkflows.start(toRefundSnapshot(await h.refundRow(id ?? 'none'), payment), NET_MS);
@@ -118,7 +118,7 @@ describe('a refund of all that is left is refused because a part was refunded at
     return await h.refundRow(id ?? 'none');
   };
 
-  test('a refused automatic refund: a refund of the rest is recorded in the same transaction, and made', async () => {
+  test('if the refused refund is automatic, a refund of the rest replaces it', async () => {
     hooks.beforeRefund = [
       async () => {
         const { payment } = await h.db.refund.findFirstOrThrow({
@@ -145,7 +145,7 @@ describe('a refund of all that is left is refused because a part was refunded at
     expect(await atChannel(second)).toMatchObject({ state: 'REFUND', refunded: 1990 });
   });
 
-  test('a refused automatic refund without an unknown refund at the channel waits for a person', async () => {
+  test('if nodrop already knew the refund at the channel, the refused automatic refund is not replaced', async () => {
     const payment = await h.newPaid();
     await h.refundElsewhere(payment, 300);
     h.onRefund = async () => ({ state: 'failed', reason: 'No longer possible.' });
@@ -158,7 +158,7 @@ describe('a refund of all that is left is refused because a part was refunded at
     expect(await h.refundRow(refund.id)).toMatchObject({ replacedBy: null });
   });
 
-  test('a refused requested refund is replaced by one of the rest, repeatedly; the idempotency key stays with the first', async () => {
+  test('if the refused refund was requested, a refund of the rest replaces it and the first refund keeps the idempotency key', async () => {
     const payment = await h.newPaid();
     hooks.beforeRefund = [() => h.refundElsewhere(payment, 300), () => h.refundElsewhere(payment, 200)];
     const request = { amount: undefined, note: undefined, idempotencyKey: 'rest-1' };
@@ -199,7 +199,7 @@ describe('a refund of all that is left is refused because a part was refunded at
   });
 
   test.each(['requested', 'owed'])(
-    'a refused refund (%s) of a recovered order is replaced, too, because refunding everything was already decided',
+    'a refused refund (%s) of a recovered order is also replaced, because the decision to refund all money was already made',
     async (kind) => {
       const payment = await h.newPaid();
       const { merchantId, orderId: id } = payment;
@@ -213,7 +213,7 @@ describe('a refund of all that is left is refused because a part was refunded at
     },
   );
 
-  test('a refused refund of a disputed payment is not replaced, because the channel decides about the rest', async () => {
+  test('if the payment is disputed, the refused refund is not replaced, because the channel decides about the rest', async () => {
     const payment = await h.newPaid();
     const disputed = { attention: 'disputed', attentionSince: new Date(await h.now()) };
     hooks.beforeRefund = [
@@ -228,7 +228,7 @@ describe('a refund of all that is left is refused because a part was refunded at
     expect(await h.row(payment.id)).toMatchObject({ attention: 'disputed', refundedAmount: 300n });
   });
 
-  test('a refused refund is not replaced if everything is refunded, if it named an amount, or after another kind of refusal', async () => {
+  test('a refused refund is not replaced if all money is refunded, if the request named an amount, or if the refusal has another reason', async () => {
     const all = await h.newPaid();
     hooks.beforeRefund = [() => h.refundElsewhere(all, 1990)];
     const gone = await h.refund(all);
@@ -253,7 +253,7 @@ describe('a refund of all that is left is refused because a part was refunded at
   });
 });
 
-test('after a refund at the channel, ours of a fixed amount is refused, and every cent is accounted for', async () => {
+test('if a refund of a fixed amount is refused after a refund at the channel, only the refund at the channel counts', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 1000);
   const refund = await h.refund(payment, 1990);

@@ -9,7 +9,7 @@ import { atChannel, done, h, payTwice, processing, refundsOf } from './refund-su
 
 const HOUR = 3600;
 
-test('a full refund succeeds, and the order becomes refunded', async () => {
+test('when a full refund succeeds, the order becomes refunded', async () => {
   const payment = await h.newPaid();
   const refund = await h.refund(payment);
   await done(refund.id);
@@ -29,7 +29,7 @@ test('a full refund succeeds, and the order becomes refunded', async () => {
   );
 });
 
-test('partial refunds are possible up to the received amount', async () => {
+test('partial refunds are accepted until they add up to the received amount', async () => {
   const payment = await h.newPaid();
   for (const amount of [500, 490]) await done((await h.refund(payment, amount)).id);
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 990n });
@@ -42,7 +42,7 @@ test('partial refunds are possible up to the received amount', async () => {
   await expect(h.refund(payment, 1)).rejects.toMatchObject({ code: 'refund_exceeds_payment' });
 });
 
-test('a refund in process is queried after 1 min five times, 5, 10, 20, 30 min and then every 30 min, until it is decided', async () => {
+test('a refund in process is queried five times at intervals of 1 min, then after 5, 10 and 20 min, then every 30 min until the channel decides', async () => {
   const payment = await h.newPaid();
   h.onRefund = processing;
   const refund = await h.refund(payment, 700);
@@ -60,7 +60,7 @@ test('a refund in process is queried after 1 min five times, 5, 10, 20, 30 min a
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: null });
 });
 
-test('during a channel outage of hours an attention is raised after one hour, and the refund is made once', async () => {
+test('if the channel is unreachable for hours, an attention is raised after one hour, and the refund is made only once', async () => {
   const payment = await h.newPaid();
   await h.simulator.setFaults({ down: true });
   const refund = await h.refund(payment, 500);
@@ -76,7 +76,7 @@ test('during a channel outage of hours an attention is raised after one hour, an
 });
 
 test.each(['requested', 'owed'])(
-  'a balance too low for a refund (%s): retried under the same number, an attention after an hour, never failed',
+  'if the balance is too low for a refund (%s), the request is repeated under the same number and an attention is raised after an hour',
   async (kind) => {
     const payment = await h.newPaid();
     await h.simulator.setFaults({ refund: { balanceTooLowRate: 1 } });
@@ -106,7 +106,7 @@ test.each(['requested', 'owed'])(
   },
 );
 
-test('before the first request the trade and the number are queried until the channel answers, and the answers are recorded', async () => {
+test('before a refund is first requested, the trade and the refund number are queried until the channel answers', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 300);
   await h.simulator.setFaults({ query: { errorRate: 1 } });
@@ -121,7 +121,7 @@ test('before the first request the trade and the number are queried until the ch
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 800n });
 });
 
-test('after a lost answer the refund is requested again under the same number, and made once', async () => {
+test('if the answer to a refund request is lost, the request is repeated under the same number and the refund is made only once', async () => {
   const payment = await h.newPaid();
   let calls = 0;
   h.onRefund = async (ask) => {
@@ -137,7 +137,7 @@ test('after a lost answer the refund is requested again under the same number, a
   expect(await atChannel(payment)).toMatchObject({ refunded: 1500 });
 });
 
-test('a refund that the channel forgot while processing it is requested again under the same number', async () => {
+test('if the channel forgets a refund that it was processing, the refund is requested again under the same number', async () => {
   const payment = await h.newPaid();
   const answers: RefundAnswer[] = [
     { state: 'processing' },
@@ -186,7 +186,7 @@ test('an automatic refund waits while the payment is disputed', async () => {
 
 // The following tests need no skipped time: after a message cancels an activity, this server no longer skips.
 
-test('of two payments for one order, one pays the order and the other is refunded automatically', async () => {
+test('if two payments of one order are paid, one pays the order and the other is refunded automatically', async () => {
   const { first, second, refund } = await payTwice();
   expect(refund).toMatchObject({ reason: 'duplicate_payment', amount: 1990n });
   await h.untilRefund(refund.id, 'succeeded');
@@ -201,7 +201,7 @@ test('of two payments for one order, one pays the order and the other is refunde
   expect(await atChannel(second)).toMatchObject({ state: 'REFUND', refunded: 1990 });
 });
 
-test('the sweep picks only refunds that were never started or that have been silent for long', async () => {
+test('the sweep picks only refunds that were never started or that have not changed for a long time', async () => {
   const payment = await h.newPaid();
   const now = Date.now();
   const row = (id: string, changes: object) =>
@@ -252,7 +252,7 @@ test("the channel's callback settles a refund that is processing", async () => {
   expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
 });
 
-test('a callback about a refund that was not requested yet only causes a query', async () => {
+test('a callback about a refund that nodrop has not requested yet only causes a query', async () => {
   const payment = await h.newPaid();
   const lost = await h.refund(payment, 400, 'lost-5');
   await done(lost.id);

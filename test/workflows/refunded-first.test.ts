@@ -34,7 +34,7 @@ async function expectNotPaidFor(payment: Payment) {
   ]);
 }
 
-test("the refund's callback arrives before the payment's callback, while queries fail: the order is not paid", async () => {
+test("if a full refund's callback arrives before the payment's callback and queries fail, the order is not paid", async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.setFaults({ query: { errorRate: 1 } });
@@ -44,7 +44,7 @@ test("the refund's callback arrives before the payment's callback, while queries
   await expectNotPaidFor(payment);
 });
 
-test("the payment's callback is stored and not forwarded, the refund's callback is forwarded: the order is not paid", async () => {
+test("if a full refund's callback is forwarded but the payment's callback is only stored, the order is not paid", async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   const at = new Date(await h.now());
@@ -60,7 +60,7 @@ test("the payment's callback is stored and not forwarded, the refund's callback 
   await expectNotPaidFor(payment);
 });
 
-test("a refund's callback is recorded even if the payment was settled without its workflow's knowledge", async () => {
+test("a refund's callback is recorded even if the payment's workflow does not know that the payment is settled", async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   const at = new Date(await h.now());

@@ -11,7 +11,7 @@ const h = useHarness({ environment: () => soonRenewingEnvironment(60) });
 const runId = async (paymentId: string) =>
   (await h.env.client.workflow.getHandle(paymentWorkflowId(paymentId)).describe()).runId;
 
-test('a payment that is queried many times continues as new', async () => {
+test('the workflow of a payment that is queried many times continues as new', async () => {
   const payment = await h.newPayment({ expiresInMs: 3_600_000 });
   await h.start(payment);
   const first = await runId(payment.id);
@@ -26,7 +26,7 @@ test('a payment that is queried many times continues as new', async () => {
   await eventually(async () => (await h.orderStatus(payment)) === 'succeeded');
 });
 
-test('a payment whose payer sends many hints while its channel cannot close it continues as new', async () => {
+test('the workflow of a payment that gets many hints while the channel cannot close the trade continues as new', async () => {
   const payment = await h.newPayment({ expiresInMs: 3_600_000 });
   await h.start(payment);
   await h.simulator.setFaults({ down: true });

@@ -21,7 +21,7 @@ test('a history that matches the code replays', () => {
   expect(replay(HISTORY)).toMatchObject({ status: 0, stdout: `${HISTORY} replays.\n` });
 });
 
-test('for a history that does not match the code, the first differing event is named', () => {
+test('if a history does not match the code, the command names the first event that differs', () => {
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-replay-'));
   try {
     const file = join(folder, 'history.json');
@@ -41,7 +41,7 @@ test('for a history that does not match the code, the first differing event is n
   }
 });
 
-test('without a file the command says what is missing', () => {
+test('if no file is given, the command says that the file is missing', () => {
   expect(replay()).toMatchObject({
     status: 1,
     stderr: 'The history file is missing: npm run replay -- FILE\n',

@@ -40,7 +40,7 @@ function withUnreadable(db: LedgerClient): LedgerClient {
   });
 }
 
-test('while many payments are unreadable, a new one is created, paid and settled, and the sweep runs', async () => {
+test('while the rows of many payments cannot be read, a new payment is created and settled and the sweep runs', async () => {
   const unreadable = [];
   for (let i = 0; i < MANY; i++) unreadable.push(await h.newPayment());
   for (const { id } of unreadable) tried.set(id, 0);
@@ -115,7 +115,7 @@ function filesWith(pattern: RegExp): string[] {
   return readdirSync(folder).filter((name) => pattern.test(readFileSync(new URL(name, folder), 'utf8')));
 }
 
-test('no local activity of the workflows holds a task slot while it waits', () => {
+test('only local-activities.ts starts local activities, so that none of them holds a task slot while it waits', () => {
   expect(filesWith(/proxyLocalActivities/)).toEqual(['local-activities.ts']);
 });
 

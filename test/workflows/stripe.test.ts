@@ -153,7 +153,7 @@ test('Stripe: if the callback is lost, a scheduled query pays the order', async 
   expect(Math.round(h.askedAt(payment)[0] ?? 0)).toBe(10);
 });
 
-test('Stripe: paid between the last query and the close, the session cannot be expired, and the order is paid', async () => {
+test('Stripe: if the payer pays between the last query and the close, the session cannot be expired and the order is paid', async () => {
   const payment = await newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(55);
@@ -176,7 +176,7 @@ test('Stripe: money that arrives after the close pays the order', async () => {
   expect(await h.orderStatus(payment)).toBe('succeeded');
 });
 
-test('Stripe: a refund with a lost answer is made once, although Stripe is silent for 25 h and forgets its key', async () => {
+test('Stripe: a refund whose answer is lost is made only once, even if Stripe is silent for 25 h and forgets the idempotency key', async () => {
   const payment = await newPaid();
   let isSilent = true;
   h.onRefund = async (ask) => {
@@ -197,7 +197,7 @@ test('Stripe: a refund with a lost answer is made once, although Stripe is silen
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: null });
 });
 
-test('Stripe: a bank debit stays in process past the expiry, until the bank has decided', async () => {
+test('Stripe: a bank debit stays in process after the expiry until the bank decides', async () => {
   const payment = await newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await pay(payment, 'processing');
@@ -219,7 +219,7 @@ test('Stripe: the session of a cancelled payment is expired and can no longer be
   await expect(pay(payment)).rejects.toThrow('is expired');
 });
 
-test('Stripe: a refund made at the dashboard is recorded as external', async () => {
+test('Stripe: a refund made in Stripe’s dashboard is recorded as external', async () => {
   const payment = await newPaid();
   await atStripe((books) => books.addRefund(intentOf(payment), 500, {}));
   await callBack();
@@ -227,7 +227,7 @@ test('Stripe: a refund made at the dashboard is recorded as external', async () 
   expect(await refundsOf(payment)).toEqual([[500n, 'external', 'succeeded']]);
 });
 
-test('Stripe: a dispute raises an attention with amount and deadline, which is cleared when the dispute is won', async () => {
+test('Stripe: a dispute raises an attention with the amount and the deadline, and winning the dispute clears the attention', async () => {
   const payment = await newPaid();
   const dispute = await atStripe((books) =>
     books.addDispute(intentOf(payment), 'needs_response', books.now() + 7 * 24 * HOUR),
@@ -243,7 +243,7 @@ test('Stripe: a dispute raises an attention with amount and deadline, which is c
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', refundedAmount: 0n });
 });
 
-test('an order paid through the simulator and through Stripe: the second payment is refunded once', async () => {
+test('if an order is paid through the simulator and through Stripe, the payment that is settled second is refunded once', async () => {
   const first = await h.newPayment();
   const second = await newPayment({ orderId: first.orderId });
   await h.start(first);

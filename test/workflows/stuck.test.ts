@@ -65,7 +65,7 @@ const ended = ({ id }: Payment) => h.env.client.workflow.getHandle(paymentWorkfl
 const attentions = async ({ id }: Payment) =>
   (await h.timeline(id)).filter((line) => line.startsWith('attention: '));
 
-test("the sweep settles a stuck payment, cancels the order's other attempts, and shows workflow_stuck until the workflow recovers", async () => {
+test("the sweep settles a payment whose workflow is stuck, cancels the order's other attempts, and raises workflow_stuck until the workflow recovers", async () => {
   const [paid, other] = await newAttempts('one');
   await makeStuck(paid);
   expect(await steps.sweepPayments()).toBe(1);
@@ -88,7 +88,7 @@ test("the sweep settles a stuck payment, cancels the order's other attempts, and
   await h.release(MISTAKE);
 });
 
-test('the sweep refunds the second payment of an order', async () => {
+test('if two stuck payments of one order are paid, the sweep settles them and starts the refund of one of them', async () => {
   const both = await newAttempts('both');
   await makeStuck(...both);
   expect(await steps.sweepPayments()).toBe(2);
@@ -100,7 +100,7 @@ test('the sweep refunds the second payment of an order', async () => {
   await h.untilRefund(owed.id, 'succeeded');
 });
 
-test("the delivery's own workflow delivers the event of a stuck payment", async () => {
+test('if the workflow of a payment is stuck, a separate delivery workflow delivers the event', async () => {
   shop = await startOrderService();
   const settings = { orderServiceUrl: shop.url, orderStatusUrl: shop.statusUrl };
   shop.secret = (await setMerchant(h.db, 'shop', settings, SECRET, new Date()))?.secret ?? '';

@@ -29,7 +29,7 @@ async function summariesOf(run: WorkflowHandle, activity: string): Promise<strin
   );
 }
 
-test('a callback pays the order at once, without a query', async () => {
+test('a callback pays the order immediately, without a query', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.callback(payment);
@@ -80,7 +80,7 @@ test('a callback that arrives twice updates the order once', async () => {
   expect(updates).toEqual([`order: Order ${payment.orderId} is paid.`]);
 });
 
-test('unreadable answers and errors of queries never fail the payment, and the queries continue', async () => {
+test('if queries fail or their answers are unreadable, the payment does not fail and the queries continue', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.setFaults({ query: { garbageRate: 1 } });
@@ -101,7 +101,7 @@ test('unreadable answers and errors of queries never fail the payment, and the q
   });
 });
 
-test('a hint starts a tight phase of queries, after which the schedule continues at the elapsed time', async () => {
+test('a hint starts a phase of frequent queries, after which the original schedule continues', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.pass(12);
@@ -113,7 +113,7 @@ test('a hint starts a tight phase of queries, after which the schedule continues
   expectAsked(h, payment, [10, ...tight, 90, 120, 150, 180, 210]);
 });
 
-test('a payment that is found in the tight phase counts as settled by the hint', async () => {
+test('if a query soon after a hint finds the money, the payment counts as settled by the hint', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
@@ -122,7 +122,7 @@ test('a payment that is found in the tight phase counts as settled by the hint',
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'hint' });
 });
 
-test('a trade that the channel declines fails the payment, and the order can be paid again', async () => {
+test('if the channel declines a trade, the payment fails and the order can be paid again', async () => {
   const payment = await h.newPayment();
   await h.start(payment);
   await h.simulator.pay(payment.id, 'declined');
@@ -133,7 +133,7 @@ test('a trade that the channel declines fails the payment, and the order can be 
   expect(again.id).not.toBe(payment.id);
 });
 
-test('a callback with a wrong amount does not pay the order, but causes a query, which pays it with the right amount', async () => {
+test('a callback with a wrong amount only causes a query, and the query’s right amount pays the order', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
@@ -148,7 +148,7 @@ test('a callback with a wrong amount does not pay the order, but causes a query,
   });
 });
 
-test("a wrong amount in the channel's own answer does not pay the order, and raises an attention", async () => {
+test("if the channel's answer to a query has a wrong amount, the order is not paid and an attention is raised", async () => {
   const payment = await h.newPayment();
   // The payment's amount differs from the amount of the trade at the channel.
   const ask = (amount: number) =>
@@ -171,7 +171,7 @@ test("a wrong amount in the channel's own answer does not pay the order, and rai
   expect(await h.orderStatus(payment)).toBe('paying');
 });
 
-test('a create that fails for a while is repeated until it succeeds once, and the payment is paid', async () => {
+test('if a create fails, it is retried until it succeeds, and then the payer can pay', async () => {
   const payment = await h.newPayment();
   await h.simulator.setFaults({ create: { errorRate: 1 } });
   await h.workflows.wake(payment, NET_MS);
@@ -184,7 +184,7 @@ test('a create that fails for a while is repeated until it succeeds once, and th
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('a create with a lost answer is repeated, and creates one trade', async () => {
+test('if the answer to a create is lost, the create is repeated and only one trade exists', async () => {
   const payment = await h.newPayment();
   await h.simulator.setFaults({ create: { timeoutAfterAcceptRate: 1 } });
   await h.workflows.wake(payment, NET_MS);
@@ -222,14 +222,14 @@ test('an order update that fails for an hour raises an attention, and is retried
   expect(await h.orderStatus(payment)).toBe('succeeded');
 });
 
-test('a callback starts the workflow if it does not exist yet', async () => {
+test('a callback starts the payment’s workflow if the workflow does not exist yet', async () => {
   const payment = await h.newPayment();
   await h.callback(payment);
   await h.env.client.workflow.getHandle(`payment/${payment.id}`).result();
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'callback' });
 });
 
-test("an operator's query that arrives at the last workflow task is answered before the workflow ends", async () => {
+test("an operator's query that arrives during the last workflow task is answered before the workflow ends", async () => {
   const payment = await h.newPayment();
   await h.start(payment);
   const asked = Promise.all([1, 2, 3].map(() => h.workflows.askChannel(payment, NET_MS)));
@@ -253,7 +253,7 @@ test.each(['hint', 'callback'])(
   },
 );
 
-test('a callback signal without a callback in the ledger settles nothing, and causes a query', async () => {
+test('a callback signal whose callback is not in the ledger only causes a query', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await run.signal('callback', { callbackId: 'cb_x', state: 'paid', amount: 1990, currency: 'CNY' });
@@ -268,7 +268,7 @@ test('a callback signal without a callback in the ledger settles nothing, and ca
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'callback' });
 });
 
-test('an order update that is blocked continues as a regular activity, which the Web UI shows', async () => {
+test('if the lock of the order blocks an order update, the update continues as a regular activity that the Web UI shows', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.db.$transaction(

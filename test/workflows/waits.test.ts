@@ -90,7 +90,7 @@ test.each([0, 1, 2])(
   },
 );
 
-test('waiting renewals share one attempt, which times out', async () => {
+test('several requests to renew a next action share one attempt, and end when that attempt times out', async () => {
   const one = await unserved();
   const { waiting } = await renewals(3, one);
   await h.pass(20);
@@ -100,7 +100,7 @@ test('waiting renewals share one attempt, which times out', async () => {
   await settled(one.payment);
 });
 
-test("an operator's query interrupts a renewal, which continues afterwards", async () => {
+test("an operator's query interrupts the renewal of a next action, and then the renewal continues", async () => {
   const one = await unserved();
   const { waiting } = await renewals(2, one);
   const asked = h.workflows.askChannel(one.payment, 120_000);
@@ -113,7 +113,7 @@ test("an operator's query interrupts a renewal, which continues afterwards", asy
   await settled(one.payment);
 });
 
-test('a due query that was interrupted before it began is sent at once afterwards', async () => {
+test('if a message interrupts an immediate query before it begins, the query is sent after the message', async () => {
   const { payment } = await unserved();
   const summaries = async () => {
     const { events } = await h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)).fetchHistory();
@@ -138,7 +138,7 @@ test('a due query that was interrupted before it began is sent at once afterward
   await settled(payment);
 });
 
-test('a requested cancellation interrupts and ends a renewal', async () => {
+test('a requested cancellation ends the renewal of a next action', async () => {
   const one = await unserved();
   const { waiting } = await renewals(1, one);
   await h.env.client.workflow.getHandle(paymentWorkflowId(one.payment.id)).cancel();
@@ -148,7 +148,7 @@ test('a requested cancellation interrupts and ends a renewal', async () => {
   await settled(one.payment);
 });
 
-test('a callback settles the payment while an operator waits for a query, which is still answered', async () => {
+test('if a callback settles the payment while an operator waits for a query, the operator still gets an answer', async () => {
   const payment = await h.newPayment();
   await h.start(payment);
   let asking = false;
@@ -169,7 +169,7 @@ test('a callback settles the payment while an operator waits for a query, which 
   await settled(payment);
 });
 
-test('a callback settles the payment while the requested cancellation cannot be written', async () => {
+test('a callback settles the payment even if a requested cancellation cannot be written to the ledger', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await refuse('refuse_cancel', 'NEW.cancel_requested_at IS NOT NULL AND OLD.cancel_requested_at IS NULL');
@@ -179,7 +179,7 @@ test('a callback settles the payment while the requested cancellation cannot be 
   await settled(payment);
 });
 
-test('a callback settles the payment between two queries after a close that says paid', async () => {
+test('after a close that reports paid, a callback settles the payment without waiting for the next query', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   await h.start(payment);
   await h.pass(55);
@@ -191,7 +191,7 @@ test('a callback settles the payment between two queries after a close that says
   expect(await h.row(payment.id)).toMatchObject({ settledBy: 'callback' });
 });
 
-test('money is settled even if the attention cannot be raised', async () => {
+test('money is settled even if the attention about the failing order update cannot be raised', async () => {
   const payment = await h.newPayment();
   await h.start(payment);
   await refuse('refuse_paid', "NEW.status = 'succeeded'");
@@ -205,7 +205,7 @@ test('money is settled even if the attention cannot be raised', async () => {
   await settled(payment);
 });
 
-test('a callback that cannot be recorded does not stop the refund', async () => {
+test('if a callback about a refund cannot be recorded, the refund still continues', async () => {
   const payment = await h.newPaid();
   h.onRefund = async (ask) => {
     await ask();

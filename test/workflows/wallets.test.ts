@@ -259,7 +259,7 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
     ['alipay', 'wechatpay'],
     ['wechatpay', 'alipay'],
   ] as const)(
-    'an order paid through %s and through %s: the second payment is refunded once',
+    'if an order is paid through %s and through %s, the second payment is refunded once',
     async (one, other) => {
       const first = await newPayment(one);
       const second = await newPayment(other, undefined, { orderId: first.orderId });
@@ -288,7 +288,7 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
     },
   );
 
-  test('WeChat Pay: a refund that becomes abnormal needs a person, and succeeds after a person has handled it', async () => {
+  test('WeChat Pay: a refund that becomes abnormal needs a person, and succeeds after the merchant has handled it', async () => {
     const payment = await newPaid('wechatpay');
     await wechatpay.tell('rules', { refundsBecome: 'ABNORMAL' });
     const refund = await h.refund(payment, 700);
@@ -308,7 +308,7 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
     expect(await refundsOf(payment)).toEqual([[700n, 'requested', 'succeeded']]);
   });
 
-  test('WeChat Pay: a payment that was refunded at the merchant platform before nodrop saw it pays no order', async () => {
+  test('WeChat Pay: if a payment was refunded at the merchant platform before nodrop saw the money, it pays no order', async () => {
     await callbacks('are lost');
     const payment = await newPayment('wechatpay');
     const run = await h.start(payment);
@@ -323,7 +323,7 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
     expect(await refundsOf(payment)).toEqual([]);
   });
 
-  test('WeChat Pay: a refund at the merchant platform is recorded as external by its callback, and raises an attention without one', async () => {
+  test('WeChat Pay: a refund at the merchant platform raises an attention, and its callback records it as external', async () => {
     const payment = await newPaid('wechatpay');
     const { mchid = '' } = wechatpay.accounts.direct;
     await wechatpay.tell('refundAtPlatform', { outTradeNo: payment.id, amount: 500 });
@@ -338,7 +338,7 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
     expect((await h.row(payment.id)).attentionDetail).toContain('CNY 5.00 was refunded');
   });
 
-  test('Alipay: a refund on the merchant’s pages is recorded as external by its notification', async () => {
+  test('Alipay: the notification of a refund made on the merchant’s pages records the refund as external', async () => {
     const payment = await newPaid('alipay');
     const { app_id: appId } = settingsOf(alipay);
     await alipay.tell('refund', { appId, outTradeNo: payment.id, amount: '5.00' });
