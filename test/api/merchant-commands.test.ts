@@ -39,7 +39,7 @@ describe('npm run nodrop', () => {
       const revoked = await cli(['keys', 'revoke', revokedKey.id]);
       expect(revoked).toMatchObject({ code: 0, errors: '' });
       expect(revoked.output).toMatch(
-        new RegExp(`^Key ${revokedKey.id} opens nothing since \\d{4}-.*Z\\.\n$`),
+        new RegExp(`^Key ${revokedKey.id} is revoked since \\d{4}-.*Z\\.\n$`),
       );
       expect([await ask(revokedKey), await ask(kept)]).toEqual([401, 200]);
       // Revoking again gives the same answer.
