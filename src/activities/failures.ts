@@ -6,7 +6,7 @@ import { isRowGone } from '../ledger/client.ts';
 
 /**
  * Makes the ApplicationFailure of every failed activity, and so decides how Temporal retries it. All failures are
- * retryable, because not knowing an outcome is never a failure (P3). The one exception is a lost row, for which the
+ * retryable, because an unknown outcome never counts as a failure (P3). The one exception is a lost row, for which the
  * workflow itself waits.
  */
 
@@ -32,7 +32,9 @@ function withoutStack(options: ApplicationFailureOptions): ApplicationFailure {
   return failure;
 }
 
-/** The channel answered, and there is nothing to do yet. The next attempt follows after `delayMs`. Not an error. */
+/**
+ * The channel answered, and its answer requires no action yet. The next attempt follows after `delayMs`. Not an error.
+ */
 export function notYet(channel: string, state: string, delayMs: number): ApplicationFailure {
   return withoutStack({
     message: `${channel} says: ${WORDS[state] ?? state}. Not an error; the next attempt follows on schedule.`,
@@ -80,8 +82,8 @@ export function ownTrouble(
 }
 
 /**
- * The longest delay that a channel may ask for: its refusals are not signed, and a forged one must not stop the
- * queries.
+ * The longest delay that a channel may ask for. Refusals of a channel are not signed, and a forged refusal must not
+ * stop the queries.
  */
 const HEEDED_AT_MOST_MS = 5 * 60_000;
 

@@ -23,7 +23,10 @@ export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: 
       return await ledger.takeWaiting(db, merchantId, size, await now());
     },
 
-    /** Signals the workflows that deliver them to deliver now. The sweep wakes those that could not be reached. */
+    /**
+     * Signals the workflows of these deliveries to deliver now. The sweep wakes the workflows that could not be
+     * reached.
+     */
     async redeliver({ picked }: RedeliveryBatch): Promise<void> {
       await Promise.allSettled(
         picked.map(async (one) => {
