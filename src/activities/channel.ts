@@ -75,8 +75,8 @@ export function channelActivities(deps: ActivityDeps) {
   };
 
   /**
-   * Queries the trade. If its id at the channel is not on record, the trade is first searched for in a listing. @throws
-   * ChannelError
+   * Queries the trade. If the query needs the channel's id of the trade and the ledger lacks it, a listing is searched
+   * first. @throws ChannelError
    */
   const query = async (adapter: ChannelAdapter, payment: Payment): Promise<ChannelAnswer> => {
     const trade = await knownTrade(deps, adapter, payment, cancellationSignal());
@@ -85,8 +85,8 @@ export function channelActivities(deps: ActivityDeps) {
   };
 
   /**
-   * Closes the trade. If its id at the channel is not on record, the trade is first searched for in a listing. @throws
-   * ChannelError
+   * Closes the trade. If the close needs the channel's id of the trade and the ledger lacks it, a listing is searched
+   * first. @throws ChannelError
    */
   const close = async (adapter: ChannelAdapter, payment: Payment, at: Date): Promise<CloseAnswer> => {
     // Reading a listing takes many requests, and the query before the close has just read it.
@@ -237,8 +237,8 @@ export function channelActivities(deps: ActivityDeps) {
         }
         const trade = await newTradeOf(payment, adapter, known);
         // The steps above can be slow, so the payment may have expired meanwhile. CREATE_ATTEMPT_MS holds only for a
-        // request that begins before the expiry. The code throws instead of ending the payment, because a clock that
-        // differs may still leave time for a retry.
+        // request that begins before the expiry. The code throws instead of ending the payment, because by another
+        // process's clock there may still be time for a retry.
         if ((await now()) >= payment.expiresAt)
           throw new Error('the payment expired before its trade was created');
         const created = await adapter.createTrade(accountOf(payment), trade, cancellationSignal());
@@ -338,7 +338,7 @@ export function channelActivities(deps: ActivityDeps) {
 
     /**
      * Closes the trade of an unpaid payment at the channel, and ends the payment. If the channel answers "already
-     * paid", "processing" or "not yet", the payment stays live, and further queries follow. A trade that is only
+     * paid", "processing" or "not yet", the payment does not end, and further queries follow. A trade that is only
      * watched belongs to the merchant, so it stays open at the channel. The payment ends, and the late watch continues
      * to query the trade.
      */

@@ -37,8 +37,8 @@ export interface DeliveryResult {
 
 /**
  * The activities that deliver events to merchants' order services. They have a task queue of their own, so that an
- * order service that hangs does not delay the ledger's activities. The ledger's row, and not Temporal's retry policy,
- * decides when an event is sent.
+ * order service that hangs does not delay the ledger's activities. The ledger decides when an event is sent. Temporal's
+ * attempts do not decide it.
  */
 export function deliverEventActivities({
   db,
