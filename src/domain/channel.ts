@@ -110,7 +110,9 @@ export const FIRST_ACCOUNT = 'main';
 export const ACCOUNT_NAME = /^[a-z0-9][a-z0-9_-]{0,31}$/;
 export const ACCOUNT_NAME_RULE = 'must be 1 to 32 of a-z, 0-9, _ and -, and begin with a letter or a digit';
 
-/** A channel account from the deployment's settings. Every merchant has it; each process stores it at its start. */
+/**
+ * A channel account from the deployment's settings. Every merchant has it, because each process stores it at its start.
+ */
 export interface ConfiguredAccount {
   readonly channel: string;
   readonly credentials: Credentials;
