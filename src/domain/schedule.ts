@@ -185,7 +185,7 @@ export function lateWatchEnd(endedAt: number, expiresAt: number): number {
   return Math.max(endedAt, expiresAt) + LATE_WATCH_TAIL_MS;
 }
 
-/** True if the channel's last answer came before the end of the late watch. */
+/** True if the channel has never answered, or last answered before the end of the late watch. */
 export function isLastAnswerMissing(answeredAt: number | null, endedAt: number, expiresAt: number): boolean {
   return answeredAt === null || answeredAt < lateWatchEnd(endedAt, expiresAt) - LAST_ANSWER_EARLY_MS;
 }
