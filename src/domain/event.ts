@@ -107,8 +107,9 @@ export type DeliveryOutcome = (typeof DELIVERY_OUTCOMES)[number];
  */
 export const ORDER_UNKNOWN = 'order_unknown' satisfies DeliveryOutcome;
 /**
- * The default of NODROP_ORDER_UNKNOWN_HOURS, in ms: how long an order service may answer that it does not know an
- * order. The time counts from its first such answer to the event: see `unknownUntil` in src/ledger/deliveries.ts.
+ * The default of NODROP_ORDER_UNKNOWN_HOURS, in ms. If an order service answers for this long that it does not know an
+ * order, the order counts as gone. The time begins with the first such answer to the event (see `unknownUntil` in
+ * src/ledger/deliveries.ts).
  */
 export const ORDER_UNKNOWN_FOR_MS = 86_400_000;
 

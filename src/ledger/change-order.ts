@@ -25,7 +25,7 @@ export type OrderChange = {
  * request does nothing, even if the order has been paid or has ended meanwhile. The amount changes only if no attempt
  * can still be paid and no attempt has received money without a decision. If money arrives after the change, it is a
  * late success with another amount.
- * @param askedAttempts the live attempts that were queried at the channel, in order to end them, for this change.
+ * @param askedAttempts the live attempts that were queried at the channel for this change, so that they can be ended.
  * @throws Refusal `order_not_found`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`, `invalid_request`
  *   if the order would end in the past or before a live attempt, or if a field other than the amount would change on a
  * recovered order that is still incomplete.
