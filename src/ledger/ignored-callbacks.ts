@@ -1,8 +1,8 @@
 import type { LedgerClient } from './client.ts';
 
 /**
- * Callbacks of which nodrop keeps at most `KEPT_AN_HOUR` per account and hour: those that are not for nodrop, and
- * notices about unknown trades. All of them are counted.
+ * Callbacks that are not for nodrop, and notices about unknown trades. nodrop counts all of them and stores at most
+ * `KEPT_AN_HOUR` per account and hour.
  */
 
 /** How many callbacks of each kind are kept per account and hour. */

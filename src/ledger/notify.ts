@@ -11,9 +11,9 @@ import { transaction } from './transaction-limits.ts';
 const NOTIFY_WITHIN_MS = 500;
 
 /**
- * If this many notifications are being sent, further ones are dropped, so that a slow database keeps its connections
- * for transactions. The number is twice that of the connections: each notification belongs to a transaction that has a
- * slot, so none is dropped while the database keeps up.
+ * If this many notifications are being sent, further notifications are dropped, so that a slow database keeps its
+ * connections for transactions. The number is twice the number of connections. Each notification belongs to a
+ * transaction that has a slot, so no notification is dropped while the database keeps up.
  */
 const NOTIFICATIONS_AT_ONCE = 40;
 
@@ -22,9 +22,9 @@ export type VisibleModel = (typeof VISIBLE_MODELS)[number];
 
 /**
  * Runs a transaction (see transaction-limits.ts) that changes what waiting requests read: an order, its payments and
- * refunds, or the merchant's events. If it wrote any of these, they are notified once, after the commit. The function
- * returns soon after the commit even if the database stops responding then.
- * @param orderId null if the order is not known: no notification is sent.
+ * refunds, or the merchant's events. If the transaction wrote any of these, the waiting requests are notified once,
+ * after the commit. The function returns soon after the commit even if the database stops responding then.
+ * @param orderId null if the order is not known. No notification is sent in that case.
  * @param work adds the models that it writes by raw SQL or by `upsert` to `written`.
  * @param mayWait whether it may wait for a slot, see `withinLimits`.
  * @throws TooBusy
