@@ -132,11 +132,11 @@ export async function recordListed(
       isFreed = true;
     }
   }
-  // Amounts of lost disputes that exceeded the received amount before may fit now.
+  // Amounts of lost disputes that other refunds left no room for may be recorded now.
   payment = await recordLosses(at(), now);
   if (unlisted.length > 0 && payment.attention === null && payment.orderUpdate === 'applied')
     payment = await showReversed(tx, payment, now);
-  // While the channel processed refunds that nodrop did not request, a due refund was not requested.
+  // A due refund may have been held back because the channel processed refunds that nodrop did not request.
   const isOwed = payment.orderUpdate === 'conflict' && order.recoveredAt === null;
   if (isFreed && isOwed && payment.attention !== 'disputed')
     await oweRefund(tx, payment, await reasonOwed(tx, paymentId), now);
