@@ -76,7 +76,8 @@ export function channelActivities(deps: ActivityDeps) {
 
   /**
    * Queries the trade. If the query needs the channel's id of the trade and the ledger lacks it, a listing is searched
-   * first. @throws ChannelError
+   * first.
+   * @throws ChannelError
    */
   const query = async (adapter: ChannelAdapter, payment: Payment): Promise<ChannelAnswer> => {
     const trade = await knownTrade(deps, adapter, payment, cancellationSignal());
@@ -86,7 +87,8 @@ export function channelActivities(deps: ActivityDeps) {
 
   /**
    * Closes the trade. If the close needs the channel's id of the trade and the ledger lacks it, a listing is searched
-   * first. @throws ChannelError
+   * first.
+   * @throws ChannelError
    */
   const close = async (adapter: ChannelAdapter, payment: Payment, at: Date): Promise<CloseAnswer> => {
     // Reading a listing takes many requests, and the query before the close has just read it.

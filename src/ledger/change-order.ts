@@ -134,7 +134,8 @@ const invalidExpiry = (message: string): Refusal =>
 /**
  * Refuses changes of a recovered order that its merchant has not created again yet. A change of some fields would make
  * the order look complete, or the merchant's next create request would overwrite the change. Only the amount can
- * change, because it must be right before the merchant's create request. @throws Refusal `invalid_request`
+ * change, because it must be right before the merchant's create request.
+ * @throws Refusal `invalid_request`
  */
 function requireAmountAlone(changed: ReturnType<typeof differing>): void {
   const names = Object.keys(changed).filter((name) => name !== 'amount');

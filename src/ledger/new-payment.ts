@@ -186,7 +186,8 @@ export const isUnfilled = ({ recoveredAt, subject }: Order): boolean =>
 
 /**
  * Sets subject, metadata and expiry of a recovered order, once. The expiry counts from the order's creation, as far as
- * that is known. @returns true if it did.
+ * that is known.
+ * @returns true if it did.
  */
 async function fillRecovered(
   tx: LedgerTx,

@@ -77,8 +77,8 @@ export async function releaseOrder(tx: LedgerTx, order: Order, now: Date): Promi
       OR: [
         { status: { in: ['created', 'paying'] } },
         { orderUpdate: { in: ['pending', 'review'] } },
-        // A payment that has ended has unsettled money. Settling that money decides the order and calls this function
-        // again.
+        // This also matches an ended payment with unsettled money. Settling that money decides the order and calls this
+        // function again.
         UNSETTLED_MONEY,
       ],
     },

@@ -418,7 +418,7 @@ export async function settlePayment(
     // The order's row decides first. With an HTTP order service, that service has the final decision.
     const isPending = isApplied && mustBeTold;
     const orderUpdate = isPending ? 'pending' : decision.orderUpdate;
-    // The code above can change the state. A changed state counts as another answer of the channel.
+    // The code above can change the answer's state. A changed state counts as another answer of the channel.
     const taken =
       answer.state === payment.channelState
         ? { changes: {}, notes: [] }
@@ -438,7 +438,7 @@ export async function settlePayment(
         channelAnswer: json(answer) as Payment['channelAnswer'],
         receivedAmount: BigInt(answer.amount),
         receivedCurrency: answer.currency,
-        // From now on no automatic refund of this money may be made.
+        // From now on no automatic refund of this payment may be made.
         ...(isAnothers ? { adopted: 'watched' as const } : {}),
         payerAmount: answer.payerAmount === undefined ? null : BigInt(answer.payerAmount),
         paidAt: new Date(answer.paidAt),
