@@ -26,7 +26,7 @@ import { note } from './timeline.ts';
  * refund's current state. Therefore a change that is repeated, or that runs late, has no effect (P5). The refund's row
  * is always written before the payment's, because the sweep takes their locks in this sequence.
  *
- * This file: requested refunds, and refunds that are due automatically.
+ * This file contains requested refunds, and refunds that are due automatically.
  */
 
 /** Null if the refund does not exist. */
