@@ -27,8 +27,8 @@ export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNot
 
 /**
  * Handles a stored callback of a known payment: records a dispute, and signals the workflow of the refund that the
- * callback names, or else the payment's. For a refund that nodrop did not request, and for a notice, it has the channel
- * queried. Handling a callback twice has no further effect.
+ * callback names, or else the payment's. If the callback reports a refund that nodrop did not request, or is a notice,
+ * the function makes the workflow query the channel. Handling a callback twice has no further effect.
  * @throws TemporalUnavailable
  */
 export async function forwardStoredCallback(
