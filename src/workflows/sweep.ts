@@ -5,7 +5,10 @@ import type { SweepResult } from './messages.ts';
 
 const activities = wf.proxyActivities<SweepActivities>(SWEEP);
 
-/** Lanes run at the same time; the steps of one lane run one after another, as the first finds work for the second. */
+/**
+ * Lanes run at the same time. The steps of one lane run one after another, because the first step finds work for the
+ * second step.
+ */
 const LANES = [
   ['sweepUnmatched', 'sweepCallbacks'],
   ['sweepPayments'],
