@@ -56,7 +56,7 @@ export function isHeldByDispute(
  * - `new`: the payment's disputes are now `disputes`.
  * - `same`: the report contains nothing new.
  * - `contradiction`: a callback contradicts a decided dispute. Callbacks arrive in any order, so only an answer to a
- * query can change a decided dispute. Therefore the channel must be queried.
+ *   query can change a decided dispute. Therefore the channel must be queried.
  */
 export function withDispute(
   kept: readonly KeptDispute[],

@@ -28,7 +28,7 @@ export type OrderChange = {
  * @param askedAttempts the live attempts that were queried at the channel for this change, so that they can be ended.
  * @throws Refusal `order_not_found`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`, `invalid_request`
  *   if the order would end in the past or before a live attempt, or if a field other than the amount would change on a
- * recovered order that is still incomplete.
+ *   recovered order that is still incomplete.
  * @throws UnaskedAttempts if the amount changes and the order has live attempts that are not among `askedAttempts`.
  */
 export async function changeOrder(

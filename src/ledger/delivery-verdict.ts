@@ -118,8 +118,7 @@ async function applyRefusal(
 
 /**
  * Applies an operator's decision to a payment that still waits for its order service.
- * @returns the payment, or null if
- * the payment does not wait for its order service.
+ * @returns the payment, or null if the payment does not wait for its order service.
  */
 export async function decidePending(
   locked: Locked,

@@ -26,7 +26,7 @@ import { note } from './timeline.ts';
 /**
  * Records what a verified callback reports about a dispute. A repetition has no effect.
  * @returns the payment, and whether the channel must be queried. A query is needed if the payment is not settled yet,
- * or if the callback contradicts a decided dispute.
+ *   or if the callback contradicts a decided dispute.
  */
 export async function recordDisputeOfCallback(
   db: LedgerClient,

@@ -26,8 +26,8 @@ export interface FeedPosition {
  * position. Positions of a merchant become visible in ascending order, so a reader that continues from the returned
  * position misses no event.
  * @throws Refusal `cursor_expired` when events after the position have been removed (see retention.ts), or when the
- * ledger was restored to a time before the position: new events then get positions that are not higher, and the reader
- * would skip them.
+ *   ledger was restored to a time before the position: new events then get positions that are not higher, and the
+ *   reader would skip them.
  */
 export async function listEvents(
   db: LedgerClient,

@@ -49,7 +49,7 @@ export function isListedAs(row: Refund, { id, outRefundNo }: ChannelRefund): boo
  * Records a complete list of refunds. For a refund of nodrop, it records the channel's id and a failure after success.
  * For any other refund, it records the refund itself once, and its later states.
  * @param given.isOld true if the list was stored for a while, as part of a callback, and may be out of date. Nothing
- * that may have changed since is concluded from such a list.
+ *   that may have changed since is concluded from such a list.
  * @param given.isExplained the caller itself looks for refused refunds that this list explains
  */
 export async function recordListed(

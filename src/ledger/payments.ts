@@ -263,7 +263,7 @@ export async function recordRefusal(
  * definite answer is kept. Recorded money is replaced only by an answer that reports a larger refunded amount. A
  * definite answer without money ends a live payment in the same transaction.
  * @param noticed the payment's `noticedAt` before the channel was queried: this answer covers all notices up to that
- * time
+ *   time
  */
 export async function recordAnswer(
   db: LedgerClient,
@@ -377,7 +377,7 @@ const EVENT_OF = {
  * The order update: one transaction records the received money, makes the payment `succeeded` and decides about the
  * order. It reads the money from the recorded answer, which came from a verified callback, a query or a close.
  * @returns also the order's other live payments that must be cancelled, and the due refund that must be started. Every
- * call returns the same payments and refund. Also returns whether deliveries of the order may have to be started.
+ *   call returns the same payments and refund. Also returns whether deliveries of the order may have to be started.
  * @param mayWait whether it may wait for a slot, see `withinLimits`.
  */
 export async function settlePayment(

@@ -28,7 +28,7 @@ async function withRefunds(db: LedgerClient, payments: readonly Payment[]): Prom
 
 /**
  * @param refunds of these payments, oldest first. The newest automatic refund counts, because earlier automatic refunds
- * were refused.
+ *   were refused.
  */
 function withOwed(payments: readonly Payment[], refunds: readonly Refund[]): PaymentWithRefund[] {
   const owed = new Map(

@@ -24,14 +24,14 @@ export async function isOfAllThatIsLeft(tx: LedgerTx, refund: Refund): Promise<b
 /**
  * Creates the refund that replaces a refused refund, and stores the new refund's id in the refused one (`replacedBy`).
  * - An automatic refund that was refused because part of the money had been given back is replaced by a refund of the
- * remaining amount. This also holds for a recovered order, because the decision about the larger amount covers the
- * remaining amount. After any other refusal, an operator must decide.
+ *   remaining amount. This also holds for a recovered order, because the decision about the larger amount covers the
+ *   remaining amount. After any other refusal, an operator must decide.
  * - If the payment's money must be given back, a requested refund is replaced by an automatic refund of all that is
- * left. This does not hold for a recovered order, because no decision covers more than the request. In that case
- * reviewAttention raises an attention.
+ *   left. This does not hold for a recovered order, because no decision covers more than the request. In that case
+ *   reviewAttention raises an attention.
  * - Any other request for all that was left, if it was refused because part of the money had been given back, is
- * replaced by a refund of the remaining amount. This does not happen while the payment is disputed, because the channel
- * decides about that money.
+ *   replaced by a refund of the remaining amount. This does not happen while the payment is disputed, because the
+ *   channel decides about that money.
  * @param isExplained the trade showed after the refusal that more had been given back than the ledger knew
  * @returns null if no refund is due in place of the refused one
  */

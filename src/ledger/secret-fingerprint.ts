@@ -53,8 +53,7 @@ export async function requireSecret(db: LedgerClient, own: OwnSecret): Promise<v
 
 /**
  * Records this process's secret as the database's secret, even if another secret was recorded.
- * @returns the names of
- * the merchants whose current signing secret this secret cannot read: each needs a new one.
+ * @returns the names of the merchants whose current signing secret this secret cannot read: each needs a new one.
  */
 export async function replaceSecret(db: LedgerClient, own: OwnSecret, now: Date): Promise<string[]> {
   const content = { fingerprint: fingerprintOf(own.secret), keptIn: own.secretFile, recordedAt: now };

@@ -109,7 +109,7 @@ export const isWatchedLate = (now: Date): Prisma.Sql => Prisma.sql`(
 /**
  * Postpones the next sweep of a payment that was examined.
  * @param busySince since when its workflow has an unfinished task, as far as the sweep knows. If it is set, the payment
- * is examined again, whatever its status. Null if there is no unfinished task.
+ *   is examined again, whatever its status. Null if there is no unfinished task.
  */
 export async function postponePayment(
   db: LedgerClient,

@@ -104,7 +104,7 @@ function limitsOf(db: LedgerClient): TransactionLimits {
 
 /**
  * @param atMost how many transactions of one merchant may wait in this process. Set a lower number if each waiting
- * transaction holds a scarce resource, such as an activity's slot.
+ *   transaction holds a scarce resource, such as an activity's slot.
  */
 export function limitWaiting(db: LedgerClient, atMost: number): void {
   limitsOf(db).waitingAtMost = atMost;
@@ -114,7 +114,7 @@ export function limitWaiting(db: LedgerClient, atMost: number): void {
  * Runs the work when a slot is free. Use it for work that may wait for a lock in the database. Do not nest it.
  * @param orderId the order whose lock the work takes; null for work that takes none.
  * @param mayWait false if the work must run only if a slot is free immediately, for a caller that holds a scarce
- * resource.
+ *   resource.
  * @throws TooBusy
  */
 export async function withinLimits<T>(
