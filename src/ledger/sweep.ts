@@ -179,7 +179,7 @@ export async function takeOverdueDeliveries(db: LedgerClient, now: Date): Promis
 }
 
 /**
- * Pending deliveries that are overdue for so long that an attention is due, but that have raised no attention. Delivery
+ * Pending deliveries that are overdue long enough for an attention, but that have raised no attention. Delivery
  * attempts raise this attention. Without attempts it must be raised here. A dismissed attention is not raised again.
  */
 export async function findUnseenDeliveries(db: LedgerClient, now: Date): Promise<string[]> {
