@@ -520,9 +520,7 @@ export interface ChannelAdapter {
   verifyCallback(account: ChannelAccount, request: CallbackRequest): Promise<VerifiedCallback>;
   /** The HTTP answer that the channel expects. Absent: 200 with `{}`, or a refusal in the format of nodrop's API. */
   acknowledge?(outcome: CallbackOutcome): Acknowledgement;
-  /**
-   * The out-trade-no in an unverifiable callback, if any. nodrop does not trust it. It only makes a query due.
-   */
+  /** The out-trade-no in an unverifiable callback, if any. nodrop does not trust it. It only makes a query due. */
   peekOutTradeNo(rawBody: Buffer): string | undefined;
   /**
    * Checks the credentials with a harmless request to the channel.

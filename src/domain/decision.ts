@@ -29,9 +29,7 @@ export interface SuccessCase {
    * decides about refunds.
    */
   readonly recovered: boolean;
-  /**
-   * True if the trade belongs to the merchant, who then decides about refunds. Absent if nodrop created the trade.
-   */
+  /** True if the trade belongs to the merchant, who then decides about refunds. Absent if nodrop created the trade. */
   readonly isOnlyWatched?: boolean;
   readonly answer: PaidAnswer;
 }

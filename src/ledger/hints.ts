@@ -45,8 +45,8 @@ export async function returnHint(db: LedgerClient, paymentId: string, takenAt: D
 }
 
 /**
- * Returns whether a query may be sent now because of a callback that names this payment and cannot be verified.
- * Anybody can send such callbacks, so they cause at most 20 queries of a payment.
+ * Returns whether a query may be sent now because of a callback that names this payment and cannot be verified. Anybody
+ * can send such callbacks, so they cause at most 20 queries of a payment.
  */
 export async function takeQueryDue(
   db: LedgerClient,
