@@ -45,7 +45,8 @@ export interface PollInput {
   /** How many of the next queries count as caused by a hint. */
   readonly hintQueries: number;
   /**
-   * The interval (ms) of queries once `waits` are used up, while the channel says "processing". Null: no such queries.
+   * The interval (ms) of queries once `waits` are used up, while the channel says "processing". Null if no such queries
+   * are sent.
    */
   readonly whileProcessingEveryMs: number | null;
   /** True if the payment must end, but the channel does not close the trade yet. */
@@ -91,7 +92,7 @@ export function channelActivities(deps: ActivityDeps) {
    * @throws ChannelError
    */
   const close = async (adapter: ChannelAdapter, payment: Payment, at: Date): Promise<CloseAnswer> => {
-    // Reading a listing takes many requests, and the query before the close has just read it.
+    // Reading a listing takes many requests, and the query before the close has just read the listing.
     const isAskedById = adapter.findTrade !== undefined && payment.reference === null;
     const { channelState, channelAnsweredAt: answeredAt } = payment;
     const isFresh = answeredAt !== null && at.getTime() - answeredAt.getTime() < LISTING_COUNTS_FOR_MS;
@@ -297,7 +298,7 @@ export function channelActivities(deps: ActivityDeps) {
       const wait =
         nextWait(input.waits, input.startedAt, (await now()).getTime()) ?? input.whileProcessingEveryMs;
       const isProcessing = state === 'processing';
-      // True if the Web UI's text would be wrong now, or if the workflow must wait for something else.
+      // True if the Web UI's text is out of date, or if the workflow must now wait for something else.
       const changed =
         after.status !== before.status ||
         after.attention !== before.attention ||

@@ -64,9 +64,8 @@ export function orderServiceDidNotAgree(lastAnswer: string, delayMs: number): Ap
 }
 
 /**
- * An internal error of nodrop.
- * @param what what nodrop could not do
- * @param delayMs the retry delay; absent: the retry policy decides.
+ * An internal error of nodrop. @param what what nodrop could not do
+ * @param delayMs the retry delay; if absent, the retry policy decides.
  */
 export function ownTrouble(
   what: 'call the channel' | 'deliver the event',
@@ -105,8 +104,8 @@ const SAID: Partial<Record<ChannelErrorKind, string>> = {
 
 /**
  * The outcome of a channel call is unknown: no readable answer, a temporary refusal, or an internal error.
- * @param delayMs the retry delay, unless the channel asked for a longer one (5 min at most); absent: the retry policy
- *   decides.
+ * @param delayMs the retry delay, unless the channel asked for a longer delay (5 min at most). If it is absent, the
+ *   retry policy decides.
  */
 export function unknownOutcome(channel: string, error: unknown, delayMs?: number): ApplicationFailure {
   if (isRowGone(error)) return rowLost(error);

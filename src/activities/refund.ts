@@ -332,7 +332,7 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
     /**
      * Queries the trade after a callback has settled the refund, because the callback's data may be old, and because
-     * other refunds that were reported meanwhile were attributed to this one. Retried until the channel answers.
+     * reports of other refunds were attributed to this refund while it was open. Retried until the channel answers.
      */
     async askTradeOfRefund(refundId: string): Promise<void> {
       const row = await load(refundId);

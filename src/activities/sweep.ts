@@ -55,7 +55,7 @@ class SweepStep {
     return performance.now() >= this.#until;
   }
 
-  /** Repairs batch after batch until none is left. */
+  /** Repairs one batch after another until no batch is left. */
   async all<Row>(take: () => Promise<readonly Row[]>, repair: (row: Row) => Promise<boolean>): Promise<void> {
     while (!this.isOver()) {
       const rows = await take();
@@ -64,7 +64,7 @@ class SweepStep {
     }
   }
 
-  /** Repairs each row. A row that cannot be repaired does not stop the others. */
+  /** Repairs each row. If a row cannot be repaired, the function continues with the next row. */
   async each<Row>(rows: readonly Row[], repair: (row: Row) => Promise<boolean>): Promise<void> {
     for (const row of rows) {
       if (this.isOver()) return;

@@ -45,7 +45,7 @@ export interface AskedFor {
   readonly account?: string | undefined;
   readonly payer: { readonly id?: string } | undefined;
   readonly expiresInMs: number;
-  /** The maximum number of attempts of the order; absent: no limit. */
+  /** The maximum number of attempts of the order. Absent if there is no limit. */
   readonly attemptsAtMost?: number;
   /** The ids of the order's live attempts that were already queried for this request. */
   readonly askedAttempts: ReadonlySet<string>;
@@ -82,7 +82,10 @@ const PAYER_HAS_ACTED: ReadonlySet<string> = new Set<ChannelAnswer['state']>([
   'refunded',
 ]);
 
-/** Why the order itself accepts no new attempt now, regardless of its attempts; null if it accepts one. */
+/**
+ * The reason why the order accepts no new attempt now, without regard to its existing attempts. Null if the order
+ * accepts a new attempt.
+ */
 export function refusesAttempts(order: OrderToPay, now: Date): Refusal | null {
   const { id, status, paidPaymentId, cancelRequestedAt = null, expiresAt } = order;
   if (status === 'succeeded' || status === 'refunded')

@@ -209,7 +209,7 @@ export interface NewRefund extends KnownRefund {
   readonly currency: CurrencyCode;
   /** The amount that the payment received in total. */
   readonly total: number;
-  /** The sum of the payment's other recorded refunds. Absent: not known. */
+  /** The sum of the payment's other recorded refunds. Absent if it is not known. */
   readonly otherRefunds?: number;
   /** The account's callback URL, for a channel that accepts one with each refund. */
   readonly notifyUrl?: string;
@@ -518,7 +518,10 @@ export interface ChannelAdapter {
    * @throws CallbackError `unverified` (bad signature or too old) or `malformed` (verified, but with invalid content).
    */
   verifyCallback(account: ChannelAccount, request: CallbackRequest): Promise<VerifiedCallback>;
-  /** The HTTP answer that the channel expects. Absent: 200 with `{}`, or a refusal in the format of nodrop's API. */
+  /**
+   * The HTTP answer that the channel expects. If it is absent, nodrop answers 200 with `{}`, or a refusal in the format
+   * of its API.
+   */
   acknowledge?(outcome: CallbackOutcome): Acknowledgement;
   /** The out-trade-no in an unverifiable callback, if any. nodrop does not trust it. It only makes a query due. */
   peekOutTradeNo(rawBody: Buffer): string | undefined;

@@ -213,8 +213,8 @@ export interface QueryPlan {
   /** When the plan ends in any case, epoch ms; infinite if only an answer of the channel ends it. */
   readonly endsAt: number;
   /**
-   * The interval (ms) of queries once the waits are used up, while the channel says "processing". Null: no such
-   * queries.
+   * The interval (ms) of queries once the waits are used up, while the channel says "processing". Null if no such
+   * queries are sent.
    */
   readonly whileProcessingEveryMs: number | null;
   /** The purpose of the queries, shown in the Web UI. */

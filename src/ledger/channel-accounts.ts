@@ -284,7 +284,7 @@ const clearDefault = (tx: LedgerTx, which: { merchantId: string; channel: string
 
 /**
  * Adds a set of credentials that all further calls to the channel use.
- * @param change makes the new set from the newest one, or from `{}` if there is none or it cannot be read
+ * @param change makes the new set from the newest set, or from `{}` if there is no set or the newest set cannot be read
  * @param oldUntil when the older sets end at the latest; null means that they keep their ends
  */
 export async function rotateCredentials(
@@ -310,7 +310,7 @@ export async function rotateCredentials(
 }
 
 /**
- * Keeps the newest set and ends the validity of the others at `until` at the latest.
+ * Keeps the newest set, and ends the validity of all other sets at `until` or earlier.
  * @returns the number of sets that it ended
  */
 export async function dropOldCredentials(

@@ -19,11 +19,11 @@ interface Reported {
 }
 
 /**
- * PostgreSQL can end a connection at any time: a restart, a failover, an administrator. `pg` then emits `error`, and
- * Node ends a process whose emitter has no listener for `error`. `pg`'s pool listens while a connection is idle but not
- * while it is in use. A listener that the user of the connection adds can come too late. Therefore these connections
- * listen from the beginning and ignore the error. The running query, or the next query, is rejected with the same
- * error, and the pool replaces the connection.
+ * PostgreSQL can end a connection at any time, because of a restart, a failover or an administrator. In that case `pg`
+ * emits `error`, and Node ends the process if no listener for `error` exists. `pg`'s pool listens while a connection is
+ * idle but not while it is in use. A listener that the user of the connection adds can come too late. Therefore these
+ * connections listen from the beginning and ignore the error. The running query, or the next query, is rejected with
+ * the same error, and the pool replaces the connection.
  *
  * The connections' time zone is UTC, whatever the server, the database or the role has configured. UTC is needed
  * because Prisma's adapter writes times without an offset and ignores the offset of times that it reads. The time zone

@@ -14,7 +14,7 @@ const hourOf = (at: Date): Date => new Date(Math.floor(at.getTime() / HOUR_MS) *
 
 /**
  * Counts a callback that is not for nodrop, and stores it while the hour's limit is not reached. The caller may
- * acknowledge the callback after this returns. A repetition is counted too.
+ * acknowledge the callback after this returns. Repetitions are also counted.
  */
 export async function storeIgnored(
   db: LedgerClient,

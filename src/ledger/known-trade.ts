@@ -6,7 +6,8 @@ import { accountOf, tradeOf } from './trade-of-payment.ts';
 
 /**
  * The payment's trade in the form that calls to the channel need. If the channel must be called with its own id and
- * that id is not stored, the trade is searched for first, and its id is stored. Creates nothing at the channel.
+ * that id is not stored, the trade is searched for first, and its id is stored. The function creates nothing at the
+ * channel.
  * @returns `absent` if a complete listing does not contain the trade. A query or a close then treats the trade as
  *   unknown.
  * @throws ChannelError

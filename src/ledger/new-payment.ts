@@ -318,7 +318,7 @@ export async function insertPayment(
   }
 }
 
-/** True for the payment that an earlier identical request made. */
+/** True if an earlier identical request has created this payment. */
 const isAdoptedAs = (one: Payment, { adopt, channel, account }: NewPayment): boolean =>
   adopt !== undefined &&
   one.adopted !== null &&

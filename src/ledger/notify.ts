@@ -7,7 +7,7 @@ import { transaction } from './transaction-limits.ts';
  * notifies. If a process dies before it notifies, a waiting request sees the change at its next periodic read.
  */
 
-/** A committed change is acknowledged after this time at the latest, even if its notification has not been sent yet. */
+/** A committed change is acknowledged at the latest after this time, even if its notification has not been sent yet. */
 const NOTIFY_WITHIN_MS = 500;
 
 /**
@@ -102,9 +102,9 @@ function watched(tx: LedgerTx, written: Set<VisibleModel>): LedgerTx {
 }
 
 /**
- * Notifies the requests that wait for the order, for any of its payments (a payer's view of one payment depends on the
- * others), or for the merchant's feed. It uses a transaction of its own, whose commit waits for no flush. Never throws,
- * because the change itself is committed.
+ * Notifies the requests that wait for the order, for any payment of the order, or for the merchant's feed. All payments
+ * are included, because a payer's view of one payment depends on the order's other payments. It uses a transaction of
+ * its own, whose commit waits for no flush. Never throws, because the change itself is committed.
  */
 export async function notifyWaiters(
   db: LedgerClient,

@@ -38,8 +38,8 @@ export interface Resolved {
  *   amount. If money of the order's other payments waits for a decision, it is refunded. If the order service has not
  *   agreed yet, the operator's decision replaces the order service's agreement.
  * - `refund`: refunds all that is left of the payment, even if the channel has refused the refund that was due.
- * - `retry`: repeats what failed; the caller wakes the workflows that do it. If the channel has refused a due refund, a
- *   new refund is made.
+ * - `retry`: repeats the work that failed. The caller wakes the workflows that do this work. If the channel has refused
+ *   a due refund, a new refund is made.
  * - `dismiss`: removes the attention and changes nothing else. It is not allowed while a refund is due. If the channel
  *   does not report how much was refunded, `dismiss` records that all of the money was refunded.
  * @throws Refusal `payment_not_found`, or `not_resolvable` if the payment has nothing that this action can decide.

@@ -64,8 +64,9 @@ export async function cancelOthers(
 }
 
 /**
- * Sets the status of an unpaid order once none of its payments is live, has unsettled money, or waits for a decision:
- * `cancelled` if its owner requested that, `closed` if it has expired, otherwise `unpaid`.
+ * Sets the status of an unpaid order once no payment of the order is live, has unsettled money, or waits for a
+ * decision. The status is `cancelled` if the order's cancellation was requested, `closed` if the order has expired, and
+ * otherwise `unpaid`.
  */
 export async function releaseOrder(tx: LedgerTx, order: Order, now: Date): Promise<OrderStatus> {
   const { merchantId, id, status } = order;

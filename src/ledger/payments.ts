@@ -98,7 +98,7 @@ const columnsOf = ({ id, data }: TradeReference) => ({
 /**
  * Records that the channel has the trade: the payment and its order become `paying`, and the payer gets a next action.
  * A payment whose cancellation was requested gets no next action, so that the payer does not pay it. The channel's
- * reference is stored too.
+ * reference of the trade is also stored.
  */
 export async function recordCreated(
   db: LedgerClient,

@@ -15,10 +15,10 @@ export class NotRecoverable extends Error {
 }
 
 /**
- * Restores a lost payment, and its order if that is lost too. The restored payment is `paying` with cancellation
- * requested, and has no next action. Therefore the channel is queried, and then a paid payment is settled and an unpaid
- * payment is closed. Payment and order get `recoveredAt`. Callbacks that arrived while the payment's row was missing
- * are matched. An existing payment does not change.
+ * Restores a lost payment. If the payment's order is also lost, restores the order. The restored payment is `paying`
+ * with cancellation requested, and has no next action. Therefore the channel is queried, and then a paid payment is
+ * settled and an unpaid payment is closed. Payment and order get `recoveredAt`. Callbacks that arrived while the
+ * payment's row was missing are matched. An existing payment does not change.
  * @throws NotRecoverable, TooBusy
  */
 export async function recoverPayment(

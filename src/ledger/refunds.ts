@@ -74,7 +74,10 @@ export interface RefundRequest {
   readonly note: string | undefined;
   /** Unique forever within the merchant. */
   readonly idempotencyKey: string;
-  /** The amount must be a multiple of this, in minor units, unless it is all that is left. Absent: any amount. */
+  /**
+   * The amount must be a multiple of this, in minor units, unless it is all that is left. If this is absent, any amount
+   * is accepted.
+   */
   readonly multipleOf?: number | undefined;
 }
 

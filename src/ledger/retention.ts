@@ -2,7 +2,7 @@ import { MATCH_FOR_MS } from './callbacks.ts';
 import type { LedgerClient } from './client.ts';
 import { givePositions, POSITIONS_AT_ONCE } from './feed-positions.ts';
 
-/** Rows that are kept for a limited time. Everything else in the ledger is kept forever. */
+/** Deletes the rows that are kept for a limited time. All other rows of the ledger are kept forever. */
 
 const DAY_MS = 86_400_000;
 const UNVERIFIED_MS = 7 * DAY_MS;

@@ -34,7 +34,7 @@ class TransactionLimits {
   readonly #slots = new FairSlots(CONNECTIONS, TRANSACTIONS_AT_ONCE);
   /** Orders that have a running transaction. */
   readonly #orders = new Set<string>();
-  /** In order of arrival. */
+  /** The waiting transactions, in order of arrival. */
   readonly #waiting = new Set<Waiter>();
   waitingAtMost = WAITING_AT_MOST;
 

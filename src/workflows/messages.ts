@@ -26,7 +26,7 @@ export interface PaymentInput extends PaymentTerms {
   readonly isNew?: true;
 }
 
-/** Input of a refund's workflow. Everything else is in the ledger. */
+/** Input of a refund's workflow. The workflow reads all other data from the ledger. */
 export interface RefundInput {
   readonly refundId: string;
   /** The refunded payment, so that `recover --lost` knows it when the refund's row is lost. */
@@ -34,12 +34,15 @@ export interface RefundInput {
   readonly channel: string;
 }
 
-/** Input of the workflow that delivers one event. Everything else is in the ledger. */
+/** Input of the workflow that delivers one event. The workflow reads all other data from the ledger. */
 export interface DeliveryInput {
   readonly deliveryId: string;
 }
 
-/** Input of the workflow that redelivers a merchant's waiting events. Everything else is in the ledger. */
+/**
+ * Input of the workflow that redelivers a merchant's waiting events. The workflow's activities read all other data from
+ * the ledger.
+ */
 export interface RedeliveryInput {
   readonly merchantId: string;
   /** How many events the first batch holds. @default 1 */

@@ -52,10 +52,10 @@ import { describeLostPayment, describePayment, describeUnreadable } from './web-
 
 /**
  * Runs one payment from its creation until it is settled or its late watch has ended. The workflow waits for the
- * channel's callback, queries the channel on schedule meanwhile, and updates the order when the payment is paid.
- * Signal and update handlers only add to the inbox. `run` is the one loop that owns the state, and it reads the ledger
- * before each decision. Every wait of the loop is bounded, or ends when a message of higher priority arrives. The only
- * exceptions are the writes that decide what happens next (`updateOrder`, `recordRefunds`): they retry until they
+ * channel's callback, queries the channel on schedule meanwhile, and updates the order when the payment is paid. Signal
+ * and update handlers only add to the inbox. `run` is the one loop that owns the state, and it reads the ledger before
+ * each decision. Every wait of the loop is bounded, or ends when a message of higher priority arrives. The only
+ * exceptions are the writes that decide what happens next (`updateOrder`, `recordRefunds`). They are retried until they
  * succeed.
  */
 export async function payment(input: PaymentInput): Promise<void> {
@@ -67,7 +67,8 @@ export async function payment(input: PaymentInput): Promise<void> {
   wf.setHandler(noticeSignal, () => run.post({ kind: 'notice' }));
   wf.setHandler(cancelSignal, () => run.post({ kind: 'cancel', by: 'the merchant' }));
   wf.setHandler(wakeSignal, () => run.post({ kind: 'wake' }));
-  // Non-cancellable, because the payment goes on after "Request Cancellation" in the Web UI, and must answer updates.
+  // The scope is non-cancellable, because the workflow continues after "Request Cancellation" in the Web UI, and must
+  // answer updates.
   wf.setHandler(nextActionUpdate, () => wf.CancellationScope.nonCancellable(() => run.awaitNextAction()));
   wf.setHandler(askChannelUpdate, () => wf.CancellationScope.nonCancellable(() => run.askNow()));
 
