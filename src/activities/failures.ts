@@ -64,7 +64,8 @@ export function orderServiceDidNotAgree(lastAnswer: string, delayMs: number): Ap
 }
 
 /**
- * An internal error of nodrop. @param what what nodrop could not do
+ * An internal error of nodrop.
+ * @param what what nodrop could not do
  * @param delayMs the retry delay; if absent, the retry policy decides.
  */
 export function ownTrouble(
