@@ -164,8 +164,8 @@ export function channelActivities(deps: ActivityDeps) {
   };
 
   /**
-   * The trade for a create, or for a repeated create. Past the channel's idempotency horizon a repetition could create
-   * a second trade, so the existing trade is looked up instead.
+   * The trade for a create, or for a repeated create. After the channel's idempotency horizon, a repeated create could
+   * create a second trade. Therefore the existing trade is looked up instead.
    * @returns `absent` when the trade does not exist and must no longer be created
    * @throws ChannelError
    */

@@ -16,8 +16,8 @@ export function ledgerActivities({
 }: Pick<ActivityDeps, 'db' | 'now' | 'deliveryWorkflows'>) {
   return {
     /**
-     * Reads the payment. A workflow run starts with it, because its input may be stale. Null if the row is lost; throws
-     * if the database cannot be read.
+     * Reads the payment. A workflow run starts with this read, because the run's input may be out of date. Null if the
+     * row is lost; throws if the database cannot be read.
      */
     async loadPayment(paymentId: string): Promise<PaymentSnapshot | null> {
       return await ledger.findPayment(db, paymentId, await now());

@@ -87,7 +87,10 @@ async function announce(
 /** The refund activities that only touch the ledger; task queue `nodrop`. */
 export function refundLedgerActivities({ db, now, deliveryWorkflows, workflows }: ActivityDeps) {
   return {
-    /** Reads the refund. A workflow run starts with it, because its input may be stale. Null if the row is lost. */
+    /**
+     * Reads the refund. A workflow run starts with this read, because the run's input may be out of date. Null if the
+     * row is lost.
+     */
     async loadRefund(refundId: string): Promise<RefundSnapshot | null> {
       return await findRefund(db, refundId, await now());
     },

@@ -316,7 +316,7 @@ export function sweepActivities({
       await step.each(await findUnseenDeliveries(db, await now()), async (deliveryId) => {
         const { paymentId, attention } = await showOverdue(db, deliveryId, await now(), orderUnknownForMs);
         // The woken workflow updates its search attribute. `delivery_failing` concerns an event on which the payment
-        // does not wait: no workflow is started only to show it.
+        // does not wait, so no workflow is started only to show this attention.
         if (
           attention !== null &&
           (attention !== 'delivery_failing' || (await stateOf(paymentWorkflowId(paymentId))) === 'running')

@@ -396,7 +396,7 @@ export interface SettingDeclaration {
   readonly isIdentity?: true;
   /** A regular expression that the value must match, and the rule in words: `must start with sk_test_ or sk_live_`. */
   readonly pattern?: readonly [RegExp, string];
-  /** The names of other settings that this one requires. */
+  /** The names of other settings that this setting requires. */
   readonly needs?: readonly string[];
 }
 
@@ -541,12 +541,13 @@ export interface ChannelAdapter {
 /**
  * - `rejected`: the channel understood the request and refuses it for good (definite).
  * - `not_now`: the channel understood the request and refuses it for now, for example because the merchant's balance is
- *   too low or a daily limit is reached. The same request can succeed later, so this is unknown and never a failure.
+ *   too low or a daily limit is reached. The same request can succeed later, so the outcome is unknown and never counts
+ *   as a failure.
  * - `unreachable`: no answer, a timeout, or a 5xx.
  * - `garbage`: an answer that cannot be read or whose signature is wrong.
  * - `rate_limited`: the channel asked for fewer requests.
- * - `misconfigured`: the channel rejects our credentials, permissions or clock. That says nothing about any trade, and
- *   a person has to correct it.
+ * - `misconfigured`: the channel rejects our credentials, permissions or clock. This says nothing about any trade. A
+ *   person has to correct the cause.
  */
 export type ChannelErrorKind =
   | 'rejected'

@@ -60,7 +60,9 @@ type Money = SuccessCase['asked'];
 const isSameMoney = (one: Money, other: Money): boolean =>
   one.amount === other.amount && one.currency === other.currency;
 
-/** Why the payment is never refunded automatically, as a sentence; null if it can be. */
+/**
+ * The reason why the payment is never refunded automatically, as a sentence. Null if it can be refunded automatically.
+ */
 export function whyAPersonDecides({
   recovered,
   isOnlyWatched = false,

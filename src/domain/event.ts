@@ -102,8 +102,8 @@ export const DELIVERY_OUTCOMES = [
 export type DeliveryOutcome = (typeof DELIVERY_OUTCOMES)[number];
 
 /**
- * The `code` in the body of a 404 or 410 which says that the order service does not know the order. A 404 without it
- * may come from a router or proxy.
+ * The `code` in the body of a 404 or 410 which says that the order service does not know the order. A 404 without this
+ * code may come from a router or proxy.
  */
 export const ORDER_UNKNOWN = 'order_unknown' satisfies DeliveryOutcome;
 /**

@@ -29,7 +29,7 @@ export const automaticRefundId = (paymentId: string, nth = 1): string =>
 /** True for the id of an automatic refund of the payment. */
 export const isAutomaticRefundId = (id: string, paymentId: string): boolean =>
   id.startsWith(automaticRefundId(paymentId));
-/** The fields that identify a refund request: requests with equal fields are the same request. */
+/** The fields that identify a refund request. Requests with equal fields count as the same request. */
 export interface RefundRequestKey {
   readonly merchantId: string;
   readonly paymentId: string;

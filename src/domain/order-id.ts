@@ -5,7 +5,7 @@ const AT_MOST = 64;
 
 /** Letters, marks, digits, punctuation and symbols of every script, and the space U+0020. */
 const CHARACTERS = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]*$/u;
-/** Characters of these classes that are invisible. */
+/** Characters that belong to the accepted classes but are invisible. */
 const INVISIBLE = /[\p{Default_Ignorable_Code_Point}\u2800]/u;
 
 /**

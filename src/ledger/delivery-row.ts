@@ -6,7 +6,7 @@ import { note } from './timeline.ts';
 
 /** A delivery ends when the order service gives a definite answer, or when the event is superseded. */
 
-/** Ends the delivery with this status. It is not delivered any further. */
+/** Ends the delivery with this status. Its event is not delivered any further. */
 export async function settle(
   tx: LedgerTx,
   deliveryId: string,

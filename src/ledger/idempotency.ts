@@ -7,7 +7,7 @@ import { json, type LedgerClient } from './client.ts';
  * is durable.
  */
 
-/** Longer than any request runs: more than the sum of a request's deadlines. */
+/** The lease is longer than any request runs, because it exceeds the sum of a request's deadlines. */
 const LEASE_MS = 60_000;
 
 export interface KeyedRequest {

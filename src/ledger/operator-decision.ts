@@ -27,7 +27,7 @@ export type Resolution = (typeof RESOLUTIONS)[number];
 
 export interface Resolved {
   readonly payment: Payment;
-  /** The refunds that the decision causes, of this payment and of others; the caller starts their workflows. */
+  /** The refunds of this payment and of other payments that the decision causes. The caller starts their workflows. */
   readonly refunds: readonly (Refund & { readonly payment: Payment })[];
   /** The order's other live attempts that must be cancelled; the caller signals their workflows. */
   readonly cancelled: readonly Payment[];

@@ -5,7 +5,7 @@ import { lockOrder, releaseOrder } from './order-row.ts';
 import type { Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** The end of orders that were not paid. */
+/** Functions that end orders that were not paid. */
 
 const FAILED_REST_MS = 5 * 60_000;
 const HELD_REST_MS = 3_600_000;

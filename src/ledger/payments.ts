@@ -574,7 +574,7 @@ export async function requestCancel(
   });
 }
 
-/** Raises an attention of an unsettled payment, unless a more important one is raised already. */
+/** Raises an attention of an unsettled payment, unless a more important attention is raised already. */
 export async function raiseAttention(
   db: LedgerClient,
   paymentId: string,
