@@ -2,7 +2,7 @@ import { Connection } from '@temporalio/client';
 
 /**
  * Creates a connection that connects at its first call and reconnects after each loss, at most 1 s apart. The default
- * backoff of gRPC grows to two minutes, for which a recovered server would still count as down.
+ * backoff of gRPC grows to two minutes. With it, a recovered server would still count as down for up to two minutes.
  * @param address host:port
  */
 export function lazyConnection(address: string): Connection {

@@ -14,11 +14,11 @@ export interface ActivityDeps {
    */
   readonly secret: string;
   /**
-   * How long an order service may answer that it does not know an order before the order counts as gone.
+   * If an order service answers for this long that it does not know an order, the order counts as gone.
    * @default a day
    */
   readonly orderUnknownForMs?: number;
-  /** Starts the deliveries of new events at once. */
+  /** Starts the deliveries of new events immediately. */
   readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'redeliverWaiting'>;
   /** Makes a payment's workflow read its row again after a refund has changed the payment. */
   readonly workflows: Pick<PaymentWorkflows, 'wake'>;

@@ -45,7 +45,8 @@ export interface PollInput {
   /** How many of the next queries count as caused by a hint. */
   readonly hintQueries: number;
   /**
-   * The interval (ms) of queries once `waits` are used up, while the channel says "processing". Null: no such queries.
+   * The interval (ms) of queries once `waits` are used up, while the channel says "processing". Null if no such queries
+   * are sent.
    */
   readonly whileProcessingEveryMs: number | null;
   /** True if the payment must end, but the channel does not close the trade yet. */
@@ -74,16 +75,24 @@ export function channelActivities(deps: ActivityDeps) {
     return snapshot;
   };
 
-  /** Queries the trade, which may first have to be found in a listing. @throws ChannelError */
+  /**
+   * Queries the trade. If the query needs the channel's id of the trade and the ledger lacks it, a listing is searched
+   * first.
+   * @throws ChannelError
+   */
   const query = async (adapter: ChannelAdapter, payment: Payment): Promise<ChannelAnswer> => {
     const trade = await knownTrade(deps, adapter, payment, cancellationSignal());
     if (trade === 'absent') return { state: 'unknown_trade' };
     return await adapter.queryTrade(accountOf(payment), trade, cancellationSignal());
   };
 
-  /** Closes the trade, which may first have to be found in a listing. @throws ChannelError */
+  /**
+   * Closes the trade. If the close needs the channel's id of the trade and the ledger lacks it, a listing is searched
+   * first.
+   * @throws ChannelError
+   */
   const close = async (adapter: ChannelAdapter, payment: Payment, at: Date): Promise<CloseAnswer> => {
-    // Reading a listing takes many requests, and the query before the close has just read it.
+    // Reading a listing takes many requests, and the query before the close has just read the listing.
     const isAskedById = adapter.findTrade !== undefined && payment.reference === null;
     const { channelState, channelAnsweredAt: answeredAt } = payment;
     const isFresh = answeredAt !== null && at.getTime() - answeredAt.getTime() < LISTING_COUNTS_FOR_MS;
@@ -93,7 +102,7 @@ export function channelActivities(deps: ActivityDeps) {
     return await adapter.closeTrade(accountOf(payment), trade, cancellationSignal());
   };
 
-  /** Queries once and records the answer; a definite answer without money ends a live payment. */
+  /** Queries once and records the answer. A live payment ends if the answer is definite and reports no money. */
   const ask = async (
     payment: Payment,
     by: SettledBy,
@@ -110,8 +119,8 @@ export function channelActivities(deps: ActivityDeps) {
   };
 
   /**
-   * The callback URL of a new trade. If the channel accepts a URL with each trade, the URL contains a proof: only the
-   * channel knows it, so a request to it concerns this payment.
+   * The callback URL of a new trade. If the channel accepts a URL with each trade, the URL contains a proof. Only the
+   * channel knows that URL, so a request to the URL concerns this payment.
    */
   const notifyUrl = (payment: Payment, { takesCallbackAddress }: ChannelDeclaration): string => {
     const { id, channelAccountId } = payment;
@@ -126,7 +135,7 @@ export function channelActivities(deps: ActivityDeps) {
   };
 
   /**
-   * Records that a call gave no information about the trade. It raises an attention after 5 min, or at once if our
+   * Records that a call gave no information about the trade. An attention is raised after 5 min, or immediately if our
    * configuration is the cause.
    */
   const silence = async (payment: { id: string }, error: ChannelError) =>
@@ -155,8 +164,8 @@ export function channelActivities(deps: ActivityDeps) {
   };
 
   /**
-   * The trade for a create, or for a repeated create. Past the channel's idempotency horizon a repetition could create
-   * a second trade, so the existing trade is looked up instead.
+   * The trade for a create, or for a repeated create. After the channel's idempotency horizon, a repeated create could
+   * create a second trade. Therefore the existing trade is looked up instead.
    * @returns `absent` when the trade does not exist and must no longer be created
    * @throws ChannelError
    */
@@ -173,8 +182,8 @@ export function channelActivities(deps: ActivityDeps) {
 
   /**
    * Handles the channel's refusal to create the trade. The refusal is definite if no earlier request had an unknown
-   * outcome. Otherwise an earlier request may have created the trade and used up its number: the payment then fails
-   * only if a query does not know the trade either.
+   * outcome. Otherwise an earlier request may have created the trade and used up its number. In that case the payment
+   * fails only if the channel also answers a query with "unknown trade".
    * @param isAlone true if no earlier or concurrent request can have created the trade
    * @throws ChannelError when the outcome is unknown
    */
@@ -204,8 +213,8 @@ export function channelActivities(deps: ActivityDeps) {
 
   return {
     /**
-     * Creates the trade, or returns if it exists already. A definite refusal of the channel fails the payment. If the
-     * channel no longer gives a next action, the payment attempt ends.
+     * Creates the trade. If the trade exists already, returns without creating one. A definite refusal of the channel
+     * fails the payment. If the channel no longer gives a next action, the payment attempt ends.
      */
     async createAtChannel(paymentId: string): Promise<PaymentSnapshot> {
       // The ledger records the request before it is sent.
@@ -213,7 +222,8 @@ export function channelActivities(deps: ActivityDeps) {
       const { payment, isFirst } = await ledger.askForTrade(db, paymentId, at);
       const snapshot = toSnapshot(payment, at);
       if (!isLive(snapshot.status) || hasUsableAction(payment, at)) return snapshot;
-      // A recovered or adopted payment never creates a trade: its trade exists already, or never will.
+      // A recovered or adopted payment never creates a trade, because its trade either exists already or will never
+      // exist.
       if (payment.recoveredAt !== null || payment.adopted !== null) return snapshot;
       // A new payment's workflow has not read the row yet. Create nothing if the payment is paid, may be paid, or is
       // being cancelled.
@@ -229,8 +239,9 @@ export function channelActivities(deps: ActivityDeps) {
           return await ledger.endAttempt(db, paymentId, why, await now());
         }
         const trade = await newTradeOf(payment, adapter, known);
-        // The steps above can be slow, and CREATE_ATTEMPT_MS holds only for a request that begins before the expiry.
-        // This throws instead of ending the payment, because by another clock there may still be time for a retry.
+        // The steps above can be slow, so the payment may have expired meanwhile. CREATE_ATTEMPT_MS holds only for a
+        // request that begins before the expiry. The code throws instead of ending the payment, because by another
+        // process's clock there may still be time for a retry.
         if ((await now()) >= payment.expiresAt)
           throw new Error('the payment expired before its trade was created');
         const created = await adapter.createTrade(accountOf(payment), trade, cancellationSignal());
@@ -255,7 +266,7 @@ export function channelActivities(deps: ActivityDeps) {
     },
 
     /**
-     * The scheduled queries: one activity whose retries are the schedule, so that any number of queries costs three
+     * Sends the scheduled queries. They are the retries of one activity, so that any number of queries costs three
      * history events. It returns when an answer of the channel ends the wait, when the waits are used up, or when the
      * payment's display in the Web UI must change.
      */
@@ -279,20 +290,21 @@ export function channelActivities(deps: ActivityDeps) {
         const at = (await now()).getTime();
         const wait = nextWait(input.waits, input.startedAt, at) ?? input.whileProcessingEveryMs;
         if (wait === null || after.attention !== before.attention) return after;
-        // Retry sooner than scheduled, as nothing was learned. The retry delay grows while the channel stays silent.
+        // Retry sooner than scheduled, because the query gave no answer. The retry delay grows while the channel stays
+        // silent.
         const silentFor = at - (after.channelErrorSince ?? at);
         throw unknownOutcome(payment.channel, error, Math.min(wait, Math.max(SILENCE_RETRY_MS, silentFor)));
       }
       const wait =
         nextWait(input.waits, input.startedAt, (await now()).getTime()) ?? input.whileProcessingEveryMs;
       const isProcessing = state === 'processing';
-      // True if the Web UI's text would be wrong now, or if the workflow must wait for something else.
+      // True if the Web UI's text is out of date, or if the workflow must now wait for something else.
       const changed =
         after.status !== before.status ||
         after.attention !== before.attention ||
         isProcessing !== (before.channelState === 'processing') ||
-        // The payment was queried because the channel was processing the trade. It no longer is, so the trade must be
-        // created. An earlier attempt may already have recorded that change.
+        // The payment was queried because the channel was processing the trade. The channel no longer processes it, so
+        // the trade must be created. An earlier attempt may already have recorded that change.
         (after.status === 'created' && !isProcessing) ||
         (input.whileProcessingEveryMs !== null && !isProcessing) ||
         (input.whileProcessingEveryMs === null &&
@@ -314,7 +326,7 @@ export function channelActivities(deps: ActivityDeps) {
       }
     },
 
-    /** Queries a payment that must end: it must not be closed without a query first. */
+    /** Queries a payment that must end, because a payment must be queried before it is closed. */
     async askBeforeEnd(paymentId: string): Promise<PaymentSnapshot> {
       const payment = await load(paymentId);
       const before = toSnapshot(payment, await now());
@@ -330,8 +342,8 @@ export function channelActivities(deps: ActivityDeps) {
     /**
      * Closes the trade of an unpaid payment at the channel, and ends the payment. If the channel answers "already
      * paid", "processing" or "not yet", the payment does not end, and further queries follow. A trade that is only
-     * watched stays open at the channel, because it is the merchant's: the payment ends, and the late watch continues
-     * to query it.
+     * watched belongs to the merchant, so it stays open at the channel. The payment ends, and the late watch continues
+     * to query the trade.
      */
     async closeAtChannel(
       paymentId: string,

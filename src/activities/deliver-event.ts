@@ -36,9 +36,9 @@ export interface DeliveryResult {
 }
 
 /**
- * The activities that deliver events to merchants' order services. They have a task queue of their own: an order
- * service that hangs must not delay the ledger's activities. The ledger decides when an event is sent, not Temporal's
- * attempts.
+ * The activities that deliver events to merchants' order services. They have a task queue of their own, so that an
+ * order service that hangs does not delay the ledger's activities. The ledger decides when an event is sent. Temporal's
+ * attempts do not decide it.
  */
 export function deliverEventActivities({
   db,
@@ -82,7 +82,8 @@ export function deliverEventActivities({
       }
       const at = await now();
       const alarm = alarmIn(telling.since, at);
-      // Return if the Web UI's text about the delivery has to change. Once it is late, that text shows the last answer.
+      // Return if the Web UI's text about the delivery has to change. Once the delivery is late, that text shows the
+      // last answer.
       if (alarm === null || after.attention !== row.payment.attention) return after;
       throw orderServiceDidNotAgree(telling.lastAnswer, Math.min(telling.nextAt - at.getTime(), alarm));
     }
@@ -122,9 +123,9 @@ export function deliverEventActivities({
     },
 
     /**
-     * Sends the event of a settled delivery once more. The answer is logged, and has no other effect. The call is not
-     * made if the delivery was superseded since the request, or if its event is no longer true. Null if the event was
-     * deleted.
+     * Sends the event of a settled delivery once more. The answer is logged, and has no other effect. The event is not
+     * sent if the delivery was superseded after the redelivery was requested, or if the event is no longer true. Null
+     * if the event was deleted.
      */
     async redeliverEvent(deliveryId: string): Promise<DeliverySnapshot | null> {
       return await unlessGone(() =>
@@ -181,7 +182,7 @@ async function send(
     target = await findOrderService(db, payment.merchantId, secret, at);
   } catch (error) {
     if (!(error instanceof UnreadableSecret)) throw error;
-    // Not a fault of the order service. The event was not sent, and is retried like after any unknown outcome.
+    // The order service did not cause this failure. The event was not sent. It is retried as after any unknown outcome.
     return { outcome: 'unknown', statusCode: null, detail: error.message, durationMs: 0 };
   }
   if (target === null) {
@@ -195,7 +196,7 @@ async function send(
     at,
   });
   const { statusCode, durationMs } = answer;
-  // The log keeps the start of the answer if the service did not agree: it explains the failure.
+  // If the service did not agree, the log keeps the start of its answer, because the answer explains the failure.
   const call = { statusCode, durationMs, ...(answer.kind === 'agreed' ? {} : started(answer)) };
   switch (answer.kind) {
     case 'unknown':
@@ -237,14 +238,15 @@ const retryAfter = ({ retryAfterMs }: { readonly retryAfterMs?: number }) =>
 const started = ({ answer }: { readonly answer?: string }) => (answer === undefined ? {} : { answer });
 
 /**
- * True if the payment waits for this delivery: the order is then read back, as an acknowledgement alone is not proof.
+ * True if the payment waits for this delivery. In that case the order is read back, because an acknowledgement alone is
+ * not proof.
  */
 const isAwaited = ({ event, payment }: deliveries.DeliveryRow): boolean =>
   isDeliveredByPayment(event.type, payment.orderUpdate);
 
 /**
- * The time from `at` until the alarm for a delivery without agreement since `since`, in ms. Null if the alarm is
- * already due.
+ * The time in ms from `at` until the alarm is due. The order service has not agreed to the delivery since `since`. Null
+ * if the alarm is already due.
  */
 function alarmIn(since: number, at: Date): number | null {
   const left = since + DELIVERY_ALARM_MS - at.getTime();

@@ -6,7 +6,7 @@ import { isRowGone } from '../ledger/client.ts';
 
 /**
  * Makes the ApplicationFailure of every failed activity, and so decides how Temporal retries it. All failures are
- * retryable, because not knowing an outcome is never a failure (P3). The one exception is a lost row, for which the
+ * retryable, because an unknown outcome never counts as a failure (P3). The one exception is a lost row, for which the
  * workflow itself waits.
  */
 
@@ -32,7 +32,9 @@ function withoutStack(options: ApplicationFailureOptions): ApplicationFailure {
   return failure;
 }
 
-/** The channel answered, and there is nothing to do yet. The next attempt follows after `delayMs`. Not an error. */
+/**
+ * The channel answered, and its answer requires no action yet. The next attempt follows after `delayMs`. Not an error.
+ */
 export function notYet(channel: string, state: string, delayMs: number): ApplicationFailure {
   return withoutStack({
     message: `${channel} says: ${WORDS[state] ?? state}. Not an error; the next attempt follows on schedule.`,
@@ -64,7 +66,7 @@ export function orderServiceDidNotAgree(lastAnswer: string, delayMs: number): Ap
 /**
  * An internal error of nodrop.
  * @param what what nodrop could not do
- * @param delayMs the retry delay; absent: the retry policy decides.
+ * @param delayMs the retry delay; if absent, the retry policy decides.
  */
 export function ownTrouble(
   what: 'call the channel' | 'deliver the event',
@@ -80,8 +82,8 @@ export function ownTrouble(
 }
 
 /**
- * The longest delay that a channel may ask for: its refusals are not signed, and a forged one must not stop the
- * queries.
+ * The longest delay that a channel may ask for. Refusals of a channel are not signed, and a forged refusal must not
+ * stop the queries.
  */
 const HEEDED_AT_MOST_MS = 5 * 60_000;
 
@@ -103,8 +105,8 @@ const SAID: Partial<Record<ChannelErrorKind, string>> = {
 
 /**
  * The outcome of a channel call is unknown: no readable answer, a temporary refusal, or an internal error.
- * @param delayMs the retry delay, unless the channel asked for a longer one (5 min at most); absent: the retry policy
- *   decides.
+ * @param delayMs the retry delay, unless the channel asked for a longer delay (5 min at most). If it is absent, the
+ *   retry policy decides.
  */
 export function unknownOutcome(channel: string, error: unknown, delayMs?: number): ApplicationFailure {
   if (isRowGone(error)) return rowLost(error);

@@ -16,8 +16,8 @@ export function ledgerActivities({
 }: Pick<ActivityDeps, 'db' | 'now' | 'deliveryWorkflows'>) {
   return {
     /**
-     * Reads the payment. A workflow run starts with it, because its input may be stale. Null if the row is lost; throws
-     * if the database cannot be read.
+     * Reads the payment. A workflow run starts with this read, because the run's input may be out of date. Null if the
+     * row is lost; throws if the database cannot be read.
      */
     async loadPayment(paymentId: string): Promise<PaymentSnapshot | null> {
       return await ledger.findPayment(db, paymentId, await now());
@@ -38,7 +38,7 @@ export function ledgerActivities({
       payment: OwnedPayment,
     ): Promise<{ snapshot: PaymentSnapshot; cancelled: string[]; refund: string | null }> {
       // A local activity holds a workflow task slot, of which a worker has few. It must not wait for the order's lock
-      // or the merchant's limit; the regular activity does.
+      // or the merchant's limit. Only the regular activity waits for them.
       const mayWait = !activityInfo().isLocal;
       return await settle({ db, deliveryWorkflows }, payment, await now(), mayWait);
     },

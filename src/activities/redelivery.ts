@@ -18,12 +18,15 @@ export interface RedeliveryDeps extends Pick<ActivityDeps, 'db' | 'now'> {
 /** The activities that redeliver a merchant's waiting events; task queue `nodrop`. See src/ledger/redelivery.ts. */
 export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: RedeliveryDeps) {
   return {
-    /** Picks the next deliveries, `size` at most; none if nothing can be delivered now. */
+    /** Picks the next deliveries, at most `size`. Returns no deliveries if nothing can be delivered now. */
     async takeWaiting(merchantId: string, size: number): Promise<RedeliveryBatch> {
       return await ledger.takeWaiting(db, merchantId, size, await now());
     },
 
-    /** Signals the workflows that deliver them to deliver now. The sweep wakes those that could not be reached. */
+    /**
+     * Signals the workflows of these deliveries to deliver now. The sweep wakes the workflows that could not be
+     * reached.
+     */
     async redeliver({ picked }: RedeliveryBatch): Promise<void> {
       await Promise.allSettled(
         picked.map(async (one) => {

@@ -39,7 +39,7 @@ import { withoutPayer } from './without-payer.ts';
 
 export interface RefundQueryInput {
   readonly refundId: string;
-  /** The waits after each of the next queries, in ms; the last one repeats forever. */
+  /** The waits after the next queries, in ms, one for each query. The last wait repeats forever. */
   readonly waits: readonly [number, ...number[]];
 }
 
@@ -87,7 +87,10 @@ async function announce(
 /** The refund activities that only touch the ledger; task queue `nodrop`. */
 export function refundLedgerActivities({ db, now, deliveryWorkflows, workflows }: ActivityDeps) {
   return {
-    /** Reads the refund. A workflow run starts with it, because its input may be stale. Null if the row is lost. */
+    /**
+     * Reads the refund. A workflow run starts with this read, because the run's input may be out of date. Null if the
+     * row is lost.
+     */
     async loadRefund(refundId: string): Promise<RefundSnapshot | null> {
       return await findRefund(db, refundId, await now());
     },
@@ -151,9 +154,9 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
   /**
    * Checks before the first request whether the channel already knows the refund, because the ledger may have lost an
-   * earlier request. The trade is queried before the number: if the number is unknown after that, the trade's sum of
-   * refunds does not include this refund. Refunds that nodrop did not request are recorded, which may change this
-   * refund's row.
+   * earlier request. The trade is queried before the refund's number. If the channel then does not know the number, the
+   * trade's sum of refunds does not include this refund. Refunds that nodrop did not request are recorded, which may
+   * change this refund's row.
    * @returns undefined when the channel does not know the refund
    * @throws ChannelError
    */
@@ -161,7 +164,7 @@ export function refundChannelActivities(deps: ActivityDeps) {
     const trade = await queryTrade(row);
     const known = await query(row);
     if (known.state !== 'unknown_refund') return known;
-    // A channel that uses only its own ids does not know our number: the refund is then found in the trade's list.
+    // A channel that uses only its own ids does not know our number, so the refund is searched for in the trade's list.
     const listed = isMoney(trade) ? listedOf(row, trade.refunds ?? []) : null;
     if (listed !== null) return answerOf(listed);
     await answers.recordFirstAsk(db, row.id, trade, await now());
@@ -169,13 +172,14 @@ export function refundChannelActivities(deps: ActivityDeps) {
     return undefined;
   };
 
-  /** True if the refusal is final. A temporary refusal is final, too, if a lost dispute has taken the money. */
+  /** True if the refusal is final. Even a temporary refusal is final if a lost dispute has taken the money. */
   const isForGood = async ({ payment }: Row, { kind }: ChannelError): Promise<boolean> =>
     kind === 'rejected' || (kind === 'not_now' && (await losesMore(db, payment)));
 
   /**
-   * Requests the refund. A refusal counts only if the channel does not know the number either: an earlier request whose
-   * answer got lost may have made the refund, and that is why there is no money left for this one.
+   * Requests the refund. A refusal counts only if a query shows that the channel does not know the refund's number.
+   * Otherwise an earlier request whose answer got lost may have made the refund, so that no money is left for this
+   * request.
    */
   const ask = async (row: RowWithTrade): Promise<RefundAnswer> => {
     const { payment } = row;
@@ -205,15 +209,15 @@ export function refundChannelActivities(deps: ActivityDeps) {
   };
 
   /**
-   * Records the channel's answer. An answer that settles the refund is recorded together with a query of the trade:
-   * while our refund was open, reports of other refunds were attributed to it. The trade is queried first, because
-   * nothing queries it later. If that query fails, the refund is not settled.
+   * Records the channel's answer. An answer that settles the refund is recorded together with a query of the trade,
+   * because reports of other refunds were attributed to our refund while it was open. The trade is queried first,
+   * because nothing queries it later. If that query fails, the refund is not settled.
    * @throws ChannelError
    */
   const record = async (row: RowWithTrade, said: answers.RefundReport): Promise<RefundSnapshot> => {
     const isLast = said.state === 'succeeded' || said.state === 'failed' || said.state === 'reversed';
     const trade = isLast ? await queryTrade(row) : undefined;
-    // If the list shows the refund, an earlier request succeeded and its answer got lost: the refusal then does not
+    // If the list shows the refund, an earlier request succeeded and its answer got lost, so the refusal does not
     // count.
     const isUnnamed = said.state === 'failed' && said.channelRefundId === undefined;
     const listed = isUnnamed && trade !== undefined && isMoney(trade) && listedOf(row, trade.refunds ?? []);
@@ -250,8 +254,8 @@ export function refundChannelActivities(deps: ActivityDeps) {
   };
 
   /**
-   * True if the refund has to wait for a dispute: the channel may decide to give the money back itself, and a refund
-   * would then give it back twice.
+   * True if the refund has to wait for a dispute. The channel may decide the dispute by giving the money back, and a
+   * refund would then give the money back twice.
    */
   const isHeldBack = (row: Row) =>
     row.status === 'created' && row.askedAt === null && isHeldByDispute(row.payment, row.reason);
@@ -331,7 +335,7 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
     /**
      * Queries the trade after a callback has settled the refund, because the callback's data may be old, and because
-     * other refunds that were reported meanwhile were attributed to this one. Retried until the channel answers.
+     * reports of other refunds were attributed to this refund while it was open. Retried until the channel answers.
      */
     async askTradeOfRefund(refundId: string): Promise<void> {
       const row = await load(refundId);
@@ -351,7 +355,7 @@ export function refundChannelActivities(deps: ActivityDeps) {
     },
 
     /**
-     * The scheduled queries of a refund that the channel processes: one activity whose retries are the schedule.
+     * Sends the scheduled queries of a refund that the channel processes. They are the retries of one activity.
      * @returns when the channel has decided. With `known` false the refund has to be requested again.
      */
     async queryRefund(input: RefundQueryInput): Promise<{ snapshot: RefundSnapshot; known: boolean }> {
@@ -376,7 +380,9 @@ export function refundChannelActivities(deps: ActivityDeps) {
       return { snapshot, known: answer.state !== 'unknown_refund' && answer.state !== 'ask_again' };
     },
 
-    /** Queries a refund that succeeded some days ago, and its trade: the bank may have returned the money since. */
+    /**
+     * Queries a refund that succeeded some days ago, and its trade, because the bank may have returned the money since.
+     */
     async lookAgainAtRefund(refundId: string): Promise<RefundSnapshot> {
       const row = await load(refundId);
       if (row.status !== 'succeeded') return toRefundSnapshot(row, row.payment);

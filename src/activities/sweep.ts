@@ -32,11 +32,13 @@ import { PAYMENT_WORKFLOW } from '../workflows/messages.ts';
 import { settle } from './settle.ts';
 
 const SIGNAL_DEADLINE_MS = 5_000;
-/** After this time a step leaves the rest to the next sweep. It is shorter than the activity's timeout. */
+/**
+ * After this time a step leaves its remaining rows to the next sweep. The time is shorter than the activity's timeout.
+ */
 const STEP_FOR_MS = 40_000;
 /**
- * How far back the sweep looks for workflows that ended abnormally: longer than an outage of all workers goes
- * unnoticed.
+ * How far back the sweep looks for workflows that ended abnormally. An outage of all workers is noticed within a
+ * shorter time.
  */
 const ABNORMAL_WINDOW_MS = 24 * 3_600_000;
 /** How many ended workflows are looked up in the ledger with one query. */
@@ -53,7 +55,7 @@ class SweepStep {
     return performance.now() >= this.#until;
   }
 
-  /** Repairs batch after batch until none is left. */
+  /** Repairs one batch after another until no batch is left. */
   async all<Row>(take: () => Promise<readonly Row[]>, repair: (row: Row) => Promise<boolean>): Promise<void> {
     while (!this.isOver()) {
       const rows = await take();
@@ -62,7 +64,7 @@ class SweepStep {
     }
   }
 
-  /** Repairs each row. A row that cannot be repaired does not stop the others. */
+  /** Repairs each row. If a row cannot be repaired, the function continues with the next row. */
   async each<Row>(rows: readonly Row[], repair: (row: Row) => Promise<boolean>): Promise<void> {
     for (const row of rows) {
       if (this.isOver()) return;
@@ -91,7 +93,7 @@ function busySince({ workflowBusySince }: Payment, state: WorkflowState, now: Da
 
 /**
  * True if an earlier sweep has signalled the workflow, and its workflow task is still pending. Each signal makes the
- * server reset the task's attempt count: if every sweep sent a signal, a stuck workflow would never be detected.
+ * server reset the task's attempt count. If every sweep sent a signal, a stuck workflow would never be detected.
  */
 function isSignalledAlready({ workflowBusySince }: Payment, state: WorkflowState): boolean {
   return workflowBusySince !== null && (state === 'busy' || state === 'stuck');
@@ -143,7 +145,7 @@ export function sweepActivities({
     ]);
   };
 
-  /** Raises `workflow_stuck`, and lets the delivery's own workflow deliver the event on which the payment waits. */
+  /** Raises `workflow_stuck`, and hands the event on which the payment waits over to the delivery's own workflow. */
   const dealWithStuck = async (paymentId: string): Promise<void> => {
     await showStuck(db, paymentId, paymentWorkflowId(paymentId), await now());
     const delivery = await handOver(db, paymentId, await now());
@@ -152,7 +154,8 @@ export function sweepActivities({
 
   const wake = (why: string) => async (payment: Payment) => {
     const isUnsettled = payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
-    // First, because settling does not need Temporal. If it fails, the payment's workflow is still woken below.
+    // Settling comes first, because it does not need Temporal. If settling fails, the payment's workflow is still woken
+    // below.
     const [settled] = await Promise.allSettled([isUnsettled ? settleInstead(payment) : undefined]);
     const state = await stateOf(paymentWorkflowId(payment.id));
     // An earlier sweep may have settled the payment, and its workflow may have ended since.
@@ -232,21 +235,24 @@ export function sweepActivities({
         if (ids.size < ABNORMAL_CHUNK) continue;
         await look(ids);
         ids.clear();
-        // The next sweep skips recently checked payments, and so gets further.
+        // The next sweep skips these recently checked payments, so that it reaches payments that this sweep did not.
         if (step.isOver()) break;
       }
       await look(ids);
       return step.end();
     },
 
-    /** Matches callbacks that arrived before their payment existed. The next step of the lane forwards them. */
+    /**
+     * Matches stored callbacks to their payments if the callbacks arrived before the payments existed. The lane's next
+     * step forwards the callbacks.
+     */
     async sweepUnmatched(): Promise<number> {
       return await matchCallbacks(db, await now());
     },
 
     /**
-     * Forwards callbacks that were stored and acknowledged while Temporal could not be reached. Signals a notice again
-     * for payments whose channel sent one and has not answered a query since.
+     * Forwards callbacks that were stored and acknowledged while Temporal could not be reached. If a channel sent a
+     * notice for a payment and has not answered a query since, the payment's workflow gets the notice again.
      */
     async sweepCallbacks(): Promise<number> {
       const step = new SweepStep();
@@ -310,7 +316,7 @@ export function sweepActivities({
       await step.each(await findUnseenDeliveries(db, await now()), async (deliveryId) => {
         const { paymentId, attention } = await showOverdue(db, deliveryId, await now(), orderUnknownForMs);
         // The woken workflow updates its search attribute. `delivery_failing` concerns an event on which the payment
-        // does not wait: no workflow is started only to show it.
+        // does not wait, so no workflow is started only to show this attention.
         if (
           attention !== null &&
           (attention !== 'delivery_failing' || (await stateOf(paymentWorkflowId(paymentId))) === 'running')

@@ -27,7 +27,7 @@ export function withoutPayer(adapter: ChannelAdapter, payer: Payer): ChannelAdap
 /** Matches the payer's data as plain text, URL-encoded, or escaped in JSON. Undefined if no payer data is known. */
 function patternOf(payer: Payer): RegExp | undefined {
   const values = [payer.id, payer.ip].flatMap((value) => value || []);
-  // The longest value first, because one value may begin with another.
+  // The pattern lists the longest value first, because one value may begin with another.
   const patterns = values
     .sort((a, b) => b.length - a.length)
     .map((value) => [...value].map(formsOf).join(''));

@@ -44,7 +44,7 @@ export const isBackUnexplained = (payment: { readonly channelAnswer: unknown }):
   return isMoney(recorded) && recorded.someWentBack === true;
 };
 
-/** True if the new answer reports the same received money as the recorded one, and that more of it was refunded. */
+/** True if the new answer reports the same received money as the recorded answer, but a larger refunded amount. */
 export function reportsMoreRefunded(known: PaidAnswer, answer: PaidAnswer): boolean {
   const isSame = answer.amount === known.amount && answer.currency === known.currency;
   const isFirst = answer.someWentBack === true && !reportsRefunds(known);
@@ -58,8 +58,8 @@ const replacesMoney = (status: PaymentStatus, known: PaidAnswer, answer: Channel
   status !== 'succeeded' && isMoney(answer) && reportsMoreRefunded(known, answer);
 
 /**
- * True if the answer to a query is recorded. A definite answer is recorded if none is on record, and an answer that
- * reports money replaces one that does not.
+ * True if the answer to a query is recorded. A definite answer is recorded if no definite answer is on record. An
+ * answer that reports money replaces a recorded answer without money.
  */
 export function isNewAnswer(
   status: PaymentStatus,
@@ -71,9 +71,9 @@ export function isNewAnswer(
 }
 
 /**
- * True if a verified callback is recorded as the channel's answer: if it reports exactly the requested amount, or a
- * larger refunded amount of the money on record. Callbacks may arrive in any order. Every other callback only makes
- * nodrop query the channel (P2).
+ * True if a verified callback is recorded as the channel's answer. It must report exactly the requested amount, or that
+ * more of the money on record was refunded. Callbacks may arrive in any order. Every other callback only makes nodrop
+ * query the channel (P2).
  * @param asked the requested amount in minor units
  */
 export function isVerifiedAnswer(

@@ -41,11 +41,11 @@ export interface OrderToPay {
 export interface AskedFor {
   readonly channel: string;
   readonly method: string;
-  /** The name of the channel account; absent: a live attempt of any account can be returned. */
+  /** The name of the channel account. If it is absent, a live attempt of any account can be returned. */
   readonly account?: string | undefined;
   readonly payer: { readonly id?: string } | undefined;
   readonly expiresInMs: number;
-  /** The maximum number of attempts of the order; absent: no limit. */
+  /** The maximum number of attempts of the order. Absent if there is no limit. */
   readonly attemptsAtMost?: number;
   /** The ids of the order's live attempts that were already queried for this request. */
   readonly askedAttempts: ReadonlySet<string>;
@@ -54,20 +54,21 @@ export interface AskedFor {
 }
 
 /**
- * An attempt with less time left than this is not returned again if a new one would end later: a payer needs about this
- * long to open the wallet and pay. For an attempt that lives less than twice as long, the limit is half of its
- * lifetime. Otherwise such an attempt would never be returned, and pressing "pay" twice would create two payments.
+ * If an attempt has less time left than this, it is not returned when a new attempt would end later. A payer needs
+ * about this long to open the wallet and pay. If an attempt's whole lifetime is shorter than twice this time, the limit
+ * is half of the lifetime. Otherwise a very short attempt would never be returned, and pressing "pay" twice would
+ * create two payments.
  */
 const TIME_TO_PAY_MS = 30_000;
 
-/** True if money is on record and the order update that decides about it has not run yet. */
+/** True if received money is on record, but the order update has not decided about the money yet. */
 export function hasUnsettledMoney(payment: Pick<PaymentAttempt, 'status' | 'channelAnswer'>): boolean {
   return payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
 }
 
 /**
- * True if the payer has acted and the channel has not decided, or if money has arrived that is not decided about. Until
- * then the order must not be paid again.
+ * True if the payer has acted and the channel has not decided, or if money has arrived and no decision about it was
+ * made. While this is true, the order must not be paid again.
  */
 export function isUndecided(payment: PaymentAttempt): boolean {
   const { status, orderUpdate, channelState } = payment;
@@ -81,7 +82,10 @@ const PAYER_HAS_ACTED: ReadonlySet<string> = new Set<ChannelAnswer['state']>([
   'refunded',
 ]);
 
-/** Why the order itself accepts no new attempt now, regardless of its attempts; null if it accepts one. */
+/**
+ * The reason why the order accepts no new attempt now, without regard to its existing attempts. Null if the order
+ * accepts a new attempt.
+ */
 export function refusesAttempts(order: OrderToPay, now: Date): Refusal | null {
   const { id, status, paidPaymentId, cancelRequestedAt = null, expiresAt } = order;
   if (status === 'succeeded' || status === 'refunded')
@@ -101,7 +105,7 @@ export function forbidsAnother(attempt: PaymentAttempt): Refusal | null {
   if (orderUpdate === 'pending' || orderUpdate === 'review')
     return new Refusal('attempt_unresolved', `Payment ${id} has received money that waits for a decision.`);
   if (hasUnsettledMoney(attempt)) {
-    // The order update decides within seconds.
+    // The order update decides about the money within seconds.
     return new Refusal('attempt_unresolved', `Payment ${id} has received money that is being settled.`, {
       retryAfterSeconds: 5,
     });
@@ -113,7 +117,7 @@ export function forbidsAnother(attempt: PaymentAttempt): Refusal | null {
 }
 
 /**
- * The expiry of an attempt that is made now; never after its order's expiry.
+ * The expiry of an attempt that is made now. It is never later than the order's expiry.
  * @param expiresInMs the time to pay, in ms
  */
 export const expiryOf = (order: Pick<OrderToPay, 'expiresAt'>, expiresInMs: number, now: Date): Date =>
@@ -137,11 +141,17 @@ export function runsOut(
 const isEnding = ({ expiresAt, cancelRequestedAt }: PaymentAttempt, now: Date): boolean =>
   expiresAt <= now || cancelRequestedAt !== null;
 
-/** True if the live attempt is at the requested account. If it is at another one, it is closed before a new attempt. */
+/**
+ * True if the live attempt is at the requested account. A live attempt at another account is closed before a new
+ * attempt is made.
+ */
 const isAtAccount = (live: PaymentAttempt, { account }: AskedFor): boolean =>
   account === undefined || account === (live.account ?? FIRST_ACCOUNT);
 
-/** False if one of the two is adopted: an adopted attempt has no next action, and a trade to adopt is another trade. */
+/**
+ * False if the attempt is adopted, because it then has no next action. Also false if the request adopts a trade,
+ * because that is another trade.
+ */
 const isHandedOut = (live: PaymentAttempt, { adopt }: AskedFor): boolean =>
   adopt === undefined && (live.adopted ?? null) === null;
 
@@ -157,8 +167,8 @@ function refuseOtherPayer(live: PaymentAttempt, payer: { readonly id?: string } 
 }
 
 /**
- * True if the channel does not close the trade yet. For an attempt on another channel it then counts as closed: if both
- * attempts are paid, the second payment is refunded.
+ * True if the channel does not close the trade yet. For a new attempt on another channel, this attempt then counts as
+ * closed. If the payer pays both attempts, the second payment is refunded.
  */
 export const isClosedLater = (
   { closeNotBefore }: Pick<PaymentAttempt, 'closeNotBefore'>,
@@ -225,7 +235,7 @@ export function decideAttempt<A extends PaymentAttempt>(
   const handedOut = usable !== undefined && (isFull || !runsOut(usable, expiresAt, now)) ? usable : undefined;
   const unasked = handedOut === undefined ? live.filter(({ id }) => !given.askedAttempts.has(id)) : [];
   for (const attempt of attempts) {
-    // An ended attempt can forbid another one, too: the payer would pay twice.
+    // An ended attempt can also forbid a new attempt, because the payer would pay twice.
     const forbidden = attempt === handedOut || unasked.includes(attempt) ? null : forbidsAnother(attempt);
     if (forbidden !== null) throw forbidden;
   }

@@ -47,7 +47,7 @@ export interface AttentionDeclaration {
 const hours = (ms: number): string => `${ms / 3_600_000} h`;
 const days = (ms: number): string => `${ms / 86_400_000} days`;
 
-/** How long an order service may answer that it does not know an order, before the order counts as gone. */
+/** If an order service answers for this long that it does not know an order, the order counts as gone. */
 const UNKNOWN_FOR = `${hours(ORDER_UNKNOWN_FOR_MS)} by default (\`NODROP_ORDER_UNKNOWN_HOURS\`)`;
 
 const ASK_FOR_OUTAGE =
@@ -221,8 +221,8 @@ export type Attention = keyof typeof ATTENTIONS;
 export const ATTENTION_NAMES = Object.keys(ATTENTIONS) as Attention[];
 
 /**
- * Attentions that a workflow shows only in its search attribute, because there is no row to store them in. Neither the
- * database nor the API has them.
+ * Attentions that a workflow shows only in its search attribute, because there is no row to store them in. They appear
+ * neither in the database nor in the API.
  */
 export const UNSTORED_ATTENTIONS = {
   row_lost: {
@@ -236,7 +236,10 @@ export const UNSTORED_ATTENTIONS = {
 
 export const ROW_LOST = 'row_lost' satisfies keyof typeof UNSTORED_ATTENTIONS;
 
-/** True if another attention may be raised: none is shown, or only `delivery_failing`, which any other replaces. */
+/**
+ * True if another attention may be raised, because none is raised now, or only `delivery_failing`, which every other
+ * attention replaces.
+ */
 export const isFree = (attention: Attention | null): boolean =>
   attention === null || attention === 'delivery_failing';
 

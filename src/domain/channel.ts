@@ -10,13 +10,13 @@ import { storable } from './text.ts';
 export type ChannelAnswer =
   /** The payer has not paid yet. */
   | { readonly state: 'unpaid' }
-  /** The payer has acted and the channel has not decided yet: never a failure. */
+  /** The payer has acted and the channel has not decided yet. This state never counts as a failure. */
   | { readonly state: 'processing' }
-  /** The channel does not know the trade, or not yet. Before the expiry this counts as unpaid. */
+  /** The channel does not know the trade, but may know it later. Before the expiry this answer counts as unpaid. */
   | { readonly state: 'unknown_trade' }
-  /** Definite: closed at the channel without money received. */
+  /** Definite. The trade was closed at the channel, and no money was received. */
   | { readonly state: 'closed' }
-  /** Definite: declined by the channel. */
+  /** Definite. The channel declined the payment. */
   | { readonly state: 'failed'; readonly reason?: string }
   | PaidAnswer;
 
@@ -24,20 +24,27 @@ export interface PaidAnswer {
   /** `refunded`: the trade was paid, and the channel has refunded all of the money. */
   readonly state: 'paid' | 'refunded';
   readonly channelPaymentId: string;
-  /** The total that the channel has for the trade, in minor units; compared with the requested amount. */
+  /** The trade's total according to the channel, in minor units. nodrop compares it with the requested amount. */
   readonly amount: number;
   readonly currency: CurrencyCode;
   /** When the trade was paid, by the channel's clock, ISO 8601. */
   readonly paidAt: string;
-  /** The amount that the payer paid after coupons, in minor units. Informational, never compared. */
+  /**
+   * The amount that the payer paid after coupons, in minor units. It is only informational: nodrop does not compare it
+   * with another amount.
+   */
   readonly payerAmount?: number;
   /** The amount refunded so far, in minor units. Set by channels that report only a sum. */
   readonly refundedAmount?: number;
-  /** All refunds of the trade. Set by channels that list them; the list then counts, and no sum is used. */
+  /**
+   * All refunds of the trade. Set by channels that list refunds. If it is set, only the list counts, and no sum is
+   * used.
+   */
   readonly refunds?: readonly ChannelRefund[];
   /**
-   * Some or all of the money was refunded, or a refund exists. Set by channels that report with a trade neither a sum
-   * nor a list of refunds. The amounts come from the refunds: ours are queried, others are reported by callbacks.
+   * Some or all of the money was refunded, or a refund exists. Set by channels whose report about a trade contains
+   * neither a sum nor a list of refunds. The amounts then come from the single refunds. nodrop queries the refunds that
+   * it requested, and callbacks report the other refunds.
    */
   readonly someWentBack?: true;
   /** All disputes of the trade, open and decided, in any order. */
@@ -62,7 +69,7 @@ export interface ChannelDispute {
   readonly amount: number;
   readonly currency: CurrencyCode;
   readonly state: 'open' | 'won' | 'lost';
-  /** The payer's bank only inquires: no money is withheld, and a refund ends the inquiry. */
+  /** The payer's bank only inquires. It withholds no money, and a refund ends the inquiry. */
   readonly isInquiry?: boolean;
   readonly reason?: string;
   /** The deadline for the merchant's answer, ISO 8601. */
@@ -86,15 +93,15 @@ export interface ChannelAccount {
   readonly channel: string;
   /**
    * Sets of the settings that the channel declares, newest first. There is more than one set while credentials are
-   * rotated: requests use the first, and a callback is verified if any set verifies it. An adapter gets at least one
-   * set. Its callers pass none: src/channels/with-credentials.ts reads them.
+   * rotated. Requests use the first set, and a callback is verified if any set verifies it. An adapter gets at least
+   * one set. The adapter's callers pass no sets, because src/channels/with-credentials.ts reads them.
    */
   readonly credentials: readonly Credentials[];
 }
 
 export type Credentials = Readonly<Record<string, string>>;
 
-/** `live` if an account's credentials move real money, else `test`. */
+/** `live` if an account's credentials move real money, otherwise `test`. */
 export type AccountMode = 'test' | 'live';
 
 /** The name of a merchant's first account at a channel. */
@@ -103,7 +110,9 @@ export const FIRST_ACCOUNT = 'main';
 export const ACCOUNT_NAME = /^[a-z0-9][a-z0-9_-]{0,31}$/;
 export const ACCOUNT_NAME_RULE = 'must be 1 to 32 of a-z, 0-9, _ and -, and begin with a letter or a digit';
 
-/** A channel account from the deployment's settings. Every merchant has it; each process stores it at its start. */
+/**
+ * A channel account from the deployment's settings. Every merchant has it, because each process stores it at its start.
+ */
 export interface ConfiguredAccount {
   readonly channel: string;
   readonly credentials: Credentials;
@@ -118,10 +127,14 @@ export interface TradeReference {
 /** A trade at the channel, as described by its payment's row. */
 export interface Trade {
   /**
-   * The payment's id: the out-trade-no or idempotency key at the channel. For an adopted trade its name at the channel.
+   * The payment's id, which is the out-trade-no or idempotency key at the channel. For an adopted trade, the trade's
+   * name at the channel.
    */
   readonly outTradeNo: string;
-  /** The merchant's own code has created the trade: it has no number of ours, and is identified by its reference. */
+  /**
+   * True if the merchant's own code has created the trade. Such a trade has no number of ours, and its reference
+   * identifies it.
+   */
   readonly isAdopted?: true;
   readonly method: string;
   /** Minor units. */
@@ -130,9 +143,9 @@ export interface Trade {
   /** When the payment was created, ISO 8601; `expiresAt` is its expiry. */
   readonly createdAt: string;
   readonly expiresAt: string;
-  /** When the first create was sent, ISO 8601; absent before that, and for an adopted trade. */
+  /** When the first create was sent, ISO 8601. Absent if no create was sent yet, and for an adopted trade. */
   readonly askedAt?: string;
-  /** Null until `createTrade` or `findTrade` has returned it. */
+  /** Null until `createTrade` or `findTrade` has returned the reference. */
   readonly reference: TradeReference | null;
   /** The channel's payment id from a recorded paid answer or callback. */
   readonly channelPaymentId?: string;
@@ -173,8 +186,8 @@ export interface NewTrade extends Trade {
    */
   readonly expiresAt: string;
   /**
-   * Within the method's length limit, in any script; by default it contains the order's id. The adapter replaces
-   * characters that its channel does not accept.
+   * The subject, which is within the method's length limit and can be in any script. By default it contains the order's
+   * id. The adapter replaces characters that its channel does not accept.
    */
   readonly subject: string;
   readonly notifyUrl: string;
@@ -196,7 +209,7 @@ export interface NewRefund extends KnownRefund {
   readonly currency: CurrencyCode;
   /** The amount that the payment received in total. */
   readonly total: number;
-  /** The sum of the payment's other recorded refunds. Absent: not known. */
+  /** The sum of the payment's other recorded refunds. Absent if it is not known. */
   readonly otherRefunds?: number;
   /** The account's callback URL, for a channel that accepts one with each refund. */
   readonly notifyUrl?: string;
@@ -221,17 +234,19 @@ export type RefundAnswer =
       /** By the channel's clock, ISO 8601. */
       readonly refundedAt?: string;
     }
-  /** The channel has accepted the refund and not decided yet: never a failure. */
+  /** The channel has accepted the refund and has not decided yet. This state never counts as a failure. */
   | { readonly state: 'processing'; readonly channelRefundId?: string }
   /** Definite: the refund under this number failed, and will never give anything back. */
   | { readonly state: 'failed'; readonly reason: string; readonly channelRefundId?: string }
-  /** Definite: the refund failed after it had succeeded; the bank has returned the money to the merchant. */
+  /**
+   * Definite: the refund had succeeded and has failed since, because the bank has returned the money to the merchant.
+   */
   | { readonly state: 'reversed'; readonly reason: string; readonly channelRefundId?: string }
   /** The refund is open, and the channel waits until a person acts at the channel. */
   | { readonly state: 'needs_person'; readonly reason: string; readonly channelRefundId?: string }
   /** The refund failed, and the channel wants a new request under the same number. */
   | { readonly state: 'ask_again'; readonly reason: string; readonly channelRefundId?: string }
-  /** Only in answer to a query: the channel does not know the number, or not yet. */
+  /** Only in answer to a query: the channel does not know the number, but may know it later. */
   | { readonly state: 'unknown_refund' };
 
 /** A callback's report about one refund. */
@@ -265,19 +280,20 @@ export type VerifiedCallback = { readonly notificationId: string } & (
     }
   | { readonly kind: 'refund'; readonly about: CallbackSubject; readonly refund: CallbackRefund }
   | { readonly kind: 'dispute'; readonly about: CallbackSubject; readonly dispute: ChannelDispute }
-  /** The callback only says that something changed: the channel must be queried. */
+  /** The callback only says that something changed, so the channel must be queried. */
   | {
       readonly kind: 'notice';
       readonly about: CallbackSubject;
       /**
-       * True if the channel has signed the notice. Absent if anybody could have sent it, such as an unsigned form: only
-       * a limited number of such notices count.
+       * True if the channel has signed the notice. Absent if anybody could have sent the notice, for example as an
+       * unsigned form. Only a limited number of unsigned notices count.
        */
       readonly isProven?: true;
     }
   /**
-   * A callback that does not concern nodrop. It is acknowledged, because the channel would repeat it for days. `about`
-   * can name a trade without our number: if that trade is adopted, the callback counts as a signed notice.
+   * A callback that does not concern nodrop. It is acknowledged, because otherwise the channel would repeat it for
+   * days. `about` can name a trade without our number. If that trade is adopted, the callback counts as a signed
+   * notice.
    */
   | { readonly kind: 'ignored'; readonly reason: string; readonly about?: CallbackSubject }
 );
@@ -297,9 +313,9 @@ export interface Acknowledgement {
 }
 
 /**
- * `refused`: the callback could not be verified or read, and was only logged. `unreadable`: the same happened at a
- * payment's own callback URL, so the channel is queried. The callback is refused, because the channel's retry may be
- * verifiable.
+ * `refused`: the callback could not be verified or read, and was only logged. `unreadable`: the callback could not be
+ * verified or read at a payment's own callback URL, so the channel is queried. The callback is refused, because the
+ * channel's retry may be verifiable.
  */
 export type CallbackOutcome = 'stored' | 'ignored' | 'refused' | 'unreadable';
 
@@ -327,7 +343,7 @@ export interface MethodDeclaration {
   readonly name: string;
   /** The kind of the payer's next action. */
   readonly action: NextAction['type'];
-  /** The limits by ISO 4217 code; `any`: every currency, without limits. */
+  /** The limits by ISO 4217 code. `any` means that every currency is accepted without limits. */
   readonly currencies: 'any' | Readonly<Record<CurrencyCode, CurrencyLimits>>;
   /**
    * The lifetime of a trade at the channel, in ms. If a payment expires sooner than the shortest lifetime, the trade
@@ -338,12 +354,12 @@ export interface MethodDeclaration {
   readonly subject: { readonly atMost: number; readonly countedIn: 'characters' | 'utf16' | 'bytes' };
   /** The payer data that the merchant must provide. */
   readonly needs: readonly PayerField[];
-  /** For an `sdk` action: the channel's own form within the cashier page. Absent: the payer pays elsewhere. */
+  /** For an `sdk` action, the channel's own form within the cashier page. If it is absent, the payer pays elsewhere. */
   readonly form?: FormDeclaration;
   /**
-   * The browsers in which the payer can pay with this method, the best one first; empty for a method of apps only. For
-   * a `qr` action: `desktop` means that the code can be scanned from the screen; the others mean that the code, if it
-   * is a URL, can be opened as a link. Absent: every browser.
+   * The browsers in which the payer can pay with this method, the best one first. Empty if the method works only in
+   * apps. Absent if it works in every browser. For a `qr` action, `desktop` means that the code can be scanned from the
+   * screen. Any other browser means that the code can be opened as a link if it is a URL.
    */
   readonly paidIn?: readonly BrowserKind[];
 }
@@ -374,13 +390,13 @@ export interface SettingDeclaration {
   readonly isSecret: boolean;
   readonly isRequired: boolean;
   /**
-   * True if the setting identifies the account at the channel. It can never change, because open trades would be
-   * unknown under another identity.
+   * True if the setting identifies the account at the channel. Such a setting can never change, because the channel
+   * would not know open trades under another identity.
    */
   readonly isIdentity?: true;
   /** A regular expression that the value must match, and the rule in words: `must start with sk_test_ or sk_live_`. */
   readonly pattern?: readonly [RegExp, string];
-  /** The names of other settings that this one requires. */
+  /** The names of other settings that this setting requires. */
   readonly needs?: readonly string[];
 }
 
@@ -393,7 +409,7 @@ export interface ChannelDeclaration {
   readonly name: string;
   /** The name that payers know. */
   readonly title: { readonly en: string; readonly zh: string };
-  /** True for a channel that moves no real money: refused when NODROP_MODE is `live`. */
+  /** True for a channel that moves no real money. Such a channel is refused when NODROP_MODE is `live`. */
   readonly testOnly: boolean;
   /** The payment methods; the first one is the default. */
   readonly methods: readonly [MethodDeclaration, ...MethodDeclaration[]];
@@ -402,19 +418,22 @@ export interface ChannelDeclaration {
    * number. The channel's task queues share the rate.
    */
   readonly rateLimit: { readonly perSecond: number; readonly source: string };
-  /** The waits between scheduled queries, in ms, and the source that recommends them; null: nodrop's default. */
+  /**
+   * The waits between scheduled queries, in ms, and the source that recommends them. Null if nodrop's default is used.
+   */
   readonly querySchedule: { readonly waitsMs: readonly number[]; readonly source: string } | null;
   /**
-   * How long after the first request the channel certainly treats a repeated create or refund as the same one, in ms;
-   * null: forever. After that time the channel may make a second one under the same key.
+   * How long after the first request, in ms, the channel certainly treats a repeated create or refund as the same
+   * request. Null means forever. After that time the channel may make a second trade or refund under the same key.
    */
   readonly repeatableForMs: { readonly create: number | null; readonly refund: number | null };
   /** True if a trade that the channel does not know can still be paid, because the payer's link creates it. */
   readonly unknownTradeCanBePaid: boolean;
   /**
-   * The form of the names of trades that the merchant's own code has created, for adopting them: a pattern, the rule in
-   * words (`must be ...`), and an example. `isGlobal`: a name identifies the same trade for every account of the
-   * channel. Absent: the adapter has no `readTrade`, and trades cannot be adopted.
+   * The form of the names of trades that the merchant's own code has created and that nodrop can adopt. It consists of
+   * a pattern, the rule in words (`must be ...`), and an example. `isGlobal` is true if a name identifies the same
+   * trade for every account of the channel. If the form is absent, the adapter has no `readTrade`, and trades cannot be
+   * adopted.
    */
   readonly adoption?: {
     readonly pattern: RegExp;
@@ -424,13 +443,13 @@ export interface ChannelDeclaration {
   };
   /**
    * True if the channel accepts a callback URL with each trade and keeps it secret, above all from the payer. A request
-   * to that URL then proves which payment it concerns, see docs/channels. False: the channel gets the account's
-   * callback URL.
+   * to that URL then proves which payment it concerns, see docs/channels. If it is false, the channel gets the
+   * account's callback URL.
    */
   readonly takesCallbackAddress: boolean;
   readonly settings: readonly SettingDeclaration[];
   /**
-   * Tells from the form of the credentials whether they move real money. Absent if the channel's credentials do not
+   * Returns, from the form of the credentials, whether they move real money. Absent if the channel's credentials do not
    * show it.
    * @returns undefined when these credentials do not show it
    */
@@ -442,8 +461,8 @@ export interface ChannelAdapter {
   readonly declaration: ChannelDeclaration;
 
   /**
-   * Creates the trade, or returns the next action of the existing one: the same `outTradeNo` never creates two trades.
-   * If `trade.reference` is set, the trade exists, and its payer needs a new next action.
+   * Creates the trade, or returns the next action of the existing trade, because the same `outTradeNo` must never
+   * create two trades. If `trade.reference` is set, the trade exists, and its payer needs a new next action.
    * @returns `not_renewable` when the trade exists but no longer gives a next action
    * @throws ChannelError `rejected` when the channel definitely refuses; every other kind means unknown.
    */
@@ -454,8 +473,9 @@ export interface ChannelAdapter {
   ): Promise<CreatedTrade | 'not_renewable'>;
   /**
    * Looks for a trade by our number in a complete listing. Only for channels that identify trades by their own id
-   * alone. If an adapter has this method, only `createTrade` is called without a reference; before any other call the
-   * trade is looked up. If the method is absent, the adapter gets trades without a reference.
+   * alone. If an adapter has this method, only `createTrade` is called without a reference. Before any other call the
+   * trade is looked up, so that its reference is known. If the method is absent, every method of the adapter can get a
+   * trade without a reference.
    * @returns `absent` only when the listing is complete and would certainly contain a trade that was created
    * @throws ChannelError, which always means unknown.
    */
@@ -474,8 +494,8 @@ export interface ChannelAdapter {
   /** Never creates a trade. @throws ChannelError, which always means unknown. */
   closeTrade(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<CloseAnswer>;
   /**
-   * Requests a refund, or returns the state of the existing one: within the channel's `repeatableForMs` the same
-   * `outRefundNo` never refunds twice, even with another amount.
+   * Requests a refund, or returns the state of the existing refund. Within the channel's `repeatableForMs` the same
+   * `outRefundNo` never refunds twice, even if the amount differs.
    * @throws ChannelError `rejected` when the channel definitely refuses: this number gives nothing back, now or later.
    *   Every other kind means unknown. A temporary refusal, for example a balance that is too low, is `not_now`.
    */
@@ -498,11 +518,12 @@ export interface ChannelAdapter {
    * @throws CallbackError `unverified` (bad signature or too old) or `malformed` (verified, but with invalid content).
    */
   verifyCallback(account: ChannelAccount, request: CallbackRequest): Promise<VerifiedCallback>;
-  /** The HTTP answer that the channel expects. Absent: 200 with `{}`, or a refusal in the format of nodrop's API. */
-  acknowledge?(outcome: CallbackOutcome): Acknowledgement;
   /**
-   * The out-trade-no in an unverifiable callback, if any. It is never trusted: it only makes a query due.
+   * The HTTP answer that the channel expects. If it is absent, nodrop answers 200 with `{}`, or a refusal in the format
+   * of its API.
    */
+  acknowledge?(outcome: CallbackOutcome): Acknowledgement;
+  /** The out-trade-no in an unverifiable callback, if any. nodrop does not trust it. It only makes a query due. */
   peekOutTradeNo(rawBody: Buffer): string | undefined;
   /**
    * Checks the credentials with a harmless request to the channel.
@@ -510,8 +531,7 @@ export interface ChannelAdapter {
    */
   checkAccount(account: ChannelAccount, signal?: AbortSignal): Promise<void>;
   /**
-   * Pays a trade like a payer would, with a test payment method. Absent if no program can pay at this channel's
-   * sandbox.
+   * Pays a trade with a test payment method, as a payer would. Absent if no program can pay at this channel's sandbox.
    * @returns false when the trade's method cannot be paid this way
    * @throws ChannelError, also for credentials that move real money
    */
@@ -521,12 +541,13 @@ export interface ChannelAdapter {
 /**
  * - `rejected`: the channel understood the request and refuses it for good (definite).
  * - `not_now`: the channel understood the request and refuses it for now, for example because the merchant's balance is
- *   too low or a daily limit is reached. The same request can succeed later, so this is unknown and never a failure.
+ *   too low or a daily limit is reached. The same request can succeed later, so the outcome is unknown and never counts
+ *   as a failure.
  * - `unreachable`: no answer, a timeout, or a 5xx.
  * - `garbage`: an answer that cannot be read or whose signature is wrong.
  * - `rate_limited`: the channel asked for fewer requests.
- * - `misconfigured`: the channel rejects our credentials, permissions or clock. That says nothing about any trade, and
- *   a person has to correct it.
+ * - `misconfigured`: the channel rejects our credentials, permissions or clock. This says nothing about any trade. A
+ *   person has to correct the cause.
  */
 export type ChannelErrorKind =
   | 'rejected'
@@ -542,8 +563,8 @@ export class ChannelError extends Error {
   /** The wait in ms that the channel asked for, if any. */
   readonly retryAfterMs: number | undefined;
   /**
-   * True if the channel has stored this failure under the idempotency key and repeats it for every request. Whether the
-   * channel carried out the request is unknown, and further requests under the same key cannot find out.
+   * True if the channel has stored this failure under the idempotency key and repeats it for every request. It is
+   * unknown whether the channel carried out the request, and a further request under the same key cannot show it.
    */
   readonly isReplayed: boolean;
 

@@ -1,7 +1,8 @@
 import type { Trade } from './channel.ts';
 
 /**
- * Rules for creating a trade: when a create may be repeated, and the expiry it sends. Pure; all durations are in ms.
+ * Rules for creating a trade: when a create may be repeated, and which expiry is sent to the channel. Pure; all
+ * durations are in ms.
  */
 
 /** A safety margin: the longest duration of a request plus the difference between workers' clocks. */
@@ -10,14 +11,14 @@ const REPEAT_MARGIN_MS = 60_000;
 /**
  * True if the channel certainly treats a repeated create as the same request.
  * @param firstAskedAt when the first create was sent
- * @param repeatableForMs the channel's idempotency horizon; null: forever
+ * @param repeatableForMs the channel's idempotency horizon; null means forever
  */
 export const mayRepeatCreate = (firstAskedAt: Date, repeatableForMs: number | null, now: Date): boolean =>
   repeatableForMs === null || now.getTime() < firstAskedAt.getTime() + repeatableForMs - REPEAT_MARGIN_MS;
 
 /**
- * The expiry of a trade at the channel, ISO 8601: the payment's expiry, or the channel's shortest lifetime if that ends
- * later. The lifetime counts from the first create, so that every repetition sends the same expiry.
+ * The expiry of a trade at the channel, ISO 8601. It is the payment's expiry, or the end of the channel's shortest
+ * lifetime if that is later. The lifetime counts from the first create, so that every repetition sends the same expiry.
  * @param atLeastMs the shortest lifetime that the channel accepts
  */
 export const expiryAtChannel = (

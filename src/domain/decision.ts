@@ -16,16 +16,20 @@ export interface SuccessCase {
   /** The order's current amount, in minor units. */
   readonly amount: number;
   readonly currency: CurrencyCode;
-  /** The payment's amount. It differs from the order's if the order's amount was changed since. */
+  /**
+   * The payment's amount. It differs from the order's amount if the order's amount was changed after the payment was
+   * created.
+   */
   readonly asked: { readonly amount: number; readonly currency: CurrencyCode };
   /** Epoch ms. */
   readonly expiresAt: number;
   readonly latePayment: LatePayment;
-  /** The database had lost a payment of the order. It may have lost more, so a person decides about refunds. */
-  readonly recovered: boolean;
   /**
-   * True if the trade is the merchant's own: the merchant then decides about refunds. Absent: nodrop created the trade.
+   * True if the database had lost a payment of the order. The database may have lost further payments, so a person
+   * decides about refunds.
    */
+  readonly recovered: boolean;
+  /** True if the trade belongs to the merchant, who then decides about refunds. Absent if nodrop created the trade. */
   readonly isOnlyWatched?: boolean;
   readonly answer: PaidAnswer;
 }
@@ -56,7 +60,9 @@ type Money = SuccessCase['asked'];
 const isSameMoney = (one: Money, other: Money): boolean =>
   one.amount === other.amount && one.currency === other.currency;
 
-/** Why the payment is never refunded automatically, as a sentence; null if it can be. */
+/**
+ * The reason why the payment is never refunded automatically, as a sentence. Null if it can be refunded automatically.
+ */
 export function whyAPersonDecides({
   recovered,
   isOnlyWatched = false,
@@ -66,7 +72,7 @@ export function whyAPersonDecides({
 }
 
 /**
- * Lets a person decide about the money instead of refunding it.
+ * Leaves the decision about the money to a person instead of refunding the money.
  * @param reason the reason of the refund that is not made
  */
 export function reviewInstead(
@@ -91,7 +97,7 @@ function decideAsUsual(given: SuccessCase): SuccessDecision {
       refund: 'external',
     };
   }
-  // Before the cases that owe a refund: the amount that is left to refund is unknown.
+  // This case comes before the cases that owe a refund, because the amount that is left to refund is unknown.
   if (answer.someWentBack === true) {
     const { asked } = given;
     const isAsked = isSameMoney(asked, answer);

@@ -4,7 +4,10 @@ import type { OrderUpdate } from './states.ts';
 
 /** When events are delivered to an order service, and by which workflow. All durations are milliseconds. */
 
-/** The wait before each delivery attempt. The first attempt is made at once; after these waits one a day, forever. */
+/**
+ * The wait before each delivery attempt. The first attempt is made immediately. After these waits, one attempt is made
+ * each day, forever.
+ */
 const WAITS_MS: readonly number[] = [
   ...[0, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000],
   ...Array(5).fill(60_000),
@@ -13,23 +16,24 @@ const WAITS_MS: readonly number[] = [
 ];
 const DAY_MS = 86_400_000;
 /**
- * The largest part of a wait that is added at random, so that deliveries that failed together are not retried together.
+ * The largest random extension of a wait, as a part of the wait. It spreads the retries of deliveries that failed at
+ * the same time.
  */
 const JITTER = 0.2;
 
 /**
- * Upper bound of one delivery attempt with its read-back: the duration of the lease that keeps a second worker out, and
- * the start-to-close timeout of the activity.
+ * The longest duration of one delivery attempt with its read-back. The lease that excludes other workers lasts this
+ * long, and the activity's start-to-close timeout has the same value.
  */
 export const DELIVERY_ATTEMPT_AT_MOST_MS = 40_000;
 
-/** After this long without the order service's agreement, an attention is raised. */
+/** If the order service has not agreed after this time, an attention is raised. */
 export const DELIVERY_ALARM_MS = 10 * 60_000;
 
 /**
  * The longest wait between attempts once the order service has answered that it does not know the order. The order
- * counts as gone only if the service has repeated that answer for at least this long at the end, without another answer
- * in between.
+ * counts as gone only if the service has last repeated that answer for at least this long, without another answer in
+ * between.
  */
 export const ORDER_UNKNOWN_EVERY_MS = 3_600_000;
 
@@ -37,14 +41,15 @@ export const ORDER_UNKNOWN_EVERY_MS = 3_600_000;
 export const REDELIVERY_EVERY_MS = 10 * 60_000;
 /** The longest time between two attempts to reach an order service that fails. */
 export const PROBE_EVERY_MS = 3_600_000;
-/** How many calls of one merchant run at the same time in a process; fewer when fewer slots are free. */
+/** How many calls of one merchant run at the same time in a process. When few slots are free, fewer calls run. */
 export const CALLS_AT_ONCE = 20;
 /**
  * The largest batch of a redelivery: half of a merchant's concurrent calls. The other half stays free for new events.
  */
 export const REDELIVERED_AT_ONCE = CALLS_AT_ONCE / 2;
 /**
- * How long a redelivery waits for one batch. What is not delivered by then is left to the workflows of the deliveries.
+ * How long a redelivery waits for one batch. If an event is not delivered by then, the workflow of its delivery
+ * continues.
  */
 export const REDELIVERED_WITHIN_MS = 2 * 60_000;
 
@@ -71,8 +76,8 @@ export function deliveryWait(
 }
 
 /**
- * True for the event on whose delivery the payment waits: the payment's own workflow delivers it, unless that workflow
- * is stuck. Every other event has a workflow of its own, so that a newer event never waits for an older one.
+ * True for the event on whose delivery the payment waits. The payment's own workflow delivers this event, unless that
+ * workflow is stuck. Every other event has a workflow of its own, so that a newer event never waits for an older event.
  */
 export function isDeliveredByPayment(type: EventType, orderUpdate: OrderUpdate | null): boolean {
   return type === 'payment.succeeded' && orderUpdate === 'pending';
@@ -80,7 +85,7 @@ export function isDeliveredByPayment(type: EventType, orderUpdate: OrderUpdate |
 
 /** The progress of a pending delivery, for workflows and the Web UI. Times are epoch milliseconds. */
 export interface DeliveryProgress {
-  /** When the first attempt was made; the order service has not agreed since. */
+  /** When the first attempt was made. The order service has not agreed since then. */
   readonly since: number;
   /** The order service's last answer, as a sentence. */
   readonly lastAnswer: string;
@@ -95,7 +100,7 @@ export interface DeliverySnapshot {
   readonly paymentId: string;
   readonly orderId: string;
   readonly status: DeliveryStatus;
-  /** True if the payment's workflow delivers the event, and not the delivery's own. */
+  /** True if the payment's workflow delivers the event instead of the delivery's own workflow. */
   readonly toldByPayment: boolean;
   /** The attention of the payment. */
   readonly attention: Attention | null;
@@ -103,10 +108,15 @@ export interface DeliverySnapshot {
   readonly telling: DeliveryProgress | null;
 }
 
-/** A delivery that a redelivery has picked, to be attempted early or once more. */
+/**
+ * A delivery that a redelivery has picked. It is attempted before its scheduled time, or once more if it is settled.
+ */
 export interface PickedDelivery {
   readonly id: string;
-  /** The number of attempts when the delivery was picked. A higher number later means that it was attempted. */
+  /**
+   * The number of attempts when the delivery was picked. If the number is higher later, the delivery was attempted in
+   * between.
+   */
   readonly attempts: number;
 }
 

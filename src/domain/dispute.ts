@@ -13,7 +13,7 @@ export interface KeptDispute extends ChannelDispute {
   readonly decidedAt: string | null;
 }
 
-/** Bounds the stored data. No real trade has this many disputes. */
+/** The maximum number of stored disputes, which bounds the data. A real trade never has this many disputes. */
 const DISPUTES_AT_MOST = 20;
 
 /** The disputes in `payments.disputes`, oldest first. */
@@ -21,8 +21,8 @@ export const disputesOf = ({ disputes }: { readonly disputes: unknown }): readon
   (disputes as readonly KeptDispute[] | null) ?? [];
 
 /**
- * True while the channel decides about the money, so that no refund must be requested. It stays true after a dispute
- * that was lost in another currency than the received one, until a person clears the attention.
+ * True while the channel decides about the money. During this time no refund may be requested. It stays true after a
+ * dispute that was lost in another currency than the received one, until a person clears the attention.
  */
 export const isDisputed = (payment: {
   readonly attention: Attention | null;
@@ -30,8 +30,8 @@ export const isDisputed = (payment: {
 }): boolean => payment.attention === 'disputed' || disputesOf(payment).some(({ state }) => state === 'open');
 
 /**
- * True if disputes hold back the refund. An inquiry does not withhold money, and a refund ends it: while all open
- * disputes are inquiries, a refund that a person requested may go out. An automatic refund waits.
+ * True if disputes hold back the refund. An inquiry does not withhold money, and a refund ends the inquiry. Therefore a
+ * refund that a person requested may be sent while all open disputes are inquiries. An automatic refund waits.
  */
 export function isHeldByDispute(
   payment: Parameters<typeof isDisputed>[0] & { readonly receivedCurrency: CurrencyCode | null },
@@ -56,7 +56,7 @@ export function isHeldByDispute(
  * - `new`: the payment's disputes are now `disputes`.
  * - `same`: the report contains nothing new.
  * - `contradiction`: a callback contradicts a decided dispute. Callbacks arrive in any order, so only an answer to a
- *   query can change a decided dispute: the channel must be queried.
+ *   query can change a decided dispute. Therefore the channel must be queried.
  */
 export function withDispute(
   kept: readonly KeptDispute[],

@@ -8,7 +8,7 @@ import type { OrderUpdate, PaymentStatus, RefundStatus } from './states.ts';
 export const EVENT_TYPES = [
   /** The money has arrived and pays the order. */
   'payment.succeeded',
-  /** The money has arrived, does not pay the order, and is refunded. */
+  /** The money has arrived, but it does not pay the order and is refunded. */
   'payment.conflict',
   /** The money has arrived, and a person must decide about it. */
   'payment.review',
@@ -17,7 +17,7 @@ export const EVENT_TYPES = [
   'payment.closed',
   'refund.succeeded',
   'refund.failed',
-  /** The refund failed after it had succeeded: the money is back at the merchant. */
+  /** The refund had succeeded and has failed since, so the merchant has the money again. */
   'refund.reversed',
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
@@ -31,16 +31,19 @@ export interface Standing {
   readonly refundedAmount: bigint | number;
 }
 
-/** True if the payment pays its order, or waits only for its order service's agreement, and is not fully refunded. */
+/**
+ * True if the payment is not fully refunded, and either pays its order or waits only for its order service's agreement.
+ */
 const pays = ({ orderUpdate, receivedAmount, refundedAmount }: Standing): boolean =>
   (orderUpdate === 'pending' || orderUpdate === 'applied') && refundedAmount < (receivedAmount ?? 0);
 
 /**
  * True if an event of this type is still true of its payment and, for a refund's event, of its refund. An undelivered
  * event that is no longer true is superseded by a newer event. An end without money is no longer true after a late
- * success. A success is no longer true after a refusal, or once all money is refunded; a review, once it is decided; a
- * refund, if it turns out to be a different one. Order services use the payment in an event: so a refund's event is no
- * longer true, too, if the payment in it pays the order and the current payment does not.
+ * success. A success is no longer true after a refusal, or once all money is refunded. A review is no longer true once
+ * it is decided. A refund's event is no longer true if the refund turns out to be a different one. Order services use
+ * the payment in an event. Therefore a refund's event is also no longer true if the payment in the event pays the order
+ * and the current payment does not.
  * @param told the payment as it is in the event
  */
 export function stillHolds(
@@ -71,7 +74,8 @@ export function stillHolds(
 
 export const DELIVERY_STATUSES = ['pending', 'delivered', 'conflict', 'gone', 'superseded'] as const;
 /**
- * The status of an event's delivery to the order service. `superseded`: the event was no longer true before delivery.
+ * The status of an event's delivery to the order service. `superseded`: the event became untrue before it was
+ * delivered.
  */
 export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number];
 
@@ -91,19 +95,21 @@ export const DELIVERY_OUTCOMES = [
   'unknown',
 ] as const;
 /**
- * The outcome of one delivery attempt. Only the first three are definite answers; not knowing never is (P3).
- * `order_unknown` becomes definite when the service has repeated it for 24 h by default (NODROP_ORDER_UNKNOWN_HOURS).
+ * The outcome of one delivery attempt. Only the first three are definite answers. An unknown outcome is never a
+ * definite answer (P3). `order_unknown` becomes definite when the service has repeated it for 24 h by default
+ * (NODROP_ORDER_UNKNOWN_HOURS).
  */
 export type DeliveryOutcome = (typeof DELIVERY_OUTCOMES)[number];
 
 /**
- * The `code` in the body of a 404 or 410 which says that the order service does not know the order. A 404 without it
- * may come from a router or proxy.
+ * The `code` in the body of a 404 or 410 which says that the order service does not know the order. A 404 without this
+ * code may come from a router or proxy.
  */
 export const ORDER_UNKNOWN = 'order_unknown' satisfies DeliveryOutcome;
 /**
- * The default of NODROP_ORDER_UNKNOWN_HOURS, in ms: how long an order service may answer that it does not know an
- * order. The time counts from its first such answer to the event: see `unknownUntil` in src/ledger/deliveries.ts.
+ * The default of NODROP_ORDER_UNKNOWN_HOURS, in ms. If an order service answers for this long that it does not know an
+ * order, the order counts as gone. The time begins with the first such answer to the event (see `unknownUntil` in
+ * src/ledger/deliveries.ts).
  */
 export const ORDER_UNKNOWN_FOR_MS = 86_400_000;
 
@@ -115,7 +121,7 @@ export type OrderAnswer =
   /** 410: the order no longer exists. */
   | { readonly kind: 'gone'; readonly statusCode: number }
   | {
-      /** 404 or 410 with the code `order_unknown`: the service does not know the order, or not yet. */
+      /** 404 or 410 with the code `order_unknown`: the service does not know the order, but may know it later. */
       readonly kind: 'order_unknown';
       readonly statusCode: number;
       /** The wait that `Retry-After` asked for, in ms. */

@@ -1,6 +1,6 @@
 /**
- * Distributes slots (database connections, concurrent calls) among merchants. One merchant gets at most `each` slots,
- * and never more than are still free, so that some slots stay free for merchants that have none.
+ * Distributes slots (database connections, concurrent calls) among merchants. One merchant holds at most `each` slots,
+ * and never more than the number of free slots, so that some slots stay free for merchants that have none.
  */
 export class FairSlots {
   readonly #total: number;

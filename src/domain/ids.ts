@@ -20,16 +20,16 @@ export const newChannelAccountId = (): string => `acc_${ulid()}`;
 export const newChannelCredentialsId = (): string => `crd_${ulid()}`;
 
 /**
- * The id of the `nth` automatic refund of a payment (from 1). It is derived from the payment's id, so that it is
- * recorded once. A second one exists only after the channel has refused the first. `pay_X` gives `re_X`, where `X` is a
- * ULID.
+ * The id of the `nth` automatic refund of a payment (from 1). It is derived from the payment's id, so that the refund
+ * is recorded only once. A second automatic refund exists only after the channel has refused the first one. `pay_X`
+ * gives `re_X`, where `X` is a ULID.
  */
 export const automaticRefundId = (paymentId: string, nth = 1): string =>
   `re_${paymentId.slice('pay_'.length)}${suffix(nth)}`;
 /** True for the id of an automatic refund of the payment. */
 export const isAutomaticRefundId = (id: string, paymentId: string): boolean =>
   id.startsWith(automaticRefundId(paymentId));
-/** The fields that identify a refund request: requests with equal fields are the same request. */
+/** The fields that identify a refund request. Requests with equal fields count as the same request. */
 export interface RefundRequestKey {
   readonly merchantId: string;
   readonly paymentId: string;
@@ -40,21 +40,23 @@ export interface RefundRequestKey {
 
 /**
  * The id of a requested refund, derived from the request alone. If the database loses the row, a repeated request gets
- * the same number, and the channel refunds only once. Changing the derivation would break that for all existing
- * refunds. The id has 112 bits, in a length that no automatic refund's id has.
+ * the same number, so the channel refunds only once. A change of the derivation would break this for all existing
+ * refunds. The id has 112 bits. Its length differs from the length of every automatic refund's id.
  */
 export function requestedRefundId(request: RefundRequestKey): string {
   const { merchantId, paymentId, idempotencyKey, amount } = request;
   return hashedRefundId([merchantId, paymentId, idempotencyKey, amount]);
 }
 /**
- * The id of the refund that replaces a requested one for the rest. Derived from its id, so that it is replaced once.
+ * The id of the refund that replaces a requested refund for the remaining amount. It is derived from the requested
+ * refund's id, so that each refund is replaced only once.
  */
 export const replacementRefundId = (refundId: string): string => hashedRefundId(['rest', refundId]);
 
 /**
- * The refund's number at the channel for the key number `attempt` (from 1): first its id, then `{id}_2` and so on, once
- * the channel has only a stored failure under the previous key. At most 64 of `[0-9A-Za-z_]`.
+ * The refund's number at the channel for the key number `attempt` (from 1): first the refund's id, then `{id}_2` and so
+ * on. The next key is used once the channel has only a stored failure under the previous key. At most 64 of
+ * `[0-9A-Za-z_]`.
  */
 export const refundNumber = (refundId: string, attempt: number): string =>
   attempt === 1 ? refundId : `${refundId}_${attempt}`;

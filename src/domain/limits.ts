@@ -20,7 +20,8 @@ export function amountFault(
 }
 
 /**
- * Checks only the multiple in which the channel counts. A partial refund is checked with it, because it has no minimum.
+ * Checks only the multiple in which the channel counts. Partial refunds are checked with this function, because they
+ * have no minimum amount.
  */
 export const multipleFault = (
   { multipleOf }: { readonly multipleOf?: number | undefined },
@@ -54,8 +55,8 @@ const LENGTH: Readonly<Record<MethodDeclaration['subject']['countedIn'], (text: 
 };
 
 /**
- * Cuts a subject to the length that the channel accepts. It cuts between graphemes, such as a letter with its accents.
- * Only if the first grapheme alone is too long, it cuts between code points.
+ * Cuts a subject to the length that the channel accepts. It cuts between graphemes, and a letter with its accents is
+ * one grapheme. It cuts between code points only if the first grapheme alone is too long.
  */
 export function cutSubject(subject: string, { atMost, countedIn }: MethodDeclaration['subject']): string {
   const length = LENGTH[countedIn];

@@ -11,12 +11,12 @@ export function isAmount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 1;
 }
 
-/** True for a currency that a new order may use: one that people pay in under today's ISO 4217. */
+/** True for a currency that a new order may use, which is a currency that people pay in under today's ISO 4217. */
 export const isCurrentCurrency = (code: string): boolean => CURRENT_CURRENCIES.has(code);
 
 /**
- * True for a currency that an amount may have: a current one, or a withdrawn one that stored orders may still have.
- * False for codes of metals, tests and the like (XAU, XXX).
+ * True for a currency that an amount may have, which is a current currency or a withdrawn currency that stored orders
+ * may still have. False for codes of metals, tests and the like (XAU, XXX).
  */
 export const isCurrency = (code: string): boolean => KNOWN_CURRENCIES.has(code);
 
@@ -45,8 +45,8 @@ export function toDecimal(amount: number | bigint, code: CurrencyCode): string {
 
 /**
  * Formats minor units for people, the same in every language: `CNY 1,234.50`. It uses the code instead of a symbol,
- * because `¥` means both CNY and JPY. The cashier's script (`checkout/money.js`) and the example shop format the same
- * way; a test compares them.
+ * because `¥` means both CNY and JPY. The cashier's script (`checkout/money.js`) and the example shop format amounts in
+ * the same way, and a test compares the three.
  * @throws RangeError for a code that is not a currency.
  */
 export function amountText(amount: number | bigint, currency: CurrencyCode): string {

@@ -21,14 +21,19 @@ export const ROW_LOST_FAILURE = 'RowLost';
 /** The task queue of the workflows and of activities that only touch the ledger. */
 export const MAIN_TASK_QUEUE = 'nodrop';
 /**
- * The task queue of the sweep and its activities. Separate, so that a backlog of other queues does not stop the sweep.
+ * The task queue of the sweep and its activities. It is a separate queue, so that a backlog of other queues does not
+ * stop the sweep.
  */
 export const SWEEP_TASK_QUEUE = 'nodrop-sweep';
 /**
- * The task queue of deliveries to order services. Separate, so that an order service that hangs delays nothing else.
+ * The task queue of deliveries to order services. It is a separate queue, so that an order service that hangs delays
+ * nothing else.
  */
 export const ORDER_SERVICE_TASK_QUEUE = 'nodrop-order-services';
 /** The task queue of creates, closes, refunds and single queries at a channel. */
 export const channelTaskQueue = (channel: string): string => `channel-${channel}`;
-/** The task queue of a channel's scheduled queries. Separate, so that a backlog of them never delays a payer. */
+/**
+ * The task queue of a channel's scheduled queries. It is a separate queue, so that a backlog of scheduled queries never
+ * delays a payer.
+ */
 export const pollTaskQueue = (channel: string): string => `channel-${channel}-poll`;

@@ -5,12 +5,12 @@ const AT_MOST = 64;
 
 /** Letters, marks, digits, punctuation and symbols of every script, and the space U+0020. */
 const CHARACTERS = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]*$/u;
-/** Characters of these classes that are invisible. */
+/** Characters that belong to the accepted classes but are invisible. */
 const INVISIBLE = /[\p{Default_Ignorable_Code_Point}\u2800]/u;
 
 /**
- * The order id's pattern in the OpenAPI document. It avoids Unicode classes, which not every language supports, and so
- * accepts more ids than `orderIdFault` does.
+ * The order id's pattern in the OpenAPI document. It avoids Unicode classes, because some programming languages do not
+ * support them. Therefore it accepts more ids than `orderIdFault` does.
  */
 export const ORDER_ID_PATTERN =
   '^(?!\\.{1,2}$)(?! )(?!.* $)(?!.*  )[^\\u0000-\\u001f\\u007f-\\u00a0\\u00ad\\u061c\\u200b-\\u200f\\u2028-\\u202f\\u205f-\\u206f\\u3000\\ufeff]{1,64}$';
@@ -19,10 +19,10 @@ export const ORDER_ID_RULE =
   "1 to 64 characters: letters, marks, digits, punctuation and symbols of every script, and single spaces within; not a mark first, in Unicode's form NFC, and neither `.` nor `..`";
 
 /**
- * Why an order id is not valid, as the end of a sentence; undefined if it is valid. An id is rejected, and never
- * changed silently, if it contains invisible characters or could turn into another id on its way (by NFC, by trimmed or
- * joined spaces, as part of a URL). Otherwise two requests of one shop could name different orders. Letters that look
- * alike are accepted.
+ * Why an order id is not valid, as the end of a sentence; undefined if it is valid. An id is rejected if it contains
+ * invisible characters, or if a program on its way could change it (by NFC, by trimming or joining spaces, as part of a
+ * URL). nodrop never changes an id silently. Otherwise two requests of one shop could name different orders. Letters
+ * that look alike are accepted.
  */
 export function orderIdFault(id: string): string | undefined {
   const length = [...id].length;

@@ -6,14 +6,14 @@ import type { Adoption, OrderUpdate, PaymentStatus } from './states.ts';
 export const defaultSubject = (orderId: string): string => `Order ${orderId}`;
 
 /**
- * The shortest time to pay and the shortest lifetime of an order, in seconds. Short in test mode, so that an expiry can
- * be tested; in live mode long enough for the channels.
+ * The shortest time to pay and the shortest lifetime of an order, in seconds. In test mode the times are short, so that
+ * an expiry can be tested. In live mode they are long enough for the channels.
  */
 export const EXPIRY_AT_LEAST_S = { test: 5, live: 60 } as const;
 
 /**
- * The terms of a payment in its workflow's input: enough to restore the row if the database has lost it. No payer data
- * and no secrets. Times are epoch milliseconds, amounts minor units.
+ * The terms of a payment in its workflow's input. They are enough to restore the payment's row if the database has lost
+ * it. They contain no payer data and no secrets. Times are epoch milliseconds, amounts minor units.
  */
 export interface PaymentTerms {
   readonly paymentId: string;
@@ -31,8 +31,8 @@ export interface PaymentTerms {
 }
 
 /**
- * The payment's row as workflows see it. It is stored in Temporal's histories: only ids, states and amounts, no payer
- * data and no secrets. Times are epoch milliseconds, amounts minor units.
+ * The payment's row as workflows see it. Temporal's histories store it, so it contains only ids, states and amounts,
+ * and no payer data or secrets. Times are epoch milliseconds, amounts minor units.
  */
 export interface PaymentSnapshot {
   readonly id: string;
@@ -47,16 +47,21 @@ export interface PaymentSnapshot {
   /** When the payment became failed, cancelled or closed. */
   readonly endedAt: number | null;
   readonly cancelRequested: boolean;
-  /** The channel no longer gives a next action, so the payment must end as `closed`. Absent if that is not known. */
+  /**
+   * True if the channel no longer gives a next action, so that the payment must end as `closed`. Absent if that is not
+   * known.
+   */
   readonly noAction?: true;
   /** The channel does not close the trade before this time; absent if the channel has not said so. */
   readonly closeNotBefore?: number;
-  /** False if the payment has no next action, or an expired one. */
+  /** False if the payment has no next action, or if its next action has expired. */
   readonly nextActionReady: boolean;
   /** The state in the channel's last answer; `channelAnsweredAt` is its time. */
   readonly channelState: string | null;
   readonly channelAnsweredAt: number | null;
-  /** Since when the channel has given no readable answer; null while it answers, absent in older histories. */
+  /**
+   * Since when the channel has given no readable answer. Null while the channel answers, and absent in older histories.
+   */
   readonly channelErrorSince?: number | null;
   /** The state of the recorded definite answer of the channel. */
   readonly answer: 'paid' | 'refunded' | 'closed' | 'failed' | null;
@@ -92,12 +97,18 @@ export function hasMoney({ answer }: Pick<PaymentSnapshot, 'answer'>): boolean {
   return answer === 'paid' || answer === 'refunded';
 }
 
-/** True if the callback reports exactly the requested amount. Such a callback is recorded before its signal is sent. */
+/**
+ * True if the callback reports exactly the requested amount. Such a callback is recorded in the ledger before its
+ * signal is sent.
+ */
 export function reportsFullAmount(notice: CallbackNotice, { amount, currency }: PaymentSnapshot): boolean {
   return notice.state === 'paid' && notice.amount === amount && notice.currency === currency;
 }
 
-/** A callback as its signal carries it. The amounts that count are in the ledger's row. */
+/**
+ * A callback in the form that its signal carries. nodrop does not settle from these amounts, but from the amounts in
+ * the ledger's row.
+ */
 export interface CallbackNotice {
   readonly callbackId: string;
   readonly state: string;

@@ -19,8 +19,8 @@ export const REFUND_HELD_BACK_MS = 5 * 60_000;
 export const REFUND_HELD_BACK_ASKS_EVERY = 12;
 
 /**
- * If a refund's row was unchanged for this long, its workflow is gone: a running one records every answer and every
- * silence.
+ * If a refund's row was unchanged for this long, its workflow is gone, because a running workflow records every answer
+ * and every missing answer.
  */
 export const REFUND_QUIET_FOR_MS = 3_600_000;
 
@@ -36,13 +36,16 @@ export const REFUND_PROCESSING_AT_MOST_MS = 7 * 24 * 3_600_000;
  */
 export const REFUND_KEYS_AT_MOST = 2;
 
-/** The maximum number of keys of a refund, including keys whose stored failure is a temporary refusal. */
+/** The maximum number of keys of a refund. Keys whose stored failure is a temporary refusal are included. */
 export const REFUND_NUMBERS_AT_MOST = 9_999;
 
 /** The longest wait before the next key, if the channel has stored a temporary refusal under each key so far. */
 const REFUSED_KEY_AT_MOST_MS = 3_600_000;
 
-/** A refund is requested again only if two complete listings, this far apart, do not show it. */
+/**
+ * A refund is requested again only if two complete listings do not show it. The second listing is read this long after
+ * the first.
+ */
 export const LISTINGS_APART_MS = 10 * 60_000;
 
 /**
@@ -60,7 +63,7 @@ const REPEATABLE_MARGIN_MS = 5 * 60_000;
 
 /**
  * True if the channel certainly treats a repeated refund request as the same one.
- * @param repeatableForMs the channel's idempotency horizon; null: forever
+ * @param repeatableForMs the channel's idempotency horizon; null means forever
  * @param askedAt when the refund was first requested under its key, epoch ms
  * @param now epoch ms
  */
@@ -70,12 +73,15 @@ export const isRepeatable = (repeatableForMs: number | null, askedAt: number, no
 /** A succeeded refund is checked again after this time, because banks can return the money. */
 export const REFUND_LOOKED_AT_AGAIN_AFTER_MS = 7 * 24 * 3_600_000;
 
-/** Upper bound for the duration of a query: its answer is newer than anything that was settled before. */
+/**
+ * The longest duration of a query. The answer of a query is newer than everything that was settled this long before the
+ * answer.
+ */
 export const QUERIES_TAKE_AT_MOST_MS = 60_000;
 
 /**
- * The refund's row as workflows see it. It is stored in Temporal's histories: only ids, states and amounts. Times are
- * epoch milliseconds, amounts minor units.
+ * The refund's row as workflows see it. Temporal's histories store it, so it contains only ids, states and amounts.
+ * Times are epoch milliseconds, amounts minor units.
  */
 export interface RefundSnapshot {
   readonly id: string;
@@ -88,10 +94,10 @@ export interface RefundSnapshot {
   readonly reason: RefundReason;
   readonly createdAt: number;
   /**
-   * Since when the channel has not answered about the refund or has not known it; null before the first request and
-   * while the channel answers.
+   * Since when the channel has not answered about the refund, or has answered that it does not know the refund. Null
+   * before the first request and while the channel answers.
    */
   readonly unknownSince: number | null;
-  /** The refund succeeded and is due for another check, because the bank may have returned the money. */
+  /** True if the refund succeeded and is due for another check, because the bank may have returned the money. */
   readonly isToLookAgain?: boolean;
 }

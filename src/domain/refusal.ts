@@ -55,7 +55,10 @@ export const REFUSALS = {
 
 export type RefusalCode = keyof typeof REFUSALS;
 
-/** A request is refused, for a reason that its sender can act on. The API answers with it as problem+json. */
+/**
+ * The refusal of a request for a reason that the request's sender can act on. The API answers with this error as
+ * problem+json.
+ */
 export class Refusal extends Error {
   override readonly name = 'Refusal';
   readonly code: RefusalCode;

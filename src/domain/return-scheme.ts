@@ -42,7 +42,10 @@ export const NEVER_PREFIXES: readonly string[] = [
 const isNever = (scheme: string): boolean =>
   NEVER_SCHEMES.includes(scheme) || NEVER_PREFIXES.some((prefix) => scheme.startsWith(prefix));
 
-/** Why a merchant cannot allow this scheme, as the end of a sentence; undefined if the merchant can allow it. */
+/**
+ * The reason why a merchant cannot allow this scheme, as the end of a sentence. Undefined if the merchant can allow the
+ * scheme.
+ */
 export function schemeFault(scheme: string): string | undefined {
   if (!/^[a-z][a-z0-9+.-]{0,62}$/.test(scheme))
     return 'is not a scheme: use up to 63 of a-z 0-9 + . -, beginning with a letter, without ://';

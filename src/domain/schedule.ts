@@ -7,7 +7,10 @@ import { isEnded, isLive } from './states.ts';
  * A schedule is a plain list of waits, because it is passed to one retrying activity as its input.
  */
 
-/** 10 s x 3, 20 s x 3, 30 s x 7: the five minutes in which nearly all payers pay. Then at growing intervals. */
+/**
+ * 10 s x 3, 20 s x 3 and 30 s x 7 cover the five minutes in which nearly all payers pay. Later queries follow at
+ * growing intervals.
+ */
 export const DEFAULT_QUERY_SCHEDULE = '10s*3,20s*3,30s*7,1m*5,2m*5,5m';
 
 /** The waits between queries after the payer has returned from the wallet or pressed "I have paid". */
@@ -15,7 +18,10 @@ export const TIGHT_PHASE_MS: readonly number[] = [...Array(10).fill(2_000), ...A
 
 const DAY_MS = 86_400_000;
 
-/** When a payment that ended unpaid is still queried, counted from its end, and again from its expiry. */
+/**
+ * When a payment that ended unpaid is still queried. The same times are counted from the payment's end and again from
+ * its expiry.
+ */
 const LATE_WATCH_MS: readonly number[] = [600_000, 3_600_000, 21_600_000, DAY_MS];
 
 /** The late watch ends this long after the later of the payment's end and its expiry. */
@@ -24,10 +30,13 @@ export const LATE_WATCH_TAIL_MS = DAY_MS;
 /** Of two late-watch queries that are closer together than this, only the later one is sent. */
 const SAME_LATE_QUERY_MS = 120_000;
 
-/** An answer this short before the end of the late watch counts as the last one, because clocks differ. */
+/**
+ * If an answer comes this short a time before the end of the late watch, it counts as the last answer, because clocks
+ * differ.
+ */
 export const LAST_ANSWER_EARLY_MS = 60_000;
 
-/** The late watch ends only with an answer: after a last query without one, the queries continue at this interval. */
+/** The late watch ends only with an answer. If its last query gets no answer, the queries continue at this interval. */
 const SILENT_LATE_WATCH_MS = 3_600_000;
 /** A missed last query of the late watch is sent after this wait. */
 const MISSED_LATE_WATCH_MS = 1_000;
@@ -35,15 +44,24 @@ const MISSED_LATE_WATCH_MS = 1_000;
 /** The query interval while the channel says "processing" past the expiry, or does not close the trade yet. */
 const PROCESSING_EVERY_MS = 5 * 60_000;
 
-/** The first wait when the close says "already paid" and the query does not; each further wait is twice as long. */
+/**
+ * The first wait if the channel refuses a close as "already paid" but its query does not report paid. Each further wait
+ * is twice as long.
+ */
 const QUERY_LAG_MS = 2_000;
 const QUERY_LAG_AT_MOST_MS = 5 * 60_000;
 
-/** The shortest and longest wait before the next close of a trade that the channel does not close yet. */
+/**
+ * The shortest and the longest wait before nodrop again requests the close of a trade that the channel does not close
+ * yet.
+ */
 const CLOSE_AGAIN_AT_LEAST_MS = 5_000;
 const CLOSE_AGAIN_AT_MOST_MS = 3_600_000;
 
-/** The first and the longest wait of a workflow whose row is lost, and the same for a row that cannot be read. */
+/**
+ * The first and the longest wait of a workflow whose row is lost, and the first and the longest wait if the row cannot
+ * be read.
+ */
 const LOST_ROW_MS = 60_000;
 const LOST_ROW_AT_MOST_MS = 3_600_000;
 const UNREADABLE_ROW_MS = 2_000;
@@ -78,9 +96,9 @@ export function parseSchedule(text: string): readonly number[] {
 }
 
 /**
- * The waits that remain when `elapsedMs` of the schedule have passed. The last wait repeats until `horizonMs` (both
- * counted from the schedule's start). The first returned wait is the rest of the current one, so that an interrupted
- * schedule continues as if it had not been interrupted.
+ * The waits that remain when `elapsedMs` of the schedule have passed. The last wait repeats until `horizonMs`. Both
+ * times are counted from the schedule's start. The first returned wait is the remaining part of the current wait, so
+ * that an interrupted schedule continues as if it had not been interrupted.
  */
 export function remainingWaits(
   schedule: readonly number[],
@@ -101,16 +119,19 @@ export function remainingWaits(
   }
 }
 
-/** The waits that remain of an endless schedule after `elapsedMs`. The last returned wait is complete, and repeats. */
+/**
+ * The waits that remain of an endless schedule after `elapsedMs`. The last returned wait has its full length, and
+ * repeats forever.
+ */
 export function endlessWaits(schedule: readonly number[], elapsedMs: number): readonly number[] {
   const total = schedule.reduce((sum, wait) => sum + wait, 0);
-  // Far enough for the rest of the current wait and one complete wait after it.
+  // This horizon is long enough for the remaining part of the current wait and one complete wait after it.
   return remainingWaits(schedule, elapsedMs, Math.max(elapsedMs, total) + 2 * (schedule.at(-1) ?? 0) + 1);
 }
 
 /**
- * The waits after a hint at `elapsedMs`: the tight phase (without its immediate query), then the rest of the schedule,
- * up to `horizonMs`.
+ * The waits after a hint at `elapsedMs`. They are the tight phase (without its immediate query), and then the remaining
+ * schedule up to `horizonMs`.
  */
 export function waitsAfterHint(
   schedule: readonly number[],
@@ -127,12 +148,13 @@ export function waitsAfterHint(
   return [...tight, ...remainingWaits(schedule, at, horizonMs)];
 }
 
-/** A query this short before its time counts as on time, because clocks of server and worker differ. */
+/** A query counts as on time if it is at most this much too early, because the clocks of server and worker differ. */
 export const SAME_TIME_MS = 500;
 
 /**
  * The wait from `now` to the next query of a plan that began at `startedAt` (epoch ms), or null if the plan has ended.
- * It uses the clock and does not count attempts, so that a failed query or a killed worker does not shift the plan.
+ * The function uses the clock and does not count attempts, so that a failed query or a killed worker does not shift the
+ * plan.
  */
 export function nextWait(waits: readonly number[], startedAt: number, now: number): number | null {
   let at = startedAt;
@@ -144,8 +166,9 @@ export function nextWait(waits: readonly number[], startedAt: number, now: numbe
 }
 
 /**
- * The times (epoch ms, ascending) at which a payment that ended unpaid is still queried: after its end, daily up to its
- * expiry, and after its expiry. The payer's next action may work until the expiry, even if the payment has ended.
+ * The times (epoch ms, ascending) at which a payment that ended unpaid is still queried. They follow its end, continue
+ * daily up to its expiry, and follow its expiry, because the payer's next action may work until the expiry even if the
+ * payment has ended.
  */
 export function lateWatch(endedAt: number, expiresAt: number): readonly number[] {
   const times = LATE_WATCH_MS.map((ms) => endedAt + ms);
@@ -162,7 +185,7 @@ export function lateWatchEnd(endedAt: number, expiresAt: number): number {
   return Math.max(endedAt, expiresAt) + LATE_WATCH_TAIL_MS;
 }
 
-/** True if the channel has not answered at the end of the late watch or later. */
+/** True if the channel has never answered, or last answered before the end of the late watch. */
 export function isLastAnswerMissing(answeredAt: number | null, endedAt: number, expiresAt: number): boolean {
   return answeredAt === null || answeredAt < lateWatchEnd(endedAt, expiresAt) - LAST_ANSWER_EARLY_MS;
 }
@@ -190,8 +213,8 @@ export interface QueryPlan {
   /** When the plan ends in any case, epoch ms; infinite if only an answer of the channel ends it. */
   readonly endsAt: number;
   /**
-   * The interval (ms) of queries once the waits are used up, while the channel says "processing". Null: no such
-   * queries.
+   * The interval (ms) of queries once the waits are used up, while the channel says "processing". Null if no such
+   * queries are sent.
    */
   readonly whileProcessingEveryMs: number | null;
   /** The purpose of the queries, shown in the Web UI. */
@@ -245,8 +268,9 @@ export function queryPlan(row: PaymentSnapshot, schedule: readonly number[], now
 }
 
 /**
- * The waits of the late watch that remain at `now` (epoch ms); empty if it has ended. It ends only with an answer:
- * queries of a silent channel continue, and a missed last query is sent late.
+ * The waits of the late watch that remain at `now` (epoch ms). Empty if the late watch has ended. The late watch ends
+ * only with an answer. Therefore queries of a channel that does not answer continue, and a missed last query is sent
+ * late.
  */
 export function lateWaits(row: PaymentSnapshot, now: number): readonly number[] {
   const endedAt = row.endedAt ?? row.expiresAt;
@@ -271,7 +295,8 @@ export function isToClose(row: PaymentSnapshot, now: number): boolean {
 }
 
 /**
- * How long to wait before the next query when the channel's close says "already paid" and its query does not.
+ * How long to wait before the next query if the channel refuses the close as "already paid" but its query does not
+ * report paid.
  * @param contradictions how many times in a row that has happened before
  */
 export function closeLag(contradictions: number): number {
@@ -279,8 +304,8 @@ export function closeLag(contradictions: number): number {
 }
 
 /**
- * When to send the next close for a trade that the channel does not close before `until`. The time is bounded, because
- * the channel's answer is not signed. All times are epoch ms.
+ * When to send the next close for a trade that the channel does not close before `until`. The returned time is bounded,
+ * because the channel's answer is not signed. All times are epoch ms.
  */
 export function closeAgainAt(until: number, now: number): number {
   return Math.min(Math.max(until, now + CLOSE_AGAIN_AT_LEAST_MS), now + CLOSE_AGAIN_AT_MOST_MS);

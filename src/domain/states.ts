@@ -20,8 +20,9 @@ export type SettledBy = (typeof SETTLED_BY)[number];
 
 export const ADOPTIONS = ['watched', 'own'] as const;
 /**
- * Who owns a trade that the merchant's own code has created. `watched`: the merchant; nodrop neither closes the trade
- * nor refunds its money automatically. `own`: nodrop, like the trades that it creates.
+ * Who owns a trade that the merchant's own code has created. With `watched` the merchant owns the trade, so nodrop
+ * neither closes the trade nor refunds its money automatically. With `own` nodrop owns it, like the trades that nodrop
+ * creates.
  */
 export type Adoption = (typeof ADOPTIONS)[number];
 
@@ -39,9 +40,9 @@ export const REFUND_STATUSES = [
 ] as const;
 export type RefundStatus = (typeof REFUND_STATUSES)[number];
 
-/** The statuses of a refund that is not final. `needs_person`: a person must act at the channel. */
+/** The statuses of a refund that is not final. With `needs_person` a person must act at the channel. */
 export const OPEN_REFUND_STATUSES = ['created', 'processing', 'needs_person'] as const;
-/** The statuses of a refund that gives nothing back, now or later. `reversed`: it had succeeded before. */
+/** The statuses of a refund that gives nothing back, now or later. A `reversed` refund had succeeded before. */
 export const VOID_REFUND_STATUSES = ['failed', 'reversed'] as const;
 
 export const REFUND_REASONS = [
@@ -54,7 +55,7 @@ export const REFUND_REASONS = [
 export type RefundReason = (typeof REFUND_REASONS)[number];
 
 /**
- * The reasons of refunds that nodrop did not request: these have no number of ours and no workflow, and are never
+ * The reasons of refunds that nodrop did not request. Such a refund has no number of ours and no workflow, and is never
  * retried.
  */
 export const REASONS_OF_OTHERS = ['external', 'dispute'] as const satisfies readonly RefundReason[];
@@ -112,7 +113,7 @@ export function isEnded(status: PaymentStatus): boolean {
   return status === 'failed' || status === 'cancelled' || status === 'closed';
 }
 
-/** True if nothing more happens automatically that a waiting payer needs to see. */
+/** True if the payer no longer needs to wait, because no further automatic change matters to the payer. */
 export function isFinal(status: PaymentStatus, orderUpdate: OrderUpdate | null): boolean {
   return isEnded(status) || (status === 'succeeded' && orderUpdate !== null && orderUpdate !== 'pending');
 }

@@ -21,16 +21,20 @@ import type { ChannelAccount, Payment } from './rows.ts';
 import { accountOf, findReceived, tradeOf } from './trade-of-payment.ts';
 
 /**
- * Adopting a trade that the merchant's own code created: what is checked before nodrop makes a payment of the trade.
+ * Adoption of a trade that the merchant's own code created. This file checks the trade before nodrop makes a payment of
+ * it.
  */
 
 export interface WantedTrade {
   readonly channel: string;
   /** The merchant's number of the trade at the channel. */
   readonly reference: string;
-  /** The account's name; absent: the merchant's default at the channel. */
+  /** The account's name. If it is absent, the merchant's default account at the channel is used. */
   readonly account?: string | undefined;
-  /** Absent: the method that the channel reports, or else the channel's first method. */
+  /**
+   * If it is absent, the method that the channel reports is used. If the channel reports no method, its first method is
+   * used.
+   */
   readonly method?: string | undefined;
   /** Accounts of another mode are not used. */
   readonly mode: AccountMode;
@@ -67,7 +71,7 @@ export async function findAdoptable(
     return await look(db, adapter, merchantId, order, wanted, now, ask, names);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    // A concurrent identical request may have adopted the trade after the check above, and so have caused this refusal.
+    // A concurrent identical request may have caused this refusal, because it adopted the trade after the check above.
     const accounts = await accountsFor(db, merchantId, wanted);
     const known = await findAdopted(db, accounts, order.id, names);
     if (known === null) throw error;
@@ -159,8 +163,9 @@ async function look(
 }
 
 /**
- * Queries the channel about an adopted payment that has ended, whose scheduled queries may have ended too. Money that
- * has arrived since is recorded, and is then settled like any late money. The call changes nothing else of the payment.
+ * Queries the channel about an adopted payment that has ended, because its scheduled queries may have ended as well.
+ * Money that has arrived since the payment's end is recorded, and is then settled like any late money. The call changes
+ * nothing else of the payment.
  * @throws Refusal `channel_misconfigured`, `channel_unreachable`
  */
 export async function askAgain(
@@ -186,7 +191,7 @@ export interface Adopting extends Omit<NewPayment, 'channel' | 'method' | 'accou
 }
 
 /**
- * Makes the payment of a trade that `findAdoptable` has found, and records what the channel reported about the trade.
+ * Inserts a payment for a trade that `findAdoptable` has found, and records what the channel reported about the trade.
  * The caller starts the payment's workflow. If that workflow does not query the channel, the sweep does.
  * @throws what `insertPayment` throws, and Refusal `adopt_taken`
  */
@@ -229,7 +234,7 @@ const accountsFor = (db: LedgerClient, merchantId: string, { channel, account }:
 const isUsable = (one: ChannelAccount, { account, mode }: WantedTrade): boolean =>
   one.disabledAt === null && one.mode === mode && (account !== undefined || one.isMerchantDefault);
 
-/** If the request names no account, a payment that adopted the trade at any account makes the request a repetition. */
+/** If the request names no account, it counts as a repetition if a payment has adopted the trade at any account. */
 async function findAdopted(
   db: LedgerClient,
   accounts: readonly ChannelAccount[],
@@ -249,8 +254,8 @@ async function requireFree(
   reference: string,
   isGlobal: boolean | undefined,
 ): Promise<void> {
-  // A payment's id is refused even if the payment's row is lost: `recover --lost` restores the row, and its trade must
-  // not be adopted by then.
+  // A payment's id is refused even if the payment's row is lost. `recover --lost` restores the row later, and until
+  // then no other payment may adopt the trade.
   if (isPaymentId(reference)) throw taken(reference);
   const accounts =
     isGlobal === true
@@ -263,8 +268,8 @@ async function requireFree(
 }
 
 /**
- * Money that another payment has received must not pay a second order: a trade can have two names, and two accounts can
- * see one trade.
+ * Refuses the trade if another payment has received its money, because this money must not pay a second order. It can
+ * happen because a trade can have two names, and because two accounts can see one trade.
  * @throws Refusal `adopt_taken`
  */
 async function requireUnknownMoney(
@@ -280,7 +285,8 @@ async function requireUnknownMoney(
 }
 
 /**
- * Maps a failed call of the channel to the caller's refusal. Nothing is known of the trade, and nothing was created.
+ * Maps a failed call of the channel to the refusal that the caller gets. Nothing is known about the trade, and nothing
+ * was created.
  */
 function refusalOf(error: unknown, channel: string): unknown {
   if (!(error instanceof ChannelError)) return error;

@@ -55,8 +55,8 @@ export async function countCallbacks(
 }
 
 /**
- * Pending deliveries to order services, of every merchant: all of them, and those that have been pending for longer
- * than `DELIVERY_ALARM_MS`.
+ * Counts the pending deliveries to the order services of all merchants. A second count contains only deliveries that
+ * have been pending for longer than `DELIVERY_ALARM_MS`.
  */
 export async function countDeliveries(
   db: LedgerClient,

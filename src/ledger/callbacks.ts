@@ -32,8 +32,9 @@ import type { Note } from './timeline.ts';
 import { ownerOf } from './transaction-limits.ts';
 
 /**
- * The changes of the payment by a verified callback, if its answer counts as the channel's verified answer. They are
- * written together with the callback's row, so the payment is settled even if the callback never reaches a workflow.
+ * The changes that a verified callback makes to the payment, if the callback's report counts as the channel's verified
+ * answer. They are written together with the callback's row, so the payment is settled even if the callback never
+ * reaches a workflow.
  * @param payment its row, read under the order's lock
  * @returns null if the answer is not one to record
  */
@@ -64,7 +65,10 @@ export type StorableCallback = Exclude<VerifiedCallback, { kind: 'ignored' }>;
 /** A callback that reports the state of a trade. */
 export type TradeCallback = Extract<StorableCallback, { kind: 'trade' }>;
 
-/** A hash of what a callback reports. It leaves out `paidAt`: the same report with another time says nothing new. */
+/**
+ * A hash of what a callback reports. It leaves out `paidAt`, because the same report with another time says nothing
+ * new.
+ */
 function contentHash(callback: StorableCallback): string {
   const { reference, channelPaymentId } = callback.about;
   if (callback.kind !== 'trade') {
@@ -106,15 +110,15 @@ const sayRefund = ({ outRefundNo, channelRefundId, answer }: CallbackRefund): st
 
 /**
  * The payment that a callback to this account is about. It is looked up by nodrop's number, then by the number of an
- * adopted trade, then by the channel's id of the trade, then by the channel's id of the money. The last lookup counts
- * only if it finds exactly one payment, because a channel may use one such id for two trades.
+ * adopted trade, then by the channel's id of the trade, then by the channel's id of the money. The lookup by the id of
+ * the money counts only if it finds exactly one payment, because a channel may use one such id for two trades.
  */
 export async function findNamed(
   db: LedgerClient | LedgerTx,
   accountId: string,
   { outTradeNo, reference, channelPaymentId }: CallbackSubject,
 ): Promise<Pick<Payment, 'id' | 'merchantId' | 'orderId'> | null> {
-  // The account must match too: credentials of one account must never change a payment of another.
+  // The account must also match, because credentials of one account must never change a payment of another account.
   const find = async (
     named: Pick<Prisma.PaymentWhereInput, 'id' | 'reference' | 'adopted' | 'channelPaymentId'>,
   ) =>
@@ -138,9 +142,9 @@ export async function findNamed(
 export type CallbackWithPayment = StoredCallback & { readonly payment: Payment | null };
 
 /**
- * Stores a verified callback. The caller may acknowledge the callback only after this function has returned (P4). A
- * repetition returns the first callback's row. A callback with a known notification id but another trade, or another
- * report about the same trade, is stored as a separate callback.
+ * Stores a verified callback. The caller may acknowledge the callback only after this function has returned (P4). If
+ * the callback is a repetition, the function returns the first callback's row. If a callback has a known notification
+ * id but names another trade, or reports something else about the same trade, it is stored as a separate callback.
  */
 export async function storeCallback(
   db: LedgerClient,
@@ -157,9 +161,11 @@ export async function storeCallback(
   const answer = callback.kind === 'trade' ? callback.answer : null;
   const content = { kind: callback.kind, answer: contentOf(callback) as Prisma.JsonObject };
   const stored = await visibleTransaction(db, merchantId, orderId, async (tx, visible) => {
-    // The payment may have been inserted since the lookup above. Start again, this time under its order's lock.
+    // The payment may have been inserted since the lookup above. Therefore start again under the lock of the payment's
+    // order.
     if (owner === null && (await find(tx)) !== null) return null;
-    // Every transaction takes the order's lock first and the lock on the callback's row second, so two cannot deadlock.
+    // Every transaction takes the order's lock first and the lock on the callback's row second, so that two
+    // transactions cannot deadlock.
     if (owner !== null) await takeOrderLock(tx, owner.merchantId, owner.orderId);
     const said = {
       channelAccountId: accountId,
@@ -196,13 +202,15 @@ export async function storeCallback(
       }
       const written = await writeCallback(tx, {
         row,
-        // A callback can arrive before its payment's row exists, so a repetition can find the payment.
+        // The first callback can arrive before its payment's row exists, so its repetition can find a payment that the
+        // first callback did not find.
         paymentId: row.paymentId ?? payment?.id ?? null,
         body: first === null ? rawBody : null,
         changes: answered?.changes ?? null,
         notes,
       });
-      // Another process that knew no payment, and so took no lock, has stored the same callback since the read above.
+      // Another process has stored the same callback since the read above. That process took no lock, because it found
+      // no payment.
       if (written === null) continue;
       if (written.payment !== null) visible.add('payment');
       return { ...written.row, payment: written.payment ?? payment };
@@ -240,7 +248,7 @@ async function readForCallback(
 /**
  * Writes the callback's row, the payment's changes and the timeline entries in one statement.
  * @param body the raw body of a new row; null for an existing row
- * @returns null if a row that should be new exists already; nothing is written then
+ * @returns null, without writing anything, if a row that should be new exists already
  */
 async function writeCallback(
   tx: LedgerTx,
@@ -315,7 +323,7 @@ const MATCH_EVERY_MS_AT_MOST = 3_600_000;
 /**
  * Tries again to match stored callbacks that belong to no payment. The interval grows from one minute to one hour, so
  * that many old callbacks do not delay new ones. A callback that names a trade by the channel's id is due as soon as a
- * payment gets that id: see the triggers `payments_reference_stored` and `payments_channel_payment_stored`. The
+ * payment gets that id (see the triggers `payments_reference_stored` and `payments_channel_payment_stored`). The
  * matching rules are those of `findNamed`.
  * @returns the number of callbacks that were matched; the sweep delivers them
  */

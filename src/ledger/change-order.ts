@@ -21,13 +21,14 @@ export type OrderChange = {
 };
 
 /**
- * Changes an order that accepts payments. A value that equals the stored one is not a change, so a repeated request
- * does nothing, whatever has happened to the order meanwhile. The amount changes only if no attempt can still be paid
- * and none has received money that is undecided. Money that arrives later is then a late success with another amount.
- * @param askedAttempts the live attempts that were queried at the channel, in order to end them, for this change.
+ * Changes an order that accepts payments. A value that equals the stored value is not a change. Therefore a repeated
+ * request does nothing, even if the order has been paid or has ended meanwhile. The amount changes only if no attempt
+ * can still be paid and no attempt has received money without a decision. If money arrives after the change, it is a
+ * late success with another amount.
+ * @param askedAttempts the live attempts that were queried at the channel for this change, so that they can be ended.
  * @throws Refusal `order_not_found`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`, `invalid_request`
  *   if the order would end in the past or before a live attempt, or if a field other than the amount would change on a
- * recovered order that is still incomplete.
+ *   recovered order that is still incomplete.
  * @throws UnaskedAttempts if the amount changes and the order has live attempts that are not among `askedAttempts`.
  */
 export async function changeOrder(
@@ -51,8 +52,8 @@ export async function changeOrder(
     if (changed.amount !== undefined) requireNonePayable(attempts, askedAttempts);
     if (changed.expiresAt !== undefined) requireNotBefore(order, attempts, changed.expiresAt);
     if (changed.subject !== undefined) {
-      // During an upgrade an older release can make a payment without a subject. Such a payment uses its order's
-      // subject.
+      // During an upgrade a process of an older release can insert a payment without a subject. Such a payment uses its
+      // order's subject.
       await tx.payment.updateMany({
         where: { merchantId, orderId, subject: null },
         data: { subject: order.subject },
@@ -131,9 +132,10 @@ const invalidExpiry = (message: string): Refusal =>
   });
 
 /**
- * For a recovered order that its merchant has not created again yet. A change of some fields would make the order look
- * complete, or the merchant's next create request would overwrite the change. The amount alone can change, because it
- * must be right before that request. @throws Refusal `invalid_request`
+ * Refuses changes of a recovered order that its merchant has not created again yet. A change of some fields would make
+ * the order look complete, or the merchant's next create request would overwrite the change. Only the amount can
+ * change, because it must be right before the merchant's create request.
+ * @throws Refusal `invalid_request`
  */
 function requireAmountAlone(changed: ReturnType<typeof differing>): void {
   const names = Object.keys(changed).filter((name) => name !== 'amount');

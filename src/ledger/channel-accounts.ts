@@ -39,8 +39,8 @@ const lockChannel = (tx: LedgerTx, channel: string) =>
   tx.$queryRaw`SELECT 1 FROM pg_advisory_xact_lock(hashtext(${`nodrop-account-${channel}`}))`;
 
 /**
- * Decrypts the credentials that this NODROP_SECRET can read. Older sets may be encrypted with a former NODROP_SECRET;
- * they are skipped, because the newest set is enough to call the channel.
+ * Decrypts the credentials that this NODROP_SECRET can read. Older sets that are encrypted with a former NODROP_SECRET
+ * are skipped, because the newest set is enough to call the channel.
  * @throws UnreadableSecret if the newest set cannot be read.
  */
 function opened(nodropSecret: string, sealed: readonly Sealed[]): Credentials[] {
@@ -178,7 +178,7 @@ export async function ensureAccounts(
 
 /**
  * Stores the credentials of the deployment's settings in the account `main` of every merchant. Credentials that are
- * already stored do not change. Different ones are replaced at once.
+ * already stored do not change. Credentials that differ are replaced immediately.
  */
 export async function storeConfigured(
   db: LedgerClient,
@@ -230,7 +230,7 @@ async function newestAt(tx: LedgerTx, accountId: string, now: Date): Promise<Dat
   return new Date(Math.max(now.getTime(), (newest.createdAt?.getTime() ?? 0) + 1));
 }
 
-/** Ends the validity of all credentials of the accounts at `expiresAt`, unless they end earlier. */
+/** Ends the validity of all credentials of the accounts at `expiresAt`. Credentials that end earlier keep their end. */
 async function expire(tx: LedgerTx, accountIds: readonly string[], expiresAt: Date): Promise<void> {
   await tx.channelCredentials.updateMany({
     where: {
@@ -248,8 +248,8 @@ export interface NewAccount {
   readonly mode: AccountMode;
   readonly credentials: Credentials;
   /**
-   * True: payments that name no account use this one from now on. A merchant's first account at a channel always is the
-   * default.
+   * If it is true, payments that name no account use this account from now on. A merchant's first account at a channel
+   * always is the default.
    */
   readonly isMerchantDefault: boolean;
 }
@@ -284,8 +284,8 @@ const clearDefault = (tx: LedgerTx, which: { merchantId: string; channel: string
 
 /**
  * Adds a set of credentials that all further calls to the channel use.
- * @param change makes the new set from the newest one, or from `{}` if there is none or it cannot be read
- * @param oldUntil when the older sets end at the latest; null: they keep their ends
+ * @param change makes the new set from the newest set, or from `{}` if there is no set or the newest set cannot be read
+ * @param oldUntil when the older sets end at the latest; null means that they keep their ends
  */
 export async function rotateCredentials(
   db: LedgerClient,
@@ -298,7 +298,7 @@ export async function rotateCredentials(
   await db.$transaction(async (tx) => {
     await lockChannel(tx, channel);
     const [current = {}] = await readCredentials(tx, nodropSecret, accountId, now).catch((error: unknown) => {
-      // An unreadable set cannot be changed in part: the caller has to give every field again.
+      // An unreadable set cannot be changed in part, so the caller has to give every field again.
       if (!(error instanceof UnreadableSecret)) throw error;
       return [];
     });
@@ -310,7 +310,7 @@ export async function rotateCredentials(
 }
 
 /**
- * Keeps the newest set and ends the validity of the others at `until` at the latest.
+ * Keeps the newest set, and ends the validity of all other sets at `until` or earlier.
  * @returns the number of sets that it ended
  */
 export async function dropOldCredentials(

@@ -25,8 +25,8 @@ const column =
 
 /**
  * Gives the domain's types to text columns whose values a CHECK of the database lists. `compute` never runs: only the
- * types of the extended client are used, so reading a row costs nothing more. A value that is written has the type
- * string, and the CHECK refuses a value that is not in its list.
+ * types of the extended client are used, so reading a row takes no extra time. A value that is written has the type
+ * string, and the database's CHECK refuses a value that is not in the list.
  */
 const withDomainTypes = (client: PrismaClient) =>
   client.$extends({
@@ -67,13 +67,14 @@ export function createLedgerClient(databaseUrl: string, applicationName?: string
     // Without these timeouts a request hangs while the database is down.
     connectionTimeoutMillis: 3_000,
     statement_timeout: 5_000,
-    // For a server that no longer responds, and so cannot end the statement after `statement_timeout`.
+    // This client-side timeout is needed if a server no longer responds, because such a server cannot end the statement
+    // after `statement_timeout`.
     query_timeout: 5_500,
   });
   const adapter = new PrismaPg(pool, {
     disposeExternalPool: true,
-    // At run time the adapter also accepts undefined, and then does not prepare the statement. Its type does not say
-    // so.
+    // The adapter's type does not say it, but the adapter also accepts undefined. In that case it does not prepare the
+    // statement.
     statementNameGenerator: statementNames() as (statement: { readonly sql: string }) => string,
   });
   const client = new PrismaClient({ adapter, transactionOptions: { maxWait: 3_000, timeout: 6_000 } });
@@ -83,7 +84,7 @@ export function createLedgerClient(databaseUrl: string, applicationName?: string
 /** Casts a value to Prisma's JSON type, which requires an index signature that our interfaces do not have. */
 export const json = (value: object): Prisma.InputJsonObject => value as Prisma.InputJsonObject;
 
-/** True for Prisma's error "record not found" (P2025): a row that must exist does not. */
+/** True for Prisma's error "record not found" (P2025), which means that a required row does not exist. */
 export function isRowGone(error: unknown): boolean {
   return (error as { code?: unknown } | null)?.code === 'P2025';
 }

@@ -19,16 +19,17 @@ interface Reported {
 }
 
 /**
- * PostgreSQL can end a connection at any time: a restart, a failover, an administrator. `pg` then emits `error`, and
- * Node ends a process whose emitter has no listener for `error`. `pg`'s pool listens while a connection is idle but not
- * while it is in use, so a listener that the user of the connection adds can come too late. These connections listen
- * from the beginning and ignore the error: the running query, or the next one, is rejected with the same error, and the
- * pool replaces the connection.
+ * PostgreSQL can end a connection at any time, because of a restart, a failover or an administrator. In that case `pg`
+ * emits `error`, and Node ends the process if no listener for `error` exists. `pg`'s pool listens while a connection is
+ * idle but not while it is in use. A listener that the user of the connection adds can come too late. Therefore these
+ * connections listen from the beginning and ignore the error. The running query, or the next query, is rejected with
+ * the same error, and the pool replaces the connection.
  *
- * The connections' time zone is UTC, whatever the server, the database or the role has configured: Prisma's adapter
- * writes times without an offset and ignores the offset of times that it reads. The time zone is part of the first
- * message, which overrides all those settings, and which a pooler keeps for the connections that it lends. A connection
- * that gets another zone anyway is closed, because wrong times would close payments too early or too late.
+ * The connections' time zone is UTC, whatever the server, the database or the role has configured. UTC is needed
+ * because Prisma's adapter writes times without an offset and ignores the offset of times that it reads. The time zone
+ * is part of the connection's first message. That message overrides all other settings, and a pooler applies it to the
+ * connections that it lends. A connection that gets another zone anyway is closed, because wrong times would close
+ * payments too early or too late.
  */
 export class Connection extends pg.Client {
   constructor(config: pg.ClientConfig) {
@@ -37,7 +38,7 @@ export class Connection extends pg.Client {
     const { connection } = this as unknown as Startup;
     connection.on('parameterStatus', ({ parameterName, parameterValue }) => {
       if (parameterName !== 'TimeZone' || parameterValue === 'UTC') return;
-      // At once: the running query is rejected, and no further query is sent.
+      // The connection is closed immediately, so that the running query is rejected and no further query is sent.
       connection.emit('error', new Error(`the connection's TimeZone is ${parameterValue}, and must be UTC`));
       connection.stream.destroy();
     });
@@ -49,7 +50,7 @@ export class Connection extends pg.Client {
   }
 }
 
-/** A pool of such connections that also ignores errors of idle ones. The caller closes it with `end()`. */
+/** A pool of such connections. It also ignores errors of idle connections. The caller closes it with `end()`. */
 export class ConnectionPool extends pg.Pool {
   constructor(config: pg.PoolConfig) {
     // pg's type declares no constructor with parameters. The pool passes its own configuration to the constructor.

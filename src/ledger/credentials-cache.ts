@@ -14,7 +14,8 @@ interface Read {
 }
 
 /**
- * A cache of the accounts' valid credentials, newest first, by account id. A payment then needs no statement for them.
+ * A cache of the accounts' valid credentials, newest first, by account id. With this cache a payment needs no database
+ * statement for its credentials.
  */
 export class CredentialsCache {
   readonly #db: LedgerClient;
@@ -38,7 +39,7 @@ export class CredentialsCache {
   async of(accountId: string, maxAgeMs = CREDENTIALS_FRESH_MS): Promise<readonly Credentials[]> {
     const read = this.#read.get(accountId);
     const age = read === undefined ? Number.POSITIVE_INFINITY : this.#now() - read.at;
-    // The age is negative if the clock was set back. The entry then counts as old.
+    // If the clock was set back, the age is negative. In that case the entry counts as old.
     if (read !== undefined && age >= 0 && age < maxAgeMs) return read.credentials;
     const reading = this.#reading.get(accountId) ?? this.#readNow(accountId);
     this.#reading.set(accountId, reading);

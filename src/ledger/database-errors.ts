@@ -1,4 +1,7 @@
-/** Distinguishes a database that is unavailable now from an internal error. Only the first is worth a retry. */
+/**
+ * Distinguishes a database that is unavailable now from an internal error. A retry makes sense only if the database is
+ * unavailable.
+ */
 
 const PRISMA_CODES = new Set([
   ...['P1000', 'P1001', 'P1002', 'P1003', 'P1008', 'P1010', 'P1011', 'P1017'],

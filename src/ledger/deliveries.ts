@@ -22,8 +22,8 @@ import { note } from './timeline.ts';
 import { transaction } from './transaction-limits.ts';
 
 /**
- * Deliveries of events to the order service. The delivery's row alone holds its state and the time of its next attempt,
- * so a workflow that is lost, or started twice, does not affect the delivery.
+ * Deliveries of events to the order service. Only the delivery's row holds its state and the time of its next attempt.
+ * Therefore a workflow that is lost, or started twice, does not affect the delivery.
  */
 
 /** How soon a worker checks again whether another worker's delivery attempt has ended. */
@@ -49,7 +49,7 @@ export async function findPendingDelivery(db: LedgerClient, paymentId: string): 
 
 /**
  * Hands the event on which the payment waits over to a workflow of its own, because the payment's workflow is stuck. If
- * the payment's workflow continues anyway, the lease keeps the two from delivering at the same time.
+ * the payment's workflow continues anyway, the lease prevents the two workflows from delivering at the same time.
  * @returns the delivery, or null if the payment waits for none.
  */
 export async function handOver(
@@ -64,8 +64,8 @@ export async function handOver(
 }
 
 /**
- * Pending deliveries that have their own workflow, of the payment and of the order's other payments: paying an order
- * creates events for those too.
+ * Pending deliveries that have their own workflow. They belong to the payment or to the order's other payments, because
+ * paying an order also creates events for the other payments.
  */
 export async function findPendingDeliveries(
   db: LedgerClient,
@@ -90,7 +90,7 @@ export async function findDelivery(db: LedgerClient, deliveryId: string): Promis
   return await db.delivery.findUniqueOrThrow({ where: { id: deliveryId }, include: withContext });
 }
 
-/** Whether the delivery may be delivered once more. If its event is superseded, the redelivery request is removed. */
+/** True if the event may be delivered once more. If the event is superseded, the redelivery request is removed. */
 export async function mayBeRedelivered(db: LedgerClient, row: DeliveryRow, now: Date): Promise<boolean> {
   if (!isRedeliverable(row.status)) return false;
   return await underDeliveryLock(db, row.id, now, async ({ tx, payment }) => {
@@ -137,7 +137,7 @@ function tellingOf(row: Delivery, lastAnswer: string | undefined): DeliveryProgr
 }
 
 export type Turn =
-  /** The caller has the lease: no other worker delivers until `DELIVERY_ATTEMPT_AT_MOST_MS` have passed. */
+  /** The caller has the lease, so no other worker delivers until `DELIVERY_ATTEMPT_AT_MOST_MS` have passed. */
   | { readonly kind: 'now'; readonly row: DeliveryRow }
   | { readonly kind: 'later'; readonly row: DeliveryRow; readonly inMs: number }
   | { readonly kind: 'settled' };
@@ -155,13 +155,13 @@ export async function leaseDelivery(db: LedgerClient, deliveryId: string, now: D
   if (row.status !== 'pending') return { kind: 'settled' };
   if (taken === 1) return { kind: 'now', row };
   const inMs = Math.max(0, (row.nextAttemptAt ?? row.leasedUntil ?? now).getTime() - now.getTime());
-  // Another worker has the lease. Its attempt usually ends long before the lease does.
+  // Another worker has the lease. The attempt of that worker usually ends long before its lease ends.
   return { kind: 'later', row, inMs: row.leasedUntil === null ? inMs : Math.min(inMs, LOOK_AGAIN_MS) };
 }
 
 /**
- * Records a delivery attempt and applies its outcome in the same transaction: a delivery settles once, together with
- * the payment that waits for it. An attempt of a delivery that is already settled is only logged.
+ * Records a delivery attempt and applies its outcome in the same transaction, so that a delivery settles once, together
+ * with the payment that waits for it. An attempt of a delivery that is already settled is only logged.
  * @param random from 0 to 1, see deliveryWait.
  * @param unknownForMs how long the order service may answer that it does not know the order.
  */
@@ -189,7 +189,7 @@ export async function recordAttempt(
       include: { event: true },
     });
     const isAnswered = SETTLED_BY[outcome] !== undefined;
-    // A settled delivery has no time for a next attempt. Without this condition a failed redelivery would never be
+    // A settled delivery has no scheduled next attempt. Without this condition a failed redelivery would never be
     // retried.
     if (isAnswered || row.status === 'pending')
       await tx.delivery.updateMany({ where: { id: deliveryId }, data: { redeliveryAskedAt: null } });
@@ -225,9 +225,9 @@ const SETTLED_BY: Readonly<Partial<Record<DeliveryOutcome, 'delivered' | 'confli
 };
 
 /**
- * When the answer "order unknown" begins to count as `gone`: `unknownForMs` after the first such answer, and after one
- * hour without any other outcome, including a missing answer. The second condition is there because one such answer
- * before an outage and one after it say nothing about the time between.
+ * When the answer "order unknown" begins to count as `gone`. Two times must have passed: `unknownForMs` since the first
+ * such answer, and one hour without any other outcome. A missing answer counts as another outcome. The hour is needed
+ * because one such answer before an outage and one after it say nothing about the time in between.
  * @returns null if the order service never answered that it does not know the order.
  */
 async function unknownUntil(tx: LedgerTx, deliveryId: string, unknownForMs: number): Promise<Date | null> {
@@ -251,8 +251,9 @@ async function unknownUntil(tx: LedgerTx, deliveryId: string, unknownForMs: numb
 }
 
 /**
- * Whether the order service, which does not know the order now, has not known it for long enough that the order counts
- * as gone. An event that moves no money counts as gone at once if another event of the payment already has.
+ * The order service has just answered that it does not know the order. True if it has given this answer for long enough
+ * that the order counts as gone. For an event that moves no money, the order counts as gone immediately if it already
+ * counted as gone for another event of the payment.
  */
 async function isUnknownForGood(
   { tx, payment }: Locked,
@@ -281,7 +282,8 @@ async function underDeliveryLock<T>(
 }
 
 /**
- * After an attempt that did not settle the delivery: schedules the next attempt, and raises an attention if it is due.
+ * Called after an attempt that did not settle the delivery. Schedules the next attempt, and raises an attention if one
+ * is due.
  */
 async function scheduleNextAttempt(
   locked: Locked,
@@ -295,8 +297,8 @@ async function scheduleNextAttempt(
   const until = await unknownUntil(locked.tx, delivery.id, unknownForMs);
   const unknownForMoreMs = until === null ? null : until.getTime() - now.getTime();
   const wait = deliveryWait(delivery.attempts, random, retryAfterMs, unknownForMoreMs);
-  // An operator who requested a redelivery during this attempt may have fixed the cause of its failure, so the next
-  // attempt is due at once. A `Retry-After` of the order service still applies.
+  // If an operator requested a redelivery during this attempt, the operator may have fixed the cause of the failure.
+  // Therefore the next attempt is due immediately. A `Retry-After` of the order service still applies.
   const isHurried =
     delivery.leasedUntil !== null && delivery.nextAttemptAt === null && retryAfterMs === undefined;
   const waiting = await locked.tx.delivery.update({
@@ -317,15 +319,15 @@ async function scheduleNextAttempt(
 type LastAnswer = Pick<AttemptResult, 'outcome' | 'statusCode' | 'detail'>;
 
 /**
- * True also for a 404 without a code, which settles nothing because a router may have sent it. An operator has to check
- * the same things.
+ * Also true for a 404 without a code. Such an answer settles nothing, because a router may have sent it. However, the
+ * operator has to check the same things.
  */
 const saysUnknown = ({ outcome, statusCode }: LastAnswer): boolean =>
   outcome === 'order_unknown' || (outcome === 'unknown' && statusCode === 404);
 
 /**
- * The attentions of a payment that waits for the order service's agreement. The last answer decides which of them is
- * raised.
+ * The attentions of a payment that waits for the order service's agreement. The order service's last answer decides
+ * which attention is raised.
  */
 const isOfAwaited = (attention: Attention | null): boolean =>
   attention === 'order_update_failing' || attention === 'order_unknown';
@@ -336,7 +338,8 @@ const isOverdue = (delivery: Delivery, now: Date): boolean =>
   now.getTime() - waitingSince(delivery).getTime() >= DELIVERY_ALARM_MS;
 
 /**
- * Raises the attention of a payment whose delivery is overdue, also if there was no attempt yet or none ended since.
+ * Raises the attention of a payment whose delivery is overdue, even if no attempt was made yet, or if no attempt has
+ * ended since.
  */
 export async function showOverdue(
   db: LedgerClient,
@@ -358,16 +361,17 @@ export async function showOverdue(
 }
 
 /**
- * Whether an attention of this delivery can be raised: the payment has none, or has a less important one while it waits
- * for this delivery.
+ * True if an attention of this delivery can be raised: either the payment has no attention, or the payment waits for
+ * this delivery and has a less important attention.
  */
 export const isShowable = ({ event, payment }: DeliveryRow): boolean =>
   payment.attention === null ||
   (isFree(payment.attention) && isDeliveredByPayment(event.type, payment.orderUpdate));
 
 /**
- * Raises the attention of this delivery, each kind once (see `isSeen`), so that an operator who dismissed it does not
- * see it again. While the payment waits for the order service, the last answer decides the kind.
+ * Raises the attention of this delivery. Each kind is raised only once (see `isSeen`), so that an operator who
+ * dismissed an attention does not see it again. While the payment waits for the order service, the last answer decides
+ * the kind.
  */
 async function showFailing(
   locked: Locked,
@@ -381,7 +385,7 @@ async function showFailing(
   const { attention, detail, until } = failing;
   const data = { deliveryId: delivery.id, ...(until && { until: until.toISOString() }) };
   if (payment.attention === attention) {
-    // A dismissal covers the deadline only if the attention that was dismissed named the deadline.
+    // If the dismissed attention did not name the deadline, its dismissal does not cover the deadline.
     if (await hasChangedDeadline(tx, delivery, failing))
       await note(tx, payment.id, 'attention', `${attention}: ${detail}`, now, data);
     return await update(tx, payment.id, { attentionDetail: detail });
@@ -395,7 +399,10 @@ async function showFailing(
   return await update(tx, payment.id, raised(attention, detail, now));
 }
 
-/** The attention of a delivery, and when its order begins to count as gone (null: never). */
+/**
+ * The attention of a delivery, and the time from which its order counts as gone. Null if the order never counts as
+ * gone.
+ */
 interface Failing {
   readonly attention: Attention;
   readonly detail: string;
@@ -414,7 +421,7 @@ const NAMES_DEADLINE = {
   data: { path: ['until'], string_starts_with: '' },
 } satisfies Prisma.TimelineEntryWhereInput;
 
-/** Whether the newest `order_unknown` entry names a deadline and this answer sets none, or the reverse. */
+/** True if only one of the two has a deadline: the newest `order_unknown` entry, or this answer. */
 async function hasChangedDeadline(
   tx: LedgerTx,
   delivery: Delivery,
@@ -432,9 +439,9 @@ async function hasChangedDeadline(
 }
 
 /**
- * Whether an operator has seen this attention of the delivery. An attention counts as seen once it was raised.
- * `order_unknown` moves money, so it counts as seen only if an operator dismissed it before another attention of the
- * delivery replaced it, or none has replaced it. If the answer sets a deadline, only an entry that names a deadline
+ * True if an operator has seen this attention of the delivery. An attention counts as seen once it was raised. The
+ * exception is `order_unknown`, because it moves money. If another attention of the delivery has replaced it, it counts
+ * as seen only if an operator dismissed it before. If the answer sets a deadline, only an entry that names a deadline
  * counts.
  */
 async function isSeen(tx: LedgerTx, delivery: Delivery, { attention, until }: Failing): Promise<boolean> {
@@ -491,7 +498,9 @@ async function failingOf(
   return { attention, detail: `${silent} ${answer}`, until: null };
 }
 
-/** After an event was delivered: clears `delivery_failing`, or raises it for another delivery that still fails. */
+/**
+ * Called after an event was delivered. Clears `delivery_failing`, or raises it for another delivery that still fails.
+ */
 async function endFailing(locked: Locked, now: Date, unknownForMs: number): Promise<Payment> {
   const { tx, payment } = locked;
   const over = cleared(payment, 'events_told');
@@ -516,14 +525,15 @@ async function endFailing(locked: Locked, now: Date, unknownForMs: number): Prom
   return shown;
 }
 
-/** Makes all pending deliveries of the payment due at once; a running attempt ends first. */
+/** Makes all pending deliveries of the payment due immediately. A running attempt ends first. */
 export async function hurryDeliveries(tx: LedgerTx, paymentId: string): Promise<void> {
   await tx.delivery.updateMany({ where: { paymentId, status: 'pending' }, data: { nextAttemptAt: null } });
 }
 
 /**
- * An operator or merchant requests a redelivery: a pending delivery becomes due at once. A settled delivery does not
- * change here. A superseded event is not delivered again, whatever the order service answered to it before.
+ * Called when an operator or merchant requests a redelivery. A pending delivery becomes due immediately. A settled
+ * delivery does not change here. A superseded event is not delivered again, whatever the order service has answered to
+ * the event before.
  * @throws Refusal `delivery_not_found`, `delivery_superseded`
  */
 export async function requestRedelivery(

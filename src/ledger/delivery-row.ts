@@ -4,9 +4,9 @@ import type { EventContent } from './event-data.ts';
 import type { Delivery, Event, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** The end of a delivery: the order service answers, or the event is superseded. */
+/** A delivery ends when the order service gives a definite answer, or when the event is superseded. */
 
-/** Ends the delivery with this status. It is not delivered any further. */
+/** Ends the delivery with this status. Its event is not delivered any further. */
 export async function settle(
   tx: LedgerTx,
   deliveryId: string,
@@ -19,7 +19,7 @@ export async function settle(
   });
 }
 
-/** Whether the event is still true of the current rows. @param payment the event's payment. */
+/** True if the event still describes the current rows correctly. @param payment the event's payment. */
 export async function holds(tx: LedgerTx, event: Event, payment: Payment): Promise<boolean> {
   const told = event.data as unknown as EventContent;
   const refund =
@@ -28,9 +28,9 @@ export async function holds(tx: LedgerTx, event: Event, payment: Payment): Promi
 }
 
 /**
- * Supersedes the payment's pending deliveries whose event is no longer true of the current rows. The stored events stay
- * as they are. A delivery attempt that is running is logged when its answer comes, and has no effect. Call this in the
- * transaction that makes the events untrue, before it writes its own events.
+ * Supersedes the payment's pending deliveries whose event no longer describes the current rows correctly. The stored
+ * events do not change. If a delivery attempt is running, it is logged when its answer arrives, and has no other
+ * effect. Call this in the transaction that makes the events untrue, before it writes its own events.
  */
 export async function supersedePending(tx: LedgerTx, paymentId: string, now: Date): Promise<void> {
   const pending = await tx.delivery.findMany({

@@ -10,7 +10,10 @@ import { oweRefund } from './refunds.ts';
 import type { Event, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Applies the order service's answer: which answers settle a delivery, and what they change of the payment. */
+/**
+ * Applies the order service's answer. This file decides which answers settle a delivery, and what an answer changes in
+ * the payment.
+ */
 
 /** The result of one delivery attempt. */
 export interface AttemptResult {
@@ -30,7 +33,8 @@ export interface AttemptResult {
 
 /**
  * Applies the order service's answer to the payment that waits for it. An answer to any other event settles only the
- * delivery. The caller passes `order_unknown` only after the order service has not known the order for `unknownForMs`.
+ * delivery. The caller passes `order_unknown` only after the order service has answered for `unknownForMs` that it does
+ * not know the order.
  */
 export async function applyOutcome(
   locked: Locked,
@@ -93,8 +97,8 @@ async function giveBack(locked: Locked, reason: RefundReason, detail: string, no
 }
 
 /**
- * The order's row keeps naming the payment, so no other payment can pay the order, and the order becomes `refunded`
- * with the money.
+ * The order's row still names the payment, so that no other payment can pay the order. The order becomes `refunded`
+ * when the money is refunded.
  */
 async function applyRefusal(
   { tx, payment, newEvents }: Locked,
@@ -114,7 +118,7 @@ async function applyRefusal(
 
 /**
  * Applies an operator's decision to a payment that still waits for its order service.
- * @returns the payment, or null if it does not wait for its order service.
+ * @returns the payment, or null if the payment does not wait for its order service.
  */
 export async function decidePending(
   locked: Locked,

@@ -21,12 +21,12 @@ import { isOfAllThatIsLeft } from './replacement.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Payers' disputes. They have a column of the payment's row, so they stay whatever attention the payment has. */
+/** Payers' disputes. A column of the payment's row stores them, so they do not depend on the payment's attention. */
 
 /**
  * Records what a verified callback reports about a dispute. A repetition has no effect.
- * @returns the payment, and whether the channel must be queried: the payment is not settled yet, or the callback
- *   contradicts a decided dispute.
+ * @returns the payment, and whether the channel must be queried. A query is needed if the payment is not settled yet,
+ *   or if the callback contradicts a decided dispute.
  */
 export async function recordDisputeOfCallback(
   db: LedgerClient,
@@ -51,8 +51,8 @@ export async function recordDisputes(locked: Locked, answer: ChannelAnswer, now:
 
 /**
  * Records the channel's report about a dispute, whatever the payment's status. While a dispute is open, the payment has
- * the attention `disputed`. Once none is open, the attention that it replaced is raised again. The amount of a lost
- * dispute counts as given back to the payer.
+ * the attention `disputed`. Once no dispute is open, the attention that `disputed` replaced is raised again. The amount
+ * of a lost dispute counts as given back to the payer.
  */
 export async function recordDispute(
   locked: Locked,
@@ -90,13 +90,16 @@ function shown(payment: Payment, disputes: readonly KeptDispute[], now: Date) {
   if (payment.attention === 'disputed') return { attentionDetail: detail };
   return {
     ...raised('disputed', detail, now),
-    // An attention that is hidden already keeps its place. `channel_misconfigured` need not be kept: the next call
-    // raises it again.
+    // If an attention is already stored as hidden, it stays so. `channel_misconfigured` need not be stored, because the
+    // next call to the channel raises it again.
     ...(isFree(payment.attention) || payment.hiddenAttention !== null ? {} : hidden(payment)),
   };
 }
 
-/** Once every dispute is decided: raises the hidden attention again, or one for the money that a lost dispute took. */
+/**
+ * Called once every dispute is decided. Raises the hidden attention again, or an attention for the money that a lost
+ * dispute took.
+ */
 async function showDecided(
   { tx, payment }: Locked,
   disputes: readonly KeptDispute[],
@@ -135,7 +138,7 @@ const isLost = ({ receivedCurrency }: Payment, { state, currency }: KeptDispute)
 const isLostOtherwise = ({ receivedCurrency }: Payment, { state, currency }: KeptDispute): boolean =>
   state === 'lost' && receivedCurrency !== null && currency !== receivedCurrency;
 
-/** Whether settling the payment must also record the loss of a dispute. */
+/** True if settling the payment must also record the loss of a dispute. */
 export const hasLosses = (payment: Payment): boolean =>
   disputesOf(payment).some(({ state }) => state === 'lost');
 
@@ -148,10 +151,11 @@ export const lossesOf = (payment: Payment, currency: CurrencyCode): number =>
   );
 
 /**
- * Records the amounts of lost disputes as given back: each dispute once, and together at most the received amount. The
- * payer keeps that money, so nodrop must not refund it again. A refund that the channel has not been asked for gives
- * way to a loss. Refunds at the channel count first, so call this again whenever one of them ends without money. For an
- * unsettled payment, settling it records its losses.
+ * Records the amounts of lost disputes as given back. Each dispute is recorded once, and their sum is at most the
+ * received amount. The payer keeps that money, so nodrop must not refund it again. A loss replaces a refund that nodrop
+ * has not requested from the channel yet. Refunds that the channel has count before losses. Therefore call this
+ * function again whenever such a refund ends without giving money back. For an unsettled payment, settling it records
+ * its losses.
  */
 export async function recordLosses(locked: Locked, now: Date): Promise<Payment> {
   let { payment } = locked;
@@ -173,10 +177,7 @@ async function unrecorded(
   return BigInt(amount) - (known._sum.amount ?? 0n);
 }
 
-/**
- * Whether lost disputes have taken money that refunds at the channel also count on, so that too little is left for all
- * of them.
- */
+/** True if too little money is left for all refunds at the channel, because lost disputes have taken part of it. */
 export async function losesMore(db: LedgerClient | LedgerTx, payment: Payment): Promise<boolean> {
   if (payment.refundedAmount >= (payment.receivedAmount ?? 0n)) return false;
   for (const dispute of disputesOf(payment).filter((one) => isLost(payment, one)))
@@ -212,8 +213,8 @@ async function recordLoss(locked: Locked, dispute: KeptDispute, now: Date): Prom
 }
 
 /**
- * Makes room for a loss among the refunds that the channel has not been asked for. Refunds of a rest are lowered or
- * ended; refunds of a named amount are ended.
+ * Makes room for a loss by changing refunds that nodrop has not requested from the channel yet. A refund of the
+ * remaining amount is lowered or ended. A refund of a named amount is ended.
  */
 async function makeRoom({ tx, payment, newEvents }: Locked, missing: bigint, now: Date): Promise<void> {
   if (missing <= 0n) return;
@@ -240,7 +241,10 @@ async function makeRoom({ tx, payment, newEvents }: Locked, missing: bigint, now
   }
 }
 
-/** After the channel has reversed its decision: an amount that counted as lost to a dispute is the merchant's again. */
+/**
+ * Called after the channel has reversed its decision. An amount that counted as lost to a dispute belongs to the
+ * merchant again.
+ */
 async function takeBackLosses(
   { tx, payment, newEvents }: Locked,
   disputes: readonly KeptDispute[],

@@ -12,20 +12,22 @@ export interface FeedPosition {
   /** The reader has all events up to this position. */
   readonly seq: bigint;
   /**
-   * The event at `seq`. After a restore another event can have that position. Null before the first event, and in
-   * cursors of older releases.
+   * The id of the event at `seq`. It is needed because another event can have that position after a restore. Null
+   * before the first event, and in cursors of older releases.
    */
   readonly eventId: string | null;
-  /** Events up to here had been deleted when the reader started, so it has not missed them. */
+  /** Events up to this position had been deleted before the reader started, so the reader has not missed them. */
   readonly removedTo: bigint;
 }
 
 /**
- * The merchant's events after the reader's position, or from the oldest one kept, oldest first, and the position after
- * them. Events without a position get one first. Positions of a merchant become visible in their order, so a reader
- * that continues from the returned position misses no event.
+ * Reads the merchant's events after the reader's position, oldest first. Without a position, reading begins with the
+ * oldest event that is kept. Also returns the position after the last event. First, events without a position get a
+ * position. Positions of a merchant become visible in ascending order, so a reader that continues from the returned
+ * position misses no event.
  * @throws Refusal `cursor_expired` when events after the position have been removed (see retention.ts), or when the
- *   ledger was restored to a time before it: new events then get positions up to it, and the reader would skip them.
+ *   ledger was restored to a time before the position: new events then get positions that are not higher, and the
+ *   reader would skip them.
  */
 export async function listEvents(
   db: LedgerClient,
@@ -38,12 +40,12 @@ export async function listEvents(
     orderBy: { seq: 'asc' },
     take: limit,
   });
-  // Read after the events, so that a restore between the two reads is detected.
+  // This is read after the events, so that a restore between the two reads is detected.
   const reached =
     after === null || after.eventId === null
       ? null
       : await db.event.findUnique({ where: { seq: after.seq }, select: { id: true, merchantId: true } });
-  // Read last, so that it includes everything that was removed before the two reads above.
+  // This is read last, so that it includes everything that was removed before the two reads above.
   const { eventsRemovedTo } = await db.merchant.findUniqueOrThrow({
     where: { id: merchantId },
     select: { eventsRemovedTo: true },
@@ -62,7 +64,7 @@ export async function listEvents(
         ? after.seq <= eventsRemovedTo
         : reached.id === after.eventId && reached.merchantId === merchantId;
   } else if (after !== null && events.length === 0 && after.seq > eventsRemovedTo) {
-    // A cursor without an event id: the restore shows only if the position is ahead of all events.
+    // If a cursor has no event id, a restore is detected only if the cursor's position is ahead of all events.
     const kept = await db.event.aggregate({ where: { merchantId }, _max: { seq: true } });
     const newest = kept._max.seq ?? eventsRemovedTo;
     isKnown = newest === 0n || after.seq <= newest;
@@ -111,7 +113,7 @@ export async function listDeliveries(
   });
 }
 
-/** One delivery with its last attempts, of any merchant: the caller checks who may see it. */
+/** One delivery of any merchant, with its last attempts. The caller checks who may see the delivery. */
 export async function findDeliveryWithLog(
   db: LedgerClient,
   deliveryId: string,

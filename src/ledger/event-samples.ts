@@ -26,8 +26,8 @@ export const sampleEvents = (): ReadonlyMap<EventType, EventBody> =>
 /**
  * One event of each type, with its `webhook-id`, for `merchants test-event`. Three things keep test events from
  * changing an order: they are marked, their orders and payments do not exist, and no payment in them pays its order.
- * Therefore `payment.succeeded` shows its payment after a full refund, which a real event of this type never does. The
- * other types are like the samples.
+ * Therefore the test event `payment.succeeded` shows its payment after a full refund, which a real event of this type
+ * never does. Test events of other types are like the samples.
  * @param now the time of the events
  */
 export const testEvents = (now: Date): { readonly id: string; readonly body: EventBody }[] =>
@@ -53,7 +53,7 @@ function toBody(type: EventType, { payment, order, refund }: Rows, at: Date): Ev
     order: orderData(order as Order),
     ...(type.startsWith('refund.') ? { refund: refundData(refund as Refund) } : {}),
   };
-  // A sample is the payment's first event, and the payment had no event before it in the same second.
+  // A sample is the payment's first event, so the payment has no earlier event in the same second.
   const version = versionAfter({ eventVersion: 0, createdAt: payment.createdAt as Date }, at);
   return eventMessage({ type, createdAt: at, data: json(content), version } as Event);
 }
@@ -99,7 +99,7 @@ function sample(type: EventType, orderId: string, paymentId: string, at: Date): 
     receivedAmount: AMOUNT,
     receivedCurrency: CURRENCY,
     settledAt: before(secondsAgo),
-    // Set once the order service has agreed, or if there is none to ask.
+    // Set once the order service has agreed, or if the merchant has no order service.
     orderUpdatedAt: orderUpdate === 'pending' ? null : before(secondsAgo),
   });
   const shown = (attention: Payment['attention'], attentionDetail: string) => ({

@@ -10,11 +10,11 @@ export interface NewEvent {
   readonly type: EventType;
   /** Set in events about a refund. */
   readonly refundId?: string;
-  /** Set if the event is about another payment of the order than the one that the transaction is about. */
+  /** Set if the transaction changes one payment and the event is about another payment of the same order. */
   readonly paymentId?: string;
   /**
-   * Whether the event needs a delivery, if the transaction has decided that already. Absent: the merchant's current
-   * setting decides.
+   * Whether the event needs a delivery, if the transaction has already decided it. If it is absent, the merchant's
+   * current setting decides.
    */
   readonly mustBeTold?: boolean;
 }
@@ -30,9 +30,9 @@ export interface Told {
 }
 
 /**
- * The version of the payment's next event. It is above the seconds since the payment's creation: a restore can lose the
- * commit of an event that was already delivered, and the next event must not get that event's version. A receiver would
- * take it for the event that it knows.
+ * The version of the payment's next event. The version is higher than the number of seconds since the payment's
+ * creation. The reason is that a restore can lose the commit of an event that was already delivered. If the next event
+ * got the lost event's version, a receiver would take the next event for the event that it already has.
  */
 export function versionAfter(
   { eventVersion, createdAt }: Pick<Payment, 'eventVersion' | 'createdAt'>,
@@ -47,8 +47,8 @@ export function versionAfter(
  * service. The event has no position in the feed yet: see feed-positions.ts.
  *
  * The times of an order's events increase in the sequence of their commits, even if the clocks of processes differ.
- * Each event contains the order (`data.order`), and a receiver that applies events by time must end with the order's
- * current state.
+ * This is needed because each event contains the order (`data.order`), and a receiver that applies events by time must
+ * end with the order's current state.
  */
 export function eventOf(
   { payment, order, merchant, refund, newestEventAt }: Told,

@@ -9,7 +9,7 @@ import { moneyWentBack, showOtherAmount } from './refund-trouble.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Refunds that were made at the channel and not through nodrop. How changes are made: see refunds.ts. */
+/** Refunds that were made at the channel and not through nodrop. refunds.ts describes how changes are made. */
 
 const EXTERNAL = 'at the channel, not through nodrop';
 
@@ -50,7 +50,10 @@ export async function insertExternal(locked: Locked, external: External, now: Da
 
 export const saysOf = (state: ChannelRefund['state']): string => `The channel lists it as ${state}.`;
 
-/** Records that the external refund gave back `given`, in minor units; at most the received amount counts. */
+/**
+ * Records that the external refund gave back `given`, in minor units. If `given` exceeds the received amount, only the
+ * received amount counts.
+ */
 export async function externalSucceeded(
   locked: Locked,
   { id, currency }: Refund,
@@ -97,8 +100,8 @@ export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): P
 }
 
 /**
- * Marks refunds that were recorded as external as failed: they were inferred from a sum or a list before it was known
- * which refunds they are.
+ * Marks refunds as failed that were wrongly recorded as external. They were inferred from a sum or a list before nodrop
+ * knew which refunds they are.
  * @param why a sentence such as `It was refund re_...`
  * @returns the payment, and the amount that no longer counts as refunded
  */
@@ -128,8 +131,8 @@ export async function failExternals(
 export const wasRefund = (refundId: string): string => `It was refund ${refundId}.`;
 
 /**
- * Called when the channel has reported its own id for a refund that nodrop made: an external refund on record with that
- * id is the same refund. Returns null if there is no such external refund.
+ * Called when the channel has reported its own id for a refund that nodrop made. If an external refund on record has
+ * that id, it is the same refund. Returns null if no external refund has that id.
  */
 export async function claimExternal(
   locked: Locked,

@@ -2,13 +2,13 @@ import type { LedgerClient } from './client.ts';
 
 /**
  * The positions of events in their merchant's feed. An event is written without a position, so that a transaction that
- * moves money never waits for another transaction of its merchant. Events get their positions when the feed is read
- * next.
+ * moves money never waits for another transaction of its merchant. Events get their positions when the merchant's feed
+ * is read the next time.
  *
  * A reader continues after the last position that it has seen, so within a merchant positions must become visible in
- * their order. They are assigned under a lock of the merchant that is kept until the commit: the next holder of the
- * lock sees every position assigned before, and assigns higher ones. An event that commits later gets its position
- * later.
+ * their order. Positions are assigned under a lock of the merchant that is kept until the commit. The next holder of
+ * the lock sees every position that was assigned before, and assigns higher positions. An event that commits later gets
+ * its position later.
  *
  * Positions follow the events' times, which for the payments of an order follow the commits: see `eventOf` in
  * events.ts. Events of an older release can have a newer version with an earlier time, so within one payment positions
@@ -30,8 +30,8 @@ export async function givePositions(
   before: Date | null = null,
 ): Promise<number> {
   return await db.$transaction(async (tx) => {
-    // A separate statement, so that the next statement's snapshot contains everything committed before the lock was
-    // taken.
+    // The lock is taken by a separate statement, so that the next statement's snapshot contains everything that was
+    // committed before the lock was taken.
     await tx.$queryRaw`
       SELECT 1 FROM pg_advisory_xact_lock(hashtextextended(${`nodrop-events-${merchantId}`}, 0))`;
     return await tx.$executeRaw`

@@ -9,7 +9,7 @@ const TIGHT_PHASES_AT_MOST = 5;
 const QUERY_DUE_EVERY_MS = 10_000;
 const UNVERIFIED_QUERIES_AT_MOST = 20;
 
-/** The effect of a hint: a tight phase of queries, one query, or nothing because a query was just made. */
+/** The effect of a hint: a tight phase of queries, one query, or no query because a query was just made. */
 export type HintEffect = 'tight' | 'query' | 'nothing';
 
 /** Accepts at most one hint in 10 s. Each of the first 5 hints of a payment starts a tight phase. */
@@ -45,8 +45,8 @@ export async function returnHint(db: LedgerClient, paymentId: string, takenAt: D
 }
 
 /**
- * For a callback that names this payment and cannot be verified: returns whether a query may be sent for it now.
- * Anybody can send such callbacks, so a payment gets at most 20 queries from them.
+ * Returns whether a query may be sent now because of a callback that names this payment and cannot be verified. Anybody
+ * can send such callbacks, so they cause at most 20 queries of a payment.
  */
 export async function takeQueryDue(
   db: LedgerClient,
@@ -78,7 +78,7 @@ export type NoticeEffect = 'due' | 'waits' | 'spent';
 /**
  * Records the channel's notice that something happened to the payment, whatever its status. The channel is then
  * queried, at most once in 10 s, until it has answered a query that began after the notice. The notice is durable when
- * this function returns, so it may be acknowledged unless the result is `spent`.
+ * this function returns. Therefore the caller may acknowledge it, unless the result is `spent`.
  * @param isProven false for a notice that anybody may have sent; such notices cause at most 20 queries per payment
  */
 export async function recordNotice(

@@ -1,12 +1,13 @@
 import { json, type LedgerClient } from './client.ts';
 
 /**
- * What a merchant's Idempotency-Key stands for, and the result of its request. A key is leased while its request runs.
- * If the process dies, the next identical request takes over after the lease and runs again; steps that were done
- * already have no second effect (P5). A result is stored once it is definite and its work is durable.
+ * Stores which request a merchant's Idempotency-Key belongs to, and the result of that request. A key is leased while
+ * its request runs. If the process dies, the next identical request takes the key over when the lease ends, and runs
+ * again. Steps that were done already have no second effect (P5). A result is stored once it is definite and its work
+ * is durable.
  */
 
-/** Longer than any request runs: more than the sum of a request's deadlines. */
+/** The lease is longer than any request runs, because it exceeds the sum of a request's deadlines. */
 const LEASE_MS = 60_000;
 
 export interface KeyedRequest {
@@ -21,8 +22,8 @@ export interface KeyedRequest {
 }
 
 /**
- * The id of what was created, or why the request was refused. The answer is not stored, because it contains payers'
- * secrets.
+ * The id of the created object, or the reason why the request was refused. The complete answer is not stored, because
+ * it contains payers' secrets.
  */
 export type KeptResult =
   | { readonly status: number; readonly made: string }
@@ -46,7 +47,10 @@ export type Claim =
   | { readonly kind: 'ours'; readonly lease: Lease }
   | { readonly kind: 'done'; readonly result: KeptResult }
   | { readonly kind: 'in_progress' }
-  /** The key stands for another route or payload; `fields` are the fields that differ, as far as known. */
+  /**
+   * The key belongs to a request with another route or payload. `fields` are the fields that differ, as far as they are
+   * known.
+   */
   | { readonly kind: 'reused'; readonly route: string; readonly fields: readonly string[] };
 
 /** Leases the key to this request, or returns the state of the request that has the key. */
@@ -60,7 +64,7 @@ export async function claimKey(db: LedgerClient, request: KeyedRequest, now: Dat
   });
   if (inserted.count === 1) return ours;
   const row = await db.idempotencyKey.findUnique({ where: { merchantId_key: { merchantId, key } } });
-  // The row was deleted in between: the next request finds the key free.
+  // The row was deleted between the two statements, so the next request finds the key free.
   if (row === null) return { kind: 'in_progress' };
   if (row.route !== route) return { kind: 'reused', route: row.route, fields: [] };
   if (row.requestHash !== requestHash) {
@@ -88,7 +92,7 @@ function differing(known: KeyedRequest['fields'], given: KeyedRequest['fields'])
   );
 }
 
-/** Matches only while the lease is held: a request that lost its lease writes nothing. */
+/** Matches only while the request holds the lease, so that a request that lost its lease writes nothing. */
 const held = ({ merchantId, key, until }: Lease) => ({
   merchantId,
   key,
@@ -96,7 +100,7 @@ const held = ({ merchantId, key, until }: Lease) => ({
   responseStatus: null,
 });
 
-/** Stores the key's final result. Everything that the result says must be durable before. */
+/** Stores the key's final result. Everything that the result reports must be durable before this call. */
 export async function keepResult(db: LedgerClient, lease: Lease, result: KeptResult): Promise<void> {
   const { status, ...body } = result;
   await db.idempotencyKey.updateMany({
@@ -106,7 +110,8 @@ export async function keepResult(db: LedgerClient, lease: Lease, result: KeptRes
 }
 
 /**
- * Ends the lease without a definite result: the same request may run again at once, another one with this key may not.
+ * Ends the lease without a definite result. The same request may run again immediately, but a different request with
+ * this key may not.
  */
 export async function releaseKey(db: LedgerClient, lease: Lease): Promise<void> {
   await db.idempotencyKey.updateMany({ where: held(lease), data: { lockedUntil: null } });

@@ -1,8 +1,8 @@
 import type { LedgerClient } from './client.ts';
 
 /**
- * Callbacks of which nodrop keeps at most `KEPT_AN_HOUR` per account and hour: those that are not for nodrop, and
- * notices about unknown trades. All of them are counted.
+ * Callbacks that are not for nodrop, and notices about unknown trades. nodrop counts all of them and stores at most
+ * `KEPT_AN_HOUR` per account and hour.
  */
 
 /** How many callbacks of each kind are kept per account and hour. */
@@ -14,7 +14,7 @@ const hourOf = (at: Date): Date => new Date(Math.floor(at.getTime() / HOUR_MS) *
 
 /**
  * Counts a callback that is not for nodrop, and stores it while the hour's limit is not reached. The caller may
- * acknowledge the callback after this returns. A repetition is counted too.
+ * acknowledge the callback after this returns. Repetitions are also counted.
  */
 export async function storeIgnored(
   db: LedgerClient,

@@ -6,9 +6,10 @@ import { accountOf, tradeOf } from './trade-of-payment.ts';
 
 /**
  * The payment's trade in the form that calls to the channel need. If the channel must be called with its own id and
- * that id is not stored, the trade is searched for first, and its id is stored. Creates nothing at the channel.
- * @returns `absent` if a complete listing does not contain the trade; a query or a close treats that as an unknown
- *   trade
+ * that id is not stored, the trade is searched for first, and its id is stored. The function creates nothing at the
+ * channel.
+ * @returns `absent` if a complete listing does not contain the trade. A query or a close then treats the trade as
+ *   unknown.
  * @throws ChannelError
  */
 export async function knownTrade(
@@ -28,7 +29,7 @@ export async function knownTrade(
 }
 
 /**
- * Like `knownTrade`, for a payment with a refund: refund calls need an existing trade.
+ * Like `knownTrade`, but for a payment with a refund, because refund calls need an existing trade.
  * @throws ChannelError also if a complete listing does not contain the trade, because that says nothing about the
  *   refund
  */

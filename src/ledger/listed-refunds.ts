@@ -19,23 +19,23 @@ import type { Payment, Refund } from './rows.ts';
 
 /**
  * The refunds of a trade as its channel lists them, each with its own id. Unlike a sum, a list shows which refunds
- * nodrop made, so it is exact even while one of them is processing. Lists can arrive late, twice, and in any order: a
- * refund that has failed or was reversed stays so.
+ * nodrop made, so the list is exact even while the channel processes one of nodrop's refunds. Lists can arrive late,
+ * twice, and in any order. Therefore a refund that has failed or was reversed keeps that state.
  */
 
 const isVoid = ({ state }: ChannelRefund): boolean => state === 'failed' || state === 'reversed';
 
 /**
- * The changes of a refund's row when the channel has the refund under this number. The number may belong to an earlier
- * attempt's key: further queries then use that key, and the key counts as unspent. Undefined: the channel did not
- * report a number.
+ * The changes of a refund's row when the channel has the refund under this number. If the number belongs to an earlier
+ * attempt's key, further queries use that key, and the key counts as unspent. The number is undefined if the channel
+ * did not report it.
  */
 export const underNumber = (outRefundNo: string | undefined) =>
   outRefundNo === undefined ? {} : { attempt: attemptOf(outRefundNo), keySpentAt: null, absentAt: null };
 
 /**
- * Whether the listed refund is this refund of nodrop: by the channel's id, or by nodrop's number while the id is
- * unknown.
+ * True if the listed refund is this refund of nodrop. The channel's ids are compared, or nodrop's numbers while the
+ * channel's id is unknown.
  */
 export function isListedAs(row: Refund, { id, outRefundNo }: ChannelRefund): boolean {
   if (isOfOthers(row.reason)) return false;
@@ -46,10 +46,10 @@ export function isListedAs(row: Refund, { id, outRefundNo }: ChannelRefund): boo
 }
 
 /**
- * Records a complete list of refunds. For refunds of nodrop: the channel's id, and failures after success. For every
- * other refund: the refund itself, once, and its later states.
- * @param given.isOld the list was stored for a while, as part of a callback, and may be out of date: what may have
- *   changed since is not concluded from it
+ * Records a complete list of refunds. For a refund of nodrop, it records the channel's id and a failure after success.
+ * For any other refund, it records the refund itself once, and its later states.
+ * @param given.isOld true if the list was stored for a while, as part of a callback, and may be out of date. Nothing
+ *   that may have changed since is concluded from such a list.
  * @param given.isExplained the caller itself looks for refused refunds that this list explains
  */
 export async function recordListed(
@@ -65,11 +65,14 @@ export async function recordListed(
   const rows = await tx.refund.findMany({ where: { paymentId }, orderBy: { id: 'asc' } });
   const ours = rows.filter(({ reason }) => !isOfOthers(reason));
   const externals = rows.filter(({ reason }) => reason === 'external');
-  // Failed and reversed refunds first: they free amounts for the others.
+  // Failed and reversed refunds come first, because they free amounts for the other refunds.
   const listed = [...list].sort((a, b) => Number(isVoid(b)) - Number(isVoid(a)) || (a.id < b.id ? -1 : 1));
   const isSince = ({ settledAt }: Refund) =>
     !given.isOld && settledAt !== null && now.getTime() - settledAt.getTime() >= QUERIES_TAKE_AT_MOST_MS;
-  /** A listed failure of a refund recorded as succeeded is new, unless the list may be older than the record. */
+  /**
+   * If the list shows a refund as failed that is recorded as succeeded, the failure is new, unless the list may be
+   * older than the record.
+   */
   const isReversal = (row: Refund, { state }: ChannelRefund) =>
     row.status === 'succeeded' && (state === 'reversed' || (state === 'failed' && isSince(row)));
 
@@ -92,7 +95,7 @@ export async function recordListed(
     if (isReversal(row, entry)) payment = await recordReversal(at(), row, saysOf(entry.state), now);
   }
 
-  // A refund that was inferred from a sum is either one of the list, or was recorded by mistake.
+  // A refund that was inferred from a sum is either one of the listed refunds, or was recorded by mistake.
   const bySum = externals.filter((row) => row.channelRefundId === null && row.status === 'succeeded');
   const adopted = new Map<string, Refund>();
   for (const entry of others) {
@@ -129,11 +132,11 @@ export async function recordListed(
       isFreed = true;
     }
   }
-  // Amounts of lost disputes that found no room may fit now.
+  // Amounts of lost disputes that other refunds left no room for may be recorded now.
   payment = await recordLosses(at(), now);
   if (unlisted.length > 0 && payment.attention === null && payment.orderUpdate === 'applied')
     payment = await showReversed(tx, payment, now);
-  // A due refund was not requested while refunds made at the channel were processing.
+  // A due refund may have been held back because the channel processed refunds that nodrop did not request.
   const isOwed = payment.orderUpdate === 'conflict' && order.recoveredAt === null;
   if (isFreed && isOwed && payment.attention !== 'disputed')
     await oweRefund(tx, payment, await reasonOwed(tx, paymentId), now);

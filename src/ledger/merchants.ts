@@ -17,8 +17,8 @@ export interface Caller {
 }
 
 /**
- * The merchant with this name, created if there is none, with an account without credentials at each of the given
- * channels.
+ * Returns the merchant with this name. If there is none, creates the merchant, with an account without credentials at
+ * each of the given channels.
  */
 export async function ensureMerchant(
   db: LedgerClient,
@@ -66,7 +66,7 @@ export async function findMerchants(db: LedgerClient, now: Date): Promise<Mercha
 /** The settings of a merchant; a setting that is left out keeps its value. */
 export interface MerchantSettings {
   readonly latePayment?: LatePayment;
-  /** Null: only nodrop's own orders, no HTTP order service. */
+  /** Null if the merchant has only nodrop's own orders and no HTTP order service. */
   readonly orderServiceUrl?: string | null;
   readonly orderStatusUrl?: string | null;
   /** URL schemes of the merchant's apps, lower case and without a colon, to which payers may be redirected. */
@@ -101,7 +101,7 @@ export async function setMerchant(
 }
 
 /**
- * Makes a new signing secret the current one. All others sign until `oldValidMs` from now at most.
+ * Makes a new signing secret the current one. Every other secret signs for at most `oldValidMs` from now.
  * @returns null if no merchant has this name.
  */
 export async function rotateSecret(
@@ -158,7 +158,8 @@ const signing = (now: Date) => ({
 });
 
 /**
- * The URLs to which the merchant's events are sent, and the secrets that sign them; null without an HTTP order service.
+ * The URLs to which the merchant's events are sent, and the secrets that sign the events. Null if the merchant has no
+ * HTTP order service.
  * @throws UnreadableSecret if the current secret was encrypted with another NODROP_SECRET.
  */
 export async function findOrderService(

@@ -42,32 +42,35 @@ export interface NewOrder {
 export interface NewPayment {
   readonly channel: string;
   readonly method: string;
-  /** The account's name; absent: the merchant's default at the channel. */
+  /** The account's name. If it is absent, the merchant's default account at the channel is used. */
   readonly account?: string | undefined;
-  /** Accounts of another mode are not used; absent: accounts of any mode. */
+  /** Accounts of another mode are not used. If it is absent, accounts of any mode can be used. */
   readonly mode?: AccountMode;
   readonly payer: Payer | undefined;
   readonly returnUrl: string | undefined;
   readonly metadata: Readonly<Record<string, string>> | undefined;
   readonly expiresInMs: number;
   /**
-   * Payer, `returnUrl` and metadata were copied from an earlier attempt and not given for this one, so a live attempt
-   * keeps its own.
+   * True if payer, `returnUrl` and metadata were copied from an earlier attempt and not given in the request. A live
+   * attempt then keeps its own values.
    */
   readonly isInherited?: boolean;
-  /** The currencies that the channel accepts, with its limits for the amounts; absent: any. */
+  /**
+   * The currencies that the channel accepts, with its limits for the amounts. If they are absent, every currency and
+   * amount is accepted.
+   */
   readonly currencies?: MethodDeclaration['currencies'];
-  /** The greatest number of attempts that the order may have had; absent: any number. */
+  /** The greatest number of attempts that the order may have had. Absent if there is no limit. */
   readonly attemptsAtMost?: number;
   /** The order's live attempts that were queried at the channel before this request. */
   readonly askedAttempts: ReadonlySet<string>;
-  /** Set if the merchant's own code has created the trade; absent: nodrop creates one. */
+  /** Set if the merchant's own code has created the trade. If it is absent, nodrop creates a trade. */
   readonly adopt?: { readonly reference: string; readonly as: Adoption } | undefined;
 }
 
 /**
- * The order has live attempts, none of which can be returned: the channel must be queried about them before a new one
- * is made.
+ * The order has live attempts, but none of them can be returned. The channel must be queried about these attempts
+ * before a new attempt is made.
  */
 export class UnaskedAttempts extends Error {
   override readonly name = 'UnaskedAttempts';
@@ -80,8 +83,9 @@ export class UnaskedAttempts extends Error {
 }
 
 /**
- * Creates the order, or returns an existing one with the same content. The expiry is not part of the content. A
- * recovered order gets the fields that were lost with the database, which only the merchant knows.
+ * Creates the order, or returns an existing order with the same content. The expiry is not part of the content. If the
+ * existing order was recovered, it gets the fields that were lost with the database, because only the merchant knows
+ * them.
  * @throws Refusal `order_exists`, with the fields that differ, if an order with this id has other content.
  */
 export async function createOrder(
@@ -100,7 +104,7 @@ async function insertOrder(
   given: NewOrder,
   now: Date,
 ): Promise<{ order: Order; created: boolean }> {
-  // Not an INSERT that can fail: inside a transaction a failure would undo everything before it.
+  // This must not be an INSERT that can fail, because inside a transaction a failure would undo everything before it.
   const inserted = await tx.order.createMany({
     data: {
       merchantId,
@@ -182,7 +186,8 @@ export const isUnfilled = ({ recoveredAt, subject }: Order): boolean =>
 
 /**
  * Sets subject, metadata and expiry of a recovered order, once. The expiry counts from the order's creation, as far as
- * that is known. @returns true if it did.
+ * that is known.
+ * @returns true if it did.
  */
 async function fillRecovered(
   tx: LedgerTx,
@@ -284,17 +289,19 @@ export async function insertPayment(
       return { payment: made, created: true };
     });
   } catch (error) {
-    // An ending payment of a recovered order can delay or refuse the new payment. The order is completed anyway.
+    // A payment of a recovered order that is about to end can delay or prevent the new payment. The order is completed
+    // anyway.
     if ((error instanceof Refusal || error instanceof UnaskedAttempts) && 'amount' in order) {
       const there = await db.order.findUnique({ where: { merchantId_id: { merchantId, id: order.id } } });
-      // The caller gets the refusal even if this fails, for example with TooBusy: the next request completes the order.
+      // The caller gets the refusal even if this step fails, for example with TooBusy. In that case the next request
+      // completes the order.
       if (there !== null && isUnfilled(there))
         await visibleTransaction(db, merchantId, order.id, (tx) =>
           fillRecovered(tx, merchantId, order),
         ).catch(() => undefined);
     }
-    // The order's lock should make this impossible. If it happens anyway, the unique index has prevented a second
-    // payment.
+    // The order's lock should make this conflict impossible. If it happens anyway, the unique index has prevented a
+    // second payment.
     if (!isConstraintViolation(error)) throw error;
     if (given.adopt !== undefined) {
       const taken = `Trade ${given.adopt.reference} was adopted for another order at the same moment.`;
@@ -311,7 +318,7 @@ export async function insertPayment(
   }
 }
 
-/** True for the payment that an earlier identical request made. */
+/** True if an earlier identical request has created this payment. */
 const isAdoptedAs = (one: Payment, { adopt, channel, account }: NewPayment): boolean =>
   adopt !== undefined &&
   one.adopted !== null &&
@@ -348,14 +355,14 @@ const accountFor = (merchantId: string, { channel, account, mode }: NewPayment) 
     AND ${mode === undefined ? Prisma.sql`true` : Prisma.sql`mode = ${mode}`}`;
 
 /**
- * Updates the live attempt that the request returns. It gets the new `returnUrl` and metadata. Payer fields that were
- * missing are added, but only until the trade is requested from the channel, so that a repeated request to the channel
- * is identical. The expiry and the known payer fields stay.
+ * Updates the live attempt that the request returns. The attempt gets the new `returnUrl` and metadata. Missing payer
+ * fields are added, but only until the trade is requested from the channel, so that a repeated request to the channel
+ * is identical. The expiry and the known payer fields do not change.
  */
 async function restate(tx: LedgerTx, live: Payment, given: NewPayment, now: Date): Promise<Payment> {
   if (given.isInherited) return live;
   const payer = { ...given.payer, ...(live.payer as Payer | null) };
-  // Another process can request the trade at any time, because that does not take the order's lock.
+  // Another process can request the trade at any time, because a request for the trade does not take the order's lock.
   const takesPayer =
     !isDeepStrictEqual(payer, live.payer ?? {}) &&
     (
@@ -415,8 +422,9 @@ async function writeAttempt(
           status: 'paying' as const,
           reference: given.adopt.reference,
           adopted: given.adopt.as,
-          // These make the sweep start the payment's workflow until a query of the workflow is answered: the process
-          // that adopts the trade may die before it starts the workflow.
+          // Because of these columns the sweep starts the payment's workflow until the channel has answered a query of
+          // the workflow. This is needed because the process that adopts the trade may die before it starts the
+          // workflow.
           noticedAt: now,
           lastQueryDueAt: now,
         }),

@@ -7,13 +7,13 @@ import { transaction } from './transaction-limits.ts';
  * notifies. If a process dies before it notifies, a waiting request sees the change at its next periodic read.
  */
 
-/** A committed change is acknowledged after this time at the latest, even if its notification has not been sent yet. */
+/** A committed change is acknowledged at the latest after this time, even if its notification has not been sent yet. */
 const NOTIFY_WITHIN_MS = 500;
 
 /**
- * If this many notifications are being sent, further ones are dropped, so that a slow database keeps its connections
- * for transactions. The number is twice that of the connections: each notification belongs to a transaction that has a
- * slot, so none is dropped while the database keeps up.
+ * If this many notifications are being sent, further notifications are dropped, so that a slow database keeps its
+ * connections for transactions. The number is twice the number of connections. Each notification belongs to a
+ * transaction that has a slot, so no notification is dropped while the database keeps up.
  */
 const NOTIFICATIONS_AT_ONCE = 40;
 
@@ -22,9 +22,9 @@ export type VisibleModel = (typeof VISIBLE_MODELS)[number];
 
 /**
  * Runs a transaction (see transaction-limits.ts) that changes what waiting requests read: an order, its payments and
- * refunds, or the merchant's events. If it wrote any of these, they are notified once, after the commit. The function
- * returns soon after the commit even if the database stops responding then.
- * @param orderId null if the order is not known: no notification is sent.
+ * refunds, or the merchant's events. If the transaction wrote any of these, the waiting requests are notified once,
+ * after the commit. The function returns soon after the commit even if the database stops responding then.
+ * @param orderId null if the order is not known. No notification is sent in that case.
  * @param work adds the models that it writes by raw SQL or by `upsert` to `written`.
  * @param mayWait whether it may wait for a slot, see `withinLimits`.
  * @throws TooBusy
@@ -102,9 +102,9 @@ function watched(tx: LedgerTx, written: Set<VisibleModel>): LedgerTx {
 }
 
 /**
- * Notifies the requests that wait for the order, for any of its payments (a payer's view of one payment depends on the
- * others), or for the merchant's feed. It uses a transaction of its own, whose commit waits for no flush. Never throws,
- * because the change itself is committed.
+ * Notifies the requests that wait for the order, for any payment of the order, or for the merchant's feed. All payments
+ * are included, because a payer's view of one payment depends on the order's other payments. It uses a transaction of
+ * its own, whose commit waits for no flush. Never throws, because the change itself is committed.
  */
 export async function notifyWaiters(
   db: LedgerClient,

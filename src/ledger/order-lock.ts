@@ -43,9 +43,9 @@ export interface Work extends Locked {
 
 /**
  * Runs one transaction under the row lock of the payment's order. A separate statement reads all rows after the lock is
- * taken, because the statement that takes the lock sees rows from before it waited. At the end pending events that are
- * no longer true are superseded, and the merchant's events are written. After the commit waiting requests are notified
- * of changes that they can see.
+ * taken, because the statement that takes the lock sees the rows as they were before it waited. At the end, pending
+ * events that are no longer true are superseded, and the merchant's new events are written. After the commit, waiting
+ * requests are notified of changes that they can see.
  * @param mayWait whether it may wait for a slot, see `withinLimits`.
  * @throws TooBusy, and Prisma's P2025 if the payment does not exist.
  */
@@ -91,7 +91,7 @@ export async function underOrderLock<T>(
     });
     const [first, ...more] = newEvents;
     const last = unwritten as Writes | null;
-    // Nothing has been written yet, no event can be superseded, and all rows are known: one statement is enough.
+    // Nothing has been written yet, no event can be superseded, and all rows are known, so one statement is enough.
     if (
       last !== null &&
       first?.paymentId === undefined &&
@@ -187,7 +187,7 @@ export const raisedUnlessDisputed = (payment: Payment, attention: Attention, det
 const NONE = { attention: null, attentionSince: null, attentionDetail: null };
 const NONE_HIDDEN = { hiddenAttention: null, hiddenAttentionSince: null, hiddenAttentionDetail: null };
 
-/** Clears an attention, raised or hidden, that one of these occasions ends. */
+/** Clears the raised or hidden attention if one of these occasions clears that attention. */
 export const cleared = (
   { attention, hiddenAttention }: Pick<Payment, 'attention' | 'hiddenAttention'>,
   ...occasions: readonly Occasion[]
@@ -196,7 +196,10 @@ export const cleared = (
   ...(hiddenAttention !== null && isClearedBy(hiddenAttention, occasions) ? NONE_HIDDEN : {}),
 });
 
-/** Clears `channel_misconfigured` once the channel has accepted a call. A conflict that it replaced is raised again. */
+/**
+ * Clears `channel_misconfigured` once the channel has accepted a call. If `channel_misconfigured` has replaced a
+ * conflict, the conflict is raised again.
+ */
 export const clearedOnceAccepted = (payment: Payment) =>
   payment.attention === 'channel_misconfigured' && payment.hiddenAttention !== null
     ? nextShown(payment)

@@ -8,8 +8,8 @@ import type { Merchant, Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * The embedded order service: the order is a row of nodrop's database, and its lock serializes everything that can pay
- * it.
+ * The embedded order service, where the order is a row of nodrop's database. The row's lock serializes everything that
+ * can pay the order.
  */
 
 /** Locks the order until the end of the transaction. Every decision about an order starts here. */
@@ -20,7 +20,7 @@ export async function lockOrder(tx: LedgerTx, merchantId: string, orderId: strin
 
 /**
  * Decides what the payment's money does to the locked order.
- * @returns the decision, and the changes of the order: it is paid if the decision is `applied`.
+ * @returns the decision, and the changes of the order. The order is paid if the decision is `applied`.
  */
 export function payOrder(
   order: Order,
@@ -64,8 +64,9 @@ export async function cancelOthers(
 }
 
 /**
- * Sets the status of an unpaid order once none of its payments is live, has unsettled money, or waits for a decision:
- * `cancelled` if its owner requested that, `closed` if it has expired, otherwise `unpaid`.
+ * Sets the status of an unpaid order once no payment of the order is live, has unsettled money, or waits for a
+ * decision. The status is `cancelled` if the order's cancellation was requested, `closed` if the order has expired, and
+ * otherwise `unpaid`.
  */
 export async function releaseOrder(tx: LedgerTx, order: Order, now: Date): Promise<OrderStatus> {
   const { merchantId, id, status } = order;
@@ -77,7 +78,8 @@ export async function releaseOrder(tx: LedgerTx, order: Order, now: Date): Promi
       OR: [
         { status: { in: ['created', 'paying'] } },
         { orderUpdate: { in: ['pending', 'review'] } },
-        // Money of a payment that has ended: settling it decides the order and calls this function again.
+        // This also matches an ended payment with unsettled money. Settling that money decides the order and calls this
+        // function again.
         UNSETTLED_MONEY,
       ],
     },

@@ -5,15 +5,15 @@ import { lockOrder, releaseOrder } from './order-row.ts';
 import type { Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** The end of orders that were not paid. */
+/** Functions that end orders that were not paid. */
 
 const FAILED_REST_MS = 5 * 60_000;
 const HELD_REST_MS = 3_600_000;
 
 /**
- * Records the request to cancel an order: it accepts no new attempt, cancellation of its live payments is requested,
- * and the order is cancelled once none of them is live. Money that arrives before that still pays the order: the
- * channel's answer decides.
+ * Records the request to cancel an order. The order then accepts no new attempt, and cancellation of its live payments
+ * is requested. Once none of its payments is live, the order is cancelled. If money arrives earlier, it still pays the
+ * order, because the channel's answer decides.
  * @returns the order, and the live payments whose workflows the caller signals.
  * @throws Refusal `order_not_found`, `order_already_paid`.
  */
@@ -69,7 +69,7 @@ export async function findEndingOrders(db: LedgerClient, batch: number, now: Dat
 }
 
 /**
- * Closes or cancels an order that has to end, unless it may not end yet.
+ * Closes or cancels an order that has to end, if it may end already.
  * @returns true when it has ended.
  */
 export async function releaseEndingOrder(
@@ -82,13 +82,14 @@ export async function releaseEndingOrder(
       where: { merchantId_id: { merchantId, id } },
       data: { nextSweepAt: new Date(now.getTime() + ms) },
     });
-  // Postponed before the work, so that an order whose release fails comes after all others in the next batch.
+  // The next check is postponed before the work, so that an order whose release fails comes after all other orders in
+  // the next batch.
   await lookAgain(db, FAILED_REST_MS);
   return await visibleTransaction(db, merchantId, id, async (tx) => {
     const order = await lockOrder(tx, merchantId, id);
     if (order === null) return false;
     if ((await releaseOrder(tx, order, now)) !== order.status) return true;
-    // Postponed for longer, so that orders whose money waits for a decision do not fill every batch.
+    // The next check is postponed for longer, so that orders whose money waits for a decision do not fill every batch.
     await lookAgain(tx, HELD_REST_MS);
     return false;
   });

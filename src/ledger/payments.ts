@@ -38,8 +38,8 @@ import { findReceived, tradeOf } from './trade-of-payment.ts';
 import type { OwnedPayment } from './transaction-limits.ts';
 
 /**
- * All changes of a payment. Each is one transaction under the order's row lock and depends on the payment's current
- * state, so repeating it, or running it late, has no effect (P5).
+ * All changes of a payment. Each change is one transaction under the order's row lock and depends on the payment's
+ * current state. Therefore a change that is repeated, or that runs late, has no effect (P5).
  */
 
 /** Null if the payment does not exist. */
@@ -60,7 +60,7 @@ export async function loadPayment(db: LedgerClient, paymentId: string, now: Date
 /**
  * Records that the trade is about to be requested from the channel, and returns the payment. One statement writes and
  * reads, so this adds no statement to a create. The record is written only if the trade may be requested now.
- * @returns also whether this is the first request: then the channel cannot have a trade yet
+ * @returns also whether this is the first request. If it is, the channel cannot have a trade yet.
  * @throws Prisma's P2025 if the payment does not exist.
  */
 export async function askForTrade(
@@ -81,7 +81,7 @@ export async function askForTrade(
   // The row as this statement wrote it: it can include changes of a transaction that the statement waited for.
   const payment = read && readRow(PAYMENTS, read.payment);
   if (payment !== undefined && read?.isFirst === true) return { payment, isFirst: true };
-  // Another request for the trade ran at the same moment and was the first.
+  // Another request for the trade ran at the same time and was recorded first.
   const isRead = payment !== undefined && payment.createAskedAt !== null;
   return {
     payment: isRead ? payment : await db.payment.findUniqueOrThrow({ where: { id: paymentId } }),
@@ -97,8 +97,8 @@ const columnsOf = ({ id, data }: TradeReference) => ({
 
 /**
  * Records that the channel has the trade: the payment and its order become `paying`, and the payer gets a next action.
- * A payment whose cancellation was requested gets none, so that the payer does not pay it. The channel's reference is
- * stored too.
+ * A payment whose cancellation was requested gets no next action, so that the payer does not pay it. The channel's
+ * reference of the trade is also stored.
  */
 export async function recordCreated(
   db: LedgerClient,
@@ -136,7 +136,8 @@ export async function recordCreated(
 }
 
 /**
- * Stores the channel's reference of the trade, if it became known only after the creation. A stored reference stays.
+ * Stores the channel's reference of the trade, if the reference became known only after the trade was created. A stored
+ * reference stays.
  * @returns the stored reference
  */
 export async function recordReference(
@@ -157,9 +158,9 @@ export async function recordReference(
 }
 
 /**
- * Called when the channel gives no next action, or no further one. A payment never gets a second trade, so its trade is
- * queried and closed. The row gets `cancelRequestedAt`, but the payment ends as `closed`, because neither payer nor
- * merchant cancelled it.
+ * Called when the channel gives no next action, or no further next action. A payment never gets a second trade, so its
+ * trade is queried and closed. The row gets `cancelRequestedAt`, but the payment ends as `closed`, because neither
+ * payer nor merchant cancelled it.
  */
 export async function endAttempt(
   db: LedgerClient,
@@ -200,9 +201,9 @@ export async function recordNotYet(
 }
 
 /**
- * Records that the channel rejects our credentials, permissions or clock. The attention is raised at once, whatever the
- * payment's status. It replaces attentions that only wait for the channel, and a conflict, whose refund cannot be made
- * meanwhile.
+ * Records that the channel rejects our credentials, permissions or clock. The attention is raised immediately, whatever
+ * the payment's status. It replaces attentions that only wait for the channel. It also replaces a conflict, because the
+ * conflict's refund cannot be made until an operator has fixed the cause.
  * @param detail a sentence that names what an operator has to fix
  */
 export async function recordMisconfigured(
@@ -239,7 +240,7 @@ export async function recordMisconfigured(
   });
 }
 
-/** Records that the channel definitely refused to create the trade. That fails the payment if it is still `created`. */
+/** Records that the channel definitely refused to create the trade. If the payment is still `created`, it fails. */
 export async function recordRefusal(
   db: LedgerClient,
   paymentId: string,
@@ -261,7 +262,8 @@ export async function recordRefusal(
  * Records the channel's answer before it is acted on, so that the answer is not lost with the activity that got it. A
  * definite answer is kept. Recorded money is replaced only by an answer that reports a larger refunded amount. A
  * definite answer without money ends a live payment in the same transaction.
- * @param noticed the payment's `noticedAt` before the channel was queried: this answer covers notices up to then
+ * @param noticed the payment's `noticedAt` before the channel was queried: this answer covers all notices up to that
+ *   time
  */
 export async function recordAnswer(
   db: LedgerClient,
@@ -275,14 +277,16 @@ export async function recordAnswer(
     const { tx, payment } = locked;
     const known = recordedAnswer(payment);
     const newAnswer = isNewAnswer(payment.status, known, answer) ? answer : null;
-    // An end needs a query and a close. The query is only the first half, so it does not clear the attention yet.
+    // A payment ends only after a query and a close. The query is only the first of these two steps, so it does not
+    // clear the attention yet.
     const isHalf = by === 'close' && (answer.state === 'unpaid' || answer.state === 'unknown_trade');
     const occasions: Occasion[] = [
       ...(isHalf ? [] : (['answered'] as const)),
       ...(answer.state === 'unknown_trade' ? [] : (['trade_known'] as const)),
       ...(answer.state === 'processing' ? [] : (['decided'] as const)),
     ];
-    // Only the first answer after the alarm time raises the attention, so that a dismissed one does not come back.
+    // Only the first answer after the alarm time raises the attention, so that a dismissed attention is not raised
+    // again.
     const isFirst = (payment.channelAnsweredAt?.getTime() ?? 0) < undecidedAlarm(payment);
     const alarmed =
       isUndecidedTooLong(payment, answer, now) &&
@@ -292,7 +296,7 @@ export async function recordAnswer(
     const recorded = await update(tx, paymentId, {
       ...(await takeAnswer(tx, payment, answer.state, now)),
       channelErrorSince: null,
-      // A later notice stays open: it may report something that happened after this answer.
+      // A notice that arrived later stays open, because it may report something that happened after this answer.
       ...(noticed !== null && payment.noticedAt?.getTime() === noticed.getTime() ? { noticedAt: null } : {}),
       ...cleared(payment, ...occasions),
       ...clearedOnceAccepted(payment),
@@ -301,7 +305,7 @@ export async function recordAnswer(
         : {}),
       ...(newAnswer === null ? {} : { channelAnswer: json({ ...newAnswer, by }) }),
     });
-    // An answer that equals the last one gets no entry; it is only counted.
+    // An answer that equals the last answer gets no timeline entry. It is only counted.
     if (isOther) {
       await note(tx, paymentId, 'query', `The channel answered ${answer.state}.`, now, {
         state: answer.state,
@@ -354,7 +358,10 @@ export async function recordSilence(
   });
 }
 
-/** A payment that was refunded in full counts as `refunded`, even if the channel says `paid`: it must not pay the order. */
+/**
+ * A payment that was refunded in full counts as `refunded`, even if the channel says `paid`, because it must not pay
+ * the order.
+ */
 const asRefundedIfAllBack = <Answer extends PaidAnswer>(answer: Answer): Answer => ({
   ...answer,
   state: goneBackBy(answer) >= answer.amount ? 'refunded' : 'paid',
@@ -369,8 +376,8 @@ const EVENT_OF = {
 /**
  * The order update: one transaction records the received money, makes the payment `succeeded` and decides about the
  * order. It reads the money from the recorded answer, which came from a verified callback, a query or a close.
- * @returns also the order's other live payments that must be cancelled, and the due refund that must be started: the
- *   same ones at every call; and whether deliveries of the order may have to be started.
+ * @returns also the order's other live payments that must be cancelled, and the due refund that must be started. Every
+ *   call returns the same payments and refund. Also returns whether deliveries of the order may have to be started.
  * @param mayWait whether it may wait for a slot, see `withinLimits`.
  */
 export async function settlePayment(
@@ -387,8 +394,8 @@ export async function settlePayment(
     const answer = said === null ? null : asRefundedIfAllBack(await asExplained(tx, payment, said));
     const from = payment.status;
     if (said === null || answer === null || !canPaymentGo(from, 'succeeded')) {
-      // Settled before. The process that settled it may have died before it signalled the other payments, so return
-      // them again.
+      // An earlier call has settled the payment. Its process may have died before it signalled the other payments, so
+      // return them again.
       const cancelled =
         payment.orderUpdate === 'applied' || payment.orderUpdate === 'pending'
           ? othersToCancel(others).filter(({ cancelRequestedAt }) => cancelRequestedAt !== null)
@@ -400,7 +407,7 @@ export async function settlePayment(
         mayTell: hasPendingDelivery,
       };
     }
-    // Money that lost disputes took before the payment was settled does not pay the order either.
+    // If lost disputes took money before the payment was settled, that money does not pay the order.
     const isLost = lossesOf(payment, answer.currency) + goneBackBy(answer) >= answer.amount;
     const seen = isLost ? { ...answer, state: 'refunded' as const } : answer;
     const paid = payOrder(order, payment, merchant, seen);
@@ -411,7 +418,7 @@ export async function settlePayment(
     // The order's row decides first. With an HTTP order service, that service has the final decision.
     const isPending = isApplied && mustBeTold;
     const orderUpdate = isPending ? 'pending' : decision.orderUpdate;
-    // The adjustments above can change the state. A changed state counts as another answer of the channel.
+    // The code above can change the answer's state. A changed state counts as another answer of the channel.
     const taken =
       answer.state === payment.channelState
         ? { changes: {}, notes: [] }
@@ -431,7 +438,7 @@ export async function settlePayment(
         channelAnswer: json(answer) as Payment['channelAnswer'],
         receivedAmount: BigInt(answer.amount),
         receivedCurrency: answer.currency,
-        // From now on no automatic refund may be made for it.
+        // From now on no automatic refund of this payment may be made.
         ...(isAnothers ? { adopted: 'watched' as const } : {}),
         payerAmount: answer.payerAmount === undefined ? null : BigInt(answer.payerAmount),
         paidAt: new Date(answer.paidAt),
@@ -479,9 +486,9 @@ export async function settlePayment(
 }
 
 /**
- * Two accounts can see one trade, so it can be adopted at both, but its money must not pay two orders. Only adopted
- * payments need this check: a trade that nodrop created belongs to one payment. The lock is held until the commit, so
- * of two payments that settle at once the second sees the first.
+ * If two accounts can see one trade, the trade can be adopted at each account, but its money must not pay two orders.
+ * Only adopted payments need this check, because a trade that nodrop created belongs to one payment. The lock is held
+ * until the commit. Therefore, if two payments settle at the same time, the second one sees the first one.
  * @returns whether another payment of the channel has received the money with this `channelPaymentId`
  */
 async function hasPaidByAnother(
@@ -496,12 +503,12 @@ async function hasPaidByAnother(
 }
 
 /**
- * The decision for money that another payment has received already: it decides nothing, and an operator looks at both
- * payments.
+ * The decision for money that another payment has received already. The money does not change the order, and an
+ * operator looks at the two payments.
  */
 function notTwice(paid: ReturnType<typeof payOrder>): ReturnType<typeof payOrder> {
   const { decision } = paid;
-  // All of the money was refunded, so it pays nothing anyway.
+  // All of the money was refunded, so it cannot pay an order anyway.
   if (decision.orderUpdate === 'conflict' && decision.refund === 'external') return paid;
   return {
     decision: {
@@ -516,8 +523,8 @@ function notTwice(paid: ReturnType<typeof payOrder>): ReturnType<typeof payOrder
 }
 
 /**
- * Ends a payment without money, and frees its order. Has no effect if the payment is no longer live, or if the recorded
- * answer says that money was received.
+ * Ends a payment that received no money, and frees its order. Has no effect if the payment is no longer live, or if the
+ * recorded answer says that money was received.
  */
 export async function endPayment(
   db: LedgerClient,
@@ -567,7 +574,7 @@ export async function requestCancel(
   });
 }
 
-/** Raises an attention of an unsettled payment, unless a more important one is raised already. */
+/** Raises an attention of an unsettled payment, unless a more important attention is raised already. */
 export async function raiseAttention(
   db: LedgerClient,
   paymentId: string,

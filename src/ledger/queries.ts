@@ -8,15 +8,15 @@ import { ORDERS, PAYMENTS, type RawRow, REFUNDS, readRow, rowsOf } from './raw-r
 import type { Order, Payment, Refund, TimelineEntry } from './rows.ts';
 
 /**
- * Reads for the API. Every list is newest first and pages by the last row's time and id, so new rows do not shift
- * pages.
+ * Reads for the API. Every list is newest first. The next page begins after the last row's time and id, so that new
+ * rows do not shift pages.
  */
 
 /** A payment with its automatic refund, if one is due. */
 export type PaymentWithRefund = Payment & { readonly owedRefund: Refund | null };
 export type OrderWithPayments = Order & { readonly payments: readonly PaymentWithRefund[] };
 
-/** Only payments in conflict have a due refund, so all other payments cost no statement here. */
+/** Only payments in conflict have a due refund, so other payments need no database statement here. */
 async function withRefunds(db: LedgerClient, payments: readonly Payment[]): Promise<PaymentWithRefund[]> {
   const ids = payments.filter(({ orderUpdate }) => orderUpdate === 'conflict').map(({ id }) => id);
   const refunds =
@@ -27,7 +27,8 @@ async function withRefunds(db: LedgerClient, payments: readonly Payment[]): Prom
 }
 
 /**
- * @param refunds of these payments, oldest first: the newest automatic one counts, because earlier ones were refused.
+ * @param refunds of these payments, oldest first. The newest automatic refund counts, because earlier automatic refunds
+ *   were refused.
  */
 function withOwed(payments: readonly Payment[], refunds: readonly Refund[]): PaymentWithRefund[] {
   const owed = new Map(
@@ -51,7 +52,7 @@ export interface Page {
 
 export const NEWEST_FIRST = [{ createdAt: 'desc' as const }, { id: 'desc' as const }];
 
-/** The second condition implies the first, which lets the index scan start at the right row. */
+/** The second condition implies the first one. The first one lets the index scan start at the right row. */
 export const beyond = (after: Place | undefined) =>
   after === undefined
     ? {}
@@ -75,8 +76,8 @@ interface WholeOrder {
 }
 
 /**
- * Reads orders (`o`) with their payments, newest first, in one statement and so from one snapshot. A separate statement
- * could read newer rows, and return a paid order beside a payment that is not paid.
+ * Reads orders (`o`) with their payments, newest first, in one statement, so that all rows come from one snapshot. A
+ * separate statement could read newer rows, so that the result contains a paid order beside a payment that is not paid.
  */
 async function readOrders(db: LedgerClient, which: Prisma.Sql): Promise<WholeOrder[]> {
   const rows = await rowsOf<{
@@ -170,7 +171,7 @@ export async function listOrders(
   return found.map(({ order, payments }) => ({ ...order, payments }));
 }
 
-/** A payment of any merchant: the caller checks who may see it. */
+/** A payment of any merchant. The caller checks who may see the payment. */
 export async function findPayment(db: LedgerClient, paymentId: string): Promise<PaymentWithRefund | null> {
   const payment = await db.payment.findUnique({ where: { id: paymentId } });
   return payment === null ? null : ((await withRefunds(db, [payment]))[0] ?? null);
@@ -222,7 +223,7 @@ export interface PaymentFilter {
   readonly status?: PaymentStatus | undefined;
   readonly orderId?: string | undefined;
   readonly channel?: string | undefined;
-  /** True: only payments with an attention. */
+  /** If it is true, only payments with an attention are listed. */
   readonly attention?: boolean | undefined;
 }
 
@@ -247,7 +248,7 @@ export async function listPayments(
   return await withRefunds(db, payments);
 }
 
-/** A refund of any merchant: the caller checks who may see it. */
+/** A refund of any merchant. The caller checks who may see the refund. */
 export async function findRefund(db: LedgerClient, refundId: string): Promise<Refund | null> {
   return await db.refund.findUnique({ where: { id: refundId } });
 }
@@ -276,9 +277,9 @@ export async function listTimeline(
 /** The account of a requested payment, as the request names it. */
 export interface WantedAccount {
   readonly channel: string;
-  /** Absent: the merchant's default. */
+  /** If it is absent, the merchant's default account is used. */
   readonly account?: string | undefined;
-  /** Absent: an account of any mode. */
+  /** If it is absent, an account of any mode can be used. */
   readonly mode?: AccountMode;
 }
 
@@ -286,7 +287,7 @@ const usable = ({ mode }: WantedAccount) => ({ disabledAt: null, ...(mode === un
 
 /**
  * The refusal of an account that accepts no payments of the merchant: `unknown_account` if the merchant has usable
- * accounts at the channel, otherwise `unknown_channel`. The refusal lists the usable ones.
+ * accounts at the channel, otherwise `unknown_channel`. The refusal lists the usable accounts.
  * @param isChannelKnown false if this deployment does not have the channel
  */
 export async function unknownAccount(

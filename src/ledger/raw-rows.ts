@@ -8,7 +8,9 @@ import type { Note } from './timeline.ts';
  * changes into SQL. No other module does this.
  */
 
-/** The type of each column that is not text, number or boolean. A missing column is a compile error. */
+/**
+ * The type of each column that is not text, number or boolean. If a column is missing here, the code does not compile.
+ */
 type Kinds<Row> = {
   readonly [Name in keyof Row as Kind<Row[Name]> extends never ? never : Name]: Kind<Row[Name]>;
 };
@@ -177,7 +179,7 @@ export function notesOf(source: Prisma.Sql, notes: readonly Note[]): Prisma.Sql 
     ORDER BY note.place`;
 }
 
-/** Takes the order's lock. Rows that a decision depends on must be read by a later statement. */
+/** Takes the order's lock. A later statement must read the rows that a decision depends on. */
 export async function takeOrderLock(tx: LedgerTx, merchantId: string, orderId: string): Promise<void> {
   await tx.$queryRaw`SELECT 1 FROM orders WHERE merchant_id = ${merchantId} AND id = ${orderId} FOR UPDATE`;
 }

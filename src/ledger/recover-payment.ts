@@ -15,10 +15,10 @@ export class NotRecoverable extends Error {
 }
 
 /**
- * Restores a lost payment, and its order if that is lost too. The payment is `paying` with cancellation requested and
- * has no next action, so that the channel is queried; then a paid payment is settled and an unpaid one is closed.
- * Payment and order get `recoveredAt`. Callbacks that arrived for the payment meanwhile are matched. An existing
- * payment does not change.
+ * Restores a lost payment. If the payment's order is also lost, restores the order. The restored payment is `paying`
+ * with cancellation requested, and has no next action. Therefore the channel is queried, and then a paid payment is
+ * settled and an unpaid payment is closed. Payment and order get `recoveredAt`. Callbacks that arrived while the
+ * payment's row was missing are matched. An existing payment does not change.
  * @throws NotRecoverable, TooBusy
  */
 export async function recoverPayment(
@@ -107,8 +107,9 @@ async function write(
 }
 
 /**
- * If an order's amount is known only from its attempts, the newest attempt decides it, because the amount may have been
- * changed between two attempts. If it was changed after the newest one, the merchant has to change it again.
+ * If an order's amount is known only from its attempts, the newest attempt's amount is used, because the order's amount
+ * may have been changed between two attempts. If the amount was changed after the newest attempt, the merchant has to
+ * change it again.
  */
 async function isNewestOfLost(tx: LedgerTx, order: Order, createdAt: Date): Promise<boolean> {
   const { merchantId, id: orderId, status } = order;
@@ -117,7 +118,7 @@ async function isNewestOfLost(tx: LedgerTx, order: Order, createdAt: Date): Prom
 }
 
 /**
- * The merchant and the account must exist: without them neither the channel nor the order service can be called.
+ * The merchant and the account must exist, because otherwise neither the channel nor the order service can be called.
  * @returns the payment's account
  */
 async function requireOwner(

@@ -5,15 +5,18 @@ import type { Callback, Payment, Refund } from './rows.ts';
 import { isWatchedLate } from './sweep.ts';
 
 /**
- * Lists what must run in Temporal, from the ledger alone. It pages by id, so that rows inserted meanwhile do not shift
- * pages. The page size counts the rows that were read, so that many finished rows do not make a page slow.
+ * Lists what must run in Temporal, from the ledger alone. Pages follow the rows' ids, so that rows inserted meanwhile
+ * do not shift pages. The page size counts all rows that were read, finished rows included, so that many finished rows
+ * do not make a page slow.
  */
 
 const LOOKED_AT = 5_000;
 /** A callback younger than this is forwarded again even if it is marked as delivered. */
 const REDELIVERED_FOR_MS = 72 * 3_600_000;
 
-/** One page of a table: the unfinished rows in it, and its last id; no `end` means that it was the last page. */
+/**
+ * One page of a table, with the unfinished rows in the page and the page's last id. Without `end` it was the last page.
+ */
 export interface RecoveryPage<Row> {
   readonly rows: readonly Row[];
   readonly end: string | undefined;
@@ -32,7 +35,7 @@ async function look(
 }
 
 /**
- * Live payments, payments without their order service's agreement, and payments that ended unpaid and are still
+ * Live payments, payments that wait for their order service's agreement, and payments that ended unpaid and are still
  * queried.
  */
 export async function paymentsToRecover(
@@ -62,9 +65,9 @@ export async function deliveriesToRecover(
 }
 
 /**
- * Stored callbacks of known payments that are not marked as delivered, and recent ones even if they are: the workflow
- * that received a callback may have been lost before it acted. For a settled payment only callbacks about refunds are
- * included, because others have no effect on it.
+ * Stored callbacks of known payments that are not marked as delivered. Recent callbacks are included even if they are
+ * marked as delivered, because the workflow that received a callback may have been lost before it acted. For a settled
+ * payment only callbacks about refunds are included, because other callbacks have no effect on a settled payment.
  */
 export async function callbacksToRecover(
   db: LedgerClient,

@@ -12,10 +12,10 @@ import type { AttemptResult } from './delivery-verdict.ts';
 import { transaction } from './transaction-limits.ts';
 
 /**
- * Deliveries that are made before their time, or once more. The merchant's row holds whether its order service answers.
- * The first answered call after a failure makes a redelivery due, in the transaction that records the answer. The
- * workflow `redelivery/{merchantId}` then delivers the pending events in batches. The rows decide its next step, so the
- * workflow may be lost or started twice.
+ * Deliveries that are made before their scheduled time, or once more after they were settled. The merchant's row holds
+ * whether its order service answers. The first answered call after a failure makes a redelivery due, in the same
+ * transaction that records the answer. The workflow `redelivery/{merchantId}` then delivers the pending events in
+ * batches. The ledger's rows decide the workflow's next step, so the workflow may be lost or started twice.
  */
 
 /** The number of deliveries that one request can have redelivered. */
@@ -23,7 +23,7 @@ export const REDELIVERED_A_REQUEST = 1_000;
 
 const later = (now: Date, ms: number): Date => new Date(now.getTime() + ms);
 
-/** HTTP 4xx codes that are about the service or its address, and not about the event. */
+/** HTTP 4xx codes that concern the service or its address, and not the event. */
 const OF_THE_SERVICE: readonly number[] = [401, 403, 408, 425, 429];
 
 /** True if the order service is up and rejects this one event, which says nothing about other events. */
@@ -36,8 +36,9 @@ const isEventRefused = (outcome: DeliveryOutcome | null, statusCode: number | nu
     !OF_THE_SERVICE.includes(statusCode));
 
 /**
- * Updates the health of the order service after a delivery attempt. Of concurrent attempts, one UPDATE detects that the
- * service has begun to fail, or answers again. A rejection of one event shows neither. A running redelivery continues.
+ * Updates the health of the order service after a delivery attempt. If several attempts run concurrently, one UPDATE
+ * detects that the service has begun to fail, or that it answers again. A rejection of one event shows neither of
+ * these. A running redelivery continues.
  */
 export async function noteHealth(
   tx: LedgerTx,
@@ -47,8 +48,8 @@ export async function noteHealth(
 ): Promise<void> {
   if (isEventRefused(outcome, statusCode)) return;
   if (outcome === 'unknown') {
-    // An attempt that began before the service answered another one is out of date. A redelivery is due only if events
-    // wait.
+    // An attempt is out of date if the service has answered another attempt since it began. A redelivery is due only if
+    // events wait.
     await tx.$executeRaw`
       UPDATE merchants SET order_service_failing_since = COALESCE(order_service_failing_since, ${now}),
         redelivery_due_at = CASE WHEN redelivery_due_at <= ${now} THEN redelivery_due_at
@@ -75,8 +76,8 @@ export async function isRedeliveryDue(db: LedgerClient, merchantId: string, now:
 }
 
 /**
- * The merchants whose redelivery must run now: it is due, or a request asked for redeliveries and the order service is
- * not failing or has no time for its next probe.
+ * The merchants whose redelivery must run now. The redelivery is due, or redeliveries were requested and the order
+ * service either is not failing or has no scheduled next probe.
  */
 export async function findDueRedeliveries(db: LedgerClient, now: Date): Promise<string[]> {
   const rows = await db.$queryRaw<{ id: string }[]>`
@@ -94,9 +95,10 @@ export async function findDueRedeliveries(db: LedgerClient, now: Date): Promise<
 }
 
 /**
- * The next deliveries of a redelivery. Included are requested ones without an attempt since the request and, while a
- * redelivery is due, all pending ones without an attempt since it began. Deliveries that payments wait for come first,
- * then those with the earliest next attempt. A `Retry-After` of the order service is respected.
+ * The next deliveries of a redelivery. They include requested deliveries without an attempt since the request. While a
+ * redelivery is due, they also include all pending deliveries without an attempt since the redelivery began. Deliveries
+ * that payments wait for come first. Then the deliveries with the earliest next attempt follow. A `Retry-After` of the
+ * order service is respected.
  */
 export async function takeWaiting(
   db: LedgerClient,
@@ -129,7 +131,7 @@ export async function takeWaiting(
   return { picked, until: now.getTime() + REDELIVERED_WITHIN_MS };
 }
 
-/** Makes the delivery due now, unless an attempt was made since it was picked, or is running. */
+/** Makes the delivery due now, unless an attempt is running, or was made after the delivery was picked. */
 export async function makeDue(db: LedgerClient, { id, attempts }: PickedDelivery): Promise<void> {
   await db.delivery.updateMany({
     where: { id, attempts, status: 'pending', leasedUntil: null },
@@ -137,7 +139,9 @@ export async function makeDue(db: LedgerClient, { id, attempts }: PickedDelivery
   });
 }
 
-/** The result of the batch, or null while deliveries of it have no attempt yet and its time is not over. */
+/**
+ * The result of the batch. Null while deliveries of the batch have no attempt yet and the batch's time has not passed.
+ */
 export async function readOutcome(
   db: LedgerClient,
   { picked, until }: RedeliveryBatch,
@@ -178,9 +182,9 @@ export async function readOutcome(
 }
 
 /**
- * Ends the redelivery and sets when the next one is due. While the order service fails and deliveries wait: in an hour.
- * Otherwise, if deliveries have had no attempt since the service answers again: at the time that the order service
- * asked for.
+ * Ends the redelivery and sets when the next one is due. If the order service fails and deliveries wait, the next one
+ * is due in an hour. Otherwise, if some deliveries had no attempt after the service answered again, the next one is due
+ * at the time that the order service asked for.
  */
 export async function endRedelivery(db: LedgerClient, merchantId: string, now: Date): Promise<void> {
   await db.$executeRaw`
@@ -206,13 +210,16 @@ export async function endRedelivery(db: LedgerClient, merchantId: string, now: D
 /** The result of a redelivery request. */
 export interface Redelivery {
   readonly count: number;
-  /** The time of the first delivery that the request did not include, because there were more than its limit. */
+  /**
+   * The time of the first delivery that the request did not include. Set if there were more deliveries than the limit.
+   */
   readonly nextSince: Date | null;
 }
 
 /**
- * A merchant requests redelivery of its events with this status, oldest first. A repeated request before the attempt
- * causes one attempt. An event whose redelivery failed is attempted again at once after another request.
+ * Called when a merchant requests redelivery of its events with this status, oldest first. If the request is repeated
+ * before the attempt, only one attempt is made. If the redelivery of an event failed, another request makes the next
+ * attempt due immediately.
  * @param since the time of the oldest event to include
  */
 export async function requestRedeliveries(
@@ -232,7 +239,7 @@ export async function requestRedeliveries(
     });
     const next = rows[REDELIVERED_A_REQUEST];
     const ids = rows.slice(0, REDELIVERED_A_REQUEST).map(({ id }) => id);
-    // Locked rows have a running attempt, or belong to a concurrent identical request.
+    // A locked row is skipped, because its attempt is running or a concurrent identical request has locked the row.
     const asked = await tx.$queryRaw<{ id: string; payment_id: string; event_id: string }[]>`
       UPDATE deliveries SET redelivery_asked_at = ${now}
       WHERE id IN (

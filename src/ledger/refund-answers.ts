@@ -20,17 +20,18 @@ import { recordReversal } from './reversed-refunds.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** The channel's answers about refunds that nodrop made. How changes are made: see refunds.ts. */
+/** The channel's answers about refunds that nodrop made. refunds.ts describes how changes are made. */
 
 /** An answer with the number under which the channel has the refund, if a list or a callback reported it. */
 export type RefundReport = RefundAnswer & { readonly outRefundNo?: string };
 
 /**
- * Records that a refund is about to be requested from the channel for the first time. Before this call, the trade was
- * queried, and then the refund's number, which the channel does not know. So the trade's refunded sum cannot contain
- * this refund, and refunds unknown to nodrop are recorded without counting this one. A refund of the rest is lowered to
- * what those leave; if they leave nothing, it fails without a request to the channel. An open dispute of the trade
- * holds the refund back. Otherwise the channel may have the refund from now on. A repeated call has no effect.
+ * Records that a refund is about to be requested from the channel for the first time. Before this call, nodrop has
+ * queried the trade and then the refund's number, and the channel does not know the number. So the trade's refunded sum
+ * cannot contain this refund. Refunds in the sum that nodrop does not know are recorded. A refund of all that is left
+ * is then lowered to the amount that those refunds leave. If they leave nothing, the refund fails without a request to
+ * the channel. An open dispute of the trade holds the refund back. Otherwise the channel may have the refund from now
+ * on. A repeated call has no effect.
  */
 export async function recordFirstAsk(
   db: LedgerClient,
@@ -41,8 +42,8 @@ export async function recordFirstAsk(
   await underRefundLock(db, refundId, now, async (locked, refund) => {
     if (!isRefundOpen(refund.status) || refund.askedAt !== null) return;
     const { tx } = locked;
-    // Lock order: the refund's row before the payment's. While `askedAt` is null, the refund gives way to a lost
-    // dispute.
+    // Lock order: the refund's row before the payment's. While `askedAt` is null, a lost dispute can lower or end the
+    // refund.
     await tx.refund.update({ where: { id: refundId }, data: { askedAt: null } });
     const seen = await recordTrade(locked, trade, now, refundId);
     const before = await tx.refund.findUniqueOrThrow({ where: { id: refundId } });
@@ -67,9 +68,9 @@ export async function recordFirstAsk(
 }
 
 /**
- * Records the channel's answer about a refund before it is acted on. A definite answer is final. The state of the trade
- * that was queried after it is recorded in the same transaction, with the refunds that were made at the channel. The
- * sweep starts a refund that becomes due because this one was refused.
+ * Records the channel's answer about a refund before it is acted on. A definite answer is final. The trade was queried
+ * after the refund. The trade's state is recorded in the same transaction, with the refunds that were made at the
+ * channel. If another refund becomes due because this refund was refused, the sweep starts the other refund.
  */
 export async function recordRefundAnswer(
   db: LedgerClient,
@@ -96,7 +97,10 @@ export async function recordRefundAnswer(
   });
 }
 
-/** Records that a refund's money came back to the merchant, and the state of the trade that was queried with it. */
+/**
+ * Records that a refund's money came back to the merchant. Also records the state of the trade, which was queried
+ * together with the refund.
+ */
 async function recordTakenBack(
   locked: Locked,
   refund: Refund,
@@ -112,8 +116,8 @@ async function recordTakenBack(
 }
 
 /**
- * Records the later check of a refund that had succeeded: the channel's answer about the refund, and the state of the
- * trade.
+ * Records the later check of a refund that had succeeded. The check consists of the channel's answer about the refund
+ * and the state of the trade.
  */
 export async function recordLookAgain(
   db: LedgerClient,
@@ -143,20 +147,22 @@ export async function recordRefusal(
   const { id } = refund;
   // Lock order: the refund's row before the payment's.
   await tx.refund.update({ where: { id }, data: { unknownSince: null, settledAt: now } });
-  // The trade's sum does not contain this refund. The refund counts as open here, so that no attention is raised that
-  // the code below would clear again.
+  // The trade's sum does not contain this refund. The refund still counts as open here, so that no attention is raised
+  // that the code below would clear again.
   const seen = trade === undefined ? locked.payment : await recordTrade(locked, trade, now, id);
   const failed = await tx.refund.update({ where: { id }, data: { status: 'failed', failure: reason } });
   const said = `Refund ${id} of ${amountText(refund.amount, refund.currency)} failed: ${reason}`;
   await note(tx, seen.id, 'refund', said, now, { refundId: id, status: 'failed' });
-  // Amounts of lost disputes that found no room while this refund was open can be recorded now.
+  // If amounts of lost disputes could not be recorded while this refund was open, they can be recorded now.
   const payment = await recordLosses({ ...locked, payment: seen }, now);
   const isMore = payment.refundedAmount > locked.payment.refundedAmount;
-  // A list that was recorded while this refund was open may already show that too little was left for it.
+  // A list that was recorded while this refund was open may already show that too little money was left for this
+  // refund.
   const others = await promised(tx, payment.id, id);
   const isExplained = isMore || others + refund.amount > (payment.receivedAmount ?? 0n);
   await oweInItsPlace({ ...locked, payment }, failed, isExplained, now);
-  // While this refund was open, it may have hidden the explanation of an earlier refusal.
+  // While this refund was open, the explanation of an earlier refusal may have been hidden, because the trade's sum
+  // could have contained this refund.
   const after = isExplained ? await oweExplainedLate({ ...locked, payment }, now, id) : payment;
   newEvents.push({ type: 'refund.failed', refundId: id });
   await reviewAttention(tx, after, now);
@@ -186,8 +192,8 @@ export async function recordTrade(
 }
 
 /**
- * Records that the channel gave no definite answer about a refund: no readable one, or a temporary refusal. After an
- * hour of that an attention is raised.
+ * Records that the channel gave no readable answer about a refund, or refused it temporarily. If this lasts for an
+ * hour, an attention is raised.
  */
 export async function recordRefundSilence(
   db: LedgerClient,
@@ -215,11 +221,11 @@ export async function recordRefundSilence(
 }
 
 /**
- * Records what a stored callback reports about a refund that nodrop made. It counts only for exactly the refund's
- * amount. Refunds made at the channel that the callback reports are recorded too. A reported refusal is not recorded
- * but makes the channel be queried, because what is due after it depends on refunds made at the channel, which the
- * trade's state shows. A refund that was not requested yet is queried too, because it may be one that is recorded as
- * made at the channel.
+ * Records what a stored callback reports about a refund that nodrop made. The report counts only if its amount is
+ * exactly the refund's amount. If the callback also reports refunds made at the channel, they are recorded. If the
+ * callback reports a refusal, the refusal is not recorded, but the channel is queried. The reason is that the next due
+ * refund depends on refunds made at the channel, which the trade's state shows. The channel is also queried about a
+ * refund that nodrop has not requested yet, because that refund may be on record as made at the channel.
  */
 export async function recordRefundCallback(
   db: LedgerClient,
@@ -282,7 +288,7 @@ async function writeAnswer(
   trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
   const { tx, payment, newEvents } = locked;
-  // recordRefundAnswer handles an open refund that failed or was reversed.
+  // If an open refund failed or was reversed, recordRefundAnswer handles it.
   if (!isRefundOpen(refund.status) || answer.state === 'failed' || answer.state === 'reversed')
     return toRefundSnapshot(refund, payment);
   const said = `Refund ${refund.id} of ${amountText(refund.amount, refund.currency)}`;
@@ -313,7 +319,7 @@ async function writeAnswer(
         trade,
         now,
       );
-      // At most the received amount, whatever the channel reports.
+      // The amount is at most the received amount, whatever the channel reports.
       const amount = smaller(given, (receivedAmount ?? 0n) - refundedAmount);
       const isAsAsked = given === refund.amount && amount === given;
       const say = (sum: bigint) => amountText(sum, refund.currency);
@@ -337,7 +343,8 @@ async function writeAnswer(
       return written;
     }
     case 'processing': {
-      // Does not set `askedAt`: a refund found at the channel before nodrop requested it may be on record as external.
+      // Does not set `askedAt`, because a refund that was found at the channel before nodrop requested it may be on
+      // record as external.
       const written = await write(`${said}: the channel is processing it.`, {
         ...(await has(answer)),
         status: 'processing',

@@ -19,12 +19,12 @@ import { note } from './timeline.ts';
 
 /**
  * The idempotency keys of refund requests. A channel guarantees one refund per key only for a limited time, and may
- * store a failure under a key for that time. How changes are made: see refunds.ts.
+ * store a failure under a key for that time. refunds.ts describes how changes are made.
  */
 
 /**
- * Whether repeating the request could make a second refund, or would only return a stored failure. Then complete
- * listings must first show that the channel does not have the refund.
+ * True if repeating the request could make a second refund, or would only return a stored failure. In these cases,
+ * complete listings must first show that the channel does not have the refund.
  * @param repeatableForMs the channel's declaration
  */
 export function mustBeLookedFor(
@@ -58,18 +58,18 @@ export async function recordKeySpent(
 
 /** The next step after a complete listing that does not contain the refund. */
 export type NotListed =
-  /** The refund may be requested, with the key that its row has now. */
+  /** The refund may be requested with the key that its row has now. */
   | { readonly next: 'ask' }
   /** The refund must be looked for again after this time, in ms. */
   | { readonly next: 'look again'; readonly afterMs: number }
-  /** The refund can no longer be requested, or need not be. */
+  /** The refund can no longer be requested, or need not be requested. */
   | { readonly next: 'nothing'; readonly snapshot: RefundSnapshot };
 
 /**
- * Records that a complete listing does not contain a refund that must not be requested again without looking. After two
- * such listings it may be requested: with the same key, whose lifetime starts now, if the channel has forgotten it, or
- * with the next key if the channel has stored a failure. After the last key somebody must make the refund at the
- * channel.
+ * Records that a complete listing does not contain a refund that must not be requested again without such a check.
+ * After two such listings the refund may be requested. If the channel has forgotten the key, the same key is used, and
+ * its lifetime starts now. If the channel has stored a failure under the key, the next key is used. If the last key is
+ * used up, a person must make the refund at the channel.
  */
 export async function recordNotListed(
   db: LedgerClient,
@@ -140,7 +140,8 @@ export async function recordNotListed(
 
 /**
  * Gives new keys to a refund that has none left, because an operator says that the channel works again. The refund is
- * open again, and its workflow continues: it looks for the refund at the channel before it requests it.
+ * open again, and its workflow continues. The workflow looks for the refund at the channel before it requests the
+ * refund.
  * @returns null if there is no such refund
  */
 export async function renewKeys({ tx, payment }: Locked, now: Date): Promise<Refund | null> {

@@ -10,11 +10,12 @@ import { isAllBack } from './payment-facts.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** The effects of a payment's refunds on the payment and its order. How changes are made: see refunds.ts. */
+/** The effects of a payment's refunds on the payment and its order. refunds.ts describes how changes are made. */
 
 /**
  * Adds to the refunded amount. Once all money has been given back, the order is `refunded`, and a payment that waits
- * for its order service or for an operator becomes a conflict. An undelivered `payment.succeeded` is superseded then.
+ * for its order service or for an operator becomes a conflict. In that case an undelivered `payment.succeeded` is
+ * superseded.
  */
 export async function moneyWentBack(
   { tx, order, payment: { id }, newEvents }: Locked,
@@ -26,7 +27,7 @@ export async function moneyWentBack(
   const refundedAmount = before.refundedAmount + amount;
   const isBack = isAllBack({ ...before, refundedAmount });
   const isDecided = isBack && (orderUpdate === 'pending' || orderUpdate === 'review');
-  // In one statement, because a database check forbids a pending payment without money.
+  // One statement makes these changes together, because a database check forbids a pending payment without money.
   const payment = await update(tx, id, {
     refundedAmount,
     ...(isDecided
@@ -77,12 +78,12 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
       await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
       return await update(tx, payment.id, { attentionDetail: trouble });
     }
-    // A failing refund is more important than an open conflict, and than a reversed refund.
+    // A failing refund is more important than an open conflict or a reversed refund.
     if (!isFree(current) && !LESS_THAN_FAILING.includes(current)) return payment;
     await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
     return await update(tx, payment.id, raised('refund_failing', trouble, now));
   }
-  // Money of a reversed refund is still due, and is not refunded automatically a second time.
+  // Money of a reversed refund is still due, but nodrop does not refund it automatically a second time.
   const reversed = refunds.find(({ status }) => status === 'reversed');
   const isHereAgain = reversed !== undefined && isHeld && payment.orderUpdate === 'conflict';
   if (isHereAgain && (isFree(current) || current === 'order_conflict')) {
@@ -90,7 +91,7 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
     await note(tx, payment.id, 'attention', `refund_reversed: ${said}`, now);
     return await update(tx, payment.id, raised('refund_reversed', said, now));
   }
-  // While a refund has another amount than requested, that stays visible.
+  // The attention stays raised while a refund's amount differs from the requested amount.
   const isOtherAmount = refunds.some(({ askedAmount }) => askedAmount !== null);
   const occasions: Occasion[] = allBack
     ? ['money_back', ...(isOtherAmount ? [] : (['money_back_as_asked'] as const))]
@@ -101,7 +102,7 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
   if (current === null || !isClearedBy(current, occasions)) return payment;
   await note(tx, payment.id, 'attention', `${current} was cleared.`, now);
   if (payment.orderUpdate === 'conflict' && !allBack) {
-    // Keeps the attention's age: the conflict's money has been here since then.
+    // Keeps the attention's age, because the conflict's money has been here since that time.
     const detail = 'The payment is being refunded.';
     return await update(tx, payment.id, { attention: 'order_conflict', attentionDetail: detail });
   }
@@ -111,7 +112,7 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
 /** Attentions that are less important than `refund_failing`. */
 const LESS_THAN_FAILING: readonly (Attention | null)[] = ['order_conflict', 'refund_reversed'];
 
-/** Attentions that are less important than an amount that differs from the requested one. */
+/** Attentions that are less important than a refunded amount that differs from the requested amount. */
 const LESS_THAN_OTHER_AMOUNT: readonly Attention[] = ['order_conflict', 'channel_reversed'];
 
 /**
@@ -139,19 +140,19 @@ async function isRecovered(tx: LedgerTx, { merchantId, orderId: id }: Payment): 
 }
 
 /**
- * @param isHeld money of the payment is left that no refund gives back
- * @param isOwedByHand that money is due by an operator's decision, because the order is recovered
+ * @param isHeld true if money of the payment is left that no refund gives back
+ * @param isOwedByHand true if that money is due by an operator's decision, because the order is recovered
  */
 function troubleWith(refund: Refund, isHeld: boolean, isOwedByHand: boolean, now: Date): string | undefined {
   const what = `refund ${refund.id} of ${amountText(refund.amount, refund.currency)}`;
   if (refund.status === 'failed') {
-    // A refused refund that was requested is requested again by its requester; an automatic one stays due.
+    // If the channel refuses a requested refund, its requester can request it again. An automatic refund stays due.
     const staysOwed = isAutomaticRefundId(refund.id, refund.paymentId)
       ? isHeld
       : isOwedByHand && !isOfOthers(refund.reason);
     return staysOwed ? `The channel refused ${what}: ${refund.failure ?? 'it gave no reason'}` : undefined;
   }
-  // For refunds made at the channel, only the channel's lists report what becomes of them.
+  // Only the channel's lists report the later states of refunds that were made at the channel.
   if (!isRefundOpen(refund.status) || isOfOthers(refund.reason)) return undefined;
   if (refund.status === 'needs_person')
     return `The channel needs a manual action before it continues ${what}; nodrop keeps querying the channel. The channel's reason: ${refund.failure ?? 'none given'}`;

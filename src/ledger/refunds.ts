@@ -22,11 +22,11 @@ import type { Order, Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * All changes of refunds. Each is one transaction under the row lock of the payment's order and depends on the refund's
- * current state, so repeating it, or running it late, has no effect (P5). The refund's row is always written before the
- * payment's, because the sweep takes their locks in this sequence.
+ * All changes of refunds. Each change is one transaction under the row lock of the payment's order and depends on the
+ * refund's current state. Therefore a change that is repeated, or that runs late, has no effect (P5). The refund's row
+ * is always written before the payment's, because the sweep takes their locks in this sequence.
  *
- * This file: requested refunds, and refunds that are due automatically.
+ * This file contains requested refunds, and refunds that are due automatically.
  */
 
 /** Null if the refund does not exist. */
@@ -41,7 +41,7 @@ export async function findRefund(
   return isToLookAgain(refund, now) ? { ...snapshot, isToLookAgain: true } : snapshot;
 }
 
-/** Whether a refund that succeeded long ago is due for its one later check. */
+/** True if a refund that succeeded long ago is due for its single later check. */
 function isToLookAgain({ status, reason, settledAt, lookedAgainAt }: Refund, now: Date): boolean {
   if (status !== 'succeeded' || isOfOthers(reason) || settledAt === null || lookedAgainAt !== null)
     return false;
@@ -69,18 +69,21 @@ export async function findNamedRefund(
 }
 
 export interface RefundRequest {
-  /** Minor units; if missing, all that is left. */
+  /** The amount in minor units. If it is missing, all that is left is refunded. */
   readonly amount: number | undefined;
   readonly note: string | undefined;
   /** Unique forever within the merchant. */
   readonly idempotencyKey: string;
-  /** The amount must be a multiple of this, in minor units, unless it is all that is left. Absent: any amount. */
+  /**
+   * The amount must be a multiple of this, in minor units, unless it is all that is left. If this is absent, any amount
+   * is accepted.
+   */
   readonly multipleOf?: number | undefined;
 }
 
 /**
- * Records a requested refund; it is due from then on. The same request with the same key returns the first request's
- * refund.
+ * Records a requested refund, which is due from then on. If the same request with the same key is repeated, the first
+ * request's refund is returned.
  * @throws Refusal `not_refundable`, `refund_exceeds_payment`, `amount_not_supported`, `idempotency_key_reused`.
  */
 export async function requestRefund(
@@ -93,16 +96,16 @@ export async function requestRefund(
   try {
     return await attempt();
   } catch (error) {
-    // A concurrent request for another payment used the same key. Its row exists now, so the second attempt can compare
-    // with it.
+    // A concurrent request for another payment used the same key. That request's refund is stored now, so the second
+    // attempt can compare this request with it.
     if (!isConstraintViolation(error)) throw error;
     return await attempt();
   }
 }
 
 /**
- * True for a new request for all that is left which the ledger would accept. The caller then queries the channel first,
- * because refunds made at the channel may have left less.
+ * True for a new request that the ledger would accept and that refunds all that is left. In this case the caller
+ * queries the channel first, because refunds made at the channel may have left less.
  */
 export async function asksForTheRest(
   db: LedgerClient,
@@ -203,9 +206,9 @@ async function insertRefund(
 }
 
 /**
- * Creates the rest of a request for all that was left, after the channel refused it because part of the money had been
- * given back. The rest is due as the request was, at most for the request's amount. The `Idempotency-Key` stays with
- * the refused refund.
+ * Called after the channel refused a request for all that was left, because part of the money had already been given
+ * back. Creates a refund of the remaining amount, at most the request's amount. The new refund is due like the refused
+ * one. The `Idempotency-Key` stays with the refused refund.
  * @returns null if nothing is left to refund.
  */
 export async function requestRest(
@@ -227,7 +230,8 @@ export async function requestRest(
 
 /**
  * The fields in which a request differs from the refund that has its key; `id` is the payment's id. A request for "all
- * that is left" differs from one for the same amount as a number: the timeline entry holds which one it was.
+ * that is left" differs from a request that names the same amount as a number. The timeline entry holds which of these
+ * it was.
  */
 async function differences(
   tx: LedgerTx,
@@ -265,9 +269,9 @@ export async function promised(
 }
 
 /**
- * Creates the due refund of all that is left, in the transaction of the decision that makes it due. Its id allows one
- * such refund per payment until the channel refuses it. Amounts that were given back already, or that an open refund
- * covers, are not included.
+ * Creates the due refund of all that is left, in the transaction of the decision that makes it due. The refund's id
+ * allows one such refund per payment until the channel refuses that refund. Amounts that were given back already, or
+ * that an open refund covers, are not included.
  * @returns null if nothing is left to refund.
  */
 export async function oweRefund(
@@ -311,7 +315,8 @@ export async function oweRefund(
 }
 
 /**
- * Records the reason while another refund covers the amount. If the channel refuses that refund, the reason is needed.
+ * While another refund covers the amount, only the reason is recorded. The reason is needed if the channel refuses the
+ * other refund.
  */
 async function noteCovered(tx: LedgerTx, { id }: Payment, reason: RefundReason, now: Date): Promise<void> {
   const open = await findOpenRefund(tx, id);
@@ -332,8 +337,8 @@ export async function reasonOwed(tx: LedgerTx, paymentId: string): Promise<Refun
 }
 
 /**
- * The refund for a conflict's money: the open one, or else a new one of all that is left, with the reason of the
- * refused one.
+ * The refund for a conflict's money. It is the open refund if there is one. Otherwise it is a new refund of all that is
+ * left, with the reason of the refused refund.
  * @returns null if nothing is left to refund.
  */
 export async function oweRefundAgain(
@@ -347,11 +352,11 @@ export async function oweRefundAgain(
 }
 
 /**
- * The other payments of a paid order whose money waits for a decision: it is refunded automatically. Not if it is
- * unknown how much of it is left; an operator decides then.
+ * The other payments of a paid order whose money waits for a decision. This money is refunded automatically. Payments
+ * are left out if it is unknown how much of their money is left, because an operator decides about them.
  */
 export const othersToGiveBack = (
-  // For a recovered order an operator decides about each payment.
+  // If the order is recovered, an operator decides about each payment.
   { recoveredAt }: Pick<Order, 'recoveredAt'>,
   others: readonly Payment[],
 ): Payment[] =>

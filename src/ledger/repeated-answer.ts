@@ -14,8 +14,8 @@ import { type Note, note } from './timeline.ts';
  */
 
 /**
- * Whether the answer equals the last one. Rows from before the count existed have no `channelStateSince`, and never
- * match.
+ * True if the answer equals the last answer. Rows that were written before nodrop counted answers have no
+ * `channelStateSince`, and never match.
  */
 const isSame = (
   { channelState, channelStateSince }: Pick<Payment, 'channelState' | 'channelStateSince'>,
@@ -23,11 +23,11 @@ const isSame = (
 ): boolean => state === channelState && channelStateSince !== null;
 
 /**
- * Counts an answer that equals the last one, if the payment still has the status it was read with, and no definite
- * answer, attention or unreadable answer is recorded. It is one conditional UPDATE, without a lock and without a new
- * row.
+ * Counts an answer that equals the last one, if the payment still has the status with which it was read, and no
+ * definite answer, attention or unreadable answer is on record. The function runs one conditional UPDATE, without a
+ * lock and without a new row.
  * @param before the payment, read before the channel was queried
- * @returns null if more has to be recorded; then call recordAnswer.
+ * @returns null if more has to be recorded; the caller then calls recordAnswer
  */
 export async function repeatAnswer(
   db: LedgerClient,
@@ -52,7 +52,10 @@ export async function repeatAnswer(
   return repeated === undefined ? null : toSnapshot(repeated, now);
 }
 
-/** The changes of the payment for an answer, and the timeline entry for earlier equal answers if this one differs. */
+/**
+ * The changes of the payment for an answer. If the answer differs from the last one, also the timeline entry for the
+ * earlier equal answers.
+ */
 export function answerTaken(
   payment: Payment,
   state: ChannelAnswer['state'],
@@ -68,7 +71,7 @@ export function answerTaken(
   return otherAnswer(payment, state, answeredAt);
 }
 
-/** Like `answerTaken`, for an answer that differs from the last one. */
+/** Like `answerTaken`, but only for an answer that differs from the last answer. */
 export function otherAnswer(
   payment: Payment,
   state: ChannelAnswer['state'],

@@ -8,9 +8,12 @@ import { reviewAttention } from './refund-trouble.ts';
 import { oweRefund, reasonOwed, requestRest } from './refunds.ts';
 import type { Payment, Refund } from './rows.ts';
 
-/** The refund that replaces a refused one. How changes are made: see refunds.ts. */
+/** The refund that replaces a refused refund. refunds.ts describes how changes are made. */
 
-/** True for an automatic refund, a refund requested without an amount, and the rest of such a refund. */
+/**
+ * True for an automatic refund, for a refund requested without an amount, and for the refund of the remaining amount
+ * that replaces one of these.
+ */
 export async function isOfAllThatIsLeft(tx: LedgerTx, refund: Refund): Promise<boolean> {
   const { id, merchantId, paymentId, idempotencyKey } = refund;
   if (isAutomaticRefundId(id, paymentId)) return true;
@@ -19,16 +22,18 @@ export async function isOfAllThatIsLeft(tx: LedgerTx, refund: Refund): Promise<b
 }
 
 /**
- * Creates the refund that replaces a refused one, and stores its id in the refused one (`replacedBy`).
- * - For an automatic refund, refused because part of the money had been given back: the rest, also for a recovered
- *   order, because the decision about the larger amount covers the rest. After any other refusal it waits for an
- *   operator.
- * - For a requested refund of a payment whose money is due back: an automatic refund of all that is left. Not for a
- *   recovered order, where nothing decided about more than the request; reviewAttention raises an attention.
- * - For any other request for all that was left, refused because part of the money had been given back: the rest. Not
- *   while the payment is disputed, because the channel decides about that money.
+ * Creates the refund that replaces a refused refund, and stores the new refund's id in the refused one (`replacedBy`).
+ * - An automatic refund that was refused because part of the money had been given back is replaced by a refund of the
+ *   remaining amount. This also holds for a recovered order, because the decision about the larger amount covers the
+ *   remaining amount. After any other refusal, an operator must decide.
+ * - If the payment's money must be given back, a requested refund is replaced by an automatic refund of all that is
+ *   left. This does not hold for a recovered order, because no decision covers more than the request. In that case
+ *   reviewAttention raises an attention.
+ * - Any other request for all that was left, if it was refused because part of the money had been given back, is
+ *   replaced by a refund of the remaining amount. This does not happen while the payment is disputed, because the
+ *   channel decides about that money.
  * @param isExplained the trade showed after the refusal that more had been given back than the ledger knew
- * @returns null if nothing is due in its place
+ * @returns null if no refund is due in place of the refused one
  */
 export async function oweInItsPlace(
   locked: Locked,
@@ -57,10 +62,10 @@ async function insertInItsPlace(
 }
 
 /**
- * Called when the trade shows that more was given back than the ledger knew. An open refund may have hidden that
- * before, because the trade's sum could have contained it. Then this explains the last refusal, and its replacement is
- * created now. Not if another refund was requested or became due since, because that was done with knowledge of the
- * refusal.
+ * Called when the trade shows that more was given back than the ledger knew. An open refund may have hidden this
+ * before, because the trade's sum could have contained the open refund. If so, the larger sum explains the last
+ * refusal, and the replacement of the refused refund is created now. No replacement is created if another refund was
+ * requested or became due since the refusal, because the refusal was known by then.
  * @param except the refund that is being recorded
  */
 export async function oweExplainedLate(locked: Locked, now: Date, except?: string): Promise<Payment> {

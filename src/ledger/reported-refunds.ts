@@ -14,12 +14,12 @@ import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * Refunds at a channel whose trades only report that a part was refunded, and not how much (`someWentBack`). Refunds
- * made by nodrop are queried by their numbers. Refunds made at the channel are known from its callbacks, which are
- * stored; they count once the trade reports a refund too.
+ * Refunds at a channel whose trades report only that a part was refunded, and not which amount (`someWentBack`).
+ * Refunds made by nodrop are queried by their numbers. Refunds made at the channel are known from the channel's stored
+ * callbacks. Such a refund counts once the trade also reports a refund.
  */
 
-/** A succeeded refund that was made at the channel, as a callback reported it. */
+/** A refund that was made at the channel and has succeeded, in the form in which a callback reported it. */
 interface ReportedRefund {
   readonly channelRefundId: string;
   /** Minor units. */
@@ -56,15 +56,16 @@ async function explanationOf(tx: LedgerTx, paymentId: string, absent?: string): 
     const { channelRefundId, amount } = refund.answer;
     told.set(channelRefundId, { channelRefundId, amount: BigInt(amount) });
   }
-  // A refund that the channel had accepted explains the report even if it failed there: the trade still reports it.
+  // If the channel had accepted a refund, this refund explains the report even if the refund failed at the channel,
+  // because the trade still reports it.
   const explains = ({ id, status, channelRefundId }: Refund) =>
     channelRefundId !== null || (id !== absent && !isRefundVoid(status));
   return { refunds, told: [...told.values()], isExplained: told.size > 0 || refunds.some(explains) };
 }
 
 /**
- * The answer about unsettled money, completed by what is known of its refunds: if they explain `someWentBack`, that
- * field is removed and the amounts from callbacks are added.
+ * The answer about unsettled money, with the known refunds added. If these refunds explain `someWentBack`, that field
+ * is removed and the amounts from callbacks are added.
  */
 export async function asExplained<Answer extends PaidAnswer>(
   tx: LedgerTx,
@@ -95,7 +96,7 @@ export async function recordReported(
   if (!isExplained) return await showUnexplained(locked, now);
   const known = new Set(refunds.map(({ channelRefundId }) => channelRefundId));
   const unknown = told.filter(({ channelRefundId }) => !known.has(channelRefundId));
-  // A payment that waits for a decision stays marked, because the callbacks may not report every refund.
+  // If the payment waits for a decision, the mark stays, because the callbacks may not report every refund.
   const isOver = isBackUnexplained(payment) && payment.orderUpdate !== 'review';
   if (isOver)
     payment = await update(tx, payment.id, {
@@ -110,7 +111,7 @@ export async function recordReported(
   return given.isExplained ? payment : await oweExplainedLate({ ...locked, payment }, now);
 }
 
-/** Raises the attention once: the recorded answer keeps the mark that nothing explains the report. */
+/** The attention is raised only once, because the recorded answer keeps the mark that nothing explains the report. */
 async function showUnexplained({ tx, payment }: Locked, now: Date): Promise<Payment> {
   const { id, attention, attentionDetail, hiddenAttention, hiddenAttentionDetail, orderUpdate } = payment;
   // A conflict's money is refunded automatically, and an attention is raised if that fails.
@@ -118,7 +119,7 @@ async function showUnexplained({ tx, payment }: Locked, now: Date): Promise<Paym
   const received = amountText(payment.receivedAmount ?? 0n, payment.receivedCurrency ?? payment.currency);
   const detail = `${received} was received. ${SOME_WENT_BACK}`;
   const isWaiting = orderUpdate === 'review';
-  // Another attention is raised now. The next query of the channel tries again to raise this one.
+  // Another attention is raised already. The next query of the channel tries again to raise this attention.
   if (!isWaiting && !isFree(attention)) return payment;
   const shown = !isWaiting
     ? raised('channel_reversed', `${detail} The payment had paid its order.`, now)
@@ -129,7 +130,9 @@ async function showUnexplained({ tx, payment }: Locked, now: Date): Promise<Paym
   return await update(tx, id, { channelAnswer: withMark(payment, true), ...shown });
 }
 
-/** Updates the attention's text of a payment that waits for a decision, after a callback reported refunds. */
+/**
+ * Updates the text of the attention of a payment that waits for a decision. Called after a callback reported refunds.
+ */
 async function describeGivenBack(tx: LedgerTx, payment: Payment): Promise<Payment> {
   const say = (sum: bigint) => amountText(sum, payment.receivedCurrency ?? payment.currency);
   const detail = `${say(payment.receivedAmount ?? 0n)} was received. ${say(payment.refundedAmount)} was refunded, as far as the channel reports.`;

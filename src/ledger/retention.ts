@@ -2,12 +2,15 @@ import { MATCH_FOR_MS } from './callbacks.ts';
 import type { LedgerClient } from './client.ts';
 import { givePositions, POSITIONS_AT_ONCE } from './feed-positions.ts';
 
-/** Rows that are kept for a limited time. Everything else in the ledger is kept forever. */
+/** Deletes the rows that are kept for a limited time. All other rows of the ledger are kept forever. */
 
 const DAY_MS = 86_400_000;
 const UNVERIFIED_MS = 7 * DAY_MS;
 const IGNORED_MS = 7 * DAY_MS;
-/** Longer than any caller repeats a request that creates something. Refunds store their keys themselves, forever. */
+/**
+ * The retention is longer than any caller repeats a request that creates something. Keys of refund requests are stored
+ * with the refunds forever.
+ */
 const IDEMPOTENCY_KEYS_MS = 30 * DAY_MS;
 /** Events with a pending delivery are kept longer. */
 const EVENTS_MS = 30 * DAY_MS;
@@ -47,7 +50,7 @@ export async function removeOld(db: LedgerClient, now: Date): Promise<number> {
         ORDER BY hour LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
       )`,
   );
-  // An unmatched notice is of no use to an operator: no payment has it, or will have it.
+  // An unmatched notice is of no use to an operator, because no payment belongs to it now or later.
   removed += await inBatches(
     () => db.$executeRaw`
       DELETE FROM callbacks WHERE id IN (
@@ -87,7 +90,8 @@ export async function removeOld(db: LedgerClient, now: Date): Promise<number> {
 }
 
 /**
- * Assigns positions to expired events that no reader has seen, so that a reader from before them gets `cursor_expired`.
+ * Assigns positions to expired events that no reader has seen, so that a reader whose position is before them gets
+ * `cursor_expired`.
  */
 async function placeExpired(db: LedgerClient, before: Date): Promise<void> {
   const merchants = await db.$queryRaw<{ merchant_id: string }[]>`
@@ -103,7 +107,7 @@ async function placeExpired(db: LedgerClient, before: Date): Promise<void> {
   }
 }
 
-/** Deletes batch after batch while batches are full. */
+/** Deletes one batch after another until a batch is not full. */
 async function inBatches(removeBatch: () => Promise<number>): Promise<number> {
   let removed = 0;
   for (let i = 0; i < BATCHES_AT_MOST; i++) {

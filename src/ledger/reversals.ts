@@ -15,7 +15,7 @@ import { recordReported } from './reported-refunds.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Refunds that were made at the channel and not through nodrop. How changes are made: see refunds.ts. */
+/** Refunds that were made at the channel and not through nodrop. refunds.ts describes how changes are made. */
 
 /** Records the refunds made at the channel that a stored callback reports. */
 export async function recordRefundsOfCallback(
@@ -38,8 +38,7 @@ const isOfSettled = ({ receivedAmount, receivedCurrency }: Payment, answer: Paid
   receivedAmount !== null && BigInt(answer.amount) === receivedAmount && answer.currency === receivedCurrency;
 
 /**
- * The amount refunded at the channel, at most the received amount; null if the answer is about other money than was
- * settled.
+ * The amount refunded at the channel, at most the received amount. Null if the answer is not about the settled money.
  */
 const goneBack = (payment: Payment, answer: PaidAnswer): bigint | null =>
   isOfSettled(payment, answer) ? smaller(payment.receivedAmount ?? 0n, BigInt(goneBackBy(answer))) : null;
@@ -47,8 +46,8 @@ const goneBack = (payment: Payment, answer: PaidAnswer): bigint | null =>
 /** The circumstances of an answer that reports refunds. */
 export interface ReportedBy {
   /**
-   * A refund made by nodrop whose number the channel did not know after this answer: the answer's sum does not contain
-   * it.
+   * A refund made by nodrop whose number the channel did not know after this answer. Therefore the answer's sum does
+   * not contain this refund.
    */
   readonly absent?: string;
   /** True if the answer was stored for a while, as part of a callback. */
@@ -56,9 +55,10 @@ export interface ReportedBy {
 }
 
 /**
- * Records what the channel has refunded beyond all known refunds: somebody made those refunds at the channel. If the
- * channel lists its refunds, the list counts. A sum is less precise: open refunds made by nodrop count as known,
- * because the sum may contain them already, and so do reversed refunds, because the sum may still contain them.
+ * Records the amount that the channel has refunded beyond all known refunds, as refunds that were made at the channel.
+ * If the channel lists its refunds, the list counts. A sum is less precise. Open refunds made by nodrop count as known,
+ * because the sum may contain them already. Reversed refunds also count as known, because the sum may still contain
+ * them.
  */
 export async function recordExternalRefunds(
   locked: Locked,
@@ -81,7 +81,7 @@ export async function recordExternalRefunds(
   const amount = atChannel - known;
   if (amount <= 0n) return payment;
   const after = await insertExternal(locked, { amount, state: 'succeeded' }, now);
-  // If `absent` is given, the caller calls oweExplainedLate itself, after it has recorded that refund.
+  // If `absent` is given, the caller calls oweExplainedLate after it has recorded that refund.
   return isExplained ? after : await oweExplainedLate({ ...locked, payment: after }, now);
 }
 
@@ -94,10 +94,10 @@ async function reversedSum(tx: LedgerTx, paymentId: string): Promise<bigint> {
 }
 
 /**
- * Called when the channel has given back `amount` for the refund's number. If the recorded total is then more than the
- * channel has given back, the external refunds that were inferred from the trade's sum were really this refund. They
- * are marked as failed, and the part that was refunded at the channel is recorded again. An external refund from a list
- * is this refund if it has this refund's id.
+ * Called when the channel has given back `amount` for the refund's number. If the recorded total then exceeds the sum
+ * that the channel has given back, external refunds that were inferred from the trade's sum were really this refund.
+ * These external refunds are marked as failed, and the part that was refunded at the channel is recorded again. An
+ * external refund from a list is this refund if it has this refund's id.
  */
 export async function correctExternal(
   locked: Locked,
@@ -110,9 +110,9 @@ export async function correctExternal(
   const claimed = await claimExternal(locked, refund, channelRefundId, now);
   if (claimed !== null) return claimed;
   const received = payment.receivedAmount ?? 0n;
-  // The sum may be older than a refund that was just made. Therefore it counts only for a refund that the channel had
-  // before nodrop asked, or that is larger than nodrop asked for: the excess belonged to no known refund and was
-  // recorded as external.
+  // The sum may be older than a refund that was just made. Therefore the sum counts in only two cases. Either the
+  // channel had the refund before nodrop requested it, or the refund is larger than requested. In the second case the
+  // excess belonged to no known refund and was recorded as external.
   const isBySum = refund.askedAt === null || amount > refund.amount;
   const most =
     (isBySum && trade !== undefined && isMoney(trade) ? goneBack(payment, trade) : null) ?? received;
@@ -123,7 +123,7 @@ export async function correctExternal(
     orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
   });
   if (externals.length === 0) return payment;
-  // Lock order: this refund's row before the payment's, which the changes of the external refunds lock.
+  // Lock order: this refund's row is locked before the payment's row, which the changes of the external refunds lock.
   await tx.refund.update({ where: { id: refund.id }, data: { askedAt: refund.askedAt ?? now } });
   const ofSurplus: Refund[] = [];
   for (let sum = 0n; sum < surplus; ) {
@@ -140,7 +140,10 @@ export async function correctExternal(
   return payment.attention === 'channel_reversed' ? await showReversed(tx, corrected, now) : corrected;
 }
 
-/** Notes a report about another amount than the settled one on the timeline. Its refunded amount is not used. */
+/**
+ * Writes a timeline entry about a report whose amount differs from the settled amount. The refunded amount in such a
+ * report is not used.
+ */
 async function noteOtherMoney(
   tx: LedgerTx,
   { id: paymentId, receivedAmount, receivedCurrency, currency }: Payment,
@@ -150,7 +153,7 @@ async function noteOtherMoney(
   if (receivedAmount === null) return;
   const settled = amountText(receivedAmount, receivedCurrency ?? currency);
   const detail = `The channel reports ${amountText(answer.amount, answer.currency)}, but the payment was settled with ${settled}: ignored.`;
-  // A repeated report gets no further entry.
+  // A repeated report gets no further timeline entry.
   const known = await tx.timelineEntry.findFirst({
     where: { paymentId, kind: 'query', detail },
     select: { id: true },

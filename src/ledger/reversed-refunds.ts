@@ -6,15 +6,15 @@ import { type Locked, raised, update } from './order-lock.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Refunds that failed after they had succeeded. How changes are made: see refunds.ts. */
+/** Refunds that failed after they had succeeded. refunds.ts describes how changes are made. */
 
 /** Attentions that are less important than `refund_reversed`. */
 const GIVES_WAY: readonly Attention[] = ['order_conflict', 'channel_reversed', 'refund_failing'];
 
 /**
- * Records that a refund's money came back to the merchant from the payer's bank. A `refunded` order stays so, because
- * its goods must no longer be handed out. The money is not refunded automatically a second time, because it is
- * unknown why the bank returned it. A repeated call has no effect.
+ * Records that a refund's money came back to the merchant from the payer's bank. An order with the status `refunded`
+ * keeps that status, because its goods must no longer be handed out. The money is not refunded automatically a second
+ * time, because it is unknown why the bank returned it. A repeated call has no effect.
  */
 export async function recordReversal(
   locked: Locked,
@@ -39,10 +39,10 @@ export async function recordReversal(
     : 'failed because the bank returned the money';
   const said = `Refund ${id} of ${amountText(amount, currency)} ${how}: ${reason}`;
   await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'reversed' });
-  // If no event said that the refund had succeeded, the merchant gets `refund.failed`.
+  // If no event has reported that the refund succeeded, the merchant gets `refund.failed`.
   newEvents.push({ type: hadSucceeded ? 'refund.reversed' : 'refund.failed', refundId: id });
   const shown = await showReversal(tx, lowered, said, now);
-  // A lost dispute that found no room may take this amount now.
+  // If a lost dispute could not be recorded in full, because refunds covered the money, it may take this amount now.
   return await recordLosses({ ...locked, payment: shown }, now);
 }
 

@@ -3,8 +3,9 @@ import type { Credentials } from '../domain/channel.ts';
 import { decrypt, encrypt, type Purpose, UnreadableSecret } from '../encryption.ts';
 
 /**
- * Storage of a channel account's credentials: encrypted as a whole with a key derived from NODROP_SECRET, and bound to
- * the account. The stored value names its key, so that a changed NODROP_SECRET can be distinguished from damaged data.
+ * Storage of a channel account's credentials: they are encrypted as a whole with a key derived from NODROP_SECRET, and
+ * bound to the account. The stored value contains the id of its key, so that a changed NODROP_SECRET can be
+ * distinguished from damaged data.
  */
 
 const VERSION = 1;

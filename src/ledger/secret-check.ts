@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { LedgerClient } from './client.ts';
 import { type OwnSecret, requireSecret, WrongSecret } from './secret-fingerprint.ts';
 
-/** How long to wait before a database that did not answer is asked again. */
+/** If the database did not answer, the process waits this long before it tries again. */
 const ASK_AGAIN_MS = 2_000;
 
 /** Compares this process's NODROP_SECRET with the database's fingerprint, once, as soon as the database answers. */
@@ -13,7 +13,7 @@ export class SecretCheck {
   #checked: Promise<void> | undefined;
 
   /**
-   * @param then runs once after the check, before the first call returns; it may run twice
+   * @param then runs after the check, before the first call returns; usually once, but it may run twice
    * @default nothing
    */
   constructor(db: LedgerClient, own: OwnSecret, then: () => Promise<void> = async () => {}) {

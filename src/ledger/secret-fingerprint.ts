@@ -28,9 +28,9 @@ export const fingerprintOf = (secret: string): string =>
   createHmac('sha256', secret).update('nodrop secret fingerprint').digest('hex');
 
 /**
- * Compares this process's secret with the stored fingerprint. If there is none, this process's secret is recorded. Of
- * several processes at once, one records and the others compare. In a database of an older release the current signing
- * secrets must be readable before the secret is recorded.
+ * Compares this process's secret with the stored fingerprint. If there is none, this process's secret is recorded. If
+ * several processes do this at the same time, one process records its secret and the others compare theirs. In a
+ * database of an older release the current signing secrets must be readable before the secret is recorded.
  * @throws WrongSecret if the database was set up with another secret. Any other error means that the database cannot be
  *   reached now.
  */
@@ -46,13 +46,13 @@ export async function requireSecret(db: LedgerClient, own: OwnSecret): Promise<v
     known = await db.secretFingerprint.findUniqueOrThrow({ where: { id: ID } });
   }
   if (!isSame(known.fingerprint, fingerprint)) throw new WrongSecret(sentence(known.keptIn, own));
-  // The data folder was moved, or its secret came from the environment before.
+  // The data folder was moved, or the secret came from the environment earlier.
   if (own.secretFile !== null && own.secretFile !== known.keptIn)
     await db.secretFingerprint.update({ where: { id: ID }, data: { keptIn: own.secretFile } });
 }
 
 /**
- * Records this process's secret as the database's, whichever was recorded before.
+ * Records this process's secret as the database's secret, even if another secret was recorded.
  * @returns the names of the merchants whose current signing secret this secret cannot read: each needs a new one.
  */
 export async function replaceSecret(db: LedgerClient, own: OwnSecret, now: Date): Promise<string[]> {
@@ -111,7 +111,10 @@ const isSame = (one: string, other: string): boolean =>
 const nameOf = ({ secretFile }: OwnSecret): string =>
   secretFile === null ? 'NODROP_SECRET' : `The secret in ${secretFile}`;
 
-/** How to use the secret in that file: a process with an external database does not read the file of a data folder. */
+/**
+ * Says how to use the secret in that file, because a process with an external database does not read the file of a data
+ * folder.
+ */
 const wayTo = ({ embeddedDatabase }: OwnSecret): string =>
   embeddedDatabase
     ? 'Set NODROP_HOME to its folder, and leave NODROP_SECRET unset.'

@@ -14,7 +14,7 @@ export interface Secrets {
 }
 
 /**
- * Returns the keys and tokens that are valid, in one statement.
+ * Finds out, with one statement, which of these keys and tokens are valid, and returns the valid ones.
  * @param tokensEndedAt tokens of payments that expired at or before this time are not valid
  */
 export async function findSecrets(

@@ -6,13 +6,15 @@ import { createHash } from 'node:crypto';
  */
 const NAMES = 300;
 
-/** Matches a range, a list or a pattern. A generic plan, made without the values, can be bad for those. */
+/**
+ * Matches a range, a list or a pattern. For such conditions, a generic plan that is made without the values can be bad.
+ */
 const DEPENDS_ON_VALUES = /[<>]=? \(?\$|\b(IN|ANY|LIKE)\b/i;
 
 /**
  * Names for prepared statements. PostgreSQL parses a named statement once per connection, and reuses its plan if that
- * is as good as plans for the actual values. A name is a hash of the statement's text: if a pooler lends a connection
- * on which another process prepared statements, a name still belongs to the same text.
+ * is as good as plans for the actual values. A name is a hash of the statement's text. Therefore, if a pooler lends a
+ * connection on which another process prepared statements, each name still belongs to the same text.
  * @returns a function that returns the name for a statement's text; undefined if the statement should not be prepared
  */
 export function statementNames(): (statement: { readonly sql: string }) => string | undefined {

@@ -15,8 +15,8 @@ const BATCH = 200;
 const IS_CLEARED = 'workflow_stuck was cleared.';
 
 /**
- * Raises `workflow_stuck` because of the payment's workflow or one of its refunds' or deliveries'. A dismissed
- * attention is not raised again.
+ * Raises `workflow_stuck` because the workflow of the payment, or of one of its refunds or deliveries, is stuck. A
+ * dismissed attention is not raised again.
  */
 export async function showStuck(
   db: LedgerClient,
@@ -26,8 +26,8 @@ export async function showStuck(
 ): Promise<void> {
   await underOrderLock(db, paymentId, now, async ({ tx, payment }) => {
     const { attention } = payment;
-    // A stuck workflow keeps an attention of severity `wait` from ending, so it replaces that attention. If that one is
-    // still true later, it is raised again.
+    // While a workflow is stuck, an attention of severity `wait` cannot end. Therefore `workflow_stuck` replaces such
+    // an attention. If the replaced attention is still true later, it is raised again.
     if (attention !== null && !isFree(attention) && severityOf(attention) !== 'wait') return;
     const detail = `The task of workflow ${workflowId} fails repeatedly; the Temporal Web UI shows the error.`;
     const said = `workflow_stuck: ${detail}`;

@@ -7,10 +7,10 @@ import type { DeliveryRow } from './deliveries.ts';
 import type { Callback, Payment, Refund } from './rows.ts';
 
 /**
- * The sweep's queries. Each one reads a bounded batch through a partial index and leases the rows (`next_sweep_at`). So
- * the cost follows the number of anomalies, the next batch has other rows, and two concurrent sweeps do not do the same
- * work. Unsettled money comes first, then rows that were never examined, then the rows that were examined longest ago,
- * so that thousands of rows that wait for one channel do not delay others.
+ * The sweep's queries. Each one reads a bounded batch through a partial index and leases the rows (`next_sweep_at`).
+ * Therefore the cost depends on the number of anomalies, the next batch has other rows, and two concurrent sweeps do
+ * not do the same work. Unsettled money comes first. Rows that were never examined follow, and then the rows that were
+ * examined longest ago. With this sequence, thousands of rows that wait for one channel do not delay other rows.
  */
 
 const BATCH = 200;
@@ -18,9 +18,9 @@ const LEASE_MS = 60_000;
 /** How long the sweep leaves a row alone after it has dealt with it. */
 const REST_MS = 5 * 60_000;
 
-/** A row without a workflow and older than this does not belong to a request that is still running. */
+/** If a row without a workflow is older than this, it does not belong to a request that is still running. */
 const CREATED_FOR_MS = 30_000;
-/** A payment whose expiry passed this long ago was not ended by its own workflow. */
+/** If a payment's expiry passed this long ago, its workflow should have ended the payment already. */
 const OVERDUE_FOR_MS = 10 * 60_000;
 /** A cancellation request older than this should have ended the payment already. */
 const CANCEL_FORGOTTEN_FOR_MS = 60_000;
@@ -28,7 +28,7 @@ const CANCEL_FORGOTTEN_FOR_MS = 60_000;
 const UNSETTLED_FOR_MS = 60_000;
 /** A delivery whose next attempt was due this long ago has no workflow that makes the attempt. */
 const OVERDUE_ATTEMPT_FOR_MS = 2 * 60_000;
-/** The API forwards a callback that it stored within this time; then the sweep does. */
+/** The API forwards a stored callback within this time. After this time the sweep forwards it. */
 const UNDELIVERED_FOR_MS = 10_000;
 /** The channel has this time to answer the query that is made directly after its notice. */
 const NOTICED_FOR_MS = 15_000;
@@ -67,12 +67,13 @@ export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Pa
     )
     SELECT id FROM picked JOIN leased USING (id) ORDER BY has_money DESC, next_sweep_at NULLS FIRST, created_at`;
   const rows = await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
-  // In the sequence of the query, so that the most urgent payments are handled if the time runs out within a batch.
+  // The payments keep the sequence of the query, so that the most urgent payments are handled even if the time runs out
+  // within a batch.
   const place = new Map(ids.map(({ id }, i) => [id, i]));
   return rows.sort((a, b) => (place.get(a.id) ?? 0) - (place.get(b.id) ?? 0));
 }
 
-/** Of these payments, those whose workflow still has work to do and was not woken just now. */
+/** Returns the given payments whose workflow still has work to do and was not just woken. */
 export async function takeUnfinished(
   db: LedgerClient,
   paymentIds: readonly string[],
@@ -94,8 +95,8 @@ export async function takeUnfinished(
 }
 
 /**
- * Whether the late queries of an ended payment are not complete: their time has not passed, or the channel has not
- * answered since. `lateWatchEnd` and `isLastAnswerMissing` as an SQL condition.
+ * True if the late queries of an ended payment are not complete, because their time has not passed or the channel has
+ * not answered since. `lateWatchEnd` and `isLastAnswerMissing` as an SQL condition.
  */
 export const isWatchedLate = (now: Date): Prisma.Sql => Prisma.sql`(
   GREATEST(ended_at, expires_at) > ${later(now, -LATE_WATCH_TAIL_MS)}
@@ -107,8 +108,8 @@ export const isWatchedLate = (now: Date): Prisma.Sql => Prisma.sql`(
 
 /**
  * Postpones the next sweep of a payment that was examined.
- * @param busySince since when its workflow has an unfinished task, as far as the sweep knows; the payment is then
- *   examined again, whatever its status. Null: no unfinished task.
+ * @param busySince since when its workflow has an unfinished task, as far as the sweep knows. If it is set, the payment
+ *   is examined again, whatever its status. Null if there is no unfinished task.
  */
 export async function postponePayment(
   db: LedgerClient,
@@ -120,7 +121,7 @@ export async function postponePayment(
   await db.payment.update({ where: { id: paymentId }, data });
 }
 
-/** A refund whose second check was due longer ago than this was settled by a release without that check. */
+/** If a refund's second check was due longer ago than this, a release without that check has settled the refund. */
 const LOOKED_AGAIN_WITHIN_MS = 30 * 24 * 3_600_000;
 
 /**
@@ -178,9 +179,8 @@ export async function takeOverdueDeliveries(db: LedgerClient, now: Date): Promis
 }
 
 /**
- * Pending deliveries that are overdue long enough for an attention, and that have raised none. Delivery
- * attempts raise that attention themselves, so without attempts it must be raised here. A dismissed attention is not
- * raised again.
+ * Pending deliveries that are overdue long enough for an attention, but that have raised no attention. Delivery
+ * attempts raise this attention. Without attempts it must be raised here. A dismissed attention is not raised again.
  */
 export async function findUnseenDeliveries(db: LedgerClient, now: Date): Promise<string[]> {
   const rows = await db.$queryRaw<{ id: string }[]>`
@@ -230,8 +230,8 @@ export async function takeUndeliveredCallbacks(
 
 /**
  * Payments with a notice from the channel that no query has answered yet. They are queried again, at growing intervals
- * while the channel does not answer. The first moments are left out, because the process that recorded the notice
- * queries then.
+ * while the channel does not answer. A payment is left out directly after its notice, because the process that recorded
+ * the notice queries the channel then.
  */
 export async function takeNoticed(db: LedgerClient, now: Date): Promise<Payment[]> {
   const ids = await db.$queryRaw<{ id: string }[]>`

@@ -2,7 +2,7 @@ import type { ChannelAccount, Trade, TradeReference } from '../domain/channel.ts
 import type { LedgerClient, LedgerTx } from './client.ts';
 import type { Payment } from './rows.ts';
 
-/** The data of a payment that an adapter gets; all of it comes from the payment's row. */
+/** The data of a payment that an adapter gets. All of the data comes from the payment's row. */
 
 /** The payment's trade. */
 export const tradeOf = (payment: Payment): Trade => ({
@@ -36,7 +36,7 @@ export const accountOf = ({ channelAccountId: id, merchantId, channel }: Payment
 
 /**
  * @param channelPaymentId the channel's own id of the money, unique in the channel across accounts
- * @param besides a payment to leave out
+ * @param besides a payment that is left out
  * @returns a payment that has received this money
  */
 export const findReceived = async (

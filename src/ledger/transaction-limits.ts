@@ -2,23 +2,23 @@ import { FairSlots } from '../domain/fair-slots.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 
 /**
- * Limits the transactions that run at once, before they take a database connection. Nearly all of them begin with the
- * lock of their order. Without limits, transactions that wait for one order, or those of one merchant, would hold every
- * connection of the pool. So an order has one transaction at a time per process, and a merchant at most
+ * Limits the number of concurrent transactions, before they take a database connection. Nearly all of them begin with
+ * the lock of their order. Without limits, transactions that wait for one order, or those of one merchant, would hold
+ * every connection of the pool. So an order has one transaction at a time per process, and a merchant at most
  * `TRANSACTIONS_AT_ONCE`. A transaction that waits here holds nothing.
  */
 
 /** The size of a ledger client's connection pool. */
 const CONNECTIONS = 20;
-/** How many transactions of one merchant run at once. */
+/** How many transactions of one merchant run at the same time. */
 export const TRANSACTIONS_AT_ONCE = 10;
 /** How many transactions of one merchant wait at most, in a process whose requests hold no scarce resource. */
 const WAITING_AT_MOST = 200;
 const WAIT_MS = 3_000;
 
 /**
- * Too many transactions of the merchant are running, or another one of the order takes too long. Repeating the call is
- * safe.
+ * Too many transactions of the merchant are running, or another transaction of the order takes too long. Repeating the
+ * call is safe.
  */
 export class TooBusy extends Error {
   override readonly name = 'TooBusy';
@@ -34,7 +34,7 @@ class TransactionLimits {
   readonly #slots = new FairSlots(CONNECTIONS, TRANSACTIONS_AT_ONCE);
   /** Orders that have a running transaction. */
   readonly #orders = new Set<string>();
-  /** In order of arrival. */
+  /** The waiting transactions, in order of arrival. */
   readonly #waiting = new Set<Waiter>();
   waitingAtMost = WAITING_AT_MOST;
 
@@ -103,8 +103,8 @@ function limitsOf(db: LedgerClient): TransactionLimits {
 }
 
 /**
- * @param atMost how many transactions of one merchant may wait in this process. Lower it if each one holds a scarce
- *   resource, such as an activity's slot.
+ * @param atMost how many transactions of one merchant may wait in this process. Set a lower number if each waiting
+ *   transaction holds a scarce resource, such as an activity's slot.
  */
 export function limitWaiting(db: LedgerClient, atMost: number): void {
   limitsOf(db).waitingAtMost = atMost;
@@ -113,7 +113,8 @@ export function limitWaiting(db: LedgerClient, atMost: number): void {
 /**
  * Runs the work when a slot is free. Use it for work that may wait for a lock in the database. Do not nest it.
  * @param orderId the order whose lock the work takes; null for work that takes none.
- * @param mayWait false: run only if a slot is free at once, for a caller that holds a scarce resource.
+ * @param mayWait false if the work must run only if a slot is free immediately, for a caller that holds a scarce
+ *   resource.
  * @throws TooBusy
  */
 export async function withinLimits<T>(
@@ -137,7 +138,7 @@ export async function transaction<T>(
   return await withinLimits(db, merchantId, orderId, () => db.$transaction(work), mayWait);
 }
 
-/** A payment with its merchant and its order; neither ever changes. */
+/** A payment with its merchant and its order. The merchant and the order of a payment never change. */
 export interface OwnedPayment {
   readonly paymentId: string;
   readonly merchantId: string;

@@ -4,7 +4,7 @@ import type { LedgerClient } from './client.ts';
 
 /**
  * Callbacks without a proven signature, kept for an operator who looks for an attack or a wrong secret. Anybody can
- * send such callbacks, so only a bounded number is stored; further ones are only counted.
+ * send such callbacks, so only a limited number of them is stored. Further callbacks are only counted.
  */
 
 /** How many are stored per account, address and minute. */
@@ -57,7 +57,7 @@ export async function recordUnverified(
   senders: readonly UnverifiedSender[],
 ): Promise<number> {
   if (senders.length === 0) return 0;
-  // Sorted by key: two processes that lock the same rows in different sequences could deadlock.
+  // The rows are sorted by key, because two processes that lock the same rows in different sequences could deadlock.
   const counted = await db.$queryRaw<{ account: string; address: string; minute: Date; count: number }[]>`
     INSERT INTO unverified_callback_counts (channel_account_id, address, minute, count)
     SELECT * FROM unnest(

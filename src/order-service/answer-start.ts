@@ -10,7 +10,8 @@ const REMOVED = '[removed]';
 
 /**
  * The start of an answer's body, for the delivery log and `merchants test-event`: one line without control and format
- * characters. Secrets are removed, also the given signing secrets without their prefix `whsec_`.
+ * characters. Secrets are removed. The given signing secrets are removed even if they appear without their prefix
+ * `whsec_`.
  * @returns null if nothing is left.
  */
 export function answerStart(body: string, secrets: readonly string[]): string | null {

@@ -11,15 +11,15 @@ import { createLookup } from './lookup.ts';
 
 /**
  * The HTTP client for order services. An order service is a merchant's own server: it receives signed events about
- * payments (Standard Webhooks, https://www.standardwebhooks.com) and decides what they do to its order. Everything but
- * a definite answer is `unknown`, with a sentence that gives the reason (P3).
+ * payments (Standard Webhooks, https://www.standardwebhooks.com) and decides what they do to its order. If the answer
+ * is not definite, the outcome is `unknown`, with a sentence that gives the reason (P3).
  */
 
 export interface OrderServiceTarget {
   readonly url: string;
   /** The URL for reading the order back after an acknowledgement; `{orderId}` is replaced by the order's id. */
   readonly statusUrl: string | null;
-  /** The signing secrets, the current one first. Each of them signs. */
+  /** The signing secrets, the current one first. Every one of them signs each event. */
   readonly secrets: readonly string[];
 }
 
@@ -76,7 +76,10 @@ interface Reply {
   readonly retryAfterMs?: number;
 }
 
-/** Link-local and cloud metadata addresses, which are never called. IPv4 addresses embedded in IPv6 match, too. */
+/**
+ * Link-local and cloud metadata addresses, which are never called. IPv4 addresses that are embedded in IPv6 addresses
+ * are also matched.
+ */
 const NEVER = blockList(
   ['169.254.0.0', 16],
   ['fe80::', 10],
@@ -185,8 +188,8 @@ export class OrderServiceClient {
   }
 
   /**
-   * Refuses addresses that the agent permits when private addresses are allowed: link-local and cloud metadata
-   * addresses, and plain http to public addresses.
+   * Refuses link-local and cloud metadata addresses, and plain http to public addresses. The agent permits these if
+   * private addresses are allowed.
    * @throws NoReply
    */
   #judge(address: string, secure: boolean): void {
@@ -319,7 +322,10 @@ const REASONS: Readonly<Record<number, string>> = {
   409: 'It answered 409 without naming the payment that paid the order.',
 };
 
-/** A 404 without the code may come from a router or proxy, which do not know orders, whatever its body is. */
+/**
+ * A 404 without the code may come from a router or proxy, which does not know orders. Therefore its body does not
+ * count.
+ */
 const isOrderUnknown = (status: number, body: string | null): boolean =>
   (status === 404 || status === 410) && saysUnknown.safeParse(readJson(body)).success;
 
@@ -377,7 +383,7 @@ const SENTENCES: Readonly<Record<string, string>> = {
 
 function explain(error: Error): string {
   if (error instanceof NoReply) return error.message;
-  // The filter's errors have no code, and their text would reveal the IP address behind the name.
+  // Errors of the address filter have no code, and their text would reveal the IP address behind the host name.
   if (/is not allowed\. Because/.test(error.message)) {
     return 'It was not called: its address is private, and NODROP_ALLOW_PRIVATE_ORDER_SERVICES does not allow that.';
   }

@@ -6,8 +6,8 @@ import { promisify } from 'node:util';
 /**
  * DNS lookup for the host names of order services. Node's default lookup uses few threads, so that one merchant's name
  * server that hangs would block the lookups of all merchants. This lookup queries the name server without a thread.
- * Only names that the name server does not know, and names in the hosts file, use the system's lookup, each name once
- * at a time.
+ * Only names that the name server does not know, and names in the hosts file, use the system's lookup. For each name,
+ * only one system lookup runs at a time.
  */
 
 export interface LookupSettings {

@@ -16,7 +16,7 @@ const WEIGHT = 0.2;
 interface Calls {
   /** The moving average of call durations, in ms. */
   takes: number;
-  /** The keys of refused calls that will be repeated: deliveries, or payments and refunds. */
+  /** The keys of refused calls that will be repeated. A key is a delivery, or a payment or refund. */
   readonly waiting: Set<string>;
 }
 

@@ -26,9 +26,10 @@ export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNot
 }
 
 /**
- * Handles a stored callback of a known payment: records a dispute, and signals the workflow of the refund that the
- * callback names, or else the payment's. For a refund that nodrop did not request, and for a notice, it has the channel
- * queried. Handling a callback twice has no further effect.
+ * Handles a stored callback of a known payment. Records a dispute if the callback reports one. If the callback names a
+ * refund that nodrop made, signals that refund's workflow. Otherwise, if the callback reports the trade's state,
+ * signals the payment's workflow. If the callback only reports a refund that nodrop did not request, or is a notice,
+ * the function makes the payment's workflow query the channel. Handling a callback twice has no further effect.
  * @throws TemporalUnavailable
  */
 export async function forwardStoredCallback(

@@ -62,8 +62,8 @@ type PaymentWorkflow = (input: PaymentInput) => Promise<void>;
 
 /**
  * Starts, signals and updates payments' workflows. Each method starts the workflow if it does not run, with input from
- * the payment's row, so that no message is lost because no run exists.
- * Every method has a deadline in ms: the SDK alone waits 21 s for a dead server, and forever when no worker runs.
+ * the payment's row, so that a message is not lost if no run exists. Every method has a deadline in ms, because without
+ * one the SDK waits 21 s for a dead server, and forever if no worker runs.
  */
 export class PaymentWorkflows {
   readonly #client: Client;
@@ -89,7 +89,10 @@ export class PaymentWorkflows {
     await this.#signal(payment, hintSignal, [{ tight }], deadlineMs);
   }
 
-  /** Has the channel queried after a notice, which is already in the ledger. @throws TemporalUnavailable */
+  /**
+   * Makes the workflow query the channel after a notice, which is already in the ledger.
+   * @throws TemporalUnavailable
+   */
   async notice(payment: Payment, deadlineMs: number): Promise<void> {
     await this.#signal(payment, noticeSignal, [], deadlineMs);
   }
@@ -102,7 +105,7 @@ export class PaymentWorkflows {
   /**
    * Starts the workflow of a new payment, without waiting until the payer can pay. No effect if the workflow already
    * runs.
-   * @param isNew true if the caller has just inserted the row: the run then need not read it first.
+   * @param isNew true if the caller has just inserted the row: the run then need not read the row first.
    * @throws TemporalUnavailable when the start was not confirmed.
    */
   async start(payment: Payment, isNew: boolean, deadlineMs: number): Promise<void> {
@@ -114,7 +117,7 @@ export class PaymentWorkflows {
         }),
       );
     } catch (error) {
-      // The start may have succeeded, and only its answer got lost.
+      // The start may have succeeded although its answer got lost.
       if (!(await this.#isRunning(payment))) throw error;
     }
   }
@@ -135,7 +138,8 @@ export class PaymentWorkflows {
       });
       return true;
     } catch (error) {
-      // A missing worker looks the same as a missing server here. Without a worker the run exists, and goes on later.
+      // Here a missing worker cannot be distinguished from a missing server. If only the worker is missing, the run
+      // exists and continues later.
       if (await this.#isRunning(payment)) return false;
       throw error;
     }

@@ -3,7 +3,10 @@ import { findPendingDeliveries } from '../ledger/deliveries.ts';
 import { isRedeliveryDue } from '../ledger/redelivery.ts';
 import type { DeliveryWorkflows } from './delivery-workflows.ts';
 
-/** Half of the timeout of the order update's first attempt (ORDER_UPDATE_AT_ONCE), which has to return in time. */
+/**
+ * Half of the timeout of the order update's first attempt (ORDER_UPDATE_AT_ONCE), so that the attempt can return within
+ * its timeout.
+ */
 const START_DEADLINE_MS = 1_000;
 
 /**

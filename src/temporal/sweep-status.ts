@@ -19,7 +19,7 @@ export interface SweepStatus {
   readonly lastCompletedAt: Date | null;
 }
 
-/** By then several sweeps were missed: a sweep starts every minute, and takes at most two. */
+/** After this time several sweeps were missed, because a sweep starts every minute and takes at most two minutes. */
 const OVERDUE_AFTER_MS = 5 * 60_000;
 
 /** @throws TemporalUnavailable */

@@ -8,8 +8,8 @@ import { confirmedWithin } from './payment-workflows.ts';
 export type WorkflowState = 'running' | 'busy' | 'stuck' | 'gone';
 
 /**
- * A workflow task above this attempt does not fail by chance: the cause is a bug, or a worker of another release. Each
- * signal makes the server reset the count, so a low attempt proves nothing.
+ * If a workflow task still fails after this number of attempts, the cause is a bug or a worker of another release. Each
+ * signal makes the server reset the attempt count, so a low count proves nothing.
  */
 const STUCK_ABOVE_ATTEMPT = 5;
 

@@ -22,15 +22,15 @@ const pathOf = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 /** The path of the bundle that `npm run build` writes, and that the container image contains. */
 export const PREBUILT_BUNDLE = pathOf('./workflow-bundle.js');
 
-/** The folder where workers from source keep their bundle: it is removed with the dependencies. */
+/** The folder where workers from source keep their bundle. It is removed together with the dependencies. */
 const KEPT = pathOf('../../node_modules/.cache/nodrop');
 const PREFIX = 'workflow-bundle-';
 
 /**
- * The workflow code for a worker. A built worker uses the prebuilt bundle, and fails if it is missing, so that a
- * missing build step is noticed. A worker from source uses the bundle that an earlier worker made of the same code. The
- * first one bundles, in a few seconds and in a process of its own, because the bundler takes 100 MB, which this process
- * would keep.
+ * The workflow code for a worker. A built worker uses the prebuilt bundle. It fails if the bundle is missing, so that a
+ * missing build step is noticed. A worker from source uses the bundle that an earlier worker made of the same code. If
+ * there is no such bundle, the worker makes it, which takes a few seconds. A separate process does this, because the
+ * bundler takes 100 MB, which this process would keep.
  * @param extension the extension of the worker's code
  * @param kept the folder of the bundles that workers from source make
  * @throws ConfigError when a built worker has no prebuilt bundle.
@@ -100,8 +100,8 @@ export async function bundleWorkflows(interceptors: readonly string[] = []): Pro
     workflowsPath: pathOf(`../workflows/index.${ownExtension}`),
     workflowInterceptorModules: [...interceptors],
     logger: new DefaultLogger('WARN'),
-    // The SDK needs a source map inside the bundle for stack traces, and every worker thread holds a copy. Without
-    // sources and columns the map is a fifteenth of its size, and still gives file and line.
+    // The SDK needs a source map inside the bundle for stack traces, and every worker thread holds a copy of the map.
+    // Without sources and columns the map has a fifteenth of its size, but still gives file and line.
     webpackConfigHook: (config) => ({ ...config, devtool: 'inline-nosources-cheap-module-source-map' }),
   });
   return { code };

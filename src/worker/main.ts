@@ -73,7 +73,7 @@ async function main(config: Config, log: Logger): Promise<void> {
   const keeper = new AbortController();
   void warnOfLostCommits(config, db, log, keeper.signal);
   void keepSetUp(client, clientConnection, log, keeper.signal);
-  // Workers that never ran do not release their connection, so the process exits here; nothing is in flight yet.
+  // Workers that never ran do not release their connection, so the process must exit here. Nothing is in flight yet.
   if (stopping) process.exit(0);
   log.info({ channels: [...channels.keys()] }, 'worker ready');
   await Promise.all(workers.map((worker) => worker.run()));
@@ -85,7 +85,7 @@ async function main(config: Config, log: Logger): Promise<void> {
 
 function installRuntime(log: Logger): void {
   Runtime.install({
-    // This process handles signals itself; the runtime's own handlers would stop the workers too early.
+    // This process handles signals, because the runtime's own handlers would stop the workers too early.
     shutdownSignals: [],
     logger: new DefaultLogger('INFO', ({ level, message, meta }) => {
       // The channels' workers run activities only, on purpose.
@@ -142,7 +142,7 @@ try {
   const config = loadConfig();
   const log = createLogger('worker', config.logLevel);
   await main(config, log);
-  // A call to an unreachable server that waits for its next retry would keep the process alive for 20 s more.
+  // If a call to an unreachable server waits for its next retry, it would keep the process alive for another 20 s.
   process.exit(0);
 } catch (error) {
   process.stderr.write(`${error instanceof ConfigError ? error.message : (error as Error).stack}\n`);

@@ -13,7 +13,10 @@ import { SWEEP_WORKFLOW } from '../workflows/messages.ts';
 const SWEEP_VERSION = 1;
 const VERSION_KEY = 'nodropScheduleVersion';
 
-/** Timeout of one sweep: a sweep that is stuck, for example during a deploy, must not block the next ones. */
+/**
+ * Timeout of one sweep. It is needed because a stuck sweep, for example during a deploy, must not block the next
+ * sweeps.
+ */
 const SWEEP_AT_MOST = '2 minutes';
 
 /**
@@ -31,8 +34,8 @@ const SWEEP_SCHEDULE = {
       memo: { fields: { [VERSION_KEY]: defaultPayloadConverter.toPayload(SWEEP_VERSION) } },
     },
   },
-  // A missed sweep is not repeated later: the next one finds the same rows. Policy 1 (skip): no second sweep while one
-  // runs.
+  // A missed sweep is not repeated later, because the next sweep finds the same rows. Policy 1 (skip) means that no
+  // second sweep starts while one runs.
   policies: { overlapPolicy: 1, catchupWindow: msToTs('1 minute') },
 };
 
@@ -40,8 +43,8 @@ const [ALREADY_EXISTS, NOT_FOUND] = [6, 5];
 
 /**
  * Creates the sweep's Schedule if it is missing, or updates it to the current version. A paused Schedule stays paused
- * and keeps its note. A Schedule of a newer version is left alone: in a rolling deploy an older worker must not undo
- * it.
+ * and keeps its note. A Schedule of a newer version does not change, because an older worker must not undo it in a
+ * rolling deploy.
  * @returns what it did. The server ignores an update if the Schedule was changed at the same moment; the next call then
  *   updates it.
  */

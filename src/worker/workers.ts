@@ -45,9 +45,9 @@ export interface WorkersOptions extends ActivityDeps {
 }
 
 /**
- * Creates one worker for workflows and ledger, one for the sweep, one for the order services, and two for each channel:
- * a backlog of scheduled queries must never delay a payer. The two workers of a channel share its rate limit, which the
- * Temporal server enforces over all processes.
+ * Creates one worker for workflows and ledger, one for the sweep, one for the order services, and two for each channel,
+ * so that a backlog of scheduled queries never delays a payer. The two workers of a channel share its rate limit, which
+ * the Temporal server enforces over all processes.
  */
 export async function createWorkers(options: WorkersOptions): Promise<Worker[]> {
   return await Promise.all([
@@ -58,20 +58,24 @@ export async function createWorkers(options: WorkersOptions): Promise<Worker[]> 
   ]);
 }
 
-/** Far more workflows than are active at the same time; bounds the memory, however many workflows wait. */
+/**
+ * The number is far higher than the number of workflows that are active at the same time. It bounds the memory, however
+ * many workflows wait.
+ */
 const CACHED_WORKFLOWS = 150;
 
 /** How many transactions of one merchant may wait. Each holds an activity slot, of which the task queue has 100. */
 const TRANSACTIONS_WAITING = 40;
 
-/** Usually one sweep runs at a time; more only if a person starts some. */
+/** Usually one sweep runs at a time. More sweeps run only if a person starts them. */
 const SWEEPS_AT_ONCE = 5;
 
 const sharedOptions = ({ connection, namespace }: WorkersOptions) =>
   ({
     connection,
     namespace,
-    // At shutdown, attempts in flight may finish; otherwise another worker would repeat them after their timeout.
+    // At shutdown, attempts in flight may finish. Otherwise another worker would have to repeat these attempts after
+    // their timeout.
     shutdownGraceTime: '10 s',
     interceptors: { activity: [() => ({ inbound: lostRows })] },
   }) satisfies Partial<WorkerOptions>;
@@ -95,8 +99,8 @@ export async function createMainWorker(options: WorkersOptions): Promise<Worker>
 }
 
 /**
- * Creates the worker for the sweep's workflow and activities. It is separate, as the sweep repairs what blocks the
- * others.
+ * Creates the worker for the sweep's workflow and activities. It is separate, because the sweep repairs conditions that
+ * block the other workers.
  */
 export async function createSweepWorker(options: WorkersOptions): Promise<Worker> {
   return await Worker.create({
@@ -115,7 +119,7 @@ export async function createOrderServiceWorker(options: WorkersOptions): Promise
     ...sharedOptions(options),
     taskQueue: ORDER_SERVICE_TASK_QUEUE,
     activities: deliverEventActivities(options),
-    // These activities mostly wait for an answer, so that a worker can run many.
+    // These activities mostly wait for an answer, so a worker can run many of them.
     maxConcurrentActivityTaskExecutions: ORDER_SERVICE_SLOTS,
   });
 }

@@ -29,15 +29,16 @@ export const LEDGER_BRIEFLY = {
   scheduleToCloseTimeout: '30 s',
 } as const satisfies ActivityOptions;
 
-/** Ledger reads, as local activities with one attempt: local-activities.ts says why they are not retried. */
+/** Ledger reads are local activities with one attempt. local-activities.ts explains why they are not retried. */
 export const LEDGER_READ = {
   startToCloseTimeout: '10 s',
   retry: { maximumAttempts: 1 },
 } as const satisfies LocalActivityOptions;
 
 /**
- * The first attempt of an order update, as a local activity: one history event instead of three, and no workflow task
- * of its own. It holds a workflow task slot for at most 2 s. If it fails, a regular activity with `LEDGER` takes over.
+ * The first attempt of an order update is a local activity, because a local activity takes one history event instead of
+ * three, and no workflow task of its own. It holds a workflow task slot for at most 2 s. If it fails, a regular
+ * activity with `LEDGER` takes over.
  */
 export const ORDER_UPDATE_AT_ONCE = {
   scheduleToCloseTimeout: '2 s',
@@ -45,12 +46,12 @@ export const ORDER_UPDATE_AT_ONCE = {
 } as const satisfies LocalActivityOptions;
 
 /**
- * Upper bound of one attempt to create a trade, even if the activity ended earlier: an attempt sends no request after
- * the payment's expiry, and an adapter's request times out after 8 s.
+ * The longest duration of one attempt to create a trade, even if the activity ended earlier. The bound holds because an
+ * attempt sends no request after the payment's expiry, and an adapter's request times out after 8 s.
  */
 export const CREATE_ATTEMPT_MS = 15_000;
 
-/** Retries until the payment expires: the caller adds the schedule-to-close timeout. */
+/** Retries until the payment expires. The caller adds the schedule-to-close timeout. */
 export const CREATE_TRADE = {
   startToCloseTimeout: CREATE_ATTEMPT_MS,
   retry: { ...UNTIL_DONE, maximumInterval: '30 s' },
@@ -143,5 +144,8 @@ export const SWEEP = {
   retry: { maximumAttempts: 2 },
 } as const satisfies ActivityOptions;
 
-/** Failed attempts after which an attention is raised: about 10 min, 2 min and 1 min. The retries continue. */
+/**
+ * The numbers of failed attempts after which an attention is raised, which takes about 10 min, 2 min and 1 min. The
+ * retries continue.
+ */
 export const ALARM_AFTER = { updateOrder: 16, create: 8, close: 6 } as const;

@@ -13,7 +13,7 @@ const reads = localActivities<Pick<LedgerActivities, 'loadDelivery'>>();
 
 /**
  * Delivers one event to the merchant's order service, and retries until the service gives a definite answer. If a
- * payment waits for the event, the payment's own workflow delivers it, and this workflow ends at once.
+ * payment waits for the event, the payment's own workflow delivers it, and this workflow ends immediately.
  */
 export async function delivery(input: DeliveryInput): Promise<void> {
   const run = new DeliveryRun(input);
@@ -50,7 +50,7 @@ class DeliveryRun {
   async run(): Promise<void> {
     await whileRowMissing(
       () => this.#load(),
-      // The row was deleted during the work: nothing is left to deliver.
+      // The row was deleted during the work, so nothing is left to deliver.
       (row) =>
         this.#process(row).catch((error: unknown) => {
           if (!isRowLost(error)) throw error;
@@ -87,7 +87,7 @@ class DeliveryRun {
       } else if (wf.workflowInfo().continueAsNewSuggested) {
         await wf.continueAsNew<typeof delivery>(this.#input);
       } else {
-        // The API has already made the delivery due in the ledger when it sends the signal.
+        // When the API sends the signal, it has already made the delivery due in the ledger.
         this.#redeliveries = 0;
         await this.#deliver(row);
       }

@@ -11,7 +11,7 @@ export type Message =
   | { readonly kind: 'renewAction'; readonly until: number; done: boolean }
   | { readonly kind: 'ask'; answered: boolean | undefined };
 
-/** Messages that may report money come first; messages whose handling waits for a channel come last. */
+/** Messages that may report money come first. Messages whose handling waits for a channel come last. */
 const MESSAGE_ORDER: readonly Message['kind'][] = [
   'callback',
   'wake',
@@ -27,8 +27,8 @@ export function isBefore(one: Message['kind'], other: Message['kind']): boolean 
 }
 
 /**
- * False for messages that have no effect on a settled payment: hints, and callbacks that report no refund. A delivery
- * attempt is not interrupted for them.
+ * False for messages that have no effect on a settled payment, which are hints and callbacks that report no refund.
+ * These messages do not interrupt a delivery attempt.
  */
 export function concernsSettledPayment(message: Message): boolean {
   if (message.kind === 'callback') return message.notice?.refundedAmount !== undefined;

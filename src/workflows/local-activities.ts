@@ -2,9 +2,10 @@ import * as wf from '@temporalio/workflow';
 import { LEDGER_READ, type ORDER_UPDATE_AT_ONCE } from './activity-options.ts';
 
 /**
- * Proxies for local activities: one history event instead of three, and no workflow task of their own. Each has one
- * attempt, because the wait for a retry would hold a workflow task slot, or a timer that no message ends. After a
- * failed read `whileRowMissing` reads again. A failed order update continues as a regular activity.
+ * Proxies for local activities. A local activity takes one history event instead of three, and no workflow task of its
+ * own. It has only one attempt, because the wait for a retry would hold a workflow task slot, or a timer that no
+ * message ends. After a failed read, `whileRowMissing` reads again. After a failed order update, a regular activity
+ * continues.
  */
 export function localActivities<Activities>(
   options: (typeof LEDGER_READ | typeof ORDER_UPDATE_AT_ONCE) & { readonly summary?: string } = LEDGER_READ,

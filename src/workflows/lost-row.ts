@@ -7,9 +7,9 @@ import { isLocalFailure } from './local-activities.ts';
 import { searchAttributes } from './messages.ts';
 
 /**
- * After a restored backup or a lost commit the ledger may lack a workflow's row, and the workflow is the only trace of
- * it. Such a workflow does not fail: it checks for the row at growing intervals until the row is back. If the database
- * cannot be read, the workflow does the same at shorter intervals.
+ * After a restored backup or a lost commit the ledger may lack a workflow's row, so that the workflow is the only trace
+ * of the row. Such a workflow does not fail. It checks for the row at growing intervals until the row is restored. If
+ * the database cannot be read, the workflow also tries again, at shorter intervals.
  */
 
 /** Why the workflow has no row: `lost` if the ledger has none, `unreadable` if the database cannot be read. */
@@ -60,18 +60,18 @@ function show(isLost: boolean): void {
 export interface MissingRow {
   /** Called when the row is missing. `nextLookAt` is the time of the next read, epoch ms. */
   readonly onMissing: (why: Missing, nextLookAt: number) => void;
-  /** How many messages have arrived so far. Each new message makes the workflow read the row at once. */
+  /** How many messages have arrived so far. Each new message makes the workflow read the row immediately. */
   readonly messages: () => number;
-  /** False while the run holds something that is not in the ledger: it then must not continue as new. */
+  /** False while the run holds something that is not in the ledger. In that case it must not continue as new. */
   readonly mayRenew: () => boolean;
   /** Continues as new, once the history is long. */
   readonly renew: () => Promise<never>;
 }
 
 /**
- * Reads the row and does the work with it. If the row is lost or unreadable, at the first read or during the work,
- * reading and work start again with the next message or after a wait. The wait doubles each time: from 1 min to 1 h for
- * a lost row, from 2 s to 1 min for an unreadable one.
+ * Reads the row and does the work with it. If the row is lost or unreadable at the first read or during the work, the
+ * function starts again from the read. It does so when the next message arrives or after a wait. The wait doubles each
+ * time: from 1 min to 1 h for a lost row, from 2 s to 1 min for an unreadable one.
  */
 export async function whileRowMissing<Row>(
   load: () => Promise<Row>,

@@ -2,7 +2,10 @@ import { defineSignal, defineUpdate } from '@temporalio/workflow';
 import { ROW_LOST } from '../domain/attention.ts';
 import type { CallbackNotice, PaymentTerms } from '../domain/payment.ts';
 
-/** Inputs, signals and updates of the workflows. In a file of its own, so that clients do not import workflow code. */
+/**
+ * Inputs, signals and updates of the workflows. They have a file of their own, so that clients do not import workflow
+ * code.
+ */
 
 export const PAYMENT_WORKFLOW = 'payment';
 export const REFUND_WORKFLOW = 'refund';
@@ -12,7 +15,10 @@ export const SWEEP_WORKFLOW = 'sweep';
 /** For each step of the sweep, how many rows it repaired, or the reason why it failed. */
 export type SweepResult = Readonly<Record<string, number | string>>;
 
-/** Input of a payment's workflow. It holds the configuration at the start: workflow code never reads configuration. */
+/**
+ * Input of a payment's workflow. It holds the configuration at the workflow's start, because workflow code never reads
+ * configuration.
+ */
 export interface PaymentInput extends PaymentTerms {
   /** The waits between scheduled queries, in ms; the last wait repeats until the expiry. */
   readonly queryScheduleMs: readonly number[];
@@ -20,7 +26,7 @@ export interface PaymentInput extends PaymentTerms {
   readonly isNew?: true;
 }
 
-/** Input of a refund's workflow. Everything else is in the ledger. */
+/** Input of a refund's workflow. The workflow reads all other data from the ledger. */
 export interface RefundInput {
   readonly refundId: string;
   /** The refunded payment, so that `recover --lost` knows it when the refund's row is lost. */
@@ -28,12 +34,15 @@ export interface RefundInput {
   readonly channel: string;
 }
 
-/** Input of the workflow that delivers one event. Everything else is in the ledger. */
+/** Input of the workflow that delivers one event. The workflow reads all other data from the ledger. */
 export interface DeliveryInput {
   readonly deliveryId: string;
 }
 
-/** Input of the workflow that redelivers a merchant's waiting events. Everything else is in the ledger. */
+/**
+ * Input of the workflow that redelivers a merchant's waiting events. The workflow's activities read all other data from
+ * the ledger.
+ */
 export interface RedeliveryInput {
   readonly merchantId: string;
   /** How many events the first batch holds. @default 1 */
@@ -48,10 +57,14 @@ export const refundCallbackSignal = defineSignal<[string]>('callback');
 
 /** A verified callback about the payment was stored. */
 export const callbackSignal = defineSignal<[CallbackNotice]>('callback');
-/** The payer may have paid. With `tight` the workflow queries at once and then every few seconds, otherwise once. */
+/**
+ * The payer may have paid. With `tight` the workflow queries immediately and then every few seconds. Otherwise it
+ * queries once.
+ */
 export const hintSignal = defineSignal<[{ readonly tight: boolean }]>('hint');
 /**
- * The channel sent a notice, which is in the ledger: the workflow queries the channel, whatever the payment's status.
+ * The channel sent a notice, which is in the ledger. The workflow then queries the channel, whatever the payment's
+ * status.
  */
 export const noticeSignal = defineSignal('notice');
 /** Cancellation was requested; the request is in the ledger. */

@@ -52,10 +52,10 @@ import { describeLostPayment, describePayment, describeUnreadable } from './web-
 
 /**
  * Runs one payment from its creation until it is settled or its late watch has ended. The workflow waits for the
- * channel's callback, queries the channel on schedule meanwhile, and updates the order when the payment is paid.
- * Signal and update handlers only add to the inbox. `run` is the one loop that owns the state, and it reads the ledger
- * before each decision. Every wait of the loop is bounded, or ends when a message of higher priority arrives. The only
- * exceptions are the writes that decide what happens next (`updateOrder`, `recordRefunds`): they retry until they
+ * channel's callback, queries the channel on schedule meanwhile, and updates the order when the payment is paid. Signal
+ * and update handlers only add to the inbox. `run` is the one loop that owns the state, and it reads the ledger before
+ * each decision. Every wait of the loop is bounded, or ends when a message of higher priority arrives. The only
+ * exceptions are the writes that decide what happens next (`updateOrder`, `recordRefunds`). They are retried until they
  * succeed.
  */
 export async function payment(input: PaymentInput): Promise<void> {
@@ -67,11 +67,13 @@ export async function payment(input: PaymentInput): Promise<void> {
   wf.setHandler(noticeSignal, () => run.post({ kind: 'notice' }));
   wf.setHandler(cancelSignal, () => run.post({ kind: 'cancel', by: 'the merchant' }));
   wf.setHandler(wakeSignal, () => run.post({ kind: 'wake' }));
-  // Non-cancellable, because the payment goes on after "Request Cancellation" in the Web UI, and must answer updates.
+  // The scope is non-cancellable, because the workflow continues after "Request Cancellation" in the Web UI, and must
+  // answer updates.
   wf.setHandler(nextActionUpdate, () => wf.CancellationScope.nonCancellable(() => run.awaitNextAction()));
   wf.setHandler(askChannelUpdate, () => wf.CancellationScope.nonCancellable(() => run.askNow()));
 
-  // "Request Cancellation" in the Web UI cancels the payment in the normal way: query the trade, close it, then end.
+  // "Request Cancellation" in the Web UI cancels the payment in the normal way: the workflow queries the trade, closes
+  // it, and then ends.
   wf.CancellationScope.current().cancelRequested.catch(() =>
     run.post({ kind: 'cancel', by: 'the Temporal Web UI' }),
   );
@@ -99,7 +101,7 @@ const ATTENTION = defineSearchAttributeKey(searchAttributes.attention, 'KEYWORD'
 
 /**
  * How long after its creation a payment counts as new: its first run may skip reading the row, because
- * `createAtChannel` reads it. A run that starts later, for example after a reset, reads the row first.
+ * `createAtChannel` reads the row. A run that starts later, for example after a reset, reads the row first.
  */
 const NEW_FOR_MS = 60_000;
 
@@ -117,24 +119,27 @@ class PaymentRun {
   /** How many messages have arrived so far. */
   #messagesReceived = 0;
   #row: PaymentSnapshot | undefined;
-  /** The payment's row is lost or unreadable: waiting updates then return without an answer. */
+  /** True if the payment's row is lost or unreadable. Waiting updates then return without an answer. */
   #isMissing = false;
   /**
-   * Set when a query is due at once: a single one, or the first query of a tight phase (many queries within a minute).
+   * Set when a query is due immediately. It is a single query, or the first query of a tight phase (many queries within
+   * a minute).
    */
   #due: 'query' | 'tight' | undefined;
-  /** How many times in a row the channel refused the close as "already paid" after its query had reported unpaid. */
+  /**
+   * How many times in a row the channel refused the close as "already paid" after the query before had reported unpaid.
+   */
   #contradictions = 0;
   /** The progress of the delivery to the order service, as far as this run knows. */
   #deliveryProgress: DeliveryProgress | null = null;
-  /** Until this time (epoch ms) an attempt to create the trade may still run, though its activity has ended. */
+  /** Until this time (epoch ms) an attempt to create the trade may still run, although its activity has ended. */
   #mayBeCreatedUntil = 0;
 
   constructor(input: PaymentInput) {
     this.#input = input;
   }
 
-  /** Adds a message to the inbox, which is sorted by priority, and within one kind by arrival. */
+  /** Adds a message to the inbox. The inbox is sorted by priority. Messages of one kind are sorted by arrival. */
   post(message: Message): void {
     this.#messagesReceived += 1;
     const after = this.#inbox.findIndex(({ kind }) => isBefore(message.kind, kind));
@@ -174,7 +179,8 @@ class PaymentRun {
       {
         onMissing: (why, nextLookAt) => this.#showMissing(why, nextLookAt),
         messages: () => this.#messagesReceived,
-        // A requested cancellation is in the ledger, and a waiting update prevents continue-as-new anyway.
+        // Cancellations and updates are not checked here, because a requested cancellation is in the ledger, and a
+        // waiting update prevents continue-as-new anyway.
         mayRenew: () =>
           this.#due === undefined && this.#ofKind('callback').length === 0 && !this.#mayStillBeCreated(),
         renew: () => this.#renew(),
@@ -201,7 +207,7 @@ class PaymentRun {
       } else if (message !== undefined) {
         await this.#receive(message, row);
       } else if (this.#isOver(row)) {
-        // Waiting updates get their answer before the run ends, and messages that arrived meanwhile are handled first.
+        // Before the run ends, waiting updates get their answer, and messages that arrived meanwhile are handled.
         await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
         if (this.#inbox.length === 0) return;
       } else if (row.status === 'created' && this.#mayStillBeCreated()) {
@@ -288,8 +294,9 @@ class PaymentRun {
   async #receiveCallback(notice: CallbackNotice | undefined, row: PaymentSnapshot): Promise<void> {
     const reportsRefund = notice?.refundedAmount !== undefined;
     if (row.status !== 'succeeded') {
-      // A callback that reports exactly the requested amount is already recorded in the ledger, so `updateOrder`
-      // settles it. The signal alone proves nothing: if the ledger has no money on record, the channel is queried (P2).
+      // If a callback reports exactly the requested amount, it is already recorded in the ledger, so that `updateOrder`
+      // settles the money. The signal alone proves nothing. Therefore the channel is queried if the ledger has no money
+      // on record (P2).
       if (notice !== undefined && !reportsRefund && reportsFullAmount(notice, row)) await this.#updateOrder();
       else this.#row = await this.#load();
       if (!hasMoney(this.#row ?? row)) this.#due ??= 'query';
@@ -301,8 +308,8 @@ class PaymentRun {
   }
 
   /**
-   * Handles a notice: a query is due. A settled payment has no planned queries, so it is queried now. The sweep repeats
-   * the notice until the channel answers.
+   * Handles a notice, after which a query is due. A settled payment has no planned queries, so it is queried now. The
+   * sweep repeats the notice until the channel answers.
    */
   async #receiveNotice(row: PaymentSnapshot): Promise<void> {
     const notices = this.#ofKind('notice');
@@ -324,9 +331,11 @@ class PaymentRun {
 
   /** True when no update waits for an answer and the run holds nothing that is not in the ledger. */
   async #mayContinueAsNew(row: PaymentSnapshot): Promise<boolean> {
-    // A payment that is about to be closed is queried anyway, so that a due query need not be kept.
+    // A due query need not be kept if the payment is about to be closed, because the payment is queried before the
+    // close anyway.
     if (this.#due !== undefined && !isToClose(row, Date.now())) return false;
-    // Updates that are already answered complete first. Only in status `created` can an update wait for longer.
+    // Updates that are already answered complete first. An update can wait for longer only if the payment's status is
+    // `created`.
     if (row.status !== 'created')
       await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
     return wf.allHandlersFinished() && this.#inbox.length === 0;
@@ -373,9 +382,9 @@ class PaymentRun {
 
   /**
    * Waits until an attempt to create the trade has certainly ended. When the server ends the activity at the expiry,
-   * the worker continues the attempt; and a request that timed out may still run at the channel. If the channel were
-   * queried meanwhile, it would report an unknown trade: the payment would end, and the trade would stay open once
-   * created.
+   * the worker continues the attempt. In addition, a request that timed out may still run at the channel. If the
+   * channel were queried meanwhile, it could report an unknown trade. The payment would then end, and the trade would
+   * be created afterwards and stay open.
    */
   async #awaitLastAttempt(): Promise<void> {
     const left = this.#mayBeCreatedUntil - Date.now();
@@ -397,7 +406,7 @@ class PaymentRun {
         try {
           this.#row = await this.#channel({
             ...RENEW_ACTION,
-            // Also bounds the wait for a worker: there may be none.
+            // Also bounds the wait for a worker, because no worker may be running.
             scheduleToCloseTimeout: left,
             summary: 'get a new next action: the old one has expired',
           }).createAtChannel(this.#input.paymentId);
@@ -441,8 +450,8 @@ class PaymentRun {
   }
 
   /**
-   * Waits before the next query after the channel refused the close as "already paid". The channel's queries lag
-   * behind: the next ones will report paid, and only they report the amount.
+   * Waits before the next query after the channel refused the close as "already paid". The channel's answers to queries
+   * are out of date at this time. Later queries will report paid, and only a query reports the amount.
    */
   async #awaitQueryAfterClose(row: PaymentSnapshot): Promise<void> {
     const lag = closeLag(this.#contradictions);
@@ -482,8 +491,8 @@ class PaymentRun {
         this.#row = await wf
           .proxyActivities<ChannelActivities>({
             taskQueue: pollTaskQueue(this.#input.channel),
-            // In any other state the channel's own id of the trade may be unknown, so that the trade has to be found
-            // first.
+            // In any other state the channel's own id of the trade may be unknown, so that the query has to find the
+            // trade first.
             ...(row.status === 'paying' && !row.cancelRequested ? QUERY_TRADE : FIND_AND_QUERY_TRADE),
             summary: due === undefined ? plan.summary : 'query at once after a hint, then on schedule',
           })
@@ -502,7 +511,10 @@ class PaymentRun {
     if (!finished && this.#row?.channelAnsweredAt === row.channelAnsweredAt) this.#due ??= due;
   }
 
-  /** Answers all updates that arrived before the query began with one query. Later updates get a query of their own. */
+  /**
+   * Sends one query, and answers all updates with it that arrived before the query began. Later updates get another
+   * query.
+   */
   async #ask(row: PaymentSnapshot): Promise<void> {
     const asks = this.#ofKind('ask');
     let answered = false;
@@ -533,8 +545,8 @@ class PaymentRun {
     const { paymentId, merchantId, orderId } = this.#input;
     const owned = { paymentId, merchantId, orderId };
     const updated = await atOnce.updateOrder(owned).catch(async (error: unknown) => {
-      // After any failure, a lost row too, the regular activity continues: it is visible in the Web UI and retries
-      // forever.
+      // After any failure, even a lost row, the regular activity continues, because it is visible in the Web UI and
+      // retries forever.
       if (!isLocalFailure(error)) throw error;
       return await this.#alarmed(
         {
@@ -549,7 +561,7 @@ class PaymentRun {
     this.#row = updated.snapshot;
     // Signals and the start of a child workflow depend only on the Temporal server, so they are awaited.
     for (const other of updated.cancelled) {
-      // The requested cancellation is in the ledger. If that payment's workflow does not run, the sweep starts it.
+      // The requested cancellation is in the ledger. If the workflow of that payment does not run, the sweep starts it.
       await wf
         .getExternalWorkflowHandle(paymentWorkflowId(other))
         .signal(cancelSignal)
@@ -579,7 +591,10 @@ class PaymentRun {
     if (refund !== null) await this.#startRefund(refund);
   }
 
-  /** Starts the refund's workflow. The refund is in the ledger: if the start fails, the sweep starts the workflow. */
+  /**
+   * Starts the refund's workflow. The refund is in the ledger. Therefore, if the start fails, the sweep starts the
+   * workflow.
+   */
   async #startRefund(refundId: string): Promise<void> {
     await wf
       .startChild(REFUND_WORKFLOW, {
@@ -683,8 +698,8 @@ class PaymentRun {
 }
 
 /**
- * True if the run may skip reading the row: its starter has just inserted the row, and that was less than 1 min ago by
- * the run's clock. The clock is needed because a run after a reset has the same input.
+ * True if the run may skip reading the row: the run's starter inserted the row, and did so less than 1 min ago by the
+ * run's clock. The clock is needed because a run after a reset has the same input.
  */
 function isUntouched({ isNew, createdAt }: PaymentInput): boolean {
   return isNew === true && Date.now() - createdAt < NEW_FOR_MS;
@@ -712,7 +727,8 @@ function mayRunOn(error: unknown): boolean {
 }
 
 /**
- * True if the channel is already processing the trade, though its create was never confirmed: nothing to create then.
+ * True if the channel is already processing the trade, although the trade's create was never confirmed. In that case no
+ * trade must be created.
  */
 function isInProcess(row: PaymentSnapshot): boolean {
   return row.channelState === 'processing';

@@ -12,7 +12,7 @@ import { present, readRow, whileRowMissing } from './lost-row.ts';
 import { type RefundInput, refundCallbackSignal, wakeSignal } from './messages.ts';
 import { describeLostRefund, describeRefund, describeUnreadable } from './web-ui-text.ts';
 
-/** Retried for 30 s only: a query of the channel reports the same as the callback. */
+/** Recording a callback is retried for only 30 s, because a query of the channel reports the same as the callback. */
 const callbacks = wf.proxyActivities<Pick<RefundLedgerActivities, 'recordRefundCallback'>>(LEDGER_BRIEFLY);
 
 const reads = localActivities<Pick<RefundLedgerActivities, 'loadRefund'>>();
@@ -38,13 +38,14 @@ class RefundRun {
   /** How many signals have arrived so far. */
   #messagesReceived = 0;
   #row: RefundSnapshot | undefined;
-  /** A callback arrived: if the refund is still open, the channel is queried at once. */
+  /** True after a callback arrived. If the refund is still open, the channel is then queried immediately. */
   #due = false;
   /**
-   * A callback settled the refund or could not be recorded: query the trade for refunds that nodrop did not request.
+   * True after a callback settled the refund or could not be recorded. The trade is then queried for refunds that
+   * nodrop did not request.
    */
   #tradeDue = false;
-  /** A query said that the channel does not know the refund number, or wants the request again. */
+  /** True after a query reported that the channel does not know the refund number, or wants the request again. */
   #askAgain = false;
   /** Since when this run waits for the channel's decision. */
   #waitingSince: number | undefined;
@@ -58,7 +59,7 @@ class RefundRun {
     this.#inbox.push(callbackId);
   }
 
-  /** Makes the run read a missing row again. Without effect while the row is there. */
+  /** Makes the run read a missing row again. It has no effect if the row is not missing. */
   wake(): void {
     this.#messagesReceived += 1;
   }
@@ -170,7 +171,7 @@ class RefundRun {
     });
   }
 
-  /** Checks a refund that succeeded some days ago: its bank may have returned the money since. */
+  /** Checks a refund that succeeded some days ago, because the payer's bank may have returned the money since. */
   async #lookAgain(row: RefundSnapshot): Promise<void> {
     await this.#untilDoneOrMessage(async () => {
       this.#row = await wf
@@ -183,7 +184,10 @@ class RefundRun {
     });
   }
 
-  /** Does the work until it is done or a callback arrives; then cancels it and reads the row again. */
+  /**
+   * Does the work until it is done or a callback arrives. If a callback arrives, cancels the work and reads the row
+   * again.
+   */
   async #untilDoneOrMessage(work: () => Promise<void>): Promise<void> {
     const finished = await untilDoneOrMessage(work, () => this.#inbox.length > 0);
     if (!finished) this.#row = await this.#load();

@@ -5,7 +5,10 @@ import type { SweepResult } from './messages.ts';
 
 const activities = wf.proxyActivities<SweepActivities>(SWEEP);
 
-/** Lanes run at the same time; the steps of one lane run one after another, as the first finds work for the second. */
+/**
+ * Lanes run at the same time. The steps of one lane run one after another, because the first step finds work for the
+ * second step.
+ */
 const LANES = [
   ['sweepUnmatched', 'sweepCallbacks'],
   ['sweepPayments'],
@@ -19,8 +22,8 @@ const LANES = [
 type StepName = (typeof LANES)[number][number];
 
 /**
- * The sweep repairs what other processes left undone. The Schedule `nodrop-sweep` runs it every minute. A failed step
- * does not stop the others, and lanes run at the same time so that a slow one takes no time from the others.
+ * The sweep repairs what other processes left undone. The Schedule `nodrop-sweep` runs it every minute. If a step
+ * fails, the next steps still run. Lanes run at the same time, so that a slow lane does not delay the other lanes.
  */
 export async function sweep(): Promise<SweepResult> {
   const result: Record<string, number | string> = {};

@@ -114,8 +114,8 @@ function lastAnswer(row: PaymentSnapshot): string {
 }
 
 /**
- * The line about the next query. While the query activity retries, the workflow does not see the channel's answers: the
- * line then shows the plan, and says that the last answer is under Pending Activities.
+ * The line about the next query. While the query activity retries, the workflow does not see the channel's answers.
+ * Therefore the line then shows the planned queries, and says that the last answer is under Pending Activities.
  */
 function nextQuery({ at, waits }: NextQueries): string {
   if (waits.length === 0) return `next query at ${clock(at)}, or as soon as a callback or hint arrives`;
