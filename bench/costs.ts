@@ -48,8 +48,8 @@ export interface PollCosts {
 }
 
 /**
- * What settles the payment: its callback, a scheduled poll, or a query that an HTTP request triggers: a hint, an
- * operator's query, or the query of a cancel request. All except `callback` need a channel that sends no callbacks.
+ * What settles the payment: its callback, a scheduled poll, or a query that an HTTP request triggers (a hint, an
+ * operator's query, or the query of a cancel request). All except `callback` need a channel that sends no callbacks.
  */
 export type SettledBy = 'callback' | 'poll' | 'hint' | 'query' | 'cancel';
 
@@ -155,7 +155,7 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
   };
 
   const pay = async (id: string): Promise<void> => {
-    // On a slow machine, the API may answer before the trade exists at the channel.
+    // Wait for the trade: on a slow machine, the API may answer before the trade exists at the channel.
     await until(async () => {
       const answer = await fetch(`${config.simulator.url}/pay/${id}`, { method: 'POST' });
       await answer.arrayBuffer();

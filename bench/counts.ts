@@ -7,7 +7,8 @@ import { makeMerchant, type Service, startService } from './service.ts';
 const SAMPLES = 3;
 
 /**
- * With these settings, only callbacks settle payments at `simulator`. At `simulator2` polls do as well, from 5 s on.
+ * With these settings, only callbacks settle payments at `simulator`. At `simulator2`, polls also settle payments, from
+ * 5 s on.
  */
 export const COUNTED_SETTINGS = {
   NODROP_QUERY_SCHEDULE_SIMULATOR: '1h',

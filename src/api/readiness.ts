@@ -51,7 +51,8 @@ export class Readiness {
 
   /**
    * Reports that a writing request failed with this error. A request can fail for a reason of its own, such as a lost
-   * connection, so the next check tries a write. An error with which the database refuses all writes counts at once.
+   * connection, so the next check tries a write. If the error shows that the database refuses all writes, it counts
+   * immediately.
    */
   writeFailed(error: unknown): void {
     if (refusesWrites(error)) this.#refusedUntil = this.#now().getTime() + WRITES_REFUSED_MS;

@@ -11,8 +11,8 @@ import type { Logger } from '../log.ts';
 
 const FLUSH_EVERY_MS = 1_000;
 /**
- * Senders that one batch counts separately. All others of an account count as one sender, in the minute of the first of
- * them.
+ * Senders that one batch counts separately. All other senders of an account count as one sender, in the minute of the
+ * first of their callbacks.
  */
 const SENDERS_AT_MOST = 1_000;
 const OTHERS = 'others';
@@ -21,9 +21,9 @@ const CALLBACKS_AT_MOST = 1_000;
 
 /**
  * Buffers unverifiable callbacks: counts them per address and account in memory and writes them once a second, so that
- * a callback costs no SQL statement. At most two batches are in memory, one being written and one being filled, and
- * both have a maximum size, however slow the database is. If the process dies, the batches that are not written yet are
- * lost.
+ * a callback costs no SQL statement. At most two batches are in memory: one is being written and the other is being
+ * filled. Each has a maximum size, however slow the database is. If the process dies, the batches that are not written
+ * yet are lost.
  */
 export class UnverifiedCallbacks {
   readonly #db: LedgerClient;

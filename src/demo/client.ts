@@ -8,7 +8,7 @@ export interface Reply {
 
 const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 2_000;
-/** Longer than the API's own deadlines, and than the longest `wait` that the demo requests. */
+/** Longer than the API's own deadlines, and longer than the longest `wait` that the demo requests. */
 const TIMEOUT_MS = 25_000;
 
 /**

@@ -3,7 +3,7 @@ import { seeded } from './random.ts';
 
 /** Habits of payers who keep a payment page open and pay twice, or pay after nodrop has closed the payment. */
 export const SCENES = ['pays in two wallets', 'pays when it is closed', 'pays when it is cancelled'] as const;
-/** Number of payers of each scene. */
+/** Number of payers in each scene. */
 export const PAYERS_A_SCENE = 4;
 
 /** Default number of payers. */
@@ -30,10 +30,11 @@ export interface Payer {
   /** Time between seeing the pay page and pressing the wallet's button. */
   readonly thinksMs: number;
   readonly habit: Habit;
-  /** The payer's shop sends two identical requests at once. */
+  /** The payer's shop sends two identical requests at the same time. */
   readonly pressesTwice: boolean;
   /**
-   * Time from the wallet (or instead of paying) to the payer's return to the shop; null if the payer does not return.
+   * Time from the payment in the wallet to the payer's return to the shop. A payer who does not pay returns after this
+   * time as well. Null if the payer does not return.
    */
   readonly returnsAfterMs: number | null;
   readonly expiresInSeconds: number;
@@ -124,7 +125,7 @@ export function atChannels(payers: readonly Payer[], names: readonly string[]): 
       case 'pays when it is cancelled':
         return at(late, {});
       case 'is declined':
-        // These channels do not end a declined payment: it stays open until its expiry, so that must be short.
+        // These channels do not end a declined payment. It stays open until its expiry, so the expiry must be short.
         return at(own, {
           expiresInSeconds: SHORT_EXPIRY_S,
           arrivesAfterMs: Math.floor((payer.arrivesAfterMs * SHORT_SPREAD_MS) / SPREAD_MS),

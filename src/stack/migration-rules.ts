@@ -5,7 +5,8 @@
  */
 
 /**
- * The rules apply to migrations after this folder. Those up to it create the tables, and no release has applied them.
+ * The rules apply to migrations after this folder. The migrations up to this folder create the tables, and no release
+ * has applied these migrations to tables in use.
  */
 export const RULES_SINCE = '20261126150000_workflow_busy';
 
@@ -140,13 +141,16 @@ function lockedTables(statement: string): readonly string[] {
 const ownTables = (statements: readonly string[]) =>
   new Set(statements.flatMap((it) => CREATE_TABLE.exec(it)?.[1] ?? []).map(unquoted));
 
-/** Matches a default that is the same for every row: PostgreSQL then adds the column without writing rows. */
+/**
+ * Matches a default that is the same for every row. With such a default, PostgreSQL adds the column without writing
+ * rows.
+ */
 const CONSTANT_DEFAULT =
   /\bDEFAULT (-?[\d.]+|''|true|false|null|now\(\)|CURRENT_TIMESTAMP(\(\d\))?|ARRAY\[[^\]()]*\])(::[a-z_ ]+?(\([\d, ]+\))?(\[\])?)?( (NOT )?NULL)?$/i;
 
 /**
- * Describes why an action of `ALTER TABLE` blocks writes for long: it reads or writes all rows. Undefined if it does
- * not.
+ * Describes why an action of `ALTER TABLE` reads or writes all rows, and so blocks writes for long. Undefined if it
+ * does not.
  */
 function slowAction(action: string): string | undefined {
   if (/^ADD (CONSTRAINT ("[^"]+"|\w+) )?(CHECK|FOREIGN KEY|NOT NULL)\b/i.test(action)) {

@@ -5,7 +5,7 @@ import type { Access, KeyAccess } from './auth.ts';
 
 /**
  * One route of the API. The same declaration validates requests, answers 405 and CORS preflights, and makes the OpenAPI
- * document, so that they cannot contradict each other.
+ * document, so that validation, answers and document cannot contradict each other.
  */
 export interface Endpoint {
   readonly method: 'get' | 'post' | 'patch';
@@ -37,8 +37,8 @@ export interface Endpoint {
   readonly handle: (exchange: Exchange) => Promise<void>;
   /**
    * Makes the route accept an `Idempotency-Key`; its handler must answer with `answer`. Returns the view of what an
-   * earlier request with the key created, in its current state: an old view could send a payer to a payment that has
-   * ended.
+   * earlier request with the key created, in its current state, because an old view could send a payer to a payment
+   * that has ended.
    */
   readonly replay?: (id: string, access: Access) => Promise<unknown>;
 }

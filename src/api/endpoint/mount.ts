@@ -110,7 +110,7 @@ const queryFaultsInWords: z.core.$ZodErrorMap = (issue) =>
 function parse(schema: z.ZodType, value: unknown, error = faultsInWords): unknown {
   const parsed = schema.safeParse(value, { error });
   if (parsed.success) return parsed.data;
-  // Two rules may report the same fault of one value.
+  // Report a fault once, because two rules may find the same fault in one value.
   const errors = [
     ...new Map(
       parsed.error.issues.flatMap(explain).map((error) => [`${error.path}\n${error.message}`, error]),

@@ -51,7 +51,8 @@ export function createAdoptTrade(api: Api) {
     const left = () => Math.max(ANSWER_WITHIN_MS - (Date.now() - startedAt), NEXT_ACTION_AT_LEAST_MS);
     const row = await getPayment(db, id);
     if (row.status === 'succeeded' && isFinal(row.status, row.orderUpdate)) return row;
-    // No workflow has ended the payment of a trade that had already ended, so none delivers its event.
+    // If the trade had already ended when it was adopted, no workflow ended its payment. So no workflow delivers its
+    // event.
     if (isEnded(row.status)) await startDeliveries(api, id);
     await workflows.wake(row, left());
     return await changes.until(paymentKey(id), {

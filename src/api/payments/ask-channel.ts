@@ -40,7 +40,8 @@ export async function requireAnswer(
   try {
     if (!(await askChannel(payment))) throw silent;
   } catch (error) {
-    // A query times out if Temporal is down, and also if the channel or the worker is slow. Find out which it was.
+    // A query times out if Temporal is down, and also if the channel or the worker is slow. Find out whether Temporal
+    // is the cause.
     if (error instanceof TemporalUnavailable && (await isTemporalReachable(TEMPORAL_LOOK_MS))) throw silent;
     throw error;
   }

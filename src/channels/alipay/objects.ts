@@ -62,7 +62,7 @@ export type AlipayRefund = z.infer<typeof knownRefundSchema>;
 const isMoney = (yuan: string | undefined): boolean => yuan !== undefined && fenOrNothing(yuan) > 0;
 
 /**
- * `TRADE_CLOSED` is a trade that nobody paid, or one whose money was refunded in full. Only the first is
+ * `TRADE_CLOSED` means that the trade was never paid, or that its money was refunded in full. Only an unpaid trade is
  * `closed`.
  * @throws ChannelError `garbage`
  */

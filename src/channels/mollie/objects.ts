@@ -188,8 +188,7 @@ function refundedBy({ id, amount: given }: Refund, currency: CurrencyCode): numb
 
 /**
  * https://docs.mollie.com/docs/refunds
- * @param currency the payment's
- * @throws ChannelError `garbage` for a refund in another one
+ * @param currency the currency of the payment @throws ChannelError `garbage` for a refund in another one
  */
 export function refundAnswer(refund: Refund, currency: CurrencyCode): RefundAnswer {
   const channelRefundId = refund.id;

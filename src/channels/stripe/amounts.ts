@@ -8,7 +8,7 @@ import { type CurrencyCode, exponentOf, isAmount, isCurrency } from '../../domai
  * 4217.
  * - The Icelandic króna (ISK) and the Uganda shilling (UGX) have no smaller unit, but Stripe writes them with
  * two decimals, which are always 00.
- * - Of three decimals the last one must be 0.
+ * - In a currency with three decimals, the last decimal must be 0.
  * The forint (HUF) and the Taiwan dollar (TWD) must be whole numbers only in payouts, which nodrop does not
  * make.
  */

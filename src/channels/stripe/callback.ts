@@ -217,7 +217,7 @@ function readTrade(event: Event): VerifiedCallback {
   if (type === 'checkout.session.expired') {
     return { kind: 'trade', notificationId, about, answer: { state: 'closed' } };
   }
-  // A paid session is also only a notice: its event has the total, and only the intent has the received
+  // The event of a paid session is also only a notice, because it has the total, and only the intent has the received
   // amount.
   return { kind: 'notice', notificationId, about: { outTradeNo }, isProven: true };
 }
