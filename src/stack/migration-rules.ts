@@ -6,7 +6,7 @@
 
 /**
  * The rules apply to migrations after this folder. The migrations up to this folder create the tables, and no release
- * has applied these migrations to tables in use.
+ * has applied these migrations.
  */
 export const RULES_SINCE = '20261126150000_workflow_busy';
 

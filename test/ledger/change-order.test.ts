@@ -35,8 +35,8 @@ import {
 } from './change-order-support.ts';
 
 /**
- * An order changes under its lock. Money for an attempt at another amount pays it only if an operator accepts that
- * money.
+ * An order changes under its lock. Money for an attempt at another amount pays the order only if an operator accepts
+ * that money.
  */
 
 /** The connection of another process. */
@@ -163,7 +163,7 @@ describe('a change', () => {
       errors: [{ path: 'expiresInSeconds', message: expect.stringContaining(`at least ${least}, `) }],
     });
     await change(live.orderId, { expiresInSeconds: least }, { at });
-    // A request that is refused because of its past expiry alone must not end any attempt first.
+    // If a request is refused only because its expiry is in the past, it must not have ended any attempt first.
     await expect(change(live.orderId, { amount: 1, expiresInSeconds: 30 }, { at })).rejects.toMatchObject(
       code('invalid_request'),
     );
@@ -178,7 +178,7 @@ describe('at the same moment', () => {
 
   /**
    * Lets two processes wait for the lock of a new order with an ended attempt, one behind the other. Repeats if one of
-   * them ran out of time, because that says nothing.
+   * the processes ran out of time, because that outcome proves nothing.
    * @returns the outcome of each process, and the attempt.
    */
   async function race(...deeds: readonly [Deed, Deed]) {

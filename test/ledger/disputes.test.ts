@@ -232,7 +232,7 @@ test('a dispute lost before its payment is settled is recorded at the settlement
   });
   expect(await refunds(id)).toMatchObject([{ reason: 'dispute', status: 'succeeded', amount: 1000n }]);
   expect((await db.order.findFirst({ where: { id: orderId } }))?.status).toBe('unpaid');
-  // The dispute is won after all: the money is back and pays no order.
+  // The dispute is won after all. The money is back, but it pays no order.
   await asked(id, { state: 'won' });
   expect(await row(id)).toMatchObject({ refundedAmount: 0n, attention: 'order_conflict' });
 });

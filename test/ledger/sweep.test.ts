@@ -204,7 +204,7 @@ test('after a loss of Temporal every unfinished payment is recovered, including 
     await one({ status: 'cancelled', endedAt: ago(HOUR), channelAnsweredAt: ago(HOUR) }),
     // The channel gives no readable answer, and is queried every hour until it does.
     await one({ ...ended, channelAnsweredAt: ago(2 * DAY), channelErrorSince: ago(DAY) }),
-    // Temporal was lost during the late queries, and their time has passed since.
+    // Temporal was lost during the late queries, and the time of the remaining late queries has passed since.
     await one({ ...ended, channelAnsweredAt: ago(2 * DAY + HOUR) }),
     await one({ ...ended, channelAnsweredAt: null }),
     // The payer's next action outlived the payment's end: the last query is a day after the expiry.

@@ -156,7 +156,7 @@ test('a refund that is requested while Temporal is down is recorded as due, and 
   await system.stopTemporal();
   const asked = await askFor(id, {});
   expect([asked.status, asked.body.status]).toEqual([201, 'created']);
-  // The API's own call does not succeed later, either.
+  // The API's own call also does not succeed later.
   system.kill('api');
   await system.startTemporal();
   // Make the refund old enough for the sweep.

@@ -28,7 +28,8 @@ test('an unpaid payment is queried once more at its expiry and closed at the cha
   expect(await h.orderStatus(payment)).toBe('unpaid');
   expect((await ledgerOf(payment.id))?.state).toBe('CLOSED');
   await run.result();
-  // The scheduled queries, the query at the expiry, and the late watch 10 min, 1 h, 6 h and 24 h after it.
+  // The scheduled queries, the query at the expiry, and the queries of the late watch 10 min, 1 h, 6 h and 24 h after
+  // the expiry.
   expectAsked(h, payment, [10, 20, 30, 50, 60, 660, 3660, 21_660, 86_460]);
 });
 

@@ -33,7 +33,7 @@ beforeEach(() => {
   saysUnpaid = false;
 });
 
-/** Pays the trade at the channel although nodrop does not know it: the payer found it in the wallet. */
+/** Pays the trade at the channel although nodrop does not know the trade, as when the payer found it in the wallet. */
 async function inProcess(expiresInMs: number) {
   const payment = await h.newPayment({ expiresInMs });
   await h.workflows.wake(payment, NET_MS);

@@ -4,9 +4,9 @@ import { NET_MS } from '../support/progress.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * Cancelling the query activity while the channel's answer is in flight loses the activity's result, but not the
- * answer, because it is recorded in the ledger first. In a file of its own, because the time-skipping server stops
- * skipping after the completion of a cancelled activity: from then on tests run in real time.
+ * Cancelling the query activity while the channel's answer is in flight loses the activity's result. The answer is not
+ * lost, because it is recorded in the ledger first. These tests have a file of their own, because the time-skipping
+ * server stops skipping after the completion of a cancelled activity: from then on tests run in real time.
  */
 
 const h = useHarness();

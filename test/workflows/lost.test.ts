@@ -7,8 +7,8 @@ import { eventually } from '../support/stack.ts';
 import { type Harness, useHarness } from './harness.ts';
 
 /**
- * A restored backup or a failover can lose rows of running workflows. Such a workflow checks for its row at growing
- * intervals, shows that the row is lost, and continues when the row is back.
+ * A restored backup or a failover can lose rows of running workflows. A workflow whose row is lost checks for the row
+ * at growing intervals, shows that it is lost, and continues when it is back.
  */
 
 /** The trades for which the channel got a create request. */

@@ -114,7 +114,8 @@ async function callBack(): Promise<void> {
 }
 
 /**
- * Pays by a query, without a notice: a notice would cancel the query, and the server would then no longer skip time.
+ * The payment is detected by a query, without a notice. A notice would cancel the query, and the server would then no
+ * longer skip time.
  */
 async function newPaid(): Promise<Payment> {
   const payment = await newPayment();

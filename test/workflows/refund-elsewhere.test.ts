@@ -284,7 +284,7 @@ describe('the channel refunds another amount than requested', () => {
     expect(await h.timeline(payment.id)).toContain(
       `refund: Refund ${id} of CNY 19.90 succeeded: requested. ${detail}`,
     );
-    // The rest can be refunded, and the attention stays.
+    // The remaining amount can be refunded, and the attention stays.
     await done((await h.refund(payment)).id);
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: 'amount_mismatch' });
     expect(await h.orderStatus(payment)).toBe('refunded');

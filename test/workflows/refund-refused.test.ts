@@ -8,7 +8,7 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { NET_MS } from '../support/progress.ts';
 import { atChannel, done, h, hooks, payTwice, refundsOf } from './refund-support.ts';
 
-/** Refused refunds: the reserved amount is free again, and a due refund keeps its attention. */
+/** After a refund is refused, its reserved amount is free again. If the refund is due, its attention stays. */
 
 test('a refund that is refused for good fails, and its amount can be requested again', async () => {
   const payment = await h.newPaid();
@@ -138,7 +138,7 @@ describe('a refund of all that is left is refused because a part was refunded at
       [externalRefundId(second.id), 300n, 'external', 'succeeded'],
     ]);
     expect(await h.refundRow(refund.id)).toMatchObject({ replacedBy: rest });
-    // The refund of the rest is open, so that no attention is raised.
+    // The refund of the remaining amount is open, so no attention is raised.
     expect(await h.row(second.id)).toMatchObject({ attention: 'order_conflict', refundedAmount: 300n });
     expect(await startRest(second, rest)).toMatchObject({ status: 'succeeded', replacedBy: null });
     expect(await h.row(second.id)).toMatchObject({ attention: null, refundedAmount: 1990n });

@@ -75,7 +75,7 @@ test("the sweep settles a stuck payment, cancels the order's other attempts, and
     attentionDetail: expect.stringContaining(`payment/${paid.id}`),
   });
   expect(await h.orderStatus(paid)).toBe('succeeded');
-  // The other attempt gets its signal at once, not from a later sweep.
+  // The other attempt gets its signal immediately, and not from a later sweep.
   await h.until(other.id, 'cancelled');
   expect(await steps.sweepStuck()).toBe(0);
   expect(await attentions(paid)).toHaveLength(1);

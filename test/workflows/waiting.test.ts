@@ -150,7 +150,7 @@ test('a callback with a wrong amount does not pay the order, but causes a query,
 
 test("a wrong amount in the channel's own answer does not pay the order, and raises an attention", async () => {
   const payment = await h.newPayment();
-  // The payment's amount differs from the amount of the trade at the channel.
+  // From here on, the payment's amount differs from the amount of the trade at the channel.
   const ask = (amount: number) =>
     h.db.$transaction([
       // Bypasses the trigger that protects a payment's terms.
@@ -257,7 +257,7 @@ test('a callback signal without a callback in the ledger settles nothing, and ca
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await run.signal('callback', { callbackId: 'cb_x', state: 'paid', amount: 1990, currency: 'CNY' });
-  // Queried at once, not only by the next scheduled query.
+  // The channel is queried immediately, and not only by the next scheduled query.
   await eventually(async () =>
     (await summariesOf(run, 'queryChannel')).some((summary) => summary.includes('query at once')),
   );

@@ -29,7 +29,8 @@ const between = (adapter: ChannelAdapter): ChannelAdapter => ({
   },
 });
 
-// Each test has a harness of its own: the time-skipping server skips years for an activity that was cancelled before.
+// Each test has a harness of its own: the time-skipping server skips years for an activity that was cancelled in an
+// earlier test.
 const h = useHarness({ between, perTest: true });
 beforeEach(() => {
   actionsExpireAt = null;

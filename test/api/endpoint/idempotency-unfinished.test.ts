@@ -18,7 +18,8 @@ import {
   send,
 } from './idempotency-support.ts';
 
-// A request whose key belongs to another request: in progress, not definite, or of a process that died in the middle.
+// A request whose key belongs to an earlier request. The earlier request is in progress, had no definite result, or was
+// sent to a process that died in the middle.
 
 describe('results that are not definite are not kept:', () => {
   test('an order that exists with other content, which can be changed', async () => {

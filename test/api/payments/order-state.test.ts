@@ -6,7 +6,7 @@ import { eventually } from '../../support/stack.ts';
 import { type Reader, readEvents } from '../event-source.ts';
 import { newOrderId, paidAnswer, pay, settle as settlePaid, setUp } from '../support.ts';
 
-// The order's state as a payer sees it, because a single attempt does not say what was paid or can be paid now.
+// The order's state as a payer sees it. A single attempt does not say what was paid or can be paid now.
 
 const { api, key, merchantId } = await setUp();
 

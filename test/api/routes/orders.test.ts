@@ -4,7 +4,7 @@ import { endPayment } from '../../../src/ledger/payments.ts';
 import { eventually } from '../../support/stack.ts';
 import { newKey, newOrderId, pay, setUp } from '../support.ts';
 
-// Orders over HTTP: a refused request stores nothing, and a repeated one changes nothing.
+// Orders over HTTP: a refused request stores nothing, and a repeated request changes nothing.
 
 const { api, key } = await setUp();
 

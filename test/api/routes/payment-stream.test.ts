@@ -148,7 +148,8 @@ describe('with Last-Event-ID', () => {
 test('a stream that reaches its maximum lifetime ends cleanly, and a change during its last read comes with the next stream', async () => {
   const made = await pay(api, key);
   let reads = 0;
-  // The first read opens the stream. The second is the only read of a stream this short, and a change overtakes it.
+  // The first read opens the stream. The second read is the only read of a stream this short, and a change overtakes
+  // it.
   const overtaken = intercept(api.db, 'payment', async (find) => {
     reads += 1;
     const found = await find();

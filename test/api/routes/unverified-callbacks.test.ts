@@ -63,7 +63,7 @@ test('the first 4 KiB of a forged callback and a hash of all of it are kept, wit
 
 test('a hundred callbacks per minute of a flood are stored and all are counted; a verified callback among them is delivered', async () => {
   const { id } = await pay(api, key);
-  // No more at once than can get a database connection without waiting.
+  // Not more requests at the same time than can get a database connection without waiting.
   const flood = async (size: number) => {
     const answers: Awaited<ReturnType<typeof send>>[] = [];
     while (answers.length < size) {
@@ -253,7 +253,7 @@ describe('the payment that a forged callback names', () => {
     expect(api.workflows.named('hint')).toHaveLength(20);
     const notes = await api.db.timelineEntry.count({ where: { paymentId: id, kind: 'callback' } });
     expect(notes).toBe(20);
-    // The payer's hints are not limited by this.
+    // This limit does not apply to the payer's hints.
     expect((await api.call(`/v1/payments/${id}/hint`, { key, method: 'POST' })).status).toBe(202);
     expect(api.workflows.named('hint')).toHaveLength(21);
   });

@@ -235,7 +235,7 @@ export function createKeyedAdapter(options: FakeOptions): ChannelAdapter {
       const reply = await call(account, 'POST', '/refunds', { key: outRefundNo, content, signal });
       if (reply.status === 200) return readRefund(reply, outRefundNo);
       const code = codeOf(reply);
-      // The key was used for another amount: the refund that exists counts.
+      // The key was used for another amount, so the existing refund is the answer.
       if (code === 'key_reused')
         return await findRefund(account, trade, { outRefundNo, channelRefundId: null }, signal);
       const isDefinite = DEFINITE_REFUND_REFUSALS.includes(code);

@@ -111,7 +111,9 @@ export class Gateway {
     }
   }
 
-  /** A signed answer. Slashes are escaped like Alipay's, and the signed text is the one between the braces. */
+  /**
+   * A signed answer. Slashes are escaped as in Alipay's answers, and the signed text is the text between the braces.
+   */
   async write(method: string, appId: string, content: Content): Promise<string> {
     const inner = JSON.stringify({ code: '10000', msg: 'Success', ...content }).replaceAll('/', '\\/');
     const sign = await this.#oracle.signText(inner);
