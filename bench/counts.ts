@@ -74,7 +74,10 @@ function leastOf<Costs extends { readonly statements: number }>(all: readonly Co
   return least;
 }
 
-/** Creates a merchant without an order service, and one with the given order service. @returns their API keys */
+/**
+ * Creates a merchant without an order service, and another merchant with the given order service. @returns their API
+ * keys
+ */
 export async function makeCountedMerchants(
   service: Pick<Service, 'config' | 'db'>,
   shop: OrderService,

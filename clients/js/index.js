@@ -260,7 +260,7 @@ export function connect({ baseUrl, key, fetch: given }) {
       last = payment;
       if (text === lastText) return;
       lastText = text;
-      // Called outside of the stream's loop, so that an error of the caller's callback does not look like a broken
+      // Called in a microtask, so that an error of the caller's callback does not look like a broken
       // stream.
       queueMicrotask(() => onUpdate?.(payment));
     };

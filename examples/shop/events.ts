@@ -26,9 +26,9 @@ interface PaymentOfEvent extends PaymentNow {
 }
 
 /**
- * An event is old when nodrop sent it this long after it happened, both by nodrop's clock. An event that is delivered
- * immediately arrives within a second or two. A late event carries the state of its time, and the money may have been
- * refunded since.
+ * An event is old if nodrop sent it more than this time after it happened. Both times are by nodrop's clock. An event
+ * that is delivered immediately arrives within a second or two. A late event carries the state of its time, and the
+ * money may have been refunded since.
  */
 const OLD_AFTER_MS = 10_000;
 

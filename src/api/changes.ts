@@ -275,8 +275,9 @@ export class Changes {
     let ping: NodeJS.Timeout | undefined;
     try {
       await client.connect();
-      // A connection that died silently, or that a pooler shares between clients, looks like an idle one. Only an own
-      // notification that comes back proves that this connection receives notifications.
+      // A connection that died silently, or that a pooler shares between clients, looks like an idle connection. Only a
+      // notification that the connection sends itself and receives again proves that this connection receives
+      // notifications.
       const own = `ping/${randomUUID()}`;
       let hasReturned = true;
       client.on('notification', ({ payload }) => {

@@ -112,7 +112,7 @@ export async function recoverLost(
 
 /**
  * The refund numbers to query. Even if the channel keeps refusing a refund, nodrop uses at most this many numbers in
- * its first hours.
+ * the refund's first hours.
  */
 const KEYS_ASKED_FOR = 9;
 

@@ -28,8 +28,7 @@ export interface SimulatorOptions {
    */
   readonly publicUrl?: string;
   /**
-   * The waits between delivery attempts of a callback, in milliseconds. After the last one the simulator
-   * gives up.
+   * The waits between delivery attempts of a callback, in milliseconds. After the last attempt the simulator gives up.
    * @default those of WeChat Pay
    */
   readonly callbackRetryMs?: readonly number[];

@@ -83,7 +83,7 @@ const CHAR_MARK = '\0';
 
 /**
  * The engine reads system catalogs, which have columns of type "char", and the adapter rejects that type. This pool
- * turns such columns into text with a marked name, and `restoreCharColumns` turns them back.
+ * turns such columns into text with a marked name, and `restoreCharColumns` restores their type.
  */
 class CatalogPool extends ConnectionPool {
   override query = (async (...args: Parameters<pg.Pool['query']>) => {

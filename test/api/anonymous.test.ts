@@ -229,7 +229,7 @@ describe('an address beyond its limit', () => {
     const [read] = await found(young.accountId);
     const [{ values }] = read as unknown as [{ values: [unknown] }];
     expect(new Date(String(values[0])).getTime()).toBeGreaterThan(0);
-    // Read with the same fields as all other accounts, because a difference would count as a change of the account.
+    // Read in the same way as all other accounts, because a difference would count as a change of the account.
     expect(await find(young.accountId)).toEqual(
       await accounts.readNow({ channel: 'simulator', id: young.accountId }),
     );

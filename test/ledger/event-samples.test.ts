@@ -75,7 +75,7 @@ test('every sample is a possible state of the ledger', async () => {
   const kept = { merchantId: merchant.id };
   for (const { what, body } of samples()) {
     const { payment, order, refund } = body.data;
-    // The times of the payment's steps, in the sequence of the steps. A time that is null is left out.
+    // The times of the steps, in the sequence in which the steps happen. A time that is null is left out.
     const times = Object.entries({
       orderCreated: order.createdAt,
       created: payment.createdAt,

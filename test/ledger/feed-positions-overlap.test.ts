@@ -158,7 +158,7 @@ describe('two attempts at an order, and two processes of which one has a clock t
   const AHEAD_MS = 500;
 
   /**
-   * Closes one attempt with the time of the clock that is ahead. Then writes an event of the other attempt with the
+   * Closes one attempt with the time of the clock that is ahead. Then writes something about the other attempt with the
    * time of the other clock.
    */
   async function closedThen(write: (other: string, at: Date) => Promise<unknown>) {

@@ -404,7 +404,7 @@ export class Case {
   async #comeToAnEnd(): Promise<void> {
     for (let round = 1, before = ''; round <= ROUNDS; round++) {
       // The first wait is past every expiry, the second past the late watch of workflows that only the sweep started,
-      // and the third past all refunds that they found.
+      // and the third past all refunds that these workflows found.
       for (const seconds of [40 * MINUTE, 26 * HOUR, 2 * HOUR]) {
         await this.world.pass(this.orderId, seconds);
         await this.world.sweep();

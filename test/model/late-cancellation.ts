@@ -4,7 +4,7 @@ import * as wf from '@temporalio/workflow';
  * The time-skipping server has a fault. If a worker's answer cancels an activity in the moment in which the activity
  * completes, the server refuses the whole answer, because it no longer knows the activity. The workflow and the
  * server's clock then stop forever. The same happens when a workflow closes during an attempt, whose end is never
- * processed. A real server handles both.
+ * processed. A real server handles both cases.
  *
  * So here the workflow continues immediately, as usual, but the server gets the cancellation later, and the workflow's
  * end after that. No time is skipped while an attempt is under way, and no attempt takes that long. An attempt that was

@@ -219,8 +219,8 @@ test.each([
     const told = await tellsOf(payment);
     expect(told[0]).toBe('payment.succeeded superseded');
     expect(told).toContain('payment.conflict delivered');
-    // The event of a partial refund was either delivered before the remaining money was refunded, or it was superseded.
-    // Its payment pays the order.
+    // The event of a partial refund was either delivered before the remaining money was refunded, or it was superseded
+    // as an event of a payment that pays the order.
     expect(new Set(told.slice(1).filter((one) => one !== 'refund.succeeded superseded'))).toEqual(
       new Set(['payment.conflict delivered', 'refund.succeeded delivered']),
     );

@@ -295,7 +295,7 @@ const where = () => (payment === undefined ? 'here' : whereOf(payment, browser, 
 
 /** @returns {Screen} */
 function screen() {
-  // A received payment stays visible, also after the token has expired.
+  // A received payment stays visible even after the token has expired.
   if (isGone && payment?.status !== 'succeeded') return 'gone';
   if (isSwitching && payment?.status !== 'succeeded') return 'preparing';
   if (payment === undefined) return session.mayHavePaid ? 'asking' : 'loading';
@@ -395,7 +395,7 @@ function write(where, what) {
 /**
  * Shows the channel's payment form. A form needs its own Content-Security-Policy, which the service only sends if the
  * URL has the token and the payment can be paid in the form. So the page reloads with the token if it was loaded
- * without the token, before the form was ready, or before the payer switched the channel.
+ * without the token, if it was loaded too early, or if the payer has switched the channel since.
  * @param {Screen} current
  */
 function drawForm(current) {

@@ -15,7 +15,9 @@ export interface Endpoint {
   readonly tag: 'Orders' | 'Payments' | 'Refunds' | 'Events' | 'Channels and payers' | 'Service';
   readonly summary: string;
   readonly description?: string;
-  /** Which credentials the route accepts: any key, an operator's key only, also a payment's client token, or none. */
+  /**
+   * Which credentials the route accepts: any key; only an operator's key; any key or a payment's client token; or none.
+   */
   readonly auth: 'key' | 'operator' | 'key or token' | 'none';
   /** True if pages of other origins may call the route. Never with cookies. */
   readonly cors?: boolean;

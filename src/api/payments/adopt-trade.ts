@@ -14,7 +14,10 @@ import { Counts } from '../http/counts.ts';
 import { onceOthersAreSettled } from './settle-other-attempts.ts';
 import type { PaymentRequest } from './start-payment.ts';
 
-/** The part of a channel's calls per second that one process may use to adopt trades; the rest is left for payers. */
+/**
+ * The part of a channel's calls per second that one process may use to adopt trades; the other calls are left for
+ * payers.
+ */
 const PART_FOR_ADOPTING = 1 / 4;
 
 /** The trade that the request names. */

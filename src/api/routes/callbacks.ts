@@ -329,7 +329,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
 
   /**
    * Handles a notice for a payment in the ledger.
-   * @returns null if there is no such payment: store it like a callback
+   * @returns null if there is no such payment, so that the caller stores the notice like a callback
    */
   async function takeNotice(
     { proven, address, log }: Receiver,

@@ -103,8 +103,8 @@ function readForm(rawBody: Buffer): Params {
 }
 
 /**
- * The signed text is `name=value` joined by `&`, without escapes. So a value that contains both signs could
- * be read as more parameters under the same signature. The subjects of our own trades contain neither sign.
+ * The signed text is `name=value` joined by `&`, without escapes. So a value that contains `=` and `&` could be read as
+ * more parameters under the same signature. The subjects of our own trades contain neither sign.
  */
 const READS_AS_MORE = /&[^&=]*=/;
 

@@ -27,7 +27,7 @@ import {
  * well.
  */
 const TOLERANCE_S = 300;
-/** While Stripe changes a secret, it signs with every valid one. Stripe never sends more signatures than this. */
+/** While Stripe changes a secret, it signs with every valid secret. Stripe never sends more signatures than this. */
 const SIGNATURES_AT_MOST = 10;
 
 /** https://docs.stripe.com/api/events/object */

@@ -76,7 +76,7 @@ export async function verifyCallback(
 
 /**
  * The merchants of those credentials whose WeChat Pay key has signed the callback; at least one. Credentials
- * that cannot be read verify nothing, and do not prevent the others from doing so.
+ * that cannot be read verify nothing, and do not prevent other credentials from verifying the callback.
  * @throws CallbackError
  */
 async function signersOf(

@@ -34,7 +34,7 @@ export interface Contract {
   readonly wrong: Party;
   readonly channel: ContractChannel;
   readonly protocol: Protocol;
-  /** Secret texts that no error message or log message may contain. */
+  /** The secret texts, which no message may contain. */
   readonly secrets: readonly string[];
   close(): Promise<void> | void;
 }
