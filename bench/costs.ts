@@ -81,7 +81,10 @@ type HistoryEvent = NonNullable<Awaited<ReturnType<WorkflowHandle['fetchHistory'
 const DISTURBED_AT_MOST = 20;
 
 const LOOK_EVERY_MS = 50;
-/** Polls of an unpaid payment that are not counted: the first poll's answer is new and therefore recorded. */
+/**
+ * The number of first polls of an unpaid payment that are not counted, because the first poll's answer is new and
+ * therefore recorded.
+ */
 const POLLS_BEFORE = 1;
 /** HTTP statuses after which a request is retried. */
 const AGAIN = [429, 500, 502, 503, 504];

@@ -34,7 +34,7 @@ const WAITERS_AT_MOST = 6_000;
 const POLLS_AT_MOST = 2_000;
 /**
  * Maximum of waiting requests and streams for one payment or order. Even the 20 attempts that a payer can create for an
- * order leave room for others.
+ * order leave slots for other requests.
  */
 const SAME_AT_MOST = 240;
 

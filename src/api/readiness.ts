@@ -58,7 +58,8 @@ export class Readiness {
     if (refusesWrites(error)) this.#refusedUntil = this.#now().getTime() + WRITES_REFUSED_MS;
     if (!this.#isInDoubt) {
       this.#seen = undefined;
-      // A running check may have read the database before this failure: its result is not kept, and no caller joins it.
+      // A running check may have read the database before this failure, so its result is not kept and no caller joins
+      // it.
       this.#looking = undefined;
     }
     this.#isInDoubt = true;

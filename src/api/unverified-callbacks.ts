@@ -16,7 +16,7 @@ const FLUSH_EVERY_MS = 1_000;
  */
 const SENDERS_AT_MOST = 1_000;
 const OTHERS = 'others';
-/** Callbacks whose content one batch keeps (up to 4 KiB each); the others are only counted. */
+/** Callbacks whose content one batch keeps (up to 4 KiB each). All further callbacks are only counted. */
 const CALLBACKS_AT_MOST = 1_000;
 
 /**
@@ -55,7 +55,10 @@ export class UnverifiedCallbacks {
     this.#flushSoon();
   }
 
-  /** Writes the current batch and waits until it is written. Never fails: a batch that cannot be written is dropped. */
+  /**
+   * Writes the current batch and waits until it is written. Never fails, because a batch that cannot be written is
+   * dropped.
+   */
   async flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -15,7 +15,10 @@ export const CHECKED_OF_SHARES = CHECKED_A_SECOND;
  * unless the same address also sends other callbacks.
  */
 export const CHECKED_OF_ADDRESS = 1024 * 1024;
-/** Bytes that each callback costs in addition to its body: a check without a body takes about as long. */
+/**
+ * Bytes that each callback costs in addition to its body. A check of an empty body takes about as long as a check of
+ * this many bytes.
+ */
 const CHECKED_AT_LEAST = 4 * 1024;
 
 /**

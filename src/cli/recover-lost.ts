@@ -41,9 +41,10 @@ interface LostRefund {
 /**
  * `npm run nodrop -- recover --lost`, after a restored backup or a failover that lost commits: lists the workflows
  * whose row is missing. With `write`, writes the payment rows again and wakes their workflows. A refund row is not
- * written again: the command queries the refund's numbers and then the trade, and records money that was given back. It
- * then ends the refund's workflow. If the refund was not made, the merchant must request it again. While the channel
- * processes the refund or does not answer, the workflow is not ended. Running the command again changes nothing.
+ * written again. Instead, the command queries the refund's numbers and then the trade, and records money that was given
+ * back. It then ends the refund's workflow. If the refund was not made, the merchant must request it again. While the
+ * channel processes the refund or does not answer, the workflow is not ended. Running the command again changes
+ * nothing.
  * @throws CommandError that lists what could not be recovered, or says that Temporal is unreachable.
  */
 export async function recoverLost(

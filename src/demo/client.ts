@@ -47,7 +47,7 @@ async function send(
     method,
     headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
     ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
-    // The redirect to the shop is the answer: the shop's page does not exist in the demo.
+    // The redirect to the shop is the answer, because the shop's page does not exist in the demo.
     redirect: 'manual',
     signal: AbortSignal.timeout(TIMEOUT_MS),
   });

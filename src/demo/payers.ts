@@ -20,7 +20,7 @@ export type Habit =
 
 export interface Payer {
   readonly orderId: string;
-  /** The channel where the payer pays, and an optional second one where the payer pays again. */
+  /** The channel where the payer pays, and an optional second channel where the payer pays again. */
   readonly channels: readonly [string, ...string[]];
   /** Minor units. */
   readonly amount: number;
@@ -89,8 +89,8 @@ const SCENE_OF: Readonly<Partial<Record<Habit, SceneName>>> = {
 };
 
 /**
- * Channels whose payment link can still be paid after nodrop has closed the payment: the channel does not know the
- * trade until the payer opens the link.
+ * Channels whose payment link can still be paid after nodrop has closed the payment, because the channel does not know
+ * the trade until the payer opens the link.
  */
 const LINK_OUTLIVES_CLOSE = ['alipay'];
 
@@ -101,7 +101,7 @@ export function scenesOf(payers: readonly Payer[]): ReadonlySet<SceneName> {
 
 /**
  * Distributes the payers over other channels in turn, all in CNY. A payer whose habit the channels cannot reproduce
- * pays as usual: only the simulator can close a trade without effect, or decline a payer finally.
+ * pays as usual. Only the simulator can close a trade without effect, or decline a payer finally.
  */
 export function atChannels(payers: readonly Payer[], names: readonly string[]): readonly Payer[] {
   const [late] = LINK_OUTLIVES_CLOSE.filter((name) => names.includes(name));

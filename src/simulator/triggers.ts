@@ -188,7 +188,7 @@ const WHOLE = /\[sim:([^[\]]*)\]/i;
 
 /**
  * The triggers in a trade's subject; empty for a subject without `[sim:`.
- * @throws SimulatorError 400 `PARAM_ERROR` for an unknown or misplaced trigger: a test must not pass without
+ * @throws SimulatorError 400 `PARAM_ERROR` for an unknown or misplaced trigger, because a test must not pass without
  * its trigger.
  */
 export function readTriggers(subject: string, amount: number): readonly Trigger[] {

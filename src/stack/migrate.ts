@@ -253,7 +253,10 @@ interface MigrationRecord {
 }
 
 const isApplied = ({ finished, rolledBack }: MigrationRecord) => finished && !rolledBack;
-/** A hint for a database that an unreleased commit has migrated: its migrations may be the cause of the failure. */
+/**
+ * A hint for a database that an unreleased commit has migrated. The migrations of that commit may be the cause of the
+ * failure.
+ */
 function ofAnotherVersion(
   records: readonly MigrationRecord[],
   { migrationDirectories }: MigrationList,

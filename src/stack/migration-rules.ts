@@ -1,7 +1,7 @@
 /**
  * Rules for migrations of tables in use, so that no write waits while a migration reads all rows or builds an index.
  * The reasons are in docs/decisions/0021-migrations-of-tables-in-use.md. The rules match SQL text and do not understand
- * it: they catch common mistakes, and do not replace a review.
+ * it, so they catch common mistakes but do not replace a review.
  */
 
 /**
@@ -80,7 +80,10 @@ export function droppedIndex(sql: string): string | undefined {
   return name === undefined ? undefined : unquoted(name);
 }
 
-/** True if a script is one `CONCURRENTLY` statement: no write queues behind it while it waits for its locks. */
+/**
+ * True if a script is one `CONCURRENTLY` statement. No write queues behind such a statement while it waits for its
+ * locks.
+ */
 export function isConcurrent(sql: string): boolean {
   const [statement, ...others] = statementsOf(sql);
   return others.length === 0 && /\bCONCURRENTLY\b/i.test(statement?.bare ?? '');
@@ -100,7 +103,10 @@ function commitsInside({ text, bare }: Statement): boolean {
   return bodies.some((body) => statementsOf(body).some((inner) => COMMIT_AT_END.test(inner.bare)));
 }
 
-/** True if a script is a single statement outside any transaction: an interruption may leave it partly executed. */
+/**
+ * True if a script is a single statement outside any transaction. An interruption may leave such a statement partly
+ * executed.
+ */
 export function runsOutsideTransaction(sql: string): boolean {
   const [statement, ...others] = statementsOf(sql);
   if (statement === undefined || others.length > 0) return false;

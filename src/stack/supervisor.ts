@@ -65,7 +65,7 @@ const STOP_PATIENCE_MS = 15_000;
 const PROBE_EVERY_MS = 50;
 const FIRST_BACKOFF_MS = 200;
 const LONGEST_BACKOFF_MS = 10_000;
-/** After a child has run this long, its next restart uses the first backoff again. */
+/** If a child has run at least this long, its next restart uses the first backoff again. */
 const STEADY_MS = 30_000;
 
 /**

@@ -168,7 +168,7 @@ async function follow() {
     for (; !ENDS.has(screen()); pause = Math.min(pause * 2, READ_AGAIN_MS.last)) {
       await new Promise((resolve) => setTimeout(resolve, pause));
       if (mine.signal.aborted) return;
-      // A hidden page does not read; when it becomes visible, `cameBack` follows again.
+      // A hidden page does not read the payment. When the page becomes visible, `cameBack` follows the payment again.
       if (document.visibilityState === 'visible') await readOnce(options);
     }
   } catch (error) {

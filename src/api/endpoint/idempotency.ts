@@ -91,7 +91,8 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
   async function run(endpoint: Endpoint, exchange: Exchange, lease: Lease): Promise<void> {
     const { log } = exchange.request;
     /**
-     * Updates the key. An error is only logged: the work is durable and the answer is correct, so the answer is sent.
+     * Updates the key. An error is only logged, and the answer is sent anyway, because the work is durable and the
+     * answer is correct.
      */
     const settle = (work: Promise<void>) =>
       work.catch((error: unknown) =>
@@ -101,7 +102,8 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
       await endpoint.handle({
         ...exchange,
         async answer(status, body) {
-          // 202: the work is not finished, so the next identical request must run again to see the result.
+          // The answer is 202 while the work is not finished, so the next identical request must run again to see the
+          // result.
           await settle(
             status === 202 ? releaseKey(db, lease) : keepResult(db, lease, { status, made: body.id }),
           );

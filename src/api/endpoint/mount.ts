@@ -93,8 +93,8 @@ const serve =
       startedAt: response.locals.startedAt as number,
       answer: plainAnswer(response),
     };
-    // Idempotency compares the raw content and not the parsed body: a changed default must not turn a repeated request
-    // into a different one.
+    // Idempotency compares the raw content and not the parsed body, so that a changed default does not turn a repeated
+    // request into a different request.
     if (replay === undefined) await endpoint.handle(exchange);
     else await runOnce({ ...endpoint, replay }, exchange, [request.params, content]);
   };

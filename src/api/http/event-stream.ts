@@ -105,6 +105,6 @@ export class EventStream {
   }
 }
 
-/** The id of a state: a hash, so that every process computes the same one and a reader may resume at any of them. */
+/** The id of a state: a hash, so that every process computes the same id and a reader may resume at any process. */
 export const stateId = (data: string): string =>
   createHash('sha256').update(data).digest('base64url').slice(0, 22);

@@ -72,7 +72,7 @@ async function resolve(api: Api, attempt: Payment, left: () => number, by: strin
     timeoutMs: left(),
   });
   refuse(asked);
-  // No answer means neither paid nor unpaid: the attempt stays live and is queried on schedule.
+  // No answer means neither paid nor unpaid, so the attempt stays live and is queried on schedule.
   if (!answered || !isLive(asked.status)) return;
 
   await requestCancel(db, id, by, now());

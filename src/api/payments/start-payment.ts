@@ -189,7 +189,7 @@ export function createStartPayment(api: Api) {
       return { created, ...(await advance(row, created, startedAt, attempt.byPayer !== true)) };
     };
     const made = await make()
-      // The channel no longer gives the live attempt a next action: the attempt ends, and a new one replaces it.
+      // The channel no longer gives the live attempt a next action, so the attempt ends and a new attempt replaces it.
       .then(async (first) => (first.payment.noActionSince === null ? first : await make()))
       .catch((error: unknown) => {
         if (error instanceof TemporalUnavailable) count('unavailable');

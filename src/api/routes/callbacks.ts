@@ -106,7 +106,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
   const queryDueAt = new Map<string, number>();
 
   /**
-   * Makes one query due for the payment that a refused callback names: the callback proves nothing, but the payment may
+   * Makes one query due for the payment that a refused callback names. The callback proves nothing, but the payment may
    * have changed. Never fails.
    * @param find reads the named payment; null if it does not exist
    */
@@ -188,7 +188,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
         return { account: of, callback };
       } catch (error) {
         if (!(error instanceof CallbackError)) {
-          // An internal error is not the sender's fault: the callback does not count, and the sender should resend it.
+          // An internal error is not the sender's fault, so the callback does not count against the sender's limit, and
+          // the sender should resend it.
           giveBack();
           throw error;
         }
@@ -400,7 +401,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * The error for a callback that could not be stored because of an internal error: the channel should send it again.
+   * The error for a callback that could not be stored because of an internal error. It makes the channel send the
+   * callback again.
    */
   function notTaken(channel: string, error: unknown): unknown {
     metrics.countCallback(channel, 'not_stored');

@@ -40,8 +40,8 @@ export const closedSchema = z.object({ out_trade_no: z.string() });
 export const refundSchema = z.object({
   out_trade_no: z.string(),
   /**
-   * `Y`: this request moved money. `N`: it did not, because an earlier request had, or because the refund is
-   * not decided yet.
+   * `Y`: this request moved money. `N`: this request moved no money, because an earlier request had moved it, or
+   * because the refund is not decided yet.
    */
   fund_change: z.enum(['Y', 'N']),
 });

@@ -502,7 +502,7 @@ function ofNumber(refund: Refund, { outRefundNo }: KnownRefund): Refund {
 }
 
 /**
- * Returns the refund if it belongs to this payment intent. The refund's number is not checked: the refund may
+ * Returns the refund if it belongs to this payment intent. The refund's number is not checked, because the refund may
  * have a new key by then, and metadata can be edited in the dashboard.
  * @throws ChannelError `garbage`
  */

@@ -74,8 +74,8 @@ const unitsOf = (currency: CurrencyCode): number => 10 ** (decimalsAtStripe(curr
 
 /**
  * Converts minor units of ISO 4217 to Stripe's units.
- * @throws ChannelError `rejected` for an amount that Stripe cannot represent: no request is sent then.
- * Amounts within the declared limits never cause it.
+ * @throws ChannelError `rejected` for an amount that Stripe cannot represent. In that case no request is sent. Amounts
+ * within the declared limits never cause this error.
  */
 export function toStripe(amount: number, currency: CurrencyCode): number {
   const units = unitsOf(currency);

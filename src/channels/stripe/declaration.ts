@@ -81,8 +81,8 @@ export const declaration: ChannelDeclaration = {
   title: { en: 'Card and more (Stripe)', zh: '银行卡等（Stripe）' },
   testOnly: false,
   methods: [CHECKOUT, PAYMENT_INTENT],
-  // Counts activities. One sends up to three requests: a query of a paid trade also reads its refunds and
-  // disputes.
+  // Counts activities. An activity sends up to three requests, because a query of a paid trade also reads its refunds
+  // and disputes.
   rateLimit: {
     perSecond: 8,
     source:

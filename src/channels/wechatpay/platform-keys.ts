@@ -128,7 +128,7 @@ export class PlatformKeys {
     entry.fetching ??= (async () => {
       try {
         const fetched = await this.#fetch(merchant);
-        // An empty answer does not remove known certificates: they count as long as they are valid.
+        // An empty answer does not remove known certificates, which count as long as they are valid.
         if (fetched.size > 0) entry.certificates = fetched;
         entry.fetchedAt = Date.now();
         entry.failure = null;

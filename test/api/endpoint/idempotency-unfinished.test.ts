@@ -162,7 +162,7 @@ describe('a request that is in progress', () => {
 });
 
 describe('a process that died', () => {
-  /** Leaves a key as kill -9 does: the request began and never ended. */
+  /** Leaves a key in the state in which kill -9 leaves it, with a request that began and never ended. */
   async function begin(id: string, body: object, at: Date): Promise<void> {
     const stranger = await newKey(api.db);
     await send('/v1/payments', body, id, api, stranger.key);
