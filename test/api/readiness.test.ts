@@ -131,7 +131,7 @@ describe('503 while the database', () => {
 
   test('is in recovery', async () => {
     const name = new URL(database.databaseUrl).pathname.slice(1);
-    // The database claims to be a standby: this function is found before PostgreSQL's own.
+    // The database claims to be a standby, because this function is found before PostgreSQL's own.
     await queryOnce(
       database.databaseUrl,
       `create schema standby;

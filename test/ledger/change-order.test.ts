@@ -121,7 +121,7 @@ describe('a change', () => {
     await expect(change(late.orderId, { amount: 1250 })).rejects.toMatchObject(code('attempt_unresolved'));
     expect((await pay(late.id, 1000)).orderUpdate).toBe('applied');
     await expect(change(late.orderId, { amount: 1250 })).rejects.toMatchObject(code('order_already_paid'));
-    // Money that waits for a decision, besides a live attempt: the change is refused without closing that attempt.
+    // Money waits for a decision while another attempt is live. The change is refused without closing the live attempt.
     const short = await attempt();
     await attempt({ id: short.orderId }, { channel: 'simulator2' });
     await pay(short.id, 900);

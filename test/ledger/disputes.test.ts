@@ -60,7 +60,10 @@ async function paid(answer: PaidAnswer = PAID, payment?: Payment): Promise<Payme
   return await row(id);
 }
 
-/** A payment whose order was paid by another payment: a refund is due and was not requested from the channel yet. */
+/**
+ * A payment whose order was paid by another payment, so that a refund is due. The refund was not requested from the
+ * channel yet.
+ */
 async function owed(): Promise<Payment> {
   const orderId = `twice-${made}`;
   const first = await attempt(orderId);

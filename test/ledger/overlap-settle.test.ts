@@ -25,7 +25,7 @@ import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
  */
 
 const { db, databaseUrl, connect } = useDatabase();
-/** One client per process: a process runs one transaction of an order at a time. */
+/** One client per process, because a process runs only one transaction of an order at a time. */
 const processes = [connect(), connect()];
 let holder: Connection;
 let merchantId: string;

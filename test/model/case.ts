@@ -217,7 +217,7 @@ export class Case {
     return await this.world.db.order.findFirst({ where: { id: this.orderId } });
   }
 
-  /** @param amount undefined: all that is left */
+  /** @param amount if undefined, all that is left is refunded */
   async refund(nth: number, key: string, amount: number | undefined): Promise<void> {
     const payment = await this.#attempt(nth);
     if (payment === undefined) return;
@@ -380,7 +380,9 @@ export class Case {
     await this.world.startWorkers();
   }
 
-  /** Ends all faults and lets time pass: the expiry, a day of late watch, refunds in process, the sweep. */
+  /**
+   * Ends all faults and lets enough time pass for the expiry, a day of late watch, refunds in process, and the sweep.
+   */
   async heal(): Promise<Facts> {
     await this.untroubled();
     await this.world.startWorkers();

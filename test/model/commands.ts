@@ -405,8 +405,8 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
       passOf(1900),
     ),
   ),
-  // At a channel that lists refunds: a part is refunded elsewhere while nodrop's refund is on its way, and the bank
-  // returns some of it.
+  // For a channel that lists refunds. A part is refunded elsewhere while nodrop's refund is on its way, and the bank
+  // returns some of the refunded money.
   opening(
     ...[createListed, answers, firstPays, passOf(12), lossOf('refund', 'request lost'), refundOfAll, answers],
     ...[passOf(30), partElsewhere, fc.oneof(reverse, untroubled), passOf(120)],

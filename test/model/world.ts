@@ -58,8 +58,8 @@ export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secre
 export type Call = 'create' | 'query' | 'close' | 'refund' | 'queryRefund';
 
 /**
- * - `request lost`: the channel gets nothing, or only much later: see `lateRequests`.
- * - `answer lost`: the channel does its part, and nodrop does not get the answer.
+ * - `request lost`: the channel does not get the request, or gets it much later (see `lateRequests`). - `answer lost`:
+ *   the channel carries out the request, and nodrop does not get the answer.
  * - `slow`: the answer takes a while.
  */
 export type Loss = 'none' | 'request lost' | 'answer lost' | 'slow';
@@ -270,7 +270,7 @@ const ENDLESS_LOOKS = 240;
 
 /**
  * A bug of the time-skipping server: it does not know an activity that is open in its own history, it waits for an
- * activity of a workflow that has ended, or its clock stops though nothing has anything to do. It says nothing about
+ * activity of a workflow that has ended, or its clock stops although every part only waits. The bug says nothing about
  * nodrop, so the case is run again.
  */
 export class ServerFault extends Error {

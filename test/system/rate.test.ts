@@ -61,7 +61,7 @@ test('a channel is never called faster than its rate limit, however many payment
   const temporal = await startTemporal();
   const database = await freshDatabase();
   const db = createLedgerClient(database.url);
-  // A client like the API's: the worker's client has limits for its merchant.
+  // A client like the API's, because the worker's client has limits for its merchant.
   const apiDb = createLedgerClient(database.url);
   const connection = await NativeConnection.connect({ address: temporal.address });
   const clientConnection = await Connection.connect({ address: temporal.address });

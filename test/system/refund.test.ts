@@ -4,7 +4,7 @@ import { call } from '../simulator/support.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** Refunds in the real system: each is made once, whatever dies meanwhile. */
+/** In the real system, each refund is made once, whatever dies meanwhile. */
 
 let system: System;
 beforeAll(async () => {

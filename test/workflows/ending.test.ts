@@ -4,7 +4,8 @@ import { eventually } from '../support/stack.ts';
 import { expectAsked, useHarness } from './harness.ts';
 
 /**
- * How a payment ends (P3): only a definite answer of the channel ends it, and money that arrives later is still found.
+ * How a payment ends (P3): only a definite answer of the channel ends the payment, and money that arrives later is
+ * still found.
  */
 
 const h = useHarness();

@@ -239,7 +239,7 @@ async function bundleOf(interceptors: readonly string[] = []): ReturnType<typeof
 /**
  * Starts a harness for the tests of this file or `describe`. Hooks that are registered after it find the harness
  * started, and it is stopped after they have run.
- * @param options.perTest true: each test gets a harness of its own
+ * @param options.perTest if true, each test gets a harness of its own
  * @param later returns more options, which may depend on hooks that were registered before
  */
 export function useHarness(

@@ -55,7 +55,7 @@ test('an answer in flight is not lost when a hint cancels the query activity', a
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
   h.onAnswer = async () => {
-    // From here on the channel says nothing more: only the answer in flight can bring the money.
+    // From here on the channel says nothing more, so only the answer in flight can bring the money.
     await h.simulator.setFaults({ query: { errorRate: 1 } });
     await h.workflows.hint(payment, true, NET_MS);
     await h.pollCancelled(payment.id);
@@ -69,7 +69,7 @@ test('an answer in flight is not lost when a callback cancels the query activity
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
   h.onAnswer = async () => {
-    // From here on the channel says nothing more: only the answer in flight can bring the money.
+    // From here on the channel says nothing more, so only the answer in flight can bring the money.
     await h.simulator.setFaults({ query: { errorRate: 1 } });
     await h.callback(payment, { amount: 1 });
     await h.pollCancelled(payment.id);
@@ -87,7 +87,7 @@ test('a query and a callback at the same time update the order once', async () =
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
   h.onAnswer = async () => {
-    // From here on the channel says nothing more: only the answer in flight can bring the money.
+    // From here on the channel says nothing more, so only the answer in flight can bring the money.
     await h.simulator.setFaults({ query: { errorRate: 1 } });
     await h.callback(payment);
     await h.pollCancelled(payment.id);

@@ -191,7 +191,7 @@ test('if two recovered payments of an order were both paid, the second gets an a
   expect(await h.db.refund.count({ where: { paymentId: { in: [first.id, second.id] } } })).toBe(0);
 });
 
-// The following tests need no skipped time: after a message cancels an activity, this server no longer skips.
+// The following tests need no skipped time, because this server no longer skips after a message cancels an activity.
 
 test('a lost row is restored from the input of its workflow', async () => {
   const payment = await h.newPayment();

@@ -60,7 +60,7 @@ beforeEach(async () => {
   await double.tell('webhooks', { called: false });
 });
 
-// Each test has a harness of its own: the time-skipping server no longer skips after an activity was cancelled.
+// Each test has a harness of its own, because the time-skipping server no longer skips after an activity was cancelled.
 const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION }, () => ({
   others: [following(validated(withCredentials(adapterAt(double.url), { of: async () => [CREDENTIALS] })))],
 }));

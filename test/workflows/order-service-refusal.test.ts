@@ -28,8 +28,8 @@ const sweep = async () =>
     workflowId: `sweep-${Math.random()}`,
   });
 
-// The following tests need no skipped time: the time-skipping server no longer skips after a refund was started as a
-// child workflow, or after a running activity was cancelled.
+// The following tests need no skipped time, because the time-skipping server no longer skips after a refund was started
+// as a child workflow, or after a running activity was cancelled.
 
 const atChannel = async ({ id }: Payment) =>
   (await h.simulator.ledger()).find(({ outTradeNo }: { outTradeNo: string }) => outTradeNo === id);

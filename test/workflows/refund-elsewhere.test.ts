@@ -83,7 +83,7 @@ test('a refund of more than the requested amount, whose excess was recorded as e
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n, attention: 'amount_mismatch' });
 });
 
-// The following tests need no skipped time: after a message cancels an activity, this server no longer skips.
+// The following tests need no skipped time, because this server no longer skips after a message cancels an activity.
 
 describe('refunds at the channel before a refund of all that is left', () => {
   test('an automatic refund requests only what is left', async () => {

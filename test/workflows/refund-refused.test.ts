@@ -70,7 +70,7 @@ test('a refused refund is settled only after a query of the trade has shown whic
   ]);
 });
 
-// The following tests need no skipped time: after a message cancels an activity, this server no longer skips.
+// The following tests need no skipped time, because this server no longer skips after a message cancels an activity.
 
 test('a refused automatic refund keeps its attention until the money is refunded in another way', async () => {
   h.onRefund = async () => ({ state: 'failed', reason: 'No longer possible.' });

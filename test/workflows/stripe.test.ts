@@ -55,8 +55,8 @@ beforeEach(async () => {
 });
 afterEach(async () => await double?.close());
 
-// Each test has a harness of its own: the time-skipping server no longer skips after an activity was cancelled, and
-// Stripe sends several events together, of which one cancels the query that the previous event has started.
+// Each test has a harness of its own, because the time-skipping server no longer skips after an activity was cancelled,
+// and Stripe sends several events together, of which one cancels the query that the previous event has started.
 const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION }, () => {
   const adapter = createStripeAdapter({ url: double.url });
   return { others: [following(validated(withCredentials(adapter, { of: async () => [CREDENTIALS] })))] };

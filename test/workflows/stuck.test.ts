@@ -9,8 +9,8 @@ import { eventually, realEnvironment } from '../support/stack.ts';
 import { SECRET, useHarness } from './harness.ts';
 
 /**
- * Payments with money on record whose workflow is stuck because its workflow task fails repeatedly: the sweep settles
- * them, with all consequences. Uses the real server, which counts the attempts of a task.
+ * If a payment has money on record and its workflow is stuck because its workflow task fails repeatedly, the sweep
+ * settles the payment, with all consequences. Uses the real server, which counts the attempts of a task.
  */
 
 const MISTAKE = [fileURLToPath(new URL('./throws-at-callback.ts', import.meta.url))];

@@ -49,7 +49,7 @@ async function two(): Promise<{ a: Made; b: Made }> {
   return { a, b: { ...json, orderId: a.orderId } };
 }
 
-/** Two live attempts: the channel did not answer about the first when the second was started. */
+/** Two live attempts. Both are live because the channel did not answer about the first when the second was started. */
 async function twoLive(): Promise<{ a: Made; b: Made }> {
   const a = await pay(api, key);
   api.workflows.onAskChannel = async () => false;

@@ -248,7 +248,7 @@ describe('reading orders', () => {
       ids.unshift(id);
       await create({ id, amount: 1, currency: 'CNY' }, own.key);
     }
-    // The hardest case: all in the same millisecond.
+    // All orders have the same millisecond, which is the hardest case.
     await api.db.order.updateMany({
       where: { merchantId: own.merchantId },
       data: { createdAt: new Date(1_700_000_000_000) },

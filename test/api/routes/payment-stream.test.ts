@@ -66,7 +66,7 @@ describe('each change', () => {
       'succeeded',
     ]);
     expect(settledOf(payer).map(({ data }) => data.status)).toEqual(['paying', 'succeeded']);
-    // The id identifies the state: this state came twice.
+    // The id identifies the state, and this state came twice.
     expect(merchant.events[4]?.id).toBe(merchant.events[0]?.id);
     expect(new Set(settledOf(merchant).map(({ id }) => id)).size).toBe(5);
   });

@@ -51,7 +51,7 @@ const REST_MS = 20_000;
 /** A channel that has just started, an adapter for it, and the proxy and receivers around them. */
 export class Bench {
   readonly contract: Contract;
-  /** Checked like in nodrop: only answers that the ledger can store are accepted. */
+  /** Its answers are checked like in nodrop, so only answers that the ledger can store are accepted. */
   readonly adapter: ChannelAdapter;
   readonly received: readonly Received[];
   /** An address to which nothing may be sent. */

@@ -104,7 +104,7 @@ export interface Protocol {
   refusal(status: number, code: string): Answer;
   /** The codes that have a meaning for the adapter, by call. No other code may be definite. */
   readonly listedCodes: Partial<Readonly<Record<Call, readonly string[]>>>;
-  /** The refusals (status and code) after which nothing was or will be created: each must be `rejected`. */
+  /** The refusals (status and code) after which nothing was or will be created. Each must be `rejected`. */
   readonly definite: {
     readonly [K in 'createTrade' | 'refundTrade']?: readonly (readonly [number, string])[];
   };
@@ -118,7 +118,7 @@ export interface Protocol {
   readonly dress?: (answer: Answer, request: Sent) => Answer;
   /** The content of a request without time, nonce and signature. @default method, path and body */
   readonly terms?: (request: Sent) => unknown;
-  /** True for a create that only signs a link: it sends no request that could fail. */
+  /** True for a create that only signs a link, and so sends no request that could fail. */
   readonly createsWithoutRequest?: boolean;
   /** The page size of the channel's listing. */
   readonly pageSize?: number;

@@ -382,7 +382,7 @@ export async function startKeyed(
   });
   const tell = async (account: string, content: object) => {
     const body = JSON.stringify(content);
-    // Signed once: each attempt within a day is the same request.
+    // The callback is signed once, so each attempt within a day is the same request.
     await notify(place.callbacksTo, { headers: sign(secretOf(account), body), body }, isAcknowledged);
   };
   books.listener = async ({ about, trade }) =>

@@ -2,7 +2,7 @@ import { type BookedTrade, type Books, beijing, epoch, Refused } from './books.t
 import { toYuan } from './money.ts';
 import type { Keys, Oracle } from './oracle.ts';
 
-/** The gateway: the oracle verifies every request and signs every answer. */
+/** The double's gateway. The oracle verifies every request and signs every answer. */
 
 export type Content = Record<string, unknown>;
 
