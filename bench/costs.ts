@@ -48,8 +48,8 @@ export interface PollCosts {
 }
 
 /**
- * What settles the payment: its callback, a scheduled poll, or a query that an HTTP request triggers: a hint, an
- * operator's query, or the query of a cancel request. All except `callback` need a channel that sends no callbacks.
+ * What settles the payment: its callback, a scheduled poll, or a query that an HTTP request triggers (a hint, an
+ * operator's query, or the query of a cancel request). All except `callback` need a channel that sends no callbacks.
  */
 export type SettledBy = 'callback' | 'poll' | 'hint' | 'query' | 'cancel';
 
@@ -81,7 +81,10 @@ type HistoryEvent = NonNullable<Awaited<ReturnType<WorkflowHandle['fetchHistory'
 const DISTURBED_AT_MOST = 20;
 
 const LOOK_EVERY_MS = 50;
-/** Polls of an unpaid payment that are not counted: the first poll's answer is new and therefore recorded. */
+/**
+ * The number of first polls of an unpaid payment that are not counted, because the first poll's answer is new and
+ * therefore recorded.
+ */
 const POLLS_BEFORE = 1;
 /** HTTP statuses after which a request is retried. */
 const AGAIN = [429, 500, 502, 503, 504];
@@ -155,7 +158,7 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
   };
 
   const pay = async (id: string): Promise<void> => {
-    // On a slow machine, the API may answer before the trade exists at the channel.
+    // Wait for the trade: on a slow machine, the API may answer before the trade exists at the channel.
     await until(async () => {
       const answer = await fetch(`${config.simulator.url}/pay/${id}`, { method: 'POST' });
       await answer.arrayBuffer();

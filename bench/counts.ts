@@ -7,7 +7,8 @@ import { makeMerchant, type Service, startService } from './service.ts';
 const SAMPLES = 3;
 
 /**
- * With these settings, only callbacks settle payments at `simulator`. At `simulator2` polls do as well, from 5 s on.
+ * With these settings, only callbacks settle payments at `simulator`. At `simulator2`, polls also settle payments, from
+ * 5 s on.
  */
 export const COUNTED_SETTINGS = {
   NODROP_QUERY_SCHEDULE_SIMULATOR: '1h',
@@ -73,7 +74,10 @@ function leastOf<Costs extends { readonly statements: number }>(all: readonly Co
   return least;
 }
 
-/** Creates a merchant without an order service, and one with the given order service. @returns their API keys */
+/**
+ * Creates a merchant without an order service, and another merchant with the given order service. @returns their API
+ * keys
+ */
 export async function makeCountedMerchants(
   service: Pick<Service, 'config' | 'db'>,
   shop: OrderService,

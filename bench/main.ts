@@ -56,7 +56,10 @@ async function measure(part: Part): Promise<void> {
   console.log(`Took ${seconds} s; the figures are in bench/results/${part}.json.`);
 }
 
-/** The machine that the figures depend on. The load is that of the minute before, when no process of the bench ran. */
+/**
+ * The machine that the figures depend on. The load is the average of the minute before the bench, when no process of
+ * the bench ran.
+ */
 function machineNow() {
   return {
     cores: availableParallelism(),

@@ -12,15 +12,18 @@ import { partsOf } from './throughput.ts';
 const MERCHANTS = 10;
 const FEW = 500;
 const MANY = 5_000;
-/** Payments started at once. With more workflows than its cache holds, the worker would reread their histories. */
+/**
+ * Payments that are started concurrently. If they had more workflows than the worker's cache holds, the worker would
+ * reread their histories.
+ */
 const BEGUN_AT_ONCE = 50;
 const START_DEADLINE_MS = 60_000;
 const LOOK_EVERY_MS = 200;
 const SAY_EVERY_MS = 2_000;
 const MEASURED_MS = 60_000;
 /**
- * The last wait of the default schedule. With its shorter first waits, the polls of payments that were created together
- * would be due together, and a slow machine would do nothing else.
+ * The last wait of the default schedule. With the shorter first waits of that schedule, the polls of payments that were
+ * created together would be due together, and a slow machine would do nothing else.
  */
 const SCHEDULE = '5m';
 

@@ -50,7 +50,9 @@ export class Payments {
     await succeeded;
   }
 
-  /** Repeats a POST until it is accepted: on a loaded machine it may be refused, or the trade may not exist yet. */
+  /**
+   * Repeats a POST until it is accepted, because on a loaded machine it may be refused, or the trade may not exist yet.
+   */
   async #post(url: string, key: string, body: object): Promise<unknown> {
     for (;;) {
       const answer = await fetch(url, {

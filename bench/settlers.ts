@@ -26,7 +26,10 @@ interface Rates {
   readonly commitMs: number;
   /** Payments settled with the ledger's `settlePayment`. */
   readonly settledPerSecond: number;
-  /** Busy share of this process, which runs the settlers: near 1 the process limits the rate, not the database. */
+  /**
+   * Busy share of this process, which runs the settlers: if it is near 1, this process and not the database limits the
+   * rate.
+   */
   readonly settlersBusy: number;
   /** Plain UPDATEs of one payment each, in separate transactions and without nodrop's code. */
   readonly updatedPerSecond: number;
@@ -62,8 +65,8 @@ export async function settlers(): Promise<object> {
   const settle = async (settler: number) => {
     next += 1;
     const ledger = ledgers[settler % ledgers.length];
-    // The ids that `insertPayments` has written. With the merchant, which the payment's workflow knows as well, nothing
-    // must be read before the lock.
+    // The ids that `insertPayments` has written. The merchant is included, as the payment's workflow also knows it, so
+    // that nothing must be read before the lock.
     const payment = { paymentId: `p${next}`, orderId: `o${next}` };
     const merchant = merchants[next % merchants.length];
     if (ledger === undefined || merchant === undefined || next > PAYMENTS)
@@ -102,8 +105,8 @@ export async function settlers(): Promise<object> {
 }
 
 /**
- * Delays each flush of the WAL by `commit_delay`: the backend that flushes waits for this time, and all others wait for
- * it as for a slow disk. With `commit_siblings` 0, a single backend waits as well.
+ * Delays each flush of the WAL by `commit_delay`: the backend that flushes waits for this time, and all other backends
+ * wait for it as for a slow disk. With `commit_siblings` 0, the backend waits even if no other transaction is active.
  */
 async function setFlush(connection: Connection, flushMs: number): Promise<void> {
   await connection.query(`alter system set commit_delay = ${flushMs * 1000}`);

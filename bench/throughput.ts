@@ -33,7 +33,8 @@ export async function throughput(): Promise<object> {
   const nodrop = rateOf(ofService);
   const alone = rateOf(ofBare);
   const ratio = Number((nodrop.perSecond / alone.perSecond).toFixed(2));
-  // The CPU ratio depends less on other load, because on a busy machine the side with more processes gets more CPU.
+  // The ratio of CPU times depends less on other load than the ratio of rates, because on a busy machine the side with
+  // more processes gets more CPU.
   const cpuRatio = Number((alone.cpuMs.sum / nodrop.cpuMs.sum).toFixed(2));
   console.log(`nodrop: ${describeRate(nodrop)}`);
   console.log(`bare workflow: ${describeRate(alone)}`);

@@ -28,7 +28,7 @@ export async function obtainCaddy(cacheDir: string): Promise<string | undefined>
       return failure === undefined;
     };
     const download = () => run('apt-get', ['download', '-q', 'caddy']);
-    // A new system may have no package lists, or old ones with a version that the mirror no longer has.
+    // A new system may have no package lists, or old lists that name a version that the mirror no longer has.
     if (!download() && !((await readPackageLists()) && download())) return undefined;
     const [file = ''] = readdirSync(folder);
     return run('dpkg-deb', ['--extract', file, 'unpacked']) ? join(folder, 'unpacked') : undefined;

@@ -1,8 +1,8 @@
 // node scripts/check-compose.mjs [FOLDER]
 //
 // Checks docker-compose.yml and Dockerfile without a Docker engine: always against nodrop's own rules, and if possible
-// also with docker-compose, which it installs where it may (see system-packages.ts). Exits with 1 and prints one line
-// per problem. FOLDER is used by its test.
+// also with docker-compose. It installs docker-compose where it may (see system-packages.ts). Exits with 1 and prints
+// one line per problem. FOLDER is used by its test.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -35,7 +35,8 @@ const INSTRUCTIONS = ['README.md', 'docs/operations.md', 'deploy/.env.example', 
 const CONDITIONS = ['service_healthy', 'service_completed_successfully'];
 const SECRET = /PASSWORD|PWD|SECRET/;
 /**
- * Matches a value from the environment that is required, or if missing becomes empty or a value that nodrop refuses.
+ * Matches a value from the environment that is required. Also matches a value that, if it is missing, becomes empty or
+ * a value that nodrop refuses.
  */
 const NO_DEFAULT = /^\$\{\w+:(\?[^}]+|-|-missing)\}$/;
 /** Durations, which docker-compose itself does not validate. */
@@ -145,7 +146,8 @@ function checkCompose(text) {
   if (compose?.services?.worker?.ports !== undefined) {
     problems.push('docker-compose.yml: worker publishes a port, so a second worker could not start.');
   }
-  // An option of one command is unknown to the next: `up` would remove the other workers, `down` leave the simulator.
+  // A later command does not know the options of an earlier one: `up` would remove the additional workers, and `down`
+  // would leave the simulator.
   if (!/^\$\{\w+:-1\}$/.test(compose?.services?.worker?.scale ?? '')) {
     problems.push('docker-compose.yml: worker has a fixed number of containers, which .env cannot change.');
   }

@@ -1,8 +1,8 @@
 // node --import tsx scripts/obtain-tools.ts TOOL...
 //
-// Downloads, builds or installs the tools that this machine does not have, all at once, and prints its progress. It is
-// a separate process, so that it runs beside other work and outside vitest. Exits with 1 if a tool is missing at the
-// end. Its last lines, and its messages to a parent process, name the missing tools and the fix.
+// Downloads, builds or installs the tools that this machine does not have, all at the same time, and prints its
+// progress. It is a separate process, so that it runs beside other work and outside vitest. Exits with 1 if a tool is
+// missing at the end. Its last lines, and its messages to a parent process, name the missing tools and the fix.
 import { hasMaven } from '../src/stack/build.ts';
 import { StackError } from '../src/stack/errors.ts';
 import {
@@ -53,7 +53,7 @@ async function installPackages() {
   }
 }
 
-/** @param packages the running installation, which must end first: apt-get cannot run twice at once. */
+/** @param packages the running installation, which must end first: apt-get cannot run twice at the same time. */
 async function obtainTestServer(settings: ReturnType<typeof toolSettings>, packages: Promise<void>) {
   try {
     await findTestServer(settings);

@@ -68,8 +68,8 @@ async function open(page: Page, url: string): Promise<Page> {
 }
 
 /**
- * Captures two tabs of the same page, one below the other: the first one completely, of the second the part that
- * differs.
+ * Captures two tabs of the same page, one below the other: the first tab completely, and of the second tab only the
+ * part that differs.
  */
 async function photographWaiting(browser: Browser, { id }: Created, runId: string): Promise<void> {
   const run = `${ui}/workflows/${encodeURIComponent(paymentWorkflowId(id))}/${runId}`;

@@ -15,7 +15,7 @@ export const MAVEN: SystemPackage = {
   purpose: 'for the time-skipping test server',
   options: ['--no-install-recommends'],
 };
-/** Installed without recommended packages, which would be the whole Docker engine. */
+/** Installed without recommended packages, because they would include the whole Docker engine. */
 export const COMPOSE: SystemPackage = {
   name: 'docker-compose',
   purpose: 'to check docker-compose.yml',
@@ -26,7 +26,7 @@ export const COMPOSE: SystemPackage = {
  * True if apt-get may be used without asking: as root, and unless NODROP_INSTALL is set to another value than "yes".
  */
 function mayUseAptGet(): boolean {
-  // Any value other than "yes" counts as a refusal.
+  // If NODROP_INSTALL is set to a value other than "yes", it counts as a refusal.
   const isRefused = !['', 'yes'].includes(process.env.NODROP_INSTALL ?? '');
   if (isRefused || process.getuid?.() !== 0) return false;
   return spawnSync('apt-get', ['--version'], { stdio: 'ignore' }).status === 0;

@@ -3,7 +3,7 @@ import { obtainTools, SERVERS } from './tools.ts';
 
 /**
  * `npm run test:model`: runs the model test in test/model with thousands of cases. `NODROP_MODEL_RUNS` is their number
- * and `NODROP_MODEL_SEED` selects them; a failed run prints both, and with them it can be repeated. With
+ * and `NODROP_MODEL_SEED` selects them; a failed run prints these two values, with which it can be repeated. With
  * `NODROP_MODEL_FREEZE=30`, the process with workers, API and simulator is frozen for 30 s of each minute; the test
  * must pass then as well.
  */

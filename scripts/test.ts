@@ -46,7 +46,8 @@ function toolsFor(args: readonly string[]): readonly Tool[] {
 }
 
 const args = process.argv.slice(2);
-// Runs beside the checks, which do not need the tools: installing tools mostly waits for the network.
+// The installation runs beside the checks, because they do not need the tools, and because installing mostly waits for
+// the network.
 const obtaining = obtainTools(toolsFor(args));
 const failures: string[] = [];
 for (const [name, command, options] of checks) {

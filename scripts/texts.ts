@@ -32,7 +32,7 @@ export function readTexts(): readonly Text[] {
     .filter(({ text }) => text.split(/\s+/).length >= 4);
 }
 
-/** One paragraph, list item or table row each; headings and code are left out. */
+/** Each text is one paragraph, list item or table row. Headings and code are left out. */
 function readMarkdown(file: string): Text[] {
   let isCode = false;
   return readFileSync(file, 'utf8')

@@ -91,7 +91,8 @@ export function runVitest(node: string, args: readonly string[]): Outcome {
 /** Prints failed and skipped tests, then the sum as `N passed, N failed`, and sets the exit code. */
 export function printSum(outcomes: readonly Outcome[]): void {
   const sum = (of: 'passed' | 'failed') => outcomes.reduce((total, { [of]: number }) => total + number, 0);
-  // Printed last, because logs are mostly read from their end, and some viewers show only the end.
+  // Failed and skipped tests are printed last, because logs are mostly read from their end, and some viewers show only
+  // the end.
   const failures = outcomes.flatMap((outcome) => outcome.failures);
   if (failures.length > 0) console.log(`\nfailed:\n${failures.join('\n')}`);
   const skipped = outcomes.flatMap((outcome) => [...outcome.skipped]);

@@ -5,8 +5,8 @@ export const CLIENT_TOKEN_GRACE_MS = 24 * 3_600_000;
 
 /**
  * The client token, with which a payer reads one payment: `ct_` and 256 bits. It is derived and not random, so that a
- * repeated request for the same payment returns the same token (P5) although only its hash is stored, and so that the
- * worker can put it into the wallet's return URL. See docs/decisions/0003-client-tokens.md.
+ * repeated request for the same payment returns the same token (P5) although only the hash of the token is stored. The
+ * worker can also derive the token, to put it into the wallet's return URL. See docs/decisions/0003-client-tokens.md.
  */
 export function clientToken(secret: string, paymentId: string): string {
   return `ct_${createHmac('sha256', secret).update(`client-token:${paymentId}`).digest('base64url')}`;

@@ -55,7 +55,7 @@ export declare class NodropError extends Error {
 }
 
 /**
- * `live`: the service streams every change. `polling`: the client reads the payment at intervals. A page polls also
+ * `live`: the service streams every change. `polling`: the client reads the payment at intervals. A page also polls
  * while it is hidden, and while three other pages stream. `away`: the service cannot be reached at the moment.
  */
 export type Connection = 'live' | 'polling' | 'away';
@@ -111,7 +111,8 @@ export interface Client {
   ): Promise<PaymentForPayer>;
 
   /**
-   * Reports that the payer may have paid; nodrop then queries the channel at once. May be called any number of times.
+   * Reports that the payer may have paid; nodrop then queries the channel immediately. May be called any number of
+   * times.
    */
   hint(id: string, options: PayerOptions): Promise<void>;
 
@@ -128,7 +129,7 @@ export declare function createClient(options: ClientOptions): Client;
 /**
  * True when nothing that a payer would want to see still happens automatically. A payment is paid only when it is
  * `succeeded` and its order update is `applied`: on `conflict` the money is refunded, on `review` an operator decides.
- * The result is about this attempt alone. The order is unpaid only if the payer's `orderState` says so too, see
+ * The result is about this attempt alone. The order is unpaid only if the payer's `orderState` also says that, see
  * `waitForResult`.
  */
 export declare function isFinal(payment: { status: string; orderUpdate: string | null }): boolean;

@@ -4,9 +4,12 @@
 const STREAM_START_MS = 4_000;
 /** The service sends at least a comment every 15 s. */
 const STREAM_SILENCE_MS = 40_000;
-/** A stream that ends sooner is retried once at once. If that stream ends as soon, streaming counts as blocked. */
+/**
+ * A stream that ends sooner is retried once, immediately. If the second stream also ends sooner, streaming counts as
+ * blocked.
+ */
 const STREAM_WORTH_MS = 10_000;
-/** How long the client does not retry a blocked stream; doubles each time. */
+/** How long the client does not retry a blocked stream. The time doubles each time. */
 const STREAM_REST_MS = { first: 30_000, last: 600_000 };
 const REQUEST_MS = 15_000;
 /** How long the service may hold the answer to a poll. */
@@ -75,7 +78,7 @@ export function connect({ baseUrl, key, fetch: given }) {
     const changed = () => listener('lost');
     globalThis.addEventListener?.('online', changed);
     globalThis.addEventListener?.('offline', changed);
-    // Hidden pages keep no request open; a page that becomes visible reads at once.
+    // Hidden pages keep no request open; a page that becomes visible reads immediately.
     globalThis.document?.addEventListener('visibilitychange', changed);
     return () => {
       same.delete(listener);
@@ -257,7 +260,8 @@ export function connect({ baseUrl, key, fetch: given }) {
       last = payment;
       if (text === lastText) return;
       lastText = text;
-      // So that an error of the caller's callback does not look like a broken stream.
+      // Called in a microtask, so that an error of the caller's callback does not look like a broken
+      // stream.
       queueMicrotask(() => onUpdate?.(payment));
     };
     /** @param {import('./index.d.ts').Connection} state */
@@ -316,11 +320,12 @@ export function connect({ baseUrl, key, fetch: given }) {
           take(
             await getPayment(id, { token, signal: limit.signal, ...(held ? { wait: HELD_SECONDS } : {}) }),
           );
-          // Else a new stream would skip a return to the state that it sent last.
+          // Otherwise, if the payment returned to the state that the stream sent last, a new stream would skip that
+          // state.
           if (lastText !== textBefore) lastEventId = '';
           if (connection !== 'polling') polls = 0;
           connected('polling');
-          // The service answers at once if it has no slot for another waiting request.
+          // The service answers immediately if it has no slot for another waiting request.
           const inVain = held && lastText === textBefore && Date.now() - askedAt < HELD_AT_LEAST_MS;
           pause = mayHold && !inVain ? HELD_PAUSE_MS : PLAIN_PAUSE_MS;
           if (lastText !== textBefore || (held && !inVain)) polls = 0;
@@ -355,7 +360,7 @@ export function connect({ baseUrl, key, fetch: given }) {
   }
 
   /**
-   * Resolves after `ms`, or at once when the payment may have changed.
+   * Resolves after `ms`, or as soon as the payment may have changed.
    * @param {string} id
    * @param {number} ms
    * @param {AbortSignal} signal
@@ -395,7 +400,7 @@ export function connect({ baseUrl, key, fetch: given }) {
       try {
         await call(`${pathOf(id)}/hint`, { ...options, method: 'POST' });
       } catch (error) {
-        // The event stream may then be dead too, without an error of its own.
+        // The event stream may then also be dead, without an error of its own.
         if (isUnanswered(error)) wake(id, 'lost');
         throw error;
       }

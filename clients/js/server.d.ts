@@ -120,7 +120,10 @@ export interface ServerClient {
   listOrders(query?: Given<Api.ListOrdersQuery>, options?: CallOptions): List<Api.Order>;
   getOrder(id: string, options?: ReadOptions): Promise<Api.Order>;
   changeOrder(id: string, change: OrderChange, options?: WriteOptions): Promise<Api.Order>;
-  /** Only when the order's status is `cancelled` or `closed` can no money arrive any longer. Otherwise call again. */
+  /**
+   * If the order's status is `cancelled` or `closed`, no money can arrive any longer. Otherwise money can still arrive,
+   * so call again.
+   */
   cancelOrder(id: string, options?: WriteOptions): Promise<Api.Order>;
 
   /** Starts a payment, or returns the live payment of the same order, channel and method. */
@@ -138,8 +141,8 @@ export interface ServerClient {
   hintPayment(id: string, options?: WriteOptions): Promise<void>;
   switchPayment(id: string, to: NewSwitch, options?: WriteOptions): Promise<CreatedPayment>;
   /**
-   * The payment has ended unpaid when its status says so. While it is `created` or `paying` the channel has not
-   * answered.
+   * The payment has ended unpaid only if its status says that. While the status is `created` or `paying`, the channel
+   * has not answered.
    */
   cancelPayment(id: string, options?: WriteOptions): Promise<Api.Payment>;
   /** For operators. Sent once: after `no_answer` read the payment. */

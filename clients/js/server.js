@@ -12,7 +12,7 @@ const CALL_MS = 40_000;
 const TRIES = 3;
 /** How long the service may hold an answer for a reader that follows the feed. */
 const HELD_SECONDS = 30;
-/** If an empty answer comes sooner, the service did not hold it: it had no slot for another waiting request. */
+/** If an empty answer comes sooner, the service did not hold it, because it had no slot for another waiting request. */
 const HELD_AT_LEAST_MS = 5_000;
 const TOLERANCE_SECONDS = 300;
 

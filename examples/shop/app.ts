@@ -17,7 +17,10 @@ import { PRODUCTS } from './products.ts';
  */
 const HELD_MS = 25_000;
 const EVERY_MS = 500;
-/** The most answers that are held at once. Further requests get an answer at once, and the page repeats them. */
+/**
+ * The most answers that are held at the same time. Further requests get an answer immediately, and the page repeats
+ * them.
+ */
 const MOST_HELD = 200;
 
 const ORDER_ID = /^shop_[0-9a-f]{24}$/;
@@ -38,10 +41,10 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
   app.use(nodropRoutes(db, webhookSecret, nodrop));
 
   app.use((request, response, next) => {
-    // With `no-store` the browser's back button shows the present state too.
+    // With `no-store`, the browser's back button also shows the present state.
     response.set('Cache-Control', 'no-store').vary('Accept-Language');
     const chosen = chosenLanguage(request.query.lang);
-    // A session cookie: it ends when the browser is closed.
+    // A session cookie, which ends when the browser is closed.
     if (chosen !== undefined) response.cookie(LANGUAGE_COOKIE, chosen, { httpOnly: true, sameSite: 'lax' });
     next();
   });
@@ -122,7 +125,8 @@ const security = helmet({
       scriptSrc: ["'self'"],
       connectSrc: ["'self'"],
       imgSrc: ["'self'"],
-      // Browsers apply `form-action` to the redirect after a form too, and it leads to the cashier at any host.
+      // Browsers also apply `form-action` to the redirect after a form, and that redirect leads to the cashier, which
+      // may be at any host.
       formAction: ["'self'", 'https:', 'http://127.0.0.1:*', 'http://localhost:*'],
       baseUri: ["'none'"],
       frameAncestors: ["'none'"],

@@ -7,7 +7,8 @@ import type { RequestHandler } from 'express';
 /** In bytes. nodrop's events are smaller. */
 export const BODY_LIMIT = 512 * 1024;
 /**
- * How long a client may read its answer before the shop cuts the connection, and with it what the client still sends.
+ * How long a client may read its answer before the shop cuts the connection. The shop then drops everything that the
+ * client still sends.
  */
 const GRACE_MS = 2_000;
 

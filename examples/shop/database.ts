@@ -14,8 +14,8 @@ export async function openDatabase(url: string): Promise<pg.Pool> {
     connectionTimeoutMillis: 5_000,
     statement_timeout: 10_000,
   });
-  // The pool replaces a connection that breaks, and the query on it fails by itself. Without these listeners the error
-  // would end the process.
+  // The pool replaces a connection that breaks, and the query on that connection fails. Without these listeners the
+  // error would end the process.
   pool.on('error', ignore);
   pool.on('connect', (client) => client.on('error', ignore));
   try {

@@ -26,9 +26,9 @@ interface PaymentOfEvent extends PaymentNow {
 }
 
 /**
- * An event is old when nodrop sent it this long after it happened, both by nodrop's clock. An event that is delivered
- * at once arrives within a second or two. A late event carries the state of its time, and the money may have been
- * refunded since.
+ * An event is old if nodrop sent it more than this time after it happened. Both times are by nodrop's clock. An event
+ * that is delivered immediately arrives within a second or two. A late event carries the state of its time, and the
+ * money may have been refunded since.
  */
 const OLD_AFTER_MS = 10_000;
 
@@ -44,7 +44,7 @@ class Refusal extends Error {
   }
 }
 
-/** nodrop redelivers after this answer, for 24 h by default: the order may be stored by then. */
+/** nodrop redelivers after this answer, for 24 h by default. The order may be stored when a redelivery arrives. */
 const orderUnknown = () => new Refusal(404, { code: 'order_unknown', error: 'There is no such order here.' });
 
 export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'readPayment'>): Router {
@@ -70,7 +70,7 @@ export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'rea
     const id = request.headers['webhook-id'] as string;
     const sentAt = Number(request.headers['webhook-timestamp']) * 1000;
     if (event !== null) {
-      // An event without a readable time counts as old too.
+      // An event without a readable time also counts as old.
       const isOld = !(sentAt - Date.parse(event.timestamp) <= OLD_AFTER_MS);
       try {
         await inTransaction(db, (tx) => applyEvent(tx, id, event, isOld));
@@ -153,7 +153,7 @@ function stateOf(payment: PaymentNow): string {
   return refundedAmount < (receivedAmount ?? 0) ? 'paid' : 'refunded';
 }
 
-/** Rolls the transaction back, because a late event would grant goods. */
+/** Thrown to roll the transaction back, because an old event would grant goods. */
 class ReadingNeeded extends Error {}
 
 /**
@@ -184,7 +184,8 @@ async function applyEvent(
   const { payment, version } = data;
   const state = stateOf(payment);
 
-  // 1. Apply every event once, by its webhook-id. A concurrent delivery of the same event waits here for this one.
+  // 1. Apply every event once, by its webhook-id. A concurrent delivery of the same event waits here until this
+  //    delivery ends.
   const { rowCount: isNew } = await tx.query(
     'insert into events (id, payment_id, version, type) values ($1, $2, $3, $4) on conflict (id) do nothing',
     [id, payment.id, version, type],
@@ -213,7 +214,7 @@ async function applyEvent(
     return;
   }
 
-  // 4. One payment pays the order, once.
+  // 4. Only one payment pays the order, and only once.
   if (state === 'paid' && order.paid_payment_id !== payment.id) {
     // Compared only here: a payment that ended, or that is being refunded, may have an earlier price of the order.
     if (order.amount !== payment.amount || order.currency !== payment.currency) {
@@ -228,7 +229,7 @@ async function applyEvent(
       [payment.orderId, payment.id, pickupCode()],
     );
   }
-  // nodrop gave up a payment that had paid this order, which only an operator can decide. Take the goods back.
+  // By an operator's decision, nodrop gave up a payment that had paid this order. Take the goods back.
   if (state === 'conflict') {
     await tx.query(
       `update orders set paid_payment_id = null, paid_at = null, pickup_code = null, refunded = 0

@@ -17,7 +17,7 @@ async function main(): Promise<void> {
   });
   const stopping = new AbortController();
   const shop = createShop(db, connectNodrop(settings), settings.webhookSecret, stopping.signal);
-  // Without these listeners Node would send "100 Continue" to every request. Only `refuseLargeBodies` may do so.
+  // Without these listeners Node would send "100 Continue" to every request. Only `refuseLargeBodies` may send it.
   const server = createServer(shop).on('checkContinue', shop).on('checkExpectation', shop);
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {

@@ -7,7 +7,10 @@ import type { Settings } from './settings.ts';
 export interface Nodrop {
   /** Starts a payment of the order, or returns the one under way. May always be repeated. */
   pay(order: Order): Promise<Started | Refused>;
-  /** Cancels the order at nodrop. Only after `cancelled` can no money arrive any longer. */
+  /**
+   * Cancels the order at nodrop. If the answer is `cancelled`, no money can arrive any longer. After any other answer,
+   * money can still arrive.
+   */
   cancel(orderId: string): Promise<'cancelled' | 'paid' | 'unsettled'>;
   /** What nodrop reports about an order after all payments that the shop knows have ended. */
   readReport(orderId: string): Promise<OrderReport>;
@@ -26,7 +29,7 @@ export interface PaymentNow {
 
 /**
  * `open` and `over`: no attempt holds money for the order, and none can receive any. An `open` order accepts another
- * attempt, an order that is `over` does not. `unknown`: anything else, and no answer.
+ * attempt, an order that is `over` does not. `unknown`: any other report, or no answer.
  */
 export type OrderReport = 'open' | 'over' | 'unknown';
 
@@ -48,8 +51,8 @@ const WRITE_MS = 15_000;
 const READ_MS = 3_000;
 
 /**
- * The statuses of an unpaid attempt and of an order that is over. Statuses that a later version adds are in neither
- * set.
+ * Two sets: the statuses of an unpaid attempt, and those of an order that is over. Statuses that a later version adds
+ * are in neither set.
  */
 const ENDED: ReadonlySet<string> = new Set(['failed', 'cancelled', 'closed']);
 const OVER: ReadonlySet<string> = new Set(['cancelled', 'closed', 'refunded']);

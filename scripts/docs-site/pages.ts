@@ -75,8 +75,8 @@ const REST = 'Integrate';
 const INDEX_ONLY = ['docs/decisions/'];
 
 /**
- * The hero of the site's first page, above the text of docs/README.md. It is here, because code hosts show front
- * matter.
+ * The hero of the site's first page, above the text of docs/README.md. It is here and not in the front matter of that
+ * file, because code hosts show front matter.
  */
 const HOME = {
   layout: 'home',

@@ -46,7 +46,7 @@ export interface ApiDeps {
   readonly metrics: Metrics;
   /**
    * Returns if NODROP_SECRET is the secret that the database was written with.
-   * @throws if it is a different one, or the database cannot be read now
+   * @throws if the database was written with another secret or cannot be read now
    * @default no check
    */
   readonly requireSecret?: () => Promise<void>;

@@ -65,7 +65,9 @@ export function createEndpoints(api: Api): Endpoint[] {
 
 /** Paths that are only served if NODROP_SECRET is the secret that the database was written with. */
 const NEEDS_SECRET = ['/v1', '/callbacks', '/return', '/checkout'];
-/** Pages for payers among `NEEDS_SECRET`. They are also served without the database, and then retry. */
+/**
+ * Pages for payers among `NEEDS_SECRET`. They are also served while the database is unreachable. The page then retries.
+ */
 const PAGES = /^\/(return|checkout)$/i;
 
 /** Methods that do not write. */
@@ -77,7 +79,7 @@ const OF_DATABASE: ReadonlySet<RefusalCode> = new Set([
   'internal_error',
 ]);
 
-/** Creates the API's Express app. It does not listen yet, and neither database nor Temporal need be up. */
+/** Creates the API's Express app. The app does not listen yet, and needs neither the database nor Temporal to be up. */
 export function createApp(deps: ApiDeps): Express {
   const streams = deps.streams ?? STREAMS;
   const now = deps.now ?? (() => new Date());

@@ -20,22 +20,29 @@ export const eventsKey = (merchantId: string): string => `events/${merchantId}`;
 const PAUSES = {
   /** Average pause while the process is not connected to listen for notifications. */
   fallbackMs: 2_000,
-  /** Maximum pause otherwise, because a notification can be lost with the process that should have sent it. */
+  /**
+   * Maximum pause while the process is connected, because a notification can be lost with the process that should have
+   * sent it.
+   */
   readAgainMs: 15_000,
 };
 const PING_EVERY_MS = 10_000;
 const RECONNECT_AT_MOST_MS = 5_000;
 /** Maximum of waiting requests and streams in a process. Each one holds a connection and some memory. */
 const WAITERS_AT_MOST = 6_000;
-/** Maximum of requests with `?wait=` among them; the rest is for streams. */
+/** Maximum of requests with `?wait=`. The other slots for waiting requests are reserved for streams. */
 const POLLS_AT_MOST = 2_000;
 /**
- * Maximum for one payment or order. Even the 20 attempts that a payer can create for an order leave room for others.
+ * Maximum of waiting requests and streams for one payment or order. Even the 20 attempts that a payer can create for an
+ * order leave slots for other requests.
  */
 const SAME_AT_MOST = 240;
 
 export interface Follow<T> {
-  /** Reads the current state. Runs at once, after every change, at least every 15 s, and when the time is up. */
+  /**
+   * Reads the current state. Runs immediately, then after every change and at least every 15 s, and once more when the
+   * time is up.
+   */
   readonly read: () => Promise<T>;
   readonly timeoutMs: number;
   /** Aborted when the caller is no longer interested. */
@@ -43,8 +50,8 @@ export interface Follow<T> {
   /** True for an error of `read` after which `read` is retried soon. Any other error is thrown. */
   readonly survives?: (error: unknown) => boolean;
   /**
-   * True for a request whose answer is the change that it waits for, such as a new payment; at most some seconds. It
-   * waits regardless of the limits. While the service stops, it keeps waiting and polls the database.
+   * True for a request whose answer is the change that it waits for, such as a new payment. It waits at most some
+   * seconds, and regardless of the limits. While the service stops, it keeps waiting and polls the database.
    * @default false
    */
   readonly mustWait?: boolean;
@@ -116,10 +123,10 @@ export class Changes {
   }
 
   /**
-   * Yields the current state, and then the state after every change and at least every 15 s. Ends when the time is up
-   * or the service stops, after one last read, or when the signal is aborted. Changes that come while the caller
-   * handles a state are combined: a slow caller skips intermediate states, but never the last one. Holds no database
-   * connection while it waits.
+   * Yields the current state, and then the state after every change and at least every 15 s. When the time is up or the
+   * service stops, it reads once more and ends. When the signal is aborted, it ends without another read. Changes that
+   * come while the caller handles a state are combined: a slow caller skips intermediate states, but never the last
+   * one. Holds no database connection while it waits.
    */
   async *follow<T>(
     key: string,
@@ -156,8 +163,8 @@ export class Changes {
   }
 
   /**
-   * Follows until `done`, and resolves with the last state read. If the maximum of waiting requests is reached, in all
-   * or for the address or the merchant, it reads once and does not wait, unless `mustWait` is set.
+   * Follows until `done`, and resolves with the last state read. If the maximum of waiting requests is reached for the
+   * process, the address or the merchant, it reads once and does not wait, unless `mustWait` is set.
    */
   async until<T>(key: string, { done, for: poller, ...follow }: Wait<T>): Promise<T> {
     const mayWait = follow.mustWait === true || this.hasRoom(key);
@@ -219,7 +226,10 @@ export class Changes {
     }
   }
 
-  /** Wakes all waiting requests, spread over time: about one per ms, and all within `fallbackMs`. */
+  /**
+   * Wakes all waiting requests, about one per ms, so that they do not all read together. All are awake within
+   * `fallbackMs`.
+   */
   #notifyAllSoon(): void {
     const withinMs = Math.min(this.#waiting, this.#pauses.fallbackMs);
     for (const subscriptions of this.#subscriptions.values()) {
@@ -265,8 +275,9 @@ export class Changes {
     let ping: NodeJS.Timeout | undefined;
     try {
       await client.connect();
-      // A connection that died silently, or that a pooler shares between clients, looks like an idle one. Only an own
-      // notification that comes back proves that this connection receives notifications.
+      // A connection that died silently, or that a pooler shares between clients, looks like an idle connection. Only a
+      // notification that the connection sends itself and receives again proves that this connection receives
+      // notifications.
       const own = `ping/${randomUUID()}`;
       let hasReturned = true;
       client.on('notification', ({ payload }) => {
@@ -285,7 +296,7 @@ export class Changes {
           return void client.emit('error', new Error('the own notification did not come back'));
         hasReturned = false;
         client
-          // Like the ledger's notifications, the commit does not wait for a flush to disk.
+          // The commit does not wait for a flush to disk, as with the ledger's notifications.
           .query("SELECT pg_notify('nodrop', $1) FROM set_config('synchronous_commit', 'off', true)", [own])
           .catch((error: unknown) => client.emit('error', error));
       };
@@ -313,7 +324,7 @@ class Subscription {
     this.#wake?.();
   }
 
-  /** Resolves at the next change (at once if there was one since the last call) or after `timeoutMs`. */
+  /** Resolves at the next change (immediately if there was one since the last call) or after `timeoutMs`. */
   async next(timeoutMs: number): Promise<void> {
     if (!this.#changed) {
       await new Promise<void>((resolve) => {

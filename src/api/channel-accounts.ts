@@ -4,15 +4,19 @@ import type { LedgerClient } from '../ledger/client.ts';
 import { type FailedLookups, tooMany } from './http/failed-lookups.ts';
 
 /**
- * How long an account is cached. New credentials work at once, because the account is read again when a signature
- * fails. Callbacks of a disabled account are accepted for up to this time, which is harmless: they are still true.
+ * How long an account is cached. New credentials work immediately, because the account is read again when a signature
+ * fails. Callbacks of a disabled account are accepted for up to this time, which is harmless, because what they report
+ * is still true.
  */
 export const ACCOUNT_FRESH_MS = 60_000;
 /**
  * While senders exceed their limits, an account is read at most once in this time, whatever the number of callbacks.
  */
 export const ACCOUNT_READ_EVERY_MS = 2_000;
-/** Accounts may become visible out of order: a transaction commits at most this much after that of a newer account. */
+/**
+ * Accounts may become visible out of order, because the transaction of an older account can commit after the
+ * transaction of a newer account. It commits at most this much later.
+ */
 const COMMITTED_WITHIN_MS = 60_000;
 
 /** The account that the path of a callback names. */
@@ -63,7 +67,7 @@ export class ChannelAccounts {
       return await this.#failedLookups.lookUp(address, `account/${key}`, () => this.readNow(name));
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      // The channel may send from the same address as a client that sent too many wrong names.
+      // Read the account anyway: the channel may send from the same address as a client that sent too many wrong names.
       await this.#readNew();
       const account = this.#read.get(key)?.account;
       if (account === undefined) throw tooMany(error.message, ACCOUNT_READ_EVERY_MS / 1_000);

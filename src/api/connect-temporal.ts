@@ -42,7 +42,7 @@ export function connectTemporal({ temporal }: Pick<Config, 'temporal'>) {
     client,
     countLost: createLostCount(client),
     async isTemporalReachable(deadlineMs: number): Promise<boolean> {
-      // The SDK's own deadline is not enough: the SDK does not check it between two attempts to connect.
+      // The SDK's own deadline is not enough, because the SDK does not check it between two attempts to connect.
       return await orFallbackWithin(
         deadlineMs,
         false,

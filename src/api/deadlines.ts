@@ -8,7 +8,7 @@
 export const ANSWER_WITHIN_MS = 8_000;
 
 /**
- * The minimum time for Temporal to get a next action, also if the database and the order's other channels were slow.
+ * The minimum time for Temporal to get a next action, even if the database and the order's other channels were slow.
  * Part of `ANSWER_WITHIN_MS`; a request can only exceed that if its time is nearly up when this wait begins.
  */
 export const NEXT_ACTION_AT_LEAST_MS = 2_000;
@@ -37,13 +37,19 @@ export const HEALTH_WITHIN_MS = 2_000;
  */
 export const SIGNAL_WITHIN_MS = 2_000;
 
-/** Deadline for a signal to an order's other attempts. Shorter, because the request then waits until they end. */
+/**
+ * Deadline for a signal to an order's other attempts. Shorter than `SIGNAL_WITHIN_MS`, because the request then waits
+ * until those attempts end.
+ */
 export const SIGNAL_OTHERS_WITHIN_MS = 1_000;
 
 /** Deadline for each number in `/metrics` and `/details`; a number that is not ready by then is left out. */
 export const COUNT_WITHIN_MS = 2_000;
 
-/** Deadline for the count of lost rows. Longer than that of a reader, so that the next reader gets its result. */
+/**
+ * Deadline for the count of lost rows. Longer than the deadline of a reader, so that the next reader gets the result of
+ * a slow count.
+ */
 export const LOST_COUNT_WITHIN_MS = 5_000;
 
 /** A stopping process cuts off open requests after this time, before supervisors and container engines kill it. */

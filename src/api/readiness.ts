@@ -51,13 +51,15 @@ export class Readiness {
 
   /**
    * Reports that a writing request failed with this error. A request can fail for a reason of its own, such as a lost
-   * connection, so the next check tries a write. An error with which the database refuses all writes counts at once.
+   * connection, so the next check tries a write. If the error shows that the database refuses all writes, it counts
+   * immediately.
    */
   writeFailed(error: unknown): void {
     if (refusesWrites(error)) this.#refusedUntil = this.#now().getTime() + WRITES_REFUSED_MS;
     if (!this.#isInDoubt) {
       this.#seen = undefined;
-      // A running check may have read the database before this failure: its result is not kept, and no caller joins it.
+      // A running check may have read the database before this failure, so its result is not kept and no caller joins
+      // it.
       this.#looking = undefined;
     }
     this.#isInDoubt = true;

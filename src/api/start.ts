@@ -29,7 +29,8 @@ export interface RunningApi {
   readonly url: string;
   readonly adminUrl: string;
   /**
-   * Stops accepting requests, finishes the open ones (waiting requests answer at once), and closes every connection.
+   * Stops accepting requests, finishes the open ones (waiting requests answer immediately), and closes every
+   * connection.
    */
   close(): Promise<void>;
 }

@@ -11,19 +11,19 @@ import type { Logger } from '../log.ts';
 
 const FLUSH_EVERY_MS = 1_000;
 /**
- * Senders that one batch counts separately. All others of an account count as one sender, in the minute of the first of
- * them.
+ * Senders that one batch counts separately. All other senders of an account count as one sender, in the minute of the
+ * first of their callbacks.
  */
 const SENDERS_AT_MOST = 1_000;
 const OTHERS = 'others';
-/** Callbacks whose content one batch keeps (up to 4 KiB each); the others are only counted. */
+/** Callbacks whose content one batch keeps (up to 4 KiB each). All further callbacks are only counted. */
 const CALLBACKS_AT_MOST = 1_000;
 
 /**
  * Buffers unverifiable callbacks: counts them per address and account in memory and writes them once a second, so that
- * a callback costs no SQL statement. At most two batches are in memory, one being written and one being filled, and
- * both have a maximum size, however slow the database is. If the process dies, the batches that are not written yet are
- * lost.
+ * a callback costs no SQL statement. At most two batches are in memory: one is being written and the other is being
+ * filled. Each has a maximum size, however slow the database is. If the process dies, the batches that are not written
+ * yet are lost.
  */
 export class UnverifiedCallbacks {
   readonly #db: LedgerClient;
@@ -55,7 +55,10 @@ export class UnverifiedCallbacks {
     this.#flushSoon();
   }
 
-  /** Writes the current batch and waits until it is written. Never fails: a batch that cannot be written is dropped. */
+  /**
+   * Writes the current batch and waits until it is written. Never fails, because a batch that cannot be written is
+   * dropped.
+   */
   async flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -3,7 +3,7 @@ import { Counts, type GiveBack } from './http/counts.ts';
 /**
  * Bytes of unverifiable callbacks that the process checks per second, from all addresses. Measured on a Xeon with 2
  * cores: the simulator's signature (HMAC-SHA256 in JavaScript) takes 13 to 24 ms per MB of body, and 0.1 ms for an
- * empty body. So the limit costs 0.2 to 0.4 of a core, also if it is reached with callbacks of `CHECKED_AT_LEAST` bytes
+ * empty body. So the limit costs 0.2 to 0.4 of a core, even if it is reached with callbacks of `CHECKED_AT_LEAST` bytes
  * each.
  */
 export const CHECKED_A_SECOND = 16 * 1024 * 1024;
@@ -12,15 +12,19 @@ export const CHECKED_OF_SHARES = CHECKED_A_SECOND;
 /**
  * The share of an address, in bytes per second. Beyond `CHECKED_A_SECOND`, addresses that have used up their share are
  * refused first. The share has room for four of the largest callbacks, so it never refuses a single verified callback,
- * unless the same address sends others too.
+ * unless the same address also sends other callbacks.
  */
 export const CHECKED_OF_ADDRESS = 1024 * 1024;
-/** Bytes that each callback costs in addition to its body: a check without a body takes about as long. */
+/**
+ * Bytes that each callback costs in addition to its body. A check of an empty body takes about as long as a check of
+ * this many bytes.
+ */
 const CHECKED_AT_LEAST = 4 * 1024;
 
 /**
  * Limits the time that the process spends on callbacks that cannot be verified. Only a check shows whether a callback
- * can be verified, so a valid one can be refused here too, but only while the process is overloaded with invalid ones.
+ * can be verified, so a valid callback can also be refused here, but only while the process is overloaded with invalid
+ * ones.
  */
 export class UnverifiedChecks {
   readonly #all: Counts;

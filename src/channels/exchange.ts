@@ -2,14 +2,14 @@ import { Agent, fetch as undiciFetch } from 'undici';
 import { ChannelError } from '../domain/channel.ts';
 
 /**
- * Shorter than the 10 s of an activity attempt, so that a hung call ends with our error and not with a
- * Temporal timeout.
+ * The timeout of a request. It is shorter than the 10 s of an activity attempt, so that a hung call ends with our error
+ * and not with a Temporal timeout.
  */
 export const HTTP_TIMEOUT_MS = 8_000;
 
 /**
- * A channel that accepts no connection within this time is unreachable. Node's own fetch waits 10 s, which is longer than
- * the whole request may take: an attempt would end without saying that the connection was the problem.
+ * A channel that accepts no connection within this time is unreachable. Node's own fetch waits 10 s, which is longer
+ * than the whole request may take. Then an attempt would end without saying that the connection was the problem.
  */
 export const CONNECT_TIMEOUT_MS = 3_000;
 
@@ -23,7 +23,7 @@ const fetchByAgent = ((url: string, init?: object) =>
  * memory.
  */
 const ANSWER_AT_MOST_BYTES = 1024 * 1024;
-/** For one page of a listing, which has some hundred objects. */
+/** The longest answer for one page of a listing, which has some hundred objects. */
 export const PAGE_AT_MOST_BYTES = 8 * 1024 * 1024;
 
 export interface ExchangeOptions {
@@ -98,7 +98,9 @@ export async function inTime<T>(
   }
 }
 
-/** The body as text. @throws ChannelError `garbage` as soon as it is too long; what follows is not read. */
+/**
+ * The body as text. @throws ChannelError `garbage` as soon as the body is too long. The remaining bytes are not read.
+ */
 async function readText(response: Response, channel: string, atMostBytes: number): Promise<string> {
   const chunks: Uint8Array[] = [];
   let length = 0;

@@ -168,8 +168,8 @@ const callbackSchema = z.discriminatedUnion('kind', [
 ]);
 
 /**
- * Wraps an adapter so that it returns only what can be stored. For any other answer it throws, and the
- * channel is queried again. Such a callback is malformed.
+ * Wraps an adapter so that it returns only what can be stored. If an answer cannot be stored, it throws, and the
+ * channel is queried again. A callback that cannot be stored counts as malformed.
  */
 export function validated(adapter: ChannelAdapter): ChannelAdapter {
   const readable = <Answer>(schema: z.ZodType, answer: Answer, no: string): Answer => {

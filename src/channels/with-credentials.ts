@@ -22,8 +22,8 @@ const READ_AGAIN_MS = 1_000;
 
 /**
  * Wraps an adapter so that it reads the credentials of accounts from the source. If the channel rejects the
- * credentials and newer ones exist, the request is sent once more with the newer ones. A create is not sent
- * again, because there is time for only one request: its next attempt uses the newer credentials.
+ * credentials and newer credentials exist, the request is sent once more with the newer credentials. A create is not
+ * sent again, because there is time for only one request. The next attempt of the create uses the newer credentials.
  */
 export function withCredentials(adapter: ChannelAdapter, source: CredentialsSource): ChannelAdapter {
   const read = async (account: ChannelAccount, maxAgeMs?: number): Promise<ChannelAccount> => {

@@ -37,7 +37,10 @@ const FILE_AT_MOST_BYTES = 64 * 1024 * 1024;
 const CHANNEL_ANSWERS_WITHIN_MS = 10_000;
 /** After this many consecutive lines without an answer, the channel account counts as unreachable. */
 const SILENT_IN_A_ROW = 10;
-/** The longest wait that a channel may ask for and get; with a longer one the line is refused, for the next run. */
+/**
+ * The longest wait that the command grants to a channel. If the channel asks for a longer wait, the line is refused,
+ * and the next run tries it again.
+ */
 const WAIT_AT_MOST_S = 60;
 const SAY_EVERY = 100;
 const LOOK_EVERY_MS = 200;
@@ -170,7 +173,7 @@ class Run {
   readonly #counts = new Map<Outcome | 'refused' | 'not tried', number>();
   /** Consecutive lines without an answer, by channel and account. */
   readonly #silent = new Map<string, number>();
-  /** In a dry run: the order that each trade is for, of the lines read until now. */
+  /** In a dry run, the order of each trade in the lines that were already read. */
   readonly #orders = new Map<string, string>();
   /** Lines for which Temporal has not answered since the last line that succeeded. */
   #temporalAway = 0;
@@ -192,7 +195,7 @@ class Run {
   }
 
   /**
-   * Tries each line and reports the outcomes, also when an error ends the run early.
+   * Tries each line and reports the outcomes, even when an error ends the run early.
    * @param workflows null in a dry run
    * @throws the error that ends the run early, for example when the database is unreachable
    */
@@ -330,7 +333,8 @@ class Run {
         new Date(),
       );
     const { payment, created } = await made(new Set()).catch(async (error: unknown) => {
-      // As `POST /v1/payments` does, but a file may only end attempts that were adopted, none that nodrop has created.
+      // As `POST /v1/payments` does, except that a file may only end adopted attempts. It never ends an attempt that
+      // nodrop has created.
       if (!(error instanceof UnaskedAttempts) || error.attempts.some(({ adopted }) => adopted === null))
         throw error;
       for (const attempt of error.attempts) await this.#end(attempt, workflows);

@@ -286,8 +286,8 @@ export async function listChannels(db: LedgerClient, config: Config, now: Date):
 }
 
 /**
- * How long older credentials stay valid: with `dropOld` they end at once. With neither option, their expiry does not
- * change.
+ * How long older credentials stay valid. With `dropOld` they become invalid immediately. With neither option, their
+ * expiry does not change.
  */
 export interface RotateOptions extends AccountOptions, SettingsOptions {
   readonly dropOld?: true;

@@ -53,7 +53,10 @@ async function withDatabase(work: (db: LedgerClient) => Promise<readonly string[
   }
 }
 
-/** Refuses to run with another NODROP_SECRET than the database's: the settings could be those of another deployment. */
+/**
+ * Refuses to run if NODROP_SECRET differs from the database's secret, because the settings could be those of another
+ * deployment.
+ */
 async function withLedger(
   work: (db: LedgerClient, config: Config) => Promise<readonly string[]>,
 ): Promise<void> {

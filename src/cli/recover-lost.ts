@@ -41,9 +41,10 @@ interface LostRefund {
 /**
  * `npm run nodrop -- recover --lost`, after a restored backup or a failover that lost commits: lists the workflows
  * whose row is missing. With `write`, writes the payment rows again and wakes their workflows. A refund row is not
- * written again: the command queries the refund's numbers and then the trade, and records money that was given back. It
- * then ends the refund's workflow, and the merchant must request the refund again if it was not made. The workflow
- * stays while the channel processes the refund or does not answer. Running the command again changes nothing.
+ * written again. Instead, the command queries the refund's numbers and then the trade, and records money that was given
+ * back. It then ends the refund's workflow. If the refund was not made, the merchant must request it again. While the
+ * channel processes the refund or does not answer, the workflow is not ended. Running the command again changes
+ * nothing.
  * @throws CommandError that lists what could not be recovered, or says that Temporal is unreachable.
  */
 export async function recoverLost(
@@ -86,7 +87,7 @@ export async function recoverLost(
           include: { channelAccount: true },
         });
         if (payment === null) throw new Error(`its payment ${paymentId} is not in the database either`);
-        // Query the refund before the trade: a refund that has succeeded is then included in the trade's refunded
+        // Query the refund before the trade, so that a refund that has succeeded is included in the trade's refunded
         // amount.
         await requireDecided(db, channels.get(payment.channel), payment, id);
         // The query of the trade records what was refunded already.
@@ -110,12 +111,15 @@ export async function recoverLost(
   });
 }
 
-/** Refund numbers to query: a refund that the channel keeps refusing uses at most this many in its first hours. */
+/**
+ * The refund numbers to query. Even if the channel keeps refusing a refund, nodrop uses at most this many numbers in
+ * the refund's first hours.
+ */
 const KEYS_ASKED_FOR = 9;
 
 /**
- * Makes sure that the channel does not still process the refund: a second request under another number would then
- * refund twice.
+ * Makes sure that the channel does not still process the refund. If it does, a second request under another number
+ * would refund twice.
  * @throws Error when the channel processes the refund, or does not answer.
  */
 export async function requireDecided(

@@ -30,14 +30,14 @@ const NOT_FOUND = 5;
 
 /** After this many consecutive failures, Temporal or the database counts as unreachable and the run ends. */
 const FAILURES_IN_A_ROW = 100;
-/** At most this many failures are listed; of the others only the number is printed. */
+/** At most this many failures are listed. For further failures, only their number is printed. */
 const NAMED = 20;
 
 /**
  * `npm run nodrop -- recover`, after a total loss of the Temporal database: starts a workflow for each payment, refund
  * and event delivery that has not ended. The ledger has their state and each workflow reads it first, so nothing is
  * charged, closed or delivered twice. On a healthy system the command changes nothing. One failure does not stop the
- * rest.
+ * other starts.
  * @throws CommandError that lists what could not be started, or says that Temporal is unreachable: run the command
  *   again.
  */

@@ -12,8 +12,8 @@ export interface Total {
  * - `unpaid`: succeeded in nodrop, but the wallet has no money for it;
  * - `twice`: applied to an order that another payment has paid;
  * - `different`: in the wallet and in nodrop, but with different amounts or currencies;
- * - `unexplained`: given back without a reason, or with a wrong reason;
- * - `attention`: has an attention for an operator, although nothing in the demo needs an operator;
+ * - `unexplained`: given back without a reason, or with a wrong reason; - `attention`: the payment has an attention for
+ *   an operator, although nothing in the demo needs an operator;
  * - `doubled`: an order with more than one payment on one channel;
  * - `unproven`: the wallet's ledger differs from what the wallet showed its payers, so the ledger proves nothing.
  */
@@ -41,11 +41,11 @@ export interface Found {
   readonly settledBy: string;
   /** True when no callback of the payment reached nodrop. */
   readonly callbackLost: boolean;
-  /** From paid, by the wallet's clock, to settled, by nodrop's. */
+  /** Time from the payment in the wallet (by the wallet's clock) until nodrop settled it (by nodrop's clock). */
   readonly seconds: number;
 }
 
-/** The payments of one scene: money that the order could not accept, or accepted late. */
+/** The payments of one scene. A scene is about money that the order could not accept, or accepted late. */
 export interface Scene {
   readonly count: number;
   /** The longest time from paid to given back, in seconds; null when nothing was given back. */
@@ -65,13 +65,13 @@ export interface Accounts {
   /** The wallet's money minus orders, refunds and attention, in minor units by currency; negative if they exceed it. */
   readonly difference: ReadonlyMap<string, number>;
   /**
-   * `paidTwice`: an order's second payment; `paidLate`: paid after its end; `cancelled`: paid after its order's
-   * cancellation.
+   * `paidTwice`: the second payment of an order; `paidLate`: paid after the payment's end; `cancelled`: paid after the
+   * order's cancellation.
    */
   readonly scenes: Readonly<Record<SceneName, Scene>>;
   readonly offences: readonly Offence[];
   readonly found: readonly Found[];
-  /** Payments that are still live, without those whose channel refuses to close them this early. */
+  /** Payments that are still live. Payments that the channel refuses to close this early are not counted. */
   readonly live: number;
   /** Number of unpaid payments by status. */
   readonly unpaid: ReadonlyMap<string, number>;
@@ -93,7 +93,7 @@ interface Paid {
 }
 
 /**
- * Compares every row of the wallet's and nodrop's books; neither is trusted about the other.
+ * Compares every row of the wallet's books with nodrop's books. Neither book is trusted about the other.
  * @param confirmed payments whose payer saw "paid" in the wallet.
  * @param now epoch ms.
  */
@@ -245,7 +245,10 @@ function checkRefunds(
     ]);
 }
 
-/** A paid order needs a payment of its own that the wallet has money for, and so does each succeeded payment. */
+/**
+ * Each paid order needs its own payment for which the wallet has money. The wallet must also have money for each
+ * succeeded payment.
+ */
 function checkOrder(order: Order, withMoney: ReadonlySet<string>, refunds: Books['refunds']): Offence[] {
   const offence = (kind: OffenceKind, payment: Payment | undefined, detail: string): Offence => ({
     kind,
@@ -273,7 +276,7 @@ function checkOrder(order: Order, withMoney: ReadonlySet<string>, refunds: Books
   return offences;
 }
 
-/** Compares the ledger with what payers saw. Otherwise a run with an empty ledger would be a success. */
+/** Compares the ledger with what payers saw. Without this comparison, a run with an empty ledger would be a success. */
 function unproven(withMoney: ReadonlySet<string>, confirmed: ReadonlySet<string>): Offence[] {
   const of = (paymentId: string, detail: string): Offence => ({
     kind: 'unproven',

@@ -64,8 +64,8 @@ export interface BooksOptions {
 }
 
 /**
- * Reads all rows of both books, the wallet's last: any money that nodrop has recorded before must then be in the
- * wallet.
+ * Reads all rows of nodrop's books and then of the wallet's books. So all money in nodrop's books must also be in the
+ * wallet's.
  * @throws AbortError when `signal` ends it.
  */
 export async function readBooks(options: BooksOptions, signal: AbortSignal): Promise<Books> {

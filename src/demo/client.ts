@@ -8,7 +8,7 @@ export interface Reply {
 
 const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 2_000;
-/** Longer than the API's own deadlines, and than the longest `wait` that the demo requests. */
+/** Longer than the API's own deadlines, and longer than the longest `wait` that the demo requests. */
 const TIMEOUT_MS = 25_000;
 
 /**
@@ -47,7 +47,7 @@ async function send(
     method,
     headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
     ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
-    // The redirect to the shop is the answer: the shop's page does not exist in the demo.
+    // The redirect to the shop is the answer, because the shop's page does not exist in the demo.
     redirect: 'manual',
     signal: AbortSignal.timeout(TIMEOUT_MS),
   });

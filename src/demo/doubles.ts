@@ -72,7 +72,7 @@ export class Doubles implements Wallets {
     logs: string,
     onEnd: (sentence: string) => void,
   ): Promise<void> {
-    // Waits for all, so that no double is still starting when the caller handles a failure.
+    // Waits for all doubles, so that no double is still starting when the caller handles a failure.
     const started = channels.map(async (channel) => {
       const { library, start } = PARTS[channel];
       const folder = lookUpPaymentLibrary(library, cacheDir) ?? '';

@@ -6,7 +6,8 @@ import { freePort } from '../stack/ports.ts';
 import { listens } from '../stack/program-spec.ts';
 
 /**
- * The only settings that the demo reads from the user; all others have their defaults, so that each run is the same.
+ * The only settings that the demo reads from the user. All other settings have their defaults, so that each run is the
+ * same.
  */
 const KEPT = ['NODROP_TEMPORAL_CLI', 'NODROP_LOG_LEVEL'];
 

@@ -23,7 +23,7 @@ export class Forger {
     this.#options = options;
   }
 
-  /** Starts to send one forged callback of each kind for this payment. */
+  /** Starts an attack that sends one forged callback of each kind for this payment. */
   attack(payer: Payer, payment: Bought): void {
     this.#attacks.push(
       this.#attack(payer, payment).catch((error) => {

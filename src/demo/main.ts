@@ -68,7 +68,7 @@ async function leave(code: number): Promise<void> {
   process.exit(code);
 }
 
-/** Ends the demo as failed: without its wallets it proves nothing. */
+/** Ends the demo as failed, because a run without its wallets proves nothing. */
 function fail(sentence: string): void {
   say(sentence);
   void leave(1);
@@ -266,7 +266,7 @@ async function run(
     seconds = (Date.now() - startedAt) / 1000;
     if (now !== undefined) {
       progress.show(liveLine(seconds, shop, now));
-      // A slow machine is not a failure: the deadline only counts time without any change.
+      // A slow machine is not a failure, so the deadline only counts time without any change.
       const is = liveLine(0, shop, now);
       if (is !== stands) deadline.refresh();
       stands = is;

@@ -3,7 +3,7 @@ import { seeded } from './random.ts';
 
 /** Habits of payers who keep a payment page open and pay twice, or pay after nodrop has closed the payment. */
 export const SCENES = ['pays in two wallets', 'pays when it is closed', 'pays when it is cancelled'] as const;
-/** Number of payers of each scene. */
+/** Number of payers in each scene. */
 export const PAYERS_A_SCENE = 4;
 
 /** Default number of payers. */
@@ -20,7 +20,7 @@ export type Habit =
 
 export interface Payer {
   readonly orderId: string;
-  /** The channel where the payer pays, and an optional second one where the payer pays again. */
+  /** The channel where the payer pays, and an optional second channel where the payer pays again. */
   readonly channels: readonly [string, ...string[]];
   /** Minor units. */
   readonly amount: number;
@@ -30,10 +30,11 @@ export interface Payer {
   /** Time between seeing the pay page and pressing the wallet's button. */
   readonly thinksMs: number;
   readonly habit: Habit;
-  /** The payer's shop sends two identical requests at once. */
+  /** The payer's shop sends two identical requests at the same time. */
   readonly pressesTwice: boolean;
   /**
-   * Time from the wallet (or instead of paying) to the payer's return to the shop; null if the payer does not return.
+   * Time from the payment in the wallet to the payer's return to the shop. A payer who does not pay returns after this
+   * time as well. Null if the payer does not return.
    */
   readonly returnsAfterMs: number | null;
   readonly expiresInSeconds: number;
@@ -88,8 +89,8 @@ const SCENE_OF: Readonly<Partial<Record<Habit, SceneName>>> = {
 };
 
 /**
- * Channels whose payment link can still be paid after nodrop has closed the payment: the channel does not know the
- * trade until the payer opens the link.
+ * Channels whose payment link can still be paid after nodrop has closed the payment, because the channel does not know
+ * the trade until the payer opens the link.
  */
 const LINK_OUTLIVES_CLOSE = ['alipay'];
 
@@ -100,7 +101,7 @@ export function scenesOf(payers: readonly Payer[]): ReadonlySet<SceneName> {
 
 /**
  * Distributes the payers over other channels in turn, all in CNY. A payer whose habit the channels cannot reproduce
- * pays as usual: only the simulator can close a trade without effect, or decline a payer finally.
+ * pays as usual. Only the simulator can close a trade without effect, or decline a payer finally.
  */
 export function atChannels(payers: readonly Payer[], names: readonly string[]): readonly Payer[] {
   const [late] = LINK_OUTLIVES_CLOSE.filter((name) => names.includes(name));
@@ -124,7 +125,7 @@ export function atChannels(payers: readonly Payer[], names: readonly string[]): 
       case 'pays when it is cancelled':
         return at(late, {});
       case 'is declined':
-        // These channels do not end a declined payment: it stays open until its expiry, so that must be short.
+        // These channels do not end a declined payment. It stays open until its expiry, so the expiry must be short.
         return at(own, {
           expiresInSeconds: SHORT_EXPIRY_S,
           arrivesAfterMs: Math.floor((payer.arrivesAfterMs * SHORT_SPREAD_MS) / SPREAD_MS),

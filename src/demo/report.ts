@@ -4,7 +4,7 @@ import { CALLBACK_DELAY_MS, type Killed, title } from './trouble.ts';
 
 export interface Report {
   readonly accounts: Accounts;
-  /** Why callbacks never arrived: the simulator does not send them, and the proxy of the doubles loses them. */
+  /** Why callbacks never arrived: either the simulator did not send them, or the proxy of the doubles lost them. */
   readonly missing: 'never sent' | 'lost';
   /** The scenes that the payers were planned to play. */
   readonly scenes: ReadonlySet<SceneName>;
@@ -23,7 +23,10 @@ export interface Report {
   readonly seconds: number;
 }
 
-/** True when all money of the wallet is in exactly one paid order or given back, and no order is paid without money. */
+/**
+ * True when each amount in the wallet is in exactly one paid order or was given back, and no order is paid without
+ * money.
+ */
 export function isClean(report: Report): boolean {
   const { accounts, shop, forged } = report;
   return (

@@ -95,7 +95,7 @@ export class Shop {
     this.hints++;
   }
 
-  /** Changes to the other channel, and then pays on both pages. */
+  /** The payer changes to the other channel, and then pays on the pages of both channels. */
   async #payTwice(payer: Payer, first: Bought): Promise<void> {
     await this.#sleep(payer.thinksMs);
     const second = await this.#buy(payer, payer.channels[1] ?? payer.channels[0]);

@@ -30,7 +30,10 @@ export interface RequestFault {
 /** Interval, in seconds, at which one query fails or gets an invalid answer. */
 export const QUERY_FAULT_EVERY = 4;
 
-/** The request faults at a double in a second, which is counted from 0; at most one fault of each kind of request. */
+/**
+ * The request faults at a double during one second of the run. There is at most one fault for each kind of request.
+ * Seconds are counted from 0.
+ */
 export const requestFaults = (second: number): readonly RequestFault[] => [
   ...every<RequestFault>(second, QUERY_FAULT_EVERY, 0, {
     of: 'query',

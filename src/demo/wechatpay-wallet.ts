@@ -48,7 +48,7 @@ export async function startWechatpayWallet(
       const isPaid = await double.control<boolean>('pay', { outTradeNo: id });
       if (isPaid) return 'paid';
       const ledger = await double.control<{ outTradeNo: string; paidAt: string | null }[]>('ledger');
-      // Already paid if an earlier, unanswered request has paid it.
+      // The trade is already paid if an earlier request paid it and its answer was lost.
       return ledger.find(({ outTradeNo }) => outTradeNo === id)?.paidAt == null ? 'too late' : 'paid';
     },
 

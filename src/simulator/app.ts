@@ -28,8 +28,7 @@ export interface SimulatorOptions {
    */
   readonly publicUrl?: string;
   /**
-   * The waits between delivery attempts of a callback, in milliseconds. After the last one the simulator
-   * gives up.
+   * The waits between delivery attempts of a callback, in milliseconds. After the last attempt the simulator gives up.
    * @default those of WeChat Pay
    */
   readonly callbackRetryMs?: readonly number[];
@@ -38,7 +37,7 @@ export interface SimulatorOptions {
 export interface Simulator {
   /** The address listened on, without a trailing slash. */
   readonly url: string;
-  /** Finishes the requests in progress, leaves other work to the next start, and flushes the ledger. */
+  /** Finishes the requests in progress, leaves scheduled work to the next start, and flushes the ledger. */
   close(): Promise<void>;
 }
 
@@ -53,7 +52,7 @@ const CLOSE_WITHIN_MS = 10_000;
 export async function startSimulator(options: SimulatorOptions): Promise<Simulator> {
   // Requests that arrive while the ledger is being read wait for it.
   const server = createBoundedServer((req, res) => void opened.then(({ app }) => app(req, res)));
-  // Longer than clients keep connections open: a connection that closes just when it is used loses a request.
+  // Longer than clients keep connections open, because a connection that closes just when it is used loses a request.
   server.keepAliveTimeout = 65_000;
   server.listen(options.port, options.host);
   await once(server, 'listening');

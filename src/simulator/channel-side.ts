@@ -20,7 +20,7 @@ import type { Refund, Store } from './store.ts';
 import type { Trades } from './trades.ts';
 import { presentRefund, tradeView } from './view.ts';
 
-/** Longer than any caller waits: with this fault the answer never arrives. */
+/** Longer than any caller waits, so that with this fault no caller gets the answer. */
 const HELD_MS = 30_000;
 
 const tradeNumber = z.string().regex(/^[0-9A-Za-z_-]{1,32}$/, 'must be 1 to 32 of 0-9 A-Z a-z _ -');
@@ -142,7 +142,7 @@ export function channelSide(options: ChannelSideOptions): Router {
     if (!dice.strikes(faults.garbageRate, 'query.garbage', no)) return answer(res, 200, view);
     await store.durable();
     const body = JSON.stringify(view);
-    // Two kinds of garbage: a truncated answer, and a complete one with a signature over another body.
+    // Two kinds of garbage: a truncated answer, and a complete answer with a signature over another body.
     if (dice.strikes(0.5, 'query.truncated', no)) send(res, 200, body.slice(0, body.length / 2));
     else send(res, 200, body, `${body} `);
   });

@@ -28,7 +28,9 @@ const faultsSchema = z.strictObject({
   }),
   refund: z.strictObject({
     errorRate: rate,
-    /** Refused with 409 `BALANCE_TOO_LOW`. The same number is accepted once the balance suffices. */
+    /**
+     * The refund is refused with 409 `BALANCE_TOO_LOW`. The same refund number is accepted once the balance suffices.
+     */
     balanceTooLowRate: rate,
     processingMs: ms,
   }),
@@ -102,7 +104,7 @@ export function mergeFaults(current: Faults, patch: unknown): MergeResult {
 }
 
 /**
- * Decides whether a fault strikes. Results repeat for a seed, because each draw hashes the fault, the trade
+ * Decides whether a fault occurs. Results repeat for a seed, because each draw hashes the fault, the trade
  * and a counter.
  */
 export class Dice {
@@ -115,7 +117,7 @@ export class Dice {
 
   /** True with probability `chance`; each call for the same fault and trade is the next draw. */
   strikes(chance: number, fault: string, outTradeNo: string): boolean {
-    // Certain outcomes need no draw, so that without faults no counters are kept.
+    // A chance of 0 or 1 needs no draw, so that without faults no counters are kept.
     if (chance <= 0 || chance >= 1) return chance >= 1;
     const key = `${fault}/${outTradeNo}`;
     const count = this.#counts.get(key) ?? 0;

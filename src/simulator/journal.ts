@@ -9,7 +9,7 @@ import { privateFolder } from '../private-folder.ts';
 export class Journal {
   readonly #file: FileHandle;
   readonly #waiting: string[] = [];
-  /** The latest write. Once it is rejected, everything after it is rejected too. */
+  /** The latest write. Once a write is rejected, every later write is also rejected. */
   #written: Promise<void> = Promise.resolve();
   #next: Promise<void> | undefined;
 
@@ -36,7 +36,7 @@ export class Journal {
     await file.appendFile(lines.join(''));
     await file.sync();
     await rename(draft, path);
-    // Without this the rename itself may not survive a power cut.
+    // Without this sync of the folder, the rename may not survive a power cut.
     const folder = await open(dirname(path), 'r');
     await folder.sync();
     await folder.close();

@@ -119,8 +119,8 @@ export class Notifier {
   }
 
   /**
-   * Sends the state before the payment after the payment's own callback: a receiver must not return to the
-   * older state.
+   * After the payment's own callback, sends another callback with the state before the payment. A receiver must not
+   * return to the older state.
    */
   #enqueueStale(trade: Trade): void {
     const before: Trade = { ...trade, state: 'PROCESSING', paidAt: null, transactionId: null };
@@ -151,8 +151,8 @@ export class Notifier {
       attempts: due.attempts + 1,
       nextAt: Date.now() + (wait ?? 0),
     };
-    // Recorded before it is sent: if the process is killed in between, the callback is sent again and the
-    // count is not lost.
+    // The attempt is recorded before it is sent. If the process is killed in between, the callback is sent again and
+    // the count is not lost.
     this.#store.write({ notification });
     this.#store.write({ trade: { ...trade, callbackAttempts: trade.callbackAttempts + copies } });
     await this.#store.durable();

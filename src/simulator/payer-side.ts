@@ -47,7 +47,7 @@ export function payerSide(options: PayerSideOptions): Router {
       // The wallet uses plain HTTP on a host that other local programs share. HSTS would make those
       // unreachable.
       strictTransportSecurity: false,
-      // Not `no-referrer`: with it browsers send `Origin: null` with the page's own form.
+      // Not `no-referrer`, because with that policy browsers send `Origin: null` with the page's own form.
       referrerPolicy: { policy: 'same-origin' },
     }),
   );
@@ -121,7 +121,10 @@ function refuseUnknownType(req: Request): void {
   throw new SimulatorError(415, 'PARAM_ERROR', `Send application/json or ${FORM}.`);
 }
 
-/** A browser names the origin of a POST: only the wallet's own page may pay. @throws SimulatorError 403 */
+/**
+ * A browser names the origin of a POST, so this refuses a POST from any page but the wallet's own. @throws
+ * SimulatorError 403
+ */
 function refuseForeignOrigin(req: Request, publicUrl: string): void {
   const [origin, host] = [req.get('origin'), req.get('host')];
   const ours = new URL(publicUrl);

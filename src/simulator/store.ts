@@ -26,7 +26,7 @@ export interface Trade {
   readonly state: TradeState;
   /** The trade is closed, but a payer who is already in the wallet can still pay it. */
   readonly payableWhenClosed?: boolean;
-  /** Absent if there are none. */
+  /** The triggers of the trade. Absent if there are none. */
   readonly triggers?: readonly Trigger[];
   /** The actions still to come, the next one first. Absent if there are none. */
   readonly acts?: readonly Act[];
@@ -105,7 +105,7 @@ export class Store {
     return store;
   }
 
-  /** Changes the ledger in memory at once. Callers must not answer a request before `durable()` resolves. */
+  /** Changes the ledger in memory immediately. Callers must not answer a request before `durable()` resolves. */
   write(entry: Entry): void {
     this.#apply(entry);
     this.#journal?.append(entry);

@@ -93,7 +93,7 @@ export class Trades {
   }
 
   /**
-   * Closes an unpaid trade. A closed or declined one stays as it is.
+   * Closes an unpaid trade. A trade that is already closed or declined stays as it is.
    * @param ineffective the payer can still pay the closed trade.
    * @throws SimulatorError 409 `ORDERPAID`, `PROCESSING`
    */
@@ -124,8 +124,8 @@ export class Trades {
   }
 
   /**
-   * Carries out the payer's action. Repeating an action changes nothing. A payment in process, or one whose
-   * close had no effect, can still be decided after the expiry.
+   * Carries out the payer's action. Repeating an action changes nothing. A payment that is in process, or whose close
+   * had no effect, can still be decided after the expiry.
    * @throws SimulatorError 409 if the trade is closed, expired, or already decided differently.
    */
   pay(outTradeNo: string, result: PayResult): Trade {
@@ -138,7 +138,7 @@ export class Trades {
     if (trade.state === 'SUCCESS' || trade.state === 'REFUND') {
       throw new SimulatorError(409, 'ORDERPAID', 'The trade is paid.');
     }
-    // As at WeChat Pay, an expired trade is not closed automatically: it only can no longer be paid.
+    // As at WeChat Pay, an expired trade is not closed automatically. It can only no longer be paid.
     if (trade.state === 'NOTPAY' && isExpired(trade)) {
       throw new SimulatorError(409, 'TRADE_EXPIRED', 'The time to pay is over.');
     }
@@ -242,7 +242,7 @@ export class Trades {
     const [next] = acts ?? [];
     if (next === undefined) return;
     this.#at(next.at, () => {
-      // The trade was closed or the ledger emptied in the meantime: its actions have changed.
+      // The trade was closed or the ledger was emptied in the meantime, so this action is no longer due.
       if (this.#store.trades.get(outTradeNo)?.acts?.[0] !== next) return;
       try {
         this.pay(outTradeNo, next.result);
@@ -250,8 +250,8 @@ export class Trades {
         // A person acted first, or the time to pay is over. As for any payer, there is nothing left to do.
         if (!(error instanceof SimulatorError)) throw error;
       }
-      // Recorded after the action: a process that is killed in between repeats the action, which changes
-      // nothing.
+      // The action is recorded after it was carried out. If the process is killed in between, the next process repeats
+      // the action, which changes nothing.
       const { acts: done = [], ...trade } = this.find(outTradeNo);
       const rest: Trade = done.length > 1 ? { ...trade, acts: done.slice(1) } : trade;
       this.#store.write({ trade: rest });

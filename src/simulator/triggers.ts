@@ -5,13 +5,13 @@ import { SimulatorError } from './errors.ts';
 /**
  * What the subject of a trade can make the wallet do, for example `Coffee [sim:paid callback-lost]`. The
  * simulator, the table in docs/sandbox.md (`npm run generate`) and the tests, which run each example, use
- * this one declaration. Triggers are words in brackets, not amounts, because no shop sells a product with
- * such a name. So no trigger acts by accident.
+ * this one declaration. Triggers are words in brackets and not amounts. No shop sells a product with such a name, so no
+ * trigger acts by accident.
  */
 
 /**
- * How long after the creation or the close of a trade the wallet acts automatically. Milliseconds, as all
- * values below.
+ * How long after the creation or the close of a trade the wallet acts automatically. In milliseconds, like all
+ * durations below.
  */
 export const ACT_AFTER_MS = 2_000;
 export const IN_PROCESS_MS = 15_000;
@@ -188,7 +188,7 @@ const WHOLE = /\[sim:([^[\]]*)\]/i;
 
 /**
  * The triggers in a trade's subject; empty for a subject without `[sim:`.
- * @throws SimulatorError 400 `PARAM_ERROR` for an unknown or misplaced trigger: a test must not pass without
+ * @throws SimulatorError 400 `PARAM_ERROR` for an unknown or misplaced trigger, because a test must not pass without
  * its trigger.
  */
 export function readTriggers(subject: string, amount: number): readonly Trigger[] {

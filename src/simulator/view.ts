@@ -1,6 +1,6 @@
 import type { Refund, Trade } from './store.ts';
 
-/** The amount of a trade in minor units. Once the trade is paid, the amount that the payer was charged. */
+/** The amount of a trade in minor units. Once the trade is paid, it is the amount that the payer was charged. */
 export const amountOf = ({ amount, charged, paidAt }: Trade): number =>
   paidAt !== null && charged !== undefined ? charged : amount;
 

@@ -41,7 +41,7 @@ export async function makeCached(
     try {
       renameSync(made, entry);
     } catch (error) {
-      // Another process has created the same entry first: use that one.
+      // Another process has created the same entry first, so use that entry.
       if (!existsSync(entry)) throw error;
     }
     return entry;

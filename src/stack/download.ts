@@ -5,7 +5,7 @@ import { tsxLoader } from '../tsx.ts';
 import { runVisibly } from './progress.ts';
 import { whileTicking } from './timer.ts';
 
-/** A download without progress for this long is aborted: some networks drop packets without any answer. */
+/** A download without progress for this long is aborted, because some networks drop packets without any answer. */
 const PATIENCE_MS = 6000;
 const LOOK_EVERY_MS = 500;
 

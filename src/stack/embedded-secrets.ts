@@ -35,7 +35,8 @@ export function makeEmbeddedSecrets(home: string): void {
       simulator: `whsec_${randomBytes(32).toString('base64')}`,
       simulator2: `whsec_${randomBytes(32).toString('base64')}`,
     };
-    // Written to a draft and linked: of several processes that start at once, exactly one creates the complete file.
+    // Written to a draft and linked, so that exactly one of several processes that start together creates the complete
+    // file.
     const draft = `${file}.${process.pid}`;
     writeFileSync(draft, JSON.stringify(fresh, null, 2), { mode: 0o600 });
     try {

@@ -5,7 +5,10 @@ export class StackError extends Error {
   override readonly name = 'StackError';
 }
 
-/** Ends the process with exit code 1. Prints only the message of expected errors, and the stack trace of others. */
+/**
+ * Ends the process with exit code 1. For an expected error, prints only its message. For any other error, prints its
+ * stack trace.
+ */
 export function exitWith(error: unknown): never {
   const expected = error instanceof StackError || error instanceof ConfigError;
   console.error(expected ? error.message : error);

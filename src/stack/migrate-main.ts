@@ -14,7 +14,7 @@ const PATIENCE_MS = 60_000;
 const ASK_EVERY_MS = 1_000;
 const SAY_EVERY_MS = 10_000;
 
-/** Returns when the database answers, when waiting cannot help, or after PATIENCE_MS. */
+/** Waits until the database answers, but at most PATIENCE_MS. Returns immediately if waiting cannot help. */
 async function waitForDatabase(connectionString: string): Promise<void> {
   const started = Date.now();
   let said = Number.NEGATIVE_INFINITY;

@@ -37,8 +37,8 @@ export interface Patience {
    */
   readonly lockTimeoutMs: number;
   /**
-   * How long a `CONCURRENTLY` statement waits for a lock, in ms. No write queues behind it. It waits for all older
-   * transactions, and when it gives up, the index that it has built until then is lost.
+   * How long a `CONCURRENTLY` statement waits for a lock, in ms. No write queues behind it. The statement waits for all
+   * older transactions. If the wait times out, the index that the statement has built is lost.
    */
   readonly concurrentLockTimeoutMs: number;
   readonly attempts: number;
@@ -65,10 +65,10 @@ export interface MigrateOptions {
 
 /**
  * Applies the migrations in `prisma/migrations` with Prisma's own engine, so that the table `_prisma_migrations` is as
- * `prisma migrate deploy` expects. Several processes may call this at once; all return when the migrations are applied.
- * A migration that does not get its locks is rolled back and retried. Unfinished migrations of an earlier process, and
- * INVALID indexes of a failed `CREATE INDEX CONCURRENTLY`, are removed and applied again. A script that is a
- * transaction commits together with its record.
+ * `prisma migrate deploy` expects. Several processes may call this concurrently. Each call returns when the migrations
+ * are applied. A migration that does not get its locks is rolled back and retried. Unfinished migrations of an earlier
+ * process, and INVALID indexes of a failed `CREATE INDEX CONCURRENTLY`, are removed and applied again. A script that is
+ * a transaction commits together with its record.
  * @returns the names of the migrations that this call applied.
  * @throws StackError when the database does not answer, or a migration fails or does not get its locks.
  */
@@ -118,9 +118,9 @@ export async function applyMigrations(
 /**
  * Appends the update of the migration's record to a script that is a transaction, so that both commit together.
  * Otherwise a process that is killed between script and record would leave a migration that cannot be applied again.
- * The engine has opened the record before, and `undoUnfinished` has closed older ones. If the record is no longer open,
- * another process has taken over the migration, and the script fails and changes nothing.
- * Scripts that belong to no migration, for example for the engine's own table, are sent unchanged.
+ * The engine has already opened the record, and `undoUnfinished` has closed older records. If the record is no longer
+ * open, another process has taken over the migration, and the script fails and changes nothing. Scripts that belong to
+ * no migration, for example for the engine's own table, are sent unchanged.
  */
 function withRecord(script: string, { migrationDirectories }: MigrationList): string {
   // Several migrations may have the same script; only one of them has an open record.
@@ -140,8 +140,9 @@ END $record$`;
 /**
  * Waits until no other process applies migrations. It polls for the lock, because a process that waits inside
  * PostgreSQL is an open transaction, and the `CREATE INDEX CONCURRENTLY` of the lock's holder would wait for that
- * transaction. PostgreSQL continues the script of a process that was killed. Its connection holds the engine's lock, so
- * this also waits for that lock: the result of the script is unknown until then.
+ * transaction. PostgreSQL continues the script of a process that was killed. The connection of that script holds the
+ * engine's lock. So this function also waits for that lock, because the result of the script is unknown while the
+ * script runs.
  */
 async function waitForOthers(client: Connection, say: (line: string) => void): Promise<void> {
   const wait = async (sql: string, lock: number) => {
@@ -153,7 +154,7 @@ async function waitForOthers(client: Connection, say: (line: string) => void): P
     }
   };
   await wait('pg_try_advisory_lock', MIGRATION_LOCK);
-  // This transaction lock is released at once, because the engine takes the lock itself.
+  // This transaction lock is released immediately, because the engine takes the lock itself.
   await wait('pg_try_advisory_xact_lock', ENGINE_LOCK);
 }
 
@@ -177,8 +178,8 @@ async function applyPatiently(
       const lostLock = LOCK_FAILURES.has(failure?.code ?? '');
       const open = (await recordsOf(client)).find(isUnfinished)?.name;
       const holder = lostLock ? await oldestTransaction(client) : '';
-      // Also after the last attempt: an INVALID index slows down every write, and `prisma migrate deploy` rejects a
-      // failed record. If this fails, the next attempt or the next start does it.
+      // Clean up after the last attempt as well, because an INVALID index slows down every write, and `prisma migrate
+      // deploy` rejects a failed record. If the clean-up fails, the next attempt or the next start does it.
       await undoUnfinished(client, engine, migrationsList).catch(() => {});
       const records = await recordsOf(client);
       // The index existed already, and undoUnfinished has recorded the migration as applied.
@@ -252,7 +253,10 @@ interface MigrationRecord {
 }
 
 const isApplied = ({ finished, rolledBack }: MigrationRecord) => finished && !rolledBack;
-/** A hint for a database that an unreleased commit has migrated: its migrations may be the cause of the failure. */
+/**
+ * A hint for a database that an unreleased commit has migrated. The migrations of that commit may be the cause of the
+ * failure.
+ */
 function ofAnotherVersion(
   records: readonly MigrationRecord[],
   { migrationDirectories }: MigrationList,
@@ -302,7 +306,8 @@ async function undoUnfinished(
     }
     if (index !== undefined && state === 'invalid')
       await client.query(`drop index concurrently "${index.name}"`);
-    // Not with the engine, which first reads the record: a script that still runs could finish the record in between.
+    // Not done with the engine, because it reads the record first. A script that still runs could finish the record
+    // after that read.
     await client.query(
       `update _prisma_migrations set rolled_back_at = now()
         where migration_name = $1 and finished_at is null and rolled_back_at is null`,
@@ -361,7 +366,8 @@ async function rebuildInvalid(
     if (index === undefined || dropped.includes(index)) continue;
     if ((await indexState(client, index)) !== 'invalid') continue;
     say(`The index ${index} is INVALID: rebuilding it.`);
-    // Not dropped first: if the rebuild is interrupted, the INVALID index remains as evidence for the next start.
+    // The index is not dropped first, so that if the rebuild is interrupted, the INVALID index shows the next start
+    // that work is left.
     await client.query(`drop index concurrently if exists "${index}_ccnew"`);
     await client.query(`reindex index concurrently "${index}"`);
   }

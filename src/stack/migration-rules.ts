@@ -1,11 +1,12 @@
 /**
  * Rules for migrations of tables in use, so that no write waits while a migration reads all rows or builds an index.
  * The reasons are in docs/decisions/0021-migrations-of-tables-in-use.md. The rules match SQL text and do not understand
- * it: they catch common mistakes, and do not replace a review.
+ * it, so they catch common mistakes but do not replace a review.
  */
 
 /**
- * The rules apply to migrations after this folder. Those up to it create the tables, and no release has applied them.
+ * The rules apply to migrations after this folder. The migrations up to this folder create the tables, and no release
+ * has applied these migrations.
  */
 export const RULES_SINCE = '20261126150000_workflow_busy';
 
@@ -79,7 +80,10 @@ export function droppedIndex(sql: string): string | undefined {
   return name === undefined ? undefined : unquoted(name);
 }
 
-/** True if a script is one `CONCURRENTLY` statement: no write queues behind it while it waits for its locks. */
+/**
+ * True if a script is one `CONCURRENTLY` statement. No write queues behind such a statement while it waits for its
+ * locks.
+ */
 export function isConcurrent(sql: string): boolean {
   const [statement, ...others] = statementsOf(sql);
   return others.length === 0 && /\bCONCURRENTLY\b/i.test(statement?.bare ?? '');
@@ -99,7 +103,10 @@ function commitsInside({ text, bare }: Statement): boolean {
   return bodies.some((body) => statementsOf(body).some((inner) => COMMIT_AT_END.test(inner.bare)));
 }
 
-/** True if a script is a single statement outside any transaction: an interruption may leave it partly executed. */
+/**
+ * True if a script is a single statement outside any transaction. An interruption may leave such a statement partly
+ * executed.
+ */
 export function runsOutsideTransaction(sql: string): boolean {
   const [statement, ...others] = statementsOf(sql);
   if (statement === undefined || others.length > 0) return false;
@@ -140,13 +147,16 @@ function lockedTables(statement: string): readonly string[] {
 const ownTables = (statements: readonly string[]) =>
   new Set(statements.flatMap((it) => CREATE_TABLE.exec(it)?.[1] ?? []).map(unquoted));
 
-/** Matches a default that is the same for every row: PostgreSQL then adds the column without writing rows. */
+/**
+ * Matches a default that is the same for every row. With such a default, PostgreSQL adds the column without writing
+ * rows.
+ */
 const CONSTANT_DEFAULT =
   /\bDEFAULT (-?[\d.]+|''|true|false|null|now\(\)|CURRENT_TIMESTAMP(\(\d\))?|ARRAY\[[^\]()]*\])(::[a-z_ ]+?(\([\d, ]+\))?(\[\])?)?( (NOT )?NULL)?$/i;
 
 /**
- * Describes why an action of `ALTER TABLE` blocks writes for long: it reads or writes all rows. Undefined if it does
- * not.
+ * Describes why an action of `ALTER TABLE` reads or writes all rows, and so blocks writes for long. Undefined if it
+ * does not.
  */
 function slowAction(action: string): string | undefined {
   if (/^ADD (CONSTRAINT ("[^"]+"|\w+) )?(CHECK|FOREIGN KEY|NOT NULL)\b/i.test(action)) {

@@ -2,10 +2,13 @@ import { randomInt } from 'node:crypto';
 import { createServer } from 'node:net';
 import { reason, StackError } from './errors.ts';
 
-/** Below the ephemeral ports: an outgoing connection could otherwise take the port before a server listens on it. */
+/**
+ * Below the ephemeral ports, because an outgoing connection could otherwise take the port before a server listens on
+ * it.
+ */
 const FREE = { from: 10_000, to: 32_000 };
 
-/** Ports that this process has handed out; the receiver may not listen on them yet. */
+/** Ports that this process has handed out. The part of the program that got a port may not listen on it yet. */
 const given = new Set<number>();
 
 /** @returns a loopback TCP port that nothing listens on now; a different one at each call. */

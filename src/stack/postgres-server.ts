@@ -16,8 +16,8 @@ const NAME = 'nodrop';
 const environment = (): NodeJS.ProcessEnv => ({ ...process.env, LC_ALL: 'C', LANGUAGE: 'C' });
 
 /**
- * Starts the embedded PostgreSQL with its data in `${home}/postgres`, and creates cluster and database if missing. With
- * PostgreSQL's default durability: committed rows survive `kill -9` of all processes.
+ * Starts the embedded PostgreSQL with its data in `${home}/postgres`, and creates cluster and database if missing. It
+ * has PostgreSQL's default durability, so committed rows survive `kill -9` of all processes.
  * @param port on 127.0.0.1.
  * @throws StackError when it cannot start.
  */
@@ -34,7 +34,7 @@ export async function startPostgres(supervisor: Supervisor, home: string, port: 
       binaries.postgres,
       ...['-D', dataDir, '-p', String(port)],
       ...['-c', 'listen_addresses=127.0.0.1'],
-      // No socket files: they could clash with another PostgreSQL, and limit the length of the path.
+      // No socket files, because they could clash with another PostgreSQL, and limit the length of the path.
       ...['-c', 'unix_socket_directories='],
       ...['-c', 'max_connections=200'],
       // UTC instead of the machine's time zone, so that psql shows the same times as logs and the API.
@@ -57,8 +57,8 @@ export async function startPostgres(supervisor: Supervisor, home: string, port: 
 /**
  * A killed server leaves its pid in the data folder, and PostgreSQL mistakes any process with that pid for the server:
  * a zombie in a container whose first process does not reap, or an unrelated process after a restart. PostgreSQL
- * ignores the pid of its grandparent process, so the stale pid is passed as that. PostgreSQL still checks for surviving
- * backends.
+ * ignores the pid of its grandparent process, so the stale pid is passed as the grandparent's pid. PostgreSQL still
+ * checks for surviving backends.
  */
 function deadPostmaster(dataDir: string): NodeJS.ProcessEnv {
   const file = join(dataDir, 'postmaster.pid');

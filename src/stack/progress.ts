@@ -17,7 +17,7 @@ export interface CommandOptions {
   readonly note?: string;
   /** Signal that ends the command when this process exits or `signal` aborts. @default SIGKILL */
   readonly endBy?: NodeJS.Signals;
-  /** Aborting ends the command. */
+  /** If this signal aborts, the command ends. */
   readonly signal?: AbortSignal;
 }
 
@@ -28,8 +28,8 @@ export interface CommandResult {
 }
 
 /**
- * Runs a command that may take minutes. Prints `what` at once, and every 10 s the elapsed time and the command's last
- * line of output, so that a long command does not look like a hang. Never rejects.
+ * Runs a command that may take minutes. Prints `what` immediately, and every 10 s the elapsed time and the command's
+ * last line of output, so that a long command does not look like a hang. Never rejects.
  */
 export async function runVisibly(
   what: string,
@@ -43,7 +43,7 @@ export async function runVisibly(
   const say = () => {
     const last = output.trim().split('\n').at(-1)?.slice(0, 100);
     const seconds = Math.round((Date.now() - started) / 1000);
-    // Each line names its command, because several commands may run at once.
+    // Each line names its command, because several commands may run concurrently.
     console.error(`  ${what}: ${seconds} s${last ? `, ${last}` : ''}`);
   };
   const run = () =>
@@ -84,7 +84,7 @@ export async function runVisibly(
     const ok = await whileTicking(SAY_EVERY_MS, say, run);
     return { ok, output };
   } catch (error) {
-    // `spawn` throws at once for some commands, for example with too long arguments.
+    // `spawn` throws immediately for some commands, for example with too long arguments.
     return { ok: false, output: `${output}\n${reason(error)}` };
   }
 }

@@ -40,9 +40,9 @@ function load() {
 }
 
 /**
- * Lets the process exit although the engine leaves a 10 s timer, which bounds its wait for a lock, behind. While the
- * engine works, its connections keep the process alive. The number in the import's name changes with the engine's
- * versions.
+ * Lets the process exit although the engine leaves a timer of 10 s behind. The timer bounds the engine's wait for a
+ * lock. While the engine works, its connections keep the process alive. The number in the import's name changes with
+ * the engine's versions.
  */
 function looseTimers() {
   const timers = Object.entries(engine).filter(([name]) => name.startsWith('__wbg_setTimeout_'));
@@ -83,7 +83,7 @@ const CHAR_MARK = '\0';
 
 /**
  * The engine reads system catalogs, which have columns of type "char", and the adapter rejects that type. This pool
- * turns such columns into text with a marked name, and `restoreCharColumns` turns them back.
+ * turns such columns into text with a marked name, and `restoreCharColumns` restores their type.
  */
 class CatalogPool extends ConnectionPool {
   override query = (async (...args: Parameters<pg.Pool['query']>) => {
@@ -136,7 +136,8 @@ class WholeScriptsFactory extends PrismaPg {
   readonly #shadows: { readonly name: string; readonly pool: pg.Pool }[] = [];
 
   constructor(url: string, runner: ScriptRunner) {
-    // One connection only: on a second one, the engine would wait for the advisory lock that it holds on the first.
+    // Only one connection, because on a second connection the engine would wait for the advisory lock that it holds on
+    // the first.
     const pool = new CatalogPool({ connectionString: url, connectionTimeoutMillis: 10_000, max: 1 });
     super(pool);
     this.#url = url;
@@ -174,7 +175,8 @@ function adapt(adapter: Adapter, pool: pg.Pool, runner: ScriptRunner): Adapter {
   adapter.executeScript = async (script) => {
     const client = await pool.connect();
     try {
-      // Sent separately: together in one script, CREATE INDEX CONCURRENTLY would run in a transaction block.
+      // Each statement is sent separately, because in one script CREATE INDEX CONCURRENTLY would run in a transaction
+      // block.
       await client.query(`set lock_timeout = ${runner.lockTimeoutMs(script)}`);
       await client.query(runner.toSend(script));
     } catch (error) {

@@ -24,7 +24,10 @@ export interface ProcessSpec {
   readonly cwd?: string;
   readonly uid?: number;
   readonly gid?: number;
-  /** `log`: only to the log folder. `console`: to the supervisor's output, each line prefixed with the name. */
+  /**
+   * Where output goes. `log`: only to the log folder. `console`: to the supervisor's output, each line prefixed with
+   * the name.
+   */
   readonly output: 'log' | 'console';
   /** Formats a line for the supervisor's output. @default the process's name before the line */
   readonly show?: (line: string) => string;
@@ -62,13 +65,13 @@ const STOP_PATIENCE_MS = 15_000;
 const PROBE_EVERY_MS = 50;
 const FIRST_BACKOFF_MS = 200;
 const LONGEST_BACKOFF_MS = 10_000;
-/** After a child has run this long, its next restart uses the first backoff again. */
+/** If a child has run at least this long, its next restart uses the first backoff again. */
 const STEADY_MS = 30_000;
 
 /**
- * Runs child processes: restarts a child that ends unexpectedly, and stops all children in reverse order of their
+ * Runs child processes. Restarts a child that ends unexpectedly, and stops all children in reverse order of their
  * start. A data folder has at most one supervisor at a time. A new supervisor first stops the children that a killed
- * one left.
+ * supervisor left.
  */
 export class Supervisor {
   readonly #home: string;
@@ -298,7 +301,10 @@ export class Supervisor {
   }
 }
 
-/** Used for a start during a stop: it neither succeeds nor fails, because this process is about to end. */
+/**
+ * Returned for a start that is requested during a stop. It never resolves or rejects, because this process is about to
+ * end.
+ */
 function forever(): Promise<never> {
   return new Promise(() => {});
 }

@@ -46,9 +46,11 @@ export async function startTemporal(
       cli,
       ...['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort)],
       ...['--db-filename', join(dataDir, 'temporal.db'), '--log-level', 'error'],
-      // Survives kill -9 of the server. A crash of the machine may lose the last moments, which the sweep repairs.
+      // The data survive kill -9 of the server. A crash of the machine may lose the last moments, which the sweep
+      // repairs.
       ...['--sqlite-pragma', 'journal_mode=wal', '--sqlite-pragma', 'synchronous=normal'],
-      // One partition per queue: Temporal divides a queue's rate limit among its partitions, which breaks low limits.
+      // One partition per queue, because Temporal divides a queue's rate limit among its partitions, which breaks low
+      // limits.
       ...['--dynamic-config-value', 'matching.numTaskqueueReadPartitions=1'],
       ...['--dynamic-config-value', 'matching.numTaskqueueWritePartitions=1'],
       // Without the new matcher, an urgent task waits behind a rate-limited backlog regardless of its priority.

@@ -42,8 +42,8 @@ export function lookUpTemporalCli({ temporalCli, cacheDir }: ToolSettings): stri
 
 /**
  * Like `lookUpTemporalCli`, but if there is no program, downloads it with the SDK, or builds it from the Go registry.
- * Both print their progress and store the result in the cache.
- * @throws StackError when neither is possible.
+ * Download and build print their progress and store the result in the cache. @throws StackError when neither is
+ * possible.
  */
 export async function findTemporalCli(settings: ToolSettings): Promise<string> {
   const found = lookUpTemporalCli(settings);

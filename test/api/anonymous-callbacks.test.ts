@@ -23,7 +23,7 @@ import {
 import type { TestApi } from './support.ts';
 import { type Call, newOrderId, pay, SECRET, simulatorCallback, startTestApi } from './support.ts';
 
-// Callbacks that cannot be verified cost no more than their limit, and a changed account is soon read again.
+// Callbacks that cannot be verified cost no more than their limit allows, and a changed account is soon read again.
 
 test('an account is read from the database only once a minute, however many callbacks arrive for it', async () => {
   const { accountId } = await paymentOfNewAccount();
@@ -174,7 +174,7 @@ describe('an account that has changed since it was read', () => {
           expect(await api.db.unverifiedCallback.count({ where: { channelAccountId: accountId } })).toBe(0);
         }
         expect((await own.call(path, simulatorCallback(newOrderId().slice(0, 30)))).status).toBe(200);
-        // The forged callbacks beyond the limit cost one read in two seconds, however many arrive.
+        // All forged callbacks beyond the limit together cost one read in two seconds, however many arrive.
         if (where !== 'beyond') return;
         secret = 'another';
         clock.now += ACCOUNT_READ_EVERY_MS;
@@ -209,7 +209,7 @@ describe('an account that has changed since it was read', () => {
       ).toBe(200);
       const first = await api.db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
       expect(await api.db.callback.count({ where: { channelAccountId: first.id } })).toBe(1);
-      // An account that replaces a known account is used at once too.
+      // An account that replaces a known account is also used immediately.
       await api.db.callback.deleteMany({ where: { channelAccountId: first.id } });
       await api.db.channelAccount.delete({ where: { id: first.id } });
       await ensureMerchant(api.db, merchant.name, ['simulator2']);

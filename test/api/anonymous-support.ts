@@ -30,7 +30,7 @@ export const statements = (since: number) =>
 /** The statements since `since` that read accounts. */
 export const accountReads = (since: number) =>
   queries.mock.calls.slice(since).filter((call) => /FROM channel_accounts AS account/.test(textOf(call)));
-/** True for the statement that looks up all waiting keys and tokens at once. */
+/** True for the statement that looks up all waiting keys and tokens together. */
 export const isCombinedLookup = (text: string) => /AS named \(payment_id, hash\)/.test(text);
 
 afterEach(() => {

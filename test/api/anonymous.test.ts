@@ -181,7 +181,7 @@ describe('an address beyond its limit', () => {
       const { accountId, id } = await paymentOfNewAccount();
       const path = `/callbacks/simulator/${accountId}`;
       expect((await fresh.call(path, simulatorCallback(id))).status).toBe(200);
-      // The query for one new account reads all other accounts too, including the default account.
+      // The query for one new account also reads all other accounts, including the default account.
       let since = queries.mock.calls.length;
       const defaultOne = await fresh.call('/callbacks/simulator', simulatorCallback(payment.id));
       expect(defaultOne.status).toBe(200);
@@ -229,7 +229,7 @@ describe('an address beyond its limit', () => {
     const [read] = await found(young.accountId);
     const [{ values }] = read as unknown as [{ values: [unknown] }];
     expect(new Date(String(values[0])).getTime()).toBeGreaterThan(0);
-    // Read like all others: a difference would count as a change of the account.
+    // Read in the same way as all other accounts, because a difference would count as a change of the account.
     expect(await find(young.accountId)).toEqual(
       await accounts.readNow({ channel: 'simulator', id: young.accountId }),
     );
@@ -246,7 +246,7 @@ describe('an address beyond its limit', () => {
     expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200]);
     expect(new Set((await Promise.all(flood)).map(({ status }) => status))).toEqual(new Set([429]));
     combinedLookups();
-    // Each request reads its caller and its payments. Prisma combines some of these.
+    // Each request reads its caller and its payments. Prisma combines some of these reads.
     expect(statements(since).length).toBeLessThanOrEqual(2 * others.length);
   });
 });
@@ -324,7 +324,7 @@ describe('X-Forwarded-For', () => {
     try {
       await exhaustMisses(behind, { 'x-forwarded-for': '198.51.100.1' });
       expect((await from(behind, '198.51.100.1')).status).toBe(429);
-      // The sender wrote the part before the proxy's.
+      // The sender wrote the part of the header before the part that the proxy added.
       expect((await from(behind, '203.0.113.9, 198.51.100.1')).status).toBe(429);
       expect((await from(behind, '198.51.100.2')).status).toBe(401);
       await exhaustMisses(behind, { 'x-forwarded-for': '2001:db8:1:200::1' });

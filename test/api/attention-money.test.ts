@@ -17,8 +17,9 @@ import {
 } from './attention-support.ts';
 import { paidAnswer, pay } from './support.ts';
 
-// Attentions about money that waits for a decision or is not refunded: shown with a sentence and a time, and cleared
-// when settled. The tests call the ledger as workflows and activities do; other tests cover that they do so.
+// Attentions about money that waits for a decision or is not refunded: each is shown with a sentence and a time, and
+// cleared when the money is settled. The tests call the ledger as workflows and activities do. Other tests check that
+// workflows and activities make these calls.
 
 const resolve = (id: string, action: string) =>
   api.call(`/v1/payments/${id}/resolve`, { key, body: { action, note: 'Checked.' } });
@@ -282,7 +283,7 @@ describe('the attention refund_failing', () => {
       expect((await resolve(id, 'dismiss')).status).toBe(409);
       expect((await resolve(id, 'retry')).status).toBe(200);
       expect(await refundsOf(id)).toHaveLength(2);
-      // Refused again for another reason, and finally refunded.
+      // The refund is refused again for another reason, and finally succeeds.
       await recordRefundAnswer(api.db, second, refused('account closed'), at(200));
       await expectShown(id, 'refund_failing', at(200), 'account closed');
       expect((await resolve(id, action)).status).toBe(200);

@@ -26,8 +26,8 @@ import {
 } from './attention-support.ts';
 import { pay, simulatorCallback } from './support.ts';
 
-// Every attention: shown with a sentence and a time, listed, and cleared when its cause has ended. The tests call the
-// ledger as workflows and activities do; other tests cover that they do so.
+// Every attention is shown with a sentence and a time, is listed, and is cleared when its cause has ended. The tests
+// call the ledger as workflows and activities do. Other tests check that workflows and activities make these calls.
 
 const ALARM_MS = 300_000;
 

@@ -2,8 +2,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Changes } from '../../src/api/changes.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
-// Many requests wait for changes in one process over one listening connection, and do not all read the database at
-// once.
+// Many requests wait for changes in one process over one listening connection, and do not all read the database at the
+// same time.
 
 /** The longest time between two reads of a waiting request while the connection is lost, in ms. */
 const LOOKS_WITHIN_MS = 3_000;
@@ -93,7 +93,7 @@ describe('when the listening connection is lost', () => {
     expect(looks.every(({ length }) => length > 1)).toBe(true);
     const counts = perTenth(began);
     expect(counts).toHaveLength(5);
-    // Two reads each, within half a second.
+    // Each waiting request reads twice within half a second.
     for (const count of counts) expect(count).toBeLessThanOrEqual(250);
     // While the connection listens, no request reads without a reason for a while.
     const total = looks.flat().length;
@@ -112,7 +112,7 @@ describe('when the listening connection is lost', () => {
       expect(Math.max(...gaps)).toBeLessThanOrEqual(LOOKS_WITHIN_MS);
       expect(mine.length).toBeLessThanOrEqual(31);
     }
-    // The reads are spread even after the first two seconds, which began at the same moment for all.
+    // The reads are spread even after the first two seconds, which began at the same moment for all requests.
     expect(Math.max(...perTenth(began))).toBeLessThanOrEqual(20);
   });
 });

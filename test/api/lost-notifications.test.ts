@@ -4,7 +4,7 @@ import { Changes } from '../../src/api/changes.ts';
 import { eventually, useDatabase } from '../support/stack.ts';
 
 /**
- * A connection that does everything but receive notifications, as behind a transaction pooler, must not be relied on.
+ * The API must not rely on a connection that works but receives no notifications, as behind a transaction pooler.
  */
 
 /** The same value as in `Changes`. */
@@ -30,7 +30,7 @@ async function startLossyProxy(databaseUrl: string) {
     let rest = Buffer.alloc(0);
     onward.on('data', (data) => {
       rest = Buffer.concat([rest, data]);
-      // A message is a letter, the length of the rest including itself, and the rest.
+      // A message is a letter, a length and the content. The length counts itself and the content.
       while (rest.length >= 5 && rest.length > rest.readUInt32BE(1)) {
         const end = 1 + rest.readUInt32BE(1);
         const isNotification = rest.toString('latin1', 0, 1) === 'A';
@@ -97,7 +97,7 @@ test('if notifications stop arriving later, nodrop notices it because its ping d
       timeoutMs: 240_000,
       signal: leaving.signal,
     });
-    // One ping that comes back, one that does not, and the one that notices it.
+    // One ping comes back, the second does not, and the third one shows that the second was lost.
     await vi.advanceTimersByTimeAsync(PING_EVERY_MS);
     expect(changes.listening).toBe(true);
     proxy.loseNotifications();

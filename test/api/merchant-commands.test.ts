@@ -77,7 +77,7 @@ describe('npm run nodrop', () => {
       errors: '',
     });
     expect(await listed()).toMatch(/ myapp, com\.example\.app +\d{4}-/);
-    // An option that is not given keeps its value; one that is given replaces it.
+    // If an option is not given, the setting keeps its value. If it is given, it replaces the value.
     await set('--late-payment', 'review');
     expect(await listed()).toMatch(/ myapp, com\.example\.app +\d{4}-/);
     await set('--return-schemes', 'other');
@@ -104,7 +104,7 @@ describe('npm run nodrop', () => {
         'Its acknowledgements are trusted. With --order-status-url, its orders are read back.\n' +
         `Its events are signed with this secret. It is shown only now:\n${secret}\n`,
     );
-    // Again, with the read-back: the URL stays, and no new secret is made or shown.
+    // The command runs again, with the read-back. The URL stays, and no new secret is made or shown.
     const second = await set('--order-status-url', status);
     expect(second).toEqual({
       code: 0,

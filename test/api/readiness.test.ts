@@ -131,7 +131,7 @@ describe('readiness is 503 while the database', () => {
 
   test('is in recovery', async () => {
     const name = new URL(database.databaseUrl).pathname.slice(1);
-    // The database claims to be a standby: this function is found before PostgreSQL's own.
+    // The database claims to be a standby, because this function is found before PostgreSQL's own.
     await queryOnce(
       database.databaseUrl,
       `create schema standby;
@@ -149,7 +149,7 @@ describe('readiness is 503 while the database', () => {
     expect(await ready()).toEqual(READY);
     const refused = await order();
     expect([refused.status, refused.json.code]).toEqual([503, 'database_unavailable']);
-    // The failed write counts at once, although the last check is recent.
+    // The failed write counts immediately, although the last check is recent.
     expect(await ready()).toEqual(not('not_writable'));
     now += WRITES_REFUSED_MS - 1;
     expect(await ready()).toEqual(not('not_writable'));
@@ -180,7 +180,7 @@ describe('readiness is 503 while the database', () => {
     expect((await order()).json.code).toBe('database_unavailable');
     expect(await ready()).toEqual(READY);
     expect(probes()).toBe(1);
-    // Always the same row: each probe replaces the one before it.
+    // It is always the same row, because each probe replaces the previous probe.
     for (let n = 1; n <= 3; n += 1) await probeWrite(client, new Date(now + n));
     expect(await client.writeProbe.findMany()).toEqual([{ id: 1, probedAt: new Date(now + 3) }]);
   });

@@ -49,7 +49,10 @@ type Workflows = ApiDeps['workflows'];
 type RefundWorkflows = ApiDeps['refundWorkflows'];
 type DeliveryWorkflows = ApiDeps['deliveryWorkflows'];
 
-/** Records the API's signals to payment workflows. By default all succeed, and the next action appears at once. */
+/**
+ * Records the API's signals to payment workflows. By default all signals succeed, and the next action appears
+ * immediately.
+ */
 export class StandInWorkflows implements Workflows {
   readonly calls: {
     readonly name: keyof Workflows;
@@ -60,8 +63,8 @@ export class StandInWorkflows implements Workflows {
   /** If true, every call fails as it does without a Temporal server. */
   down = false;
   /**
-   * Replaces what happens when a payment starts, or when a new next action is requested. False: no result in time.
-   * Tests do not wait for that: see `startTestApi`.
+   * Replaces what happens when a payment starts, or when a new next action is requested. If it returns false, there is
+   * no result in time. Tests do not wait for that time: see `startTestApi`.
    */
   onAwaitNextAction: (payment: Payment) => Promise<boolean>;
   /** The payments for which `onAwaitNextAction` returned false. */
@@ -214,7 +217,7 @@ export interface TestApi {
   close(patienceMs?: number): Promise<void>;
 }
 
-/** Ends the wait for a payment without a result at once, as if its time were up. */
+/** Immediately ends the wait for a payment without a result, as if its time were up. */
 class ImpatientChanges extends Changes {
   readonly #idle: ReadonlySet<string>;
 

@@ -6,7 +6,7 @@ import { type Answer, newKey, newOrderId, pay, setUp } from './support.ts';
 
 // While all orders of one merchant are locked, requests of other merchants are served.
 
-/** More than can run and wait at the same time. */
+/** More requests than can run and wait at the same time. */
 const REQUESTS = 250;
 
 const { api, key, merchantId, database } = await setUp();
@@ -31,7 +31,7 @@ async function waiting(): Promise<number> {
   return Number(row?.n);
 }
 
-/** Sends all requests at once while the locks are held, and a request of the other merchant meanwhile. */
+/** Sends all requests at the same time while the locks are held, and also a request of the other merchant. */
 async function whileLocked(atOnce: number, requests: readonly (() => Promise<Answer>)[]) {
   await holder.query('begin');
   await holder.query('select 1 from orders for update');

@@ -25,7 +25,7 @@ test('all addresses share a limit per second for checking callbacks, and beyond 
   const giveBack = checks.take('first', SIZE);
   expect(takeAll()).toBe(CHECKED_OF_SHARES - COST);
   expect(checks.take('late', SIZE)).toBeUndefined();
-  // A refused check uses nothing, and a verified callback gives its cost back.
+  // A refused check uses nothing of the limit, and a verified callback gives its cost back to the limit.
   giveBack?.();
   expect(checks.take('late', SIZE)).toBeDefined();
   at = 1_000;

@@ -34,7 +34,7 @@ function open(port: number): Socket {
   return socket;
 }
 
-// Other systems answer what does not fit into the queue.
+// Systems other than Linux answer connections that do not fit into the queue.
 test.runIf(process.platform === 'linux')(
   'a channel that accepts no connection is unreachable before the request times out',
   async () => {

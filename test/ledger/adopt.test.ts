@@ -113,8 +113,8 @@ describe('one trade that is visible to two accounts and adopted at each of them'
         expect(second?.row.attentionDetail).toContain(
           'Another payment adopted this trade at another account',
         );
-        // `watched` prevents an automatic refund when the second order is paid otherwise: the money belongs to the
-        // first order.
+        // When another payment pays the second order, `watched` prevents an automatic refund, because the money belongs
+        // to the first order.
         expect(second?.row.adopted).toBe('watched');
       }
     },

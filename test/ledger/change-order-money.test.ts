@@ -83,7 +83,7 @@ describe('money of an attempt made before the order’s amount changed', () => {
         order: { amount: 1250, status: 'succeeded' },
       },
     });
-    // Money of the other attempt is a duplicate, as usual.
+    // Money that arrives for the other attempt is a duplicate, as usual.
     expect(await pay(live.id, 1250)).toMatchObject({ orderUpdate: 'conflict' });
   });
 

@@ -35,8 +35,8 @@ import {
 } from './change-order-support.ts';
 
 /**
- * An order changes under its lock. Money for an attempt at another amount pays it only if an operator accepts that
- * money.
+ * An order changes under its lock. Money for an attempt at another amount pays the order only if an operator accepts
+ * that money.
  */
 
 /** The connection of another process. */
@@ -121,7 +121,7 @@ describe('a change of an order', () => {
     await expect(change(late.orderId, { amount: 1250 })).rejects.toMatchObject(code('attempt_unresolved'));
     expect((await pay(late.id, 1000)).orderUpdate).toBe('applied');
     await expect(change(late.orderId, { amount: 1250 })).rejects.toMatchObject(code('order_already_paid'));
-    // Money that waits for a decision, besides a live attempt: the change is refused without closing that attempt.
+    // Money waits for a decision while another attempt is live. The change is refused without closing the live attempt.
     const short = await attempt();
     await attempt({ id: short.orderId }, { channel: 'simulator2' });
     await pay(short.id, 900);
@@ -163,7 +163,7 @@ describe('a change of an order', () => {
       errors: [{ path: 'expiresInSeconds', message: expect.stringContaining(`at least ${least}, `) }],
     });
     await change(live.orderId, { expiresInSeconds: least }, { at });
-    // A request that is refused because of its past expiry alone must not end any attempt first.
+    // If a request is refused only because its expiry is in the past, it must not have ended any attempt first.
     await expect(change(live.orderId, { amount: 1, expiresInSeconds: 30 }, { at })).rejects.toMatchObject(
       code('invalid_request'),
     );
@@ -178,7 +178,7 @@ describe('two requests wait for the lock of one order', () => {
 
   /**
    * Lets two processes wait for the lock of a new order with an ended attempt, one behind the other. Repeats if one of
-   * them ran out of time, because that says nothing.
+   * the processes ran out of time, because that outcome proves nothing.
    * @returns the outcome of each process, and the attempt.
    */
   async function race(...deeds: readonly [Deed, Deed]) {

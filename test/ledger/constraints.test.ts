@@ -170,7 +170,7 @@ describe('money', () => {
     await refused(db.order.update({ where, data: paidBy(exact.id) }));
     await db.order.update({ where, data: { amount: 1000n } });
     await db.order.update({ where, data: paidBy(exact.id) });
-    // After that the amount and the currency of the order cannot change.
+    // Once the order is paid, its amount and currency cannot change.
     for (const change of [{ amount: 999n }, { currency: 'USD' }, { amount: 999n, status: 'refunded' }])
       await refused(db.order.update({ where, data: change }));
     await db.order.update({ where, data: { status: 'refunded' } });
@@ -245,7 +245,7 @@ describe('money', () => {
     const gone = { status: 'succeeded', reason: 'external' };
     await refund('gone', 400n, gone);
     await refused(refund('more', 601n, gone));
-    // The open refund continues and will be refused at the channel, but it must not be raised.
+    // The open refund continues and will be refused at the channel, but its amount must not be raised.
     const change = (data: object) => db.refund.update({ where: { id }, data });
     await change({ unknownSince: new Date() });
     await refused(change({ amount: 1001n }));

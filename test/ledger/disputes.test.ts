@@ -60,7 +60,10 @@ async function paid(answer: PaidAnswer = PAID, payment?: Payment): Promise<Payme
   return await row(id);
 }
 
-/** A payment whose order was paid by another payment: a refund is due and was not requested from the channel yet. */
+/**
+ * A payment whose order was paid by another payment, so that a refund is due. The refund was not requested from the
+ * channel yet.
+ */
 async function owed(): Promise<Payment> {
   const orderId = `twice-${made}`;
   const first = await attempt(orderId);
@@ -232,7 +235,7 @@ test('if a dispute of the full amount is lost before the settlement, the settlem
   });
   expect(await refunds(id)).toMatchObject([{ reason: 'dispute', status: 'succeeded', amount: 1000n }]);
   expect((await db.order.findFirst({ where: { id: orderId } }))?.status).toBe('unpaid');
-  // The dispute is won after all: the money is back and pays no order.
+  // The dispute is won after all. The money is back, but it pays no order.
   await asked(id, { state: 'won' });
   expect(await row(id)).toMatchObject({ refundedAmount: 0n, attention: 'order_conflict' });
 });

@@ -75,7 +75,7 @@ test('every event sample shows a possible state of the ledger', async () => {
   const kept = { merchantId: merchant.id };
   for (const { what, body } of samples()) {
     const { payment, order, refund } = body.data;
-    // The times in the sequence in which they happen; a time that is null is left out.
+    // The times of the steps, in the sequence in which the steps happen. A time that is null is left out.
     const times = Object.entries({
       orderCreated: order.createdAt,
       created: payment.createdAt,

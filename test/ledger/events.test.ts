@@ -33,7 +33,7 @@ const DAY = 86_400_000;
 
 test('each end of a payment and each refund writes one event, and the versions of the events increase', async () => {
   const { id } = await newPaid();
-  // Repeated and late calls, and calls for another end, write no further event.
+  // Repeated and late calls, and calls that would end the payment differently, write no further event.
   await settlePayment(db, id, now());
   await endPayment(db, id, 'closed', 'late', now());
   for (const state of ['succeeded', 'failed'] as const) {
@@ -76,7 +76,7 @@ test('each end of a payment and each refund writes one event, and the versions o
     await endPayment(db, ended.id, to, 'a test', now());
     await endPayment(db, ended.id, to, 'again', now());
     expect((await eventsOf(ended.id)).map(({ type }) => type)).toEqual([`payment.${to}`]);
-    // Money that arrives after the end has an event too.
+    // Money that arrives after the payment's end also has an event.
     await recordAnswer(db, ended.id, PAID, 'query', now());
     await settlePayment(db, ended.id, now());
     expect((await eventsOf(ended.id)).map(({ type }) => type)).toEqual([
@@ -91,7 +91,7 @@ test('a change that is rolled back leaves no event', async () => {
   const attempt = underOrderLock(db, id, now(), async ({ tx, newEvents }) => {
     await update(tx, id, { status: 'closed', endedAt: now() });
     newEvents.push({ type: 'payment.closed' });
-    // The second event cannot be written, so the change and the first event must be rolled back too.
+    // The second event cannot be written, so the change and the first event must also be rolled back.
     newEvents.push({ type: 'refund.failed', refundId: 're_none' });
   });
   await expect(attempt).rejects.toThrow();
@@ -134,7 +134,7 @@ test('a reader with a cursor gets every event of many payments that end at the s
   };
   const end = ({ id }: Payment) => endPayment(db, id, 'closed', 'a test', now());
   const endAll = async () => {
-    // As many at once as get a connection without waiting, even on a busy machine.
+    // As many concurrent transactions as get a connection without waiting, even on a busy machine.
     for (let i = 0; i < payments.length; i += 10) await Promise.all(payments.slice(i, i + 10).map(end));
     ending = false;
   };

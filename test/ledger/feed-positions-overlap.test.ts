@@ -120,11 +120,11 @@ describe('while positions are assigned', () => {
     const quick = new Reader(db, 10);
     const reading = slow.read();
     await placer.locked.opened;
-    // Committed before the UPDATE runs, so it gets a position in the same run, before the newer event.
+    // This event is committed before the UPDATE runs, so it gets a position in the same run, before the newer event.
     await (await writeEvent(second, new Date(2000)))();
     placer.update.open();
     await placer.updated.opened;
-    // The positions are assigned but not committed: no higher position may become visible before them.
+    // The positions are assigned but not committed. No higher position may become visible before they are committed.
     await (await writeEvent(third, new Date(1000)))();
     const behind = quick.read();
     await waitsForLock();
@@ -158,7 +158,8 @@ describe('two processes write events of one order, and the clock of one process 
   const AHEAD_MS = 500;
 
   /**
-   * Closes one attempt by the clock that is ahead, then writes something about the other attempt by the other clock.
+   * Closes one attempt with the time of the clock that is ahead. Then writes something about the other attempt with the
+   * time of the other clock.
    */
   async function closedThen(write: (other: string, at: Date) => Promise<unknown>) {
     const orderId = newOrderId();

@@ -20,7 +20,7 @@ test('events get their positions by time and then by payment, but events of one 
   const payments = [await newPayment(), await newPayment()].toSorted();
   const [a = '', b = ''] = payments;
   const at = (seconds: number) => new Date(1_000_000 + seconds * 1000);
-  // As an older release wrote them: the last event is from a transaction that had waited for its order.
+  // Events as an older release wrote them. The last event is from a transaction that had waited for its order.
   for (const [payment, version, time] of [
     [b, 1, 2],
     [b, 2, 2],

@@ -20,12 +20,12 @@ import { ofTrade } from '../support/callback.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
 /**
- * Transactions of several processes that wait for the lock of one order, in both sequences. Each decides on the state
- * that the ones before it have committed, although it began earlier.
+ * Transactions of several processes that wait for the lock of one order, in both sequences. Each transaction decides on
+ * the state that the transactions before it have committed, although it began before they committed.
  */
 
 const { db, databaseUrl, connect } = useDatabase();
-/** One client per process: a process runs one transaction of an order at a time. */
+/** One client per process, because a process runs only one transaction of an order at a time. */
 const processes = [connect(), connect()];
 let holder: Connection;
 let merchantId: string;
@@ -89,9 +89,9 @@ async function paid(): Promise<Payment> {
 }
 
 /**
- * Runs the two steps, each in its own process, which both wait for the order's lock before the first gets it. Not more
- * than two: once the first has changed the row, the ones behind the second compete for the new version, and PostgreSQL
- * promises no sequence.
+ * Runs the two steps, each in its own process, which both wait for the order's lock before the first gets it. There are
+ * not more than two steps, because once the first step has changed the row, the transactions behind the second compete
+ * for the new version, and PostgreSQL promises no sequence.
  */
 async function inLine(payment: Payment, ...steps: [Step, Step]): Promise<PromiseSettledResult<unknown>[]> {
   await holder.query('begin');
@@ -280,7 +280,7 @@ test('a PATCH after the settlement is refused, and the change of a PATCH before 
     order: { subject: 'y', status: 'succeeded' },
     events: [{ data: { order: { subject: 'y', status: 'succeeded' } } }],
   });
-  // The attempt has ended, so the amount changes; then its money arrives after all.
+  // The attempt has ended, so the amount changes. Then the money of the ended attempt arrives after all.
   await ended(db, third);
   await inLine(third, patched({ amount: 2000 }), calledBack(PAID));
   await settled(db, third);

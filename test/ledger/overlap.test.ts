@@ -8,7 +8,7 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
-/** Two transactions of one order overlap: the second decides on the state that the first has committed. */
+/** When two transactions of one order overlap, the second decides on the state that the first has committed. */
 
 const { db, databaseUrl } = useDatabase();
 /** The connection of another process. */

@@ -9,7 +9,10 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { attempt, db, now, orderOf, PAID, row } from './payments-support.ts';
 
-/** A refund at the channel counts once, whatever reports it, in any sequence, and whatever is refused meanwhile. */
+/**
+ * A refund at the channel counts once, whatever reports it, in whatever sequence the reports arrive, and even if other
+ * refunds are refused meanwhile.
+ */
 
 describe('the channel refuses a refund of money that waits for a decision', () => {
   const refused = { state: 'failed', reason: 'The account is closed.' } as const;
@@ -38,7 +41,7 @@ describe('the channel refuses a refund of money that waits for a decision', () =
       { id: refund.id, status: 'failed' },
       { id: automaticRefundId(first.id), status: 'created', amount: 900n, reason: 'duplicate_payment' },
     ]);
-    // If the automatic refund is refused too, an operator has to act.
+    // If the automatic refund is also refused, an operator has to act.
     await recordRefundAnswer(db, automaticRefundId(first.id), refused, now(), short);
     expect(await refundsOf(first.id)).toHaveLength(2);
     expect(await row(first.id)).toMatchObject({ attention: 'refund_failing', refundedAmount: 0n });
@@ -116,7 +119,9 @@ describe('a refund of all remaining money was refused because nodrop did not see
     await recordRefundAnswer(db, refundId, REFUSED, now(), back(150));
   };
   const refundOf = (id: string) => db.refund.findUnique({ where: { id } });
-  /** A refund of 250 is processing, 150 was refunded at the channel, and a refund of the rest was refused. */
+  /**
+   * A refund of 250 is processing, 150 was refunded at the channel, and a refund of the remaining amount was refused.
+   */
   const hidden = async () => {
     const id = await paid();
     const [open, all] = [await request(id, 250), await request(id)];

@@ -22,8 +22,8 @@ import { eventually } from '../support/stack.ts';
 import { attempt, connect, db, merchantId, now, orderOf, PAID, row } from './payments-support.ts';
 
 /**
- * Every change of a payment depends on its state: repeated, late, or in the wrong sequence, it has no effect (P5).
- * Recorded money is never replaced by an answer without money (P1, P3).
+ * Every change of a payment depends on its state. A change that is repeated, late, or in the wrong sequence has no
+ * effect (P5). Recorded money is never replaced by an answer without money (P1, P3).
  */
 
 const ACTION = { type: 'redirect', url: 'https://wallet.example' } as const;
@@ -86,7 +86,7 @@ test('while money waits for a decision, the order accepts no other attempt and s
   expect(await row(short.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'review' });
   expect(await orderOf(short)).toBe('paying');
   await expect(attempt('simulator2', short.orderId)).rejects.toMatchObject({ code: 'attempt_unresolved' });
-  // The order's cancellation or expiry does not end it while it holds money.
+  // While the payment holds money, the order's cancellation or expiry does not end the payment.
   expect(await cancelOrder(db, merchantId, short.orderId, now())).toEqual({ status: 'paying', live: [] });
   await db.order.updateMany({ where: { id: short.orderId }, data: { expiresAt: new Date(Date.now() - 1) } });
   expect(await releaseEndingOrder(db, { merchantId, id: short.orderId }, now())).toBe(false);
@@ -201,7 +201,8 @@ test('an unreadable answer raises no attention if a readable answer is recorded 
   const { id } = await attempt();
   const alarmAfterMs = 60_000;
   await recordSilence(db, id, 'no answer', alarmAfterMs, new Date(Date.now() - 2 * alarmAfterMs));
-  // In one process the two transactions would wait for each other's slot, so the second one has its own client.
+  // In one process, the two transactions would wait for each other's slot. So the second transaction has its own
+  // client.
   const elsewhere = connect();
   let silent: Promise<unknown> | undefined;
   let isRecorded = false;

@@ -266,7 +266,8 @@ describe('an order whose amount was changed', () => {
     const changed = newOrder(terms.orderId, { amount: 1250 });
     await expect(createOrder(db, merchantId, changed, now())).rejects.toMatchObject({ code: 'order_exists' });
     const change = (what: OrderChange) => changeOrder(db, merchantId, terms.orderId, what, new Set(), now());
-    // A change of other fields would make the order look complete, or be overwritten when it is completed.
+    // A change of other fields would make the order look complete. Or the change would be overwritten when the order is
+    // completed.
     for (const [path, more] of [
       ['subject', { subject: 'x' }],
       ['metadata', { metadata: { seat: '7' } }],
@@ -328,7 +329,7 @@ describe("the shop's next request", () => {
     const start = (given: NewPayment) =>
       insertPayment(db, merchantId, newOrder(terms.orderId), given, () => 'x', now());
     const same = { ...NEW_PAYMENT, channel: 'simulator' };
-    // The recovered payment must be queried first; that may take a while, or fail.
+    // The recovered payment must be queried first. The query may take a while, or fail.
     await expect(start(same)).rejects.toMatchObject({ name: 'UnaskedAttempts' });
     expect((await order(terms.orderId)).subject).toBe('Two tickets');
     const asked = { ...same, askedAttempts: new Set([terms.paymentId]) };

@@ -25,7 +25,9 @@ import {
   newWaiting,
 } from './redelivery-support.ts';
 
-/** When pending deliveries are made before their time. The rows alone decide that, whichever worker reads them. */
+/**
+ * Tests when pending deliveries are made before their time. Only the rows decide that, whichever worker reads the rows.
+ */
 
 /** The client of another worker. */
 const elsewhere = connect();
@@ -156,7 +158,7 @@ describe('a redelivery picks deliveries', () => {
     expect(await idsOf(9, 0)).toEqual([]);
     await answersAgain(1);
     expect(await idsOf(2, 2)).toEqual([paid, sooner]);
-    // The worker that picked them died: they are picked again.
+    // The worker that picked these deliveries died, so they are picked again.
     expect(await idsOf(2, 3)).toEqual([paid, sooner]);
     for (const id of [paid, sooner]) await called(id, 'unknown', 4);
     expect(await idsOf(9, 5)).toEqual([later]);
@@ -200,7 +202,8 @@ describe('a batch of redeliveries', () => {
     // The third delivery is settled otherwise meanwhile.
     await db.delivery.update({ where: { id: third.id }, data: { status: 'conflict', settledAt: at(3) } });
     expect(await readOutcome(db, batch, at(4))).toEqual({ answered: 1, unanswered: 1, pauseMs: 29_000 });
-    // An activity that runs again makes it due again: it has its own next attempt by now, so that has no effect.
+    // An activity that runs again tries to make the delivery due again. This has no effect, because the delivery
+    // already has its own next attempt.
     await makeDue(db, second);
     expect(await leaseDelivery(db, second.id, at(5))).toMatchObject({ kind: 'later' });
   });
@@ -213,7 +216,7 @@ describe('a batch of redeliveries', () => {
     for (const one of batch.picked) await makeDue(db, one);
     const { nextAttemptAt } = await db.delivery.findUniqueOrThrow({ where: { id } });
     expect.soft(nextAttemptAt).not.toBeNull();
-    // Makes the delivery due at once, as an operator's redelivery request does.
+    // Makes the delivery due immediately, as an operator's redelivery request does.
     await db.delivery.update({ where: { id }, data: { nextAttemptAt: null } });
     await called(id, 'unknown', 11, 2 * DAY * 1000);
     expect(await leaseDelivery(db, id, at(HOUR))).toMatchObject({ kind: 'later' });

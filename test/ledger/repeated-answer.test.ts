@@ -22,7 +22,7 @@ import { useDatabase } from '../support/stack.ts';
 
 /**
  * A query whose answer says nothing new costs one UPDATE, without a lock or a new row. Equal answers are counted, and
- * get one timeline entry when a different one comes.
+ * get one timeline entry when a different answer comes.
  */
 
 const { db, connect } = useDatabase();

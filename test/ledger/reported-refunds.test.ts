@@ -12,7 +12,7 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * A channel whose trades only report that a part was refunded, and not how much, as WeChat Pay's `REFUND` state does.
+ * A channel whose trades report that a part was refunded, but not how much. WeChat Pay's `REFUND` state is an example.
  * No order becomes paid by money that may have been refunded (P2), and an attention is raised, once, if no known refund
  * explains the report.
  */

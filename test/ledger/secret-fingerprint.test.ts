@@ -5,7 +5,8 @@ import { replaceSecret, requireSecret, WrongSecret } from '../../src/ledger/secr
 import { queryOnce, useDatabase } from '../support/stack.ts';
 
 /**
- * A database belongs to one NODROP_SECRET: the first process records its fingerprint, and all others compare with it.
+ * A database belongs to one NODROP_SECRET: the first process records the secret's fingerprint, and all other processes
+ * compare their secret with it.
  */
 
 const RIGHT = 'the secret that was here first, 32+';

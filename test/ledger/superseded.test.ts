@@ -265,7 +265,8 @@ test('a delivered success is not redelivered after a full refund', async () => {
 test('a payment stays refunded in full if an external refund turns out to be a refund that nodrop made', async () => {
   const payment = await newPending();
   const { id } = await ask(payment, 400);
-  // The channel did not know the number, and everything was refunded at the channel; it makes this refund anyway.
+  // The channel did not know the refund's number, and everything was refunded at the channel. The channel then makes
+  // this refund as well.
   await recordFirstAsk(db, id, backAtChannel(1000), now());
   const superseded = await row(payment);
   expect(superseded).toMatchObject({ orderUpdate: 'conflict', refundedAmount: 1000n });

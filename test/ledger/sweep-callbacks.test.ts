@@ -15,7 +15,7 @@ import { ofTrade } from '../support/callback.ts';
 import { eventually, useDatabase } from '../support/stack.ts';
 
 // The sweep's work with callbacks: callbacks that came before their payment are retried long enough, and unverifiable
-// ones are not kept forever. Uses a real database; the workflows only record their calls.
+// callbacks are not kept forever. Uses a real database; the workflows only record their calls.
 
 const [MINUTE, HOUR, DAY] = [60_000, 3_600_000, 86_400_000];
 

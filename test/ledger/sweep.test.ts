@@ -204,10 +204,10 @@ test('after a loss of Temporal every unfinished payment is recovered, even an en
     await one({ status: 'cancelled', endedAt: ago(HOUR), channelAnsweredAt: ago(HOUR) }),
     // The channel gives no readable answer, and is queried every hour until it does.
     await one({ ...ended, channelAnsweredAt: ago(2 * DAY), channelErrorSince: ago(DAY) }),
-    // Temporal was lost during the late queries, and their time has passed since.
+    // Temporal was lost during the late queries, and the time of the remaining late queries has passed since.
     await one({ ...ended, channelAnsweredAt: ago(2 * DAY + HOUR) }),
     await one({ ...ended, channelAnsweredAt: null }),
-    // The payer's next action outlived the payment's end: the last query is a day after the expiry.
+    // The payer's next action outlived the payment's end, so the last query is a day after the expiry.
     await one({ ...ended, expiresAt: ago(DAY - 1_000), channelAnsweredAt: ago(0) }),
     await one({ ...ended, expiresAt: ago(2 * DAY), channelAnsweredAt: ago(DAY + HOUR) }),
     // A payment whose success is not delivered yet.

@@ -19,10 +19,10 @@ const transaction = (): Promise<boolean> =>
 async function work(): Promise<void> {
   while (!stopping) await transaction();
 }
-// More than the pool has connections, so that each connection is reused at once.
+// More than the pool has connections, so that each connection is reused immediately.
 await Promise.all(Array.from({ length: 80 }, work));
 
 // Waits until the ended connections are replaced.
 while (!(await transaction()));
-// The process must exit by itself after this.
+// After this, the process must exit without being told to.
 await db.$disconnect();

@@ -8,7 +8,7 @@ import { LISTS } from './listed-refunds.ts';
 import { type Facts, type Trade, waitsFor } from './promises.ts';
 import { type ReceivedCallback, UNTROUBLED_SIMULATOR, type World } from './world.ts';
 
-/** A merchant waits this long for an answer of the API and then continues. The request continues too. */
+/** A merchant waits this long for an answer of the API and then goes on. The unanswered request also goes on. */
 const IMPATIENT_MS = 150;
 /** No transaction timeout is shorter. A frozen process can run into it, and then acknowledges nothing. */
 const LEDGER_LIMIT_MS = 3_000;
@@ -158,7 +158,7 @@ export class Case {
     const payment = await this.#attempt(nth);
     if (payment === undefined) return;
     const now = await this.world.now();
-    // Later than this only a callback can report the payment.
+    // If the payer pays later than this, only a callback can report the payment.
     if (payment.endedAt !== null && payment.endedAt.getTime() + WATCHED_MS < now) await this.untroubled();
     if (!network.paidAt.has(payment.id)) network.paidAt.set(payment.id, now);
     const { status } = await simulator.pay(payment.id, result);
@@ -217,7 +217,7 @@ export class Case {
     return await this.world.db.order.findFirst({ where: { id: this.orderId } });
   }
 
-  /** @param amount undefined: all that is left */
+  /** @param amount if undefined, all that is left is refunded */
   async refund(nth: number, key: string, amount: number | undefined): Promise<void> {
     const payment = await this.#attempt(nth);
     if (payment === undefined) return;
@@ -239,7 +239,7 @@ export class Case {
     const outRefundNo = `elsewhere_${this.#externals}`;
     const { listed, hidden } = this.world.network;
     const lists = payment.channel === LISTS;
-    // Before the refund is made, because a listing that is read meanwhile may contain it.
+    // Recorded before the refund is made, because a listing that is read meanwhile may already contain the refund.
     if (lists) listed.madeElsewhere(outRefundNo, payment.id, amount);
     const given = await this.#channelCall(payment, path, { outRefundNo, amount });
     if (given === undefined) return;
@@ -380,15 +380,17 @@ export class Case {
     await this.world.startWorkers();
   }
 
-  /** Ends all faults and lets time pass: the expiry, a day of late watch, refunds in process, the sweep. */
+  /**
+   * Ends all faults and lets enough time pass for the expiry, a day of late watch, refunds in process, and the sweep.
+   */
   async heal(): Promise<Facts> {
     await this.untroubled();
     await this.world.startWorkers();
     await this.releaseCallbacks();
     await this.#decide();
     await this.#comeToAnEnd();
-    // Refunds at the channel whose callback was lost are otherwise only found by the statement, so query those
-    // payments.
+    // If the callback of a refund at the channel was lost, only the statement or a query finds the refund. So query
+    // those payments.
     const { listed } = this.world.network;
     const unreported = (await this.attempts()).filter(
       ({ id, status }) =>
@@ -403,8 +405,8 @@ export class Case {
   /** Lets time pass until nothing changes any longer. */
   async #comeToAnEnd(): Promise<void> {
     for (let round = 1, before = ''; round <= ROUNDS; round++) {
-      // Past every expiry; past the late watch of workflows that only the sweep started; past all refunds that these
-      // found.
+      // The first wait is past every expiry, the second past the late watch of workflows that only the sweep started,
+      // and the third past all refunds that these workflows found.
       for (const seconds of [40 * MINUTE, 26 * HOUR, 2 * HOUR]) {
         await this.world.pass(this.orderId, seconds);
         await this.world.sweep();

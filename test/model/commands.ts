@@ -115,7 +115,10 @@ const needPerson = fc.constant(
 const passOf = (seconds: number) =>
   fc.constant(new Step(`pass(${seconds} s)`, (order) => order.pass(seconds)));
 
-/** Seconds: within the tight phase, past polls, past the expiry, into the late watch and past it. */
+/**
+ * Times to skip, in seconds: within the tight phase, past polls, past the expiry, into the late watch, and past the
+ * late watch.
+ */
 const pass = fc
   .constantFrom(1, 5, 12, 30, 120, 600, 1900, 4000, 26_000, 93_600)
   .chain((seconds) => passOf(seconds));
@@ -216,7 +219,7 @@ const strangeCallbacks = fc
     { callback: { duplicates: 2, outOfOrder: true } },
   )
   .map(faultOf);
-/** The channel's queries are behind what its close reports. */
+/** The channel's answers to queries show an older state than its answer to a close. */
 const lags = fc.constant(faultOf({ callback: { dropRate: 1 }, query: { lagMs: 3_600_000 } }));
 /** A payer who is already in the wallet can pay a trade that the channel reports as closed. */
 const closesInVain = fc.constant(faultOf({ close: { ineffectiveRate: 1 } }));
@@ -359,7 +362,7 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
     )
     .map(([trouble, first]) => [...trouble, first]),
   opening(fc.oneof(create, create, forOtherAmount), secondWhileSilent, fc.oneof(allPay, pay)),
-  // Late payments: the create request is late, or the payer is.
+  // Late payments, because the create request or the payer is late.
   opening(lossOf('create', 'request lost'), create, firstEnds, lateArrival),
   opening(closesInVain, create, firstEnds, passOf(600), fc.oneof(noCallbacks, holdCallbacks), firstPays),
   // The order's amount has changed when the payer pays a trade that the channel reported as closed.
@@ -372,7 +375,8 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
     fc.oneof(noCallbacks, holdCallbacks, untroubled),
     firstPays,
   ),
-  // Paid, or being decided, and not reported before the payment is to end.
+  // The trade is paid, or the channel is deciding it, and the channel does not report that before nodrop wants to end
+  // the payment.
   opening(create, fc.oneof(noCallbacks, holdCallbacks), fc.oneof(firstPays, firstIsDecided), firstEnds),
   opening(create, lags, firstPays, passOf(10), firstIsCancelled),
   opening(fc.oneof(strangeCallbacks, otherAmount), create, firstPays, fc.oneof(passOf(12), race)),
@@ -401,8 +405,8 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
       passOf(1900),
     ),
   ),
-  // At a channel that lists refunds: a part is refunded elsewhere while nodrop's refund is on its way, and the bank
-  // returns some of it.
+  // For a channel that lists refunds. A part is refunded elsewhere while nodrop's refund is on its way, and the bank
+  // returns some of the refunded money.
   opening(
     ...[createListed, answers, firstPays, passOf(12), lossOf('refund', 'request lost'), refundOfAll, answers],
     ...[passOf(30), partElsewhere, fc.oneof(reverse, untroubled), passOf(120)],

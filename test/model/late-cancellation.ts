@@ -1,13 +1,13 @@
 import * as wf from '@temporalio/workflow';
 
 /**
- * The time-skipping server has a fault: a worker's answer that cancels an activity in the moment in which the activity
- * completes is refused as a whole, because the server has forgotten the activity by then. The workflow and the server's
- * clock then stop forever. The same happens when a workflow closes during an attempt, whose end is never processed. A
- * real server handles both.
+ * The time-skipping server has a fault. If a worker's answer cancels an activity in the moment in which the activity
+ * completes, the server refuses the whole answer, because it no longer knows the activity. The workflow and the
+ * server's clock then stop forever. The same happens when a workflow closes during an attempt, whose end is never
+ * processed. A real server handles both cases.
  *
- * So here the workflow continues at once, as usual, but the server gets the cancellation later, and the workflow's end
- * after that. No time is skipped while an attempt is under way, and no attempt takes that long. An attempt that was
+ * So here the workflow continues immediately, as usual, but the server gets the cancellation later, and the workflow's
+ * end after that. No time is skipped while an attempt is under way, and no attempt takes that long. An attempt that was
  * handed to a stopping worker does not end either: the server does not time out an activity whose cancellation is
  * requested.
  */

@@ -12,7 +12,9 @@ import {
 /** The channel whose refunds are listed; the other channel reports only their sum. */
 export const LISTS = 'simulator2';
 
-/** The channel forgets a key after this time, in ms: a repeated request with the key makes another refund. */
+/**
+ * The channel forgets a key after this time, in ms. After that, a repeated request with the key makes another refund.
+ */
 const FORGETS_AFTER_MS = 20 * 60_000;
 /** A lost request arrives within this time, in ms, or never. */
 const ON_ITS_WAY_AT_MOST_MS = 5 * 60_000;
@@ -48,7 +50,9 @@ export class ListedRefunds {
     this.#made.set(simulated, { outTradeNo, amount, isReversed: false });
   }
 
-  /** The money that the bank returned of a trade's refunds, of nodrop's and of others', in minor units. */
+  /**
+   * How much of a trade's refunds the bank returned, in minor units. Counts refunds by nodrop and refunds by others.
+   */
   reversedOf(outTradeNo: string): { readonly ours: number; readonly others: number } {
     const reversed = [...this.#made.values()].filter(
       (made) => made.outTradeNo === outTradeNo && made.isReversed,

@@ -29,8 +29,8 @@ function planOf(seed: number, runs: number): readonly (readonly Plan[])[] {
 }
 
 /**
- * Cases from each seed, in two lanes with a world each: one lane computes while the other waits. Some cases are the
- * same in every run, and some are new.
+ * Cases from each seed, in two lanes. Each lane has its own world, so that one lane computes while the other waits.
+ * Some cases are the same in every run, and some are new.
  */
 const LANES =
   NODROP_MODEL_RUNS === undefined && NODROP_MODEL_SEED === undefined

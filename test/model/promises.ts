@@ -20,7 +20,9 @@ export interface Facts {
   readonly workflows: readonly { readonly id: string; readonly status: string }[];
   /** Refunded at the channel itself, outside nodrop; minor units by out-trade-no. */
   readonly external: ReadonlyMap<string, number>;
-  /** What the bank returned of a payment's refunds, of nodrop's and of others'; minor units. */
+  /**
+   * How much of a payment's refunds the bank returned, in minor units. Counts refunds by nodrop and refunds by others.
+   */
   readonly reversedOf: (paymentId: string) => { readonly ours: number; readonly others: number };
   readonly cancelAsked: boolean;
   /** Payments whose cancellation the API accepted. */
@@ -42,7 +44,7 @@ export interface Facts {
   readonly latePayment: LatePayment;
   /** Whether the merchant has its own shop. */
   readonly hasShop: boolean;
-  /** How much of the time between two moments was skipped, in ms of the test's clock. */
+  /** The part of the time between two moments that was skipped, in ms of the test's clock. */
   readonly skipped: (from: Date, to: Date) => number;
 }
 
@@ -57,7 +59,8 @@ export interface Trade {
 }
 
 /**
- * No time is skipped while anything is being done. Two moments are apart if more than this was skipped between them.
+ * Two moments count as apart if more than this time was skipped between them, because no time is skipped while anything
+ * is being done.
  */
 const SAME_MOMENT_MS = 5_000;
 
@@ -78,7 +81,7 @@ export function waitsFor(
 }
 
 /**
- * The promises that two ledgers can prove, for one order, after all faults and all time have passed.
+ * Checks the promises that two ledgers can prove, for one order, after all faults and waits have ended.
  * @returns a sentence for each violation
  */
 export function checkPromises(facts: Facts): string[] {
@@ -133,7 +136,8 @@ export function checkPromises(facts: Facts): string[] {
     must(refunded === back, `${what}: ${back} was refunded, ${refunded} is recorded`);
     must(refunded === succeeded(made), `${what}: its refunds add up to ${succeeded(made)}, not ${refunded}`);
     must(refunded <= received, `${what}: ${refunded} of ${received} was refunded`);
-    // P5: money that was refunded without a request of nodrop was refunded by others. Money beyond that was refunded twice.
+    // P5: money that was refunded without a request of nodrop must have been refunded by others. Any further refunded
+    // money was refunded twice.
     const others = (facts.external.get(id) ?? 0) - reversed.others;
     const external = succeeded(made.filter(({ reason }) => reason === 'external'));
     must(external === others, `${what}: others refunded ${others}, ${external} is recorded as external`);
@@ -156,8 +160,8 @@ export function checkPromises(facts: Facts): string[] {
         `${what}: ${received - refunded} is kept although it pays nothing`,
       );
       must(orderUpdate === 'conflict' || orderUpdate === 'review', `${what}: it has no decision`);
-      // What the order cannot accept is refunded automatically, also the rest when others refunded a part. Only a
-      // refusal that the trade does not explain needs an operator.
+      // Money that the order cannot accept is refunded automatically. If others refunded a part, the remaining part is
+      // refunded automatically. Only a refusal that the trade does not explain needs an operator.
       const needsOperator =
         (attention === 'refund_failing' && facts.hidden.has(id)) || (isReversed && attention !== null);
       must(
@@ -175,7 +179,8 @@ export function checkPromises(facts: Facts): string[] {
     );
     if (orderUpdate === 'review') must(attention !== null, `${what}: no attention asks for a decision`);
     must(
-      // Money that the bank returned later had been refunded in full before the shop acknowledged.
+      // Count money that the bank returned later as refunded, because it had been refunded in full before the shop
+      // acknowledged.
       orderUpdate === 'applied' || refunded === received || isReversed || isRefused(facts, payment),
       `${what}: the order could have accepted the money`,
     );

@@ -15,7 +15,7 @@ export interface HandOut {
 export type Failing = 'nothing' | 'everything' | 'refunds and conflicts';
 
 /**
- * A merchant's order service that follows docs/three-things-your-shop-must-do.md: it goes by the payment's state,
+ * A merchant's order service that follows docs/three-things-your-shop-must-do.md: it decides by the payment's state,
  * ignores events older than the stored version, and takes the goods back at a conflict. It does not read the payment
  * when an event is late, so nodrop's events must be enough.
  */

@@ -41,8 +41,8 @@ export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secre
   /** Ends all faults and empties the channel's ledger. */
   begin(): Promise<void>;
   /**
-   * Resolves when nothing has anything to do but wait. Only then may time be skipped: the server skips even while a
-   * task is on its way to a worker, and then treats the task as lost.
+   * Resolves when every part of the system only waits. Time may be skipped only then, because the server skips even
+   * while a task is on its way to a worker, and then treats the task as lost.
    */
   quiet(orderId: string): Promise<void>;
   /** Lets time pass, once `quiet` has resolved. */
@@ -50,7 +50,7 @@ export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secre
   /** Runs the sweep once. */
   sweep(): Promise<void>;
   stopWorkers(): Promise<void>;
-  /** Does nothing while the workers run. */
+  /** Has no effect while the workers run. */
   startWorkers(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -58,8 +58,8 @@ export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secre
 export type Call = 'create' | 'query' | 'close' | 'refund' | 'queryRefund';
 
 /**
- * - `request lost`: the channel gets nothing, or only much later: see `lateRequests`.
- * - `answer lost`: the channel does its part, and nodrop does not get the answer.
+ * - `request lost`: the channel does not get the request, or gets it much later (see `lateRequests`). - `answer lost`:
+ *   the channel carries out the request, and nodrop does not get the answer.
  * - `slow`: the answer takes a while.
  */
 export type Loss = 'none' | 'request lost' | 'answer lost' | 'slow';
@@ -82,8 +82,8 @@ export class Network {
   /** The faults of the API's calls to Temporal. */
   temporal: Loss = 'none';
   /**
-   * The fates of the next transactions of API and workers. A transaction with `answer lost` commits without its caller
-   * knowing.
+   * What happens to the next transactions of API and workers. A transaction with `answer lost` commits without its
+   * caller knowing.
    */
   readonly ledgerLosses: ('request lost' | 'answer lost')[] = [];
   /** Ids of the notifications that the API acknowledged. */
@@ -105,7 +105,10 @@ export class Network {
   readonly paidAt = new Map<string, number>();
   /** Trades of which a query reported less than the truth: the payer had acted, or another refund was under way. */
   readonly hidden = new Set<string>();
-  /** When the payer acted and the channel accepted it, to be decided or paid at once. Epoch ms, by out-trade-no. */
+  /**
+   * When the payer acted and the channel accepted the action. The channel then decides later, or the trade is paid
+   * immediately. Epoch ms, by out-trade-no.
+   */
   readonly actedAt = new Map<string, number>();
   /** The refunds of the channel that lists them. */
   readonly listed = new ListedRefunds();
@@ -258,8 +261,8 @@ const LOOK_EVERY_MS = 1_000;
  */
 const STILL_LOOKS = 10;
 /**
- * The same while work is left. An attempt that was handed to a worker in the moment in which it stopped is lost until
- * its timeout, at most 60 s, and the server skips no time meanwhile.
+ * The same number of checks while work is left. An attempt that was handed to a worker in the moment in which it
+ * stopped is lost until its timeout, at most 60 s, and the server skips no time meanwhile.
  */
 const PATIENT_LOOKS = 120;
 /** Work that goes on for this many checks without letting time pass never ends. */
@@ -267,7 +270,7 @@ const ENDLESS_LOOKS = 240;
 
 /**
  * A bug of the time-skipping server: it does not know an activity that is open in its own history, it waits for an
- * activity of a workflow that has ended, or its clock stops though nothing has anything to do. It says nothing about
+ * activity of a workflow that has ended, or its clock stops although every part only waits. The bug says nothing about
  * nodrop, so the case is run again.
  */
 export class ServerFault extends Error {
@@ -354,7 +357,9 @@ export async function startWorld(): Promise<World> {
     onClock: (read) => skipped.add(read),
   });
   network.listed.now = () => h.now();
-  /** The API needs a clock that it can read at once. It is set to the server's clock whenever a request arrives. */
+  /**
+   * The API needs a clock that it can read without waiting. It is set to the server's clock whenever a request arrives.
+   */
   let ahead = 0;
   refreshClock = async () => {
     ahead = (await h.now()) - Date.now();

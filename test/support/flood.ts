@@ -13,13 +13,13 @@ subscribe('net.server.socket', (message) => {
 export interface Flood {
   /** The request line and headers; `Host` is added. */
   readonly head: readonly string[];
-  /** Sent repeatedly until the server closes the connection; undefined: no body. */
+  /** Sent repeatedly until the server closes the connection. If undefined, the request has no body. */
   readonly chunk?: Buffer;
   /** The most chunks to send. */
   readonly times?: number;
-  /** True: each chunk is sent only after the previous one has arrived. */
+  /** If true, each chunk is sent only after the previous chunk has arrived. */
   readonly drips?: boolean;
-  /** True: the client reads nothing until it has sent `times` chunks. */
+  /** If true, the client reads nothing until it has sent `times` chunks. */
   readonly sendsFirst?: boolean;
 }
 

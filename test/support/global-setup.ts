@@ -54,7 +54,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   return teardown;
 }
 
-/** Finds a tool that `npm test` has downloaded beforehand, in a process of its own. */
+/** Finds a tool that `npm test` has downloaded beforehand, in a separate process. */
 function lookUp(what: string, find: () => string | undefined): Tool {
   try {
     const path = find();

@@ -4,8 +4,8 @@ import { Webhook } from 'standardwebhooks';
 
 /**
  * An order service with its own state, which its tests can make misbehave. By default it behaves correctly: it verifies
- * the signature, applies an event once by its id, and marks an order as paid on `payment.succeeded`, unless it knows
- * already that the payment does not pay the order. An event with an older version has no effect.
+ * the signature, applies an event once by its id, and marks an order as paid on `payment.succeeded`, unless an earlier
+ * event has already shown that the payment does not pay the order. An event with an older version has no effect.
  */
 
 export interface ReceivedEvent {
@@ -56,7 +56,7 @@ export interface OrderService {
   readonly reads: string[];
   /** The secret that signs events. */
   secret: string;
-  /** Replaces the correct answer to an event; undefined: the correct answer. */
+  /** Replaces the correct answer to an event. If it returns undefined, the correct answer is sent. */
   react: ((event: ReceivedEvent, nth: number) => Reaction | undefined) | undefined;
   /** Replaces the true answer to a read-back. */
   reactToRead: ((orderId: string) => Reaction | undefined) | undefined;

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { eventually, unlessOutOfTime, watch } from './progress.ts';
 
-// How long `eventually` waits: it counts looks at the condition, however long each look takes.
+// How long `eventually` waits. It counts looks at the condition, however long each look takes.
 
 const NO_CHANGE_MS = 2_000;
 

@@ -18,15 +18,17 @@ export interface Watched {
 const LOOK_EVERY_MS = 50;
 /** The condition is cheap to read; the watched states are read much more rarely. */
 const LOOKS_A_SURVEY = 20;
-/** As a number of looks, longer than any wait of the product that tests wait for: retries, polls, a sweep. */
+/** A number of looks that takes longer than any wait of the product that tests wait for (retries, polls, a sweep). */
 const NO_CHANGE_MS = 300_000;
 
-/** Longer than any operation takes on any machine: the timeout for hangs, where no test is about a timeout. */
+/**
+ * The timeout for hangs, in tests that are not about a timeout. It is longer than any operation takes on any machine.
+ */
 export const NET_MS = 1_200_000;
 
 /**
  * Measures how long this process has run from now on, in ms. Time in which the process was frozen or waited for the CPU
- * does not count. For results that must come well before a timeout.
+ * does not count. Used for results that must come well before a timeout.
  */
 export function runningTime(): () => number {
   let looks = 0;
@@ -41,7 +43,7 @@ export const API_BUDGET_MS = 8_000;
 
 /**
  * Runs an operation whose outcome on a slow machine may be decided by a time limit of the product. An outcome that ran
- * out of time proves nothing, so the operation runs again. An outcome before the limit counts at once.
+ * out of time proves nothing, so the operation runs again. An outcome before the limit counts immediately.
  * @param limitMs the shortest time limit of the product on the way
  * @param ranOut whether the outcome can come from a time limit
  */

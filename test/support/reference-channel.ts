@@ -29,7 +29,7 @@ export class ReferenceChannel {
   close: CloseAnswer = { state: 'closed' };
   /** If set, the answer to every refund call; nothing is refunded. */
   refusedRefund: RefundAnswer | undefined;
-  /** When the channel's next actions expire; absent: with the payment. */
+  /** When the channel's next actions expire; if absent, they expire with the payment. */
   actionExpiresAt: string | undefined;
   keysAreForgotten = false;
 

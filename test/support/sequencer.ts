@@ -23,7 +23,7 @@ const FIRST = [
   'test/workflows/inflight',
 ];
 
-/** Starts the slowest files first, and leaves the order of the rest to vitest. */
+/** Starts the slowest files first, and leaves the order of the other files to vitest. */
 export class SlowestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId }: TestSpecification) => {

@@ -15,7 +15,7 @@ import { NET_MS, type Watched, watch } from './progress.ts';
 
 export { eventually } from './progress.ts';
 
-/** A free port that no other running test file gets: each vitest worker draws from its own range. */
+/** A free port that no other running test file gets, because each vitest worker takes ports from its own range. */
 export async function freePort(): Promise<number> {
   const worker = Number(process.env.VITEST_POOL_ID) % PORT_CLASSES;
   for (;;) {

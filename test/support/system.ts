@@ -87,7 +87,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
 
   await startPostgres(supervisor, home, config.stack.postgresPort);
   await applyMigrations(config.databaseUrl);
-  // Temporal has its own supervisor, so that tests can stop it for a while.
+  // Temporal has its own supervisor, so that tests can stop Temporal for a while.
   let temporalSupervisor = await supervise(temporalHome);
   await startTemporal(temporalSupervisor, temporalHome, temporalPorts, cli);
   const run = (

@@ -4,7 +4,8 @@ import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * Adopted trades in the whole service: the merchant's own code has created them at the simulator, without callbacks.
+ * Adopted trades in the whole service: the merchant's own code has created the trades at the simulator, which sends no
+ * callbacks for them.
  */
 
 let system: System;

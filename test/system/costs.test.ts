@@ -21,7 +21,7 @@ import { type System, startSystem } from '../support/system.ts';
 interface Bounds {
   readonly events: number;
   readonly workflowTasks: number;
-  /** The number of statements; BEGIN and COMMIT count, too. */
+  /** The number of statements; BEGIN and COMMIT are also counted. */
   readonly statements: number;
 }
 
@@ -127,7 +127,7 @@ function expectWithin<Name extends string>(
   const names = Object.keys(bounds) as Name[];
   const counted = Object.fromEntries(names.map((name) => [name, costs[name]]));
   for (const name of names) {
-    // A count of nothing would be within any bound.
+    // Check that something was counted, because a count of nothing would be within any bound.
     expect(costs.ran, 'nothing was counted').not.toEqual([]);
     expect(costs[name], `${JSON.stringify(counted)}\n${costs.ran.join('\n')}`).toBeLessThanOrEqual(
       bounds[name],

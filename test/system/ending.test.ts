@@ -11,7 +11,7 @@ import { type Answer, type System, startSystem } from '../support/system.ts';
  */
 
 let system: System;
-/** A payment with the shortest possible expiry: created at the start, checked by the last test. */
+/** A payment with the shortest possible expiry: it is created at the start and checked by the last test. */
 let brief: Answer['body'];
 beforeAll(async () => {
   system = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '60s' } });

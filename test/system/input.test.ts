@@ -5,7 +5,7 @@ import { API_BUDGET_MS, unlessOutOfTime } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** Invalid and forged input to the running system: it is refused clearly, and changes no money. */
+/** Invalid and forged input to the running system is refused with a clear error, and changes no money. */
 
 let system: System;
 beforeAll(async () => {

@@ -4,8 +4,8 @@ import { endConnections, eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * Killed processes (promise P1) in the real system: the payer has paid, a process dies, and the order is paid without
- * help.
+ * Killed processes (promise P1) in the real system. If a process dies after the payer has paid, the order is paid
+ * without an operator's help.
  */
 
 let system: System;

@@ -5,7 +5,8 @@ import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-// A callback that was acknowledged to the channel is durable, whichever process dies before or after that (P4).
+// A callback that was acknowledged to the channel is durable, whichever process dies before or after the
+// acknowledgement (P4).
 
 let system: System;
 beforeAll(async () => {

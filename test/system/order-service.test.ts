@@ -6,7 +6,8 @@ import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * Delivery to the order service in the real system: whatever dies, delivery is retried until the service agrees, once.
+ * Delivery to the order service in the real system: whatever dies, delivery is retried until the service agrees, and
+ * the service agrees only once.
  */
 
 let system: System;

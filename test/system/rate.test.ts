@@ -61,7 +61,7 @@ test('calls to a channel never exceed its rate limit, however many payments wait
   const temporal = await startTemporal();
   const database = await freshDatabase();
   const db = createLedgerClient(database.url);
-  // A client like the API's: the worker's client has limits for its merchant.
+  // A client like the API's, because the worker's client has limits for its merchant.
   const apiDb = createLedgerClient(database.url);
   const connection = await NativeConnection.connect({ address: temporal.address });
   const clientConnection = await Connection.connect({ address: temporal.address });
@@ -117,10 +117,10 @@ test('calls to a channel never exceed its rate limit, however many payments wait
   expect(calls.length).toBeGreaterThan(100);
   for (const from of calls) {
     const within = (ms: number) => calls.filter((at) => at >= from && at < from + ms).length;
-    // Tasks that the server gave out while this process was paused arrive late and all at once.
+    // Tasks that the server gave out while this process was paused arrive late and all together.
     const late = (ms: number) => (LIMIT * stalls.stalledMs(from - 2_000, from + ms)) / 1_000;
     expect(within(1_000)).toBeLessThanOrEqual(2 * LIMIT + late(1_000));
-    // In its first second a queue may use a saved burst once; that is within the bound above.
+    // In its first second, a queue may once use a saved burst, which is within the bound above.
     expect(within(10_000)).toBeLessThanOrEqual(10 * LIMIT + LIMIT + late(10_000));
   }
 });

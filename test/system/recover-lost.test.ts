@@ -65,7 +65,7 @@ test('recover --lost lists the lost rows, and restores them if --write is given'
   expect(listed.output).toContain('Nothing was changed');
   expect(await system.db.payment.count()).toBe(0);
 
-  // Rows that a busy database could not write are named, and written by the next run.
+  // If a busy database could not write some rows, the command names them, and the next run writes them.
   await eventually(async () => (await system.nodrop('recover', '--lost', '--write')).status === 0);
   await eventually(async () => (await system.orderStatus(paid.orderId)) === 'succeeded');
   const status = async () => (await system.db.payment.findUnique({ where: { id: unpaid.id } }))?.status;

@@ -4,7 +4,7 @@ import { call } from '../simulator/support.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** Refunds in the real system: each is made once, whatever dies meanwhile. */
+/** In the real system, each refund is made once, whatever dies meanwhile. */
 
 let system: System;
 beforeAll(async () => {
@@ -156,7 +156,7 @@ test('a refund that is requested while Temporal is down is recorded, and the swe
   await system.stopTemporal();
   const asked = await askFor(id, {});
   expect([asked.status, asked.body.status]).toEqual([201, 'created']);
-  // The API's own call does not succeed later, either.
+  // The API's own call also does not succeed later.
   system.kill('api');
   await system.startTemporal();
   // Make the refund old enough for the sweep.

@@ -110,7 +110,7 @@ const SIGNS: Partial<Record<Trigger, (id: string) => Promise<void> | void>> = {
   },
   async 'callback-doubled'(id) {
     expect(journalOf(id).notifications.map(({ copies }) => copies)).toContain(2);
-    // Both callbacks have the same id, so that one is recorded.
+    // Both callbacks have the same id, so only one of them is recorded.
     await eventually(async () => (await system.db.callback.count({ where: { paymentId: id } })) === 1);
   },
   async 'refund-in-process'(id) {

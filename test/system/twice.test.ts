@@ -6,8 +6,8 @@ import { callbackFor } from '../support/callback.ts';
 import { eventually } from '../support/stack.ts';
 import { type Answer, type System, startSystem } from '../support/system.ts';
 
-// The same concurrent requests to two API processes with two workers, of which one each is killed; and callbacks that
-// arrive too early. Whichever process handles a request, there is one outcome.
+// The same concurrent requests to two API processes with two workers, while one API process and one worker are killed.
+// Also callbacks that arrive too early. Whichever process handles a request, there is one outcome.
 
 let s: System;
 let second: string;

@@ -4,7 +4,8 @@ import { eventually } from '../support/stack.ts';
 import { expectAsked, useHarness } from './harness.ts';
 
 /**
- * How a payment ends (P3): only a definite answer of the channel ends it, and money that arrives later is still found.
+ * How a payment ends (P3): only a definite answer of the channel ends the payment, and money that arrives later is
+ * still found.
  */
 
 const h = useHarness();
@@ -28,7 +29,8 @@ test('an unpaid payment is queried once more at its expiry and then closed at th
   expect(await h.orderStatus(payment)).toBe('unpaid');
   expect((await ledgerOf(payment.id))?.state).toBe('CLOSED');
   await run.result();
-  // The scheduled queries, the query at the expiry, and the late watch 10 min, 1 h, 6 h and 24 h after it.
+  // The scheduled queries, the query at the expiry, and the queries of the late watch 10 min, 1 h, 6 h and 24 h after
+  // the expiry.
   expectAsked(h, payment, [10, 20, 30, 50, 60, 660, 3660, 21_660, 86_460]);
 });
 

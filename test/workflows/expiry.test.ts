@@ -52,8 +52,8 @@ describe.each([
   };
 
   /**
-   * Runs the scenario until its payment is closed, and repeats it if the time-skipping server ignored the expiry: an
-   * activity whose schedule-to-close timeout ends on a whole second is retried there without end
+   * Runs the scenario until its payment is closed. Repeats the scenario if the time-skipping server ignored the expiry,
+   * because an activity whose schedule-to-close timeout ends on a whole second is retried there without end
    * (`TestServiceRetryState` of the Temporal Java SDK treats zero nanoseconds as "not set").
    */
   const ended = async (scenario: () => Promise<Payment>): Promise<Payment> => {
@@ -205,7 +205,7 @@ describe.each([
           creates = 0;
           return { payment, trade, lateBy };
         },
-        // The test machine was so slow that every attempt has certainly ended.
+        // If this happens, the test machine was so slow that every attempt has certainly ended.
         ({ lateBy }) => lateBy > IN_TIME_MS,
       );
       expect(trade?.state).toBe('CLOSED');

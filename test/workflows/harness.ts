@@ -80,8 +80,8 @@ export interface Harness {
     expiresInMs?: number;
   }): Promise<Payment>;
   /**
-   * Resolves when the trade is created and the server knows it. A message before that would cancel the activity, and
-   * after a cancelled activity the time-skipping server no longer skips time, or skips while a task runs.
+   * Resolves when the trade is created and the server knows it. An earlier message would cancel the activity. After a
+   * cancelled activity the time-skipping server no longer skips time, or skips while a task runs.
    */
   start(payment: Payment): Promise<WorkflowHandle>;
   row(paymentId: string): Promise<Payment>;
@@ -100,7 +100,8 @@ export interface Harness {
   /** The times of all queries, in seconds since the payment's creation. */
   askedAt(payment: Payment): number[];
   /**
-   * The times of all queries by the real clock, in seconds. Real work between queries passes on the virtual clock, too.
+   * The times of all queries by the real clock, in seconds. The duration of real work between queries also passes on
+   * the virtual clock.
    */
   reallyAskedAt(payment: Payment): number[];
   /** The calls about the refund, with their times in seconds since the first call. */
@@ -132,11 +133,11 @@ export interface Harness {
   ): Promise<void>;
   /**
    * Stops the workers that call channels; calls in flight may finish. The worker for workflows stays, because the
-   * time-skipping server never gives a task that it reserved for one worker to another.
+   * time-skipping server may have reserved a task for this worker, and never gives such a task to another worker.
    */
   stopChannelWorkers(): Promise<void>;
   startChannelWorkers(): Promise<void>;
-  /** Replaces the main worker with one of another release, which has the interceptors of these modules. */
+  /** Replaces the main worker with a worker of another release, which has the interceptors of these modules. */
   release(workflowInterceptors: readonly string[]): Promise<void>;
   /** True while a worker processes a workflow task or an activity task. */
   isWorking(): boolean;
@@ -198,9 +199,9 @@ export const SECRET = 'a secret of at least 32 characters';
 const GAP_TOLERANCE = 1.5;
 
 /**
- * Asserts that the channel was queried exactly at these seconds since the payment's creation. It compares the gaps:
- * real work between queries passes on the virtual clock, too, so on a slow machine a gap may differ by the duration of
- * that work.
+ * Asserts that the channel was queried exactly at these seconds since the payment's creation. It compares the gaps
+ * between queries. The duration of real work between queries also passes on the virtual clock, so on a slow machine a
+ * gap may differ by that duration.
  */
 export function expectAsked(h: Harness, payment: Payment, expected: readonly number[]): void {
   const asked = h.askedAt(payment);
@@ -238,7 +239,7 @@ async function bundleOf(interceptors: readonly string[] = []): ReturnType<typeof
 /**
  * Starts a harness for the tests of this file or `describe`. Hooks that are registered after it find the harness
  * started, and it is stopped after they have run.
- * @param options.perTest true: each test gets a harness of its own
+ * @param options.perTest if true, each test gets a harness of its own
  * @param later returns more options, which may depend on hooks that were registered before
  */
 export function useHarness(
@@ -416,7 +417,7 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
           returnUrl: undefined,
           metadata: {},
           expiresInMs,
-          // As if the channel of no other attempt had answered in time: the tests check what happens then.
+          // The tests check what happens if none of the channels of the other attempts has answered in time.
           askedAttempts: new Set((await db.payment.findMany({ select: { id: true } })).map(({ id }) => id)),
         },
         hashSecret,

@@ -6,7 +6,8 @@ import { eventually } from '../support/stack.ts';
 import { LATE_CANCELLATION, useHarness } from './harness.ts';
 
 /**
- * A create with a lost answer, after which the channel says "processing": the trade is queried, and not created again.
+ * The answer to a create is lost, and the channel then says "processing". nodrop queries the trade, and does not create
+ * it again.
  */
 
 let creates = 0;
@@ -33,7 +34,7 @@ beforeEach(() => {
   saysUnpaid = false;
 });
 
-/** Pays the trade at the channel although nodrop does not know it: the payer found it in the wallet. */
+/** Pays the trade at the channel although nodrop does not know the trade, as when the payer found it in the wallet. */
 async function inProcess(expiresInMs: number) {
   const payment = await h.newPayment({ expiresInMs });
   await h.workflows.wake(payment, NET_MS);

@@ -4,8 +4,9 @@ import { NET_MS } from '../support/progress.ts';
 import { expectAsked, useHarness } from './harness.ts';
 
 /**
- * Money and requests long after the end of a payment. In a file of its own, so that no other payment is open while days
- * of virtual time pass: with several workflows the time-skipping server may skip while one of them has a task.
+ * Money and requests long after the end of a payment. These tests have a file of their own, so that no other payment is
+ * open while days of virtual time pass: with several workflows the time-skipping server may skip while one of them has
+ * a task.
  */
 
 const DAY = 86_400;

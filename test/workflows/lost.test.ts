@@ -7,8 +7,8 @@ import { eventually } from '../support/stack.ts';
 import { type Harness, useHarness } from './harness.ts';
 
 /**
- * A restored backup or a failover can lose rows of running workflows. Such a workflow checks for its row at growing
- * intervals, shows that the row is lost, and continues when the row is back.
+ * A restored backup or a failover can lose rows of running workflows. A workflow whose row is lost checks for the row
+ * at growing intervals, shows that it is lost, and continues when it is back.
  */
 
 /** The trades for which the channel got a create request. */
@@ -191,7 +191,7 @@ test('if two recovered payments of one order are paid, the second payment gets a
   expect(await h.db.refund.count({ where: { paymentId: { in: [first.id, second.id] } } })).toBe(0);
 });
 
-// The following tests need no skipped time: after a message cancels an activity, this server no longer skips.
+// The following tests need no skipped time, because this server no longer skips after a message cancels an activity.
 
 test('the input of a workflow contains what is needed to restore a lost row', async () => {
   const payment = await h.newPayment();

@@ -60,7 +60,7 @@ beforeEach(async () => {
   await double.tell('webhooks', { called: false });
 });
 
-// Each test has a harness of its own: the time-skipping server no longer skips after an activity was cancelled.
+// Each test has a harness of its own, because the time-skipping server no longer skips after an activity was cancelled.
 const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION }, () => ({
   others: [following(validated(withCredentials(adapterAt(double.url), { of: async () => [CREDENTIALS] })))],
 }));
@@ -114,7 +114,8 @@ async function callBack(): Promise<void> {
 }
 
 /**
- * Pays by a query, without a notice: a notice would cancel the query, and the server would then no longer skip time.
+ * The payment is detected by a query, without a notice. A notice would cancel the query, and the server would then no
+ * longer skip time.
  */
 async function newPaid(): Promise<Payment> {
   const payment = await newPayment();

@@ -17,7 +17,10 @@ import {
   shop,
 } from './order-service-support.ts';
 
-/** The order service refuses, or an operator or a refund decides before it: the money is applied or refunded once. */
+/**
+ * If the order service refuses, or if an operator or a refund decides before the order service answers, the money is
+ * applied or refunded once.
+ */
 
 const sweep = async () =>
   await h.env.client.workflow.execute(SWEEP_WORKFLOW, {
@@ -25,8 +28,8 @@ const sweep = async () =>
     workflowId: `sweep-${Math.random()}`,
   });
 
-// The following tests need no skipped time: the time-skipping server no longer skips after a refund was started as a
-// child workflow, or after a running activity was cancelled.
+// The following tests need no skipped time, because the time-skipping server no longer skips after a refund was started
+// as a child workflow, or after a running activity was cancelled.
 
 const atChannel = async ({ id }: Payment) =>
   (await h.simulator.ledger()).find(({ outTradeNo }: { outTradeNo: string }) => outTradeNo === id);
@@ -216,8 +219,8 @@ test.each([
     const told = await tellsOf(payment);
     expect(told[0]).toBe('payment.succeeded superseded');
     expect(told).toContain('payment.conflict delivered');
-    // The event of a partial refund was delivered before the rest was refunded, or superseded, as its payment pays the
-    // order.
+    // The event of a partial refund was either delivered before the remaining money was refunded, or it was superseded
+    // as an event of a payment that pays the order.
     expect(new Set(told.slice(1).filter((one) => one !== 'refund.succeeded superseded'))).toEqual(
       new Set(['payment.conflict delivered', 'refund.succeeded delivered']),
     );

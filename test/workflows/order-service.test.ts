@@ -18,7 +18,7 @@ import {
   shop,
 } from './order-service-support.ts';
 
-/** Delivery to the order service: it is retried until the service agrees, whatever it answers before. */
+/** Delivery to the order service is retried until the service agrees, whatever the service answers before. */
 
 const HOUR = 3_600;
 

@@ -8,7 +8,7 @@ import { eventually } from '../support/stack.ts';
 import { type Harness, SECRET, useHarness } from './harness.ts';
 
 /**
- * An order that the order service does not know: the event is redelivered for a day before the money is refunded.
+ * If the order service does not know an order, the event is redelivered for a day before the money is refunded.
  * Refunds cancel activities, after which this server may no longer skip time, so the tests without refunds come first.
  */
 

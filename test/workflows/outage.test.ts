@@ -11,7 +11,7 @@ import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
 import { SECRET, useHarness } from './harness.ts';
 
-/** After an outage of the order service, waiting events are redelivered at once when it answers again. */
+/** After an outage of the order service, waiting events are redelivered as soon as the service answers again. */
 
 const DAY = 86_400_000;
 
@@ -64,7 +64,7 @@ async function longWaiting(count: number): Promise<Payment[]> {
   for (let i = 0; i < count; i++) payments.push(await receive());
   const of = { paymentId: { in: payments.map(({ id }) => id) } };
   const nextAttemptAt = new Date((await h.now()) + DAY);
-  // All at the same time, and none of them during an attempt.
+  // All deliveries are redelivered at the same time, and none of them during an attempt.
   await eventually(async () => {
     const told = { ...of, attempts: { gt: 0 }, leasedUntil: null };
     const { count: changed } = await h.db.delivery.updateMany({

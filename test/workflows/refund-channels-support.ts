@@ -156,7 +156,7 @@ export const paidAnswer = (payment: Payment, refunds: readonly ChannelRefund[]):
   ...{ state: 'paid', channelPaymentId: 'trx', amount: 1990, currency: payment.currency },
   ...{ paidAt: new Date().toISOString(), refunds },
 });
-/** Creates a payment that is a conflict: a refund of all its money is due. */
+/** Creates a payment that is a conflict, so that a refund of all its money is due. */
 export const inConflict = async () => {
   const payment = await h.newPaid();
   await h.db.order

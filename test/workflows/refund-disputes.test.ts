@@ -19,7 +19,7 @@ import {
   paidAnswer,
 } from './refund-channels-support.ts';
 
-/** Disputes, and refunds that the bank returns after they had succeeded. */
+/** Disputes, and refunds whose money the bank returns after the refunds had succeeded. */
 
 describe('a dispute', () => {
   const dispute = (payment: Payment, changes: Partial<ChannelDispute> = {}): ChannelDispute => ({
@@ -40,7 +40,7 @@ describe('a dispute', () => {
     expect(asked()).toEqual([]);
     expect(await h.refundRow(refund.id)).toMatchObject({ status: 'created', askedAt: null });
     expect(await h.row(payment.id)).toMatchObject({ attention: 'disputed' });
-    // No callback reports the end of the dispute: the channel is queried while the refund is held back.
+    // No callback reports the end of the dispute, so nodrop queries the channel while the refund is held back.
     book.disputes = [dispute(payment, { state: 'won' })];
     await done(refund.id);
     expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded' });
@@ -151,7 +151,7 @@ describe('the bank returns the money of a succeeded refund to the merchant', () 
     await h.callback(payment, {}, 'n-returned', { channelRefundId: 'chr_1', answer: said });
     await done(refund.id);
     await expectReversed(payment, refund.id);
-    // A later refund, automatic or requested, is another refund.
+    // A later refund counts as another refund, whether it is automatic or requested.
     await h.callback(payment, {}, 'n-returned-2', { outRefundNo: refund.id, answer: said });
     await done(refund.id);
     const again = await h.refund(payment);

@@ -83,7 +83,7 @@ test('if the channel refunds more than requested and the excess was recorded as 
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n, attention: 'amount_mismatch' });
 });
 
-// The following tests need no skipped time: after a message cancels an activity, this server no longer skips.
+// The following tests need no skipped time, because this server no longer skips after a message cancels an activity.
 
 describe('before nodrop refunds all remaining money, a refund was made at the channel', () => {
   test('an automatic refund requests only the remaining amount', async () => {
@@ -284,7 +284,7 @@ describe('the channel refunds another amount than requested', () => {
     expect(await h.timeline(payment.id)).toContain(
       `refund: Refund ${id} of CNY 19.90 succeeded: requested. ${detail}`,
     );
-    // The rest can be refunded, and the attention stays.
+    // The remaining amount can be refunded, and the attention stays.
     await done((await h.refund(payment)).id);
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: 'amount_mismatch' });
     expect(await h.orderStatus(payment)).toBe('refunded');

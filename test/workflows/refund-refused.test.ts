@@ -8,7 +8,7 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { NET_MS } from '../support/progress.ts';
 import { atChannel, done, h, hooks, payTwice, refundsOf } from './refund-support.ts';
 
-/** Refused refunds: the reserved amount is free again, and a due refund keeps its attention. */
+/** After a refund is refused, its reserved amount is free again. If the refund is due, its attention stays. */
 
 test('if the channel finally refuses a refund, the refund fails and its amount can be requested again', async () => {
   const payment = await h.newPaid();
@@ -70,7 +70,7 @@ test('a refused refund is not settled until a query of the trade shows which ref
   ]);
 });
 
-// The following tests need no skipped time: after a message cancels an activity, this server no longer skips.
+// The following tests need no skipped time, because this server no longer skips after a message cancels an activity.
 
 test('a refused automatic refund keeps its attention until the money is refunded in another way', async () => {
   h.onRefund = async () => ({ state: 'failed', reason: 'No longer possible.' });
@@ -138,7 +138,7 @@ describe('the channel refuses a refund of all remaining money because a part was
       [externalRefundId(second.id), 300n, 'external', 'succeeded'],
     ]);
     expect(await h.refundRow(refund.id)).toMatchObject({ replacedBy: rest });
-    // The refund of the rest is open, so that no attention is raised.
+    // The refund of the remaining amount is open, so no attention is raised.
     expect(await h.row(second.id)).toMatchObject({ attention: 'order_conflict', refundedAmount: 300n });
     expect(await startRest(second, rest)).toMatchObject({ status: 'succeeded', replacedBy: null });
     expect(await h.row(second.id)).toMatchObject({ attention: null, refundedAmount: 1990n });

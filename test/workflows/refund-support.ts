@@ -56,7 +56,7 @@ export const refundsOf = async ({ id: paymentId }: Payment) => {
 export const done = (refundId: string) =>
   h.env.client.workflow.getHandle(refundWorkflowId(refundId)).result();
 
-/** Two attempts of one order, both paid: the second to settle is the conflict. */
+/** Two attempts of one order are both paid. The attempt that is settled second is the conflict. */
 export async function payTwice() {
   const first = await h.newPayment();
   const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });

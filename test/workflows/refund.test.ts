@@ -149,7 +149,7 @@ test('if the channel forgets a refund that it was processing, the refund is requ
   await done(refund.id);
   expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual([
     ...['query', 'refund', 'query', 'query'],
-    // No further lookup before the request: the refund was requested before.
+    // nodrop does not look the refund up again before this request, because the refund was requested before.
     'refund',
   ]);
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n });
@@ -184,7 +184,7 @@ test('an automatic refund waits while the payment is disputed', async () => {
   expect(await atChannel(payment)).toMatchObject({ refunded: 1990 });
 });
 
-// The following tests need no skipped time: after a message cancels an activity, this server no longer skips.
+// The following tests need no skipped time, because this server no longer skips after a message cancels an activity.
 
 test('if two payments of one order are paid, one pays the order and the other is refunded automatically', async () => {
   const { first, second, refund } = await payTwice();

@@ -4,7 +4,9 @@ import { NET_MS } from '../support/progress.ts';
 import { eventually, soonRenewingEnvironment } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
-/** A payment's history stays short however busy it is: the workflow continues as new, and loses nothing. */
+/**
+ * A payment's history stays short however busy the payment is, because the workflow continues as new. It loses nothing.
+ */
 
 const h = useHarness({ environment: () => soonRenewingEnvironment(60) });
 

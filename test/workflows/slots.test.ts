@@ -83,7 +83,8 @@ test('while the orders of one merchant are locked, a payment of another merchant
   try {
     await holder.query('begin');
     await holder.query('select 1 from orders where merchant_id = $1 for update', [h.merchant.id]);
-    // Written without the order's lock, after it is taken: a workflow that sees the money earlier settles the payment.
+    // The money is recorded after the test has taken the order's lock, and without that lock. If a workflow saw the
+    // money earlier, it would settle the payment.
     for (const { id } of locked) {
       const channelAnswer = { ...answer, channelPaymentId: id, by: 'query' };
       await h.db.payment.update({ where: { id }, data: { channelAnswer, channelState: 'paid' } });

@@ -55,8 +55,8 @@ beforeEach(async () => {
 });
 afterEach(async () => await double?.close());
 
-// Each test has a harness of its own: the time-skipping server no longer skips after an activity was cancelled, and
-// Stripe sends several events at once, of which one cancels the query that the previous one has started.
+// Each test has a harness of its own, because the time-skipping server no longer skips after an activity was cancelled,
+// and Stripe sends several events together, of which one cancels the query that the previous event has started.
 const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION }, () => {
   const adapter = createStripeAdapter({ url: double.url });
   return { others: [following(validated(withCredentials(adapter, { of: async () => [CREDENTIALS] })))] };
@@ -114,7 +114,10 @@ const refundsOf = async ({ id: paymentId }: Payment) =>
 const refundsAtStripe = (payment: Payment) =>
   [...double.books.refunds.values()].filter(({ intent }) => intent === intentOf(payment).id);
 
-/** Pays by a query, without callbacks: these cancel running queries, and the server would then no longer skip time. */
+/**
+ * The payment is detected by a query, without callbacks. Callbacks cancel running queries, and the server would then no
+ * longer skip time.
+ */
 async function newPaid(): Promise<Payment> {
   const payment = await newPayment();
   const run = await h.start(payment);

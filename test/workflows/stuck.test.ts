@@ -9,8 +9,8 @@ import { eventually, realEnvironment } from '../support/stack.ts';
 import { SECRET, useHarness } from './harness.ts';
 
 /**
- * Payments with money on record whose workflow is stuck because its workflow task fails repeatedly: the sweep settles
- * them, with all consequences. Uses the real server, which counts the attempts of a task.
+ * If a payment has money on record and its workflow is stuck because its workflow task fails repeatedly, the sweep
+ * settles the payment, with all consequences. Uses the real server, which counts the attempts of a task.
  */
 
 const MISTAKE = [fileURLToPath(new URL('./throws-at-callback.ts', import.meta.url))];
@@ -75,7 +75,7 @@ test("the sweep settles a payment whose workflow is stuck, cancels the order's o
     attentionDetail: expect.stringContaining(`payment/${paid.id}`),
   });
   expect(await h.orderStatus(paid)).toBe('succeeded');
-  // The other attempt gets its signal at once, not from a later sweep.
+  // The other attempt gets its signal immediately, and not from a later sweep.
   await h.until(other.id, 'cancelled');
   expect(await steps.sweepStuck()).toBe(0);
   expect(await attentions(paid)).toHaveLength(1);

@@ -1,6 +1,9 @@
 import type { WorkflowInterceptorsFactory } from '@temporalio/workflow';
 
-/** Simulates a bug in workflow code that each callback triggers: a plain error fails the workflow task repeatedly. */
+/**
+ * Simulates a bug in workflow code that each callback triggers. It throws a plain error, which fails the workflow task
+ * repeatedly.
+ */
 export const interceptors: WorkflowInterceptorsFactory = () => ({
   inbound: [
     {

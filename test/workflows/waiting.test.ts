@@ -150,7 +150,7 @@ test('a callback with a wrong amount only causes a query, and the query’s righ
 
 test("if the channel's answer to a query has a wrong amount, the order is not paid and an attention is raised", async () => {
   const payment = await h.newPayment();
-  // The payment's amount differs from the amount of the trade at the channel.
+  // From here on, the payment's amount differs from the amount of the trade at the channel.
   const ask = (amount: number) =>
     h.db.$transaction([
       // Bypasses the trigger that protects a payment's terms.
@@ -257,7 +257,7 @@ test('a callback signal whose callback is not in the ledger only causes a query'
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await run.signal('callback', { callbackId: 'cb_x', state: 'paid', amount: 1990, currency: 'CNY' });
-  // Queried at once, not only by the next scheduled query.
+  // The channel is queried immediately, and not only by the next scheduled query.
   await eventually(async () =>
     (await summariesOf(run, 'queryChannel')).some((summary) => summary.includes('query at once')),
   );

@@ -7,11 +7,11 @@ import { eventually } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * A workflow's waits never delay the settlement of its payment: each wait is bounded, or ends when a message of higher
- * priority arrives.
+ * A workflow's waits never delay the settlement of its payment: each wait is bounded, or it ends when a message of
+ * higher priority arrives.
  */
 
-/** The expiry of the channel's next actions, epoch ms; null: they do not expire. */
+/** The expiry of the channel's next actions, epoch ms. Null if they do not expire. */
 let actionsExpireAt: number | null = null;
 /** A hook that runs before the channel answers a query. */
 let beforeQuery: (() => Promise<void>) | undefined;
@@ -29,7 +29,8 @@ const between = (adapter: ChannelAdapter): ChannelAdapter => ({
   },
 });
 
-// Each test has a harness of its own: the time-skipping server skips years for an activity that was cancelled before.
+// Each test has a harness of its own, because the time-skipping server skips years for an activity that was cancelled
+// in an earlier test.
 const h = useHarness({ between, perTest: true });
 beforeEach(() => {
   actionsExpireAt = null;

@@ -67,7 +67,7 @@ beforeEach(async () => {
   await wechatpay.tell('rules', { refundsBecome: 'SUCCESS', bookOffsetMs: 0, callbacks: 'sent' });
 });
 
-// Each test has a harness of its own: the time-skipping server no longer skips after an activity was cancelled.
+// Each test has a harness of its own, because the time-skipping server no longer skips after an activity was cancelled.
 const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION }, () => ({
   publicUrl,
   others: [createAlipayAdapter(), createWechatpayAdapter()].map((adapter) =>

@@ -13,7 +13,7 @@ const { version } = createRequire(import.meta.url)('../../../package.json') as {
 
 interface BacklogView {
   readonly count: number;
-  /** True if counting stopped at `count` and there are more. */
+  /** True if there are more than `count`, because counting stopped at that number. */
   readonly more: boolean;
   readonly oldestSince: string;
   readonly oldestAgeSeconds: number;
@@ -29,7 +29,10 @@ export interface Details extends Reachable {
     readonly undelivered: BacklogView | null;
     readonly unmatched: BacklogView | null;
   } | null;
-  /** Pending deliveries of events to order services. `overdue`: those that are pending for more than 10 min. */
+  /**
+   * Pending deliveries of events to order services. `overdue` counts the deliveries that are pending for more than 10
+   * min.
+   */
   readonly deliveries: {
     readonly pending: BacklogView | null;
     readonly overdue: BacklogView | null;
@@ -120,7 +123,7 @@ export function createDetails({
   };
 }
 
-/** The settings that `/details` shows. An explicit list, so that a new setting is not shown by accident. */
+/** The settings that `/details` shows. The list is explicit, so that a new setting is not shown by accident. */
 function shownConfig(config: DetailsDeps['config'], channels: readonly ChannelDeclaration[]) {
   const { api, admin, temporal } = config;
   const { origin, pathname } = new URL(api.publicUrl);

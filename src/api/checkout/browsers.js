@@ -45,7 +45,7 @@ export function whereOf({ channel, method }, browser, methods) {
 }
 
 /**
- * The ways to pay that suit this browser: of each channel the best method that works here, or all methods if the
+ * The ways to pay that suit this browser: for each channel the best method that works here, or all methods if the
  * channel declares no browsers.
  * @template {{ readonly channel: string, readonly method: string }} W
  * @param {readonly W[]} ways
@@ -64,8 +64,9 @@ export function suiting(ways, current, browser, methods) {
 }
 
 /**
- * The URL of the pay button: a web page or a wallet's app, with no other scheme, whatever the channel answered. The
- * content of a wallet's QR code is used as a link where this browser can open it. Undefined if there is none.
+ * The URL of the pay button: a web page or a wallet's app. A URL with any other scheme is not used, even if the channel
+ * returned it. The content of a wallet's QR code is used as a link where this browser can open it. Undefined if there
+ * is none.
  * @param {import('./nodrop.js').PaymentForPayer} payment
  * @param {BrowserKind} browser
  * @param {Methods} methods

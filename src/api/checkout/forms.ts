@@ -9,7 +9,7 @@ const moduleOf = (channel: string) => `form-${channel}.js`;
 
 /**
  * The form of the payment's channel and method. Undefined if the method declares none, or if the next action needs no
- * form: then the page's Content-Security-Policy is not extended either.
+ * form. Without a form, the page's Content-Security-Policy is not extended.
  */
 export function formOf(
   channels: ReadonlyMap<string, ChannelAdapter>,

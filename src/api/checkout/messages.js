@@ -1,4 +1,4 @@
-/** The texts of the cashier page, all of them in each language. */
+/** The texts of the cashier page. Each language has all of them. */
 
 const en = {
   documentTitle: 'Payment',

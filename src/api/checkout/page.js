@@ -18,7 +18,8 @@ import { encode } from './uqr.js';
  */
 
 /**
- * Pauses between reads after the attempt has ended: late money, or another attempt of the order, can still change it.
+ * Pauses between reads after the attempt has ended: late money, or another attempt of the order, can still change what
+ * the page shows.
  */
 const READ_AGAIN_MS = { first: 5_000, last: 60_000 };
 const HINT_AGAIN_MS = 5_000;
@@ -29,7 +30,7 @@ const ANNOUNCED_MINUTES = [5, 1];
 const ALERTS_END = new Set(['paid', 'telling', 'settled', 'review', 'returning', 'returned', 'gone']);
 /** Screens on which the payer may choose another way to pay. @type {ReadonlySet<Screen>} */
 const CHOICES = new Set(['slow', 'pay', 'outside', 'elsewhere', 'no-form', 'lapsed', 'unpaid', 'expired']);
-/** Refusals that a retry would get again; other errors may be temporary. */
+/** Refusals that do not change if the request is repeated. Other errors may be temporary. */
 const REFUSED = new Set([
   'channel_rejected',
   'unknown_channel',
@@ -103,7 +104,7 @@ const browser = browserOf(navigator.userAgent, navigator.maxTouchPoints);
 let form = document.body.dataset.formModule === undefined ? 'none' : 'not asked for';
 /** Translates the form into the page's current language. @type {(() => void) | undefined} */
 let translateForm;
-/** False after a reload for a form that brought no form, so that the page does not reload in a loop. */
+/** False after a reload that should have brought a form but did not, so that the page does not reload in a loop. */
 let mayLoadForForm = session.isLoadingForForm !== true;
 if (!mayLoadForForm) keep({ isLoadingForForm: false });
 let isAway = false;
@@ -167,7 +168,7 @@ async function follow() {
     for (; !ENDS.has(screen()); pause = Math.min(pause * 2, READ_AGAIN_MS.last)) {
       await new Promise((resolve) => setTimeout(resolve, pause));
       if (mine.signal.aborted) return;
-      // A hidden page does not read; when it becomes visible, `cameBack` follows again.
+      // A hidden page does not read the payment. When the page becomes visible, `cameBack` follows the payment again.
       if (document.visibilityState === 'visible') await readOnce(options);
     }
   } catch (error) {
@@ -216,7 +217,7 @@ function end() {
 /** @param {Payment} update */
 function show(update) {
   if (payment?.id === update.id) {
-    // Ignore an outdated answer: an ended payment does not become live again, and a paid order stays paid.
+    // Ignore an outdated answer. An answer is outdated if it shows an ended payment as live, or a paid order as unpaid.
     if (!isLive(payment) && isLive(update)) return;
     if (payment.orderState === 'paid') update = { ...update, orderState: 'paid' };
   }
@@ -264,7 +265,7 @@ async function switchTo(to) {
   } catch (error) {
     const code = error instanceof NodropError ? error.code : undefined;
     if (code === 'attempt_unresolved' || code === 'order_already_paid') {
-      // Set the order state at once: the next update of this attempt may come later.
+      // Set the order state immediately, because the next update of this attempt may come later.
       const orderState = code === 'order_already_paid' ? 'paid' : 'undecided';
       if (payment !== undefined) payment = { ...payment, orderState };
       if (code === 'attempt_unresolved') alerted = 'switchUnresolved';
@@ -294,7 +295,7 @@ const where = () => (payment === undefined ? 'here' : whereOf(payment, browser, 
 
 /** @returns {Screen} */
 function screen() {
-  // A received payment stays visible, also after the token has expired.
+  // A received payment stays visible even after the token has expired.
   if (isGone && payment?.status !== 'succeeded') return 'gone';
   if (isSwitching && payment?.status !== 'succeeded') return 'preparing';
   if (payment === undefined) return session.mayHavePaid ? 'asking' : 'loading';
@@ -372,7 +373,7 @@ function draw() {
   const { returnUrl } = session;
   back.hidden = !showsWayBack(current, returnUrl, NEVER_SCHEMES);
   if (leadsBack(returnUrl, NEVER_SCHEMES)) back.href = returnUrl;
-  // The link back is the main button if the payer has no other action here.
+  // The link back to the shop is the main button if the payer can do nothing else on this screen.
   const isWayOn = ways.length === 0 && current !== 'asking' && current !== 'outside';
   back.classList.toggle('main', current === 'elsewhere' || isWayOn);
   write(back, text.back);
@@ -394,7 +395,7 @@ function write(where, what) {
 /**
  * Shows the channel's payment form. A form needs its own Content-Security-Policy, which the service only sends if the
  * URL has the token and the payment can be paid in the form. So the page reloads with the token if it was loaded
- * without it, too early, or before the payer switched the channel.
+ * without the token, if it was loaded too early, or if the payer has switched the channel since.
  * @param {Screen} current
  */
 function drawForm(current) {
@@ -550,7 +551,7 @@ function waysOf(current) {
   const { channel, method, switchTo } = payment;
   const suitable = suiting(switchTo, { channel, method }, browser, METHODS);
   const others = suitable.filter((way) => way.channel !== channel || way.method !== method);
-  // An expired way to pay can be started again.
+  // If the way to pay has expired, the payer may start it again.
   return current === 'lapsed' ? [{ channel, method }, ...others] : suitable;
 }
 
@@ -619,7 +620,7 @@ function tick() {
       element('announcement').textContent = text.minutesLeft(minutes);
 }
 
-// Other mouse buttons and the context menu count too: they open the wallet in another tab.
+// Other mouse buttons and the context menu also count as a press, because they open the wallet in another tab.
 for (const way of ['click', 'auxclick', 'contextmenu'])
   pay.addEventListener(way, () => keep({ leftForWallet: true }));
 iPaid.addEventListener('click', () => {
@@ -660,8 +661,8 @@ else {
   void follow();
 }
 
-// The last step, after everything has loaded and worked. Until here the token stays in the URL: if this script fails,
-// `without.js` shows the page for browsers without scripts, whose reloads need the token.
+// The last step, after everything has loaded and worked. The token stays in the URL until this step, because if this
+// script fails, `without.js` shows the page for browsers without scripts, whose reloads need the token.
 hasBegun = true;
 if (!isTokenInAddress()) hideToken();
 document.documentElement.setAttribute('data-runs', '');

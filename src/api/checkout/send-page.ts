@@ -6,7 +6,7 @@ import { CHECKOUT_POLICY, type Language } from './shell.ts';
 
 /**
  * A query parameter of a URL that people open. If it is given several times, the first value counts. It has no maximum
- * length: a person should get a page and not a problem document.
+ * length, because a person should get a page and not a problem document.
  */
 export const pageParameter = z.preprocess(
   (value: unknown) => (Array.isArray(value) ? value[0] : value),
@@ -20,7 +20,7 @@ export function languageOf(request: Request): Language {
   return request.acceptsLanguages('en', 'zh') === 'zh' ? 'zh' : 'en';
 }
 
-/** Sends a page. @param policy the Content-Security-Policy, for a page that loads files of a channel too */
+/** Sends a page. @param policy the Content-Security-Policy, for a page that also loads files of a channel */
 export function sendPage(response: Response, status: number, html: string, policy = CHECKOUT_POLICY): void {
   response
     .status(status)

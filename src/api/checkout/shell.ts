@@ -48,13 +48,14 @@ export interface Opened {
 export const CHECKOUT_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/** The modules that `page.js` imports. The page preloads them, so that the browser requests them all at once. */
+/** The modules that `page.js` imports. The page preloads them, so that the browser requests all of them in parallel. */
 const MODULES = 'browsers currencies messages methods money nodrop qr schemes screen session titles uqr'
   .split(' ')
   .map((name) => `${name}.js`);
 
 /**
- * After how many seconds a page without script reloads: while it waits for an answer, while the payer acts, and later.
+ * After how many seconds a page without script reloads: one number while the page waits for an answer, one while the
+ * payer acts, and one for later.
  */
 const RELOAD_AFTER_S = { waiting: 5, acting: 15, ended: 60 };
 const WAITING: ReadonlySet<Screen> = new Set(['loading', 'preparing', 'asking', 'telling']);
@@ -63,7 +64,7 @@ const ACTING: ReadonlySet<Screen> = new Set(['pay', 'outside', 'slow', 'elsewher
 /**
  * Renders the cashier page.
  * @param opened the payment that the token opens; `unknown` while the database cannot be reached. With `no token`, the
- *   page is the same for every id: the script may remember a token.
+ * page is the same for every id, and the script may have stored a token.
  */
 export function checkoutPage(
   language: Language,
@@ -120,7 +121,7 @@ function shown(
   const where = whereOf(payment, browser, methods);
   const screen = screenOf(payment, { now: now.getTime(), mayHavePaid, where });
   const channelTitle = titles[payment.channel]?.[language] ?? payment.channel;
-  // `false`: no QR code of the page's URL. It would put the token into the HTML.
+  // `false`, because a QR code of the page's URL would put the token into the HTML.
   const [title = '', detail = ''] = wordingOf(text, screen, payment, amountOf, channelTitle, where, false);
   const amount = amountOf(payment.amount);
   const linkTo = (url: string, words: string, attributes = '') =>

@@ -1,6 +1,6 @@
-// The fallback for browsers that support scripts but cannot run `page.js`: they are too old for modules or its syntax,
-// or a file did not load. Such browsers do not show `<noscript>`, so this script shows its content. It is a classic
-// script in the JavaScript of 2016.
+// The fallback for browsers that support scripts but cannot run `page.js`, because they are too old for modules or its
+// syntax, or because a file did not load. Such browsers do not show `<noscript>`, so this script shows its content. It
+// is a classic script in the JavaScript of 2016.
 
 addEventListener('load', () => {
   if (document.documentElement.hasAttribute('data-runs')) return;

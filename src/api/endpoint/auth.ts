@@ -167,7 +167,8 @@ export const tokenEndsAt = ({ expiresAt }: Pick<Payment, 'expiresAt'>): number =
 
 /**
  * The payment, if the caller may see it. A merchant's key opens only payments of that merchant. A token opens one
- * payment. Both get the same refusal for a payment that does not exist and for one that they do not open.
+ * payment. A key and a token each get the same refusal for a payment that does not exist as for one that they do not
+ * open.
  * @throws Refusal `payment_not_found` or `unauthorized`
  */
 export function requireAccess<T extends Payment>(

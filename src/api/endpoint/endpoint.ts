@@ -5,7 +5,7 @@ import type { Access, KeyAccess } from './auth.ts';
 
 /**
  * One route of the API. The same declaration validates requests, answers 405 and CORS preflights, and makes the OpenAPI
- * document, so that they cannot contradict each other.
+ * document, so that validation, answers and document cannot contradict each other.
  */
 export interface Endpoint {
   readonly method: 'get' | 'post' | 'patch';
@@ -15,7 +15,9 @@ export interface Endpoint {
   readonly tag: 'Orders' | 'Payments' | 'Refunds' | 'Events' | 'Channels and payers' | 'Service';
   readonly summary: string;
   readonly description?: string;
-  /** Which credentials the route accepts: any key, an operator's key only, also a payment's client token, or none. */
+  /**
+   * Which credentials the route accepts: any key; only an operator's key; any key or a payment's client token; or none.
+   */
   readonly auth: 'key' | 'operator' | 'key or token' | 'none';
   /** True if pages of other origins may call the route. Never with cookies. */
   readonly cors?: boolean;
@@ -37,8 +39,8 @@ export interface Endpoint {
   readonly handle: (exchange: Exchange) => Promise<void>;
   /**
    * Makes the route accept an `Idempotency-Key`; its handler must answer with `answer`. Returns the view of what an
-   * earlier request with the key created, in its current state: an old view could send a payer to a payment that has
-   * ended.
+   * earlier request with the key created, in its current state, because an old view could send a payer to a payment
+   * that has ended.
    */
   readonly replay?: (id: string, access: Access) => Promise<unknown>;
 }

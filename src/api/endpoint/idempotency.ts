@@ -15,8 +15,8 @@ export const IDEMPOTENCY_KEY = 'idempotency-key';
 export const REPLAYED = 'idempotency-replayed';
 
 /**
- * Retry-After for a key in progress. A request takes some tenths of a second; if its process died, its lease has to
- * expire.
+ * Retry-After for a key in progress. A request takes some tenths of a second. If its process died, the key stays in
+ * progress until the lease expires.
  */
 const IN_PROGRESS_RETRY_S = 2;
 
@@ -31,7 +31,7 @@ const DEFINITE: ReadonlySet<RefusalCode> = new Set<RefusalCode>([
   'channel_rejected',
 ]);
 
-/** Refusals before any work has started: the key may be used for another request. */
+/** Refusals before any work has started. After one of them, the key may be used for another request. */
 const NOT_BEGUN: ReadonlySet<RefusalCode> = new Set<RefusalCode>(['invalid_request', 'payment_not_found']);
 
 /** Runs a handler for a key: at most one run at a time, and no further run after a definite result. */
@@ -91,7 +91,8 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
   async function run(endpoint: Endpoint, exchange: Exchange, lease: Lease): Promise<void> {
     const { log } = exchange.request;
     /**
-     * Updates the key. An error is only logged: the work is durable and the answer is correct, so the answer is sent.
+     * Updates the key. An error is only logged, and the answer is sent anyway, because the work is durable and the
+     * answer is correct.
      */
     const settle = (work: Promise<void>) =>
       work.catch((error: unknown) =>
@@ -101,7 +102,8 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
       await endpoint.handle({
         ...exchange,
         async answer(status, body) {
-          // 202: the work is not finished, so the next identical request must run again to see the result.
+          // The answer is 202 while the work is not finished, so the next identical request must run again to see the
+          // result.
           await settle(
             status === 202 ? releaseKey(db, lease) : keepResult(db, lease, { status, made: body.id }),
           );

@@ -93,8 +93,8 @@ const serve =
       startedAt: response.locals.startedAt as number,
       answer: plainAnswer(response),
     };
-    // Idempotency compares the raw content and not the parsed body: a changed default must not turn a repeated request
-    // into a different one.
+    // Idempotency compares the raw content and not the parsed body, so that a changed default does not turn a repeated
+    // request into a different request.
     if (replay === undefined) await endpoint.handle(exchange);
     else await runOnce({ ...endpoint, replay }, exchange, [request.params, content]);
   };
@@ -110,7 +110,7 @@ const queryFaultsInWords: z.core.$ZodErrorMap = (issue) =>
 function parse(schema: z.ZodType, value: unknown, error = faultsInWords): unknown {
   const parsed = schema.safeParse(value, { error });
   if (parsed.success) return parsed.data;
-  // Two rules may report the same fault of one value.
+  // Report a fault once, because two rules may find the same fault in one value.
   const errors = [
     ...new Map(
       parsed.error.issues.flatMap(explain).map((error) => [`${error.path}\n${error.message}`, error]),

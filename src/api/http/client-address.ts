@@ -2,7 +2,9 @@ import { isIP } from 'node:net';
 import type { Request } from 'express';
 import { ipKeyGenerator } from 'express-rate-limit';
 
-/** An owner of an IPv6 address usually controls its whole /64 network, so all its addresses count as one. */
+/**
+ * An owner of an IPv6 address usually controls its whole /64 network, so all addresses of a /64 network count as one.
+ */
 const IPV6_NETWORK_BITS = 64;
 
 /**
@@ -10,7 +12,8 @@ const IPV6_NETWORK_BITS = 64;
  * proxy of `NODROP_TRUSTED_PROXIES` sent the request, and otherwise from the connection.
  */
 export function clientAddress({ ip, socket }: Pick<Request, 'ip' | 'socket'>): string {
-  // A trusted proxy may forward a value that is not an address. If it counted, each request could be a new sender.
+  // A trusted proxy may forward a value that is not an address. If such a value counted as an address, each request
+  // could appear to come from a new sender.
   const address = ip !== undefined && isIP(ip) !== 0 ? ip : (socket.remoteAddress ?? '');
   return ipKeyGenerator(address, IPV6_NETWORK_BITS);
 }

@@ -11,8 +11,8 @@ const KEYS_AT_MOST = 10_000;
 export type GiveBack = () => void;
 
 /**
- * Counts by key in memory, in fixed time windows. A count is taken before the work and given back if the work should
- * not count. So concurrent requests cannot all start before the first one is counted.
+ * Counts events by key in memory, in fixed time windows. A count is taken before the work and given back if the work
+ * should not count. So concurrent requests cannot all start before the first one is counted.
  */
 export class Counts {
   readonly #limits: CountLimits;

@@ -49,9 +49,9 @@ export function readTimelineCursor(cursor: string | undefined): bigint | undefin
 }
 
 /**
- * The cursor of a position in the event feed. It names the feed, because other lists have numbered rows too. It has the
- * id of the last event, because a restored database reuses numbers. It has `removedTo` only while that is after the
- * position.
+ * The cursor of a position in the event feed. The cursor names the feed, because other lists also have numbered rows.
+ * It has the id of the last event, because a restored database reuses numbers. It has `removedTo` only while
+ * `removedTo` is after the position.
  */
 export const feedCursor = ({ seq, eventId, removedTo }: FeedPosition): string =>
   seal(`events/${seq}${eventId === null ? '' : `/${eventId}`}${removedTo > seq ? `/${removedTo}` : ''}`);

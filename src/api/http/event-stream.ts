@@ -4,7 +4,7 @@ import type { ServerResponse } from 'node:http';
 /** Server-Sent Events over one response, for readers that may be slow or disconnected. */
 
 export interface StreamLimits {
-  /** Pause between heartbeats: proxies and firewalls drop idle connections. */
+  /** Pause between heartbeats, which are needed because proxies and firewalls drop idle connections. */
   readonly heartbeatMs: number;
   /** How long a reader may leave its send buffer full before it is disconnected. */
   readonly drainWithinMs: number;
@@ -13,7 +13,10 @@ export interface StreamLimits {
    * again.
    */
   readonly lifetimeMs: number;
-  /** Maximum of streams in a process. Below the maximum of waiting requests, so that `?wait=` keeps some slots. */
+  /**
+   * Maximum of streams in a process. It is below the maximum of waiting requests, so that requests with `?wait=` keep
+   * some slots.
+   */
   readonly atMost: number;
   /** How long a stream waits to open while many others open. */
   readonly openWithinMs: number;
@@ -27,7 +30,10 @@ export const STREAMS: StreamLimits = {
   openWithinMs: 10_000,
 };
 
-/** The stream of one reader. At most one state waits in its send buffer: call `drained` before the next one. */
+/**
+ * The stream of one reader. At most one state may wait in its send buffer, so call `drained` before sending the next
+ * state.
+ */
 export class EventStream {
   readonly #response: ServerResponse;
   readonly #limits: StreamLimits;
@@ -50,7 +56,7 @@ export class EventStream {
     this.#lastId = lastEventId;
     // `X-Accel-Buffering: no`: otherwise nginx would hold events back until its buffer is full.
     response.writeHead(200, { 'Content-Type': 'text/event-stream', 'X-Accel-Buffering': 'no' });
-    // This comment shows the reader at once that it is connected, even if there is no new state to send.
+    // This comment shows the reader immediately that it is connected, even if there is no new state to send.
     response.write(':\n\n');
     this.#heartbeat = setInterval(() => {
       if (this.#isFull) return;
@@ -99,6 +105,6 @@ export class EventStream {
   }
 }
 
-/** The id of a state: a hash, so that every process computes the same one and a reader may resume at any of them. */
+/** The id of a state: a hash, so that every process computes the same id and a reader may resume at any process. */
 export const stateId = (data: string): string =>
   createHash('sha256').update(data).digest('base64url').slice(0, 22);

@@ -7,9 +7,9 @@ export const MISSES_A_MINUTE = 60;
 export const MISSES_A_MINUTE_IN_ALL = 600;
 /** Beyond the limits, one database query per this time looks up the names of all senders. */
 export const ASKED_EVERY_MS = 1_000;
-/** Maximum of names that wait or are being looked up. */
+/** Maximum of names that wait for a look-up or are being looked up. */
 export const NAMES_AT_ONCE = 5_000;
-/** Maximum of those from one address, so that it does not use up the slots of others. */
+/** Maximum of waiting names from one address, so that one address does not use up the slots of other addresses. */
 export const NAMES_OF_ADDRESS = 500;
 /** Maximum of remembered names that exist, for each kind of name. */
 const KNOWN_AT_MOST = 10_000;
@@ -65,7 +65,7 @@ export class FailedLookups {
   }
 
   /**
-   * Looks up a name. Beyond the limits, accounts and payments are refused at once. No valid caller suffers:
+   * Looks up a name. Beyond the limits, accounts and payments are refused immediately. No valid caller suffers:
    * `ChannelAccounts` then reads accounts itself, and payments are only looked up here for callbacks that are refused
    * anyway. Accounts and payments may be created later, so they are not remembered as missing.
    * @param mayWait false for a request that holds a scarce slot: it is refused, and its name is known a second later
@@ -130,7 +130,7 @@ export class FailedLookups {
     return false;
   }
 
-  /** Shares the answer with concurrent look-ups of the same name, also if it is an error, and remembers it. */
+  /** Shares the answer with concurrent look-ups of the same name, and remembers it. An error is shared as well. */
   async #shareAnswer(name: Name, answer: Promise<boolean>): Promise<boolean> {
     this.#asking.set(name, answer);
     try {

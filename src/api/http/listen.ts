@@ -12,13 +12,13 @@ import { problemOf } from './problems.ts';
 
 export interface Listener {
   readonly server: Server;
-  /** The port; the one that the system chose if 0 was given. */
+  /** The port on which the server listens. If 0 was given, it is the port that the system chose. */
   readonly port: number;
 }
 
 /**
- * Open requests per connection. Normal clients rarely pipeline; a hostile one could start thousands of requests at
- * once.
+ * Open requests per connection. Normal clients rarely pipeline; a hostile client could start thousands of requests
+ * together.
  */
 const UNFINISHED_AT_MOST = 20;
 
@@ -37,7 +37,7 @@ export async function listen(
 ): Promise<Listener> {
   const server = createBoundedServer(handler);
   server.headersTimeout = 15_000;
-  // `requestTimeout` limits only how long a request may take to arrive. It is longer than the longest `wait` anyway.
+  // `requestTimeout` limits only how long a request may take to arrive. It is still longer than the longest `wait`.
   server.requestTimeout = 75_000;
   // Longer than the idle timeout of common load balancers, so that they close connections first.
   server.keepAliveTimeout = 65_000;

@@ -27,9 +27,9 @@ interface Waiter {
 }
 
 /**
- * The slots of event streams. An address or a merchant can have at most half of them, and less as fewer are free, so
- * that slots remain for others. A stream with a slot opens when its turn comes: otherwise, the reads of many new
- * streams would delay all other requests.
+ * The slots of event streams. An address or a merchant can have at most half of the slots, and a smaller share when
+ * fewer slots are free. So slots remain for others. A stream with a slot opens when its turn comes: otherwise, the
+ * reads of many new streams would delay all other requests.
  */
 export class StreamSlots {
   readonly #byAddress: FairSlots;

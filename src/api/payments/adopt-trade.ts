@@ -14,7 +14,10 @@ import { Counts } from '../http/counts.ts';
 import { onceOthersAreSettled } from './settle-other-attempts.ts';
 import type { PaymentRequest } from './start-payment.ts';
 
-/** The part of a channel's calls per second that one process may use to adopt trades; the rest is left for payers. */
+/**
+ * The part of a channel's calls per second that one process may use to adopt trades; the other calls are left for
+ * payers.
+ */
 const PART_FOR_ADOPTING = 1 / 4;
 
 /** The trade that the request names. */
@@ -51,7 +54,8 @@ export function createAdoptTrade(api: Api) {
     const left = () => Math.max(ANSWER_WITHIN_MS - (Date.now() - startedAt), NEXT_ACTION_AT_LEAST_MS);
     const row = await getPayment(db, id);
     if (row.status === 'succeeded' && isFinal(row.status, row.orderUpdate)) return row;
-    // No workflow has ended the payment of a trade that had already ended, so none delivers its event.
+    // If the trade had already ended when it was adopted, no workflow ended its payment. So no workflow delivers its
+    // event.
     if (isEnded(row.status)) await startDeliveries(api, id);
     await workflows.wake(row, left());
     return await changes.until(paymentKey(id), {

@@ -10,7 +10,7 @@ import { orFallbackWithin } from '../http/with-deadline.ts';
  * limit.
  */
 
-/** An answer younger than this counts as current: no new query is sent. */
+/** An answer younger than this counts as current, so no new query is sent. */
 const FRESH_MS = 1_000;
 
 /** Creates the function that queries the channel of a payment. Concurrent callers share one query per payment. */
@@ -40,7 +40,8 @@ export async function requireAnswer(
   try {
     if (!(await askChannel(payment))) throw silent;
   } catch (error) {
-    // A query times out if Temporal is down, and also if the channel or the worker is slow. Find out which it was.
+    // A query times out if Temporal is down, and also if the channel or the worker is slow. Find out whether Temporal
+    // is the cause.
     if (error instanceof TemporalUnavailable && (await isTemporalReachable(TEMPORAL_LOOK_MS))) throw silent;
     throw error;
   }
@@ -59,8 +60,8 @@ export const isFresh = (payment: Payment, now: Date): boolean =>
   payment.channelErrorSince === null && isAnsweredWithin(payment, FRESH_MS, now);
 
 /**
- * True if the channel answered within `ms` of now. Uses the absolute difference: a worker's clock that is ahead must
- * not stop queries.
+ * True if the channel answered within `ms` of now. Uses the absolute difference, because a worker's clock that is ahead
+ * must not stop queries.
  */
 export const isAnsweredWithin = ({ channelAnsweredAt }: Payment, ms: number, now: Date): boolean =>
   channelAnsweredAt !== null && Math.abs(now.getTime() - channelAnsweredAt.getTime()) < ms;

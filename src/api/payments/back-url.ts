@@ -5,7 +5,7 @@ import type { Payment } from '../../ledger/rows.ts';
  */
 export function backUrl({ id, returnUrl }: Pick<Payment, 'id' | 'returnUrl'>): string | null {
   if (returnUrl === null) return null;
-  // The id is added as text: a URL parser could change the encoding of the merchant's own query.
+  // The id is added as text, because a URL parser could change the encoding of the merchant's own query.
   const [, base = '', fragment = ''] = /^([^#]*)(.*)$/s.exec(returnUrl) ?? [];
   const separator = base.includes('?') ? (/[?&]$/.test(base) ? '' : '&') : '?';
   return `${base}${separator}paymentId=${id}${fragment}`;

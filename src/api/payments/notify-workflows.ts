@@ -6,8 +6,8 @@ import type { Api } from '../api-deps.ts';
 import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
 
 /**
- * Signals workflows about changes that are already in the ledger. An outage of Temporal is not an error: the sweep
- * signals the workflows that could not be reached.
+ * Signals workflows about changes that are already in the ledger. An outage of Temporal is not an error, because the
+ * sweep later signals the workflows that could not be reached.
  */
 export function createNotifyWorkflows({
   workflows,

@@ -15,9 +15,10 @@ export function orderStateOf(payment: PaymentOfPayer, now: Date): PayerOrderStat
   const isOver = refusesAttempts(order, now) !== null;
   if (isLive(payment.status)) {
     // Another attempt may still be live, if its channel did not answer before this one was created. If the payer pays
-    // both, one is refunded.
+    // both attempts, one of them is refunded.
     const isEnding = isOver || payment.cancelRequestedAt !== null || payment.expiresAt <= now;
-    // An adopted trade is paid where the payer came from. Another way to pay here could make them pay both.
+    // The payer pays an adopted trade where they came from. If this page offered another way to pay, they could pay
+    // both trades.
     return isEnding || payment.adopted !== null ? 'undecided' : 'open';
   }
   const others = payments.filter(({ id, status }) => id !== payment.id && isLive(status));

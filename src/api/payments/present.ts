@@ -27,8 +27,8 @@ export function isPayable(row: Payment, now: Date): boolean {
 }
 
 /**
- * The fields that both merchants and payers see. The next action is left out once the payment has ended or while it is
- * undecided, so that no payer pays twice or pays an ended payment.
+ * The fields that both merchants and payers see. The next action is left out once the payment has ended, so that no
+ * payer pays an ended payment. It is also left out while the payment is undecided, so that no payer pays twice.
  * @param checkoutUrl contains the client token: give it only to a caller who has the token.
  */
 function presentCommon(

@@ -20,7 +20,7 @@ const ANSWER_FRESH_FOR_PAYER_MS = 10_000;
 /**
  * Changes an order after its live attempts have been queried (point 9 of "The way of a payment" in
  * docs/architecture.md). Unpaid attempts are closed. If the channel of an attempt does not answer in time, the attempt
- * stays live and is still queried on schedule: `act` decides whether it may go on.
+ * stays live and is still queried on schedule. `act` then decides whether the change may go on.
  * @param startedAt when the request started, epoch ms.
  * @param by why the attempts are cancelled, for their timelines.
  * @param act throws UnaskedAttempts for live attempts in its way that have not been queried yet.
@@ -46,8 +46,9 @@ export async function onceOthersAreSettled<T>(
 }
 
 /**
- * For requests with a client token: refuses without a query and without a lock while an attempt is undecided. This
- * holds if the channel said so in the last 10 s, or if the last call to it failed. The scheduled queries go on.
+ * For requests with a client token: refuses without a query and without a lock while an attempt is undecided. An
+ * attempt counts as undecided if the channel said so in the last 10 s, or if the last call to the channel failed. The
+ * scheduled queries go on.
  * @throws Refusal `attempt_unresolved`
  */
 export function refuseUndecided(attempts: readonly Payment[], now: Date): void {
@@ -71,7 +72,7 @@ async function resolve(api: Api, attempt: Payment, left: () => number, by: strin
     timeoutMs: left(),
   });
   refuse(asked);
-  // No answer means neither paid nor unpaid: the attempt stays live and is queried on schedule.
+  // No answer means neither paid nor unpaid, so the attempt stays live and is queried on schedule.
   if (!answered || !isLive(asked.status)) return;
 
   await requestCancel(db, id, by, now());

@@ -133,7 +133,7 @@ export function createStartPayment(api: Api) {
     if (row.status === 'paying' && isPayable(row, now())) return await asItIs(true);
     // A restored payment is being cancelled, so it gets no next action.
     if (row.recoveredAt !== null) return await asItIs(false);
-    // While the channel decides, there is no next action.
+    // While the channel decides on the payment, there is no next action for the payer.
     if (row.status === 'created' && isUndecided(row)) return await asItIs(false);
     const deadlineMs = Math.max(ANSWER_WITHIN_MS - (Date.now() - startedAt), NEXT_ACTION_AT_LEAST_MS);
     if (row.status !== 'created') return await asItIs(await workflows.awaitNextAction(row, deadlineMs));
@@ -143,7 +143,7 @@ export function createStartPayment(api: Api) {
 
   /**
    * Starts the workflow of a payment with status `created`, and waits until the status changes or the time is up. It
-   * listens for changes before it starts the workflow, so no change is missed, and a new row need not be read again.
+   * listens for changes before it starts the workflow, so that it misses no change and need not read a new row again.
    * The wait also ends if the channel rejects the credentials; if that is already known, the channel is called once
    * more.
    * @throws TemporalUnavailable if the start was not confirmed.
@@ -189,7 +189,7 @@ export function createStartPayment(api: Api) {
       return { created, ...(await advance(row, created, startedAt, attempt.byPayer !== true)) };
     };
     const made = await make()
-      // The channel no longer gives the live attempt a next action: the attempt ends, and a new one replaces it.
+      // The channel no longer gives the live attempt a next action, so the attempt ends and a new attempt replaces it.
       .then(async (first) => (first.payment.noActionSince === null ? first : await make()))
       .catch((error: unknown) => {
         if (error instanceof TemporalUnavailable) count('unavailable');

@@ -89,8 +89,8 @@ const QUERIES_DUE_KEPT = 10_000;
  * callback is verified before its sender's limit can refuse it; only unverifiable callbacks count, and beyond the limit
  * they make no query due. A process refuses callbacks without a check only while it is overloaded with failed checks.
  *
- * A callback to a payment's own URL comes from its channel, even if it cannot be verified or read: then the channel is
- * queried, whatever the status of the payment. Such notices have only a limit of their rate.
+ * A callback to a payment's own URL comes from its channel, even if it cannot be verified or read: so the channel is
+ * queried, whatever the status of the payment. Only the rate of such notices is limited.
  */
 export function callbackRoutes(api: Api): Endpoint[] {
   const { config, db, workflows, channels, metrics, failedLookups, unverified, now } = api;
@@ -106,7 +106,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
   const queryDueAt = new Map<string, number>();
 
   /**
-   * Makes one query due for the payment that a refused callback names: the callback proves nothing, but the payment may
+   * Makes one query due for the payment that a refused callback names. The callback proves nothing, but the payment may
    * have changed. Never fails.
    * @param find reads the named payment; null if it does not exist
    */
@@ -127,7 +127,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
     try {
       const payment = await find(named);
       if (payment === null) {
-        // The payment may be created at any time, so the next callback looks again.
+        // The payment may be created at any time, so the next callback looks for it again.
         queryDueAt.delete(key);
         return;
       }
@@ -155,7 +155,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
     }
   }
 
-  /** @throws Refusal `too_many_requests`, for a callback that may be a verified one */
+  /** @throws Refusal `too_many_requests` without a check, so the refused callback may be a genuine one */
   async function findAccount(adapter: ChannelAdapter, name: AccountName, address: string) {
     try {
       return await accounts.find(name, address);
@@ -188,7 +188,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
         return { account: of, callback };
       } catch (error) {
         if (!(error instanceof CallbackError)) {
-          // An internal error is not the sender's fault: the callback does not count, and the sender should resend it.
+          // An internal error is not the sender's fault, so the callback does not count against the sender's limit, and
+          // the sender should resend it.
           giveBack();
           throw error;
         }
@@ -329,7 +330,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
 
   /**
    * Handles a notice for a payment in the ledger.
-   * @returns null if there is no such payment: store it like a callback
+   * @returns null if there is no such payment, so that the caller stores the notice like a callback
    */
   async function takeNotice(
     { proven, address, log }: Receiver,
@@ -400,7 +401,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * The error for a callback that could not be stored because of an internal error: the channel should send it again.
+   * The error for a callback that could not be stored because of an internal error. It makes the channel send the
+   * callback again.
    */
   function notTaken(channel: string, error: unknown): unknown {
     metrics.countCallback(channel, 'not_stored');
@@ -422,7 +424,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
       return refuseAccount(name);
     }
     const log = request.log as Api['log'];
-    // A proof only counts for channels that keep the URL secret. For others, a payer may have read it.
+    // A proof only counts for channels that keep the URL secret. At any other channel, a payer may have read the URL.
     const isProven =
       own !== undefined &&
       adapter.declaration.takesCallbackAddress &&

@@ -45,7 +45,7 @@ export function checkoutRoute(api: Api): Endpoint {
       return {
         ...(form === undefined ? {} : { form }),
         payment,
-        // The subject that the channel shows: it belongs to this attempt, as the amount does.
+        // The subject that the channel shows. It belongs to this attempt, like the amount.
         subject: row.subject ?? row.order.subject ?? '',
         now: api.now(),
         mayHavePaid,
@@ -133,7 +133,7 @@ const fromHere = (path: string) => readFileSync(new URL(path, import.meta.url));
 
 /**
  * The files of the page by name, with the client library and the QR code library. They are read once at the start, so
- * that one process serves files of one version, also while an upgrade replaces them on disk.
+ * that a process serves files of one version even while an upgrade replaces them on disk.
  */
 const FILES: Readonly<Record<string, string | Buffer>> = {
   ...Object.fromEntries(
@@ -157,7 +157,7 @@ const FILES: Readonly<Record<string, string | Buffer>> = {
   'schemes.js': `export const NEVER_SCHEMES = ${JSON.stringify(NEVER_SCHEMES)};\n`,
 };
 
-/** Browsers revalidate these files at each use (`no-cache`): files of two versions do not work together. */
+/** Browsers revalidate these files at each use (`no-cache`), because files of two versions do not work together. */
 const ASSETS = Object.entries(FILES).map(
   ([name, content]) => [name, asset(name, content, 'no-cache')] as const,
 );

@@ -70,7 +70,7 @@ ${Object.entries(REFUSALS)
 </html>
 `;
 
-/** @param others all other endpoints of the app: the document describes them and these three */
+/** @param others all other endpoints of the app. The document describes them and the three endpoints of this file. */
 export function docsRoutes(others: readonly Endpoint[], publicUrl: string): Endpoint[] {
   const page = { method: 'get', tag: 'Service', auth: 'none', refusals: [] } as const;
   const endpoints: Endpoint[] = [

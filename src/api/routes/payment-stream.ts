@@ -91,7 +91,7 @@ export function paymentEventsRoute(api: Api): Endpoint {
       metrics.readerCame();
       let last = first;
       const push = () => stream.push('payment', last.view());
-      // The heartbeat pushes too: a next action expires without a change in the database.
+      // The heartbeat also sends the state, because a next action expires without a change in the database.
       const stream = new EventStream(response, lastEventId, streams, push);
       try {
         const states = changes.follow(key, {

@@ -43,7 +43,7 @@ export function paymentRoutes(api: Api): Endpoint[] {
       answers: { 200: { description: 'The payment.', schema: z.union([payment, payerPayment]) } },
       refusals: ['payment_not_found'],
       async handle({ request, response, access, params: { id }, query: { wait = 0 } }) {
-        // For a client token, only the payment's row tells the merchant.
+        // For a client token, only the payment's row shows which merchant it belongs to.
         const merchantOf = async () =>
           access.kind === 'key'
             ? access.caller.merchantId

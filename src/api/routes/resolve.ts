@@ -59,8 +59,8 @@ export function resolveRoute(api: Api): Endpoint {
     ],
     async handle({ request, response, access, params: { id }, body: { action, note } }) {
       const row = await readPayment(access, id);
-      // The workflow has ended. Only this query finds a refund that was made at the channel and whose callback was
-      // lost.
+      // The workflow has ended. If a refund was made at the channel and its callback was lost, only this query finds
+      // the refund.
       if (action === 'accept' && row.orderUpdate === 'review') await requireAnswer(api, row);
       const decided = await resolvePayment(db, row.merchantId, id, action, note, api.now());
       // The refunds are already owed in the ledger, so a failed start is left to the sweep.

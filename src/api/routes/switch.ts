@@ -14,7 +14,7 @@ import { presentToPayer } from '../payments/read-payment-view.ts';
 import { ATTEMPT_REFUSALS, createStartPayment, type PaymentRequest } from '../payments/start-payment.ts';
 import { newSwitch, payment, switchedPayment } from '../schemas/payment.ts';
 
-/** Details for payers, instead of details that name orders and payments of the merchant. */
+/** Details of refusals for payers. They replace the details that name orders and payments of the merchant. */
 const PAYER_DETAILS: Partial<Record<RefusalCode, string>> = {
   order_already_paid: 'This order is already paid.',
   order_not_payable: 'This order can no longer be paid.',
@@ -32,7 +32,7 @@ export function switchRoute(api: Api): Endpoint {
   const readPayment = createReadPayment(api);
   const startPayment = createStartPayment(api);
 
-  /** The request for the new attempt. It keeps payer, return URL, metadata and time to pay of the old one. */
+  /** The request for the new attempt. It keeps the payer, return URL, metadata and time to pay of the old attempt. */
   const again = (
     row: Payment,
     { channel, method }: z.output<typeof newSwitch>,
@@ -88,7 +88,7 @@ export function switchRoute(api: Api): Endpoint {
     refusals: ['payment_not_found', ...ATTEMPT_REFUSALS],
     async handle({ answer, access, params: { id }, body, startedAt }) {
       const row = await readPayment(access, id);
-      // nodrop may not close an adopted trade, so the payer could pay both.
+      // nodrop may not close an adopted trade, so the payer could pay the adopted trade and the new attempt.
       if (row.adopted !== null && isLive(row.status))
         throw new Refusal(
           'attempt_unresolved',

@@ -81,7 +81,7 @@ export const metadata = z
     error: 'is not allowed as a name',
   })
   .pipe(z.record(z.string(), z.unknown()))
-  // The number of pairs is checked first, because a request may have many thousands.
+  // The number of pairs is checked before the pairs, because a request may have many thousands of pairs.
   .refine((pairs) => Object.keys(pairs).length <= 20, 'must have at most 20 pairs')
   .pipe(z.record(text(40), text(500, 0)))
   .openapi({

@@ -48,7 +48,7 @@ const NOT_OPEN: ReadonlySet<string> = new Set([
   'ACQ.TRADE_HAS_SUCCESS',
   'ACQ.TRADE_HAS_CLOSE',
 ]);
-/** Alipay refuses to refund a trade in its present state. Some of these states are permanent. */
+/** Alipay refuses a refund because of the trade's present state. Some of these states are permanent. */
 const NOT_REFUNDABLE: ReadonlySet<string> = new Set([
   'ACQ.TRADE_STATUS_ERROR',
   'ACQ.TRADE_HAS_CLOSE',
@@ -212,7 +212,7 @@ export function createAlipayAdapter(): ChannelAdapter {
         const code = subCodeIn(error);
         const isRejected = error instanceof ChannelError && error.kind === 'rejected';
         if (!isRejected && !NOT_REFUNDABLE.has(code) && code !== OTHER_AMOUNT) throw error;
-        // The refusal can be about an earlier refund under this number.
+        // The refusal can be about an earlier refund that used this number.
         const found = await queryRefund(account, trade, refund, signal);
         if (found.state !== 'unknown_refund') return found;
         const may = NOT_REFUNDABLE.has(code)
@@ -227,7 +227,7 @@ export function createAlipayAdapter(): ChannelAdapter {
         }
         throw error;
       }
-      // This request moved no money: an earlier one did, or the refund is not decided yet.
+      // This request moved no money, because an earlier request did, or because the refund is not decided yet.
       const found = await queryRefund(account, trade, refund, signal);
       return found.state === 'unknown_refund' ? { state: 'processing', channelRefundId: outRefundNo } : found;
     },
@@ -264,8 +264,8 @@ function ours<T extends { readonly out_trade_no: string }>(value: T, outTradeNo:
 }
 
 /**
- * The terms of a trade, built from the payment's row only. Alipay rejects `/`, `=` and `&` in a subject. With
- * them the signed text of a notification could also be read in two ways.
+ * The terms of a trade, built from the payment's row only. Alipay rejects `/`, `=` and `&` in a subject. With these
+ * characters, it would also be possible to read the signed text of a notification in two ways.
  */
 function termsOf({ outTradeNo, amount, subject, expiresAt }: NewTrade) {
   const plain = subject.replace(/[/=&\p{Cc}]/gu, ' ').trim();

@@ -48,8 +48,8 @@ const tradeSchema = z.object({
 type TradeNotification = z.infer<typeof tradeSchema>;
 
 /**
- * Implements `verifyCallback` of the port. Alipay signs no time and repeats a notification for 25 h, so an
- * old payment is queried at Alipay instead.
+ * Implements `verifyCallback` of the port. Alipay signs no time and repeats a notification for 25 h, so if the payment
+ * is old, nodrop queries Alipay and does not use the notification.
  */
 export async function verifyCallback(
   account: ChannelAccount,
@@ -103,8 +103,8 @@ function readForm(rawBody: Buffer): Params {
 }
 
 /**
- * The signed text is `name=value` joined by `&`, without escapes. So a value that contains both signs could
- * be read as more parameters under the same signature. The subjects of our own trades contain neither sign.
+ * The signed text is `name=value` joined by `&`, without escapes. So a value that contains `=` and `&` could be read as
+ * more parameters under the same signature. The subjects of our own trades contain neither sign.
  */
 const READS_AS_MORE = /&[^&=]*=/;
 
@@ -152,7 +152,7 @@ function answerOf(trade: TradeNotification): ChannelAnswer | undefined {
   const { trade_status, trade_no: channelPaymentId, total_amount, trans_currency } = trade;
   if (trade_status === 'WAIT_BUYER_PAY') return { state: 'unpaid' };
   const isPaid = trade_status === 'TRADE_SUCCESS' || trade_status === 'TRADE_FINISHED';
-  // Only a query can show that a trade was closed without money: TRADE_CLOSED also means that all of the
+  // Only a query can show that a trade was closed without money, because TRADE_CLOSED can also mean that all of the
   // money was refunded.
   if (!isPaid && (trade_status !== 'TRADE_CLOSED' || trade.gmt_payment === undefined)) return undefined;
   if (trade.gmt_payment === undefined)
@@ -160,8 +160,8 @@ function answerOf(trade: TradeNotification): ChannelAnswer | undefined {
   const total = totalOf(total_amount, trans_currency);
   const paidAt = fromBeijing(trade.gmt_payment);
   const back = isPaid ? trade.refund_fee : (trade.refund_fee ?? total_amount);
-  // A query does not report refunded amounts. So a notification that reports one is used even if the payment
-  // is old: an order must not become paid with refunded money.
+  // A query does not report refunded amounts. So a notification that reports one is used even if the payment is old,
+  // because an order must not become paid with refunded money.
   const wentBack = back === undefined ? 0 : fenOrNothing(back);
   if (wentBack === 0 && isOldCallback(paidAt, Date.now())) return undefined;
   return {

@@ -38,8 +38,8 @@ export interface AlipayAnswer {
 }
 
 /**
- * The answer is not signed with the Alipay key of the account: it was tampered with, or the account has a
- * wrong key.
+ * The answer is not signed with the Alipay key of the account. Either the answer was changed on the way, or the account
+ * has a wrong key.
  */
 export class UnsignedAnswer extends ChannelError {
   constructor(method: string) {
@@ -101,7 +101,7 @@ export async function send(call: Omit<AlipayCall<unknown>, 'schema'>): Promise<A
   const params = new URLSearchParams(await sign(credentials, call, Date.now()));
   const body = new URLSearchParams({ biz_content: params.get('biz_content') ?? '' });
   params.delete('biz_content');
-  // The charset must be in the query string: the gateway looks there before it reads the body.
+  // The charset must be in the query string, because the gateway looks for it there before it reads the body.
   const { response, text } = await exchange(
     `${gatewayOf(credentials)}?${params}`,
     {

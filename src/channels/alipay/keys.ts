@@ -84,7 +84,7 @@ async function makeSdk(credentials: Credentials): Promise<AlipaySdk> {
   if (appId === undefined || private_key === undefined) {
     throw misconfigured('the account has no app_id or no private_key');
   }
-  // The library removes the last line of the PEM only if that line is not empty.
+  // End the PEM without an empty line: the library removes the last line of the PEM only if that line is not empty.
   const privateKey = readPrivateKey(private_key).export({ type: 'pkcs8', format: 'pem' }).toString().trim();
   const certificates = certificatesOf(credentials);
   // Imported at first use, so that a process without an Alipay account saves the time and the memory.
@@ -109,7 +109,7 @@ async function makeSdk(credentials: Credentials): Promise<AlipaySdk> {
 }
 
 /**
- * Checks what the settings alone can show: confused keys, a certificate of another key, an expired
+ * Checks for errors that the settings alone can show: confused keys, a certificate of another key, an expired
  * certificate.
  * @throws ChannelError `misconfigured`
  */

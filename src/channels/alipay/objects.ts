@@ -40,8 +40,8 @@ export const closedSchema = z.object({ out_trade_no: z.string() });
 export const refundSchema = z.object({
   out_trade_no: z.string(),
   /**
-   * `Y`: this request moved money. `N`: it did not, because an earlier request had, or because the refund is
-   * not decided yet.
+   * `Y`: this request moved money. `N`: this request moved no money, because an earlier request had moved it, or
+   * because the refund is not decided yet.
    */
   fund_change: z.enum(['Y', 'N']),
 });
@@ -62,7 +62,7 @@ export type AlipayRefund = z.infer<typeof knownRefundSchema>;
 const isMoney = (yuan: string | undefined): boolean => yuan !== undefined && fenOrNothing(yuan) > 0;
 
 /**
- * `TRADE_CLOSED` is a trade that nobody paid, or one whose money was refunded in full. Only the first is
+ * `TRADE_CLOSED` means that the trade was never paid, or that its money was refunded in full. Only an unpaid trade is
  * `closed`.
  * @throws ChannelError `garbage`
  */

@@ -67,7 +67,7 @@ export function createMollieAdapter({
   const isHere = isLoopback(url);
 
   /**
-   * The trade at Mollie, or undefined if Mollie does not know it.
+   * Returns the trade at Mollie, or undefined if Mollie does not know it.
    * @throws ChannelError `garbage` if Mollie answers with another payment, or with one of the other mode
    */
   async function read(session: Session, trade: Trade): Promise<Payment | undefined> {
@@ -161,7 +161,7 @@ export function createMollieAdapter({
           );
           return closeAnswer(ours(value, session, trade));
         } catch (error) {
-          // Refused: only an open payment can be cancelled. A query shows what state it has now.
+          // Mollie refused, because only an open payment can be cancelled. A query shows the payment's present state.
           if (refusalIn(error)?.status !== 422) throw error;
           const found = await getPayment(session, payment.id);
           if (found.status === 'open' && found.isCancelable === true) throw error;
@@ -184,8 +184,8 @@ export function createMollieAdapter({
           const { value } = await known(session, payment, asked, refundSchema);
           return refundAnswer(ofNumber(value, refund), trade.currency);
         } catch (error) {
-          // The number was used before with another amount, or its refund has already returned the money. The
-          // refund that exists is the answer.
+          // The number was used before with another amount, or its refund has already returned the money. The answer is
+          // the existing refund.
           const status = refusalIn(error)?.status;
           if (status !== 400 && status !== 409 && status !== 422) throw error;
           const found = await findRefund(session, payment, trade, refund);
@@ -214,7 +214,7 @@ export function createMollieAdapter({
 
     async verifyCallback(_account, { rawBody }) {
       const id = idIn(rawBody);
-      // A notice: nothing signs it, so nodrop queries Mollie for what changed.
+      // The callback is only a notice, because it is not signed. So nodrop queries Mollie for what changed.
       if (id !== undefined) return { kind: 'notice', notificationId: id, about: { reference: id } };
       throw new CallbackError('malformed', 'the body names no Mollie payment');
     },
@@ -327,9 +327,9 @@ function withId(payment: Payment, id: string): Payment {
 }
 
 /**
- * Returns the payment, unless it belongs to another trade of ours or its mode differs from the key's. A
- * payment of the wrong mode moves no money, or must move none. A payment without our number was created by
- * other code, and only its id identifies it.
+ * Returns the payment, unless it belongs to another trade of ours or its mode differs from the key's. A test payment
+ * moves no money, and in test mode a live payment must not move any. A payment without our number was created by other
+ * code, and only its id identifies it.
  * @throws ChannelError `garbage`
  */
 function ours<T extends ListedPayment>(payment: T, session: Session, { outTradeNo }: Trade): T {

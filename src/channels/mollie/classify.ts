@@ -48,7 +48,10 @@ export function refusalIn(error: unknown): MollieRefusal | undefined {
   return error instanceof ChannelError ? refusalSchema.safeParse(error.cause).data : undefined;
 }
 
-/** True if Mollie itself reports that it does not know the id. A 404 alone can come from a proxy. */
+/**
+ * True if Mollie itself reports that it does not know the id. A status 404 without Mollie's error can come from a
+ * proxy.
+ */
 export function isUnknown(error: unknown, id: string): boolean {
   const refusal = refusalIn(error);
   return refusal?.status === 404 && refusal.detail.includes(id);

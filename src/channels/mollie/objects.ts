@@ -87,7 +87,7 @@ export const pageOf = <T>(name: string, item: z.ZodType<T>) =>
     .transform(({ _embedded, _links: { next } }, { issues }) => {
       /** The id that the next page starts with. nodrop never calls an address from an answer. */
       const from = next === null ? null : new URL(next.href).searchParams.get('from');
-      // There is another page, but its start is unknown: the listing cannot be read to its end.
+      // There is another page, but its start is unknown, so the listing cannot be read to its end.
       if (next !== null && !from)
         issues.push({
           code: 'custom',
@@ -188,8 +188,7 @@ function refundedBy({ id, amount: given }: Refund, currency: CurrencyCode): numb
 
 /**
  * https://docs.mollie.com/docs/refunds
- * @param currency the payment's
- * @throws ChannelError `garbage` for a refund in another one
+ * @param currency the currency of the payment @throws ChannelError `garbage` for a refund in another one
  */
 export function refundAnswer(refund: Refund, currency: CurrencyCode): RefundAnswer {
   const channelRefundId = refund.id;

@@ -39,14 +39,14 @@ export interface SimulatorAdapterOptions {
 }
 
 /**
- * After each of these refusals it is certain that no trade exists under our number. `OUT_TRADE_NO_USED` is
- * not one of them: a trade with that number exists and may still be paid.
+ * After each of these refusals it is certain that no trade exists under our number. `OUT_TRADE_NO_USED` is not one of
+ * them, because a trade with that number exists and may still be paid.
  */
 const DEFINITE_REFUSALS = new Set(['PARAM_ERROR']);
 
 /**
- * After each of these refusals it is certain that our number refunds nothing. `OUT_REFUND_NO_USED` is not one
- * of them: a refund of another amount has that number, so nodrop queries the refund.
+ * After each of these refusals it is certain that our number refunds nothing. `OUT_REFUND_NO_USED` is not one of them,
+ * because a refund of another amount has that number. In that case nodrop queries the refund.
  */
 const DEFINITE_REFUND_REFUSALS = new Set([
   'PARAM_ERROR',
@@ -410,7 +410,7 @@ function refundOf(content: unknown): CallbackRefund | undefined {
 }
 
 /**
- * Maps the simulator's trade to an answer of the port. `fail` throws: it is called for a paid trade without a
+ * Maps the simulator's trade to an answer of the port. `fail` must throw. It is called for a paid trade without a
  * transaction or a time.
  */
 function toAnswer(trade: z.infer<typeof tradeSchema>, fail: (problem: string) => never): ChannelAnswer {

@@ -42,7 +42,7 @@ export function sign(webhook: Webhook, id: string, payload: string): SignatureHe
 }
 
 /**
- * While a sender changes its secret, it signs with every valid one. No genuine sender uses more signatures
+ * While a sender changes its secret, it signs with every valid secret. No genuine sender uses more signatures
  * than this.
  */
 const SIGNATURES_AT_MOST = 10;

@@ -339,7 +339,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     async closeTrade(account, trade, signal) {
       const id = idOf(trade);
       if (id === undefined) return { state: 'unknown_trade' };
-      // Stripe would cancel the intent even after the payer has taken its voucher to a shop.
+      // Do not cancel: Stripe would cancel the intent even after the payer has taken its voucher to a shop.
       if (trade.method !== 'checkout') {
         const { state } = intentAnswer(ours(await getIntent(account, id, signal), trade));
         if (state === 'processing') return { state };
@@ -364,7 +364,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         );
         return closeAnswer(intentAnswer(intent));
       } catch (error) {
-        // Refused: only an open trade can be closed. A query shows what state it has now.
+        // Stripe refused, because only an open trade can be closed. A query shows the trade's present state.
         const isRefused = error instanceof ChannelError && error.kind === 'unreachable';
         if (!isRefused || refusalIn(error)?.type !== 'invalid_request_error') throw error;
         const found = await read(account, trade, signal);
@@ -390,7 +390,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         );
         return refundAnswer(ofNumber(made, refund));
       } catch (error) {
-        // The number was used before with another amount. The refund that exists is the answer.
+        // The number was used before with another amount. The answer is the existing refund.
         if (refusalIn(error)?.type !== 'idempotency_error') throw error;
         const found = await findRefund(account, payment, refund, signal);
         if (found.state === 'unknown_refund') throw error;
@@ -502,7 +502,7 @@ function ofNumber(refund: Refund, { outRefundNo }: KnownRefund): Refund {
 }
 
 /**
- * Returns the refund if it belongs to this payment intent. The refund's number is not checked: the refund may
+ * Returns the refund if it belongs to this payment intent. The refund's number is not checked, because the refund may
  * have a new key by then, and metadata can be edited in the dashboard.
  * @throws ChannelError `garbage`
  */
@@ -606,8 +606,8 @@ function checkKeys(credentials: Credentials): void {
 }
 
 /**
- * A wrong clock makes nodrop refuse all callbacks by their age. A trade may also be outside the period that
- * was listed.
+ * A wrong clock makes nodrop refuse all callbacks by their age. A wrong clock may also put a trade outside the period
+ * that was listed.
  */
 function checkClock(date: string | null): void {
   const sentence = clockSentence(date, Date.now(), CLOCKS_APART_MS);

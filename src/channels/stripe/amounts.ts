@@ -8,7 +8,7 @@ import { type CurrencyCode, exponentOf, isAmount, isCurrency } from '../../domai
  * 4217.
  * - The Icelandic króna (ISK) and the Uganda shilling (UGX) have no smaller unit, but Stripe writes them with
  * two decimals, which are always 00.
- * - Of three decimals the last one must be 0.
+ * - In a currency with three decimals, the last decimal must be 0.
  * The forint (HUF) and the Taiwan dollar (TWD) must be whole numbers only in payouts, which nodrop does not
  * make.
  */
@@ -74,8 +74,8 @@ const unitsOf = (currency: CurrencyCode): number => 10 ** (decimalsAtStripe(curr
 
 /**
  * Converts minor units of ISO 4217 to Stripe's units.
- * @throws ChannelError `rejected` for an amount that Stripe cannot represent: no request is sent then.
- * Amounts within the declared limits never cause it.
+ * @throws ChannelError `rejected` for an amount that Stripe cannot represent. In that case no request is sent. Amounts
+ * within the declared limits never cause this error.
  */
 export function toStripe(amount: number, currency: CurrencyCode): number {
   const units = unitsOf(currency);

@@ -27,7 +27,7 @@ import {
  * well.
  */
 const TOLERANCE_S = 300;
-/** While Stripe changes a secret, it signs with every valid one. Stripe never sends more signatures than this. */
+/** While Stripe changes a secret, it signs with every valid secret. Stripe never sends more signatures than this. */
 const SIGNATURES_AT_MOST = 10;
 
 /** https://docs.stripe.com/api/events/object */
@@ -217,7 +217,7 @@ function readTrade(event: Event): VerifiedCallback {
   if (type === 'checkout.session.expired') {
     return { kind: 'trade', notificationId, about, answer: { state: 'closed' } };
   }
-  // A paid session is also only a notice: its event has the total, and only the intent has the received
+  // The event of a paid session is also only a notice, because it has the total, and only the intent has the received
   // amount.
   return { kind: 'notice', notificationId, about: { outTradeNo }, isProven: true };
 }

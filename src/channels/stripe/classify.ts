@@ -58,7 +58,7 @@ const ABOUT_US: ReadonlySet<string> = new Set([
   'tls_version_unsupported',
 ]);
 
-/** Stripe has no error code for an API version that it does not know, or no longer knows. */
+/** Recognised by its message: Stripe has no error code for an API version that it does not know, or no longer knows. */
 const BAD_VERSION = /^Invalid Stripe API version/i;
 
 /** API keys that a message of Stripe may quote. */

@@ -43,9 +43,9 @@ export function createStripeClient(baseUrl: string): StripeClient {
     const { Stripe } = await import('stripe');
     let reply: Reply | undefined;
     let failure: unknown;
-    // The library gets only successes with a JSON object. After what it takes for a connection failure it may
-    // retry, and after JSON that is not an object it never ends. It recognises a closed connection by the
-    // error's code, which a ChannelError does not have.
+    // The library gets only successes with a JSON object. After an error that it regards as a connection failure, the
+    // library may retry. After JSON that is not an object, its call never ends. It recognises a closed connection by
+    // the error's code, which a ChannelError does not have.
     const send: typeof fetch = async (url, init) => {
       try {
         const { response, text } = await exchange(String(url), init ?? {}, {

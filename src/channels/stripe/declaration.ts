@@ -17,9 +17,9 @@ const HOUR_MS = 60 * MINUTE_MS;
 export const SHORTEST_SESSION_MS = 30 * MINUTE_MS;
 
 /**
- * How much later than the payment its session ends at Stripe: the shortest life of a session, plus some
- * minutes for clock differences. So Stripe accepts even a first request that is sent when the payment
- * expires, and every repetition has the same parameters.
+ * How much later than the payment its session ends at Stripe: this is the shortest life of a session, plus some minutes
+ * for clock differences. So Stripe accepts even a first request that is sent when the payment expires, and every
+ * repetition has the same parameters.
  */
 export const SESSION_OUTLIVES_MS = SHORTEST_SESSION_MS + 5 * MINUTE_MS;
 
@@ -81,8 +81,8 @@ export const declaration: ChannelDeclaration = {
   title: { en: 'Card and more (Stripe)', zh: '银行卡等（Stripe）' },
   testOnly: false,
   methods: [CHECKOUT, PAYMENT_INTENT],
-  // Counts activities. One sends up to three requests: a query of a paid trade also reads its refunds and
-  // disputes.
+  // Counts activities. An activity sends up to three requests, because a query of a paid trade also reads its refunds
+  // and disputes.
   rateLimit: {
     perSecond: 8,
     source:

@@ -52,7 +52,7 @@ export async function mount(what) {
   return translate;
 }
 
-/** Networks that block Stripe often do so without an error. */
+/** Networks that block Stripe often cause no error. */
 const LOADED_WITHIN_MS = 20_000;
 
 /** @param {string} url @returns {Promise<void>} */

@@ -126,8 +126,8 @@ const isPaidElsewhere = ({ status, next_action }: Intent): boolean =>
   status === 'requires_action' && PAID_ELSEWHERE.test(next_action?.type ?? '');
 
 /**
- * The state of an intent, without its refunds and disputes. A decline leaves an intent open: the payer may
- * try another card.
+ * The state of an intent, without its refunds and disputes. A decline leaves an intent open, because the payer may try
+ * another card.
  */
 export function intentAnswer(intent: Intent): ChannelAnswer {
   if (intent.status === 'succeeded') return paid(intent);

@@ -229,8 +229,8 @@ async function find(session: Session, reference: string): Promise<FoundTrade> {
 
 /**
  * WeChat Pay answers a close with the same 204 whether or not it knows the order
- * (https://developers.weixin.qq.com/community/personal/oCJUswwemv3ES_-16uTTxLN3-FZg/answer). So a query
- * follows the close.
+ * (https://developers.weixin.qq.com/community/personal/oCJUswwemv3ES_-16uTTxLN3-FZg/answer). So nodrop queries the
+ * order after the close.
  */
 async function close(session: Session, trade: Trade): Promise<CloseAnswer> {
   const { merchant, tell } = session;
@@ -280,8 +280,9 @@ function notifyUrlOf({ baseUrl }: Merchant, { notifyUrl }: NewRefund): { readonl
 
 /**
  * A refusal can be about an earlier refund under our number, so nodrop looks for that refund before it
- * accepts the refusal. If WeChat Pay has closed that refund, this request has already asked for it again. It
- * stays closed, and the merchant needs another number (https://pay.weixin.qq.com/doc/v3/merchant/4013071031).
+ * accepts the refusal. If WeChat Pay had closed that refund, this request has already requested it again without
+ * effect. The refund stays closed, and the merchant needs another number
+ * (https://pay.weixin.qq.com/doc/v3/merchant/4013071031).
  */
 async function giveBack(session: Session, trade: Trade, refund: NewRefund): Promise<RefundAnswer> {
   const { merchant, ask } = session;

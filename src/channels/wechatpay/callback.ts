@@ -76,7 +76,7 @@ export async function verifyCallback(
 
 /**
  * The merchants of those credentials whose WeChat Pay key has signed the callback; at least one. Credentials
- * that cannot be read verify nothing, and do not prevent the others from doing so.
+ * that cannot be read verify nothing, and do not prevent other credentials from verifying the callback.
  * @throws CallbackError
  */
 async function signersOf(
@@ -103,7 +103,8 @@ async function signersOf(
     }),
   );
   if (found.flat().length > 0) return found.flat();
-  // WeChat Pay repeats the callback: by then the certificates may be available, or the credentials readable.
+  // WeChat Pay repeats the callback. When the repetition arrives, the certificates may be available, or the credentials
+  // readable.
   throw unverified(failures[0] ?? 'the signature was not made with a key of WeChat Pay');
 }
 
@@ -128,7 +129,7 @@ function readTrade(merchant: Merchant, notificationId: string, content: unknown)
   if (!isOf(merchant, order)) throw unverified('the callback is for another merchant');
   const about = { outTradeNo: order.out_trade_no };
   const appid = merchant.sub === null ? order.appid : order.sp_appid;
-  // From another account or app of the same merchant, whose orders can be adopted.
+  // The order is from another account or app of the same merchant. Such an order can be adopted.
   if (appid !== merchant.appid) return { kind: 'notice', notificationId, about, isProven: true };
   try {
     const answer = orderAnswer(order);
@@ -172,8 +173,8 @@ const ignored = (notificationId: string, reason: string): VerifiedCallback => ({
 });
 
 /**
- * WeChat Pay accepts 200 or 204, and repeats the callback for a day after any other status. Its tests of
- * signature checks must be refused.
+ * WeChat Pay accepts 200 or 204, and repeats the callback for a day after any other status. nodrop must refuse the
+ * callbacks with which WeChat Pay tests the signature check.
  */
 export function acknowledge(outcome: CallbackOutcome): Acknowledgement {
   const type = 'application/json';

@@ -65,15 +65,15 @@ const SETTINGS_FIELD = /(^|\/)((sp_|sub_)?(appid|mchid)|notify_url)$/;
 
 const TOO_OFTEN: ReadonlySet<string> = new Set(['FREQUENCY_LIMITED', 'RATELIMIT_EXCEEDED']);
 
-/** A query or close refused with one of these: there is no such order. */
+/** If a query or close is refused with one of these codes, there is no such order. */
 export const NO_SUCH_ORDER: ReadonlySet<string> = new Set(['ORDER_NOT_EXIST', 'ORDERNOTEXIST']);
-/** A query of a refund refused with one of these: there is no such refund. */
+/** If a query of a refund is refused with one of these codes, there is no such refund. */
 export const NO_SUCH_REFUND: ReadonlySet<string> = new Set(['RESOURCE_NOT_EXISTS']);
-/** A create refused with one of these: the order exists, and gives no further next action. */
+/** If a create is refused with one of these codes, the order exists and gives no further next action. */
 export const ORDER_IS_OVER: ReadonlySet<string> = new Set(['ORDERPAID', 'ORDER_CLOSED', 'ORDERCLOSED']);
 /**
- * A close refused with one of these: the order cannot be closed, or is closed already. Only a query shows its
- * state.
+ * If a close is refused with one of these codes, the order cannot be closed or is already closed. Only a query shows
+ * its state.
  */
 export const NOT_TO_CLOSE: ReadonlySet<string> = new Set([
   ...ORDER_IS_OVER,

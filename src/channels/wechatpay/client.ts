@@ -96,8 +96,8 @@ export function createWechatpayClient(): WechatpayClient {
     );
     if (reply.status !== 200) {
       const error = classify(reply, 'other');
-      // A 404 means that the merchant never had certificates. It is not signed, so it proves nothing about
-      // certificates that are known.
+      // A 404 means that the merchant never had certificates. This answer is not signed, so it proves nothing about
+      // certificates that nodrop already knows.
       const hasNone = reply.status === 404 && isRefused(error, NO_SUCH_REFUND);
       if (hasNone && merchant.publicKey !== null) return new Map();
       throw hasNone
@@ -128,7 +128,7 @@ export function createWechatpayClient(): WechatpayClient {
         return reply;
       }
       const error = classify(reply, asked.operation);
-      // nodrop concludes nothing about the trade from these kinds, so they need no proof.
+      // nodrop concludes nothing about the trade from errors of these kinds, so they need no valid signature.
       const isAboutTrade = error.kind !== 'misconfigured' && error.kind !== 'rate_limited';
       if (isAboutTrade && status >= 400 && status < 500) await prove(merchant, reply, signal);
       throw withClock(error, reply);

@@ -51,8 +51,8 @@ export function mount(what) {
     enable();
     if (answer === 'cancel') said = 'cancelled';
     else if (answer === 'no bridge' || answer === 'fail') said = 'failed';
-    // `ok`, or anything else that WeChat reports: the payer may have paid. Only WeChat Pay's own answer
-    // decides that.
+    // If WeChat reports `ok` or anything else, the payer may have paid. Only WeChat Pay's own answer decides whether
+    // they did.
     else what.onSubmitted();
     translate();
   });

@@ -71,7 +71,7 @@ function readKey(name: string, read: () => KeyObject): KeyObject {
 }
 
 /**
- * Restores the line breaks of a PEM key: a `name=value` file may have none, or have them written as `
+ * Restores the line breaks of a PEM key: a `name=value` file may have no line breaks, or may have them written as `
  * `.
  */
 function toPem(value: string): string {

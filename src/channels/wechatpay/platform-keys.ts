@@ -17,7 +17,7 @@ const TRY_AGAIN_MS = 2_000;
  * needed.
  */
 const MERCHANTS_AT_MOST = 1_000;
-/** More than are ever valid at the same time. */
+/** This is more certificates than are ever valid at the same time. */
 const CERTIFICATES_AT_MOST = 20;
 
 /** https://wechatpay-api.gitbook.io/wechatpay-api-v3/jie-kou-wen-dang/ping-tai-zheng-shu */
@@ -120,15 +120,15 @@ export class PlatformKeys {
   }
 
   /**
-   * Runs at most one fetch at a time, which ends by its own timeout. A caller whose time runs out leaves the
-   * fetch to the others.
+   * Runs at most one fetch at a time, which ends by its own timeout. If a caller's time runs out, it stops waiting and
+   * the fetch goes on.
    * @returns when the fetch has ended, also if it failed
    */
   #fetching(merchant: Merchant, entry: Entry): Promise<void> {
     entry.fetching ??= (async () => {
       try {
         const fetched = await this.#fetch(merchant);
-        // An empty answer does not remove known certificates: they count as long as they are valid.
+        // An empty answer does not remove known certificates, which count as long as they are valid.
         if (fetched.size > 0) entry.certificates = fetched;
         entry.fetchedAt = Date.now();
         entry.failure = null;

@@ -79,11 +79,12 @@ describe('the cashier page', () => {
     expect(text).toContain('<h1 id="title" tabindex="-1">Ready to pay</h1>');
     expect(text).toContain('<title>Ready to pay · CNY 10,500.00</title>');
     expect(link('Pay CNY 10,500.00')).toContain(`href="https://wallet.example/${made.id}"`);
-    // Open, because a refresh would fold it again. The script folds it on phones.
+    // The code is shown unfolded, because a refresh would fold it again. On phones, the script folds it.
     expect(text).toMatch(/<details id="qr" open><summary>[^<]*<\/summary><div id="qr-code"><svg /);
     expect(text).toMatch(/<noscript>[\s\S]*<p>30 minutes left to pay\.<\/p>/);
     expect(link('Reload now')).toContain('href=""');
-    // Only without JavaScript: the script shows the link when nothing has to be done first.
+    // The link is here only for browsers without JavaScript. The script shows the link when the payer has nothing to do
+    // first.
     expect(text).toMatch(/<noscript>(?:(?!<\/noscript>)[\s\S])*href="https:\/\/shop\.example\/thanks/);
     expect(link('Back to the shop')).toBeDefined();
   });

@@ -24,7 +24,9 @@ export const guarded = endpoints.filter(({ auth }) => auth !== 'none');
 export const open = endpoints.filter(({ auth }) => auth === 'none');
 export const name = ({ method, path }: Endpoint) => `${method.toUpperCase()} ${path}`;
 
-/** Open to everyone, because they show no merchant's data. All other open routes are tested one by one. */
+/**
+ * Routes that are open to everyone, because they show no merchant's data. All other open routes are tested one by one.
+ */
 export const PUBLIC = ['/healthz', '/readyz', '/openapi.json', '/docs', '/docs/problems'];
 export const PROVEN_OTHERWISE = [
   '/callbacks/{channel}',
@@ -63,7 +65,7 @@ export let victim: Victim;
 export let stranger: Awaited<ReturnType<typeof newKey>> & { operatorKey: string; token: string };
 export let revokedKey: string;
 
-/** Creates both APIs and all callers again: after sixty wrong keys a minute an address gets 429. */
+/** Creates both APIs and all callers again, because an address that has sent sixty wrong keys in a minute gets 429. */
 export async function begin(): Promise<void> {
   api = await startTestApi(databaseUrl);
   victim = await newVictim();
@@ -209,7 +211,7 @@ export const victims = () =>
     },
   });
 
-/** Expects a refusal with this status and code, without any effect, and without a word about what exists. */
+/** Expects a refusal with this status and code, without any effect, and without showing what exists. */
 export async function expectRefused(asking: () => Promise<Answer>, status: number, code: string | RegExp) {
   const before = await everything();
   const answer = await asking();

@@ -111,7 +111,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
     if (!ownsPath) {
       test("another merchant's key, but shows only that merchant's own data", async () => {
         for (const key of strangers()) {
-          // A list, or a creation.
+          // The route is a list or a creation.
           const before = await victims();
           const answer = await ask(endpoint, key);
           expect(answer.status, answer.text).toBeLessThan(300);
@@ -172,7 +172,7 @@ describe('routes that need no key', () => {
     const before = await everything();
     const answer = await through.call(`/checkout/${victim.paymentId}?token=${token}`);
     expect([answer.status, answer.headers.get('content-type')]).toEqual([404, 'text/html; charset=utf-8']);
-    // Exactly the page of a payment that does not exist.
+    // The page is exactly the one for a payment that does not exist.
     expect(answer.text).toBe((await through.call('/checkout/pay_nobody?token=ct_x')).text);
     for (const secret of victim.secrets) expect(answer.text).not.toContain(secret);
     expect(await everything()).toEqual(before);

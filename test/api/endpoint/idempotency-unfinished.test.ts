@@ -18,7 +18,8 @@ import {
   send,
 } from './idempotency-support.ts';
 
-// A request whose key belongs to another request: in progress, not definite, or of a process that died in the middle.
+// A request whose key belongs to an earlier request. The earlier request is in progress, had no definite result, or was
+// sent to a process that died in the middle.
 
 describe('no result is kept for the Idempotency-Key if', () => {
   test('the order exists with other content, because the order can be changed', async () => {
@@ -161,7 +162,7 @@ describe('a request with an Idempotency-Key that is in progress', () => {
 });
 
 describe('an Idempotency-Key whose process died', () => {
-  /** Leaves a key as kill -9 does: the request began and never ended. */
+  /** Leaves a key in the state in which kill -9 leaves it, with a request that began and never ended. */
   async function begin(id: string, body: object, at: Date): Promise<void> {
     const stranger = await newKey(api.db);
     await send('/v1/payments', body, id, api, stranger.key);

@@ -5,8 +5,8 @@ import { eventually } from '../../support/stack.ts';
 import { newKey, newOrderId, type TestApi } from '../support.ts';
 import { api, isReplayed, key, merchantId, newPayment, other, pay, send } from './idempotency-support.ts';
 
-// Idempotency-Key: a request that is sent repeatedly, to any process, is one request, also when a process dies in the
-// middle.
+// Idempotency-Key: a request that is sent repeatedly, to any process, has the effect of one request, even when a
+// process dies in the middle.
 
 const rowOf = (idempotencyKey: string) =>
   api.db.idempotencyKey.findUniqueOrThrow({ where: { merchantId_key: { merchantId, key: idempotencyKey } } });

@@ -157,7 +157,7 @@ function resolved(schema: Schema): Schema {
   return name === undefined ? schema : resolved(document.components.schemas[name]);
 }
 
-/** A schema and all schemas in it, each with its path; `isOpen` when any other text is valid there too. */
+/** A schema and all schemas in it, each with its path; `isOpen` when any other text is also valid there. */
 function* schemasWithin(schema: Schema, path: string, isOpen = false): Generator<[string, Schema, boolean]> {
   const it = resolved(schema);
   yield [path, it, isOpen];
@@ -170,7 +170,7 @@ function* schemasWithin(schema: Schema, path: string, isOpen = false): Generator
   if (it.items !== undefined) yield* schemasWithin(it.items, `${path}[]`);
 }
 
-/** The known values of a text that accepts any other value too. */
+/** The known values of a text that also accepts any other value. */
 function knownOf(schema: Schema) {
   const branches = resolved(schema).anyOf?.map(resolved) ?? [];
   expect(branches).toContainEqual({ type: 'string' });
@@ -301,7 +301,7 @@ test('the OpenAPI document has every error code, with its status and an example'
   }
 });
 
-/** The system's Chromium; without it every test but that of the page runs. */
+/** The system's Chromium. On a machine without Chromium, only the test of the page is skipped. */
 const CHROMIUM = findChromium();
 
 test.skipIf(CHROMIUM === undefined)(

@@ -138,7 +138,8 @@ test('a request with too large a body gets a problem document, at the API and at
 
 describe.concurrent.each([
   ['uncompressed', '', BLOCK],
-  // A gzip member of many zeros, sent repeatedly. Both the bytes read and the decompressed bytes count.
+  // A gzip member of many zeros, sent repeatedly. The limit applies to the bytes read and also to the decompressed
+  // bytes.
   ['compressed', 'Content-Encoding: gzip', gzipSync(Buffer.alloc(16 * 1024 * 1024))],
   // No parser can decode it.
   ['in an unknown encoding', 'Content-Encoding: zip', BLOCK],

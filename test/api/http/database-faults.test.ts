@@ -96,7 +96,7 @@ describe('a database that', () => {
     } finally {
       for (const socket of pipes) socket.destroy();
       proxy.close();
-      // As the process does when it ends: it does not wait for a driver that waits for a dead connection.
+      // Closes as the process does when it ends, which does not wait for a driver that waits for a dead connection.
       await Promise.race([behind.close(), sleep(10_000, undefined, { ref: false })]);
     }
   });

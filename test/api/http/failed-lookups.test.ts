@@ -16,7 +16,7 @@ const START = 1_000_000_020_000;
 beforeEach(() => void vi.useFakeTimers({ now: START, toFake: ['setTimeout', 'Date'] }));
 afterEach(() => void vi.useRealTimers());
 
-/** The names that exist, and the lookups: of single names, and of all waiting names together. */
+/** The names that exist, the lookups of single names, and the lookups of all waiting names together. */
 function setUp(...existing: string[]) {
   const exists = new Set(existing);
   const single: string[] = [];
@@ -44,7 +44,10 @@ function setUp(...existing: string[]) {
     });
   return {
     ...{ exists, failedLookups, single, combined, lookUp, resultOf },
-    /** Holds all answers until the returned function is called. With an error, all of them fail with it. */
+    /**
+     * Holds all answers until the returned function is called. If that function is called with an error, all answers
+     * fail with this error.
+     */
     hold: () => {
       let release: (error?: Error) => void = () => undefined;
       hold = new Promise<void>((resolve, reject) => {
@@ -192,7 +195,7 @@ test('a name that does not exist is looked up, and counted as failed, once a min
   expect(await resultOf('key/one-more')).toBe('too_many_requests');
   for (const _ of numbers(100)) expect(await resultOf('key/one-more')).toBeNull();
   expect(combined).toEqual([['key/one-more']]);
-  // A name that is sent many times at once is looked up once, too.
+  // A name that is sent many times concurrently is also looked up only once.
   await exhaust('b');
   await second();
   const all = numbers(100).map(() => resultOf('key/another', 'c'));

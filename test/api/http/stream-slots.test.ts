@@ -41,7 +41,8 @@ describe('the slots for event streams', () => {
     for (let n = 0; n < 3; n += 1) other.push(await open('192.0.2.2'));
     expect(other.map((asked) => asked.refused)).toEqual([undefined, undefined, 'too_many_readers']);
     expect((await open('192.0.2.3')).refused).toBeUndefined();
-    // The first address gets no more while the others have as few: the slot that it releases is free for them.
+    // While the other addresses have so few slots, the first address gets no further slot. A slot that it releases is
+    // free for the other addresses.
     one[0]?.slot?.leave();
     expect((await open('192.0.2.1')).refused).toBe('too_many_readers');
     expect((await open('192.0.2.4')).refused).toBeUndefined();

@@ -6,7 +6,7 @@ import { eventually } from '../../support/stack.ts';
 import { type Reader, readEvents } from '../event-source.ts';
 import { newOrderId, paidAnswer, pay, settle as settlePaid, setUp } from '../support.ts';
 
-// The order's state as a payer sees it, because a single attempt does not say what was paid or can be paid now.
+// The order's state as a payer sees it. A single attempt does not say what was paid or can be paid now.
 
 const { api, key, merchantId } = await setUp();
 
@@ -49,7 +49,7 @@ async function two(): Promise<{ a: Made; b: Made }> {
   return { a, b: { ...json, orderId: a.orderId } };
 }
 
-/** Two live attempts: the channel did not answer about the first when the second was started. */
+/** Two live attempts. Both are live because the channel did not answer about the first when the second was started. */
 async function twoLive(): Promise<{ a: Made; b: Made }> {
   const a = await pay(api, key);
   api.workflows.onAskChannel = async () => false;

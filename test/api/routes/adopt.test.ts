@@ -160,7 +160,7 @@ describe('adopting a trade', () => {
     expect([refused.status, refused.json.code]).toEqual([409, 'adopt_taken']);
     const stranger = await newKey(api.db);
     expect((await post(adopting(id), stranger.key)).json.code).toBe('adopt_taken');
-    // The id of a lost payment of nodrop is refused too.
+    // The id of a nodrop payment whose row was lost is also refused.
     expect((await post(adopting(newPaymentId()), stranger.key)).json.code).toBe('adopt_taken');
   });
 

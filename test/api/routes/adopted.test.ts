@@ -47,7 +47,7 @@ describe('adopting a trade that has already been paid, refunded or closed', () =
       statuses.push((await post(adopting(reference))).json.status);
     expect(statuses).toEqual(['closed', 'failed', 'paying']);
     expect((await rowsOf(deciding))[0]?.channelState).toBe('processing');
-    // Ended trades are watched too, because money may still arrive.
+    // nodrop also watches ended trades, because money may still arrive.
     expect(api.workflows.named('wake')).toHaveLength(3);
   });
 

@@ -23,8 +23,8 @@ import {
   timeline,
 } from './callback-kinds-support.ts';
 
-// What a callback can report besides a trade, over HTTP: each is stored once before it is acknowledged in the channel's
-// format, however often and wherever it arrives.
+// What a callback can report besides a trade, over HTTP. Each callback is stored once before it is acknowledged in the
+// channel's format, however often it arrives and at whatever URL.
 
 describe('an internal error', () => {
   const reference = `tr_${randomUUID()}`;
@@ -37,7 +37,7 @@ describe('an internal error', () => {
 
   test.each([
     new Error('a bug'),
-    // As libraries throw it for a failed request of their own.
+    // The error that a library throws when a request of the library itself fails.
     Object.assign(new Error('refused'), { status: 401 }),
     new ChannelError('unreachable', 'its keys cannot be read'),
   ])('during verification: 503, so that the channel sends it again (%s)', async (error) => {
@@ -83,7 +83,7 @@ describe('a notice', () => {
     ]);
     expect(answers.map(({ status }) => status)).toEqual([202, 202, 202]);
     expect(noticed()).toHaveLength(1);
-    // One sweep takes each payment, once.
+    // One sweep takes each payment exactly once.
     const at = new Date(Date.now() + 20_000);
     const taken = await Promise.all([takeNoticed(api.db, at), takeNoticed(second.db, at)]);
     expect(taken.flat().filter((payment) => payment.id === id)).toHaveLength(1);
@@ -288,7 +288,7 @@ describe('a dispute', () => {
         headers: { 'idempotency-key': randomUUID() },
       });
     expect((await ask()).json.code).toBe('not_refundable');
-    // A repetition does not raise the attention again; the dispute's end ends it.
+    // A repeated callback does not raise the attention again. The end of the dispute clears the attention.
     await send(disputeOf(id));
     expect((await row(id)).attention).toBeNull();
     await send(disputeOf(id, { state: 'won' }));

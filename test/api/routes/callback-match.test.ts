@@ -23,8 +23,8 @@ import {
   timeline,
 } from './callback-kinds-support.ts';
 
-// Which payment a callback is for: found by the channel's own id or by the payment's own callback URL, and acknowledged
-// in the channel's format.
+// nodrop finds the payment of a callback by the channel's own id or by the payment's own callback URL, and acknowledges
+// the callback in the channel's format.
 
 const ownAddress = (id: string, account = accountId) =>
   `/callbacks/${SIGNING}/${account}/${id}/${callbackProof(SECRET, account, id)}`;

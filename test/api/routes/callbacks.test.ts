@@ -6,7 +6,7 @@ import { settlePayment } from '../../../src/ledger/payments.ts';
 import { runningTime } from '../../support/progress.ts';
 import { newKey, pay, setUp, simulatorCallback, startTestApi } from '../support.ts';
 
-// Callbacks: acknowledged once stored and never before. A forged callback is refused and makes one query due.
+// A callback is acknowledged once it is stored, and never before. A forged callback is refused and makes one query due.
 
 const { api, key } = await setUp();
 beforeEach(() => {
@@ -71,7 +71,7 @@ test('a callback that is repeated with other content is delivered with the new c
   const saying = (state: string, changes = {}) =>
     send(simulatorCallback(id, 'msg_same', { state, ...changes }));
   const unpaid = { transactionId: null, paidAt: null };
-  // None of these answers settles the payment: the signal makes the workflow query the channel.
+  // None of these answers settles the payment, so the signal makes the workflow query the channel.
   for (const changes of [unpaid, unpaid, { ...unpaid, state: 'NOTPAY' }]) await saying('PROCESSING', changes);
   for (const amount of [1051, 1051]) await saying('SUCCESS', { amount });
   const delivered = api.workflows.named('deliverCallback').map(({ args }) => args[0]);
@@ -122,7 +122,7 @@ test('a callback that arrived before its payment is delivered when it is repeate
   const { id } = await pay(api, key);
   const callback = simulatorCallback(id);
   await send(callback);
-  // As stored when the payment did not exist yet.
+  // The callback as it is stored when the payment does not exist yet.
   await api.db.callback.updateMany({
     where: { outTradeNo: id },
     data: { paymentId: null, deliveredAt: null, nextSweepAt: new Date(Date.now() + 3_600_000) },
@@ -159,7 +159,7 @@ test('operators see unmatched callbacks, newest first, and whether nodrop still 
   for (let i = 0; i < 5; i++) await send(simulatorCallback(`foreign_${i}`, `msg_foreign_${i}`), to);
   const hours = (ago: number) => new Date(Date.now() - ago * 3_600_000 - 1);
   await api.db.callback.updateMany({ where: { outTradeNo: 'foreign_4' }, data: { receivedAt: hours(72) } });
-  // The hardest case for paging: the same time.
+  // All rows have the same time, which is the hardest case for paging.
   const together = { outTradeNo: { in: ['foreign_0', 'foreign_1', 'foreign_2', 'foreign_3'] } };
   await api.db.callback.updateMany({ where: together, data: { receivedAt: hours(1) } });
 

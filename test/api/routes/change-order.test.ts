@@ -125,7 +125,7 @@ describe('the amount of an order', () => {
       { kind: 'transition' },
       { detail: expect.stringContaining('changed from CNY 10.50 to CNY 12.50') },
     ]);
-    // Repeated: the timeline and the events do not change.
+    // When the request is repeated, the timeline and the events do not change.
     const said = [await timeline(first.id), await api.db.event.count()];
     api.workflows.calls.length = 0;
     expect((await patch(first.orderId, { amount: 1250 })).json).toEqual(answer.json);

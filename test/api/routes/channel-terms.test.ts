@@ -160,7 +160,7 @@ describe("a channel that rejects nodrop's credentials", () => {
     const { id } = await api.db.payment.findFirstOrThrow({ where: { orderId: body.order.id } });
     expect(await row(id)).toMatchObject({ status: 'created', attention: 'channel_misconfigured' });
 
-    // The workflow is signalled once more, at once.
+    // The workflow immediately gets one more signal.
     api.workflows.wake = async (payment) => {
       await recordCreated(
         api.db,

@@ -133,7 +133,7 @@ describe('the feed', () => {
       const { id } = await record(payment, 3);
       for (const cursor of [last, empty.nextCursor])
         expect(idsOf((await feed(`?after=${cursor}`)).json)).toEqual([id]);
-      // A reader that started then has missed the event once it is removed too.
+      // A reader that started at that time has missed this event as soon as the event is also removed.
       await remove(31);
       for (const cursor of [last, empty.nextCursor])
         expect(await feed(`?after=${cursor}`)).toMatchObject(refused);

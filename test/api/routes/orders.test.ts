@@ -4,7 +4,7 @@ import { endPayment } from '../../../src/ledger/payments.ts';
 import { eventually } from '../../support/stack.ts';
 import { newKey, newOrderId, pay, setUp } from '../support.ts';
 
-// Orders over HTTP: a refused request stores nothing, and a repeated one changes nothing.
+// Orders over HTTP: a refused request stores nothing, and a repeated request changes nothing.
 
 const { api, key } = await setUp();
 
@@ -248,7 +248,7 @@ describe('reading orders', () => {
       ids.unshift(id);
       await create({ id, amount: 1, currency: 'CNY' }, own.key);
     }
-    // The hardest case: all in the same millisecond.
+    // All orders have the same millisecond, which is the hardest case.
     await api.db.order.updateMany({
       where: { merchantId: own.merchantId },
       data: { createdAt: new Date(1_700_000_000_000) },

@@ -31,7 +31,7 @@ describe("the payer's return from the channel", () => {
     ['https://shop.example/', 'https://shop.example/?'],
     ['https://shop.example/?', 'https://shop.example/?'],
     ['https://shop.example/?a=1&', 'https://shop.example/?a=1&'],
-    // Written as URL parsers read it.
+    // The URL is stored in the form in which URL parsers read it.
     ['https://shop.example', 'https://shop.example/?'],
     ['https:\\\\Shop.example\\a b?"é#', 'https://shop.example/a%20b?%22%C3%A9&'],
   ])("to %s the payment's id is appended as in %s", async (returnUrl, expected) => {
@@ -66,12 +66,12 @@ describe("the payer's return from the channel", () => {
       303,
       `${expected}paymentId=${made.json.id}${hash}`,
     ]);
-    // The repeated request is still accepted, and no other request is.
+    // The repeated request is still accepted, but any other request is refused.
     const again = await api.call('/v1/payments', request);
     expect([again.status, again.json.id]).toEqual([200, made.json.id]);
     const other = { ...request.body, returnUrl: `${returnUrl}2` };
     expect((await api.call('/v1/payments', { ...request, body: other })).status).toBe(422);
-    // Not for another merchant.
+    // The scheme is not allowed for another merchant.
     expect((await api.call('/v1/payments', { ...request, key })).status).toBe(422);
   });
 

@@ -108,7 +108,7 @@ describe('a request to query the channel now', () => {
     api.workflows.onAskChannel = async () => false;
     const silent = await ask();
     expect([silent.status, silent.json.code]).toEqual([504, 'channel_unreachable']);
-    // The answer came at once, so the message names no waiting time.
+    // The answer came immediately, so the message names no waiting time.
     expect(silent.json.detail).toBe('simulator gave no readable answer.');
     api.workflows.down = true;
     expect((await ask()).json.code).toBe('temporal_unavailable');

@@ -63,7 +63,7 @@ describe('many readers', () => {
       );
       await eventually(() => all.every(({ events }) => events.length === 1));
       expect(await readersOf(crowded)).toBe(200);
-      // One connection of each of the two processes listens for all readers.
+      // In each of the two processes, one connection listens for all readers of that process.
       const listening =
         "select count(*)::int from pg_stat_activity where application_name = 'nodrop-changes' and datname = current_database()";
       expect(await queryOnce(databaseUrl, listening)).toEqual([{ count: 2 }]);
@@ -273,7 +273,7 @@ describe('a slow reader', () => {
         expect(++n).toBeLessThan(1_000);
       }
       expect(n).toBeGreaterThan(5);
-      // One state that the kernel did not accept, and no further state behind it.
+      // The send buffer holds one state that the kernel did not accept, and no further state.
       expect(most).toBeGreaterThan(SIZE / 8);
       expect(most).toBeLessThan(2 * SIZE);
       slow.resume();
@@ -307,7 +307,7 @@ describe('a slow reader', () => {
       slow.resume();
       await eventually(() => text.includes(`"attentionDetail":"${n - 1} `));
       const seen = [...text.matchAll(/"attentionDetail":"(\d+) /g)].map(([, detail]) => Number(detail));
-      // The states that were already sent, and then only the last of the ten.
+      // The reader gets the states that were already sent, and then only the last of the ten states.
       expect(seen).toEqual([...Array.from({ length: full }, (_, each) => each), n - 1]);
       slow.destroy();
     } finally {

@@ -66,7 +66,7 @@ describe('each change', () => {
       'succeeded',
     ]);
     expect(settledOf(payer).map(({ data }) => data.status)).toEqual(['paying', 'succeeded']);
-    // The id identifies the state: this state came twice.
+    // The id identifies the state, and this state came twice.
     expect(merchant.events[4]?.id).toBe(merchant.events[0]?.id);
     expect(new Set(settledOf(merchant).map(({ id }) => id)).size).toBe(5);
   });
@@ -148,7 +148,8 @@ describe('with Last-Event-ID', () => {
 test('a stream that reaches its maximum lifetime ends cleanly, and the next stream sends a change that this stream missed', async () => {
   const made = await pay(api, key);
   let reads = 0;
-  // The first read opens the stream. The second is the only read of a stream this short, and a change overtakes it.
+  // The first read opens the stream. The second read is the only read of a stream this short, and a change overtakes
+  // it.
   const overtaken = intercept(api.db, 'payment', async (find) => {
     reads += 1;
     const found = await find();

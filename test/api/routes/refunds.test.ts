@@ -57,7 +57,7 @@ describe('requesting a refund', () => {
     });
     expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId: made.id }]);
     expect((await api.call(`/v1/refunds/${made.id}`, { key })).json).toEqual(made);
-    // Without an amount, all that is left.
+    // A request without an amount refunds all that is left.
     expect((await ask(payment.id)).json).toMatchObject({ amount: 750 });
   });
 
@@ -185,7 +185,7 @@ test('the idempotency key of a refund that was replaced still returns that refun
   const first = await ask(id, { note: 'Returned' }, idempotencyKey);
   const refused = { state: 'failed', reason: 'more than is left' } as const;
   const trade = paidAnswer({ refundedAmount: 300 });
-  // The repeated answer changes nothing: the rest is refunded once.
+  // The repeated answer changes nothing. The remaining amount is refunded once.
   for (let i = 0; i < 2; i++) await recordRefundAnswer(api.db, first.json.id, refused, new Date(), trade);
   const again = await ask(id, { note: 'Returned' }, idempotencyKey);
   expect([again.status, again.json.id, again.json.status]).toEqual([200, first.json.id, 'failed']);

@@ -4,7 +4,7 @@ import { recordAnswer } from '../../../src/ledger/payments.ts';
 import { TemporalUnavailable } from '../../../src/temporal/payment-workflows.ts';
 import { paidAnswer, pay, settle, setUp } from '../support.ts';
 
-// An operator's decision is stored before any workflow is signalled, and all workflows are signalled at once.
+// An operator's decision is stored before any workflow is signalled, and all workflows are signalled immediately.
 
 const { api, key } = await setUp({ role: 'operator' });
 beforeEach(() => {
@@ -58,7 +58,8 @@ test.each(['\u202eseen', '\u2068', ' ', '\u3164'])(
 
 describe('an operator decides to accept the money', () => {
   /**
-   * Money in review, and another attempt of its order, created before because none is while money waits for a decision.
+   * Money in review, and another attempt of its order. The other attempt is created first, because no attempt is
+   * created while money waits for a decision.
    */
   async function withAnother() {
     const { id, orderId } = await inReview();

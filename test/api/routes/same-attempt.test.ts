@@ -328,7 +328,7 @@ describe('a repeated request with other fields', () => {
 describe('a channel switch', () => {
   const to = (of: Made, channel: string, through = api, as = of.clientToken) =>
     through.call(`/v1/payments/${of.id}/switch`, { key: as, body: { channel } });
-  /** Two live attempts of one order: the channel did not answer about the first. */
+  /** Two live attempts of one order. Both are live because the channel did not answer about the first. */
   async function twoLive(first: Body, second: Body) {
     const { body, made } = await attempt(first);
     api.workflows.onAskChannel = async () => false;

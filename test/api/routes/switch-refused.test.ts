@@ -95,7 +95,7 @@ describe('a switch to another channel is refused when', () => {
       const old = await processing(60_000);
       for (let i = 0; i < 3; i++) await expectRefused(old, 'attempt_unresolved');
       expect(asked()).toBe(1);
-      // A channel that does not answer is not queried each time either: it is queried on schedule.
+      // A channel that does not answer is also not queried at each request, but only on schedule.
       const silent = await processing(60_000);
       await recordSilence(api.db, silent.id, 'no answer', 300_000, new Date());
       await expectRefused(silent, 'attempt_unresolved');

@@ -63,7 +63,7 @@ test('of a forged callback its first 4 KiB, a hash of its body, its sender and t
 
 test('in a flood all callbacks are counted, a hundred per minute are stored, and a verified callback is still delivered', async () => {
   const { id } = await pay(api, key);
-  // No more at once than can get a database connection without waiting.
+  // Not more requests at the same time than can get a database connection without waiting.
   const flood = async (size: number) => {
     const answers: Awaited<ReturnType<typeof send>>[] = [];
     while (answers.length < size) {
@@ -253,7 +253,7 @@ describe('the payment that a forged callback names', () => {
     expect(api.workflows.named('hint')).toHaveLength(20);
     const notes = await api.db.timelineEntry.count({ where: { paymentId: id, kind: 'callback' } });
     expect(notes).toBe(20);
-    // The payer's hints are not limited by this.
+    // This limit does not apply to the payer's hints.
     expect((await api.call(`/v1/payments/${id}/hint`, { key, method: 'POST' })).status).toBe(202);
     expect(api.workflows.named('hint')).toHaveLength(21);
   });

@@ -203,8 +203,8 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     it('a refund is in process if all money was refunded, other refunds do not explain it, and no query shows it yet', async () => {
       const trade = await paid(adapter, account);
       await adapter.refundTrade(account, trade, refundOf({ amount: 350 }));
-      // A refund under a number that the adapter does not know. A query finds it no more than a refund that
-      // appears later.
+      // A refund under a number that the adapter does not know. A query does not find this refund, as it does not find
+      // a refund that appears later.
       await double.tell('refund', { ...named(trade), amount: '7.00' });
       const refund = refundOf({ amount: 700, otherRefunds: 350 });
       expect(await adapter.refundTrade(account, trade, refund)).toEqual({
@@ -260,7 +260,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
 
     it('an answer about another trade is rejected', async () => {
       const [one, other] = [await paid(adapter, account), newTrade()];
-      // Signed by Alipay, but about a trade that was not requested.
+      // The answer is signed by Alipay, but is about a trade that was not requested.
       const gateway = createServer((_, response) => {
         const content = {
           out_trade_no: one.outTradeNo,

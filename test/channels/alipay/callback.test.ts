@@ -66,7 +66,7 @@ describe('a published notification', () => {
     });
     const verify = (params: Record<string, string>) =>
       adapter.verifyCallback(account, callback(new URLSearchParams(params).toString()));
-    // Its number is not one of ours, but its signature is valid.
+    // The trade's number is not one of ours, but the notification's signature is valid.
     expect(await verify(PARAMS)).toMatchObject({ kind: 'ignored', notificationId: PARAMS.notify_id });
     for (const changes of [
       { total_amount: '0.01' },
@@ -172,8 +172,8 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     const late = await after(11 * 60_000, told);
     expect(late).toMatchObject({ kind: 'notice', about, isProven: true });
     expect(late).not.toHaveProperty('answer');
-    // Only this notification reports the partial refund: without it, an order could become paid with refunded
-    // money.
+    // Only this notification reports the partial refund. Without the notification, an order could become paid with
+    // refunded money.
     expect(await after(11 * 60_000, back)).toMatchObject({
       ...{ kind: 'trade', about, answer: { state: 'paid', refundedAmount: 350 } },
     });

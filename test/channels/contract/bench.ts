@@ -51,14 +51,13 @@ const REST_MS = 20_000;
 /** A channel that has just started, an adapter for it, and the proxy and receivers around them. */
 export class Bench {
   readonly contract: Contract;
-  /** Checked like in nodrop: only answers that the ledger can store are accepted. */
+  /** Its answers are checked like in nodrop, so only answers that the ledger can store are accepted. */
   readonly adapter: ChannelAdapter;
   readonly received: readonly Received[];
   /** An address to which nothing may be sent. */
   readonly elsewhere: { readonly url: string; readonly requests: readonly Sent[] };
   /**
-   * The outcomes with which the next callbacks are answered, in this order. Later ones are answered with
-   * `stored`.
+   * The outcomes with which the next callbacks are answered, in this order. Later callbacks are answered with `stored`.
    */
   readonly nextOutcomes: CallbackOutcome[];
   readonly #proxy: ChannelProxy;
@@ -305,8 +304,8 @@ export class Bench {
   }
 
   /**
-   * Makes the call and loses the answer to its last request: the channel carries it out, but the adapter does
-   * not know.
+   * Makes the call and loses the answer to its last request: the channel carries out the request, but the adapter does
+   * not know that.
    */
   async loseLastAnswer(call: Call, subject: Subject): Promise<void> {
     const clean = await this.subjectFor(call);
@@ -318,7 +317,7 @@ export class Bench {
     expect(errorOf(outcome, `a lost answer to ${call}`).kind).toBe('unreachable');
   }
 
-  /** Makes the call once for each request that it sends, each time with the fault at another request. */
+  /** Repeats the call, once for each request that the call sends. Each time another request has the fault. */
   async atEachRequest(
     call: Call,
     fault: Fault,

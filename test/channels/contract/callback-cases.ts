@@ -82,7 +82,7 @@ export const callbackCases: readonly ContractCase[] = [
       const again = bench.received[1] as CallbackRequest;
       const { notificationId } = await bench.adapter.verifyCallback(bench.account, again);
       expect(notificationId).toBe(verified.notificationId);
-      // If the stored callback were repeated, the other trade's callback would not be the third.
+      // If the channel repeated the stored callback, the third callback would not be that of the other trade.
       const other = await bench.create();
       await bench.callbackAfter(other, () => bench.pay(other));
       expect(bench.received).toHaveLength(3);
@@ -351,7 +351,10 @@ async function expectRefused(bench: Bench, request: CallbackRequest, what: strin
   expect(outcome.error, what).toBeInstanceOf(CallbackError);
 }
 
-/** Expects a refusal, or the same content: then the changed part proves nothing and means nothing. */
+/**
+ * Expects a refusal, or the same content as before the change. If the content is the same, the changed part has no
+ * meaning and proves nothing.
+ */
 async function expectRefusedOr(bench: Bench, request: CallbackRequest, same: VerifiedCallback, what: string) {
   const outcome = await verifyingOf(bench, request);
   if ('error' in outcome) expect(outcome.error, what).toBeInstanceOf(CallbackError);

@@ -3,7 +3,7 @@ import { PAYER_FIELDS } from '../../../src/domain/channel.ts';
 import { isCurrentCurrency, MAX_AMOUNT } from '../../../src/domain/money.ts';
 import { type ContractCase, withinLimits } from './bench.ts';
 
-/** The facts that an adapter declares about its channel: nodrop derives everything else from them. */
+/** The facts that an adapter declares about its channel. nodrop derives everything else about the channel from them. */
 
 const SENTENCE = /^\S.+\.$/s;
 const DAY = 86_400_000;

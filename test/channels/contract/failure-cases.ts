@@ -242,7 +242,7 @@ export const failureCases: readonly ContractCase[] = [
           const answer = bench.protocol.refusal(status, code);
           const refusing: Fault = { kind: 'answers', with: (request) => dressed(bench, answer, request) };
           const kinds = new Set<string>();
-          // If a call sends several requests, the refusal counts only for the one that it refers to.
+          // If a call sends several requests, the refusal counts only for the request that it refers to.
           await bench.atEachRequest(call, refusing, (outcome) => {
             if ('error' in outcome) kinds.add(errorOf(outcome, `${code} to ${call}`).kind);
           });

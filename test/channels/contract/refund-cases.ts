@@ -245,8 +245,8 @@ async function expectBack(bench: Bench, trade: NewTrade, amount: number): Promis
 }
 
 /**
- * An order must not become paid with refunded money: the answer reports a full refund, or at least some
- * refund.
+ * The answer must report a full refund, or at least some refund, because an order must not become paid with refunded
+ * money.
  */
 function expectAllBack(answer: PaidAnswer): void {
   if (answer.someWentBack !== true)

@@ -33,7 +33,7 @@ export const tradeCases: readonly ContractCase[] = [
         const { amount, currency } = trade;
         expect(answer).toMatchObject({ state: 'paid', amount, currency });
         expect(answer.channelPaymentId).not.toBe('');
-        // To the second, as many channels count.
+        // Compared in whole seconds, because many channels count whole seconds.
         expect(Date.parse(answer.paidAt)).toBeGreaterThan(before - 2_000);
         expect(await bench.queryPaid(trade), 'queried again').toEqual(answer);
       }

@@ -34,7 +34,7 @@ export interface Contract {
   readonly wrong: Party;
   readonly channel: ContractChannel;
   readonly protocol: Protocol;
-  /** Texts that no message may contain. */
+  /** The secret texts, which no message may contain. */
   readonly secrets: readonly string[];
   close(): Promise<void> | void;
 }
@@ -50,7 +50,10 @@ export interface Books {
   readonly refunded: string;
 }
 
-/** The other side of the channel: the payer and the merchant's dashboard. What is absent cannot happen there. */
+/**
+ * The other side of the channel: the payer and the merchant's dashboard. If an action is absent here, it cannot happen
+ * at this channel.
+ */
 export interface ContractChannel {
   books(trade: Trade): Promise<Books>;
   /** @returns false if the channel does not (or no longer) let the payer pay */
@@ -67,15 +70,15 @@ export interface ContractChannel {
   /** Completes the refunds, which stay in process until then. */
   finishRefunds?(): Promise<void>;
   /**
-   * Sets the result of the refunds that are requested from now on; `good` by default. @returns false for a
-   * result that never occurs there
+   * Sets the result of the refunds that are requested from now on; `good` by default. @returns false for a result that
+   * never occurs at this channel
    */
   refundsBecome?(outcome: 'good' | 'needs_person' | 'ask_again' | 'failed'): boolean;
   /** The bank returns the money of a refund that had succeeded. */
   reverse?(trade: Trade, outRefundNo: string): Promise<void>;
-  /** Opens another dispute about the whole amount, or decides the open one. */
+  /** Opens another dispute about the whole amount, or decides the open dispute. */
   dispute?(trade: Trade, state: 'open' | 'won' | 'lost'): Promise<void>;
-  /** The first state of a dispute: `lost` if the money is taken at once. @default open */
+  /** The first state of a dispute: `lost` if the money is taken immediately. @default open */
   readonly disputesBegin?: 'open' | 'lost';
   /** Advances only the channel's clock. */
   advance?(ms: number): Promise<void> | void;
@@ -101,11 +104,11 @@ export interface Protocol {
   refusal(status: number, code: string): Answer;
   /** The codes that have a meaning for the adapter, by call. No other code may be definite. */
   readonly listedCodes: Partial<Readonly<Record<Call, readonly string[]>>>;
-  /** The refusals (status and code) after which nothing was or will be created: each must be `rejected`. */
+  /** The refusals (status and code) after which nothing was or will be created. Each must be `rejected`. */
   readonly definite: {
     readonly [K in 'createTrade' | 'refundTrade']?: readonly (readonly [number, string])[];
   };
-  /** True if the status alone has a meaning, like 204 for a close. Absent: no status has one. */
+  /** True if the status alone has a meaning, like 204 for a close. If absent, no status alone has a meaning. */
   readonly statusSaysAll?: (call: Call, status: number) => boolean;
   /** How the channel asks for a later retry. @default 429 with `Retry-After` */
   readonly rateLimit?: (seconds: number) => Answer;
@@ -115,7 +118,7 @@ export interface Protocol {
   readonly dress?: (answer: Answer, request: Sent) => Answer;
   /** The content of a request without time, nonce and signature. @default method, path and body */
   readonly terms?: (request: Sent) => unknown;
-  /** True for a create that only signs a link: it sends no request that could fail. */
+  /** True for a create that only signs a link, and so sends no request that could fail. */
   readonly createsWithoutRequest?: boolean;
   /** The page size of the channel's listing. */
   readonly pageSize?: number;
@@ -123,7 +126,7 @@ export interface Protocol {
 }
 
 export interface CallbackProtocol {
-  /** Absent if nothing proves a callback: then it is only a notice. */
+  /** Absent if nothing proves a callback, so that a callback is only a notice. */
   readonly signed?: {
     /** Signs a callback for our account with this body and this time. */
     sign(rawBody: Buffer, at: Date): CallbackRequest | Promise<CallbackRequest>;
@@ -132,6 +135,6 @@ export interface CallbackProtocol {
   };
   /** True if the channel accepts this answer as an acknowledgement. */
   isAcknowledged(answer: Acknowledgement): boolean;
-  /** True for a channel that repeats a refused callback at once in a test. */
+  /** True for a channel that, in a test, repeats a refused callback immediately. */
   readonly sendsAgain: boolean;
 }

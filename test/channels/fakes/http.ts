@@ -132,7 +132,7 @@ export const json = (status: number, content: object): Answer => ({
   body: JSON.stringify(content),
 });
 
-/** Sends a callback, and repeats it at once while it is not acknowledged. */
+/** Sends a callback, and repeats it immediately while it is not acknowledged. */
 export async function notify(
   url: string,
   { headers, body }: { readonly headers: Readonly<Record<string, string>>; readonly body: string },

@@ -235,7 +235,7 @@ export function createKeyedAdapter(options: FakeOptions): ChannelAdapter {
       const reply = await call(account, 'POST', '/refunds', { key: outRefundNo, content, signal });
       if (reply.status === 200) return readRefund(reply, outRefundNo);
       const code = codeOf(reply);
-      // The key was used for another amount: the refund that exists counts.
+      // The key was used for another amount, so the existing refund is the answer.
       if (code === 'key_reused')
         return await findRefund(account, trade, { outRefundNo, channelRefundId: null }, signal);
       const isDefinite = DEFINITE_REFUND_REFUSALS.includes(code);
@@ -382,7 +382,7 @@ export async function startKeyed(
   });
   const tell = async (account: string, content: object) => {
     const body = JSON.stringify(content);
-    // Signed once: each attempt within a day is the same request.
+    // The callback is signed once, so each attempt within a day is the same request.
     await notify(place.callbacksTo, { headers: sign(secretOf(account), body), body }, isAcknowledged);
   };
   books.listener = async ({ about, trade }) =>

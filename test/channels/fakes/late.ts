@@ -196,7 +196,7 @@ export function createLateAdapter(options: FakeOptions): ChannelAdapter {
         case 'ORDER_NOT_EXIST':
           return { state: 'unknown_trade' };
         case 'CLOSE_TOO_EARLY': {
-          // The channel counts from its creation of the trade, which is later than the payment's.
+          // The channel counts from its creation of the trade, which is later than the creation of the payment.
           const until = Math.max(Date.parse(createdAt) + CLOSES_AFTER_MS, Date.now() + 10_000);
           return { state: 'not_yet', until: new Date(until).toISOString() };
         }

@@ -14,7 +14,7 @@ import { type BookRefund, Books, type BookTrade, channelOf, givesBack, sumOf, wh
 import { ask, type FakeOptions, json, newest, notify, type Reply } from './http.ts';
 
 /**
- * A channel that accepts a callback address with each trade. Its callbacks prove nothing: each is only a
+ * A channel that accepts a callback address with each trade. Its callbacks prove nothing, so each of them is only a
  * notice.
  */
 

@@ -18,8 +18,8 @@ import {
 } from './support.ts';
 
 /**
- * What is specific to Mollie: its requests, the states of its payments, and its refusals. The contract suite
- * covers the rest.
+ * What is specific to Mollie: its requests, the states of its payments, and its refusals. The contract suite covers
+ * everything else.
  */
 
 describe('createTrade', () => {

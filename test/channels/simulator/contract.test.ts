@@ -15,7 +15,7 @@ describeContract('the simulator', async (place: Place) => {
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-contract-'));
   const simulator = await startSimulator({
     ...{ folder, secrets: SECRETS, host: '127.0.0.1', port: 0, logger: pino({ level: 'silent' }) },
-    // The simulator repeats refused callbacks at once.
+    // The simulator repeats refused callbacks immediately.
     callbackRetryMs: [0, 0, 0, 0, 0],
   });
   const baseUrl = await place.proxyTo(simulator.url);

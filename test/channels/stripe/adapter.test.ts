@@ -56,8 +56,8 @@ describe.each(METHODS)('trades by %s', (method) => {
     const trade = newTrade({ method });
     expect(await adapter.findTrade?.(ACCOUNT, trade)).toBe('absent');
     await requests();
-    // Without a reference it is unknown whether the trade exists. Query and close neither report that nor
-    // search for it.
+    // Without a reference it is unknown whether the trade exists. Query and close do not report that the trade is
+    // missing, and do not search for it.
     for (const call of [adapter.queryTrade, adapter.closeTrade])
       expect(await errorOf(call(ACCOUNT, trade))).toMatchObject({ kind: 'unreachable' });
     expect(await requests()).toEqual([]);

@@ -148,8 +148,8 @@ describe.skipIf(localstripe === undefined)('localstripe', () => {
 });
 
 /**
- * stripe-mock validates each request against Stripe's OpenAPI description. It answers with samples, which do
- * not belong to our trades: the adapter does not accept them.
+ * stripe-mock validates each request against Stripe's OpenAPI description. It answers with samples. They do not belong
+ * to our trades, so the adapter does not accept them.
  */
 describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
   let server: RunningServer;

@@ -71,7 +71,7 @@ describe.skipIf(folder === undefined)('keys', () => {
       await double.tell('faults', {
         faults: [
           { kind: 'status', to: '/v3/certificates' },
-          // A 404 is not signed: it proves nothing about the certificates that are known.
+          // A 404 is not signed, so it proves nothing about the certificates that are known.
           { kind: 'status', to: '/v3/certificates', status: 404, code: 'RESOURCE_NOT_EXISTS' },
         ],
       });

@@ -142,7 +142,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     await double.tell('rules', { clockOffsetMs: -120_000 });
     const old = await createdTrade(newTrade({}, 6));
     await double.tell('rules', { clockOffsetMs: 0 });
-    // By WeChat Pay's clock the order is too young. Its refusal concludes nothing.
+    // By WeChat Pay's clock the order is too young to be closed. nodrop concludes nothing from this refusal.
     expect(await errorOf(adapter.closeTrade(direct(), old))).toMatchObject({ kind: 'unreachable' });
     await double.tell('setState', { outTradeNo: old.outTradeNo, state: 'USERPAYING' });
     expect(await adapter.closeTrade(direct(), old)).toEqual({ state: 'processing' });

@@ -270,7 +270,8 @@ describe.skipIf(folder === undefined)('other callbacks', () => {
     const trade = await paid();
     const other = requestOf(await made(trade, { eventType: 'PAYSCORE.USER_OPEN_SERVICE' }));
     expect(await adapter.verifyCallback(account(), other)).toMatchObject({ kind: 'ignored' });
-    // Callbacks arrive in any order. For any state but a plain payment nodrop queries the order.
+    // Callbacks arrive in any order. If a callback reports any state other than a plain payment, nodrop queries the
+    // order.
     for (const trade_state of ['USERPAYING', 'REFUND']) {
       const request = requestOf(await made(trade, { content: { trade_state } }));
       expect(await adapter.verifyCallback(account(), request)).toMatchObject({ kind: 'notice' });

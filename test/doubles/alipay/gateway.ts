@@ -2,7 +2,7 @@ import { type BookedTrade, type Books, beijing, epoch, Refused } from './books.t
 import { toYuan } from './money.ts';
 import type { Keys, Oracle } from './oracle.ts';
 
-/** The gateway: the oracle verifies every request and signs every answer. */
+/** The double's gateway. The oracle verifies every request and signs every answer. */
 
 export type Content = Record<string, unknown>;
 
@@ -111,7 +111,9 @@ export class Gateway {
     }
   }
 
-  /** A signed answer. Slashes are escaped like Alipay's, and the signed text is the one between the braces. */
+  /**
+   * A signed answer. Slashes are escaped as in Alipay's answers, and the signed text is the text between the braces.
+   */
   async write(method: string, appId: string, content: Content): Promise<string> {
     const inner = JSON.stringify({ code: '10000', msg: 'Success', ...content }).replaceAll('/', '\\/');
     const sign = await this.#oracle.signText(inner);

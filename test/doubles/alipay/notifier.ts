@@ -2,7 +2,7 @@ import { type BookedTrade, type Books, beijing } from './books.ts';
 import { toYuan } from './money.ts';
 import type { Oracle } from './oracle.ts';
 
-/** Notifications: the oracle signs them, and they are repeated until they are acknowledged. */
+/** Sends notifications. The oracle signs them, and each is repeated until it is acknowledged. */
 
 export type Fate = 'delivered' | 'lost' | 'held' | 'doubled';
 

@@ -66,7 +66,7 @@ const LIVES_MIN: Readonly<Record<string, number>> = {
 };
 const LIVES_MIN_WITHOUT_METHOD = 15;
 /**
- * Mollie calls at most ten times, the first time at once: https://docs.mollie.com/reference/webhooks. The
+ * Mollie calls at most ten times, the first time immediately: https://docs.mollie.com/reference/webhooks. The
  * waits are shorter here.
  */
 const CALLS_AT_MOST = 10;

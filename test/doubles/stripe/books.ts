@@ -62,8 +62,8 @@ export interface Webhook {
 /** The payer's action: see `pay`. */
 export type Outcome = 'paid' | 'processing' | 'declined' | (typeof NEXT_ACTIONS)[number];
 /**
- * Next actions that the payer carries out elsewhere and later, by Stripe's payment intent object. The last
- * one takes place in the form.
+ * Next actions that the payer carries out elsewhere and later, by Stripe's payment intent object. The last of these
+ * actions takes place in the form.
  */
 export const NEXT_ACTIONS = [
   'boleto_display_details',

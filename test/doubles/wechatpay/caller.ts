@@ -10,7 +10,7 @@ export interface MadeCallback {
   readonly body: string;
 }
 
-/** The maximum number of attempts. A refused callback is repeated at once. */
+/** The maximum number of attempts. A refused callback is repeated immediately. */
 const AGAIN_AT_MOST = 3;
 
 /** Encrypts, signs and sends callbacks. */

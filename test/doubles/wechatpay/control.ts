@@ -31,7 +31,7 @@ export const COMMANDS = {
   setState: z.object({ ...named, state: z.string() }),
   refundAtPlatform: z.object({ ...named, amount: z.int() }),
   finishRefunds: nothing,
-  /** The merchant handles the abnormal refunds at the merchant platform: they are in process again. */
+  /** The merchant handles the abnormal refunds at the merchant platform, so that they are in process again. */
   handleRefunds: nothing,
   rules: z.object({
     refundsBecome: z.enum(['SUCCESS', 'CLOSED', 'ABNORMAL', 'PROCESSING']).optional(),

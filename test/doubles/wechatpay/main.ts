@@ -48,7 +48,7 @@ const accounts = (url: string) => {
     other: credentialsOf(url, other),
     modern: { ...credentialsOf(url, modern), public_key_id: publicKeyId, public_key },
     provider: { ...credentialsOf(url, provider), sub_mchid: '1900000201' },
-    /** The first merchant's number, with a key that WeChat Pay does not know. */
+    /** An account with the first merchant's number, and with a key that WeChat Pay does not know. */
     stranger: { ...credentialsOf(url, direct), private_key: makeKey('stranger').privateKey },
   };
 };
@@ -103,7 +103,9 @@ async function certificates(merchant: Merchant, fault: Fault | undefined): Promi
   };
 }
 
-/** Signs the answer as the request demands: with the public key if the request names it. */
+/**
+ * Signs the answer as the request demands. If the request names the public key, the key pair of that public key signs.
+ */
 async function written(
   request: IncomingMessage,
   merchant: Merchant,
