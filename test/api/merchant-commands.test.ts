@@ -38,9 +38,7 @@ describe('npm run nodrop', () => {
       expect(await ask(revokedKey)).toBe(200);
       const revoked = await cli(['keys', 'revoke', revokedKey.id]);
       expect(revoked).toMatchObject({ code: 0, errors: '' });
-      expect(revoked.output).toMatch(
-        new RegExp(`^Key ${revokedKey.id} is revoked since \\d{4}-.*Z\\.\n$`),
-      );
+      expect(revoked.output).toMatch(new RegExp(`^Key ${revokedKey.id} is revoked since \\d{4}-.*Z\\.\n$`));
       expect([await ask(revokedKey), await ask(kept)]).toEqual([401, 200]);
       // Revoking again gives the same answer.
       expect((await cli(['keys', 'revoke', revokedKey.id])).output).toBe(revoked.output);
