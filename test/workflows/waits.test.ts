@@ -133,7 +133,7 @@ test('if a message interrupts an immediate query before it begins, the query is 
     const all = (await summaries()).slice(before);
     return all.length >= 2 ? all : undefined;
   });
-  const atOnce = expect.stringContaining('asked at once');
+  const atOnce = expect.stringContaining('query at once');
   expect(asked.slice(0, 2)).toEqual([atOnce, atOnce]);
   await h.startChannelWorkers();
   await settled(payment);
