@@ -126,7 +126,7 @@ describe('many readers', () => {
         const ofMerchant = await from('127.0.0.2', made);
         expect(ofMerchant).toMatch(/^HTTP\/1.1 503 /);
         expect(ofMerchant).toContain('\r\nRetry-After: 10\r\n');
-        expect(ofMerchant).toContain('of this merchant');
+        expect(ofMerchant).toContain('for this merchant');
         const other = await newKey(small.db);
         expect(await from('127.0.0.3', await pay(small, other.key))).toMatch(/^HTTP\/1.1 200 /);
       }
