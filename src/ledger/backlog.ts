@@ -7,7 +7,7 @@ import type { LedgerClient } from './client.ts';
  * limit.
  */
 
-/** Counting stops here. Operators need no larger number. */
+/** Counting stops at this number. Operators need no larger count. */
 const COUNT_AT_MOST = 10_000;
 
 export interface Backlog {

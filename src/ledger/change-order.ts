@@ -10,7 +10,7 @@ import { lockOrder } from './order-row.ts';
 import type { Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Changes of an order that is not paid. */
+/** This file changes orders that are not paid. */
 
 /** The new values of an order's fields. A field that is absent or undefined keeps its value. */
 export type OrderChange = {

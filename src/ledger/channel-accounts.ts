@@ -69,8 +69,8 @@ export async function readCredentials(
 }
 
 /**
- * Reads accounts with their credentials in one statement. One statement keeps this read cheap, and any unauthenticated
- * callback triggers this read.
+ * Reads accounts and their credentials in one statement. The read must be cheap, because any unauthenticated callback
+ * triggers it.
  */
 async function readOpened(
   db: LedgerClient,
@@ -113,8 +113,8 @@ export async function findChannelAccount(
 }
 
 /**
- * Lists the channel accounts of all merchants, oldest first, that were created at `madeSince` or later. An account
- * whose credentials cannot be read is listed without credentials.
+ * Lists the channel accounts that were created at `madeSince` or later, oldest first. The list includes the accounts of
+ * all merchants. If the credentials of an account cannot be read, the account is listed without credentials.
  */
 export async function listChannelAccounts(
   db: LedgerClient,
@@ -146,7 +146,7 @@ export async function listAccounts(db: LedgerClient, now: Date): Promise<ListedA
   });
 }
 
-/** Lists the enabled accounts whose newest credentials were encrypted with another NODROP_SECRET than this one. */
+/** Lists the enabled accounts whose newest credentials were not encrypted with the current NODROP_SECRET. */
 export async function unreadableAccounts(
   db: LedgerClient,
   nodropSecret: string,
@@ -318,7 +318,7 @@ export async function rotateCredentials(
 
 /**
  * Keeps the newest set of an account. Ends the validity of all its other sets at `until` or earlier.
- * @returns the number of sets that it ended
+ * @returns the number of sets whose validity it ended
  */
 export async function dropOldCredentials(
   db: LedgerClient,

@@ -1,6 +1,6 @@
 import pg from 'pg';
 
-/** Members of pg that its type definitions leave out. */
+/** Members of `pg` clients that the type definitions of `pg` leave out. */
 interface Startup {
   /** The settings that a connection sends in its first message, by name. */
   getStartupConf(): Readonly<Record<string, string>>;
@@ -20,15 +20,15 @@ interface Reported {
 }
 
 /**
- * A PostgreSQL connection that survives errors and always uses the time zone UTC. PostgreSQL can end a connection at
- * any time, for example because of a restart or a failover. `pg` then emits `error`, and Node ends the process if no
- * listener for `error` exists. `pg`'s pool listens only while a connection is idle, and a listener that the user of the
- * connection adds can come too late. Therefore this class listens from the beginning and ignores the error. The running
- * query, or the next query, is rejected with the same error, and the pool replaces the connection. UTC is needed
- * because Prisma's adapter writes times without an offset and ignores the offset of times that it reads. The time zone
- * is part of the connection's first message. That message overrides the settings of the server, the database and the
- * role, and a pooler applies it to the connections that it lends. A connection that gets another zone anyway is closed,
- * because wrong times would close payments too early or too late.
+ * A PostgreSQL connection that always uses the time zone UTC, and whose errors do not end the process. PostgreSQL can
+ * end a connection at any time, for example because of a restart or a failover. `pg` then emits `error`, and Node ends
+ * the process if no listener for `error` exists. `pg`'s pool listens only while a connection is idle. Therefore this
+ * class listens from the beginning and ignores the error. The running query, or the next query, is rejected with the
+ * same error, and the pool replaces the connection. UTC is needed because Prisma's adapter writes times without an
+ * offset and ignores the offset of times that it reads. The connection's first message sets the time zone. That message
+ * overrides the settings of the server, the database and the role, and a pooler applies it to the connections that it
+ * lends. A connection that gets another zone anyway is closed, because wrong times would close payments too early or
+ * too late.
  */
 export class Connection extends pg.Client {
   constructor(config: pg.ClientConfig) {

@@ -26,9 +26,7 @@ import { transaction } from './transaction-limits.ts';
  * its next attempt. Therefore a workflow that is lost, or started twice, does not affect the delivery.
  */
 
-/**
- * If another worker has the lease of a delivery, a worker checks again after this time whether the attempt has ended.
- */
+/** A worker that finds another worker's lease on a delivery checks the delivery again after this time. */
 const LOOK_AGAIN_MS = 2_000;
 
 export type DeliveryRow = Delivery & { readonly event: Event; readonly payment: Payment };
@@ -233,10 +231,10 @@ const SETTLED_BY: Readonly<Partial<Record<DeliveryOutcome, 'delivered' | 'confli
 };
 
 /**
- * Returns the time from which the answer "order unknown" counts as `gone`. Two conditions must hold then.
- * `unknownForMs` must have passed since the first such answer. The service must also have given only this answer for
- * one hour. A missing answer interrupts that hour. Without the hour, one such answer before an outage and one after it
- * would be enough.
+ * Returns the time from which the answer "order unknown" counts as `gone`. Two conditions must hold. `unknownForMs`
+ * must have passed since the first such answer. The service must also have given only this answer for one hour. A
+ * missing answer interrupts that hour. Without the hour, one such answer before an outage and one after it would be
+ * enough.
  * @returns null if the order service never answered that it does not know the order.
  */
 async function unknownUntil(tx: LedgerTx, deliveryId: string, unknownForMs: number): Promise<Date | null> {
@@ -260,7 +258,7 @@ async function unknownUntil(tx: LedgerTx, deliveryId: string, unknownForMs: numb
 }
 
 /**
- * Called when the order service has answered that it does not know the order. True if it has answered so for long
+ * Called when the order service has answered that it does not know the order. True if it has given this answer for long
  * enough that the order counts as gone. If the order counts as gone for one event of the payment, it immediately counts
  * as gone for events that move no money.
  */
@@ -370,8 +368,8 @@ export async function showOverdue(
 }
 
 /**
- * True if an attention of this delivery can be raised. The payment must have no attention. If the payment waits for
- * this delivery, the payment may also have a less important attention.
+ * True if an attention of this delivery can be raised. This is the case if the payment has no attention. If the payment
+ * waits for this delivery, it may also have a less important attention, which is then replaced.
  */
 export const isShowable = ({ event, payment }: DeliveryRow): boolean =>
   payment.attention === null ||

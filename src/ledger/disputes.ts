@@ -158,7 +158,7 @@ export const lossesOf = (payment: Payment, currency: CurrencyCode): number =>
 /**
  * Records the amounts of lost disputes as given back, because the payer keeps that money and nodrop must not refund it
  * again. Each dispute is recorded once. The recorded sum is at most the received amount. A loss replaces a refund that
- * nodrop has not requested from the channel yet. A refund that the channel has takes its amount before a loss does.
+ * nodrop has not requested from the channel yet. Refunds that the channel has already are counted before losses.
  * Therefore call this function again when such a refund ends without giving money back. The losses of an unsettled
  * payment are recorded when the payment is settled.
  */
@@ -218,8 +218,8 @@ async function recordLoss(locked: Locked, dispute: KeptDispute, now: Date): Prom
 }
 
 /**
- * Frees money for a lost dispute by changing refunds that nodrop has not requested from the channel yet. If such a
- * refund covers all remaining money, it is lowered or ended. If it has a named amount, it is ended.
+ * Frees money for a lost dispute by changing refunds that nodrop has not requested from the channel yet. A refund of
+ * all remaining money is lowered, or ended if nothing of it would be left. Any other refund is ended.
  */
 async function makeRoom({ tx, payment, newEvents }: Locked, missing: bigint, now: Date): Promise<void> {
   if (missing <= 0n) return;

@@ -3,7 +3,7 @@ import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
 import type { LedgerClient } from './client.ts';
 
-/** A starting process that cannot reach the database tries again after this time. */
+/** If a starting process cannot reach the database, it tries again after this time. */
 const ASK_AGAIN_MS = 10_000;
 
 interface Replication {
@@ -14,9 +14,9 @@ interface Replication {
 }
 
 /**
- * Returns a warning if these settings allow the database to lose commits that it has confirmed. Otherwise returns null.
- * With a standby, a failover loses the commits that the standby has not received yet. Without a standby, restoring a
- * backup loses the commits since the backup.
+ * Returns a warning if its replication settings allow the database to lose commits that it has confirmed. Otherwise
+ * returns null. With a standby, a failover loses the commits that the standby has not received yet. Without a standby,
+ * restoring a backup loses the commits since the backup.
  */
 export function lostCommitsWarning({ standbys, commit }: Replication): string | null {
   if (standbys !== '' && commit !== 'off' && commit !== 'local') return null;

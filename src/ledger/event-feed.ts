@@ -45,7 +45,8 @@ export async function listEvents(
     after === null || after.eventId === null
       ? null
       : await db.event.findUnique({ where: { seq: after.seq }, select: { id: true, merchantId: true } });
-  // The limit of removed events is read last. So it includes all events that were removed before the two reads above.
+  // The position up to which events were removed is read last. So it includes all events that were removed before the
+  // two reads above.
   const { eventsRemovedTo } = await db.merchant.findUniqueOrThrow({
     where: { id: merchantId },
     select: { eventsRemovedTo: true },
@@ -64,7 +65,8 @@ export async function listEvents(
         ? after.seq <= eventsRemovedTo
         : reached.id === after.eventId && reached.merchantId === merchantId;
   } else if (after !== null && events.length === 0 && after.seq > eventsRemovedTo) {
-    // A cursor without an event id shows a restore only if the cursor's position is higher than that of every event.
+    // With a cursor that has no event id, a restore is detected only if the cursor's position is higher than that of
+    // every event.
     const kept = await db.event.aggregate({ where: { merchantId }, _max: { seq: true } });
     const newest = kept._max.seq ?? eventsRemovedTo;
     isKnown = newest === 0n || after.seq <= newest;

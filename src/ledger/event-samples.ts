@@ -11,7 +11,7 @@ import type { Event, Order, Payment, Refund } from './rows.ts';
  * these.
  */
 
-/** The body of an event; `test` marks a test event, which is not about a real payment. */
+/** The body of an event. `test` marks a test event, which is not about a real payment. */
 export type EventBody = ReturnType<typeof eventMessage> & { readonly test?: true };
 
 const AMOUNT = 1990n;
@@ -32,14 +32,14 @@ export const sampleEvents = (): ReadonlyMap<EventType, EventBody> =>
 /**
  * Returns one test event of each type, with its `webhook-id`, for `merchants test-event`. A test event must not change
  * an order. Therefore it is marked as a test, its order and payment do not exist, and its payment pays no order. For
- * this reason the test event `payment.succeeded` shows its payment after a full refund. A real event of this type never
- * shows that. Test events of other types are like the samples.
+ * this reason the test event `payment.succeeded` contains a fully refunded payment. A real event of this type never
+ * does. Test events of other types are like the samples.
  * @param now the time of the events
  */
 export const testEvents = (now: Date): { readonly id: string; readonly body: EventBody }[] =>
   EVENT_TYPES.map((type) => {
     const paymentId = newPaymentId();
-    // The test event shows the payment after a full refund. The event does not contain the refund itself.
+    // The test event contains a fully refunded payment, but not the refund itself.
     const of = type === 'payment.succeeded' ? 'refund.succeeded' : type;
     const rows = sample(of, `nodrop-test-${paymentId}`, paymentId, now);
     const { data, ...head } = toBody(type, rows, now);
@@ -105,7 +105,7 @@ function sample(type: EventType, orderId: string, paymentId: string, at: Date): 
     receivedAmount: AMOUNT,
     receivedCurrency: CURRENCY,
     settledAt: before(secondsAgo),
-    // This time is set once the order service has agreed. If the merchant has no order service, the time is also set.
+    // This time is set if the order service has agreed, or if the merchant has no order service.
     orderUpdatedAt: orderUpdate === 'pending' ? null : before(secondsAgo),
   });
   const shown = (attention: Payment['attention'], attentionDetail: string) => ({

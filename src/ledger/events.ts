@@ -10,7 +10,10 @@ export interface NewEvent {
   readonly type: EventType;
   /** Set in events about a refund. */
   readonly refundId?: string;
-  /** The payment that the event is about, if the transaction changes another payment of the same order. */
+  /**
+   * The id of the payment that the event is about. It is set only if the transaction changes another payment of the
+   * same order.
+   */
   readonly paymentId?: string;
   /**
    * True if the event needs a delivery, false if not. If the field is absent, the merchant's current setting decides.
@@ -30,8 +33,8 @@ export interface Told {
 
 /**
  * Returns the version of the payment's next event. A restore can lose an event that was already delivered. If the next
- * event got the lost event's version, a receiver would ignore it as a repetition. Therefore the version is also higher
- * than the number of seconds since the payment's creation.
+ * event got the lost event's version, a receiver would ignore it as a repetition. Therefore the version is always
+ * higher than the number of seconds since the payment's creation.
  */
 export function versionAfter(
   { eventVersion, createdAt }: Pick<Payment, 'eventVersion' | 'createdAt'>,

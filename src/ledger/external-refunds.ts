@@ -82,8 +82,8 @@ export async function externalSucceeded(
 }
 
 /**
- * Raises the attention `channel_reversed` for an applied payment that was refunded at the channel. If another attention
- * is raised, it stays.
+ * Raises the attention `channel_reversed` for an applied payment that was refunded at the channel. If the payment has
+ * another attention, that attention stays.
  */
 export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): Promise<Payment> {
   if (!isFree(payment.attention)) return payment;

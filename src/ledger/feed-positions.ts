@@ -56,7 +56,7 @@ export async function givePositions(
 }
 
 /**
- * Assigns positions for a merchant in at most one run at a time in this process. Callers that wait share the next run.
+ * In this process, at most one run at a time assigns positions for a merchant. Callers that wait share the next run.
  */
 class Placing {
   #running: Promise<unknown> = Promise.resolve();

@@ -2,9 +2,9 @@ import { json, type LedgerClient } from './client.ts';
 
 /**
  * This file stores which request a merchant's Idempotency-Key belongs to, and the result of that request. While a
- * request runs, it has a lease of its key. If the process dies, the next identical request gets the key when the lease
- * ends, and the work runs again. Steps that were done already have no second effect (P5). A result is stored when it is
- * definite and its work is durable.
+ * request runs, it holds a lease on its key. If the process dies, the next identical request gets the key when the
+ * lease ends, and the work runs again. Steps that were done already have no second effect (P5). A result is stored when
+ * it is definite and its work is durable.
  */
 
 /** The time of a key's lease. It exceeds the sum of a request's deadlines, so no request runs longer than its lease. */

@@ -44,8 +44,8 @@ export async function tradeOfRefund(...given: Parameters<typeof knownTrade>): Pr
 }
 
 /**
- * Runs `write`, and rejects the channel's id of a trade if another payment already has that id. @throws ChannelError
- * `garbage`
+ * Runs `write`, which stores the channel's id of a trade. If another payment already has that id, the channel's answer
+ * is rejected. @throws ChannelError `garbage`
  */
 export async function ofThisPayment<T>({ channel, id }: Payment, write: () => Promise<T>): Promise<T> {
   try {

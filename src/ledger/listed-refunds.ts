@@ -81,8 +81,8 @@ export async function recordListed(
   for (const entry of listed) {
     const row = ours.find((row) => row.status !== 'failed' && isListedAs(row, entry));
     if (row === undefined) {
-      // The channel may have refused this refund. The list may still show the refund's former state, or leave the
-      // refund out.
+      // After the channel has refused a refund, a list may still show the refund's former state, or leave the refund
+      // out.
       const isRefused = ours.some((row) => isListedAs(row, entry));
       if (!isRefused || (entry.state === 'succeeded' && !given.isOld)) others.push(entry);
       continue;

@@ -31,7 +31,7 @@ export async function ensureMerchant(
   return { merchant, created: made.count === 1 };
 }
 
-/** Creates an API key of 32 random bytes. The key is returned only here, and its SHA-256 is stored. */
+/** Creates an API key of 32 random bytes. The key is returned once, and nodrop stores its SHA-256. */
 export async function createApiKey(
   db: LedgerClient,
   merchantId: string,

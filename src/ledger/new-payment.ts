@@ -84,7 +84,7 @@ export class UnaskedAttempts extends Error {
 
 /**
  * Creates the order, or returns an existing order with the same content. The expiry is not part of the content. If the
- * existing order was recovered, fields of it were lost with the database. The request then fills these fields, because
+ * existing order was recovered, some of its fields were lost with the database. The request fills these fields, because
  * only the merchant knows them.
  * @throws Refusal `order_exists`, with the fields that differ, if an order with this id has other content.
  */
@@ -192,7 +192,7 @@ export const isUnfilled = ({ recoveredAt, subject }: Order): boolean =>
 
 /**
  * Sets the subject, metadata and expiry of a recovered order once. The expiry counts from the creation time in the
- * order's row, which may be inexact.
+ * order's row.
  * @returns true if the function has set them.
  */
 async function fillRecovered(
@@ -295,7 +295,7 @@ export async function insertPayment(
       return { payment: made, created: true };
     });
   } catch (error) {
-    // The new payment may be refused because an earlier payment of the recovered order is still ending. The order is
+    // The new payment can be refused because an earlier payment of the order is still ending. A recovered order is
     // completed even then.
     if ((error instanceof Refusal || error instanceof UnaskedAttempts) && 'amount' in order) {
       const there = await db.order.findUnique({ where: { merchantId_id: { merchantId, id: order.id } } });
@@ -435,9 +435,9 @@ async function writeAttempt(
           status: 'paying' as const,
           reference: given.adopt.reference,
           adopted: given.adopt.as,
-          // The process that adopts the trade may die before it starts the payment's workflow. Because of these two
-          // columns the sweep then starts the workflow. It does so until the channel has answered a query of the
-          // workflow.
+          // The process that adopts the trade may die before it starts the payment's workflow. With `noticedAt` and
+          // `lastQueryDueAt` set, the sweep then starts the workflow. It does so until the channel has answered a query
+          // of the workflow.
           noticedAt: now,
           lastQueryDueAt: now,
         }),

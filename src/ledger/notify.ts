@@ -2,12 +2,13 @@ import type { LedgerClient, LedgerTx } from './client.ts';
 import { transaction } from './transaction-limits.ts';
 
 /**
- * This file notifies waiting requests (src/api/changes.ts) of a change after its commit. PostgreSQL's NOTIFY locks the
- * whole server while a transaction commits, including the flush to disk. Therefore a transaction that moves money never
- * uses NOTIFY. If a process dies before it notifies, a waiting request sees the change at its next periodic read.
+ * This file notifies waiting requests (src/api/changes.ts) of a change after its commit. A transaction that uses
+ * PostgreSQL's NOTIFY holds a lock of the whole server while it commits, including the flush to disk. Therefore a
+ * transaction that moves money never uses NOTIFY. If a process dies before it notifies, a waiting request sees the
+ * change at its next periodic read.
  */
 
-/** The longest time for which a committed change waits for its notification before the change is acknowledged. */
+/** After a commit, the caller waits at most this time until the notification is sent. */
 const NOTIFY_WITHIN_MS = 500;
 
 /**
