@@ -162,8 +162,8 @@ export async function storeCallback(
   const answer = callback.kind === 'trade' ? callback.answer : null;
   const content = { kind: callback.kind, answer: contentOf(callback) as Prisma.JsonObject };
   const stored = await visibleTransaction(db, merchantId, orderId, async (tx, visible) => {
-    // The lookup above found no payment, but the payment may have been inserted since. Therefore the function starts
-    // again under the lock of the payment's order.
+    // If the payment was inserted after the lookup above, the function starts again under the lock of the payment's
+    // order.
     if (owner === null && (await find(tx)) !== null) return null;
     // Every transaction takes the order's lock first and the lock on the callback's row second, so that two
     // transactions cannot deadlock.

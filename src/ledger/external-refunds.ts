@@ -10,8 +10,8 @@ import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * This file records refunds that were made at the channel and not through nodrop. refunds.ts describes how changes are
- * made.
+ * This file records refunds that were made at the channel and not through nodrop. The rules for changes of refunds are
+ * described in refunds.ts.
  */
 
 const EXTERNAL = 'at the channel, not through nodrop';
