@@ -20,42 +20,39 @@ import { unknownAccount } from './queries.ts';
 import type { ChannelAccount, Payment } from './rows.ts';
 import { accountOf, findReceived, tradeOf } from './trade-of-payment.ts';
 
-/**
- * Adoption of a trade that the merchant's own code created. This file checks the trade before nodrop makes a payment of
- * it.
- */
+/** This file checks a trade that the merchant's own code created, before nodrop adopts the trade as a payment. */
 
 export interface WantedTrade {
   readonly channel: string;
-  /** The merchant's number of the trade at the channel. */
+  /** The merchant's number for the trade at the channel. */
   readonly reference: string;
-  /** The account's name. If it is absent, the merchant's default account at the channel is used. */
+  /** The name of the channel account. If it is absent, the merchant's default account at the channel is used. */
   readonly account?: string | undefined;
   /**
-   * If it is absent, the method that the channel reports is used. If the channel reports no method, its first method is
-   * used.
+   * The payment method. If it is absent, nodrop uses the method that the channel reports, or else the channel's first
+   * method.
    */
   readonly method?: string | undefined;
-  /** Accounts of another mode are not used. */
+  /** Accounts whose mode differs from this mode are not used. */
   readonly mode: AccountMode;
 }
 
 /** Makes one call to the channel, with the caller's timeout. */
 type Ask<T> = (read: (signal: AbortSignal) => Promise<T>) => Promise<T>;
 
-/** A trade that can be adopted. */
 export interface Adoptable {
   readonly found: FoundTrade;
   readonly method: string;
 }
 
 /**
- * Reads the trade at the channel and compares it with the order. Writes nothing, so it is safe to repeat.
+ * Reads a trade at the channel and compares the trade with the order. The function writes nothing.
  * @param order an existing order, or a new one that the request describes
  * @param ask calls the channel, with the caller's timeout
  * @returns the payment if this order has already adopted the trade
  * @throws Refusal `invalid_request`, `unknown_channel`, `unknown_account`, `order_not_found`, `order_already_paid`,
- *   `order_not_payable`, `adopt_unknown`, `adopt_mismatch`, `adopt_taken`, `channel_misconfigured`, `channel_unreachable`
+ *   `order_not_payable`, `adopt_unknown`, `adopt_mismatch`, `adopt_taken`, `channel_misconfigured`,
+ *   `channel_unreachable`
  */
 export async function findAdoptable(
   db: LedgerClient,
@@ -71,7 +68,8 @@ export async function findAdoptable(
     return await look(db, adapter, merchantId, order, wanted, now, ask, names);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    // A concurrent identical request may have caused this refusal, because it adopted the trade after the check above.
+    // This request may have been refused because a concurrent identical request adopted the trade after the check
+    // above.
     const accounts = await accountsFor(db, merchantId, wanted);
     const known = await findAdopted(db, accounts, order.id, names);
     if (known === null) throw error;
@@ -79,7 +77,7 @@ export async function findAdoptable(
   }
 }
 
-/** @param names filled with the channel's other names of the trade */
+/** @param names the function adds the other names that the channel has for the trade */
 async function look(
   db: LedgerClient,
   adapter: ChannelAdapter | undefined,
@@ -163,9 +161,9 @@ async function look(
 }
 
 /**
- * Queries the channel about an adopted payment that has ended, because its scheduled queries may have ended as well.
- * Money that has arrived since the payment's end is recorded, and is then settled like any late money. The call changes
- * nothing else of the payment.
+ * Queries the channel about an adopted payment that has ended. The payment's scheduled queries may have ended as well,
+ * so they may not detect money that arrives later. If such money has arrived, it is recorded and then settled like any
+ * late money. The query changes nothing else of the payment.
  * @throws Refusal `channel_misconfigured`, `channel_unreachable`
  */
 export async function askAgain(
@@ -184,7 +182,7 @@ export async function askAgain(
   if (isMoney(answer)) await recordAnswer(db, payment.id, answer, 'query', now);
 }
 
-/** The data of an adoption, apart from the trade. */
+/** The data of a new payment that adopts a trade. The trade itself is not part of it. */
 export interface Adopting extends Omit<NewPayment, 'channel' | 'method' | 'account' | 'mode' | 'adopt'> {
   /** Whether nodrop manages the trade from now on or only watches it. */
   readonly as: Adoption;
@@ -192,7 +190,7 @@ export interface Adopting extends Omit<NewPayment, 'channel' | 'method' | 'accou
 
 /**
  * Inserts a payment for a trade that `findAdoptable` has found, and records what the channel reported about the trade.
- * The caller starts the payment's workflow. If that workflow does not query the channel, the sweep does.
+ * The caller starts the payment's workflow. If that workflow does not query the channel, the sweep queries it.
  * @throws what `insertPayment` throws, and Refusal `adopt_taken`
  */
 export async function adoptTrade(
@@ -225,7 +223,7 @@ const taken = (reference: string, by?: Payment): Refusal => {
   });
 };
 
-/** The accounts that the request can mean, including disabled ones. */
+/** The accounts at which the requested trade may exist, including disabled accounts. */
 const accountsFor = (db: LedgerClient, merchantId: string, { channel, account }: WantedTrade) =>
   db.channelAccount.findMany({
     where: { merchantId, channel, ...(account === undefined ? {} : { name: account }) },
@@ -234,7 +232,10 @@ const accountsFor = (db: LedgerClient, merchantId: string, { channel, account }:
 const isUsable = (one: ChannelAccount, { account, mode }: WantedTrade): boolean =>
   one.disabledAt === null && one.mode === mode && (account !== undefined || one.isMerchantDefault);
 
-/** If the request names no account, it counts as a repetition if a payment has adopted the trade at any account. */
+/**
+ * If the request names no account, every account counts. The request is then a repetition if a payment has adopted the
+ * trade at any account.
+ */
 async function findAdopted(
   db: LedgerClient,
   accounts: readonly ChannelAccount[],
@@ -254,8 +255,8 @@ async function requireFree(
   reference: string,
   isGlobal: boolean | undefined,
 ): Promise<void> {
-  // A payment's id is refused even if the payment's row is lost. `recover --lost` restores the row later, and until
-  // then no other payment may adopt the trade.
+  // A trade's number that is the id of a nodrop payment is refused even if the payment's row is lost. `recover --lost`
+  // restores the row later. Until then, no other payment may adopt the trade.
   if (isPaymentId(reference)) throw taken(reference);
   const accounts =
     isGlobal === true
@@ -268,8 +269,8 @@ async function requireFree(
 }
 
 /**
- * Refuses the trade if another payment has received its money, because this money must not pay a second order. It can
- * happen because a trade can have two names, and because two accounts can see one trade.
+ * Refuses the trade if its money was already received by another payment. Otherwise the same money would pay a second
+ * order. The lookup by number misses such a payment if the trade has two names, or if two accounts can see the trade.
  * @throws Refusal `adopt_taken`
  */
 async function requireUnknownMoney(
@@ -285,8 +286,8 @@ async function requireUnknownMoney(
 }
 
 /**
- * Maps a failed call of the channel to the refusal that the caller gets. Nothing is known about the trade, and nothing
- * was created.
+ * Returns the refusal that the caller gets after a failed call to the channel. After such a failure nodrop knows
+ * nothing about the trade and has created nothing.
  */
 function refusalOf(error: unknown, channel: string): unknown {
   if (!(error instanceof ChannelError)) return error;

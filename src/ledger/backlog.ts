@@ -3,21 +3,25 @@ import { DELIVERY_ALARM_MS } from '../domain/delivery.ts';
 import type { LedgerClient } from './client.ts';
 
 /**
- * Counts of what waits, for operators. Every count reads an index that holds only waiting rows, and stops at a limit.
+ * This file counts waiting rows for operators. Every count reads an index that holds only waiting rows, and stops at a
+ * limit.
  */
 
-/** A larger count is of no use to an operator. */
+/** Counting stops at this number. Operators need no larger count. */
 const COUNT_AT_MOST = 10_000;
 
 export interface Backlog {
   readonly count: number;
-  /** True when there are more rows than were counted. */
+  /** True if counting stopped at the limit, so there are more rows than `count`. */
   readonly more: boolean;
-  /** When the oldest began to wait. */
+  /** The time at which the oldest counted row began to wait. */
   readonly oldest: Date;
 }
 
-/** The payments with an attention, of every merchant, by kind. A kind without payments is missing. */
+/**
+ * Counts the payments of all merchants that have an attention, for each kind of attention. Kinds without payments are
+ * left out.
+ */
 export async function countAttention(
   db: LedgerClient,
   atMost: number = COUNT_AT_MOST,
@@ -32,7 +36,7 @@ export async function countAttention(
   return new Map(rows.map(({ kind, ...row }) => [kind, capped(row, atMost)]));
 }
 
-/** Stored callbacks that are not confirmed as delivered to a workflow, and stored callbacks that match no payment. */
+/** Counts two groups of stored callbacks: those that match no payment, and those that no workflow has confirmed. */
 export async function countCallbacks(
   db: LedgerClient,
   atMost: number = COUNT_AT_MOST,

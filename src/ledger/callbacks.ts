@@ -32,11 +32,11 @@ import type { Note } from './timeline.ts';
 import { ownerOf } from './transaction-limits.ts';
 
 /**
- * The changes that a verified callback makes to the payment, if the callback's report counts as the channel's verified
- * answer. They are written together with the callback's row, so the payment is settled even if the callback never
+ * Returns the changes that a callback makes to its payment. Only a report that counts as a verified answer makes
+ * changes. The changes are written together with the callback's row, so they are kept even if the callback never
  * reaches a workflow.
- * @param payment its row, read under the order's lock
- * @returns null if the answer is not one to record
+ * @param payment the payment's row, read under the order's lock
+ * @returns null if the answer must not be recorded
  */
 function changesBy(
   payment: Payment,
@@ -59,15 +59,15 @@ function changesBy(
   };
 }
 
-/** A callback that nodrop stores: every verified one except `ignored`. */
+/** A verified callback that nodrop stores. Callbacks of the kind `ignored` are not stored. */
 export type StorableCallback = Exclude<VerifiedCallback, { kind: 'ignored' }>;
 
 /** A callback that reports the state of a trade. */
 export type TradeCallback = Extract<StorableCallback, { kind: 'trade' }>;
 
 /**
- * A hash of what a callback reports. It leaves out `paidAt`, because the same report with another time says nothing
- * new.
+ * A hash of what a callback reports. The hash leaves out `paidAt`, because a report that differs only in this time says
+ * nothing new.
  */
 function contentHash(callback: StorableCallback): string {
   const { reference, channelPaymentId } = callback.about;
@@ -83,7 +83,7 @@ function contentHash(callback: StorableCallback): string {
 const hashOf = (content: object): string =>
   createHash('sha256').update(JSON.stringify(content)).digest('base64url');
 
-/** The report of a callback as it is stored: `readCallback` reads it. */
+/** The callback's report in the form in which it is stored. `readCallback` reads this form. */
 function contentOf(callback: StorableCallback): object {
   switch (callback.kind) {
     case 'trade':
@@ -97,7 +97,7 @@ function contentOf(callback: StorableCallback): object {
   }
 }
 
-/** A short description for the timeline. */
+/** A short description of a callback for the payment's timeline. */
 export function describeCallback(row: Pick<Callback, 'answer' | 'kind'>): string {
   const { answer, refund, dispute } = readCallback(row);
   if (answer !== null) return `${answer.state}${refund === undefined ? '' : `, ${sayRefund(refund)}`}`;
@@ -109,16 +109,17 @@ const sayRefund = ({ outRefundNo, channelRefundId, answer }: CallbackRefund): st
   `refund ${outRefundNo ?? channelRefundId} ${answer.state}`;
 
 /**
- * The payment that a callback to this account is about. It is looked up by nodrop's number, then by the number of an
- * adopted trade, then by the channel's id of the trade, then by the channel's id of the money. The lookup by the id of
- * the money counts only if it finds exactly one payment, because a channel may use one such id for two trades.
+ * Finds the payment that a callback to this account is about. The lookups are tried in this sequence: nodrop's number,
+ * the number of an adopted trade, the channel's id of the trade, the channel's id of the money. The lookup by the id of
+ * the money must find exactly one payment, because a channel may use one such id for two trades.
  */
 export async function findNamed(
   db: LedgerClient | LedgerTx,
   accountId: string,
   { outTradeNo, reference, channelPaymentId }: CallbackSubject,
 ): Promise<Pick<Payment, 'id' | 'merchantId' | 'orderId'> | null> {
-  // The account must also match, because credentials of one account must never change a payment of another account.
+  // The payment must belong to this account, because the credentials of one account must never change a payment of
+  // another account.
   const find = async (
     named: Pick<Prisma.PaymentWhereInput, 'id' | 'reference' | 'adopted' | 'channelPaymentId'>,
   ) =>
@@ -138,13 +139,13 @@ export async function findNamed(
   return another === undefined ? (paid ?? null) : null;
 }
 
-/** A stored callback, and its payment as it is now. */
+/** A stored callback with the current row of its payment. */
 export type CallbackWithPayment = StoredCallback & { readonly payment: Payment | null };
 
 /**
- * Stores a verified callback. The caller may acknowledge the callback only after this function has returned (P4). If
- * the callback is a repetition, the function returns the first callback's row. If a callback has a known notification
- * id but names another trade, or reports something else about the same trade, it is stored as a separate callback.
+ * Stores a verified callback. The caller may acknowledge the callback only after this function has returned (P4). For a
+ * repeated callback the function returns the row of the first one. A callback whose notification id is known is stored
+ * as a separate callback if it names another trade, or if it reports something else about the same trade.
  */
 export async function storeCallback(
   db: LedgerClient,
@@ -161,7 +162,7 @@ export async function storeCallback(
   const answer = callback.kind === 'trade' ? callback.answer : null;
   const content = { kind: callback.kind, answer: contentOf(callback) as Prisma.JsonObject };
   const stored = await visibleTransaction(db, merchantId, orderId, async (tx, visible) => {
-    // The payment may have been inserted since the lookup above. Therefore start again under the lock of the payment's
+    // If the payment was inserted after the lookup above, the function starts again under the lock of the payment's
     // order.
     if (owner === null && (await find(tx)) !== null) return null;
     // Every transaction takes the order's lock first and the lock on the callback's row second, so that two
@@ -202,15 +203,15 @@ export async function storeCallback(
       }
       const written = await writeCallback(tx, {
         row,
-        // The first callback can arrive before its payment's row exists, so its repetition can find a payment that the
-        // first callback did not find.
+        // A callback can arrive before its payment's row exists, and then matches no payment. A repetition of that
+        // callback can arrive later and find the payment.
         paymentId: row.paymentId ?? payment?.id ?? null,
         body: first === null ? rawBody : null,
         changes: answered?.changes ?? null,
         notes,
       });
-      // Another process has stored the same callback since the read above. That process took no lock, because it found
-      // no payment.
+      // Another process has stored the same callback since the read above. That process took no order's lock, because
+      // it found no payment for the callback.
       if (written === null) continue;
       if (written.payment !== null) visible.add('payment');
       return { ...written.row, payment: written.payment ?? payment };
@@ -219,7 +220,9 @@ export async function storeCallback(
   return stored ?? (await storeCallback(db, accountId, callback, rawBody, now));
 }
 
-/** Reads, under the order's lock, everything that decides what a callback changes. */
+/**
+ * Reads the payment and the first copy of the callback under the order's lock. They decide what the callback changes.
+ */
 async function readForCallback(
   tx: LedgerTx,
   said: Pick<Callback, 'channelAccountId' | 'notificationId' | 'outTradeNo' | 'contentHash'>,
@@ -248,7 +251,7 @@ async function readForCallback(
 /**
  * Writes the callback's row, the payment's changes and the timeline entries in one statement.
  * @param body the raw body of a new row; null for an existing row
- * @returns null, without writing anything, if a row that should be new exists already
+ * @returns null if the row should be new but exists already. Nothing is written in that case.
  */
 async function writeCallback(
   tx: LedgerTx,
@@ -291,7 +294,7 @@ async function writeCallback(
       };
 }
 
-/** Reads what a stored callback reports. `answer` is null unless the callback reports the state of a trade. */
+/** Reads the report of a stored callback. `answer` is null unless the callback reports the state of a trade. */
 export function readCallback(row: Pick<Callback, 'answer' | 'kind'>): {
   answer: ChannelAnswer | null;
   refund: CallbackRefund | undefined;
@@ -308,24 +311,24 @@ export function readCallback(row: Pick<Callback, 'answer' | 'kind'>): {
   };
 }
 
-/** The state that a stored callback reports, or the callback's kind if it reports none. */
+/** The state that a stored callback reports. If the callback reports no state, this is the callback's kind. */
 export function stateOf(row: Pick<Callback, 'answer' | 'kind'>): string {
   const { answer, refund, dispute } = readCallback(row);
   return (answer ?? refund?.answer ?? dispute)?.state ?? row.kind;
 }
 
-/** How long the sweep tries to match a callback to a payment. After that an operator must look at the callback. */
+/** The sweep tries to match a callback to a payment for this time. After that an operator must look at the callback. */
 export const MATCH_FOR_MS = 72 * 3_600_000;
 const MATCH_BATCH = 200;
 const MATCH_EVERY_MS = 60_000;
 const MATCH_EVERY_MS_AT_MOST = 3_600_000;
 
 /**
- * Tries again to match stored callbacks that belong to no payment. The interval grows from one minute to one hour, so
- * that many old callbacks do not delay new ones. A callback that names a trade by the channel's id is due as soon as a
- * payment gets that id (see the triggers `payments_reference_stored` and `payments_channel_payment_stored`). The
- * matching rules are those of `findNamed`.
- * @returns the number of callbacks that were matched; the sweep delivers them
+ * Tries again to match stored callbacks that match no payment yet. The interval between two tries of a callback grows
+ * from one minute to one hour, so that many old callbacks do not delay new ones. If a callback names a trade by the
+ * channel's id, the next try is due as soon as a payment gets that id. The triggers `payments_reference_stored` and
+ * `payments_channel_payment_stored` make the try due. A callback matches a payment by the rules of `findNamed`.
+ * @returns the number of callbacks that were matched. The sweep delivers these callbacks.
  */
 export async function matchCallbacks(db: LedgerClient, now: Date): Promise<number> {
   const at = now.getTime();
@@ -371,7 +374,7 @@ export async function matchCallbacks(db: LedgerClient, now: Date): Promise<numbe
   return matched;
 }
 
-/** Matches all stored callbacks of one payment, however old they are. The sweep delivers them. */
+/** Matches all stored callbacks of one payment, whatever their age. The sweep then delivers the callbacks. */
 export async function matchCallbacksOf(
   db: LedgerClient,
   {
@@ -398,7 +401,7 @@ export async function matchCallbacksOf(
   for (const callback of waiting) await matchCallback(db, callback.id, id, 'manual', now);
 }
 
-/** Locks the order before the callback's row, in the same sequence as `storeCallback`. */
+/** The order is locked before the callback's row. `storeCallback` takes the two locks in the same sequence. */
 async function matchCallback(
   db: LedgerClient,
   callbackId: string,
@@ -424,7 +427,7 @@ async function matchCallback(
   });
 }
 
-/** Callbacks to a merchant's accounts that match no payment, newest first. */
+/** Lists the callbacks to a merchant's accounts that match no payment, newest first. */
 export async function listUnmatchedCallbacks(
   db: LedgerClient,
   merchantId: string,

@@ -10,22 +10,23 @@ import { lockOrder } from './order-row.ts';
 import type { Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Changes of an order that is not paid. */
+/** This file changes orders that are not paid. */
 
-/** The new values; a field that is absent or undefined keeps its value. */
+/** The new values of an order's fields. A field that is absent or undefined keeps its value. */
 export type OrderChange = {
   /**
-   * `metadata` replaces the stored metadata; `expiresInSeconds` counts from the order's creation, not from the change.
+   * `metadata` replaces all stored metadata. `expiresInSeconds` counts from the order's creation, not from the change.
    */
   readonly [Name in 'amount' | 'subject' | 'metadata' | 'expiresInSeconds']?: NewOrder[Name] | undefined;
 };
 
 /**
  * Changes an order that accepts payments. A value that equals the stored value is not a change. Therefore a repeated
- * request does nothing, even if the order has been paid or has ended meanwhile. The amount changes only if no attempt
- * can still be paid and no attempt has received money without a decision. If money arrives after the change, it is a
- * late success with another amount.
- * @param askedAttempts the live attempts that were queried at the channel for this change, so that they can be ended.
+ * request does nothing, even if the order has been paid or has ended meanwhile. The amount cannot change while an
+ * attempt can still be paid, or while received money of an attempt is not decided yet. Money that arrives after the
+ * change is a late success with another amount.
+ * @param askedAttempts the live attempts that were queried at the channel for this change, so that the caller can end
+ *   them.
  * @throws Refusal `order_not_found`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`, `invalid_request`
  *   if the order would end in the past or before a live attempt, or if a field other than the amount would change on a
  *   recovered order that is still incomplete.
@@ -52,8 +53,8 @@ export async function changeOrder(
     if (changed.amount !== undefined) requireNonePayable(attempts, askedAttempts);
     if (changed.expiresAt !== undefined) requireNotBefore(order, attempts, changed.expiresAt);
     if (changed.subject !== undefined) {
-      // During an upgrade a process of an older release can insert a payment without a subject. Such a payment uses its
-      // order's subject.
+      // During an upgrade, a process of an older release can insert a payment without a subject. In that case the
+      // order's subject is used.
       await tx.payment.updateMany({
         where: { merchantId, orderId, subject: null },
         data: { subject: order.subject },
@@ -89,7 +90,10 @@ function differing(order: Order, { amount, subject, metadata, expiresInSeconds }
   };
 }
 
-/** @throws Refusal or UnaskedAttempts unless every attempt has ended and all of its money is decided. */
+/**
+ * Checks that every attempt has ended and that all money of every attempt is decided.
+ * @throws Refusal or UnaskedAttempts if the check fails.
+ */
 function requireNonePayable(attempts: readonly Payment[], asked: ReadonlySet<string>): void {
   const unasked = attempts.filter(({ id, status }) => isLive(status) && !asked.has(id));
   for (const attempt of attempts) {
@@ -115,7 +119,9 @@ function requireAhead({ createdAt }: Order, expiresAt: Date, now: Date): void {
   );
 }
 
-/** An order must not end before a payment that can still be paid. @throws Refusal `invalid_request` */
+/**
+ * Refuses an expiry that is earlier than the end of a payment that can still be paid. @throws Refusal `invalid_request`
+ */
 function requireNotBefore({ createdAt }: Order, attempts: readonly Payment[], expiresAt: Date): void {
   const live = attempts.filter(({ status }) => isLive(status));
   const last = live.toSorted((a, b) => b.expiresAt.getTime() - a.expiresAt.getTime())[0];
@@ -132,9 +138,9 @@ const invalidExpiry = (message: string): Refusal =>
   });
 
 /**
- * Refuses changes of a recovered order that its merchant has not created again yet. A change of some fields would make
- * the order look complete, or the merchant's next create request would overwrite the change. Only the amount can
- * change, because it must be right before the merchant's create request.
+ * Refuses changes of a recovered order until its merchant has created the order again. A change could make the order
+ * look complete, or the merchant's create request could overwrite the change. Only the amount may change, because it
+ * must be right before that create request.
  * @throws Refusal `invalid_request`
  */
 function requireAmountAlone(changed: ReturnType<typeof differing>): void {

@@ -13,17 +13,17 @@ import type { ChannelAccount, ChannelCredentials } from './rows.ts';
 import { hintOf, openCredentials, sealCredentials } from './sealed-credentials.ts';
 
 /**
- * The merchants' accounts at channels, and their credentials. During a rotation an account has several sets, newest
- * first.
+ * This file stores the merchants' accounts at channels and their credentials. During a rotation an account has several
+ * sets of credentials, newest first.
  */
 
-/** An account in the adapter's form, with its valid credentials decrypted. */
+/** A channel account in the form that the adapter gets. Its valid credentials are decrypted. */
 export interface OpenedAccount extends PortAccount {
   readonly ownsChannelAddress: boolean;
   readonly createdAt: Date;
 }
 
-/** An account with its valid credentials as they are stored, encrypted. */
+/** A channel account with its valid credentials in the stored, encrypted form. */
 type SealedAccount = ChannelAccount & { readonly credentials: readonly ChannelCredentials[] };
 type Sealed = Pick<ChannelCredentials, 'accountId' | 'ciphertext'>;
 /** An account with its encrypted credentials and its merchant's name. */
@@ -39,7 +39,7 @@ const lockChannel = (tx: LedgerTx, channel: string) =>
   tx.$queryRaw`SELECT 1 FROM pg_advisory_xact_lock(hashtext(${`nodrop-account-${channel}`}))`;
 
 /**
- * Decrypts the credentials that this NODROP_SECRET can read. Older sets that are encrypted with a former NODROP_SECRET
+ * Decrypts an account's credentials with this NODROP_SECRET. Older sets that were encrypted with a former NODROP_SECRET
  * are skipped, because the newest set is enough to call the channel.
  * @throws UnreadableSecret if the newest set cannot be read.
  */
@@ -54,7 +54,7 @@ function opened(nodropSecret: string, sealed: readonly Sealed[]): Credentials[] 
   });
 }
 
-/** The valid credentials of an account, newest first. @throws UnreadableSecret */
+/** Returns the valid credentials of an account, newest first. @throws UnreadableSecret */
 export async function readCredentials(
   db: LedgerClient | LedgerTx,
   nodropSecret: string,
@@ -68,7 +68,10 @@ export async function readCredentials(
   return opened(nodropSecret, sealed);
 }
 
-/** Reads accounts with their credentials in one statement, because any unauthenticated callback triggers this read. */
+/**
+ * Reads accounts and their credentials in one statement. The read must be cheap, because any unauthenticated callback
+ * triggers it.
+ */
 async function readOpened(
   db: LedgerClient,
   which: Prisma.Sql,
@@ -94,7 +97,7 @@ async function readOpened(
   }));
 }
 
-/** The account that the path `/callbacks/{channel}[/{accountId}]` names. @throws UnreadableSecret */
+/** Finds the account that the path `/callbacks/{channel}[/{accountId}]` names. @throws UnreadableSecret */
 export async function findChannelAccount(
   db: LedgerClient,
   nodropSecret: string,
@@ -110,8 +113,8 @@ export async function findChannelAccount(
 }
 
 /**
- * The channel accounts of all merchants that were created at or after `madeSince`, oldest first. An account whose
- * credentials cannot be read is listed without credentials.
+ * Lists the channel accounts that were created at `madeSince` or later, oldest first. The list includes the accounts of
+ * all merchants. If the credentials of an account cannot be read, the account is listed without credentials.
  */
 export async function listChannelAccounts(
   db: LedgerClient,
@@ -135,7 +138,7 @@ function isReadable(nodropSecret: string, sealed: readonly Sealed[]): boolean {
   }
 }
 
-/** Every account with its merchant's name, sorted by merchant, channel and name. */
+/** Lists every channel account with its merchant's name, sorted by merchant, channel and name. */
 export async function listAccounts(db: LedgerClient, now: Date): Promise<ListedAccount[]> {
   return await db.channelAccount.findMany({
     include: { credentials: valid(now), merchant: { select: { name: true } } },
@@ -143,7 +146,7 @@ export async function listAccounts(db: LedgerClient, now: Date): Promise<ListedA
   });
 }
 
-/** The enabled accounts whose newest credentials were not encrypted with this NODROP_SECRET. */
+/** Lists the enabled accounts whose newest credentials were not encrypted with the current NODROP_SECRET. */
 export async function unreadableAccounts(
   db: LedgerClient,
   nodropSecret: string,
@@ -155,7 +158,7 @@ export async function unreadableAccounts(
 }
 
 /**
- * Creates an account of this merchant at each of the channels where it has none. The first account of a channel
+ * Creates an account for the merchant at each given channel where the merchant has none. The first account of a channel
  * receives the callbacks of `/callbacks/{channel}`.
  */
 export async function ensureAccounts(
@@ -177,8 +180,9 @@ export async function ensureAccounts(
 }
 
 /**
- * Stores the credentials of the deployment's settings in the account `main` of every merchant. Credentials that are
- * already stored do not change. Credentials that differ are replaced immediately.
+ * Stores the channels' credentials from the deployment's settings in the account `main` of every merchant. If the
+ * settings equal the stored credentials, nothing changes. Otherwise the new credentials replace the stored ones
+ * immediately.
  */
 export async function storeConfigured(
   db: LedgerClient,
@@ -219,8 +223,8 @@ const rowOf = (nodropSecret: string, accountId: string, credentials: Credentials
 });
 
 /**
- * The creation time for a set that must be the newest of its account, even if the clocks of processes differ. Call it
- * under the lock.
+ * Returns a creation time that is later than that of every other set of the account. The clocks of processes can
+ * differ, so the current time alone could be too early. Call the function under the lock.
  */
 async function newestAt(tx: LedgerTx, accountId: string, now: Date): Promise<Date> {
   const { _max: newest } = await tx.channelCredentials.aggregate({
@@ -230,7 +234,10 @@ async function newestAt(tx: LedgerTx, accountId: string, now: Date): Promise<Dat
   return new Date(Math.max(now.getTime(), (newest.createdAt?.getTime() ?? 0) + 1));
 }
 
-/** Ends the validity of all credentials of the accounts at `expiresAt`. Credentials that end earlier keep their end. */
+/**
+ * Ends the validity of all credentials of the accounts at `expiresAt`. Credentials whose end is already earlier do not
+ * change.
+ */
 async function expire(tx: LedgerTx, accountIds: readonly string[], expiresAt: Date): Promise<void> {
   await tx.channelCredentials.updateMany({
     where: {
@@ -248,13 +255,13 @@ export interface NewAccount {
   readonly mode: AccountMode;
   readonly credentials: Credentials;
   /**
-   * If it is true, payments that name no account use this account from now on. A merchant's first account at a channel
-   * always is the default.
+   * If this is true, payments that name no account use this account from now on. A merchant's first account at a
+   * channel is always the default.
    */
   readonly isMerchantDefault: boolean;
 }
 
-/** Creates an account. @returns null if the merchant has an account of this name at the channel. */
+/** Creates an account at a channel. @returns null if the merchant has an account of this name at the channel. */
 export async function addAccount(
   db: LedgerClient,
   { credentials, ...given }: NewAccount,
@@ -283,9 +290,9 @@ const clearDefault = (tx: LedgerTx, which: { merchantId: string; channel: string
   });
 
 /**
- * Adds a set of credentials that all further calls to the channel use.
+ * Adds a set of credentials to an account. All further calls to the channel use this set.
  * @param change makes the new set from the newest set, or from `{}` if there is no set or the newest set cannot be read
- * @param oldUntil when the older sets end at the latest; null means that they keep their ends
+ * @param oldUntil the latest end of the older sets. If it is null, the older sets keep their ends.
  */
 export async function rotateCredentials(
   db: LedgerClient,
@@ -298,7 +305,7 @@ export async function rotateCredentials(
   await db.$transaction(async (tx) => {
     await lockChannel(tx, channel);
     const [current = {}] = await readCredentials(tx, nodropSecret, accountId, now).catch((error: unknown) => {
-      // An unreadable set cannot be changed in part, so the caller has to give every field again.
+      // A set that cannot be read cannot be changed in part. Therefore the caller must give every field of the new set.
       if (!(error instanceof UnreadableSecret)) throw error;
       return [];
     });
@@ -310,8 +317,8 @@ export async function rotateCredentials(
 }
 
 /**
- * Keeps the newest set, and ends the validity of all other sets at `until` or earlier.
- * @returns the number of sets that it ended
+ * Keeps the newest set of an account. Ends the validity of all its other sets at `until` or earlier.
+ * @returns the number of sets whose validity it ended
  */
 export async function dropOldCredentials(
   db: LedgerClient,
@@ -333,11 +340,11 @@ export async function dropOldCredentials(
   });
 }
 
-/** The changes of an account; a field that is left out keeps its value. */
+/** The changes of a channel account. A field that is left out keeps its value. */
 export interface AccountChange {
   /** Whether the account accepts new trades. */
   readonly isEnabled?: boolean;
-  /** Payments that name no account use this one. */
+  /** True if payments that name no account use this account. */
   readonly isMerchantDefault?: true;
 }
 

@@ -24,9 +24,9 @@ const column =
   });
 
 /**
- * Gives the domain's types to text columns whose values a CHECK of the database lists. `compute` never runs: only the
- * types of the extended client are used, so reading a row takes no extra time. A value that is written has the type
- * string, and the database's CHECK refuses a value that is not in the list.
+ * Gives the domain's types to text columns that a CHECK of the database limits to listed values. The function `compute`
+ * never runs, because only the types of the extended client are used. A written value still has the type string, and
+ * the CHECK refuses a value that is not in its list.
  */
 const withDomainTypes = (client: PrismaClient) =>
   client.$extends({
@@ -50,13 +50,14 @@ const withDomainTypes = (client: PrismaClient) =>
     },
   });
 
-/** The database client. Its rows have the types of rows.ts. */
+/** The database client. The rows that it returns have the types of rows.ts. */
 export type LedgerClient = ReturnType<typeof withDomainTypes>;
 /** The database client inside a transaction. */
 export type LedgerTx = Parameters<Parameters<LedgerClient['$transaction']>[0]>[0];
 
 /**
- * @param databaseUrl a postgresql:// URL. The caller closes it with `$disconnect()`.
+ * Creates a database client. The caller closes the client with `$disconnect()`.
+ * @param databaseUrl a postgresql:// URL
  * @param applicationName shown in `pg_stat_activity`, so that an operator sees which process owns a connection
  */
 export function createLedgerClient(databaseUrl: string, applicationName?: string): LedgerClient {
@@ -67,24 +68,24 @@ export function createLedgerClient(databaseUrl: string, applicationName?: string
     // Without these timeouts a request hangs while the database is down.
     connectionTimeoutMillis: 3_000,
     statement_timeout: 5_000,
-    // This client-side timeout is needed if a server no longer responds, because such a server cannot end the statement
-    // after `statement_timeout`.
+    // A server that no longer responds cannot end the statement after `statement_timeout`. Therefore the client needs a
+    // timeout too.
     query_timeout: 5_500,
   });
   const adapter = new PrismaPg(pool, {
     disposeExternalPool: true,
-    // The adapter's type does not say it, but the adapter also accepts undefined. In that case it does not prepare the
-    // statement.
+    // The name generator may return undefined, although the adapter's type does not say so. Prisma's adapter then does
+    // not prepare the statement.
     statementNameGenerator: statementNames() as (statement: { readonly sql: string }) => string,
   });
   const client = new PrismaClient({ adapter, transactionOptions: { maxWait: 3_000, timeout: 6_000 } });
   return client as unknown as LedgerClient;
 }
 
-/** Casts a value to Prisma's JSON type, which requires an index signature that our interfaces do not have. */
+/** Casts a value to Prisma's JSON type. Prisma's type requires an index signature, and our interfaces have none. */
 export const json = (value: object): Prisma.InputJsonObject => value as Prisma.InputJsonObject;
 
-/** True for Prisma's error "record not found" (P2025), which means that a required row does not exist. */
+/** True for Prisma's error "record not found" (P2025). Prisma throws it when a required row does not exist. */
 export function isRowGone(error: unknown): boolean {
   return (error as { code?: unknown } | null)?.code === 'P2025';
 }

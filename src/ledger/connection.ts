@@ -1,6 +1,6 @@
 import pg from 'pg';
 
-/** Members of pg that its type definitions leave out. */
+/** Members of `pg` clients that the type definitions of `pg` leave out. */
 interface Startup {
   /** The settings that a connection sends in its first message, by name. */
   getStartupConf(): Readonly<Record<string, string>>;
@@ -8,7 +8,8 @@ interface Startup {
     readonly stream: { destroy(): void };
     emit(event: 'error', error: Error): void;
     /**
-     * PostgreSQL reports some settings when a connection begins and whenever they change; the time zone is one of them.
+     * PostgreSQL reports some settings, for example the time zone, when a connection begins and whenever one of them
+     * changes.
      */
     on(event: 'parameterStatus', listener: (setting: Reported) => void): void;
   };
@@ -19,17 +20,15 @@ interface Reported {
 }
 
 /**
- * PostgreSQL can end a connection at any time, because of a restart, a failover or an administrator. In that case `pg`
- * emits `error`, and Node ends the process if no listener for `error` exists. `pg`'s pool listens while a connection is
- * idle but not while it is in use. A listener that the user of the connection adds can come too late. Therefore these
- * connections listen from the beginning and ignore the error. The running query, or the next query, is rejected with
- * the same error, and the pool replaces the connection.
- *
- * The connections' time zone is UTC, whatever the server, the database or the role has configured. UTC is needed
- * because Prisma's adapter writes times without an offset and ignores the offset of times that it reads. The time zone
- * is part of the connection's first message. That message overrides all other settings, and a pooler applies it to the
- * connections that it lends. A connection that gets another zone anyway is closed, because wrong times would close
- * payments too early or too late.
+ * A PostgreSQL connection that always uses the time zone UTC, and whose errors do not end the process. PostgreSQL can
+ * end a connection at any time, for example because of a restart or a failover. `pg` then emits `error`, and Node ends
+ * the process if no listener for `error` exists. `pg`'s pool listens only while a connection is idle. Therefore this
+ * class listens from the beginning and ignores the error. The running query, or the next query, is rejected with the
+ * same error, and the pool replaces the connection. UTC is needed because Prisma's adapter writes times without an
+ * offset and ignores the offset of times that it reads. The connection's first message sets the time zone. That message
+ * overrides the settings of the server, the database and the role, and a pooler applies it to the connections that it
+ * lends. A connection that gets another zone anyway is closed, because wrong times would close payments too early or
+ * too late.
  */
 export class Connection extends pg.Client {
   constructor(config: pg.ClientConfig) {
@@ -50,10 +49,14 @@ export class Connection extends pg.Client {
   }
 }
 
-/** A pool of such connections. It also ignores errors of idle connections. The caller closes it with `end()`. */
+/**
+ * A pool of connections that use UTC. The pool ignores errors of idle connections. The caller closes the pool with
+ * `end()`.
+ */
 export class ConnectionPool extends pg.Pool {
   constructor(config: pg.PoolConfig) {
-    // pg's type declares no constructor with parameters. The pool passes its own configuration to the constructor.
+    // The types of pg declare no constructor with parameters for a client. The pool calls the constructor with its own
+    // configuration.
     super({ ...config, Client: Connection as unknown as NonNullable<pg.PoolConfig['Client']> });
     this.on('error', () => {});
   }

@@ -2,9 +2,12 @@ import type { Credentials } from '../domain/channel.ts';
 import { readCredentials } from './channel-accounts.ts';
 import type { LedgerClient } from './client.ts';
 
-/** How long credentials are used without reading them again. New credentials reach every process within this time. */
+/**
+ * Cached credentials are used for this time before they are read again. New credentials reach every process within this
+ * time.
+ */
 export const CREDENTIALS_FRESH_MS = 30_000;
-/** Credentials are read at most once in this time, however many calls the channel rejects. */
+/** Credentials are read at most once in this time, even if the channel rejects many calls. */
 export const CREDENTIALS_READ_EVERY_MS = 1_000;
 
 interface Read {
@@ -14,8 +17,8 @@ interface Read {
 }
 
 /**
- * A cache of the accounts' valid credentials, newest first, by account id. With this cache a payment needs no database
- * statement for its credentials.
+ * A cache of the accounts' valid credentials by account id, newest first. It saves a database statement for each
+ * payment.
  */
 export class CredentialsCache {
   readonly #db: LedgerClient;
@@ -33,8 +36,8 @@ export class CredentialsCache {
   }
 
   /**
-   * @param maxAgeMs the greatest age of cached credentials; @default CREDENTIALS_FRESH_MS
-   * @throws UnreadableSecret; any other error means that the database cannot be reached now.
+   * @param maxAgeMs cached credentials that are older are read again; @default CREDENTIALS_FRESH_MS
+   * @throws UnreadableSecret. Any other error means that the database cannot be reached now.
    */
   async of(accountId: string, maxAgeMs = CREDENTIALS_FRESH_MS): Promise<readonly Credentials[]> {
     const read = this.#read.get(accountId);

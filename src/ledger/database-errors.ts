@@ -1,5 +1,5 @@
 /**
- * Distinguishes a database that is unavailable now from an internal error. A retry makes sense only if the database is
+ * This file distinguishes an unavailable database from an internal error. A retry helps only if the database is
  * unavailable.
  */
 
@@ -32,12 +32,12 @@ const SOCKET_CODES = new Set([
   ],
 ]);
 /**
- * SQLSTATEs: connection lost (08), out of resources (53), shutting down or timed out (57), failing disks (58),
- * transaction conflicts (40001, 40P01, 55P03), a database that accepts no connections (55000), a read-only standby
- * (25006).
+ * SQLSTATEs that mean an unavailable database: connection lost (08), out of resources (53), shutting down or timed out
+ * (57), failing disks (58), transaction conflicts (40001, 40P01, 55P03), no connections accepted (55000), read-only
+ * standby (25006).
  */
 const SQL_STATES = /^(08...|53...|57...|58...|40001|40P01|55000|55P03|25006)$/;
-/** Messages of errors from `pg` that carry no code. */
+/** Errors from `pg` with these messages carry no code. */
 const MESSAGES =
   /^(Connection terminated|timeout exceeded when trying to connect|timeout expired|Query read timeout|Client has encountered a connection error)/;
 
@@ -62,7 +62,9 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   );
 }
 
-/** Why a database cannot be used, by codes of Prisma, kinds of its adapter, and SQLSTATEs. */
+/**
+ * Codes of Prisma, kinds of its adapter, and SQLSTATEs. Each is mapped to the reason why the database cannot be used.
+ */
 const FAULTS = {
   missing: ['P1003', 'DatabaseDoesNotExist', '3D000'],
   refused: ['P1000', 'P1010', 'AuthenticationFailed', 'DatabaseAccessDenied', '28000', '28P01'],
@@ -70,9 +72,9 @@ const FAULTS = {
 } as const;
 
 /**
- * Why the database of an `isDatabaseUnavailable` error cannot be used: no database has that name (`missing`), its
- * server refuses the user or the password (`refused`), it has no tables (`empty`), or it does not answer
- * (`unreachable`).
+ * Returns why the database of an `isDatabaseUnavailable` error cannot be used. `missing`: no database has this name.
+ * `refused`: the server refuses the user or the password. `empty`: the database has no tables. `unreachable`: it does
+ * not answer.
  */
 export function databaseFault(error: unknown): keyof typeof FAULTS | 'unreachable' {
   const said = new Set(
@@ -84,7 +86,7 @@ export function databaseFault(error: unknown): keyof typeof FAULTS | 'unreachabl
   return fault ?? 'unreachable';
 }
 
-/** SQLSTATEs: read-only (25006), a full disk (53100), failing disks (58). */
+/** SQLSTATEs that mean that all writes are refused: read-only (25006), a full disk (53100), failing disks (58). */
 const WRITE_REFUSED = /^(25006|53100|58...)$/;
 
 /** True when the error means that the database currently refuses all writes. */
@@ -94,7 +96,7 @@ export function refusesWrites(error: unknown): boolean {
   );
 }
 
-/** The error and all errors that it wraps. */
+/** Lists the error and all errors that it wraps. */
 function failuresIn(error: unknown): Failure[] {
   if (typeof error !== 'object' || error === null) return [];
   const failure = error as Failure;

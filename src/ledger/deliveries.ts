@@ -22,18 +22,20 @@ import { note } from './timeline.ts';
 import { transaction } from './transaction-limits.ts';
 
 /**
- * Deliveries of events to the order service. Only the delivery's row holds its state and the time of its next attempt.
- * Therefore a workflow that is lost, or started twice, does not affect the delivery.
+ * This file delivers events to the order service. Only the delivery's row holds the delivery's state and the time of
+ * its next attempt. Therefore a workflow that is lost, or started twice, does not affect the delivery.
  */
 
-/** How soon a worker checks again whether another worker's delivery attempt has ended. */
+/** A worker that finds another worker's lease on a delivery checks the delivery again after this time. */
 const LOOK_AGAIN_MS = 2_000;
 
 export type DeliveryRow = Delivery & { readonly event: Event; readonly payment: Payment };
 
 const withContext = { event: true, payment: true } as const;
 
-/** The id of the delivery whose answer the payment waits for, or null if the payment waits for none. */
+/**
+ * Returns the id of the delivery whose answer the payment waits for. Returns null if the payment waits for no answer.
+ */
 export async function findPendingDelivery(db: LedgerClient, paymentId: string): Promise<string | null> {
   const row = await db.delivery.findFirst({
     where: {
@@ -48,8 +50,9 @@ export async function findPendingDelivery(db: LedgerClient, paymentId: string): 
 }
 
 /**
- * Hands the event on which the payment waits over to a workflow of its own, because the payment's workflow is stuck. If
- * the payment's workflow continues anyway, the lease prevents the two workflows from delivering at the same time.
+ * Called when a payment's workflow is stuck while the payment waits for the order service. A separate workflow then
+ * delivers the event. If the payment's workflow continues anyway, the lease prevents both workflows from delivering at
+ * the same time.
  * @returns the delivery, or null if the payment waits for none.
  */
 export async function handOver(
@@ -64,8 +67,8 @@ export async function handOver(
 }
 
 /**
- * Pending deliveries that have their own workflow. They belong to the payment or to the order's other payments, because
- * paying an order also creates events for the other payments.
+ * Lists pending deliveries that have their own workflow, for the payment and for the other payments of its order. The
+ * other payments are included because paying an order also creates events for them.
  */
 export async function findPendingDeliveries(
   db: LedgerClient,
@@ -79,7 +82,7 @@ export async function findPendingDeliveries(
   return rows.map((row) => toDeliverySnapshot(row)).filter(({ toldByPayment }) => !toldByPayment);
 }
 
-/** Null if the delivery does not exist. */
+/** Returns null if the delivery does not exist. */
 export async function findMerchantOf(db: LedgerClient, deliveryId: string): Promise<string | null> {
   const row = await db.delivery.findUnique({ where: { id: deliveryId }, select: { merchantId: true } });
   return row?.merchantId ?? null;
@@ -90,7 +93,10 @@ export async function findDelivery(db: LedgerClient, deliveryId: string): Promis
   return await db.delivery.findUniqueOrThrow({ where: { id: deliveryId }, include: withContext });
 }
 
-/** True if the event may be delivered once more. If the event is superseded, the redelivery request is removed. */
+/**
+ * True if the event may be delivered once more. If the event is superseded, the function also removes the redelivery
+ * request.
+ */
 export async function mayBeRedelivered(db: LedgerClient, row: DeliveryRow, now: Date): Promise<boolean> {
   if (!isRedeliverable(row.status)) return false;
   return await underDeliveryLock(db, row.id, now, async ({ tx, payment }) => {
@@ -100,7 +106,7 @@ export async function mayBeRedelivered(db: LedgerClient, row: DeliveryRow, now: 
   });
 }
 
-/** Null if the delivery does not exist. A delivery is kept as long as its event. */
+/** Returns null if the delivery does not exist. A delivery is kept as long as its event. */
 export async function loadDelivery(db: LedgerClient, deliveryId: string): Promise<DeliverySnapshot | null> {
   const row = await db.delivery.findUnique({
     where: { id: deliveryId },
@@ -137,7 +143,7 @@ function tellingOf(row: Delivery, lastAnswer: string | undefined): DeliveryProgr
 }
 
 export type Turn =
-  /** The caller has the lease, so no other worker delivers until `DELIVERY_ATTEMPT_AT_MOST_MS` have passed. */
+  /** The caller has the delivery's lease. No other worker delivers until `DELIVERY_ATTEMPT_AT_MOST_MS` have passed. */
   | { readonly kind: 'now'; readonly row: DeliveryRow }
   | { readonly kind: 'later'; readonly row: DeliveryRow; readonly inMs: number }
   | { readonly kind: 'settled' };
@@ -155,15 +161,15 @@ export async function leaseDelivery(db: LedgerClient, deliveryId: string, now: D
   if (row.status !== 'pending') return { kind: 'settled' };
   if (taken === 1) return { kind: 'now', row };
   const inMs = Math.max(0, (row.nextAttemptAt ?? row.leasedUntil ?? now).getTime() - now.getTime());
-  // Another worker has the lease. The attempt of that worker usually ends long before its lease ends.
+  // Another worker has the lease of the delivery. That worker's attempt usually ends long before its lease ends.
   return { kind: 'later', row, inMs: row.leasedUntil === null ? inMs : Math.min(inMs, LOOK_AGAIN_MS) };
 }
 
 /**
- * Records a delivery attempt and applies its outcome in the same transaction, so that a delivery settles once, together
- * with the payment that waits for it. An attempt of a delivery that is already settled is only logged.
- * @param random from 0 to 1, see deliveryWait.
- * @param unknownForMs how long the order service may answer that it does not know the order.
+ * Records a delivery attempt and applies its outcome in the same transaction. So a delivery settles once, and the
+ * payment that waits for the delivery settles with it. If the delivery is already settled, the attempt is only logged.
+ * @param random a number from 0 to 1, see deliveryWait.
+ * @param unknownForMs the time for which the order service may answer that it does not know the order.
  */
 export async function recordAttempt(
   db: LedgerClient,
@@ -189,8 +195,8 @@ export async function recordAttempt(
       include: { event: true },
     });
     const isAnswered = SETTLED_BY[outcome] !== undefined;
-    // A settled delivery has no scheduled next attempt. Without this condition a failed redelivery would never be
-    // retried.
+    // A settled delivery is redelivered only while its redelivery request is stored. Therefore a failed redelivery of a
+    // settled delivery keeps the request, so that the redelivery is retried.
     if (isAnswered || row.status === 'pending')
       await tx.delivery.updateMany({ where: { id: deliveryId }, data: { redeliveryAskedAt: null } });
     await noteHealth(tx, row.merchantId, attempt, now);
@@ -217,7 +223,7 @@ export async function recordAttempt(
   });
 }
 
-/** The outcomes that settle a pending delivery, with the delivery's new status. */
+/** Outcomes that settle a pending delivery. Each is mapped to the delivery's new status. */
 const SETTLED_BY: Readonly<Partial<Record<DeliveryOutcome, 'delivered' | 'conflict' | 'gone'>>> = {
   agreed: 'delivered',
   conflict: 'conflict',
@@ -225,9 +231,10 @@ const SETTLED_BY: Readonly<Partial<Record<DeliveryOutcome, 'delivered' | 'confli
 };
 
 /**
- * When the answer "order unknown" begins to count as `gone`. Two times must have passed: `unknownForMs` since the first
- * such answer, and one hour without any other outcome. A missing answer counts as another outcome. The hour is needed
- * because one such answer before an outage and one after it say nothing about the time in between.
+ * Returns the time from which the answer "order unknown" counts as `gone`. Two conditions must hold. `unknownForMs`
+ * must have passed since the first such answer. The service must also have given only this answer for one hour. A
+ * missing answer interrupts that hour. Without the hour, one such answer before an outage and one after it would be
+ * enough.
  * @returns null if the order service never answered that it does not know the order.
  */
 async function unknownUntil(tx: LedgerTx, deliveryId: string, unknownForMs: number): Promise<Date | null> {
@@ -251,9 +258,9 @@ async function unknownUntil(tx: LedgerTx, deliveryId: string, unknownForMs: numb
 }
 
 /**
- * The order service has just answered that it does not know the order. True if it has given this answer for long enough
- * that the order counts as gone. For an event that moves no money, the order counts as gone immediately if it already
- * counted as gone for another event of the payment.
+ * Called when the order service has answered that it does not know the order. True if it has given this answer for long
+ * enough that the order counts as gone. If the order counts as gone for one event of the payment, it immediately counts
+ * as gone for events that move no money.
  */
 async function isUnknownForGood(
   { tx, payment }: Locked,
@@ -297,8 +304,8 @@ async function scheduleNextAttempt(
   const until = await unknownUntil(locked.tx, delivery.id, unknownForMs);
   const unknownForMoreMs = until === null ? null : until.getTime() - now.getTime();
   const wait = deliveryWait(delivery.attempts, random, retryAfterMs, unknownForMoreMs);
-  // If an operator requested a redelivery during this attempt, the operator may have fixed the cause of the failure.
-  // Therefore the next attempt is due immediately. A `Retry-After` of the order service still applies.
+  // If an operator requested a redelivery during this attempt, the next attempt is due immediately, because the
+  // operator may have fixed the cause of the failure. A `Retry-After` of the order service still applies.
   const isHurried =
     delivery.leasedUntil !== null && delivery.nextAttemptAt === null && retryAfterMs === undefined;
   const waiting = await locked.tx.delivery.update({
@@ -315,19 +322,19 @@ async function scheduleNextAttempt(
   return toDeliverySnapshot({ ...row, payment }, detail);
 }
 
-/** The result of the last delivery attempt, as far as an attention's text needs it. */
+/** The result of the last delivery attempt. It has the fields that the text of an attention needs. */
 type LastAnswer = Pick<AttemptResult, 'outcome' | 'statusCode' | 'detail'>;
 
 /**
- * Also true for a 404 without a code. Such an answer settles nothing, because a router may have sent it. However, the
- * operator has to check the same things.
+ * True if the last answer says that the order is unknown, or if it is a 404 without a code. Such a 404 settles nothing,
+ * because a router may have sent it. However, the operator has to check the same things in both cases.
  */
 const saysUnknown = ({ outcome, statusCode }: LastAnswer): boolean =>
   outcome === 'order_unknown' || (outcome === 'unknown' && statusCode === 404);
 
 /**
- * The attentions of a payment that waits for the order service's agreement. The order service's last answer decides
- * which attention is raised.
+ * Attentions of a payment that waits for the order service's agreement. The order service's last answer decides which
+ * of them is raised.
  */
 const isOfAwaited = (attention: Attention | null): boolean =>
   attention === 'order_update_failing' || attention === 'order_unknown';
@@ -338,8 +345,8 @@ const isOverdue = (delivery: Delivery, now: Date): boolean =>
   now.getTime() - waitingSince(delivery).getTime() >= DELIVERY_ALARM_MS;
 
 /**
- * Raises the attention of a payment whose delivery is overdue, even if no attempt was made yet, or if no attempt has
- * ended since.
+ * Raises the attention of a payment whose delivery is overdue. It is raised even if no attempt was made yet, or if no
+ * attempt has ended since.
  */
 export async function showOverdue(
   db: LedgerClient,
@@ -361,17 +368,17 @@ export async function showOverdue(
 }
 
 /**
- * True if an attention of this delivery can be raised: either the payment has no attention, or the payment waits for
- * this delivery and has a less important attention.
+ * True if an attention of this delivery can be raised. This is the case if the payment has no attention. If the payment
+ * waits for this delivery, it may also have a less important attention, which is then replaced.
  */
 export const isShowable = ({ event, payment }: DeliveryRow): boolean =>
   payment.attention === null ||
   (isFree(payment.attention) && isDeliveredByPayment(event.type, payment.orderUpdate));
 
 /**
- * Raises the attention of this delivery. Each kind is raised only once (see `isSeen`), so that an operator who
- * dismissed an attention does not see it again. While the payment waits for the order service, the last answer decides
- * the kind.
+ * Raises the attention of a delivery. Each kind of attention is raised only once (see `isSeen`), so that an operator
+ * who dismissed it does not see it again. While the payment waits for the order service, the last answer decides which
+ * kind is raised.
  */
 async function showFailing(
   locked: Locked,
@@ -385,7 +392,8 @@ async function showFailing(
   const { attention, detail, until } = failing;
   const data = { deliveryId: delivery.id, ...(until && { until: until.toISOString() }) };
   if (payment.attention === attention) {
-    // If the dismissed attention did not name the deadline, its dismissal does not cover the deadline.
+    // An operator may have dismissed this attention before it named a deadline. That dismissal does not cover the
+    // deadline.
     if (await hasChangedDeadline(tx, delivery, failing))
       await note(tx, payment.id, 'attention', `${attention}: ${detail}`, now, data);
     return await update(tx, payment.id, { attentionDetail: detail });
@@ -400,8 +408,8 @@ async function showFailing(
 }
 
 /**
- * The attention of a delivery, and the time from which its order counts as gone. Null if the order never counts as
- * gone.
+ * The attention of a delivery. `until` is the time from which the delivery's order counts as gone, or null if there is
+ * no such time.
  */
 interface Failing {
   readonly attention: Attention;
@@ -421,7 +429,10 @@ const NAMES_DEADLINE = {
   data: { path: ['until'], string_starts_with: '' },
 } satisfies Prisma.TimelineEntryWhereInput;
 
-/** True if only one of the two has a deadline: the newest `order_unknown` entry, or this answer. */
+/**
+ * Compares this answer with the newest timeline entry about `order_unknown`. True if exactly one of the two has a
+ * deadline.
+ */
 async function hasChangedDeadline(
   tx: LedgerTx,
   delivery: Delivery,
@@ -439,10 +450,10 @@ async function hasChangedDeadline(
 }
 
 /**
- * True if an operator has seen this attention of the delivery. An attention counts as seen once it was raised. The
- * exception is `order_unknown`, because it moves money. If another attention of the delivery has replaced it, it counts
- * as seen only if an operator dismissed it before. If the answer sets a deadline, only an entry that names a deadline
- * counts.
+ * True if an operator has seen this attention of the delivery. Any attention except `order_unknown` counts as seen once
+ * it was raised. `order_unknown` is stricter, because money may be refunded at its deadline. If another attention has
+ * replaced `order_unknown`, it counts as seen only if an operator dismissed it before the replacement. If the answer
+ * sets a deadline, only an entry that names a deadline counts.
  */
 async function isSeen(tx: LedgerTx, delivery: Delivery, { attention, until }: Failing): Promise<boolean> {
   const ofDelivery = shownOf(delivery);
@@ -471,7 +482,7 @@ async function isSeen(tx: LedgerTx, delivery: Delivery, { attention, until }: Fa
   return dismissals > 0;
 }
 
-/** The attention of a delivery that the order service has not settled. */
+/** Returns the attention for a delivery that the order service has not settled. */
 async function failingOf(
   tx: LedgerTx,
   delivery: DeliveryRow,
@@ -499,7 +510,8 @@ async function failingOf(
 }
 
 /**
- * Called after an event was delivered. Clears `delivery_failing`, or raises it for another delivery that still fails.
+ * Called after an event was delivered. Clears the attention `delivery_failing`, unless another delivery of the payment
+ * still fails. In that case the attention is raised for the other delivery.
  */
 async function endFailing(locked: Locked, now: Date, unknownForMs: number): Promise<Payment> {
   const { tx, payment } = locked;
@@ -525,15 +537,15 @@ async function endFailing(locked: Locked, now: Date, unknownForMs: number): Prom
   return shown;
 }
 
-/** Makes all pending deliveries of the payment due immediately. A running attempt ends first. */
+/** Makes all pending deliveries of the payment due immediately. A delivery attempt that is running ends first. */
 export async function hurryDeliveries(tx: LedgerTx, paymentId: string): Promise<void> {
   await tx.delivery.updateMany({ where: { paymentId, status: 'pending' }, data: { nextAttemptAt: null } });
 }
 
 /**
- * Called when an operator or merchant requests a redelivery. A pending delivery becomes due immediately. A settled
- * delivery does not change here. A superseded event is not delivered again, whatever the order service has answered to
- * the event before.
+ * Called when an operator or merchant requests a redelivery. If the delivery is pending, it becomes due immediately. If
+ * it is settled, this function does not change it. A superseded event is never delivered again, even if the order
+ * service has answered the event before.
  * @throws Refusal `delivery_not_found`, `delivery_superseded`
  */
 export async function requestRedelivery(

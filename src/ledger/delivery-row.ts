@@ -4,9 +4,14 @@ import type { EventContent } from './event-data.ts';
 import type { Delivery, Event, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** A delivery ends when the order service gives a definite answer, or when the event is superseded. */
+/**
+ * This file ends deliveries. A delivery ends when the order service gives a definite answer, or when its event is
+ * superseded.
+ */
 
-/** Ends the delivery with this status. Its event is not delivered any further. */
+/**
+ * Ends a delivery with the given status. The delivery's event is not delivered again unless a redelivery is requested.
+ */
 export async function settle(
   tx: LedgerTx,
   deliveryId: string,
@@ -29,8 +34,8 @@ export async function holds(tx: LedgerTx, event: Event, payment: Payment): Promi
 
 /**
  * Supersedes the payment's pending deliveries whose event no longer describes the current rows correctly. The stored
- * events do not change. If a delivery attempt is running, it is logged when its answer arrives, and has no other
- * effect. Call this in the transaction that makes the events untrue, before it writes its own events.
+ * events do not change. If a delivery attempt is running, its answer is only logged. Call this function in the
+ * transaction that changes the rows, before that transaction writes its own events.
  */
 export async function supersedePending(tx: LedgerTx, paymentId: string, now: Date): Promise<void> {
   const pending = await tx.delivery.findMany({

@@ -10,30 +10,27 @@ import { oweRefund } from './refunds.ts';
 import type { Event, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/**
- * Applies the order service's answer. This file decides which answers settle a delivery, and what an answer changes in
- * the payment.
- */
+/** This file applies the order service's answer to a payment. The answer decides what changes in the payment. */
 
 /** The result of one delivery attempt. */
 export interface AttemptResult {
   readonly outcome: DeliveryOutcome;
-  /** Null if there was no answer. */
+  /** The HTTP status of the order service's answer, or null if there was no answer. */
   readonly statusCode: number | null;
   /** A sentence. */
   readonly detail: string;
   readonly durationMs: number;
-  /** The start of the response body, if the answer was not a success. */
+  /** The start of the order service's response body, if the answer was not a success. */
   readonly answer?: string;
-  /** The wait that the service's `Retry-After` asks for. */
+  /** The waiting time that the order service requests by `Retry-After`. */
   readonly retryAfterMs?: number;
-  /** When the attempt began. */
+  /** The time at which the delivery attempt began. */
   readonly at: Date;
 }
 
 /**
- * Applies the order service's answer to the payment that waits for it. An answer to any other event settles only the
- * delivery. The caller passes `order_unknown` only after the order service has answered for `unknownForMs` that it does
+ * Applies the order service's answer to the payment that waits for this answer. An answer to any other event changes no
+ * payment. The caller passes `order_unknown` only after the order service has answered for `unknownForMs` that it does
  * not know the order.
  */
 export async function applyOutcome(
@@ -72,7 +69,7 @@ export async function applyOutcome(
   }
 }
 
-/** The order service has agreed: the payment pays its order. */
+/** Called when the order service has agreed. The payment then pays its order. */
 async function applyAgreement({ tx, payment }: Locked, detail: string, now: Date): Promise<Payment> {
   const over = cleared(payment, 'order_decided');
   if (over.attention === null)
@@ -97,8 +94,8 @@ async function giveBack(locked: Locked, reason: RefundReason, detail: string, no
 }
 
 /**
- * The order's row still names the payment, so that no other payment can pay the order. The order becomes `refunded`
- * when the money is refunded.
+ * Applies a refusal to the payment. The order's row continues to name this payment, so that no other payment can pay
+ * the order. The order becomes `refunded` when the money is refunded.
  */
 async function applyRefusal(
   { tx, payment, newEvents }: Locked,
@@ -118,7 +115,7 @@ async function applyRefusal(
 
 /**
  * Applies an operator's decision to a payment that still waits for its order service.
- * @returns the payment, or null if the payment does not wait for its order service.
+ * @returns null if the payment does not wait for its order service; otherwise the payment
  */
 export async function decidePending(
   locked: Locked,

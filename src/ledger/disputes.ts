@@ -21,10 +21,13 @@ import { isOfAllThatIsLeft } from './replacement.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Payers' disputes. A column of the payment's row stores them, so they do not depend on the payment's attention. */
+/**
+ * This file records payers' disputes. A column of the payment's row stores them, so a change of the payment's attention
+ * does not affect them.
+ */
 
 /**
- * Records what a verified callback reports about a dispute. A repetition has no effect.
+ * Records what a verified callback reports about a dispute. A repeated callback has no effect.
  * @returns the payment, and whether the channel must be queried. A query is needed if the payment is not settled yet,
  *   or if the callback contradicts a decided dispute.
  */
@@ -51,8 +54,8 @@ export async function recordDisputes(locked: Locked, answer: ChannelAnswer, now:
 
 /**
  * Records the channel's report about a dispute, whatever the payment's status. While a dispute is open, the payment has
- * the attention `disputed`. Once no dispute is open, the attention that `disputed` replaced is raised again. The amount
- * of a lost dispute counts as given back to the payer.
+ * the attention `disputed`. When no dispute is open, the attention that `disputed` has hidden is raised again. The
+ * amount of a lost dispute counts as given back to the payer.
  */
 export async function recordDispute(
   locked: Locked,
@@ -81,7 +84,9 @@ export async function recordDispute(
   );
 }
 
-/** The attention `disputed` for the open disputes. It replaces any other attention. */
+/**
+ * Raises the attention `disputed` for the open disputes. This attention replaces any other attention of the payment.
+ */
 function shown(payment: Payment, disputes: readonly KeptDispute[], now: Date) {
   const detail = disputes
     .filter(({ state }) => state === 'open')
@@ -90,15 +95,15 @@ function shown(payment: Payment, disputes: readonly KeptDispute[], now: Date) {
   if (payment.attention === 'disputed') return { attentionDetail: detail };
   return {
     ...raised('disputed', detail, now),
-    // If an attention is already stored as hidden, it stays so. `channel_misconfigured` need not be stored, because the
-    // next call to the channel raises it again.
+    // The replaced attention is stored as hidden, unless another attention is stored as hidden already.
+    // `channel_misconfigured` need not be stored, because the next call to the channel raises it again.
     ...(isFree(payment.attention) || payment.hiddenAttention !== null ? {} : hidden(payment)),
   };
 }
 
 /**
- * Called once every dispute is decided. Raises the hidden attention again, or an attention for the money that a lost
- * dispute took.
+ * Called after every dispute of a payment is decided. The hidden attention is raised again. If a lost dispute took
+ * money, an attention can be raised for that money.
  */
 async function showDecided(
   { tx, payment }: Locked,
@@ -138,11 +143,11 @@ const isLost = ({ receivedCurrency }: Payment, { state, currency }: KeptDispute)
 const isLostOtherwise = ({ receivedCurrency }: Payment, { state, currency }: KeptDispute): boolean =>
   state === 'lost' && receivedCurrency !== null && currency !== receivedCurrency;
 
-/** True if settling the payment must also record the loss of a dispute. */
+/** True if a dispute of the payment is lost. Settling the payment must then record the loss as well. */
 export const hasLosses = (payment: Payment): boolean =>
   disputesOf(payment).some(({ state }) => state === 'lost');
 
-/** The sum of the lost disputes in this currency, in minor units. */
+/** The sum of the payment's lost disputes in this currency, in minor units. */
 export const lossesOf = (payment: Payment, currency: CurrencyCode): number =>
   disputesOf(payment).reduce(
     (sum, dispute) =>
@@ -151,11 +156,11 @@ export const lossesOf = (payment: Payment, currency: CurrencyCode): number =>
   );
 
 /**
- * Records the amounts of lost disputes as given back. Each dispute is recorded once, and their sum is at most the
- * received amount. The payer keeps that money, so nodrop must not refund it again. A loss replaces a refund that nodrop
- * has not requested from the channel yet. Refunds that the channel has count before losses. Therefore call this
- * function again whenever such a refund ends without giving money back. For an unsettled payment, settling it records
- * its losses.
+ * Records the amounts of lost disputes as given back, because the payer keeps that money and nodrop must not refund it
+ * again. Each dispute is recorded once. The recorded sum is at most the received amount. A loss replaces a refund that
+ * nodrop has not requested from the channel yet. Refunds that the channel has already are counted before losses.
+ * Therefore call this function again when such a refund ends without giving money back. The losses of an unsettled
+ * payment are recorded when the payment is settled.
  */
 export async function recordLosses(locked: Locked, now: Date): Promise<Payment> {
   let { payment } = locked;
@@ -164,7 +169,7 @@ export async function recordLosses(locked: Locked, now: Date): Promise<Payment> 
   return payment;
 }
 
-/** The part of a lost dispute that is not recorded as given back yet, in minor units. */
+/** The part of a lost dispute's amount that is not recorded as given back yet, in minor units. */
 async function unrecorded(
   db: LedgerClient | LedgerTx,
   paymentId: string,
@@ -177,7 +182,7 @@ async function unrecorded(
   return BigInt(amount) - (known._sum.amount ?? 0n);
 }
 
-/** True if too little money is left for all refunds at the channel, because lost disputes have taken part of it. */
+/** True if too little money is left for all refunds at the channel. Lost disputes have then taken part of the money. */
 export async function losesMore(db: LedgerClient | LedgerTx, payment: Payment): Promise<boolean> {
   if (payment.refundedAmount >= (payment.receivedAmount ?? 0n)) return false;
   for (const dispute of disputesOf(payment).filter((one) => isLost(payment, one)))
@@ -213,8 +218,8 @@ async function recordLoss(locked: Locked, dispute: KeptDispute, now: Date): Prom
 }
 
 /**
- * Makes room for a loss by changing refunds that nodrop has not requested from the channel yet. A refund of the
- * remaining amount is lowered or ended. A refund of a named amount is ended.
+ * Frees money for a lost dispute by changing refunds that nodrop has not requested from the channel yet. A refund of
+ * all remaining money is lowered, or ended if nothing of it would be left. Any other refund is ended.
  */
 async function makeRoom({ tx, payment, newEvents }: Locked, missing: bigint, now: Date): Promise<void> {
   if (missing <= 0n) return;
@@ -242,8 +247,8 @@ async function makeRoom({ tx, payment, newEvents }: Locked, missing: bigint, now
 }
 
 /**
- * Called after the channel has reversed its decision. An amount that counted as lost to a dispute belongs to the
- * merchant again.
+ * Called after the channel has reversed its decision about a dispute. The amount that the dispute had taken belongs to
+ * the merchant again.
  */
 async function takeBackLosses(
   { tx, payment, newEvents }: Locked,

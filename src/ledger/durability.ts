@@ -3,7 +3,7 @@ import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
 import type { LedgerClient } from './client.ts';
 
-/** How often a starting process checks again whether an unreachable database answers. */
+/** If a starting process cannot reach the database, it tries again after this time. */
 const ASK_AGAIN_MS = 10_000;
 
 interface Replication {
@@ -14,9 +14,9 @@ interface Replication {
 }
 
 /**
- * Returns a warning if the database can lose commits that it has confirmed, because of these settings. Otherwise
- * returns null. A failover to a standby loses the commits that the standby had not received. Without a standby,
- * restoring a backup loses commits.
+ * Returns a warning if its replication settings allow the database to lose commits that it has confirmed. Otherwise
+ * returns null. With a standby, a failover loses the commits that the standby has not received yet. Without a standby,
+ * restoring a backup loses the commits since the backup.
  */
 export function lostCommitsWarning({ standbys, commit }: Replication): string | null {
   if (standbys !== '' && commit !== 'off' && commit !== 'local') return null;
@@ -27,7 +27,7 @@ export function lostCommitsWarning({ standbys, commit }: Replication): string | 
   );
 }
 
-/** In live mode this function logs the warning as soon as the database answers, if there is a warning. Never throws. */
+/** Logs the warning about lost commits in live mode, as soon as the database answers. The function never throws. */
 export async function warnOfLostCommits(
   { mode }: Pick<Config, 'mode'>,
   db: LedgerClient,

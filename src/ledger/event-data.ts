@@ -2,13 +2,13 @@ import { FIRST_ACCOUNT } from '../domain/channel.ts';
 import type { Event, Order, Payment, Refund } from './rows.ts';
 
 /**
- * The JSON of rows as a merchant sees them in API answers, in events and in the feed. Amounts are numbers in minor
- * units, times are ISO 8601, and a missing value is null.
+ * This file builds the JSON of rows that a merchant sees in API answers, in events and in the feed. Amounts are numbers
+ * in minor units, times are ISO 8601, and a missing value is null.
  */
 
 export const iso = (time: Date | null): string | null => time?.toISOString() ?? null;
 
-/** The payment without fields that depend on the caller: the payer's next action, tokens, links. */
+/** The payment's JSON without the fields that depend on the caller: the payer's next action, tokens and links. */
 export const paymentData = (row: Payment) => ({
   id: row.id,
   orderId: row.orderId,
@@ -37,7 +37,7 @@ export const paymentData = (row: Payment) => ({
   recoveredAt: iso(row.recoveredAt),
 });
 
-/** The order without its payments. */
+/** The order's JSON, without the order's payments. */
 export const orderData = (row: Order) => ({
   id: row.id,
   amount: Number(row.amount),
@@ -72,13 +72,13 @@ export const refundData = (row: Refund) => ({
 export interface EventContent {
   readonly payment: ReturnType<typeof paymentData>;
   readonly order: ReturnType<typeof orderData>;
-  /** Present in events about a refund. */
+  /** The refund. Only events about a refund have this field. */
   readonly refund?: ReturnType<typeof refundData>;
 }
 
 /**
- * An event in the form that merchants receive. It is built from the stored row only, and JSON from the database has a
- * fixed order of keys, so every delivery of an event has the same bytes.
+ * The event in the form that merchants receive. Every delivery of an event has the same bytes, because this form is
+ * built from the stored row only. JSON from the database has a fixed order of keys.
  */
 export const eventMessage = ({ type, createdAt, data, version }: Event) => ({
   type,

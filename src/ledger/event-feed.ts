@@ -5,29 +5,29 @@ import { positionCommitted } from './feed-positions.ts';
 import { beyond, NEWEST_FIRST, type Page } from './queries.ts';
 import type { Delivery, DeliveryAttempt, Event, Payment } from './rows.ts';
 
-/** Reads of a merchant's events and deliveries. */
+/** This file reads a merchant's events and deliveries. */
 
-/** The position of a reader in the feed. */
+/** A reader's position in the merchant's feed of events. */
 export interface FeedPosition {
-  /** The reader has all events up to this position. */
+  /** The reader has received all events up to this position. */
   readonly seq: bigint;
   /**
-   * The id of the event at `seq`. It is needed because another event can have that position after a restore. Null
-   * before the first event, and in cursors of older releases.
+   * The id of the event at `seq`. After a restore another event can have the position `seq`, and the id shows the
+   * difference. The id is null before the first event, and in cursors of older releases.
    */
   readonly eventId: string | null;
-  /** Events up to this position had been deleted before the reader started, so the reader has not missed them. */
+  /** Events up to this position were deleted before the reader started. So the reader has not missed these events. */
   readonly removedTo: bigint;
 }
 
 /**
- * Reads the merchant's events after the reader's position, oldest first. Without a position, reading begins with the
- * oldest event that is kept. Also returns the position after the last event. First, events without a position get a
- * position. Positions of a merchant become visible in ascending order, so a reader that continues from the returned
- * position misses no event.
- * @throws Refusal `cursor_expired` when events after the position have been removed (see retention.ts), or when the
- *   ledger was restored to a time before the position: new events then get positions that are not higher, and the
- *   reader would skip them.
+ * Reads the merchant's events after the reader's position, oldest first. If the reader has no position, reading begins
+ * with the oldest event that is kept. Before the read, events without a position get one. The function also returns the
+ * position of the last event. A merchant's positions become visible in ascending order, so a reader that continues from
+ * the returned position misses no event.
+ * @throws Refusal `cursor_expired` if events after the position have been removed (see retention.ts), or if the ledger
+ *   was restored to a time before the position. After such a restore, new events can get positions that the reader has
+ *   passed, and the reader would skip them.
  */
 export async function listEvents(
   db: LedgerClient,
@@ -40,12 +40,13 @@ export async function listEvents(
     orderBy: { seq: 'asc' },
     take: limit,
   });
-  // This is read after the events, so that a restore between the two reads is detected.
+  // The event at the reader's position is read after the events, so that a restore between the two reads is detected.
   const reached =
     after === null || after.eventId === null
       ? null
       : await db.event.findUnique({ where: { seq: after.seq }, select: { id: true, merchantId: true } });
-  // This is read last, so that it includes everything that was removed before the two reads above.
+  // The position up to which events were removed is read last. So it includes all events that were removed before the
+  // two reads above.
   const { eventsRemovedTo } = await db.merchant.findUniqueOrThrow({
     where: { id: merchantId },
     select: { eventsRemovedTo: true },
@@ -64,7 +65,8 @@ export async function listEvents(
         ? after.seq <= eventsRemovedTo
         : reached.id === after.eventId && reached.merchantId === merchantId;
   } else if (after !== null && events.length === 0 && after.seq > eventsRemovedTo) {
-    // If a cursor has no event id, a restore is detected only if the cursor's position is ahead of all events.
+    // With a cursor that has no event id, a restore is detected only if the cursor's position is higher than that of
+    // every event.
     const kept = await db.event.aggregate({ where: { merchantId }, _max: { seq: true } });
     const newest = kept._max.seq ?? eventsRemovedTo;
     isKnown = newest === 0n || after.seq <= newest;
@@ -92,14 +94,14 @@ export type DeliveryWithLog = Delivery & {
   readonly log: DeliveryAttempt[];
 };
 
-/** The last 20 attempts are enough to see what is wrong now. */
+/** The last 20 delivery attempts are enough to see what is wrong now. */
 const withLog = {
   event: { select: { type: true, version: true } },
   payment: { select: { orderId: true, orderUpdate: true } },
   log: { orderBy: { id: 'desc' as const }, take: 20 },
 };
 
-/** The deliveries of a payment or of a merchant, newest first, with their last attempts. */
+/** Lists the deliveries of a payment or of a merchant, newest first. Each has its last attempts. */
 export async function listDeliveries(
   db: LedgerClient,
   of: { readonly paymentId: string } | { readonly merchantId: string; readonly status?: DeliveryStatus },
@@ -113,7 +115,7 @@ export async function listDeliveries(
   });
 }
 
-/** One delivery of any merchant, with its last attempts. The caller checks who may see the delivery. */
+/** Reads one delivery of any merchant, with its last attempts. The caller checks who may see the delivery. */
 export async function findDeliveryWithLog(
   db: LedgerClient,
   deliveryId: string,

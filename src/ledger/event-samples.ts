@@ -6,15 +6,21 @@ import { type EventContent, eventMessage, orderData, paymentData, refundData } f
 import { versionAfter } from './events.ts';
 import type { Event, Order, Payment, Refund } from './rows.ts';
 
-/** Sample events of a payment that does not exist, built by the code that builds real events. */
+/**
+ * This file builds sample events about a payment that does not exist. The code that builds real events also builds
+ * these.
+ */
 
-/** The body of an event; `test` marks a test event, which is not about a real payment. */
+/** The body of an event. `test` marks a test event, which is not about a real payment. */
 export type EventBody = ReturnType<typeof eventMessage> & { readonly test?: true };
 
 const AMOUNT = 1990n;
 const CURRENCY = 'CNY';
 
-/** One event of each type for docs/events, as the ledger could write it. The text is the same in every run. */
+/**
+ * Returns one sample event of each type for docs/events. The ledger could write the same events. The text is the same
+ * in every run.
+ */
 export const sampleEvents = (): ReadonlyMap<EventType, EventBody> =>
   new Map(
     EVENT_TYPES.map((type) => {
@@ -24,23 +30,23 @@ export const sampleEvents = (): ReadonlyMap<EventType, EventBody> =>
   );
 
 /**
- * One event of each type, with its `webhook-id`, for `merchants test-event`. Three things keep test events from
- * changing an order: they are marked, their orders and payments do not exist, and no payment in them pays its order.
- * Therefore the test event `payment.succeeded` shows its payment after a full refund, which a real event of this type
- * never does. Test events of other types are like the samples.
+ * Returns one test event of each type, with its `webhook-id`, for `merchants test-event`. A test event must not change
+ * an order. Therefore it is marked as a test, its order and payment do not exist, and its payment pays no order. For
+ * this reason the test event `payment.succeeded` contains a fully refunded payment. A real event of this type never
+ * does. Test events of other types are like the samples.
  * @param now the time of the events
  */
 export const testEvents = (now: Date): { readonly id: string; readonly body: EventBody }[] =>
   EVENT_TYPES.map((type) => {
     const paymentId = newPaymentId();
-    // The payment after a full refund, without the refund itself.
+    // The test event contains a fully refunded payment, but not the refund itself.
     const of = type === 'payment.succeeded' ? 'refund.succeeded' : type;
     const rows = sample(of, `nodrop-test-${paymentId}`, paymentId, now);
     const { data, ...head } = toBody(type, rows, now);
     return { id: newEventId(), body: { ...head, test: true, data } };
   });
 
-/** The columns that an event contains. */
+/** Columns of the rows that an event contains. */
 interface Rows {
   readonly payment: Partial<Payment>;
   readonly order: Partial<Order>;
@@ -53,12 +59,12 @@ function toBody(type: EventType, { payment, order, refund }: Rows, at: Date): Ev
     order: orderData(order as Order),
     ...(type.startsWith('refund.') ? { refund: refundData(refund as Refund) } : {}),
   };
-  // A sample is the payment's first event, so the payment has no earlier event in the same second.
+  // A sample event is its payment's first event. So the payment has no earlier event in the same second.
   const version = versionAfter({ eventVersion: 0, createdAt: payment.createdAt as Date }, at);
   return eventMessage({ type, createdAt: at, data: json(content), version } as Event);
 }
 
-/** The rows after a course of events that ends with an event of this type. */
+/** Returns the rows as they are after an event of this type. */
 function sample(type: EventType, orderId: string, paymentId: string, at: Date): Rows {
   const before = (seconds: number) => new Date(at.getTime() - seconds * 1000);
   const created = (secondsAgo: number) => ({
@@ -99,7 +105,7 @@ function sample(type: EventType, orderId: string, paymentId: string, at: Date): 
     receivedAmount: AMOUNT,
     receivedCurrency: CURRENCY,
     settledAt: before(secondsAgo),
-    // Set once the order service has agreed, or if the merchant has no order service.
+    // This time is set if the order service has agreed, or if the merchant has no order service.
     orderUpdatedAt: orderUpdate === 'pending' ? null : before(secondsAgo),
   });
   const shown = (attention: Payment['attention'], attentionDetail: string) => ({

@@ -5,34 +5,36 @@ import { type EventContent, orderData, paymentData, refundData } from './event-d
 import type { Event, Merchant, Order, Payment, Refund } from './rows.ts';
 import { type Writes, write } from './write-decision.ts';
 
-/** An event to be written for the merchant. */
+/** An event that the transaction writes for the merchant. */
 export interface NewEvent {
   readonly type: EventType;
   /** Set in events about a refund. */
   readonly refundId?: string;
-  /** Set if the transaction changes one payment and the event is about another payment of the same order. */
+  /**
+   * The id of the payment that the event is about. It is set only if the transaction changes another payment of the
+   * same order.
+   */
   readonly paymentId?: string;
   /**
-   * Whether the event needs a delivery, if the transaction has already decided it. If it is absent, the merchant's
-   * current setting decides.
+   * True if the event needs a delivery, false if not. If the field is absent, the merchant's current setting decides.
    */
   readonly mustBeTold?: boolean;
 }
 
-/** The rows that an event contains, in the state that the transaction writes. */
+/** The rows that an event contains. They have the values that the transaction writes. */
 export interface Told {
   readonly payment: Payment;
   readonly order: Order;
   readonly merchant: Pick<Merchant, 'orderServiceUrl'>;
   readonly refund?: Refund;
-  /** The time of the newest event of the order's payments; null if they have none. */
+  /** The time of the newest event of the order's payments, or null if the payments have no events. */
   readonly newestEventAt: Date | null;
 }
 
 /**
- * The version of the payment's next event. The version is higher than the number of seconds since the payment's
- * creation. The reason is that a restore can lose the commit of an event that was already delivered. If the next event
- * got the lost event's version, a receiver would take the next event for the event that it already has.
+ * Returns the version of the payment's next event. A restore can lose an event that was already delivered. If the next
+ * event got the lost event's version, a receiver would ignore it as a repetition. Therefore the version is always
+ * higher than the number of seconds since the payment's creation.
  */
 export function versionAfter(
   { eventVersion, createdAt }: Pick<Payment, 'eventVersion' | 'createdAt'>,
@@ -43,12 +45,11 @@ export function versionAfter(
 }
 
 /**
- * The merchant's event about the transaction's changes of the payment, and its delivery if the merchant has an order
- * service. The event has no position in the feed yet: see feed-positions.ts.
- *
- * The times of an order's events increase in the sequence of their commits, even if the clocks of processes differ.
- * This is needed because each event contains the order (`data.order`), and a receiver that applies events by time must
- * end with the order's current state.
+ * Builds the merchant's event about the transaction's changes of the payment. If the merchant has an order service, the
+ * function also builds the event's delivery. The event has no position in the feed yet: see feed-positions.ts. Each
+ * event contains the order (`data.order`), and a receiver that applies events by time must end with the order's current
+ * state. Therefore the times of an order's events increase in the sequence of their commits, even if the clocks of
+ * processes differ.
  */
 export function eventOf(
   { payment, order, merchant, refund, newestEventAt }: Told,
@@ -79,8 +80,8 @@ export function eventOf(
 }
 
 /**
- * Writes the event with the current rows. It must be the last step of the transaction, because the event reports
- * everything that the transaction does. Call it under the order's lock.
+ * Writes an event that contains the current rows. Call this function as the last step of the transaction, because the
+ * event reports everything that the transaction does. Call it under the order's lock.
  */
 export async function recordEvent(
   tx: LedgerTx,

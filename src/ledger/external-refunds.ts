@@ -9,7 +9,10 @@ import { moneyWentBack, showOtherAmount } from './refund-trouble.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Refunds that were made at the channel and not through nodrop. refunds.ts describes how changes are made. */
+/**
+ * This file records refunds that were made at the channel and not through nodrop. The rules for changes of refunds are
+ * described in refunds.ts.
+ */
 
 const EXTERNAL = 'at the channel, not through nodrop';
 
@@ -18,11 +21,11 @@ export interface External {
   /** Minor units. */
   readonly amount: bigint;
   readonly state: ChannelRefund['state'];
-  /** The channel's id of the refund, if the channel lists refunds. */
+  /** The channel's id of the refund. It is absent if the channel does not list refunds. */
   readonly channelRefundId?: string;
 }
 
-/** Records a refund that is not known yet. The merchant gets an event only for a refund that succeeded. */
+/** Records an external refund that is not recorded yet. The merchant gets an event only if the refund has succeeded. */
 export async function insertExternal(locked: Locked, external: External, now: Date): Promise<Payment> {
   const { tx, payment } = locked;
   const { amount, state, channelRefundId } = external;
@@ -51,8 +54,8 @@ export async function insertExternal(locked: Locked, external: External, now: Da
 export const saysOf = (state: ChannelRefund['state']): string => `The channel lists it as ${state}.`;
 
 /**
- * Records that the external refund gave back `given`, in minor units. If `given` exceeds the received amount, only the
- * received amount counts.
+ * Records that an external refund has given back `given`, in minor units. If this is more than the received money that
+ * is not refunded yet, only that money counts.
  */
 export async function externalSucceeded(
   locked: Locked,
@@ -79,8 +82,8 @@ export async function externalSucceeded(
 }
 
 /**
- * Raises `channel_reversed` for an applied payment that was refunded at the channel, unless another attention is
- * raised.
+ * Raises the attention `channel_reversed` for an applied payment that was refunded at the channel. If the payment has
+ * another attention, that attention stays.
  */
 export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): Promise<Payment> {
   if (!isFree(payment.attention)) return payment;
@@ -100,10 +103,10 @@ export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): P
 }
 
 /**
- * Marks refunds as failed that were wrongly recorded as external. They were inferred from a sum or a list before nodrop
- * knew which refunds they are.
+ * Marks refunds as failed that were wrongly recorded as external. nodrop had inferred these refunds from a sum or a
+ * list.
  * @param why a sentence such as `It was refund re_...`
- * @returns the payment, and the amount that no longer counts as refunded
+ * @returns the payment, and as `freed` the amount that no longer counts as refunded
  */
 export async function failExternals(
   { tx, payment, newEvents }: Locked,
@@ -131,8 +134,8 @@ export async function failExternals(
 export const wasRefund = (refundId: string): string => `It was refund ${refundId}.`;
 
 /**
- * Called when the channel has reported its own id for a refund that nodrop made. If an external refund on record has
- * that id, it is the same refund. Returns null if no external refund has that id.
+ * Called when the channel has reported its own id for a refund that nodrop made. A recorded external refund with this
+ * id is the same refund, so it is marked as failed. Returns null if no external refund has this id.
  */
 export async function claimExternal(
   locked: Locked,

@@ -1,28 +1,28 @@
 import type { LedgerClient } from './client.ts';
 
 /**
- * The positions of events in their merchant's feed. An event is written without a position, so that a transaction that
- * moves money never waits for another transaction of its merchant. Events get their positions when the merchant's feed
- * is read the next time.
+ * This file gives the events of a merchant their positions in the merchant's feed. An event is written without a
+ * position, so that a transaction that moves money never waits for another transaction of its merchant. The event gets
+ * its position when the merchant's feed is read the next time.
  *
- * A reader continues after the last position that it has seen, so within a merchant positions must become visible in
- * their order. Positions are assigned under a lock of the merchant that is kept until the commit. The next holder of
- * the lock sees every position that was assigned before, and assigns higher positions. An event that commits later gets
- * its position later.
+ * A reader continues after the last position that it has seen. Therefore the positions of a merchant must become
+ * visible in ascending order. They are assigned under a lock of the merchant that is kept until the commit. The next
+ * holder of the lock sees every position that was assigned before, and assigns higher positions. An event that commits
+ * later gets its position later.
  *
- * Positions follow the events' times, which for the payments of an order follow the commits: see `eventOf` in
- * events.ts. Events of an older release can have a newer version with an earlier time, so within one payment positions
- * follow the versions.
+ * Positions follow the times of the events. For the events of an order, these times follow the sequence of the commits:
+ * see `eventOf` in events.ts. Events of an older release can have a newer version with an earlier time. Therefore the
+ * positions of one payment's events follow their versions.
  */
 
-/** The number of events that get positions in one transaction, besides earlier versions of their payments. */
+/** One transaction gives positions to this many events. Earlier versions of the same payments also get positions. */
 export const POSITIONS_AT_ONCE = 1_000;
 
 /**
- * Assigns positions. It takes no order's lock, so a reader of the feed does not wait for changes of the merchant's
- * orders.
- * @param before only events before this time, and earlier versions of their payments.
- * @returns the number of events that got a position; at least `POSITIONS_AT_ONCE` if there may be more.
+ * Assigns feed positions to the merchant's events. The function takes no order's lock, so a reader of the feed does not
+ * wait for changes of the merchant's orders.
+ * @param before Only events before this time, and earlier versions of their payments, get positions.
+ * @returns the number of events that got a position. If it is at least `POSITIONS_AT_ONCE`, there may be more events.
  */
 export async function givePositions(
   db: LedgerClient,
@@ -30,8 +30,8 @@ export async function givePositions(
   before: Date | null = null,
 ): Promise<number> {
   return await db.$transaction(async (tx) => {
-    // The lock is taken by a separate statement, so that the next statement's snapshot contains everything that was
-    // committed before the lock was taken.
+    // A separate statement takes the lock. So the next statement's snapshot contains everything that was committed
+    // before the lock was taken.
     await tx.$queryRaw`
       SELECT 1 FROM pg_advisory_xact_lock(hashtextextended(${`nodrop-events-${merchantId}`}, 0))`;
     return await tx.$executeRaw`
@@ -55,7 +55,9 @@ export async function givePositions(
   });
 }
 
-/** Runs one assignment of positions at a time for a merchant in this process. Callers that wait share the next run. */
+/**
+ * In this process, at most one run at a time assigns positions for a merchant. Callers that wait share the next run.
+ */
 class Placing {
   #running: Promise<unknown> = Promise.resolve();
   #next: Promise<void> | undefined;
@@ -75,7 +77,7 @@ const placings = new WeakMap<LedgerClient, Map<string, Placing>>();
 
 /**
  * Assigns positions to the merchant's committed events, at least to the first 1,000 of them. Concurrent readers of the
- * feed share one check, and one transaction if there are events without a position.
+ * feed share one check for events without a position. If there are such events, the readers also share one transaction.
  */
 export async function positionCommitted(db: LedgerClient, merchantId: string): Promise<void> {
   const ofClient = placings.get(db) ?? new Map<string, Placing>();

@@ -2,17 +2,25 @@ import type { LedgerClient } from './client.ts';
 import { note } from './timeline.ts';
 import { ownerOf, transaction } from './transaction-limits.ts';
 
-/** Debounces the triggers of queries. The state is in the database, so the limits apply across all API processes. */
+/**
+ * This file limits how often hints, notices and unverified callbacks cause queries. The state is in the database, so
+ * the limits apply across all API processes.
+ */
 
 const HINT_EVERY_MS = 10_000;
 const TIGHT_PHASES_AT_MOST = 5;
 const QUERY_DUE_EVERY_MS = 10_000;
 const UNVERIFIED_QUERIES_AT_MOST = 20;
 
-/** The effect of a hint: a tight phase of queries, one query, or no query because a query was just made. */
+/**
+ * The effect of a hint. `tight` starts a tight phase of queries, and `query` starts one query. With `nothing` no query
+ * is sent, because another hint was accepted in the last 10 s.
+ */
 export type HintEffect = 'tight' | 'query' | 'nothing';
 
-/** Accepts at most one hint in 10 s. Each of the first 5 hints of a payment starts a tight phase. */
+/**
+ * Accepts at most one hint of a payment in 10 s. Each of the first 5 accepted hints starts a tight phase of queries.
+ */
 export async function takeHint(
   db: LedgerClient,
   paymentId: string,
@@ -36,7 +44,7 @@ export async function takeHint(
   });
 }
 
-/** Takes back a hint that could not be signalled to the workflow, so that the next hint counts. */
+/** Takes back a hint that could not be signalled to the workflow, so that the next hint is accepted. */
 export async function returnHint(db: LedgerClient, paymentId: string, takenAt: Date): Promise<void> {
   await db.payment.updateMany({
     where: { id: paymentId, lastHintAt: takenAt },
@@ -45,8 +53,8 @@ export async function returnHint(db: LedgerClient, paymentId: string, takenAt: D
 }
 
 /**
- * Returns whether a query may be sent now because of a callback that names this payment and cannot be verified. Anybody
- * can send such callbacks, so they cause at most 20 queries of a payment.
+ * Returns whether a query may be sent now because of an unverified callback that names this payment. Anyone can send
+ * such callbacks, so they cause at most 20 queries of a payment.
  */
 export async function takeQueryDue(
   db: LedgerClient,
@@ -72,14 +80,18 @@ export async function takeQueryDue(
   });
 }
 
-/** The effect of a notice: query now, the sweep queries soon, or no more queries because of such notices. */
+/**
+ * The effect of a notice. `due` means that the channel is queried now, and `waits` that the sweep queries it soon.
+ * `spent` means that unproven notices cause no more queries of this payment.
+ */
 export type NoticeEffect = 'due' | 'waits' | 'spent';
 
 /**
- * Records the channel's notice that something happened to the payment, whatever its status. The channel is then
- * queried, at most once in 10 s, until it has answered a query that began after the notice. The notice is durable when
- * this function returns. Therefore the caller may acknowledge it, unless the result is `spent`.
- * @param isProven false for a notice that anybody may have sent; such notices cause at most 20 queries per payment
+ * Records the channel's notice that something happened to the payment, whatever the payment's status. The channel is
+ * then queried until it has answered a query that began after the notice. It is queried at most once in 10 s. The
+ * notice is durable when this function returns. Therefore the caller may acknowledge the notice, unless the result is
+ * `spent`.
+ * @param isProven false for a notice that anyone may have sent. Such notices cause at most 20 queries of a payment.
  */
 export async function recordNotice(
   db: LedgerClient,

@@ -1,13 +1,13 @@
 import { json, type LedgerClient } from './client.ts';
 
 /**
- * Stores which request a merchant's Idempotency-Key belongs to, and the result of that request. A key is leased while
- * its request runs. If the process dies, the next identical request takes the key over when the lease ends, and runs
- * again. Steps that were done already have no second effect (P5). A result is stored once it is definite and its work
- * is durable.
+ * This file stores which request a merchant's Idempotency-Key belongs to, and the result of that request. While a
+ * request runs, it holds a lease on its key. If the process dies, the next identical request gets the key when the
+ * lease ends, and the work runs again. Steps that were done already have no second effect (P5). A result is stored when
+ * it is definite and its work is durable.
  */
 
-/** The lease is longer than any request runs, because it exceeds the sum of a request's deadlines. */
+/** The time of a key's lease. It exceeds the sum of a request's deadlines, so no request runs longer than its lease. */
 const LEASE_MS = 60_000;
 
 export interface KeyedRequest {
@@ -17,13 +17,13 @@ export interface KeyedRequest {
   readonly route: string;
   /** SHA-256 of the payload, hex. */
   readonly requestHash: string;
-  /** A fingerprint of each field of the payload, by its path. */
+  /** A fingerprint of each field of the payload, by the field's path. */
   readonly fields: Readonly<Record<string, string>>;
 }
 
 /**
- * The id of the created object, or the reason why the request was refused. The complete answer is not stored, because
- * it contains payers' secrets.
+ * The stored result of a request: the id of the created object, or the reason of the refusal. The complete answer is
+ * not stored, because it contains payers' secrets.
  */
 export type KeptResult =
   | { readonly status: number; readonly made: string }
@@ -36,7 +36,7 @@ export type KeptResult =
       };
     };
 
-/** The right to run the key's request until a time. */
+/** The right to run the request of an Idempotency-Key until the time `until`. */
 export interface Lease {
   readonly merchantId: string;
   readonly key: string;
@@ -48,12 +48,15 @@ export type Claim =
   | { readonly kind: 'done'; readonly result: KeptResult }
   | { readonly kind: 'in_progress' }
   /**
-   * The key belongs to a request with another route or payload. `fields` are the fields that differ, as far as they are
+   * The key belongs to a request with another route or payload. `fields` lists the fields that differ, if they are
    * known.
    */
   | { readonly kind: 'reused'; readonly route: string; readonly fields: readonly string[] };
 
-/** Leases the key to this request, or returns the state of the request that has the key. */
+/**
+ * Leases the key to this request. If the key belongs to another request, or is leased already, the function returns
+ * that request's state.
+ */
 export async function claimKey(db: LedgerClient, request: KeyedRequest, now: Date): Promise<Claim> {
   const { merchantId, key, route, requestHash, fields } = request;
   const until = new Date(now.getTime() + LEASE_MS);
@@ -64,7 +67,7 @@ export async function claimKey(db: LedgerClient, request: KeyedRequest, now: Dat
   });
   if (inserted.count === 1) return ours;
   const row = await db.idempotencyKey.findUnique({ where: { merchantId_key: { merchantId, key } } });
-  // The row was deleted between the two statements, so the next request finds the key free.
+  // The key's row was deleted between the two statements. The next request can therefore get the key.
   if (row === null) return { kind: 'in_progress' };
   if (row.route !== route) return { kind: 'reused', route: row.route, fields: [] };
   if (row.requestHash !== requestHash) {
@@ -84,7 +87,7 @@ export async function claimKey(db: LedgerClient, request: KeyedRequest, now: Dat
   return taken.count === 1 ? ours : { kind: 'in_progress' };
 }
 
-/** Empty for a row of a release that did not store fields. */
+/** Lists the fields that differ. The list is empty for a row of an older release that stored no fields. */
 function differing(known: KeyedRequest['fields'], given: KeyedRequest['fields']): string[] {
   if (Object.keys(known).length === 0) return [];
   return [...new Set([...Object.keys(known), ...Object.keys(given)])].filter(
@@ -92,7 +95,10 @@ function differing(known: KeyedRequest['fields'], given: KeyedRequest['fields'])
   );
 }
 
-/** Matches only while the request holds the lease, so that a request that lost its lease writes nothing. */
+/**
+ * Selects the key's row only while this request holds the lease. A request that has lost its lease therefore writes
+ * nothing.
+ */
 const held = ({ merchantId, key, until }: Lease) => ({
   merchantId,
   key,
@@ -100,7 +106,9 @@ const held = ({ merchantId, key, until }: Lease) => ({
   responseStatus: null,
 });
 
-/** Stores the key's final result. Everything that the result reports must be durable before this call. */
+/**
+ * Stores the final result of the key's request. Everything that the result reports must be durable before this call.
+ */
 export async function keepResult(db: LedgerClient, lease: Lease, result: KeptResult): Promise<void> {
   const { status, ...body } = result;
   await db.idempotencyKey.updateMany({
@@ -110,8 +118,8 @@ export async function keepResult(db: LedgerClient, lease: Lease, result: KeptRes
 }
 
 /**
- * Ends the lease without a definite result. The same request may run again immediately, but a different request with
- * this key may not.
+ * Ends the lease of a request that has no definite result. The same request may run again immediately. A different
+ * request with this key is still rejected.
  */
 export async function releaseKey(db: LedgerClient, lease: Lease): Promise<void> {
   await db.idempotencyKey.updateMany({ where: held(lease), data: { lockedUntil: null } });

@@ -1,11 +1,11 @@
 import type { LedgerClient } from './client.ts';
 
 /**
- * Callbacks that are not for nodrop, and notices about unknown trades. nodrop counts all of them and stores at most
- * `KEPT_AN_HOUR` per account and hour.
+ * This file counts callbacks that are not for nodrop, and notices about unknown trades. nodrop counts all of them, but
+ * stores only `KEPT_AN_HOUR` of each kind per account and hour.
  */
 
-/** How many callbacks of each kind are kept per account and hour. */
+/** At most this many callbacks of each kind are stored per account and hour. */
 export const KEPT_AN_HOUR = 100;
 const HOUR_MS = 3_600_000;
 const HEAD_BYTES = 4 * 1024;
@@ -13,8 +13,8 @@ const HEAD_BYTES = 4 * 1024;
 const hourOf = (at: Date): Date => new Date(Math.floor(at.getTime() / HOUR_MS) * HOUR_MS);
 
 /**
- * Counts a callback that is not for nodrop, and stores it while the hour's limit is not reached. The caller may
- * acknowledge the callback after this returns. Repetitions are also counted.
+ * Counts a callback that is not for nodrop, and stores it while the hour's limit is not reached. Repeated callbacks are
+ * also counted. The caller may acknowledge the callback after this function has returned.
  */
 export async function storeIgnored(
   db: LedgerClient,
@@ -36,7 +36,10 @@ export async function storeIgnored(
     ON CONFLICT DO NOTHING`;
 }
 
-/** Counts a notice about an unknown trade. @returns false if no more notices are kept in this hour */
+/**
+ * Counts a notice about an unknown trade. @returns false if the hour's limit is reached, so that the notice must not be
+ * stored
+ */
 export async function mayKeepNotice(db: LedgerClient, accountId: string, now: Date): Promise<boolean> {
   const [counted] = await db.$queryRaw<{ count: number }[]>`
     INSERT INTO callback_counts (channel_account_id, kind, hour, count)

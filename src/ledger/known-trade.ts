@@ -5,11 +5,11 @@ import type { Payment } from './rows.ts';
 import { accountOf, tradeOf } from './trade-of-payment.ts';
 
 /**
- * The payment's trade in the form that calls to the channel need. If the channel must be called with its own id and
- * that id is not stored, the trade is searched for first, and its id is stored. The function creates nothing at the
- * channel.
- * @returns `absent` if a complete listing does not contain the trade. A query or a close then treats the trade as
- *   unknown.
+ * Returns the payment's trade in the form that calls to the channel need. Some channels must be called with their own
+ * id of the trade. If that id is not stored yet, the function searches for the trade at the channel and stores the id.
+ * It creates nothing at the channel.
+ * @returns `absent` if a complete listing of the channel does not contain the trade. A query or a close then treats the
+ *   trade as unknown.
  * @throws ChannelError
  */
 export async function knownTrade(
@@ -29,9 +29,9 @@ export async function knownTrade(
 }
 
 /**
- * Like `knownTrade`, but for a payment with a refund, because refund calls need an existing trade.
- * @throws ChannelError also if a complete listing does not contain the trade, because that says nothing about the
- *   refund
+ * Does the same as `knownTrade` for a payment with a refund. Refund calls need an existing trade.
+ * @throws ChannelError. It is also thrown if a complete listing does not contain the trade, because such a listing says
+ *   nothing about the refund.
  */
 export async function tradeOfRefund(...given: Parameters<typeof knownTrade>): Promise<Trade> {
   const trade = await knownTrade(...given);
@@ -43,7 +43,10 @@ export async function tradeOfRefund(...given: Parameters<typeof knownTrade>): Pr
   );
 }
 
-/** Rejects a reference that another payment already has. @throws ChannelError `garbage` */
+/**
+ * Runs `write`, which stores the channel's id of a trade. If another payment already has that id, the channel's answer
+ * is rejected. @throws ChannelError `garbage`
+ */
 export async function ofThisPayment<T>({ channel, id }: Payment, write: () => Promise<T>): Promise<T> {
   try {
     return await write();

@@ -18,39 +18,40 @@ import { recordReversal } from './reversed-refunds.ts';
 import type { Payment, Refund } from './rows.ts';
 
 /**
- * The refunds of a trade as its channel lists them, each with its own id. Unlike a sum, a list shows which refunds
- * nodrop made, so the list is exact even while the channel processes one of nodrop's refunds. Lists can arrive late,
- * twice, and in any order. Therefore a refund that has failed or was reversed keeps that state.
+ * This file records the refunds of a trade from the channel's list. The list contains each refund with its own id. So
+ * it shows which refunds nodrop made, even while the channel processes one of them. A sum of refunds would not show
+ * that. Lists can arrive late, twice, and in any order. Therefore a refund that has failed or was reversed keeps that
+ * state.
  */
 
 const isVoid = ({ state }: ChannelRefund): boolean => state === 'failed' || state === 'reversed';
 
 /**
- * The changes of a refund's row when the channel has the refund under this number. If the number belongs to an earlier
- * attempt's key, further queries use that key, and the key counts as unspent. The number is undefined if the channel
- * did not report it.
+ * The changes of a refund's row after the channel has reported the refund with this number. The number can belong to
+ * the key of an earlier attempt. Further queries then use that key, and the key counts as unspent. The number is
+ * undefined if the channel did not report it.
  */
 export const underNumber = (outRefundNo: string | undefined) =>
   outRefundNo === undefined ? {} : { attempt: attemptOf(outRefundNo), keySpentAt: null, absentAt: null };
 
 /**
- * True if the listed refund is this refund of nodrop. The channel's ids are compared, or nodrop's numbers while the
- * channel's id is unknown.
+ * True if the listed refund is this refund of nodrop. The function compares the channel's ids, or nodrop's numbers
+ * while the channel's id is unknown.
  */
 export function isListedAs(row: Refund, { id, outRefundNo }: ChannelRefund): boolean {
   if (isOfOthers(row.reason)) return false;
   if (row.channelRefundId === id) return true;
-  // A repeated request can give one number several ids at the channel.
+  // If nodrop repeats a request, the channel can create several ids for the same number.
   const goesByNumber = row.channelRefundId === null || isRefundOpen(row.status);
   return goesByNumber && outRefundNo !== undefined && refundIdOf(outRefundNo) === row.id;
 }
 
 /**
- * Records a complete list of refunds. For a refund of nodrop, it records the channel's id and a failure after success.
- * For any other refund, it records the refund itself once, and its later states.
- * @param given.isOld true if the list was stored for a while, as part of a callback, and may be out of date. Nothing
- *   that may have changed since is concluded from such a list.
- * @param given.isExplained the caller itself looks for refused refunds that this list explains
+ * Records a complete list of refunds. For a refund that nodrop made, the function records the channel's id, and a
+ * failure that follows a success. Any other refund is recorded once, and so are its later states.
+ * @param given.isOld true if the list was stored for a while as part of a callback. Such a list may be out of date, so
+ *   nothing is concluded from it that may have changed since.
+ * @param given.isExplained true if the caller itself looks for refused refunds that this list explains
  */
 export async function recordListed(
   locked: Locked,
@@ -65,13 +66,13 @@ export async function recordListed(
   const rows = await tx.refund.findMany({ where: { paymentId }, orderBy: { id: 'asc' } });
   const ours = rows.filter(({ reason }) => !isOfOthers(reason));
   const externals = rows.filter(({ reason }) => reason === 'external');
-  // Failed and reversed refunds come first, because they free amounts for the other refunds.
+  // Failed and reversed refunds are handled first, because they free amounts for the other refunds.
   const listed = [...list].sort((a, b) => Number(isVoid(b)) - Number(isVoid(a)) || (a.id < b.id ? -1 : 1));
   const isSince = ({ settledAt }: Refund) =>
     !given.isOld && settledAt !== null && now.getTime() - settledAt.getTime() >= QUERIES_TAKE_AT_MOST_MS;
   /**
-   * If the list shows a refund as failed that is recorded as succeeded, the failure is new, unless the list may be
-   * older than the record.
+   * True if a recorded success has become a failure at the channel. If the list may be older than the recorded success,
+   * a failed refund in the list does not count.
    */
   const isReversal = (row: Refund, { state }: ChannelRefund) =>
     row.status === 'succeeded' && (state === 'reversed' || (state === 'failed' && isSince(row)));
@@ -80,12 +81,13 @@ export async function recordListed(
   for (const entry of listed) {
     const row = ours.find((row) => row.status !== 'failed' && isListedAs(row, entry));
     if (row === undefined) {
-      // A list may still show the former state of a refund that the channel has refused, or leave the refund out.
+      // After the channel has refused a refund, a list may still show the refund's former state, or leave the refund
+      // out.
       const isRefused = ours.some((row) => isListedAs(row, entry));
       if (!isRefused || (entry.state === 'succeeded' && !given.isOld)) others.push(entry);
       continue;
     }
-    // Lock order: the refund's row before the payment's.
+    // The refund's row is locked before the payment's row.
     if (isRefundOpen(row.status) && row.channelRefundId === null && !isVoid(entry))
       await tx.refund.update({
         where: { id: row.id },
@@ -95,7 +97,8 @@ export async function recordListed(
     if (isReversal(row, entry)) payment = await recordReversal(at(), row, saysOf(entry.state), now);
   }
 
-  // A refund that was inferred from a sum is either one of the listed refunds, or was recorded by mistake.
+  // An external refund without an id was inferred from a sum. It is one of the listed refunds, or it was recorded by
+  // mistake.
   const bySum = externals.filter((row) => row.channelRefundId === null && row.status === 'succeeded');
   const adopted = new Map<string, Refund>();
   for (const entry of others) {
@@ -116,7 +119,7 @@ export async function recordListed(
     const amount = BigInt(entry.amount);
     const row = adopted.get(entry.id) ?? externals.find((row) => row.channelRefundId === entry.id);
     if (row === undefined) {
-      // The entry may be part of a sum that is already recorded.
+      // This listed refund may be part of a sum that is already recorded.
       if (given.isOld && unlisted.length > 0) continue;
       const { id: channelRefundId, state } = entry;
       payment = await insertExternal(at(), { amount, state, channelRefundId }, now);
@@ -132,11 +135,11 @@ export async function recordListed(
       isFreed = true;
     }
   }
-  // Amounts of lost disputes that other refunds left no room for may be recorded now.
+  // Other refunds may have left no money for the losses of disputes. There may be money for these losses now.
   payment = await recordLosses(at(), now);
   if (unlisted.length > 0 && payment.attention === null && payment.orderUpdate === 'applied')
     payment = await showReversed(tx, payment, now);
-  // A due refund may have been held back because the channel processed refunds that nodrop did not request.
+  // A due refund may have waited because the channel was processing refunds that nodrop did not request.
   const isOwed = payment.orderUpdate === 'conflict' && order.recoveredAt === null;
   if (isFreed && isOwed && payment.attention !== 'disputed')
     await oweRefund(tx, payment, await reasonOwed(tx, paymentId), now);
@@ -146,7 +149,7 @@ export async function recordListed(
 const isIn = (adopted: ReadonlyMap<string, Refund>, row: Refund): boolean =>
   [...adopted.values()].includes(row);
 
-/** The list's entry for an open refund of nodrop; null if the list has no entry that could still give money back. */
+/** The list's entry for an open refund of nodrop. It is null if no entry of the refund can still give money back. */
 export function listedOf(row: Refund, list: readonly ChannelRefund[]): ChannelRefund | null {
   const entries = list.filter((entry) => isListedAs(row, entry));
   return (

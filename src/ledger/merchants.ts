@@ -10,15 +10,15 @@ import type { ChannelAccount, Merchant, SigningSecret } from './rows.ts';
 
 export type Role = 'merchant' | 'operator';
 
-/** The merchant and the role of an authenticated request. */
+/** The merchant and the role that an authenticated request has. */
 export interface Caller {
   readonly merchantId: string;
   readonly role: Role;
 }
 
 /**
- * Returns the merchant with this name. If there is none, creates the merchant, with an account without credentials at
- * each of the given channels.
+ * Returns the merchant with this name, and creates the merchant if there is none. At each given channel where the
+ * merchant has no account, the function creates an account without credentials.
  */
 export async function ensureMerchant(
   db: LedgerClient,
@@ -31,7 +31,7 @@ export async function ensureMerchant(
   return { merchant, created: made.count === 1 };
 }
 
-/** Creates an API key of 32 random bytes. It is returned once and stored as SHA-256. */
+/** Creates an API key of 32 random bytes. The key is returned once, and nodrop stores its SHA-256. */
 export async function createApiKey(
   db: LedgerClient,
   merchantId: string,
@@ -43,7 +43,7 @@ export async function createApiKey(
   return { id, key };
 }
 
-/** Revokes an API key. @returns since when the key is revoked, or null if the key does not exist. */
+/** Revokes an API key. @returns the time of the revocation, or null if the key does not exist. */
 export async function revokeApiKey(db: LedgerClient, id: string, now: Date): Promise<Date | null> {
   await db.apiKey.updateMany({ where: { id, revokedAt: null }, data: { revokedAt: now } });
   return (await db.apiKey.findUnique({ where: { id } }))?.revokedAt ?? null;
@@ -51,11 +51,11 @@ export async function revokeApiKey(db: LedgerClient, id: string, now: Date): Pro
 
 export type MerchantWithSettings = Merchant & {
   readonly channelAccounts: ChannelAccount[];
-  /** The secrets that sign now, the current one first. */
+  /** The merchant's secrets that sign events now, the current secret first. */
   readonly signingSecrets: SigningSecret[];
 };
 
-/** Every merchant with its accounts and secrets, oldest first. */
+/** Lists every merchant with its accounts and signing secrets, oldest first. */
 export async function findMerchants(db: LedgerClient, now: Date): Promise<MerchantWithSettings[]> {
   return await db.merchant.findMany({
     include: { channelAccounts: { orderBy: { channel: 'asc' } }, signingSecrets: signing(now) },
@@ -63,19 +63,19 @@ export async function findMerchants(db: LedgerClient, now: Date): Promise<Mercha
   });
 }
 
-/** The settings of a merchant; a setting that is left out keeps its value. */
+/** The settings of a merchant. A setting that is left out keeps its value. */
 export interface MerchantSettings {
   readonly latePayment?: LatePayment;
-  /** Null if the merchant has only nodrop's own orders and no HTTP order service. */
+  /** The URL of the merchant's order service. It is null if the merchant has no HTTP order service. */
   readonly orderServiceUrl?: string | null;
   readonly orderStatusUrl?: string | null;
-  /** URL schemes of the merchant's apps, lower case and without a colon, to which payers may be redirected. */
+  /** URL schemes of the merchant's apps to which payers may be redirected. They are in lower case and have no colon. */
   readonly returnSchemes?: readonly string[];
 }
 
 /**
- * Changes the settings. They apply to all later decisions and events. With its first order service a merchant gets its
- * first signing secret, which is returned once and stored encrypted.
+ * Changes a merchant's settings. They apply to all later decisions and events. When a merchant gets its first order
+ * service, its first signing secret is created. That secret is returned once and stored encrypted.
  * @returns null if no merchant has this name.
  */
 export async function setMerchant(
@@ -101,7 +101,8 @@ export async function setMerchant(
 }
 
 /**
- * Makes a new signing secret the current one. Every other secret signs for at most `oldValidMs` from now.
+ * Creates a new signing secret, which becomes the merchant's current one. Every older secret signs for at most
+ * `oldValidMs` from now.
  * @returns null if no merchant has this name.
  */
 export async function rotateSecret(
@@ -147,7 +148,7 @@ const readMerchant = (tx: LedgerTx, id: string, now: Date) =>
     include: { channelAccounts: true, signingSecrets: signing(now) },
   });
 
-/** The secrets that sign now, the current one first. */
+/** Selects the secrets that sign events now, the current secret first. */
 const signing = (now: Date) => ({
   where: { OR: [{ expiresAt: null }, { expiresAt: { gt: now } }] },
   orderBy: [
@@ -158,8 +159,8 @@ const signing = (now: Date) => ({
 });
 
 /**
- * The URLs to which the merchant's events are sent, and the secrets that sign the events. Null if the merchant has no
- * HTTP order service.
+ * Returns the URLs of the merchant's order service, and the secrets that sign the events. Returns null if the merchant
+ * has no HTTP order service.
  * @throws UnreadableSecret if the current secret was encrypted with another NODROP_SECRET.
  */
 export async function findOrderService(
@@ -177,8 +178,7 @@ export async function findOrderService(
     try {
       return [openSecret(nodropSecret, merchantId, ciphertext)];
     } catch (error) {
-      // Older secrets that cannot be read are skipped, so that after a change of NODROP_SECRET one new secret is
-      // enough.
+      // An older secret that cannot be read is skipped. So one new secret is enough after a change of NODROP_SECRET.
       if (expiresAt !== null) return [];
       throw error;
     }
@@ -186,7 +186,7 @@ export async function findOrderService(
   return { url: merchant.orderServiceUrl, statusUrl: merchant.orderStatusUrl, secrets };
 }
 
-/** True if the merchant allows redirects to this URL scheme of an app. */
+/** True if the merchant allows redirects to the app with this URL scheme. */
 export async function allowsReturnScheme(
   db: LedgerClient,
   merchantId: string,
@@ -195,7 +195,7 @@ export async function allowsReturnScheme(
   return (await db.merchant.count({ where: { id: merchantId, returnSchemes: { has: scheme } } })) === 1;
 }
 
-/** The caller to whom the API key belongs, or null if the key is unknown or revoked. */
+/** Returns the caller to whom the API key belongs. Returns null if the key is unknown or revoked. */
 export async function findCaller(db: LedgerClient, key: string): Promise<Caller | null> {
   const row = await db.apiKey.findUnique({ where: { hash: hashSecret(key) } });
   if (row === null || row.revokedAt !== null) return null;

@@ -27,7 +27,7 @@ import type { Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 import { withinLimits } from './transaction-limits.ts';
 
-/** Creation of orders and payments. */
+/** This file creates orders and payments. */
 
 export interface NewOrder {
   readonly id: string;
@@ -42,35 +42,35 @@ export interface NewOrder {
 export interface NewPayment {
   readonly channel: string;
   readonly method: string;
-  /** The account's name. If it is absent, the merchant's default account at the channel is used. */
+  /** The name of the channel account. If it is absent, the merchant's default account at the channel is used. */
   readonly account?: string | undefined;
-  /** Accounts of another mode are not used. If it is absent, accounts of any mode can be used. */
+  /** The mode that the account must have. If it is absent, accounts of any mode can be used. */
   readonly mode?: AccountMode;
   readonly payer: Payer | undefined;
   readonly returnUrl: string | undefined;
   readonly metadata: Readonly<Record<string, string>> | undefined;
   readonly expiresInMs: number;
   /**
-   * True if payer, `returnUrl` and metadata were copied from an earlier attempt and not given in the request. A live
-   * attempt then keeps its own values.
+   * True if the payer, `returnUrl` and metadata were copied from an earlier attempt. A live attempt then keeps its own
+   * values.
    */
   readonly isInherited?: boolean;
   /**
-   * The currencies that the channel accepts, with its limits for the amounts. If they are absent, every currency and
-   * amount is accepted.
+   * The currencies that the channel accepts, each with its limits for amounts. If this is absent, every currency and
+   * every amount is accepted.
    */
   readonly currencies?: MethodDeclaration['currencies'];
-  /** The greatest number of attempts that the order may have had. Absent if there is no limit. */
+  /** The greatest number of attempts that the order may have had. If it is absent, there is no limit. */
   readonly attemptsAtMost?: number;
   /** The order's live attempts that were queried at the channel before this request. */
   readonly askedAttempts: ReadonlySet<string>;
-  /** Set if the merchant's own code has created the trade. If it is absent, nodrop creates a trade. */
+  /** The trade to adopt, if the merchant's own code has created one. If it is absent, nodrop creates a trade. */
   readonly adopt?: { readonly reference: string; readonly as: Adoption } | undefined;
 }
 
 /**
- * The order has live attempts, but none of them can be returned. The channel must be queried about these attempts
- * before a new attempt is made.
+ * Thrown if the order has live attempts and none of them can be returned. The channel must be queried about these
+ * attempts before a new attempt is made.
  */
 export class UnaskedAttempts extends Error {
   override readonly name = 'UnaskedAttempts';
@@ -84,8 +84,8 @@ export class UnaskedAttempts extends Error {
 
 /**
  * Creates the order, or returns an existing order with the same content. The expiry is not part of the content. If the
- * existing order was recovered, it gets the fields that were lost with the database, because only the merchant knows
- * them.
+ * existing order was recovered, some of its fields were lost with the database. The request fills these fields, because
+ * only the merchant knows them.
  * @throws Refusal `order_exists`, with the fields that differ, if an order with this id has other content.
  */
 export async function createOrder(
@@ -97,14 +97,17 @@ export async function createOrder(
   return await visibleTransaction(db, merchantId, given.id, (tx) => insertOrder(tx, merchantId, given, now));
 }
 
-/** Compares the content under the order's lock, so the order cannot change before the caller uses it. */
+/**
+ * The content of the order is compared under the order's lock. So the order cannot change before the caller uses it.
+ */
 async function insertOrder(
   tx: LedgerTx,
   merchantId: string,
   given: NewOrder,
   now: Date,
 ): Promise<{ order: Order; created: boolean }> {
-  // This must not be an INSERT that can fail, because inside a transaction a failure would undo everything before it.
+  // An INSERT that fails would undo everything that the transaction did before. Therefore this statement skips an
+  // existing order.
   const inserted = await tx.order.createMany({
     data: {
       merchantId,
@@ -116,14 +119,14 @@ async function insertOrder(
   return { order, created: inserted.count === 1 };
 }
 
-/** The columns of an order that the request states. */
+/** The columns of an order whose values the request states. */
 const stated = ({ id, amount, currency, subject, metadata, expiresInSeconds }: NewOrder, now: Date) => ({
   ...{ id, amount: BigInt(amount), currency, subject, metadata, createdAt: now },
   expiresAt: expiresInSeconds === undefined ? null : new Date(now.getTime() + expiresInSeconds * 1000),
 });
 
 /**
- * Returns the locked order if its content is the requested one. A recovered order is completed first.
+ * Returns the locked order if its content equals the content in the request. A recovered order is completed first.
  * @param at the prefix of the order's field names in the request.
  * @throws Refusal `order_exists`
  */
@@ -138,7 +141,7 @@ async function filledAsGiven(
     order = await tx.order.findUnique({
       where: { merchantId_id: { merchantId: order.merchantId, id: order.id } },
     });
-  // Orders are never deleted.
+  // The order must exist at this point, because orders are never deleted.
   if (order === null) throw new Error(`order ${given.id} does not exist`);
   const errors = differences(order, given).map(({ path, message }) => ({ path: `${at}${path}`, message }));
   if (errors.length > 0) {
@@ -149,7 +152,7 @@ async function filledAsGiven(
 }
 
 /**
- * Compares an existing order with the order in a request, and completes a recovered one.
+ * Compares an existing order with the order in a request. If the existing order was recovered, it is completed first.
  * @throws Refusal `order_exists`
  */
 export async function requireOrderAsGiven(
@@ -162,7 +165,7 @@ export async function requireOrderAsGiven(
   });
 }
 
-/** The fields in which the existing order differs from the requested one. */
+/** Lists the fields in which the existing order differs from the requested order. */
 function differences(order: Order, given: NewOrder): { path: string; message: string }[] {
   return [
     ...(order.amount === BigInt(given.amount)
@@ -180,14 +183,17 @@ function differences(order: Order, given: NewOrder): { path: string; message: st
   ];
 }
 
-/** True for an order whose row was lost and restored without the fields that its payments' workflows do not know. */
+/**
+ * True for a recovered order that is still incomplete. Its row was lost, and the payments' workflows do not know all of
+ * its fields.
+ */
 export const isUnfilled = ({ recoveredAt, subject }: Order): boolean =>
   recoveredAt !== null && subject === '';
 
 /**
- * Sets subject, metadata and expiry of a recovered order, once. The expiry counts from the order's creation, as far as
- * that is known.
- * @returns true if it did.
+ * Sets the subject, metadata and expiry of a recovered order once. The expiry counts from the creation time in the
+ * order's row.
+ * @returns true if the function has set them.
  */
 async function fillRecovered(
   tx: LedgerTx,
@@ -209,14 +215,14 @@ async function fillRecovered(
 }
 
 /**
- * The ledger's part of `POST /v1/payments`: inserts a payment with status `created`, or returns the live payment of the
- * same order, channel and method (and account, if the request names one) with the new `returnUrl` and metadata. A live
- * payment is not returned if it is ending or if it `runsOut`. A new order is inserted together with its payment in one
- * statement, because no other transaction can have locked it. An existing order is locked first and then read with its
- * attempts.
+ * Does the ledger's part of `POST /v1/payments`. The function inserts a payment with status `created`, or returns a
+ * live payment of the order with the new `returnUrl` and metadata. The live payment must have the same channel and
+ * method, and the same account if the request names one. It is not returned if it is ending or if it `runsOut`. A new
+ * order is inserted together with its payment in one statement, because no other transaction can have locked the order.
+ * An existing order is locked first and then read with its attempts.
  * @throws Refusal `unknown_channel`, `unknown_account`, `currency_not_supported`, `amount_not_supported`,
- *   `order_not_found`, `order_exists`, `order_already_paid`,
- *   `order_not_payable`, `attempt_unresolved`, `payer_differs`.
+ *   `order_not_found`, `order_exists`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`,
+ *   `payer_differs`.
  * @throws UnaskedAttempts if a new attempt would be made and the order has live attempts that are not among
  *   `askedAttempts`. An attempt with the same channel and method must have ended before the next call.
  */
@@ -239,13 +245,13 @@ export async function insertPayment(
       const made = await withinLimits(db, merchantId, order.id, () =>
         writeAttempt(db, fresh, decideAttempt(fresh, [], given, now), given, makeTokenHash, now, true),
       );
-      // No notification is needed: no request can wait for an order that did not exist.
+      // No notification is needed for a new order, because no request can wait for an order that did not exist.
       if (made !== null) return { payment: made, created: true };
     }
     return await visibleTransaction(db, merchantId, order.id, async (tx, written) => {
       await takeOrderLock(tx, merchantId, order.id);
       const read = await readForAttempt(tx, merchantId, order.id, given);
-      // A live payment is returned even if its account has been disabled since.
+      // A live payment can be returned even if its account has been disabled since the payment's creation.
       const mayHandOut = read.attempts.some(
         (one) => isLive(one.status) && one.channel === given.channel && one.method === given.method,
       );
@@ -289,19 +295,19 @@ export async function insertPayment(
       return { payment: made, created: true };
     });
   } catch (error) {
-    // A payment of a recovered order that is about to end can delay or prevent the new payment. The order is completed
-    // anyway.
+    // The new payment can be refused because an earlier payment of the order is still ending. A recovered order is
+    // completed even then.
     if ((error instanceof Refusal || error instanceof UnaskedAttempts) && 'amount' in order) {
       const there = await db.order.findUnique({ where: { merchantId_id: { merchantId, id: order.id } } });
-      // The caller gets the refusal even if this step fails, for example with TooBusy. In that case the next request
-      // completes the order.
+      // If this step fails, for example with TooBusy, the next request completes the order. The caller gets the refusal
+      // in either case.
       if (there !== null && isUnfilled(there))
         await visibleTransaction(db, merchantId, order.id, (tx) =>
           fillRecovered(tx, merchantId, order),
         ).catch(() => undefined);
     }
-    // The order's lock should make this conflict impossible. If it happens anyway, the unique index has prevented a
-    // second payment.
+    // Two attempts for one order cannot conflict while the order is locked. If they conflict anyway, the unique index
+    // has prevented a second payment.
     if (!isConstraintViolation(error)) throw error;
     if (given.adopt !== undefined) {
       const taken = `Trade ${given.adopt.reference} was adopted for another order at the same moment.`;
@@ -318,7 +324,7 @@ export async function insertPayment(
   }
 }
 
-/** True if an earlier identical request has created this payment. */
+/** True if an earlier identical request has adopted this payment's trade. */
 const isAdoptedAs = (one: Payment, { adopt, channel, account }: NewPayment): boolean =>
   adopt !== undefined &&
   one.adopted !== null &&
@@ -326,7 +332,9 @@ const isAdoptedAs = (one: Payment, { adopt, channel, account }: NewPayment): boo
   one.channel === channel &&
   (account === undefined || one.account === account);
 
-/** Reads, under the order's lock, everything that decides about a new attempt. */
+/**
+ * Reads, under the order's lock, the order, its attempts, and whether the merchant has an account for the new attempt.
+ */
 async function readForAttempt(
   tx: LedgerTx,
   merchantId: string,
@@ -347,7 +355,9 @@ async function readForAttempt(
   };
 }
 
-/** The account for new trades: the one that the request names, or the merchant's default. */
+/**
+ * Selects the account for new trades. It is the account that the request names, or else the merchant's default account.
+ */
 const accountFor = (merchantId: string, { channel, account, mode }: NewPayment) => Prisma.sql`
   SELECT id, name FROM channel_accounts
   WHERE merchant_id = ${merchantId} AND channel = ${channel} AND disabled_at IS NULL
@@ -355,14 +365,15 @@ const accountFor = (merchantId: string, { channel, account, mode }: NewPayment) 
     AND ${mode === undefined ? Prisma.sql`true` : Prisma.sql`mode = ${mode}`}`;
 
 /**
- * Updates the live attempt that the request returns. The attempt gets the new `returnUrl` and metadata. Missing payer
- * fields are added, but only until the trade is requested from the channel, so that a repeated request to the channel
- * is identical. The expiry and the known payer fields do not change.
+ * Updates the live attempt that the request returns. The attempt gets the new `returnUrl` and metadata. Payer fields
+ * that are missing are added until nodrop requests the trade from the channel. They are not added later, so that a
+ * repeated request for the trade is identical. The expiry and the known payer fields do not change.
  */
 async function restate(tx: LedgerTx, live: Payment, given: NewPayment, now: Date): Promise<Payment> {
   if (given.isInherited) return live;
   const payer = { ...given.payer, ...(live.payer as Payer | null) };
-  // Another process can request the trade at any time, because a request for the trade does not take the order's lock.
+  // Requesting a trade from the channel does not take the order's lock. Therefore another process can request the trade
+  // at any time.
   const takesPayer =
     !isDeepStrictEqual(payer, live.payer ?? {}) &&
     (
@@ -387,8 +398,10 @@ async function restate(tx: LedgerTx, live: Payment, given: NewPayment, now: Date
 }
 
 /**
- * Writes a new attempt with its timeline entry, and a new order with them, in one statement.
- * @returns null, with nothing written, if the new order exists already or the merchant has no account for the attempt.
+ * Writes a new attempt and its timeline entry in one statement. If the order is new, the same statement writes the
+ * order.
+ * @returns null if the new order exists already, or if the merchant has no account for the attempt. Nothing is written
+ *   then.
  */
 async function writeAttempt(
   db: LedgerClient | LedgerTx,
@@ -422,9 +435,9 @@ async function writeAttempt(
           status: 'paying' as const,
           reference: given.adopt.reference,
           adopted: given.adopt.as,
-          // Because of these columns the sweep starts the payment's workflow until the channel has answered a query of
-          // the workflow. This is needed because the process that adopts the trade may die before it starts the
-          // workflow.
+          // The process that adopts the trade may die before it starts the payment's workflow. With `noticedAt` and
+          // `lastQueryDueAt` set, the sweep then starts the workflow. It does so until the channel has answered a query
+          // of the workflow.
           noticedAt: now,
           lastQueryDueAt: now,
         }),
@@ -435,7 +448,8 @@ async function writeAttempt(
       : `Adopted for order ${order.id}: trade ${given.adopt.reference}, ${given.adopt.as}.`;
   const notes = [{ kind: 'transition' as const, detail, at: now, data: {} }];
   const newOrder = columnsAndValues(ORDERS, { ...order, updatedAt: now });
-  // If another transaction is inserting the same order, this waits for it. ON CONFLICT avoids an error in that case.
+  // If another transaction is inserting the same order, this INSERT waits for that transaction. ON CONFLICT avoids an
+  // error in that case.
   const payable = isNewOrder
     ? Prisma.sql`INSERT INTO orders (${newOrder.columns}) SELECT ${newOrder.values} FROM account
         ON CONFLICT DO NOTHING RETURNING id`

@@ -2,16 +2,17 @@ import type { LedgerClient, LedgerTx } from './client.ts';
 import { transaction } from './transaction-limits.ts';
 
 /**
- * Notifies waiting requests (src/api/changes.ts) after the commit. A transaction that calls NOTIFY holds a lock of the
- * whole PostgreSQL server while it commits, including the flush. Therefore a transaction that moves money never
- * notifies. If a process dies before it notifies, a waiting request sees the change at its next periodic read.
+ * This file notifies waiting requests (src/api/changes.ts) of a change after its commit. A transaction that uses
+ * PostgreSQL's NOTIFY holds a lock of the whole server while it commits, including the flush to disk. Therefore a
+ * transaction that moves money never uses NOTIFY. If a process dies before it notifies, a waiting request sees the
+ * change at its next periodic read.
  */
 
-/** A committed change is acknowledged at the latest after this time, even if its notification has not been sent yet. */
+/** After a commit, the caller waits at most this time until the notification is sent. */
 const NOTIFY_WITHIN_MS = 500;
 
 /**
- * If this many notifications are being sent, further notifications are dropped, so that a slow database keeps its
+ * If this many notifications are being sent, further notifications are dropped. So a slow database keeps its
  * connections for transactions. The number is twice the number of connections. Each notification belongs to a
  * transaction that has a slot, so no notification is dropped while the database keeps up.
  */
@@ -22,11 +23,11 @@ export type VisibleModel = (typeof VISIBLE_MODELS)[number];
 
 /**
  * Runs a transaction (see transaction-limits.ts) that changes what waiting requests read: an order, its payments and
- * refunds, or the merchant's events. If the transaction wrote any of these, the waiting requests are notified once,
- * after the commit. The function returns soon after the commit even if the database stops responding then.
+ * refunds, or the merchant's events. If the transaction wrote any of these, the waiting requests are notified once
+ * after the commit. If the database stops responding after the commit, the function still returns soon.
  * @param orderId null if the order is not known. No notification is sent in that case.
  * @param work adds the models that it writes by raw SQL or by `upsert` to `written`.
- * @param mayWait whether it may wait for a slot, see `withinLimits`.
+ * @param mayWait whether the transaction may wait for a slot, see `withinLimits`.
  * @throws TooBusy
  */
 export async function visibleTransaction<T>(
@@ -62,7 +63,7 @@ function track(db: LedgerClient, sending: Promise<void>): Promise<void> {
   return sending.finally(() => ofClient.delete(sending));
 }
 
-/** Waits until all running notifications have been sent or have failed. Call it before the client is closed. */
+/** Waits until all notifications that are being sent have ended. Call this function before the client is closed. */
 export async function notificationsSent(db: LedgerClient): Promise<void> {
   await Promise.all(underWay.get(db) ?? []);
 }
@@ -77,8 +78,8 @@ async function waitAtMost(ms: number, work: Promise<void>): Promise<void> {
 }
 
 /**
- * Wraps the transaction so that the models it writes are added to `written`. Raw SQL and `upsert` are not detected:
- * their callers add to `written` themselves.
+ * Wraps the transaction so that the models that it writes are added to `written`. Writes by raw SQL or by `upsert` are
+ * not detected. Their callers add the models to `written`.
  */
 function watched(tx: LedgerTx, written: Set<VisibleModel>): LedgerTx {
   return new Proxy(tx, {
@@ -103,8 +104,9 @@ function watched(tx: LedgerTx, written: Set<VisibleModel>): LedgerTx {
 
 /**
  * Notifies the requests that wait for the order, for any payment of the order, or for the merchant's feed. All payments
- * are included, because a payer's view of one payment depends on the order's other payments. It uses a transaction of
- * its own, whose commit waits for no flush. Never throws, because the change itself is committed.
+ * are included, because a payer's view of one payment depends on the order's other payments. The notification has its
+ * own transaction, whose commit waits for no flush to disk. The function never throws, because the change itself is
+ * already committed.
  */
 export async function notifyWaiters(
   db: LedgerClient,
@@ -112,7 +114,7 @@ export async function notifyWaiters(
   orderId: string,
   hasEvents: boolean,
 ): Promise<void> {
-  // The setting is local to the transaction of this one statement.
+  // This setting applies only to this statement, which is its own transaction.
   await db.$executeRaw`
     SELECT pg_notify('nodrop', key)
     FROM set_config('synchronous_commit', 'off', true), (
