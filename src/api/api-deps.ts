@@ -15,7 +15,8 @@ import type { Readiness } from './readiness.ts';
 import type { UnverifiedCallbacks } from './unverified-callbacks.ts';
 
 /**
- * Queries the channel of a payment now, with at most one query at a time. True if it answered.
+ * Queries the channel of a payment now. At most one query per payment runs at a time. Returns true if the channel
+ * answered.
  * @throws TemporalUnavailable
  */
 export type AskChannel = (payment: Payment) => Promise<boolean>;

@@ -4,21 +4,21 @@ import type { ServerResponse } from 'node:http';
 /** Server-Sent Events over one response, for readers that may be slow or disconnected. */
 
 export interface StreamLimits {
-  /** Pause between heartbeats, which are needed because proxies and firewalls drop idle connections. */
+  /** Pause between two heartbeats. Heartbeats are needed because proxies and firewalls drop idle connections. */
   readonly heartbeatMs: number;
   /** How long a reader may leave its send buffer full before it is disconnected. */
   readonly drainWithinMs: number;
   /**
-   * A stream ends after this time and its reader reconnects, so that revoked keys stop working and load is spread
-   * again.
+   * An event stream ends after this time, and its reader reconnects. So a revoked key stops working, and readers
+   * spread over all processes again.
    */
   readonly lifetimeMs: number;
   /**
-   * Maximum of streams in a process. It is below the maximum of waiting requests, so that requests with `?wait=` keep
-   * some slots.
+   * Maximum of event streams in a process. It is lower than the maximum of waiting requests, so that some slots are
+   * left for requests with `?wait=`.
    */
   readonly atMost: number;
-  /** How long a stream waits to open while many others open. */
+  /** How long a new event stream may wait while many other streams are opening. */
   readonly openWithinMs: number;
 }
 
@@ -31,8 +31,8 @@ export const STREAMS: StreamLimits = {
 };
 
 /**
- * The stream of one reader. At most one state may wait in its send buffer, so call `drained` before sending the next
- * state.
+ * The event stream to one reader. Call `drained` before each `send`, so that at most one state waits in the send
+ * buffer.
  */
 export class EventStream {
   readonly #response: ServerResponse;
@@ -43,7 +43,7 @@ export class EventStream {
   /**
    * Starts the answer.
    * @param lastEventId the id of the state that the reader already has
-   * @param onHeartbeat runs before each heartbeat, to send a state that changed with time alone
+   * @param onHeartbeat runs before each heartbeat, and may send a state that has changed only because time has passed
    */
   constructor(
     response: ServerResponse,
@@ -105,6 +105,9 @@ export class EventStream {
   }
 }
 
-/** The id of a state: a hash, so that every process computes the same id and a reader may resume at any process. */
+/**
+ * Returns the id of a state. It is a hash of the state. So all processes compute the same id, and a reader may
+ * reconnect to any process.
+ */
 export const stateId = (data: string): string =>
   createHash('sha256').update(data).digest('base64url').slice(0, 22);
