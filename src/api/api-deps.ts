@@ -57,7 +57,7 @@ export interface ApiDeps {
   readonly readiness?: Readiness;
   /** @default STREAMS */
   readonly streams?: StreamLimits;
-  /** Must be flushed when the API stops. @default a new instance */
+  /** The buffer of unverifiable callbacks. It must be flushed when the API stops. @default a new instance */
   readonly unverified?: UnverifiedCallbacks;
 }
 

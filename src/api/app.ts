@@ -73,7 +73,7 @@ const PAGES = /^\/(return|checkout)$/i;
 
 /** Methods that do not write. */
 const READS = ['GET', 'HEAD', 'OPTIONS'];
-/** Refusals whose cause may be the database. */
+/** Codes of refusals that the database may have caused. */
 const OF_DATABASE: ReadonlySet<RefusalCode> = new Set([
   'database_unavailable',
   'callback_not_stored',

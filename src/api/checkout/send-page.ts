@@ -5,8 +5,8 @@ import { CHECKOUT_POLICY, type Language } from './shell.ts';
 /** Helpers for the routes that payers open in a browser: the cashier page and the return from the wallet. */
 
 /**
- * A query parameter of a URL that people open. If it is given several times, the first value counts. It has no maximum
- * length, because a person should get a page and not a problem document.
+ * A query parameter of a URL that people open. If the URL has the parameter several times, the first value counts. The
+ * parameter has no maximum length, because a person should always get a page and not a problem document.
  */
 export const pageParameter = z.preprocess(
   (value: unknown) => (Array.isArray(value) ? value[0] : value),
@@ -35,8 +35,8 @@ export function sendPage(response: Response, status: number, html: string, polic
 }
 
 /**
- * Handles the page's form for the other language: redirects to the same URL with `lang`, which stays in the URL when
- * the page reloads. A repeated request from the same page gives the same result.
+ * Handles the button that changes the language of the page. The handler redirects to the same URL with `lang`, so that
+ * a reload keeps the language.
  */
 export function serveLanguageChoice(app: Express): void {
   app.post(['/checkout/:id', '/return/:id'], (request, response) => {
