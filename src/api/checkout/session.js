@@ -11,7 +11,7 @@
  * @property {boolean} [mayHavePaid] the payer came back from the wallet, or pressed "I have paid"
  */
 
-// Browsers may give no access to the storage. The page then works only until it is reloaded.
+// The browser may deny access to its storage. The page then works only until it is reloaded.
 
 /** @param {string} name */
 const keyOf = (name) => `nodrop:${name}`;
