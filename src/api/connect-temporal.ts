@@ -5,7 +5,7 @@ import { LOST_QUERY, PAYMENT_WORKFLOW, REFUND_WORKFLOW } from '../workflows/mess
 import { LOST_COUNT_WITHIN_MS } from './deadlines.ts';
 import { orFallbackWithin } from './http/with-deadline.ts';
 
-/** How long a count is reused. Each count is a query over all workflows, which is expensive. */
+/** A count is reused for this time, because each count is a query over all workflows. */
 const COUNTED_FOR_MS = 10_000;
 
 /** The number of workflows whose row is missing in the database, by workflow type. */

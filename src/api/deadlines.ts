@@ -8,8 +8,8 @@
 export const ANSWER_WITHIN_MS = 8_000;
 
 /**
- * A request waits at least this long for a next action, even if other steps have used up its time. So a request can
- * exceed `ANSWER_WITHIN_MS` by at most this time.
+ * A request waits at least this long for a next action, even if other steps have used up its time. So a request may
+ * take longer than `ANSWER_WITHIN_MS`.
  */
 export const NEXT_ACTION_AT_LEAST_MS = 2_000;
 
@@ -52,8 +52,8 @@ export const SIGNAL_OTHERS_WITHIN_MS = 1_000;
 export const COUNT_WITHIN_MS = 2_000;
 
 /**
- * Deadline for the count of workflows whose row is missing. It is longer than `COUNT_WITHIN_MS`: if the count is slow,
- * the current request gets no number, and the next one gets the result.
+ * Deadline for the count of workflows whose row is missing. It is longer than `COUNT_WITHIN_MS`: if a count is slow,
+ * the current request gets no number, but the next request can get the result.
  */
 export const LOST_COUNT_WITHIN_MS = 5_000;
 

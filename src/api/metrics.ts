@@ -68,7 +68,7 @@ export function createMetrics() {
     /** Adds gauges of the state of the sweep, read at each scrape. */
     watchSweep(read: () => Promise<SweepStatus>): void {
       let reading: Promise<SweepStatus | null> | undefined;
-      // Both gauges are collected at the same time and share one read.
+      // Prometheus reads both gauges in one scrape, so both use the result of one read.
       const status = () => {
         reading ??= orFallbackWithin(COUNT_WITHIN_MS, null, read()).finally(() => {
           reading = undefined;

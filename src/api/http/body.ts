@@ -7,7 +7,7 @@ import { readBody } from '../../request-bounds.ts';
 /** Maximum size of a request body in bytes, for every route of every listener. */
 export const BODY_LIMIT = 256 * 1024;
 
-/** Reads any body unchanged into `request.body`, because signatures are over these bytes. */
+/** Reads any body unchanged into `request.body`. The unchanged bytes are needed to verify signatures. */
 export const readRaw: RequestHandler = readBody(
   express.raw({ type: () => true, limit: BODY_LIMIT }),
   BODY_LIMIT,
@@ -36,7 +36,7 @@ export function parseJson(body: Buffer): unknown {
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(body);
     const value: unknown = JSON.parse(text);
-    // The text is valid JSON here, so every string that the pattern matches is closed.
+    // At this point the text is known to be valid JSON. So each string that the pattern finds has a closing quote.
     const exact = text.replace(STRING_OR_NUMBER, (token) =>
       /^-?\d+$/.test(token) || token.startsWith('"') ? token : '1e999',
     );

@@ -8,8 +8,9 @@ import { ipKeyGenerator } from 'express-rate-limit';
 const IPV6_NETWORK_BITS = 64;
 
 /**
- * The address for whose limits a request counts; for IPv6 its /64 network. Express reads it from `X-Forwarded-For` if a
- * proxy of `NODROP_TRUSTED_PROXIES` sent the request, and otherwise from the connection.
+ * Returns the address whose limits apply to a request. For IPv6, this is the /64 network. If a proxy in
+ * `NODROP_TRUSTED_PROXIES` sent the request, Express reads the address from `X-Forwarded-For`, otherwise from the
+ * connection.
  */
 export function clientAddress({ ip, socket }: Pick<Request, 'ip' | 'socket'>): string {
   // A trusted proxy may forward a value that is not an address. If such a value counted as an address, each request

@@ -1,18 +1,21 @@
 export interface CountLimits {
-  /** Maximum of one key in a window. */
+  /** Maximum count of one key in one time window. */
   readonly atMost: number;
   readonly windowMs: number;
 }
 
-/** Maximum of keys. Senders can create new keys at will, so beyond this the oldest is forgotten. */
+/**
+ * Maximum number of keys in memory. Senders can create any number of keys, so the oldest key is removed if there are
+ * more.
+ */
 const KEYS_AT_MOST = 10_000;
 
-/** Gives a taken count back. Has no effect after the end of the window that it was taken from. */
+/** Gives back a count that was taken. Has no effect after the time window of that count has ended. */
 export type GiveBack = () => void;
 
 /**
- * Counts events by key in memory, in fixed time windows. A count is taken before the work and given back if the work
- * should not count. So concurrent requests cannot all start before the first one is counted.
+ * Counts events by key in memory, in fixed time windows. The caller takes a count before its work, and gives the count
+ * back if the work should not count. So concurrent requests cannot exceed the maximum together.
  */
 export class Counts {
   readonly #limits: CountLimits;
@@ -36,7 +39,7 @@ export class Counts {
     if (sum > this.#limits.atMost) return undefined;
     taken.set(key, sum);
     if (taken.size > KEYS_AT_MOST) taken.delete(taken.keys().next().value ?? '');
-    // Each window has its own map, so giving a count back has no effect on later windows.
+    // Each time window has its own map. So a count that is given back late does not change a later window.
     return () => {
       const left = (taken.get(key) ?? 0) - amount;
       if (left > 0) taken.set(key, left);

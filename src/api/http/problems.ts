@@ -5,12 +5,12 @@ import { TooBusy } from '../../ledger/transaction-limits.ts';
 import { RequestRefused } from '../../request-bounds.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
 
-/** Turns every error into a refusal, and every refusal into an RFC 9457 problem+json answer. */
+/** Turns errors into refusals, and refusals into answers of type problem+json (RFC 9457). */
 
 /** The path of the page that explains a code, relative to the API's public URL. */
 export const problemPath = (code: RefusalCode): string => `/docs/problems#${code}`;
 
-/** Default `Retry-After` in seconds, for refusals that do not have their own. */
+/** The `Retry-After` in seconds for refusals that do not set their own value. */
 const RETRY_AFTER: Partial<Record<RefusalCode, number>> = {
   too_many_readers: 10,
   attempt_unresolved: 10,

@@ -6,8 +6,8 @@ import type { Logger } from '../../log.ts';
 /** Request ids, and one log line per answer. Headers are not logged, and tokens in URLs are hidden. */
 
 /**
- * Hides the secrets in a URL, however they are encoded. Channels add their own secrets to the return URL, such as
- * Stripe's `payment_intent_client_secret` (https://docs.stripe.com/payments/accept-a-payment).
+ * Hides the secrets in a URL, even if they are percent-encoded. Channels add their own secrets to the return URL, such
+ * as Stripe's `payment_intent_client_secret` (https://docs.stripe.com/payments/accept-a-payment).
  */
 export function hideTokens(url: string): string {
   const [, path = '', query = ''] = /^([^?]*)(.*)$/s.exec(url) ?? [];
@@ -45,7 +45,7 @@ export function requestLog(log: Logger) {
     genReqId: giveRequestId,
     quietReqLogger: true,
     customAttributeKeys: { reqId: 'requestId', responseTime: 'ms' },
-    // Health checks come every few seconds and are not worth a line.
+    // Health checks arrive every few seconds, so they are not logged.
     autoLogging: { ignore: ({ url }) => url === '/healthz' || url === '/readyz' },
     customLogLevel: (_request, response, error) =>
       error !== undefined || response.statusCode >= 500

@@ -21,7 +21,8 @@ export async function findPaymentById(api: Pick<Api, 'db'>, id: string): Promise
 
 /**
  * The payment that the token opens, or null. A token of the current `NODROP_SECRET` is checked in memory. Any other
- * token may come from an earlier secret, so it is looked up in the database, within the limits of its sender's address.
+ * token may come from an earlier secret, so it is looked up in the database. Wrong tokens count against the limit of
+ * the sender's address.
  * @param find reads the payment from the database
  * @throws Refusal `too_many_requests`
  */
