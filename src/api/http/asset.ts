@@ -13,8 +13,8 @@ type Encoding = (typeof ENCODINGS)[number];
 const PACKED = new Set(['.png']);
 
 /**
- * The Brotli quality. The output is nearly as small as with the highest quality, and the compression is ten times as
- * fast.
+ * The compression quality. Compared with the highest quality, the output is nearly as small, and the compression is
+ * ten times as fast.
  */
 const QUALITY = 9;
 

@@ -17,8 +17,8 @@ export function orderStateOf(payment: PaymentOfPayer, now: Date): PayerOrderStat
     // Another attempt may still be live, because its channel did not answer before this attempt was created. If the
     // payer pays both attempts, nodrop refunds one of them.
     const isEnding = isOver || payment.cancelRequestedAt !== null || payment.expiresAt <= now;
-    // The payer pays an adopted trade in the merchant's own page or app. If this page offered another way to pay, the
-    // payer could pay twice.
+    // The payer pays an adopted trade outside this page. If this page offered another way to pay, the payer could pay
+    // twice.
     return isEnding || payment.adopted !== null ? 'undecided' : 'open';
   }
   const others = payments.filter(({ id, status }) => id !== payment.id && isLive(status));

@@ -41,8 +41,8 @@ interface Receiver {
   readonly name: AccountName;
   readonly address: string;
   /**
-   * The id of a payment, if the callback came to that payment's own URL, which only its channel knows. Null for a URL
-   * without a valid proof.
+   * The id of the payment whose own callback URL received the callback. Only the channel knows that URL. Null if the
+   * URL has no valid proof.
    */
   readonly proven: string | null;
   readonly log: Api['log'];
@@ -52,8 +52,8 @@ interface Receiver {
 interface Verified {
   readonly account: OpenedAccount;
   /**
-   * `unreadable`: the callback could not be verified or read, but came to the payment's own URL, so it counts as a
-   * notice.
+   * `unreadable` is a callback that could not be verified or read, but came to the payment's own URL. Such a callback
+   * counts as a notice.
    */
   readonly callback: VerifiedCallback | { readonly kind: 'unreadable'; readonly payment: Payment };
 }
@@ -62,35 +62,45 @@ const refuseAccount = ({ channel }: AccountName): never => {
   throw new Refusal('not_found', `There is no such account at channel ${channel}.`);
 };
 
-/** Unverifiable callbacks per account, sender address and minute. Further ones are refused and make no query due. */
+/**
+ * Maximum of unverifiable callbacks per account, sender address and minute. Further unverifiable callbacks are refused
+ * and make no query due.
+ */
 export const UNVERIFIED_A_MINUTE = 100;
-/** Notices per minute: of one payment, if they come to its own URL; otherwise of one sender address and account. */
+/**
+ * Maximum of notices per minute. Notices to a payment's own URL count for that payment. Other unproven notices count
+ * for the sender address and the account.
+ */
 export const NOTICES_A_MINUTE = 60;
 /**
- * Reads of an account per minute because a signature failed, from all addresses. Beyond this, it is read at most once
- * in 2 s.
+ * After a failed signature, the account is read again, at most this number of times per minute. After that, the
+ * account is read at most once in 2 s.
  */
 const READ_A_MINUTE = 60;
-/** Unproven notices per account and minute, from all addresses. */
+/** Maximum of unproven notices per account and minute, from all sender addresses. */
 export const UNPROVEN_NOTICES_A_MINUTE = 600;
-/** How a notice proves that the channel sent it, and the timeline entry for each kind. */
+/** The kinds of proof that the channel sent a notice, and the timeline entry for each kind. */
 const NOTICES = {
   address: "The channel sent a notice to the payment's own URL: nodrop queries the channel.",
   signature: 'The channel sent a signed notice: nodrop queries the channel.',
   none: 'The channel sent a notice: nodrop queries the channel.',
 } as const;
-/** Milliseconds for which a payment is not read again because of callbacks that cannot be verified or read. */
+/**
+ * After a callback that could not be verified or read, further callbacks of this kind have no effect on the same
+ * payment for this time, in ms.
+ */
 const QUERY_DUE_EVERY_MS = 10_000;
 const QUERIES_DUE_KEPT = 10_000;
 
 /**
  * The routes to which channels send callbacks. A callback is verified in memory, stored, forwarded to its workflow and
- * acknowledged. The acknowledgement depends only on storing; the sweep forwards what could not be forwarded now (P4). A
- * callback is verified before its sender's limit can refuse it; only unverifiable callbacks count, and beyond the limit
- * they make no query due. A process refuses callbacks without a check only while it is overloaded with failed checks.
+ * acknowledged. The channel gets the acknowledgement as soon as the callback is stored. If the callback cannot be
+ * forwarded now, the sweep forwards it (P4). A sender's limit counts only unverifiable callbacks. If the limit is
+ * reached, valid callbacks are still accepted, and unverifiable callbacks make no query due. A process refuses
+ * callbacks without a check only while it is overloaded with callbacks that fail the check.
  *
- * A callback to a payment's own URL comes from its channel, even if it cannot be verified or read: so the channel is
- * queried, whatever the status of the payment. Only the rate of such notices is limited.
+ * A callback to a payment's own URL comes from the channel, even if the callback cannot be verified or read. So nodrop
+ * queries the channel, for every status of the payment. Only the rate of such notices is limited.
  */
 export function callbackRoutes(api: Api): Endpoint[] {
   const { config, db, workflows, channels, metrics, failedLookups, unverified, now } = api;
@@ -101,7 +111,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   const accountNotices = new Counts({ atMost: UNPROVEN_NOTICES_A_MINUTE, windowMs: 60_000 }, now);
   const notices = new Counts({ atMost: NOTICES_A_MINUTE, windowMs: 60_000 }, now);
   /**
-   * When a callback that cannot be verified or read last made a query due, by payment; in epoch ms, the oldest first.
+   * For each payment, when an unverifiable or unreadable callback last made a query due, in epoch ms. The oldest entry
+   * comes first.
    */
   const queryDueAt = new Map<string, number>();
 
@@ -127,7 +138,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
     try {
       const payment = await find(named);
       if (payment === null) {
-        // The payment may be created at any time, so the next callback looks for it again.
+        // The payment may be created soon, so the next callback must look for it again.
         queryDueAt.delete(key);
         return;
       }
@@ -155,7 +166,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
     }
   }
 
-  /** @throws Refusal `too_many_requests` without a check, so the refused callback may be a genuine one */
+  /** @throws Refusal `too_many_requests`. The refused callback has not been verified, so it may be a valid callback. */
   async function findAccount(adapter: ChannelAdapter, name: AccountName, address: string) {
     try {
       return await accounts.find(name, address);
