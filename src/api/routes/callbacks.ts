@@ -199,8 +199,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
         return { account: of, callback };
       } catch (error) {
         if (!(error instanceof CallbackError)) {
-          // An internal error is not the sender's fault, so the callback does not count against the sender's limit, and
-          // the sender should resend it.
+          // The sender did not cause this internal error. So the callback does not count against the sender's limit,
+          // and the sender should send it again.
           giveBack();
           throw error;
         }
@@ -218,7 +218,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
 
     const uncount = proven === null ? unverifiedCounts.take(`${account.id} ${address}`) : () => {};
     const isWithin = uncount !== undefined;
-    // The account may have new credentials since it was read, or may no longer exist.
+    // Since the process last read the account, the account may have got new credentials, or may have been removed.
     const mayRead = isWithin && accountReads.take(account.id) !== undefined;
     const current =
       (await (mayRead ? accounts.readNow(name) : accounts.readRarely(name))) ?? refuseAccount(name);
@@ -252,8 +252,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Treats a callback that cannot be verified or read as a notice, if it came to a payment's own URL. Undefined for any
-   * other URL, and if the payment does not exist.
+   * If a callback to a payment's own URL cannot be verified or read, it is treated as a notice. The result is
+   * undefined for any other URL, or if the payment does not exist.
    */
   async function readAsNotice(
     { adapter, proven, log }: Receiver,
@@ -273,9 +273,9 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Counts a notice.
+   * Counts a notice against its limits.
    * @param accountId if given, the notice also counts for this account
-   * @throws Refusal if the sender has sent too many.
+   * @throws Refusal if a limit is reached.
    */
   function countNotice(key: string, accountId?: string): void {
     const isWithin = notices.take(key) !== undefined;
@@ -301,8 +301,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Stores a callback for the account that verified it. If that account no longer exists, for the current account of
-   * that name.
+   * Stores a callback for the account that verified it. If that account no longer exists, the callback is verified
+   * again and stored for the account that has the same name now.
    */
   async function store(
     receiver: Receiver,
@@ -323,8 +323,9 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Records a notice and makes one query of the payment due. The record comes first, so that no notice is lost.
-   * @returns false, with nothing recorded, if unproven notices have used up the queries that the payment gets for them
+   * Records a notice and makes one query of the payment due. The notice is recorded first, so that it is not lost if
+   * the process dies.
+   * @returns false, with nothing recorded, if the payment has had the maximum number of queries for unproven notices
    */
   async function acceptNotice(
     payment: Payment,
@@ -341,7 +342,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
 
   /**
    * Handles a notice for a payment in the ledger.
-   * @returns null if there is no such payment, so that the caller stores the notice like a callback
+   * @returns null if no payment matches. The caller then stores the notice in the same way as a callback.
    */
   async function takeNotice(
     { proven, address, log }: Receiver,
@@ -359,8 +360,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
     const named = own ?? (await findNamed(db, account.id, about));
     if (named === null) {
       if (await mayKeepNotice(db, account.id, now())) return null;
-      // The notice is acknowledged, because the channel would resend it for days. A payment created later is queried on
-      // schedule anyway.
+      // Without an acknowledgement, the channel would resend the notice for days. It is safe to ignore the notice: if
+      // its payment is created later, nodrop queries that payment on schedule.
       if (isProven) return await ignored('For an unknown trade, after too many notices for unknown trades.');
       throw tooMany('Too many notices for unknown trades.', notices.secondsLeft);
     }
@@ -371,7 +372,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Handles a callback whose trade number is not one of nodrop's, but which may be about an adopted trade.
+   * Handles a callback whose trade number does not come from nodrop. It may be about an adopted trade.
    * @returns false if it is not about an adopted trade
    */
   async function takeAdopted(account: OpenedAccount, about: CallbackSubject, log: Api['log']) {
@@ -381,7 +382,10 @@ export function callbackRoutes(api: Api): Endpoint[] {
     return payment.adopted !== null && (await acceptNotice(payment, 'signature', log));
   }
 
-  /** Handles a verified callback. @returns the outcome for the metrics; what it stored is durable by then */
+  /**
+   * Handles a verified callback. @returns the outcome for the metrics. At this point everything that had to be stored
+   * is durable.
+   */
   async function take(receiver: Receiver, verified: Verified, headers: Headers, body: Buffer) {
     const { account, callback } = verified;
     if (callback.kind === 'unreadable') {
@@ -412,8 +416,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * The error for a callback that could not be stored because of an internal error. It makes the channel send the
-   * callback again.
+   * Creates the error for a callback that could not be stored because of an internal error. The error answer makes the
+   * channel send the callback again.
    */
   function notTaken(channel: string, error: unknown): unknown {
     metrics.countCallback(channel, 'not_stored');
@@ -430,12 +434,13 @@ export function callbackRoutes(api: Api): Endpoint[] {
     const channel = String(request.params.channel);
     const name = { channel, id: accountId };
     const adapter = channels.get(channel);
-    // For an id that no account can have, the database is not queried.
+    // If no account can have this id, the callback is refused without a database query.
     if (adapter === undefined || (accountId !== undefined && !/^\w{1,64}$/.test(accountId))) {
       return refuseAccount(name);
     }
     const log = request.log as Api['log'];
-    // A proof only counts for channels that keep the URL secret. At any other channel, a payer may have read the URL.
+    // The proof in the URL counts only if the channel keeps the URL secret. Other channels may show the URL to the
+    // payer.
     const isProven =
       own !== undefined &&
       adapter.declaration.takesCallbackAddress &&
