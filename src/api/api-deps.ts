@@ -61,7 +61,7 @@ export interface ApiDeps {
   readonly unverified?: UnverifiedCallbacks;
 }
 
-/** `ApiDeps` with the defaults filled in, and the objects that all routes share. */
+/** The dependencies of the API with all defaults filled in, and the objects that all routes share. */
 export interface Api extends Required<ApiDeps> {
   readonly askChannel: AskChannel;
   readonly streamSlots: StreamSlots;

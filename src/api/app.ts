@@ -71,7 +71,7 @@ const NEEDS_SECRET = ['/v1', '/callbacks', '/return', '/checkout'];
  */
 const PAGES = /^\/(return|checkout)$/i;
 
-/** Methods that do not write. */
+/** HTTP methods that do not write to the database. */
 const READS = ['GET', 'HEAD', 'OPTIONS'];
 /** Codes of refusals that the database may have caused. */
 const OF_DATABASE: ReadonlySet<RefusalCode> = new Set([

@@ -4,25 +4,25 @@ import { FairSlots } from '../domain/fair-slots.ts';
 import { Connection } from '../ledger/connection.ts';
 import type { Logger } from '../log.ts';
 
-/** The key under which the ledger notifies of changes of a payment (src/ledger/notify.ts). */
+/** The ledger sends notifications of a payment's changes under this key (src/ledger/notify.ts). */
 export const paymentKey = (paymentId: string): string => `payment/${paymentId}`;
 /**
- * The key under which the ledger notifies of changes of an order. The order id is hashed because PostgreSQL limits the
- * payload.
+ * The ledger sends notifications of an order's changes under this key. The order id is hashed because PostgreSQL
+ * limits the payload.
  */
 export const orderKey = (merchantId: string, orderId: string): string =>
   `order/${merchantId}/${createHash('md5').update(orderId).digest('hex')}`;
 
-/** The key under which the ledger notifies of new events of a merchant. */
+/** The ledger sends notifications of a merchant's new events under this key. */
 export const eventsKey = (merchantId: string): string => `events/${merchantId}`;
 
 /** Pauses after which a waiting request reads its state again, even without a notification. */
 const PAUSES = {
-  /** Average pause while the process is not connected to listen for notifications. */
+  /** Average pause between two reads while the process has no connection that listens for notifications. */
   fallbackMs: 2_000,
   /**
-   * Maximum pause while the process is connected. Needed because a process can die before it has sent its
-   * notification.
+   * Maximum pause between two reads while the process listens for notifications. Needed because a process can die
+   * before it has sent its notification.
    */
   readAgainMs: 15_000,
 };
@@ -71,9 +71,9 @@ export interface Poller {
 }
 
 /**
- * Wakes waiting requests (`?wait=`, event streams) after changes by any process. One connection LISTENs for all of
- * them. It reconnects automatically, and then every waiting request reads again, because notifications may have been
- * missed.
+ * Wakes waiting requests (`?wait=`, event streams) after changes by any process. One database connection LISTENs for
+ * all waiting requests. After a lost connection, the process reconnects, and every waiting request reads again,
+ * because notifications may have been missed.
  */
 export class Changes {
   readonly #databaseUrl: string;
@@ -103,12 +103,12 @@ export class Changes {
     this.#pollsByMerchant = new FairSlots(pollsAtMost, pollsAtMost / 2);
   }
 
-  /** Starts to listen; reconnects until `close`. */
+  /** Starts to listen for notifications. Reconnects automatically until `close` is called. */
   start(): void {
     this.#running ??= this.#run();
   }
 
-  /** True while notifications arrive. Otherwise waiting requests read about every 2 s. */
+  /** True while the process can receive notifications. Otherwise waiting requests read about every 2 s. */
   get listening(): boolean {
     return this.#listening;
   }
@@ -118,7 +118,7 @@ export class Changes {
     return this.#waiting;
   }
 
-  /** False if the maximum of waiting requests is reached, in the process or for this key. */
+  /** False if the process, or this payment or order, has its maximum of waiting requests. */
   hasRoom(key: string): boolean {
     return this.#waiting < this.#waitersAtMost && (this.#subscriptions.get(key)?.size ?? 0) < SAME_AT_MOST;
   }
@@ -134,7 +134,7 @@ export class Changes {
     { read, timeoutMs, signal, survives, mustWait }: Follow<T>,
   ): AsyncGenerator<T> {
     const deadline = Date.now() + timeoutMs;
-    // Subscribe before the first read, so that no change is missed between them.
+    // Subscribe before the first read. A change between the read and a later subscription would be missed.
     const subscription = this.#subscribe(key);
     const stop = () => subscription.notify();
     signal?.addEventListener('abort', stop);
@@ -179,7 +179,7 @@ export class Changes {
         last = value;
         if (done(value)) break;
       }
-      // `follow` yields at least once or throws.
+      // `last` is set here, because `follow` yields at least one state or throws.
       return last as T;
     } finally {
       leave();
@@ -257,7 +257,7 @@ export class Changes {
     }
   }
 
-  /** Listens until the connection ends. */
+  /** Listens for notifications until the connection ends. */
   async #listen(onListening: () => void): Promise<void> {
     const client = new Connection({
       connectionString: this.#databaseUrl,
@@ -325,7 +325,9 @@ class Subscription {
     this.#wake?.();
   }
 
-  /** Resolves at the next change (immediately if there was one since the last call) or after `timeoutMs`. */
+  /**
+   * Resolves at the next change, or after `timeoutMs`. If a change has come since the last call, resolves immediately.
+   */
   async next(timeoutMs: number): Promise<void> {
     if (!this.#changed) {
       await new Promise<void>((resolve) => {

@@ -32,8 +32,8 @@ export function createLostCount(client: Client): () => Promise<LostRows> {
 }
 
 /**
- * Creates a Temporal client that connects at its first call and reconnects after each loss. Temporal need not be up
- * yet.
+ * Creates a Temporal client that connects at its first call and reconnects after each loss. So Temporal need not be
+ * reachable when the process starts.
  */
 export function connectTemporal({ temporal }: Pick<Config, 'temporal'>) {
   const connection = lazyConnection(temporal.address);

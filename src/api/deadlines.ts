@@ -38,7 +38,8 @@ export const TEMPORAL_LOOK_MS = 1_000;
 export const HEALTH_WITHIN_MS = 2_000;
 
 /**
- * Deadline for Temporal to accept a signal. The ledger already has what the signal says, so a failure loses nothing.
+ * Deadline for Temporal to accept a signal. Nothing is lost if the signal fails, because the ledger already contains
+ * its content.
  */
 export const SIGNAL_WITHIN_MS = 2_000;
 
@@ -48,7 +49,7 @@ export const SIGNAL_WITHIN_MS = 2_000;
  */
 export const SIGNAL_OTHERS_WITHIN_MS = 1_000;
 
-/** Deadline for each number in `/metrics` and `/details`; a number that is not ready by then is left out. */
+/** Deadline for each number in `/metrics` and `/details`; a number that takes longer is left out. */
 export const COUNT_WITHIN_MS = 2_000;
 
 /**

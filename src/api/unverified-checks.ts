@@ -39,9 +39,10 @@ export class UnverifiedChecks {
   }
 
   /**
-   * Counts a callback before its check.
+   * Counts a callback against the limits before the callback is verified.
    * @param bytes length of its body
-   * @returns a function that takes the count back if the callback is verified; undefined if it must not be checked
+   * @returns a function that takes the count back if the callback is verified; undefined if a limit is reached, so
+   * that the callback must be refused
    */
   take(address: string, bytes: number): GiveBack | undefined {
     const cost = CHECKED_AT_LEAST + bytes;

@@ -66,7 +66,7 @@ export type DetailsDeps = Pick<Api, 'db' | 'channels' | 'now'> & {
   >;
 };
 
-/** @returns a function that reads what the admin listener shows at `/details`. It changes nothing. */
+/** @returns a function that reads what the admin listener shows at `/details`. The function changes nothing. */
 export function createDetails({
   config,
   db,

@@ -33,7 +33,7 @@ export function browserOf(userAgent, touchPoints = 0) {
  * @param {{ readonly channel: string, readonly method: string }} way
  * @param {BrowserKind} browser
  * @param {Methods} methods
- * @returns {Where} `here` for a method that declares no browsers, and for one that works in no browser
+ * @returns {Where} `here` if the method declares no browsers, or if it works in no browser at all
  */
 export function whereOf({ channel, method }, browser, methods) {
   const declared = methods[channel]?.[method];

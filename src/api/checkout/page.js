@@ -156,7 +156,10 @@ function keep(changes) {
   remember(id, JSON.stringify(session));
 }
 
-/** Follows the payment until it is final, and then keeps reading it until the screen is final. */
+/**
+ * Follows the payment until the payment is final. After that, the page still reads the payment until the screen is
+ * final.
+ */
 async function follow() {
   waiting.abort();
   const mine = new AbortController();
@@ -279,7 +282,7 @@ async function switchTo(to) {
   } catch (error) {
     const code = error instanceof NodropError ? error.code : undefined;
     if (code === 'attempt_unresolved' || code === 'order_already_paid') {
-      // Set the order state immediately, because the next update of this attempt may come later.
+      // Set the order state now, because the next update of this payment from the service may come later.
       const orderState = code === 'order_already_paid' ? 'paid' : 'undecided';
       if (payment !== undefined) payment = { ...payment, orderState };
       if (code === 'attempt_unresolved') alerted = 'switchUnresolved';
@@ -510,7 +513,8 @@ async function copyAddress() {
     await navigator.clipboard.writeText(link.value);
     write(copied, texts().text.copied);
   } catch {
-    // Most in-app browsers give no access to the clipboard: show the link in a field to copy by hand.
+    // Most in-app browsers give no access to the clipboard. So the page shows the link in a field, and the payer copies
+    // it by hand.
     link.hidden = false;
     link.focus();
     link.select();

@@ -40,7 +40,7 @@ export function screenOf(payment, { now, mayHavePaid, where = 'here' }) {
       if (isPayable(payment)) return where === 'here' ? 'pay' : 'outside';
       if (payment.status === 'created')
         return now >= Date.parse(payment.createdAt) + PREPARED_WITHIN_MS ? 'slow' : 'preparing';
-      // The order is open, so a missing next action means that the channel's URL or code has expired.
+      // The order can still be paid. So if the next action is missing, the channel's URL or code has expired.
       if (payment.nextAction === null) return 'lapsed';
       if (IN_PAGES.has(payment.nextAction.type)) return 'asking';
       return where === 'here' ? 'elsewhere' : 'outside';

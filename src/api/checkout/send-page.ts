@@ -13,7 +13,7 @@ export const pageParameter = z.preprocess(
   z.string().optional(),
 );
 
-/** The language of the page: `?lang=` in the URL, otherwise the preference of the browser. */
+/** Returns the language of the page. This is `lang` in the URL, or otherwise the language that the browser prefers. */
 export function languageOf(request: Request): Language {
   const [chosen] = [request.query.lang].flat();
   if (chosen === 'en' || chosen === 'zh') return chosen;
@@ -48,8 +48,9 @@ export function serveLanguageChoice(app: Express): void {
 }
 
 /**
- * Redirects a URL that ends in a slash to the URL without it, because the page's relative URLs would be wrong.
- * @returns false, without an answer, if the URL does not end in a slash
+ * Redirects a URL that ends in a slash to the same URL without the slash. With the slash, the page's relative URLs
+ * would be wrong.
+ * @returns false if the URL does not end in a slash. Then no answer has been sent.
  */
 export function leaveSlash(request: Request, response: Response, id: string): boolean {
   if (!request.path.endsWith('/')) return false;

@@ -1,5 +1,6 @@
 /**
- * What this tab stores about a payment, for reloads and for the return from the wallet.
+ * The data that the browser tab stores about a payment. The page needs it after a reload and after the return from the
+ * wallet.
  *
  * @typedef {object} Session
  * @property {string | undefined} [token]

@@ -94,7 +94,7 @@ interface Filling {
   readonly detail: string;
   readonly noscript: string;
   readonly documentTitle?: string;
-  /** Attributes of the body. */
+  /** Attributes of the HTML element `body`. */
   readonly data?: string;
   readonly amount?: string;
   readonly subject?: string;

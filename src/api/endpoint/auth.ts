@@ -27,7 +27,7 @@ export type TokenAccess = {
   readonly hash: string;
   /** The sender's address. A wrong token counts against the limit of this address. */
   readonly address: string;
-  /** False if a look-up of the token must not wait; see `FailedLookups.lookUp`. */
+  /** False if the request must not wait for the look-up of its token; see `FailedLookups.lookUp`. */
   readonly mayWait: boolean;
 };
 export type Access = KeyAccess | TokenAccess;
@@ -120,8 +120,8 @@ export function isDevelopmentKeyAccepted(
 }
 
 /**
- * @returns a function that returns the caller of the development key. It creates the merchant at the first use, and
- * retries after an error.
+ * @returns a function that returns the caller of the development key. The first call creates the merchant. After an
+ * error, the next call tries again.
  */
 export function createDevelopmentCaller({
   db,

@@ -9,7 +9,7 @@ import type { Access, KeyAccess } from './auth.ts';
  */
 export interface Endpoint {
   readonly method: 'get' | 'post' | 'patch';
-  /** The path in OpenAPI's syntax: `/v1/payments/{id}`. */
+  /** The path in OpenAPI's syntax, for example `/v1/payments/{id}`. */
   readonly path: string;
   readonly operationId: string;
   readonly tag: 'Orders' | 'Payments' | 'Refunds' | 'Events' | 'Channels and payers' | 'Service';
@@ -27,7 +27,7 @@ export interface Endpoint {
   /** The request headers, for the OpenAPI document only. The handler itself reads and checks them. */
   readonly headers?: z.ZodObject;
   readonly answers: Readonly<Record<number, Answer>>;
-  /** The codes that the route refuses with, in addition to those of its authentication and validation. */
+  /** The codes with which the route refuses requests, in addition to the codes of authentication and validation. */
   readonly refusals: readonly RefusalCode[];
   /**
    * Runs before the first database query, and can delay or refuse the request. Limits the cost of many concurrent
@@ -71,7 +71,7 @@ type AccessOf<Auth> = Auth extends 'key' | 'operator'
     : null;
 type Read<Schema> = Schema extends z.ZodType ? z.output<Schema> : Schema extends 'raw' ? Buffer : undefined;
 
-/** Declares a route. Types the arguments of `handle` by the schemas of the declaration. */
+/** Declares a route. The arguments of `handle` get their types from the schemas in the declaration. */
 export function endpoint<
   const Auth extends Endpoint['auth'],
   Params extends z.ZodObject | undefined = undefined,

@@ -14,7 +14,7 @@ import type { Endpoint, Exchange } from './endpoint.ts';
  */
 
 export const IDEMPOTENCY_KEY = 'idempotency-key';
-/** Header of an answer that repeats the result of an earlier request. */
+/** The header that marks an answer as the result of an earlier request with the same key. */
 export const REPLAYED = 'idempotency-replayed';
 
 /**
@@ -137,7 +137,7 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
   }
 }
 
-/** Sends the answer of a request without a key. */
+/** Sends the answer of a request that has no `Idempotency-Key`. */
 export const plainAnswer =
   (response: Response): Exchange['answer'] =>
   async (status, body) => {

@@ -14,7 +14,10 @@ export function allowOrigins(app: Express, endpoints: readonly Endpoint[]): void
   }
 }
 
-/** Adds endpoints to the app: first their checks, in a fixed order, then the handler. */
+/**
+ * Adds endpoints to the app. For each request, the checks of its endpoint run first, in a fixed order, and then the
+ * handler.
+ */
 export function mount(
   app: Express,
   endpoints: readonly Endpoint[],
@@ -103,18 +106,18 @@ const serve =
     else await runOnce({ ...endpoint, replay }, exchange, [request.params, content]);
   };
 
-/** Maximum of errors in an answer. A body can have many thousands, which no caller would read. */
+/** Maximum number of errors in an answer. A body can have thousands of errors, and no caller would read all of them. */
 const FAULTS_AT_MOST = 50;
 
 /** Returns error texts for query strings. A query parameter that is given twice arrives as an array. */
 const queryFaultsInWords: z.core.$ZodErrorMap = (issue) =>
   issue.code === 'invalid_type' && Array.isArray(issue.input) ? 'must be given once' : faultsInWords(issue);
 
-/** Validates a part of a request. @throws Refusal `invalid_request` naming the faults. */
+/** Validates a part of a request. @throws Refusal `invalid_request` that names the faults. */
 function parse(schema: z.ZodType, value: unknown, error = faultsInWords): unknown {
   const parsed = schema.safeParse(value, { error });
   if (parsed.success) return parsed.data;
-  // Report a fault once, because two rules may find the same fault in one value.
+  // Two rules may find the same fault in one value. Such a fault is reported once.
   const errors = [
     ...new Map(
       parsed.error.issues.flatMap(explain).map((error) => [`${error.path}\n${error.message}`, error]),

@@ -2,7 +2,7 @@ import express, { type Request, type RequestHandler } from 'express';
 import { Refusal } from '../../domain/refusal.ts';
 import { readBody } from '../../request-bounds.ts';
 
-/** Reads request bodies, with a maximum size and without guesses about their type. */
+/** Reads request bodies. Limits their size, and never guesses their type. */
 
 /** Maximum size of a request body in bytes, for every route of every listener. */
 export const BODY_LIMIT = 256 * 1024;
@@ -28,8 +28,9 @@ export function requireJson(request: Request): void {
 }
 
 /**
- * Parses a JSON body. All numbers in nodrop's requests are integers in plain digits. JSON.parse would silently turn
- * `1e3`, `1.0` and `1.0000000000000000001` into integers, so such numbers become Infinity, which every schema rejects.
+ * Parses a JSON body. A number in a request must be an integer in plain digits. JSON.parse would also accept `1e3`,
+ * `1.0` and `1.0000000000000000001` as integers. So this function turns such numbers into Infinity, which every schema
+ * rejects.
  * @throws Refusal `bad_request`
  */
 export function parseJson(body: Buffer): unknown {

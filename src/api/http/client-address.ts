@@ -2,9 +2,7 @@ import { isIP } from 'node:net';
 import type { Request } from 'express';
 import { ipKeyGenerator } from 'express-rate-limit';
 
-/**
- * An owner of an IPv6 address usually controls its whole /64 network, so all addresses of a /64 network count as one.
- */
+/** All addresses of an IPv6 /64 network count as one address, because one sender usually controls the whole network. */
 const IPV6_NETWORK_BITS = 64;
 
 /**

@@ -29,8 +29,9 @@ export class Counts {
   }
 
   /**
-   * Takes `amount` from the key's current window.
-   * @returns a function that gives the amount back; undefined, with nothing taken, if less than `amount` is left
+   * Adds `amount` to the count of the key in the current time window.
+   * @returns a function that gives the amount back; undefined if the count would exceed its maximum. Then the count
+   * stays unchanged.
    */
   take(key: string, amount = 1): GiveBack | undefined {
     this.#startWindow();
@@ -47,7 +48,7 @@ export class Counts {
     };
   }
 
-  /** True if nothing is left in the key's current window. */
+  /** True if the key has reached its maximum in the current time window. */
   isSpent(key: string): boolean {
     this.#startWindow();
     return (this.#taken.get(key) ?? 0) >= this.#limits.atMost;

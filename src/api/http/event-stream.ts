@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 
-/** Server-Sent Events over one response, for readers that may be slow or disconnected. */
+/** Sends Server-Sent Events to one reader, which may be slow or may disconnect. */
 
 export interface StreamLimits {
   /** Pause between two heartbeats. Heartbeats are needed because proxies and firewalls drop idle connections. */
   readonly heartbeatMs: number;
-  /** How long a reader may leave its send buffer full before it is disconnected. */
+  /** If the send buffer of a reader stays full for this time, the reader is disconnected. */
   readonly drainWithinMs: number;
   /**
    * An event stream ends after this time, and its reader reconnects. So a revoked key stops working, and readers
@@ -54,9 +54,10 @@ export class EventStream {
     this.#response = response;
     this.#limits = limits;
     this.#lastId = lastEventId;
-    // `X-Accel-Buffering: no`: otherwise nginx would hold events back until its buffer is full.
+    // Without `X-Accel-Buffering: no`, nginx would hold events back until its buffer is full.
     response.writeHead(200, { 'Content-Type': 'text/event-stream', 'X-Accel-Buffering': 'no' });
-    // This comment shows the reader immediately that it is connected, even if there is no new state to send.
+    // The stream starts with an SSE comment. So the reader knows immediately that it is connected, even without a new
+    // state.
     response.write(':\n\n');
     this.#heartbeat = setInterval(() => {
       if (this.#isFull) return;
@@ -74,7 +75,7 @@ export class EventStream {
     this.#response.write(`event: ${event}\nid: ${id}\ndata: ${data}\n\n`);
   }
 
-  /** Resolves when the send buffer has room for the next state. Disconnects a reader that makes no room in time. */
+  /** Resolves when the send buffer has room for the next state. If the reader reads too slowly, it is disconnected. */
   async drained(): Promise<void> {
     if (this.#isFull) await this.#orFallbackWithin((done) => this.#response.once('drain', done));
   }

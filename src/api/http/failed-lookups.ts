@@ -26,8 +26,8 @@ export const tooMany = (detail: string, retryAfterSeconds: number): Refusal =>
   new Refusal('too_many_requests', detail, { retryAfterSeconds });
 
 /**
- * A name that cannot be guessed before it exists: the hash of a key, or a payment's id and the hash of its client
- * token.
+ * The name of a secret: the hash of a key, or a payment's id with the hash of its client token. A sender cannot guess
+ * such a name before it exists.
  */
 export type SecretName = `key/${string}` | `token/${string}/${string}`;
 /**
@@ -126,8 +126,8 @@ export class FailedLookups {
   }
 
   /**
-   * @throws Refusal `too_many_requests` if too many names wait, or if the name does not exist and its address is over
-   * its limit
+   * @throws Refusal `too_many_requests` if too many names are waiting. Also if the name does not exist and the
+   * sender's address has reached its limit.
    */
   async #isFoundInTurn(address: string, name: Name, mayWait: boolean): Promise<boolean> {
     if (!isSecret(name)) throw refuseFor(this.#byAddress.secondsLeft);

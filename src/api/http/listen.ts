@@ -64,7 +64,7 @@ export function limitPipelining(): RequestHandler {
   };
 }
 
-/** Answers input that is not a readable HTTP request with a problem document, if the client is still connected. */
+/** If a client sends something that is not a readable HTTP request, answers with a problem document. */
 function refuseUnreadable(publicUrl: string, error: NodeJS.ErrnoException, socket: Duplex): void {
   const isAnswering = [...(unfinished.get(socket) ?? [])].some(({ headersSent }) => headersSent);
   if (error.code === 'ECONNRESET' || !socket.writable || isAnswering) return void socket.destroy();
@@ -80,7 +80,7 @@ function refuseUnreadable(publicUrl: string, error: NodeJS.ErrnoException, socke
     `Content-Length: ${Buffer.byteLength(body)}`,
     `X-Request-Id: ${requestId}`,
   ];
-  // Destroy the socket, to ignore everything else that the client sends.
+  // The socket is destroyed, so that further data from the client is ignored.
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());
 }
 

@@ -17,7 +17,7 @@ export interface StreamSlot {
   countFor(merchantId: string): void;
   /** Must be called when the stream has finished its first reads. Then the next waiting stream can open. */
   opened(): void;
-  /** Gives the slot back. */
+  /** Gives the slot of the event stream back. */
   leave(): void;
 }
 

@@ -50,7 +50,8 @@ export function createAdoptTrade(api: Api) {
   }
 
   /**
-   * Starts or wakes the payment's workflow and waits until money that was paid is settled.
+   * Starts or wakes the payment's workflow and waits until money that has been paid is settled, or until the time is
+   * up.
    * @throws TemporalUnavailable
    */
   async function watch({ id }: Payment, startedAt: number): Promise<PaymentWithRefund> {
@@ -116,7 +117,7 @@ export function createAdoptTrade(api: Api) {
   };
 }
 
-/** The codes that refuse an adoption, in addition to those of a new attempt (`ATTEMPT_REFUSALS`). */
+/** The codes with which an adoption can be refused, in addition to the codes for a new attempt (`ATTEMPT_REFUSALS`). */
 export const ADOPT_REFUSALS = [
   'adopt_mismatch',
   'adopt_taken',

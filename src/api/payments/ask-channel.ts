@@ -10,7 +10,7 @@ import { orFallbackWithin } from '../http/with-deadline.ts';
  * does not use up the channel's rate limit.
  */
 
-/** An answer younger than this counts as current, so no new query is sent. */
+/** If the last answer of the channel is more recent than this, it counts as current, and no new query is sent. */
 const FRESH_MS = 1_000;
 
 /** Creates the function that queries the channel of a payment. Concurrent callers share one query per payment. */
@@ -30,7 +30,7 @@ export function createAskChannel({ workflows }: Pick<ApiDeps, 'workflows'>): Ask
 
 /**
  * Queries the channel of a payment. The channel's answer is in the ledger when this function returns.
- * @throws Refusal `channel_unreachable` without a readable answer, TemporalUnavailable
+ * @throws Refusal `channel_unreachable` if the channel gave no readable answer; TemporalUnavailable
  */
 export async function requireAnswer(
   { askChannel, isTemporalReachable }: Pick<Api, 'askChannel' | 'isTemporalReachable'>,

@@ -16,7 +16,7 @@ export function createGiveHint({ db, workflows, now }: Pick<Api, 'db' | 'workflo
     try {
       await workflows.hint(payment, effect === 'tight', SIGNAL_WITHIN_MS);
     } catch (error) {
-      // The hint did not reach the workflow, so it must not suppress the next one.
+      // This hint did not reach the workflow, so the next hint must not be suppressed because of it.
       await returnHint(db, payment.id, at);
       throw error;
     }

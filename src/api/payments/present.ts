@@ -84,7 +84,7 @@ export function presentPaymentToPayer(
  */
 function refundStatus({ owedRefund, receivedAmount, refundedAmount }: PaymentWithRefund): string | null {
   if (owedRefund === null) return null;
-  // The payer does not need to know that the channel waits for the merchant.
+  // The refund waits for the merchant to act. The payer does not need to know that, so the status is `processing`.
   if (owedRefund.status === 'needs_person') return 'processing';
   return receivedAmount !== null && refundedAmount >= receivedAmount ? 'succeeded' : owedRefund.status;
 }

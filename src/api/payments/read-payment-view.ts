@@ -10,7 +10,7 @@ import { checkoutUrl, presentationFor } from './presentation.ts';
 import { findPaymentById, findPaymentByToken } from './read-payment.ts';
 import { switchOptions } from './switch-options.ts';
 
-/** A payment as read for one caller. */
+/** A payment that was read for one caller. */
 export interface ReadPayment {
   readonly row: PaymentWithRefund;
   /** True if the payment does not change automatically in a way that matters to the caller. */

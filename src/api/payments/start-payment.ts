@@ -146,7 +146,7 @@ export function createStartPayment(api: Api) {
     if (row.status === 'paying' && isPayable(row, now())) return await asItIs(true);
     // nodrop is cancelling this restored payment, so the payment gets no next action.
     if (row.recoveredAt !== null) return await asItIs(false);
-    // While the channel decides on the payment, there is no next action for the payer.
+    // While the payment is undecided at the channel, the payer gets no next action.
     if (row.status === 'created' && isUndecided(row)) return await asItIs(false);
     const deadlineMs = Math.max(ANSWER_WITHIN_MS - (Date.now() - startedAt), NEXT_ACTION_AT_LEAST_MS);
     if (row.status !== 'created') return await asItIs(await workflows.awaitNextAction(row, deadlineMs));
@@ -254,7 +254,9 @@ function requireOfPayer(method: MethodDeclaration, { payer, channel }: PaymentRe
   });
 }
 
-/** The time to pay in ms. @throws Refusal `invalid_request` if the request states more than the method allows */
+/**
+ * Returns the time to pay in ms. @throws Refusal `invalid_request` if the request states more than the method allows
+ */
 function expiresWithin({ expiry: { atMostMs } }: MethodDeclaration, attempt: PaymentRequest): number {
   const { expiresInMs, isExpiryStated = false, channel } = attempt;
   if (atMostMs === null || expiresInMs <= atMostMs) return expiresInMs;
@@ -276,7 +278,10 @@ function lacksAction(payment: Payment, now: Date): boolean {
   );
 }
 
-/** The codes that refuse an attempt for an existing order, in addition to those for an invalid request. */
+/**
+ * The codes with which an attempt for an existing order can be refused, in addition to the codes for an invalid
+ * request.
+ */
 export const ATTEMPT_REFUSALS = [
   'order_already_paid',
   'order_not_payable',

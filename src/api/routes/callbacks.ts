@@ -117,8 +117,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   const queryDueAt = new Map<string, number>();
 
   /**
-   * Makes one query due for the payment that a refused callback names. The callback proves nothing, but the payment may
-   * have changed. Never fails.
+   * Makes one query due for the payment that a refused callback names. A refused callback proves nothing, but the
+   * payment may have changed. The function never throws.
    * @param find reads the named payment; null if it does not exist
    */
   async function makeQueryDue(
@@ -153,7 +153,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Forwards a stored callback to its workflow. Never fails: if the workflow cannot be reached, the sweep forwards it.
+   * Forwards a stored callback to its workflow. If the workflow cannot be reached, the sweep forwards the callback
+   * later. The function never throws.
    */
   async function deliver(stored: CallbackWithPayment, log: Api['log']) {
     const { payment } = stored;

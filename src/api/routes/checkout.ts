@@ -114,7 +114,7 @@ export function checkoutRoute(api: Api): Endpoint {
 const titlesOf = (channels: Api['channels']): ChannelTitles =>
   Object.fromEntries([...channels.values()].map(({ declaration: { name, title } }) => [name, title]));
 
-/** The methods, by channel and name, that declare in which browsers a payer can pay. */
+/** The methods that declare in which browsers a payer can pay, by channel and method name. */
 const methodsOf = (channels: Api['channels']): Methods =>
   Object.fromEntries(
     [...channels.values()].map(({ declaration: { name, methods } }) => [
@@ -155,7 +155,7 @@ const FILES: Readonly<Record<string, string | Buffer>> = {
   ),
   'nodrop.js': fromHere('../../../clients/js/index.js'),
   'uqr.js': readFileSync(join(dirname(createRequire(import.meta.url).resolve('uqr')), 'index.mjs')),
-  // These modules are generated from the domain's lists, so that page and service use the same values.
+  // These modules are generated from lists of the domain, so that the page and the service use the same values.
   'currencies.js': `export const EXPONENTS = ${JSON.stringify(currencyExponents())};\n`,
   'schemes.js': `export const NEVER_SCHEMES = ${JSON.stringify(NEVER_SCHEMES)};\n`,
 };

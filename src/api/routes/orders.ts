@@ -19,7 +19,7 @@ import { requireExpiry } from '../payments/require-expiry.ts';
 import { newOrder } from '../schemas/new-order.ts';
 import { order, orderListQuery, orderPage, orderQuery } from '../schemas/order.ts';
 
-/** Fills in the fields that the request left out, so that the same request always describes the same order. */
+/** Fills in defaults for the fields that the request does not have. So equal requests always describe equal orders. */
 export function toNewOrder(given: z.output<typeof newOrder>): NewOrder {
   return {
     id: given.id,

@@ -58,7 +58,7 @@ export function switchRoute(api: Api): Endpoint {
     const token = clientToken(config.secret, row.id);
     if (access.kind === 'key') return presentPayment(row, presentationFor(api, access.caller), token);
     const found = await findPaymentOfPayer(db, row.id);
-    // This cannot happen: payments are never deleted.
+    // This case cannot happen, because payments are never deleted.
     if (found === null) throw new Error(`payment ${row.id} is missing from the ledger`);
     return { ...presentToPayer(api, found, token), clientToken: token };
   }

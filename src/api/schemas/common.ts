@@ -28,7 +28,7 @@ const refuses =
     if (message !== undefined) context.addIssue({ code: 'custom', message });
   };
 
-/** A text that people read: it must have a visible character and no bidirectional overrides. */
+/** The schema of a text that people read. The text must have a visible character and no bidirectional overrides. */
 export const readableText = (max: number) =>
   text(max).superRefine(refuses(readableFault)).openapi({ pattern: '^[^\\u202a-\\u202e\\u2066-\\u2069]*$' });
 
@@ -81,7 +81,7 @@ export const metadata = z
     error: 'is not allowed as a name',
   })
   .pipe(z.record(z.string(), z.unknown()))
-  // The number of pairs is checked before the pairs, because a request may have many thousands of pairs.
+  // The number of pairs is checked first, because a request may have thousands of pairs.
   .refine((pairs) => Object.keys(pairs).length <= 20, 'must have at most 20 pairs')
   .pipe(z.record(text(40), text(500, 0)))
   .openapi({
@@ -148,7 +148,9 @@ export const cursor = z
   .optional()
   .openapi({ description: 'The `nextCursor` of the previous page. Opaque.' });
 
-/** Use this instead of `nullable()`, which would make a named schema nullable everywhere in the OpenAPI document. */
+/**
+ * Makes a schema nullable. Zod's `nullable()` would make a named schema nullable everywhere in the OpenAPI document.
+ */
 export const orNull = <T extends z.ZodType>(schema: T) => z.union([schema, z.null()]);
 
 export const time = z.iso.datetime().openapi({ example: '2026-11-21T10:00:00.000Z' });
