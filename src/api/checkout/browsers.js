@@ -1,7 +1,7 @@
 /**
- * Detects from the user agent which kind of browser shows the page, and decides how a payer can pay in that browser.
- * WeChat's browser does not open Alipay payments, and Alipay's browser does not open WeChat payments. Some methods
- * work only on a phone, others only on a larger screen.
+ * Detects which kind of browser shows the page, and decides how a payer can pay in that browser. WeChat's browser does
+ * not open Alipay payments, and Alipay's browser does not open WeChat payments. Some methods work only on a phone,
+ * others only on a larger screen.
  *
  * @typedef {'wechat' | 'alipay' | 'phone' | 'desktop'} BrowserKind
  * @typedef {object} Method

@@ -233,7 +233,7 @@ const zh = {
 export const MESSAGES = { en, zh };
 
 /**
- * The texts of a screen.
+ * Returns the texts of a screen.
  * @param {typeof en} text
  * @param {import('./screen.js').Screen} screen
  * @param {import('./nodrop.js').PaymentForPayer} payment

@@ -19,8 +19,8 @@ const PREPARED_WITHIN_MS = 8_000;
  *
  * @param {import('./nodrop.js').PaymentForPayer} payment
  * @param {{ now: number, mayHavePaid: boolean, where?: import('./browsers.js').Where }} options `now` in epoch ms by
- * the service's clock; `mayHavePaid` if the payer returned from the wallet or pressed "I have paid"; `where` the payer
- * can pay
+ * the service's clock; `mayHavePaid` if the payer returned from the wallet or pressed "I have paid"; `where` says
+ * where the payer can pay
  * @returns {Screen}
  */
 export function screenOf(payment, { now, mayHavePaid, where = 'here' }) {
@@ -52,7 +52,7 @@ export function screenOf(payment, { now, mayHavePaid, where = 'here' }) {
 /** @param {import('./nodrop.js').PaymentForPayer} payment @returns {Screen} */
 function screenOfMoney({ orderUpdate, receivedAmount, refundedAmount, refundReason, refundStatus }) {
   if (refundReason !== null) return refundStatus === 'succeeded' ? 'returned' : 'returning';
-  // Compare the refunded amount with the received amount. The received amount can differ from the requested amount.
+  // The refunded amount is compared with the received amount. The received amount can differ from the requested amount.
   const isAllBack = receivedAmount !== null && refundedAmount >= receivedAmount;
   switch (orderUpdate) {
     case 'applied':

@@ -28,9 +28,9 @@ export function requireJson(request: Request): void {
 }
 
 /**
- * Parses a JSON body. A number in a request must be an integer in plain digits. JSON.parse would also accept `1e3`,
- * `1.0` and `1.0000000000000000001` as integers. So this function turns such numbers into Infinity, which every schema
- * rejects.
+ * Parses a JSON body. A number in a request must be an integer in plain digits. JSON.parse would turn `1e3`, `1.0` and
+ * `1.0000000000000000001` into integers without an error. So this function turns such numbers into Infinity, which
+ * every schema rejects.
  * @throws Refusal `bad_request`
  */
 export function parseJson(body: Buffer): unknown {

@@ -31,8 +31,8 @@ export const STREAMS: StreamLimits = {
 };
 
 /**
- * The event stream to one reader. Call `drained` before each `send`, so that at most one state waits in the send
- * buffer.
+ * The event stream to one reader. Call `drained` before sending the next state, so that at most one state waits in the
+ * send buffer.
  */
 export class EventStream {
   readonly #response: ServerResponse;

@@ -242,8 +242,8 @@ const MENDED_WITHIN_MS = 3_000;
 const isMisconfigured = ({ attention }: Payment): boolean => attention === 'channel_misconfigured';
 
 /**
- * @throws Refusal `invalid_request` if the request lacks data of the payer that the method needs. It names the missing
- * fields.
+ * @throws Refusal `invalid_request` if the request lacks data of the payer that the method needs. The refusal names
+ * the missing fields.
  */
 function requireOfPayer(method: MethodDeclaration, { payer, channel }: PaymentRequest): void {
   const missing = missingOfPayer(method, payer);

@@ -253,8 +253,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * If a callback to a payment's own URL cannot be verified or read, it is treated as a notice. The result is
-   * undefined for any other URL, or if the payment does not exist.
+   * If a callback to a payment's own URL cannot be verified or read, the callback is treated as a notice. The result
+   * is undefined for any other URL, or if the payment does not exist.
    */
   async function readAsNotice(
     { adapter, proven, log }: Receiver,
