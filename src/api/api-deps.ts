@@ -15,7 +15,8 @@ import type { Readiness } from './readiness.ts';
 import type { UnverifiedCallbacks } from './unverified-callbacks.ts';
 
 /**
- * Queries the channel of a payment now, with at most one query at a time. True if it answered.
+ * Queries the channel of a payment now. At most one query per payment runs at a time. Returns true if the channel
+ * answered.
  * @throws TemporalUnavailable
  */
 export type AskChannel = (payment: Payment) => Promise<boolean>;
@@ -56,11 +57,11 @@ export interface ApiDeps {
   readonly readiness?: Readiness;
   /** @default STREAMS */
   readonly streams?: StreamLimits;
-  /** Must be flushed when the API stops. @default a new instance */
+  /** The buffer of unverifiable callbacks. It must be flushed when the API stops. @default a new instance */
   readonly unverified?: UnverifiedCallbacks;
 }
 
-/** `ApiDeps` with the defaults filled in, and the objects that all routes share. */
+/** The dependencies of the API with all defaults filled in, and the objects that all routes share. */
 export interface Api extends Required<ApiDeps> {
   readonly askChannel: AskChannel;
   readonly streamSlots: StreamSlots;

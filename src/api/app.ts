@@ -66,13 +66,14 @@ export function createEndpoints(api: Api): Endpoint[] {
 /** Paths that are only served if NODROP_SECRET is the secret that the database was written with. */
 const NEEDS_SECRET = ['/v1', '/callbacks', '/return', '/checkout'];
 /**
- * Pages for payers among `NEEDS_SECRET`. They are also served while the database is unreachable. The page then retries.
+ * The paths in `NEEDS_SECRET` that are pages for payers. These pages are also served while the database is
+ * unreachable, and then retry in the browser.
  */
 const PAGES = /^\/(return|checkout)$/i;
 
-/** Methods that do not write. */
+/** HTTP methods that do not write to the database. */
 const READS = ['GET', 'HEAD', 'OPTIONS'];
-/** Refusals whose cause may be the database. */
+/** Codes of refusals that the database may have caused. */
 const OF_DATABASE: ReadonlySet<RefusalCode> = new Set([
   'database_unavailable',
   'callback_not_stored',
@@ -98,7 +99,7 @@ export function createApp(deps: ApiDeps): Express {
   const { publicUrl } = api.config.api;
   const app = express();
   app.disable('x-powered-by');
-  // Answers change every second, so an ETag would cost more than it saves.
+  // The API sends no ETags: its answers change too often for caches to be useful.
   app.set('etag', false);
   app.set('query parser', 'simple');
   app.set('trust proxy', [...api.config.api.trustedProxies]);
@@ -106,7 +107,7 @@ export function createApp(deps: ApiDeps): Express {
   app.use(limitPipelining());
   app.use(requestLog(api.log));
   app.use(measure(api));
-  // Answers are data, so their Content-Security-Policy allows nothing. HTML pages set their own policy.
+  // Most answers are JSON data, so the default Content-Security-Policy allows nothing. HTML pages set their own policy.
   app.use(
     helmet({
       contentSecurityPolicy: {
@@ -152,7 +153,7 @@ function measure({ metrics }: Pick<Api, 'metrics'>): RequestHandler {
     response.locals.startedAt = startedAt;
     response.once('close', () => {
       const route = (response.locals.route as string | undefined) ?? 'none';
-      // 499: the client disconnected before the answer was sent. A stream counts as answered.
+      // Status 499 means that the client disconnected before the answer was sent. An event stream counts as answered.
       const answered = response.writableFinished || response.locals.streams === true;
       const status = answered ? response.statusCode : 499;
       metrics.observeRequest(route, request.method, status, (Date.now() - startedAt) / 1000);

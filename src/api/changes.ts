@@ -4,25 +4,25 @@ import { FairSlots } from '../domain/fair-slots.ts';
 import { Connection } from '../ledger/connection.ts';
 import type { Logger } from '../log.ts';
 
-/** The key under which the ledger notifies of changes of a payment (src/ledger/notify.ts). */
+/** The ledger sends notifications of a payment's changes under this key (src/ledger/notify.ts). */
 export const paymentKey = (paymentId: string): string => `payment/${paymentId}`;
 /**
- * The key under which the ledger notifies of changes of an order. The order id is hashed because PostgreSQL limits the
- * payload.
+ * The ledger sends notifications of an order's changes under this key. The order id is hashed because PostgreSQL
+ * limits the payload.
  */
 export const orderKey = (merchantId: string, orderId: string): string =>
   `order/${merchantId}/${createHash('md5').update(orderId).digest('hex')}`;
 
-/** The key under which the ledger notifies of new events of a merchant. */
+/** The ledger sends notifications of a merchant's new events under this key. */
 export const eventsKey = (merchantId: string): string => `events/${merchantId}`;
 
-/** How often waiting requests read again without a notification. */
+/** Pauses after which a waiting request reads its state again, even without a notification. */
 const PAUSES = {
-  /** Average pause while the process is not connected to listen for notifications. */
+  /** Average pause between two reads while the process has no connection that listens for notifications. */
   fallbackMs: 2_000,
   /**
-   * Maximum pause while the process is connected, because a notification can be lost with the process that should have
-   * sent it.
+   * Maximum pause between two reads while the process listens for notifications. Needed because a process can die
+   * before it has sent its notification.
    */
   readAgainMs: 15_000,
 };
@@ -30,28 +30,29 @@ const PING_EVERY_MS = 10_000;
 const RECONNECT_AT_MOST_MS = 5_000;
 /** Maximum of waiting requests and streams in a process. Each one holds a connection and some memory. */
 const WAITERS_AT_MOST = 6_000;
-/** Maximum of requests with `?wait=`. The other slots for waiting requests are reserved for streams. */
-const POLLS_AT_MOST = 2_000;
 /**
- * Maximum of waiting requests and streams for one payment or order. Even the 20 attempts that a payer can create for an
- * order leave slots for other requests.
+ * Maximum of requests with `?wait=` in a process. The remaining slots for waiting requests are reserved for event
+ * streams.
  */
+const POLLS_AT_MOST = 2_000;
+/** Maximum of waiting requests and streams for one payment or order. */
 const SAME_AT_MOST = 240;
 
 export interface Follow<T> {
   /**
-   * Reads the current state. Runs immediately, then after every change and at least every 15 s, and once more when the
-   * time is up.
+   * Reads the current state. The function is called immediately, after every change, at least every 15 s, and once
+   * more when the time is up.
    */
   readonly read: () => Promise<T>;
   readonly timeoutMs: number;
   /** Aborted when the caller is no longer interested. */
   readonly signal?: AbortSignal;
-  /** True for an error of `read` after which `read` is retried soon. Any other error is thrown. */
+  /** Returns true if `read` is retried after this error. Any other error is thrown. */
   readonly survives?: (error: unknown) => boolean;
   /**
-   * True for a request whose answer is the change that it waits for, such as a new payment. It waits at most some
-   * seconds, and regardless of the limits. While the service stops, it keeps waiting and polls the database.
+   * True for a request that cannot be answered without the change, for example the creation of a payment. Such a
+   * request waits for a few seconds, even if the maximum of waiting requests is reached. While the service stops, the
+   * request keeps waiting and polls the database.
    * @default false
    */
   readonly mustWait?: boolean;
@@ -60,7 +61,7 @@ export interface Follow<T> {
 export interface Wait<T> extends Omit<Follow<T>, 'survives'> {
   /** True if the wait can end with this value. */
   readonly done: (value: T) => boolean;
-  /** The address and merchant for whose limits the request counts; undefined for waits of the service itself. */
+  /** The request counts against the limits of this address and this merchant. Undefined if the service itself waits. */
   readonly for?: Poller | undefined;
 }
 
@@ -70,9 +71,9 @@ export interface Poller {
 }
 
 /**
- * Wakes waiting requests (`?wait=`, event streams) after changes by any process. One connection LISTENs for all of
- * them. It reconnects automatically, and then every waiting request reads again, because notifications may have been
- * missed.
+ * Wakes waiting requests (`?wait=`, event streams) after changes by any process. One database connection LISTENs for
+ * all waiting requests. After a lost connection, the process reconnects, and every waiting request reads again,
+ * because notifications may have been missed.
  */
 export class Changes {
   readonly #databaseUrl: string;
@@ -102,12 +103,12 @@ export class Changes {
     this.#pollsByMerchant = new FairSlots(pollsAtMost, pollsAtMost / 2);
   }
 
-  /** Starts to listen; reconnects until `close`. */
+  /** Starts to listen for notifications. Reconnects automatically until `close` is called. */
   start(): void {
     this.#running ??= this.#run();
   }
 
-  /** True while notifications arrive. Otherwise waiting requests read about every 2 s. */
+  /** True while the process can receive notifications. Otherwise waiting requests read about every 2 s. */
   get listening(): boolean {
     return this.#listening;
   }
@@ -117,23 +118,23 @@ export class Changes {
     return this.#waiting;
   }
 
-  /** False if the maximum of waiting requests is reached, in the process or for this key. */
+  /** False if the process, or this payment or order, has its maximum of waiting requests. */
   hasRoom(key: string): boolean {
     return this.#waiting < this.#waitersAtMost && (this.#subscriptions.get(key)?.size ?? 0) < SAME_AT_MOST;
   }
 
   /**
-   * Yields the current state, and then the state after every change and at least every 15 s. When the time is up or the
-   * service stops, it reads once more and ends. When the signal is aborted, it ends without another read. Changes that
-   * come while the caller handles a state are combined: a slow caller skips intermediate states, but never the last
-   * one. Holds no database connection while it waits.
+   * Yields the current state, and then the state after every change and at least every 15 s. When the time is up or
+   * the service stops, the function reads once more and ends. When the signal is aborted, the function ends without
+   * another read. A slow caller misses intermediate states, but never the last state. The function holds no database
+   * connection while it waits.
    */
   async *follow<T>(
     key: string,
     { read, timeoutMs, signal, survives, mustWait }: Follow<T>,
   ): AsyncGenerator<T> {
     const deadline = Date.now() + timeoutMs;
-    // Subscribe before the first read, so that no change is missed between them.
+    // Subscribe before the first read. A change between the read and a later subscription would be missed.
     const subscription = this.#subscribe(key);
     const stop = () => subscription.notify();
     signal?.addEventListener('abort', stop);
@@ -150,7 +151,7 @@ export class Changes {
         const left = deadline - Date.now();
         if (left <= 0 || (this.#closing.signal.aborted && mustWait !== true)) return;
         const isNotified = this.#listening && outcome !== undefined;
-        // The pause is random, so that requests that started together do not keep reading together.
+        // The pause is random. So requests that started at the same time do not all read at the same time again.
         const { fallbackMs, readAgainMs } = this.#pauses;
         const pause = isNotified ? readAgainMs * (1 - Math.random() / 4) : fallbackMs * (0.5 + Math.random());
         await subscription.next(Math.min(left, pause));
@@ -163,8 +164,9 @@ export class Changes {
   }
 
   /**
-   * Follows until `done`, and resolves with the last state read. If the maximum of waiting requests is reached for the
-   * process, the address or the merchant, it reads once and does not wait, unless `mustWait` is set.
+   * Waits until `done` accepts a state or the time is up, and resolves with the last state. If the process, the
+   * address or the merchant has its maximum of waiting requests, the function reads once and does not wait. With
+   * `mustWait`, the function waits anyway.
    */
   async until<T>(key: string, { done, for: poller, ...follow }: Wait<T>): Promise<T> {
     const mayWait = follow.mustWait === true || this.hasRoom(key);
@@ -177,14 +179,14 @@ export class Changes {
         last = value;
         if (done(value)) break;
       }
-      // `follow` yields at least once or throws.
+      // `last` is set here, because `follow` yields at least one state or throws.
       return last as T;
     } finally {
       leave();
     }
   }
 
-  /** Takes a slot. @returns a function that gives the slot back; undefined if no slot is free. */
+  /** Takes a slot for a waiting request. @returns a function that gives the slot back; undefined if no slot is free. */
   #enter({ address, merchantId }: Poller): (() => void) | undefined {
     if (!this.#pollsByAddress.take(address)) return undefined;
     if (!this.#pollsByMerchant.take(merchantId)) {
@@ -255,7 +257,7 @@ export class Changes {
     }
   }
 
-  /** Listens until the connection ends. */
+  /** Listens for notifications until the connection ends. */
   async #listen(onListening: () => void): Promise<void> {
     const client = new Connection({
       connectionString: this.#databaseUrl,
@@ -268,16 +270,15 @@ export class Changes {
       client.on('error', reject);
       client.once('end', resolve);
     });
-    // `ended` is awaited below. An earlier failure must not count as an unhandled rejection.
+    // `ended` is only awaited below. Without this handler, an earlier failure would count as an unhandled rejection.
     ended.catch(() => undefined);
     const end = () => void client.end().catch(() => undefined);
     this.#closing.signal.addEventListener('abort', end);
     let ping: NodeJS.Timeout | undefined;
     try {
       await client.connect();
-      // A connection that died silently, or that a pooler shares between clients, looks like an idle connection. Only a
-      // notification that the connection sends itself and receives again proves that this connection receives
-      // notifications.
+      // A dead connection, or a connection that a pooler shares between clients, looks like an idle connection. So the
+      // process sends a notification to itself and checks that it arrives.
       const own = `ping/${randomUUID()}`;
       let hasReturned = true;
       client.on('notification', ({ payload }) => {
@@ -296,7 +297,7 @@ export class Changes {
           return void client.emit('error', new Error('the own notification did not come back'));
         hasReturned = false;
         client
-          // The commit does not wait for a flush to disk, as with the ledger's notifications.
+          // The commit does not wait for a flush to disk. The ledger sends its notifications in the same way.
           .query("SELECT pg_notify('nodrop', $1) FROM set_config('synchronous_commit', 'off', true)", [own])
           .catch((error: unknown) => client.emit('error', error));
       };
@@ -314,7 +315,7 @@ export class Changes {
   }
 }
 
-/** One waiting request. Remembers a change that comes while the request is busy reading. */
+/** The subscription of one waiting request. It remembers a change that arrives while the request is still reading. */
 class Subscription {
   #changed = false;
   #wake: (() => void) | undefined;
@@ -324,7 +325,9 @@ class Subscription {
     this.#wake?.();
   }
 
-  /** Resolves at the next change (immediately if there was one since the last call) or after `timeoutMs`. */
+  /**
+   * Resolves at the next change, or after `timeoutMs`. If a change has come since the last call, resolves immediately.
+   */
   async next(timeoutMs: number): Promise<void> {
     if (!this.#changed) {
       await new Promise<void>((resolve) => {

@@ -4,25 +4,23 @@ import type { LedgerClient } from '../ledger/client.ts';
 import { type FailedLookups, tooMany } from './http/failed-lookups.ts';
 
 /**
- * How long an account is cached. New credentials work immediately, because the account is read again when a signature
- * fails. Callbacks of a disabled account are accepted for up to this time, which is harmless, because what they report
- * is still true.
+ * How long an account is cached. New credentials work immediately, because a wrong signature makes the process read
+ * the account again. Callbacks to a disabled account may be accepted for this time. This is harmless: what such a
+ * callback reports is still true.
  */
 export const ACCOUNT_FRESH_MS = 60_000;
-/**
- * While senders exceed their limits, an account is read at most once in this time, whatever the number of callbacks.
- */
+/** Minimum time between two reads of an account while senders exceed their limits. */
 export const ACCOUNT_READ_EVERY_MS = 2_000;
 /**
- * Accounts may become visible out of order, because the transaction of an older account can commit after the
- * transaction of a newer account. It commits at most this much later.
+ * The transaction of an older account can commit after the transaction of a newer account, but at most this much
+ * later. So a read of new accounts also covers this time before the newest known account.
  */
 const COMMITTED_WITHIN_MS = 60_000;
 
 /** The account that the path of a callback names. */
 export interface AccountName {
   readonly channel: string;
-  /** Undefined: the account that owns the channel's callback URL without an id. */
+  /** Undefined for the account that receives callbacks at the channel's URL without an account id. */
   readonly id: string | undefined;
 }
 
@@ -32,13 +30,13 @@ interface Read {
   readonly at: number;
 }
 
-/** Caches the accounts that callbacks name for a minute, so that a callback does not cost a database query. */
+/** Caches for one minute each account that a callback has named. So not every callback costs a database query. */
 export class ChannelAccounts {
   readonly #db: LedgerClient;
   readonly #nodropSecret: string;
   readonly #failedLookups: FailedLookups;
   readonly #now: () => Date;
-  /** The accounts that existed when they were last read. Has at most one entry per account and URL. */
+  /** The cached accounts. An account has one entry for each of its callback URLs. */
   readonly #read = new Map<string, Read>();
   readonly #reading = new Map<string, Promise<OpenedAccount | null>>();
   #readingNew: Promise<void> | undefined;
@@ -55,8 +53,8 @@ export class ChannelAccounts {
 
   /**
    * The account, or null if it does not exist.
-   * @throws Refusal `too_many_requests` if the address has named too many accounts that do not exist, and this account
-   * did not exist `ACCOUNT_READ_EVERY_MS` ago
+   * @throws Refusal `too_many_requests` if the limit for names that do not exist is reached, and this account was not
+   * found by the last read of new accounts
    */
   async find(name: AccountName, address: string): Promise<OpenedAccount | null> {
     const key = keyOf(name);
@@ -67,7 +65,8 @@ export class ChannelAccounts {
       return await this.#failedLookups.lookUp(address, `account/${key}`, () => this.readNow(name));
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      // Read the account anyway: the channel may send from the same address as a client that sent too many wrong names.
+      // Read new accounts anyway, because the channel may use the same address as a client that sent too many wrong
+      // names.
       await this.#readNew();
       const account = this.#read.get(key)?.account;
       if (account === undefined) throw tooMany(error.message, ACCOUNT_READ_EVERY_MS / 1_000);
@@ -91,14 +90,16 @@ export class ChannelAccounts {
     return await reading;
   }
 
-  /** The account as read within the last `ACCOUNT_READ_EVERY_MS`; otherwise reads it now. */
+  /**
+   * Returns the cached account if it was read less than `ACCOUNT_READ_EVERY_MS` ago. Otherwise reads the account now.
+   */
   async readRarely(name: AccountName): Promise<OpenedAccount | null> {
     const read = this.#read.get(keyOf(name));
     if (read !== undefined && this.#msSince(read.at) < ACCOUNT_READ_EVERY_MS) return read.account;
     return await this.readNow(name);
   }
 
-  /** Reads all new accounts (the first time, all accounts), at most once in `ACCOUNT_READ_EVERY_MS`. */
+  /** Reads all new accounts, at most once in `ACCOUNT_READ_EVERY_MS`. The first call reads all accounts. */
   async #readNew(): Promise<void> {
     const at = this.#now().getTime();
     if (this.#readingNew === undefined && this.#msSince(this.#readNewAt) >= ACCOUNT_READ_EVERY_MS) {
@@ -120,7 +121,10 @@ export class ChannelAccounts {
     await this.#readingNew;
   }
 
-  /** Milliseconds since `at`. Infinite if the clock was set back since then, so that cached values count as old. */
+  /**
+   * Milliseconds since `at`. If the clock was set back since then, the result is infinite, so that cached values count
+   * as old.
+   */
   #msSince(at: number): number {
     const since = this.#now().getTime() - at;
     return since < 0 ? Number.POSITIVE_INFINITY : since;

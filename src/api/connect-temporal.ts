@@ -5,16 +5,16 @@ import { LOST_QUERY, PAYMENT_WORKFLOW, REFUND_WORKFLOW } from '../workflows/mess
 import { LOST_COUNT_WITHIN_MS } from './deadlines.ts';
 import { orFallbackWithin } from './http/with-deadline.ts';
 
-/** How long a count is reused, because each count is a query over all workflows. */
+/** A count is reused for this time, because each count is a query over all workflows. */
 const COUNTED_FOR_MS = 10_000;
 
-/** Number of workflows that wait for a missing row, by type. */
+/** The number of workflows whose row is missing in the database, by workflow type. */
 export interface LostRows {
   readonly payment: number;
   readonly refund: number;
 }
 
-/** @returns a function that counts the workflows with a missing row, at most once in 10 s. */
+/** @returns a function that counts the workflows whose row is missing in the database, at most once in 10 s. */
 export function createLostCount(client: Client): () => Promise<LostRows> {
   let last: { readonly at: number; readonly rows: Promise<LostRows> } | undefined;
   const count = async (type: string) =>
@@ -32,8 +32,8 @@ export function createLostCount(client: Client): () => Promise<LostRows> {
 }
 
 /**
- * Creates a Temporal client that connects at its first call and reconnects after each loss. Temporal need not be up
- * yet.
+ * Creates a Temporal client that connects at its first call and reconnects after each loss. So Temporal need not be
+ * reachable when the process starts.
  */
 export function connectTemporal({ temporal }: Pick<Config, 'temporal'>) {
   const connection = lazyConnection(temporal.address);
@@ -42,7 +42,7 @@ export function connectTemporal({ temporal }: Pick<Config, 'temporal'>) {
     client,
     countLost: createLostCount(client),
     async isTemporalReachable(deadlineMs: number): Promise<boolean> {
-      // The SDK's own deadline is not enough, because the SDK does not check it between two attempts to connect.
+      // This code sets its own deadline, because the SDK does not check its deadline between two attempts to connect.
       return await orFallbackWithin(
         deadlineMs,
         false,

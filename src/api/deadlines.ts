@@ -1,31 +1,36 @@
 /**
- * All deadlines of the API, in milliseconds. `test/api/deadlines.test.ts` checks how they relate: a signal takes only a
- * part of its request's time, a request is answered before a stopping process cuts it off, and that happens before the
- * process exits.
+ * All deadlines of the API, in milliseconds. `test/api/deadlines.test.ts` checks their order. The deadline of a signal
+ * is shorter than the deadline of its request. Requests are answered before a stopping process closes their
+ * connections, and the process exits after that.
  */
 
-/** From a request's start to its answer, even if the channel or Temporal is slow. */
+/** Maximum time from the start of a request to its answer, even if the channel or Temporal is slow. */
 export const ANSWER_WITHIN_MS = 8_000;
 
 /**
- * The minimum time for Temporal to get a next action, even if the database and the order's other channels were slow.
- * Part of `ANSWER_WITHIN_MS`; a request can only exceed that if its time is nearly up when this wait begins.
+ * A request waits at least this long for a next action, even if other steps have used up its time. So a request may
+ * take longer than `ANSWER_WITHIN_MS`.
  */
 export const NEXT_ACTION_AT_LEAST_MS = 2_000;
 
-/** Deadline of a query to a channel. Callers share one query, so this is the longest time that any of them allows. */
+/**
+ * Deadline of a query to a channel. Several requests may share one query, so this is the longest time that any request
+ * waits for it.
+ */
 export const CHANNEL_ANSWERS_WITHIN_MS = 8_000;
 
 /** Deadline for the channel's answer about a trade to adopt. */
 export const ADOPTED_TRADE_WITHIN_MS = 5_000;
 
 /**
- * Deadline for the query before a refund of all that is left. Without an answer, the ledger decides how much that is.
+ * Deadline for the query before a refund of the whole remaining amount. If the channel does not answer in time, the
+ * refund uses the remaining amount that the ledger knows.
  */
 export const TRADE_ASKED_WITHIN_MS = 3_000;
 
 /**
- * Deadline for a check of Temporal after a query timed out, to find out whether Temporal or the channel did not answer.
+ * Deadline for a check of Temporal after a query has timed out. The check shows whether Temporal is down or only the
+ * channel did not answer.
  */
 export const TEMPORAL_LOOK_MS = 1_000;
 
@@ -33,22 +38,23 @@ export const TEMPORAL_LOOK_MS = 1_000;
 export const HEALTH_WITHIN_MS = 2_000;
 
 /**
- * Deadline for Temporal to accept a signal. The ledger already has what the signal says, so a failure loses nothing.
+ * Deadline for Temporal to accept a signal. Nothing is lost if the signal fails, because the ledger already contains
+ * its content.
  */
 export const SIGNAL_WITHIN_MS = 2_000;
 
 /**
- * Deadline for a signal to an order's other attempts. Shorter than `SIGNAL_WITHIN_MS`, because the request then waits
- * until those attempts end.
+ * Deadline for a signal to the other attempts of an order. It is shorter than `SIGNAL_WITHIN_MS`, because the request
+ * must then also wait until those attempts end.
  */
 export const SIGNAL_OTHERS_WITHIN_MS = 1_000;
 
-/** Deadline for each number in `/metrics` and `/details`; a number that is not ready by then is left out. */
+/** Deadline for each number in `/metrics` and `/details`; a number that takes longer is left out. */
 export const COUNT_WITHIN_MS = 2_000;
 
 /**
- * Deadline for the count of lost rows. Longer than the deadline of a reader, so that the next reader gets the result of
- * a slow count.
+ * Deadline for the count of workflows whose row is missing. It is longer than `COUNT_WITHIN_MS`: if a count is slow,
+ * the current request gets no number, but the next request can get the result.
  */
 export const LOST_COUNT_WITHIN_MS = 5_000;
 

@@ -49,7 +49,9 @@ export function createMetrics() {
   });
   return {
     registry,
-    /** Adds a gauge of pending deliveries to order services, counted at each scrape. */
+    /**
+     * Adds a gauge for the number of pending deliveries to order services. The deliveries are counted at each scrape.
+     */
     watchDeliveries(count: () => ReturnType<typeof countDeliveries>): void {
       const deliveries = new Gauge({
         name: 'nodrop_deliveries_waiting',
@@ -65,10 +67,10 @@ export function createMetrics() {
         },
       });
     },
-    /** Adds gauges of the state of the sweep, read at each scrape. */
+    /** Adds gauges for the state of the sweep. The state is read at each scrape. */
     watchSweep(read: () => Promise<SweepStatus>): void {
       let reading: Promise<SweepStatus | null> | undefined;
-      // Both gauges are collected at the same time and share one read.
+      // Prometheus reads both gauges in one scrape, so both use the result of one read.
       const status = () => {
         reading ??= orFallbackWithin(COUNT_WITHIN_MS, null, read()).finally(() => {
           reading = undefined;
@@ -97,7 +99,7 @@ export function createMetrics() {
         },
       });
     },
-    /** Adds a gauge of workflows whose row is missing, counted at each scrape. */
+    /** Adds a gauge for the number of workflows whose row is missing. The workflows are counted at each scrape. */
     watchLostRows(count: () => Promise<LostRows>): void {
       const lost = new Gauge({
         name: 'nodrop_rows_lost',

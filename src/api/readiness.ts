@@ -4,7 +4,10 @@ import { probeWrite, readWritability } from '../ledger/writable.ts';
 import { HEALTH_WITHIN_MS } from './deadlines.ts';
 import { orFallbackWithin } from './http/with-deadline.ts';
 
-/** `not_writable`: reads work and the database does not report that it is read-only, but a write failed. */
+/**
+ * `not_writable` means that reads work, but a write failed, although the database does not report that it is
+ * read-only.
+ */
 export const DATABASE_STATES = ['ok', 'unreachable', 'in_recovery', 'read_only', 'not_writable'] as const;
 
 export interface Reachable {
@@ -18,21 +21,21 @@ interface ReadinessDeps {
   readonly isTemporalReachable: (deadlineMs: number) => Promise<boolean>;
 }
 
-/** How long a result is reused, whatever the number of requests. */
+/** How long the result of a readiness check is reused. */
 export const LOOK_EVERY_MS = 1_000;
-/** How long after a refused write the database counts as not writable before a probe write is tried. */
+/** After a refused write, the database counts as not writable for this time. Then a probe write is tried. */
 export const WRITES_REFUSED_MS = 10_000;
 
 /**
- * Checks whether the database and Temporal can be used. The database is only read until a write fails; after that it is
- * checked with probe writes until one succeeds.
+ * Checks whether the database and Temporal can be used. Normally the check only reads from the database. After a
+ * failed write, the check makes probe writes until one of them succeeds.
  */
 export class Readiness {
   readonly #deps: ReadinessDeps;
   readonly #now: () => Date;
   #looking: Promise<Reachable> | undefined;
   #seen: { readonly reachable: Reachable; readonly at: number } | undefined;
-  /** True from a failed write to the next probe that succeeds. */
+  /** True after a failed write, until a probe write succeeds. */
   #isInDoubt = false;
   #refusedUntil = 0;
 
@@ -41,7 +44,10 @@ export class Readiness {
     this.#now = now;
   }
 
-  /** The current state, at most 1 s old. Concurrent callers share one check. */
+  /**
+   * Returns whether the database and Temporal can be reached. The result is at most 1 s old, and concurrent callers
+   * share one check.
+   */
   async look(): Promise<Reachable> {
     const seen = this.#seen;
     if (seen !== undefined && this.#now().getTime() - seen.at < LOOK_EVERY_MS) return seen.reachable;
@@ -50,16 +56,16 @@ export class Readiness {
   }
 
   /**
-   * Reports that a writing request failed with this error. A request can fail for a reason of its own, such as a lost
-   * connection, so the next check tries a write. If the error shows that the database refuses all writes, it counts
-   * immediately.
+   * Reports that a writing request failed with this error. If the error shows that the database refuses all writes,
+   * the database counts as not writable immediately. Any other error may concern only this request, so the next check
+   * makes a probe write.
    */
   writeFailed(error: unknown): void {
     if (refusesWrites(error)) this.#refusedUntil = this.#now().getTime() + WRITES_REFUSED_MS;
     if (!this.#isInDoubt) {
       this.#seen = undefined;
-      // A running check may have read the database before this failure, so its result is not kept and no caller joins
-      // it.
+      // A running check may have started before this failure. So its result is not kept, and later callers start a new
+      // check.
       this.#looking = undefined;
     }
     this.#isInDoubt = true;

@@ -36,9 +36,10 @@ export interface RunningApi {
 }
 
 /**
- * Starts the whole API. It starts and stays up without the database or Temporal, and answers 503 meanwhile.
- * @param onWrongSecret called if the database did not answer at the start and turns out to have a different
- *   NODROP_SECRET
+ * Starts the whole API. The API also starts if the database or Temporal cannot be reached, and answers 503 until they
+ * can be reached.
+ * @param onWrongSecret called if the database did not answer at the start and is later found to have a different
+ * NODROP_SECRET
  * @throws ConfigError if a port is in use, or if the database has a different NODROP_SECRET
  */
 export async function startApi(

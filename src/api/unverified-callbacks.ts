@@ -11,19 +11,19 @@ import type { Logger } from '../log.ts';
 
 const FLUSH_EVERY_MS = 1_000;
 /**
- * Senders that one batch counts separately. All other senders of an account count as one sender, in the minute of the
- * first of their callbacks.
+ * Maximum number of senders that one batch counts separately. All further senders of an account count as one sender.
+ * Their callbacks all count for the minute of the first of them.
  */
 const SENDERS_AT_MOST = 1_000;
 const OTHERS = 'others';
-/** Callbacks whose content one batch keeps (up to 4 KiB each). All further callbacks are only counted. */
+/** Maximum number of callbacks whose content one batch keeps, up to 4 KiB each. Further callbacks are only counted. */
 const CALLBACKS_AT_MOST = 1_000;
 
 /**
- * Buffers unverifiable callbacks: counts them per address and account in memory and writes them once a second, so that
- * a callback costs no SQL statement. At most two batches are in memory: one is being written and the other is being
- * filled. Each has a maximum size, however slow the database is. If the process dies, the batches that are not written
- * yet are lost.
+ * Buffers unverifiable callbacks in memory and writes them to the database once a second. So a single callback does
+ * not cost an SQL statement. At most two batches are in memory: one that is being written, and one that is being
+ * filled. The size of a batch is limited, even if the database is slow. If the process dies, batches that are not
+ * written yet are lost.
  */
 export class UnverifiedCallbacks {
   readonly #db: LedgerClient;
@@ -38,7 +38,10 @@ export class UnverifiedCallbacks {
     this.#log = log;
   }
 
-  /** Counts a callback, and keeps its start and the reason for an operator while the batch has room. */
+  /**
+   * Counts an unverifiable callback. While the batch has room, also keeps the start of the callback and the reason of
+   * the failure, so that operators can read them.
+   */
   add(accountId: string, address: string, body: Buffer, reason: string, now: Date): void {
     const minute = minuteOf(now);
     const own = `${accountId} ${address} ${minute.getTime()}`;
@@ -55,10 +58,7 @@ export class UnverifiedCallbacks {
     this.#flushSoon();
   }
 
-  /**
-   * Writes the current batch and waits until it is written. Never fails, because a batch that cannot be written is
-   * dropped.
-   */
+  /** Writes the current batch and waits until it is written. Never fails: a batch that cannot be written is dropped. */
   async flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -1,30 +1,31 @@
 import { Counts, type GiveBack } from './http/counts.ts';
 
 /**
- * Bytes of unverifiable callbacks that the process checks per second, from all addresses. Measured on a Xeon with 2
- * cores: the simulator's signature (HMAC-SHA256 in JavaScript) takes 13 to 24 ms per MB of body, and 0.1 ms for an
- * empty body. So the limit costs 0.2 to 0.4 of a core, even if it is reached with callbacks of `CHECKED_AT_LEAST` bytes
- * each.
+ * Maximum number of bytes of unverifiable callbacks that the process checks per second, from all addresses. Measured
+ * on a Xeon with 2 cores: the simulator's signature (HMAC-SHA256 in JavaScript) takes 13 to 24 ms per MB of body, and
+ * 0.1 ms for an empty body. So at this limit the checks use 0.2 to 0.4 of a core, even if all callbacks are very
+ * small.
  */
 export const CHECKED_A_SECOND = 16 * 1024 * 1024;
-/** Additional bytes per second, only for addresses that have not used up their share (`CHECKED_OF_ADDRESS`). */
+/**
+ * If `CHECKED_A_SECOND` is used up, the process checks this number of additional bytes per second. Only addresses that
+ * have not used up their share (`CHECKED_OF_ADDRESS`) get them.
+ */
 export const CHECKED_OF_SHARES = CHECKED_A_SECOND;
 /**
- * The share of an address, in bytes per second. Beyond `CHECKED_A_SECOND`, addresses that have used up their share are
- * refused first. The share has room for four of the largest callbacks, so it never refuses a single verified callback,
- * unless the same address also sends other callbacks.
+ * The share of an address, in bytes per second. If `CHECKED_A_SECOND` is used up, callbacks from addresses that have
+ * used up their share are refused first. The share has room for several callbacks of the maximum size.
  */
 export const CHECKED_OF_ADDRESS = 1024 * 1024;
 /**
- * Bytes that each callback costs in addition to its body. A check of an empty body takes about as long as a check of
- * this many bytes.
+ * Each callback counts as this number of bytes in addition to its body, because even the check of an empty body takes
+ * time.
  */
 const CHECKED_AT_LEAST = 4 * 1024;
 
 /**
- * Limits the time that the process spends on callbacks that cannot be verified. Only a check shows whether a callback
- * can be verified, so a valid callback can also be refused here, but only while the process is overloaded with invalid
- * ones.
+ * Limits the time that the process spends on callbacks that cannot be verified. While the process is overloaded with
+ * invalid callbacks, it may also refuse a valid callback, because only a check shows whether a callback is valid.
  */
 export class UnverifiedChecks {
   readonly #all: Counts;
@@ -38,9 +39,10 @@ export class UnverifiedChecks {
   }
 
   /**
-   * Counts a callback before its check.
+   * Counts a callback against the limits before the callback is verified.
    * @param bytes length of its body
-   * @returns a function that takes the count back if the callback is verified; undefined if it must not be checked
+   * @returns a function that takes the count back if the callback is verified; undefined if a limit is reached, so
+   * that the callback must be refused
    */
   take(address: string, bytes: number): GiveBack | undefined {
     const cost = CHECKED_AT_LEAST + bytes;
@@ -59,7 +61,7 @@ export class UnverifiedChecks {
     };
   }
 
-  /** Whole seconds until the counts start again, at least 1. */
+  /** Whole seconds until the next time window, at least 1. */
   get secondsLeft(): number {
     return this.#all.secondsLeft;
   }

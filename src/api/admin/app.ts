@@ -10,9 +10,9 @@ import type { Details } from './details.ts';
 
 /**
  * Creates the admin listener's app. It requires no key, because only operators' machines may reach it.
- * @param host the address it listens on. On loopback, it accepts only requests with a loopback `Host` header, because
- * otherwise
- *   a web page could point its own host name at this machine and read the answers (DNS rebinding).
+ * @param host the address it listens on. If this is a loopback address, the app accepts only requests with a loopback
+ * `Host` header. Otherwise a web page could point its own host name at this machine and read the answers (DNS
+ * rebinding).
  */
 export function createAdminApp(
   { registry }: Pick<Metrics, 'registry'>,

@@ -13,7 +13,7 @@ const { version } = createRequire(import.meta.url)('../../../package.json') as {
 
 interface BacklogView {
   readonly count: number;
-  /** True if there are more than `count`, because counting stopped at that number. */
+  /** True if the real number may be higher than `count`, because counting stopped at that number. */
   readonly more: boolean;
   readonly oldestSince: string;
   readonly oldestAgeSeconds: number;
@@ -66,7 +66,7 @@ export type DetailsDeps = Pick<Api, 'db' | 'channels' | 'now'> & {
   >;
 };
 
-/** @returns a function that reads what the admin listener shows at `/details`. It changes nothing. */
+/** @returns a function that reads what the admin listener shows at `/details`. The function changes nothing. */
 export function createDetails({
   config,
   db,

@@ -1,18 +1,19 @@
 /**
- * Finds out which kind of browser shows the page, and how a payer can pay in it. The browsers of WeChat and Alipay do
- * not open each other's payments, and some methods only work on a phone or on a larger screen. The kind is taken from
- * what the browser says about itself.
+ * Detects which kind of browser shows the page, and decides how a payer can pay in that browser. WeChat's browser does
+ * not open Alipay payments, and Alipay's browser does not open WeChat payments. Some methods work only on a phone,
+ * others only on a larger screen.
  *
  * @typedef {'wechat' | 'alipay' | 'phone' | 'desktop'} BrowserKind
  * @typedef {object} Method
  * @property {string} action the type of the method's next action
  * @property {readonly BrowserKind[]} paidIn see `MethodDeclaration`
  *
- * @typedef {Readonly<Record<string, Readonly<Record<string, Method>>>>} Methods the methods that declare in which browsers
- *   they work, by the names of channel and method
+ * @typedef {Readonly<Record<string, Readonly<Record<string, Method>>>>} Methods the methods that declare in which
+ * browsers they work, by the names of channel and method
  *
  * @typedef {'here' | 'browser' | 'scan' | 'wechat' | 'phone'} Where where the payer can pay: `here`, in this browser;
- *   `browser`, in the phone's own browser; `scan`, with the camera of another device; `wechat`, in WeChat; `phone`, on a phone
+ * `browser`, in the phone's own browser; `scan`, with the camera of another device; `wechat`, in WeChat; `phone`, on a
+ * phone
  */
 
 /**
@@ -32,7 +33,7 @@ export function browserOf(userAgent, touchPoints = 0) {
  * @param {{ readonly channel: string, readonly method: string }} way
  * @param {BrowserKind} browser
  * @param {Methods} methods
- * @returns {Where} `here` for a method that declares no browsers, and for one that works in no browser
+ * @returns {Where} `here` if the method declares no browsers, or if it works in no browser at all
  */
 export function whereOf({ channel, method }, browser, methods) {
   const declared = methods[channel]?.[method];
@@ -45,8 +46,8 @@ export function whereOf({ channel, method }, browser, methods) {
 }
 
 /**
- * The ways to pay that suit this browser: for each channel the best method that works here, or all methods if the
- * channel declares no browsers.
+ * Returns the ways to pay that suit this browser. For each channel, these are the best method that works in this
+ * browser, or all methods if the channel declares no browsers.
  * @template {{ readonly channel: string, readonly method: string }} W
  * @param {readonly W[]} ways
  * @param {W} current the payment's own way to pay
@@ -64,9 +65,9 @@ export function suiting(ways, current, browser, methods) {
 }
 
 /**
- * The URL of the pay button: a web page or a wallet's app. A URL with any other scheme is not used, even if the channel
- * returned it. The content of a wallet's QR code is used as a link where this browser can open it. Undefined if there
- * is none.
+ * Returns the URL of the pay button, which opens a web page or a wallet's app. A URL with any other scheme is not
+ * used, even if the channel returned it. If this browser can open the content of a wallet's QR code, the button uses
+ * it as a link. Undefined if the payment has no URL for the button.
  * @param {import('./nodrop.js').PaymentForPayer} payment
  * @param {BrowserKind} browser
  * @param {Methods} methods
@@ -80,8 +81,9 @@ export function linkOf(payment, browser, methods) {
 }
 
 /**
- * The content of the QR code; undefined if there is none. The URL of a next action is not used as a code for methods
- * that declare browsers: WeChat Pay requires a referrer, and Alipay's page shows its own code.
+ * Returns the content of the QR code, or undefined if the payment has no code. If a method declares browsers, the URL
+ * of its next action is not shown as a QR code. The reason is that WeChat Pay requires a referrer for such a URL, and
+ * that Alipay's page shows a QR code itself.
  * @param {import('./nodrop.js').PaymentForPayer} payment
  * @param {Methods} methods
  */
@@ -90,7 +92,10 @@ export function codeOf(payment, methods) {
   return nextAction?.qr ?? (methods[channel]?.[method] === undefined ? payUrlOf(payment) : undefined);
 }
 
-/** The URL of a next action, if its scheme is allowed. @param {import('./nodrop.js').PaymentForPayer} payment */
+/**
+ * Returns the URL of the payment's next action, if the scheme of that URL is allowed. @param
+ * {import('./nodrop.js').PaymentForPayer} payment
+ */
 export function payUrlOf({ nextAction }) {
   const url = nextAction?.url;
   return url !== undefined && /^(?:https?|alipays?|weixin|wxpay):/i.test(url) ? url : undefined;

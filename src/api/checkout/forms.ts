@@ -8,8 +8,8 @@ import { CHECKOUT_POLICY, type PageForm } from './shell.ts';
 const moduleOf = (channel: string) => `form-${channel}.js`;
 
 /**
- * The form of the payment's channel and method. Undefined if the method declares none, or if the next action needs no
- * form. Without a form, the page's Content-Security-Policy is not extended.
+ * Returns the payment form of the payment's channel and method. Undefined if the method declares no form, or if the
+ * next action needs no form. In these cases the page's Content-Security-Policy is not extended.
  */
 export function formOf(
   channels: ReadonlyMap<string, ChannelAdapter>,
@@ -21,7 +21,7 @@ export function formOf(
   return declaration === undefined ? undefined : { module: `./${moduleOf(channel)}`, declaration };
 }
 
-/** The form modules of all channels that declare a form: file name and content. */
+/** The file names and contents of the form modules, for all channels that declare a payment form. */
 export const formModules = (
   channels: ReadonlyMap<string, ChannelAdapter>,
 ): readonly (readonly [string, Buffer])[] =>
@@ -32,7 +32,10 @@ export const formModules = (
       readFileSync(new URL(`../../channels/${name}/form.js`, import.meta.url)),
     ]);
 
-/** The page's Content-Security-Policy, extended only by the sources that the form's script declares. */
+/**
+ * Extends the page's Content-Security-Policy by the sources that the payment form's script declares, and by nothing
+ * else.
+ */
 export function policyWith({ declaration: { script } }: PageForm): string {
   if (script === undefined) return CHECKOUT_POLICY;
   const { sources } = script;

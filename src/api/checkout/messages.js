@@ -18,7 +18,7 @@ const en = {
   copy: 'Copy the link of this page',
   copied: 'Copied. Keep the link to yourself: it opens your payment.',
   link: 'The link of this page',
-  /** Labels for several methods of one channel. */
+  /** Labels for channels that offer several methods. */
   byCode: (/** @type {string} */ channel) => `${channel} (QR code)`,
   onDevice: (/** @type {string} */ channel) => `${channel} (on this device)`,
   loadAgain: 'Try again',
@@ -100,9 +100,10 @@ const en = {
   },
   partlyReturned: (/** @type {string} */ amount) => `${amount} of it was refunded to you.`,
   /**
-   * Title and detail for payers who cannot pay in this browser, by where they can pay (see `whereOf`). `hasPageCode`:
-   * the page shows a QR code of its own URL.
-   * @type {Readonly<Record<'browser' | 'scan' | 'wechat' | 'phone', (channel: string, hasPageCode: boolean) => readonly string[]>>}
+   * Title and detail for payers who cannot pay in this browser. The keys say where the payer can pay instead (see
+   * `whereOf`). `hasPageCode` is true if the page shows a QR code of its own URL.
+   * @type {Readonly<Record<'browser' | 'scan' | 'wechat' | 'phone', (channel: string, hasPageCode: boolean) =>
+   * readonly string[]>>}
    */
   outside: {
     browser: (channel) => [
@@ -232,14 +233,14 @@ const zh = {
 export const MESSAGES = { en, zh };
 
 /**
- * The texts of a screen.
+ * Returns the texts of a screen.
  * @param {typeof en} text
  * @param {import('./screen.js').Screen} screen
  * @param {import('./nodrop.js').PaymentForPayer} payment
  * @param {(amount: number) => string} amountOf formats an amount in minor units of the payment's currency
  * @param {string} channelTitle the title of the payment's channel
- * @param {import('./browsers.js').Where} where the payer can pay
- * @param {boolean} hasPageCode the page shows a QR code of its own URL
+ * @param {import('./browsers.js').Where} where says where the payer can pay
+ * @param {boolean} hasPageCode true if the page shows a QR code of its own URL
  * @returns {readonly string[]} title and detail
  */
 export function wordingOf(text, screen, payment, amountOf, channelTitle, where, hasPageCode) {

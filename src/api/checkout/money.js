@@ -1,8 +1,9 @@
 import { EXPONENTS } from './currencies.js';
 
 /**
- * Formats an amount as `CNY 1,234.50`, like `amountText` of the domain. Uses the decimal places of ISO 4217, because
- * browsers use fewer for some currencies. Works on text, because dividing a large amount would lose precision.
+ * Formats an amount as `CNY 1,234.50`, in the same format as `amountText` of the domain. The decimal places are those
+ * of ISO 4217, because browsers show fewer for some currencies. The function works on text, because the division of a
+ * large amount would lose precision.
  * @param {number} amount minor units
  * @param {string} currency
  */
@@ -13,7 +14,7 @@ export function formatAmount(amount, currency) {
   return `${currency} ${places === 0 ? whole : `${whole}.${digits.slice(-places)}`}`;
 }
 
-/** `9:05`. @param {number} ms */
+/** Formats a duration as minutes and seconds, for example `9:05`. @param {number} ms */
 export function formatTimeLeft(ms) {
   const seconds = Math.max(Math.ceil(ms / 1000), 0);
   const pad = (/** @type {number} */ part) => String(part).padStart(2, '0');

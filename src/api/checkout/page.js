@@ -18,19 +18,24 @@ import { encode } from './uqr.js';
  */
 
 /**
- * Pauses between reads after the attempt has ended: late money, or another attempt of the order, can still change what
- * the page shows.
+ * Pauses between reads after the attempt has ended. The page still reads the payment, because late money or another
+ * attempt of the order can change what the page shows.
  */
 const READ_AGAIN_MS = { first: 5_000, last: 60_000 };
 const HINT_AGAIN_MS = 5_000;
-/** A smaller difference of the clocks is ignored, because the `Date` header has whole seconds. */
+/**
+ * A smaller difference between the clocks of the browser and the service is ignored, because the `Date` header has
+ * only whole seconds.
+ */
 const CLOCKS_AGREE_MS = 2_000;
 const ANNOUNCED_MINUTES = [5, 1];
 /** Screens that remove an earlier error message. @type {ReadonlySet<Screen>} */
 const ALERTS_END = new Set(['paid', 'telling', 'settled', 'review', 'returning', 'returned', 'gone']);
 /** Screens on which the payer may choose another way to pay. @type {ReadonlySet<Screen>} */
 const CHOICES = new Set(['slow', 'pay', 'outside', 'elsewhere', 'no-form', 'lapsed', 'unpaid', 'expired']);
-/** Refusals that do not change if the request is repeated. Other errors may be temporary. */
+/**
+ * Codes of refusals that the service would repeat if the page sent the request again. Other errors may be temporary.
+ */
 const REFUSED = new Set([
   'channel_rejected',
   'unknown_channel',
@@ -65,12 +70,13 @@ const back = element('back');
 const alertBox = element('alert');
 
 /**
- * The service's time and the payment when the service rendered this page. Undefined if the URL had no token.
+ * The payment that the service rendered into this page, and the service's time at that moment. Undefined if the URL
+ * had no token.
  * @type {{ now: number, payment: Payment } | undefined}
  */
 const known = document.body.dataset.known === undefined ? undefined : JSON.parse(document.body.dataset.known);
 
-/** How far the service's clock is ahead of the browser's, in ms. */
+/** By how many ms the service's clock is ahead of the browser's clock. */
 let clockAheadMs = 0;
 const now = () => Date.now() + clockAheadMs;
 /** @param {number} serviceTime epoch ms */
@@ -98,18 +104,21 @@ let shown;
 let isGone = false;
 const browser = browserOf(navigator.userAgent, navigator.maxTouchPoints);
 /**
- * State of the payment form that the page was rendered with.
+ * The state of the channel's payment form on this page.
  * @type {'none' | 'not asked for' | 'mounted' | 'failed'}
  */
 let form = document.body.dataset.formModule === undefined ? 'none' : 'not asked for';
 /** Translates the form into the page's current language. @type {(() => void) | undefined} */
 let translateForm;
-/** False after a reload that should have brought a form but did not, so that the page does not reload in a loop. */
+/** False if the page has already been reloaded to get the payment form. Prevents a loop of reloads. */
 let mayLoadForForm = session.isLoadingForForm !== true;
 if (!mayLoadForForm) keep({ isLoadingForForm: false });
 let isAway = false;
 let isSwitching = false;
-/** True once the page has started: from then on the token is removed from the URL, unless another browser needs it. */
+/**
+ * True once the page has started. From then on the page keeps the token out of its URL, unless another browser needs
+ * the token.
+ */
 let hasBegun = false;
 let owesHint = false;
 /** @type {keyof typeof MESSAGES.en | undefined} */
@@ -136,7 +145,7 @@ function open() {
     opened.subject = document.body.dataset.subject ?? opened.subject;
     opened.returnUrl = document.body.dataset.returnUrl ?? opened.returnUrl;
   }
-  // The payer returned from the wallet, by its return URL or with the browser's back button.
+  // The payer returned from the wallet, either through the wallet's return URL or with the browser's back button.
   if (query.has('returned') || opened.leftForWallet) opened.mayHavePaid = true;
   return { id: paymentId, session: opened };
 }
@@ -147,7 +156,10 @@ function keep(changes) {
   remember(id, JSON.stringify(session));
 }
 
-/** Follows the payment until it is final, and then keeps reading it until the screen is final. */
+/**
+ * Follows the payment until the payment is final. After that, the page still reads the payment until the screen is
+ * final.
+ */
 async function follow() {
   waiting.abort();
   const mine = new AbortController();
@@ -204,11 +216,15 @@ async function hint() {
   }
 }
 
-/** Shows that the token does not open the payment, or that there is no token. The link back to the shop stays. */
+/**
+ * Shows that the token does not open the payment, or that the page has no token. The link back to the shop stays
+ * visible.
+ */
 function end() {
   isGone = true;
   const { token, returnUrl } = session;
-  // `hasEnded` tells a reload that the token has expired. A copy of the URL never had a token, and gets another text.
+  // After a reload, `hasEnded` shows that the token has expired. A page opened from a copied URL never had a token, so
+  // it shows a different text.
   if (token !== undefined) session = { ...session, hasEnded: true };
   if (session.hasEnded) remember(id, JSON.stringify({ returnUrl, hasEnded: true }));
   draw();
@@ -217,7 +233,8 @@ function end() {
 /** @param {Payment} update */
 function show(update) {
   if (payment?.id === update.id) {
-    // Ignore an outdated answer. An answer is outdated if it shows an ended payment as live, or a paid order as unpaid.
+    // Ignore an outdated answer. An answer is outdated if it shows a payment as live that the page already knows as
+    // ended, or an order as unpaid that the page already knows as paid.
     if (!isLive(payment) && isLive(update)) return;
     if (payment.orderState === 'paid') update = { ...update, orderState: 'paid' };
   }
@@ -229,8 +246,8 @@ function show(update) {
 }
 
 /**
- * The payer came back to this page. Follows the payment again, because the connection may be dead without notice, or
- * may not report other attempts of the order.
+ * The payer came back to this page. The page opens a new connection for the payment's changes. The old connection may
+ * be dead, or may not report other attempts of the order.
  */
 function cameBack() {
   if (session.leftForWallet) keep({ leftForWallet: false, mayHavePaid: true });
@@ -254,7 +271,7 @@ async function switchTo(to) {
     const { subject } = session;
     id = made.id;
     session = {};
-    // The new attempt has its own return URL, which tells the shop the id of the new payment.
+    // The new attempt has its own return URL, which contains the id of the new payment for the shop.
     keep({ token: made.clientToken, subject, returnUrl: made.backUrl ?? undefined });
     history.replaceState(null, '', encodeURIComponent(id));
     payment = made;
@@ -265,7 +282,7 @@ async function switchTo(to) {
   } catch (error) {
     const code = error instanceof NodropError ? error.code : undefined;
     if (code === 'attempt_unresolved' || code === 'order_already_paid') {
-      // Set the order state immediately, because the next update of this attempt may come later.
+      // Set the order state now, because the next update of this payment from the service may come later.
       const orderState = code === 'order_already_paid' ? 'paid' : 'undecided';
       if (payment !== undefined) payment = { ...payment, orderState };
       if (code === 'attempt_unresolved') alerted = 'switchUnresolved';
@@ -295,7 +312,7 @@ const where = () => (payment === undefined ? 'here' : whereOf(payment, browser, 
 
 /** @returns {Screen} */
 function screen() {
-  // A received payment stays visible even after the token has expired.
+  // If the payment was paid, the page keeps showing that after the token has expired.
   if (isGone && payment?.status !== 'succeeded') return 'gone';
   if (isSwitching && payment?.status !== 'succeeded') return 'preparing';
   if (payment === undefined) return session.mayHavePaid ? 'asking' : 'loading';
@@ -329,7 +346,7 @@ function draw() {
   write(detail, explanation);
   const amount = payment === undefined ? '' : amountOf(payment.amount);
   write(element('amount'), amount);
-  // The amount must fit on one line: broken into two, it would look like two numbers.
+  // The amount must fit on one line. An amount that is split over two lines would look like two numbers.
   element('amount').style.setProperty('--length', String(amount.length));
   for (const part of ['header', 'number']) element(part).hidden = isGone && payment === undefined;
   write(element('subject'), session.subject ?? '');
@@ -353,7 +370,7 @@ function draw() {
     write(pay, text.pay(amount));
   }
   const all = waysOf(current);
-  // Another method of the same channel that works in this browser comes first.
+  // The first choice is another method of the same channel that works in this browser.
   const better = current === 'outside' ? all.find(({ channel }) => channel === payment?.channel) : undefined;
   const ways = better === undefined ? all : [better, ...all.filter((way) => way !== better)];
   drawHandOver(current, better === undefined);
@@ -393,9 +410,9 @@ function write(where, what) {
 }
 
 /**
- * Shows the channel's payment form. A form needs its own Content-Security-Policy, which the service only sends if the
- * URL has the token and the payment can be paid in the form. So the page reloads with the token if it was loaded
- * without the token, if it was loaded too early, or if the payer has switched the channel since.
+ * Shows the channel's payment form. A form needs its own Content-Security-Policy. The service sends that policy only
+ * if the URL has the token and the payment can be paid in the form. So the page reloads with the token if the current
+ * page was sent without the form's policy.
  * @param {Screen} current
  */
 function drawForm(current) {
@@ -413,7 +430,7 @@ function drawForm(current) {
   form = 'mounted';
   const what = {
     container: formBox,
-    /** A getter, because an expired next action is replaced by a new one of the same payment. */
+    /** This is a getter, because nodrop may replace an expired next action of the payment by a new one. */
     get params() {
       return payment?.nextAction?.params ?? {};
     },
@@ -443,13 +460,13 @@ function drawForm(current) {
     });
 }
 
-/** Reloads the page with its token, so that the service sends it with the form's policy. */
+/** Reloads the page with its token. The service then sends the Content-Security-Policy that the payment form needs. */
 function loadForForm() {
   keep({ isLoadingForForm: true });
   location.replace(`?${new URLSearchParams({ token: session.token ?? '' })}`);
 }
 
-/** True while the URL must have the token, because a wallet's app opens the current URL in another browser. */
+/** True while the page's URL must contain the token. A wallet's app may then open this URL in another browser. */
 const isTokenInAddress = () =>
   document.body.dataset.screen === 'outside' && where() === 'browser' && session.token !== undefined;
 
@@ -496,7 +513,8 @@ async function copyAddress() {
     await navigator.clipboard.writeText(link.value);
     write(copied, texts().text.copied);
   } catch {
-    // Most in-app browsers give no access to the clipboard: show the link in a field to copy by hand.
+    // Most in-app browsers give no access to the clipboard. So the page shows the link in a field, and the payer copies
+    // it by hand.
     link.hidden = false;
     link.focus();
     link.select();
@@ -526,7 +544,8 @@ function drawQr(current, isOnlyWay) {
     const image = qrImage(content);
     element('qr-code').textContent = '';
     element('qr-code').append(image);
-    // The code is folded on a phone, where the payer uses the wallet on that phone. On a larger screen, payers scan it.
+    // On a phone, the QR code is folded, because the payer uses the wallet on that phone. On a larger screen, the code
+    // is open, because the payer scans it.
     qr.open = isOnlyWay || matchMedia('(min-width: 48rem)').matches;
   }
   qr.querySelector('svg')?.setAttribute('aria-label', isOfPage ? text.pageQrLabel : text.qrLabel);
@@ -588,8 +607,8 @@ function drawOthers(current, ways, best) {
 }
 
 /**
- * The label of a way to pay: the channel's title. If the channel has several ways, the label also says whether the
- * payer scans a code, or names the method.
+ * Returns the label of a way to pay. The label is the channel's title. If the channel has several ways to pay, the
+ * label also names the method or says that the payer scans a code.
  * @param {{ channel: string, method: string }} way
  * @param {ReturnType<typeof waysOf>} ways
  * @param {{ text: typeof MESSAGES.en, title: string }} words
@@ -620,7 +639,8 @@ function tick() {
       element('announcement').textContent = text.minutesLeft(minutes);
 }
 
-// Other mouse buttons and the context menu also count as a press, because they open the wallet in another tab.
+// A click with another mouse button, or the context menu, also counts as a press of the pay button, because it can open
+// the wallet in another tab.
 for (const way of ['click', 'auxclick', 'contextmenu'])
   pay.addEventListener(way, () => keep({ leftForWallet: true }));
 iPaid.addEventListener('click', () => {
@@ -661,8 +681,8 @@ else {
   void follow();
 }
 
-// The last step, after everything has loaded and worked. The token stays in the URL until this step, because if this
-// script fails, `without.js` shows the page for browsers without scripts, whose reloads need the token.
+// The page has started without an error, so the token is removed from the URL only now. If this script fails earlier,
+// `without.js` shows the page for browsers without scripts. That page needs the token in the URL when it reloads.
 hasBegun = true;
 if (!isTokenInAddress()) hideToken();
 document.documentElement.setAttribute('data-runs', '');

@@ -1,9 +1,12 @@
-/** Options for QR codes, in the page and in the service: a quiet zone around the code, and medium error correction. */
+/**
+ * Options for the QR codes that the page and the service draw. Each code has a quiet zone around it and medium error
+ * correction.
+ */
 export const QR_OPTIONS = /** @type {const} */ ({ ecc: 'M', border: 4 });
 
 /**
- * The dark modules of a QR code as an SVG path. A module is one unit wide and high; each run of dark modules in a row
- * becomes one rectangle.
+ * Returns the dark modules of a QR code as an SVG path. A module is one unit wide and one unit high. Each horizontal
+ * run of dark modules becomes one rectangle.
  * @param {readonly (readonly boolean[])[]} data
  */
 export function qrPath(data) {

@@ -1,23 +1,26 @@
 import { payUrlOf } from './browsers.js';
 
-/** Next actions that the page supports itself. Others need the app or shop page that has the channel's own SDK. */
+/**
+ * Types of next actions that the cashier page supports. Any other next action needs an app or a shop page with the
+ * channel's own SDK.
+ */
 const IN_PAGES = new Set(['redirect', 'qr']);
 
-/** After this time without an answer of the channel, the page says that it takes longer. */
+/** If the channel does not answer within this time, the page says that the payment takes longer. */
 const PREPARED_WITHIN_MS = 8_000;
 
 /**
- * Decides which screen the page shows. An unknown state is never shown as unpaid: states that the page does not know,
- * and those that the service is still querying, are `asking`. The state of this attempt is not that of the order:
- * another attempt may have paid it (`settled`) or be undecided.
+ * Decides which screen the page shows. The page never shows an unknown state as unpaid. If the page does not know a
+ * state, or if the service is still querying the channel, the screen is `asking`. The attempt and its order can
+ * differ: another attempt may have paid the order (`settled`) or may be undecided.
  *
- * @typedef {'loading' | 'preparing' | 'slow' | 'pay' | 'outside' | 'elsewhere' | 'no-form' | 'lapsed' | 'asking' | 'telling' | 'paid'
- *   | 'settled' | 'review' | 'returning' | 'returned' | 'unpaid' | 'expired' | 'gone'} Screen
+ * @typedef {'loading' | 'preparing' | 'slow' | 'pay' | 'outside' | 'elsewhere' | 'no-form' | 'lapsed' | 'asking' |
+ * 'telling' | 'paid' | 'settled' | 'review' | 'returning' | 'returned' | 'unpaid' | 'expired' | 'gone'} Screen
  *
  * @param {import('./nodrop.js').PaymentForPayer} payment
  * @param {{ now: number, mayHavePaid: boolean, where?: import('./browsers.js').Where }} options `now` in epoch ms by
- *   the service's clock; `mayHavePaid` if the payer returned from the wallet or pressed "I have paid"; `where` the
- *   payer can pay
+ * the service's clock; `mayHavePaid` if the payer returned from the wallet or pressed "I have paid"; `where` says
+ * where the payer can pay
  * @returns {Screen}
  */
 export function screenOf(payment, { now, mayHavePaid, where = 'here' }) {
@@ -37,7 +40,7 @@ export function screenOf(payment, { now, mayHavePaid, where = 'here' }) {
       if (isPayable(payment)) return where === 'here' ? 'pay' : 'outside';
       if (payment.status === 'created')
         return now >= Date.parse(payment.createdAt) + PREPARED_WITHIN_MS ? 'slow' : 'preparing';
-      // The order is open, so a missing next action means that the channel's URL or code has expired.
+      // The order can still be paid. So if the next action is missing, the channel's URL or code has expired.
       if (payment.nextAction === null) return 'lapsed';
       if (IN_PAGES.has(payment.nextAction.type)) return 'asking';
       return where === 'here' ? 'elsewhere' : 'outside';
@@ -49,7 +52,7 @@ export function screenOf(payment, { now, mayHavePaid, where = 'here' }) {
 /** @param {import('./nodrop.js').PaymentForPayer} payment @returns {Screen} */
 function screenOfMoney({ orderUpdate, receivedAmount, refundedAmount, refundReason, refundStatus }) {
   if (refundReason !== null) return refundStatus === 'succeeded' ? 'returned' : 'returning';
-  // Compare the refunded with the received amount, which can differ from the requested one.
+  // The refunded amount is compared with the received amount. The received amount can differ from the requested amount.
   const isAllBack = receivedAmount !== null && refundedAmount >= receivedAmount;
   switch (orderUpdate) {
     case 'applied':
@@ -58,7 +61,7 @@ function screenOfMoney({ orderUpdate, receivedAmount, refundedAmount, refundReas
     case 'pending':
       return 'telling';
     case 'conflict':
-      // All money may have been refunded in another way, although nodrop owes no refund.
+      // nodrop owes no refund, but all money may have been refunded in another way.
       return isAllBack ? 'returned' : 'returning';
     default:
       return 'review';
@@ -69,12 +72,14 @@ function screenOfMoney({ orderUpdate, receivedAmount, refundedAmount, refundReas
 export const COUNTED = new Set(['slow', 'pay', 'outside', 'elsewhere', 'no-form']);
 /** Final screens. @type {ReadonlySet<Screen>} */
 export const ENDS = new Set(['paid', 'returned', 'gone']);
-/** Screens without a link to the shop, because the payer should pay or wait first. @type {ReadonlySet<Screen>} */
+/**
+ * Screens that show no link back to the shop, because the payer should pay or wait first. @type {ReadonlySet<Screen>}
+ */
 const BEFORE_THE_WAY_BACK = new Set(['pay', 'lapsed', 'loading', 'preparing']);
 
 /**
- * True if the page shows the link back to the shop. The service already refuses forbidden schemes; the page checks the
- * URL again, because it may come from the tab's storage or from an old row.
+ * True if the page shows the link back to the shop. The service already refuses forbidden schemes. The page checks the
+ * URL again, because the URL may come from the tab's storage or from an old row.
  * @param {Screen} screen
  * @param {string | undefined} url
  * @param {readonly string[]} neverSchemes

@@ -5,15 +5,15 @@ import { CHECKOUT_POLICY, type Language } from './shell.ts';
 /** Helpers for the routes that payers open in a browser: the cashier page and the return from the wallet. */
 
 /**
- * A query parameter of a URL that people open. If it is given several times, the first value counts. It has no maximum
- * length, because a person should get a page and not a problem document.
+ * A query parameter of a URL that people open. If the URL has the parameter several times, the first value counts. The
+ * parameter has no maximum length, because a person should always get a page and not a problem document.
  */
 export const pageParameter = z.preprocess(
   (value: unknown) => (Array.isArray(value) ? value[0] : value),
   z.string().optional(),
 );
 
-/** The language of the page: `?lang=` in the URL, otherwise the preference of the browser. */
+/** Returns the language of the page. This is `lang` in the URL, or otherwise the language that the browser prefers. */
 export function languageOf(request: Request): Language {
   const [chosen] = [request.query.lang].flat();
   if (chosen === 'en' || chosen === 'zh') return chosen;
@@ -35,8 +35,8 @@ export function sendPage(response: Response, status: number, html: string, polic
 }
 
 /**
- * Handles the page's form for the other language: redirects to the same URL with `lang`, which stays in the URL when
- * the page reloads. A repeated request from the same page gives the same result.
+ * Handles the button that changes the language of the page. The handler redirects to the same URL with `lang`, so that
+ * a reload keeps the language.
  */
 export function serveLanguageChoice(app: Express): void {
   app.post(['/checkout/:id', '/return/:id'], (request, response) => {
@@ -48,8 +48,9 @@ export function serveLanguageChoice(app: Express): void {
 }
 
 /**
- * Redirects a URL that ends in a slash to the URL without it, because the page's relative URLs would be wrong.
- * @returns false, without an answer, if the URL does not end in a slash
+ * Redirects a URL that ends in a slash to the same URL without the slash. With the slash, the page's relative URLs
+ * would be wrong.
+ * @returns false if the URL does not end in a slash. Then no answer has been sent.
  */
 export function leaveSlash(request: Request, response: Response, id: string): boolean {
   if (!request.path.endsWith('/')) return false;

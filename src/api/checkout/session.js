@@ -1,5 +1,6 @@
 /**
- * What this tab stores about a payment, for reloads and for the return from the wallet.
+ * The data that the browser tab stores about a payment. The page needs it after a reload and after the return from the
+ * wallet.
  *
  * @typedef {object} Session
  * @property {string | undefined} [token]
@@ -11,7 +12,7 @@
  * @property {boolean} [mayHavePaid] the payer came back from the wallet, or pressed "I have paid"
  */
 
-// Browsers may give no access to the storage. The page then works only until it is reloaded.
+// The browser may deny access to its storage. The page then works only until it is reloaded.
 
 /** @param {string} name */
 const keyOf = (name) => `nodrop:${name}`;

@@ -10,19 +10,19 @@ import { COUNTED, ENDS, leadsBack, type Screen, screenOf, showsWayBack } from '.
 
 /**
  * Renders the HTML of the cashier page, and of the page for a token that does not open a payment. The HTML shows the
- * state of the payment without JavaScript; the script takes over from there.
+ * state of the payment even without JavaScript. If the script runs, it updates the page from then on.
  */
 
 export type Language = 'en' | 'zh';
 
 /** The channels' titles for payers, by channel name. */
 export type ChannelTitles = Readonly<Record<string, Readonly<Record<Language, string>>>>;
-/** Titles and methods of all channels, as the page needs them. */
+/** The titles and methods of all channels. */
 export interface ChannelFacts {
   readonly titles: ChannelTitles;
   readonly methods: Methods;
 }
-/** The form of a payment's channel. */
+/** The payment form that the payment's channel provides. */
 export interface PageForm {
   /** The URL of the form's module, relative to the page's script. */
   readonly module: string;
@@ -54,8 +54,8 @@ const MODULES = 'browsers currencies messages methods money nodrop qr schemes sc
   .map((name) => `${name}.js`);
 
 /**
- * After how many seconds a page without script reloads: one number while the page waits for an answer, one while the
- * payer acts, and one for later.
+ * After this number of seconds, a page without JavaScript reloads. `waiting` applies while the page waits for an
+ * answer, `acting` while the payer should act, and `ended` afterwards.
  */
 const RELOAD_AFTER_S = { waiting: 5, acting: 15, ended: 60 };
 const WAITING: ReadonlySet<Screen> = new Set(['loading', 'preparing', 'asking', 'telling']);
@@ -63,8 +63,8 @@ const ACTING: ReadonlySet<Screen> = new Set(['pay', 'outside', 'slow', 'elsewher
 
 /**
  * Renders the cashier page.
- * @param opened the payment that the token opens; `unknown` while the database cannot be reached. With `no token`, the
- * page is the same for every id, and the script may have stored a token.
+ * @param opened the payment that the token opens; `unknown` while the database cannot be reached. For `no token`, the
+ * page is the same for every payment id. Its script may then find a token in the tab's storage.
  */
 export function checkoutPage(
   language: Language,
@@ -94,7 +94,7 @@ interface Filling {
   readonly detail: string;
   readonly noscript: string;
   readonly documentTitle?: string;
-  /** Attributes of the body. */
+  /** Attributes of the HTML element `body`. */
   readonly data?: string;
   readonly amount?: string;
   readonly subject?: string;
@@ -102,7 +102,7 @@ interface Filling {
   readonly qr?: string;
   readonly back?: string;
   readonly number?: string;
-  /** True if the state area is only useful with the script. */
+  /** True if the part of the page that shows the state needs JavaScript. */
   readonly isScripted?: boolean;
 }
 
@@ -121,7 +121,7 @@ function shown(
   const where = whereOf(payment, browser, methods);
   const screen = screenOf(payment, { now: now.getTime(), mayHavePaid, where });
   const channelTitle = titles[payment.channel]?.[language] ?? payment.channel;
-  // `false`, because a QR code of the page's URL would put the token into the HTML.
+  // The last argument is `false`: the HTML has no QR code of the page's URL, because that code would contain the token.
   const [title = '', detail = ''] = wordingOf(text, screen, payment, amountOf, channelTitle, where, false);
   const amount = amountOf(payment.amount);
   const linkTo = (url: string, words: string, attributes = '') =>
@@ -136,16 +136,17 @@ function shown(
     const minutes = Math.ceil((Date.parse(payment.expiresAt) - now.getTime()) / 60_000);
     without.push(`<p>${text.minutesLeft(minutes)}</p>`);
   }
-  // With the script, a button shows the payment again. Without a script, the payment is always shown.
+  // With JavaScript, the payer presses a button to see the link or code again. Without JavaScript, the page always
+  // shows the link or code.
   const canPayAgain = screen === 'asking' && (payUrl !== undefined || code !== undefined);
   if (canPayAgain) {
     without.push(
       `<div class="again"><p>${text.notPaidWithout}</p>${payUrl === undefined ? qrImage(code ?? '', text.qrLabel) : linkTo(payUrl, text.pay(amount), ` class="main" ${SEND_ORIGIN}`)}</div>`,
     );
   }
-  // The texts of these screens mention other ways to pay, whose buttons need the script.
+  // The texts of these screens mention other ways to pay. The buttons for those ways need JavaScript.
   if (screen === 'slow' || screen === 'lapsed' || screen === 'outside') without.push(`<p>${text.noWays}</p>`);
-  // Without the script, the way back to the shop is the only action on these screens.
+  // Without JavaScript, the link back to the shop is the only action on these screens.
   if (!isBackShown && leadsBack(backUrl, NEVER_SCHEMES)) without.push(linkTo(backUrl, text.back));
   if (!ENDS.has(screen)) without.push(reloadLink(language));
 
@@ -172,7 +173,8 @@ function shown(
       : {}),
     ...((isPay || screen === 'outside') && code !== undefined
       ? {
-          // The code is not folded, because each reload would fold it again. On phones, the script folds it.
+          // The HTML shows the QR code unfolded, because each reload would fold the code again. On phones, the script
+          // folds the code.
           qr: `<details id="qr" open><summary>${isDeclared ? text.scanWith(escapeHtml(channelTitle)) : text.qr}</summary><div id="qr-code">${qrImage(code, text.qrLabel)}</div></details>`,
         }
       : {}),
@@ -230,8 +232,8 @@ ${back ?? '<a id="back" hidden></a>'}
 
 /**
  * WeChat Pay refuses an `h5_url` that is opened without a referrer
- * (https://pay.weixin.qq.com/doc/v3/merchant/4012791845). With this policy the wallet gets only the origin of this
- * page, not its path or the token.
+ * (https://pay.weixin.qq.com/doc/v3/merchant/4012791845). With this referrer policy, the wallet gets only the origin
+ * of the cashier page, and neither the path nor the token.
  */
 const SEND_ORIGIN = 'referrerpolicy="strict-origin"';
 
@@ -252,7 +254,10 @@ function otherLanguage(language: Language): string {
 
 const LANG: Readonly<Record<Language, string>> = { en: 'en', zh: 'zh-Hans' };
 
-/** A CSS class for the font size at which an amount fits on one line. The script computes the size itself. */
+/**
+ * Returns a CSS class with a font size at which the amount fits on one line. With JavaScript, the page does not need
+ * the class, because the script sets the size.
+ */
 const lengthClass = ({ length }: string) => (length <= 12 ? 'short' : length <= 18 ? 'long' : 'longer');
 
 function qrImage(content: string, label: string): string {
@@ -261,7 +266,7 @@ function qrImage(content: string, label: string): string {
 }
 
 /**
- * Renders the page for a token that does not open a payment. It is the same whether or not the payment exists.
+ * Renders the page for a token that does not open a payment. The page does not reveal whether the payment exists.
  * @param assets the URL of the cashier page's files, relative to this page
  */
 export function nothingPage(language: Language, assets: string): string {

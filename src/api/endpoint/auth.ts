@@ -12,9 +12,12 @@ import type { Api } from '../api-deps.ts';
 import { clientAddress } from '../http/client-address.ts';
 import type { SecretName } from '../http/failed-lookups.ts';
 
-/** Authentication: a merchant's key, or the client token of a payment, which is checked against that payment. */
+/** Authenticates requests by a merchant's key or by the client token of a payment. */
 
-/** A public key that works only with the embedded stack; see `isDevelopmentKeyAccepted`. Never stored. */
+/**
+ * The development key. It is public and never stored, and works only with the embedded stack (see
+ * `isDevelopmentKeyAccepted`).
+ */
 export const DEVELOPMENT_KEY = 'sk_dev_nodrop';
 
 export type KeyAccess = { readonly kind: 'key'; readonly caller: Caller };
@@ -22,9 +25,9 @@ export type TokenAccess = {
   readonly kind: 'token';
   readonly token: string;
   readonly hash: string;
-  /** The sender's address, for whose limits a wrong token counts. */
+  /** The sender's address. A wrong token counts against the limit of this address. */
   readonly address: string;
-  /** False if a look-up of the token must not wait; see `FailedLookups.lookUp`. */
+  /** False if the request must not wait for the look-up of its token; see `FailedLookups.lookUp`. */
   readonly mayWait: boolean;
 };
 export type Access = KeyAccess | TokenAccess;
@@ -68,7 +71,7 @@ export function createAuthenticate(api: Api): Authenticate {
 const keyName = (hash: string): SecretName => `key/${hash}`;
 export const tokenName = ({ paymentId, hash }: NamedToken): SecretName => `token/${paymentId}/${hash}`;
 
-/** @returns a function that finds which of many keys and client tokens are valid, with one SQL statement */
+/** @returns a function that checks many keys and client tokens with one SQL statement, and returns the valid ones */
 export function createFindOpening(
   db: Api['db'],
   now: () => Date,
@@ -87,7 +90,7 @@ export function createFindOpening(
   };
 }
 
-/** The access of a request with this client token. */
+/** Returns what a request with this client token may access. */
 export const tokenAccess = (token: string, request: Request, mayWait = true): TokenAccess => ({
   mayWait,
   kind: 'token',
@@ -97,9 +100,9 @@ export const tokenAccess = (token: string, request: Request, mayWait = true): To
 });
 
 /**
- * True if a request may use the development key. The key is public, so it works only if no other person can reach the
- * API: test mode, the embedded database, a loopback listener and public URL, a direct call from this machine, and no
- * web page of another origin.
+ * True if a request may use the development key. The key is public, so it works only if no other person can use the
+ * API. nodrop must run in test mode with the embedded database, and its listener and public URL must be on loopback.
+ * The request must come directly from this machine, and not from a web page of another origin.
  */
 export function isDevelopmentKeyAccepted(
   config: Pick<Api['config'], 'mode' | 'embeddedDatabase' | 'api'>,
@@ -117,8 +120,8 @@ export function isDevelopmentKeyAccepted(
 }
 
 /**
- * @returns a function that returns the caller of the development key. It creates the merchant at the first use, and
- * retries after an error.
+ * @returns a function that returns the caller of the development key. The first call creates the merchant. After an
+ * error, the next call tries again.
  */
 export function createDevelopmentCaller({
   db,
@@ -167,8 +170,7 @@ export const tokenEndsAt = ({ expiresAt }: Pick<Payment, 'expiresAt'>): number =
 
 /**
  * The payment, if the caller may see it. A merchant's key opens only payments of that merchant. A token opens one
- * payment. A key and a token each get the same refusal for a payment that does not exist as for one that they do not
- * open.
+ * payment. The refusal does not reveal whether the payment exists.
  * @throws Refusal `payment_not_found` or `unauthorized`
  */
 export function requireAccess<T extends Payment>(

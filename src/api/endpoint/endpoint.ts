@@ -4,43 +4,41 @@ import type { z } from '../http/zod.ts';
 import type { Access, KeyAccess } from './auth.ts';
 
 /**
- * One route of the API. The same declaration validates requests, answers 405 and CORS preflights, and makes the OpenAPI
- * document, so that validation, answers and document cannot contradict each other.
+ * One route of the API. nodrop uses the declaration to validate requests, to answer 405 and CORS preflights, and to
+ * build the OpenAPI document. So the document cannot contradict the behaviour.
  */
 export interface Endpoint {
   readonly method: 'get' | 'post' | 'patch';
-  /** The path in OpenAPI's syntax: `/v1/payments/{id}`. */
+  /** The path in OpenAPI's syntax, for example `/v1/payments/{id}`. */
   readonly path: string;
   readonly operationId: string;
   readonly tag: 'Orders' | 'Payments' | 'Refunds' | 'Events' | 'Channels and payers' | 'Service';
   readonly summary: string;
   readonly description?: string;
-  /**
-   * Which credentials the route accepts: any key; only an operator's key; any key or a payment's client token; or none.
-   */
+  /** The kinds of credentials that the route accepts. */
   readonly auth: 'key' | 'operator' | 'key or token' | 'none';
-  /** True if pages of other origins may call the route. Never with cookies. */
+  /** True if web pages of other origins may call the route. Cookies are never allowed. */
   readonly cors?: boolean;
   /** `raw`: the body is read as bytes and not parsed. */
   readonly body?: z.ZodType | 'raw';
   readonly bodyExamples?: Readonly<Record<string, { readonly summary: string; readonly value: unknown }>>;
   readonly query?: z.ZodObject;
   readonly params?: z.ZodObject;
-  /** Only for the OpenAPI document: the handler reads and checks the headers. */
+  /** The request headers, for the OpenAPI document only. The handler itself reads and checks them. */
   readonly headers?: z.ZodObject;
   readonly answers: Readonly<Record<number, Answer>>;
-  /** The codes that the route refuses with, in addition to those of its authentication and validation. */
+  /** The codes with which the route refuses requests, in addition to the codes of authentication and validation. */
   readonly refusals: readonly RefusalCode[];
   /**
-   * Runs before the first database query, to limit the cost of many concurrent requests. May wait, and may throw a
-   * Refusal.
+   * Runs before the first database query, and can delay or refuse the request. Limits the cost of many concurrent
+   * requests.
    */
   readonly admit?: (request: Request, response: Response) => Promise<void>;
   readonly handle: (exchange: Exchange) => Promise<void>;
   /**
-   * Makes the route accept an `Idempotency-Key`; its handler must answer with `answer`. Returns the view of what an
-   * earlier request with the key created, in its current state, because an old view could send a payer to a payment
-   * that has ended.
+   * If a route declares `replay`, it accepts an `Idempotency-Key`, and its handler must call `answer`. For a repeated
+   * request, `replay` returns the current view of what the first request created. An old view could send a payer to a
+   * payment that has ended.
    */
   readonly replay?: (id: string, access: Access) => Promise<unknown>;
 }
@@ -60,9 +58,9 @@ export interface Exchange<AccessKind = unknown, Params = unknown, Query = unknow
   readonly params: Params;
   readonly query: Query;
   readonly body: Body;
-  /** When the request started, epoch ms. Deadlines count from here. */
+  /** The time at which the request started, in epoch ms. The deadlines of the request count from this time. */
   readonly startedAt: number;
-  /** Sends the answer for what the request created, which must be durable by now. For routes with `replay`. */
+  /** Sends the answer of a route with `replay`. Call it only when the created object is durable. */
   readonly answer: (status: number, body: { readonly id: string }) => Promise<void>;
 }
 
@@ -73,7 +71,7 @@ type AccessOf<Auth> = Auth extends 'key' | 'operator'
     : null;
 type Read<Schema> = Schema extends z.ZodType ? z.output<Schema> : Schema extends 'raw' ? Buffer : undefined;
 
-/** Declares a route. Types the arguments of `handle` by the schemas of the declaration. */
+/** Declares a route. The arguments of `handle` get their types from the schemas in the declaration. */
 export function endpoint<
   const Auth extends Endpoint['auth'],
   Params extends z.ZodObject | undefined = undefined,

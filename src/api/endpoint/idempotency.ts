@@ -8,22 +8,25 @@ import { idempotencyKey } from '../schemas/common.ts';
 import type { Access } from './auth.ts';
 import type { Endpoint, Exchange } from './endpoint.ts';
 
-/** `Idempotency-Key` for routes that declare `replay`: a request that is sent several times runs once. */
+/**
+ * Implements `Idempotency-Key` for routes that declare `replay`. A request that a caller sends several times with one
+ * key runs once.
+ */
 
 export const IDEMPOTENCY_KEY = 'idempotency-key';
-/** Header of an answer that repeats the result of an earlier request. */
+/** The header that marks an answer as the result of an earlier request with the same key. */
 export const REPLAYED = 'idempotency-replayed';
 
 /**
- * Retry-After for a key in progress. A request takes some tenths of a second. If its process died, the key stays in
- * progress until the lease expires.
+ * The `Retry-After` for a request whose `Idempotency-Key` is still in use by an earlier request. A request usually
+ * takes less than a second. If the process of the earlier request died, the key stays in use until its lease expires.
  */
 const IN_PROGRESS_RETRY_S = 2;
 
 /**
- * Refusals that stay true for this request; `order_exists` is not among them, because the order can still be changed to
- * the requested content. After any other refusal a retry may succeed, so the key is released. If a code is missing
- * here, the only cost is a second run.
+ * Refusals that a retry of the same request cannot change. The `Idempotency-Key` keeps such a refusal. After any other
+ * refusal, a retry may succeed, so the key is released. `order_exists` is not in this list, because the order can
+ * still be changed to match the request.
  */
 const DEFINITE: ReadonlySet<RefusalCode> = new Set<RefusalCode>([
   'order_already_paid',
@@ -31,14 +34,20 @@ const DEFINITE: ReadonlySet<RefusalCode> = new Set<RefusalCode>([
   'channel_rejected',
 ]);
 
-/** Refusals before any work has started. After one of them, the key may be used for another request. */
+/**
+ * Refusals that happen before any work has started. After such a refusal, the caller may use the `Idempotency-Key` for
+ * another request.
+ */
 const NOT_BEGUN: ReadonlySet<RefusalCode> = new Set<RefusalCode>(['invalid_request', 'payment_not_found']);
 
-/** Runs a handler for a key: at most one run at a time, and no further run after a definite result. */
+/**
+ * Runs a handler under an `Idempotency-Key`. At most one run takes place at a time. After a definite result, the
+ * handler does not run again.
+ */
 export type RunOnce = (
   endpoint: Endpoint & Required<Pick<Endpoint, 'replay'>>,
   exchange: Exchange,
-  /** Objects whose property names are the request's fields. */
+  /** The path parameters and the body of the request. */
   payload: readonly unknown[],
 ) => Promise<void>;
 
@@ -46,7 +55,8 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
   return async (endpoint, exchange, payload) => {
     const { request, response } = exchange;
     const access = exchange.access as Access;
-    // Keys belong to the merchant. A payer with a client token must not use them up or learn about their requests.
+    // An `Idempotency-Key` belongs to the merchant. So the key is ignored for a payer with a client token: the payer
+    // must neither use up the key nor learn about the merchant's requests.
     if (access.kind === 'token') return await endpoint.handle(exchange);
     const key = readKey(request);
     if (key === undefined) return await endpoint.handle(exchange);
@@ -91,8 +101,8 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
   async function run(endpoint: Endpoint, exchange: Exchange, lease: Lease): Promise<void> {
     const { log } = exchange.request;
     /**
-     * Updates the key. An error is only logged, and the answer is sent anyway, because the work is durable and the
-     * answer is correct.
+     * Updates the stored `Idempotency-Key`. If the update fails, the process only logs the error. The caller gets the
+     * answer anyway, because the work is already durable.
      */
     const settle = (work: Promise<void>) =>
       work.catch((error: unknown) =>
@@ -102,8 +112,8 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
       await endpoint.handle({
         ...exchange,
         async answer(status, body) {
-          // The answer is 202 while the work is not finished, so the next identical request must run again to see the
-          // result.
+          // Status 202 means that the work is not finished. So the key is released, and the next identical request runs
+          // again to get the result.
           await settle(
             status === 202 ? releaseKey(db, lease) : keepResult(db, lease, { status, made: body.id }),
           );
@@ -127,14 +137,14 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
   }
 }
 
-/** Sends the answer of a request without a key. */
+/** Sends the answer of a request that has no `Idempotency-Key`. */
 export const plainAnswer =
   (response: Response): Exchange['answer'] =>
   async (status, body) => {
     response.status(status).json(body);
   };
 
-/** The request's key, if it has one. @throws Refusal `bad_request` */
+/** Returns the `Idempotency-Key` of the request, if the request has one. @throws Refusal `bad_request` */
 export function readKey(request: Request): string | undefined {
   const given = request.get(IDEMPOTENCY_KEY);
   if (given === undefined) return undefined;
@@ -144,12 +154,15 @@ export function readKey(request: Request): string | undefined {
 }
 
 /**
- * Long enough to detect that a field has a different value, and too short to recover the value, because many values
- * share a fingerprint.
+ * Length of a fingerprint. A fingerprint shows that a field has changed, but does not reveal the value of the field,
+ * because many values share one fingerprint.
  */
 const FINGERPRINT_DIGITS = 6;
 
-/** The fingerprints of a payload's fields, by their paths. The payload has been validated, so they are few. */
+/**
+ * Returns the fingerprints of a payload's fields, by path. The payload has been validated, so it has only a few
+ * fields.
+ */
 function fieldsOf(payload: readonly unknown[]): Record<string, string> {
   const leaves = (value: unknown, path: readonly string[]): [string, string][] =>
     typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -14,7 +14,10 @@ export function allowOrigins(app: Express, endpoints: readonly Endpoint[]): void
   }
 }
 
-/** Adds endpoints to the app: first their checks, in a fixed order, then the handler. */
+/**
+ * Adds endpoints to the app. For each request, the checks of its endpoint run first, in a fixed order, and then the
+ * handler.
+ */
 export function mount(
   app: Express,
   endpoints: readonly Endpoint[],
@@ -47,7 +50,10 @@ function byPath(endpoints: readonly Endpoint[]): Map<string, Endpoint[]> {
   return paths;
 }
 
-/** Stores the declared path for metrics, so that ids do not create new label values. */
+/**
+ * Stores the declared path of the route for the metrics. The real path contains ids, and each id would create a new
+ * label value.
+ */
 const nameRoute =
   (path: string): RequestHandler =>
   (_request, response, next) => {
@@ -60,7 +66,8 @@ const check =
   async (request, response, next) => {
     await endpoint.admit?.(request, response);
     if (endpoint.auth !== 'none') {
-      // A request that passed `admit` may hold a scarce slot, so it must not wait for a look-up.
+      // A request that has passed `admit` may hold a scarce slot. So the request must not wait for a look-up of its key
+      // or token.
       const access = await authenticate(request, endpoint.admit === undefined);
       if (access.kind === 'token' && endpoint.auth !== 'key or token') {
         throw new Refusal(
@@ -93,24 +100,24 @@ const serve =
       startedAt: response.locals.startedAt as number,
       answer: plainAnswer(response),
     };
-    // Idempotency compares the raw content and not the parsed body, so that a changed default does not turn a repeated
-    // request into a different request.
+    // The idempotency check compares the content as the caller sent it, before defaults are filled in. Otherwise a new
+    // default value would make a repeated request look different.
     if (replay === undefined) await endpoint.handle(exchange);
     else await runOnce({ ...endpoint, replay }, exchange, [request.params, content]);
   };
 
-/** Maximum of errors in an answer. A body can have many thousands, which no caller would read. */
+/** Maximum number of errors in an answer. A body can have thousands of errors, and no caller would read all of them. */
 const FAULTS_AT_MOST = 50;
 
-/** Error texts for query strings, where a value is an array if its name is given twice. */
+/** Returns error texts for query strings. A query parameter that is given twice arrives as an array. */
 const queryFaultsInWords: z.core.$ZodErrorMap = (issue) =>
   issue.code === 'invalid_type' && Array.isArray(issue.input) ? 'must be given once' : faultsInWords(issue);
 
-/** Validates a part of a request. @throws Refusal `invalid_request` naming the faults. */
+/** Validates a part of a request. @throws Refusal `invalid_request` that names the faults. */
 function parse(schema: z.ZodType, value: unknown, error = faultsInWords): unknown {
   const parsed = schema.safeParse(value, { error });
   if (parsed.success) return parsed.data;
-  // Report a fault once, because two rules may find the same fault in one value.
+  // Two rules may find the same fault in one value. Such a fault is reported once.
   const errors = [
     ...new Map(
       parsed.error.issues.flatMap(explain).map((error) => [`${error.path}\n${error.message}`, error]),

@@ -16,7 +16,7 @@ import { IDEMPOTENCY_KEY, REPLAYED } from './idempotency.ts';
 /** Builds the OpenAPI 3.1 document of the endpoints from the schemas that validate their requests. */
 export function openApiDocument(endpoints: readonly Endpoint[], publicUrl: string) {
   const registry = new OpenAPIRegistry();
-  // The fields that the problems of all routes share. No route refers to this schema.
+  // The schema of the fields that all problem documents have. No route refers to this schema.
   registry.register('Problem', problem);
   registry.registerComponent('securitySchemes', 'key', {
     type: 'http',
@@ -176,8 +176,8 @@ function toWebhook(type: EventType): RouteConfig {
 }
 
 /**
- * The schema of the request headers: those that the endpoint declares, or `Idempotency-Key` if its answers can be
- * replayed.
+ * The schema of the request headers. These are the headers that the endpoint declares, or `Idempotency-Key` if the
+ * endpoint declares `replay`.
  */
 function headersOf({ headers, replay }: Endpoint) {
   if (headers !== undefined) return { headers };
@@ -230,7 +230,10 @@ function answers(endpoint: Endpoint): Record<string, ResponseConfig> {
   );
 }
 
-/** Every code that the endpoint can refuse with: its own codes and those of the checks before it. */
+/**
+ * All problem codes that the endpoint can answer: its own codes, and the codes of the checks that run before its
+ * handler.
+ */
 export function refusalsOf(endpoint: Endpoint): RefusalCode[] {
   const codes = new Set<RefusalCode>(endpoint.refusals);
   const add = (...more: RefusalCode[]) => more.forEach((code) => void codes.add(code));
@@ -255,7 +258,8 @@ function refusals(endpoint: Endpoint, publicUrl: string): Record<string, Respons
   }
   return Object.fromEntries(
     [...grouped]
-      // A status that the endpoint answers itself (readiness) is not a problem document.
+      // An error status that the endpoint itself declares, as readiness does, does not have a problem document as its
+      // body.
       .filter(([status]) => endpoint.answers[status] === undefined)
       .map(([status, codes]) => [
         String(status),
@@ -286,7 +290,7 @@ function example(code: RefusalCode, publicUrl: string) {
   };
 }
 
-/** Example `errors` of the refusals that name fields. */
+/** Examples of `errors`, for refusals that name fields of the request. */
 const ERRORS: Partial<Record<RefusalCode, { path: string; message: string }[]>> = {
   invalid_request: [{ path: 'amount', message: 'must be a whole number of minor units' }],
   order_exists: [{ path: 'order.amount', message: 'the order has 1050' }],

@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import { brotliCompress, constants, gzip } from 'node:zlib';
 import type { RequestHandler } from 'express';
 
-/** The supported content encodings, the best first. */
+/** The supported content encodings. The best encoding comes first. */
 const ENCODINGS = ['br', 'gzip'] as const;
 
 type Encoding = (typeof ENCODINGS)[number];
@@ -12,7 +12,10 @@ type Encoding = (typeof ENCODINGS)[number];
 /** File types that are already compressed. */
 const PACKED = new Set(['.png']);
 
-/** Compression quality: output is nearly as small as with the highest quality, and ten times as fast to make. */
+/**
+ * The compression quality. Compared with the highest quality, the output is nearly as small, and the compression is
+ * ten times as fast.
+ */
 const QUALITY = 9;
 
 const COMPRESS: Readonly<Record<Encoding, (content: Buffer) => Promise<Buffer>>> = {
@@ -22,9 +25,9 @@ const COMPRESS: Readonly<Record<Encoding, (content: Buffer) => Promise<Buffer>>>
 };
 
 /**
- * Serves a file of a page: compressed if the browser accepts that, and with 304 if the browser has it. The file is
- * compressed once, at the first request. Each encoding has its own ETag, because caches and `If-None-Match` compare
- * bytes.
+ * Serves a file of a page. The file is compressed if the browser accepts that. If the browser already has the file,
+ * the answer is 304. The file is compressed once, at the first request. Each encoding has its own ETag, because caches
+ * and `If-None-Match` compare bytes.
  * @param name the file name, whose extension decides the content type
  * @param cacheControl the value of the header `Cache-Control`
  */

@@ -2,12 +2,12 @@ import express, { type Request, type RequestHandler } from 'express';
 import { Refusal } from '../../domain/refusal.ts';
 import { readBody } from '../../request-bounds.ts';
 
-/** Reads request bodies, with a maximum size and without guesses about their type. */
+/** Reads request bodies. Limits their size, and never guesses their type. */
 
 /** Maximum size of a request body in bytes, for every route of every listener. */
 export const BODY_LIMIT = 256 * 1024;
 
-/** Reads any body unchanged into `request.body`, because signatures are over these bytes. */
+/** Reads any body unchanged into `request.body`. The unchanged bytes are needed to verify signatures. */
 export const readRaw: RequestHandler = readBody(
   express.raw({ type: () => true, limit: BODY_LIMIT }),
   BODY_LIMIT,
@@ -28,15 +28,16 @@ export function requireJson(request: Request): void {
 }
 
 /**
- * Parses a JSON body. All numbers in nodrop's requests are integers in plain digits. JSON.parse would silently turn
- * `1e3`, `1.0` and `1.0000000000000000001` into integers, so such numbers become Infinity, which every schema rejects.
+ * Parses a JSON body. A number in a request must be an integer in plain digits. JSON.parse would turn `1e3`, `1.0` and
+ * `1.0000000000000000001` into integers without an error. So this function turns such numbers into Infinity, which
+ * every schema rejects.
  * @throws Refusal `bad_request`
  */
 export function parseJson(body: Buffer): unknown {
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(body);
     const value: unknown = JSON.parse(text);
-    // The text is valid JSON here, so every string that the pattern matches is closed.
+    // At this point the text is known to be valid JSON. So each string that the pattern finds has a closing quote.
     const exact = text.replace(STRING_OR_NUMBER, (token) =>
       /^-?\d+$/.test(token) || token.startsWith('"') ? token : '1e999',
     );

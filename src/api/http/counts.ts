@@ -1,18 +1,21 @@
 export interface CountLimits {
-  /** Maximum of one key in a window. */
+  /** Maximum count of one key in one time window. */
   readonly atMost: number;
   readonly windowMs: number;
 }
 
-/** Maximum of keys. Senders can create new keys at will, so beyond this the oldest is forgotten. */
+/**
+ * Maximum number of keys in memory. Senders can create any number of keys, so the oldest key is removed if there are
+ * more.
+ */
 const KEYS_AT_MOST = 10_000;
 
-/** Gives a taken count back. Has no effect after the end of the window that it was taken from. */
+/** Gives back a count that was taken. Has no effect after the time window of that count has ended. */
 export type GiveBack = () => void;
 
 /**
- * Counts events by key in memory, in fixed time windows. A count is taken before the work and given back if the work
- * should not count. So concurrent requests cannot all start before the first one is counted.
+ * Counts events by key in memory, in fixed time windows. The caller takes a count before its work, and gives the count
+ * back if the work should not count. So concurrent requests cannot exceed the maximum together.
  */
 export class Counts {
   readonly #limits: CountLimits;
@@ -26,8 +29,9 @@ export class Counts {
   }
 
   /**
-   * Takes `amount` from the key's current window.
-   * @returns a function that gives the amount back; undefined, with nothing taken, if less than `amount` is left
+   * Adds `amount` to the count of the key in the current time window.
+   * @returns a function that gives the amount back; undefined if the count would exceed its maximum. Then the count
+   * stays unchanged.
    */
   take(key: string, amount = 1): GiveBack | undefined {
     this.#startWindow();
@@ -36,7 +40,7 @@ export class Counts {
     if (sum > this.#limits.atMost) return undefined;
     taken.set(key, sum);
     if (taken.size > KEYS_AT_MOST) taken.delete(taken.keys().next().value ?? '');
-    // Each window has its own map, so giving a count back has no effect on later windows.
+    // Each time window has its own map. So a count that is given back late does not change a later window.
     return () => {
       const left = (taken.get(key) ?? 0) - amount;
       if (left > 0) taken.set(key, left);
@@ -44,7 +48,7 @@ export class Counts {
     };
   }
 
-  /** True if nothing is left in the key's current window. */
+  /** True if the key has reached its maximum in the current time window. */
   isSpent(key: string): boolean {
     this.#startWindow();
     return (this.#taken.get(key) ?? 0) >= this.#limits.atMost;

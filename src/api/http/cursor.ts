@@ -4,8 +4,8 @@ import type { FeedPosition } from '../../ledger/event-feed.ts';
 import type { Place } from '../../ledger/queries.ts';
 
 /**
- * Opaque cursors. A cursor holds the position of a page's last row and the name of its list, because it is invalid for
- * other lists.
+ * Builds and reads opaque cursors of lists. A cursor holds the position of a page's last row. It also holds the name
+ * of its list, so that the API can reject a cursor of a different list.
  */
 
 type List = 'orders' | 'payments' | 'refunds' | 'callbacks' | 'deliveries' | 'paymentDeliveries';
@@ -34,7 +34,9 @@ export function readCursor(cursor: string | undefined, list: List): Place | unde
   return { createdAt: new Date(Number(at)), id };
 }
 
-/** The cursor of the next page of a timeline, whose rows are numbered; null if `rows` is the last page. */
+/**
+ * The cursor of the next page of a timeline, or null if `rows` is the last page. The rows of a timeline are numbered.
+ */
 export function nextTimelineCursor(rows: readonly { readonly id: bigint }[], limit: number): string | null {
   const last = rows.at(-1);
   return last === undefined || rows.length < limit ? null : seal(`timeline/${last.id}`);
@@ -49,15 +51,16 @@ export function readTimelineCursor(cursor: string | undefined): bigint | undefin
 }
 
 /**
- * The cursor of a position in the event feed. The cursor names the feed, because other lists also have numbered rows.
- * It has the id of the last event, because a restored database reuses numbers. It has `removedTo` only while
- * `removedTo` is after the position.
+ * The cursor of a position in the event feed. The cursor contains the name of the feed, because other lists also have
+ * numbered rows. It contains the id of the last event, because a restored database reuses numbers. It contains
+ * `removedTo` only if `removedTo` is after the position.
  */
 export const feedCursor = ({ seq, eventId, removedTo }: FeedPosition): string =>
   seal(`events/${seq}${eventId === null ? '' : `/${eventId}`}${removedTo > seq ? `/${removedTo}` : ''}`);
 
 /**
- * Reads a cursor of the event feed. Null, the position before the first event, without a cursor.
+ * Reads a cursor of the event feed. Without a cursor, the result is null, which means the position before the first
+ * event.
  * @throws Refusal `invalid_request`
  */
 export function readFeedCursor(after: string | undefined): FeedPosition | null {

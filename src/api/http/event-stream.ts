@@ -1,24 +1,24 @@
 import { createHash } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 
-/** Server-Sent Events over one response, for readers that may be slow or disconnected. */
+/** Sends Server-Sent Events to one reader, which may be slow or may disconnect. */
 
 export interface StreamLimits {
-  /** Pause between heartbeats, which are needed because proxies and firewalls drop idle connections. */
+  /** Pause between two heartbeats. Heartbeats are needed because proxies and firewalls drop idle connections. */
   readonly heartbeatMs: number;
-  /** How long a reader may leave its send buffer full before it is disconnected. */
+  /** If the send buffer of a reader stays full for this time, the reader is disconnected. */
   readonly drainWithinMs: number;
   /**
-   * A stream ends after this time and its reader reconnects, so that revoked keys stop working and load is spread
-   * again.
+   * An event stream ends after this time, and its reader reconnects. So a revoked key stops working, and readers
+   * spread over all processes again.
    */
   readonly lifetimeMs: number;
   /**
-   * Maximum of streams in a process. It is below the maximum of waiting requests, so that requests with `?wait=` keep
-   * some slots.
+   * Maximum of event streams in a process. It is lower than the maximum of waiting requests, so that some slots are
+   * left for requests with `?wait=`.
    */
   readonly atMost: number;
-  /** How long a stream waits to open while many others open. */
+  /** How long a new event stream may wait while many other streams are opening. */
   readonly openWithinMs: number;
 }
 
@@ -31,8 +31,8 @@ export const STREAMS: StreamLimits = {
 };
 
 /**
- * The stream of one reader. At most one state may wait in its send buffer, so call `drained` before sending the next
- * state.
+ * The event stream to one reader. Call `drained` before sending the next state, so that at most one state waits in the
+ * send buffer.
  */
 export class EventStream {
   readonly #response: ServerResponse;
@@ -43,7 +43,7 @@ export class EventStream {
   /**
    * Starts the answer.
    * @param lastEventId the id of the state that the reader already has
-   * @param onHeartbeat runs before each heartbeat, to send a state that changed with time alone
+   * @param onHeartbeat runs before each heartbeat, and may send a state that has changed only because time has passed
    */
   constructor(
     response: ServerResponse,
@@ -54,9 +54,10 @@ export class EventStream {
     this.#response = response;
     this.#limits = limits;
     this.#lastId = lastEventId;
-    // `X-Accel-Buffering: no`: otherwise nginx would hold events back until its buffer is full.
+    // Without `X-Accel-Buffering: no`, nginx would hold events back until its buffer is full.
     response.writeHead(200, { 'Content-Type': 'text/event-stream', 'X-Accel-Buffering': 'no' });
-    // This comment shows the reader immediately that it is connected, even if there is no new state to send.
+    // The stream starts with an SSE comment. So the reader knows immediately that it is connected, even without a new
+    // state.
     response.write(':\n\n');
     this.#heartbeat = setInterval(() => {
       if (this.#isFull) return;
@@ -74,7 +75,7 @@ export class EventStream {
     this.#response.write(`event: ${event}\nid: ${id}\ndata: ${data}\n\n`);
   }
 
-  /** Resolves when the send buffer has room for the next state. Disconnects a reader that makes no room in time. */
+  /** Resolves when the send buffer has room for the next state. If the reader reads too slowly, it is disconnected. */
   async drained(): Promise<void> {
     if (this.#isFull) await this.#orFallbackWithin((done) => this.#response.once('drain', done));
   }
@@ -105,6 +106,9 @@ export class EventStream {
   }
 }
 
-/** The id of a state: a hash, so that every process computes the same id and a reader may resume at any process. */
+/**
+ * Returns the id of a state. It is a hash of the state. So all processes compute the same id, and a reader may
+ * reconnect to any process.
+ */
 export const stateId = (data: string): string =>
   createHash('sha256').update(data).digest('base64url').slice(0, 22);

@@ -1,30 +1,38 @@
 import { Refusal } from '../../domain/refusal.ts';
 import { Counts, type GiveBack } from './counts.ts';
 
-/** Keys, client tokens, payment ids and accounts that do not exist, which an address may name per minute. */
+/**
+ * How many names that do not exist one address may send per minute. Names are keys, client tokens, payment ids and
+ * accounts.
+ */
 export const MISSES_A_MINUTE = 60;
-/** The limit of `MISSES_A_MINUTE` for all addresses together, because a sender can have any number of addresses. */
+/**
+ * How many names that do not exist all addresses together may send per minute. Needed because one sender can use any
+ * number of addresses.
+ */
 export const MISSES_A_MINUTE_IN_ALL = 600;
-/** Beyond the limits, one database query per this time looks up the names of all senders. */
+/** If a limit is reached, one database query in this time looks up the waiting names of all senders. */
 export const ASKED_EVERY_MS = 1_000;
-/** Maximum of names that wait for a look-up or are being looked up. */
+/** Maximum number of names that wait for a look-up or are being looked up, from all addresses. */
 export const NAMES_AT_ONCE = 5_000;
 /** Maximum of waiting names from one address, so that one address does not use up the slots of other addresses. */
 export const NAMES_OF_ADDRESS = 500;
-/** Maximum of remembered names that exist, for each kind of name. */
+/** For each kind of name, at most this number of existing names is remembered. */
 const KNOWN_AT_MOST = 10_000;
 const WINDOW_MS = 60_000;
 
-/** The refusal of an address that has used up a limit of its time window. */
+/** Creates the refusal for an address that has reached its limit in the current time window. */
 export const tooMany = (detail: string, retryAfterSeconds: number): Refusal =>
   new Refusal('too_many_requests', detail, { retryAfterSeconds });
 
 /**
- * A name that cannot be guessed before it exists: the hash of a key, or a payment's id and the hash of its client
- * token.
+ * The name of a secret: the hash of a key, or a payment's id with the hash of its client token. A sender cannot guess
+ * such a name before it exists.
  */
 export type SecretName = `key/${string}` | `token/${string}/${string}`;
-/** The name of anything that can be looked up; unique among all kinds. */
+/**
+ * The name of a key, client token, account or payment that can be looked up. Names of different kinds are never equal.
+ */
 export type Name = SecretName | `account/${string}` | `payment/${string}`;
 
 const refuseFor = (retryAfterSeconds: number): Refusal =>
@@ -34,22 +42,25 @@ const isSecret = (name: Name): name is SecretName => name.startsWith('key/') || 
 const kindOf = (name: Name): string => name.slice(0, name.indexOf('/'));
 
 /**
- * Looks up names that unauthenticated senders give. Names that do not exist, and those being looked up, count per
- * address and in total. Names that were found before are always looked up. Beyond the limits, all other names wait, and
- * one SQL statement per second finds those that exist. So wrong names cost at most one statement per second, and a
- * valid name waits about a second. A name is refused while its address has its maximum of waiting names, or the process
- * has its maximum.
+ * Looks up names that unauthenticated senders give. Names that do not exist count against the limit of the sender's
+ * address and against a limit for all addresses. A name that was found before is always looked up immediately. If a
+ * limit is reached, other names wait, and one SQL statement per second looks up all waiting names. So wrong names cost
+ * at most one statement per second, and a valid name waits about one second. If too many names are waiting, a further
+ * name is refused.
  */
 export class FailedLookups {
   readonly #byAddress: Counts;
   readonly #inAll: Counts;
-  /** Secret names that were not found in the current window. */
+  /** Keys and client tokens that were not found in the current time window. */
   readonly #missing: Counts;
   /**
-   * Names that were found, the oldest first. Separate by kind, so that payers' tokens do not push out merchants' keys.
+   * Names that were found, the oldest first. Each kind of name has its own set, so that many client tokens cannot push
+   * merchants' keys out.
    */
   readonly #known = new Map<string, Set<string>>();
-  /** Running look-ups by name: the first caller's look-up is shared. True if the name exists. */
+  /**
+   * The running look-up of each name. Later callers wait for the same look-up. The result is true if the name exists.
+   */
   readonly #asking = new Map<string, Promise<boolean>>();
   readonly #waiting: Waiting;
 
@@ -65,10 +76,12 @@ export class FailedLookups {
   }
 
   /**
-   * Looks up a name. Beyond the limits, accounts and payments are refused immediately. No valid caller suffers:
-   * `ChannelAccounts` then reads accounts itself, and payments are only looked up here for callbacks that are refused
-   * anyway. Accounts and payments may be created later, so they are not remembered as missing.
-   * @param mayWait false for a request that holds a scarce slot: it is refused, and its name is known a second later
+   * Looks up a name. If a limit is reached, names of accounts and payments are refused immediately. Valid callers are
+   * not affected: `ChannelAccounts` then reads the accounts itself, and payments are only looked up here for callbacks
+   * that are refused anyway. Names of accounts and payments are not remembered as missing, because the account or
+   * payment may be created later.
+   * @param mayWait false if the request holds a scarce slot. If its name would have to wait, the request is refused.
+   * The look-up goes on, so a retry one second later succeeds if the name exists
    * @returns what `ask` found, or null if the name does not exist
    * @throws Refusal `too_many_requests`, and everything that `ask` throws
    */
@@ -107,14 +120,14 @@ export class FailedLookups {
       name,
       asked.then((found) => found !== null),
     );
-    // A failed look-up keeps its count, so that the limits also hold while the database is slow or down.
+    // If the look-up fails with an error, it still counts. So the limits also apply while the database is slow or down.
     if (isFound) giveBack();
     return await asked;
   }
 
   /**
-   * @throws Refusal `too_many_requests` if too many names wait, or if the name does not exist and its address is over
-   * its limit
+   * @throws Refusal `too_many_requests` if too many names are waiting. Also if the name does not exist and the
+   * sender's address has reached its limit.
    */
   async #isFoundInTurn(address: string, name: Name, mayWait: boolean): Promise<boolean> {
     if (!isSecret(name)) throw refuseFor(this.#byAddress.secondsLeft);
@@ -130,7 +143,7 @@ export class FailedLookups {
     return false;
   }
 
-  /** Shares the answer with concurrent look-ups of the same name, and remembers it. An error is shared as well. */
+  /** Shares the answer, or an error, with concurrent look-ups of the same name. Remembers whether the name exists. */
   async #shareAnswer(name: Name, answer: Promise<boolean>): Promise<boolean> {
     this.#asking.set(name, answer);
     try {
@@ -176,15 +189,15 @@ interface Waiter {
 }
 
 /**
- * Names that wait for the next SQL statement, which looks up all of them. One statement at a time, at most one per
- * second.
+ * Names that wait for the next SQL statement. One statement looks up all waiting names. At most one statement runs at
+ * a time, and at most one per second.
  */
 class Waiting {
   readonly #findExisting: (names: readonly SecretName[]) => Promise<ReadonlySet<SecretName>>;
   #waiters = new Map<SecretName, Waiter>();
   /** Names that the running statement looks up. */
   #asked: ReadonlyMap<SecretName, Waiter> = new Map();
-  /** Number of names that wait or are being looked up, by address. */
+  /** For each address, the number of its names that wait or are being looked up. */
   readonly #ofAddress = new Map<string, number>();
   #inAll = 0;
   #isAsking = false;
@@ -200,7 +213,7 @@ class Waiting {
   /**
    * Adds a name to the next statement.
    * @param name a name that is not waiting yet
-   * @returns whether the name exists; undefined if too many names wait, from its address or in total
+   * @returns whether the name exists; undefined if too many names are already waiting, from this address or in total
    */
   ask(name: SecretName, address: string): Promise<boolean> | undefined {
     if (!this.#takeSlot(address)) return undefined;

@@ -8,7 +8,7 @@ import { REFUSALS, Refusal } from '../../domain/refusal.ts';
 import { createBoundedServer } from '../../request-bounds.ts';
 import { problemOf } from './problems.ts';
 
-/** Starts and stops HTTP servers: that of the API and that of the admin listener. */
+/** Starts and stops the HTTP servers of the API and of the admin listener. */
 
 export interface Listener {
   readonly server: Server;
@@ -17,8 +17,8 @@ export interface Listener {
 }
 
 /**
- * Open requests per connection. Normal clients rarely pipeline; a hostile client could start thousands of requests
- * together.
+ * Maximum of open requests per connection. Normal clients rarely pipeline requests, but a hostile client could start
+ * thousands of requests at the same time.
  */
 const UNFINISHED_AT_MOST = 20;
 
@@ -37,9 +37,11 @@ export async function listen(
 ): Promise<Listener> {
   const server = createBoundedServer(handler);
   server.headersTimeout = 15_000;
-  // `requestTimeout` limits only how long a request may take to arrive. It is still longer than the longest `wait`.
+  // `requestTimeout` limits only how long a request may take to arrive. To be safe, its value is also longer than the
+  // longest `wait`.
   server.requestTimeout = 75_000;
-  // Longer than the idle timeout of common load balancers, so that they close connections first.
+  // This timeout is longer than the idle timeout of common load balancers. So the load balancer closes an idle
+  // connection first.
   server.keepAliveTimeout = 65_000;
   server.on('clientError', (error, socket) => refuseUnreadable(publicUrl, error, socket));
   await new Promise<void>((resolve, reject) => {
@@ -62,7 +64,7 @@ export function limitPipelining(): RequestHandler {
   };
 }
 
-/** Answers input that is not a readable HTTP request with a problem document, if the client is still connected. */
+/** If a client sends something that is not a readable HTTP request, answers with a problem document. */
 function refuseUnreadable(publicUrl: string, error: NodeJS.ErrnoException, socket: Duplex): void {
   const isAnswering = [...(unfinished.get(socket) ?? [])].some(({ headersSent }) => headersSent);
   if (error.code === 'ECONNRESET' || !socket.writable || isAnswering) return void socket.destroy();
@@ -78,7 +80,7 @@ function refuseUnreadable(publicUrl: string, error: NodeJS.ErrnoException, socke
     `Content-Length: ${Buffer.byteLength(body)}`,
     `X-Request-Id: ${requestId}`,
   ];
-  // Destroy the socket, to ignore everything else that the client sends.
+  // The socket is destroyed, so that further data from the client is ignored.
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());
 }
 
@@ -107,7 +109,8 @@ function explain(error: NodeJS.ErrnoException, host: string, port: number, setti
 /** Stops accepting requests, lets open requests finish, and closes the remaining connections after `patienceMs`. */
 export async function stopListening(server: Server, patienceMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  // A connection becomes idle after its answer, and would otherwise stay open until its keep-alive timeout.
+  // A connection becomes idle after its answer. Without this call, the connection would stay open until its keep-alive
+  // timeout.
   const sweep = setInterval(() => server.closeIdleConnections(), 50);
   const cut = setTimeout(() => server.closeAllConnections(), patienceMs);
   await closed;

@@ -5,12 +5,12 @@ import { TooBusy } from '../../ledger/transaction-limits.ts';
 import { RequestRefused } from '../../request-bounds.ts';
 import { TemporalUnavailable } from '../../temporal/payment-workflows.ts';
 
-/** Turns every error into a refusal, and every refusal into an RFC 9457 problem+json answer. */
+/** Turns errors into refusals, and refusals into answers of type problem+json (RFC 9457). */
 
 /** The path of the page that explains a code, relative to the API's public URL. */
 export const problemPath = (code: RefusalCode): string => `/docs/problems#${code}`;
 
-/** Default `Retry-After` in seconds, for refusals that do not have their own. */
+/** The `Retry-After` in seconds for refusals that do not set their own value. */
 const RETRY_AFTER: Partial<Record<RefusalCode, number>> = {
   too_many_readers: 10,
   attempt_unresolved: 10,
@@ -22,7 +22,10 @@ const RETRY_AFTER: Partial<Record<RefusalCode, number>> = {
   channel_unreachable: 5,
 };
 
-/** Builds the problem document of a refusal. `instance` is missing if no path could be read from the request. */
+/**
+ * Builds the problem document of a refusal. If the path of the request could not be read, the document has no
+ * `instance`.
+ */
 export function problemOf(
   publicUrl: string,
   refusal: Refusal,
@@ -54,7 +57,7 @@ export function sendProblem(publicUrl: string, request: Request, response: Respo
     .send(JSON.stringify(body));
 }
 
-/** Maps any error to a refusal. An error that has no other meaning for the caller becomes `internal_error`. */
+/** Maps any error to a refusal. An unknown error becomes `internal_error`. */
 export function toRefusal(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
   if (error instanceof TemporalUnavailable) {
@@ -82,7 +85,10 @@ export function toRefusal(error: unknown): Refusal {
   );
 }
 
-/** Maps an error of Express or its body parsers, which has an HTTP status, to a refusal. Undefined for other errors. */
+/**
+ * Maps an error of Express or of its body parsers to a refusal. Such errors have an HTTP status. The result is
+ * undefined for other errors.
+ */
 function httpRefusal(error: unknown): Refusal | undefined {
   const { status, expose } = error as { status?: unknown; expose?: unknown };
   if (typeof status !== 'number' || status < 400 || status > 499 || expose === false) return undefined;

@@ -3,11 +3,11 @@ import { pinoHttp } from 'pino-http';
 import { ulid } from 'ulid';
 import type { Logger } from '../../log.ts';
 
-/** Request ids, and one log line per answer. Headers are not logged, and tokens in URLs are hidden. */
+/** Gives each request an id, and logs one line per answer. Headers are not logged, and tokens in URLs are hidden. */
 
 /**
- * Hides the secrets in a URL, however they are encoded. Channels add their own secrets to the return URL, such as
- * Stripe's `payment_intent_client_secret` (https://docs.stripe.com/payments/accept-a-payment).
+ * Hides the secrets in a URL, even if they are percent-encoded. Channels add their own secrets to the return URL, such
+ * as Stripe's `payment_intent_client_secret` (https://docs.stripe.com/payments/accept-a-payment).
  */
 export function hideTokens(url: string): string {
   const [, path = '', query = ''] = /^([^?]*)(.*)$/s.exec(url) ?? [];
@@ -24,8 +24,8 @@ function hideIn(part: string): string {
 }
 
 /**
- * Chooses the request's id and sets it on the answer: the caller's `x-request-id` if it is harmless, otherwise a new
- * one.
+ * Chooses the id of the request and sends it with the answer. If the caller's `x-request-id` is harmless, it becomes
+ * the id. Otherwise a new id is created.
  */
 export function giveRequestId(request: IncomingMessage, response: ServerResponse): string {
   const given = request.headers['x-request-id'];
@@ -45,7 +45,7 @@ export function requestLog(log: Logger) {
     genReqId: giveRequestId,
     quietReqLogger: true,
     customAttributeKeys: { reqId: 'requestId', responseTime: 'ms' },
-    // Health checks come every few seconds and are not worth a line.
+    // Health checks arrive every few seconds, so they are not logged.
     autoLogging: { ignore: ({ url }) => url === '/healthz' || url === '/readyz' },
     customLogLevel: (_request, response, error) =>
       error !== undefined || response.statusCode >= 500

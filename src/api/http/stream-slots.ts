@@ -3,21 +3,21 @@ import { Refusal } from '../../domain/refusal.ts';
 import type { StreamLimits } from './event-stream.ts';
 
 /**
- * Maximum of streams that open at the same time. Each makes a few database reads; the connection pool is larger than
- * this.
+ * Maximum of event streams that open at the same time. Each opening stream makes a few database reads. The database
+ * connection pool is larger than this maximum.
  */
 export const OPENING_AT_ONCE = 8;
 
-/** The slot of one stream, held from its request to its end. */
+/** The slot of one event stream. The stream holds its slot from the request until the stream ends. */
 export interface StreamSlot {
   /**
-   * Counts the stream for its merchant.
+   * Counts the event stream against the limit of its merchant.
    * @throws Refusal `too_many_readers` if the merchant has its maximum of streams.
    */
   countFor(merchantId: string): void;
-  /** Must be called when the stream has made its first reads, so that the next one can open. */
+  /** Must be called when the stream has finished its first reads. Then the next waiting stream can open. */
   opened(): void;
-  /** Gives the slot back. */
+  /** Gives the slot of the event stream back. */
   leave(): void;
 }
 
@@ -27,15 +27,15 @@ interface Waiter {
 }
 
 /**
- * The slots of event streams. An address or a merchant can have at most half of the slots, and a smaller share when
- * fewer slots are free. So slots remain for others. A stream with a slot opens when its turn comes: otherwise, the
- * reads of many new streams would delay all other requests.
+ * The slots of event streams. One address or merchant can have at most half of the slots. When few slots are free, the
+ * maximum is lower, so that some slots stay free for other callers. Only a few streams open at the same time, because
+ * the reads of many new streams would delay all other requests.
  */
 export class StreamSlots {
   readonly #byAddress: FairSlots;
   readonly #byMerchant: FairSlots;
   readonly #opening = new FairSlots(OPENING_AT_ONCE, OPENING_AT_ONCE / 2);
-  /** Streams that wait to open, in the order of their requests. Each has a slot, so the slots limit their number. */
+  /** Event streams that wait to open, in the order of their requests. Each of them already has a slot. */
   readonly #waiting = new Set<Waiter>();
   readonly #openWithinMs: number;
 
@@ -48,7 +48,7 @@ export class StreamSlots {
   /**
    * Takes a slot, and resolves when the stream may open.
    * @param gone aborted when the reader disconnects
-   * @throws Refusal `too_many_readers` if no slot is free, or if its turn does not come in time
+   * @throws Refusal `too_many_readers` if no slot is free, or if too many other streams are opening for too long
    */
   async enter(address: string, gone: AbortSignal): Promise<StreamSlot> {
     if (!this.#byAddress.take(address)) throw tooMany('Too many event streams are open from this address.');
@@ -109,7 +109,7 @@ export class StreamSlots {
     });
   }
 
-  /** Starts one waiting stream after another has opened. */
+  /** Lets the next waiting stream open. Called when another stream has opened or ended. */
   #startNext(): void {
     for (const waiter of this.#waiting) {
       if (this.#opening.take(waiter.address)) return void waiter.start();

@@ -1,5 +1,6 @@
 /**
- * Returns the result of `work`, or `fallback` if it fails or takes longer than `deadlineMs`. A later result is ignored.
+ * Returns the result of `work`. If `work` fails or takes longer than `deadlineMs`, returns `fallback` and ignores any
+ * later result.
  */
 export async function orFallbackWithin<T>(deadlineMs: number, fallback: T, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;

@@ -1,7 +1,7 @@
 import { extendZodWithOpenApi } from '@asteasolutions/zod-to-openapi';
 import { z } from 'zod';
 
-// Must run once before the API creates any schema: schemas created earlier have no `openapi()`.
+// This must run before the API creates its first schema. A schema that was created earlier has no method `openapi()`.
 extendZodWithOpenApi(z);
 
 export { z };

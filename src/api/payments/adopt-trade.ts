@@ -15,7 +15,7 @@ import { onceOthersAreSettled } from './settle-other-attempts.ts';
 import type { PaymentRequest } from './start-payment.ts';
 
 /**
- * The part of a channel's calls per second that one process may use to adopt trades; the other calls are left for
+ * The share of a channel's calls per second that one process may use to adopt trades. The other calls are reserved for
  * payers.
  */
 const PART_FOR_ADOPTING = 1 / 4;
@@ -23,19 +23,22 @@ const PART_FOR_ADOPTING = 1 / 4;
 /** The trade that the request names. */
 export interface AdoptedTrade {
   readonly reference: string;
-  /** True: nodrop may close the trade and refund its money automatically. */
+  /** True if nodrop may close the trade and refund its money automatically. */
   readonly own: boolean;
 }
 
 /**
- * @returns a function that adopts a trade which the merchant's own code has created. The API process queries the
- * channel first, without a workflow: there is no row yet, and the caller can repeat the request.
+ * @returns a function that adopts a trade which the merchant's own code has created. The API process itself queries
+ * the channel first. It needs no workflow for that, because no row exists yet and the caller can repeat the request.
  */
 export function createAdoptTrade(api: Api) {
   const { db, config, channels, workflows, changes, metrics, now } = api;
   const asked = new Map<string, Counts>();
 
-  /** Counts one call to the channel. @throws Refusal `too_busy` if the process has used its calls of this second */
+  /**
+   * Counts one call to the channel for an adoption. @throws Refusal `too_busy` if the process has used up its calls in
+   * this second
+   */
   function takeCall(channel: string, perSecond: number): void {
     const atMost = Math.max(1, Math.floor(perSecond * PART_FOR_ADOPTING));
     const counts = asked.get(channel) ?? new Counts({ atMost, windowMs: 1_000 }, now);
@@ -47,15 +50,16 @@ export function createAdoptTrade(api: Api) {
   }
 
   /**
-   * Starts or wakes the payment's workflow and waits until money that was paid is settled.
+   * Starts or wakes the payment's workflow and waits until money that has been paid is settled, or until the time is
+   * up.
    * @throws TemporalUnavailable
    */
   async function watch({ id }: Payment, startedAt: number): Promise<PaymentWithRefund> {
     const left = () => Math.max(ANSWER_WITHIN_MS - (Date.now() - startedAt), NEXT_ACTION_AT_LEAST_MS);
     const row = await getPayment(db, id);
     if (row.status === 'succeeded' && isFinal(row.status, row.orderUpdate)) return row;
-    // If the trade had already ended when it was adopted, no workflow ended its payment. So no workflow delivers its
-    // event.
+    // The trade may have ended before it was adopted. Then its payment has no workflow that could deliver the event, so
+    // the delivery is started here.
     if (isEnded(row.status)) await startDeliveries(api, id);
     await workflows.wake(row, left());
     return await changes.until(paymentKey(id), {
@@ -113,7 +117,7 @@ export function createAdoptTrade(api: Api) {
   };
 }
 
-/** The codes that refuse an adoption, in addition to those of a new attempt (`ATTEMPT_REFUSALS`). */
+/** The codes with which an adoption can be refused, in addition to the codes for a new attempt (`ATTEMPT_REFUSALS`). */
 export const ADOPT_REFUSALS = [
   'adopt_mismatch',
   'adopt_taken',

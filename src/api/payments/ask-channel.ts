@@ -6,11 +6,11 @@ import { CHANNEL_ANSWERS_WITHIN_MS, TEMPORAL_LOOK_MS, TRADE_ASKED_WITHIN_MS } fr
 import { orFallbackWithin } from '../http/with-deadline.ts';
 
 /**
- * Queries to channels on request of a caller, limited so that a caller in a loop does not use up the channel's rate
- * limit.
+ * Queries channels when a caller of the API asks for it. The number of queries is limited, so that a caller in a loop
+ * does not use up the channel's rate limit.
  */
 
-/** An answer younger than this counts as current, so no new query is sent. */
+/** If the last answer of the channel is more recent than this, it counts as current, and no new query is sent. */
 const FRESH_MS = 1_000;
 
 /** Creates the function that queries the channel of a payment. Concurrent callers share one query per payment. */
@@ -30,7 +30,7 @@ export function createAskChannel({ workflows }: Pick<ApiDeps, 'workflows'>): Ask
 
 /**
  * Queries the channel of a payment. The channel's answer is in the ledger when this function returns.
- * @throws Refusal `channel_unreachable` without a readable answer, TemporalUnavailable
+ * @throws Refusal `channel_unreachable` if the channel gave no readable answer; TemporalUnavailable
  */
 export async function requireAnswer(
   { askChannel, isTemporalReachable }: Pick<Api, 'askChannel' | 'isTemporalReachable'>,
@@ -40,28 +40,28 @@ export async function requireAnswer(
   try {
     if (!(await askChannel(payment))) throw silent;
   } catch (error) {
-    // A query times out if Temporal is down, and also if the channel or the worker is slow. Find out whether Temporal
-    // is the cause.
+    // A query can time out because Temporal is down, or because the channel or the worker is slow. Check whether
+    // Temporal is the cause.
     if (error instanceof TemporalUnavailable && (await isTemporalReachable(TEMPORAL_LOOK_MS))) throw silent;
     throw error;
   }
 }
 
 /**
- * Queries the channel of a payment, for a caller who uses the ledger if the channel or Temporal does not answer in
- * time.
+ * Tries to query the channel of a payment within a short time. If the channel or Temporal does not answer in time, the
+ * caller uses what the ledger knows.
  */
 export async function askBriefly({ askChannel }: Pick<Api, 'askChannel'>, payment: Payment): Promise<void> {
   await orFallbackWithin(TRADE_ASKED_WITHIN_MS, false, askChannel(payment));
 }
 
-/** True if the last call to the channel got a readable answer, less than 1 s ago. */
+/** True if the last call to the channel was less than 1 s ago and got a readable answer. */
 export const isFresh = (payment: Payment, now: Date): boolean =>
   payment.channelErrorSince === null && isAnsweredWithin(payment, FRESH_MS, now);
 
 /**
- * True if the channel answered within `ms` of now. Uses the absolute difference, because a worker's clock that is ahead
- * must not stop queries.
+ * True if the channel answered within `ms` of now. The absolute difference is used: a worker's clock that is far ahead
+ * would otherwise make every answer look recent and stop the queries.
  */
 export const isAnsweredWithin = ({ channelAnsweredAt }: Payment, ms: number, now: Date): boolean =>
   channelAnsweredAt !== null && Math.abs(now.getTime() - channelAnsweredAt.getTime()) < ms;

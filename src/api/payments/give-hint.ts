@@ -4,8 +4,8 @@ import type { Api } from '../api-deps.ts';
 import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
 
 /**
- * @returns a function that makes a query of the payment due immediately. Hints are debounced. The function throws
- * TemporalUnavailable and may be retried.
+ * @returns a function that handles a hint: it makes a query of the payment due immediately. If several hints come in a
+ * short time, some have no effect. The function throws TemporalUnavailable, and the caller may retry.
  */
 export function createGiveHint({ db, workflows, now }: Pick<Api, 'db' | 'workflows' | 'now'>) {
   return async (payment: Payment, source: string): Promise<void> => {
@@ -16,7 +16,7 @@ export function createGiveHint({ db, workflows, now }: Pick<Api, 'db' | 'workflo
     try {
       await workflows.hint(payment, effect === 'tight', SIGNAL_WITHIN_MS);
     } catch (error) {
-      // The hint did not reach the workflow, so it must not suppress the next one.
+      // This hint did not reach the workflow, so the next hint must not be suppressed because of it.
       await returnHint(db, payment.id, at);
       throw error;
     }

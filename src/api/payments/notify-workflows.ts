@@ -14,7 +14,7 @@ export function createNotifyWorkflows({
   refundWorkflows,
 }: Pick<Api, 'workflows' | 'refundWorkflows'>) {
   return {
-    /** Signals that cancellation of the payment is requested. */
+    /** Signals the payment's workflow that a cancellation is requested. */
     async cancel(payment: Payment): Promise<void> {
       try {
         await workflows.cancel(payment, SIGNAL_WITHIN_MS);
@@ -23,7 +23,7 @@ export function createNotifyWorkflows({
       }
     },
 
-    /** Starts the refund's workflow. The refund is owed since its row was committed. */
+    /** Starts the workflow of a refund. The refund's row is already in the ledger. */
     async startRefund(refund: Refund, payment: Payment, log: Logger): Promise<void> {
       try {
         await refundWorkflows.start(toRefundSnapshot(refund, payment), SIGNAL_WITHIN_MS);

@@ -4,8 +4,8 @@ import type { PaymentOfPayer } from '../../ledger/queries.ts';
 import type { Payment } from '../../ledger/rows.ts';
 
 /**
- * The state of the order for the payer of this attempt, from all attempts of the order. One attempt alone does not show
- * whether the payer has paid or may pay now.
+ * Returns the order state that the payer of this attempt sees. The state depends on all attempts of the order, because
+ * one attempt alone does not show whether the payer has paid or may pay now.
  */
 export function orderStateOf(payment: PaymentOfPayer, now: Date): PayerOrderState {
   const { order } = payment;
@@ -14,11 +14,11 @@ export function orderStateOf(payment: PaymentOfPayer, now: Date): PayerOrderStat
   if (payments.some(isUndecided)) return 'undecided';
   const isOver = refusesAttempts(order, now) !== null;
   if (isLive(payment.status)) {
-    // Another attempt may still be live, if its channel did not answer before this one was created. If the payer pays
-    // both attempts, one of them is refunded.
+    // Another attempt may still be live, because its channel did not answer before this attempt was created. If the
+    // payer pays both attempts, nodrop refunds one of them.
     const isEnding = isOver || payment.cancelRequestedAt !== null || payment.expiresAt <= now;
-    // The payer pays an adopted trade where they came from. If this page offered another way to pay, they could pay
-    // both trades.
+    // The payer pays an adopted trade outside this page. If this page offered another way to pay, the payer could pay
+    // twice.
     return isEnding || payment.adopted !== null ? 'undecided' : 'open';
   }
   const others = payments.filter(({ id, status }) => id !== payment.id && isLive(status));

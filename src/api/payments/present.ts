@@ -17,7 +17,7 @@ import type { RefundView } from '../schemas/refund.ts';
 import { backUrl } from './back-url.ts';
 import { orderStateOf } from './order-state.ts';
 
-/** Converts rows to API views: amounts become numbers, times ISO 8601 strings, and absent values null. */
+/** Converts rows to API views. Amounts become numbers, times become ISO 8601 strings, and absent values become null. */
 
 /** True while the payer can pay: the payment is live and its next action has not expired. */
 export function isPayable(row: Payment, now: Date): boolean {
@@ -59,8 +59,8 @@ function presentCommon(
 }
 
 /**
- * The view of a payer with a client token. The next action is left out if another attempt has paid the order or may
- * have.
+ * The view that a payer with a client token gets. The next action is left out if another attempt has paid the order,
+ * or may have paid it.
  */
 export function presentPaymentToPayer(
   row: PaymentOfPayer,
@@ -78,10 +78,13 @@ export function presentPaymentToPayer(
   };
 }
 
-/** The status of an automatic refund for the payer. It is `succeeded` if all money was refunded, in whatever way. */
+/**
+ * The status of an automatic refund for the payer. The status is `succeeded` if all received money was refunded, even
+ * by another refund.
+ */
 function refundStatus({ owedRefund, receivedAmount, refundedAmount }: PaymentWithRefund): string | null {
   if (owedRefund === null) return null;
-  // The payer does not need to know that the channel waits for the merchant.
+  // The refund waits for the merchant to act. The payer does not need to know that, so the status is `processing`.
   if (owedRefund.status === 'needs_person') return 'processing';
   return receivedAmount !== null && refundedAmount >= receivedAmount ? 'succeeded' : owedRefund.status;
 }
@@ -94,7 +97,10 @@ export interface Presentation {
   readonly checkoutUrl: (paymentId: string, clientToken: string) => string;
 }
 
-/** The view of a caller with a key. Only the request that creates a payment gets `clientToken` and `checkoutUrl`. */
+/**
+ * The view that a caller with a key gets. Only the request that creates a payment gets `clientToken` and
+ * `checkoutUrl`.
+ */
 export function presentPayment(
   row: PaymentWithRefund,
   viewer: Presentation,

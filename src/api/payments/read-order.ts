@@ -11,7 +11,7 @@ import { orderId } from '../schemas/common.ts';
 export function createReadOrder({ db }: Pick<Api, 'db'>) {
   const orders = new DataLoader((names: readonly OrderName[]) => findOrders(db, names), { cache: false });
   return async (merchantId: string, id: string): Promise<OrderWithPayments> => {
-    // Other ids cannot belong to an order, and some would cause a database error.
+    // An id in another format cannot belong to an order, and some of these ids would cause a database error.
     const found = orderId.safeParse(id).success ? await orders.load({ merchantId, orderId: id }) : null;
     if (found === null) throw new Refusal('order_not_found', `There is no order ${id}.`);
     return found;

@@ -10,18 +10,22 @@ import { checkoutUrl, presentationFor } from './presentation.ts';
 import { findPaymentById, findPaymentByToken } from './read-payment.ts';
 import { switchOptions } from './switch-options.ts';
 
-/** A payment as read for one caller. */
+/** A payment that was read for one caller. */
 export interface ReadPayment {
   readonly row: PaymentWithRefund;
-  /** True if no further change that the caller would want to see happens automatically. */
+  /** True if the payment does not change automatically in a way that matters to the caller. */
   readonly isFinal: () => boolean;
-  /** The caller's view of the payment. A function, because the view can change with time alone. */
+  /**
+   * The caller's view of the payment. This is a function, because the view can change when time passes, without a
+   * change in the database.
+   */
   readonly view: () => PaymentView | PayerPaymentView;
 }
 
 /**
- * @returns a function that reads a payment for its payer with a token, or for its merchant with a key. Concurrent reads
- * become one query: Prisma batches equal `findUnique` calls, and the data loader batches the reads of payers.
+ * @returns a function that reads a payment for its payer with a token, or for its merchant with a key. Concurrent
+ * reads share one database query. Prisma combines equal `findUnique` calls, and the data loader combines the reads of
+ * payers.
  */
 export function createReadPaymentView(api: Api) {
   const ofPayers = new DataLoader((ids: readonly string[]) => findPaymentsOfPayers(api.db, ids), {
@@ -40,7 +44,8 @@ export function createReadPaymentView(api: Api) {
     const row = requireAccess(found, access, id, api.now());
     return {
       row,
-      // An attempt that ended without money is not final while the order is undecided: money may still arrive.
+      // If an attempt ended without money, it is not final while the order is undecided, because money may still
+      // arrive.
       isFinal: () =>
         isFinalRow(row) && (row.status === 'succeeded' || orderStateOf(row, api.now()) !== 'undecided'),
       view: () => presentToPayer(api, row, access.token),
@@ -50,7 +55,7 @@ export function createReadPaymentView(api: Api) {
 
 const isFinalRow = ({ status, orderUpdate }: PaymentWithRefund) => isFinal(status, orderUpdate);
 
-/** The view of a payer with this token. */
+/** Returns the view that the payer with this client token gets. */
 export function presentToPayer(api: Api, row: PaymentOfPayer, token: string): PayerPaymentView {
   const now = api.now();
   const url = checkoutUrl(api.config.api, row.id, token);

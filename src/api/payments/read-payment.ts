@@ -11,17 +11,18 @@ import {
   tokenName,
 } from '../endpoint/auth.ts';
 
-/** True for an id with the shape of payment ids. For any other id, the database is not queried. */
+/** True if the id has the format of payment ids. If not, the database is not queried. */
 export const mayBePaymentId = (id: string): boolean => /^[0-9A-Za-z_]{1,32}$/.test(id);
 
-/** The payment with this id, or null for an id that no payment can have. */
+/** Finds the payment with this id. Returns null without a query if no payment can have this id. */
 export async function findPaymentById(api: Pick<Api, 'db'>, id: string): Promise<PaymentWithRefund | null> {
   return mayBePaymentId(id) ? await findPayment(api.db, id) : null;
 }
 
 /**
  * The payment that the token opens, or null. A token of the current `NODROP_SECRET` is checked in memory. Any other
- * token may come from an earlier secret, so it is looked up in the database, within the limits of its sender's address.
+ * token may come from an earlier secret, so it is looked up in the database. Wrong tokens count against the limit of
+ * the sender's address.
  * @param find reads the payment from the database
  * @throws Refusal `too_many_requests`
  */

@@ -4,7 +4,7 @@ import { Refusal } from '../../domain/refusal.ts';
 
 /**
  * Checks the minimum of `expiresInSeconds`, which depends on the mode (test or live).
- * @param given seconds, by their path in the request
+ * @param given the values in seconds, keyed by the path of their field in the request
  * @throws Refusal `invalid_request`
  */
 export function requireExpiry(

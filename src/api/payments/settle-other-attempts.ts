@@ -12,18 +12,19 @@ import { orFallbackWithin } from '../http/with-deadline.ts';
 import { isAnsweredWithin, isFresh } from './ask-channel.ts';
 
 /**
- * How long an answer of the channel counts for a request with a client token. Needed because no attempt is created
- * while the channel decides, so the limit on attempts per order does not limit these requests.
+ * How long an answer of the channel counts as current for a request with a client token. This limits the queries that
+ * a payer can cause while an attempt is undecided. The limit on attempts per order does not help there, because no
+ * attempt is created.
  */
 const ANSWER_FRESH_FOR_PAYER_MS = 10_000;
 
 /**
- * Changes an order after its live attempts have been queried (point 9 of "The way of a payment" in
- * docs/architecture.md). Unpaid attempts are closed. If the channel of an attempt does not answer in time, the attempt
- * stays live and is still queried on schedule. `act` then decides whether the change may go on.
+ * Queries the live attempts of an order before the order is changed (point 9 of "The way of a payment" in
+ * docs/architecture.md). Unpaid attempts are closed. If a channel does not answer in time, its attempt stays live and
+ * is queried on schedule. `act` then decides whether the order may be changed anyway.
  * @param startedAt when the request started, epoch ms.
  * @param by why the attempts are cancelled, for their timelines.
- * @param act throws UnaskedAttempts for live attempts in its way that have not been queried yet.
+ * @param act makes the change. It throws UnaskedAttempts if live attempts must be queried before.
  * @throws Refusal `order_already_paid`, `attempt_unresolved`, and what `act` throws.
  */
 export async function onceOthersAreSettled<T>(
@@ -46,9 +47,9 @@ export async function onceOthersAreSettled<T>(
 }
 
 /**
- * For requests with a client token: refuses without a query and without a lock while an attempt is undecided. An
- * attempt counts as undecided if the channel said so in the last 10 s, or if the last call to the channel failed. The
- * scheduled queries go on.
+ * Refuses a request with a client token while an attempt of its order is undecided. This check needs no query and no
+ * lock. An attempt counts as undecided if the channel said so in the last 10 s, or if the last call to the channel
+ * failed. nodrop still queries the attempt on schedule.
  * @throws Refusal `attempt_unresolved`
  */
 export function refuseUndecided(attempts: readonly Payment[], now: Date): void {
@@ -65,14 +66,15 @@ async function resolve(api: Api, attempt: Payment, left: () => number, by: strin
   const answered =
     isFresh(attempt, now()) || (await orFallbackWithin(Math.max(left(), 1), false, api.askChannel(attempt)));
   const read = () => db.payment.findUniqueOrThrow({ where: { id } });
-  // If the answer reports money, wait until it is settled: then it is known whether it pays the order.
+  // If the channel reports money, wait until this money is settled. Then the ledger shows whether the money pays the
+  // order.
   const asked = await changes.until(paymentKey(id), {
     read,
     done: (payment) => !hasUnsettledMoney(payment),
     timeoutMs: left(),
   });
   refuse(asked);
-  // No answer means neither paid nor unpaid, so the attempt stays live and is queried on schedule.
+  // Without an answer, the attempt may be paid or unpaid. So the attempt stays live, and nodrop queries it on schedule.
   if (!answered || !isLive(asked.status)) return;
 
   await requestCancel(db, id, by, now());
@@ -89,7 +91,7 @@ async function resolve(api: Api, attempt: Payment, left: () => number, by: strin
   refuse(ended);
 }
 
-/** @throws Refusal if this attempt forbids another attempt of its order. */
+/** @throws Refusal if this attempt does not allow another attempt to pay the same order. */
 function refuse(payment: Payment): void {
   const { id, orderId, orderUpdate } = payment;
   if (orderUpdate === 'applied') {

@@ -27,13 +27,22 @@ export interface PaymentRequest
   extends Omit<NewPayment, 'method' | 'mode' | 'askedAttempts' | 'attemptsAtMost'> {
   /** @default the channel's first method */
   readonly method: string | undefined;
-  /** True if the request states `expiresInMs`. A default value is instead reduced to the channel's maximum. */
+  /**
+   * True if the request states `expiresInMs`. If the value is only the default, it is reduced to the channel's
+   * maximum.
+   */
   readonly isExpiryStated?: boolean;
-  /** True for a request with a client token. It is limited, because each one costs a trade or a query at a channel. */
+  /**
+   * True for a request with a client token. Such requests are limited, because each one costs a trade or a query at a
+   * channel.
+   */
   readonly byPayer?: boolean;
 }
 
-/** The result of a request for an attempt: 201 it is new, 200 it was already live, 202 the payer cannot pay yet. */
+/**
+ * The result of a request for an attempt. The status is 201 if the attempt is new, 200 if it was already live, and 202
+ * if the payer cannot pay yet.
+ */
 export interface Started {
   readonly status: 200 | 201 | 202;
   readonly payment: PaymentWithRefund;
@@ -45,14 +54,15 @@ interface Advanced {
 }
 
 /**
- * @returns a function that creates an attempt to pay an order: points 1, 2 and 9 of "The way of a payment" in
+ * @returns a function that creates an attempt to pay an order. See points 1, 2 and 9 of "The way of a payment" in
  * docs/architecture.md.
  */
 export function createStartPayment(api: Api) {
   const { db, config, channels, workflows, changes, metrics, now } = api;
 
   /**
-   * Makes the checks that need no lock, and chooses method and expiry. The other checks run under the order's lock.
+   * Chooses the method and the expiry of an attempt, and makes the checks that need no lock. Other checks run later,
+   * under the order's lock.
    * @throws Refusal `unknown_channel`, `unknown_account`, `invalid_request` naming the field, `attempt_unresolved`
    */
   async function chooseMethod(
@@ -93,7 +103,10 @@ export function createStartPayment(api: Api) {
     return { method, currencies, expiresInMs };
   }
 
-  /** Inserts the payment after every live attempt of its order has been queried, or returns a live one that matches. */
+  /**
+   * Inserts the payment after every live attempt of its order has been queried. If a live attempt matches the request,
+   * returns that attempt instead.
+   */
   async function insert(
     merchantId: string,
     order: { readonly id: string } | NewOrder,
@@ -118,9 +131,9 @@ export function createStartPayment(api: Api) {
   }
 
   /**
-   * Brings the payment to the point where the payer can pay.
+   * Waits until the payer can pay the payment, and starts its workflow if necessary.
    * @param isNew true if this request inserted the payment
-   * @returns the payment afterwards, and whether it got that far in time.
+   * @returns the payment afterwards. `advanced` is true if the payment got a next action or a new status in time.
    * @throws TemporalUnavailable
    */
   async function advance(
@@ -131,9 +144,9 @@ export function createStartPayment(api: Api) {
   ): Promise<Advanced> {
     const asItIs = async (advanced: boolean) => ({ payment: await getPayment(db, row.id), advanced });
     if (row.status === 'paying' && isPayable(row, now())) return await asItIs(true);
-    // A restored payment is being cancelled, so it gets no next action.
+    // nodrop is cancelling this restored payment, so the payment gets no next action.
     if (row.recoveredAt !== null) return await asItIs(false);
-    // While the channel decides on the payment, there is no next action for the payer.
+    // While the payment is undecided at the channel, the payer gets no next action.
     if (row.status === 'created' && isUndecided(row)) return await asItIs(false);
     const deadlineMs = Math.max(ANSWER_WITHIN_MS - (Date.now() - startedAt), NEXT_ACTION_AT_LEAST_MS);
     if (row.status !== 'created') return await asItIs(await workflows.awaitNextAction(row, deadlineMs));
@@ -142,10 +155,9 @@ export function createStartPayment(api: Api) {
   }
 
   /**
-   * Starts the workflow of a payment with status `created`, and waits until the status changes or the time is up. It
-   * listens for changes before it starts the workflow, so that it misses no change and need not read a new row again.
-   * The wait also ends if the channel rejects the credentials; if that is already known, the channel is called once
-   * more.
+   * Starts the workflow of a payment with status `created`, and waits until the status changes or the time is up. The
+   * function listens for changes before it starts the workflow, so that it misses no change. The wait also ends if the
+   * channel rejects the credentials. If the channel rejected them before, the channel is called once more.
    * @throws TemporalUnavailable if the start was not confirmed.
    */
   async function begin(
@@ -159,7 +171,8 @@ export function createStartPayment(api: Api) {
     return await changes.until<PaymentWithRefund>(paymentKey(row.id), {
       read: async () => {
         if (isStarted) return await getPayment(db, row.id);
-        // The configuration may be fixed by now, and the workflow's next attempt may be half a minute away.
+        // Wake the workflow now. The configuration may have been fixed, and the workflow may not call the channel again
+        // for half a minute.
         if (isKnown && mayWake) await workflows.wake(row, deadlineMs);
         else await workflows.start(row, isNew, deadlineMs);
         isStarted = true;
@@ -219,14 +232,18 @@ export function createStartPayment(api: Api) {
   };
 }
 
-/** Milliseconds to wait for a channel that rejected our calls before, in case its configuration is fixed. */
+/**
+ * Milliseconds that a request waits if the channel rejected nodrop's calls before. In this time the channel is called
+ * again, because its configuration may have been fixed.
+ */
 const MENDED_WITHIN_MS = 3_000;
 
 /** True if the channel rejects our credentials, permissions or clock. */
 const isMisconfigured = ({ attention }: Payment): boolean => attention === 'channel_misconfigured';
 
 /**
- * @throws Refusal `invalid_request` naming the fields of the payer that the method needs and the request does not have
+ * @throws Refusal `invalid_request` if the request lacks data of the payer that the method needs. The refusal names
+ * the missing fields.
  */
 function requireOfPayer(method: MethodDeclaration, { payer, channel }: PaymentRequest): void {
   const missing = missingOfPayer(method, payer);
@@ -237,7 +254,9 @@ function requireOfPayer(method: MethodDeclaration, { payer, channel }: PaymentRe
   });
 }
 
-/** The time to pay in ms. @throws Refusal `invalid_request` if the request states more than the method allows */
+/**
+ * Returns the time to pay in ms. @throws Refusal `invalid_request` if the request states more than the method allows
+ */
 function expiresWithin({ expiry: { atMostMs } }: MethodDeclaration, attempt: PaymentRequest): number {
   const { expiresInMs, isExpiryStated = false, channel } = attempt;
   if (atMostMs === null || expiresInMs <= atMostMs) return expiresInMs;
@@ -248,7 +267,7 @@ function expiresWithin({ expiry: { atMostMs } }: MethodDeclaration, attempt: Pay
   });
 }
 
-/** True if the payment can be paid, but its next action has expired and there is no new one yet. */
+/** True if the payment can still be paid, but its next action has expired and has not been replaced yet. */
 function lacksAction(payment: Payment, now: Date): boolean {
   return (
     payment.status === 'paying' &&
@@ -259,7 +278,10 @@ function lacksAction(payment: Payment, now: Date): boolean {
   );
 }
 
-/** The codes that refuse an attempt for an existing order, in addition to those for an invalid request. */
+/**
+ * The codes with which an attempt for an existing order can be refused, in addition to the codes for an invalid
+ * request.
+ */
 export const ATTEMPT_REFUSALS = [
   'order_already_paid',
   'order_not_payable',

@@ -6,12 +6,14 @@ import type { PayerPaymentView } from '../schemas/payment.ts';
 import { orderStateOf } from './order-state.ts';
 
 /**
- * Attempts of an order that payers can create with client tokens. Limited because each attempt creates a trade at a
- * channel.
+ * A client token cannot create a further attempt if its order has this number of attempts. The number is limited,
+ * because each attempt creates a trade at a channel.
  */
 export const ATTEMPTS_OF_PAYERS = 20;
 
-/** The other ways in which the payer can pay the order now; empty unless the order is `open`. */
+/**
+ * Returns the other ways in which the payer can pay the order now. The list is empty if the order state is not `open`.
+ */
 export function switchOptions(
   payment: PaymentOfPayer,
   channels: ReadonlyMap<string, ChannelAdapter>,

@@ -41,8 +41,8 @@ interface Receiver {
   readonly name: AccountName;
   readonly address: string;
   /**
-   * The id of a payment, if the callback came to that payment's own URL, which only its channel knows. Null for a URL
-   * without a valid proof.
+   * The id of the payment whose own callback URL received the callback. Only the channel knows that URL. Null if the
+   * URL has no valid proof.
    */
   readonly proven: string | null;
   readonly log: Api['log'];
@@ -52,8 +52,8 @@ interface Receiver {
 interface Verified {
   readonly account: OpenedAccount;
   /**
-   * `unreadable`: the callback could not be verified or read, but came to the payment's own URL, so it counts as a
-   * notice.
+   * `unreadable` is a callback that could not be verified or read, but came to the payment's own URL. Such a callback
+   * counts as a notice.
    */
   readonly callback: VerifiedCallback | { readonly kind: 'unreadable'; readonly payment: Payment };
 }
@@ -62,35 +62,45 @@ const refuseAccount = ({ channel }: AccountName): never => {
   throw new Refusal('not_found', `There is no such account at channel ${channel}.`);
 };
 
-/** Unverifiable callbacks per account, sender address and minute. Further ones are refused and make no query due. */
+/**
+ * Maximum of unverifiable callbacks per account, sender address and minute. Further unverifiable callbacks are refused
+ * and make no query due.
+ */
 export const UNVERIFIED_A_MINUTE = 100;
-/** Notices per minute: of one payment, if they come to its own URL; otherwise of one sender address and account. */
+/**
+ * Maximum of notices per minute. Notices to a payment's own URL count for that payment. Other unproven notices count
+ * for the sender address and the account.
+ */
 export const NOTICES_A_MINUTE = 60;
 /**
- * Reads of an account per minute because a signature failed, from all addresses. Beyond this, it is read at most once
- * in 2 s.
+ * After a failed signature, the account is read again, at most this number of times per minute. After that, the
+ * account is read at most once in 2 s.
  */
 const READ_A_MINUTE = 60;
-/** Unproven notices per account and minute, from all addresses. */
+/** Maximum of unproven notices per account and minute, from all sender addresses. */
 export const UNPROVEN_NOTICES_A_MINUTE = 600;
-/** How a notice proves that the channel sent it, and the timeline entry for each kind. */
+/** The kinds of proof that the channel sent a notice, and the timeline entry for each kind. */
 const NOTICES = {
   address: "The channel sent a notice to the payment's own URL: nodrop queries the channel.",
   signature: 'The channel sent a signed notice: nodrop queries the channel.',
   none: 'The channel sent a notice: nodrop queries the channel.',
 } as const;
-/** Milliseconds for which a payment is not read again because of callbacks that cannot be verified or read. */
+/**
+ * After a callback that could not be verified or read, further callbacks of this kind have no effect on the same
+ * payment for this time, in ms.
+ */
 const QUERY_DUE_EVERY_MS = 10_000;
 const QUERIES_DUE_KEPT = 10_000;
 
 /**
  * The routes to which channels send callbacks. A callback is verified in memory, stored, forwarded to its workflow and
- * acknowledged. The acknowledgement depends only on storing; the sweep forwards what could not be forwarded now (P4). A
- * callback is verified before its sender's limit can refuse it; only unverifiable callbacks count, and beyond the limit
- * they make no query due. A process refuses callbacks without a check only while it is overloaded with failed checks.
+ * acknowledged. The channel gets the acknowledgement as soon as the callback is stored. If the callback cannot be
+ * forwarded now, the sweep forwards it (P4). A sender's limit counts only unverifiable callbacks. If the limit is
+ * reached, valid callbacks are still accepted, and unverifiable callbacks make no query due. A process refuses
+ * callbacks without a check only while it is overloaded with callbacks that fail the check.
  *
- * A callback to a payment's own URL comes from its channel, even if it cannot be verified or read: so the channel is
- * queried, whatever the status of the payment. Only the rate of such notices is limited.
+ * A callback to a payment's own URL comes from the channel, even if the callback cannot be verified or read. So nodrop
+ * queries the channel, for every status of the payment. Only the rate of such notices is limited.
  */
 export function callbackRoutes(api: Api): Endpoint[] {
   const { config, db, workflows, channels, metrics, failedLookups, unverified, now } = api;
@@ -101,13 +111,14 @@ export function callbackRoutes(api: Api): Endpoint[] {
   const accountNotices = new Counts({ atMost: UNPROVEN_NOTICES_A_MINUTE, windowMs: 60_000 }, now);
   const notices = new Counts({ atMost: NOTICES_A_MINUTE, windowMs: 60_000 }, now);
   /**
-   * When a callback that cannot be verified or read last made a query due, by payment; in epoch ms, the oldest first.
+   * For each payment, when an unverifiable or unreadable callback last made a query due, in epoch ms. The oldest entry
+   * comes first.
    */
   const queryDueAt = new Map<string, number>();
 
   /**
-   * Makes one query due for the payment that a refused callback names. The callback proves nothing, but the payment may
-   * have changed. Never fails.
+   * Makes one query due for the payment that a refused callback names. A refused callback proves nothing, but the
+   * payment may have changed. The function never throws.
    * @param find reads the named payment; null if it does not exist
    */
   async function makeQueryDue(
@@ -127,7 +138,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
     try {
       const payment = await find(named);
       if (payment === null) {
-        // The payment may be created at any time, so the next callback looks for it again.
+        // The payment may be created soon, so the next callback must look for it again.
         queryDueAt.delete(key);
         return;
       }
@@ -142,7 +153,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Forwards a stored callback to its workflow. Never fails: if the workflow cannot be reached, the sweep forwards it.
+   * Forwards a stored callback to its workflow. If the workflow cannot be reached, the sweep forwards the callback
+   * later. The function never throws.
    */
   async function deliver(stored: CallbackWithPayment, log: Api['log']) {
     const { payment } = stored;
@@ -155,7 +167,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
     }
   }
 
-  /** @throws Refusal `too_many_requests` without a check, so the refused callback may be a genuine one */
+  /** @throws Refusal `too_many_requests`. The refused callback has not been verified, so it may be a valid callback. */
   async function findAccount(adapter: ChannelAdapter, name: AccountName, address: string) {
     try {
       return await accounts.find(name, address);
@@ -188,8 +200,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
         return { account: of, callback };
       } catch (error) {
         if (!(error instanceof CallbackError)) {
-          // An internal error is not the sender's fault, so the callback does not count against the sender's limit, and
-          // the sender should resend it.
+          // The sender did not cause this internal error. So the callback does not count against the sender's limit,
+          // and the sender should send it again.
           giveBack();
           throw error;
         }
@@ -207,7 +219,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
 
     const uncount = proven === null ? unverifiedCounts.take(`${account.id} ${address}`) : () => {};
     const isWithin = uncount !== undefined;
-    // The account may have new credentials since it was read, or may no longer exist.
+    // Since the process last read the account, the account may have got new credentials, or may have been removed.
     const mayRead = isWithin && accountReads.take(account.id) !== undefined;
     const current =
       (await (mayRead ? accounts.readNow(name) : accounts.readRarely(name))) ?? refuseAccount(name);
@@ -241,8 +253,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Treats a callback that cannot be verified or read as a notice, if it came to a payment's own URL. Undefined for any
-   * other URL, and if the payment does not exist.
+   * If a callback to a payment's own URL cannot be verified or read, the callback is treated as a notice. The result
+   * is undefined for any other URL, or if the payment does not exist.
    */
   async function readAsNotice(
     { adapter, proven, log }: Receiver,
@@ -262,9 +274,9 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Counts a notice.
+   * Counts a notice against its limits.
    * @param accountId if given, the notice also counts for this account
-   * @throws Refusal if the sender has sent too many.
+   * @throws Refusal if a limit is reached.
    */
   function countNotice(key: string, accountId?: string): void {
     const isWithin = notices.take(key) !== undefined;
@@ -290,8 +302,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Stores a callback for the account that verified it. If that account no longer exists, for the current account of
-   * that name.
+   * Stores a callback for the account that verified it. If that account no longer exists, the callback is verified
+   * again and stored for the account that has the same name now.
    */
   async function store(
     receiver: Receiver,
@@ -312,8 +324,9 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Records a notice and makes one query of the payment due. The record comes first, so that no notice is lost.
-   * @returns false, with nothing recorded, if unproven notices have used up the queries that the payment gets for them
+   * Records a notice and makes one query of the payment due. The notice is recorded first, so that it is not lost if
+   * the process dies.
+   * @returns false, with nothing recorded, if the payment has had the maximum number of queries for unproven notices
    */
   async function acceptNotice(
     payment: Payment,
@@ -330,7 +343,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
 
   /**
    * Handles a notice for a payment in the ledger.
-   * @returns null if there is no such payment, so that the caller stores the notice like a callback
+   * @returns null if no payment matches. The caller then stores the notice in the same way as a callback.
    */
   async function takeNotice(
     { proven, address, log }: Receiver,
@@ -348,8 +361,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
     const named = own ?? (await findNamed(db, account.id, about));
     if (named === null) {
       if (await mayKeepNotice(db, account.id, now())) return null;
-      // The notice is acknowledged, because the channel would resend it for days. A payment created later is queried on
-      // schedule anyway.
+      // Without an acknowledgement, the channel would resend the notice for days. It is safe to ignore the notice: if
+      // its payment is created later, nodrop queries that payment on schedule.
       if (isProven) return await ignored('For an unknown trade, after too many notices for unknown trades.');
       throw tooMany('Too many notices for unknown trades.', notices.secondsLeft);
     }
@@ -360,7 +373,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Handles a callback whose trade number is not one of nodrop's, but which may be about an adopted trade.
+   * Handles a callback whose trade number does not come from nodrop. It may be about an adopted trade.
    * @returns false if it is not about an adopted trade
    */
   async function takeAdopted(account: OpenedAccount, about: CallbackSubject, log: Api['log']) {
@@ -370,7 +383,10 @@ export function callbackRoutes(api: Api): Endpoint[] {
     return payment.adopted !== null && (await acceptNotice(payment, 'signature', log));
   }
 
-  /** Handles a verified callback. @returns the outcome for the metrics; what it stored is durable by then */
+  /**
+   * Handles a verified callback. @returns the outcome for the metrics. At this point everything that had to be stored
+   * is durable.
+   */
   async function take(receiver: Receiver, verified: Verified, headers: Headers, body: Buffer) {
     const { account, callback } = verified;
     if (callback.kind === 'unreadable') {
@@ -401,8 +417,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * The error for a callback that could not be stored because of an internal error. It makes the channel send the
-   * callback again.
+   * Creates the error for a callback that could not be stored because of an internal error. The error answer makes the
+   * channel send the callback again.
    */
   function notTaken(channel: string, error: unknown): unknown {
     metrics.countCallback(channel, 'not_stored');
@@ -419,12 +435,13 @@ export function callbackRoutes(api: Api): Endpoint[] {
     const channel = String(request.params.channel);
     const name = { channel, id: accountId };
     const adapter = channels.get(channel);
-    // For an id that no account can have, the database is not queried.
+    // If no account can have this id, the callback is refused without a database query.
     if (adapter === undefined || (accountId !== undefined && !/^\w{1,64}$/.test(accountId))) {
       return refuseAccount(name);
     }
     const log = request.log as Api['log'];
-    // A proof only counts for channels that keep the URL secret. At any other channel, a payer may have read the URL.
+    // The proof in the URL counts only if the channel keeps the URL secret. Other channels may show the URL to the
+    // payer.
     const isProven =
       own !== undefined &&
       adapter.declaration.takesCallbackAddress &&

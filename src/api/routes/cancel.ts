@@ -17,7 +17,10 @@ import { createReadPayment } from '../payments/read-payment.ts';
 import { order } from '../schemas/order.ts';
 import { payment } from '../schemas/payment.ts';
 
-/** Routes that cancel. A requested cancellation is stored before anything else happens. A paid payment stays paid. */
+/**
+ * Routes that cancel payments and orders. The requested cancellation is stored before anything else happens. A paid
+ * payment stays paid.
+ */
 export function cancelRoutes(api: Api): Endpoint[] {
   const { db, changes, now } = api;
   const readPayment = createReadPayment(api);

@@ -26,11 +26,14 @@ import { findPaymentByToken } from '../payments/read-payment.ts';
 import { presentToPayer } from '../payments/read-payment-view.ts';
 
 /**
- * The cashier page. Without a token it is the same for every id; with one it shows what the payer may see of the
- * payment.
+ * The cashier page of a payment. With a token in the URL, the page shows what the payer may see. Without a token, the
+ * page is the same for every payment id.
  */
 export function checkoutRoute(api: Api): Endpoint {
-  /** The payment that the token opens; null if the token opens none, `unknown` if the database cannot be reached. */
+  /**
+   * Reads the payment that the token opens. The result is null if the token opens no payment, and `unknown` if the
+   * database cannot be reached.
+   */
   async function open(
     id: string,
     access: TokenAccess,
@@ -39,20 +42,20 @@ export function checkoutRoute(api: Api): Endpoint {
     try {
       const row = await findPaymentByToken(api, access, id, () => findPaymentOfPayer(api.db, id));
       if (row === null) return null;
-      // The page needs no `checkoutUrl`, which is its own URL with the token.
+      // The cashier page does not need `checkoutUrl`, because that is the page's own URL.
       const payment = { ...presentToPayer(api, row, access.token), checkoutUrl: null } as PaymentForPayer;
       const form = formOf(api.channels, payment);
       return {
         ...(form === undefined ? {} : { form }),
         payment,
-        // The subject that the channel shows. It belongs to this attempt, like the amount.
+        // The subject that the channel shows to the payer. Each attempt has its own subject and amount.
         subject: row.subject ?? row.order.subject ?? '',
         now: api.now(),
         mayHavePaid,
         browser,
       };
     } catch (error) {
-      // Without the database the page is sent anyway, and says that it retries.
+      // If the database cannot be reached, the page is sent anyway, and says that it retries.
       if (isDatabaseUnavailable(error)) return 'unknown';
       throw error;
     }
@@ -71,7 +74,7 @@ export function checkoutRoute(api: Api): Endpoint {
       'browser that cannot run the script, the page shows the same state and reloads itself.',
     auth: 'none',
     params: z.object({ id: z.string() }),
-    // The schema is not strict, because apps and sites add parameters to links.
+    // The schema allows unknown query parameters, because apps and sites add parameters to links.
     query: z.object({
       token: pageParameter.openapi({ description: "The payment's client token." }),
       returned: pageParameter.openapi({ description: 'Present if the payer returns from the wallet.' }),
@@ -111,7 +114,7 @@ export function checkoutRoute(api: Api): Endpoint {
 const titlesOf = (channels: Api['channels']): ChannelTitles =>
   Object.fromEntries([...channels.values()].map(({ declaration: { name, title } }) => [name, title]));
 
-/** The methods, by channel and name, that declare in which browsers a payer can pay. */
+/** The methods that declare in which browsers a payer can pay, by channel and method name. */
 const methodsOf = (channels: Api['channels']): Methods =>
   Object.fromEntries(
     [...channels.values()].map(({ declaration: { name, methods } }) => [
@@ -132,8 +135,8 @@ const factsOf = (channels: Api['channels']): ChannelFacts => ({
 const fromHere = (path: string) => readFileSync(new URL(path, import.meta.url));
 
 /**
- * The files of the page by name, with the client library and the QR code library. They are read once at the start, so
- * that a process serves files of one version even while an upgrade replaces them on disk.
+ * The files of the page by name, with the client library and the QR code library. The process reads them once at the
+ * start. So it serves files of one version, even while an upgrade replaces the files on disk.
  */
 const FILES: Readonly<Record<string, string | Buffer>> = {
   ...Object.fromEntries(
@@ -152,7 +155,7 @@ const FILES: Readonly<Record<string, string | Buffer>> = {
   ),
   'nodrop.js': fromHere('../../../clients/js/index.js'),
   'uqr.js': readFileSync(join(dirname(createRequire(import.meta.url).resolve('uqr')), 'index.mjs')),
-  // These modules are generated from the domain's lists, so that page and service use the same values.
+  // These modules are generated from lists of the domain, so that the page and the service use the same values.
   'currencies.js': `export const EXPONENTS = ${JSON.stringify(currencyExponents())};\n`,
   'schemes.js': `export const NEVER_SCHEMES = ${JSON.stringify(NEVER_SCHEMES)};\n`,
 };

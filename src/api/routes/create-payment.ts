@@ -114,8 +114,8 @@ export function createPaymentRoute(api: Api): Endpoint {
 }
 
 /**
- * Checks the scheme of the return URL. If the merchant no longer allows the scheme, a live attempt of the order keeps
- * its URL, so that its request can still be repeated.
+ * Checks the scheme of the return URL. A request that repeats the return URL of a live attempt is accepted, even if
+ * the merchant no longer allows the scheme.
  * @throws Refusal `invalid_request` for an app's scheme that the merchant has not allowed.
  */
 async function requireReturnScheme(

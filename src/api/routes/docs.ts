@@ -7,7 +7,10 @@ import { type Endpoint, endpoint } from '../endpoint/endpoint.ts';
 import { openApiDocument } from '../endpoint/openapi.ts';
 import { asset } from '../http/asset.ts';
 
-/** The API reference: the OpenAPI document, the document as a page, and the problem codes. All files are local. */
+/**
+ * Serves the API reference: the OpenAPI document, a page that shows it, and the page of the problem codes. All files
+ * come from this server.
+ */
 
 const SERVED = ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png'];
 
@@ -70,7 +73,10 @@ ${Object.entries(REFUSALS)
 </html>
 `;
 
-/** @param others all other endpoints of the app. The document describes them and the three endpoints of this file. */
+/**
+ * @param others all other endpoints of the app. The OpenAPI document describes them and the three endpoints of this
+ * file.
+ */
 export function docsRoutes(others: readonly Endpoint[], publicUrl: string): Endpoint[] {
   const page = { method: 'get', tag: 'Service', auth: 'none', refusals: [] } as const;
   const endpoints: Endpoint[] = [
@@ -125,6 +131,6 @@ export function serveDocsAssets(app: Express): void {
   for (const [name, content] of Object.entries(files))
     assets.get(`/${name}`, asset(name, content, 'public, max-age=3600'));
   app.use('/docs/assets', assets);
-  // A person who opens the root URL gets the documentation.
+  // The root URL leads to the documentation.
   app.get('/', (_request, response) => response.redirect('/docs'));
 }

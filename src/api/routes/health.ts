@@ -17,7 +17,7 @@ const readiness = z
   })
   .openapi('Readiness');
 
-/** Liveness and readiness, for load balancers and `npm start`. */
+/** Routes for liveness and readiness. Load balancers and `npm start` use them. */
 export function healthRoutes(api: Pick<Api, 'readiness'>): Endpoint[] {
   return [
     endpoint({

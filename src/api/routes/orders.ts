@@ -19,7 +19,7 @@ import { requireExpiry } from '../payments/require-expiry.ts';
 import { newOrder } from '../schemas/new-order.ts';
 import { order, orderListQuery, orderPage, orderQuery } from '../schemas/order.ts';
 
-/** Fills in the fields that the request left out, so that the same request always describes the same order. */
+/** Fills in defaults for the fields that the request does not have. So equal requests always describe equal orders. */
 export function toNewOrder(given: z.output<typeof newOrder>): NewOrder {
   return {
     id: given.id,
@@ -32,8 +32,8 @@ export function toNewOrder(given: z.output<typeof newOrder>): NewOrder {
 }
 
 /**
- * Refuses a new order in a currency that is not in use. An existing order keeps its currency, so its request can be
- * repeated after the currency was withdrawn.
+ * Refuses a new order in a currency that is not in use. An existing order keeps its currency. So the request for this
+ * order can be repeated even after the currency was withdrawn.
  * @param path the path of the currency in the request.
  * @throws Refusal `invalid_request`
  */

@@ -8,7 +8,7 @@ import { presentationFor } from '../payments/presentation.ts';
 import { createReadPayment } from '../payments/read-payment.ts';
 import { payment } from '../schemas/payment.ts';
 
-/** Routes that query a payment at its channel, either immediately or soon. */
+/** Routes that make nodrop query the channel of a payment, immediately or soon. */
 export function paymentActionRoutes(api: Api): Endpoint[] {
   const readPayment = createReadPayment(api);
   const giveHint = createGiveHint(api);

@@ -25,7 +25,9 @@ export function paymentEventsRoute(api: Api): Endpoint {
   const readPaymentView = createReadPaymentView(api);
   const slots = new WeakMap<Response, StreamSlot>();
 
-  /** The maximum duration of a stream in ms. A stream ends when the client token expires. */
+  /**
+   * Returns the maximum duration of an event stream in ms. A stream with a client token ends when the token expires.
+   */
   const lifetime = (access: Access, row: Payment): number =>
     access.kind === 'key'
       ? streams.lifetimeMs
@@ -91,7 +93,8 @@ export function paymentEventsRoute(api: Api): Endpoint {
       metrics.readerCame();
       let last = first;
       const push = () => stream.push('payment', last.view());
-      // The heartbeat also sends the state, because a next action expires without a change in the database.
+      // Each heartbeat also sends the state if it has changed. For example, a next action can expire without a change
+      // in the database.
       const stream = new EventStream(response, lastEventId, streams, push);
       try {
         const states = changes.follow(key, {
@@ -107,8 +110,8 @@ export function paymentEventsRoute(api: Api): Endpoint {
           if (seen.isFinal()) break;
         }
       } catch (error) {
-        // The reader reconnects and gets the error as an answer. A Refusal, such as for an expired token, is not
-        // logged.
+        // The reader reconnects and then gets the error as an answer. A Refusal, for example because of an expired
+        // token, is not logged.
         if (!(error instanceof Refusal)) request.log.error({ err: error }, 'an event stream ended early');
       } finally {
         metrics.readerWent();

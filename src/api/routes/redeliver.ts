@@ -12,10 +12,10 @@ import { presentDelivery } from '../payments/present.ts';
 import { presentationFor } from '../payments/presentation.ts';
 import { delivery, newRedelivery, redelivery } from '../schemas/event.ts';
 
-/** The shape of delivery ids. For any other id, the database is not queried. */
+/** The format of delivery ids. If an id has another format, the database is not queried. */
 const DELIVERY_ID = /^dlv_[0-9A-Za-z]{1,28}$/;
 
-/** `POST /v1/deliveries/{id}/redeliver`: the same event is delivered once more under the same id. */
+/** `POST /v1/deliveries/{id}/redeliver`: delivers the event again under the same delivery id. */
 export function redeliverRoute(api: Api): Endpoint {
   const { db, workflows, deliveryWorkflows, now } = api;
   return endpoint({
@@ -89,7 +89,7 @@ export function redeliverManyRoute({ db, deliveryWorkflows, now }: Api): Endpoin
       try {
         if (count > 0) await deliveryWorkflows.redeliverWaiting(merchantId, SIGNAL_WITHIN_MS);
       } catch (error) {
-        // The request is in the ledger, so the sweep starts the redelivery.
+        // The requested redelivery is already in the ledger. So the sweep starts it if it cannot be started now.
         if (!(error instanceof TemporalUnavailable)) throw error;
       }
       response.status(202).json({ count, nextSince: iso(nextSince) });

@@ -68,7 +68,8 @@ export function refundRoutes(api: Api): Endpoint[] {
         const payment = await readPayment(access, id);
         const multipleOf = stepOf(api, payment);
         const asked = { amount: body.amount, note: body.note, idempotencyKey: key, multipleOf };
-        // Part of the money may have been refunded directly at the channel.
+        // Query the channel before a refund of the whole remaining amount: part of the money may have been refunded
+        // directly there.
         if (await asksForTheRest(db, payment, asked)) await askBriefly(api, payment);
         const { refund: row, created } = await requestRefund(db, payment.id, asked, now());
         if (row.status === 'created')
@@ -111,7 +112,7 @@ export function refundRoutes(api: Api): Endpoint[] {
       answers: { 200: { description: 'The refund.', schema: refund } },
       refusals: ['refund_not_found'],
       async handle({ response, access: { caller }, params: { id } }) {
-        // Other ids cannot belong to a refund, and some would cause a database error.
+        // An id in another format cannot belong to a refund, and some of these ids would cause a database error.
         const row = /^[0-9A-Za-z_]{1,32}$/.test(id) ? await findRefund(db, id) : null;
         if (row === null || row.merchantId !== caller.merchantId)
           throw new Refusal('refund_not_found', `There is no refund ${id}.`);
@@ -121,7 +122,10 @@ export function refundRoutes(api: Api): Endpoint[] {
   ];
 }
 
-/** The step of amounts at the channel in minor units; undefined if every amount is possible. */
+/**
+ * Refund amounts at the channel must be a multiple of this number of minor units. Undefined if every amount is
+ * possible.
+ */
 function stepOf({ channels }: Api, { channel, method, receivedCurrency }: Payment): number | undefined {
   const adapter = channels.get(channel);
   const currencies = adapter === undefined ? undefined : methodOf(adapter.declaration, method)?.currencies;

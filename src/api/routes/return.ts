@@ -10,8 +10,8 @@ import { createGiveHint } from '../payments/give-hint.ts';
 import { findPaymentById, findPaymentByToken } from '../payments/read-payment.ts';
 
 /**
- * The URL to which the wallet sends the payer. A request counts as a hint, and is redirected to the merchant or to the
- * cashier page, without the state of the payment.
+ * The URL to which the wallet sends the payer after the payment. The request counts as a hint. The payer is redirected
+ * to the merchant or to the cashier page. The redirect URL does not contain the state of the payment.
  */
 export function returnRoute(api: Api): Endpoint {
   const giveHint = createGiveHint(api);
@@ -23,7 +23,7 @@ export function returnRoute(api: Api): Endpoint {
     summary: 'The payer returns from the wallet',
     auth: 'none',
     params: z.object({ id: z.string() }),
-    // The schema is not strict, because wallets add their own parameters.
+    // The schema allows unknown query parameters, because wallets add their own parameters.
     query: z.object({ token: pageParameter }),
     answers: {
       303: {
@@ -41,7 +41,7 @@ export function returnRoute(api: Api): Endpoint {
     async handle({ request, response, params: { id }, query: { token } }) {
       if (leaveSlash(request, response, id)) return;
       response.set({ 'Cache-Control': 'no-store', 'Referrer-Policy': 'no-referrer' });
-      // The redirect is relative, so that it works under every host name under which the payer reaches this route.
+      // The redirect is relative, so that it works with every host name that the payer may have used.
       const cashier = `../checkout/${encodeURIComponent(id)}?token=${encodeURIComponent(token ?? '')}&returned=1`;
       const payment =
         token === undefined
@@ -52,7 +52,8 @@ export function returnRoute(api: Api): Endpoint {
               if (isDatabaseUnavailable(error)) return undefined;
               throw error;
             });
-      // The database cannot be reached. The cashier page retries, and then sends the hint.
+      // The database cannot be reached. The payer is redirected to the cashier page, which retries and then sends the
+      // hint.
       if (payment === undefined) return void response.redirect(303, cashier);
       if (payment === null) {
         return sendPage(response, 404, nothingPage(languageOf(request), '../checkout/assets'));
@@ -60,7 +61,8 @@ export function returnRoute(api: Api): Endpoint {
       // A HEAD request comes from a program that checks the URL, not from the payer.
       if (request.method === 'GET') {
         await giveHint(payment, 'the payer came back from the wallet').catch((error: unknown) => {
-          // The queries go on as scheduled, and the payer is redirected anyway.
+          // A failed hint does not matter: nodrop still queries the payment on schedule, and the payer is redirected
+          // anyway.
           request.log.warn({ err: error }, 'a hint could not be recorded');
         });
       }

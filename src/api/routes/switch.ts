@@ -14,7 +14,7 @@ import { presentToPayer } from '../payments/read-payment-view.ts';
 import { ATTEMPT_REFUSALS, createStartPayment, type PaymentRequest } from '../payments/start-payment.ts';
 import { newSwitch, payment, switchedPayment } from '../schemas/payment.ts';
 
-/** Details of refusals for payers. They replace the details that name orders and payments of the merchant. */
+/** Texts of refusals for payers. They replace texts that contain ids of the merchant's orders and payments. */
 const PAYER_DETAILS: Partial<Record<RefusalCode, string>> = {
   order_already_paid: 'This order is already paid.',
   order_not_payable: 'This order can no longer be paid.',
@@ -26,13 +26,16 @@ const PAYER_DETAILS: Partial<Record<RefusalCode, string>> = {
   unknown_account: 'This way to pay accepts no payments now.',
 };
 
-/** `POST /v1/payments/{id}/switch`: pays the order with another channel or method. */
+/** `POST /v1/payments/{id}/switch`: creates an attempt to pay the same order with another channel or method. */
 export function switchRoute(api: Api): Endpoint {
   const { db, config } = api;
   const readPayment = createReadPayment(api);
   const startPayment = createStartPayment(api);
 
-  /** The request for the new attempt. It keeps the payer, return URL, metadata and time to pay of the old attempt. */
+  /**
+   * Builds the request for the new attempt. The new attempt keeps the payer, return URL, metadata and time to pay of
+   * the old attempt.
+   */
   const again = (
     row: Payment,
     { channel, method }: z.output<typeof newSwitch>,
@@ -40,7 +43,8 @@ export function switchRoute(api: Api): Endpoint {
   ): PaymentRequest => ({
     channel,
     method,
-    // Account names belong to one channel, so another channel uses its default account.
+    // An account name belongs to one channel. So if the payer switches to another channel, that channel's default
+    // account is used.
     ...(channel === row.channel && row.account !== null ? { account: row.account } : {}),
     payer: (row.payer ?? undefined) as PaymentRequest['payer'],
     returnUrl: row.returnUrl ?? undefined,
@@ -54,7 +58,7 @@ export function switchRoute(api: Api): Endpoint {
     const token = clientToken(config.secret, row.id);
     if (access.kind === 'key') return presentPayment(row, presentationFor(api, access.caller), token);
     const found = await findPaymentOfPayer(db, row.id);
-    // This cannot happen: payments are never deleted.
+    // This case cannot happen, because payments are never deleted.
     if (found === null) throw new Error(`payment ${row.id} is missing from the ledger`);
     return { ...presentToPayer(api, found, token), clientToken: token };
   }
@@ -88,7 +92,8 @@ export function switchRoute(api: Api): Endpoint {
     refusals: ['payment_not_found', ...ATTEMPT_REFUSALS],
     async handle({ answer, access, params: { id }, body, startedAt }) {
       const row = await readPayment(access, id);
-      // nodrop may not close an adopted trade, so the payer could pay the adopted trade and the new attempt.
+      // nodrop may not be allowed to close an adopted trade. So the payer could pay both the adopted trade and the new
+      // attempt.
       if (row.adopted !== null && isLive(row.status))
         throw new Refusal(
           'attempt_unresolved',

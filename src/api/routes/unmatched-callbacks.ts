@@ -5,7 +5,7 @@ import { nextCursor, readCursor } from '../http/cursor.ts';
 import { presentCallback } from '../payments/present.ts';
 import { callbackListQuery, callbackPage } from '../schemas/callback.ts';
 
-/** `GET /v1/callbacks`: verified callbacks for payments that are not in the ledger. */
+/** `GET /v1/callbacks`: lists verified callbacks for payments that are not in the ledger. */
 export function unmatchedCallbacksRoute({ db, now }: Pick<Api, 'db' | 'now'>): Endpoint {
   return endpoint({
     method: 'get',

@@ -2,7 +2,7 @@ import { z } from '../http/zod.ts';
 import { cursor, limit, time } from './common.ts';
 import { openSet } from './sets.ts';
 
-/** Schemas of callbacks, for operators. */
+/** Schemas of the callbacks that operators can read. */
 
 export const callbackListQuery = z.strictObject({
   unmatched: z

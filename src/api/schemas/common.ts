@@ -13,13 +13,13 @@ import { openSet } from './sets.ts';
 export const text = (max: number, min = 1) =>
   z
     .string()
-    // An empty text gives one error, not one error per rule.
+    // For an empty text, the API reports one error and not one error per rule.
     .min(min, { abort: true })
     .max(max)
     .refine(isStorable, 'must not contain NUL or half a surrogate pair');
 
 /**
- * Makes a schema check of a domain rule.
+ * Turns a domain rule into a check for a schema.
  * @param fault returns the end of an error sentence, or undefined if all is well.
  */
 const refuses =
@@ -28,18 +28,18 @@ const refuses =
     if (message !== undefined) context.addIssue({ code: 'custom', message });
   };
 
-/** A text that people read: it must have a visible character and no bidirectional overrides. */
+/** The schema of a text that people read. The text must have a visible character and no bidirectional overrides. */
 export const readableText = (max: number) =>
   text(max).superRefine(refuses(readableFault)).openapi({ pattern: '^[^\\u202a-\\u202e\\u2066-\\u2069]*$' });
 
-/** The rule of `readableText` in words, for API descriptions. */
+/** Describes the rule of `readableText` in API descriptions. */
 export const READABLE_RULE =
   'Must have at least one visible character, and no bidirectional overrides, embeddings or isolates (U+202A to U+202E, ' +
   'U+2066 to U+2069); the marks LRM and RLM are allowed.';
 
 const AMOUNT_RULE = `must be a whole number of minor units from 1 to ${MAX_AMOUNT}, in plain digits`;
 
-/** The format of an amount. Without it, client generators use a 32-bit integer. */
+/** The OpenAPI format of an amount. Without this format, client generators use a 32-bit integer. */
 export const INT64 = { format: 'int64' } as const;
 
 export const amount = z
@@ -57,7 +57,7 @@ const currencyFault = (given: string): string => {
 
 export const currency = z
   .string()
-  // `abort`: one mistake gives one error, so the second rule is not checked if the first fails.
+  // With `abort`, the second rule is not checked if the first rule fails. So the API reports one error for one mistake.
   .regex(/^[A-Z]{3}$/, { error: ({ input }) => currencyFault(String(input)), abort: true })
   .refine(isCurrency, { error: ({ input }) => currencyFault(String(input)) })
   .openapi({ description: 'An ISO 4217 code.', example: 'CNY' });
@@ -75,13 +75,13 @@ export const orderId = z
 
 export const metadata = z
   .unknown()
-  // `z.record` drops this name without an error.
+  // Without this check, `z.record` would drop this property name without an error.
   .refine((value) => !Object.hasOwn(Object(value), '__proto__'), {
     path: ['__proto__'],
     error: 'is not allowed as a name',
   })
   .pipe(z.record(z.string(), z.unknown()))
-  // The number of pairs is checked before the pairs, because a request may have many thousands of pairs.
+  // The number of pairs is checked first, because a request may have thousands of pairs.
   .refine((pairs) => Object.keys(pairs).length <= 20, 'must have at most 20 pairs')
   .pipe(z.record(text(40), text(500, 0)))
   .openapi({
@@ -92,13 +92,16 @@ export const metadata = z
   });
 
 /**
- * Makes a request field optional, with a fallback value. Zod's own `default()` would put the default into the OpenAPI
- * document, and client generators make a property with a default required.
+ * Makes a request field optional, with a fallback value. This replaces Zod's `default()`, which would put the default
+ * into the OpenAPI document. Client generators treat a property with a default as required.
  */
 export const orElse = <T extends z.ZodType>(schema: T, fallback: z.output<T>) =>
   schema.optional().transform((value) => value ?? fallback);
 
-/** The minimum depends on the mode (test or live), so `requireExpiry` checks it. */
+/**
+ * This schema does not check the minimum. The minimum depends on the mode (test or live), so `requireExpiry` checks
+ * it.
+ */
 export const expiresInSeconds = (max: number) =>
   z
     .int({ error: 'must be a whole number of seconds' })
@@ -106,7 +109,7 @@ export const expiresInSeconds = (max: number) =>
     .openapi({ minimum: EXPIRY_AT_LEAST_S.test });
 export const EXPIRY_RULE = `At least ${EXPIRY_AT_LEAST_S.live}, in test mode ${EXPIRY_AT_LEAST_S.test}.`;
 
-/** Printable ASCII without spaces: every proxy passes it on unchanged. */
+/** The key is printable ASCII without spaces, which every proxy forwards unchanged. */
 export const idempotencyKey = z
   .string()
   .regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 printable ASCII characters without spaces');
@@ -136,7 +139,7 @@ export const limit = (max: number, fallback: number) =>
     description: 'Maximum number of items.',
   });
 
-/** Characters. A cursor with the longest order id, in base64url, fits. */
+/** Maximum length of a cursor in characters. A cursor with the longest order id fits. */
 const CURSOR_AT_MOST = 400;
 
 export const cursor = z
@@ -145,7 +148,9 @@ export const cursor = z
   .optional()
   .openapi({ description: 'The `nextCursor` of the previous page. Opaque.' });
 
-/** Use this instead of `nullable()`, which would make a named schema nullable everywhere in the OpenAPI document. */
+/**
+ * Makes a schema nullable. Zod's `nullable()` would make a named schema nullable everywhere in the OpenAPI document.
+ */
 export const orNull = <T extends z.ZodType>(schema: T) => z.union([schema, z.null()]);
 
 export const time = z.iso.datetime().openapi({ example: '2026-11-21T10:00:00.000Z' });
@@ -174,8 +179,9 @@ export const problem = z
   .openapi('Problem', { description: 'RFC 9457 problem details.' });
 
 /**
- * The schema of a route's problem document, with the codes that this route can answer. It repeats all fields and does
- * not refer to `Problem` with `allOf`: generators that merge `allOf` would give each route the codes of all routes.
+ * The schema of a route's problem document, with the codes that this route can answer. The schema repeats all fields
+ * of `Problem`. It does not use `allOf`, because some client generators would then give each route the codes of all
+ * routes.
  */
 export function routeProblem(operationId: string, codes: readonly RefusalCode[]) {
   const name = `${operationId.charAt(0).toUpperCase()}${operationId.slice(1)}Problem`;

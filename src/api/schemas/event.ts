@@ -9,8 +9,8 @@ import { deliveryStatus, eventType, openSet } from './sets.ts';
 /** Schemas of events, their deliveries to the order service, and the event feed. */
 
 /**
- * A payment in an event. It leaves out fields that depend on the caller: next action, tokens, links for operators. It
- * also leaves out the progress of refunds, which have events of their own.
+ * The schema of a payment in an event. It has no fields that depend on the caller, such as the next action, tokens and
+ * links for operators. It does not show the progress of refunds, because refunds have their own events.
  */
 const eventPayment = payment
   .omit({

@@ -37,7 +37,10 @@ export const newOrder = z
   })
   .openapi('NewOrder');
 
-/** The schema of a change of an order: the fields that can change, with the rules of a new order. */
+/**
+ * The schema of a request that changes an order. It has only the fields that can change, with the same rules as for a
+ * new order.
+ */
 export const orderChange = z
   .strictObject({
     amount: amount.optional().openapi({ description: 'Minor units, in the currency of the order.' }),
@@ -48,7 +51,8 @@ export const orderChange = z
         `must not be in the past or before a live attempt expires. ${EXPIRY_RULE}`,
       example: 172_800,
     }),
-    // No fallback as in a new order: absent metadata stays unchanged.
+    // If a request to change an order has no metadata, the metadata stays unchanged. So this field has no fallback
+    // value.
     metadata: metadata.optional().openapi({ description: 'Replaces all metadata of the order.' }),
   })
   .openapi('OrderChange', { description: 'Absent fields stay unchanged. The currency never changes.' });

@@ -34,12 +34,12 @@ import {
 
 const channelName = text(32).openapi({ example: 'simulator' });
 
-/** All channels with their methods, for API descriptions. */
+/** A list of all channels and their methods, for API descriptions. */
 const METHODS = DECLARATIONS.map(
   ({ name, methods }) => `${name} (${methods.map((method) => method.name).join(', ')})`,
 ).join('; ');
 
-/** Which reference names a trade to adopt, for each channel that supports it; for API descriptions. */
+/** Describes, for each channel that supports adoption, which reference names the trade. Used in API descriptions. */
 const REFERENCES = DECLARATIONS.flatMap(({ name, adoption }) =>
   adoption === undefined ? [] : [`${name}: ${adoption.rule}, as ${adoption.example}`],
 ).join('; ');
@@ -54,9 +54,12 @@ const accountName = z.string().regex(ACCOUNT_NAME, ACCOUNT_NAME_RULE).openapi({ 
 export const RETURN_URL_RULE =
   "must be an http or https URL, or a URL with an app's scheme that the merchant has allowed";
 
-/** A return URL. It is stored in the form that the URL parser wrote, so that every later parser reads the same URL. */
+/**
+ * The schema of a return URL. nodrop stores the URL as the URL parser writes it, so that every later parser reads the
+ * same URL.
+ */
 const returnUrl = text(2048)
-  // The URL parser would remove control characters without an error.
+  // Control characters are checked here, because the URL parser would remove them without an error.
   .refine((value) => !/\p{Cc}/u.test(value), 'must not contain control characters')
   .pipe(z.url({ normalize: true, error: RETURN_URL_RULE }))
   .refine(mayReturnTo, RETURN_URL_RULE)
@@ -135,7 +138,7 @@ export const newPayment = z
   .refine(({ orderId, order }) => (orderId === undefined) !== (order === undefined), {
     path: ['orderId'],
     error: 'give either orderId or order',
-    // This rule is checked also if another field is wrong, so that one answer names all mistakes.
+    // This rule is also checked if another field is wrong, so that one answer names all mistakes.
     when: ({ value }) => typeof value === 'object' && value !== null && !Array.isArray(value),
   })
   .openapi('NewPayment', { description: 'Must have exactly one of `orderId` and `order`.' });
@@ -164,7 +167,7 @@ export const nextAction = z
   })
   .openapi('NextAction', { description: 'What the payer does next.' });
 
-/** The fields that a payer with the client token may see. None of them is private to the merchant. */
+/** The fields that a payer with the client token may see. They contain no private data of the merchant. */
 const payerFields = {
   id: z.string().openapi({ example: 'pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M' }),
   channel: channelName,
@@ -230,8 +233,8 @@ export const payerPayment = z
       example: [{ channel: 'simulator2', method: 'wallet' }],
     }),
   })
-  // The name must sort after `Payment`. For a `oneOf`, the Java generator tries the schemas in the order of their
-  // names: with an earlier name it would read a merchant's payment as a payer's.
+  // The name of this schema must sort after `Payment`. For a `oneOf`, the Java generator tries the schemas in
+  // alphabetical order. If this schema came first, the client would read a merchant's payment as a payer's payment.
   .openapi('PaymentForPayer', { description: 'A payment as its payer sees it, with the client token.' });
 
 const dispute = z

@@ -11,7 +11,7 @@ import {
 } from '../../domain/states.ts';
 import { z } from '../http/zod.ts';
 
-/** The sets of values that answers use. They are open: v1 may get more values. */
+/** The sets of values that answers use. The sets are open: later releases of API v1 may add values. */
 
 /**
  * Declares an open set of values in the OpenAPI document. Generated clients get the known values as literals, and still
