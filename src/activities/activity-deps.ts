@@ -3,7 +3,6 @@ import type { LedgerClient } from '../ledger/client.ts';
 import type { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
 import type { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 
-/** The dependencies of the activities. */
 export interface ActivityDeps {
   readonly db: LedgerClient;
   readonly channels: ReadonlyMap<string, ChannelAdapter>;

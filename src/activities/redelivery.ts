@@ -32,7 +32,7 @@ export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: 
         picked.map(async (one) => {
           await ledger.makeDue(db, one);
           const row = await findDelivery(db, one.id);
-          // The event has been sent already.
+          // The attempt count has changed, so the event has been sent already.
           if (row.attempts !== one.attempts) return;
           const delivery = toDeliverySnapshot(row);
           if (delivery.toldByPayment) await workflows.wake(row.payment, SIGNAL_DEADLINE_MS);
@@ -43,7 +43,7 @@ export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: 
       );
     },
 
-    /** The outcome of the batch, once every delivery was attempted or the batch's time is over. */
+    /** Returns the outcome of the batch once every delivery was attempted, or once the batch's time is over. */
     async awaitTold(batch: RedeliveryBatch): Promise<BatchOutcome> {
       const outcome = await ledger.readOutcome(db, batch, await now());
       if (outcome === null) throw notDueYet(LOOK_AGAIN_MS);
