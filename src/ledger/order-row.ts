@@ -78,8 +78,8 @@ export async function releaseOrder(tx: LedgerTx, order: Order, now: Date): Promi
       OR: [
         { status: { in: ['created', 'paying'] } },
         { orderUpdate: { in: ['pending', 'review'] } },
-        // An ended payment with unsettled money also keeps the order's status. When that money is settled, it decides
-        // the order, and this function is called again.
+        // The order's status also stays while an ended payment has unsettled money. When that money is settled, the
+        // order is decided, and this function is called again.
         UNSETTLED_MONEY,
       ],
     },

@@ -266,8 +266,8 @@ export async function recordRefusal(
 
 /**
  * Records the channel's answer before nodrop acts on it, so that the answer is not lost with the activity that got
- * it. A later answer does not replace a definite answer. The only exception is an answer to recorded money that
- * reports a larger refunded amount. A definite answer without money ends a live payment in the same transaction.
+ * it. A definite answer stays. If it reports money, only an answer with a larger refunded amount replaces it. A
+ * definite answer without money ends a live payment in the same transaction.
  * @param noticed the payment's `noticedAt` before the channel was queried. The answer covers all notices up to that
  *   time
  */

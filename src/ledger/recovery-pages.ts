@@ -5,9 +5,9 @@ import type { Callback, Payment, Refund } from './rows.ts';
 import { isWatchedLate } from './sweep.ts';
 
 /**
- * Lists what must run in Temporal, from the ledger alone. Pages follow the rows' ids, so that rows inserted meanwhile
- * do not shift pages. The page size counts all rows that were read, finished rows included, so that many finished rows
- * do not make a page slow.
+ * Lists from the ledger which workflows must run in Temporal. Pages follow the rows' ids, so that rows inserted
+ * meanwhile do not shift pages. A page is limited by the number of rows read. Finished rows count too, so that many
+ * finished rows do not make a page slow.
  */
 
 const LOOKED_AT = 5_000;
@@ -15,14 +15,15 @@ const LOOKED_AT = 5_000;
 const REDELIVERED_FOR_MS = 72 * 3_600_000;
 
 /**
- * One page of a table, with the unfinished rows in the page and the page's last id. Without `end` it was the last page.
+ * One page of a table. It has the unfinished rows of the page, and in `end` the id of the last row. If `end` is
+ * missing, this was the last page.
  */
 export interface RecoveryPage<Row> {
   readonly rows: readonly Row[];
   readonly end: string | undefined;
 }
 
-/** Reads the next rows of a table: returns the ids of unfinished ones, and the last id that was read. */
+/** Reads the next rows of a table. Returns the ids of the unfinished rows, and the last id that was read. */
 async function look(
   db: LedgerClient,
   table: 'payments' | 'deliveries' | 'callbacks' | 'refunds',
