@@ -209,7 +209,7 @@ export async function recordRefundSilence(
       where: { id: refundId },
       data: { failure: reason, unknownSince: refund.unknownSince ?? now },
     });
-    // An unchanged failure gets no further timeline entry.
+    // If the failure is the same as before, no further timeline entry is written.
     if (refund.failure !== reason) {
       const said =
         kind === 'not_now'
@@ -347,7 +347,7 @@ async function writeAnswer(
     }
     case 'processing': {
       // This update does not set `askedAt`. If nodrop found the refund at the channel before it requested it, the
-      // refund may also be on record as external.
+      // refund may be on record as external.
       const written = await write(`${said}: the channel is processing it.`, {
         ...(await has(answer)),
         status: 'processing',

@@ -33,8 +33,8 @@ export function mustBeLookedFor(
   repeatableForMs: number | null,
   now: Date,
 ): boolean {
-  // In this case nodrop found the refund at the channel before it requested the refund. So the age of the refund's
-  // key is unknown.
+  // If `askedAt` is null, nodrop found the refund at the channel before it requested the refund. So the age of the
+  // refund's key is unknown.
   if (askedAt === null) return repeatableForMs !== null;
   return keySpentAt !== null || !isRepeatable(repeatableForMs, askedAt.getTime(), now.getTime());
 }
