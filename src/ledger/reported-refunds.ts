@@ -114,8 +114,8 @@ export async function recordReported(
 }
 
 /**
- * The recorded answer keeps the mark that no known refund explains the report. Therefore the attention is raised only
- * once.
+ * Raises the attention about a reported refund that no known refund explains. The attention is raised only once,
+ * because the recorded answer keeps the mark `someWentBack`.
  */
 async function showUnexplained({ tx, payment }: Locked, now: Date): Promise<Payment> {
   const { id, attention, attentionDetail, hiddenAttention, hiddenAttentionDetail, orderUpdate } = payment;

@@ -12,7 +12,7 @@ const IGNORED_MS = 7 * DAY_MS;
  * the refunds and kept forever.
  */
 const IDEMPOTENCY_KEYS_MS = 30 * DAY_MS;
-/** Events are kept this long. An event with a pending delivery is kept longer. */
+/** How long events are kept. An event with a pending delivery is kept longer. */
 const EVENTS_MS = 30 * DAY_MS;
 const BATCH = 5_000;
 const BATCHES_AT_MOST = 10;
