@@ -48,7 +48,8 @@ export async function requireSecret(db: LedgerClient, own: OwnSecret): Promise<v
     known = await db.secretFingerprint.findUniqueOrThrow({ where: { id: ID } });
   }
   if (!isSame(known.fingerprint, fingerprint)) throw new WrongSecret(sentence(known.keptIn, own));
-  // The secret can differ because the data folder was moved, or because the secret came from the environment earlier.
+  // The same secret can now be in another file, because the data folder was moved, or because the secret came from
+  // the environment earlier.
   if (own.secretFile !== null && own.secretFile !== known.keptIn)
     await db.secretFingerprint.update({ where: { id: ID }, data: { keptIn: own.secretFile } });
 }
