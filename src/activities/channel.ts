@@ -29,7 +29,7 @@ import { callbackAddressOf } from './callback-address.ts';
 import { describeError, notYet, OWN_TROUBLE_RETRY_MS, unknownOutcome } from './failures.ts';
 import { withoutPayer } from './without-payer.ts';
 
-/** After this long without a readable answer of the channel, the attention `channel_unreachable` is raised. */
+/** The attention `channel_unreachable` is raised if the channel gives no readable answer for this long. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;
 /** A close does not search the channel's listing if a query has searched it without success within this time. */
 const LISTING_COUNTS_FOR_MS = 60_000;

@@ -26,12 +26,12 @@ export interface DeliverEventDeps
   readonly orderServices: Pick<OrderServiceClient, 'deliver' | 'read'>;
 }
 
-/** What `tellOrderService` returns to the payment's workflow. */
+/** The result that `tellOrderService` returns to the payment's workflow. */
 export interface DeliveryResult {
   readonly snapshot: PaymentSnapshot;
   /** The id of a refund that is due and whose workflow must be started. */
   readonly refund: string | null;
-  /** Null once the order service has agreed or refused. */
+  /** The progress of the delivery. Null once the order service has agreed or refused. */
   readonly telling: DeliveryProgress | null;
 }
 

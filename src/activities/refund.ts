@@ -39,7 +39,7 @@ import { withoutPayer } from './without-payer.ts';
 
 export interface RefundQueryInput {
   readonly refundId: string;
-  /** The waits after the next queries, in ms, one for each query. The last wait repeats forever. */
+  /** The waits in ms, one after each of the next queries. The last wait repeats forever. */
   readonly waits: readonly [number, ...number[]];
 }
 

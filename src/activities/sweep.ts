@@ -37,8 +37,8 @@ const SIGNAL_DEADLINE_MS = 5_000;
  */
 const STEP_FOR_MS = 40_000;
 /**
- * How far back the sweep looks for workflows that ended abnormally. An outage of all workers is noticed within a
- * shorter time.
+ * How far back the sweep looks for workflows that ended abnormally. This is long enough, because an outage of all
+ * workers is noticed sooner.
  */
 const ABNORMAL_WINDOW_MS = 24 * 3_600_000;
 /** How many ended workflows are looked up in the ledger with one query. */
@@ -119,7 +119,7 @@ export interface SweepDeps {
   readonly now: () => Promise<Date>;
 }
 
-/** The steps of the sweep. Each returns how many rows it repaired. Task queue `nodrop-sweep`. */
+/** The steps of the sweep. Each step returns how many rows it repaired. Task queue `nodrop-sweep`. */
 export function sweepActivities({
   db,
   client,
@@ -157,16 +157,16 @@ export function sweepActivities({
 
   const wake = (why: string) => async (payment: Payment) => {
     const isUnsettled = payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
-    // Settling comes first, because it does not need Temporal. If settling fails, the payment's workflow is still woken
-    // below.
+    // The recorded money is settled first, because this does not need Temporal. If settling fails, the payment's
+    // workflow is still woken below.
     const [settled] = await Promise.allSettled([isUnsettled ? settleInstead(payment) : undefined]);
     const state = await stateOf(paymentWorkflowId(payment.id));
     // The payment may be settled already and its workflow ended, because an earlier sweep may have settled the
     // payment. In that case no workflow is woken.
     const isOver = payment.status === 'succeeded' && payment.orderUpdate !== 'pending';
     const isDead = state === 'gone' && !isOver;
-    // A running workflow makes progress without the sweep. It can have missed only a requested cancellation, or money
-    // on record.
+    // A running workflow makes progress without the sweep. It needs a signal only if it may have missed a requested
+    // cancellation or recorded money.
     const mayHaveMissed = state !== 'gone' && !isOver && (payment.cancelRequestedAt !== null || isUnsettled);
     if (isDead || (mayHaveMissed && !isSignalledAlready(payment, state)))
       await workflows.wake(payment, SIGNAL_DEADLINE_MS);

@@ -9,7 +9,7 @@ import type { Merchant, Order, Payment } from './rows.ts';
 import { type OwnedPayment, ownerOf } from './transaction-limits.ts';
 import { type Writes, write } from './write-decision.ts';
 
-/** The transaction in which every change of a payment and its refunds is made. */
+/** Runs the transaction in which every change of a payment and its refunds is made. */
 
 export interface Locked {
   readonly tx: LedgerTx;

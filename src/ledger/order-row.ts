@@ -8,8 +8,8 @@ import type { Merchant, Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * The embedded order service, where the order is a row of nodrop's database. The row's lock serializes everything that
- * can pay the order.
+ * The embedded order service. Each of its orders is a row of nodrop's database. The lock on this row serializes
+ * everything that can pay the order.
  */
 
 /** Locks the order until the end of the transaction. Every decision about an order starts with this lock. */

@@ -50,7 +50,7 @@ export async function cancelOrder(
 /** The key of an order that has to end. */
 export type EndingOrder = Pick<Order, 'merchantId' | 'id'>;
 
-/** Orders without a live payment that have expired or whose cancellation was requested. */
+/** Lists orders without a live payment that have expired or whose cancellation was requested. */
 export async function findEndingOrders(db: LedgerClient, batch: number, now: Date): Promise<EndingOrder[]> {
   // Each condition has its own statement, which uses a partial index. A single WHERE with OR would read every unpaid
   // order.

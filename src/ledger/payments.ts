@@ -427,7 +427,8 @@ export async function settlePayment(
     // The order's row decides first. With an HTTP order service, that service has the final decision.
     const isPending = isApplied && mustBeTold;
     const orderUpdate = isPending ? 'pending' : decision.orderUpdate;
-    // The code above can change the answer's state. A changed state counts as another answer of the channel.
+    // The code above can change the state in the channel's answer. An answer with a changed state counts as a
+    // different answer.
     const taken =
       answer.state === payment.channelState
         ? { changes: {}, notes: [] }

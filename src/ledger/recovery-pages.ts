@@ -36,8 +36,8 @@ async function look(
 }
 
 /**
- * Live payments, payments that wait for their order service's agreement, and payments that ended unpaid and are still
- * queried.
+ * Lists live payments, payments that wait for the order service's agreement, and payments that ended unpaid and are
+ * still queried.
  */
 export async function paymentsToRecover(
   db: LedgerClient,
@@ -51,7 +51,7 @@ export async function paymentsToRecover(
   return { rows: await db.payment.findMany({ where: { id: { in: ids } }, orderBy: { id: 'asc' } }), end };
 }
 
-/** Deliveries that the order service has not answered. */
+/** Lists deliveries that the order service has not answered. */
 export async function deliveriesToRecover(
   db: LedgerClient,
   after: string,
@@ -66,9 +66,10 @@ export async function deliveriesToRecover(
 }
 
 /**
- * Stored callbacks of known payments that are not marked as delivered. Recent callbacks are included even if they are
- * marked as delivered, because the workflow that received a callback may have been lost before it acted. For a settled
- * payment only callbacks about refunds are included, because other callbacks have no effect on a settled payment.
+ * Lists stored callbacks of known payments if the callbacks are not marked as delivered. Recent callbacks are
+ * included even if they are marked as delivered, because the workflow that received a callback may have been lost
+ * before it acted. For a settled payment only callbacks about refunds are included, because other callbacks have no
+ * effect on a settled payment.
  */
 export async function callbacksToRecover(
   db: LedgerClient,
@@ -95,7 +96,7 @@ export async function callbacksToRecover(
   return { rows, end };
 }
 
-/** Refunds that the channel has not decided. */
+/** Lists refunds that the channel has not decided. */
 export async function refundsToRecover(
   db: LedgerClient,
   after: string,

@@ -22,7 +22,10 @@ import { note } from './timeline.ts';
 
 /** Records the channel's answers about refunds that nodrop made. refunds.ts describes how changes are made. */
 
-/** An answer with the number under which the channel has the refund, if a list or a callback reported it. */
+/**
+ * An answer about a refund. It includes the channel's number of the refund if a list or a callback reported that
+ * number.
+ */
 export type RefundReport = RefundAnswer & { readonly outRefundNo?: string };
 
 /**

@@ -23,10 +23,10 @@ import { note } from './timeline.ts';
 
 /**
  * All changes of refunds. Each change is one transaction under the row lock of the payment's order and depends on the
- * refund's current state. Therefore a change that is repeated, or that runs late, has no effect (P5). The refund's row
- * is always written before the payment's, because the sweep takes their locks in this sequence.
+ * refund's current state. Therefore a change that is repeated, or that runs late, has no effect (P5). The refund's
+ * row is always written before the payment's row, because the sweep locks the two rows in this sequence.
  *
- * This file contains requested refunds, and refunds that are due automatically.
+ * This file creates the requested refunds and the automatic refunds.
  */
 
 /** Null if the refund does not exist. */

@@ -54,7 +54,9 @@ export function isRowLost(error: unknown): boolean {
 
 const ATTENTION = defineSearchAttributeKey(searchAttributes.attention, 'KEYWORD');
 
-/** Sets or clears the attention `row_lost` in the search attribute. An earlier run of the workflow may have set it. */
+/**
+ * Sets or clears the attention `row_lost` in the search attribute, which an earlier run of the workflow may have set.
+ */
 function show(isLost: boolean): void {
   const isShown = wf.workflowInfo().typedSearchAttributes.get(ATTENTION) === ROW_LOST;
   if (isShown !== isLost) wf.upsertSearchAttributes([{ key: ATTENTION, value: isLost ? ROW_LOST : null }]);

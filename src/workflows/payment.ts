@@ -366,7 +366,8 @@ class PaymentRun {
         );
       } catch (error) {
         if (!isOutOfTime(error)) throw error;
-        // The abandoned attempt to create the trade began before its activity ended.
+        // The abandoned attempt to create the trade began before its activity ended and before the expiry. So it runs
+        // for at most CREATE_ATTEMPT_MS after the earlier of the two.
         if (mayRunOn(error)) this.#mayBeCreatedUntil = Math.min(expiresAt, Date.now()) + CREATE_ATTEMPT_MS;
         // The server ends the activity early if its next attempt would start after the expiry.
         const left = expiresAt - Date.now();
@@ -495,7 +496,7 @@ class PaymentRun {
         this.#row = await wf
           .proxyActivities<ChannelActivities>({
             taskQueue: pollTaskQueue(this.#input.channel),
-            // In any other state the channel's own id of the trade may be unknown, so that the query has to find the
+            // In any other state the channel's own id of the trade may be unknown. Then the query has to find the
             // trade first.
             ...(row.status === 'paying' && !row.cancelRequested ? QUERY_TRADE : FIND_AND_QUERY_TRADE),
             summary: due === undefined ? plan.summary : 'query at once after a hint, then on schedule',

@@ -45,7 +45,10 @@ class RefundRun {
    * nodrop did not request.
    */
   #tradeDue = false;
-  /** True after a query reported that the channel does not know the refund number, or wants the request again. */
+  /**
+   * True after a query reported that the channel does not know the refund number, or that the channel wants the
+   * request again.
+   */
   #askAgain = false;
   /** The time since which this run waits for the channel's decision. */
   #waitingSince: number | undefined;
