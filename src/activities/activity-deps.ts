@@ -9,7 +9,8 @@ export interface ActivityDeps {
   /** The API's address as channels and payers reach it, without a trailing slash. */
   readonly publicUrl: string;
   /**
-   * NODROP_SECRET: derives the client token in the URL to which the wallet returns the payer, see src/client-token.ts.
+   * The value of NODROP_SECRET. It derives the client token in the URL to which the wallet returns the payer, see
+   * src/client-token.ts.
    */
   readonly secret: string;
   /**

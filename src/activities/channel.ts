@@ -224,8 +224,8 @@ export function channelActivities(deps: ActivityDeps) {
       const { payment, isFirst } = await ledger.askForTrade(db, paymentId, at);
       const snapshot = toSnapshot(payment, at);
       if (!isLive(snapshot.status) || hasUsableAction(payment, at)) return snapshot;
-      // A recovered or adopted payment never creates a trade, because its trade either exists already or will never
-      // exist.
+      // nodrop never creates a trade for a recovered or adopted payment. The trade of such a payment either exists
+      // already or will never exist.
       if (payment.recoveredAt !== null || payment.adopted !== null) return snapshot;
       // The workflow of a new payment has not read the row yet. Therefore this code checks the row, and creates no
       // trade if the payment is paid, may be paid, or is being cancelled.

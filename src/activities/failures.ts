@@ -133,8 +133,8 @@ export function unknownOutcome(channel: string, error: unknown, delayMs?: number
 }
 
 /**
- * The ledger has no such row, after a restored backup or a lost commit. The failure is not retryable, because the
- * workflow itself checks for the row at growing intervals, see src/workflows/lost-row.ts.
+ * Makes the failure for a row that the ledger lacks after a restored backup or a lost commit. The failure is not
+ * retryable, because the workflow itself checks for the row at growing intervals, see src/workflows/lost-row.ts.
  */
 export function rowLost(error: unknown): ApplicationFailure {
   return ApplicationFailure.create({

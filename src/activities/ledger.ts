@@ -8,7 +8,7 @@ import type { OwnedPayment } from '../ledger/transaction-limits.ts';
 import type { ActivityDeps } from './activity-deps.ts';
 import { settle } from './settle.ts';
 
-/** The activities that only touch the ledger; task queue `nodrop`. */
+/** The activities that only touch the ledger. Their task queue is `nodrop`. */
 export function ledgerActivities({
   db,
   now,

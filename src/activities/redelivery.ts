@@ -15,7 +15,10 @@ export interface RedeliveryDeps extends Pick<ActivityDeps, 'db' | 'now'> {
   readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'wake' | 'redeliver'>;
 }
 
-/** The activities that redeliver a merchant's waiting events; task queue `nodrop`. See src/ledger/redelivery.ts. */
+/**
+ * The activities that redeliver a merchant's waiting events. Their task queue is `nodrop`. See
+ * src/ledger/redelivery.ts.
+ */
 export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: RedeliveryDeps) {
   return {
     /** Picks the next deliveries, at most `size`. Returns no deliveries if nothing can be delivered now. */

@@ -86,7 +86,7 @@ async function announce(
   }
 }
 
-/** The refund activities that only touch the ledger; task queue `nodrop`. */
+/** The refund activities that only touch the ledger. Their task queue is `nodrop`. */
 export function refundLedgerActivities({ db, now, deliveryWorkflows, workflows }: ActivityDeps) {
   return {
     /**

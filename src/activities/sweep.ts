@@ -119,7 +119,7 @@ export interface SweepDeps {
   readonly now: () => Promise<Date>;
 }
 
-/** The steps of the sweep. Each step returns how many rows it repaired. Task queue `nodrop-sweep`. */
+/** The steps of the sweep. Each step returns how many rows it repaired. Their task queue is `nodrop-sweep`. */
 export function sweepActivities({
   db,
   client,
@@ -289,7 +289,7 @@ export function sweepActivities({
       return step.end();
     },
 
-    /** Starts the workflows of refunds that have no running one. */
+    /** Starts a workflow for each refund that has no running workflow. */
     async sweepRefunds(): Promise<number> {
       return await repairAll(
         async () => await takeStuckRefunds(db, await now()),

@@ -27,7 +27,10 @@ export type Resolution = (typeof RESOLUTIONS)[number];
 
 export interface Resolved {
   readonly payment: Payment;
-  /** The refunds of this payment and of other payments that the decision causes. The caller starts their workflows. */
+  /**
+   * All refunds that the decision causes, both of this payment and of other payments. The caller starts their
+   * workflows.
+   */
   readonly refunds: readonly (Refund & { readonly payment: Payment })[];
   /** The order's other live attempts, which must be cancelled. The caller signals their workflows. */
   readonly cancelled: readonly Payment[];

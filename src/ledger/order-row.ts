@@ -45,7 +45,7 @@ export function payOrder(
   return { decision, changes: { status: 'succeeded', paidPaymentId: payment.id, paidAt } };
 }
 
-/** The other attempts of a paid order that must end. The caller signals their workflows. */
+/** Returns a paid order's other payment attempts, which must end. The caller signals their workflows. */
 export const othersToCancel = (others: readonly Payment[]): Payment[] =>
   others.filter(({ status }) => isLive(status));
 

@@ -112,7 +112,8 @@ export async function recordCreated(
   reference?: TradeReference,
 ): Promise<PaymentSnapshot> {
   return await underOrderLock(db, of, now, async ({ order, payment, write }) => {
-    // A stored reference stays, because calls to the channel use it.
+    // If the row already has the channel's reference of the trade, the reference stays, because calls to the channel
+    // use it.
     const found = payment.reference === null && reference !== undefined ? columnsOf(reference) : undefined;
     if (!isLive(payment.status)) {
       return toSnapshot(found === undefined ? payment : write({ payment: found }).payment, now);

@@ -18,9 +18,9 @@ import type { Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * The idempotency keys of refund requests. A channel guarantees only for a limited time that a key makes one refund.
- * For that time the channel may also answer each request with the key with a stored failure. refunds.ts describes how
- * changes are made.
+ * The idempotency keys of refund requests. A channel guarantees only for a limited time that one key makes one
+ * refund. During this time the channel may also store a failure, and return it for every request with the key.
+ * refunds.ts describes how changes are made.
  */
 
 /**
@@ -40,8 +40,8 @@ export function mustBeLookedFor(
 }
 
 /**
- * Records that the refund's key is used up, because the channel now answers each request with this key with a stored
- * failure.
+ * Records that the refund's key is used up, because the channel returns a stored failure for every request with this
+ * key.
  */
 export async function recordKeySpent(
   db: LedgerClient,

@@ -154,7 +154,7 @@ async function isRecovered(tx: LedgerTx, { merchantId, orderId: id }: Payment): 
  * Describes what a person must know about a refund that has failed or makes no progress. Undefined if nothing is
  * wrong.
  * @param isHeld true if a part of the payment's money is left that no refund gives back
- * @param isOwedByHand true if that money is due by an operator's decision, because the order is recovered
+ * @param isOwedByHand true if an operator's decision made that money due, because the order is recovered
  */
 function troubleWith(refund: Refund, isHeld: boolean, isOwedByHand: boolean, now: Date): string | undefined {
   const what = `refund ${refund.id} of ${amountText(refund.amount, refund.currency)}`;

@@ -91,7 +91,7 @@ export function otherAnswer(
   return { changes, notes: equalAnswers(payment, answeredAt) };
 }
 
-/** The timeline entry for the equal answers so far, if there were at least two. */
+/** Returns the timeline entry for the equal answers so far, if there were at least two. */
 function equalAnswers(
   {
     channelState,

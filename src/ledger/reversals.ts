@@ -111,9 +111,9 @@ export async function correctExternal(
   const claimed = await claimExternal(locked, refund, channelRefundId, now);
   if (claimed !== null) return claimed;
   const received = payment.receivedAmount ?? 0n;
-  // The sum may be older than a refund that was just made. Therefore the sum counts in only two cases. In the first
-  // case, the channel had the refund before nodrop requested it. In the second case, the refund is larger than
-  // requested, and the excess was recorded as external because it belonged to no known refund.
+  // The trade's refunded sum may be older than a refund that was just made. Therefore the sum counts in only two
+  // cases. In the first case, the channel had the refund before nodrop requested it. In the second case, the refund
+  // is larger than requested, and the excess was recorded as external because it belonged to no known refund.
   const isBySum = refund.askedAt === null || amount > refund.amount;
   const most =
     (isBySum && trade !== undefined && isMoney(trade) ? goneBack(payment, trade) : null) ?? received;
