@@ -215,8 +215,8 @@ export function channelActivities(deps: ActivityDeps) {
 
   return {
     /**
-     * Creates the trade. If the trade exists already, returns without creating one. A definite refusal of the channel
-     * fails the payment. If the channel no longer gives a next action, the payment attempt ends.
+     * Creates the trade, unless it exists already. If the channel definitely refuses, the payment fails. If the
+     * channel no longer gives a next action, the payment attempt ends.
      */
     async createAtChannel(paymentId: string): Promise<PaymentSnapshot> {
       // The ledger records the request to create the trade before the request is sent to the channel.

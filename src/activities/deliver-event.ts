@@ -53,7 +53,7 @@ export function deliverEventActivities({
 
   /**
    * Runs a delivery attempt within the merchant's limit of concurrent calls. Null if the delivery no longer exists.
-   * @throws ApplicationFailure when the merchant has too many calls in flight: the attempt is repeated later.
+   * @throws ApplicationFailure when the merchant has too many calls in flight. The attempt is then made later.
    */
   const withinMerchantLimit = async <T>(deliveryId: string, work: () => Promise<T>): Promise<T | null> => {
     const merchantId = await deliveries.findMerchantOf(db, deliveryId);
@@ -243,8 +243,8 @@ const retryAfter = ({ retryAfterMs }: { readonly retryAfterMs?: number }) =>
 const started = ({ answer }: { readonly answer?: string }) => (answer === undefined ? {} : { answer });
 
 /**
- * True if the payment waits for this delivery. nodrop reads the order back after such a delivery, because an
- * acknowledgement alone is not proof.
+ * True if the payment waits for this delivery. After such a delivery nodrop reads the order back, because an
+ * acknowledgement alone does not prove that the order was updated.
  */
 const isAwaited = ({ event, payment }: deliveries.DeliveryRow): boolean =>
   isDeliveredByPayment(event.type, payment.orderUpdate);

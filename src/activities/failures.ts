@@ -64,7 +64,7 @@ export function orderServiceDidNotAgree(lastAnswer: string, delayMs: number): Ap
 }
 
 /**
- * An internal error of nodrop.
+ * Makes the failure for an internal error of nodrop.
  * @param what what nodrop could not do
  * @param delayMs the retry delay; if absent, the retry policy decides.
  */

@@ -15,7 +15,7 @@ export interface Locked {
   readonly tx: LedgerTx;
   readonly order: Order;
   readonly payment: Payment;
-  /** The events that the work records for the merchant; they are written as the transaction's last step. */
+  /** The events that the work records for the merchant. They are written in the last step of the transaction. */
   readonly newEvents: NewEvent[];
 }
 
@@ -35,8 +35,8 @@ interface Around {
 export interface Work extends Locked {
   readonly around: Around;
   /**
-   * Defers these changes. They are written together with the new events, in one statement, at the end of the
-   * transaction or when `flush` is called. Call this function at most once.
+   * Defers these changes of the rows. The changes are written together with the new events, in one statement, at the
+   * end of the transaction or when `flush` is called. Call this function at most once.
    */
   readonly write: (writes: Writes) => { readonly payment: Payment; readonly order: Order };
   /** Writes the deferred changes now. Call it before any code that reads rows again or writes with Prisma. */

@@ -84,8 +84,7 @@ export async function askForTrade(
   // waited.
   const payment = read && readRow(PAYMENTS, read.payment);
   if (payment !== undefined && read?.isFirst === true) return { payment, isFirst: true };
-  // If this request was not recorded as the first, a concurrent request for the same trade may have been recorded
-  // before it.
+  // A concurrent request for the same trade may have been recorded first. Then the row may have to be read again.
   const isRead = payment !== undefined && payment.createAskedAt !== null;
   return {
     payment: isRead ? payment : await db.payment.findUniqueOrThrow({ where: { id: paymentId } }),

@@ -37,8 +37,8 @@ const isEventRefused = (outcome: DeliveryOutcome | null, statusCode: number | nu
 
 /**
  * Updates the health of the order service after a delivery attempt. If several attempts run concurrently, one UPDATE
- * detects that the service has begun to fail, or that it answers again. A rejection of one event shows neither. A
- * redelivery that is already running continues.
+ * detects that the service has begun to fail, or that it answers again. The rejection of one event does not change
+ * the service's health. A redelivery that is already running continues.
  */
 export async function noteHealth(
   tx: LedgerTx,

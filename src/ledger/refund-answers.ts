@@ -161,8 +161,8 @@ export async function recordRefusal(
   // Some amounts of lost disputes may not have been recorded while this refund was open. They can be recorded now.
   const payment = await recordLosses({ ...locked, payment: seen }, now);
   const isMore = payment.refundedAmount > locked.payment.refundedAmount;
-  // The refunds of a list that was recorded while this refund was open may already have left too little money for
-  // this refund.
+  // A list that was recorded while this refund was open may contain refunds that left too little money for this
+  // refund.
   const others = await promised(tx, payment.id, id);
   const isExplained = isMore || others + refund.amount > (payment.receivedAmount ?? 0n);
   await oweInItsPlace({ ...locked, payment }, failed, isExplained, now);

@@ -16,7 +16,7 @@ import type { Callback, Payment, Refund } from './rows.ts';
 
 const BATCH = 200;
 const LEASE_MS = 60_000;
-/** How long the sweep leaves a row alone after it has dealt with it. */
+/** After the sweep has handled a row, it does not read the row again for this time. */
 const REST_MS = 5 * 60_000;
 
 /**

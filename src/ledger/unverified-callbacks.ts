@@ -36,7 +36,7 @@ export function unverifiedCallback(body: Buffer, reason: string, receivedAt: Dat
   };
 }
 
-/** The unverified callbacks for one account from one address in one minute. */
+/** The unverified callbacks that one address sent to one account in one minute. */
 export interface UnverifiedSender {
   readonly accountId: string;
   /** The sender's address. For IPv6 it is the network, because one sender has many addresses. */

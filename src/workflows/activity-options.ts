@@ -103,7 +103,7 @@ export const FIND_AND_QUERY_TRADE = {
 } as const satisfies ActivityOptions;
 
 /**
- * A refund request. One attempt makes several calls of up to 8 s each: it queries the trade and the refund number
+ * For a refund request. One attempt makes several calls of up to 8 s each. It queries the trade and the refund number
  * before the first request, queries the number after a refusal, and queries the trade at the end.
  */
 export const REFUND_TRADE = {
@@ -121,7 +121,10 @@ export const ASK_TRADE_OF_REFUND = {
   retry: UNTIL_DONE,
 } as const satisfies ActivityOptions;
 
-/** A delivery attempt. If the worker is killed during the attempt, the next one starts only after the whole timeout. */
+/**
+ * For a delivery attempt. If the worker is killed during the attempt, the next attempt starts only after the whole
+ * timeout.
+ */
 export const DELIVER_TO_ORDER_SERVICE = {
   taskQueue: ORDER_SERVICE_TASK_QUEUE,
   startToCloseTimeout: DELIVERY_ATTEMPT_AT_MOST_MS,

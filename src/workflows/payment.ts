@@ -147,7 +147,10 @@ class PaymentRun {
     this.#inbox.splice(after === -1 ? this.#inbox.length : after, 0, message);
   }
 
-  /** Resolves when the payer has a next action, when the payment no longer needs one, or when its row is missing. */
+  /**
+   * Resolves when the payer has a next action, when the payment no longer needs a next action, or when the payment's
+   * row is missing.
+   */
   async awaitNextAction(): Promise<void> {
     await wf.condition(() => this.#row !== undefined || this.#isMissing);
     if (this.#row?.status !== 'paying') {
@@ -263,8 +266,9 @@ class PaymentRun {
   }
 
   /**
-   * Does the work for messages of one kind, and removes them from the inbox when it is done. An interrupted channel
-   * call is abandoned and not cancelled. The call has a timeout, and its answer is still written to the ledger.
+   * Does the work for messages of one kind, and removes the messages from the inbox when the work is done. An
+   * interrupted channel call is abandoned and not cancelled. The call has a timeout, and its answer is still written
+   * to the ledger.
    * @returns false if a message of higher priority arrived that is not a hint. The given messages then stay in the
    *   inbox.
    */
@@ -325,13 +329,16 @@ class PaymentRun {
     });
   }
 
-  /** True when the workflow can end: the payment is settled, or it ended unpaid and its late watch is complete. */
+  /**
+   * True when the workflow can end, because the payment is settled, or because the payment ended unpaid and its late
+   * watch is complete.
+   */
   #isOver(row: PaymentSnapshot): boolean {
     if (row.status === 'succeeded') return row.orderUpdate !== 'pending';
     return isEnded(row.status) && this.#due === undefined && lateWaits(row, Date.now()).length === 0;
   }
 
-  /** True when no update waits for an answer and the run holds nothing that is not in the ledger. */
+  /** True when no update waits for an answer and all data of the run is also in the ledger. */
   async #mayContinueAsNew(row: PaymentSnapshot): Promise<boolean> {
     // The run need not keep a due query of a payment that is about to be closed, because such a payment is queried
     // before the close anyway.
@@ -425,7 +432,7 @@ class PaymentRun {
     for (const message of waiting) message.done = true;
   }
 
-  /** Ends an unpaid payment: queries the channel, and closes the trade only if it is unpaid. */
+  /** Ends an unpaid payment. Queries the channel first, and closes the trade only if the trade is unpaid. */
   async #close(row: PaymentSnapshot): Promise<void> {
     const to = row.cancelRequested && row.noAction !== true ? 'cancelled' : 'closed';
     const alarm: Alarm = {
@@ -691,7 +698,7 @@ class PaymentRun {
     );
   }
 
-  /** Shows the payment's state in the Web UI: search attributes and current details. */
+  /** Shows the payment's state in the Web UI, in the search attributes and the current details. */
   #publish(row: PaymentSnapshot): void {
     // The current search attributes are read from Temporal. The starter of the run, an earlier run, or
     // `whileRowMissing` may have set them.
