@@ -282,7 +282,10 @@ export function refundChannelActivities(deps: ActivityDeps) {
     await announce({ db, deliveryWorkflows, workflows }, payment);
   };
 
-  /** Records an answer about a refund. @throws ApplicationFailure when the channel wants the request again. */
+  /**
+   * Records the channel's answer about a refund.
+   * @throws ApplicationFailure when the channel wants a new request under the same number.
+   */
   const recordAsked = async (row: RowWithTrade, answer: answers.RefundReport): Promise<RefundSnapshot> => {
     const snapshot = await record(row, answer);
     if (answer.state !== 'ask_again' || !isRefundOpen(snapshot.status)) return snapshot;
