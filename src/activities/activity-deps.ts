@@ -3,14 +3,14 @@ import type { LedgerClient } from '../ledger/client.ts';
 import type { DeliveryWorkflows } from '../temporal/delivery-workflows.ts';
 import type { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 
-/** The dependencies of the activities. */
 export interface ActivityDeps {
   readonly db: LedgerClient;
   readonly channels: ReadonlyMap<string, ChannelAdapter>;
   /** The API's address as channels and payers reach it, without a trailing slash. */
   readonly publicUrl: string;
   /**
-   * NODROP_SECRET: derives the client token in the URL to which the wallet returns the payer, see src/client-token.ts.
+   * The value of NODROP_SECRET. It derives the client token in the URL to which the wallet returns the payer, see
+   * src/client-token.ts.
    */
   readonly secret: string;
   /**

@@ -29,9 +29,9 @@ import { callbackAddressOf } from './callback-address.ts';
 import { describeError, notYet, OWN_TROUBLE_RETRY_MS, unknownOutcome } from './failures.ts';
 import { withoutPayer } from './without-payer.ts';
 
-/** After this long without a readable answer of the channel, the attention `channel_unreachable` is raised. */
+/** The attention `channel_unreachable` is raised if the channel gives no readable answer for this long. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;
-/** If a query found no such trade in a listing this recently, the close does not read the listing again. */
+/** A close does not search the channel's listing if a query has searched it without success within this time. */
 const LISTING_COUNTS_FOR_MS = 60_000;
 /** The first retry delay after a query without a readable answer. */
 const SILENCE_RETRY_MS = 2_000;
@@ -45,8 +45,8 @@ export interface PollInput {
   /** How many of the next queries count as caused by a hint. */
   readonly hintQueries: number;
   /**
-   * The interval (ms) of queries once `waits` are used up, while the channel says "processing". Null if no such queries
-   * are sent.
+   * The interval in ms of the queries that follow the last of `waits` while the channel reports "processing". Null if
+   * no queries follow.
    */
   readonly whileProcessingEveryMs: number | null;
   /** True if the payment must end, but the channel does not close the trade yet. */
@@ -55,8 +55,8 @@ export interface PollInput {
 
 /**
  * The activities that call a channel. Their task queue is `channel-{name}`, and `channel-{name}-poll` for
- * `queryChannel`. Each records the channel's answer in the ledger before it returns, because the result of a cancelled
- * activity is lost.
+ * `queryChannel`. Each activity records the channel's answer in the ledger before it returns, because the result of a
+ * cancelled activity is lost.
  */
 export function channelActivities(deps: ActivityDeps) {
   const { db, channels, publicUrl, secret, now, deliveryWorkflows } = deps;
@@ -92,7 +92,8 @@ export function channelActivities(deps: ActivityDeps) {
    * @throws ChannelError
    */
   const close = async (adapter: ChannelAdapter, payment: Payment, at: Date): Promise<CloseAnswer> => {
-    // Reading a listing takes many requests, and the query before the close has just read the listing.
+    // Reading a listing takes many requests. Therefore the close does not read it if the query before the close has
+    // just read it.
     const isAskedById = adapter.findTrade !== undefined && payment.reference === null;
     const { channelState, channelAnsweredAt: answeredAt } = payment;
     const isFresh = answeredAt !== null && at.getTime() - answeredAt.getTime() < LISTING_COUNTS_FOR_MS;
@@ -119,8 +120,8 @@ export function channelActivities(deps: ActivityDeps) {
   };
 
   /**
-   * The callback URL of a new trade. If the channel accepts a URL with each trade, the URL contains a proof. Only the
-   * channel knows that URL, so a request to the URL concerns this payment.
+   * Returns the callback URL of a new trade. If the channel accepts a URL with each trade, the URL contains a proof
+   * that only the channel gets. Therefore a request to that URL concerns this payment.
    */
   const notifyUrl = (payment: Payment, { takesCallbackAddress }: ChannelDeclaration): string => {
     const { id, channelAccountId } = payment;
@@ -128,7 +129,7 @@ export function channelActivities(deps: ActivityDeps) {
     return takesCallbackAddress ? `${address}/${id}/${callbackProof(secret, channelAccountId, id)}` : address;
   };
 
-  /** The order's subject, for payments of an older release, which have no subject of their own. */
+  /** Returns the order's subject. It is used for payments of an older release, because their rows have no subject. */
   const subjectOfOrder = async ({ merchantId, orderId }: { merchantId: string; orderId: string }) => {
     const where = { merchantId_id: { merchantId, id: orderId } };
     return (await db.order.findUniqueOrThrow({ where, select: { subject: true } })).subject;
@@ -143,7 +144,7 @@ export function channelActivities(deps: ActivityDeps) {
       ? await ledger.recordMisconfigured(db, payment.id, error.message, await now())
       : await ledger.recordSilence(db, payment.id, describeError(error), UNREACHABLE_ALARM_MS, await now());
 
-  /** The parameters of the trade, which are the same for every repeated create. */
+  /** Builds the parameters of a payment's trade. Every repeated create sends the same parameters. */
   const newTradeOf = async (
     payment: Payment,
     { declaration }: ChannelAdapter,
@@ -151,7 +152,8 @@ export function channelActivities(deps: ActivityDeps) {
   ): Promise<NewTrade> => {
     const { id, method, orderId, createdAt } = payment;
     const limits = methodOf(declaration, method) ?? declaration.methods[0];
-    // The subject at the time the payment was made. The order's subject can change, but a repeated create must not.
+    // A repeated create must send the same subject. Therefore the payment's subject is used, because the order's
+    // subject can change.
     const subject = (payment.subject ?? (await subjectOfOrder(payment))) || defaultSubject(orderId);
     return {
       ...known,
@@ -164,8 +166,8 @@ export function channelActivities(deps: ActivityDeps) {
   };
 
   /**
-   * The trade for a create, or for a repeated create. After the channel's idempotency horizon, a repeated create could
-   * create a second trade. Therefore the existing trade is looked up instead.
+   * Returns the trade that the channel must create. After the channel's idempotency horizon, a repeated create could
+   * create a second trade. Therefore nodrop then looks up the existing trade instead.
    * @returns `absent` when the trade does not exist and must no longer be created
    * @throws ChannelError
    */
@@ -192,7 +194,7 @@ export function channelActivities(deps: ActivityDeps) {
     isAlone: boolean,
     refusal: ChannelError,
   ): Promise<PaymentSnapshot> => {
-    // The payment has left `created`, so the trade exists, and the refusal says nothing about it.
+    // The payment is no longer `created`, so its trade exists. The refusal says nothing about that trade.
     if (payment.status !== 'created') throw refusal;
     if (!isAlone) {
       const current = await load(payment.id);
@@ -213,20 +215,20 @@ export function channelActivities(deps: ActivityDeps) {
 
   return {
     /**
-     * Creates the trade. If the trade exists already, returns without creating one. A definite refusal of the channel
-     * fails the payment. If the channel no longer gives a next action, the payment attempt ends.
+     * Creates the trade, unless it exists already. If the channel definitely refuses, the payment fails. If the
+     * channel no longer gives a next action, the payment attempt ends.
      */
     async createAtChannel(paymentId: string): Promise<PaymentSnapshot> {
-      // The ledger records the request before it is sent.
+      // The ledger records the request to create the trade before the request is sent to the channel.
       const at = await now();
       const { payment, isFirst } = await ledger.askForTrade(db, paymentId, at);
       const snapshot = toSnapshot(payment, at);
       if (!isLive(snapshot.status) || hasUsableAction(payment, at)) return snapshot;
-      // A recovered or adopted payment never creates a trade, because its trade either exists already or will never
-      // exist.
+      // nodrop never creates a trade for a recovered or adopted payment. The trade of such a payment either exists
+      // already or will never exist.
       if (payment.recoveredAt !== null || payment.adopted !== null) return snapshot;
-      // A new payment's workflow has not read the row yet. Create nothing if the payment is paid, may be paid, or is
-      // being cancelled.
+      // The workflow of a new payment has not read the row yet. Therefore this code checks the row, and creates no
+      // trade if the payment is paid, may be paid, or is being cancelled.
       const { status, channelState, cancelRequested } = snapshot;
       const isInProcess = status === 'created' && channelState === 'processing';
       if (hasUnsettledMoney(snapshot) || cancelRequested || isInProcess) return snapshot;
@@ -239,9 +241,9 @@ export function channelActivities(deps: ActivityDeps) {
           return await ledger.endAttempt(db, paymentId, why, await now());
         }
         const trade = await newTradeOf(payment, adapter, known);
-        // The steps above can be slow, so the payment may have expired meanwhile. CREATE_ATTEMPT_MS holds only for a
-        // request that begins before the expiry. The code throws instead of ending the payment, because by another
-        // process's clock there may still be time for a retry.
+        // The steps above can be slow, so the payment may have expired meanwhile. No request may begin after the
+        // expiry, because CREATE_ATTEMPT_MS does not hold for such a request. The code throws and does not end the
+        // payment. By the clock of another process there may still be time for a retry.
         if ((await now()) >= payment.expiresAt)
           throw new Error('the payment expired before its trade was created');
         const created = await adapter.createTrade(accountOf(payment), trade, cancellationSignal());
@@ -254,7 +256,8 @@ export function channelActivities(deps: ActivityDeps) {
       } catch (error) {
         const unknown = await (async (): Promise<PaymentSnapshot | { cause: unknown }> => {
           if (!(error instanceof ChannelError) || error.kind !== 'rejected') return { cause: error };
-          // After CREATE_ATTEMPT_MS another attempt may run at the same time.
+          // If this attempt took longer than CREATE_ATTEMPT_MS, another attempt to create the trade may run at the
+          // same time.
           const isAlone = isFirst && (await now()).getTime() - at.getTime() < CREATE_ATTEMPT_MS;
           return await refused(payment, isAlone, error).catch((cause: unknown) => ({ cause }));
         })();
@@ -267,8 +270,8 @@ export function channelActivities(deps: ActivityDeps) {
 
     /**
      * Sends the scheduled queries. They are the retries of one activity, so that any number of queries costs three
-     * history events. It returns when an answer of the channel ends the wait, when the waits are used up, or when the
-     * payment's display in the Web UI must change.
+     * history events. The activity returns when an answer of the channel ends the wait, when the waits are used up,
+     * or when the payment's display in the Web UI must change.
      */
     async queryChannel(input: PollInput): Promise<PaymentSnapshot> {
       const { attempt } = activityInfo();
@@ -298,7 +301,8 @@ export function channelActivities(deps: ActivityDeps) {
       const wait =
         nextWait(input.waits, input.startedAt, (await now()).getTime()) ?? input.whileProcessingEveryMs;
       const isProcessing = state === 'processing';
-      // True if the Web UI's text is out of date, or if the workflow must now wait for something else.
+      // True if the Web UI's text about the payment is out of date, or if the workflow must now wait for something
+      // else.
       const changed =
         after.status !== before.status ||
         after.attention !== before.attention ||

@@ -26,19 +26,19 @@ export interface DeliverEventDeps
   readonly orderServices: Pick<OrderServiceClient, 'deliver' | 'read'>;
 }
 
-/** What `tellOrderService` returns to the payment's workflow. */
+/** The result that `tellOrderService` returns to the payment's workflow. */
 export interface DeliveryResult {
   readonly snapshot: PaymentSnapshot;
   /** The id of a refund that is due and whose workflow must be started. */
   readonly refund: string | null;
-  /** Null once the order service has agreed or refused. */
+  /** The progress of the delivery. Null once the order service has agreed or refused. */
   readonly telling: DeliveryProgress | null;
 }
 
 /**
  * The activities that deliver events to merchants' order services. They have a task queue of their own, so that an
- * order service that hangs does not delay the ledger's activities. The ledger decides when an event is sent. Temporal's
- * attempts do not decide it.
+ * order service that hangs does not delay the ledger's activities. The ledger decides when an event is sent, and
+ * Temporal only repeats the activity.
  */
 export function deliverEventActivities({
   db,
@@ -53,7 +53,7 @@ export function deliverEventActivities({
 
   /**
    * Runs a delivery attempt within the merchant's limit of concurrent calls. Null if the delivery no longer exists.
-   * @throws ApplicationFailure when the merchant has too many calls in flight: the attempt is repeated later.
+   * @throws ApplicationFailure when the merchant has too many calls in flight. The attempt is then made later.
    */
   const withinMerchantLimit = async <T>(deliveryId: string, work: () => Promise<T>): Promise<T | null> => {
     const merchantId = await deliveries.findMerchantOf(db, deliveryId);
@@ -82,8 +82,8 @@ export function deliverEventActivities({
       }
       const at = await now();
       const alarm = alarmIn(telling.since, at);
-      // Return if the Web UI's text about the delivery has to change. Once the delivery is late, that text shows the
-      // last answer.
+      // The activity returns if the Web UI's text about the delivery has to change. Once the delivery is late, that
+      // text shows the order service's last answer.
       if (alarm === null || after.attention !== row.payment.attention) return after;
       throw orderServiceDidNotAgree(telling.lastAnswer, Math.min(telling.nextAt - at.getTime(), alarm));
     }
@@ -99,8 +99,8 @@ export function deliverEventActivities({
 
   return {
     /**
-     * Delivers `payment.succeeded`, on which the payment waits, until the order service agrees or refuses. It also
-     * returns when the payment's attention has changed.
+     * Delivers the event `payment.succeeded` of a payment that waits for the order service. The activity returns when
+     * the order service has agreed or refused, or when the payment's attention has changed.
      */
     async tellOrderService(paymentId: string): Promise<DeliveryResult> {
       return await unlessOwnTrouble(async () => {
@@ -108,14 +108,18 @@ export function deliverEventActivities({
         const delivery =
           deliveryId === null ? null : await withinMerchantLimit(deliveryId, () => attempt(deliveryId));
         const snapshot = await loadPayment(db, paymentId, await now());
-        // This would be a bug. Failing with a delay keeps the workflow from calling this activity in a tight loop.
+        // A payment that waits without a pending delivery is a bug. The activity then fails with a delay, so that the
+        // workflow does not call it in a tight loop.
         if (deliveryId === null && snapshot.orderUpdate === 'pending')
           throw new Error(`payment ${paymentId} waits for an order service, but has no pending delivery`);
         return { snapshot, refund: await owedRefund(db, snapshot), telling: delivery?.telling ?? null };
       });
     },
 
-    /** Delivers any other event, until the order service gives a definite answer. Null if the event was deleted. */
+    /**
+     * Delivers an event on which no payment waits, until the order service gives a definite answer. Null if the event
+     * was deleted.
+     */
     async deliverEvent(deliveryId: string): Promise<DeliverySnapshot | null> {
       return await unlessGone(() =>
         unlessOwnTrouble(() => withinMerchantLimit(deliveryId, () => attempt(deliveryId))),
@@ -182,7 +186,8 @@ async function send(
     target = await findOrderService(db, payment.merchantId, secret, at);
   } catch (error) {
     if (!(error instanceof UnreadableSecret)) throw error;
-    // The order service did not cause this failure. The event was not sent. It is retried as after any unknown outcome.
+    // The order service did not cause this failure, because the event was not sent. The delivery is retried as after
+    // any unknown outcome.
     return { outcome: 'unknown', statusCode: null, detail: error.message, durationMs: 0 };
   }
   if (target === null) {
@@ -238,22 +243,25 @@ const retryAfter = ({ retryAfterMs }: { readonly retryAfterMs?: number }) =>
 const started = ({ answer }: { readonly answer?: string }) => (answer === undefined ? {} : { answer });
 
 /**
- * True if the payment waits for this delivery. In that case the order is read back, because an acknowledgement alone is
- * not proof.
+ * True if the payment waits for this delivery. After such a delivery nodrop reads the order back, because an
+ * acknowledgement alone does not prove that the order was updated.
  */
 const isAwaited = ({ event, payment }: deliveries.DeliveryRow): boolean =>
   isDeliveredByPayment(event.type, payment.orderUpdate);
 
 /**
- * The time in ms from `at` until the alarm is due. The order service has not agreed to the delivery since `since`. Null
- * if the alarm is already due.
+ * The time in ms from `at` until the alarm about a failing delivery is due. `since` is the time from which on the
+ * order service has not agreed. Null if the alarm is already due.
  */
 function alarmIn(since: number, at: Date): number | null {
   const left = since + DELIVERY_ALARM_MS - at.getTime();
   return left > 0 ? left : null;
 }
 
-/** Returns null if the row is gone: a delivery and its event are deleted together, so nothing is left to deliver. */
+/**
+ * Returns null if the delivery's row is gone. A delivery and its event are deleted together, so nothing is left to
+ * deliver.
+ */
 async function unlessGone<T>(work: () => Promise<T>): Promise<T | null> {
   try {
     return await work();

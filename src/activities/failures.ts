@@ -5,9 +5,9 @@ import { ROW_LOST_FAILURE } from '../domain/names.ts';
 import { isRowGone } from '../ledger/client.ts';
 
 /**
- * Makes the ApplicationFailure of every failed activity, and so decides how Temporal retries it. All failures are
- * retryable, because an unknown outcome never counts as a failure (P3). The one exception is a lost row, for which the
- * workflow itself waits.
+ * Makes the ApplicationFailure of every failed activity, which decides how Temporal retries the activity. All
+ * failures are retryable, because an unknown outcome never counts as a failure (P3). Only a lost row is not retried,
+ * because the workflow itself waits for the row.
  */
 
 /** Retry delay after an internal error, for example of nodrop's database. */
@@ -64,7 +64,7 @@ export function orderServiceDidNotAgree(lastAnswer: string, delayMs: number): Ap
 }
 
 /**
- * An internal error of nodrop.
+ * Makes the failure for an internal error of nodrop.
  * @param what what nodrop could not do
  * @param delayMs the retry delay; if absent, the retry policy decides.
  */
@@ -87,7 +87,10 @@ export function ownTrouble(
  */
 const HEEDED_AT_MOST_MS = 5 * 60_000;
 
-/** The call was not made, because the merchant has too many calls in flight. It is repeated after `waitMs`. */
+/**
+ * Thrown when a call was not made, because the merchant has too many calls in flight. The call is made after
+ * `waitMs`.
+ */
 export class MerchantBusy extends Error {
   override readonly name = 'MerchantBusy';
   readonly waitMs: number;
@@ -104,7 +107,8 @@ const SAID: Partial<Record<ChannelErrorKind, string>> = {
 };
 
 /**
- * The outcome of a channel call is unknown: no readable answer, a temporary refusal, or an internal error.
+ * Makes the failure of a channel call whose outcome is unknown. The channel gave no readable answer or refused
+ * temporarily, or an internal error occurred.
  * @param delayMs the retry delay, unless the channel asked for a longer delay (5 min at most). If it is absent, the
  *   retry policy decides.
  */
@@ -129,8 +133,8 @@ export function unknownOutcome(channel: string, error: unknown, delayMs?: number
 }
 
 /**
- * The ledger has no such row, after a restored backup or a lost commit. Not retryable: the workflow waits with growing
- * intervals instead, see src/workflows/lost-row.ts.
+ * Makes the failure for a row that the ledger lacks after a restored backup or a lost commit. The failure is not
+ * retryable, because the workflow itself checks for the row at growing intervals, see src/workflows/lost-row.ts.
  */
 export function rowLost(error: unknown): ApplicationFailure {
   return ApplicationFailure.create({
@@ -140,7 +144,7 @@ export function rowLost(error: unknown): ApplicationFailure {
   });
 }
 
-/** Interceptor for all activities of a worker: turns the error for a missing row into the failure `RowLost`. */
+/** An interceptor for all activities of a worker. It turns the error for a missing row into the failure `RowLost`. */
 export const lostRows: ActivityInboundCallsInterceptor = {
   async execute(input: ActivityExecuteInput, next: Next<ActivityInboundCallsInterceptor, 'execute'>) {
     try {

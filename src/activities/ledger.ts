@@ -8,7 +8,7 @@ import type { OwnedPayment } from '../ledger/transaction-limits.ts';
 import type { ActivityDeps } from './activity-deps.ts';
 import { settle } from './settle.ts';
 
-/** The activities that only touch the ledger; task queue `nodrop`. */
+/** The activities that only touch the ledger. Their task queue is `nodrop`. */
 export function ledgerActivities({
   db,
   now,
@@ -37,8 +37,8 @@ export function ledgerActivities({
     async updateOrder(
       payment: OwnedPayment,
     ): Promise<{ snapshot: PaymentSnapshot; cancelled: string[]; refund: string | null }> {
-      // A local activity holds a workflow task slot, of which a worker has few. It must not wait for the order's lock
-      // or the merchant's limit. Only the regular activity waits for them.
+      // A local activity holds a workflow task slot, of which a worker has few. Therefore a local activity must not
+      // wait for the order's lock or the merchant's limit. Only the regular activity waits for them.
       const mayWait = !activityInfo().isLocal;
       return await settle({ db, deliveryWorkflows }, payment, await now(), mayWait);
     },

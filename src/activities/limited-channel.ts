@@ -4,13 +4,17 @@ import { MerchantBusy } from './failures.ts';
 
 /** How many activities of one channel task queue a worker runs at the same time. */
 export const CHANNEL_SLOTS = 100;
-/** How many calls of one merchant to a channel run at the same time; fewer when fewer slots are free. */
+/**
+ * The largest number of calls that one merchant may have in flight to a channel. When few slots are free, one
+ * merchant may have fewer calls in flight.
+ */
 export const CHANNEL_CALLS_AT_ONCE = 40;
 
 /**
- * Limits the concurrent calls of one merchant to a channel, so that hanging calls cannot use up the task queue's slots.
- * A call beyond the limit is not made and throws `MerchantBusy`. That is not a `ChannelError`, because it says nothing
- * about the trade, and nothing is recorded. Each worker needs a limiter of its own.
+ * Limits the concurrent calls of one merchant to a channel, so that hanging calls cannot use up the task queue's
+ * slots. A call beyond the limit is not made and throws `MerchantBusy`. `MerchantBusy` is not a `ChannelError`,
+ * because a call that was not made says nothing about the trade. Nothing is recorded for such a call. Each worker
+ * needs its own limiter.
  */
 export function limitedChannel(adapter: ChannelAdapter): ChannelAdapter {
   const concurrency = new MerchantConcurrency(CHANNEL_SLOTS, CHANNEL_CALLS_AT_ONCE);

@@ -15,7 +15,10 @@ export interface RedeliveryDeps extends Pick<ActivityDeps, 'db' | 'now'> {
   readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'wake' | 'redeliver'>;
 }
 
-/** The activities that redeliver a merchant's waiting events; task queue `nodrop`. See src/ledger/redelivery.ts. */
+/**
+ * The activities that redeliver a merchant's waiting events. Their task queue is `nodrop`. See
+ * src/ledger/redelivery.ts.
+ */
 export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: RedeliveryDeps) {
   return {
     /** Picks the next deliveries, at most `size`. Returns no deliveries if nothing can be delivered now. */
@@ -32,7 +35,7 @@ export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: 
         picked.map(async (one) => {
           await ledger.makeDue(db, one);
           const row = await findDelivery(db, one.id);
-          // The event has been sent already.
+          // The attempt count has changed, so the event has been sent already.
           if (row.attempts !== one.attempts) return;
           const delivery = toDeliverySnapshot(row);
           if (delivery.toldByPayment) await workflows.wake(row.payment, SIGNAL_DEADLINE_MS);
@@ -43,7 +46,7 @@ export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: 
       );
     },
 
-    /** The outcome of the batch, once every delivery was attempted or the batch's time is over. */
+    /** Returns the outcome of the batch once every delivery was attempted, or once the batch's time is over. */
     async awaitTold(batch: RedeliveryBatch): Promise<BatchOutcome> {
       const outcome = await ledger.readOutcome(db, batch, await now());
       if (outcome === null) throw notDueYet(LOOK_AGAIN_MS);

@@ -39,17 +39,17 @@ import { withoutPayer } from './without-payer.ts';
 
 export interface RefundQueryInput {
   readonly refundId: string;
-  /** The waits after the next queries, in ms, one for each query. The last wait repeats forever. */
+  /** The waits in ms, one after each of the next queries. The last wait repeats forever. */
   readonly waits: readonly [number, ...number[]];
 }
 
-/** The refund's identification at the channel, as the adapter needs it. */
+/** Returns the ids by which the adapter identifies the refund at the channel. */
 const knownOf = ({ id, attempt, channelRefundId }: Refund): KnownRefund => ({
   outRefundNo: refundNumber(id, attempt),
   channelRefundId,
 });
 
-/** Turns the entry of one of our refunds in the channel's list into an answer about that refund. */
+/** Makes an answer about one of nodrop's refunds from the refund's entry in the channel's list. */
 function answerOf({ id: channelRefundId, outRefundNo, amount, state }: ChannelRefund): answers.RefundReport {
   const named = { channelRefundId, ...(outRefundNo === undefined ? {} : { outRefundNo }) };
   switch (state) {
@@ -65,9 +65,10 @@ function answerOf({ id: channelRefundId, outRefundNo, amount, state }: ChannelRe
 const WAKE_DEADLINE_MS = 2_000;
 
 /**
- * Starts the deliveries of the events that were recorded for the payment's refunds. If the payment waited for its order
- * service and has become a conflict, its workflow is woken. Otherwise the workflow would show the old state until its
- * next delivery attempt, which can be a day away. Never throws: the sweep starts what could not be started here.
+ * Starts the deliveries of the events that were recorded for the payment's refunds. Also wakes the payment's workflow
+ * if the payment waited for the order service and is now a conflict. Otherwise the workflow would show the old state
+ * until its next delivery attempt, which can be a day away. Never throws, because the sweep starts each delivery that
+ * could not be started here.
  * @param before the payment before the refund's answer was recorded
  */
 async function announce(
@@ -80,11 +81,12 @@ async function announce(
     const after = await db.payment.findUniqueOrThrow({ where: { id: before.id } });
     if (after.orderUpdate === 'conflict') await workflows.wake(after, WAKE_DEADLINE_MS);
   } catch {
-    // The change is in the ledger; the workflow reads it before its next attempt.
+    // A failed signal is ignored, because the workflow reads the change from the ledger before its next delivery
+    // attempt.
   }
 }
 
-/** The refund activities that only touch the ledger; task queue `nodrop`. */
+/** The refund activities that only touch the ledger. Their task queue is `nodrop`. */
 export function refundLedgerActivities({ db, now, deliveryWorkflows, workflows }: ActivityDeps) {
   return {
     /**
@@ -117,7 +119,7 @@ export function refundLedgerActivities({ db, now, deliveryWorkflows, workflows }
 
 /**
  * The refund activities that call a channel. Their task queue is `channel-{name}`, and `channel-{name}-poll` for
- * `queryRefund`. Each records the channel's answer in the ledger before it returns.
+ * `queryRefund`. Each activity records the channel's answer in the ledger before it returns.
  */
 export function refundChannelActivities(deps: ActivityDeps) {
   const { db, channels, publicUrl, now, deliveryWorkflows, workflows } = deps;
@@ -138,7 +140,7 @@ export function refundChannelActivities(deps: ActivityDeps) {
   };
 
   /**
-   * The refund with its trade, which is looked up if the channel's id of the trade is not on record.
+   * Returns the refund with its trade. If the channel's id of the trade is not on record, the trade is looked up.
    * @throws ChannelError
    */
   const withTrade = async (row: Row): Promise<RowWithTrade> => ({
@@ -164,7 +166,8 @@ export function refundChannelActivities(deps: ActivityDeps) {
     const trade = await queryTrade(row);
     const known = await query(row);
     if (known.state !== 'unknown_refund') return known;
-    // A channel that uses only its own ids does not know our number, so the refund is searched for in the trade's list.
+    // A channel that uses only its own ids does not know nodrop's number of the refund. Therefore the code searches
+    // the trade's list for the refund.
     const listed = isMoney(trade) ? listedOf(row, trade.refunds ?? []) : null;
     if (listed !== null) return answerOf(listed);
     await answers.recordFirstAsk(db, row.id, trade, await now());
@@ -172,7 +175,10 @@ export function refundChannelActivities(deps: ActivityDeps) {
     return undefined;
   };
 
-  /** True if the refusal is final. Even a temporary refusal is final if a lost dispute has taken the money. */
+  /**
+   * True if the channel's refusal of a refund is final. Even a temporary refusal is final if a lost dispute has taken
+   * the money.
+   */
   const isForGood = async ({ payment }: Row, { kind }: ChannelError): Promise<boolean> =>
     kind === 'rejected' || (kind === 'not_now' && (await losesMore(db, payment)));
 
@@ -209,9 +215,9 @@ export function refundChannelActivities(deps: ActivityDeps) {
   };
 
   /**
-   * Records the channel's answer. An answer that settles the refund is recorded together with a query of the trade,
-   * because reports of other refunds were attributed to our refund while it was open. The trade is queried first,
-   * because nothing queries it later. If that query fails, the refund is not settled.
+   * Records the channel's answer. If the answer settles the refund, the trade is queried first, and both answers are
+   * recorded together. This is necessary because reports of other refunds were attributed to this refund while it was
+   * open, and nothing queries the trade later. If the query of the trade fails, the refund is not settled.
    * @throws ChannelError
    */
   const record = async (row: RowWithTrade, said: answers.RefundReport): Promise<RefundSnapshot> => {
@@ -276,7 +282,10 @@ export function refundChannelActivities(deps: ActivityDeps) {
     await announce({ db, deliveryWorkflows, workflows }, payment);
   };
 
-  /** Records the answer. @throws ApplicationFailure when the channel wants a new request under the same number. */
+  /**
+   * Records the channel's answer about a refund.
+   * @throws ApplicationFailure when the channel wants a new request under the same number.
+   */
   const recordAsked = async (row: RowWithTrade, answer: answers.RefundReport): Promise<RefundSnapshot> => {
     const snapshot = await record(row, answer);
     if (answer.state !== 'ask_again' || !isRefundOpen(snapshot.status)) return snapshot;
@@ -296,12 +305,14 @@ export function refundChannelActivities(deps: ActivityDeps) {
       if (found.next === 'nothing') return found.snapshot;
       if (found.next === 'look again') throw notYet(row.payment.channel, 'not_listed', found.afterMs);
     } else {
-      // A list may have shown the refund under an earlier key.
+      // A list may already have shown the refund, which was requested with an earlier key. Then the refund is queried
+      // first.
       const known = row.channelRefundId === null ? undefined : await query(row);
       const isToAsk = known === undefined || known.state === 'unknown_refund' || known.state === 'ask_again';
       return await recordAsked(row, isToAsk ? await ask(row) : known);
     }
-    // The checks above may have changed the row: a smaller amount, nothing left to refund, or a new key.
+    // The checks above may have changed the refund's row. It may have a smaller amount, nothing left to refund, or a
+    // new key.
     const looked = { ...(await load(row.id)), trade: row.trade };
     if (isOver(looked)) return toRefundSnapshot(looked, looked.payment);
     // The query of the trade may have reported a dispute.
@@ -314,8 +325,8 @@ export function refundChannelActivities(deps: ActivityDeps) {
   return {
     /**
      * Requests the refund at the channel under its number, so that a repeated request refunds only once. When the
-     * channel no longer guarantees that, the refund is looked up first, and requested only if it certainly does not
-     * exist.
+     * channel no longer guarantees this, nodrop first looks for the refund, and requests it only if it certainly does
+     * not exist.
      */
     async refundAtChannel(refundId: string): Promise<RefundSnapshot> {
       const row = await load(refundId);
@@ -340,7 +351,7 @@ export function refundChannelActivities(deps: ActivityDeps) {
     async askTradeOfRefund(refundId: string): Promise<void> {
       const row = await load(refundId);
       const { payment } = row;
-      // All of the money is refunded: there cannot be other refunds.
+      // All of the money is refunded, so there cannot be other refunds.
       if (isAllBack(payment)) return;
       const { id, channel } = payment;
       try {
@@ -356,7 +367,7 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
     /**
      * Sends the scheduled queries of a refund that the channel processes. They are the retries of one activity.
-     * @returns when the channel has decided. With `known` false the refund has to be requested again.
+     * @returns when the channel has decided. If `known` is false, the refund has to be requested again.
      */
     async queryRefund(input: RefundQueryInput): Promise<{ snapshot: RefundSnapshot; known: boolean }> {
       const row = await load(input.refundId);

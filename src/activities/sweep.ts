@@ -37,8 +37,8 @@ const SIGNAL_DEADLINE_MS = 5_000;
  */
 const STEP_FOR_MS = 40_000;
 /**
- * How far back the sweep looks for workflows that ended abnormally. An outage of all workers is noticed within a
- * shorter time.
+ * How far back the sweep looks for workflows that ended abnormally. This is long enough, because an outage of all
+ * workers is noticed sooner.
  */
 const ABNORMAL_WINDOW_MS = 24 * 3_600_000;
 /** How many ended workflows are looked up in the ledger with one query. */
@@ -119,7 +119,7 @@ export interface SweepDeps {
   readonly now: () => Promise<Date>;
 }
 
-/** The steps of the sweep. Each returns how many rows it repaired. Task queue `nodrop-sweep`. */
+/** The steps of the sweep. Each step returns how many rows it repaired. Their task queue is `nodrop-sweep`. */
 export function sweepActivities({
   db,
   client,
@@ -131,7 +131,10 @@ export function sweepActivities({
 }: SweepDeps) {
   const stateOf = (workflowId: string) => readWorkflowState(client, workflowId, SIGNAL_DEADLINE_MS);
 
-  /** Does what the payment's workflow would do with money on record. If a signal fails, other steps send it later. */
+  /**
+   * Settles recorded money instead of the payment's workflow, and signals the other workflows that this concerns. If
+   * a signal fails, other steps of the sweep send it later.
+   */
   const settleInstead = async (payment: Payment): Promise<void> => {
     const { id: paymentId, merchantId, orderId } = payment;
     const owned = { paymentId, merchantId, orderId };
@@ -145,7 +148,7 @@ export function sweepActivities({
     ]);
   };
 
-  /** Raises `workflow_stuck`, and hands the event on which the payment waits over to the delivery's own workflow. */
+  /** Raises `workflow_stuck`, and hands the event for which the payment waits to the delivery's own workflow. */
   const dealWithStuck = async (paymentId: string): Promise<void> => {
     await showStuck(db, paymentId, paymentWorkflowId(paymentId), await now());
     const delivery = await handOver(db, paymentId, await now());
@@ -154,15 +157,16 @@ export function sweepActivities({
 
   const wake = (why: string) => async (payment: Payment) => {
     const isUnsettled = payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
-    // Settling comes first, because it does not need Temporal. If settling fails, the payment's workflow is still woken
-    // below.
+    // The recorded money is settled first, because this does not need Temporal. If settling fails, the payment's
+    // workflow is still woken below.
     const [settled] = await Promise.allSettled([isUnsettled ? settleInstead(payment) : undefined]);
     const state = await stateOf(paymentWorkflowId(payment.id));
-    // An earlier sweep may have settled the payment, and its workflow may have ended since.
+    // The payment may be settled already and its workflow ended, because an earlier sweep may have settled the
+    // payment. In that case no workflow is woken.
     const isOver = payment.status === 'succeeded' && payment.orderUpdate !== 'pending';
     const isDead = state === 'gone' && !isOver;
-    // A running workflow makes progress without the sweep. It can have missed only a requested cancellation, or money
-    // on record.
+    // A running workflow makes progress without the sweep. It needs a signal only if it may have missed a requested
+    // cancellation or recorded money.
     const mayHaveMissed = state !== 'gone' && !isOver && (payment.cancelRequestedAt !== null || isUnsettled);
     if (isDead || (mayHaveMissed && !isSignalledAlready(payment, state)))
       await workflows.wake(payment, SIGNAL_DEADLINE_MS);
@@ -208,7 +212,9 @@ export function sweepActivities({
       return step.end();
     },
 
-    /** Ends expired or cancelled orders that have no live payment which would end them. */
+    /**
+     * Ends expired or cancelled orders without a live payment. The end of a live payment would also end its order.
+     */
     async sweepOrders(): Promise<number> {
       return await repairAll(
         async () => await findEndingOrders(db, ORDERS_AT_ONCE, await now()),
@@ -235,7 +241,8 @@ export function sweepActivities({
         if (ids.size < ABNORMAL_CHUNK) continue;
         await look(ids);
         ids.clear();
-        // The next sweep skips these recently checked payments, so that it reaches payments that this sweep did not.
+        // The next sweep skips the payments that this sweep has checked. So it reaches payments that this sweep did
+        // not check.
         if (step.isOver()) break;
       }
       await look(ids);
@@ -282,7 +289,7 @@ export function sweepActivities({
       return step.end();
     },
 
-    /** Starts the workflows of refunds that have no running one. */
+    /** Starts a workflow for each refund that has no running workflow. */
     async sweepRefunds(): Promise<number> {
       return await repairAll(
         async () => await takeStuckRefunds(db, await now()),

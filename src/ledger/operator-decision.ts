@@ -27,21 +27,25 @@ export type Resolution = (typeof RESOLUTIONS)[number];
 
 export interface Resolved {
   readonly payment: Payment;
-  /** The refunds of this payment and of other payments that the decision causes. The caller starts their workflows. */
+  /**
+   * All refunds that the decision causes, both of this payment and of other payments. The caller starts their
+   * workflows.
+   */
   readonly refunds: readonly (Refund & { readonly payment: Payment })[];
-  /** The order's other live attempts that must be cancelled; the caller signals their workflows. */
+  /** The order's other live attempts, which must be cancelled. The caller signals their workflows. */
   readonly cancelled: readonly Payment[];
 }
 
 /**
- * - `accept`: money that waits for a decision, or what is left of it, pays its order although it is late or another
- *   amount. If money of the order's other payments waits for a decision, it is refunded. If the order service has not
- *   agreed yet, the operator's decision replaces the order service's agreement.
+ * Applies an operator's decision:
+ * - `accept`: the payment's money, or what is left of it, pays the order although the money is late or has another
+ *   amount. If money of the order's other payments waits for a decision, that money is refunded. If the order service
+ *   has not agreed yet, the operator's decision replaces the order service's agreement.
  * - `refund`: refunds all that is left of the payment, even if the channel has refused the refund that was due.
- * - `retry`: repeats the work that failed. The caller wakes the workflows that do this work. If the channel has refused
- *   a due refund, a new refund is made.
- * - `dismiss`: removes the attention and changes nothing else. It is not allowed while a refund is due. If the channel
- *   does not report how much was refunded, `dismiss` records that all of the money was refunded.
+ * - `retry`: repeats the work that failed. The caller wakes the workflows that do this work. If the channel has
+ *   refused a due refund, a new refund is made.
+ * - `dismiss`: removes the attention and changes nothing else. It is not allowed while a refund is due. If the
+ *   channel does not report how much was refunded, `dismiss` records that all of the money was refunded.
  * @throws Refusal `payment_not_found`, or `not_resolvable` if the payment has nothing that this action can decide.
  */
 export async function resolvePayment(
@@ -112,8 +116,8 @@ async function dismiss(locked: Locked, now: Date): Promise<Payment> {
 }
 
 /**
- * Requires money that waits for a decision, and that no refund is open, because the remaining amount is unknown until
- * the refund has ended.
+ * Throws unless the payment's money waits for a decision and no refund of the payment is open. While a refund is
+ * open, the remaining amount is unknown.
  */
 async function requireUndecided({ tx, payment: { id, orderUpdate } }: Locked): Promise<void> {
   if (orderUpdate !== 'review')
@@ -138,10 +142,10 @@ async function accept(locked: Work, now: Date): Promise<Resolved> {
   }
   const mustBeTold = around.merchant.orderServiceUrl !== null;
   const isPending = mustBeTold && !isDecided;
-  // This comes before the order's update, because a database check allows a payment to differ from the order's amount
-  // only if an operator has settled it.
+  // The payment is updated before its order. A database check allows the payment's amount to differ from the order's
+  // amount only if an operator has settled the payment.
   const accepted = await update(tx, paymentId, {
-    // An attention that waited for the decision is cleared. The attention of an open dispute stays.
+    // The operator's decision clears the attention that waited for it. The attention of an open dispute stays.
     ...(payment.attention === 'disputed' ? HIDES_NOTHING : SEEN),
     orderUpdate: isPending ? 'pending' : 'applied',
     orderUpdatedAt: isPending ? null : now,

@@ -9,22 +9,24 @@ import type { Merchant, Order, Payment } from './rows.ts';
 import { type OwnedPayment, ownerOf } from './transaction-limits.ts';
 import { type Writes, write } from './write-decision.ts';
 
-/** The transaction in which every change of a payment and its refunds is made. */
+/** Runs the transaction in which every change of a payment and its refunds is made. */
 
 export interface Locked {
   readonly tx: LedgerTx;
   readonly order: Order;
   readonly payment: Payment;
-  /** The events that the work records for the merchant; they are written as the transaction's last step. */
+  /** The events that the work records for the merchant. They are written in the last step of the transaction. */
   readonly newEvents: NewEvent[];
 }
 
-/** Rows related to the payment, all read under the lock before the work wrote anything. */
+/**
+ * Rows related to the payment. All of them are read under the order's lock, before the transaction writes anything.
+ */
 interface Around {
   /** The order's other payments. */
   readonly others: readonly Payment[];
   readonly merchant: Pick<Merchant, 'latePayment' | 'orderServiceUrl'>;
-  /** Whether deliveries of the order's payments are pending. */
+  /** True if an event of one of the order's payments has a pending delivery. */
   readonly hasPendingDelivery: boolean;
   /** The time of the newest event of the order's payments; null if they have none. */
   readonly newestEventAt: Date | null;
@@ -33,8 +35,8 @@ interface Around {
 export interface Work extends Locked {
   readonly around: Around;
   /**
-   * Writes these changes together with the new events, in one statement at the end or when `flush` is called. Call it
-   * once.
+   * Defers these changes of the rows. The changes are written together with the new events, in one statement, at the
+   * end of the transaction or when `flush` is called. Call this function at most once.
    */
   readonly write: (writes: Writes) => { readonly payment: Payment; readonly order: Order };
   /** Writes the deferred changes now. Call it before any code that reads rows again or writes with Prisma. */
@@ -42,11 +44,11 @@ export interface Work extends Locked {
 }
 
 /**
- * Runs one transaction under the row lock of the payment's order. A separate statement reads all rows after the lock is
- * taken, because the statement that takes the lock sees the rows as they were before it waited. At the end, pending
- * events that are no longer true are superseded, and the merchant's new events are written. After the commit, waiting
- * requests are notified of changes that they can see.
- * @param mayWait whether it may wait for a slot, see `withinLimits`.
+ * Runs one transaction under the row lock of the payment's order. After the lock is taken, a separate statement reads
+ * all rows. The statement that takes the lock cannot do this, because it sees the rows as they were before it waited.
+ * At the end, pending events that are no longer true are superseded, and the merchant's new events are written. After
+ * the commit, waiting requests are notified of changes that they can see.
+ * @param mayWait true if the transaction may wait for a slot, see `withinLimits`.
  * @throws TooBusy, and Prisma's P2025 if the payment does not exist.
  */
 export async function underOrderLock<T>(
@@ -91,7 +93,8 @@ export async function underOrderLock<T>(
     });
     const [first, ...more] = newEvents;
     const last = unwritten as Writes | null;
-    // Nothing has been written yet, no event can be superseded, and all rows are known, so one statement is enough.
+    // One statement is enough, because nothing has been written yet, no event can be superseded, and all rows are
+    // known.
     if (
       last !== null &&
       first?.paymentId === undefined &&
@@ -176,8 +179,8 @@ export const raised = (attention: Attention, detail: string, now: Date) => ({
 });
 
 /**
- * Never replaces the attention `disputed`: the new attention is stored as hidden and is raised once the dispute is
- * decided.
+ * Raises an attention, but never replaces `disputed`. While the payment is disputed, the new attention is stored as
+ * hidden. It is raised once the dispute is decided.
  */
 export const raisedUnlessDisputed = (payment: Payment, attention: Attention, detail: string, now: Date) =>
   payment.attention === 'disputed'
@@ -187,7 +190,9 @@ export const raisedUnlessDisputed = (payment: Payment, attention: Attention, det
 const NONE = { attention: null, attentionSince: null, attentionDetail: null };
 const NONE_HIDDEN = { hiddenAttention: null, hiddenAttentionSince: null, hiddenAttentionDetail: null };
 
-/** Clears the raised or hidden attention if one of these occasions clears that attention. */
+/**
+ * Clears the payment's attention, raised or hidden, if one of the given occasions clears an attention of this kind.
+ */
 export const cleared = (
   { attention, hiddenAttention }: Pick<Payment, 'attention' | 'hiddenAttention'>,
   ...occasions: readonly Occasion[]
@@ -205,14 +210,14 @@ export const clearedOnceAccepted = (payment: Payment) =>
     ? nextShown(payment)
     : cleared(payment, 'configured');
 
-/** Stores the current attention as hidden, because another one replaces it. */
+/** Stores the current attention as hidden, because another attention replaces it. */
 export const hidden = ({ attention, attentionSince, attentionDetail }: Payment) => ({
   hiddenAttention: attention,
   hiddenAttentionSince: attentionSince,
   hiddenAttentionDetail: attentionDetail,
 });
 
-/** Replaces the current attention with the hidden one, or with none. */
+/** Replaces the current attention with the hidden attention. If no attention is hidden, the payment then has none. */
 export const nextShown = (payment: Payment) => ({
   attention: payment.hiddenAttention,
   attentionSince: payment.hiddenAttentionSince,

@@ -8,11 +8,11 @@ import type { Merchant, Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * The embedded order service, where the order is a row of nodrop's database. The row's lock serializes everything that
- * can pay the order.
+ * The embedded order service. Each of its orders is a row of nodrop's database. The lock on this row serializes
+ * everything that can pay the order.
  */
 
-/** Locks the order until the end of the transaction. Every decision about an order starts here. */
+/** Locks the order until the end of the transaction. Every decision about an order starts with this lock. */
 export async function lockOrder(tx: LedgerTx, merchantId: string, orderId: string): Promise<Order | null> {
   await takeOrderLock(tx, merchantId, orderId);
   return await tx.order.findUnique({ where: { merchantId_id: { merchantId, id: orderId } } });
@@ -45,7 +45,7 @@ export function payOrder(
   return { decision, changes: { status: 'succeeded', paidPaymentId: payment.id, paidAt } };
 }
 
-/** The other attempts of a paid order that must end. The caller signals their workflows. */
+/** Returns a paid order's other payment attempts, which must end. The caller signals their workflows. */
 export const othersToCancel = (others: readonly Payment[]): Payment[] =>
   others.filter(({ status }) => isLive(status));
 
@@ -64,9 +64,9 @@ export async function cancelOthers(
 }
 
 /**
- * Sets the status of an unpaid order once no payment of the order is live, has unsettled money, or waits for a
- * decision. The status is `cancelled` if the order's cancellation was requested, `closed` if the order has expired, and
- * otherwise `unpaid`.
+ * Sets the status of an unpaid order after its last payment has ended. A payment that has unsettled money or waits
+ * for a decision counts as not ended. The status is `cancelled` if the order's cancellation was requested, `closed`
+ * if the order has expired, and otherwise `unpaid`.
  */
 export async function releaseOrder(tx: LedgerTx, order: Order, now: Date): Promise<OrderStatus> {
   const { merchantId, id, status } = order;
@@ -78,8 +78,8 @@ export async function releaseOrder(tx: LedgerTx, order: Order, now: Date): Promi
       OR: [
         { status: { in: ['created', 'paying'] } },
         { orderUpdate: { in: ['pending', 'review'] } },
-        // This also matches an ended payment with unsettled money. Settling that money decides the order and calls this
-        // function again.
+        // The order's status also stays while an ended payment has unsettled money. When that money is settled, the
+        // order is decided, and this function is called again.
         UNSETTLED_MONEY,
       ],
     },

@@ -11,9 +11,9 @@ const FAILED_REST_MS = 5 * 60_000;
 const HELD_REST_MS = 3_600_000;
 
 /**
- * Records the request to cancel an order. The order then accepts no new attempt, and cancellation of its live payments
- * is requested. Once none of its payments is live, the order is cancelled. If money arrives earlier, it still pays the
- * order, because the channel's answer decides.
+ * Records the request to cancel an order. The order then accepts no new attempt, and cancellation of its live
+ * payments is requested. The order is cancelled once none of its payments is live. If money arrives earlier, the
+ * money still pays the order, because the channel's answer decides.
  * @returns the order, and the live payments whose workflows the caller signals.
  * @throws Refusal `order_not_found`, `order_already_paid`.
  */
@@ -50,9 +50,10 @@ export async function cancelOrder(
 /** The key of an order that has to end. */
 export type EndingOrder = Pick<Order, 'merchantId' | 'id'>;
 
-/** Orders without a live payment that have expired or whose cancellation was requested. */
+/** Lists orders without a live payment that have expired or whose cancellation was requested. */
 export async function findEndingOrders(db: LedgerClient, batch: number, now: Date): Promise<EndingOrder[]> {
-  // Each condition has its own partial index. A single WHERE with OR would read every unpaid order.
+  // Each condition has its own statement, which uses a partial index. A single WHERE with OR would read every unpaid
+  // order.
   return await db.$queryRaw<EndingOrder[]>`
     SELECT merchant_id AS "merchantId", id FROM orders
     WHERE (merchant_id, id) IN (
@@ -69,7 +70,7 @@ export async function findEndingOrders(db: LedgerClient, batch: number, now: Dat
 }
 
 /**
- * Closes or cancels an order that has to end, if it may end already.
+ * Closes or cancels an order that has to end, unless a payment of the order still prevents this.
  * @returns true when it has ended.
  */
 export async function releaseEndingOrder(
@@ -82,20 +83,21 @@ export async function releaseEndingOrder(
       where: { merchantId_id: { merchantId, id } },
       data: { nextSweepAt: new Date(now.getTime() + ms) },
     });
-  // The next check is postponed before the work, so that an order whose release fails comes after all other orders in
-  // the next batch.
+  // The order's next check is postponed before the order is ended. So an order that cannot be ended comes after all
+  // other orders in the next batch.
   await lookAgain(db, FAILED_REST_MS);
   return await visibleTransaction(db, merchantId, id, async (tx) => {
     const order = await lockOrder(tx, merchantId, id);
     if (order === null) return false;
     if ((await releaseOrder(tx, order, now)) !== order.status) return true;
-    // The next check is postponed for longer, so that orders whose money waits for a decision do not fill every batch.
+    // The next check of an order that could not end is postponed for longer, so that orders whose money waits for a
+    // decision do not fill every batch.
     await lookAgain(tx, HELD_REST_MS);
     return false;
   });
 }
 
-/** Whether the order has a final status, for requests that wait for it. */
+/** True if the order has a final status. Used by requests that wait for the end of an order. */
 export function isSettled({ status }: Pick<Order, 'status'>): boolean {
   return status === 'succeeded' || status === 'refunded' || status === 'cancelled' || status === 'closed';
 }

@@ -59,7 +59,7 @@ export function toRefundSnapshot(
   };
 }
 
-/** True if all received money has been given back. */
+/** True if all money that the payment received has been given back. */
 export const isAllBack = ({ receivedAmount, refundedAmount }: Payment): boolean =>
   receivedAmount !== null && refundedAmount >= receivedAmount;
 

@@ -58,9 +58,11 @@ export async function loadPayment(db: LedgerClient, paymentId: string, now: Date
 }
 
 /**
- * Records that the trade is about to be requested from the channel, and returns the payment. One statement writes and
- * reads, so this adds no statement to a create. The record is written only if the trade may be requested now.
- * @returns also whether this is the first request. If it is, the channel cannot have a trade yet.
+ * Records that the trade is about to be requested from the channel, and returns the payment. The same statement
+ * writes the record and reads the payment, so that a create needs no additional statement. The record is written only
+ * if the trade may be requested now.
+ * @returns the payment, and whether this is the first request. Before the first request the channel cannot have a
+ *   trade.
  * @throws Prisma's P2025 if the payment does not exist.
  */
 export async function askForTrade(
@@ -78,10 +80,11 @@ export async function askForTrade(
     SELECT COALESCE((SELECT to_jsonb(asked) FROM asked), to_jsonb(payments)) AS payment,
       EXISTS (SELECT FROM asked) AS "isFirst"
     FROM payments WHERE id = ${paymentId}`;
-  // The row as this statement wrote it: it can include changes of a transaction that the statement waited for.
+  // This is the row as the statement wrote it. It can include changes of a transaction for which the statement
+  // waited.
   const payment = read && readRow(PAYMENTS, read.payment);
   if (payment !== undefined && read?.isFirst === true) return { payment, isFirst: true };
-  // Another request for the trade ran at the same time and was recorded first.
+  // A concurrent request for the same trade may have been recorded first. Then the row may have to be read again.
   const isRead = payment !== undefined && payment.createAskedAt !== null;
   return {
     payment: isRead ? payment : await db.payment.findUniqueOrThrow({ where: { id: paymentId } }),
@@ -89,16 +92,16 @@ export async function askForTrade(
   };
 }
 
-/** A reference and its data as columns. */
+/** Returns the columns that hold the channel's reference of a trade and the data of that reference. */
 const columnsOf = ({ id, data }: TradeReference) => ({
   reference: id,
   referenceData: (data ?? null) as Payment['referenceData'],
 });
 
 /**
- * Records that the channel has the trade: the payment and its order become `paying`, and the payer gets a next action.
- * A payment whose cancellation was requested gets no next action, so that the payer does not pay it. The channel's
- * reference of the trade is also stored.
+ * Records that the channel has the trade. The payment and its order become `paying`, and the payer gets a next
+ * action. A payment whose cancellation was requested gets no next action, so that the payer does not pay it. The
+ * channel's reference of the trade is also stored.
  */
 export async function recordCreated(
   db: LedgerClient,
@@ -108,7 +111,8 @@ export async function recordCreated(
   reference?: TradeReference,
 ): Promise<PaymentSnapshot> {
   return await underOrderLock(db, of, now, async ({ order, payment, write }) => {
-    // A stored reference stays, because calls to the channel use it.
+    // If the row already has the channel's reference of the trade, the reference stays, because calls to the channel
+    // use it.
     const found = payment.reference === null && reference !== undefined ? columnsOf(reference) : undefined;
     if (!isLive(payment.status)) {
       return toSnapshot(found === undefined ? payment : write({ payment: found }).payment, now);
@@ -158,9 +162,9 @@ export async function recordReference(
 }
 
 /**
- * Called when the channel gives no next action, or no further next action. A payment never gets a second trade, so its
- * trade is queried and closed. The row gets `cancelRequestedAt`, but the payment ends as `closed`, because neither
- * payer nor merchant cancelled it.
+ * Called when the channel gives the payer no next action, or does not renew it. A payment never gets a second trade.
+ * Therefore the trade is queried and closed. The row gets `cancelRequestedAt`, but the payment ends as `closed`,
+ * because neither payer nor merchant cancelled it.
  */
 export async function endAttempt(
   db: LedgerClient,
@@ -178,7 +182,8 @@ export async function endAttempt(
 }
 
 /**
- * Records that the channel closes the trade no earlier than `until`. The payment waits until then without an attention.
+ * Records that the channel closes the trade no earlier than `until`. Until then the payment waits, and no attention
+ * is raised.
  */
 export async function recordNotYet(
   db: LedgerClient,
@@ -201,9 +206,10 @@ export async function recordNotYet(
 }
 
 /**
- * Records that the channel rejects our credentials, permissions or clock. The attention is raised immediately, whatever
- * the payment's status. It replaces attentions that only wait for the channel. It also replaces a conflict, because the
- * conflict's refund cannot be made until an operator has fixed the cause.
+ * Records that the channel rejects our credentials, permissions or clock. The attention is raised immediately,
+ * whatever the payment's status. The new attention replaces attentions that only wait for the channel. It also
+ * replaces the attention of a conflict, because the conflict's refund cannot be made until an operator has fixed the
+ * cause.
  * @param detail a sentence that names what an operator has to fix
  */
 export async function recordMisconfigured(
@@ -259,10 +265,10 @@ export async function recordRefusal(
 }
 
 /**
- * Records the channel's answer before it is acted on, so that the answer is not lost with the activity that got it. A
- * definite answer is kept. Recorded money is replaced only by an answer that reports a larger refunded amount. A
+ * Records the channel's answer before nodrop acts on it, so that the answer is not lost with the activity that got
+ * it. A definite answer stays. If it reports money, only an answer with a larger refunded amount replaces it. A
  * definite answer without money ends a live payment in the same transaction.
- * @param noticed the payment's `noticedAt` before the channel was queried: this answer covers all notices up to that
+ * @param noticed the payment's `noticedAt` before the channel was queried. The answer covers all notices up to that
  *   time
  */
 export async function recordAnswer(
@@ -277,16 +283,16 @@ export async function recordAnswer(
     const { tx, payment } = locked;
     const known = recordedAnswer(payment);
     const newAnswer = isNewAnswer(payment.status, known, answer) ? answer : null;
-    // A payment ends only after a query and a close. The query is only the first of these two steps, so it does not
-    // clear the attention yet.
+    // A payment ends only after a query and a close. The query alone does not end the payment, so it does not clear
+    // the attention.
     const isHalf = by === 'close' && (answer.state === 'unpaid' || answer.state === 'unknown_trade');
     const occasions: Occasion[] = [
       ...(isHalf ? [] : (['answered'] as const)),
       ...(answer.state === 'unknown_trade' ? [] : (['trade_known'] as const)),
       ...(answer.state === 'processing' ? [] : (['decided'] as const)),
     ];
-    // Only the first answer after the alarm time raises the attention, so that a dismissed attention is not raised
-    // again.
+    // The first answer after the alarm time raises the attention. Later answers do not, so that a dismissed attention
+    // is not raised again.
     const isFirst = (payment.channelAnsweredAt?.getTime() ?? 0) < undecidedAlarm(payment);
     const alarmed =
       isUndecidedTooLong(payment, answer, now) &&
@@ -296,7 +302,8 @@ export async function recordAnswer(
     const recorded = await update(tx, paymentId, {
       ...(await takeAnswer(tx, payment, answer.state, now)),
       channelErrorSince: null,
-      // A notice that arrived later stays open, because it may report something that happened after this answer.
+      // A notice that arrived after the query began stays open, because its cause may have happened after this
+      // answer.
       ...(noticed !== null && payment.noticedAt?.getTime() === noticed.getTime() ? { noticedAt: null } : {}),
       ...cleared(payment, ...occasions),
       ...clearedOnceAccepted(payment),
@@ -305,7 +312,7 @@ export async function recordAnswer(
         : {}),
       ...(newAnswer === null ? {} : { channelAnswer: json({ ...newAnswer, by }) }),
     });
-    // An answer that equals the last answer gets no timeline entry. It is only counted.
+    // An answer that equals the payment's last answer is counted, and gets no timeline entry.
     if (isOther) {
       await note(tx, paymentId, 'query', `The channel answered ${answer.state}.`, now, {
         state: answer.state,
@@ -314,7 +321,7 @@ export async function recordAnswer(
     }
     if (alarmed) await note(tx, paymentId, 'attention', 'channel_undecided', now);
     const seen = await recordDisputes({ ...locked, payment: recorded }, answer, now);
-    // For an unsettled payment, settling it records the refunds.
+    // If the payment is not settled, its refunds are recorded later, when it is settled.
     if (isMoney(answer) && seen.status === 'succeeded') {
       return toSnapshot(await recordExternalRefunds({ ...locked, payment: seen }, answer, now), now);
     }
@@ -332,7 +339,7 @@ export async function recordAnswer(
   });
 }
 
-/** Records that the channel gave no readable answer. After `alarmAfterMs` without one an attention is raised. */
+/** Records that the channel gave no readable answer. If none comes for `alarmAfterMs`, an attention is raised. */
 export async function recordSilence(
   db: LedgerClient,
   paymentId: string,
@@ -374,11 +381,13 @@ const EVENT_OF = {
 } as const satisfies Record<string, EventType>;
 
 /**
- * The order update: one transaction records the received money, makes the payment `succeeded` and decides about the
- * order. It reads the money from the recorded answer, which came from a verified callback, a query or a close.
- * @returns also the order's other live payments that must be cancelled, and the due refund that must be started. Every
- *   call returns the same payments and refund. Also returns whether deliveries of the order may have to be started.
- * @param mayWait whether it may wait for a slot, see `withinLimits`.
+ * Settles a payment and updates its order in one transaction. The transaction records the received money, makes the
+ * payment `succeeded` and decides about the order. It takes the amount from the recorded answer, which came from a
+ * verified callback, a query or a close.
+ * @returns the payment, the order's other live payments that must be cancelled, and the due refund that must be
+ *   started. A repeated call returns the same payments and refund. Also returns whether deliveries of the order may
+ *   have to be started.
+ * @param mayWait true if the transaction may wait for a slot, see `withinLimits`.
  */
 export async function settlePayment(
   db: LedgerClient,
@@ -394,8 +403,8 @@ export async function settlePayment(
     const answer = said === null ? null : asRefundedIfAllBack(await asExplained(tx, payment, said));
     const from = payment.status;
     if (said === null || answer === null || !canPaymentGo(from, 'succeeded')) {
-      // An earlier call has settled the payment. Its process may have died before it signalled the other payments, so
-      // return them again.
+      // An earlier call has settled the payment. The process of that call may have died before it signalled the
+      // order's other payments. Therefore this call returns them again.
       const cancelled =
         payment.orderUpdate === 'applied' || payment.orderUpdate === 'pending'
           ? othersToCancel(others).filter(({ cancelRequestedAt }) => cancelRequestedAt !== null)
@@ -418,7 +427,8 @@ export async function settlePayment(
     // The order's row decides first. With an HTTP order service, that service has the final decision.
     const isPending = isApplied && mustBeTold;
     const orderUpdate = isPending ? 'pending' : decision.orderUpdate;
-    // The code above can change the answer's state. A changed state counts as another answer of the channel.
+    // The code above can change the state in the channel's answer. An answer with a changed state counts as a
+    // different answer.
     const taken =
       answer.state === payment.channelState
         ? { changes: {}, notes: [] }
@@ -438,7 +448,8 @@ export async function settlePayment(
         channelAnswer: json(answer) as Payment['channelAnswer'],
         receivedAmount: BigInt(answer.amount),
         receivedCurrency: answer.currency,
-        // From now on no automatic refund of this payment may be made.
+        // Another payment has received the same money, so from now on nodrop must not refund this payment
+        // automatically.
         ...(isAnothers ? { adopted: 'watched' as const } : {}),
         payerAmount: answer.payerAmount === undefined ? null : BigInt(answer.payerAmount),
         paidAt: new Date(answer.paidAt),
@@ -461,7 +472,8 @@ export async function settlePayment(
     const toCancel = isApplied ? othersToCancel(others) : [];
     const toGiveBack = isApplied ? othersToGiveBack(order, others) : [];
     const isAlone = toCancel.length === 0 && toGiveBack.length === 0 && !hasLosses(payment);
-    // Everything below concerns money that does not pay the order, was refunded, or belongs to other payments.
+    // The code below this return handles only money that does not pay the order, that was refunded, or that belongs
+    // to other payments.
     if (isApplied && isAlone && !reportsRefunds(said)) {
       const snapshot = toSnapshot(settled.payment, now);
       return { snapshot, cancelled: [], refund: null, mayTell: hasPendingDelivery || mustBeTold };
@@ -486,9 +498,10 @@ export async function settlePayment(
 }
 
 /**
- * If two accounts can see one trade, the trade can be adopted at each account, but its money must not pay two orders.
- * Only adopted payments need this check, because a trade that nodrop created belongs to one payment. The lock is held
- * until the commit. Therefore, if two payments settle at the same time, the second one sees the first one.
+ * Prevents the money of one trade from paying two orders. If two channel accounts can see the trade, it can be
+ * adopted at each account. Only adopted payments need this check, because a trade that nodrop created belongs to one
+ * payment. The lock is held until the commit. Therefore, if two payments settle at the same time, the second payment
+ * sees the money of the first.
  * @returns whether another payment of the channel has received the money with this `channelPaymentId`
  */
 async function hasPaidByAnother(
@@ -503,8 +516,8 @@ async function hasPaidByAnother(
 }
 
 /**
- * The decision for money that another payment has received already. The money does not change the order, and an
- * operator looks at the two payments.
+ * Returns the decision about money that another payment has received already. Such money does not change the order,
+ * and an operator has to look at the two payments.
  */
 function notTwice(paid: ReturnType<typeof payOrder>): ReturnType<typeof payOrder> {
   const { decision } = paid;
@@ -560,7 +573,9 @@ async function end(
   return toSnapshot(ended, now);
 }
 
-/** Records the request to cancel; the payment's status stays until the channel has been queried. */
+/**
+ * Records the request to cancel the payment. The payment's status does not change until the channel has been queried.
+ */
 export async function requestCancel(
   db: LedgerClient,
   paymentId: string,

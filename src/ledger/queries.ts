@@ -8,15 +8,15 @@ import { ORDERS, PAYMENTS, type RawRow, REFUNDS, readRow, rowsOf } from './raw-r
 import type { Order, Payment, Refund, TimelineEntry } from './rows.ts';
 
 /**
- * Reads for the API. Every list is newest first. The next page begins after the last row's time and id, so that new
- * rows do not shift pages.
+ * The API's queries of the ledger. Every list is newest first. The next page begins after the time and id of the last
+ * row, so that new rows do not shift pages.
  */
 
 /** A payment with its automatic refund, if one is due. */
 export type PaymentWithRefund = Payment & { readonly owedRefund: Refund | null };
 export type OrderWithPayments = Order & { readonly payments: readonly PaymentWithRefund[] };
 
-/** Only payments in conflict have a due refund, so other payments need no database statement here. */
+/** Only payments in conflict have a due refund. For other payments this function sends no database statement. */
 async function withRefunds(db: LedgerClient, payments: readonly Payment[]): Promise<PaymentWithRefund[]> {
   const ids = payments.filter(({ orderUpdate }) => orderUpdate === 'conflict').map(({ id }) => id);
   const refunds =
@@ -27,8 +27,8 @@ async function withRefunds(db: LedgerClient, payments: readonly Payment[]): Prom
 }
 
 /**
- * @param refunds of these payments, oldest first. The newest automatic refund counts, because earlier automatic refunds
- *   were refused.
+ * @param refunds the refunds of these payments, oldest first. The newest automatic refund counts, because earlier
+ *   automatic refunds were refused.
  */
 function withOwed(payments: readonly Payment[], refunds: readonly Refund[]): PaymentWithRefund[] {
   const owed = new Map(
@@ -52,7 +52,7 @@ export interface Page {
 
 export const NEWEST_FIRST = [{ createdAt: 'desc' as const }, { id: 'desc' as const }];
 
-/** The second condition implies the first one. The first one lets the index scan start at the right row. */
+/** The condition on `createdAt` follows from the `OR`. It is added so that the index scan starts at the right row. */
 export const beyond = (after: Place | undefined) =>
   after === undefined
     ? {}
@@ -76,8 +76,8 @@ interface WholeOrder {
 }
 
 /**
- * Reads orders (`o`) with their payments, newest first, in one statement, so that all rows come from one snapshot. A
- * separate statement could read newer rows, so that the result contains a paid order beside a payment that is not paid.
+ * Reads orders (`o`) with their payments, newest first, in one statement, so that all rows come from one snapshot.
+ * Two statements could read different snapshots, and the result could contain a paid order with an unpaid payment.
  */
 async function readOrders(db: LedgerClient, which: Prisma.Sql): Promise<WholeOrder[]> {
   const rows = await rowsOf<{
@@ -121,7 +121,9 @@ export interface OrderName {
   readonly orderId: string;
 }
 
-/** @returns one entry for each name, in the same order; null if the order does not exist. */
+/**
+ * @returns one entry for each given name, in the sequence of the names. An entry is null if its order does not exist.
+ */
 export async function findOrders(
   db: LedgerClient,
   names: readonly OrderName[],
@@ -135,7 +137,7 @@ export async function findOrders(
         )
       )`,
   );
-  // "/" is a safe separator, because a merchant's id contains none.
+  // "/" is a safe separator, because a merchant's id contains no "/".
   const byName = new Map(
     found.map(({ order, payments }) => [`${order.merchantId}/${order.id}`, { ...order, payments }]),
   );
@@ -191,7 +193,9 @@ export type PaymentOfPayer = PaymentWithRefund & {
   readonly channels: readonly OfferedChannel[];
 };
 
-/** @returns one entry for each id, in the same order; null if the payment does not exist. */
+/**
+ * @returns one entry for each given id, in the sequence of the ids. An entry is null if its payment does not exist.
+ */
 export async function findPaymentsOfPayers(
   db: LedgerClient,
   paymentIds: readonly string[],
@@ -223,7 +227,7 @@ export interface PaymentFilter {
   readonly status?: PaymentStatus | undefined;
   readonly orderId?: string | undefined;
   readonly channel?: string | undefined;
-  /** If it is true, only payments with an attention are listed. */
+  /** If this filter is true, only payments with an attention are listed. */
   readonly attention?: boolean | undefined;
 }
 
@@ -274,20 +278,21 @@ export async function listTimeline(
   });
 }
 
-/** The account of a requested payment, as the request names it. */
+/** The channel account that a request for a payment names. */
 export interface WantedAccount {
   readonly channel: string;
-  /** If it is absent, the merchant's default account is used. */
+  /** The account's name. If it is absent, the merchant's default account is used. */
   readonly account?: string | undefined;
-  /** If it is absent, an account of any mode can be used. */
+  /** The account's mode. If it is absent, an account of any mode can be used. */
   readonly mode?: AccountMode;
 }
 
 const usable = ({ mode }: WantedAccount) => ({ disabledAt: null, ...(mode === undefined ? {} : { mode }) });
 
 /**
- * The refusal of an account that accepts no payments of the merchant: `unknown_account` if the merchant has usable
- * accounts at the channel, otherwise `unknown_channel`. The refusal lists the usable accounts.
+ * Makes the refusal for a requested account that accepts no payments of the merchant. The code is `unknown_account`
+ * if the merchant has usable accounts at the channel, and otherwise `unknown_channel`. The refusal lists the usable
+ * accounts.
  * @param isChannelKnown false if this deployment does not have the channel
  */
 export async function unknownAccount(
@@ -317,7 +322,7 @@ export async function unknownAccount(
 }
 
 /**
- * The refusal of a channel through which the merchant cannot be paid.
+ * Makes the refusal for a requested channel through which the merchant cannot be paid.
  * @param accounts the merchant's accounts that accept payments
  */
 function unknownChannel(channel: string, accounts: readonly { readonly channel: string }[]): Refusal {
@@ -330,7 +335,10 @@ function unknownChannel(channel: string, accounts: readonly { readonly channel: 
   });
 }
 
-/** True if the merchant has an enabled account at this channel, with this name or as its default. */
+/**
+ * True if the merchant has an enabled account with this name at the channel. Without a name, true if the merchant has
+ * an enabled default account there.
+ */
 export async function hasAccount(
   db: LedgerClient,
   merchantId: string,

@@ -4,7 +4,7 @@ import type { Callback, Order, Payment, Refund } from './rows.ts';
 import type { Note } from './timeline.ts';
 
 /**
- * Raw SQL rows: converts a row that PostgreSQL returns as JSON (`to_jsonb`) into a type of rows.ts, and a row or its
+ * Converts a row that PostgreSQL returns as JSON (`to_jsonb`) into a type of rows.ts, and converts a row or its
  * changes into SQL. No other module does this.
  */
 
@@ -28,7 +28,7 @@ interface Table<Row> {
   readonly kinds: Kinds<Row>;
 }
 
-/** A callback without its body, which nodrop never reads again. */
+/** A callback without its body, because nodrop never reads a stored body again. */
 export type StoredCallback = Omit<Callback, 'body'>;
 
 export const ORDERS: Table<Order> = {
@@ -179,7 +179,7 @@ export function notesOf(source: Prisma.Sql, notes: readonly Note[]): Prisma.Sql 
     ORDER BY note.place`;
 }
 
-/** Takes the order's lock. A later statement must read the rows that a decision depends on. */
+/** Takes the order's lock. The rows on which a decision depends must be read by a later statement. */
 export async function takeOrderLock(tx: LedgerTx, merchantId: string, orderId: string): Promise<void> {
   await tx.$queryRaw`SELECT 1 FROM orders WHERE merchant_id = ${merchantId} AND id = ${orderId} FOR UPDATE`;
 }

@@ -7,7 +7,10 @@ import { lockOrder } from './order-row.ts';
 import type { ChannelAccount, Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Restores rows that were lost with a commit or by restoring a backup, from the input of their workflows. */
+/**
+ * Restores rows from the input of their workflows. The rows were lost with a lost commit, or because an older backup
+ * was restored.
+ */
 
 /** The row cannot be restored in the current state. The message is a sentence for the operator. */
 export class NotRecoverable extends Error {
@@ -16,9 +19,9 @@ export class NotRecoverable extends Error {
 
 /**
  * Restores a lost payment. If the payment's order is also lost, restores the order. The restored payment is `paying`
- * with cancellation requested, and has no next action. Therefore the channel is queried, and then a paid payment is
- * settled and an unpaid payment is closed. Payment and order get `recoveredAt`. Callbacks that arrived while the
- * payment's row was missing are matched. An existing payment does not change.
+ * with cancellation requested, and has no next action. Therefore its workflow queries the channel. If the payment is
+ * paid, it is settled. Otherwise it is closed. Payment and order get `recoveredAt`. Callbacks that arrived while the
+ * payment's row was missing are matched. If the payment exists, nothing changes.
  * @throws NotRecoverable, TooBusy
  */
 export async function recoverPayment(
@@ -107,9 +110,9 @@ async function write(
 }
 
 /**
- * If an order's amount is known only from its attempts, the newest attempt's amount is used, because the order's amount
- * may have been changed between two attempts. If the amount was changed after the newest attempt, the merchant has to
- * change it again.
+ * If a lost order's amount is known only from its payment attempts, the newest attempt's amount is used. The order's
+ * amount may have been changed between two attempts. If the amount was changed after the newest attempt, the merchant
+ * has to change it again.
  */
 async function isNewestOfLost(tx: LedgerTx, order: Order, createdAt: Date): Promise<boolean> {
   const { merchantId, id: orderId, status } = order;

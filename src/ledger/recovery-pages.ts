@@ -5,9 +5,9 @@ import type { Callback, Payment, Refund } from './rows.ts';
 import { isWatchedLate } from './sweep.ts';
 
 /**
- * Lists what must run in Temporal, from the ledger alone. Pages follow the rows' ids, so that rows inserted meanwhile
- * do not shift pages. The page size counts all rows that were read, finished rows included, so that many finished rows
- * do not make a page slow.
+ * Lists from the ledger which workflows must run in Temporal. Pages follow the rows' ids, so that rows inserted
+ * meanwhile do not shift pages. A page is limited by the number of rows read. Finished rows count too, so that many
+ * finished rows do not make a page slow.
  */
 
 const LOOKED_AT = 5_000;
@@ -15,14 +15,15 @@ const LOOKED_AT = 5_000;
 const REDELIVERED_FOR_MS = 72 * 3_600_000;
 
 /**
- * One page of a table, with the unfinished rows in the page and the page's last id. Without `end` it was the last page.
+ * One page of a table. It has the unfinished rows of the page, and in `end` the id of the last row. If `end` is
+ * missing, this was the last page.
  */
 export interface RecoveryPage<Row> {
   readonly rows: readonly Row[];
   readonly end: string | undefined;
 }
 
-/** Reads the next rows of a table: returns the ids of unfinished ones, and the last id that was read. */
+/** Reads the next rows of a table. Returns the ids of the unfinished rows, and the last id that was read. */
 async function look(
   db: LedgerClient,
   table: 'payments' | 'deliveries' | 'callbacks' | 'refunds',
@@ -35,8 +36,8 @@ async function look(
 }
 
 /**
- * Live payments, payments that wait for their order service's agreement, and payments that ended unpaid and are still
- * queried.
+ * Lists live payments, payments that wait for the order service's agreement, and payments that ended unpaid and are
+ * still queried.
  */
 export async function paymentsToRecover(
   db: LedgerClient,
@@ -50,7 +51,7 @@ export async function paymentsToRecover(
   return { rows: await db.payment.findMany({ where: { id: { in: ids } }, orderBy: { id: 'asc' } }), end };
 }
 
-/** Deliveries that the order service has not answered. */
+/** Lists deliveries that the order service has not answered. */
 export async function deliveriesToRecover(
   db: LedgerClient,
   after: string,
@@ -65,9 +66,10 @@ export async function deliveriesToRecover(
 }
 
 /**
- * Stored callbacks of known payments that are not marked as delivered. Recent callbacks are included even if they are
- * marked as delivered, because the workflow that received a callback may have been lost before it acted. For a settled
- * payment only callbacks about refunds are included, because other callbacks have no effect on a settled payment.
+ * Lists stored callbacks of known payments if the callbacks are not marked as delivered. Recent callbacks are
+ * included even if they are marked as delivered, because the workflow that received a callback may have been lost
+ * before it acted. For a settled payment only callbacks about refunds are included, because other callbacks have no
+ * effect on a settled payment.
  */
 export async function callbacksToRecover(
   db: LedgerClient,
@@ -94,7 +96,7 @@ export async function callbacksToRecover(
   return { rows, end };
 }
 
-/** Refunds that the channel has not decided. */
+/** Lists refunds that the channel has not decided. */
 export async function refundsToRecover(
   db: LedgerClient,
   after: string,

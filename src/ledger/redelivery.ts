@@ -12,18 +12,18 @@ import type { AttemptResult } from './delivery-verdict.ts';
 import { transaction } from './transaction-limits.ts';
 
 /**
- * Deliveries that are made before their scheduled time, or once more after they were settled. The merchant's row holds
- * whether its order service answers. The first answered call after a failure makes a redelivery due, in the same
- * transaction that records the answer. The workflow `redelivery/{merchantId}` then delivers the pending events in
- * batches. The ledger's rows decide the workflow's next step, so the workflow may be lost or started twice.
+ * Redelivery sends events before their scheduled time, or once more after their delivery was settled. The merchant's
+ * row holds whether the order service answers. The first answered call after a failure makes a redelivery due, in the
+ * same transaction that records the answer. The workflow `redelivery/{merchantId}` then delivers the pending events
+ * in batches. The ledger's rows decide the workflow's next step, so the workflow may be lost or started twice.
  */
 
-/** The number of deliveries that one request can have redelivered. */
+/** The largest number of deliveries that one redelivery request can include. */
 export const REDELIVERED_A_REQUEST = 1_000;
 
 const later = (now: Date, ms: number): Date => new Date(now.getTime() + ms);
 
-/** HTTP 4xx codes that concern the service or its address, and not the event. */
+/** HTTP 4xx codes that concern the order service or its address. All other 4xx codes concern the event. */
 const OF_THE_SERVICE: readonly number[] = [401, 403, 408, 425, 429];
 
 /** True if the order service is up and rejects this one event, which says nothing about other events. */
@@ -37,8 +37,8 @@ const isEventRefused = (outcome: DeliveryOutcome | null, statusCode: number | nu
 
 /**
  * Updates the health of the order service after a delivery attempt. If several attempts run concurrently, one UPDATE
- * detects that the service has begun to fail, or that it answers again. A rejection of one event shows neither of
- * these. A running redelivery continues.
+ * detects that the service has begun to fail, or that it answers again. The rejection of one event does not change
+ * the service's health. A redelivery that is already running continues.
  */
 export async function noteHealth(
   tx: LedgerTx,
@@ -48,8 +48,8 @@ export async function noteHealth(
 ): Promise<void> {
   if (isEventRefused(outcome, statusCode)) return;
   if (outcome === 'unknown') {
-    // An attempt is out of date if the service has answered another attempt since it began. A redelivery is due only if
-    // events wait.
+    // The attempt is ignored if the order service has answered another attempt since this attempt began. A redelivery
+    // is due only if events wait.
     await tx.$executeRaw`
       UPDATE merchants SET order_service_failing_since = COALESCE(order_service_failing_since, ${now}),
         redelivery_due_at = CASE WHEN redelivery_due_at <= ${now} THEN redelivery_due_at
@@ -65,7 +65,7 @@ export async function noteHealth(
     WHERE id = ${merchantId} AND order_service_failing_since IS NOT NULL`;
 }
 
-/** Whether the merchant's redelivery is due and has not begun. */
+/** True if the merchant's redelivery is due and has not begun. */
 export async function isRedeliveryDue(db: LedgerClient, merchantId: string, now: Date): Promise<boolean> {
   const hasNotBegun = [
     { redeliveryStartedAt: null },
@@ -76,8 +76,8 @@ export async function isRedeliveryDue(db: LedgerClient, merchantId: string, now:
 }
 
 /**
- * The merchants whose redelivery must run now. The redelivery is due, or redeliveries were requested and the order
- * service either is not failing or has no scheduled next probe.
+ * Lists the merchants whose redelivery must run now. There are two reasons. The merchant's redelivery is due. Or
+ * redeliveries were requested, and the order service is not failing or has no scheduled next probe.
  */
 export async function findDueRedeliveries(db: LedgerClient, now: Date): Promise<string[]> {
   const rows = await db.$queryRaw<{ id: string }[]>`
@@ -95,10 +95,10 @@ export async function findDueRedeliveries(db: LedgerClient, now: Date): Promise<
 }
 
 /**
- * The next deliveries of a redelivery. They include requested deliveries without an attempt since the request. While a
- * redelivery is due, they also include all pending deliveries without an attempt since the redelivery began. Deliveries
- * that payments wait for come first. Then the deliveries with the earliest next attempt follow. A `Retry-After` of the
- * order service is respected.
+ * Lists the next deliveries of a redelivery. They include requested deliveries without an attempt since the request.
+ * While a redelivery is due, they also include all pending deliveries without an attempt since the redelivery began.
+ * Deliveries that payments wait for come first. Then the deliveries with the earliest next attempt follow. A
+ * `Retry-After` of the order service is respected.
  */
 export async function takeWaiting(
   db: LedgerClient,
@@ -131,7 +131,10 @@ export async function takeWaiting(
   return { picked, until: now.getTime() + REDELIVERED_WITHIN_MS };
 }
 
-/** Makes the delivery due now, unless an attempt is running, or was made after the delivery was picked. */
+/**
+ * Makes the delivery due now. Has no effect if an attempt is running, or if one was made after the delivery was
+ * picked.
+ */
 export async function makeDue(db: LedgerClient, { id, attempts }: PickedDelivery): Promise<void> {
   await db.delivery.updateMany({
     where: { id, attempts, status: 'pending', leasedUntil: null },
@@ -140,7 +143,8 @@ export async function makeDue(db: LedgerClient, { id, attempts }: PickedDelivery
 }
 
 /**
- * The result of the batch. Null while deliveries of the batch have no attempt yet and the batch's time has not passed.
+ * Returns the result of the batch. Returns null while some deliveries have no attempt yet and the batch's time has
+ * not passed.
  */
 export async function readOutcome(
   db: LedgerClient,
@@ -170,7 +174,7 @@ export async function readOutcome(
   const told = rows.filter(({ id, attempts }) => attempts > (before.get(id) ?? 0));
   const isWhole = rows.every((row) => row.is_over || told.includes(row));
   if (!isWhole && now.getTime() < until) return null;
-  // The delivery's own workflow makes the attempts that are still missing.
+  // Deliveries of this batch without an attempt are not lost, because their own workflows make the attempts.
   const late = ids.filter((id) => !told.some((row) => row.id === id));
   if (!isWhole)
     await db.delivery.updateMany({ where: { id: { in: late } }, data: { redeliveryAskedAt: null } });
@@ -182,9 +186,9 @@ export async function readOutcome(
 }
 
 /**
- * Ends the redelivery and sets when the next one is due. If the order service fails and deliveries wait, the next one
- * is due in an hour. Otherwise, if some deliveries had no attempt after the service answered again, the next one is due
- * at the time that the order service asked for.
+ * Ends the redelivery and sets when the next one is due. If the order service fails and deliveries wait, the next
+ * redelivery is due in an hour. If the order service works and some deliveries had no attempt since it answered
+ * again, the next redelivery is due at the time that the order service asked for.
  */
 export async function endRedelivery(db: LedgerClient, merchantId: string, now: Date): Promise<void> {
   await db.$executeRaw`
@@ -211,14 +215,15 @@ export async function endRedelivery(db: LedgerClient, merchantId: string, now: D
 export interface Redelivery {
   readonly count: number;
   /**
-   * The time of the first delivery that the request did not include. Set if there were more deliveries than the limit.
+   * Set if there were more deliveries than the limit. It is the time of the first delivery that the request did not
+   * include.
    */
   readonly nextSince: Date | null;
 }
 
 /**
- * Called when a merchant requests redelivery of its events with this status, oldest first. If the request is repeated
- * before the attempt, only one attempt is made. If the redelivery of an event failed, another request makes the next
+ * Records a merchant's request to redeliver its events with this status, oldest first. If the merchant repeats the
+ * request before an event's attempt, only one attempt is made. If the attempt failed, another request makes the next
  * attempt due immediately.
  * @param since the time of the oldest event to include
  */
@@ -239,7 +244,8 @@ export async function requestRedeliveries(
     });
     const next = rows[REDELIVERED_A_REQUEST];
     const ids = rows.slice(0, REDELIVERED_A_REQUEST).map(({ id }) => id);
-    // A locked row is skipped, because its attempt is running or a concurrent identical request has locked the row.
+    // A locked row is skipped. Either an attempt of the delivery is running, or a concurrent identical request has
+    // locked the row.
     const asked = await tx.$queryRaw<{ id: string; payment_id: string; event_id: string }[]>`
       UPDATE deliveries SET redelivery_asked_at = ${now}
       WHERE id IN (

@@ -20,18 +20,21 @@ import { recordReversal } from './reversed-refunds.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** The channel's answers about refunds that nodrop made. refunds.ts describes how changes are made. */
+/** Records the channel's answers about refunds that nodrop made. refunds.ts describes how changes are made. */
 
-/** An answer with the number under which the channel has the refund, if a list or a callback reported it. */
+/**
+ * An answer about a refund. It includes the channel's number of the refund if a list or a callback reported that
+ * number.
+ */
 export type RefundReport = RefundAnswer & { readonly outRefundNo?: string };
 
 /**
  * Records that a refund is about to be requested from the channel for the first time. Before this call, nodrop has
- * queried the trade and then the refund's number, and the channel does not know the number. So the trade's refunded sum
- * cannot contain this refund. Refunds in the sum that nodrop does not know are recorded. A refund of all that is left
- * is then lowered to the amount that those refunds leave. If they leave nothing, the refund fails without a request to
- * the channel. An open dispute of the trade holds the refund back. Otherwise the channel may have the refund from now
- * on. A repeated call has no effect.
+ * queried the trade and then the refund's number, and the channel does not know the number. So the trade's refunded
+ * sum cannot contain this refund. If the sum contains refunds that nodrop does not know, they are recorded. A refund
+ * of all that is left is then lowered to the amount that remains. If nothing remains, the refund fails without a
+ * request to the channel. If the trade has an open dispute, the refund is not requested yet. Otherwise the refund
+ * counts as requested from now on. A repeated call has no effect.
  */
 export async function recordFirstAsk(
   db: LedgerClient,
@@ -42,8 +45,8 @@ export async function recordFirstAsk(
   await underRefundLock(db, refundId, now, async (locked, refund) => {
     if (!isRefundOpen(refund.status) || refund.askedAt !== null) return;
     const { tx } = locked;
-    // Lock order: the refund's row before the payment's. While `askedAt` is null, a lost dispute can lower or end the
-    // refund.
+    // The refund's row must be locked before the payment's row. While `askedAt` is null, a lost dispute can lower or
+    // end the refund.
     await tx.refund.update({ where: { id: refundId }, data: { askedAt: null } });
     const seen = await recordTrade(locked, trade, now, refundId);
     const before = await tx.refund.findUniqueOrThrow({ where: { id: refundId } });
@@ -68,9 +71,10 @@ export async function recordFirstAsk(
 }
 
 /**
- * Records the channel's answer about a refund before it is acted on. A definite answer is final. The trade was queried
- * after the refund. The trade's state is recorded in the same transaction, with the refunds that were made at the
- * channel. If another refund becomes due because this refund was refused, the sweep starts the other refund.
+ * Records the channel's answer about a refund before nodrop acts on the answer. A definite answer is final. The same
+ * transaction records the state of the trade, which was queried after the refund, and the refunds that were made at
+ * the channel. If the channel refused this refund and another refund becomes due instead, the sweep starts that other
+ * refund.
  */
 export async function recordRefundAnswer(
   db: LedgerClient,
@@ -133,7 +137,8 @@ export async function recordLookAgain(
 }
 
 /**
- * Records that an open refund gives nothing back, now or later, together with the refund that replaces it.
+ * Records that an open refund has failed and will give nothing back. Also creates the refund that replaces the failed
+ * one, if one is due.
  * @param trade the state of the trade, queried after the refusal
  */
 export async function recordRefusal(
@@ -145,31 +150,31 @@ export async function recordRefusal(
 ): Promise<RefundSnapshot> {
   const { tx, newEvents } = locked;
   const { id } = refund;
-  // Lock order: the refund's row before the payment's.
+  // The refund's row must be locked before the payment's row.
   await tx.refund.update({ where: { id }, data: { unknownSince: null, settledAt: now } });
-  // The trade's sum does not contain this refund. The refund still counts as open here, so that no attention is raised
-  // that the code below would clear again.
+  // The trade's refunded sum does not contain this refund. The refund still counts as open at this point. Otherwise
+  // an attention could be raised that the code below clears again.
   const seen = trade === undefined ? locked.payment : await recordTrade(locked, trade, now, id);
   const failed = await tx.refund.update({ where: { id }, data: { status: 'failed', failure: reason } });
   const said = `Refund ${id} of ${amountText(refund.amount, refund.currency)} failed: ${reason}`;
   await note(tx, seen.id, 'refund', said, now, { refundId: id, status: 'failed' });
-  // If amounts of lost disputes could not be recorded while this refund was open, they can be recorded now.
+  // Some amounts of lost disputes may not have been recorded while this refund was open. They can be recorded now.
   const payment = await recordLosses({ ...locked, payment: seen }, now);
   const isMore = payment.refundedAmount > locked.payment.refundedAmount;
-  // A list that was recorded while this refund was open may already show that too little money was left for this
+  // A list that was recorded while this refund was open may contain refunds that left too little money for this
   // refund.
   const others = await promised(tx, payment.id, id);
   const isExplained = isMore || others + refund.amount > (payment.receivedAmount ?? 0n);
   await oweInItsPlace({ ...locked, payment }, failed, isExplained, now);
-  // While this refund was open, the explanation of an earlier refusal may have been hidden, because the trade's sum
-  // could have contained this refund.
+  // An earlier refund may have been refused because of refunds made at the channel. This refund may have hidden that
+  // reason while it was open, because the trade's sum could have contained this refund.
   const after = isExplained ? await oweExplainedLate({ ...locked, payment }, now, id) : payment;
   newEvents.push({ type: 'refund.failed', refundId: id });
   await reviewAttention(tx, after, now);
   return toRefundSnapshot(failed, after);
 }
 
-/** Records the state of the trade that was queried for a refund. For `absent` see recordExternalRefunds. */
+/** Records the state of a trade that was queried because of a refund. For `absent` see recordExternalRefunds. */
 export async function recordTrade(
   locked: Locked,
   trade: ChannelAnswer,
@@ -207,7 +212,7 @@ export async function recordRefundSilence(
       where: { id: refundId },
       data: { failure: reason, unknownSince: refund.unknownSince ?? now },
     });
-    // An unchanged failure gets no further timeline entry.
+    // If the failure is the same as before, no further timeline entry is written.
     if (refund.failure !== reason) {
       const said =
         kind === 'not_now'
@@ -222,10 +227,10 @@ export async function recordRefundSilence(
 
 /**
  * Records what a stored callback reports about a refund that nodrop made. The report counts only if its amount is
- * exactly the refund's amount. If the callback also reports refunds made at the channel, they are recorded. If the
- * callback reports a refusal, the refusal is not recorded, but the channel is queried. The reason is that the next due
- * refund depends on refunds made at the channel, which the trade's state shows. The channel is also queried about a
- * refund that nodrop has not requested yet, because that refund may be on record as made at the channel.
+ * exactly the refund's amount. If the callback also reports refunds made at the channel, they are recorded. A refusal
+ * in a callback is not recorded. nodrop queries the channel instead, because the next due refund depends on refunds
+ * made at the channel, and only the trade's state shows those. nodrop also queries the channel if it has not
+ * requested the refund yet, because the refund may be on record as made at the channel.
  */
 export async function recordRefundCallback(
   db: LedgerClient,
@@ -259,7 +264,8 @@ export async function recordRefundCallback(
     const current = await tx.payment.findUniqueOrThrow({ where: { id: payment.id } });
     if (isMoney(said.answer))
       await recordExternalRefunds({ ...locked, payment: current }, said.answer, now, { isOld: true });
-    // The channel is queried about whether the money came back to the merchant.
+    // If a callback reports that a succeeded refund failed or was reversed, the channel is queried whether the money
+    // came back to the merchant.
     const isTakenBack = answer?.state === 'failed' || answer?.state === 'reversed';
     return written.status === 'succeeded' && isTakenBack ? { ...written, isToLookAgain: true } : written;
   });
@@ -288,7 +294,7 @@ async function writeAnswer(
   trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
   const { tx, payment, newEvents } = locked;
-  // If an open refund failed or was reversed, recordRefundAnswer handles it.
+  // If an open refund failed or was reversed, recordRefundAnswer records that.
   if (!isRefundOpen(refund.status) || answer.state === 'failed' || answer.state === 'reversed')
     return toRefundSnapshot(refund, payment);
   const said = `Refund ${refund.id} of ${amountText(refund.amount, refund.currency)}`;
@@ -299,7 +305,7 @@ async function writeAnswer(
   };
   const present = () => tx.payment.findUniqueOrThrow({ where: { id: payment.id } });
   const definite = { unknownSince: null, settledAt: now, keySpentAt: null, absentAt: null };
-  // The columns for a refund that the channel has, with its own id.
+  // Returns the columns for a refund that the channel has accepted. They include the channel's id of the refund.
   const has = async ({ channelRefundId }: { readonly channelRefundId?: string }) => {
     await claimExternal(locked, refund, channelRefundId, now);
     return {
@@ -319,7 +325,7 @@ async function writeAnswer(
         trade,
         now,
       );
-      // The amount is at most the received amount, whatever the channel reports.
+      // The recorded amount is at most the received amount, even if the channel reports more.
       const amount = smaller(given, (receivedAmount ?? 0n) - refundedAmount);
       const isAsAsked = given === refund.amount && amount === given;
       const say = (sum: bigint) => amountText(sum, refund.currency);
@@ -343,8 +349,8 @@ async function writeAnswer(
       return written;
     }
     case 'processing': {
-      // Does not set `askedAt`, because a refund that was found at the channel before nodrop requested it may be on
-      // record as external.
+      // This update does not set `askedAt`. If nodrop found the refund at the channel before it requested it, the
+      // refund may be on record as external.
       const written = await write(`${said}: the channel is processing it.`, {
         ...(await has(answer)),
         status: 'processing',
@@ -380,7 +386,7 @@ async function writeAnswer(
       return written;
     }
     case 'unknown_refund': {
-      // The refund needs a manual action, because no key is left: see refund-keys.ts.
+      // The refund needs a manual action, because it has no idempotency key left, see refund-keys.ts.
       if (refund.status === 'needs_person' && refund.keySpentAt !== null)
         return toRefundSnapshot(refund, payment);
       const written = await write(`${said}: the channel does not know it, so the request is repeated.`, {

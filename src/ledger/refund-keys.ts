@@ -18,13 +18,14 @@ import type { Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * The idempotency keys of refund requests. A channel guarantees one refund per key only for a limited time, and may
- * store a failure under a key for that time. refunds.ts describes how changes are made.
+ * The idempotency keys of refund requests. A channel guarantees only for a limited time that one key makes one
+ * refund. During this time the channel may also store a failure, and return it for every request with the key.
+ * refunds.ts describes how changes are made.
  */
 
 /**
- * True if repeating the request could make a second refund, or would only return a stored failure. In these cases,
- * complete listings must first show that the channel does not have the refund.
+ * True if repeating the refund request could make a second refund, or would only return a stored failure. In these
+ * cases, complete listings must first show that the channel does not have the refund.
  * @param repeatableForMs the channel's declaration
  */
 export function mustBeLookedFor(
@@ -32,12 +33,16 @@ export function mustBeLookedFor(
   repeatableForMs: number | null,
   now: Date,
 ): boolean {
-  // The refund was found at the channel before nodrop requested it, so the age of its key is unknown.
+  // If `askedAt` is null, nodrop found the refund at the channel before it requested the refund. So the age of the
+  // refund's key is unknown.
   if (askedAt === null) return repeatableForMs !== null;
   return keySpentAt !== null || !isRepeatable(repeatableForMs, askedAt.getTime(), now.getTime());
 }
 
-/** Records that the channel answers every repetition with this key with a stored failure. */
+/**
+ * Records that the refund's key is used up, because the channel returns a stored failure for every request with this
+ * key.
+ */
 export async function recordKeySpent(
   db: LedgerClient,
   refundId: string,
@@ -47,7 +52,7 @@ export async function recordKeySpent(
 ): Promise<void> {
   await underRefundLock(db, refundId, now, async ({ tx, payment }, refund) => {
     if (!isRefundOpen(refund.status) || refund.attempt !== attempt || refund.keySpentAt !== null) return;
-    // A temporary refusal may be repeated without limit, so it does not count against the number of keys.
+    // After a temporary refusal the request may be repeated without limit, so such a refusal does not use up a key.
     const isUnknown = error.kind !== 'not_now';
     const spentKeys = refund.spentKeys + (isUnknown ? 1 : 0);
     await tx.refund.update({ where: { id: refundId }, data: { keySpentAt: now, absentAt: null, spentKeys } });
@@ -66,10 +71,10 @@ export type NotListed =
   | { readonly next: 'nothing'; readonly snapshot: RefundSnapshot };
 
 /**
- * Records that a complete listing does not contain a refund that must not be requested again without such a check.
- * After two such listings the refund may be requested. If the channel has forgotten the key, the same key is used, and
- * its lifetime starts now. If the channel has stored a failure under the key, the next key is used. If the last key is
- * used up, a person must make the refund at the channel.
+ * Records that a complete listing does not contain the refund. After two such listings the refund may be requested
+ * again. If the channel has forgotten the key, the request uses the same key, and the key's lifetime starts now. If
+ * the channel has stored a failure under the key, the request uses the next key. If no key is left, a person must
+ * make the refund at the channel.
  */
 export async function recordNotListed(
   db: LedgerClient,
@@ -81,7 +86,7 @@ export async function recordNotListed(
     const { tx } = locked;
     if (!isRefundOpen(refund.status))
       return { next: 'nothing', snapshot: toRefundSnapshot(refund, locked.payment) };
-    // Lock order: the refund's row before the payment's.
+    // The refund's row must be locked before the payment's row.
     const absent = await tx.refund.update({
       where: { id: refundId },
       data: { absentAt: refund.absentAt ?? now, unknownSince: refund.unknownSince ?? now },
@@ -139,9 +144,9 @@ export async function recordNotListed(
 }
 
 /**
- * Gives new keys to a refund that has none left, because an operator says that the channel works again. The refund is
- * open again, and its workflow continues. The workflow looks for the refund at the channel before it requests the
- * refund.
+ * Gives new keys to a refund that has none left, because an operator says that the channel works again. The refund
+ * becomes open again, and its workflow continues. The workflow looks for the refund at the channel before it requests
+ * the refund.
  * @returns null if there is no such refund
  */
 export async function renewKeys({ tx, payment }: Locked, now: Date): Promise<Refund | null> {

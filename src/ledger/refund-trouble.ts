@@ -10,12 +10,14 @@ import { isAllBack } from './payment-facts.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** The effects of a payment's refunds on the payment and its order. refunds.ts describes how changes are made. */
+/**
+ * Records the effects of a payment's refunds on the payment and its order. refunds.ts describes how changes are made.
+ */
 
 /**
- * Adds to the refunded amount. Once all money has been given back, the order is `refunded`, and a payment that waits
- * for its order service or for an operator becomes a conflict. In that case an undelivered `payment.succeeded` is
- * superseded.
+ * Adds an amount to the payment's refunded amount. Once all money has been given back, the order is `refunded`, and a
+ * payment that waits for its order service or for an operator becomes a conflict. In that case an undelivered
+ * `payment.succeeded` is superseded.
  */
 export async function moneyWentBack(
   { tx, order, payment: { id }, newEvents }: Locked,
@@ -55,7 +57,10 @@ export async function moneyWentBack(
   return await reviewAttention(tx, payment, now);
 }
 
-/** Raises `refund_failing` for a payment whose refund makes no progress, and clears it when the refund does. */
+/**
+ * Raises `refund_failing` for a payment whose refund makes no progress. Clears the attention when the refund makes
+ * progress again.
+ */
 export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date): Promise<Payment> {
   const refunds = await tx.refund.findMany({
     where: { paymentId: payment.id },
@@ -73,17 +78,19 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
     const trouble = troubleWith(refund, isHeld, isOwedByHand, now);
     if (trouble === undefined) continue;
     if (current === 'refund_failing') {
-      // Keeps the attention's age, and updates its text.
+      // Updates the attention's text. The time since which the attention is raised does not change.
       if (payment.attentionDetail === trouble) return payment;
       await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
       return await update(tx, payment.id, { attentionDetail: trouble });
     }
-    // A failing refund is more important than an open conflict or a reversed refund.
+    // A failing refund is more important than a conflict or a reversed refund, so `refund_failing` replaces their
+    // attentions.
     if (!isFree(current) && !LESS_THAN_FAILING.includes(current)) return payment;
     await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
     return await update(tx, payment.id, raised('refund_failing', trouble, now));
   }
-  // Money of a reversed refund is still due, but nodrop does not refund it automatically a second time.
+  // The money of a reversed refund must still be given back. nodrop does not refund it automatically a second time,
+  // so an attention is raised.
   const reversed = refunds.find(({ status }) => status === 'reversed');
   const isHereAgain = reversed !== undefined && isHeld && payment.orderUpdate === 'conflict';
   if (isHereAgain && (isFree(current) || current === 'order_conflict')) {
@@ -102,7 +109,8 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
   if (current === null || !isClearedBy(current, occasions)) return payment;
   await note(tx, payment.id, 'attention', `${current} was cleared.`, now);
   if (payment.orderUpdate === 'conflict' && !allBack) {
-    // Keeps the attention's age, because the conflict's money has been here since that time.
+    // The time since which the attention is raised does not change, because the conflict's money has been held since
+    // that time.
     const detail = 'The payment is being refunded.';
     return await update(tx, payment.id, { attention: 'order_conflict', attentionDetail: detail });
   }
@@ -112,7 +120,10 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
 /** Attentions that are less important than `refund_failing`. */
 const LESS_THAN_FAILING: readonly (Attention | null)[] = ['order_conflict', 'refund_reversed'];
 
-/** Attentions that are less important than a refunded amount that differs from the requested amount. */
+/**
+ * Attentions that are less important than `amount_mismatch`, which is raised when the refunded amount differs from
+ * the requested amount.
+ */
 const LESS_THAN_OTHER_AMOUNT: readonly Attention[] = ['order_conflict', 'channel_reversed'];
 
 /**
@@ -140,19 +151,23 @@ async function isRecovered(tx: LedgerTx, { merchantId, orderId: id }: Payment): 
 }
 
 /**
- * @param isHeld true if money of the payment is left that no refund gives back
- * @param isOwedByHand true if that money is due by an operator's decision, because the order is recovered
+ * Describes what a person must know about a refund that has failed or makes no progress. Undefined if nothing is
+ * wrong.
+ * @param isHeld true if a part of the payment's money is left that no refund gives back
+ * @param isOwedByHand true if an operator's decision made that money due, because the order is recovered
  */
 function troubleWith(refund: Refund, isHeld: boolean, isOwedByHand: boolean, now: Date): string | undefined {
   const what = `refund ${refund.id} of ${amountText(refund.amount, refund.currency)}`;
   if (refund.status === 'failed') {
-    // If the channel refuses a requested refund, its requester can request it again. An automatic refund stays due.
+    // If the channel refuses a requested refund, the requester can make another request. An automatic refund stays
+    // due.
     const staysOwed = isAutomaticRefundId(refund.id, refund.paymentId)
       ? isHeld
       : isOwedByHand && !isOfOthers(refund.reason);
     return staysOwed ? `The channel refused ${what}: ${refund.failure ?? 'it gave no reason'}` : undefined;
   }
-  // Only the channel's lists report the later states of refunds that were made at the channel.
+  // Refunds that were made at the channel are not checked here, because only the channel's lists report their later
+  // states.
   if (!isRefundOpen(refund.status) || isOfOthers(refund.reason)) return undefined;
   if (refund.status === 'needs_person')
     return `The channel needs a manual action before it continues ${what}; nodrop keeps querying the channel. The channel's reason: ${refund.failure ?? 'none given'}`;

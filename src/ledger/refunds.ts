@@ -23,10 +23,10 @@ import { note } from './timeline.ts';
 
 /**
  * All changes of refunds. Each change is one transaction under the row lock of the payment's order and depends on the
- * refund's current state. Therefore a change that is repeated, or that runs late, has no effect (P5). The refund's row
- * is always written before the payment's, because the sweep takes their locks in this sequence.
+ * refund's current state. Therefore a change that is repeated, or that runs late, has no effect (P5). The refund's
+ * row is always written before the payment's row, because the sweep locks the two rows in this sequence.
  *
- * This file contains requested refunds, and refunds that are due automatically.
+ * This file creates the requested refunds and the automatic refunds.
  */
 
 /** Null if the refund does not exist. */
@@ -49,8 +49,8 @@ function isToLookAgain({ status, reason, settledAt, lookedAgainAt }: Refund, now
 }
 
 /**
- * The refund of this payment that a callback names, by nodrop's number or by the channel's id; null if nodrop made no
- * such refund.
+ * Finds the refund of this payment that a callback names by nodrop's number or by the channel's id. Returns null if
+ * nodrop made no such refund.
  */
 export async function findNamedRefund(
   db: LedgerClient | LedgerTx,
@@ -72,11 +72,11 @@ export interface RefundRequest {
   /** The amount in minor units. If it is missing, all that is left is refunded. */
   readonly amount: number | undefined;
   readonly note: string | undefined;
-  /** Unique forever within the merchant. */
+  /** The idempotency key. A merchant can use each key for only one refund, forever. */
   readonly idempotencyKey: string;
   /**
-   * The amount must be a multiple of this, in minor units, unless it is all that is left. If this is absent, any amount
-   * is accepted.
+   * The step for amounts, in minor units. The requested amount must be a multiple of the step, unless it is all that
+   * is left. If the step is absent, any amount is accepted.
    */
   readonly multipleOf?: number | undefined;
 }
@@ -96,16 +96,16 @@ export async function requestRefund(
   try {
     return await attempt();
   } catch (error) {
-    // A concurrent request for another payment used the same key. That request's refund is stored now, so the second
-    // attempt can compare this request with it.
+    // A concurrent request for another payment used the same key. The refund of that request is stored now. So the
+    // second attempt can compare this request with that refund.
     if (!isConstraintViolation(error)) throw error;
     return await attempt();
   }
 }
 
 /**
- * True for a new request that the ledger would accept and that refunds all that is left. In this case the caller
- * queries the channel first, because refunds made at the channel may have left less.
+ * True if a new request would be accepted by the ledger and refunds all that is left. The caller then queries the
+ * channel before it records the request, because refunds made at the channel may have left less.
  */
 export async function asksForTheRest(
   db: LedgerClient,
@@ -206,9 +206,9 @@ async function insertRefund(
 }
 
 /**
- * Called after the channel refused a request for all that was left, because part of the money had already been given
- * back. Creates a refund of the remaining amount, at most the request's amount. The new refund is due like the refused
- * one. The `Idempotency-Key` stays with the refused refund.
+ * Called when the channel has refused to refund all that was left, because part of the money had already been given
+ * back. Creates a refund of the remaining amount, at most the requested amount. Like the refused refund, the new
+ * refund is due. The `Idempotency-Key` stays with the refused refund.
  * @returns null if nothing is left to refund.
  */
 export async function requestRest(
@@ -229,9 +229,9 @@ export async function requestRest(
 }
 
 /**
- * The fields in which a request differs from the refund that has its key; `id` is the payment's id. A request for "all
- * that is left" differs from a request that names the same amount as a number. The timeline entry holds which of these
- * it was.
+ * Lists the fields in which a refund request differs from the earlier refund with the same key. The field `id` is the
+ * payment's id. A request for "all that is left" differs from a request that names the same amount as a number. The
+ * timeline entry says which kind of request the earlier one was.
  */
 async function differences(
   tx: LedgerTx,
@@ -251,7 +251,10 @@ async function differences(
   ];
 }
 
-/** The sum of a payment's refunds that have succeeded or are open, in minor units; without the refund `except`. */
+/**
+ * Returns the sum of a payment's refunds that have succeeded or are open, in minor units. The refund `except` is not
+ * counted.
+ */
 export async function promised(
   tx: LedgerClient | LedgerTx,
   paymentId: string,
@@ -269,9 +272,9 @@ export async function promised(
 }
 
 /**
- * Creates the due refund of all that is left, in the transaction of the decision that makes it due. The refund's id
- * allows one such refund per payment until the channel refuses that refund. Amounts that were given back already, or
- * that an open refund covers, are not included.
+ * Creates the automatic refund of all that is left, in the transaction of the decision that makes the refund due.
+ * Because of its id, a payment can have only one such refund, until the channel refuses that refund. Amounts that
+ * were given back already, or that an open refund covers, are not included.
  * @returns null if nothing is left to refund.
  */
 export async function oweRefund(
@@ -315,8 +318,8 @@ export async function oweRefund(
 }
 
 /**
- * While another refund covers the amount, only the reason is recorded. The reason is needed if the channel refuses the
- * other refund.
+ * If another open refund covers the amount, no refund is created and only the reason is recorded. The reason is
+ * needed if the channel refuses the other refund.
  */
 async function noteCovered(tx: LedgerTx, { id }: Payment, reason: RefundReason, now: Date): Promise<void> {
   const open = await findOpenRefund(tx, id);
@@ -337,8 +340,8 @@ export async function reasonOwed(tx: LedgerTx, paymentId: string): Promise<Refun
 }
 
 /**
- * The refund for a conflict's money. It is the open refund if there is one. Otherwise it is a new refund of all that is
- * left, with the reason of the refused refund.
+ * Returns the refund that gives back a conflict's money. If a refund is open, returns that refund. Otherwise creates
+ * a refund of all that is left, with the reason of the refused refund.
  * @returns null if nothing is left to refund.
  */
 export async function oweRefundAgain(
@@ -352,11 +355,13 @@ export async function oweRefundAgain(
 }
 
 /**
- * The other payments of a paid order whose money waits for a decision. This money is refunded automatically. Payments
- * are left out if it is unknown how much of their money is left, because an operator decides about them.
+ * Returns the other payments of a paid order whose money waits for a decision. This money is refunded automatically.
+ * If it is unknown how much of a payment's money is left, the payment is left out, because an operator decides about
+ * it.
  */
 export const othersToGiveBack = (
-  // If the order is recovered, an operator decides about each payment.
+  // If the order was recovered, no other payment is refunded automatically, because an operator decides about each
+  // payment.
   { recoveredAt }: Pick<Order, 'recoveredAt'>,
   others: readonly Payment[],
 ): Payment[] =>
@@ -367,7 +372,7 @@ export const othersToGiveBack = (
     : [];
 
 /**
- * Makes refunds of these payments due, in the transaction that pays the order.
+ * Records that each of these payments must be refunded, in the transaction that pays the order.
  * @param toGiveBack see `othersToGiveBack`, read under the order's lock.
  * @returns the new refunds, which the caller starts.
  */
@@ -406,7 +411,7 @@ export async function findOpenRefund(tx: LedgerTx, paymentId: string): Promise<R
   });
 }
 
-/** The automatic refund of a conflict that, as far as the ledger knows, has not been started yet. */
+/** Returns a conflict's automatic refund if, as far as the ledger knows, the refund has not been started yet. */
 export async function owedRefund(
   tx: LedgerTx,
   payment: Pick<Payment, 'id' | 'orderUpdate'>,

@@ -8,13 +8,13 @@ import type { Payment } from './rows.ts';
 import { type Note, note } from './timeline.ts';
 
 /**
- * Consecutive equal answers of the channel. They are counted on the payment (`channelStateSince`, `channelAnsweredAt`,
- * `channelStateCount`). The timeline gets one entry for all of them when a different answer comes, or when the payment
- * ends without money.
+ * Counts consecutive equal answers of the channel in the payment's row (`channelStateSince`, `channelAnsweredAt`,
+ * `channelStateCount`). The timeline gets one entry for all of them when a different answer comes, or when the
+ * payment ends without money.
  */
 
 /**
- * True if the answer equals the last answer. Rows that were written before nodrop counted answers have no
+ * True if the channel's answer equals its last answer. Rows that were written before nodrop counted answers have no
  * `channelStateSince`, and never match.
  */
 const isSame = (
@@ -23,9 +23,9 @@ const isSame = (
 ): boolean => state === channelState && channelStateSince !== null;
 
 /**
- * Counts an answer that equals the last one, if the payment still has the status with which it was read, and no
- * definite answer, attention or unreadable answer is on record. The function runs one conditional UPDATE, without a
- * lock and without a new row.
+ * Counts an answer that equals the last answer. The answer is counted only if the payment's status has not changed
+ * since the payment was read, and if no definite answer, attention or unreadable answer is on record. The function
+ * runs one conditional UPDATE, without a lock and without a new row.
  * @param before the payment, read before the channel was queried
  * @returns null if more has to be recorded; the caller then calls recordAnswer
  */
@@ -36,7 +36,7 @@ export async function repeatAnswer(
   now: Date,
 ): Promise<PaymentSnapshot | null> {
   if (!isSame(before, answer.state) || isUndecidedTooLong(before, answer, now)) return null;
-  // recordAnswer also has to clear the notice that this answer covers.
+  // An answer that covers a notice is not only counted, because recordAnswer also has to clear the notice.
   if (before.noticedAt !== null) return null;
   const [repeated] = await db.payment.updateManyAndReturn({
     where: {
@@ -53,8 +53,8 @@ export async function repeatAnswer(
 }
 
 /**
- * The changes of the payment for an answer. If the answer differs from the last one, also the timeline entry for the
- * earlier equal answers.
+ * Returns the changes of the payment for an answer. If the answer differs from the last answer, also returns the
+ * timeline entry for the earlier equal answers.
  */
 export function answerTaken(
   payment: Payment,
@@ -91,7 +91,7 @@ export function otherAnswer(
   return { changes, notes: equalAnswers(payment, answeredAt) };
 }
 
-/** The timeline entry for the equal answers so far, if there were at least two. */
+/** Returns the timeline entry for the equal answers so far, if there were at least two. */
 function equalAnswers(
   {
     channelState,
@@ -113,7 +113,8 @@ function equalAnswers(
 }
 
 /**
- * Writes the timeline entry for equal answers of a payment that ends. Later answers are counted from the last one.
+ * Writes the timeline entry for the equal answers of a payment that ends. After that, the count of equal answers
+ * starts again with the last answer.
  * @returns the changed columns
  */
 export async function endAnswers(

@@ -14,9 +14,10 @@ import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * Refunds at a channel whose trades report only that a part was refunded, and not which amount (`someWentBack`).
- * Refunds made by nodrop are queried by their numbers. Refunds made at the channel are known from the channel's stored
- * callbacks. Such a refund counts once the trade also reports a refund.
+ * Handles the refunds of a channel whose trades report only that a part was refunded (`someWentBack`), without the
+ * amount. Refunds made by nodrop are queried by their numbers. Refunds made at the channel are known from the
+ * channel's stored callbacks. A refund made at the channel counts once the trade also reports that a part was
+ * refunded.
  */
 
 /** A refund that was made at the channel and has succeeded, in the form in which a callback reported it. */
@@ -34,7 +35,7 @@ interface Explanation {
   readonly isExplained: boolean;
 }
 
-/** @param absent a refund made by nodrop that the channel did not know after this answer */
+/** @param absent the id of a refund made by nodrop that the channel still did not know after it reported the trade */
 async function explanationOf(tx: LedgerTx, paymentId: string, absent?: string): Promise<Explanation> {
   const refunds = await tx.refund.findMany({ where: { paymentId } });
   const ours = refunds.filter(({ reason }) => !isOfOthers(reason));
@@ -56,16 +57,16 @@ async function explanationOf(tx: LedgerTx, paymentId: string, absent?: string): 
     const { channelRefundId, amount } = refund.answer;
     told.set(channelRefundId, { channelRefundId, amount: BigInt(amount) });
   }
-  // If the channel had accepted a refund, this refund explains the report even if the refund failed at the channel,
-  // because the trade still reports it.
+  // A refund that the channel had accepted explains why the trade reports a refund. This holds even if the refund
+  // failed later, because the trade still reports it.
   const explains = ({ id, status, channelRefundId }: Refund) =>
     channelRefundId !== null || (id !== absent && !isRefundVoid(status));
   return { refunds, told: [...told.values()], isExplained: told.size > 0 || refunds.some(explains) };
 }
 
 /**
- * The answer about unsettled money, with the known refunds added. If these refunds explain `someWentBack`, that field
- * is removed and the amounts from callbacks are added.
+ * Returns the answer about unsettled money with the known refunds. If these refunds explain `someWentBack`, that
+ * field is removed, and the amounts from callbacks are added.
  */
 export async function asExplained<Answer extends PaidAnswer>(
   tx: LedgerTx,
@@ -83,7 +84,7 @@ export async function asExplained<Answer extends PaidAnswer>(
 /**
  * Called when the channel reports for settled money that a part was refunded. Records the refunds that its callbacks
  * have reported. If no known refund explains the report, an attention is raised, once.
- * @param given.isExplained the caller itself looks for refused refunds that this explains
+ * @param given.isExplained true if the caller itself looks for refused refunds that the reported refunds explain
  */
 export async function recordReported(
   locked: Locked,
@@ -96,7 +97,8 @@ export async function recordReported(
   if (!isExplained) return await showUnexplained(locked, now);
   const known = new Set(refunds.map(({ channelRefundId }) => channelRefundId));
   const unknown = told.filter(({ channelRefundId }) => !known.has(channelRefundId));
-  // If the payment waits for a decision, the mark stays, because the callbacks may not report every refund.
+  // If the payment waits for a decision, its recorded answer keeps the mark `someWentBack`, because the callbacks may
+  // not report every refund.
   const isOver = isBackUnexplained(payment) && payment.orderUpdate !== 'review';
   if (isOver)
     payment = await update(tx, payment.id, {
@@ -111,7 +113,10 @@ export async function recordReported(
   return given.isExplained ? payment : await oweExplainedLate({ ...locked, payment }, now);
 }
 
-/** The attention is raised only once, because the recorded answer keeps the mark that nothing explains the report. */
+/**
+ * Raises the attention about a reported refund that no known refund explains. The attention is raised only once,
+ * because the recorded answer keeps the mark `someWentBack`.
+ */
 async function showUnexplained({ tx, payment }: Locked, now: Date): Promise<Payment> {
   const { id, attention, attentionDetail, hiddenAttention, hiddenAttentionDetail, orderUpdate } = payment;
   // A conflict's money is refunded automatically, and an attention is raised if that fails.
@@ -119,7 +124,8 @@ async function showUnexplained({ tx, payment }: Locked, now: Date): Promise<Paym
   const received = amountText(payment.receivedAmount ?? 0n, payment.receivedCurrency ?? payment.currency);
   const detail = `${received} was received. ${SOME_WENT_BACK}`;
   const isWaiting = orderUpdate === 'review';
-  // Another attention is raised already. The next query of the channel tries again to raise this attention.
+  // Another attention is raised already. After the next query of the channel, nodrop tries again to raise this
+  // attention.
   if (!isWaiting && !isFree(attention)) return payment;
   const shown = !isWaiting
     ? raised('channel_reversed', `${detail} The payment had paid its order.`, now)
@@ -143,7 +149,10 @@ async function describeGivenBack(tx: LedgerTx, payment: Payment): Promise<Paymen
   );
 }
 
-/** The recorded answer, with or without the mark that the channel reported a refund that nothing explains. */
+/**
+ * Returns the recorded answer with or without the mark `someWentBack`. The mark means that the channel reported a
+ * refund that nothing explains.
+ */
 function withMark(payment: Payment, isMarked: boolean) {
   const { someWentBack: _, ...answer } = recordedAnswer(payment) as PaidAnswer;
   return json({ ...answer, ...(isMarked ? { someWentBack: true } : {}) });

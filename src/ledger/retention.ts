@@ -8,11 +8,11 @@ const DAY_MS = 86_400_000;
 const UNVERIFIED_MS = 7 * DAY_MS;
 const IGNORED_MS = 7 * DAY_MS;
 /**
- * The retention is longer than any caller repeats a request that creates something. Keys of refund requests are stored
- * with the refunds forever.
+ * Idempotency keys are kept for longer than any caller repeats a request. The keys of refund requests are stored with
+ * the refunds and kept forever.
  */
 const IDEMPOTENCY_KEYS_MS = 30 * DAY_MS;
-/** Events with a pending delivery are kept longer. */
+/** How long events are kept. An event with a pending delivery is kept longer. */
 const EVENTS_MS = 30 * DAY_MS;
 const BATCH = 5_000;
 const BATCHES_AT_MOST = 10;
@@ -107,7 +107,7 @@ async function placeExpired(db: LedgerClient, before: Date): Promise<void> {
   }
 }
 
-/** Deletes one batch after another until a batch is not full. */
+/** Deletes one batch of rows after another until a batch is not full. */
 async function inBatches(removeBatch: () => Promise<number>): Promise<number> {
   let removed = 0;
   for (let i = 0; i < BATCHES_AT_MOST; i++) {

@@ -15,7 +15,9 @@ import { recordReported } from './reported-refunds.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Refunds that were made at the channel and not through nodrop. refunds.ts describes how changes are made. */
+/**
+ * Records refunds that were made at the channel and not through nodrop. refunds.ts describes how changes are made.
+ */
 
 /** Records the refunds made at the channel that a stored callback reports. */
 export async function recordRefundsOfCallback(
@@ -33,7 +35,7 @@ export async function recordRefundsOfCallback(
   });
 }
 
-/** Whether the answer is about the money that the payment was settled with. */
+/** True if the answer is about the money with which the payment was settled. */
 const isOfSettled = ({ receivedAmount, receivedCurrency }: Payment, answer: PaidAnswer): boolean =>
   receivedAmount !== null && BigInt(answer.amount) === receivedAmount && answer.currency === receivedCurrency;
 
@@ -43,22 +45,21 @@ const isOfSettled = ({ receivedAmount, receivedCurrency }: Payment, answer: Paid
 const goneBack = (payment: Payment, answer: PaidAnswer): bigint | null =>
   isOfSettled(payment, answer) ? smaller(payment.receivedAmount ?? 0n, BigInt(goneBackBy(answer))) : null;
 
-/** The circumstances of an answer that reports refunds. */
 export interface ReportedBy {
   /**
-   * A refund made by nodrop whose number the channel did not know after this answer. Therefore the answer's sum does
-   * not contain this refund.
+   * A refund made by nodrop that is not in the refunded sum of the answer. The channel still did not know the
+   * refund's number after it gave the answer.
    */
   readonly absent?: string;
-  /** True if the answer was stored for a while, as part of a callback. */
+  /** True if the answer may be old, because it was stored as part of a callback. */
   readonly isOld?: boolean;
 }
 
 /**
- * Records the amount that the channel has refunded beyond all known refunds, as refunds that were made at the channel.
- * If the channel lists its refunds, the list counts. A sum is less precise. Open refunds made by nodrop count as known,
- * because the sum may contain them already. Reversed refunds also count as known, because the sum may still contain
- * them.
+ * Compares the refunds that the channel reports with all known refunds. Records the excess as refunds that were made
+ * at the channel. If the channel lists its refunds, the list is used, because the trade's sum is less precise. Open
+ * refunds made by nodrop count as known, because the sum may contain them already. Reversed refunds also count as
+ * known, because the sum may still contain them.
  */
 export async function recordExternalRefunds(
   locked: Locked,
@@ -81,7 +82,7 @@ export async function recordExternalRefunds(
   const amount = atChannel - known;
   if (amount <= 0n) return payment;
   const after = await insertExternal(locked, { amount, state: 'succeeded' }, now);
-  // If `absent` is given, the caller calls oweExplainedLate after it has recorded that refund.
+  // If the caller passes `absent`, the caller itself calls oweExplainedLate, after it has recorded that refund.
   return isExplained ? after : await oweExplainedLate({ ...locked, payment: after }, now);
 }
 
@@ -94,10 +95,10 @@ async function reversedSum(tx: LedgerTx, paymentId: string): Promise<bigint> {
 }
 
 /**
- * Called when the channel has given back `amount` for the refund's number. If the recorded total then exceeds the sum
- * that the channel has given back, external refunds that were inferred from the trade's sum were really this refund.
- * These external refunds are marked as failed, and the part that was refunded at the channel is recorded again. An
- * external refund from a list is this refund if it has this refund's id.
+ * Called when the channel has given back `amount` under the refund's number. The ledger may have inferred external
+ * refunds from the trade's sum that were really this refund. This is so if the recorded total now exceeds the sum
+ * that the channel has given back. These external refunds are marked as failed, and any part that was refunded at the
+ * channel is recorded again. An external refund from a list is this refund if it has this refund's id.
  */
 export async function correctExternal(
   locked: Locked,
@@ -110,9 +111,9 @@ export async function correctExternal(
   const claimed = await claimExternal(locked, refund, channelRefundId, now);
   if (claimed !== null) return claimed;
   const received = payment.receivedAmount ?? 0n;
-  // The sum may be older than a refund that was just made. Therefore the sum counts in only two cases. Either the
-  // channel had the refund before nodrop requested it, or the refund is larger than requested. In the second case the
-  // excess belonged to no known refund and was recorded as external.
+  // The trade's refunded sum may be older than a refund that was just made. Therefore the sum counts in only two
+  // cases. In the first case, the channel had the refund before nodrop requested it. In the second case, the refund
+  // is larger than requested, and the excess was recorded as external because it belonged to no known refund.
   const isBySum = refund.askedAt === null || amount > refund.amount;
   const most =
     (isBySum && trade !== undefined && isMoney(trade) ? goneBack(payment, trade) : null) ?? received;
@@ -123,7 +124,7 @@ export async function correctExternal(
     orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
   });
   if (externals.length === 0) return payment;
-  // Lock order: this refund's row is locked before the payment's row, which the changes of the external refunds lock.
+  // This refund's row must be locked first, because the changes of the external refunds lock the payment's row.
   await tx.refund.update({ where: { id: refund.id }, data: { askedAt: refund.askedAt ?? now } });
   const ofSurplus: Refund[] = [];
   for (let sum = 0n; sum < surplus; ) {
@@ -141,8 +142,8 @@ export async function correctExternal(
 }
 
 /**
- * Writes a timeline entry about a report whose amount differs from the settled amount. The refunded amount in such a
- * report is not used.
+ * Writes a timeline entry about a report whose amount differs from the settled amount. nodrop does not use the
+ * refunded amount in such a report.
  */
 async function noteOtherMoney(
   tx: LedgerTx,
@@ -153,7 +154,7 @@ async function noteOtherMoney(
   if (receivedAmount === null) return;
   const settled = amountText(receivedAmount, receivedCurrency ?? currency);
   const detail = `The channel reports ${amountText(answer.amount, answer.currency)}, but the payment was settled with ${settled}: ignored.`;
-  // A repeated report gets no further timeline entry.
+  // If the channel repeats the report, no further timeline entry is written.
   const known = await tx.timelineEntry.findFirst({
     where: { paymentId, kind: 'query', detail },
     select: { id: true },

@@ -6,7 +6,7 @@ import { type Locked, raised, update } from './order-lock.ts';
 import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Refunds that failed after they had succeeded. refunds.ts describes how changes are made. */
+/** Records refunds that failed after they had succeeded. refunds.ts describes how changes are made. */
 
 /** Attentions that are less important than `refund_reversed`. */
 const GIVES_WAY: readonly Attention[] = ['order_conflict', 'channel_reversed', 'refund_failing'];
@@ -39,10 +39,11 @@ export async function recordReversal(
     : 'failed because the bank returned the money';
   const said = `Refund ${id} of ${amountText(amount, currency)} ${how}: ${reason}`;
   await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'reversed' });
-  // If no event has reported that the refund succeeded, the merchant gets `refund.failed`.
+  // The merchant gets `refund.failed` if no event has reported that the refund succeeded.
   newEvents.push({ type: hadSucceeded ? 'refund.reversed' : 'refund.failed', refundId: id });
   const shown = await showReversal(tx, lowered, said, now);
-  // If a lost dispute could not be recorded in full, because refunds covered the money, it may take this amount now.
+  // A lost dispute may not have been recorded in full, because refunds covered the money. The rest of the dispute can
+  // take the reversed amount now.
   return await recordLosses({ ...locked, payment: shown }, now);
 }
 

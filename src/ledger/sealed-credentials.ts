@@ -3,9 +3,9 @@ import type { Credentials } from '../domain/channel.ts';
 import { decrypt, encrypt, type Purpose, UnreadableSecret } from '../encryption.ts';
 
 /**
- * Storage of a channel account's credentials: they are encrypted as a whole with a key derived from NODROP_SECRET, and
- * bound to the account. The stored value contains the id of its key, so that a changed NODROP_SECRET can be
- * distinguished from damaged data.
+ * Encrypts a channel account's credentials for storage. All credentials of an account are encrypted together, with a
+ * key derived from NODROP_SECRET, and are bound to the account. The stored value contains the id of its key, so that
+ * a changed NODROP_SECRET can be distinguished from damaged data.
  */
 
 const VERSION = 1;
@@ -21,7 +21,7 @@ const purposeOf = (nodropSecret: string, accountId: string): Purpose => ({
 const digest = (nodropSecret: string, what: string): Buffer =>
   createHmac('sha256', nodropSecret).update(what).digest();
 
-/** An id of the key that reveals nothing about the key. */
+/** Returns an id of the key. The id reveals nothing about the key. */
 const keyIdOf = (nodropSecret: string): Buffer =>
   digest(nodropSecret, 'nodrop channel credentials key id').subarray(0, KEY_ID_BYTES);
 
@@ -30,15 +30,15 @@ const textOf = (credentials: Credentials): string =>
   JSON.stringify(Object.fromEntries(Object.entries(credentials).sort(([a], [b]) => (a < b ? -1 : 1))));
 
 /**
- * Distinguishes an account's sets of credentials: 8 hex digits of a keyed hash, which reveal nothing about the
- * credentials.
+ * Returns a fingerprint that distinguishes an account's sets of credentials. It has 8 hex digits of a keyed hash, and
+ * reveals nothing about the credentials.
  */
 export const hintOf = (nodropSecret: string, accountId: string, credentials: Credentials): string =>
   digest(nodropSecret, `nodrop channel credentials hint/${accountId}/${textOf(credentials)}`)
     .toString('hex')
     .slice(0, 8);
 
-/** The stored form: a version byte, the key's id, the ciphertext. */
+/** Encrypts credentials. The stored value consists of a version byte, the key's id and the ciphertext. */
 export function sealCredentials(
   nodropSecret: string,
   accountId: string,

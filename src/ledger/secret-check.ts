@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { LedgerClient } from './client.ts';
 import { type OwnSecret, requireSecret, WrongSecret } from './secret-fingerprint.ts';
 
-/** If the database did not answer, the process waits this long before it tries again. */
+/** How long the process waits before it tries again, if the database did not answer the secret check. */
 const ASK_AGAIN_MS = 2_000;
 
 /** Compares this process's NODROP_SECRET with the database's fingerprint, once, as soon as the database answers. */
@@ -13,7 +13,8 @@ export class SecretCheck {
   #checked: Promise<void> | undefined;
 
   /**
-   * @param then runs after the check, before the first call returns; usually once, but it may run twice
+   * @param then runs after the check, before the first call of `pass` returns. It usually runs once, but it may run
+   *   twice.
    * @default nothing
    */
   constructor(db: LedgerClient, own: OwnSecret, then: () => Promise<void> = async () => {}) {
@@ -23,9 +24,9 @@ export class SecretCheck {
   }
 
   /**
-   * Returns when the secrets are known to be the same. Concurrent calls share one check.
-   * @throws WrongSecret, at every call. Any other error means that the database cannot be reached now; the next call
-   *   checks again.
+   * Returns when this process's secret is known to be the database's secret. Concurrent calls share one check.
+   * @throws WrongSecret, at every call. Any other error means that the database cannot be reached now. In that case
+   *   the next call checks again.
    */
   async pass(): Promise<void> {
     this.#checked ??= this.#check().catch((error) => {

@@ -6,12 +6,13 @@ import type { LedgerClient } from './client.ts';
 
 /**
  * The database stores a fingerprint of the NODROP_SECRET that encrypts its signing secrets and derives its client
- * tokens. A process with another secret must not write, because no other process could read what it wrote.
+ * tokens. A process with a different secret must not write, because other processes could not read what that process
+ * wrote.
  */
 
 /**
- * The process has another NODROP_SECRET than the database. The message says where the right one is, and never contains
- * it.
+ * Thrown if the process has a different NODROP_SECRET than the database. The message says where the right secret is,
+ * and never contains the secret.
  */
 export class WrongSecret extends ConfigError {}
 
@@ -21,18 +22,19 @@ export type OwnSecret = Pick<Config, 'secret' | 'secretFile' | 'embeddedDatabase
 const ID = 1;
 
 /**
- * HMAC-SHA256 of a fixed text with the secret as key, in hex. It can confirm a guess of the secret and reveals nothing
- * else.
+ * Returns the fingerprint of a secret, the HMAC-SHA256 of a fixed text with the secret as key, in hex. The
+ * fingerprint can confirm a guess of the secret and reveals nothing else.
  */
 export const fingerprintOf = (secret: string): string =>
   createHmac('sha256', secret).update('nodrop secret fingerprint').digest('hex');
 
 /**
- * Compares this process's secret with the stored fingerprint. If there is none, this process's secret is recorded. If
- * several processes do this at the same time, one process records its secret and the others compare theirs. In a
- * database of an older release the current signing secrets must be readable before the secret is recorded.
- * @throws WrongSecret if the database was set up with another secret. Any other error means that the database cannot be
- *   reached now.
+ * Compares this process's secret with the stored fingerprint. If no fingerprint is stored, this process's secret is
+ * recorded. If several processes do this at the same time, one process records its secret, and the other processes
+ * compare their secrets with it. In a database of an older release, the secret is recorded only if it can decrypt the
+ * current signing secrets.
+ * @throws WrongSecret if the database was set up with another secret. Any other error means that the database cannot
+ *   be reached now.
  */
 export async function requireSecret(db: LedgerClient, own: OwnSecret): Promise<void> {
   const fingerprint = fingerprintOf(own.secret);
@@ -46,14 +48,16 @@ export async function requireSecret(db: LedgerClient, own: OwnSecret): Promise<v
     known = await db.secretFingerprint.findUniqueOrThrow({ where: { id: ID } });
   }
   if (!isSame(known.fingerprint, fingerprint)) throw new WrongSecret(sentence(known.keptIn, own));
-  // The data folder was moved, or the secret came from the environment earlier.
+  // The same secret can now be in another file, because the data folder was moved, or because the secret came from
+  // the environment earlier.
   if (own.secretFile !== null && own.secretFile !== known.keptIn)
     await db.secretFingerprint.update({ where: { id: ID }, data: { keptIn: own.secretFile } });
 }
 
 /**
  * Records this process's secret as the database's secret, even if another secret was recorded.
- * @returns the names of the merchants whose current signing secret this secret cannot read: each needs a new one.
+ * @returns the names of the merchants whose current signing secret cannot be decrypted with this secret. Each of them
+ *   needs a new signing secret.
  */
 export async function replaceSecret(db: LedgerClient, own: OwnSecret, now: Date): Promise<string[]> {
   const content = { fingerprint: fingerprintOf(own.secret), keptIn: own.secretFile, recordedAt: now };
@@ -66,8 +70,8 @@ export async function replaceSecret(db: LedgerClient, own: OwnSecret, now: Date)
 }
 
 /**
- * The names of API and worker processes that are connected to this database. After a change of the secret they would
- * have the wrong one.
+ * Returns the names of API and worker processes that are connected to this database. After a change of the secret,
+ * these processes would have the wrong secret.
  */
 export async function processesOf(db: LedgerClient): Promise<string[]> {
   const rows = await db.$queryRaw<{ name: string }[]>`
@@ -87,7 +91,7 @@ async function requireReadable(db: LedgerClient, own: OwnSecret): Promise<void> 
   );
 }
 
-/** The merchants whose current signing secret was not encrypted with this secret, sorted by name. */
+/** Lists the merchants whose current signing secret was not encrypted with this NODROP_SECRET, sorted by name. */
 async function unreadableMerchants(db: LedgerClient, secret: string): Promise<string[]> {
   const rows = await db.signingSecret.findMany({
     where: { expiresAt: null },
@@ -112,8 +116,8 @@ const nameOf = ({ secretFile }: OwnSecret): string =>
   secretFile === null ? 'NODROP_SECRET' : `The secret in ${secretFile}`;
 
 /**
- * Says how to use the secret in that file, because a process with an external database does not read the file of a data
- * folder.
+ * Tells the operator how to use the secret in that file. A process with an external database does not read the secret
+ * file of a data folder.
  */
 const wayTo = ({ embeddedDatabase }: OwnSecret): string =>
   embeddedDatabase

@@ -3,18 +3,18 @@ import type { LedgerClient } from './client.ts';
 /** A client token, and the payment that a request names with it. */
 export interface NamedToken {
   readonly paymentId: string;
-  /** SHA-256 of the token, hex. */
+  /** The SHA-256 of the client token, in hex. */
   readonly hash: string;
 }
 
 export interface Secrets {
-  /** SHA-256 of keys, hex. */
+  /** The SHA-256 of each key, in hex. */
   readonly keyHashes: readonly string[];
   readonly tokens: readonly NamedToken[];
 }
 
 /**
- * Finds out, with one statement, which of these keys and tokens are valid, and returns the valid ones.
+ * Returns the valid ones of these keys and tokens. One statement checks all of them.
  * @param tokensEndedAt tokens of payments that expired at or before this time are not valid
  */
 export async function findSecrets(

@@ -1,20 +1,23 @@
 import { createHash } from 'node:crypto';
 
 /**
- * The greatest number of names. Each prepared statement uses memory in every connection, in this process and in
- * PostgreSQL, and some code builds one text per set of changed columns.
+ * The greatest number of names of prepared statements. The number is limited, because each prepared statement uses
+ * memory in every connection, both in this process and in PostgreSQL. Some code builds a different text for each set
+ * of changed columns.
  */
 const NAMES = 300;
 
 /**
- * Matches a range, a list or a pattern. For such conditions, a generic plan that is made without the values can be bad.
+ * Matches SQL conditions on a range, a list or a pattern. For such conditions, a generic plan can be bad, because
+ * PostgreSQL makes it without the values.
  */
 const DEPENDS_ON_VALUES = /[<>]=? \(?\$|\b(IN|ANY|LIKE)\b/i;
 
 /**
- * Names for prepared statements. PostgreSQL parses a named statement once per connection, and reuses its plan if that
- * is as good as plans for the actual values. A name is a hash of the statement's text. Therefore, if a pooler lends a
- * connection on which another process prepared statements, each name still belongs to the same text.
+ * Gives names to prepared statements. PostgreSQL parses a named statement once per connection. It reuses a generic
+ * plan if that plan is as good as plans for the actual values. A name is a hash of the statement's text. Therefore a
+ * name always belongs to the same text, even if a pooler lends a connection on which another process prepared
+ * statements.
  * @returns a function that returns the name for a statement's text; undefined if the statement should not be prepared
  */
 export function statementNames(): (statement: { readonly sql: string }) => string | undefined {

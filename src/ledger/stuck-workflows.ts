@@ -7,8 +7,8 @@ import type { Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * Workflows whose tasks fail repeatedly: the sweep raises an attention for them, and clears it once their tasks
- * succeed.
+ * Handles stuck workflows, whose tasks fail repeatedly. The sweep raises an attention for a stuck workflow, and
+ * clears the attention once the workflow's tasks succeed.
  */
 
 const BATCH = 200;
@@ -26,8 +26,8 @@ export async function showStuck(
 ): Promise<void> {
   await underOrderLock(db, paymentId, now, async ({ tx, payment }) => {
     const { attention } = payment;
-    // While a workflow is stuck, an attention of severity `wait` cannot end. Therefore `workflow_stuck` replaces such
-    // an attention. If the replaced attention is still true later, it is raised again.
+    // An attention of severity `wait` cannot end while the workflow is stuck. Therefore `workflow_stuck` replaces
+    // such an attention. If its cause still exists later, the replaced attention is raised again.
     if (attention !== null && !isFree(attention) && severityOf(attention) !== 'wait') return;
     const detail = `The task of workflow ${workflowId} fails repeatedly; the Temporal Web UI shows the error.`;
     const said = `workflow_stuck: ${detail}`;
@@ -41,13 +41,13 @@ export async function showStuck(
   });
 }
 
-/** A payment with the attention `workflow_stuck`, and the workflows that may be the cause. */
+/** A payment with the attention `workflow_stuck`, and the workflows that may have caused the attention. */
 export interface ShownStuck {
   readonly payment: Payment;
   readonly workflowIds: readonly string[];
 }
 
-/** The payments with the attention `workflow_stuck`, in pages by id. */
+/** Lists the payments with the attention `workflow_stuck`, in pages sorted by id. */
 export async function findShownStuck(db: LedgerClient, after: string): Promise<ShownStuck[]> {
   const rows = await db.payment.findMany({
     where: { attention: 'workflow_stuck', id: { gt: after } },

@@ -7,40 +7,45 @@ import type { DeliveryRow } from './deliveries.ts';
 import type { Callback, Payment, Refund } from './rows.ts';
 
 /**
- * The sweep's queries. Each one reads a bounded batch through a partial index and leases the rows (`next_sweep_at`).
- * Therefore the cost depends on the number of anomalies, the next batch has other rows, and two concurrent sweeps do
- * not do the same work. Unsettled money comes first. Rows that were never examined follow, and then the rows that were
- * examined longest ago. With this sequence, thousands of rows that wait for one channel do not delay other rows.
+ * The sweep's queries. Each query reads a bounded batch through a partial index and leases the rows
+ * (`next_sweep_at`). Therefore the cost depends only on the number of rows that need repair. The next batch has other
+ * rows, and two concurrent sweeps do not do the same work. Rows with unsettled money come first, then rows that were
+ * never examined, and then the rows that were examined longest ago. With this sequence, thousands of rows that wait
+ * for one channel do not delay other rows.
  */
 
 const BATCH = 200;
 const LEASE_MS = 60_000;
-/** How long the sweep leaves a row alone after it has dealt with it. */
+/** After the sweep has handled a row, it does not read the row again for this time. */
 const REST_MS = 5 * 60_000;
 
-/** If a row without a workflow is older than this, it does not belong to a request that is still running. */
+/**
+ * After this time, a row without a workflow needs repair, because the request that created the row is no longer
+ * running.
+ */
 const CREATED_FOR_MS = 30_000;
-/** If a payment's expiry passed this long ago, its workflow should have ended the payment already. */
+/** After a payment's expiry, its workflow has this time to end the payment. Then the sweep acts. */
 const OVERDUE_FOR_MS = 10 * 60_000;
-/** A cancellation request older than this should have ended the payment already. */
+/** After a cancellation request, the payment's workflow has this time to end the payment. Then the sweep acts. */
 const CANCEL_FORGOTTEN_FOR_MS = 60_000;
-/** Recorded money older than this should have been settled already. */
+/** After money was recorded, the payment's workflow has this time to settle it. Then the sweep settles it. */
 const UNSETTLED_FOR_MS = 60_000;
-/** A delivery whose next attempt was due this long ago has no workflow that makes the attempt. */
+/** If a delivery's next attempt was due this long ago, the sweep assumes that no workflow makes the attempt. */
 const OVERDUE_ATTEMPT_FOR_MS = 2 * 60_000;
-/** The API forwards a stored callback within this time. After this time the sweep forwards it. */
+/** The API has this time to forward a stored callback. Later the sweep forwards the callback. */
 const UNDELIVERED_FOR_MS = 10_000;
 /** The channel has this time to answer the query that is made directly after its notice. */
 const NOTICED_FOR_MS = 15_000;
 const NOTICED_EVERY_MS_AT_MOST = 3_600_000;
 
 /**
- * Live payments that stayed `created`, are overdue, or whose cancellation was requested long ago; payments with
- * recorded money that is not settled; and payments, including settled ones, whose workflow had an unfinished task when
- * the sweep last examined it. Payments with unsettled money come first.
+ * Lists the payments that the sweep must examine. These are live payments that stayed `created`, are overdue, or
+ * whose cancellation was requested long ago. Payments with unsettled money come first in the list. The list also has
+ * payments, even settled ones, whose workflow had an unfinished task when the sweep last examined it.
  */
 export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Payment[]> {
-  // Each condition has its own partial index. A single WHERE with OR would read every live payment.
+  // Each condition has its own statement, which uses a partial index. A single WHERE with OR would read every live
+  // payment.
   const ids = await db.$queryRaw<{ id: string }[]>`
     WITH picked AS (
       SELECT id, next_sweep_at, created_at,
@@ -67,13 +72,13 @@ export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Pa
     )
     SELECT id FROM picked JOIN leased USING (id) ORDER BY has_money DESC, next_sweep_at NULLS FIRST, created_at`;
   const rows = await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
-  // The payments keep the sequence of the query, so that the most urgent payments are handled even if the time runs out
-  // within a batch.
+  // The payments are returned in the sequence of the query. So the most urgent payments are handled even if the time
+  // runs out within a batch.
   const place = new Map(ids.map(({ id }, i) => [id, i]));
   return rows.sort((a, b) => (place.get(a.id) ?? 0) - (place.get(b.id) ?? 0));
 }
 
-/** Returns the given payments whose workflow still has work to do and was not just woken. */
+/** Returns those of the given payments whose workflow still has work to do and was not just woken. */
 export async function takeUnfinished(
   db: LedgerClient,
   paymentIds: readonly string[],
@@ -95,8 +100,9 @@ export async function takeUnfinished(
 }
 
 /**
- * True if the late queries of an ended payment are not complete, because their time has not passed or the channel has
- * not answered since. `lateWatchEnd` and `isLastAnswerMissing` as an SQL condition.
+ * An SQL condition that is true while the late watch of an ended payment is not complete. Either the watch's time has
+ * not passed, or the channel has not answered since then. `lateWatchEnd` and `isLastAnswerMissing` are the same
+ * condition in code.
  */
 export const isWatchedLate = (now: Date): Prisma.Sql => Prisma.sql`(
   GREATEST(ended_at, expires_at) > ${later(now, -LATE_WATCH_TAIL_MS)}
@@ -108,8 +114,8 @@ export const isWatchedLate = (now: Date): Prisma.Sql => Prisma.sql`(
 
 /**
  * Postpones the next sweep of a payment that was examined.
- * @param busySince since when its workflow has an unfinished task, as far as the sweep knows. If it is set, the payment
- *   is examined again, whatever its status. Null if there is no unfinished task.
+ * @param busySince the time since which the payment's workflow has an unfinished task, as far as the sweep knows. If
+ *   it is set, the payment is examined again, whatever its status. Null if there is no unfinished task.
  */
 export async function postponePayment(
   db: LedgerClient,
@@ -121,12 +127,15 @@ export async function postponePayment(
   await db.payment.update({ where: { id: paymentId }, data });
 }
 
-/** If a refund's second check was due longer ago than this, a release without that check has settled the refund. */
+/**
+ * If the later check of a refund was due longer ago than this, the refund was settled by an old release that made no
+ * such check.
+ */
 const LOOKED_AGAIN_WITHIN_MS = 30 * 24 * 3_600_000;
 
 /**
- * Refunds that were never requested from the channel, or whose workflow makes no progress; and refunds that succeeded
- * long enough ago for their second check.
+ * Lists the refunds that the sweep must examine. These refunds were never requested from the channel, or their
+ * workflow makes no progress, or they succeeded long enough ago for their second check.
  */
 export async function takeStuckRefunds(
   db: LedgerClient,
@@ -161,7 +170,7 @@ export async function postponeRefund(db: LedgerClient, refundId: string, now: Da
   await db.$executeRaw`UPDATE refunds SET next_sweep_at = ${later(now, REST_MS)} WHERE id = ${refundId}`;
 }
 
-/** Deliveries without a first attempt, or whose next attempt is overdue. */
+/** Lists the deliveries that have no attempt yet, or whose next attempt is overdue. */
 export async function takeOverdueDeliveries(db: LedgerClient, now: Date): Promise<DeliveryRow[]> {
   const ids = await db.$queryRaw<{ id: string }[]>`
     UPDATE deliveries SET next_sweep_at = ${later(now, LEASE_MS)}
@@ -179,8 +188,9 @@ export async function takeOverdueDeliveries(db: LedgerClient, now: Date): Promis
 }
 
 /**
- * Pending deliveries that are overdue long enough for an attention, but that have raised no attention. Delivery
- * attempts raise this attention. Without attempts it must be raised here. A dismissed attention is not raised again.
+ * Lists pending deliveries that have been overdue for long enough to raise an attention, but have raised none. A
+ * delivery attempt would raise the attention. If no attempts are made, the sweep must raise it. A dismissed attention
+ * is not raised again.
  */
 export async function findUnseenDeliveries(db: LedgerClient, now: Date): Promise<string[]> {
   const rows = await db.$queryRaw<{ id: string }[]>`
@@ -208,7 +218,7 @@ export async function postponeDelivery(db: LedgerClient, deliveryId: string, now
   await db.delivery.update({ where: { id: deliveryId }, data: { nextSweepAt: later(now, REST_MS) } });
 }
 
-/** Callbacks that were acknowledged but are not marked as delivered to their payment's workflow. */
+/** Lists the callbacks that were acknowledged but are not marked as delivered to their payment's workflow. */
 export async function takeUndeliveredCallbacks(
   db: LedgerClient,
   now: Date,
@@ -229,9 +239,9 @@ export async function takeUndeliveredCallbacks(
 }
 
 /**
- * Payments with a notice from the channel that no query has answered yet. They are queried again, at growing intervals
- * while the channel does not answer. A payment is left out directly after its notice, because the process that recorded
- * the notice queries the channel then.
+ * Lists the payments with a notice after which no query has succeeded. These payments are queried again, at growing
+ * intervals while the channel does not answer. A payment is left out directly after its notice, because the process
+ * that recorded the notice causes a query itself.
  */
 export async function takeNoticed(db: LedgerClient, now: Date): Promise<Payment[]> {
   const ids = await db.$queryRaw<{ id: string }[]>`

@@ -1,7 +1,7 @@
 import type { Prisma } from '../generated/prisma/client.ts';
 import type { LedgerTx } from './client.ts';
 
-/** The kinds of timeline entries; an entry's `detail` is a sentence for a support engineer. */
+/** The kinds of timeline entries. An entry's `detail` is a sentence for a support engineer. */
 export type TimelineKind =
   | 'transition'
   | 'channel'

@@ -35,9 +35,9 @@ export const accountOf = ({ channelAccountId: id, merchantId, channel }: Payment
 });
 
 /**
- * @param channelPaymentId the channel's own id of the money, unique in the channel across accounts
- * @param besides a payment that is left out
- * @returns a payment that has received this money
+ * @param channelPaymentId the channel's own id of the money, which is unique across all accounts of the channel
+ * @param besides the id of a payment that the search leaves out
+ * @returns a payment that has received this money, if there is one
  */
 export const findReceived = async (
   db: LedgerClient | LedgerTx,
@@ -47,7 +47,7 @@ export const findReceived = async (
 ): Promise<Payment | null> =>
   await db.payment.findFirst({
     where: {
-      // The index on these ids begins with the account, so the accounts are listed.
+      // The condition lists all accounts of the channel, because the index on these ids begins with the account.
       channelAccountId: {
         in: (await db.channelAccount.findMany({ where: { channel }, select: { id: true } })).map(
           ({ id }) => id,

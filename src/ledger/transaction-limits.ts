@@ -2,23 +2,24 @@ import { FairSlots } from '../domain/fair-slots.ts';
 import type { LedgerClient, LedgerTx } from './client.ts';
 
 /**
- * Limits the number of concurrent transactions, before they take a database connection. Nearly all of them begin with
- * the lock of their order. Without limits, transactions that wait for one order, or those of one merchant, would hold
- * every connection of the pool. So an order has one transaction at a time per process, and a merchant at most
- * `TRANSACTIONS_AT_ONCE`. A transaction that waits here holds nothing.
+ * Limits the number of concurrent transactions, before they take a database connection. Nearly all transactions begin
+ * with the lock of an order. Without limits, the transactions that wait for one order, or the transactions of one
+ * merchant, could hold every connection of the pool. Therefore a process runs one transaction of an order at a time,
+ * and at most `TRANSACTIONS_AT_ONCE` transactions of a merchant. A transaction that waits for its limit holds no
+ * connection and no lock.
  */
 
 /** The size of a ledger client's connection pool. */
 const CONNECTIONS = 20;
 /** How many transactions of one merchant run at the same time. */
 export const TRANSACTIONS_AT_ONCE = 10;
-/** How many transactions of one merchant wait at most, in a process whose requests hold no scarce resource. */
+/** How many transactions of one merchant may wait in a process whose requests hold no scarce resource. */
 const WAITING_AT_MOST = 200;
 const WAIT_MS = 3_000;
 
 /**
- * Too many transactions of the merchant are running, or another transaction of the order takes too long. Repeating the
- * call is safe.
+ * Thrown if too many transactions of the merchant are running, or if another transaction of the order takes too long.
+ * It is safe to repeat the call.
  */
 export class TooBusy extends Error {
   override readonly name = 'TooBusy';
@@ -111,10 +112,11 @@ export function limitWaiting(db: LedgerClient, atMost: number): void {
 }
 
 /**
- * Runs the work when a slot is free. Use it for work that may wait for a lock in the database. Do not nest it.
+ * Runs the work when a slot for a transaction is free. Use this for work that may wait for a lock in the database.
+ * Calls must not be nested.
  * @param orderId the order whose lock the work takes; null for work that takes none.
- * @param mayWait false if the work must run only if a slot is free immediately, for a caller that holds a scarce
- *   resource.
+ * @param mayWait false for a caller that holds a scarce resource. The work then runs only if a slot is free
+ *   immediately.
  * @throws TooBusy
  */
 export async function withinLimits<T>(
@@ -127,7 +129,10 @@ export async function withinLimits<T>(
   return await limitsOf(db).run(merchantId, orderId, work, mayWait);
 }
 
-/** Like `withinLimits`, for a transaction. @throws TooBusy */
+/**
+ * Runs a transaction when a slot is free, as `withinLimits` does for other work.
+ * @throws TooBusy
+ */
 export async function transaction<T>(
   db: LedgerClient,
   merchantId: string,
@@ -146,7 +151,8 @@ export interface OwnedPayment {
 }
 
 /**
- * The merchant and order whose slots the changes of a payment use, for a caller that knows only the payment's id.
+ * Finds the merchant and the order whose slots a change of the payment uses. For callers that know only the payment's
+ * id.
  * @throws Prisma's P2025 if the payment does not exist.
  */
 export async function ownerOf(db: LedgerClient, payment: string | OwnedPayment): Promise<OwnedPayment> {

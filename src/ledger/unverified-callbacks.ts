@@ -3,13 +3,13 @@ import { newUnverifiedCallbackId } from '../domain/ids.ts';
 import type { LedgerClient } from './client.ts';
 
 /**
- * Callbacks without a proven signature, kept for an operator who looks for an attack or a wrong secret. Anybody can
- * send such callbacks, so only a limited number of them is stored. Further callbacks are only counted.
+ * Stores callbacks whose signature could not be verified, for an operator who looks for an attack or a wrong secret.
+ * Anybody can send such callbacks, so only a limited number of them is stored. Further callbacks are only counted.
  */
 
-/** How many are stored per account, address and minute. */
+/** How many unverified callbacks are stored per account, address and minute. */
 export const STORED_A_MINUTE = 100;
-/** How many are stored per account and minute, from all addresses together. */
+/** How many unverified callbacks are stored per account and minute, from all addresses together. */
 const STORED_A_MINUTE_IN_ALL = 1_000;
 const HEAD_BYTES = 4 * 1024;
 const MINUTE_MS = 60_000;
@@ -19,7 +19,7 @@ export const minuteOf = (at: Date): Date => new Date(Math.floor(at.getTime() / M
 
 /** The stored part of an unverified callback. */
 export interface UnverifiedCallback {
-  /** SHA-256 of the whole body, hex. */
+  /** The SHA-256 of the whole body, in hex. */
   readonly bodyHash: string;
   /** The first 4 KiB of the body. */
   readonly bodyHead: Uint8Array<ArrayBuffer>;
@@ -36,21 +36,22 @@ export function unverifiedCallback(body: Buffer, reason: string, receivedAt: Dat
   };
 }
 
-/** The unverified callbacks for one account from one address in one minute. */
+/** The unverified callbacks that one address sent to one account in one minute. */
 export interface UnverifiedSender {
   readonly accountId: string;
-  /** For an IPv6 address its network, because one sender has many addresses. */
+  /** The sender's address. For IPv6 it is the network, because one sender has many addresses. */
   readonly address: string;
   readonly minute: Date;
-  /** The number of all callbacks. */
+  /** The number of all these callbacks, including those that are not stored. */
   readonly count: number;
   /** The first callbacks, at most the number that may be stored. */
   readonly callbacks: readonly UnverifiedCallback[];
 }
 
 /**
- * Counts the callbacks of senders, each of which is listed once, and stores as many as the limits allow.
- * @returns the number of stored ones.
+ * Counts the unverified callbacks of these senders, and stores as many callbacks as the limits allow. Each sender
+ * must be listed only once.
+ * @returns the number of stored callbacks.
  */
 export async function recordUnverified(
   db: LedgerClient,

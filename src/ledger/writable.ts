@@ -1,6 +1,6 @@
 import type { LedgerClient } from './client.ts';
 
-/** Whether the database accepts writes, according to its own settings. */
+/** True if the database accepts writes, according to its own settings. */
 export type Writability = 'ok' | 'in_recovery' | 'read_only';
 
 /** The statement also reads a table, so that the check rejects if the database lacks the migrations. */
@@ -12,7 +12,10 @@ export async function readWritability(db: LedgerClient): Promise<Writability> {
   return said?.isReadOnly ? 'read_only' : 'ok';
 }
 
-/** Writes one row, always the same one, in its own transaction. Rejects if the database accepts no writes. */
+/**
+ * Tests whether the database can write. Writes one row, always the same row, in its own transaction. Rejects if the
+ * database accepts no writes.
+ */
 export async function probeWrite(db: LedgerClient, at: Date): Promise<void> {
   await db.$executeRaw`
     INSERT INTO write_probe (id, probed_at) VALUES (1, ${at})

@@ -15,7 +15,8 @@ export interface Writes {
 }
 
 /**
- * Writes all of it in one statement, including timeline entries. The order must be locked, and both rows must exist.
+ * Writes a decision in one statement, including its timeline entries. The order must be locked, and the rows of the
+ * payment and of the order must exist.
  */
 export async function write(
   tx: LedgerTx,

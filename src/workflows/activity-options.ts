@@ -4,26 +4,27 @@ import { MAIN_TASK_QUEUE, ORDER_SERVICE_TASK_QUEUE, SWEEP_TASK_QUEUE } from '../
 import { REFUND_ASKED_EVERY_AT_MOST_MS } from '../domain/refund.ts';
 
 /**
- * Timeouts and retry policies of the workflows' activities: one preset for each kind of work. Presets for channel calls
- * have no task queue, because the caller adds the queue of its channel.
+ * The timeouts and retry policies of the workflows' activities. Each kind of work has one preset. Presets for channel
+ * calls have no task queue, because the caller adds the queue of its channel.
  */
 
-/** Retries forever, for work that must be done. */
+/** A retry policy without a limit, for work that must be done. */
 const UNTIL_DONE = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' } as const;
 
 /**
- * Each failure carries the delay until the next attempt. The 1 s applies only after a worker was killed mid-attempt.
+ * Each failure of the activity carries the delay until the next attempt. The interval of 1 s applies only after a
+ * worker was killed during an attempt.
  */
 const AS_THE_FAILURE_SAYS = { initialInterval: '1 s', backoffCoefficient: 1 } as const;
 
-/** Ledger writes that decide what the workflow does next. */
+/** For ledger writes that decide what the workflow does next. */
 export const LEDGER = {
   taskQueue: MAIN_TASK_QUEUE,
   startToCloseTimeout: '10 s',
   retry: UNTIL_DONE,
 } as const satisfies ActivityOptions;
 
-/** Ledger writes that must not delay the workflow: they fail after 30 s, and the workflow repeats them later. */
+/** For ledger writes that must not delay the workflow. They fail after 30 s, and the workflow repeats them later. */
 export const LEDGER_BRIEFLY = {
   ...LEDGER,
   scheduleToCloseTimeout: '30 s',
@@ -36,9 +37,9 @@ export const LEDGER_READ = {
 } as const satisfies LocalActivityOptions;
 
 /**
- * The first attempt of an order update is a local activity, because a local activity takes one history event instead of
- * three, and no workflow task of its own. It holds a workflow task slot for at most 2 s. If it fails, a regular
- * activity with `LEDGER` takes over.
+ * The first attempt of an order update is a local activity, because a local activity takes one history event instead
+ * of three, and no workflow task of its own. The local activity holds a workflow task slot for at most 2 s. If it
+ * fails, a regular activity with `LEDGER` continues the work.
  */
 export const ORDER_UPDATE_AT_ONCE = {
   scheduleToCloseTimeout: '2 s',
@@ -46,19 +47,21 @@ export const ORDER_UPDATE_AT_ONCE = {
 } as const satisfies LocalActivityOptions;
 
 /**
- * The longest duration of one attempt to create a trade, even if the activity ended earlier. The bound holds because an
- * attempt sends no request after the payment's expiry, and an adapter's request times out after 8 s.
+ * The longest time that one attempt to create a trade can take. The attempt can continue for this long even if its
+ * activity ended earlier. An attempt sends no request after the payment's expiry, and an adapter's request times out
+ * after 8 s.
  */
 export const CREATE_ATTEMPT_MS = 15_000;
 
-/** Retries until the payment expires. The caller adds the schedule-to-close timeout. */
+/** Creating a trade is retried until the payment expires. The caller adds the schedule-to-close timeout. */
 export const CREATE_TRADE = {
   startToCloseTimeout: CREATE_ATTEMPT_MS,
   retry: { ...UNTIL_DONE, maximumInterval: '30 s' },
 } as const satisfies ActivityOptions;
 
 /**
- * Timeout for renewing an expired next action. The API request that waits for it times out earlier, and is repeated.
+ * The timeout for renewing an expired next action. The API request that waits for the renewal times out earlier, and
+ * is repeated.
  */
 export const RENEWAL_MS = 15_000;
 
@@ -80,7 +83,7 @@ export const CLOSE_TRADE = {
   retry: { ...UNTIL_DONE, maximumInterval: '5 m' },
 } as const satisfies ActivityOptions;
 
-/** One query on an operator's request, which waits for at most 12 s. */
+/** One query of the channel that an operator has requested. The operator's request waits for at most 12 s. */
 export const ASK_ONCE = {
   startToCloseTimeout: '10 s',
   scheduleToCloseTimeout: '12 s',
@@ -100,7 +103,7 @@ export const FIND_AND_QUERY_TRADE = {
 } as const satisfies ActivityOptions;
 
 /**
- * A refund request. One attempt makes several calls of up to 8 s each: it queries the trade and the refund number
+ * For a refund request. One attempt makes several calls of up to 8 s each. It queries the trade and the refund number
  * before the first request, queries the number after a refusal, and queries the trade at the end.
  */
 export const REFUND_TRADE = {
@@ -118,7 +121,10 @@ export const ASK_TRADE_OF_REFUND = {
   retry: UNTIL_DONE,
 } as const satisfies ActivityOptions;
 
-/** A delivery attempt. If the worker is killed during the attempt, the next one starts only after the whole timeout. */
+/**
+ * For a delivery attempt. If the worker is killed during the attempt, the next attempt starts only after the whole
+ * timeout.
+ */
 export const DELIVER_TO_ORDER_SERVICE = {
   taskQueue: ORDER_SERVICE_TASK_QUEUE,
   startToCloseTimeout: DELIVERY_ATTEMPT_AT_MOST_MS,
@@ -131,7 +137,10 @@ export const REDELIVER = {
   startToCloseTimeout: '30 s',
 } as const satisfies ActivityOptions;
 
-/** Checks whether every delivery of a batch has been attempted. Each failure carries the delay until the next check. */
+/**
+ * For the check whether every delivery of a batch has been attempted. Each failure carries the delay until the next
+ * check.
+ */
 export const AWAIT_BATCH = {
   ...LEDGER,
   retry: AS_THE_FAILURE_SAYS,
@@ -145,7 +154,7 @@ export const SWEEP = {
 } as const satisfies ActivityOptions;
 
 /**
- * The numbers of failed attempts after which an attention is raised, which takes about 10 min, 2 min and 1 min. The
- * retries continue.
+ * After these numbers of failed attempts an attention is raised. The numbers are reached after about 10 min, 2 min
+ * and 1 min. The retries continue.
  */
 export const ALARM_AFTER = { updateOrder: 16, create: 8, close: 6 } as const;

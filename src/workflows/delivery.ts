@@ -25,10 +25,10 @@ export async function delivery(input: DeliveryInput): Promise<void> {
 
 class DeliveryRun {
   readonly #input: DeliveryInput;
-  /** Null once the event has been deleted. */
+  /** The delivery as this run knows it. Null once the event has been deleted. */
   #row: DeliverySnapshot | null = null;
   #isWoken = false;
-  /** How many signals have arrived so far. */
+  /** How many signals this run has received so far. */
   #messagesReceived = 0;
   /** Extra calls that a person requested for a delivery that is already settled. */
   #redeliveries = 0;
@@ -50,7 +50,7 @@ class DeliveryRun {
   async run(): Promise<void> {
     await whileRowMissing(
       () => this.#load(),
-      // The row was deleted during the work, so nothing is left to deliver.
+      // The delivery's row was deleted during the work, so nothing is left to deliver.
       (row) =>
         this.#process(row).catch((error: unknown) => {
           if (!isRowLost(error)) throw error;
@@ -87,7 +87,7 @@ class DeliveryRun {
       } else if (wf.workflowInfo().continueAsNewSuggested) {
         await wf.continueAsNew<typeof delivery>(this.#input);
       } else {
-        // When the API sends the signal, it has already made the delivery due in the ledger.
+        // The API makes the delivery due in the ledger before it sends this signal.
         this.#redeliveries = 0;
         await this.#deliver(row);
       }

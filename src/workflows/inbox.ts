@@ -1,6 +1,6 @@
 import type { CallbackNotice } from '../domain/payment.ts';
 
-/** The messages that a payment's workflow receives, and the order in which it handles them. */
+/** The messages that a payment's workflow receives, and the sequence in which the workflow handles them. */
 
 export type Message =
   | { readonly kind: 'callback'; readonly notice: CallbackNotice | undefined }
@@ -27,8 +27,8 @@ export function isBefore(one: Message['kind'], other: Message['kind']): boolean 
 }
 
 /**
- * False for messages that have no effect on a settled payment, which are hints and callbacks that report no refund.
- * These messages do not interrupt a delivery attempt.
+ * False if the message has no effect on a settled payment. Such messages are hints, and callbacks that report no
+ * refund. They do not interrupt a delivery attempt.
  */
 export function concernsSettledPayment(message: Message): boolean {
   if (message.kind === 'callback') return message.notice?.refundedAmount !== undefined;

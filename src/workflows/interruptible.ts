@@ -1,8 +1,8 @@
 import * as wf from '@temporalio/workflow';
 
 /**
- * Runs `work` until it is done, `isInterrupted` returns true, or `timeout.ms` have passed. In the last two cases it
- * cancels the work.
+ * Runs `work` until it is done, `isInterrupted` returns true, or `timeout.ms` have passed. If `work` is not done by
+ * then, cancels `work`.
  * @returns false when the work was cancelled. The caller must then read the row again, because an activity may have
  *   written to the ledger before.
  */

@@ -2,10 +2,10 @@ import * as wf from '@temporalio/workflow';
 import { LEDGER_READ, type ORDER_UPDATE_AT_ONCE } from './activity-options.ts';
 
 /**
- * Proxies for local activities. A local activity takes one history event instead of three, and no workflow task of its
- * own. It has only one attempt, because the wait for a retry would hold a workflow task slot, or a timer that no
- * message ends. After a failed read, `whileRowMissing` reads again. After a failed order update, a regular activity
- * continues.
+ * Proxies for local activities. A local activity takes one history event instead of three, and needs no additional
+ * workflow task. It has only one attempt. The wait for a retry would hold a workflow task slot, or would be a timer
+ * that no message can end. After a failed read, `whileRowMissing` reads again. After a failed order update, a regular
+ * activity continues.
  */
 export function localActivities<Activities>(
   options: (typeof LEDGER_READ | typeof ORDER_UPDATE_AT_ONCE) & { readonly summary?: string } = LEDGER_READ,
@@ -13,7 +13,10 @@ export function localActivities<Activities>(
   return wf.proxyLocalActivities<Activities>(options);
 }
 
-/** True if a local activity failed. The SDK does not wrap its error in an ActivityFailure. False for a cancellation. */
+/**
+ * True if the error comes from a local activity that failed. The SDK does not wrap such an error in an
+ * ActivityFailure. False for a cancellation.
+ */
 export function isLocalFailure(error: unknown): boolean {
   return error instanceof wf.TemporalFailure && !wf.isCancellation(error);
 }

@@ -7,12 +7,15 @@ import { isLocalFailure } from './local-activities.ts';
 import { searchAttributes } from './messages.ts';
 
 /**
- * After a restored backup or a lost commit the ledger may lack a workflow's row, so that the workflow is the only trace
+ * The ledger may lack a workflow's row after a restored backup or a lost commit. The workflow is then the only trace
  * of the row. Such a workflow does not fail. It checks for the row at growing intervals until the row is restored. If
- * the database cannot be read, the workflow also tries again, at shorter intervals.
+ * the database cannot be read, the workflow tries again at shorter intervals.
  */
 
-/** Why the workflow has no row: `lost` if the ledger has none, `unreadable` if the database cannot be read. */
+/**
+ * The reason why the workflow has no row. It is `lost` if the ledger has no such row, and `unreadable` if the
+ * database cannot be read.
+ */
 export type Missing = 'lost' | 'unreadable';
 
 class RowLost extends Error {
@@ -51,7 +54,9 @@ export function isRowLost(error: unknown): boolean {
 
 const ATTENTION = defineSearchAttributeKey(searchAttributes.attention, 'KEYWORD');
 
-/** Sets or clears the attention `row_lost` in the search attribute. An earlier run of the workflow may have set it. */
+/**
+ * Sets or clears the attention `row_lost` in the search attribute, which an earlier run of the workflow may have set.
+ */
 function show(isLost: boolean): void {
   const isShown = wf.workflowInfo().typedSearchAttributes.get(ATTENTION) === ROW_LOST;
   if (isShown !== isLost) wf.upsertSearchAttributes([{ key: ATTENTION, value: isLost ? ROW_LOST : null }]);
@@ -60,18 +65,18 @@ function show(isLost: boolean): void {
 export interface MissingRow {
   /** Called when the row is missing. `nextLookAt` is the time of the next read, epoch ms. */
   readonly onMissing: (why: Missing, nextLookAt: number) => void;
-  /** How many messages have arrived so far. Each new message makes the workflow read the row immediately. */
+  /** How many messages the run has received so far. Each new message makes the workflow read the row immediately. */
   readonly messages: () => number;
-  /** False while the run holds something that is not in the ledger. In that case it must not continue as new. */
+  /** False while the run holds data that is not in the ledger. Such a run must not continue as new. */
   readonly mayRenew: () => boolean;
-  /** Continues as new, once the history is long. */
+  /** Continues the workflow as new once the run's history is long. */
   readonly renew: () => Promise<never>;
 }
 
 /**
- * Reads the row and does the work with it. If the row is lost or unreadable at the first read or during the work, the
- * function starts again from the read. It does so when the next message arrives or after a wait. The wait doubles each
- * time: from 1 min to 1 h for a lost row, from 2 s to 1 min for an unreadable one.
+ * Reads the row and does the work with it. If the row is lost or unreadable, the function waits, and then reads the
+ * row again. This also holds if the row gets lost during the work. The wait ends early when a message arrives. The
+ * wait doubles each time, from 1 min to 1 h for a lost row, and from 2 s to 1 min for an unreadable row.
  */
 export async function whileRowMissing<Row>(
   load: () => Promise<Row>,

@@ -3,8 +3,8 @@ import { ROW_LOST } from '../domain/attention.ts';
 import type { CallbackNotice, PaymentTerms } from '../domain/payment.ts';
 
 /**
- * Inputs, signals and updates of the workflows. They have a file of their own, so that clients do not import workflow
- * code.
+ * The inputs, signals and updates of the workflows. They are in a separate file, so that clients do not import
+ * workflow code.
  */
 
 export const PAYMENT_WORKFLOW = 'payment';
@@ -12,7 +12,7 @@ export const REFUND_WORKFLOW = 'refund';
 export const DELIVERY_WORKFLOW = 'delivery';
 export const REDELIVERY_WORKFLOW = 'redelivery';
 export const SWEEP_WORKFLOW = 'sweep';
-/** For each step of the sweep, how many rows it repaired, or the reason why it failed. */
+/** The result of a sweep. For each step it has the number of repaired rows, or the reason why the step failed. */
 export type SweepResult = Readonly<Record<string, number | string>>;
 
 /**
@@ -22,7 +22,7 @@ export type SweepResult = Readonly<Record<string, number | string>>;
 export interface PaymentInput extends PaymentTerms {
   /** The waits between scheduled queries, in ms; the last wait repeats until the expiry. */
   readonly queryScheduleMs: readonly number[];
-  /** Set when the starter of the run has just inserted the payment's row: see `isUntouched`. */
+  /** Set when the starter of the run has just inserted the payment's row, see `isUntouched`. */
   readonly isNew?: true;
 }
 
@@ -49,7 +49,7 @@ export interface RedeliveryInput {
   readonly size?: number;
 }
 
-/** A person requested a delivery now, even if the delivery is already settled. */
+/** Sent when a person requests that an event is delivered now, even if its delivery is already settled. */
 export const redeliverSignal = defineSignal('redeliver');
 
 /** A verified callback about the refund was stored. The argument is the callback's id. */
@@ -63,21 +63,21 @@ export const callbackSignal = defineSignal<[CallbackNotice]>('callback');
  */
 export const hintSignal = defineSignal<[{ readonly tight: boolean }]>('hint');
 /**
- * The channel sent a notice, which is in the ledger. The workflow then queries the channel, whatever the payment's
- * status.
+ * The channel sent a notice, and the notice is in the ledger. After this signal the workflow queries the channel,
+ * whatever the payment's status.
  */
 export const noticeSignal = defineSignal('notice');
-/** Cancellation was requested; the request is in the ledger. */
+/** Sent after cancellation of the payment was requested. The request is already in the ledger. */
 export const cancelSignal = defineSignal('cancel');
 /** Makes the workflow read its row again. Sent by the sweep, the API and the CLI after a change in the ledger. */
 export const wakeSignal = defineSignal('wake');
 
 /**
- * Renews an expired next action. If that takes longer than 15 s, the expired action stays. For a payment in status
- * `created` the update completes when the payment leaves that status.
+ * Renews an expired next action. If the renewal takes longer than 15 s, the expired action stays. If the payment's
+ * status is `created`, the update completes when the status changes.
  */
 export const nextActionUpdate = defineUpdate<void, []>('nextAction');
-/** Queries the channel once, now. False if the channel gave no readable answer. */
+/** Queries the channel once, immediately. Returns false if the channel gave no readable answer. */
 export const askChannelUpdate = defineUpdate<boolean, []>('askChannel');
 
 /** Search attributes of type Keyword, which the Web UI shows and filters by. */
@@ -88,5 +88,5 @@ export const searchAttributes = {
   attention: 'PaymentAttention',
 } as const;
 
-/** Visibility query for the workflows that wait for a lost row. */
+/** The visibility query that finds the workflows that wait for a lost row. */
 export const LOST_QUERY = `${searchAttributes.attention} = '${ROW_LOST}' AND ExecutionStatus = 'Running'`;

@@ -51,11 +51,11 @@ import {
 import { describeLostPayment, describePayment, describeUnreadable } from './web-ui-text.ts';
 
 /**
- * Runs one payment from its creation until it is settled or its late watch has ended. The workflow waits for the
- * channel's callback, queries the channel on schedule meanwhile, and updates the order when the payment is paid. Signal
- * and update handlers only add to the inbox. `run` is the one loop that owns the state, and it reads the ledger before
- * each decision. Every wait of the loop is bounded, or ends when a message of higher priority arrives. The only
- * exceptions are the writes that decide what happens next (`updateOrder`, `recordRefunds`). They are retried until they
+ * Runs one payment from its creation until it is settled or its late watch has ended. While the workflow waits for
+ * the channel's callback, it queries the channel on schedule. When the payment is paid, the workflow updates the
+ * order. Signal and update handlers only add to the inbox. `run` is the one loop that owns the state, and it reads
+ * the ledger before each decision. Every wait of the loop is bounded, or ends when a message of higher priority
+ * arrives. Only the writes that decide what happens next (`updateOrder`, `recordRefunds`) are retried until they
  * succeed.
  */
 export async function payment(input: PaymentInput): Promise<void> {
@@ -100,14 +100,14 @@ const STATUS = defineSearchAttributeKey(searchAttributes.status, 'KEYWORD');
 const ATTENTION = defineSearchAttributeKey(searchAttributes.attention, 'KEYWORD');
 
 /**
- * How long after its creation a payment counts as new: its first run may skip reading the row, because
- * `createAtChannel` reads the row. A run that starts later, for example after a reset, reads the row first.
+ * How long after its creation a payment counts as new. The first run of a new payment may skip reading the row,
+ * because `createAtChannel` reads the row. A run that starts later, for example after a reset, reads the row first.
  */
 const NEW_FOR_MS = 60_000;
 
 /** The attention that is raised when work that retries forever keeps failing. */
 interface Alarm {
-  /** How many attempts fail before the attention is raised. */
+  /** How many attempts must fail before the attention is raised. */
   readonly after: number;
   readonly attention: Attention;
   readonly detail: string;
@@ -116,18 +116,19 @@ interface Alarm {
 class PaymentRun {
   readonly #input: PaymentInput;
   readonly #inbox: Message[] = [];
-  /** How many messages have arrived so far. */
+  /** How many messages this run has received so far. */
   #messagesReceived = 0;
   #row: PaymentSnapshot | undefined;
-  /** True if the payment's row is lost or unreadable. Waiting updates then return without an answer. */
+  /** True if the payment's row is lost or unreadable. In this case waiting updates return without an answer. */
   #isMissing = false;
   /**
-   * Set when a query is due immediately. It is a single query, or the first query of a tight phase (many queries within
-   * a minute).
+   * Set when a query is due immediately. The value `query` means a single query. The value `tight` means the first
+   * query of a tight phase, which has many queries within a minute.
    */
   #due: 'query' | 'tight' | undefined;
   /**
-   * How many times in a row the channel refused the close as "already paid" after the query before had reported unpaid.
+   * How many times in a row the channel has contradicted itself. Each time a query reported "unpaid", and then the
+   * channel refused the close as "already paid".
    */
   #contradictions = 0;
   /** The progress of the delivery to the order service, as far as this run knows. */
@@ -146,7 +147,10 @@ class PaymentRun {
     this.#inbox.splice(after === -1 ? this.#inbox.length : after, 0, message);
   }
 
-  /** Resolves when the payer has a next action, when the payment no longer needs one, or when its row is missing. */
+  /**
+   * Resolves when the payer has a next action, when the payment no longer needs a next action, or when the payment's
+   * row is missing.
+   */
   async awaitNextAction(): Promise<void> {
     await wf.condition(() => this.#row !== undefined || this.#isMissing);
     if (this.#row?.status !== 'paying') {
@@ -179,8 +183,8 @@ class PaymentRun {
       {
         onMissing: (why, nextLookAt) => this.#showMissing(why, nextLookAt),
         messages: () => this.#messagesReceived,
-        // Cancellations and updates are not checked here, because a requested cancellation is in the ledger, and a
-        // waiting update prevents continue-as-new anyway.
+        // Cancellations and updates are not checked here. A requested cancellation is in the ledger, and a waiting
+        // update prevents continue-as-new anyway.
         mayRenew: () =>
           this.#due === undefined && this.#ofKind('callback').length === 0 && !this.#mayStillBeCreated(),
         renew: () => this.#renew(),
@@ -188,7 +192,7 @@ class PaymentRun {
     );
   }
 
-  /** Continues as new. The new run reads the row first. */
+  /** Continues the workflow as new. The new run reads the payment's row first. */
   async #renew(): Promise<never> {
     const { isNew: _, ...input } = this.#input;
     return await wf.continueAsNew<typeof payment>(input);
@@ -227,7 +231,7 @@ class PaymentRun {
   }
 
   /**
-   * Handles the first message of the inbox. Long work ends early for a message of higher priority; the interrupted
+   * Handles the first message of the inbox. A message of higher priority interrupts long work. The interrupted
    * message then stays in the inbox, and is handled again later.
    */
   async #receive(message: Message, row: PaymentSnapshot): Promise<void> {
@@ -262,9 +266,11 @@ class PaymentRun {
   }
 
   /**
-   * Does the work for messages of one kind, and removes them from the inbox when it is done. An interrupted channel
-   * call is abandoned, not cancelled: it has a timeout, and its answer is still written to the ledger.
-   * @returns false when a message of higher priority other than a hint arrived: the given messages stay in the inbox.
+   * Does the work for messages of one kind, and removes the messages from the inbox when the work is done. An
+   * interrupted channel call is abandoned and not cancelled. The call has a timeout, and its answer is still written
+   * to the ledger.
+   * @returns false if a message of higher priority arrived that is not a hint. The given messages then stay in the
+   *   inbox.
    */
   async #unlessBefore(
     kind: Message['kind'],
@@ -294,22 +300,22 @@ class PaymentRun {
   async #receiveCallback(notice: CallbackNotice | undefined, row: PaymentSnapshot): Promise<void> {
     const reportsRefund = notice?.refundedAmount !== undefined;
     if (row.status !== 'succeeded') {
-      // If a callback reports exactly the requested amount, it is already recorded in the ledger, so that `updateOrder`
-      // settles the money. The signal alone proves nothing. Therefore the channel is queried if the ledger has no money
-      // on record (P2).
+      // If a callback reports exactly the requested amount, the money is already recorded in the ledger, and
+      // `updateOrder` settles it. The signal alone does not prove a payment. Therefore the channel is queried if the
+      // ledger has no money on record (P2).
       if (notice !== undefined && !reportsRefund && reportsFullAmount(notice, row)) await this.#updateOrder();
       else this.#row = await this.#load();
       if (!hasMoney(this.#row ?? row)) this.#due ??= 'query';
-      // The sweep may have settled the payment before the callback arrived (for example after a reset of this run). The
-      // refund that the callback reports must still be recorded here.
+      // The payment may be settled before the callback arrives, for example by the sweep after a reset of this run.
+      // The refund that the callback reports must still be recorded here.
       if (this.#row?.status !== 'succeeded' || !reportsRefund) return;
     }
     if (reportsRefund) this.#row = await ledger.recordRefunds(row.id, notice.callbackId);
   }
 
   /**
-   * Handles a notice, after which a query is due. A settled payment has no planned queries, so it is queried now. The
-   * sweep repeats the notice until the channel answers.
+   * Handles a notice of the channel, after which a query is due. A settled payment has no planned queries, so this
+   * function queries it immediately. The sweep repeats the notice until the channel answers.
    */
   async #receiveNotice(row: PaymentSnapshot): Promise<void> {
     const notices = this.#ofKind('notice');
@@ -323,18 +329,21 @@ class PaymentRun {
     });
   }
 
-  /** True when the workflow can end: the payment is settled, or it ended unpaid and its late watch is complete. */
+  /**
+   * True when the workflow can end, because the payment is settled, or because the payment ended unpaid and its late
+   * watch is complete.
+   */
   #isOver(row: PaymentSnapshot): boolean {
     if (row.status === 'succeeded') return row.orderUpdate !== 'pending';
     return isEnded(row.status) && this.#due === undefined && lateWaits(row, Date.now()).length === 0;
   }
 
-  /** True when no update waits for an answer and the run holds nothing that is not in the ledger. */
+  /** True when no update waits for an answer and all data of the run is also in the ledger. */
   async #mayContinueAsNew(row: PaymentSnapshot): Promise<boolean> {
-    // A due query need not be kept if the payment is about to be closed, because the payment is queried before the
-    // close anyway.
+    // The run need not keep a due query of a payment that is about to be closed, because such a payment is queried
+    // before the close anyway.
     if (this.#due !== undefined && !isToClose(row, Date.now())) return false;
-    // Updates that are already answered complete first. An update can wait for longer only if the payment's status is
+    // The run first lets answered updates complete. An update can wait for longer only if the payment's status is
     // `created`.
     if (row.status !== 'created')
       await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
@@ -364,13 +373,15 @@ class PaymentRun {
         );
       } catch (error) {
         if (!isOutOfTime(error)) throw error;
-        // The abandoned attempt began before the activity ended.
+        // The abandoned attempt to create the trade began before its activity ended and before the expiry. So it runs
+        // for at most CREATE_ATTEMPT_MS after the earlier of the two.
         if (mayRunOn(error)) this.#mayBeCreatedUntil = Math.min(expiresAt, Date.now()) + CREATE_ATTEMPT_MS;
         // The server ends the activity early if its next attempt would start after the expiry.
         const left = expiresAt - Date.now();
         if (left > 0)
           await wf.sleep(left, { summary: 'until the payment expires: no time for another attempt' });
-        // The last attempt may have written to the ledger without being able to return its result.
+        // The last attempt may have written to the ledger before it failed to return its result. Therefore the row is
+        // read again.
         this.#row = await this.#load();
       }
     });
@@ -382,9 +393,9 @@ class PaymentRun {
 
   /**
    * Waits until an attempt to create the trade has certainly ended. When the server ends the activity at the expiry,
-   * the worker continues the attempt. In addition, a request that timed out may still run at the channel. If the
-   * channel were queried meanwhile, it could report an unknown trade. The payment would then end, and the trade would
-   * be created afterwards and stay open.
+   * the worker continues the attempt. In addition, the channel may still process a request that timed out. A query
+   * during this time could report an unknown trade. The payment would then end, although the trade is created later
+   * and stays open.
    */
   async #awaitLastAttempt(): Promise<void> {
     const left = this.#mayBeCreatedUntil - Date.now();
@@ -394,9 +405,9 @@ class PaymentRun {
   }
 
   /**
-   * Gets a new next action for the payer, and gives up at `until`, because the queries must go on. One attempt answers
-   * all waiting updates.
-   * @param until epoch ms; the deadline of the update that waits longest.
+   * Gets a new next action for the payer. Gives up at `until`, because the workflow must continue to query the
+   * channel. One attempt answers all waiting updates.
+   * @param until the deadline of the update that has waited longest, epoch ms
    */
   async #renewAction(until: number, row: PaymentSnapshot): Promise<void> {
     const left = until - Date.now();
@@ -406,7 +417,7 @@ class PaymentRun {
         try {
           this.#row = await this.#channel({
             ...RENEW_ACTION,
-            // Also bounds the wait for a worker, because no worker may be running.
+            // This timeout also limits the wait for a worker, because it is possible that no worker is running.
             scheduleToCloseTimeout: left,
             summary: 'get a new next action: the old one has expired',
           }).createAtChannel(this.#input.paymentId);
@@ -421,7 +432,7 @@ class PaymentRun {
     for (const message of waiting) message.done = true;
   }
 
-  /** Ends an unpaid payment: queries the channel, and closes the trade only if it is unpaid. */
+  /** Ends an unpaid payment. Queries the channel first, and closes the trade only if the trade is unpaid. */
   async #close(row: PaymentSnapshot): Promise<void> {
     const to = row.cancelRequested && row.noAction !== true ? 'cancelled' : 'closed';
     const alarm: Alarm = {
@@ -450,8 +461,9 @@ class PaymentRun {
   }
 
   /**
-   * Waits before the next query after the channel refused the close as "already paid". The channel's answers to queries
-   * are out of date at this time. Later queries will report paid, and only a query reports the amount.
+   * Waits before the next query after the channel has refused the close as "already paid", although a query reported
+   * "unpaid". The channel's answers to queries are out of date at this time. A later query will report "paid" and the
+   * amount, and only a query reports the amount.
    */
   async #awaitQueryAfterClose(row: PaymentSnapshot): Promise<void> {
     const lag = closeLag(this.#contradictions);
@@ -491,7 +503,7 @@ class PaymentRun {
         this.#row = await wf
           .proxyActivities<ChannelActivities>({
             taskQueue: pollTaskQueue(this.#input.channel),
-            // In any other state the channel's own id of the trade may be unknown, so that the query has to find the
+            // In any other state the channel's own id of the trade may be unknown. Then the query has to find the
             // trade first.
             ...(row.status === 'paying' && !row.cancelRequested ? QUERY_TRADE : FIND_AND_QUERY_TRADE),
             summary: due === undefined ? plan.summary : 'query at once after a hint, then on schedule',
@@ -507,13 +519,13 @@ class PaymentRun {
       },
       Number.isFinite(plan.endsAt) ? plan.endsAt - Date.now() : undefined,
     );
-    // The query may not have been sent yet.
+    // The interrupted activity may not have sent the query yet. If no new answer is recorded, the query stays due.
     if (!finished && this.#row?.channelAnsweredAt === row.channelAnsweredAt) this.#due ??= due;
   }
 
   /**
-   * Sends one query, and answers all updates with it that arrived before the query began. Later updates get another
-   * query.
+   * Sends one query. Its result answers all updates that arrived before the query began. Updates that arrive later
+   * get another query.
    */
   async #ask(row: PaymentSnapshot): Promise<void> {
     const asks = this.#ofKind('ask');
@@ -534,19 +546,19 @@ class PaymentRun {
       return asked.answered;
     } catch (error) {
       if (!(error instanceof wf.ActivityFailure) || wf.isCancellation(error)) throw error;
-      // The activity may have recorded the channel's answer and failed before it returned.
+      // The activity may have recorded the channel's answer before it failed. Therefore the row is read again.
       this.#row = await this.#load();
       return false;
     }
   }
 
-  /** Settles the money on record, if any, and updates the order. */
+  /** If money is on record that is not settled, settles it and updates the order. */
   async #updateOrder(): Promise<void> {
     const { paymentId, merchantId, orderId } = this.#input;
     const owned = { paymentId, merchantId, orderId };
     const updated = await atOnce.updateOrder(owned).catch(async (error: unknown) => {
-      // After any failure, even a lost row, the regular activity continues, because it is visible in the Web UI and
-      // retries forever.
+      // If the local activity fails, even because of a lost row, the regular activity continues the work. The regular
+      // activity is visible in the Web UI and retries forever.
       if (!isLocalFailure(error)) throw error;
       return await this.#alarmed(
         {
@@ -559,9 +571,10 @@ class PaymentRun {
       );
     });
     this.#row = updated.snapshot;
-    // Signals and the start of a child workflow depend only on the Temporal server, so they are awaited.
+    // Signals and the start of a child workflow need only the Temporal server, so the workflow waits for them.
     for (const other of updated.cancelled) {
-      // The requested cancellation is in the ledger. If the workflow of that payment does not run, the sweep starts it.
+      // A failed signal is ignored. The requested cancellation is in the ledger, and if the workflow of that payment
+      // does not run, the sweep starts it.
       await wf
         .getExternalWorkflowHandle(paymentWorkflowId(other))
         .signal(cancelSignal)
@@ -571,7 +584,8 @@ class PaymentRun {
   }
 
   /**
-   * nodrop's order is paid. Delivers the event to the merchant's order service until it agrees, or refuses for good.
+   * Called when nodrop's order is paid. Delivers the event to the merchant's order service until the service agrees
+   * or refuses for good.
    */
   async #deliverToOrderService(): Promise<void> {
     let refund: string | null = null;
@@ -620,8 +634,8 @@ class PaymentRun {
   }
 
   /**
-   * Does work that retries until its timeout, or forever. After `after` failed attempts it raises the attention, and
-   * the retries continue.
+   * Does work that is retried until its timeout, or forever. After `after` failed attempts the attention is raised,
+   * and the retries continue.
    * @param optionsNow called before each activity, because the time left until a timeout changes.
    */
   async #alarmed<T>(
@@ -684,9 +698,10 @@ class PaymentRun {
     );
   }
 
-  /** Shows the payment's state in the Web UI: search attributes and current details. */
+  /** Shows the payment's state in the Web UI, in the search attributes and the current details. */
   #publish(row: PaymentSnapshot): void {
-    // Read from Temporal: the starter of the run, an earlier run, or `whileRowMissing` may have set attributes.
+    // The current search attributes are read from Temporal. The starter of the run, an earlier run, or
+    // `whileRowMissing` may have set them.
     const { typedSearchAttributes: shown } = wf.workflowInfo();
     const attention = shown.get(ATTENTION) ?? null;
     const changed: SearchAttributeUpdatePair[] = [];
@@ -698,16 +713,18 @@ class PaymentRun {
 }
 
 /**
- * True if the run may skip reading the row: the run's starter inserted the row, and did so less than 1 min ago by the
- * run's clock. The clock is needed because a run after a reset has the same input.
+ * True if the run may skip reading the payment's row, because the run's starter inserted the row less than 1 min ago.
+ * The input alone does not show this, because a run after a reset has the same input. Therefore the run's clock is
+ * also checked.
  */
 function isUntouched({ isNew, createdAt }: PaymentInput): boolean {
   return isNew === true && Date.now() - createdAt < NEW_FOR_MS;
 }
 
 /**
- * True if an activity has reached its schedule-to-close timeout, or if no further attempt fits into it. False if it has
- * only used up its attempts. If no worker took the activity in time, the server reports a schedule-to-start timeout.
+ * True if an activity has reached its schedule-to-close timeout, or if no further attempt fits into that timeout.
+ * False if the activity has only used up its attempts. If no worker took the activity in time, the server reports a
+ * schedule-to-start timeout.
  */
 function isOutOfTime(error: unknown): boolean {
   if (!(error instanceof wf.ActivityFailure)) return false;
@@ -717,8 +734,9 @@ function isOutOfTime(error: unknown): boolean {
 }
 
 /**
- * True if the work of an activity that ended without a result may still run: the worker continues an attempt that timed
- * out, and the channel may still process a request that our client gave up. False if no worker ever took the activity.
+ * True if the work of an activity may still run although the activity ended without a result. The worker continues an
+ * attempt that timed out, and the channel may still process a request for which the adapter no longer waits. False if
+ * no worker ever took the activity.
  */
 function mayRunOn(error: unknown): boolean {
   if (!(error instanceof wf.ActivityFailure)) return false;
@@ -727,8 +745,8 @@ function mayRunOn(error: unknown): boolean {
 }
 
 /**
- * True if the channel is already processing the trade, although the trade's create was never confirmed. In that case no
- * trade must be created.
+ * True if the channel is already processing the trade, although the channel never confirmed the create. In that case
+ * the workflow must not create a trade.
  */
 function isInProcess(row: PaymentSnapshot): boolean {
   return row.channelState === 'processing';

@@ -12,10 +12,10 @@ const { awaitTold } = wf.proxyActivities<RedeliveryActivities>(AWAIT_BATCH);
 const BATCHES_WITHOUT_ANSWER = 2;
 
 /**
- * Redelivers the waiting events of a merchant's order service in batches of 1, 2, 4 and more. A batch starts when every
- * delivery of the previous batch was attempted. It is twice as large if every delivery of the previous batch was
- * answered. If the order service fails again, the remaining events follow on their own schedule, or with the next
- * redelivery.
+ * Redelivers the waiting events of a merchant's order service in batches of 1, 2, 4 and more. A batch starts when
+ * every delivery of the previous batch was attempted. If the order service answered every delivery of the previous
+ * batch, the next batch is twice as large. If the order service fails again, the remaining events follow on their own
+ * schedule, or with the next redelivery.
  */
 export async function redelivery({ merchantId, size: first = 1 }: RedeliveryInput): Promise<void> {
   let unanswered = 0;
@@ -28,8 +28,8 @@ export async function redelivery({ merchantId, size: first = 1 }: RedeliveryInpu
     const outcome = await awaitTold(batch);
     unanswered = outcome.answered === 0 && outcome.unanswered > 0 ? unanswered + 1 : 0;
     size = outcome.unanswered > 0 ? 1 : Math.min(2 * size, REDELIVERED_AT_ONCE);
-    // The wait is bounded, because a Retry-After of hours for one event must not delay other events that the service
-    // would answer.
+    // The pause is bounded. The order service may ask for hours (Retry-After) because of one event. This must not
+    // delay other events that the order service would answer.
     const pause = Math.min(outcome.pauseMs, REDELIVERY_EVERY_MS);
     if (pause > 0 && unanswered < BATCHES_WITHOUT_ANSWER)
       await wf.sleep(pause, { summary: 'pause, as the Retry-After of the order service asks' });

@@ -19,9 +19,9 @@ const reads = localActivities<Pick<RefundLedgerActivities, 'loadRefund'>>();
 
 /**
  * Runs one refund from its row in the ledger until the channel has decided for good. The workflow requests the refund
- * under the same number until the channel answers, then queries it while the channel processes it. It never gives up.
- * The signal handlers only add to the inbox. `run` is the one loop that owns the state, and it reads the ledger before
- * each decision.
+ * under the same number until the channel answers. Then it queries the refund while the channel processes it. The
+ * workflow never gives up. The signal handlers only add to the inbox. `run` is the one loop that owns the state, and
+ * it reads the ledger before each decision.
  */
 export async function refund(input: RefundInput): Promise<void> {
   const run = new RefundRun(input);
@@ -33,9 +33,9 @@ export async function refund(input: RefundInput): Promise<void> {
 
 class RefundRun {
   readonly #input: RefundInput;
-  /** The ids of stored callbacks that are not recorded yet. */
+  /** The ids of stored callbacks whose reports are not recorded yet. */
   readonly #inbox: string[] = [];
-  /** How many signals have arrived so far. */
+  /** How many signals this run has received so far. */
   #messagesReceived = 0;
   #row: RefundSnapshot | undefined;
   /** True after a callback arrived. If the refund is still open, the channel is then queried immediately. */
@@ -45,9 +45,12 @@ class RefundRun {
    * nodrop did not request.
    */
   #tradeDue = false;
-  /** True after a query reported that the channel does not know the refund number, or wants the request again. */
+  /**
+   * True after a query reported that the channel does not know the refund number, or that the channel wants the
+   * request again.
+   */
   #askAgain = false;
-  /** Since when this run waits for the channel's decision. */
+  /** The time since which this run waits for the channel's decision. */
   #waitingSince: number | undefined;
 
   constructor(input: RefundInput) {
@@ -59,7 +62,7 @@ class RefundRun {
     this.#inbox.push(callbackId);
   }
 
-  /** Makes the run read a missing row again. It has no effect if the row is not missing. */
+  /** If the refund's row is missing, this signal makes the run read it again. Otherwise the signal has no effect. */
   wake(): void {
     this.#messagesReceived += 1;
   }
@@ -185,8 +188,8 @@ class RefundRun {
   }
 
   /**
-   * Does the work until it is done or a callback arrives. If a callback arrives, cancels the work and reads the row
-   * again.
+   * Does the work until it is done or a callback arrives. If a callback arrives first, cancels the work and reads the
+   * row again.
    */
   async #untilDoneOrMessage(work: () => Promise<void>): Promise<void> {
     const finished = await untilDoneOrMessage(work, () => this.#inbox.length > 0);

@@ -5,7 +5,7 @@ import type { PaymentSnapshot, PaymentTerms } from '../domain/payment.ts';
 import type { RefundSnapshot } from '../domain/refund.ts';
 import { inMarkdown } from '../domain/text.ts';
 
-/** `10:05:30 UTC`, with the date in front unless it is today. */
+/** Formats a time as `10:05:30 UTC`, with the date in front if the date is not today. */
 function clock(ms: number): string {
   const iso = new Date(ms).toISOString();
   const sameDay = iso.slice(0, 10) === new Date().toISOString().slice(0, 10);
@@ -21,14 +21,14 @@ function seconds(ms: number): string {
 export interface NextQueries {
   /** When the first query is due, epoch ms. */
   readonly at: number;
-  /** The waits between the queries in ms once the query activity runs; empty before. */
+  /** The waits between the queries in ms. Empty until the query activity runs. */
   readonly waits: readonly number[];
 }
 
 /**
- * The current details of a payment's workflow in the Temporal Web UI, as Markdown for a support engineer: what the
- * payment waits for, since when, the channel's last answer, and the time of the next query. The Web UI shows a headline
- * and three short lines without scrolling.
+ * Returns the current details of a payment's workflow in the Temporal Web UI, as Markdown for a support engineer.
+ * They say what the payment waits for, since when it waits, what the channel answered last, and when the next query
+ * follows. The Web UI shows a headline and three short lines without scrolling.
  */
 export function describePayment(
   row: PaymentSnapshot,
@@ -115,7 +115,7 @@ function lastAnswer(row: PaymentSnapshot): string {
 
 /**
  * The line about the next query. While the query activity retries, the workflow does not see the channel's answers.
- * Therefore the line then shows the planned queries, and says that the last answer is under Pending Activities.
+ * During that time the line shows the planned queries, and says that the last answer is under Pending Activities.
  */
 function nextQuery({ at, waits }: NextQueries): string {
   if (waits.length === 0) return `next query at ${clock(at)}, or as soon as a callback or hint arrives`;
