@@ -19,7 +19,7 @@ test.each([
   [undefined, 2_000, 2_000],
   [10_000, 2_000, 10_000],
   [10_000, 30_000, 30_000],
-  // The answer is not signed, so that a forged one must not stop the queries.
+  // The answer is not signed and could be forged, so it must not stop the queries.
   [undefined, YEAR, 5 * MINUTE],
   [10_000, YEAR, 5 * MINUTE],
   [10 * MINUTE, YEAR, 10 * MINUTE],

@@ -47,7 +47,7 @@ test('if the calls of a merchant hang, they occupy only some of the slots, and a
   for (const end of hang) end();
   const turnedAway = (await Promise.all(calls)).filter((outcome) => outcome instanceof Error);
   expect(turnedAway).toHaveLength(2 * CHANNEL_SLOTS - CHANNEL_CALLS_AT_ONCE);
-  // Nothing was learned about the trade, so that neither an answer nor a silence of the channel is recorded.
+  // The call shows nothing about the trade, so neither an answer nor a silence of the channel is recorded.
   for (const error of turnedAway) expect(error).not.toBeInstanceOf(ChannelError);
   expect(hanging).toBe(CHANNEL_CALLS_AT_ONCE);
   const again = query('hangs', 0);

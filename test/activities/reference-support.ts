@@ -41,7 +41,10 @@ beforeEach(() => {
 export const row = (id: string) => ledger.db.payment.findUniqueOrThrow({ where: { id } });
 export const longLived = () => ledger.newPayment(AT, { expiresInMs: 3 * HORIZON_MS });
 
-/** A payment whose first create has an unknown outcome: the channel accepted it, or never received it. */
+/**
+ * A payment whose first create has an unknown outcome. The channel has either accepted the create or never
+ * received it.
+ */
 export async function unknownCreate(isAccepted: boolean) {
   const payment = await longLived();
   if (isAccepted) channel.answerIsLost = LOST;

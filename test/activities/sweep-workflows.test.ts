@@ -147,7 +147,7 @@ describe('workflows that are stuck', () => {
     });
     attempts.delete(`delivery/${delivery}`);
     expect(await sweep.sweepStuck()).toBe(0);
-    // A signal resets the attempt count, so that the state is unknown until the task has completed.
+    // A signal resets the attempt count. So one more attempt does not show that the workflow has recovered.
     stuck('refund/re_stuck', 1);
     expect(await sweep.sweepStuck()).toBe(0);
     attempts.delete('refund/re_stuck');

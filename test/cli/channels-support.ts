@@ -16,7 +16,7 @@ afterAll(() => rmSync(home, { recursive: true, force: true }));
 
 /**
  * Creates a database with a merchant that has a key.
- * @returns also `channels`, which runs a command on that database
+ * @returns among others `channels`, which runs a command on that database
  */
 export async function setUp(simulatorUrl = 'http://127.0.0.1:9') {
   const database = await freshDatabase();

@@ -172,7 +172,7 @@ describe.skipIf(!isComplete)('channels', () => {
     expect([refused.code, refused.errors]).toEqual([1, expect.stringContaining(`cannot change its ${name}`)]);
     expect(refused.errors).toContain(`channels add ${channel} --account NAME`);
     expect(await sets()).toBe(before);
-    // Setting the present value again is allowed.
+    // A setting can be set again to the value that it already has.
     const own: Credentials = credentialsOf[channel]();
     const kept = Object.keys(own).includes(name) ? `${name}=${own[name]}` : `mchid=${own.mchid}`;
     expect((await rotate(kept)).code).toBe(0);

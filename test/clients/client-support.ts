@@ -15,7 +15,10 @@ afterEach(async () => {
   await way.close();
 });
 
-/** The statuses without the moment between recorded money and its settlement, which a client may or may not see. */
+/**
+ * Removes the short phase after the money is recorded and before it is settled, because a client may miss this
+ * phase.
+ */
 export const statusesOf = (updates: readonly PaymentForPayer[]) =>
   updates
     .filter(({ status, orderState }) => status !== 'paying' || orderState !== 'undecided')

@@ -13,8 +13,8 @@ import { type System, startSystem } from '../support/system.ts';
 import { toolSettings } from '../support/tool-settings.ts';
 
 /**
- * Clients made by code generators from docs/openapi.json. Each one compiles, takes a payment through running processes,
- * and accepts unknown values of a later API.
+ * Tests clients that code generators make from docs/openapi.json. Each client compiles, takes a payment through
+ * real processes, and accepts unknown values of a later API.
  */
 
 const DOCUMENT = fileURLToPath(new URL('../../docs/openapi.json', import.meta.url));
@@ -32,7 +32,7 @@ afterAll(async () => {
   await system?.stop();
 });
 
-/** An API with a status, a reason, a field and a code that the document does not have yet. */
+/** An API with a status, a reason, a field and a code that the OpenAPI document does not contain. */
 async function startLaterApi() {
   const server = createServer(async (request, response) => {
     const { status, body } = await system.api('GET', String(request.url));
@@ -126,7 +126,8 @@ async function* lines({ command, args, env }: Program) {
 
 for (const generator of GENERATORS) {
   const tools = lookUpGenerator(generator, cacheDir);
-  // Skipped without the generator's runtime. If its registry could not be reached, `npm test` has failed already.
+  // The test is skipped if the generator's runtime is missing. If its registry could not be reached, `npm test`
+  // has already failed.
   test.skipIf(tools === undefined)(
     `a client in ${generator} compiles, takes a payment, and accepts values of a later API`,
     async () => {

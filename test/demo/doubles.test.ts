@@ -1,4 +1,5 @@
-// The parts of the demo with doubles: the doubles' own books, the proxy for their callbacks, and the command options.
+// Tests what the demo does with doubles: it checks their books, proxies their callbacks, and parses its
+// options.
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Command } from 'commander';

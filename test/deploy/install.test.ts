@@ -20,7 +20,10 @@ afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Runs a program. @returns its output lines and the calls of apt-get, in their order */
+/**
+ * Runs a program.
+ * @returns the lines of its output, and the calls of apt-get in their order
+ */
 function run(args: readonly string[], env: NodeJS.ProcessEnv) {
   const log = openSync(join(folder, 'log'), 'a');
   try {

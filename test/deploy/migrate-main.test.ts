@@ -37,7 +37,7 @@ test('the migration program waits for the database and applies the migrations, a
   await eventually(() =>
     first.said.err.includes('Waiting for the database (0 s of 60): connect ECONNREFUSED'),
   );
-  // The database becomes reachable only now.
+  // From this point on the database can be reached.
   const proxy = createServer((socket) => {
     const target = connect(Number(realPort), hostname);
     socket.pipe(target).pipe(socket);

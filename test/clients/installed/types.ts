@@ -41,14 +41,15 @@ await server.createRefund('pay_1', {}, {});
 // @ts-expect-error: a key that may be missing
 await server.createRefund('pay_1', {}, { idempotencyKey: maybe });
 
-// The answer to a creation has the client token and the checkout URL; an answer to a read has not.
+// The answer to a create contains the client token and the checkout URL. The answer to a read contains neither.
 const created = await server.createPayment({ order, channel: 'simulator' });
 const opens: readonly string[] = [created.clientToken, created.checkoutUrl];
 const token: string = (await server.switchPayment(created.id, { channel: 'simulator2' })).clientToken;
 // @ts-expect-error: clientToken may be null
 const none: string = (await server.getPayment(created.id)).clientToken;
 
-// An answer to a client token has the state of the order; an answer to a key has the order's id.
+// An answer to a request with a client token has the state of the order. An answer to a request with a key has
+// the order's id.
 const seen = await payer.getPayment(created.id, { token });
 const state: 'open' | 'undecided' | 'paid' | 'over' = seen.orderState;
 const orderId: string = (await server.getPayment(created.id)).orderId;
