@@ -4,14 +4,17 @@ import { LISTS } from './listed-refunds.ts';
 import type { Failing } from './shop.ts';
 import type { Call, Loss } from './world.ts';
 
-/** What the model knows: enough to skip steps that can have no effect. The truth is the channel's ledger. */
+/**
+ * The model's knowledge of the case. It is only used to skip steps that can have no effect. The channel's
+ * ledger holds the true state.
+ */
 export interface Model {
   asked: boolean;
 }
 
 type Deed = (order: Case) => Promise<void>;
 
-/** One action of an actor, or several at the same moment. */
+/** One action of an actor, or several actions at the same moment. */
 export class Step implements fc.AsyncCommand<Model, Case, true> {
   readonly name: string;
   readonly #deed: Deed;
@@ -69,7 +72,7 @@ const hint = onPayment('hint', (order, n) => order.hint(n));
 const queryNow = onPayment('query now', (order, n) => order.queryNow(n));
 const cancelPayment = onPayment('cancel payment', (order, n) => order.cancelPayment(n));
 const cancelOrder = plain('cancel order', (order) => order.cancelOrder());
-/** Includes amounts that the channel may have accepted by mistake, see `otherAmount`. */
+/** This includes amounts that the channel may have accepted by mistake. See `otherAmount`. */
 const changeAmount = fc
   .constantFrom(AMOUNT, AMOUNT + 7, AMOUNT - 1, 2500)
   .map((amount) => new Step(`change amount(${amount})`, (order) => order.changeAmount(amount)));
@@ -116,8 +119,8 @@ const passOf = (seconds: number) =>
   fc.constant(new Step(`pass(${seconds} s)`, (order) => order.pass(seconds)));
 
 /**
- * Times to skip, in seconds: within the tight phase, past polls, past the expiry, into the late watch, and past the
- * late watch.
+ * Times to skip, in seconds. The shortest end within the phase of frequent queries. Longer ones end after the
+ * last poll, after the expiry, in the late watch, or after it.
  */
 const pass = fc
   .constantFrom(1, 5, 12, 30, 120, 600, 1900, 4000, 26_000, 93_600)
@@ -219,12 +222,12 @@ const strangeCallbacks = fc
     { callback: { duplicates: 2, outOfOrder: true } },
   )
   .map(faultOf);
-/** The channel's answers to queries show an older state than its answer to a close. */
+/** The channel answers queries with an older state of the trade than it uses for a close. */
 const lags = fc.constant(faultOf({ callback: { dropRate: 1 }, query: { lagMs: 3_600_000 } }));
 /** A payer who is already in the wallet can pay a trade that the channel reports as closed. */
 const closesInVain = fc.constant(faultOf({ close: { ineffectiveRate: 1 } }));
 
-/** The shop refuses events, or accepts them again. */
+/** The shop begins to refuse events, or accepts them again. */
 const shopOf = (failing: Failing) =>
   fc.constant(
     new Step(
@@ -263,7 +266,7 @@ const race = fc
 
 const several = <T>(count: number, arbitrary: T): T[] => Array(count).fill(arbitrary);
 
-/** A second attempt is started while the first cannot be queried, so both can be paid. */
+/** The first attempt cannot be queried when the second attempt is started. So both attempts can be paid. */
 const secondWhileSilent = fc.constantFrom(...CHANNELS).map(
   (channel) =>
     new Step(
@@ -297,7 +300,7 @@ const firstPays = fc.constant(new Step('pay(0, success)', (order) => order.pay(0
 const firstIsDecided = fc.constant(new Step('pay(0, processing)', (order) => order.pay(0, 'processing')));
 const firstIsCancelled = fc.constant(new Step('cancel payment(0)', (order) => order.cancelPayment(0)));
 const firstEnds = fc.oneof(firstIsCancelled, cancelOrder, passOf(1900), passOf(1900));
-/** @param calledBack whether a callback reports the payment; otherwise only the late watch detects it */
+/** @param calledBack true if a callback reports the payment; if false, only the late watch detects it */
 const lateArrivalOf = (calledBack: boolean) =>
   nth.map((n) => {
     const how = calledBack ? 'no more trouble' : 'no callbacks';
@@ -310,7 +313,10 @@ const lateArrivalOf = (calledBack: boolean) =>
   });
 const lateArrival = fc.oneof(lateArrivalOf(true), lateArrivalOf(false));
 
-/** If money is left, only the out-refund-no keeps a repeated refund from being made twice. */
+/**
+ * While some money is left to refund, only the out-refund-no prevents a repeated request from making a second
+ * refund.
+ */
 const refundOfPart = fc
   .constantFrom(1, 500)
   .map((amount) => new Step(`refund(0, key a, ${amount})`, (order) => order.refund(0, 'a', amount)));
@@ -325,7 +331,7 @@ const refundOfAll = fc.constant(
   new Step('refund(0, key a, all)', (order) => order.refund(0, 'a', undefined)),
 );
 
-/** The merchant refunds a part at the channel while nodrop's refund is on its way. */
+/** The merchant refunds a part directly at the channel while nodrop's refund request is in flight. */
 const partElsewhere = fc
   .constantFrom(1, 500)
   .map((amount) =>
@@ -351,7 +357,10 @@ const opening = (...steps: fc.Arbitrary<Step>[]): fc.Arbitrary<Step[]> => fc.tup
 
 const createListed = fc.constant(new Step(`create(${LISTS})`, (order) => order.create(LISTS), true));
 
-/** How a case begins. Most failures need two attempts, a late or lost payment, or money that no callback reports. */
+/**
+ * The beginning of a case. Most failures need two attempts, a late or lost payment, or money that no callback
+ * reports.
+ */
 export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   fc
     .tuple(
