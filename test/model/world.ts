@@ -35,7 +35,7 @@ export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secre
   readonly merchantsWithShop: World['merchants'];
   readonly shop: Shop;
   now(): Promise<number>;
-  /** How much time the test's clock skipped between two of its readings. */
+  /** Computes how much time the test's clock skipped between two of its readings. */
   readonly skipped: SkippedTime;
   /** A text that changes while the order's workflows make progress. */
   progress(orderId: string): Promise<string>;
@@ -59,9 +59,9 @@ export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secre
 export type Call = 'create' | 'query' | 'close' | 'refund' | 'queryRefund';
 
 /**
- * `request lost`: the channel does not get the request, or gets it much later (see `lateRequests`). `answer
- * lost`: the channel carries out the request, but nodrop does not get the answer. `slow`: the answer takes a
- * while.
+ * - `request lost`: the channel does not get the request, or gets it much later (see `lateRequests`).
+ * - `answer lost`: the channel carries out the request, but nodrop does not get the answer.
+ * - `slow`: the answer takes a while.
  */
 export type Loss = 'none' | 'request lost' | 'answer lost' | 'slow';
 

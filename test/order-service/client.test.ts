@@ -130,7 +130,7 @@ describe('the start of an answer', () => {
 
 describe('reading the order back', () => {
   const read = async (statusUrl: string | null, orderId = 'order-1', client = near) => {
-    // Another test covers the stored start of the answer.
+    // Another test checks the stored beginning of the answer.
     const {
       durationMs,
       answer: _,

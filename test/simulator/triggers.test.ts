@@ -14,7 +14,10 @@ import {
 import { eventually, unlessOutOfTime } from '../support/progress.ts';
 import { ACCOUNT, newTrade, receiver, refundNamed, start, tempFolder, tradeNamed } from './support.ts';
 
-/** What a subject makes the wallet do. test/system/sandbox.test.ts tests what nodrop does then. */
+/**
+ * Tests what the wallet does because of the subject of a trade. test/system/sandbox.test.ts tests how nodrop
+ * reacts.
+ */
 
 type Started = Awaited<ReturnType<typeof start>>;
 
@@ -91,7 +94,7 @@ describe('subjects', () => {
   });
 });
 
-/** The automatic actions that the journal has for the trade. */
+/** The wallet's automatic actions for this trade, as recorded in the journal. */
 function actsOf(folder: string, no: string): readonly Act[] {
   return entriesOf(folder).findLast(({ trade }) => trade?.outTradeNo === no)?.trade?.acts ?? [];
 }

@@ -11,7 +11,8 @@ import {
   waitingForLocks,
 } from './migrate-support.ts';
 
-// Migrations of tables in use wait only briefly for locks, and continue after an interruption.
+// Tests migrations of tables that are in use. They wait only briefly for locks, and continue after an
+// interruption.
 
 const INDEX = '99990101000000_index';
 const CREATE_INDEX = 'CREATE INDEX CONCURRENTLY "toy_n_idx" ON "toy"("n");';
@@ -55,7 +56,7 @@ describe('a migration that does not get its lock', () => {
     await eventually(() => said.length >= 4);
     writing = false;
     await written;
-    // Writes succeeded between any two attempts, while the reader still held its lock.
+    // Between any two attempts of the migration, writes succeeded although the reader still held its lock.
     for (const [index, { line, writes: count }] of said.entries()) {
       expect(line).toMatch(
         /^The migration 99990101000000_next could not get its locks .*\(attempt \d+ of Infinity\); the oldest transaction belongs to process \d+, open for \d+ s\.$/,
@@ -229,7 +230,7 @@ describe('an index created CONCURRENTLY', () => {
     expect(await validIndexes()).toEqual(['toy_n_idx valid']);
   });
 
-  /** Marks the index as valid or, as an interrupted build leaves it, INVALID. */
+  /** Marks the index as valid, or as INVALID like an index whose build was interrupted. */
   const setValid = (valid: boolean) =>
     queryOnce(
       database.url,
@@ -293,7 +294,7 @@ test('the migration that fills the subjects of live payments locks no other rows
     applyMigrations(database.url, dir, { patience: { ...BRIEF, attempts: 1 }, say: () => {} }),
   ).rejects.toThrow('did not get its locks');
   expect(await filled()).toBe(2499);
-  // Prepares that the next start must not change filled subjects, but must fill empty ones.
+  // Prepares rows that show whether the next start fills empty subjects and leaves filled subjects unchanged.
   await queryOnce(
     database.url,
     `update payments set subject = 'Tea' where id = 'p0001'; update payments set subject = null where id > 'p2400' and id < 'p2500'`,

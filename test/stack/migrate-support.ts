@@ -44,7 +44,7 @@ export const waitingForLocks = async () =>
     )
   ).length;
 
-/** Short timeouts for tests in which a migration does not get its locks. */
+/** Short timeouts, for tests in which a migration cannot get its locks. */
 export const BRIEF = { lockTimeoutMs: 200, concurrentLockTimeoutMs: 200, attempts: 3, pauseStepMs: 10 };
 
 export const recordsOf = async (name: string) =>

@@ -1,4 +1,5 @@
-// Each migration is applied once, also by several processes, and the migrations agree with schema.prisma.
+// Tests that each migration is applied once, even if several processes start together, and that the migrations
+// agree with schema.prisma.
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -112,7 +113,7 @@ test('a failing migration does not change the database, and its error is reporte
 test('if the process that applies a migration is killed, the next start applies the migration', async () => {
   await applyMigrations(database.url);
   addMigration('99990101000000_next', 'create table next (id int);');
-  // The open record that a killed process leaves when the script's transaction has not committed.
+  // If a process is killed before its script's transaction commits, it leaves this open record.
   await queryOnce(
     database.url,
     "insert into _prisma_migrations (id, checksum, migration_name, started_at) values ('x', 'x', '99990101000000_next', now())",
@@ -198,7 +199,7 @@ test('if an unreleased commit has migrated the database, the error refers to the
 
 test('a script commits nothing if another process has closed its record', async () => {
   await applyMigrations(database.url);
-  // Another process that assumes that this one is dead closes the record like this.
+  // Another process that believes this process is dead closes the record in this way.
   addMigration(
     '99990101000000_next',
     'create table next (id int); update _prisma_migrations set rolled_back_at = now() where finished_at is null;',
@@ -216,7 +217,7 @@ test('a failed migration is applied by the next start once its cause is fixed', 
     /99990101000000_next: relation "toy" does not exist\. Nothing of this/,
   );
   await queryOnce(database.url, 'create table toy as select 1 as n');
-  // A failed record as `prisma migrate deploy` leaves it.
+  // `prisma migrate deploy` leaves such a record after a failure.
   await queryOnce(
     database.url,
     "update _prisma_migrations set rolled_back_at = null where migration_name = '99990101000000_next'",

@@ -1,4 +1,4 @@
-// The rules for migrations of tables in use, and a check that this project's migrations keep them.
+// Tests the rules for migrations of tables in use, and checks that this project's migrations follow them.
 import { expect, test } from 'vitest';
 import { readMigrations } from '../../src/stack/migrate.ts';
 import {

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { tsxLoader } from '../../src/tsx.ts';
 import { eventually, freePort, temporaryHome } from '../support/stack.ts';
 
-/** By program: its entry file, and the output that shows that it is ready. */
+/** The entry file of each program, and the output that shows that the program is ready. */
 const PROGRAMS = {
   stack: ['main.ts', 'stack ready in'],
   start: ['start.ts', 'nodrop is ready in'],
