@@ -74,12 +74,10 @@ export function watch(it: Watched): () => void {
 }
 
 /**
- * Calls `condition` until it returns something other than undefined or false. An assertion error means "not yet"; any
- * other error fails the test.
- *
- * @param noChangeMs gives up when no watched state changes for this long, counted in looks of 50 ms. A slow look counts
- * as
- *   one, and no look counts while a watched process is stopped.
+ * Calls `condition` until it returns something other than undefined or false. An assertion error means "not
+ * yet". Any other error fails the test.
+ * @param noChangeMs gives up when no watched state changes for this long, counted in checks of 50 ms. A slow
+ *   check counts as one, and no check counts while a watched process is stopped.
  * @throws Error with the last state
  */
 export async function eventually<T>(
@@ -126,7 +124,7 @@ function isAnyStopped(): boolean {
   return [...watched].some(({ pids }) => pids?.().some((pid) => pid !== undefined && isStopped(pid)));
 }
 
-/** True for a process that a signal has stopped. Works only where /proc exists. */
+/** True if a signal has stopped the process. Works only where /proc exists. */
 function isStopped(pid: number): boolean {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');

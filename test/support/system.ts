@@ -22,8 +22,8 @@ export interface Answer {
 }
 
 /**
- * nodrop as it runs for a user. Each part is a process that tests can kill: PostgreSQL, Temporal, simulator, API and
- * worker, on free ports and in their own data folder.
+ * nodrop as it runs for a user. PostgreSQL, Temporal, the simulator, the API and the worker each run as a
+ * process that tests can kill. They have free ports and their own data folders.
  */
 export interface System {
   readonly config: Config;
@@ -35,7 +35,9 @@ export interface System {
   api(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
   /** Creates a payment of a new order over HTTP. */
   pay(changes?: object): Promise<Answer>;
-  /** Like `pay`, but repeats the request until the payment has a next action, which takes time on a slow machine. */
+  /**
+   * Like `pay`, but repeats the request until the payment has a next action. On a slow machine this takes time.
+   */
   payable(changes?: object): Promise<Answer>;
   orderStatus(orderId: string): Promise<string | undefined>;
   startWorker(): Promise<void>;

@@ -13,9 +13,9 @@ import { type OrderService, startOrderService } from '../support/order-service.t
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * Upper bounds for the cost of a payment, counted on real processes: Temporal's history and PostgreSQL's log. `npm run
- * bench -- counts` lists the statements. A change that makes a payment cheaper lowers its bound here. A change that
- * raises a bound must be explained in docs/performance.md.
+ * Upper bounds for the costs of a payment. They are counted in Temporal's history and PostgreSQL's log while
+ * real processes run. `npm run bench -- counts` lists the statements. If a change makes a payment cheaper, it
+ * lowers the bound here. If a change raises a bound, docs/performance.md must explain it.
  */
 
 interface Bounds {
@@ -96,7 +96,7 @@ test('the costs count every statement of nodrop once, and count no statement of 
     await counted.query('select id\nfrom merchants\nwhere name = $1 for update', ['two\nlines']);
     await counted.query("update merchants set name = 'told' where name = 'told'");
     await counted.query('commit');
-    // These statements depend on time, not on the work that is done.
+    // The number of these statements depends on time, not on the work that is done.
     await counted.query("select id from channel_accounts where channel = $1 and id = 'a'", ['simulator']);
     await counted.query("select id from channel_accounts where merchant_id = 'm' and channel = 'simulator'");
     await counted.query("SELECT pg_notify('nodrop', $1)", ['ping/1']);
@@ -119,7 +119,7 @@ test('the costs count every statement of nodrop once, and count no statement of 
   }
 });
 
-/** Shows all counted statements if there are too many. */
+/** If there are too many statements, the failed test shows all counted statements. */
 function expectWithin<Name extends string>(
   costs: Readonly<Record<NoInfer<Name>, number>> & { readonly ran: readonly string[] },
   bounds: Readonly<Record<Name, number>>,
@@ -127,7 +127,7 @@ function expectWithin<Name extends string>(
   const names = Object.keys(bounds) as Name[];
   const counted = Object.fromEntries(names.map((name) => [name, costs[name]]));
   for (const name of names) {
-    // Check that something was counted, because a count of nothing would be within any bound.
+    // Checks that something was counted. A count of zero would be within every bound.
     expect(costs.ran, 'nothing was counted').not.toEqual([]);
     expect(costs[name], `${JSON.stringify(counted)}\n${costs.ran.join('\n')}`).toBeLessThanOrEqual(
       bounds[name],

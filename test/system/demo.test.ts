@@ -1,5 +1,5 @@
-// npm run demo -- --channels wechatpay,alipay, with few payers: the demo fails unless every cent in the doubles' books
-// is in an order or refunded.
+// Runs npm run demo -- --channels wechatpay,alipay with few payers. The demo fails unless all money in the
+// doubles' books is in an order or refunded.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -71,7 +71,7 @@ test.skipIf(!hasLibraries)(
       expect(output).toMatch(/dropped: in no order, not given back +0 +as it must be/);
       expect(output).toMatch(/given back: the order was paid twice +4 +CNY/);
       expect(output).toMatch(/given back: it was paid too late +4 +CNY/);
-      // Both callbacks and queries settled orders; forged callbacks settled none.
+      // Some orders were settled by callbacks, and some by queries. No forged callback settled an order.
       expect(output).toMatch(/ the callback +[1-9]/);
       expect(output).toMatch(/recovered without the callback +[1-9]/);
       expect(output).toMatch(/forged callbacks +9 sent for unpaid orders, all refused/);

@@ -3,7 +3,10 @@ import { call } from '../simulator/support.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** After a total loss of the Temporal database everything is restored from the ledger, and nothing happens twice. */
+/**
+ * After the loss of the whole Temporal database, everything is restored from the ledger, and nothing happens
+ * twice.
+ */
 
 let system: System;
 beforeAll(async () => {
@@ -27,7 +30,7 @@ test('after a total loss of the Temporal database, recover restores the workflow
   await system.simulator.pay(done.body.id);
   await system.api('POST', `/v1/payments/${ended.body.id}/cancel`);
   await eventually(async () => (await system.orderStatus(done.body.orderId)) === 'succeeded');
-  // A refund that the channel does not answer.
+  // A refund about which the channel does not answer.
   await system.simulator.setFaults({ refund: { errorRate: 1 } });
   const key = { 'idempotency-key': 'part' };
   const asked = await system.api('POST', `/v1/payments/${done.body.id}/refunds`, { amount: 500 }, key);
@@ -86,7 +89,7 @@ test('a callback is forwarded again if it was forwarded only to the Temporal dat
   const { body } = await system.payable();
   await system.simulator.pay(body.id);
   await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
-  // From here on no worker processes signals.
+  // From this point on, no worker processes signals.
   system.kill('worker', 'SIGSTOP');
   try {
     const secret = system.config.simulator.secrets.simulator ?? '';
@@ -113,7 +116,7 @@ test('a callback is forwarded again if it was forwarded only to the Temporal dat
 test('recover names a payment that cannot be started, and continues with the other payments', async () => {
   const { body } = await system.payable();
   const run = system.temporal.workflow.getHandle(`payment/${body.id}`);
-  // The first payment has an unknown currency, so that its workflow cannot be started.
+  // The first payment has an unknown currency, so its workflow cannot be started.
   await system.db.$executeRaw`
     INSERT INTO payments (id, merchant_id, order_id, channel, channel_account_id, method, amount, currency,
       client_token_hash, status, expires_at)

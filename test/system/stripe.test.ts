@@ -6,8 +6,9 @@ import { eventually } from '../support/stack.ts';
 import { type Answer, type System, startSystem } from '../support/system.ts';
 
 /**
- * Stripe from a user's point of view: an account added with the command line, then payments through the real processes.
- * Stripe is a double in a separate process, which sends callbacks or not. No secret may leak meanwhile.
+ * Tests Stripe from a user's point of view. A command adds an account, and payments then run through the real
+ * processes. Stripe is a double in a separate process, and the tests decide whether it sends callbacks. No
+ * secret may leak.
  */
 
 const KEY = 'sk_test_canary5d2b71';
@@ -15,7 +16,7 @@ const NEXT_KEY = 'rk_test_canary90c4aa';
 const WEBHOOK_SECRET = 'whsec_canary18f6e3';
 const CANARY = /canary(5d2b71|90c4aa|18f6e3)/;
 
-/** All answers and outputs. */
+/** Collects all answers and outputs, to search them for secrets. */
 const said: string[] = [];
 
 let double: StripeDouble;
