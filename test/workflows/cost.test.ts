@@ -5,9 +5,13 @@ import { unlessOutOfTime } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
-/** What a payment costs the Temporal server: each history event is a row, and each workflow task a round trip. */
+/**
+ * Tests what a payment costs the Temporal server. Each history event is a row, and each workflow task is a
+ * round trip.
+ */
 
-// Without scheduled queries: on a slow machine the first one could be sent before the callback arrives.
+// Queries are not scheduled, because on a slow machine the first query could be sent before the callback
+// arrives.
 const h = useHarness({ querySchedule: '1h' });
 
 async function eventsOf(run: WorkflowHandle) {
@@ -28,7 +32,7 @@ function countsOf(events: Awaited<ReturnType<typeof eventsOf>>): Record<string, 
 
 const sum = (counts: Record<string, number>) => Object.values(counts).reduce((all, count) => all + count, 0);
 
-/** Runs a new payment that is settled by its callback, with enough time in between for the workflow to become idle. */
+/** Runs a new payment that is settled by its callback. The callback arrives only when the workflow is idle. */
 async function settledByCallback(): Promise<WorkflowHandle> {
   const payment = await h.newPayment();
   const run = await h.start(payment);
@@ -55,13 +59,13 @@ test('a payment that is settled by its callback takes 20 history events and 3 wo
     workflowTaskScheduled: 3,
     workflowTaskStarted: 3,
     workflowTaskCompleted: 3,
-    // The create is a regular activity, so that the channel's rate limit applies.
+    // The create is a regular activity, so the channel's rate limit applies to it.
     activityTaskScheduled: 1,
     activityTaskStarted: 1,
     activityTaskCompleted: 1,
-    // `paying` and `succeeded`; the start event has `created`.
+    // These events set `paying` and `succeeded`. The start event already contains `created`.
     upsertWorkflowSearchAttributes: 2,
-    // The timer until the first query.
+    // The timer that runs until the first query.
     timerStarted: 1,
     timerCanceled: 1,
     workflowExecutionSignaled: 1,
