@@ -4,14 +4,14 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { eventually } from '../support/progress.ts';
 import { useHarness } from './harness.ts';
 
-/** After a notice the channel is queried until it answers, whatever the status of the payment is. */
+/** After a notice, the channel is queried until it answers. The status of the payment does not matter. */
 
 const h = useHarness();
 afterEach(async () => {
   await h.simulator.setFaults({ query: { errorRate: 0 } });
 });
 
-/** Records and signals a notice like the API does. */
+/** Records a notice and signals it to the workflow, as the API does. */
 async function notice(payment: Payment): Promise<void> {
   await recordNotice(h.db, payment.id, true, 'The channel sent a notice.', new Date(await h.now()));
   await h.workflows.notice(payment, 10_000);
