@@ -7,7 +7,7 @@ import { ensureMerchant, setMerchant } from '../../src/ledger/merchants.ts';
 import type { OrderServiceClient } from '../../src/order-service/client.ts';
 import { eventually, useDatabase } from '../support/stack.ts';
 
-// The delivery activities, with the real database and an order service that the test controls.
+// Tests the delivery activities with the real database and an order service that the test controls.
 
 const SECRET = 'a secret of at least 32 characters';
 

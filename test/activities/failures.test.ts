@@ -9,7 +9,7 @@ import {
 } from '../../src/activities/failures.ts';
 import { ChannelError } from '../../src/domain/channel.ts';
 
-// How failures of activities appear to Temporal: the retry delay, and the text in the Web UI.
+// Tests how Temporal sees a failed activity. Its failure contains the retry delay and the text for the Web UI.
 
 const MINUTE = 60_000;
 const YEAR = 365 * 24 * 60 * MINUTE;

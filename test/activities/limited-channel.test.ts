@@ -9,7 +9,7 @@ import { ChannelError } from '../../src/domain/channel.ts';
 import { tradeNamed } from '../simulator/support.ts';
 import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 
-// How the slots of a channel are distributed among merchants, while calls hang until the test releases them.
+// Tests how merchants share the slots of a channel. Calls hang until the test releases them.
 
 const SECRET = `whsec_${Buffer.alloc(32).toString('base64')}`;
 const account = (merchantId: string) => ({

@@ -17,7 +17,8 @@ import {
 import { runActivities } from './support.ts';
 
 /**
- * A channel that uses its own ids: when a create is repeated, when the trade is looked up, and how the payment ends.
+ * Tests a channel that uses its own ids. Shows when a create is repeated, when the trade is looked up, and how
+ * the payment ends.
  */
 
 test('the reference of the trade is stored together with the next action, and every later call uses it', async () => {

@@ -105,14 +105,14 @@ describe('the field account of POST /v1/payments', () => {
         [{ path: 'account', message: 'must be one of eu, main, us' }],
       ]);
     }
-    // An account of another merchant.
+    // This account belongs to another merchant.
     const other = await newKey(it.db);
     const foreign = await it.api.call('/v1/payments', {
       key: other.key,
       body: { channel: 'simulator', order: it.order(), account: 'eu' },
     });
     expect(foreign.json.code).toBe('unknown_account');
-    // An account of the other mode.
+    // The account gets the other mode, so it cannot be used.
     await it.db.channelAccount.updateMany({ where: { name: 'us' }, data: { mode: 'live' } });
     expect((await it.pay({ order: it.order(), account: 'us' })).json.errors).toEqual([
       { path: 'account', message: 'must be one of eu, main' },
@@ -155,7 +155,7 @@ describe('the field account of POST /v1/payments', () => {
       (await it.channels(['channels', 'enable', 'simulator', '--account', 'eu', '--default'])).code,
     ).toBe(0);
     expect((await it.pay({ order: it.order() })).json.account).toBe('eu');
-    // Without an enabled account, the channel does not exist for this merchant.
+    // If a merchant has no enabled account at a channel, the channel does not exist for this merchant.
     await it.db.channelAccount.updateMany({
       data: { disabledAt: new Date() },
       where: { channel: 'simulator' },

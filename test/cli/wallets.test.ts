@@ -18,7 +18,8 @@ import {
 import { temporaryHome, useDatabase } from '../support/stack.ts';
 
 /**
- * Accounts at Alipay and WeChat Pay: the commands `channels add`, `check`, `smoke` and `rotate` against test doubles.
+ * Tests accounts at Alipay and WeChat Pay. The commands `channels add`, `check`, `smoke` and `rotate` run
+ * against doubles of the channels.
  */
 
 const folder = wechatpayOracle();
@@ -27,7 +28,7 @@ const home = temporaryHome();
 let alipay: AlipayDouble;
 let wechatpay: WechatpayDouble;
 const { databaseUrl, db } = useDatabase();
-/** The outputs and errors of all commands, to search them for secrets. */
+/** Collects the outputs and errors of all commands, to search them for secrets. */
 const printed: string[] = [];
 
 beforeAll(async () => {

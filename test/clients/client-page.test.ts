@@ -11,7 +11,7 @@ describe('the client in a browser page', () => {
   const asJson = (body: object) =>
     new Response(JSON.stringify(body), { headers: { 'content-type': 'application/json' } });
 
-  /** The part of a page that the client reads: whether it is visible. */
+  /** Stands for the page, of which the client reads only whether it is visible. */
   class Page extends EventTarget {
     visibilityState = 'visible';
     turn(state: 'visible' | 'hidden') {

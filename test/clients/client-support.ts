@@ -3,7 +3,7 @@ import type { PaymentForPayer } from '../../clients/js/index.js';
 import { setUp } from '../api/support.ts';
 import { startWay, type Way } from './proxy.ts';
 
-/** For the tests of the payer's client: the real API, reached through a test proxy. */
+/** Support for tests of the payer's client. The client reaches the real API through a test proxy. */
 
 export const { database, api, key } = await setUp();
 export let way: Way;

@@ -18,7 +18,7 @@ import { eventually } from '../support/stack.ts';
 import { api, database, key, polls, statusesOf, streams, way } from './client-support.ts';
 import { startWay, type Way } from './proxy.ts';
 
-// The JavaScript client against the real API, through a proxy that misbehaves.
+// Tests the JavaScript client with the real API. A proxy between them disturbs the connections.
 
 /** The payment is paid, and its order is updated. */
 async function settle(id: string): Promise<void> {
@@ -81,7 +81,7 @@ describe('waitForResult', () => {
     way.cut();
     await settle(made.id);
     expect(await result).toMatchObject({ status: 'succeeded' });
-    // No state was reported twice.
+    // The client reported no state twice.
     expect(statusesOf(updates)).toEqual(['paying', 'succeeded']);
   });
 

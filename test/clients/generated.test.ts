@@ -46,7 +46,10 @@ async function startLaterApi() {
   return server;
 }
 
-/** Runs a command to its end. @throws Error with its whole output when the command fails */
+/**
+ * Runs a command and waits until it ends.
+ * @throws Error with its whole output when the command fails
+ */
 async function run(command: string, args: readonly string[], options: { cwd: string; env?: object }) {
   const env = { ...process.env, ...options.env };
   await promisify(execFile)(command, args, { ...options, env, maxBuffer: 1 << 26 }).catch((error) => {
@@ -60,7 +63,10 @@ interface Program {
   readonly env?: object;
 }
 
-/** Makes a client in the folder, compiles it with its program, and returns the command that runs it. */
+/**
+ * Generates a client into the folder, and compiles it together with its program.
+ * @returns the command that runs the program
+ */
 const MAKE: Readonly<Record<Generator, (folder: string, tools: string) => Promise<Program>>> = {
   async typescript(folder, tools) {
     symlinkSync(join(tools, 'node_modules'), join(folder, 'node_modules'));
@@ -110,7 +116,10 @@ const MAKE: Readonly<Record<Generator, (folder: string, tools: string) => Promis
   },
 };
 
-/** The lines that the program prints, as they arrive. @throws Error with the program's stderr when it fails */
+/**
+ * Yields each line that the program prints as soon as it arrives.
+ * @throws Error with the program's stderr when it fails
+ */
 async function* lines({ command, args, env }: Program) {
   const addresses = [system.apiUrl, `http://127.0.0.1:${(later.address() as AddressInfo).port}`];
   const child = spawn(command, [...args, ...addresses], { env: { ...process.env, ...env } });

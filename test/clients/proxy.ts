@@ -14,7 +14,7 @@ export interface Way {
    * event streams with the proxy's own page. `away` cuts every connection.
    */
   mode: 'pass' | 'buffer' | 'refuse' | 'away';
-  /** Cuts the connections that are open now. */
+  /** Cuts all connections that are open at this moment. */
   cut(): void;
   close(): Promise<void>;
 }

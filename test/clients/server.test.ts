@@ -94,7 +94,7 @@ describe('the operations', () => {
     .filter(({ operation }) => operation.operationId !== 'streamPayment')
     .map((one) => [one.operation.operationId, one] as const);
 
-  /** Calls the method of this operation with every argument that it accepts. */
+  /** Calls the client's method for this operation with every argument that it accepts. */
   async function callOf(
     by: ServerClient,
     { path, method, operation }: (typeof operations)[number],

@@ -59,7 +59,10 @@ describe('the callback proxy', () => {
     for (const server of servers.splice(0)) server.close();
   });
 
-  /** Starts a proxy. @returns also the callbacks that reached the API behind it */
+  /**
+   * Starts a proxy in front of a simulated API.
+   * @returns among others the callbacks that reached this API
+   */
   async function build(status = 200) {
     const came: (Callback & { readonly path: string })[] = [];
     const api = createServer(async (request: IncomingMessage, response) => {
@@ -114,7 +117,7 @@ describe('the callback proxy', () => {
     expect(counts.get('passed')).toBeGreaterThan(150);
     ids.forEach((id, nth) => {
       const isLost = kindOf(id) === 'lost';
-      // The proxy acknowledges a lost callback, so that the channel does not send it again.
+      // The proxy drops this callback but acknowledges it, so that the channel does not send it again.
       expect(answers[nth]).toEqual({ status: 200, body: isLost ? 'success' : 'said' });
       expect(proxy.passed.get(id)).toBe(isLost ? undefined : 2);
     });

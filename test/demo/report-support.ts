@@ -61,7 +61,7 @@ export const refund = (id: string, reason: string, more: Partial<Refund> = {}): 
   ...more,
 });
 
-/** A payment that its order could not accept, refunded in full. */
+/** The order could not accept this payment. The payment was refunded in full. */
 export const conflict = { orderUpdate: 'conflict', refundedAmount: 1050 } as const;
 export const givenBack = { state: 'REFUND', refunded: 1050 } as const;
 

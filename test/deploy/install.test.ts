@@ -5,7 +5,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 
-/** Installation of system packages, on a machine without docker-compose, with an apt-get that only logs its calls. */
+/**
+ * Tests the installation of system packages on a machine without docker-compose. Instead of apt-get, a stand-in
+ * logs the calls.
+ */
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const isRoot = process.getuid?.() === 0;

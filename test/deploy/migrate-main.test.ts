@@ -6,7 +6,7 @@ import { afterEach, expect, test } from 'vitest';
 import { tsxLoader } from '../../src/tsx.ts';
 import { emptyDatabase, eventually, freePort } from '../support/stack.ts';
 
-/** The one-shot program that migrates an external database. */
+/** Tests the one-shot program that migrates an external database. */
 
 const program = fileURLToPath(new URL('../../src/stack/migrate-main.ts', import.meta.url));
 const undo: (() => unknown)[] = [];

@@ -35,7 +35,7 @@ let env: NodeJS.ProcessEnv;
 let child: ChildProcess;
 let output = '';
 const servers: Server[] = [];
-/** The headers of the requests that reached the Web UI. */
+/** Collects the headers of the requests that reached the Web UI. */
 const seen: IncomingHttpHeaders[] = [];
 
 const listen = (server: Server) =>

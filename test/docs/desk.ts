@@ -17,7 +17,7 @@ const SETTINGS = ['PORT', 'NODROP_ADMIN_PORT', 'NODROP_SIMULATOR_PORT', 'NODROP_
  */
 const ROUTES = /^(PIP_|(HTTPS?|NO|ALL)_PROXY$|SSL_CERT|REQUESTS_CA|MAVEN_|JAVA_HOME$)/i;
 
-/** A shell that keeps running between blocks, so that its variables stay set. */
+/** A shell that keeps running between two blocks of commands, so that its variables stay set. */
 export class Shell {
   readonly #child: ChildProcess;
   #output = '';
@@ -50,7 +50,7 @@ export class Shell {
   }
 }
 
-/** A running nodrop with the terminals of its user. */
+/** A running nodrop, and the terminals in which its user types. */
 export class Desk {
   readonly #place: StackPlace;
   readonly #env: NodeJS.ProcessEnv;
@@ -104,7 +104,10 @@ export class Desk {
     return desk;
   }
 
-  /** Opens another terminal and runs a command that keeps running there, until its output contains `readyWords`. */
+  /**
+   * Opens another terminal and starts a long-running command there. Waits until its output contains
+   * `readyWords`.
+   */
   async terminal(command: string, readyWords: string): Promise<ChildProcess> {
     const child = spawn('bash', ['--norc', '-c', command], { cwd: root, env: this.#env, detached: true });
     this.#terminals.push(child);
@@ -129,7 +132,7 @@ export class Desk {
     await closed;
   }
 
-  /** The command blocks of a page in their order, with the ports of this test. */
+  /** The command blocks of a page in their order. Port numbers are replaced by the ports of this test. */
   blocksOf(page: string, at: Readonly<Record<string, string>> = this.ports): string[] {
     const text = readFileSync(join(root, 'docs', page), 'utf8');
     return [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, block = '']) =>

@@ -62,7 +62,7 @@ test('every command of docs/order-service.md works with npm start, and leaves th
   const merchants = async () => (await shell.type('npm run --silent nodrop -- merchants list')).output;
   const asItWas = /^mer_\w+ +demo +apply +simulator, simulator2 +embedded /m;
   expect(await merchants()).toMatch(asItWas);
-  // Stands in for the page's order service.
+  // This server replaces the order service that the page describes.
   const server = createServer((request, response) => {
     request.resume().on('end', () => response.end('noted'));
   });

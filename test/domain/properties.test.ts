@@ -34,7 +34,7 @@ import {
   PAYMENT_STATUSES,
 } from '../../src/domain/states.ts';
 
-/** Property-based tests of the domain's pure rules, with inputs from fast-check. */
+/** Property-based tests of the pure rules in the domain. fast-check generates the inputs. */
 
 const paymentStatus = fc.constantFrom(...PAYMENT_STATUSES);
 const orderStatus = fc.constantFrom(...ORDER_STATUSES);

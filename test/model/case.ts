@@ -53,7 +53,7 @@ export class Case {
   readonly world: World;
   readonly orderId = `o-${randomUUID()}`;
   readonly #options: CaseOptions;
-  /** Requests whose callers did not wait for the answer. */
+  /** Requests whose callers have stopped waiting for the answer. */
   readonly #unanswered: Promise<unknown>[] = [];
   /** Violations that were found while the case ran. */
   readonly wrong: string[] = [];
@@ -90,7 +90,7 @@ export class Case {
     return this.world.db.payment.findMany({ where: { orderId: this.orderId }, orderBy: { id: 'asc' } });
   }
 
-  /** The nth payment of the order, if there is one. */
+  /** Finds the nth payment of the order. The order may have fewer payments. */
   async #attempt(nth: number): Promise<Payment | undefined> {
     const attempts = await this.attempts();
     return attempts[nth % Math.max(1, attempts.length)];
@@ -208,7 +208,7 @@ export class Case {
     const answer = await Promise.race([answered, sleep(IMPATIENT_MS, undefined)]);
     if (answer?.status === 200 && this.#changing === 0 && answer.body.amount !== amount)
       this.wrong.push(`the order was to cost ${amount}, and costs ${answer.body.amount}`);
-    // Payers who can still pay must be asked for the order's present amount.
+    // Payers who can still pay must be asked for the new amount of the order.
     const [{ others } = { others: 0 }] = await this.world.db.$queryRaw<{ others: number }[]>`
       SELECT count(*)::int AS others FROM payments JOIN orders ON orders.id = order_id
       WHERE order_id = ${this.orderId} AND payments.status IN ('created', 'paying')
@@ -252,7 +252,7 @@ export class Case {
     if (given.state === 'PROCESSING' && !lists) hidden.add(payment.id);
   }
 
-  /** The bank returns refunded money, if the channel reports such returns. */
+  /** The bank returns refunded money to the merchant, if the channel reports such returns. */
   async reverse(nth: number): Promise<void> {
     const payment = await this.#attempt(nth);
     if (payment?.channel !== LISTS) return;
@@ -290,7 +290,10 @@ export class Case {
     return undefined;
   }
 
-  /** A sender without the channel's secret claims that the payment is paid. @param amount the claimed amount */
+  /**
+   * A sender that does not have the channel's secret claims that the payment is paid.
+   * @param amount the claimed amount
+   */
   async forge(nth: number, by: 'a stranger' | 'another channel', amount: number): Promise<void> {
     const payment = await this.#attempt(nth);
     if (payment === undefined) return;
@@ -330,7 +333,7 @@ export class Case {
     }
   }
 
-  /** An earlier callback arrives again, byte for byte. */
+  /** An earlier callback arrives again with exactly the same bytes. */
   async repeatCallback(nth: number): Promise<void> {
     const { received } = this.world.network;
     const callback = received[nth % Math.max(1, received.length)];

@@ -126,7 +126,7 @@ const pass = fc
   .constantFrom(1, 5, 12, 30, 120, 600, 1900, 4000, 26_000, 93_600)
   .chain((seconds) => passOf(seconds));
 
-/** Faults of the network between nodrop and its channels. */
+/** The faults of the network between nodrop and its channels. */
 const lossOf = (call: Call, loss: Loss) =>
   fc.constant(
     new Step(
@@ -163,7 +163,7 @@ const holdCallbacks = fc.constant(
   ),
 );
 
-/** Faults of the network between nodrop and its own database and Temporal. */
+/** The faults of the connections from nodrop to its own database and to Temporal. */
 const loseTransactions = fc
   .array(fc.constantFrom('request lost', 'answer lost'), { minLength: 1, maxLength: 3 })
   .map(
@@ -185,7 +185,7 @@ const loseTemporal = fc.constantFrom<Loss>('request lost', 'answer lost', 'slow'
     ),
 );
 
-/** The simulator's own faults. */
+/** The faults that the simulator itself can produce. */
 type Faults = Parameters<Case['world']['simulator']['setFaults']>[0];
 const faultOf = (faults: Faults) =>
   new Step(
@@ -371,10 +371,11 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
     )
     .map(([trouble, first]) => [...trouble, first]),
   opening(fc.oneof(create, create, forOtherAmount), secondWhileSilent, fc.oneof(allPay, pay)),
-  // Late payments, because the create request or the payer is late.
+  // The payment is late because the create request arrives late or the payer pays late.
   opening(lossOf('create', 'request lost'), create, firstEnds, lateArrival),
   opening(closesInVain, create, firstEnds, passOf(600), fc.oneof(noCallbacks, holdCallbacks), firstPays),
-  // The order's amount has changed when the payer pays a trade that the channel reported as closed.
+  // The channel reported the trade as closed, and the order's amount was changed. After that, the payer pays
+  // the trade anyway.
   opening(
     closesInVain,
     fc.oneof(create, forOtherAmount),
@@ -384,14 +385,14 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
     fc.oneof(noCallbacks, holdCallbacks, untroubled),
     firstPays,
   ),
-  // The trade is paid, or the channel is deciding it, and the channel does not report that before nodrop wants to end
-  // the payment.
+  // The trade is paid or the channel is deciding about it. The channel does not report this before nodrop wants
+  // to end the payment.
   opening(create, fc.oneof(noCallbacks, holdCallbacks), fc.oneof(firstPays, firstIsDecided), firstEnds),
   opening(create, lags, firstPays, passOf(10), firstIsCancelled),
   opening(fc.oneof(strangeCallbacks, otherAmount), create, firstPays, fc.oneof(passOf(12), race)),
-  // A refund without an answer is requested again.
+  // A refund request gets no answer, and is sent again.
   opening(create, allPay, passOf(12), noCallbacks, refundIsLost, refundOfPart, passOf(30)),
-  // A refund that is refused because a part was refunded elsewhere is requested again.
+  // A refund is refused because others refunded a part. Then the refund is requested again.
   opening(
     ...[create, answers, firstPays, passOf(12), lossOf('refund', 'request lost'), refundOfAll, answers],
     ...[passOf(30), partElsewhere],
@@ -400,7 +401,7 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
     ...[closesInVain, create, answers, cancelOrder, answers, passOf(600)],
     ...[lossOf('refund', 'request lost'), firstPays, passOf(60), sweep, passOf(30), partElsewhere],
   ),
-  // A channel that lists refunds, and forgets the key of a refund that gets no answer.
+  // For a channel that lists refunds. It forgets the idempotency key of a refund whose request got no answer.
   ...several(
     2,
     opening(
@@ -414,8 +415,8 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
       passOf(1900),
     ),
   ),
-  // For a channel that lists refunds. A part is refunded elsewhere while nodrop's refund is on its way, and the bank
-  // returns some of the refunded money.
+  // For a channel that lists refunds. Others refund a part while nodrop's refund request is in flight, and the
+  // bank returns some of the refunded money.
   opening(
     ...[createListed, answers, firstPays, passOf(12), lossOf('refund', 'request lost'), refundOfAll, answers],
     ...[passOf(30), partElsewhere, fc.oneof(reverse, untroubled), passOf(120)],
@@ -432,7 +433,7 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   ),
   opening(fc.oneof(loseTransactions, loseTemporal), create, pay, passOf(12)),
   opening(create, fc.oneof(loseTransactions, loseTemporal), firstPays, passOf(12)),
-  // All money is refunded before the shop has the event of the payment; the order of the events is random.
+  // All money is refunded before the shop has the event about the payment. The events arrive in a random order.
   ...several(
     2,
     opening(
@@ -448,7 +449,7 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   ),
 );
 
-/** The steps for `fc.commands`, each repeated by its likelihood. */
+/** The steps for `fc.commands`. More likely steps are repeated in this list. */
 export const STEPS: fc.Arbitrary<Step>[] = [
   ...several(2, create),
   ...[secondWhileSilent, allPay, lateArrival],

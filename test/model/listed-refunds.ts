@@ -33,7 +33,7 @@ interface Made {
  * a trade instead of their sum, forgets idempotency keys, waits for people, and reverses refunds.
  */
 export class ListedRefunds {
-  /** While true, refunds wait for a person. */
+  /** While this is true, refunds wait for a person. */
   needPerson = false;
   now: () => Promise<number> = async () => Date.now();
   /** The refunds, by their out-refund-no at the simulator. */

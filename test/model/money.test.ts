@@ -110,7 +110,7 @@ class Lane {
         if (wrong.length === 0) return;
         throw new Error(wrong.join('\n'));
       } catch (error) {
-        // The next case must not see anything that this case left behind.
+        // The next case must not see anything that is left from this case.
         await this.stop();
         if (!(error instanceof ServerFault) || nthTry === TRIES) throw error;
         this.#spoiled += 1;

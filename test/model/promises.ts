@@ -14,7 +14,7 @@ export interface Facts {
   readonly payments: readonly Payment[];
   readonly refunds: readonly Refund[];
   readonly callbacks: readonly Callback[];
-  /** Empty for a merchant without its own shop. */
+  /** Empty if the merchant does not have its own shop. */
   readonly deliveries: readonly (Delivery & { readonly event: Event })[];
   /** The goods that the shop granted. */
   readonly handedOut: readonly HandOut[];
@@ -69,7 +69,7 @@ export interface Trade {
  */
 const SAME_MOMENT_MS = 5_000;
 
-/** The workflows that must have ended. */
+/** The ids of the workflows that must have ended. */
 export function waitsFor(
   payments: readonly Payment[],
   refunds: readonly Refund[],
@@ -190,7 +190,7 @@ export function checkPromises(facts: Facts): string[] {
       orderUpdate === 'applied' || refunded === received || isReversed || isRefused(facts, payment),
       `${what}: the order could have accepted the money`,
     );
-    // For this channel, money that the bank returned still counts as refunded.
+    // At this channel, money counts as refunded even after the bank returned it.
     const isLess = isReversed || others > 0;
     for (const refund of made)
       must(refund.status !== 'failed' || isLess, `${what}: the channel refused refund ${refund.id}`);

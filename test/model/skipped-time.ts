@@ -17,7 +17,7 @@ export class SkippedTime {
   readonly #readings: Reading[] = [];
 
   add({ said, asked, answered }: Reading): void {
-    // A `Date` has whole milliseconds.
+    // A `Date` contains only whole milliseconds.
     this.#readings.push({ said: Math.trunc(said), asked, answered });
   }
 
@@ -33,7 +33,7 @@ export class SkippedTime {
     return last.said - first.said - (last.answered - first.asked);
   }
 
-  /** The last reading up to this time. */
+  /** Finds the last reading that was made up to this time. */
   #at(time: Date): Reading | undefined {
     return this.#readings.findLast(({ said }) => said <= time.getTime());
   }

@@ -46,7 +46,7 @@ export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secre
    * time while a task is on its way to a worker, and then treats the task as lost.
    */
   quiet(orderId: string): Promise<void>;
-  /** Lets time pass, once `quiet` has resolved. */
+  /** Lets time pass. To be called when `quiet` has resolved. */
   pass(orderId: string, seconds: number): Promise<void>;
   /** Runs the sweep once. */
   sweep(): Promise<void>;
@@ -99,9 +99,9 @@ export class Network {
   readonly noticed = new Set<string>();
   /** Ids of the notifications that could not be verified. */
   readonly unverifiable = new Set<string>();
-  /** The channel accepts an amount that differs by this many minor units from the requested one. */
+  /** The channel accepts an amount that differs from the requested amount by this many minor units. */
   otherAmount = 0;
-  /** While true, callbacks are held, and can be released later. */
+  /** While this is true, callbacks are held. They can be released later. */
   holding = false;
   readonly held: ReceivedCallback[] = [];
   /** Every callback that reached the API, so that it can be sent again. */
@@ -168,7 +168,7 @@ export class Network {
     return response.status;
   }
 
-  /** The database behind this network. */
+  /** The database client. All its calls go through this network. */
   beforeLedger(db: LedgerClient): LedgerClient {
     const transaction = async (...given: Parameters<LedgerClient['$transaction']>) => {
       const loss = this.ledgerLosses.shift();
@@ -182,7 +182,7 @@ export class Network {
     });
   }
 
-  /** A client of Temporal behind this network. */
+  /** A client of Temporal. All its calls go through this network. */
   beforeTemporal<Workflows extends object>(workflows: Workflows): Workflows {
     return new Proxy(workflows, {
       get: (target, name) => {
@@ -212,7 +212,7 @@ export class Network {
     return answer;
   }
 
-  /** The adapter, with this network between it and its channel. */
+  /** The channel's adapter. All its calls go through this network. */
   between(direct: ChannelAdapter): ChannelAdapter {
     const adapter = direct.declaration.name === LISTS ? this.listed.over(direct) : direct;
     const onOurClock = <Answer extends ChannelAnswer>(outTradeNo: string, answer: Answer): Answer => {
@@ -432,7 +432,7 @@ export async function startWorld(): Promise<World> {
   });
   let working = true;
 
-  /** The order's workflows that were started, and their status on the server. */
+  /** The workflows of the order that were started, with their status on the server. */
   const runs = async (orderId: string) => {
     const ids = await h.db.$queryRaw<{ payment: string; refund: string | null; delivery: string | null }[]>`
       SELECT payments.id AS payment, refunds.id AS refund, deliveries.id AS delivery
@@ -507,7 +507,7 @@ export async function startWorld(): Promise<World> {
     }
     const lines: string[] = [];
     const found = await runs(orderId);
-    // Leaves out errors about workflows of other worlds.
+    // Leaves out errors that concern workflows of other worlds.
     const reported = sdkErrors
       .slice(sdkErrorsBefore)
       .filter((error) => !error.includes('workflowId') || found.some(({ id }) => error.includes(id)));
@@ -538,7 +538,10 @@ export async function startWorld(): Promise<World> {
     }
     return new Error(`Time stands still.\n${lines.join('\n')}\n${reported.join('\n')}`);
   };
-  /** Waits for the work to end, however slow the machine is, unless the server's clock stops. */
+  /**
+   * Waits until all work has ended, however slow the machine is. Stops waiting if the server's clock has
+   * stopped.
+   */
   const inTime = async (orderId: string, work: Promise<void>) => {
     let before = { at: Date.now(), to: await h.now(), progress: '' };
     for (let still = 0, looks = 0; still < PATIENT_LOOKS && looks < ENDLESS_LOOKS; looks++) {
@@ -630,5 +633,5 @@ export async function startWorld(): Promise<World> {
   };
 }
 
-/** The simulator with all faults off. */
+/** Settings of the simulator that turn off all faults. */
 export const UNTROUBLED_SIMULATOR = NO_FAULTS;

@@ -63,7 +63,9 @@ describe('signatures of requests to the order service', () => {
     expect(new Webhook(secrets[0] ?? '').verify(body, { ...given, 'webhook-signature': first })).toBeTruthy();
   });
 
-  // https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md, with node:crypto only.
+  // Checks the signature as
+  // https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md describes, with
+  // node:crypto only.
   function verifies(secret: string, headers: IncomingHttpHeaders, body: string): boolean {
     const key = Buffer.from(secret.slice('whsec_'.length), 'base64');
     const text = `${headers['webhook-id']}.${headers['webhook-timestamp']}.${body}`;

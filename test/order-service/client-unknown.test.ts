@@ -20,7 +20,7 @@ import { CERTIFICATE, PRIVATE_KEY } from './self-signed.ts';
 
 // If an order service gives no definite answer, the outcome is unknown, whatever fails and whenever it fails.
 
-/** A server that misbehaves at the level of the TCP connection. */
+/** A server that uses the TCP connection directly, so that a test can make it misbehave. */
 async function connect(onSocket: (socket: Socket) => void): Promise<string> {
   const sockets = new Set<Socket>();
   const server = createRawServer((socket) => {

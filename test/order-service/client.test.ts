@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { answerStart } from '../../src/order-service/answer-start.ts';
 import { answering, hasty, near, SECRET, serve, targetOf, told, US } from './client-support.ts';
 
-// The meaning of an order service's answers, tested with real servers.
+// Tests how the client interprets an order service's answers. The servers are real.
 
 const OTHER = 'pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2N';
 

@@ -12,7 +12,7 @@ class TaskQueue {
   readonly #concurrency = new MerchantConcurrency();
   readonly #waiting: (() => void)[] = [];
   #free = ORDER_SERVICE_SLOTS;
-  /** The calls in flight, by merchant. */
+  /** The number of calls in flight for each merchant. */
   readonly underWay = new Map<string, number>();
 
   async run(merchantId: string, deliveryId: string, call: () => Promise<void>): Promise<void> {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { NO_FAULTS } from '../../src/simulator/faults.ts';
 import { ACCOUNT, newTrade, start } from './support.ts';
 
-/** Access control on the payer side and the control side. */
+/** Tests access control on the payer side and the control side of the simulator. */
 
 /** Sends a request with headers that fetch does not allow. */
 function status(url: string, headers: Record<string, string>, method = 'GET'): Promise<number | undefined> {

@@ -11,7 +11,10 @@ import { startSimulator } from '../../src/simulator/app.ts';
 import { eventually } from '../support/progress.ts';
 import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 
-/** Real simulators, clients and receivers on loopback. All of them end with the test. */
+/**
+ * Support for tests that use real simulators, clients and receivers on loopback. All of them are stopped when
+ * the test ends.
+ */
 
 export const SECRETS = {
   simulator: `whsec_${randomBytes(32).toString('base64')}`,
@@ -128,7 +131,7 @@ export function newTrade(changes: Partial<NewTrade> = {}): NewTrade {
   };
 }
 
-/** A Standard Webhooks signature, computed independently of the code under test. */
+/** Computes a Standard Webhooks signature without the code under test. */
 export function signature(secret: string, id: string, timestamp: number | string, payload: string): string {
   const key = Buffer.from(secret.slice('whsec_'.length), 'base64');
   return `v1,${createHmac('sha256', key).update(`${id}.${timestamp}.${payload}`).digest('base64')}`;

@@ -284,7 +284,7 @@ test('the wallet page lists the triggers of the trade in the language of the pag
       expect(html).toContain(`<b>${name}</b>${mark}${TRIGGERS[name].does[language]}`);
     expect(html).not.toContain('wrong-amount');
   }
-  // Each trigger has a text in both languages.
+  // Each trigger has a description in both languages.
   for (const { does } of Object.values(TRIGGERS))
     expect([/\p{sc=Han}/u.test(does.zh), /\p{sc=Han}/u.test(does.en)]).toEqual([true, false]);
 });

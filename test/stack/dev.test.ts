@@ -1,4 +1,5 @@
-// npm run dev: restarts a program of nodrop when one of its files changes, and prints a readable log.
+// Tests npm run dev, which restarts a program of nodrop when one of its files changes, and prints a readable
+// log.
 import { utimesSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';

@@ -34,7 +34,7 @@ describe('a migration that does not get its lock', () => {
   test('is tried again until it succeeds, and lets waiting writers continue after each attempt', async () => {
     await applyMigrations(database.url);
     addMigration('99990101000000_next', 'alter table payments add column next int;');
-    // An open read transaction, like that of a backup, blocks an ALTER TABLE but no writer.
+    // An open read transaction, such as that of a backup, blocks an ALTER TABLE. It does not block writers.
     const reader = await connect();
     await reader.query('begin');
     await reader.query('select count(*) from payments');
@@ -92,7 +92,7 @@ describe('an index created CONCURRENTLY', () => {
     await writer.query('begin');
     await writer.query('insert into toy values (1)');
     const applied = Promise.all([1, 2, 3].map(() => applyMigrations(database.url, dir, { say: () => {} })));
-    // The CREATE INDEX waits for the open writer, but other writers do not wait for it.
+    // The CREATE INDEX waits for the open writer. Other writers do not wait for the CREATE INDEX.
     await eventually(async () => (await validIndexes()).includes('toy_n_idx INVALID'));
     await queryOnce(database.url, 'insert into toy values (2)');
     await writer.query('commit');
@@ -142,7 +142,7 @@ describe('an index created CONCURRENTLY', () => {
       /Its INVALID index toy_n_idx is still in the database until the next start removes it\. Fix the cause, then start again\.$/;
     await expect(applyMigrations(database.url, dir)).rejects.toThrow(left);
     expect(await validIndexes()).toEqual(['toy_n_idx INVALID']);
-    // The next start reports the same state and the reason why it cannot drop the index.
+    // The next start reports the same state. It also reports why it cannot drop the index.
     await expect(applyMigrations(database.url, dir)).rejects.toThrow(left);
     await expect(applyMigrations(database.url, dir)).rejects.toThrow('no index is dropped');
     await queryOnce(database.url, 'drop event trigger keep_indexes');
@@ -301,7 +301,7 @@ test('the migration that fills the subjects of live payments locks no other rows
   );
   const migrated = applyMigrations(database.url, dir, { patience: { ...BRIEF, lockTimeoutMs: 0 } });
   await eventually(async () => (await waitingForLocks()) === 1);
-  // While the migration waits for the holder's row, the holder can lock other rows.
+  // While the migration waits for the row that the holder has locked, the holder can lock other rows.
   await holder.query("select from payments where id = 'p2401' for update nowait");
   expect(await filled()).toBe(2499);
   await holder.query('commit');

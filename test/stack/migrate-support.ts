@@ -5,7 +5,7 @@ import { Connection } from '../../src/ledger/connection.ts';
 import { prismaDir } from '../../src/stack/migrate.ts';
 import { emptyDatabase, type FreshDatabase, queryOnce, temporaryHome } from '../support/stack.ts';
 
-/** Support for the tests of migrations: each test gets an empty database and its own folder of migrations. */
+/** Support for tests of migrations. Each test gets an empty database and its own folder of migrations. */
 
 export let database: FreshDatabase;
 /** A copy of `prisma/` that a test may change. */

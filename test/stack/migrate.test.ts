@@ -76,7 +76,8 @@ test('if one change concerns several tables in use, createMigration splits it in
   for (const name of all) rmSync(join(dir, 'migrations', name), { recursive: true, force: true });
   schema(`${toy}}`);
   const before = await createMigration(database.url, 'before', dir);
-  // Renamed to an old timestamp, because the next migrations are created within the same second.
+  // The migration gets an old timestamp as its name, because the next migrations are created within the same
+  // second.
   renameSync(dirname(before.files[0] ?? ''), join(dir, 'migrations', '20200101000000_before'));
   schema(`${toy} m Int?\n parent other? @relation(fields: [m], references: [k])\n @@index([n])\n}
     model other {\n id Int @id\n k Int @unique\n toys toy[]\n}`);
@@ -125,7 +126,8 @@ test('if the process that applies a migration is killed, the next start applies 
 test("if the connection ends after a migration's script and before its record, the migration is not applied again", async () => {
   await applyMigrations(database.url);
   addMigration('99990101000000_next', 'create table next (id int) -- No semicolon, and a comment at the end');
-  // This trigger ends the connection after the script has committed, when the engine updates the step counter.
+  // This trigger ends the connection when the engine updates the step counter, which happens after the script
+  // has committed.
   await queryOnce(
     database.url,
     `create function end_connection() returns trigger language plpgsql as
@@ -163,7 +165,7 @@ test("if a migration's process is killed and its script continues, the next star
   child.kill('SIGKILL');
   await exited;
 
-  // PostgreSQL continues to run the script of the killed process.
+  // The process is killed, but PostgreSQL continues to run its script.
   const said: string[] = [];
   const migrated = applyMigrations(database.url, dir, { patience: BRIEF, say: (line) => said.push(line) });
   await Promise.race([migrated, eventually(() => said.length > 0)]);

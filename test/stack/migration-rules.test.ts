@@ -194,7 +194,7 @@ test.each([
   ["DO 'BEGIN COMMIT; END';", true],
   [`-- No COMMIT;\nDO $$ BEGIN /* COMMIT; */ RAISE 'COMMIT;'; SELECT "COMMIT"; -- COMMIT;\nEND $$;`, false],
   ['UPDATE payments SET a = 1', false],
-  // PostgreSQL rejects the whole script, so nothing is left.
+  // PostgreSQL rejects the whole script, so none of its statements has an effect.
   ['CREATE INDEX CONCURRENTLY "i" ON "payments"("a"); SELECT 1;', false],
 ])('%j runs outside a transaction: %j', (sql, outside) => {
   expect(runsOutsideTransaction(sql)).toBe(outside);

@@ -234,7 +234,7 @@ export async function writeLedger(url: string, columns: Columns, w: string): Pro
     ...{ status: 'succeeded', asked_at: ago(8 * DAY), settled_at: ago(8 * DAY), asked_amount: 120 },
     ...{ channel_refund_id: 'R1', idempotency_key: `${w}-1` },
   });
-  // Refunds that were made outside nodrop, for which the older release stored no channel refund id.
+  // Refunds that were made outside nodrop. The older release stored no channel refund id for them.
   for (const nth of ['', '002'])
     await refund(part, `x${nth}`, {
       status: 'succeeded',
@@ -362,7 +362,10 @@ export async function rowsOf(url: string, columns: Columns): Promise<Map<string,
   return rows;
 }
 
-/** Describes columns, constraints, indexes, triggers and functions of the schema, one line each. */
+/**
+ * Describes the columns, constraints, indexes, triggers and functions of the schema. Each line describes one of
+ * them.
+ */
 export async function schemaOf(url: string): Promise<string[]> {
   const rows = await queryOnce(
     url,

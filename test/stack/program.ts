@@ -37,11 +37,11 @@ export async function newPlace(): Promise<StackPlace> {
   };
 }
 
-/** The program behind `npm run stack`, `npm start` or `npm run dev`. */
+/** Starts the program that `npm run stack`, `npm start` or `npm run dev` runs. */
 export class StackProgram {
   readonly #child: ChildProcess;
   readonly #readyWords: string;
-  /** The program's whole output until now. */
+  /** The whole output that the program has printed so far. */
   output = '';
   readonly exit: Promise<number | null>;
 

@@ -169,7 +169,7 @@ describe('npm start with a port that is in use', () => {
 
 test('SIGTERM ends npm start and all its processes, and frees their ports', async () => {
   const children = childPids(place.home).map((pid) => identify(pid));
-  // PostgreSQL, Temporal, the simulator, the API, the worker and the shop.
+  // The six processes are PostgreSQL, Temporal, the simulator, the API, the worker and the shop.
   expect(children).toHaveLength(6);
   expect(await start.stop()).toBe(0);
   expect(start.output).toMatch(/\nStopped\.\n$/);

@@ -334,7 +334,7 @@ describe('a ledger of the older release that has been migrated', () => {
     );
     expect(started.filter((id) => /re_a(x|failed|whole)/.test(id))).toEqual([]);
     expect(deliveryWorkflows.calls).toContainEqual({ name: 'wake', deliveryId: 'dlv_apending' });
-    // Settled payments have not changed.
+    // Payments that were already settled have not changed.
     const after = await rowsOf(database.url, columns);
     const settled = (rows: readonly Row[] = []) =>
       rows.filter(({ id }) => /^pay_a(applied|by_|conflict|review|mismatch|part|whole)/.test(`${id}`));
@@ -360,7 +360,7 @@ test('the database accepts the writes of the older release before the migrations
     const size = (await queryOnce(database.url, 'select count(*)::int as n from payments'))[0]?.n;
     for (const { name, sql } of scripts) {
       if (name < FIRST_NEW) continue;
-      // Sent like Prisma's engine does, as one query with the whole script.
+      // Sends the whole script as one query, as Prisma's engine does.
       await client.query(sql);
       const w = `b${worlds.length}`;
       worlds.push(w);

@@ -13,7 +13,7 @@ import { toolSettings } from './tool-settings.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
-    /** The PostgreSQL server of this run, without a database name. */
+    /** The address of this run's PostgreSQL server, without a database name. */
     postgresUrl: string;
     temporalCli: Tool;
     testServer: Tool;

@@ -15,7 +15,7 @@ const LOOK_EVERY_MS = 50;
  */
 const TIED = 'exec 3<&0 </dev/null; (cat <&3 >/dev/null; kill -s TERM -- "-$$") & exec "$@" 3<&-';
 
-/** A process that does not outlive this process. */
+/** A process that ends at the latest when this process ends. */
 export interface TiedProcess {
   readonly pid: number;
   hasEnded(): boolean;
@@ -87,7 +87,7 @@ async function connectWhileAlive(
   }
 }
 
-/** True when the server listens but did not answer in time. */
+/** True if the server listens but did not answer in time. */
 function isOutOfTime(error: unknown): boolean {
   const isUnanswered = error instanceof TransportError || error instanceof ServiceError;
   return isUnanswered || (error instanceof Error && /before the deadline/.test(error.message));

@@ -6,10 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
  * it fail. If a test is stuck, it fails, and the message says what did not change.
  */
 
-/** A state whose changes show that the system is still making progress. */
+/** A state that is watched. While it changes, the system is still making progress. */
 export interface Watched {
   readonly name: string;
-  /** The state as JSON. It must not contain what changes forever, such as a count of polls. */
+  /** The state as JSON. It must not contain anything that changes forever, such as a count of polls. */
   look(): Promise<unknown>;
   /** The processes that change the state. While one of them is stopped, `eventually` does not give up. */
   pids?(): readonly (number | undefined)[];

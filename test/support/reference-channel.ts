@@ -21,9 +21,9 @@ export class ReferenceChannel {
   readonly calls: string[] = [];
   /** The refunded amount by out-refund-no, in minor units. */
   readonly refunds = new Map<string, number>();
-  /** If set, the next calls do their work and then fail with this error. */
+  /** If set, the next calls take effect but then fail with this error. */
   answerIsLost: ChannelError | undefined;
-  /** If set, calls fail with this error and do nothing. */
+  /** If set, calls fail with this error and have no effect. */
   failure: Error | undefined;
   /** The answer to a create for a trade that already exists. */
   ofExisting: 'action' | 'not_renewable' | ChannelError = 'action';
@@ -38,7 +38,7 @@ export class ReferenceChannel {
     this.declaration = { ...declaration, ...changes };
   }
 
-  /** The channel's trade with this out-trade-no. */
+  /** Finds the channel's trade with this out-trade-no. */
   of(outTradeNo: string) {
     return this.trades.find((trade) => trade.outTradeNo === outTradeNo);
   }

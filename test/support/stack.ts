@@ -26,7 +26,7 @@ export async function freePort(): Promise<number> {
     if (port % PORT_CLASSES === worker) return port;
   }
 }
-/** At least the number of vitest workers. */
+/** This number is at least the number of vitest workers. */
 const PORT_CLASSES = 8;
 
 /**
@@ -35,7 +35,7 @@ const PORT_CLASSES = 8;
  */
 export const HOME_PREFIX = 'nodrop-test-';
 
-/** The migrated database that `freshDatabase` clones. */
+/** The migrated database from which `freshDatabase` makes copies. */
 export const TEMPLATE = 'nodrop_template';
 
 /** The supervisor of the processes in a data folder. The processes may take any time to start. */
@@ -115,7 +115,7 @@ export async function setTimeZone(url: string, zone: string): Promise<void> {
 
 export interface FreshDatabase {
   readonly url: string;
-  /** Drops the database, even while connections are open. */
+  /** Drops the database even if connections to it are open. */
   drop(): Promise<void>;
 }
 
@@ -224,7 +224,10 @@ export async function startTemporal(): Promise<TestTemporal> {
   }
 }
 
-/** Starts the time-skipping server with nodrop's search attributes. One per test file; call `teardown()` at its end. */
+/**
+ * Starts the time-skipping server with nodrop's search attributes. Each test file starts its own server, and
+ * calls `teardown()` at its end.
+ */
 export async function timeSkippingEnvironment(
   launcher = pathOf(provided('testServer')),
 ): Promise<TestWorkflowEnvironment> {
