@@ -41,7 +41,7 @@ export const TEMPLATE = 'nodrop_template';
 /** The supervisor of the processes in a data folder. The processes may take any time to start. */
 export const supervise = (home: string): Promise<Supervisor> => Supervisor.claim(home, console.error, NET_MS);
 
-/** A new data folder under the system's temporary folder. */
+/** Creates a new data folder under the system's temporary folder. */
 export function temporaryHome(): string {
   return mkdtempSync(join(tmpdir(), HOME_PREFIX));
 }

@@ -41,7 +41,7 @@ export interface System {
   payable(changes?: object): Promise<Answer>;
   orderStatus(orderId: string): Promise<string | undefined>;
   startWorker(): Promise<void>;
-  /** Starts a second worker process that no supervisor restarts. */
+  /** Starts a second worker process. If it ends, no supervisor restarts it. */
   startSecondWorker(): Promise<ChildProcess & { readonly pid: number }>;
   /** The pid of a supervised process. */
   pidOf(name: 'api' | 'worker' | 'simulator'): number | undefined;
@@ -55,7 +55,7 @@ export interface System {
   nodrop(...args: string[]): Promise<{ status: number; output: string }>;
   /** Runs `npm run nodrop -- ...` with this standard input. */
   nodropGiven(input: string, ...args: string[]): Promise<{ status: number; output: string }>;
-  /** Sends SIGKILL, or another signal. The supervisor of the process restarts it. */
+  /** Sends SIGKILL or another signal to the process. If the process ends, its supervisor restarts it. */
   kill(
     name: 'postgres' | 'temporal' | 'api' | 'api2' | 'worker' | 'simulator',
     signal?: NodeJS.Signals,

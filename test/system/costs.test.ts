@@ -21,7 +21,7 @@ import { type System, startSystem } from '../support/system.ts';
 interface Bounds {
   readonly events: number;
   readonly workflowTasks: number;
-  /** The number of statements; BEGIN and COMMIT are also counted. */
+  /** The number of statements, including BEGIN and COMMIT. */
   readonly statements: number;
 }
 
@@ -29,7 +29,7 @@ const CALLBACK: Bounds = { events: 20, workflowTasks: 3, statements: 24 };
 const CALLBACK_AND_ORDER_SERVICE: Bounds = { events: 26, workflowTasks: 4, statements: 58 };
 const POLL: Bounds = { events: 27, workflowTasks: 4, statements: 25 };
 const POLL_AND_ORDER_SERVICE: Bounds = { events: 33, workflowTasks: 5, statements: 59 };
-/** The cost of a query of an unpaid payment with an unchanged answer. */
+/** The cost of a query that gets an unchanged answer for an unpaid payment. */
 const UNPAID_POLL = { statements: 2, locks: 0, newRows: 0 };
 
 const SAMPLES = 2;

@@ -77,7 +77,7 @@ test.skipIf(!hasLibraries)(
       expect(output).toMatch(/forged callbacks +9 sent for unpaid orders, all refused/);
       expect(output).toMatch(/killed with -9 +worker .+, at work again/);
       expect(output).toContain('Nothing dropped');
-      // The doubles replace the simulator.
+      // The simulator was not started, because the doubles replace it.
       expect(existsSync(join(home, 'demo', 'logs', 'simulator.log'))).toBe(false);
       for (const name of PORTS) expect(await listens(Number(env[name])), name).toBe(false);
     } finally {
@@ -105,7 +105,7 @@ test.skipIf(!hasLibraries)('if a double ends unexpectedly, the demo ends with on
   }
 });
 
-test('if a program that the doubles need is missing, the demo reports this in one sentence before it starts anything', async () => {
+test('if a program that the doubles need is missing, the demo says so in one sentence and starts nothing', async () => {
   const home = temporaryHome();
   try {
     const env = { ...process.env, NODROP_HOME: home, PATH: join(home, 'nothing') };

@@ -353,13 +353,13 @@ describe('a late success', () => {
     });
   };
 
-  test('if the setting is apply, it pays the order', async () => {
+  test('if the merchant applies late payments, the late money pays the order', async () => {
     const row = await lateSuccess('apply');
     expect(row).toMatchObject({ orderUpdate: 'applied', attention: null });
     expect(await system.orderStatus(row.orderId)).toBe('succeeded');
   });
 
-  test('if the setting is refund, it becomes a refund due, and the order stays unpaid', async () => {
+  test('if the merchant refunds late payments, a refund of the late money is due, and the order stays unpaid', async () => {
     const row = await lateSuccess('refund');
     expect(row).toMatchObject({ orderUpdate: 'conflict' });
     expect(await system.orderStatus(row.orderId)).toBe('unpaid');

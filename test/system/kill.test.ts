@@ -172,7 +172,7 @@ describe('one failure at a time', () => {
   });
 });
 
-// These tests mostly wait for a sweep, so they run concurrently.
+// These tests wait for a sweep most of the time, so they run concurrently.
 describe.concurrent('repairs that need no person and no request', () => {
   beforeAll(async () => {
     await system.simulator.setFaults({

@@ -130,7 +130,8 @@ test('if a callback was acknowledged but the workflow was not signalled, the swe
   const callback = ofTrade({ notificationId: 'n-swept', outTradeNo: body.id, answer });
   const aMinuteAgo = new Date(Date.now() - 60_000);
   const { id } = await storeCallback(system.db, channelAccountId, callback, Buffer.from('{}'), aMinuteAgo);
-  // The sweep runs every minute; the tests above have waited for one.
+  // The sweep runs every minute. The tests before this one have waited for a scheduled sweep, so this test
+  // triggers one.
   await system.temporal.schedule.getHandle(SWEEP_SCHEDULE_ID).trigger();
   await eventually(async () => (await system.orderStatus('swept')) === 'succeeded');
   expect((await system.api('GET', `/v1/payments/${body.id}`)).body.settledBy).toBe('callback');

@@ -97,7 +97,8 @@ test('calls to a channel never exceed its rate limit, however many payments wait
           payer: undefined,
           returnUrl: undefined,
           metadata: {},
-          // All payments expire together in the middle of the test, and are queried and closed.
+          // All payments expire at the same time, in the middle of the test. Then all of them are queried and
+          // closed.
           expiresInMs: 15_000,
           askedAttempts: new Set(),
         },

@@ -25,7 +25,7 @@ test('after a total loss of the Temporal database, recover restores the workflow
     system.payable(),
     system.payable(),
   ]);
-  // The first payments may take long on a slow machine.
+  // On a slow machine, the first payments may take a long time.
   await eventually(async () => (await system.db.payment.count({ where: { status: 'paying' } })) === 5);
   await system.simulator.pay(done.body.id);
   await system.api('POST', `/v1/payments/${ended.body.id}/cancel`);
@@ -42,7 +42,7 @@ test('after a total loss of the Temporal database, recover restores the workflow
   expect([refused.status, refused.output]).toEqual([1, expect.stringContaining('cannot be reached')]);
   system.loseTemporal();
   await system.simulator.pay(paid.body.id);
-  // A callback that is acknowledged while Temporal is down.
+  // This callback is acknowledged while Temporal is down.
   await system.simulator.setFaults({ callback: { dropRate: 0 }, refund: { errorRate: 0 } });
   await system.simulator.pay(calledBack.body.id);
   const callback = () => system.db.callback.findFirst({ where: { paymentId: calledBack.body.id } });
@@ -50,7 +50,8 @@ test('after a total loss of the Temporal database, recover restores the workflow
   expect(await callback()).toMatchObject({ deliveredAt: null });
   await system.startTemporal();
 
-  // A restarted worker restores the search attributes and Schedules; `recover` restores the workflows.
+  // A restarted worker restores the search attributes and the Schedules. The command `recover` restores the
+  // workflows.
   for (let i = 0; i < 2; i++) {
     const recovered = await eventually(async () => {
       const { status, output } = await system.nodrop('recover');

@@ -46,7 +46,7 @@ const untilRefund = (id: string, status: string, patienceMs?: number) =>
     return answer?.body.status === status && answer.body;
   }, patienceMs);
 
-test('an order is refunded after a requested refund of a part and a requested refund of the remaining amount', async () => {
+test('if a part is refunded and then the remaining amount, the order becomes refunded', async () => {
   const { id, orderId } = await paid();
   const part = await askFor(id, { amount: 500, note: 'One cup' }, 'part');
   expect(part).toMatchObject({ status: 201, body: { amount: 500, reason: 'requested' } });
@@ -102,7 +102,7 @@ test('if two attempts of one order are paid, one pays the order and the other is
     status: 'succeeded',
     paidPaymentId: winner,
   });
-  // The payer of the second attempt sees the refund.
+  // The payer of the second attempt can see the refund.
   const token = [first, second].find(({ id }) => id === loser).clientToken;
   const seen = await system.api('GET', `/v1/payments/${loser}`, undefined, {
     authorization: `Bearer ${token}`,

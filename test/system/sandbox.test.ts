@@ -72,12 +72,12 @@ async function outcomeOf({ id, orderId }: { id: string; orderId: string }) {
   };
 }
 
-/** The wallet's journal entries about a trade, in order. */
+/** Reads the wallet's journal entries about a trade, in their order. */
 function journalOf(id: string) {
   const path = join(system.config.home, 'simulator', 'journal.jsonl');
   const entries = readFileSync(path, 'utf8')
     .split('\n')
-    // The text after the last line feed is still being written.
+    // The simulator may still be writing the text after the last line feed, so this text is left out.
     .slice(0, -1)
     .map((line) => JSON.parse(line) as { trade?: Trade; refund?: Refund; notification?: Notification });
   return {

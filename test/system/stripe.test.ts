@@ -30,7 +30,7 @@ beforeAll(async () => {
     env: {
       NODROP_STRIPE_URL: double.url,
       NODROP_STRIPE_SCRIPT_URL: `${double.url}/stripe.js`,
-      // No scheduled query in the first minute, so that each test controls what detects the payment.
+      // The first scheduled query is sent late, so each test controls what detects the payment.
       NODROP_QUERY_SCHEDULE_STRIPE: '60s',
       NODROP_LOG_LEVEL: 'trace',
     },
@@ -60,14 +60,20 @@ const newPayment = (changes: object = {}) => ({
   ...changes,
 });
 
-/** Repeats the request until the payer has a page to pay on, which takes longer on a slow machine. */
+/**
+ * Repeats the request until the payment has a page on which the payer can pay. On a slow machine this takes
+ * longer.
+ */
 const payable = (body: object): Promise<Answer> =>
   eventually(async () => {
     const answer = await api('POST', '/v1/payments', body);
     return answer.status < 300 && answer.body.nextAction !== null && answer;
   });
 
-/** Pays at Stripe like the payer's browser does. @returns the URL to which Stripe returns the payer */
+/**
+ * Pays at Stripe as the payer's browser does.
+ * @returns the URL to which Stripe returns the payer
+ */
 async function payAt(page: string): Promise<string> {
   const answer = await fetch(page, {
     method: 'POST',
@@ -139,7 +145,7 @@ test("a payment succeeds in a form of the cashier page, whose content security p
   await orderPaid(made);
 });
 
-test('while a key is revoked at Stripe, a new payment is answered 503 with an explanation, and it continues after a rotation', async () => {
+test('while the key is revoked at Stripe, a new payment is answered 503 with an explanation, and the payment continues after the key is rotated', async () => {
   await double.tell('secretKeys', [NEXT_KEY]);
   const body = newPayment();
   const refused = await eventually(async () => {

@@ -98,7 +98,7 @@ test('if two processes get the same request, they create one payment, and their 
 describe('the same requests at two API processes at the same time', () => {
   const made = async () => (await s.payable({ order: request().order })).body;
 
-  test('creates without an idempotency key, and then callbacks, hints and queries, lead to one payment, one trade and one outcome of the order', async () => {
+  test('repeated creates without an idempotency key make one payment with one trade, and callbacks, hints and queries lead to one outcome of the order', async () => {
     await s.simulator.setFaults({ callback: { dropRate: 1 } });
     for (let round = 0; round < 3; round++) {
       const body = request();
@@ -141,7 +141,7 @@ describe('the same requests at two API processes at the same time', () => {
     expect((await s.api('GET', `/v1/payments/${id}`)).body.refundedAmount).toBe(700);
   });
 
-  test('cancellations of a payment close it once, and all of them get the same answer', async () => {
+  test('several requests to cancel a payment close it once, and all of them get the same answer', async () => {
     const { id, orderId } = await made();
     const answers = await onBoth(8, (base) => s.api('POST', `${base}/v1/payments/${id}/cancel`));
     expect(answers.map(({ status, body }) => [status, body.id, body.status])).toEqual(
@@ -153,7 +153,7 @@ describe('the same requests at two API processes at the same time', () => {
     expect(await s.orderStatus(orderId)).toBe('unpaid');
   });
 
-  test('cancellations of an order end the order and its payment once, and all of them get the same answer', async () => {
+  test('several requests to cancel an order end the order and its payment once, and all of them get the same answer', async () => {
     const { id, orderId } = await made();
     const answers = await onBoth(8, (base) => s.api('POST', `${base}/v1/orders/${orderId}/cancel`));
     expect(answers.map(({ status, body }) => [status, body.status, body.payments[0].status])).toEqual(

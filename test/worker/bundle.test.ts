@@ -15,7 +15,10 @@ beforeAll(async () => {
   ({ code } = await bundleWorkflows());
 });
 
-/** The source map in the bundle, and its share of the bundle's size. */
+/**
+ * Finds the source map in the bundle.
+ * @returns the source map and its share of the bundle's size
+ */
 function sourceMapOf(bundle: string) {
   const at = bundle.lastIndexOf('//# sourceMappingURL=');
   const text = Buffer.from(

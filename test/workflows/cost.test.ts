@@ -47,7 +47,7 @@ async function settledByCallback(): Promise<WorkflowHandle> {
 }
 
 test('a payment that is settled by its callback takes 20 history events and 3 workflow tasks', async () => {
-  // On a slow machine a workflow task or the first attempt of the order update can time out.
+  // On a slow machine, a workflow task can time out. The first attempt of the order update can also time out.
   const events = await unlessOutOfTime(
     2_000,
     async () => await eventsOf(await settledByCallback()),
@@ -69,7 +69,7 @@ test('a payment that is settled by its callback takes 20 history events and 3 wo
     timerStarted: 1,
     timerCanceled: 1,
     workflowExecutionSignaled: 1,
-    // The order update's local activity.
+    // The order update ran as a local activity.
     markerRecorded: 1,
     workflowExecutionCompleted: 1,
   });
@@ -83,7 +83,7 @@ test('the start event shows the first status of the payment, and each step has a
   const summaries = events
     .filter((event) => event.activityTaskScheduledEventAttributes ?? event.markerRecordedEventAttributes)
     .map(({ userMetadata }) => JSON.parse(Buffer.from(userMetadata?.summary?.data ?? []).toString()));
-  // On a slow machine the order update may also appear as a regular activity.
+  // On a slow machine, the order update may appear a second time, as a regular activity.
   expect(summaries[0]).toBe('create the trade at the channel');
   expect(new Set(summaries.slice(1))).toEqual(new Set(['update the order: the channel says paid']));
   const shown = events.flatMap((event) => {

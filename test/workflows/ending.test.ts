@@ -62,7 +62,7 @@ test('if the channel answers a close with "already paid", the payment counts as 
   });
 });
 
-test('if a close reports paid but the query does not, nodrop raises an attention and retries the query until it reports the money', async () => {
+test('if the answer to a close reports paid but queries do not, nodrop raises an attention and repeats the query until a query reports the money', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(55);

@@ -214,7 +214,7 @@ describe.each([
         ({ lateBy }) => lateBy > IN_TIME_MS,
       );
       expect(trade?.state).toBe('CLOSED');
-      // The trade is closed, so that it can no longer be paid.
+      // The trade is closed, so the payer can no longer pay it.
       expect((await h.simulator.pay(payment.id)).status).toBe(409);
       expect(await h.row(payment.id)).toMatchObject({ status: 'closed', receivedAmount: null });
     },

@@ -88,7 +88,7 @@ test('a workflow whose start was delayed begins by reading the payment’s row',
   expect(await workOf(run)).toEqual(['local', 'createAtChannel']);
 });
 
-test('a payment whose cancellation is only recorded in the ledger ends without creating a trade', async () => {
+test('if a cancellation is recorded in the ledger but not signalled, the payment ends without creating a trade', async () => {
   const payment = await h.newPayment();
   await requestCancel(h.db, payment.id, 'a test', new Date(await h.now()));
   await h.workflows.start(payment, true, NET_MS);

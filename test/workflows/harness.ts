@@ -49,7 +49,7 @@ import { eventually, freshDatabase, timeSkippingEnvironment, watchLedger } from 
  */
 export interface Harness {
   readonly env: TestWorkflowEnvironment;
-  /** The channel adapters, as the worker uses them. */
+  /** The channel adapters that the worker uses. */
   readonly channels: ReadonlyMap<string, ChannelAdapter>;
   /** The channels' signing secrets. */
   readonly secrets: Readonly<Record<'simulator' | 'simulator2', string>>;
@@ -187,7 +187,7 @@ export interface HarnessOptions {
   readonly beforeLedger?: (db: LedgerClient) => LedgerClient;
   /**
    * Receives the errors that the Temporal SDK logs.
-   * @default it is printed
+   * @default the errors are printed
    */
   readonly onLog?: (entry: LogEntry) => void;
   /**
@@ -205,7 +205,7 @@ export const LATE_CANCELLATION: readonly string[] = [
 /** The shortest timeout of a query, which the simulator's adapter sets. */
 const ADAPTER_LIMIT_MS = 8_000;
 
-/** Derives the client tokens. */
+/** The secret from which the client tokens are derived. */
 export const SECRET = 'a secret of at least 32 characters';
 
 /**
@@ -305,10 +305,10 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
   });
   const simulator = simulatorClient(server.url);
   const asked: { outTradeNo: string; at: number; really: number }[] = [];
-  /** The creation times of payments by the real clock, by id. */
+  /** By payment id, when the payment was created, on the real clock. */
   const madeAt = new Map<string, number>();
   const channels = new Map<string, ChannelAdapter>();
-  /** The original adapters, without the tests' wrappers. */
+  /** The adapters as they are without the tests' wrappers. */
   const adapters = new Map<string, ChannelAdapter>();
   const asksFor = (outRefundNo: string) =>
     refundCalls.some((made) => made.outRefundNo === outRefundNo && made.call === 'refund');

@@ -21,7 +21,7 @@ import { type Harness, LATE_CANCELLATION, SECRET, useHarness } from './harness.t
 const MINUTE = 60;
 
 let double: MollieDouble;
-/** How many of the double's webhook calls were delivered or dropped. */
+/** How many webhook calls of the double the test has delivered or dropped. */
 let told = 0;
 
 /** Sets the double's clock to the server's virtual time before each call to Mollie. */
@@ -80,7 +80,7 @@ async function atMollie({ id }: Payment) {
   };
 }
 
-/** Changes something at Mollie at the current virtual time. */
+/** Changes something at Mollie. The change happens at the current virtual time. */
 const tell: MollieDouble['tell'] = async (command, given) => {
   await follow();
   return await double.tell(command, given);
@@ -143,7 +143,7 @@ test('Mollie: a callback causes an immediate query, whose answer pays the order'
     ...{ status: 'succeeded', orderUpdate: 'applied', receivedAmount: 1990n },
     channelPaymentId: (await atMollie(payment)).payment.id,
   });
-  // This is long before the first scheduled query.
+  // All queries were sent long before the first scheduled query would be.
   for (const at of h.askedAt(payment)) expect(at).toBeLessThan(10);
 });
 

@@ -48,7 +48,7 @@ test('if the query after a notice for a settled payment fails, the sweep causes 
   await eventually(() => h.askedAt(payment).length > asked);
   expect(await isAnswered(payment)).toBe(false);
   await h.simulator.setFaults({ query: { errorRate: 0 } });
-  // Do what the sweep does.
+  // This test does the sweep's work, because no sweep runs here.
   await h.workflows.notice(payment, 10_000);
   await eventually(() => isAnswered(payment));
   expect((await h.row(payment.id)).refundedAmount).toBe(300n);

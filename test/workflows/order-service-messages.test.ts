@@ -39,7 +39,7 @@ test('callbacks and hints that arrive during a delivery attempt do not cancel it
   await h.workflows.hint(payment, true, NET_MS);
   const run = h.env.client.workflow.getHandle(paymentWorkflowId(payment.id));
   const history = async () => (await run.fetchHistory()).events ?? [];
-  // The workflow has handled both messages.
+  // Waits until the workflow has processed all messages.
   await eventually(async () => {
     const events = await history();
     const signals = events.filter((event) => event.workflowExecutionSignaledEventAttributes != null);

@@ -124,7 +124,7 @@ test.each<[string, Reaction]>([
   },
 );
 
-test('if the merchant reviews late money, an operator decides after 24 h of order_unknown', async () => {
+test('if the merchant reviews late money, an operator decides after the order service has answered order_unknown for 24 h', async () => {
   await set({ latePayment: 'review' });
   shop.react = ({ type }) => (type === 'payment.succeeded' ? NOT_KNOWN : undefined);
   const payment = await receive();
@@ -137,7 +137,7 @@ test('if the merchant reviews late money, an operator decides after 24 h of orde
   expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(0);
 });
 
-test('the money of an unknown order is refunded once, after 24 h of order_unknown and not earlier', async () => {
+test('the money of an unknown order is refunded once, but only after the order service has answered order_unknown for 24 h', async () => {
   shop.react = () => NOT_KNOWN;
   const payment = await receive();
   await done(payment);

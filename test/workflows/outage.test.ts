@@ -37,7 +37,7 @@ beforeEach(async () => {
     where: { status: 'pending' },
     data: { status: 'delivered', settledAt: new Date() },
   });
-  // The last redelivery was long ago.
+  // Makes it look as if the last redelivery were long ago.
   await h.db.merchant.updateMany({
     data: {
       orderServiceFailingSince: null,

@@ -347,7 +347,7 @@ describe('a channel that lists the refunds of a trade', () => {
     });
   });
 
-  test('if a lost database had requested a refund, the repeated request finds the refund in the list and does not make it twice', async () => {
+  test('if a refund was requested before the database was lost, a repeated request finds it in the list and does not make it twice', async () => {
     const payment = await h.newPaid();
     const { merchantId, id: paymentId } = payment;
     const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'earlier', amount: 400 });

@@ -140,7 +140,7 @@ describe('the bank returns the money of a succeeded refund to the merchant', () 
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 0n, attention: 'refund_reversed' });
     expect(await h.orderStatus(payment)).toBe('refunded');
     expect(await eventsOf(payment)).toEqual(['payment.succeeded', 'refund.succeeded', 'refund.reversed']);
-    // No refund is made automatically.
+    // nodrop makes no further refund automatically.
     expect(book.calls.filter((call) => call.startsWith('refund'))).toHaveLength(1);
     expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
   };

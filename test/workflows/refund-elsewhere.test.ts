@@ -162,7 +162,7 @@ test('a query finds each refund that was made at the channel once, and an attent
   expect(await h.orderStatus(payment)).toBe('refunded');
 });
 
-test('a callback reports a refund made at the channel, and a refund that the first answer reports reduces the refund due', async () => {
+test('a callback can report a refund made at the channel, and if the first answer reports such a refund, the refund due is smaller', async () => {
   const payment = await h.newPaid();
   const trx = { channelPaymentId: 'trx', refundedAmount: 400 };
   // If an answer reports a different total amount of the trade, nodrop does not trust what it says about

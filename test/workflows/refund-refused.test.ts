@@ -80,7 +80,7 @@ test('a refused automatic refund keeps its attention until the money is refunded
   await h.untilRefund(refund.id, 'failed');
   expect(await h.row(second.id)).toMatchObject({ attention: 'refund_failing', refundedAmount: 0n });
   expect((await h.row(second.id)).attentionDetail).toContain('No longer possible.');
-  // A refund is made at the channel, and the next query finds it.
+  // The whole amount is refunded directly at the channel, and the next query finds this refund.
   await h.refundElsewhere(second, 1990);
   await h.ask(second);
   expect(await h.row(second.id)).toMatchObject({ attention: null, refundedAmount: 1990n });

@@ -15,10 +15,10 @@ import { useHarness } from './harness.ts';
  * progress.
  */
 
-/** More payments than a worker has workflow task slots (40). */
+/** This number is larger than the number of workflow task slots that a worker has (40). */
 const MANY = 60;
 
-/** How many times each unreadable payment was read. */
+/** How many times each payment was read that cannot be read. */
 const tried = new Map<string, number>();
 const h = useHarness({ environment: () => realEnvironment(), beforeLedger: withUnreadable });
 afterAll(async () => {
@@ -113,7 +113,7 @@ async function isUpdating({ id }: Payment): Promise<boolean> {
   );
 }
 
-/** The workflow source files that match this expression. */
+/** Finds the workflow source files that match this expression. */
 function filesWith(pattern: RegExp): string[] {
   const folder = new URL('../../src/workflows/', import.meta.url);
   return readdirSync(folder).filter((name) => pattern.test(readFileSync(new URL(name, folder), 'utf8')));

@@ -21,7 +21,7 @@ import { type Harness, LATE_CANCELLATION, useHarness } from './harness.ts';
 const HOUR = 3600;
 
 let double: RunningDouble;
-/** How many of the double's events were delivered or dropped. */
+/** How many events of the double the test has delivered or dropped. */
 let told = 0;
 
 /** Sets the double's clock to the server's virtual time before each call to Stripe. */
@@ -81,7 +81,7 @@ function intentOf(payment: Payment): Intent {
   return intent;
 }
 
-/** Changes something at Stripe at the current virtual time. */
+/** Changes something at Stripe. The change happens at the current virtual time. */
 async function atStripe<T>(act: (books: RunningDouble['books']) => T): Promise<T> {
   await follow();
   return act(double.books);
@@ -262,7 +262,7 @@ test('if an order is paid through the simulator and through Stripe, the payment 
   const [owed] = await h.db.refund.findMany({ where: { paymentId: second.id } });
   await h.env.client.workflow.getHandle(`refund/${owed?.id}`).result();
   expect(await h.row(second.id)).toMatchObject({ refundedAmount: 1990n, attention: null });
-  // All of Stripe's events about the refund are delivered.
+  // The test delivers all events that Stripe sends about the refund.
   await callBack();
   expect(await refundsOf(second)).toEqual([[1990n, 'duplicate_payment', 'succeeded']]);
   expect(refundsAtStripe(second)).toMatchObject([{ amount: 1990, status: 'succeeded' }]);

@@ -36,7 +36,7 @@ afterAll(async () => {
   await shop?.close();
 });
 
-/** Two payment attempts for one order. */
+/** Two payments of one order, created as two attempts. */
 async function newAttempts(orderId: string): Promise<[Payment, Payment]> {
   const first = await h.newPayment({ orderId });
   const second = await h.newPayment({ orderId, channel: 'simulator2' });

@@ -122,7 +122,7 @@ test("an operator's query interrupts the renewal of a next action, and then the 
   await settled(one.payment);
 });
 
-test('if a message interrupts an immediate query before it begins, the query is sent after the message', async () => {
+test('if a message interrupts an immediate query before the query begins, the query is sent after the message is handled', async () => {
   const { payment } = await unserved();
   const summaries = async () => {
     const { events } = await h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)).fetchHistory();

@@ -79,7 +79,7 @@ const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION },
 const credentialsOf = ({ declaration: { name } }: ChannelAdapter): Credentials =>
   name === 'alipay' ? settingsOf(alipay) : wechatpay.accounts.direct;
 
-/** The difference between virtual and real time, in ms. */
+/** How far virtual time is ahead of real time, in ms. */
 const aheadMs = async () => Math.round((await h.now()) - Date.now());
 
 /** Sets the books of both doubles to the virtual time. */
@@ -102,7 +102,8 @@ function following(adapter: ChannelAdapter): ChannelAdapter {
     ...adapter,
     createTrade: after(adapter.createTrade),
     queryTrade: after(adapter.queryTrade),
-    // The adapter computes a payment's age with the real clock.
+    // The adapter computes a payment's age with the real clock. So the trade's times are moved to the real
+    // clock.
     closeTrade: after(async (account, trade: Trade, signal) => {
       const ahead = await aheadMs();
       const aged = {
