@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
-// The links of all pages lead to existing files and headings.
+// Checks that the links of all pages lead to existing files and headings.
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const pages = [
@@ -17,7 +17,7 @@ const pages = [
 const textOf = (page: string) =>
   readFileSync(join(root, page), 'utf8').replaceAll(/^```[\s\S]*?^```|`[^`\n]*`/gm, '');
 
-/** The anchors that GitHub gives a page's headings. */
+/** The anchors that GitHub generates for the headings of a page. */
 const anchorsOf = (page: string) =>
   [...readFileSync(join(root, page), 'utf8').matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
     heading

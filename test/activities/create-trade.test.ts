@@ -4,14 +4,17 @@ import type { ChannelAdapter } from '../../src/domain/channel.ts';
 import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { runActivities, SECRET, useLedger } from './support.ts';
 
-/** Creating a trade while the database is slow: no request is sent to the channel after the payment has expired. */
+/**
+ * While the database is slow, a trade is being created. Once the payment has expired, no request is sent to the
+ * channel.
+ */
 
 const AT = Date.UTC(2026, 10, 27);
 const EXPIRES_IN_MS = 600_000;
 
 const ledger = useLedger();
 
-/** Creates the trade of a new payment, whose row is read only after this delay. */
+/** Creates the trade of a new payment. The payment's row is read only after this delay. */
 async function create(readAfterMs: number) {
   let clock = AT;
   let requests = 0;

@@ -7,7 +7,7 @@ import { ensureMerchant, setMerchant } from '../../src/ledger/merchants.ts';
 import type { OrderServiceClient } from '../../src/order-service/client.ts';
 import { eventually, useDatabase } from '../support/stack.ts';
 
-// The delivery activities, with the real database and an order service that the test controls.
+// Tests the delivery activities with the real database and an order service that the test controls.
 
 const SECRET = 'a secret of at least 32 characters';
 
@@ -89,14 +89,15 @@ test("if a merchant's order service hangs, it gets a limited number of calls, an
   await eventually(() => ends.length === CALLS_AT_ONCE && turnedAwaySoFar === 2 * CALLS_AT_ONCE);
   expect(await deliverEvent(other)).toMatchObject({ status: 'delivered' });
   hangs = false;
-  // One after the other: the answers concern one order, and a transaction waits at most 3 s for the order's lock.
+  // Run one after the other, because the answers concern one order, and a transaction waits at most 3 s for its
+  // lock.
   for (const [i, end] of ends.entries()) {
     end();
     await eventually(() => toldSoFar > i);
   }
   const turnedAway = (await Promise.all(outcomes)).filter((outcome) => outcome !== 'delivered');
   expect(turnedAway).toHaveLength(2 * CALLS_AT_ONCE);
-  // The refused deliveries have lost nothing: no attempt is counted, and no lease is held.
+  // The deliveries that were refused have no counted attempt and no held lease.
   const waiting = await db.delivery.findMany({ where: { id: { in: turnedAway } } });
   expect(new Set(waiting.map(({ nextAttemptAt, attempts }) => `${nextAttemptAt} ${attempts}`))).toEqual(
     new Set(['null 0']),
@@ -112,7 +113,7 @@ test('deliveries that failed together are retried at different times, because ea
     async () => ({ kind: 'unknown', statusCode: 500, reason: 'It answered 500.', durationMs: 1 }),
     async () => new Date(at),
   );
-  // The wait after three attempts is 5 s.
+  // After three attempts the delivery waits 5 s.
   await db.delivery.updateMany({ where: { id: { in: ids } }, data: { attempts: 2 } });
   const waits: number[] = [];
   for (const [i, random] of [0, 1].entries()) {

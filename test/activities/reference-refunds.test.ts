@@ -5,10 +5,10 @@ import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import { act, channel, clock, ledger, PAID, rest, row, unknownCreate } from './reference-support.ts';
 
-/** Refunds at a channel that uses its own ids, for a trade whose id is not on record. */
+/** Refunds at a channel that uses its own ids. The channel's id of the trade is not on record. */
 
 describe('a refund of a trade whose reference nodrop has not recorded', () => {
-  /** A payment whose create had a lost answer, and that was paid by a callback with our number. */
+  /** A payment whose answer to the create was lost. A callback with nodrop's number reports it as paid. */
   async function paidUnreferenced(isThere: boolean) {
     const { id } = await unknownCreate(isThere);
     const answer = { state: 'paid', ...PAID } as const;

@@ -21,7 +21,7 @@ import {
 } from './reference-support.ts';
 import { runActivities } from './support.ts';
 
-/** A channel that uses its own ids: the meaning of a refused create, and the parameters of a create. */
+/** Tests how a create is refused, and which parameters it has, at a channel that uses its own ids. */
 
 describe('a refusal to create the trade', () => {
   test('fails the payment if every earlier request had a known outcome', async () => {
@@ -38,7 +38,7 @@ describe('a refusal to create the trade', () => {
     const slow = {
       ...adapter,
       createTrade: async (...given: Parameters<typeof adapter.createTrade>) => {
-        // The trade of the other attempt.
+        // Stands for an earlier attempt that creates the trade.
         await adapter.createTrade(...given);
         clock.now += CREATE_ATTEMPT_MS;
         throw REFUSED;
@@ -129,7 +129,7 @@ describe('the parameters of a create', () => {
       expiresAt: new Date(AT + 1_805_000).toISOString(),
     });
     expect(channel.created[1]).toEqual(channel.created[0]);
-    // nodrop closes the trade at the payment's own expiry.
+    // nodrop closes the trade when the payment expires.
     expect((await row(id)).expiresAt).toEqual(new Date(AT + 600_000));
   });
 
@@ -149,7 +149,10 @@ describe('the parameters of a create', () => {
       new ChannelError('unreachable', `no such payer: ${quote}`, { cause: new Error(`body: ${quote}`) });
     const mistake = () => new TypeError(`cannot read ${quote}`, { cause: wrong() });
 
-    /** Makes the payment paid, with a refund that is due. @returns the refund's id */
+    /**
+     * Makes the payment paid and creates a refund that is due.
+     * @returns the refund's id
+     */
     async function paidAndOwed(id: string): Promise<string> {
       const answer = { ...PAID, state: 'paid' as const, channelPaymentId: `ch_${id}` };
       const made = channel.of(id);

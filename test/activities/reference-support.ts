@@ -25,7 +25,7 @@ export const rest = createSimulatorAdapter({
   secret: `whsec_${Buffer.alloc(32).toString('base64')}`,
 });
 
-/** The clock of the activities, which the test sets. */
+/** The clock that the activities use. The test sets it. */
 export const clock = { now: AT };
 export let channel: ReferenceChannel;
 export let act: ReturnType<typeof runActivities>;
@@ -41,7 +41,10 @@ beforeEach(() => {
 export const row = (id: string) => ledger.db.payment.findUniqueOrThrow({ where: { id } });
 export const longLived = () => ledger.newPayment(AT, { expiresInMs: 3 * HORIZON_MS });
 
-/** A payment whose first create has an unknown outcome: the channel accepted it, or never received it. */
+/**
+ * A payment whose first create has an unknown outcome. The channel has either accepted the create or never
+ * received it.
+ */
 export async function unknownCreate(isAccepted: boolean) {
   const payment = await longLived();
   if (isAccepted) channel.answerIsLost = LOST;

@@ -8,7 +8,7 @@ import { insertPayment, type NewPayment } from '../../src/ledger/new-payment.ts'
 import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** The channel activities over a real database, with a clock that the test sets, without Temporal. */
+/** The channel activities with a real database and without Temporal. The test sets their clock. */
 
 export const SECRET = 'a secret of at least 32 characters';
 
@@ -49,7 +49,7 @@ export function useLedger() {
   });
 }
 
-/** The activities. Each call is one attempt, and rejects with the attempt's failure. */
+/** The activities. Each call is one attempt. If the attempt fails, the call rejects with its failure. */
 export function runActivities(
   deps: Pick<ActivityDeps, 'db' | 'channels'> & { readonly clock: () => number },
 ) {

@@ -7,7 +7,10 @@ import type { PaymentWorkflows } from '../../src/temporal/payment-workflows.ts';
 import type { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** Support for tests of the sweep’s steps: a real database, and a fake Temporal client that records what is started. */
+/**
+ * Support for tests of the sweep’s steps. Contains a real database, and a fake Temporal client that records
+ * which workflows are started.
+ */
 
 export const [MINUTE, HOUR, DAY] = [60_000, 3_600_000, 86_400_000];
 
@@ -18,14 +21,14 @@ export let sweep: SweepActivities;
 export const clock = { now: 0 };
 /** The ids of running workflows. */
 export let running: Set<string>;
-/** The attempts of pending workflow tasks, by workflow id. */
+/** By workflow id, how many attempts the pending workflow task has had. */
 export let attempts: Map<string, number>;
 export const temporal = { endedAbnormally: [] as string[], onDescribe: () => {} };
 export let woken: string[];
 export let started: string[];
 /** Deliveries whose own workflow was woken. */
 export let told: string[];
-/** Merchants whose redelivery was started. */
+/** The merchants for which a redelivery was started. */
 let redelivered: string[];
 
 beforeAll(async () => {

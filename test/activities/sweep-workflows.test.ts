@@ -20,7 +20,8 @@ import {
   woken,
 } from './sweep-support.ts';
 
-// How the sweep repairs workflows that ended abnormally or are stuck, with a real database and a fake Temporal client.
+// Tests how the sweep repairs workflows that ended abnormally or are stuck. Uses a real database and a fake
+// Temporal client.
 
 describe('workflows that ended abnormally', () => {
   test('a workflow whose delivery is pending is restarted, and a workflow whose delivery is done is not restarted', async () => {
@@ -119,7 +120,7 @@ describe('workflows that are stuck', () => {
       attention: 'workflow_stuck',
       attentionDetail: expect.stringContaining(`payment/${id}`),
     });
-    // From now on the sweep checks the delivery's own workflow.
+    // From this point on, the sweep checks the delivery's own workflow.
     later();
     await sweep.sweepDeliveries();
     expect([woken, told]).toEqual([[id], [delivery, delivery]]);
@@ -147,7 +148,7 @@ describe('workflows that are stuck', () => {
     });
     attempts.delete(`delivery/${delivery}`);
     expect(await sweep.sweepStuck()).toBe(0);
-    // A signal resets the attempt count, so that the state is unknown until the task has completed.
+    // A signal resets the attempt count. So one more attempt does not show that the workflow has recovered.
     stuck('refund/re_stuck', 1);
     expect(await sweep.sweepStuck()).toBe(0);
     attempts.delete('refund/re_stuck');

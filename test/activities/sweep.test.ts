@@ -77,7 +77,7 @@ test('if the signal of a requested cancellation is missing, the sweep signals th
     [],
     ['The sweep found the payment without a running workflow and started one.'],
   ]);
-  // The next sweep picks the other payment; the first ones are not due yet.
+  // The next sweep checks the other payment, because the payments that were just checked are not due yet.
   clock.now += MINUTE;
   await sweep.sweepPayments();
   expect(woken.slice(2)).toEqual([fresh]);
@@ -100,7 +100,7 @@ describe('a step of the sweep', () => {
     woken.length = 0;
     clock.now += HOUR;
     expect(await sweep.sweepPayments()).toBe(211);
-    // Rows that the step leased and did not reach are free a minute later.
+    // Rows that the step leased but did not process can be leased again a minute later.
     time = 0;
     clock.now += MINUTE;
     expect(await sweep.sweepPayments()).toBe(39);
@@ -157,7 +157,7 @@ describe('expired orders', () => {
       await expect(sweep.sweepOrders()).rejects.toThrow(/^1 repaired, 1 failed/);
       expect(await order('behind it')).toMatchObject({ status: 'closed' });
       expect(await order('broken')).toMatchObject({ status: 'unpaid' });
-      // The failed order is not due yet.
+      // The order whose check failed is not due yet.
       expect(await sweep.sweepOrders()).toBe(0);
     } finally {
       await db.$executeRaw`DROP FUNCTION refuse_broken CASCADE`;

@@ -13,8 +13,9 @@ import {
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * The order update while other transactions use up the limits of the order or merchant. An attempt as a local activity
- * holds a workflow task slot, so it does not wait for a free slot; a regular activity waits.
+ * The order update while other transactions hold all slots of the order or of the merchant. As a local activity
+ * it occupies a workflow task slot, so it does not wait for a free transaction slot. As a regular activity it
+ * waits.
  */
 
 const { db } = useDatabase();
@@ -26,7 +27,7 @@ beforeAll(async () => {
 const AT = new Date(Date.UTC(2026, 10, 27));
 
 let orders = 0;
-/** A payment that is paid, according to a recorded answer of the channel. */
+/** A payment that is paid, because an answer of the channel is recorded. */
 async function newPaid(): Promise<OwnedPayment> {
   orders += 1;
   const orderId = `order-${orders}`;
@@ -53,7 +54,7 @@ async function newPaid(): Promise<OwnedPayment> {
   return { paymentId: payment.id, merchantId, orderId };
 }
 
-/** No delivery must be started. */
+/** Starts nothing, because this test needs no delivery. */
 const deliveryWorkflows = { start: async () => {}, redeliverWaiting: async () => {} };
 const attempt = (payment: OwnedPayment, isLocal: boolean) =>
   new MockActivityEnvironment({ isLocal }).run(
@@ -61,7 +62,10 @@ const attempt = (payment: OwnedPayment, isLocal: boolean) =>
     payment,
   );
 
-/** The error of a transaction that did not wait; a transaction that waited too long has another error. */
+/**
+ * The error of a transaction that did not wait for a slot. A transaction that waited too long gets a different
+ * error.
+ */
 const NO_TURN = new TooBusy(
   'Another change of this order is running, or too many changes of its merchant are.',
 );
@@ -104,7 +108,7 @@ test('an activity waits for a free slot, unless it is a local activity', async (
     settling = attempt(payment, false).then(() => {
       isSettled = true;
     });
-    // Longer than an attempt takes that does not wait.
+    // This is longer than an attempt that does not wait for a slot takes.
     await expect(attempt(payment, true)).rejects.toThrow(NO_TURN);
     expect(isSettled).toBe(false);
   });

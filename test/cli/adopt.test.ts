@@ -11,7 +11,7 @@ import { TemporalUnavailable } from '../../src/temporal/payment-workflows.ts';
 const folder = mkdtempSync(join(tmpdir(), 'nodrop-adopt-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-// Nothing listens on port 9.
+// No server listens on port 9.
 const CONFIG = loadConfig({
   NODROP_HOME: folder,
   DATABASE_URL: 'postgres://127.0.0.1:9/nodrop',

@@ -11,7 +11,10 @@ import { SECRETS, start } from '../simulator/support.ts';
 import { emptyDatabase, queryOnce, temporaryHome } from '../support/stack.ts';
 import { callbackBy, newSecret, setUp } from './channels-support.ts';
 
-/** Which channel account a payment uses: the one that the request names, or the merchant's default. */
+/**
+ * A payment uses the channel account that the request names. If the request names none, it uses the merchant's
+ * default.
+ */
 
 test('the migration to named accounts makes an older account its merchant’s default, and the next start gives it credentials', async () => {
   const before = '20261127090001_account_names';
@@ -57,7 +60,7 @@ test('the migration to named accounts makes an older account its merchant’s de
   const api = await startTestApi(database.url, { channels });
   onTestFinished(() => api.close());
   const { key } = await newKey(db, 'merchant', 'acme');
-  // The live payment stays live, and the callback address without an account id still accepts its callbacks.
+  // The live payment continues. Its callbacks to the address without an account id are still accepted.
   const again = await api.call('/v1/payments', { key, body: { orderId: 'o1', channel: 'simulator' } });
   expect([again.status, again.json.id, again.json.account]).toEqual([200, 'pay_1', 'main']);
   expect((await api.call('/callbacks/simulator', callbackBy(SECRETS.simulator))).status).toBe(200);
@@ -102,14 +105,14 @@ describe('the field account of POST /v1/payments', () => {
         [{ path: 'account', message: 'must be one of eu, main, us' }],
       ]);
     }
-    // An account of another merchant.
+    // This account belongs to another merchant.
     const other = await newKey(it.db);
     const foreign = await it.api.call('/v1/payments', {
       key: other.key,
       body: { channel: 'simulator', order: it.order(), account: 'eu' },
     });
     expect(foreign.json.code).toBe('unknown_account');
-    // An account of the other mode.
+    // The account gets the other mode, so it cannot be used.
     await it.db.channelAccount.updateMany({ where: { name: 'us' }, data: { mode: 'live' } });
     expect((await it.pay({ order: it.order(), account: 'us' })).json.errors).toEqual([
       { path: 'account', message: 'must be one of eu, main' },
@@ -152,7 +155,7 @@ describe('the field account of POST /v1/payments', () => {
       (await it.channels(['channels', 'enable', 'simulator', '--account', 'eu', '--default'])).code,
     ).toBe(0);
     expect((await it.pay({ order: it.order() })).json.account).toBe('eu');
-    // Without an enabled account, the channel does not exist for this merchant.
+    // If a merchant has no enabled account at a channel, the channel does not exist for this merchant.
     await it.db.channelAccount.updateMany({
       data: { disabledAt: new Date() },
       where: { channel: 'simulator' },

@@ -16,7 +16,7 @@ afterAll(() => rmSync(home, { recursive: true, force: true }));
 
 /**
  * Creates a database with a merchant that has a key.
- * @returns also `channels`, which runs a command on that database
+ * @returns among others `channels`, which runs a command on that database
  */
 export async function setUp(simulatorUrl = 'http://127.0.0.1:9') {
   const database = await freshDatabase();
@@ -26,7 +26,7 @@ export async function setUp(simulatorUrl = 'http://127.0.0.1:9') {
     await database.drop();
   });
   const { key, merchantId } = await newKey(db, 'merchant', 'acme');
-  /** The outputs and errors of all commands, to search them for secrets. */
+  /** Collects the outputs and errors of all commands, to search them for secrets. */
   const printed: string[] = [];
   const channels = async (args: readonly string[], input = '', change: Record<string, string> = {}) => {
     const child = spawn(process.execPath, ['--import', 'tsx', 'src/cli/main.ts', ...args], {
@@ -59,7 +59,7 @@ export async function setUp(simulatorUrl = 'http://127.0.0.1:9') {
   return { database, db, key, merchantId, printed, channels, account };
 }
 
-/** A simulator callback for a payment that does not exist, signed with this secret. */
+/** Creates a callback of the simulator for a payment that does not exist. It is signed with this secret. */
 export function callbackBy(secret: string) {
   const trade = { outTradeNo: 'pay_nobody', state: 'SUCCESS', amount: 1, currency: 'CNY' };
   const data = { ...trade, transactionId: 'T', paidAt: new Date().toISOString() };

@@ -19,7 +19,10 @@ import { newTrade, SECRETS, start, tradeNamed } from '../simulator/support.ts';
 import { queryOnce } from '../support/stack.ts';
 import { callbackBy, home, newSecret, setUp } from './channels-support.ts';
 
-/** Channel accounts from the command line to the adapters, with a real database and the simulator as the channel. */
+/**
+ * Channel accounts in the whole path: commands, a real database, the adapters, and the simulator as the
+ * channel.
+ */
 
 const OTHER_SECRET = 'another secret, which came later, 32+';
 
@@ -240,8 +243,8 @@ test('after a rotation new trades use the new credentials, and callbacks signed 
 
   const rotated = await it.channels(['channels', 'rotate', 'simulator', '--file', '-'], `secret=${current}`);
   expect(rotated.output).toContain('--drop-old');
-  // When the channel refuses credentials, the cache reads them again before they are stale. The create that was refused
-  // fails, because an attempt has no time for a second request; the next create uses the new credentials.
+  // When the channel refuses the credentials, the cache reads them again immediately. The refused create fails,
+  // because an attempt has no time for a second request. The next create uses the new credentials.
   clock += 2_000;
   await expect(adapter?.createTrade(account, newTrade())).rejects.toMatchObject({ kind: 'misconfigured' });
   expect(await adapter?.createTrade(account, newTrade())).toMatchObject({ action: { type: 'redirect' } });
@@ -316,7 +319,7 @@ test('if NODROP_SECRET has changed, credentials cannot be decrypted, the error s
     kind: 'misconfigured',
     message: sentence,
   });
-  // The ciphertext of another account's credentials counts as damaged, not as encrypted with another secret.
+  // A ciphertext that belongs to another account counts as damaged, not as encrypted with another secret.
   const stolen = sealCredentials(SECRET, (await it.account('main')).id, { secret });
   await it.db.channelCredentials.updateMany({ where: { accountId: id }, data: { ciphertext: stolen } });
   await expect(readCredentials(it.db, SECRET, id, new Date())).rejects.toThrow('they are damaged');

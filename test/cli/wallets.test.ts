@@ -18,7 +18,8 @@ import {
 import { temporaryHome, useDatabase } from '../support/stack.ts';
 
 /**
- * Accounts at Alipay and WeChat Pay: the commands `channels add`, `check`, `smoke` and `rotate` against test doubles.
+ * Tests accounts at Alipay and WeChat Pay. The commands `channels add`, `check`, `smoke` and `rotate` run
+ * against doubles of the channels.
  */
 
 const folder = wechatpayOracle();
@@ -27,7 +28,7 @@ const home = temporaryHome();
 let alipay: AlipayDouble;
 let wechatpay: WechatpayDouble;
 const { databaseUrl, db } = useDatabase();
-/** The outputs and errors of all commands, to search them for secrets. */
+/** Collects the outputs and errors of all commands, to search them for secrets. */
 const printed: string[] = [];
 
 beforeAll(async () => {
@@ -172,7 +173,7 @@ describe.skipIf(!isComplete)('channels', () => {
     expect([refused.code, refused.errors]).toEqual([1, expect.stringContaining(`cannot change its ${name}`)]);
     expect(refused.errors).toContain(`channels add ${channel} --account NAME`);
     expect(await sets()).toBe(before);
-    // Setting the present value again is allowed.
+    // A setting can be set again to the value that it already has.
     const own: Credentials = credentialsOf[channel]();
     const kept = Object.keys(own).includes(name) ? `${name}=${own[name]}` : `mchid=${own.mchid}`;
     expect((await rotate(kept)).code).toBe(0);

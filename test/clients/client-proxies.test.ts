@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createClient } from '../../clients/js/index.js';
 
-// The JavaScript client behind a proxy that interrupts streams or held answers.
+// Tests the JavaScript client behind a proxy that interrupts streams or delays answers.
 
 describe('the client behind a proxy that interrupts streams or held polls', () => {
   const LOOKED_AT_MS = 600_000;
@@ -24,7 +24,10 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
     vi.unstubAllGlobals();
   });
 
-  /** A stream that sends one comment, and then nothing. It ends after `lifeMs`, or never. */
+  /**
+   * A stream that sends one comment and then nothing more. It ends after `lifeMs`, or never if that is
+   * undefined.
+   */
   function stream(signal: AbortSignal, lifeMs?: number): Response {
     const body = new ReadableStream({
       start(controller) {
@@ -39,7 +42,10 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
     return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
   }
 
-  /** Waits ten simulated minutes. @returns the times of its requests, in ms since the start */
+  /**
+   * Waits for ten simulated minutes.
+   * @returns the times of the client's requests, in ms since the start
+   */
   async function asked(
     onStream: (signal: AbortSignal) => Promise<Response>,
     onPoll: (waitSeconds: number) => Promise<Response>,
@@ -73,7 +79,8 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
 
   test('if each poll is held, the next poll follows after a short pause', async () => {
     const { polls } = await asked(noSlot, held);
-    // A poll is held for 10 s and followed by a pause of 1 s; the stream is retried now and then.
+    // Each poll lasts 10 s and is followed by a pause of 1 s. From time to time the client tries the stream
+    // again.
     expect(new Set(gaps(polls).slice(2))).toEqual(new Set([11_000]));
   });
 
@@ -101,7 +108,7 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
     expect(polls.length).toBeGreaterThanOrEqual(30);
   });
 
-  /** Runs what needs no time to pass. */
+  /** Runs all pending work that does not wait for a timer. */
   const settled = () => vi.advanceTimersByTimeAsync(0);
 
   test.each(['online', 'offline', 'a hint that fails'])(
@@ -151,8 +158,8 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
         if (!url.endsWith('/events')) return asJson(200, now);
         const headers = init.headers as Record<string, string>;
         const id = now.orderState;
-        // Like the service: the event id identifies the state, and a client that sends it as Last-Event-ID gets no
-        // event.
+        // Behaves like the service. The event id identifies the state, so a client that sends it as
+        // Last-Event-ID gets no event.
         const event =
           headers['last-event-id'] === id ? ':' : `event: payment\nid: ${id}\ndata: ${JSON.stringify(now)}`;
         const body = new ReadableStream({

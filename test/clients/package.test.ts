@@ -16,7 +16,8 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { setUp } from '../api/support.ts';
 
-// The package as a shop has it: packed and installed in an empty folder with the commands of its README.
+// Tests the package as a shop uses it. It is packed, and installed in an empty folder with the commands of its
+// README.
 
 const { api, key } = await setUp();
 
@@ -41,7 +42,10 @@ async function run(command: string, args: readonly string[], cwd = folder): Prom
   return stdout;
 }
 
-/** Turns off `require` of ECMAScript modules if this Node has it: older versions of Node 20 do not. */
+/**
+ * Turns off `require` of ECMAScript modules if this Node supports it, because older versions of Node 20 do not
+ * support it.
+ */
 const WITHOUT_REQUIRE_OF_MODULES = process.allowedNodeEnvironmentFlags.has('--experimental-require-module')
   ? ['--no-experimental-require-module']
   : [];
@@ -117,8 +121,9 @@ describe('types', () => {
   );
 
   /**
-   * Every block of JavaScript or TypeScript in the README and docs, with what its comment `with:` declares. A block
-   * that begins with a file name of this repository is an excerpt, which test/contributing.test.ts compares.
+   * Every block of JavaScript or TypeScript in the README and docs, with the names that its `with:` comment
+   * declares. If a block begins with a file name of this repository, test/contributing.test.ts compares it with
+   * that file.
    */
   const snippets = [
     'README.md',
@@ -147,7 +152,7 @@ describe('types', () => {
 
   test('fit the code snippets of all documentation pages, so that the snippets compile', async () => {
     expect(snippets.length).toBeGreaterThanOrEqual(6);
-    // What shops install beside the client.
+    // The packages that shops install in addition to the client.
     symlinkSync(join(root, 'node_modules/standardwebhooks'), join(folder, 'node_modules/standardwebhooks'));
     const files = Object.fromEntries(snippets.map(({ name, code }) => [name, code]));
     expect(await complaints(files)).toBe('');

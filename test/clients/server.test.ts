@@ -9,7 +9,7 @@ import {
 } from '../../clients/js/server.js';
 import { newKey, newOrderId, paidAnswer, settle, setUp } from '../api/support.ts';
 
-// The client for servers against the real API; requests and answers are lost in its `fetch`.
+// Tests the client for servers with the real API. Its `fetch` loses some requests and answers.
 
 const { api, key } = await setUp();
 
@@ -35,7 +35,7 @@ interface Sent {
 
 /**
  * A client of the real service that records its requests.
- * @param onAnswer may discard the answer to the nth request, which the service has carried out
+ * @param onAnswer may discard the answer to the nth request, after the service has carried out that request
  */
 function recorded(onAnswer: (nth: number) => void, as = key) {
   const sent: Sent[] = [];
@@ -90,11 +90,11 @@ describe('the operations', () => {
   );
   const ofServers = operations
     .filter(({ operation }) => operation.security?.some((one) => 'key' in one))
-    // The client has `waitForResult` in its place.
+    // Instead of this operation the client has `waitForResult`.
     .filter(({ operation }) => operation.operationId !== 'streamPayment')
     .map((one) => [one.operation.operationId, one] as const);
 
-  /** Calls the method of this operation with every argument that it accepts. */
+  /** Calls the client's method for this operation with every argument that it accepts. */
   async function callOf(
     by: ServerClient,
     { path, method, operation }: (typeof operations)[number],

@@ -1,4 +1,5 @@
-// The parts of the demo with doubles: the doubles' own books, the proxy for their callbacks, and the command options.
+// Tests what the demo does with doubles: it checks their books, proxies their callbacks, and parses its
+// options.
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Command } from 'commander';
@@ -58,7 +59,10 @@ describe('the callback proxy', () => {
     for (const server of servers.splice(0)) server.close();
   });
 
-  /** Starts a proxy. @returns also the callbacks that reached the API behind it */
+  /**
+   * Starts a proxy in front of a simulated API.
+   * @returns among others the callbacks that reached this API
+   */
   async function build(status = 200) {
     const came: (Callback & { readonly path: string })[] = [];
     const api = createServer(async (request: IncomingMessage, response) => {
@@ -113,7 +117,7 @@ describe('the callback proxy', () => {
     expect(counts.get('passed')).toBeGreaterThan(150);
     ids.forEach((id, nth) => {
       const isLost = kindOf(id) === 'lost';
-      // The proxy acknowledges a lost callback, so that the channel does not send it again.
+      // The proxy drops this callback but acknowledges it, so that the channel does not send it again.
       expect(answers[nth]).toEqual({ status: 200, body: isLost ? 'success' : 'said' });
       expect(proxy.passed.get(id)).toBe(isLost ? undefined : 2);
     });

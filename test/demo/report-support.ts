@@ -3,7 +3,7 @@ import { type Accounts, reconcile } from '../../src/demo/accounts.ts';
 import type { Books, Order, Payment, Refund, Trade } from '../../src/demo/books.ts';
 import { closingTable, isClean, offendersList, type Report } from '../../src/demo/report.ts';
 
-/** Books without any offence, and functions that replace one entry, for the tests of the demo's table. */
+/** Books without any violation, for the tests of the demo's table, and functions that replace one entry. */
 
 export const PAID_AT = '2026-11-21T10:00:00.000Z';
 
@@ -61,13 +61,13 @@ export const refund = (id: string, reason: string, more: Partial<Refund> = {}): 
   ...more,
 });
 
-/** A payment that its order could not accept, refunded in full. */
+/** The order could not accept this payment. The payment was refunded in full. */
 export const conflict = { orderUpdate: 'conflict', refundedAmount: 1050 } as const;
 export const givenBack = { state: 'REFUND', refunded: 1050 } as const;
 
 /**
- * Two regular payments, one of them with a lost callback; an unpaid payment; an order paid on two channels; a payment
- * paid after its end; and a payment paid after its order was cancelled.
+ * Two regular payments, one of them with a lost callback. Also an unpaid payment, an order that was paid on two
+ * channels, a payment that was paid after its end, and a payment that was paid after its order was cancelled.
  */
 export const right: Books = {
   trades: [
@@ -112,7 +112,7 @@ export const report = (accounts: Accounts, more: Partial<Report> = {}): Report =
   ...more,
 });
 
-/** Copies of the books with one order, trade or list of refunds replaced. */
+/** Copies the books and replaces one order, one trade or one list of refunds. */
 export const withOrder = (index: number, wrong: Order, books = right): Books => ({
   ...books,
   orders: books.orders.map((one, at) => (at === index ? wrong : one)),
@@ -126,7 +126,7 @@ export const withRefunds = (paymentId: string, refunds: readonly Refund[], books
   refunds: new Map([...books.refunds, [paymentId, refunds]]),
 });
 
-/** Every offence must be counted in the table, be listed with its payment id, and make the run fail. */
+/** The table must count every violation, list its payment id, and make the run fail. */
 export function expectOffence(books: Books, kind: string, paymentId: string, row: RegExp): void {
   const accounts = account(books);
   expect(accounts.offences.map((offence) => [offence.kind, offence.paymentId])).toEqual([[kind, paymentId]]);

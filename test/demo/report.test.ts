@@ -1,4 +1,5 @@
-// The demo's table is evidence only if it shows a bug: these tests put each kind of offence into the books.
+// The demo's table proves something only if it shows every bug. So these tests put each kind of violation into
+// the books.
 import { describe, expect, test } from 'vitest';
 import { reconcile } from '../../src/demo/accounts.ts';
 import { closingTable, isClean, offendersList } from '../../src/demo/report.ts';
@@ -325,7 +326,7 @@ describe('a payment', () => {
     expect(at('2026-11-21T10:00:59.000Z').live).toBe(1);
     const past = at('2026-11-21T10:01:00.000Z');
     expect([past.live, [...past.unpaid]]).toEqual([0, [['too young to be closed', 1]]]);
-    // At any other channel, the same payment must end.
+    // At any other channel, this payment must have ended.
     const other = withOrder(
       2,
       order('order-3', [payment('pay_3', { ...young, channel: 'alipay' })], {
@@ -340,7 +341,8 @@ describe('a payment', () => {
     const late = { cancelRequestedAt: '2026-11-21T09:59:00.000Z' };
     const books = withOrder(0, order('order-1', [payment('pay_1', late)]));
     expect(account(books).scenes.paidLate.count).toBe(account(right).scenes.paidLate.count + 1);
-    // The first payment was cancelled for the order's second attempt, so its late success does not count as paid late.
+    // The first payment was cancelled in favour of the order's second attempt. So its late success does not
+    // count as paid late.
     const switched = withOrder(
       3,
       order('order-4', [payment('pay_4', late), payment('pay_5', { channel: 'simulator2', ...conflict })]),

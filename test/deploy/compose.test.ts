@@ -9,7 +9,10 @@ import { afterEach, expect, test } from 'vitest';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const script = join(root, 'scripts', 'check-compose.mjs');
-/** The script must not install anything here: `npm test` has installed docker-compose before, and announced it. */
+/**
+ * The script must not install anything during this test. `npm test` has already installed docker-compose and
+ * said so.
+ */
 const env = { ...process.env, NODROP_INSTALL: 'no' };
 const folders: string[] = [];
 
@@ -17,7 +20,7 @@ afterEach(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
 });
 
-/** Runs the script on the work tree with one file changed. */
+/** Runs the script on a copy of the repository in which one file is changed. */
 function check(file: string, from: string | RegExp, to: string) {
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-compose-'));
   folders.push(folder);

@@ -5,7 +5,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 
-/** Installation of system packages, on a machine without docker-compose, with an apt-get that only logs its calls. */
+/**
+ * Tests the installation of system packages on a machine without docker-compose. Instead of apt-get, a stand-in
+ * logs the calls.
+ */
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const isRoot = process.getuid?.() === 0;
@@ -20,7 +23,10 @@ afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Runs a program. @returns its output lines and the calls of apt-get, in their order */
+/**
+ * Runs a program.
+ * @returns the lines of its output, and the calls of apt-get in their order
+ */
 function run(args: readonly string[], env: NodeJS.ProcessEnv) {
   const log = openSync(join(folder, 'log'), 'a');
   try {

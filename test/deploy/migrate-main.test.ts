@@ -6,7 +6,7 @@ import { afterEach, expect, test } from 'vitest';
 import { tsxLoader } from '../../src/tsx.ts';
 import { emptyDatabase, eventually, freePort } from '../support/stack.ts';
 
-/** The one-shot program that migrates an external database. */
+/** Tests the one-shot program that migrates an external database. */
 
 const program = fileURLToPath(new URL('../../src/stack/migrate-main.ts', import.meta.url));
 const undo: (() => unknown)[] = [];
@@ -37,7 +37,7 @@ test('the migration program waits for the database and applies the migrations, a
   await eventually(() =>
     first.said.err.includes('Waiting for the database (0 s of 60): connect ECONNREFUSED'),
   );
-  // The database becomes reachable only now.
+  // From this point on the database can be reached.
   const proxy = createServer((socket) => {
     const target = connect(Number(realPort), hostname);
     socket.pipe(target).pipe(socket);

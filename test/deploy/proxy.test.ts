@@ -13,7 +13,10 @@ import { createMetrics } from '../../src/api/metrics.ts';
 import { eventually, freePort } from '../support/stack.ts';
 import { toolSettings } from '../support/tool-settings.ts';
 
-/** deploy/caddy/Caddyfile in front of the real admin listener, and of a stand-in for the Web UI that has no sign-in. */
+/**
+ * Tests deploy/caddy/Caddyfile with the real admin listener and a stand-in for the Web UI, which has no
+ * sign-in.
+ */
 
 const file = fileURLToPath(new URL('../../deploy/caddy/Caddyfile', import.meta.url));
 const caddy = findCaddy(toolSettings().cacheDir) ?? '';
@@ -32,7 +35,7 @@ let env: NodeJS.ProcessEnv;
 let child: ChildProcess;
 let output = '';
 const servers: Server[] = [];
-/** The headers of the requests that reached the Web UI. */
+/** Collects the headers of the requests that reached the Web UI. */
 const seen: IncomingHttpHeaders[] = [];
 
 const listen = (server: Server) =>
@@ -65,7 +68,8 @@ beforeAll(async () => {
     WEB_UI: await listen(webUi),
     ADMIN: await listen(admin),
   };
-  // Caddy issues certificates for names under localhost with its own authority, which must not be installed here.
+  // For names under localhost, Caddy issues certificates with its own authority. This authority must not be
+  // installed on this machine.
   const settings = [
     'admin off',
     'skip_install_trust',
@@ -77,7 +81,7 @@ beforeAll(async () => {
   writeFileSync(join(folder, 'Caddyfile'), `{\n\t${settings.join('\n\t')}\n}\nimport ${file}\n`);
   child = spawn(caddy, ['run', '--config', join(folder, 'Caddyfile')], { env });
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data) => (output += data));
-  // Caddy listens before it has the certificates, so this waits for an answer from each name.
+  // Caddy listens before it has its certificates. So this waits until every name gives an answer.
   const isReady = async () =>
     (await Promise.all([WEB_UI, ADMIN].map((name) => ask(name, host(name)).catch(() => undefined)))).every(
       (answer) => answer?.status === 401,
@@ -94,7 +98,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** @param name the server name in the TLS handshake; undefined if the browser was given an IP address */
+/** @param name the server name in the TLS handshake; undefined if the browser opens an IP address */
 function ask(name: string | undefined, headers: Record<string, string>, path = '/') {
   const options = { host: '127.0.0.1', port: httpsPort, path, headers, agent: false };
   return new Promise<{ status: number | undefined; body: string }>((resolve, reject) => {
@@ -153,7 +157,7 @@ describe.skipIf(caddy === '')('the proxy for operators', () => {
           expect((await ask(served, headers, '/details')).status).toBe(421);
         }
       }
-      // A browser that uses another name for this machine gets no certificate, or the refusal.
+      // A browser that uses another name for this machine gets either no certificate or a refusal.
       for (const server of [name, undefined]) {
         const status = await ask(server, { ...host(name), ...SIGNED_IN }).then(
           (answer) => answer.status,

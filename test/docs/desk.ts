@@ -11,10 +11,13 @@ import { eventually, freePort } from '../support/stack.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const SETTINGS = ['PORT', 'NODROP_ADMIN_PORT', 'NODROP_SIMULATOR_PORT', 'NODROP_SHOP_PORT'] as const;
-/** Environment variables that are needed to reach package registries; the shell gets no others of this machine. */
+/**
+ * The environment variables that are needed to reach package registries. The shell gets no other variables of
+ * this machine.
+ */
 const ROUTES = /^(PIP_|(HTTPS?|NO|ALL)_PROXY$|SSL_CERT|REQUESTS_CA|MAVEN_|JAVA_HOME$)/i;
 
-/** A shell that keeps running between blocks, so that its variables stay set. */
+/** A shell that keeps running between two blocks of commands, so that its variables stay set. */
 export class Shell {
   readonly #child: ChildProcess;
   #output = '';
@@ -47,12 +50,12 @@ export class Shell {
   }
 }
 
-/** A running nodrop with the terminals of its user. */
+/** A running nodrop, and the terminals in which its user types. */
 export class Desk {
   readonly #place: StackPlace;
   readonly #env: NodeJS.ProcessEnv;
   readonly #terminals: ChildProcess[] = [];
-  /** The ports of this test by the port numbers in the pages. */
+  /** Maps the port numbers in the pages to the ports of this test. */
   readonly ports: Readonly<Record<string, string>>;
   readonly shell: Shell;
 
@@ -74,7 +77,7 @@ export class Desk {
       3200: String(await freePort()),
       54329: new URL(place.databaseUrl).port,
     };
-    // Only npm gets the settings of this test, through a wrapper script; the user's shell has none of them.
+    // A wrapper script gives the settings of this test to npm only. The user's shell does not have them.
     const [bin, home] = [join(place.home, 'bin'), join(place.home, 'user')];
     for (const folder of [bin, home]) mkdirSync(folder);
     for (const name of ['.config', '.pip'])
@@ -101,7 +104,10 @@ export class Desk {
     return desk;
   }
 
-  /** Opens another terminal and runs a command that keeps running there, until its output contains `readyWords`. */
+  /**
+   * Opens another terminal and starts a long-running command there. Waits until its output contains
+   * `readyWords`.
+   */
   async terminal(command: string, readyWords: string): Promise<ChildProcess> {
     const child = spawn('bash', ['--norc', '-c', command], { cwd: root, env: this.#env, detached: true });
     this.#terminals.push(child);
@@ -126,7 +132,7 @@ export class Desk {
     await closed;
   }
 
-  /** The command blocks of a page in their order, with the ports of this test. */
+  /** The command blocks of a page in their order. Port numbers are replaced by the ports of this test. */
   blocksOf(page: string, at: Readonly<Record<string, string>> = this.ports): string[] {
     const text = readFileSync(join(root, 'docs', page), 'utf8');
     return [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, block = '']) =>

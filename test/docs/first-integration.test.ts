@@ -62,7 +62,7 @@ test('every command of docs/order-service.md works with npm start, and leaves th
   const merchants = async () => (await shell.type('npm run --silent nodrop -- merchants list')).output;
   const asItWas = /^mer_\w+ +demo +apply +simulator, simulator2 +embedded /m;
   expect(await merchants()).toMatch(asItWas);
-  // Stands in for the page's order service.
+  // This server replaces the order service that the page describes.
   const server = createServer((request, response) => {
     request.resume().on('end', () => response.end('noted'));
   });
@@ -76,7 +76,7 @@ test('every command of docs/order-service.md works with npm start, and leaves th
     for (const block of blocks) {
       const { code, output } = await shell.type(block);
       expect(code, `${block}\n${output}`).toBe(0);
-      // An error answer in curl's output contains a status of 4xx.
+      // If curl shows an error answer, its output contains a 4xx status.
       expect(output, block).not.toContain('"status":4');
       if (block.includes(' test-event ')) testEvents = output;
     }
@@ -86,6 +86,6 @@ test('every command of docs/order-service.md works with npm start, and leaves th
     server.closeAllConnections();
     server.close();
   }
-  // Other pages use the same merchant.
+  // The other pages use the merchant that this page created.
   expect(await merchants()).toMatch(asItWas);
 });

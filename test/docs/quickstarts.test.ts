@@ -47,10 +47,10 @@ for (const { name, isHere } of PAGES) {
       expect(start).toBe('npm start');
       const [testEvents, pay, payByWords, again] = blocks.splice(-4);
       const receiver = blocks.pop() ?? '';
-      // The block can be repeated.
+      // The commands of this block can be run again without harm.
       for (const _ of [1, 2])
         expect(await typed(merchant)).toContain(`The database ${name}_shop has its tables.`);
-      // The remaining blocks install the receiver's dependencies, if it has any.
+      // If the receiver has dependencies, the remaining blocks install them.
       for (const block of blocks) await typed(block);
       const terminal = await desk.terminal(receiver, READY[name] ?? READY.node ?? '');
       try {

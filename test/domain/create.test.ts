@@ -4,7 +4,7 @@ import { expiryAtChannel, mayRepeatCreate } from '../../src/domain/create.ts';
 import { Refusal } from '../../src/domain/refusal.ts';
 import { closeAgainAt } from '../../src/domain/schedule.ts';
 
-/** When a create or close may be repeated, and the lifetime of a trade at the channel. */
+/** Tests when a create or a close may be repeated, and how long a trade lives at the channel. */
 
 const AT = Date.UTC(2026, 10, 27);
 const HOUR = 3_600_000;

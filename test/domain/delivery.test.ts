@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { deliveryWait } from '../../src/domain/delivery.ts';
 
-/** The schedule of delivery attempts to an order service. */
+/** Tests when delivery attempts to an order service are made. */
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;

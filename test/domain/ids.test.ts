@@ -13,7 +13,9 @@ import {
 } from '../../src/domain/ids.ts';
 import { REFUND_NUMBERS_AT_MOST } from '../../src/domain/refund.ts';
 
-/** A refund's id is the idempotency key at the channel: the same request must have the same id in every release. */
+/**
+ * A refund's id is its idempotency key at the channel. So every release must give the same request the same id.
+ */
 describe('the id of a refund that the merchant requests', () => {
   const request = {
     merchantId: 'mer_01KB0000000000000000000000',
@@ -66,7 +68,7 @@ test('the id of a replacement refund is always the same for its refund, and diff
 });
 
 test('each number of a refund at the channel leads back to the refund, is valid at every channel, and is unique', () => {
-  // An id whose hash has only digits is most similar to a number with a key.
+  // If the hash of an id has only digits, the id looks most like a number with a key.
   for (const id of [automaticRefundId('pay_01KAKD7Z7C8Q6W4Y9V5T3R1P0N', 2), `re_${'2'.repeat(28)}`, 're_2']) {
     expect(refundNumber(id, 1)).toBe(id);
     expect(refundNumber(id, 2)).toBe(`${id}_2`);

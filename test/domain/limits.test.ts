@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { MethodDeclaration } from '../../src/domain/channel.ts';
 import { amountFault, canPay, cutSubject, missingOfPayer } from '../../src/domain/limits.ts';
 
-/** The limits in a channel's declaration. */
+/** Tests the limits that a channel declares. */
 
 const METHOD: MethodDeclaration = {
   name: 'jsapi',

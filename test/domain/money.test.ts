@@ -13,7 +13,7 @@ import {
   toDecimal,
 } from '../../src/domain/money.ts';
 
-/** The currencies, compared with two official lists: ISO 4217's and CLDR's. */
+/** Compares the currencies with two official lists, from ISO 4217 and from CLDR. */
 
 const read = (path: string | URL) => JSON.parse(readFileSync(path, 'utf8'));
 
@@ -25,16 +25,16 @@ const iso: {
 } = read(new URL('iso-4217-list-one.json', import.meta.url));
 
 /**
- * The present and past currencies of each region: `_to` is the end date, `_tender` false marks currencies not used to
- * pay.
+ * The present and past currencies of each region. `_to` is the end date. `_tender` false marks currencies that
+ * are not used to pay.
  */
 const cldr: Readonly<Record<string, readonly Record<string, { _to?: string; _tender?: string }>[]>> = read(
   createRequire(import.meta.url).resolve('cldr-core/supplemental/currencyData.json'),
 ).supplemental.currencyData.region;
 
 /**
- * Codes in ISO's list that are not used to pay, though the list does not mark them: a pension unit and a unit of
- * account.
+ * These codes are not used to pay, but ISO's list does not mark them. One is a pension unit, and one is a unit
+ * of account.
  */
 const ACCOUNTED_ONLY = ['UYW', 'XAD'];
 
@@ -54,7 +54,7 @@ test('the current currencies are the legal tenders in CLDR, and two more currenc
     .flatMap((currencies) => Object.entries(currencies))
     .filter(([, { _to, _tender }]) => _to === undefined && _tender !== 'false')
     .map(([code]) => code);
-  // El Salvador's colón, and the bolívar unit that Venezuela's banks use.
+  // ISO still lists El Salvador's colón (SVC), and the bolívar unit that Venezuela's banks use (VED).
   expect(current()).toEqual([...new Set([...tender, 'SVC', 'VED'])].sort());
 });
 
@@ -119,7 +119,8 @@ test('an amount has the same format everywhere, with the currency code, groups o
   expect(amountText(1, 'CLF')).toBe('CLF 0.0001');
   expect(amountText(MAX_AMOUNT, 'CNY')).toBe('CNY 90,071,992,547,409.91');
 
-  // The cashier's script runs in browsers, and the example shop is meant to be copied: each has a copy of the function.
+  // The cashier's script runs in browsers, and shops copy the example shop. So each of them has its own copy of
+  // the function.
   const script = readFileSync(new URL('../../src/api/checkout/money.js', import.meta.url), 'utf8').replace(
     "import { EXPONENTS } from './currencies.js';",
     `const EXPONENTS = ${JSON.stringify(currencyExponents())};`,

@@ -34,7 +34,7 @@ import {
   PAYMENT_STATUSES,
 } from '../../src/domain/states.ts';
 
-/** Property-based tests of the domain's pure rules, with inputs from fast-check. */
+/** Property-based tests of the pure rules in the domain. fast-check generates the inputs. */
 
 const paymentStatus = fc.constantFrom(...PAYMENT_STATUSES);
 const orderStatus = fc.constantFrom(...ORDER_STATUSES);
@@ -218,7 +218,9 @@ describe('schedule', () => {
     const DAY = 24 * HOUR;
     const after = [10 * MINUTE, HOUR, 6 * HOUR, DAY];
     const endedAt = fc.integer({ min: 0, max: 4e12 });
-    /** Expiries from long before the end to long after it, and close to the planned queries. */
+    /**
+     * The expiries lie between long before the end and long after it. Some are close to the planned queries.
+     */
     const expiresIn = fc.oneof(
       fc.integer({ min: -30 * DAY, max: 100 * DAY }),
       fc
@@ -235,13 +237,14 @@ describe('schedule', () => {
           const expires = ended + left;
           const times = lateWatch(ended, expires);
           const gaps = times.map((at, i) => at - (times[i - 1] ?? ended));
-          // The times are sorted, after the end, and never close together.
+          // The times are sorted, lie after the end, and have gaps of at least two minutes.
           expect(Math.min(...gaps)).toBeGreaterThanOrEqual(2 * MINUTE);
-          // Daily queries up to the expiry; the first one after the expiry may follow a daily one shortly before it.
+          // Up to the expiry there is a query every day. The first query after the expiry may follow soon after
+          // a daily query.
           expect(Math.max(...gaps)).toBeLessThanOrEqual(DAY + 10 * MINUTE);
           expect(times.at(-1)).toBe(Math.max(ended, expires) + DAY);
           expect(lateWatchEnd(ended, expires)).toBe(times.at(-1));
-          // Each planned time is present, or a slightly later one replaces it.
+          // Each planned time is in the schedule, or is replaced by a slightly later time.
           for (const from of expires > ended ? [ended, expires] : [ended]) {
             for (const ms of after) {
               expect(times.some((at) => at >= from + ms && at < from + ms + 2 * MINUTE)).toBe(true);
@@ -300,7 +303,7 @@ describe('decision', () => {
       amount,
       currency,
       asked: fc.record({ amount, currency }),
-      /** The order's amount and the payment's amount, near the received amount. */
+      /** The order's amount and the payment's amount are close to the received amount. */
       alike: fc.constantFrom('all', 'answer and order', 'answer and payment', 'order and payment', 'none'),
     })
     .map(({ alike, ...rest }) => {

@@ -10,7 +10,8 @@ import {
   TIGHT_PHASE_MS,
 } from '../../src/domain/schedule.ts';
 
-// The planned queries of single payments. test/domain/properties.test.ts tests what holds for every schedule.
+// Examples of the queries that are planned for single payments. test/domain/properties.test.ts tests the rules
+// for all schedules.
 
 const CREATED = Date.parse('2026-01-01T00:00:00Z');
 const MINUTE = 60_000;

@@ -4,7 +4,7 @@ import { ORDER_ID_PATTERN, orderIdFault } from '../../src/domain/order-id.ts';
 import { mayReturnTo, NEVER_PREFIXES, NEVER_SCHEMES, schemeFault } from '../../src/domain/return-scheme.ts';
 import { fromMarkdown, inMarkdown, readableFault } from '../../src/domain/text.ts';
 
-/** Which texts for people and which order ids are accepted. */
+/** Tests which texts for people and which order ids are accepted. */
 
 const OVERRIDES = [0x202a, 0x202b, 0x202c, 0x202d, 0x202e, 0x2066, 0x2067, 0x2068, 0x2069];
 const char = (code: number) => String.fromCodePoint(code);
@@ -83,7 +83,7 @@ test.each([
 ])('%j is accepted as an orderâ€™s id', (id) => {
   expect(orderIdFault(id)).toBeUndefined();
   expect(id).toMatch(new RegExp(ORDER_ID_PATTERN, 'u'));
-  // Formats in which people read the id.
+  // The formats in which a person sees the id.
   expect(readableFault(id)).toBeUndefined();
 });
 
@@ -143,7 +143,7 @@ test('URL encoding, trimming, normalization and display do not change an orderâ€
   fc.assert(
     fc.property(id, (text) => {
       expect(decodeURIComponent(encodeURIComponent(text))).toBe(text);
-      // The id does not shorten a URL path.
+      // An id with dots does not make a URL path shorter.
       const url = new URL(`https://shop.example/v1/orders/${encodeURIComponent(text)}/cancel`);
       expect(url.pathname.split('/')).toHaveLength(5);
       expect(decodeURIComponent(url.pathname.split('/')[3] ?? '')).toBe(text);

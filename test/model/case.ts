@@ -8,11 +8,14 @@ import { LISTS } from './listed-refunds.ts';
 import { type Facts, type Trade, waitsFor } from './promises.ts';
 import { type ReceivedCallback, UNTROUBLED_SIMULATOR, type World } from './world.ts';
 
-/** A merchant waits this long for an answer of the API and then goes on. The unanswered request also goes on. */
+/** A merchant waits at most this long for an answer of the API. After that the request continues unanswered. */
 const IMPATIENT_MS = 150;
-/** No transaction timeout is shorter. A frozen process can run into it, and then acknowledges nothing. */
+/**
+ * No transaction timeout is shorter than this. If a frozen process exceeds the timeout, it acknowledges
+ * nothing.
+ */
 const LEDGER_LIMIT_MS = 3_000;
-/** The statuses that the API may refuse with. Any other status that is not 2xx is a bug. */
+/** The API may refuse a request with these statuses. Any other status that is not 2xx shows a bug. */
 const REFUSALS = new Set([401, 404, 409, 422, 503, 504]);
 export const AMOUNT = 1990;
 export const CHANNELS = ['simulator', 'simulator2'] as const;
@@ -21,7 +24,7 @@ const MINUTE = 60;
 const HOUR = 60 * MINUTE;
 /** A case must end after this many rounds of skipped time. */
 const ROUNDS = 5;
-/** The late watch queries the channel at least once more within this time after a payment's end. */
+/** After a payment has ended, the late watch sends at least one more query within this time. */
 const WATCHED_MS = 23 * HOUR * 1000;
 
 interface Answer {
@@ -36,41 +39,41 @@ export interface CaseOptions {
   readonly latePayment: LatePayment;
   /** The expiry of the order; null when it has none. */
   readonly expiresInSeconds: number | null;
-  /** How the channel decides a payment that it has in process for long. */
+  /** The channel's final decision about a payment that was in process for long. */
   readonly decides: 'success' | 'declined';
   /** Whether the merchant has its own shop, which gets events. */
   readonly hasShop: boolean;
 }
 
 /**
- * One order and its actors: the merchant, the payers, an attacker, and the clock. Every method is one action of an
- * actor, in any state of the order.
+ * One order and its actors, which are the merchant, the payers, an attacker and the clock. Every method is one
+ * action of an actor, and may be called in any state of the order.
  */
 export class Case {
   readonly world: World;
   readonly orderId = `o-${randomUUID()}`;
   readonly #options: CaseOptions;
-  /** Requests whose callers did not wait for the answer. */
+  /** Requests whose callers have stopped waiting for the answer. */
   readonly #unanswered: Promise<unknown>[] = [];
   /** Violations that were found while the case ran. */
   readonly wrong: string[] = [];
-  /** The refund of the first answer to each idempotency key. */
+  /** By idempotency key, the refund that the first answer contained. */
   readonly #refunds = new Map<string, string>();
-  /** The payment of the first answer to each idempotency key. */
+  /** By idempotency key, the payment that the first answer contained. */
   readonly #keyed = new Map<string, string>();
-  /** What merchants refunded at the channel, outside nodrop, by out-trade-no. */
+  /** The amounts that merchants refunded directly at the channel, by out-trade-no. */
   readonly #external = new Map<string, number>();
   #externals = 0;
   #cancelAsked = false;
   /** Payments whose cancellation the API accepted. */
   readonly #cancelled = new Set<string>();
   /**
-   * The amounts that merchants requested for the order, in order of the requests; and the number of unanswered
-   * requests.
+   * The amounts that merchants requested for the order, in the order of the requests. Also the number of
+   * unanswered requests.
    */
   readonly #asked = [AMOUNT];
   #changing = 0;
-  /** Ids of payments and refunds that the API reported as created. */
+  /** The ids of payments and refunds that the API reported as created. */
   readonly #made = new Set<string>();
 
   constructor(world: World, options: CaseOptions) {
@@ -87,7 +90,7 @@ export class Case {
     return this.world.db.payment.findMany({ where: { orderId: this.orderId }, orderBy: { id: 'asc' } });
   }
 
-  /** The nth payment of the order, if there is one. */
+  /** Finds the nth payment of the order. The order may have fewer payments. */
   async #attempt(nth: number): Promise<Payment | undefined> {
     const attempts = await this.attempts();
     return attempts[nth % Math.max(1, attempts.length)];
@@ -138,7 +141,7 @@ export class Case {
     const { id, channel: made } = answer.body;
     if (made !== channel) this.wrong.push(`a payment through ${channel} was asked for, ${made} came`);
     if (keyed === undefined) {
-      // The same request twice is one payment while that payment is live.
+      // While a payment is live, a repeated request for it returns the same payment.
       const others = (await this.attempts()).filter((payment) => payment.channel === channel);
       const both = others.filter(({ status }) => status === 'created' || status === 'paying');
       if (both.length > 1) this.wrong.push(`${both.length} live payments through ${channel}`);
@@ -152,13 +155,13 @@ export class Case {
     if (first !== id) this.wrong.push(`key ${key} was first payment ${first} and then ${id}`);
   }
 
-  /** The payer acts in the wallet, in time or not. Only the channel may refuse. */
+  /** The payer acts in the wallet, before or after the expiry. Only the channel may refuse. */
   async pay(nth: number, result: 'success' | 'declined' | 'processing'): Promise<void> {
     const { network, simulator } = this.world;
     const payment = await this.#attempt(nth);
     if (payment === undefined) return;
     const now = await this.world.now();
-    // If the payer pays later than this, only a callback can report the payment.
+    // If the payer pays later than this after the payment's end, only a callback can report the money.
     if (payment.endedAt !== null && payment.endedAt.getTime() + WATCHED_MS < now) await this.untroubled();
     if (!network.paidAt.has(payment.id)) network.paidAt.set(payment.id, now);
     const { status } = await simulator.pay(payment.id, result);
@@ -205,7 +208,7 @@ export class Case {
     const answer = await Promise.race([answered, sleep(IMPATIENT_MS, undefined)]);
     if (answer?.status === 200 && this.#changing === 0 && answer.body.amount !== amount)
       this.wrong.push(`the order was to cost ${amount}, and costs ${answer.body.amount}`);
-    // Payers who can still pay must be asked for the order's present amount.
+    // Payers who can still pay must be asked for the new amount of the order.
     const [{ others } = { others: 0 }] = await this.world.db.$queryRaw<{ others: number }[]>`
       SELECT count(*)::int AS others FROM payments JOIN orders ON orders.id = order_id
       WHERE order_id = ${this.orderId} AND payments.status IN ('created', 'paying')
@@ -217,7 +220,7 @@ export class Case {
     return await this.world.db.order.findFirst({ where: { id: this.orderId } });
   }
 
-  /** @param amount if undefined, all that is left is refunded */
+  /** @param amount the amount to refund; undefined to refund all remaining money */
   async refund(nth: number, key: string, amount: number | undefined): Promise<void> {
     const payment = await this.#attempt(nth);
     if (payment === undefined) return;
@@ -230,7 +233,7 @@ export class Case {
       this.wrong.push(`key ${key} was first refund ${first} and then ${answer.body.id}`);
   }
 
-  /** The merchant refunds at the channel itself. */
+  /** The merchant refunds directly at the channel. */
   async refundElsewhere(nth: number, amount: number): Promise<void> {
     const payment = await this.#attempt(nth);
     if (payment === undefined) return;
@@ -239,16 +242,17 @@ export class Case {
     const outRefundNo = `elsewhere_${this.#externals}`;
     const { listed, hidden } = this.world.network;
     const lists = payment.channel === LISTS;
-    // Recorded before the refund is made, because a listing that is read meanwhile may already contain the refund.
+    // This is recorded before the refund is made, because a listing that is read at the same time may already
+    // contain it.
     if (lists) listed.madeElsewhere(outRefundNo, payment.id, amount);
     const given = await this.#channelCall(payment, path, { outRefundNo, amount });
     if (given === undefined) return;
     this.#external.set(payment.id, (this.#external.get(payment.id) ?? 0) + amount);
-    // The refund leaves less money for nodrop's refunds, and the trade does not show it yet.
+    // This refund reduces the money that nodrop can refund, and the trade does not show it yet.
     if (given.state === 'PROCESSING' && !lists) hidden.add(payment.id);
   }
 
-  /** The bank returns refunded money, if the channel reports such returns. */
+  /** The bank returns refunded money to the merchant, if the channel reports such returns. */
   async reverse(nth: number): Promise<void> {
     const payment = await this.#attempt(nth);
     if (payment?.channel !== LISTS) return;
@@ -257,7 +261,7 @@ export class Case {
     await this.world.network.listed.reverseOne(payment.id, isDone);
   }
 
-  /** @returns the channel's answer; undefined when it refused or was away */
+  /** @returns the channel's answer; undefined when the channel refused or could not be reached */
   async #channelCall(
     payment: Payment,
     path: string,
@@ -286,7 +290,10 @@ export class Case {
     return undefined;
   }
 
-  /** A sender without the channel's secret claims that the payment is paid. @param amount the claimed amount */
+  /**
+   * A sender that does not have the channel's secret claims that the payment is paid.
+   * @param amount the claimed amount
+   */
   async forge(nth: number, by: 'a stranger' | 'another channel', amount: number): Promise<void> {
     const payment = await this.#attempt(nth);
     if (payment === undefined) return;
@@ -320,20 +327,20 @@ export class Case {
         },
         body: Buffer.from(body),
       });
-      // A callback that is signed correctly for the other channel is stored there as one that matches no payment.
+      // A callback with a correct signature for the other channel is stored there, but matches no payment.
       if (status !== 401 && status !== 429 && !path.endsWith(other))
         this.wrong.push(`a forged callback was answered ${status}`);
     }
   }
 
-  /** An earlier callback arrives again, byte for byte. */
+  /** An earlier callback arrives again with exactly the same bytes. */
   async repeatCallback(nth: number): Promise<void> {
     const { received } = this.world.network;
     const callback = received[nth % Math.max(1, received.length)];
     if (callback !== undefined) await this.#passOn(callback);
   }
 
-  /** Held callbacks arrive, the last one first. */
+  /** Delivers the held callbacks in reverse order. */
   async releaseCallbacks(): Promise<void> {
     for (const callback of this.world.network.held.splice(0).reverse()) {
       this.world.network.received.push(callback);
@@ -351,7 +358,7 @@ export class Case {
       this.wrong.push(`a callback was answered ${status}`);
   }
 
-  /** Requests that were lost on the way to the channel arrive late. */
+  /** Delivers requests late that were lost on their way to the channel. */
   async lateRequests(): Promise<void> {
     const { lateRequests } = this.world.network;
     await Promise.all(lateRequests.splice(0).map((arrive) => arrive().catch(() => undefined)));
@@ -367,9 +374,9 @@ export class Case {
   /** @param seconds on the test's clock */
   async pass(seconds: number): Promise<void> {
     await this.world.startWorkers();
-    // A channel's ledger lags for seconds at most.
+    // A channel's ledger lags behind for a few seconds at most.
     if (seconds > 10) await this.world.simulator.setFaults({ query: { lagMs: 0 } });
-    // A channel is not away for days, and it decides payments in process within an hour or two.
+    // A channel is never unreachable for days. It decides a payment in process within one or two hours.
     if (seconds > HOUR) await this.untroubled();
     if (seconds > 2 * HOUR) await this.#decide();
     await this.world.pass(this.orderId, seconds);
@@ -381,7 +388,8 @@ export class Case {
   }
 
   /**
-   * Ends all faults and lets enough time pass for the expiry, a day of late watch, refunds in process, and the sweep.
+   * Ends all faults. Then lets enough time pass for the expiry, a day of late watch, refunds in process, and
+   * the sweep.
    */
   async heal(): Promise<Facts> {
     await this.untroubled();
@@ -389,8 +397,8 @@ export class Case {
     await this.releaseCallbacks();
     await this.#decide();
     await this.#comeToAnEnd();
-    // If the callback of a refund at the channel was lost, only the statement or a query finds the refund. So query
-    // those payments.
+    // If the callback of a refund at the channel was lost, only the statement or a query finds the refund. So
+    // these payments are queried.
     const { listed } = this.world.network;
     const unreported = (await this.attempts()).filter(
       ({ id, status }) =>
@@ -405,14 +413,15 @@ export class Case {
   /** Lets time pass until nothing changes any longer. */
   async #comeToAnEnd(): Promise<void> {
     for (let round = 1, before = ''; round <= ROUNDS; round++) {
-      // The first wait is past every expiry, the second past the late watch of workflows that only the sweep started,
-      // and the third past all refunds that these workflows found.
+      // The first wait lasts past every expiry. The second lasts past the late watch of workflows that only the
+      // sweep started. The third lasts past all refunds that these workflows found.
       for (const seconds of [40 * MINUTE, 26 * HOUR, 2 * HOUR]) {
         await this.world.pass(this.orderId, seconds);
         await this.world.sweep();
       }
       await this.answers();
-      // A slow machine does less in the same skipped time, so a case that has changed gets another round.
+      // A slow machine does less work per skipped hour. So if anything in the case has changed, it gets another
+      // round.
       const now = await this.world.progress(this.orderId);
       if (now === before || (await this.#hasEnded())) return;
       before = now;
@@ -452,7 +461,7 @@ export class Case {
     return (await this.#trades()).find((trade) => trade.outTradeNo === outTradeNo);
   }
 
-  /** The rows of both ledgers, and what was requested. */
+  /** Reads the rows of both ledgers and the recorded requests. */
   async facts(): Promise<Facts> {
     const { db, env } = this.world;
     const where = { orderId: this.orderId };

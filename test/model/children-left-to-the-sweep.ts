@@ -1,8 +1,9 @@
 import type { WorkflowInterceptorsFactory } from '@temporalio/workflow';
 
 /**
- * The clock of the time-skipping server stops forever when a child workflow outlives its parent, as refunds do. So this
- * interceptor starts no child, and the sweep starts the refund, as it does when Temporal cannot start a child.
+ * If a child workflow outlives its parent, as refunds do, the clock of the time-skipping server stops forever.
+ * So this interceptor starts no child workflow. The sweep then starts the refund, as it does when Temporal
+ * cannot start a child workflow.
  */
 export const interceptors: WorkflowInterceptorsFactory = () => ({
   outbound: [

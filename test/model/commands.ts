@@ -4,14 +4,17 @@ import { LISTS } from './listed-refunds.ts';
 import type { Failing } from './shop.ts';
 import type { Call, Loss } from './world.ts';
 
-/** What the model knows: enough to skip steps that can have no effect. The truth is the channel's ledger. */
+/**
+ * The model's knowledge of the case. It is only used to skip steps that can have no effect. The channel's
+ * ledger holds the true state.
+ */
 export interface Model {
   asked: boolean;
 }
 
 type Deed = (order: Case) => Promise<void>;
 
-/** One action of an actor, or several at the same moment. */
+/** One action of an actor, or several actions at the same moment. */
 export class Step implements fc.AsyncCommand<Model, Case, true> {
   readonly name: string;
   readonly #deed: Deed;
@@ -69,7 +72,7 @@ const hint = onPayment('hint', (order, n) => order.hint(n));
 const queryNow = onPayment('query now', (order, n) => order.queryNow(n));
 const cancelPayment = onPayment('cancel payment', (order, n) => order.cancelPayment(n));
 const cancelOrder = plain('cancel order', (order) => order.cancelOrder());
-/** Includes amounts that the channel may have accepted by mistake, see `otherAmount`. */
+/** This includes amounts that the channel may have accepted by mistake. See `otherAmount`. */
 const changeAmount = fc
   .constantFrom(AMOUNT, AMOUNT + 7, AMOUNT - 1, 2500)
   .map((amount) => new Step(`change amount(${amount})`, (order) => order.changeAmount(amount)));
@@ -116,14 +119,14 @@ const passOf = (seconds: number) =>
   fc.constant(new Step(`pass(${seconds} s)`, (order) => order.pass(seconds)));
 
 /**
- * Times to skip, in seconds: within the tight phase, past polls, past the expiry, into the late watch, and past the
- * late watch.
+ * Times to skip, in seconds. The shortest end within the phase of frequent queries. Longer ones end after the
+ * last poll, after the expiry, in the late watch, or after it.
  */
 const pass = fc
   .constantFrom(1, 5, 12, 30, 120, 600, 1900, 4000, 26_000, 93_600)
   .chain((seconds) => passOf(seconds));
 
-/** Faults of the network between nodrop and its channels. */
+/** The faults of the network between nodrop and its channels. */
 const lossOf = (call: Call, loss: Loss) =>
   fc.constant(
     new Step(
@@ -160,7 +163,7 @@ const holdCallbacks = fc.constant(
   ),
 );
 
-/** Faults of the network between nodrop and its own database and Temporal. */
+/** The faults of the connections from nodrop to its own database and to Temporal. */
 const loseTransactions = fc
   .array(fc.constantFrom('request lost', 'answer lost'), { minLength: 1, maxLength: 3 })
   .map(
@@ -182,7 +185,7 @@ const loseTemporal = fc.constantFrom<Loss>('request lost', 'answer lost', 'slow'
     ),
 );
 
-/** The simulator's own faults. */
+/** The faults that the simulator itself can produce. */
 type Faults = Parameters<Case['world']['simulator']['setFaults']>[0];
 const faultOf = (faults: Faults) =>
   new Step(
@@ -219,12 +222,12 @@ const strangeCallbacks = fc
     { callback: { duplicates: 2, outOfOrder: true } },
   )
   .map(faultOf);
-/** The channel's answers to queries show an older state than its answer to a close. */
+/** The channel answers queries with an older state of the trade than it uses for a close. */
 const lags = fc.constant(faultOf({ callback: { dropRate: 1 }, query: { lagMs: 3_600_000 } }));
 /** A payer who is already in the wallet can pay a trade that the channel reports as closed. */
 const closesInVain = fc.constant(faultOf({ close: { ineffectiveRate: 1 } }));
 
-/** The shop refuses events, or accepts them again. */
+/** The shop begins to refuse events, or accepts them again. */
 const shopOf = (failing: Failing) =>
   fc.constant(
     new Step(
@@ -263,7 +266,7 @@ const race = fc
 
 const several = <T>(count: number, arbitrary: T): T[] => Array(count).fill(arbitrary);
 
-/** A second attempt is started while the first cannot be queried, so both can be paid. */
+/** The first attempt cannot be queried when the second attempt is started. So both attempts can be paid. */
 const secondWhileSilent = fc.constantFrom(...CHANNELS).map(
   (channel) =>
     new Step(
@@ -297,7 +300,7 @@ const firstPays = fc.constant(new Step('pay(0, success)', (order) => order.pay(0
 const firstIsDecided = fc.constant(new Step('pay(0, processing)', (order) => order.pay(0, 'processing')));
 const firstIsCancelled = fc.constant(new Step('cancel payment(0)', (order) => order.cancelPayment(0)));
 const firstEnds = fc.oneof(firstIsCancelled, cancelOrder, passOf(1900), passOf(1900));
-/** @param calledBack whether a callback reports the payment; otherwise only the late watch detects it */
+/** @param calledBack true if a callback reports the payment; if false, only the late watch detects it */
 const lateArrivalOf = (calledBack: boolean) =>
   nth.map((n) => {
     const how = calledBack ? 'no more trouble' : 'no callbacks';
@@ -310,7 +313,10 @@ const lateArrivalOf = (calledBack: boolean) =>
   });
 const lateArrival = fc.oneof(lateArrivalOf(true), lateArrivalOf(false));
 
-/** If money is left, only the out-refund-no keeps a repeated refund from being made twice. */
+/**
+ * While some money is left to refund, only the out-refund-no prevents a repeated request from making a second
+ * refund.
+ */
 const refundOfPart = fc
   .constantFrom(1, 500)
   .map((amount) => new Step(`refund(0, key a, ${amount})`, (order) => order.refund(0, 'a', amount)));
@@ -325,7 +331,7 @@ const refundOfAll = fc.constant(
   new Step('refund(0, key a, all)', (order) => order.refund(0, 'a', undefined)),
 );
 
-/** The merchant refunds a part at the channel while nodrop's refund is on its way. */
+/** The merchant refunds a part directly at the channel while nodrop's refund request is in flight. */
 const partElsewhere = fc
   .constantFrom(1, 500)
   .map((amount) =>
@@ -351,7 +357,10 @@ const opening = (...steps: fc.Arbitrary<Step>[]): fc.Arbitrary<Step[]> => fc.tup
 
 const createListed = fc.constant(new Step(`create(${LISTS})`, (order) => order.create(LISTS), true));
 
-/** How a case begins. Most failures need two attempts, a late or lost payment, or money that no callback reports. */
+/**
+ * The beginning of a case. Most failures need two attempts, a late or lost payment, or money that no callback
+ * reports.
+ */
 export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   fc
     .tuple(
@@ -362,10 +371,11 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
     )
     .map(([trouble, first]) => [...trouble, first]),
   opening(fc.oneof(create, create, forOtherAmount), secondWhileSilent, fc.oneof(allPay, pay)),
-  // Late payments, because the create request or the payer is late.
+  // The payment is late because the create request arrives late or the payer pays late.
   opening(lossOf('create', 'request lost'), create, firstEnds, lateArrival),
   opening(closesInVain, create, firstEnds, passOf(600), fc.oneof(noCallbacks, holdCallbacks), firstPays),
-  // The order's amount has changed when the payer pays a trade that the channel reported as closed.
+  // The channel reported the trade as closed, and the order's amount was changed. After that, the payer pays
+  // the trade anyway.
   opening(
     closesInVain,
     fc.oneof(create, forOtherAmount),
@@ -375,14 +385,14 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
     fc.oneof(noCallbacks, holdCallbacks, untroubled),
     firstPays,
   ),
-  // The trade is paid, or the channel is deciding it, and the channel does not report that before nodrop wants to end
-  // the payment.
+  // The trade is paid or the channel is deciding about it. The channel does not report this before nodrop wants
+  // to end the payment.
   opening(create, fc.oneof(noCallbacks, holdCallbacks), fc.oneof(firstPays, firstIsDecided), firstEnds),
   opening(create, lags, firstPays, passOf(10), firstIsCancelled),
   opening(fc.oneof(strangeCallbacks, otherAmount), create, firstPays, fc.oneof(passOf(12), race)),
-  // A refund without an answer is requested again.
+  // A refund request gets no answer, and is sent again.
   opening(create, allPay, passOf(12), noCallbacks, refundIsLost, refundOfPart, passOf(30)),
-  // A refund that is refused because a part was refunded elsewhere is requested again.
+  // A refund is refused because others refunded a part. Then the refund is requested again.
   opening(
     ...[create, answers, firstPays, passOf(12), lossOf('refund', 'request lost'), refundOfAll, answers],
     ...[passOf(30), partElsewhere],
@@ -391,7 +401,7 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
     ...[closesInVain, create, answers, cancelOrder, answers, passOf(600)],
     ...[lossOf('refund', 'request lost'), firstPays, passOf(60), sweep, passOf(30), partElsewhere],
   ),
-  // A channel that lists refunds, and forgets the key of a refund that gets no answer.
+  // For a channel that lists refunds. It forgets the idempotency key of a refund whose request got no answer.
   ...several(
     2,
     opening(
@@ -405,8 +415,8 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
       passOf(1900),
     ),
   ),
-  // For a channel that lists refunds. A part is refunded elsewhere while nodrop's refund is on its way, and the bank
-  // returns some of the refunded money.
+  // For a channel that lists refunds. Others refund a part while nodrop's refund request is in flight, and the
+  // bank returns some of the refunded money.
   opening(
     ...[createListed, answers, firstPays, passOf(12), lossOf('refund', 'request lost'), refundOfAll, answers],
     ...[passOf(30), partElsewhere, fc.oneof(reverse, untroubled), passOf(120)],
@@ -423,7 +433,7 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   ),
   opening(fc.oneof(loseTransactions, loseTemporal), create, pay, passOf(12)),
   opening(create, fc.oneof(loseTransactions, loseTemporal), firstPays, passOf(12)),
-  // All money is refunded before the shop has the event of the payment; the order of the events is random.
+  // All money is refunded before the shop has the event about the payment. The events arrive in a random order.
   ...several(
     2,
     opening(
@@ -439,7 +449,7 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   ),
 );
 
-/** The steps for `fc.commands`, each repeated by its likelihood. */
+/** The steps for `fc.commands`. More likely steps are repeated in this list. */
 export const STEPS: fc.Arbitrary<Step>[] = [
   ...several(2, create),
   ...[secondWhileSilent, allPay, lateArrival],

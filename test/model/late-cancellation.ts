@@ -1,15 +1,14 @@
 import * as wf from '@temporalio/workflow';
 
 /**
- * The time-skipping server has a fault. If a worker's answer cancels an activity in the moment in which the activity
- * completes, the server refuses the whole answer, because it no longer knows the activity. The workflow and the
- * server's clock then stop forever. The same happens when a workflow closes during an attempt, whose end is never
- * processed. A real server handles both cases.
- *
- * So here the workflow continues immediately, as usual, but the server gets the cancellation later, and the workflow's
- * end after that. No time is skipped while an attempt is under way, and no attempt takes that long. An attempt that was
- * handed to a stopping worker does not end either: the server does not time out an activity whose cancellation is
- * requested.
+ * Works around two faults of the time-skipping server that stop the workflow and the server's clock forever.
+ * First, a worker's answer may cancel an activity just when the activity completes. The server then no longer
+ * knows the activity and refuses the whole answer. Second, a workflow may close during an attempt, and the end
+ * of the attempt is then never processed. A real server handles both cases. With this interceptor, the workflow
+ * continues immediately, as usual. The server gets the cancellation later, and after that it gets the end of
+ * the workflow. No time is skipped while an attempt runs, and no attempt takes as long as this delay. An
+ * attempt that was given to a stopping worker does not end either, because the server does not time out an
+ * activity whose cancellation is requested.
  */
 const LATER_MS = 77_300;
 
@@ -20,7 +19,7 @@ export const interceptors: wf.WorkflowInterceptorsFactory = () => {
       {
         async execute(input, next) {
           const result = await next(input);
-          // Attempts of a closed workflow would keep the server's clock from skipping forever.
+          // If a closed workflow still had attempts, the server's clock would never skip again.
           while (cancellations.size > 0) await Promise.all(cancellations);
           return result;
         },

@@ -9,33 +9,34 @@ import {
   type Trade,
 } from '../../src/domain/channel.ts';
 
-/** The channel whose refunds are listed; the other channel reports only their sum. */
+/** This channel lists its refunds. The other channel reports only their sum. */
 export const LISTS = 'simulator2';
 
 /**
- * The channel forgets a key after this time, in ms. After that, a repeated request with the key makes another refund.
+ * The channel forgets an idempotency key after this time, in ms. If a request with the key is then repeated,
+ * the channel makes another refund.
  */
 const FORGETS_AFTER_MS = 20 * 60_000;
-/** A lost request arrives within this time, in ms, or never. */
+/** A request that was lost arrives within this time, in ms, or it never arrives. */
 const ON_ITS_WAY_AT_MOST_MS = 5 * 60_000;
 
 interface Made {
   readonly outTradeNo: string;
   readonly amount: number;
-  /** Absent for a refund that the merchant made at the channel. */
+  /** Absent if the merchant made the refund directly at the channel. */
   readonly outRefundNo?: string;
   isReversed: boolean;
 }
 
 /**
- * Makes the simulator a channel that is queried for refunds by its own ids, lists a trade's refunds instead of their
- * sum, forgets keys, waits for people, and takes refunds back.
+ * Changes how the simulator treats refunds. It accepts queries only by its own refund ids, lists the refunds of
+ * a trade instead of their sum, forgets idempotency keys, waits for people, and reverses refunds.
  */
 export class ListedRefunds {
-  /** While true, refunds wait for a person. */
+  /** While this is true, refunds wait for a person. */
   needPerson = false;
   now: () => Promise<number> = async () => Date.now();
-  /** Refunds by their numbers at the simulator. */
+  /** The refunds, by their out-refund-no at the simulator. */
   readonly #made = new Map<string, Made>();
   readonly #keys = new Map<string, { readonly at: number; readonly simulated: string }>();
 
@@ -45,13 +46,14 @@ export class ListedRefunds {
     this.#keys.clear();
   }
 
-  /** The merchant made a refund at the channel. */
+  /** The merchant made this refund directly at the channel. */
   madeElsewhere(simulated: string, outTradeNo: string, amount: number): void {
     this.#made.set(simulated, { outTradeNo, amount, isReversed: false });
   }
 
   /**
-   * How much of a trade's refunds the bank returned, in minor units. Counts refunds by nodrop and refunds by others.
+   * How much refunded money of a trade the bank returned, in minor units. This includes refunds that nodrop did
+   * not request.
    */
   reversedOf(outTradeNo: string): { readonly ours: number; readonly others: number } {
     const reversed = [...this.#made.values()].filter(
@@ -65,7 +67,8 @@ export class ListedRefunds {
   }
 
   /**
-   * The bank returns the money of one succeeded refund, if there is one. @param isDone whether a refund has succeeded
+   * The bank returns the money of one succeeded refund, if a refund has succeeded.
+   * @param isDone whether a refund has succeeded
    */
   async reverseOne(outTradeNo: string, isDone: (simulated: string) => Promise<boolean>): Promise<void> {
     for (const [simulated, made] of this.#made) {
@@ -154,7 +157,10 @@ export class ListedRefunds {
     };
   }
 
-  /** A lost request that arrives late, but not long after nodrop has given it up. */
+  /**
+   * A lost request that arrives late. If more than `ON_ITS_WAY_AT_MOST_MS` has passed since it was sent, it
+   * never arrives.
+   */
   arriving<Answer>(request: () => Promise<Answer>, sentAt: number): () => Promise<Answer> {
     return async () => {
       if ((await this.now()) - sentAt > ON_ITS_WAY_AT_MOST_MS)

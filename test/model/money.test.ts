@@ -8,8 +8,9 @@ import { checkPromises } from './promises.ts';
 import { ServerFault, startWorld, type World } from './world.ts';
 
 /**
- * The promises under random interleavings of everything that can happen to an order, on the real workflows, ledger, API
- * and simulator. `npm run test:model` runs thousands of cases. Its output reproduces a failed case.
+ * Tests promises P1 to P5 with random sequences of everything that can happen to an order. Workflows, ledger,
+ * API and simulator are real. `npm run test:model` runs thousands of cases, and prints what is needed to
+ * reproduce a failed case.
  */
 
 const { NODROP_MODEL_RUNS, NODROP_MODEL_SEED, NODROP_MODEL_PATH, NODROP_MODEL_REPLAY, NODROP_MODEL_FREEZE } =
@@ -21,7 +22,7 @@ interface Plan {
   readonly runs: number;
 }
 
-/** Distributes the requested cases over the lanes. A replay is one case of one seed. */
+/** Distributes the requested cases over the lanes. To reproduce a failure, one case of one seed is run. */
 function planOf(seed: number, runs: number): readonly (readonly Plan[])[] {
   if (NODROP_MODEL_PATH !== undefined) return [[{ seed, runs }]];
   const first = Math.ceil(runs / 2);
@@ -29,8 +30,8 @@ function planOf(seed: number, runs: number): readonly (readonly Plan[])[] {
 }
 
 /**
- * Cases from each seed, in two lanes. Each lane has its own world, so that one lane computes while the other waits.
- * Some cases are the same in every run, and some are new.
+ * The number of cases for each seed, in two lanes. Each lane has its own world, so that one lane computes while
+ * the other waits. Some seeds are the same in every run, and one is new.
  */
 const LANES =
   NODROP_MODEL_RUNS === undefined && NODROP_MODEL_SEED === undefined
@@ -45,9 +46,9 @@ const LANES =
         ],
       ]
     : planOf(Number(NODROP_MODEL_SEED ?? anySeed), Number(NODROP_MODEL_RUNS ?? 200));
-/** After this many cases a world is stopped, to free its server's memory and database. */
+/** After this many cases a world is stopped. This frees the memory and the database of its server. */
 const CASES_A_WORLD = 250;
-/** A case that a fault of the server spoiled is run this often before it counts as failed. */
+/** If a bug of the server spoils a case, the case is run up to this many times before it counts as failed. */
 const TRIES = 3;
 const SHRINKS_AT_MOST = 60;
 const PROGRESS_EVERY = 25;
@@ -72,19 +73,20 @@ async function runCase(world: World, ...[given, opening, steps]: CaseOf): Promis
   return [...order.wrong, ...checkPromises(facts)];
 }
 
-// Workers, API and simulator are in this process, which the freezer stops. The servers that they use keep running.
+// This process contains the workers, the API and the simulator, and the freezer stops it. The servers that they
+// use keep running.
 if (NODROP_MODEL_FREEZE !== undefined) afterAll(freezeEachMinute(process.pid, Number(NODROP_MODEL_FREEZE)));
 
 let starting: Promise<unknown> = Promise.resolve();
 
-/** Worlds start one after another, because each start needs the whole machine. */
+/** Worlds start one after another, because each start uses the whole machine. */
 async function startNextWorld(): Promise<World> {
   const next = starting.then(startWorld, startWorld);
   starting = next;
   return await next;
 }
 
-/** Runs cases one after another, each lane in its own world. */
+/** Runs cases one after another in the world of their lane. */
 class Lane {
   #world: World | undefined;
   #cases = 0;
@@ -96,7 +98,10 @@ class Lane {
     await world?.stop();
   }
 
-  /** Runs a case to its verdict. A case that the server spoiled is run again from the start, on a new server. */
+  /**
+   * Runs a case until it passes or fails. If the server spoils the case, it is run again from the start on a
+   * new server.
+   */
   async #judge(...given: CaseOf): Promise<void> {
     for (let nthTry = 1; ; nthTry++) {
       this.#world ??= await startNextWorld();
@@ -105,7 +110,7 @@ class Lane {
         if (wrong.length === 0) return;
         throw new Error(wrong.join('\n'));
       } catch (error) {
-        // The next case must not see anything that this case left behind.
+        // The next case must not see anything that is left from this case.
         await this.stop();
         if (!(error instanceof ServerFault) || nthTry === TRIES) throw error;
         this.#spoiled += 1;

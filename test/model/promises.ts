@@ -4,51 +4,56 @@ import { deliveryWorkflowId, paymentWorkflowId, refundWorkflowId } from '../../s
 import type { Callback, Delivery, Event, Order, Payment, Refund } from '../../src/ledger/rows.ts';
 import type { HandOut } from './shop.ts';
 
-/** The facts at the end of a case: nodrop's ledger, the channel's ledger, and the requests to both. */
+/**
+ * The facts at the end of a case: the contents of nodrop's ledger and of the channel's ledger, and all
+ * requests.
+ */
 export interface Facts {
   /** Null when no order was created. */
   readonly order: Order | null;
   readonly payments: readonly Payment[];
   readonly refunds: readonly Refund[];
   readonly callbacks: readonly Callback[];
-  /** Empty for a merchant without its own shop. */
+  /** Empty if the merchant does not have its own shop. */
   readonly deliveries: readonly (Delivery & { readonly event: Event })[];
   /** The goods that the shop granted. */
   readonly handedOut: readonly HandOut[];
-  /** The channel's ledger: the ground truth. */
+  /** The channel's ledger, which shows what really happened. */
   readonly trades: readonly Trade[];
   readonly workflows: readonly { readonly id: string; readonly status: string }[];
-  /** Refunded at the channel itself, outside nodrop; minor units by out-trade-no. */
+  /** The amounts that were refunded directly at the channel, in minor units by out-trade-no. */
   readonly external: ReadonlyMap<string, number>;
   /**
-   * How much of a payment's refunds the bank returned, in minor units. Counts refunds by nodrop and refunds by others.
+   * How much refunded money of a payment the bank returned, in minor units. This includes refunds that nodrop
+   * did not request.
    */
   readonly reversedOf: (paymentId: string) => { readonly ours: number; readonly others: number };
   readonly cancelAsked: boolean;
   /** Payments whose cancellation the API accepted. */
   readonly cancelled: ReadonlySet<string>;
-  /** Ids of the acknowledged notifications. */
+  /** The ids of the notifications that the API acknowledged. */
   readonly acknowledged: ReadonlySet<string>;
-  /** Payments of which an unverifiable notification was acknowledged. */
+  /** Payments for which the API acknowledged a notification that cannot be verified. */
   readonly noticed: ReadonlySet<string>;
-  /** When the channel accepted the payer's money, or began to decide. Epoch ms, by out-trade-no. */
+  /** When the channel accepted the payer's money, or began to decide about it. Epoch ms, by out-trade-no. */
   readonly actedAt: ReadonlyMap<string, number>;
   /** The amounts that merchants requested for the order, in minor units. */
   readonly asked: readonly number[];
   /**
-   * Trades of which a query reported less than the truth. A refusal that the trade does not explain needs an operator.
+   * Trades whose true state a query did not report completely. If the trade does not explain a refusal, an
+   * operator must decide.
    */
   readonly hidden: ReadonlySet<string>;
-  /** Ids of the payments and refunds that the API reported as created. */
+  /** The ids of payments and refunds that the API reported as created. */
   readonly made: ReadonlySet<string>;
   readonly latePayment: LatePayment;
   /** Whether the merchant has its own shop. */
   readonly hasShop: boolean;
-  /** The part of the time between two moments that was skipped, in ms of the test's clock. */
+  /** How much of the time between two moments was skipped, in ms of the test's clock. */
   readonly skipped: (from: Date, to: Date) => number;
 }
 
-/** A trade in the simulator's ledger. Amounts in minor units. */
+/** A trade in the simulator's ledger. Its amounts are in minor units. */
 export interface Trade {
   readonly outTradeNo: string;
   readonly amount: number;
@@ -59,12 +64,12 @@ export interface Trade {
 }
 
 /**
- * Two moments count as apart if more than this time was skipped between them, because no time is skipped while anything
+ * If more than this time was skipped between two moments, they count as separate. No time is skipped while work
  * is being done.
  */
 const SAME_MOMENT_MS = 5_000;
 
-/** The workflows that must have ended. */
+/** The ids of the workflows that must have ended. */
 export function waitsFor(
   payments: readonly Payment[],
   refunds: readonly Refund[],
@@ -73,7 +78,8 @@ export function waitsFor(
   return [
     ...payments.map(({ id }) => paymentWorkflowId(id)),
     ...refunds.filter(({ reason }) => reason !== 'external').map(({ id }) => refundWorkflowId(id)),
-    // The payment's workflow delivers `payment.succeeded`. The delivery of a superseded event may never have started.
+    // The payment's workflow delivers `payment.succeeded`. If an event was superseded, its delivery may never
+    // have started.
     ...deliveries
       .filter(({ event, status }) => event.type !== 'payment.succeeded' && status !== 'superseded')
       .map(({ id }) => deliveryWorkflowId(id)),
@@ -81,7 +87,7 @@ export function waitsFor(
 }
 
 /**
- * Checks the promises that two ledgers can prove, for one order, after all faults and waits have ended.
+ * Checks the promises for one order by comparing both ledgers, after all faults and waits have ended.
  * @returns a sentence for each violation
  */
 export function checkPromises(facts: Facts): string[] {
@@ -106,12 +112,12 @@ export function checkPromises(facts: Facts): string[] {
     const what = `payment ${id} (${status}, ${orderUpdate}, ${attention}; at the channel ${said})`;
     const isPaid = trade !== undefined && trade.paidAt !== null;
 
-    // P1: the channel's answer was recorded. P2: no payment is paid without the channel.
+    // P1: the ledger contains the channel's answer. P2: a payment is paid only if the channel has the money.
     must(
       isPaid === (status === 'succeeded'),
       `${what}: the channel ${isPaid ? 'has the money' : 'has no money'}`,
     );
-    // P3: only an answer of the channel ends a payment.
+    // P3: a payment ends only because of an answer of the channel.
     if (status === 'failed') must(said === 'PAYERROR', `${what}: the channel never declined it`);
     if (status === 'cancelled') must(cancelRequestedAt !== null, `${what}: no cancellation was requested`);
     if (facts.cancelled.has(id))
@@ -125,7 +131,7 @@ export function checkPromises(facts: Facts): string[] {
     must(said !== 'PROCESSING', `${what}: the channel has not decided`);
     if (!isPaid) continue;
 
-    // P1, P2: every cent is recorded.
+    // P1 and P2: the ledger records all money.
     const received = Number(payment.receivedAmount);
     const refunded = Number(payment.refundedAmount);
     const made = refundsOf(payment);
@@ -136,7 +142,7 @@ export function checkPromises(facts: Facts): string[] {
     must(refunded === back, `${what}: ${back} was refunded, ${refunded} is recorded`);
     must(refunded === succeeded(made), `${what}: its refunds add up to ${succeeded(made)}, not ${refunded}`);
     must(refunded <= received, `${what}: ${refunded} of ${received} was refunded`);
-    // P5: money that was refunded without a request of nodrop must have been refunded by others. Any further refunded
+    // P5: if money was refunded without a request of nodrop, others must have refunded it. Any other refunded
     // money was refunded twice.
     const others = (facts.external.get(id) ?? 0) - reversed.others;
     const external = succeeded(made.filter(({ reason }) => reason === 'external'));
@@ -154,14 +160,14 @@ export function checkPromises(facts: Facts): string[] {
       must(payment.amount === order?.amount, `${what}: it was made for ${payment.amount}`);
       must(order?.paidPaymentId === id, `${what}: the order says ${order?.paidPaymentId} paid it`);
     } else {
-      // Money that does not pay the order is refunded, or an attention is raised.
+      // If money does not pay the order, it is refunded, or an attention is raised.
       must(
         refunded === received || attention !== null,
         `${what}: ${received - refunded} is kept although it pays nothing`,
       );
       must(orderUpdate === 'conflict' || orderUpdate === 'review', `${what}: it has no decision`);
-      // Money that the order cannot accept is refunded automatically. If others refunded a part, the remaining part is
-      // refunded automatically. Only a refusal that the trade does not explain needs an operator.
+      // If the order cannot accept money, the money is refunded automatically, except for a part that others
+      // have refunded. An operator is needed only for a refusal that the trade does not explain.
       const needsOperator =
         (attention === 'refund_failing' && facts.hidden.has(id)) || (isReversed && attention !== null);
       must(
@@ -169,8 +175,8 @@ export function checkPromises(facts: Facts): string[] {
         `${what}: ${received - refunded} is owed and was not refunded`,
       );
     }
-    // If all that was left was to be refunded and no other refund was refused, all of it is refunded, even if others
-    // refunded a part.
+    // If a refund requested all remaining money and no other refund was refused, all money is refunded, even if
+    // others refunded a part.
     const isAllAskedFor = made.some(isOfAll);
     const isPartRefused = made.some((refund) => refund.status === 'failed' && isOfPart(refund));
     must(
@@ -179,12 +185,12 @@ export function checkPromises(facts: Facts): string[] {
     );
     if (orderUpdate === 'review') must(attention !== null, `${what}: no attention asks for a decision`);
     must(
-      // Count money that the bank returned later as refunded, because it had been refunded in full before the shop
-      // acknowledged.
+      // Money that the bank returned later counts as refunded here, because it was refunded in full before the
+      // shop acknowledged.
       orderUpdate === 'applied' || refunded === received || isReversed || isRefused(facts, payment),
       `${what}: the order could have accepted the money`,
     );
-    // For this channel, money that the bank returned still counts as refunded.
+    // At this channel, money counts as refunded even after the bank returned it.
     const isLess = isReversed || others > 0;
     for (const refund of made)
       must(refund.status !== 'failed' || isLess, `${what}: the channel refused refund ${refund.id}`);
@@ -208,7 +214,7 @@ export function checkPromises(facts: Facts): string[] {
     `received ${came}: ${paid} pays the order, ${back} is refunded, ${shown} needs an operator`,
   );
 
-  // P4: everything that was acknowledged is stored.
+  // P4: whatever the API acknowledged is stored.
   const stored = new Set(facts.callbacks.map(({ notificationId }) => notificationId));
   for (const id of facts.acknowledged)
     must(stored.has(id), `callback ${id} was acknowledged and is not stored`);
@@ -237,7 +243,7 @@ export function checkPromises(facts: Facts): string[] {
   for (const { id: paidBy, settledAt } of payers)
     for (const { id, createdAt, endedAt, status, cancelRequestedAt } of payments) {
       if (id === paidBy || settledAt === null || createdAt > settledAt) continue;
-      // Each transaction reads its clock before it waits for the order.
+      // Each transaction reads its clock before it waits for the lock of the order.
       const endedBefore = endedAt !== null && !isAfter(endedAt, settledAt);
       const isOver = status === 'succeeded' || endedBefore;
       must(
@@ -267,7 +273,7 @@ function checkGoods(facts: Facts, isAfter: (later: Date, earlier: Date) => boole
     const payment = payments.find(({ id }) => id === paymentId);
     const isBack = payment !== undefined && payment.refundedAmount === payment.receivedAmount;
     const last = back.map(({ settledAt }) => settledAt?.getTime() ?? 0).reduce((a, b) => Math.max(a, b), 0);
-    // An event that was under way during the last refund may arrive after it.
+    // An event whose delivery began before the last refund may arrive after that refund.
     must(
       !isBack || !isAfter(new Date(at), new Date(last)),
       `goods were granted for ${paymentId} at ${new Date(at).toISOString()}, and it was refunded in full at ${new Date(last).toISOString()}`,
@@ -284,19 +290,19 @@ function checkGoods(facts: Facts, isAfter: (later: Date, earlier: Date) => boole
   return broken;
 }
 
-/** A refund of all that was left, on request. */
+/** True if a refund of all remaining money was requested. */
 const isOfAll = ({ id, merchantId, paymentId, idempotencyKey }: Refund): boolean =>
   idempotencyKey !== null &&
   id === requestedRefundId({ merchantId, paymentId, idempotencyKey, amount: 'all' });
 
-/** A refund of a named amount, on request. After a refusal its requester must ask again. */
+/** True if a refund of a fixed amount was requested. If it is refused, the requester must request it again. */
 const isOfPart = (refund: Refund): boolean => refund.idempotencyKey !== null && !isOfAll(refund);
 
-/** The money arrived after the payment had ended and expired. */
+/** True if the money arrived after the payment had ended and expired. */
 const isLate = ({ paidAt, endedAt, expiresAt }: Payment): boolean =>
   paidAt !== null && endedAt !== null && endedAt <= paidAt && expiresAt <= paidAt;
 
-/** True when there is a reason why the money does not pay the order. */
+/** True if there is a reason why the money does not pay the order. */
 function isRefused({ order, payments, latePayment }: Facts, payment: Payment): boolean {
   const isTaken = payments.some(({ id, orderUpdate }) => id !== payment.id && orderUpdate === 'applied');
   const isOver = order?.status === 'cancelled' || order?.status === 'closed';
@@ -311,11 +317,11 @@ function checkOrder(
   { cancelAsked, reversedOf }: Pick<Facts, 'cancelAsked' | 'reversedOf'>,
 ): string[] {
   const payer = payments.find(({ orderUpdate }) => orderUpdate === 'applied');
-  // A refunded order stays refunded, even if the bank returns money later.
+  // A refunded order stays refunded, even if the bank returns the money later.
   const cameBack = payer === undefined ? 0 : reversedOf(payer.id).ours + reversedOf(payer.id).others;
   const undecided = payments.some(({ orderUpdate }) => orderUpdate === 'review');
   const isBack = payer !== undefined && payer.refundedAmount === payer.receivedAmount;
-  // The payment paid the order, and was refunded in full before the shop acknowledged.
+  // True if the payment paid the order and was refunded in full before the shop acknowledged.
   const isSuperseded = payer === undefined && order.paidPaymentId !== null;
   const expected =
     payer !== undefined || isSuperseded

@@ -7,17 +7,17 @@ export interface HandOut {
   readonly paymentId: string;
   /** Epoch ms, on the test's clock. */
   readonly at: number;
-  /** True when a conflict of that payment took the goods back. */
+  /** True if the payment became a conflict and the shop took the goods back. */
   takenBack: boolean;
 }
 
-/** The events that the shop cannot accept at the moment. */
+/** The events that the shop refuses at the moment. */
 export type Failing = 'nothing' | 'everything' | 'refunds and conflicts';
 
 /**
- * A merchant's order service that follows docs/three-things-your-shop-must-do.md: it decides by the payment's state,
- * ignores events older than the stored version, and takes the goods back at a conflict. It does not read the payment
- * when an event is late, so nodrop's events must be enough.
+ * A merchant's order service that follows docs/three-things-your-shop-must-do.md. It decides by the payment's
+ * state, ignores events with an older version than the stored one, and takes the goods back at a conflict. When
+ * an event is late it does not read the payment, so nodrop's events must contain enough.
  */
 export class Shop {
   failing: Failing = 'nothing';

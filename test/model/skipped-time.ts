@@ -2,21 +2,22 @@
 export interface Reading {
   /** The time that the clock returned. */
   readonly said: number;
-  /** On the real clock: when the reading was requested, and when the answer arrived. */
+  /** The real times at which the reading was requested and at which its answer arrived. */
   readonly asked: number;
   readonly answered: number;
 }
 
 /**
- * How much time a skipping clock has skipped. While work is being done it runs like a real clock and skips nothing,
- * however slow the machine is. So two times that differ only by real time count as the same moment.
+ * Computes how much time a skipping clock has skipped. While work is being done, the clock runs like a real
+ * clock and skips nothing, even on a slow machine. So if two times differ only by real time, they count as the
+ * same moment.
  */
 export class SkippedTime {
-  /** In the order in which they were made, which is also the order of `said`. */
+  /** The readings in the order in which they were made. Their `said` values have the same order. */
   readonly #readings: Reading[] = [];
 
   add({ said, asked, answered }: Reading): void {
-    // A `Date` has whole milliseconds.
+    // A `Date` contains only whole milliseconds.
     this.#readings.push({ said: Math.trunc(said), asked, answered });
   }
 
@@ -32,7 +33,7 @@ export class SkippedTime {
     return last.said - first.said - (last.answered - first.asked);
   }
 
-  /** The last reading up to this time. */
+  /** Finds the last reading that was made up to this time. */
   #at(time: Date): Reading | undefined {
     return this.#readings.findLast(({ said }) => said <= time.getTime());
   }

@@ -23,34 +23,35 @@ import { Shop } from './shop.ts';
 import { SkippedTime } from './skipped-time.ts';
 
 /**
- * Where the model's cases run: the harness of the workflow tests with the real API in front of it, which the simulator
- * calls back over HTTP, and a network between all of them that can lose, hold and repeat messages.
+ * The environment of the model's cases. It contains the harness of the workflow tests and the real API, and the
+ * simulator sends its callbacks to the API over HTTP. A simulated network between all parts can lose, hold and
+ * repeat messages.
  */
 export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secrets'> {
   readonly network: Network;
   readonly apiUrl: string;
   readonly merchants: Readonly<Record<LatePayment, { readonly id: string; readonly key: string }>>;
-  /** The merchants with an order service: the shop. */
+  /** The merchants that have an order service, which is the shop. */
   readonly merchantsWithShop: World['merchants'];
   readonly shop: Shop;
   now(): Promise<number>;
-  /** The time that the test's clock skipped between two of its readings. */
+  /** Computes how much time the test's clock skipped between two of its readings. */
   readonly skipped: SkippedTime;
   /** A text that changes while the order's workflows make progress. */
   progress(orderId: string): Promise<string>;
   /** Ends all faults and empties the channel's ledger. */
   begin(): Promise<void>;
   /**
-   * Resolves when every part of the system only waits. Time may be skipped only then, because the server skips even
-   * while a task is on its way to a worker, and then treats the task as lost.
+   * Resolves when every part of the system only waits. Time may be skipped only then. The server also skips
+   * time while a task is on its way to a worker, and then treats the task as lost.
    */
   quiet(orderId: string): Promise<void>;
-  /** Lets time pass, once `quiet` has resolved. */
+  /** Lets time pass. To be called when `quiet` has resolved. */
   pass(orderId: string, seconds: number): Promise<void>;
   /** Runs the sweep once. */
   sweep(): Promise<void>;
   stopWorkers(): Promise<void>;
-  /** Has no effect while the workers run. */
+  /** Starts the workers again. Has no effect if they are running. */
   startWorkers(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -58,8 +59,8 @@ export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secre
 export type Call = 'create' | 'query' | 'close' | 'refund' | 'queryRefund';
 
 /**
- * - `request lost`: the channel does not get the request, or gets it much later (see `lateRequests`). - `answer lost`:
- *   the channel carries out the request, and nodrop does not get the answer.
+ * - `request lost`: the channel does not get the request, or gets it much later (see `lateRequests`).
+ * - `answer lost`: the channel carries out the request, but nodrop does not get the answer.
  * - `slow`: the answer takes a while.
  */
 export type Loss = 'none' | 'request lost' | 'answer lost' | 'slow';
@@ -72,48 +73,60 @@ export interface ReceivedCallback {
   readonly body: Buffer;
 }
 
-/** A lost connection as the database client reports it: an error that is worth a retry. */
+/** A lost connection, as the database client reports it. nodrop retries after this error. */
 const connectionLost = () =>
   Object.assign(new Error('the connection to the database is lost'), { code: 'ECONNRESET' });
 
-/** The network between nodrop, its channels and their callbacks, its own database, and Temporal. */
+/**
+ * The simulated network between nodrop and its channels, its own database and Temporal. It also carries the
+ * callbacks.
+ */
 export class Network {
   losses: Record<Call, Loss> = untroubled();
   /** The faults of the API's calls to Temporal. */
   temporal: Loss = 'none';
   /**
-   * What happens to the next transactions of API and workers. A transaction with `answer lost` commits without its
-   * caller knowing.
+   * The faults of the next transactions of the API and the workers. A transaction with `answer lost` commits,
+   * but its caller gets an error.
    */
   readonly ledgerLosses: ('request lost' | 'answer lost')[] = [];
   /** Ids of the notifications that the API acknowledged. */
   readonly acknowledged = new Set<string>();
-  /** Payments of which the API acknowledged an unverifiable notification, which only says that something changed. */
+  /**
+   * Payments for which the API acknowledged a notice, which cannot be verified and only says that something
+   * changed.
+   */
   readonly noticed = new Set<string>();
   /** Ids of the notifications that could not be verified. */
   readonly unverifiable = new Set<string>();
-  /** The channel accepts an amount that differs by this many minor units from the requested one. */
+  /** The channel accepts an amount that differs from the requested amount by this many minor units. */
   otherAmount = 0;
-  /** While true, callbacks are held, and can be released later. */
+  /** While this is true, callbacks are held. They can be released later. */
   holding = false;
   readonly held: ReceivedCallback[] = [];
-  /** Every callback that reached the API, to be repeated. */
+  /** Every callback that reached the API, so that it can be sent again. */
   readonly received: ReceivedCallback[] = [];
   /** Requests that were lost on their way to the channel. They may arrive later. */
   readonly lateRequests: (() => Promise<unknown>)[] = [];
-  /** When the payer paid, on the test's clock, because the wallet has the real clock. Epoch ms, by out-trade-no. */
+  /**
+   * When the payer paid, on the test's clock. The wallet cannot record this, because it uses the real clock.
+   * Epoch ms, by out-trade-no.
+   */
   readonly paidAt = new Map<string, number>();
-  /** Trades of which a query reported less than the truth: the payer had acted, or another refund was under way. */
+  /**
+   * Trades whose true state a query did not report, because the payer had just acted or another refund was in
+   * process.
+   */
   readonly hidden = new Set<string>();
   /**
-   * When the payer acted and the channel accepted the action. The channel then decides later, or the trade is paid
-   * immediately. Epoch ms, by out-trade-no.
+   * When the channel accepted the payer's action. After that, the trade is paid immediately, or the channel
+   * decides later. Epoch ms, by out-trade-no.
    */
   readonly actedAt = new Map<string, number>();
-  /** The refunds of the channel that lists them. */
+  /** The refunds of the channel that lists its refunds. */
   readonly listed = new ListedRefunds();
 
-  /** Ends all faults. Held and lost messages stay held and lost. */
+  /** Ends all faults. Messages that are held or lost stay so. */
   heal(): void {
     this.losses = untroubled();
     this.temporal = 'none';
@@ -155,7 +168,7 @@ export class Network {
     return response.status;
   }
 
-  /** The database behind this network. */
+  /** The database client. All its calls go through this network. */
   beforeLedger(db: LedgerClient): LedgerClient {
     const transaction = async (...given: Parameters<LedgerClient['$transaction']>) => {
       const loss = this.ledgerLosses.shift();
@@ -169,7 +182,7 @@ export class Network {
     });
   }
 
-  /** A client of Temporal behind this network. */
+  /** A client of Temporal. All its calls go through this network. */
   beforeTemporal<Workflows extends object>(workflows: Workflows): Workflows {
     return new Proxy(workflows, {
       get: (target, name) => {
@@ -199,7 +212,7 @@ export class Network {
     return answer;
   }
 
-  /** The adapter, with this network between it and its channel. */
+  /** The channel's adapter. All its calls go through this network. */
   between(direct: ChannelAdapter): ChannelAdapter {
     const adapter = direct.declaration.name === LISTS ? this.listed.over(direct) : direct;
     const onOurClock = <Answer extends ChannelAnswer>(outTradeNo: string, answer: Answer): Answer => {
@@ -251,27 +264,30 @@ const untroubled = (): Record<Call, Loss> => ({
   queryRefund: 'none',
 });
 
-/** The pause between two checks for quiet, and how many of these checks make one check for progress. */
+/**
+ * The pause between two checks whether all parts wait, and the number of these checks between two checks of
+ * progress.
+ */
 const CALM_EVERY_MS = 5;
 const CALM_LOOKS_A_LOOK = 200;
 const LOOK_EVERY_MS = 1_000;
 /**
- * How many checks, at each of which this process ran and the server answered, before a clock that does not move counts
- * as stopped.
+ * If the clock does not move during this many checks, it counts as stopped. Only checks at which this process
+ * ran and the server answered are counted.
  */
 const STILL_LOOKS = 10;
 /**
- * The same number of checks while work is left. An attempt that was handed to a worker in the moment in which it
- * stopped is lost until its timeout, at most 60 s, and the server skips no time meanwhile.
+ * The same limit while work is left. If a worker stops just when it is given an attempt, the attempt is lost
+ * until its timeout, which is at most 60 s. Until then the server skips no time.
  */
 const PATIENT_LOOKS = 120;
-/** Work that goes on for this many checks without letting time pass never ends. */
+/** If work continues for this many checks without a pause in which time can pass, it counts as endless. */
 const ENDLESS_LOOKS = 240;
 
 /**
- * A bug of the time-skipping server: it does not know an activity that is open in its own history, it waits for an
- * activity of a workflow that has ended, or its clock stops although every part only waits. The bug says nothing about
- * nodrop, so the case is run again.
+ * A bug of the time-skipping server. Either it does not know an activity that is open in its own history, or it
+ * waits for an activity of a workflow that has ended, or its clock stops while all parts only wait. nodrop is
+ * not the cause, so the case is run again.
  */
 export class ServerFault extends Error {
   override readonly name = 'ServerFault';
@@ -297,7 +313,7 @@ function openActivities(events: readonly Event[]): string[] {
   return [...open.values()];
 }
 
-/** Like its workflow, repeats a step that Temporal did not confirm in time. */
+/** Repeats a step that Temporal did not confirm in time, as the sweep's workflow does. */
 async function confirmed(step: () => Promise<unknown>): Promise<boolean> {
   try {
     await step();
@@ -336,17 +352,17 @@ export async function startWorld(): Promise<World> {
     if (status === 503) network.held.push(callback);
     response.writeHead(status).end();
   });
-  // The timeout of the API itself, so that a process that was frozen finds its connections open.
+  // The API's own timeout is used, so that connections are still open after a process was frozen.
   server.keepAliveTimeout = 65_000;
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const apiUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 
   const h = await startHarness({
     publicUrl: apiUrl,
-    // Few polls, so that half an hour of them costs less than a second of computing.
+    // A schedule with few queries, so that the queries of half an hour cost less than a second of computing.
     querySchedule: '10s*2,1m,10m',
-    // A small cache, so that some workflows are evicted and rebuilt from their histories. With a cache of two, tasks
-    // sometimes got lost.
+    // The cache is small, so that some workflows are evicted and rebuilt from their histories. With a cache for
+    // two workflows, tasks sometimes got lost.
     maxCachedWorkflows: 10,
     workflowInterceptors: ['late-cancellation.ts', 'children-left-to-the-sweep.ts'].map((name) =>
       fileURLToPath(new URL(name, import.meta.url)),
@@ -358,7 +374,8 @@ export async function startWorld(): Promise<World> {
   });
   network.listed.now = () => h.now();
   /**
-   * The API needs a clock that it can read without waiting. It is set to the server's clock whenever a request arrives.
+   * The API needs a clock that it can read synchronously. Whenever a request arrives, this clock is set to the
+   * server's time.
    */
   let ahead = 0;
   refreshClock = async () => {
@@ -415,7 +432,7 @@ export async function startWorld(): Promise<World> {
   });
   let working = true;
 
-  /** The order's workflows that were started, and their status on the server. */
+  /** The workflows of the order that were started, with their status on the server. */
   const runs = async (orderId: string) => {
     const ids = await h.db.$queryRaw<{ payment: string; refund: string | null; delivery: string | null }[]>`
       SELECT payments.id AS payment, refunds.id AS refund, deliveries.id AS delivery
@@ -461,7 +478,10 @@ export async function startWorld(): Promise<World> {
       ]),
     );
   };
-  /** The progress of the order's workflows when all of them wait for a time, otherwise undefined. */
+  /**
+   * If all of the order's workflows wait for a time, returns a text that shows their progress; otherwise
+   * undefined.
+   */
   const resting = async (orderId: string): Promise<string | undefined> => {
     if (await isBusy(orderId)) return undefined;
     const lengths: number[] = [];
@@ -477,7 +497,7 @@ export async function startWorld(): Promise<World> {
     }
     return lengths.join();
   };
-  /** The error to report when the clock does not move. */
+  /** The error that is reported when the clock does not move. */
   const standstill = async (orderId: string): Promise<Error> => {
     const before = await resting(orderId);
     await sleep(LOOK_EVERY_MS);
@@ -487,7 +507,7 @@ export async function startWorld(): Promise<World> {
     }
     const lines: string[] = [];
     const found = await runs(orderId);
-    // Leaves out errors about workflows of other worlds.
+    // Leaves out errors that concern workflows of other worlds.
     const reported = sdkErrors
       .slice(sdkErrorsBefore)
       .filter((error) => !error.includes('workflowId') || found.some(({ id }) => error.includes(id)));
@@ -505,7 +525,7 @@ export async function startWorld(): Promise<World> {
       }
       const isHandedOut = (events ?? []).at(-1)?.workflowTaskStartedEventAttributes != null;
       if (status.name === 'RUNNING' && isHandedOut && reported.length === 0) {
-        // Workflow code that never yields makes the SDK log an error, at every retry.
+        // If workflow code never yields, the SDK logs an error at every retry.
         return new ServerFault(
           `${id}: a workflow task was handed out and lost, and the SDK reported nothing`,
         );
@@ -518,7 +538,10 @@ export async function startWorld(): Promise<World> {
     }
     return new Error(`Time stands still.\n${lines.join('\n')}\n${reported.join('\n')}`);
   };
-  /** Waits for the work to end, however slow the machine is, unless the server's clock stops. */
+  /**
+   * Waits until all work has ended, however slow the machine is. Stops waiting if the server's clock has
+   * stopped.
+   */
   const inTime = async (orderId: string, work: Promise<void>) => {
     let before = { at: Date.now(), to: await h.now(), progress: '' };
     for (let still = 0, looks = 0; still < PATIENT_LOOKS && looks < ENDLESS_LOOKS; looks++) {
@@ -528,7 +551,7 @@ export async function startWorld(): Promise<World> {
       late.abort();
       if (first !== 'look') return;
       const now = { at: Date.now(), to: await h.now(), progress: await progress(orderId) };
-      // A clock that does not skip runs like any other.
+      // If the clock does not skip time, it runs like a real clock.
       const hasSkipped = now.to - before.to > 2 * (now.at - before.at);
       still = hasSkipped || now.progress !== before.progress ? 0 : still + 1;
       if (hasSkipped) looks = 0;
@@ -578,7 +601,7 @@ export async function startWorld(): Promise<World> {
       await inTime(orderId, h.pass(seconds));
     },
     async sweep() {
-      // Without `sweepAbnormalEnds`, because this server cannot list workflows.
+      // `sweepAbnormalEnds` is left out, because this server cannot list workflows.
       for (const step of [
         steps.sweepUnmatched,
         steps.sweepCallbacks,
@@ -610,5 +633,5 @@ export async function startWorld(): Promise<World> {
   };
 }
 
-/** The simulator with all faults off. */
+/** Settings of the simulator that turn off all faults. */
 export const UNTROUBLED_SIMULATOR = NO_FAULTS;

@@ -19,7 +19,8 @@ import {
   US,
 } from './client-support.ts';
 
-// Requests to an order service are signed, and never sent to a private address unless that is allowed.
+// Requests to an order service are signed. They are never sent to a private address unless private addresses
+// are allowed.
 
 const guarded = new OrderServiceClient({ allowPrivate: false });
 
@@ -62,7 +63,9 @@ describe('signatures of requests to the order service', () => {
     expect(new Webhook(secrets[0] ?? '').verify(body, { ...given, 'webhook-signature': first })).toBeTruthy();
   });
 
-  // https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md, with node:crypto only.
+  // Checks the signature as
+  // https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md describes, with
+  // node:crypto only.
   function verifies(secret: string, headers: IncomingHttpHeaders, body: string): boolean {
     const key = Buffer.from(secret.slice('whsec_'.length), 'base64');
     const text = `${headers['webhook-id']}.${headers['webhook-timestamp']}.${body}`;
@@ -130,7 +133,7 @@ describe('private and link-local addresses', () => {
     '[2002:7f00:1::]',
     '224.0.0.1',
     '255.255.255.255',
-    // Other notations of the same addresses.
+    // The same private addresses in other notations.
     'localhost',
     'LOCALHOST',
     '2130706433',
@@ -158,7 +161,7 @@ describe('private and link-local addresses', () => {
     expect(connected).toEqual([]);
   });
 
-  /** The IP addresses of host names. */
+  /** The IP addresses that each host name has in this test. */
   const leadingTo = (...addresses: { address: string; family: number }[]): { lookup: LookupFunction } => ({
     lookup: (_name, { all }, done) => {
       if (all) done(null, addresses);
@@ -176,7 +179,8 @@ describe('private and link-local addresses', () => {
     [[{ address: '::', family: 6 }]],
     [[{ address: '0.0.0.0', family: 4 }]],
     [[{ address: '64:ff9b::7f00:1', family: 6 }]],
-    // One private address among several is enough to refuse, because the system chooses among them.
+    // The request is refused even if only one of several addresses is private, because the system chooses one
+    // of them.
     [
       [
         { address: '93.184.216.34', family: 4 },
@@ -195,7 +199,7 @@ describe('private and link-local addresses', () => {
     const url = `http://shop.example:${port}/`;
     const addresses = [{ address: '127.0.0.1', family: 4 }];
     const lookup: LookupFunction = (...args) => leadingTo(...addresses).lookup(...args);
-    // One client, which caches no address.
+    // This test uses one client for both calls, to show that the client does not cache addresses.
     const client = new OrderServiceClient({ allowPrivate: true, lookup });
     expect(await told(url, client)).toMatchObject({ kind: 'agreed' });
     addresses[0] = { address: '169.254.1.1', family: 4 };

@@ -4,7 +4,7 @@ import { afterEach, expect } from 'vitest';
 import { OrderServiceClient, type OrderServiceTarget } from '../../src/order-service/client.ts';
 import { newSecret } from '../../src/order-service/secrets.ts';
 
-/** Support for tests of the order service’s client: real servers whose answers the tests define. */
+/** Support for tests of the order service’s client. Contains real servers whose answers the tests define. */
 
 export const US = 'pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M';
 export const SECRET = newSecret();
@@ -61,7 +61,7 @@ export const hasty = new OrderServiceClient({ allowPrivate: true, timeoutMs: 300
 export const tell = (url: string, client = near, at = new Date()) =>
   client.deliver(targetOf(url), { id: 'evt_1', paymentId: US, body: BODY, at });
 
-/** The result without its duration. */
+/** The result of the call without its duration. */
 export async function told(url: string, client = near): Promise<object> {
   const { durationMs, ...answer } = await tell(url, client);
   expect(durationMs).toBeGreaterThanOrEqual(0);

@@ -18,9 +18,9 @@ import {
 } from './client-support.ts';
 import { CERTIFICATE, PRIVATE_KEY } from './self-signed.ts';
 
-// Everything but a definite answer of an order service has the outcome unknown, whatever fails and whenever.
+// If an order service gives no definite answer, the outcome is unknown, whatever fails and whenever it fails.
 
-/** A server that misbehaves at the level of the TCP connection. */
+/** A server that uses the TCP connection directly, so that a test can make it misbehave. */
 async function connect(onSocket: (socket: Socket) => void): Promise<string> {
   const sockets = new Set<Socket>();
   const server = createRawServer((socket) => {
@@ -230,7 +230,7 @@ describe('the outcome is unknown after', () => {
     await fc.assert(
       fc.asyncProperty(garbled, async (given) => {
         bytes = given;
-        // Random bytes can be a valid answer by chance.
+        // Random bytes could form a valid answer by chance.
         const possible = given.includes('HTTP/1.1 200') ? ['agreed', 'unknown'] : ['unknown'];
         expect(possible).toContain((await tell(url, hasty)).kind);
       }),
@@ -250,7 +250,7 @@ test.each([
   const { url } = await serve((response) => {
     closed.push(new Promise((resolve) => response.once('close', () => resolve())));
     response.writeHead(status);
-    // The beginning of the body would be a valid answer if the body ended.
+    // If the body ended after its first part, that part would be a valid answer.
     response.write(JSON.stringify({ paidPaymentId: US }));
     const pour = () => {
       do poured += 16_384;
@@ -262,7 +262,7 @@ test.each([
   expect(await told(url)).toMatchObject({ kind, statusCode: status });
   await Promise.all(closed);
   expect(closed).toHaveLength(1);
-  // Bytes in network buffers are added to the limit.
+  // The server can send more than the limit, because bytes in network buffers are sent but not read.
   expect(poured).toBeLessThan(20_000_000);
 });
 
@@ -318,7 +318,7 @@ describe('Retry-After', () => {
     [{ 'retry-after': '120' }, 120_000],
     [{ 'retry-after': '31536000' }, 86_400_000],
     [{ 'retry-after': '9'.repeat(400) }, 86_400_000],
-    // Relative to the service's own clock, even if that is wrong.
+    // The time is relative to the order service's own clock, even if that clock is wrong.
     [{ 'retry-after': 'Sat, 21 Nov 2026 10:05:00 GMT', date }, 300_000],
     [{ 'retry-after': 'Mon, 23 Nov 2026 10:05:00 GMT', date }, 86_400_000],
     [{ 'retry-after': 'Fri, 31 Dec 9999 23:59:59 GMT' }, 86_400_000],

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { answerStart } from '../../src/order-service/answer-start.ts';
 import { answering, hasty, near, SECRET, serve, targetOf, told, US } from './client-support.ts';
 
-// The meaning of an order service's answers, tested with real servers.
+// Tests how the client interprets an order service's answers. The servers are real.
 
 const OTHER = 'pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2N';
 
@@ -130,7 +130,7 @@ describe('the start of an answer', () => {
 
 describe('reading the order back', () => {
   const read = async (statusUrl: string | null, orderId = 'order-1', client = near) => {
-    // Another test covers the stored start of the answer.
+    // Another test checks the stored beginning of the answer.
     const {
       durationMs,
       answer: _,

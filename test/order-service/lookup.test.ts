@@ -6,7 +6,7 @@ import { OrderServiceClient } from '../../src/order-service/client.ts';
 import { createLookup } from '../../src/order-service/lookup.ts';
 import { newSecret } from '../../src/order-service/secrets.ts';
 
-// DNS lookup of order services' host names, with a name server in the test.
+// Tests the DNS lookup of order services' host names with a simulated name server.
 
 const closers: (() => void)[] = [];
 afterEach(() => {
@@ -14,8 +14,8 @@ afterEach(() => {
 });
 
 /**
- * A name server that knows these names, answers "no such name" to others, and does not answer names that begin with
- * `hang`.
+ * A name server that knows these names. It does not answer names that begin with `hang`, and answers "no such
+ * name" to all others.
  */
 async function startNameServer(names: Record<string, readonly number[]>) {
   const asked: string[] = [];

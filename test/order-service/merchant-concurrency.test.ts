@@ -2,17 +2,17 @@ import { expect, test } from 'vitest';
 import { CALLS_AT_ONCE, REDELIVERED_AT_ONCE } from '../../src/domain/delivery.ts';
 import { MerchantConcurrency, ORDER_SERVICE_SLOTS } from '../../src/order-service/merchant-concurrency.ts';
 
-// How the activity slots of the order services' task queue are distributed, while calls hang until the test releases
-// them.
+// Tests how merchants share the activity slots of the task queue for order services. Calls hang until the test
+// releases them.
 
 class MerchantBusy extends Error {}
 
-/** A worker's activity slots: work that finds none free waits in order of arrival, like in the task queue. */
+/** The activity slots of a worker. If no slot is free, work waits in order of arrival, as in the task queue. */
 class TaskQueue {
   readonly #concurrency = new MerchantConcurrency();
   readonly #waiting: (() => void)[] = [];
   #free = ORDER_SERVICE_SLOTS;
-  /** The calls in flight, by merchant. */
+  /** The number of calls in flight for each merchant. */
   readonly underWay = new Map<string, number>();
 
   async run(merchantId: string, deliveryId: string, call: () => Promise<void>): Promise<void> {
@@ -51,7 +51,7 @@ test.each([1, 9, 10, 11, 20, 66, 150, 199])(
     expect(told).toBe(1);
     const calls = [...queue.underWay].filter(([merchantId]) => merchantId !== 'healthy');
     const total = calls.reduce((sum, [, count]) => sum + count, 0);
-    // Every merchant gets a slot, and with many merchants nearly all slots are used.
+    // Every merchant gets at least one slot. If there are many merchants, nearly all slots are used.
     expect(calls).toHaveLength(merchants);
     expect(total).toBeLessThan(ORDER_SERVICE_SLOTS);
     expect(total).toBeGreaterThanOrEqual(

@@ -3,7 +3,7 @@ import { ensureMerchant, findOrderService, rotateSecret, setMerchant } from '../
 import { newSecret, openSecret, sealSecret } from '../../src/order-service/secrets.ts';
 import { queryOnce, useDatabase } from '../support/stack.ts';
 
-// How signing secrets are stored, and which of them sign at what time.
+// Tests how signing secrets are stored, and which of them sign at a given time.
 
 const KEY = 'a secret of at least thirty-two characters';
 const OTHER_KEY = 'another secret of thirty-two characters';
@@ -75,13 +75,14 @@ describe('a merchant’s secrets', () => {
       statusUrl: `${URL}/{orderId}`,
       secrets: [first?.secret],
     });
-    // Setting the URL again keeps the secret, and settings that are left out stay unchanged.
+    // If the URL is set again, the secret stays the same. Settings that the command leaves out also stay
+    // unchanged.
     const again = await setMerchant(db, 'embedded', { latePayment: 'review' }, KEY, NOW);
     expect([again?.secret, again?.merchant.orderStatusUrl]).toEqual([null, `${URL}/{orderId}`]);
     const back = { orderServiceUrl: null, orderStatusUrl: null };
     expect((await setMerchant(db, 'embedded', back, KEY, NOW))?.secret).toBeNull();
     expect(await findOrderService(db, merchant.id, KEY, NOW)).toBeNull();
-    // After the order service is set again, the old secret signs.
+    // The order service is set again, and the old secret signs again.
     expect((await setMerchant(db, 'embedded', settings, KEY, NOW))?.secret).toBeNull();
     expect(await secretsAt(merchant.id, NOW)).toEqual([first?.secret]);
   });
@@ -116,7 +117,8 @@ describe('a merchant’s secrets', () => {
     const third = (await rotateSecret(db, name, 48 * 3_600_000, KEY, later(1)))?.secret;
     expect(await secretsAt(id, later(2))).toEqual([third, second, first]);
     expect(await secretsAt(id, later(24))).toEqual([third, second]);
-    // For a leaked secret: all old secrets end now, whatever was requested before.
+    // After a secret has leaked, a rotation with no overlap ends all old secrets immediately, whatever overlap
+    // was requested before.
     const fourth = (await rotateSecret(db, name, 0, KEY, later(2)))?.secret;
     expect(await secretsAt(id, later(2))).toEqual([fourth]);
   });

@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { NO_FAULTS } from '../../src/simulator/faults.ts';
 import { ACCOUNT, newTrade, start } from './support.ts';
 
-/** Access control on the payer side and the control side. */
+/** Tests access control on the payer side and the control side of the simulator. */
 
-/** A request with headers that fetch does not let a caller set. */
+/** Sends a request with headers that fetch does not allow. */
 function status(url: string, headers: Record<string, string>, method = 'GET'): Promise<number | undefined> {
   return new Promise((resolve, reject) => {
     request(url, { method, headers }, (res) => {
@@ -188,7 +188,7 @@ describe('the wallet page', () => {
     const page = `${url}/pay/p1`;
     const as = (host: string) => status(page, { host, origin: `http://${host}` }, 'POST');
     expect(await as('evil.example:4000')).toBe(403);
-    // Passes the check, and finds no such trade.
+    // The request passes the access check, and is answered that no such trade exists.
     expect(await as('localhost:4000')).toBe(404);
   });
 

@@ -16,9 +16,12 @@ import {
   tradeNamed,
 } from './support.ts';
 
-/** The simulator's callbacks: signed, repeated, lost and forged, as a real channel's may be. */
+/**
+ * Tests the simulator's callbacks. Like those of a real channel they are signed, and may be repeated, lost or
+ * forged.
+ */
 
-/** A simulator with one trade whose callbacks go to a receiver. */
+/** A simulator with one trade, which sends its callbacks to a receiver. */
 async function scene(
   faults: object = {},
   answer?: (count: number) => number,
@@ -118,8 +121,8 @@ describe('callbacks', () => {
     const { shop, pay, no, trade, adapter } = await scene({}, () => 302, [1]);
     await pay(no);
     await shop.until(2);
-    // The later trade's two attempts have arrived. A third attempt of the first trade would have arrived
-    // before them.
+    // Both attempts for the later trade have arrived. If the first trade had a third attempt, it would have
+    // arrived before them.
     const later = newTrade({ notifyUrl: trade.notifyUrl });
     await adapter.createTrade(ACCOUNT, later);
     await pay(later.outTradeNo);

@@ -9,11 +9,11 @@ import { freePort } from '../support/stack.ts';
 import { ACCOUNT, client, newTrade, receiver, SECRETS, start, tempFolder } from './support.ts';
 
 /**
- * The simulator as a process: what it has answered survives kill -9, and it stops and fails with clear
- * messages.
+ * Tests the simulator as a process. Everything that it has answered survives kill -9, and it stops and fails
+ * with clear messages.
  */
 
-/** Starts `main.ts` and resolves when it listens or has ended. */
+/** Starts `main.ts`. Resolves when the process listens or has ended. */
 async function launch(home: string, port: number) {
   const child = spawn(process.execPath, ['--import', 'tsx', 'src/simulator/main.ts'], {
     env: {
@@ -68,7 +68,7 @@ describe('the process', () => {
       await adapter.createTrade(ACCOUNT, trade);
       await pay(trade.outTradeNo);
       paid.push(trade.outTradeNo);
-      // Killed while other requests are in progress.
+      // The process is killed while other requests are in progress.
       if (paid.length === 10) {
         first.child.kill('SIGKILL');
         killed = first.ended;

@@ -3,7 +3,7 @@ import { Dice } from '../../src/simulator/faults.ts';
 import { eventually } from '../support/progress.ts';
 import { ACCOUNT, call, newTrade, settleRefunds, start, tempFolder, tradeNamed } from './support.ts';
 
-/** Each fault of the channel side, by its effect on the adapter. */
+/** Tests the effect that each fault of the channel side has on the adapter. */
 
 async function created(faults: object = {}) {
   const simulator = await start();

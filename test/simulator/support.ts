@@ -11,7 +11,10 @@ import { startSimulator } from '../../src/simulator/app.ts';
 import { eventually } from '../support/progress.ts';
 import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 
-/** Real simulators, clients and receivers on loopback. All of them end with the test. */
+/**
+ * Support for tests that use real simulators, clients and receivers on loopback. All of them are stopped when
+ * the test ends.
+ */
 
 export const SECRETS = {
   simulator: `whsec_${randomBytes(32).toString('base64')}`,
@@ -25,7 +28,10 @@ export const ACCOUNT: ChannelAccount = {
   credentials: [],
 };
 
-/** The trade with this number. The simulator needs only the number. */
+/**
+ * The trade with this out-trade-no. Its channel id is not needed, because the simulator looks only at the
+ * number.
+ */
 export const tradeNamed = (outTradeNo: string): Trade => ({
   ...{ outTradeNo, method: 'wallet', amount: 1050, currency: 'CNY' },
   ...{ createdAt: '2026-01-01T00:00:00.000Z', expiresAt: '2026-01-01T00:30:00.000Z', reference: null },
@@ -38,7 +44,7 @@ export function tempFolder(): string {
   return folder;
 }
 
-/** In the folder of a closed simulator: makes every refund in process due at the next start. */
+/** Changes the folder of a stopped simulator, so that every refund in process is due when it starts again. */
 export function settleRefunds(folder: string): void {
   const journal = join(folder, 'journal.jsonl');
   const past = '"settlesAt":"2026-01-01T00:00:00.000Z"';
@@ -114,7 +120,7 @@ export function newTrade(changes: Partial<NewTrade> = {}): NewTrade {
     amount: 1050,
     currency: 'CNY',
     subject: 'Two tickets',
-    // Nothing listens on port 9 (discard): for tests that do not check callbacks.
+    // No server listens on port 9 (discard). For tests that do not check callbacks.
     notifyUrl: 'http://127.0.0.1:9/callbacks',
     returnUrl: 'http://127.0.0.1:3000/return/p',
     createdAt: new Date().toISOString(),
@@ -125,7 +131,7 @@ export function newTrade(changes: Partial<NewTrade> = {}): NewTrade {
   };
 }
 
-/** A Standard Webhooks signature, computed independently of the code under test. */
+/** Computes a Standard Webhooks signature without the code under test. */
 export function signature(secret: string, id: string, timestamp: number | string, payload: string): string {
   const key = Buffer.from(secret.slice('whsec_'.length), 'base64');
   return `v1,${createHmac('sha256', key).update(`${id}.${timestamp}.${payload}`).digest('base64')}`;
@@ -135,11 +141,11 @@ export interface SignedCall {
   readonly account?: string;
   readonly secret?: string;
   readonly timestamp?: number;
-  /** The signed method and path, if they differ from the called ones. */
+  /** The method and path that are signed, if they differ from those of the request. */
   readonly signedAs?: string;
 }
 
-/** Calls the channel side with a signature computed here. */
+/** Calls the channel side with a signature that this function computes. */
 export async function call(url: string, method: string, path: string, body = '', options: SignedCall = {}) {
   const id = `req_${randomUUID()}`;
   const timestamp = options.timestamp ?? Math.floor(Date.now() / 1000);
@@ -164,7 +170,10 @@ export interface Received {
   readonly content: { readonly type: string; readonly data: Record<string, unknown> };
 }
 
-/** A shop's callback endpoint. `answer` gives the status for the nth callback, counted from 1. */
+/**
+ * A shop's callback endpoint. `answer` returns the status for the nth callback. The first callback has the
+ * number 1.
+ */
 export async function receiver(answer: (count: number) => number = () => 200) {
   const received: Received[] = [];
   const server = createServer(async (req, res) => {
@@ -182,7 +191,7 @@ export async function receiver(answer: (count: number) => number = () => 200) {
   return {
     received,
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/callbacks/simulator`,
-    /** Resolves with the callbacks once there are `count` of them. */
+    /** Resolves with the callbacks as soon as `count` of them have arrived. */
     async until(count: number): Promise<readonly Received[]> {
       await eventually(() => received.length >= count);
       return received;

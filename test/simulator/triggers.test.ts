@@ -14,7 +14,10 @@ import {
 import { eventually, unlessOutOfTime } from '../support/progress.ts';
 import { ACCOUNT, newTrade, receiver, refundNamed, start, tempFolder, tradeNamed } from './support.ts';
 
-/** What a subject makes the wallet do. test/system/sandbox.test.ts tests what nodrop does then. */
+/**
+ * Tests what the wallet does because of the subject of a trade. test/system/sandbox.test.ts tests how nodrop
+ * reacts.
+ */
 
 type Started = Awaited<ReturnType<typeof start>>;
 
@@ -91,7 +94,7 @@ describe('subjects', () => {
   });
 });
 
-/** The automatic actions that the journal has for the trade. */
+/** The wallet's automatic actions for this trade, as recorded in the journal. */
 function actsOf(folder: string, no: string): readonly Act[] {
   return entriesOf(folder).findLast(({ trade }) => trade?.outTradeNo === no)?.trade?.acts ?? [];
 }
@@ -281,7 +284,7 @@ test('the wallet page lists the triggers of the trade in the language of the pag
       expect(html).toContain(`<b>${name}</b>${mark}${TRIGGERS[name].does[language]}`);
     expect(html).not.toContain('wrong-amount');
   }
-  // Each trigger has a text in both languages.
+  // Each trigger has a description in both languages.
   for (const { does } of Object.values(TRIGGERS))
     expect([/\p{sc=Han}/u.test(does.zh), /\p{sc=Han}/u.test(does.en)]).toEqual([true, false]);
 });

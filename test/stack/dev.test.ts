@@ -1,4 +1,5 @@
-// npm run dev: restarts a program of nodrop when one of its files changes, and prints a readable log.
+// Tests npm run dev, which restarts a program of nodrop when one of its files changes, and prints a readable
+// log.
 import { utimesSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -24,11 +25,11 @@ afterAll(async () => {
   removePlace(place);
 });
 
-/** Counts the readable log lines of a program with this level and message. */
+/** Counts the log lines of a program that have this level and message. */
 const said = (level: string, program: string, message: string) =>
   dev.output.match(new RegExp(`^[\\d:.]{12} ${level} +${program} +${message}`, 'gm'))?.length ?? 0;
 
-/** Touches a file, as an editor does that saves it without changes. */
+/** Updates the time of a file, as an editor does when it saves the file without changes. */
 const save = (file: string) =>
   utimesSync(fileURLToPath(new URL(`../../src/${file}`, import.meta.url)), new Date(), new Date());
 
@@ -46,7 +47,7 @@ test('saving a file of the API restarts the API, and saving a workflow restarts 
   save('api/app.ts');
   await eventually(() => said('INFO', 'api', 'API listening') === 2);
   expect(said('INFO', 'worker', 'worker ready')).toBe(1);
-  // The worker does not import this file: it bundles it for the workflow sandbox.
+  // The worker does not import this file, but bundles it for the workflow sandbox.
   save('workflows/payment.ts');
   await eventually(() => said('INFO', 'worker', 'worker ready') === 2);
 });

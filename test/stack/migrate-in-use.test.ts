@@ -11,7 +11,8 @@ import {
   waitingForLocks,
 } from './migrate-support.ts';
 
-// Migrations of tables in use wait only briefly for locks, and continue after an interruption.
+// Tests migrations of tables that are in use. They wait only briefly for locks, and continue after an
+// interruption.
 
 const INDEX = '99990101000000_index';
 const CREATE_INDEX = 'CREATE INDEX CONCURRENTLY "toy_n_idx" ON "toy"("n");';
@@ -33,7 +34,7 @@ describe('a migration that does not get its lock', () => {
   test('is tried again until it succeeds, and lets waiting writers continue after each attempt', async () => {
     await applyMigrations(database.url);
     addMigration('99990101000000_next', 'alter table payments add column next int;');
-    // An open read transaction, like that of a backup, blocks an ALTER TABLE but no writer.
+    // An open read transaction, such as that of a backup, blocks an ALTER TABLE. It does not block writers.
     const reader = await connect();
     await reader.query('begin');
     await reader.query('select count(*) from payments');
@@ -55,7 +56,7 @@ describe('a migration that does not get its lock', () => {
     await eventually(() => said.length >= 4);
     writing = false;
     await written;
-    // Writes succeeded between any two attempts, while the reader still held its lock.
+    // Between any two attempts of the migration, writes succeeded although the reader still held its lock.
     for (const [index, { line, writes: count }] of said.entries()) {
       expect(line).toMatch(
         /^The migration 99990101000000_next could not get its locks .*\(attempt \d+ of Infinity\); the oldest transaction belongs to process \d+, open for \d+ s\.$/,
@@ -91,7 +92,7 @@ describe('an index created CONCURRENTLY', () => {
     await writer.query('begin');
     await writer.query('insert into toy values (1)');
     const applied = Promise.all([1, 2, 3].map(() => applyMigrations(database.url, dir, { say: () => {} })));
-    // The CREATE INDEX waits for the open writer, but other writers do not wait for it.
+    // The CREATE INDEX waits for the open writer. Other writers do not wait for the CREATE INDEX.
     await eventually(async () => (await validIndexes()).includes('toy_n_idx INVALID'));
     await queryOnce(database.url, 'insert into toy values (2)');
     await writer.query('commit');
@@ -141,7 +142,7 @@ describe('an index created CONCURRENTLY', () => {
       /Its INVALID index toy_n_idx is still in the database until the next start removes it\. Fix the cause, then start again\.$/;
     await expect(applyMigrations(database.url, dir)).rejects.toThrow(left);
     expect(await validIndexes()).toEqual(['toy_n_idx INVALID']);
-    // The next start reports the same state and the reason why it cannot drop the index.
+    // The next start reports the same state. It also reports why it cannot drop the index.
     await expect(applyMigrations(database.url, dir)).rejects.toThrow(left);
     await expect(applyMigrations(database.url, dir)).rejects.toThrow('no index is dropped');
     await queryOnce(database.url, 'drop event trigger keep_indexes');
@@ -229,7 +230,7 @@ describe('an index created CONCURRENTLY', () => {
     expect(await validIndexes()).toEqual(['toy_n_idx valid']);
   });
 
-  /** Marks the index as valid or, as an interrupted build leaves it, INVALID. */
+  /** Marks the index as valid, or as INVALID like an index whose build was interrupted. */
   const setValid = (valid: boolean) =>
     queryOnce(
       database.url,
@@ -293,14 +294,14 @@ test('the migration that fills the subjects of live payments locks no other rows
     applyMigrations(database.url, dir, { patience: { ...BRIEF, attempts: 1 }, say: () => {} }),
   ).rejects.toThrow('did not get its locks');
   expect(await filled()).toBe(2499);
-  // Prepares that the next start must not change filled subjects, but must fill empty ones.
+  // Prepares rows that show whether the next start fills empty subjects and leaves filled subjects unchanged.
   await queryOnce(
     database.url,
     `update payments set subject = 'Tea' where id = 'p0001'; update payments set subject = null where id > 'p2400' and id < 'p2500'`,
   );
   const migrated = applyMigrations(database.url, dir, { patience: { ...BRIEF, lockTimeoutMs: 0 } });
   await eventually(async () => (await waitingForLocks()) === 1);
-  // While the migration waits for the holder's row, the holder can lock other rows.
+  // While the migration waits for the row that the holder has locked, the holder can lock other rows.
   await holder.query("select from payments where id = 'p2401' for update nowait");
   expect(await filled()).toBe(2499);
   await holder.query('commit');

@@ -5,7 +5,7 @@ import { Connection } from '../../src/ledger/connection.ts';
 import { prismaDir } from '../../src/stack/migrate.ts';
 import { emptyDatabase, type FreshDatabase, queryOnce, temporaryHome } from '../support/stack.ts';
 
-/** Support for the tests of migrations: each test gets an empty database and its own folder of migrations. */
+/** Support for tests of migrations. Each test gets an empty database and its own folder of migrations. */
 
 export let database: FreshDatabase;
 /** A copy of `prisma/` that a test may change. */
@@ -44,7 +44,7 @@ export const waitingForLocks = async () =>
     )
   ).length;
 
-/** Short timeouts for tests in which a migration does not get its locks. */
+/** Short timeouts, for tests in which a migration cannot get its locks. */
 export const BRIEF = { lockTimeoutMs: 200, concurrentLockTimeoutMs: 200, attempts: 3, pauseStepMs: 10 };
 
 export const recordsOf = async (name: string) =>

@@ -1,4 +1,5 @@
-// Each migration is applied once, also by several processes, and the migrations agree with schema.prisma.
+// Tests that each migration is applied once, even if several processes start together, and that the migrations
+// agree with schema.prisma.
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -75,7 +76,8 @@ test('if one change concerns several tables in use, createMigration splits it in
   for (const name of all) rmSync(join(dir, 'migrations', name), { recursive: true, force: true });
   schema(`${toy}}`);
   const before = await createMigration(database.url, 'before', dir);
-  // Renamed to an old timestamp, because the next migrations are created within the same second.
+  // The migration gets an old timestamp as its name, because the next migrations are created within the same
+  // second.
   renameSync(dirname(before.files[0] ?? ''), join(dir, 'migrations', '20200101000000_before'));
   schema(`${toy} m Int?\n parent other? @relation(fields: [m], references: [k])\n @@index([n])\n}
     model other {\n id Int @id\n k Int @unique\n toys toy[]\n}`);
@@ -112,7 +114,7 @@ test('a failing migration does not change the database, and its error is reporte
 test('if the process that applies a migration is killed, the next start applies the migration', async () => {
   await applyMigrations(database.url);
   addMigration('99990101000000_next', 'create table next (id int);');
-  // The open record that a killed process leaves when the script's transaction has not committed.
+  // If a process is killed before its script's transaction commits, it leaves this open record.
   await queryOnce(
     database.url,
     "insert into _prisma_migrations (id, checksum, migration_name, started_at) values ('x', 'x', '99990101000000_next', now())",
@@ -124,7 +126,8 @@ test('if the process that applies a migration is killed, the next start applies 
 test("if the connection ends after a migration's script and before its record, the migration is not applied again", async () => {
   await applyMigrations(database.url);
   addMigration('99990101000000_next', 'create table next (id int) -- No semicolon, and a comment at the end');
-  // This trigger ends the connection after the script has committed, when the engine updates the step counter.
+  // This trigger ends the connection when the engine updates the step counter, which happens after the script
+  // has committed.
   await queryOnce(
     database.url,
     `create function end_connection() returns trigger language plpgsql as
@@ -162,7 +165,7 @@ test("if a migration's process is killed and its script continues, the next star
   child.kill('SIGKILL');
   await exited;
 
-  // PostgreSQL continues to run the script of the killed process.
+  // The process is killed, but PostgreSQL continues to run its script.
   const said: string[] = [];
   const migrated = applyMigrations(database.url, dir, { patience: BRIEF, say: (line) => said.push(line) });
   await Promise.race([migrated, eventually(() => said.length > 0)]);
@@ -198,7 +201,7 @@ test('if an unreleased commit has migrated the database, the error refers to the
 
 test('a script commits nothing if another process has closed its record', async () => {
   await applyMigrations(database.url);
-  // Another process that assumes that this one is dead closes the record like this.
+  // Another process that believes this process is dead closes the record in this way.
   addMigration(
     '99990101000000_next',
     'create table next (id int); update _prisma_migrations set rolled_back_at = now() where finished_at is null;',
@@ -216,7 +219,7 @@ test('a failed migration is applied by the next start once its cause is fixed', 
     /99990101000000_next: relation "toy" does not exist\. Nothing of this/,
   );
   await queryOnce(database.url, 'create table toy as select 1 as n');
-  // A failed record as `prisma migrate deploy` leaves it.
+  // `prisma migrate deploy` leaves such a record after a failure.
   await queryOnce(
     database.url,
     "update _prisma_migrations set rolled_back_at = null where migration_name = '99990101000000_next'",

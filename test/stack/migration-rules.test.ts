@@ -1,4 +1,4 @@
-// The rules for migrations of tables in use, and a check that this project's migrations keep them.
+// Tests the rules for migrations of tables in use, and checks that this project's migrations follow them.
 import { expect, test } from 'vitest';
 import { readMigrations } from '../../src/stack/migrate.ts';
 import {
@@ -194,7 +194,7 @@ test.each([
   ["DO 'BEGIN COMMIT; END';", true],
   [`-- No COMMIT;\nDO $$ BEGIN /* COMMIT; */ RAISE 'COMMIT;'; SELECT "COMMIT"; -- COMMIT;\nEND $$;`, false],
   ['UPDATE payments SET a = 1', false],
-  // PostgreSQL rejects the whole script, so nothing is left.
+  // PostgreSQL rejects the whole script, so none of its statements has an effect.
   ['CREATE INDEX CONCURRENTLY "i" ON "payments"("a"); SELECT 1;', false],
 ])('%j runs outside a transaction: %j', (sql, outside) => {
   expect(runsOutsideTransaction(sql)).toBe(outside);

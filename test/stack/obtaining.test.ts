@@ -1,4 +1,4 @@
-// Downloading and building Temporal servers: this happens outside vitest, and failures leave nothing behind.
+// Temporal servers are downloaded and built before vitest starts. A failure leaves no files behind.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,7 +11,7 @@ import { runVisibly } from '../../src/stack/progress.ts';
 import { whileTicking } from '../../src/stack/timer.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-/** A proxy address where nothing listens, so that every download fails at once on every machine. */
+/** No proxy listens at this address, so every download fails immediately on every machine. */
 const CLOSED = { HTTPS_PROXY: 'http://127.0.0.1:1' };
 const BARE = { NODROP_TEMPORAL_CLI: '', NODROP_TEST_SERVER: '' };
 

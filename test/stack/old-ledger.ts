@@ -6,7 +6,8 @@ import { applyMigrations, prismaDir, readMigrations } from '../../src/stack/migr
 import { emptyDatabase, type FreshDatabase, queryOnce, temporaryHome } from '../support/stack.ts';
 
 /**
- * Creates a ledger as the release before named accounts and trade references wrote it, with payments in every state.
+ * Creates a ledger as an older release wrote it, with payments in every state. That release had no named
+ * accounts and no trade references.
  */
 
 export const FIRST_NEW = '20261127070001_trade_reference';
@@ -44,21 +45,24 @@ export async function oldDatabase(): Promise<{ database: FreshDatabase; columns:
   return { database, columns };
 }
 
-/** A signing secret, and below it its ciphertext as the older release encrypted it under SECRET for merchant mer_a2. */
+/** A signing secret, and its ciphertext as the older release encrypted it under SECRET for merchant mer_a2. */
 export const OLD_SIGNING_SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
 const OLD_CIPHERTEXT =
   'Ac+NOYEdwCplIYJ2EkIGiz6tM2cfcqT/MSH1ihHYGNNs3rd2krJyEAUw/wPwPonpXkUgkxN1Zk+p4N/yLkMt9Crbpv5aoQC3Z0KHvytPOw==';
 
 export type Row = Readonly<Record<string, unknown>>;
 
-/** The hash by which the older release recognises a repeated callback; it leaves out the channel's timestamps. */
+/**
+ * The hash by which the older release recognises a repeated callback. The channel's timestamps are not part of
+ * it.
+ */
 const OLD_CONTENT_HASH = createHash('sha256')
   .update('{"said":{"state":"paid","channelPaymentId":"T","amount":1000,"currency":"CNY"}}')
   .digest('base64url');
 
 /**
- * Writes rows like the older release, with statements that name exactly its columns: two merchants, each with an
- * account at both channels.
+ * Writes rows like the older release, with statements that name only its columns. There are two merchants, and
+ * each has an account at both channels.
  * @param w is part of every id, so that the ledger can be written several times
  */
 export async function writeLedger(url: string, columns: Columns, w: string): Promise<void> {
@@ -85,7 +89,7 @@ export async function writeLedger(url: string, columns: Columns, w: string): Pro
 
   let n = 0;
   const accountOf = new Map<string | null, string>();
-  /** Writes a payment and its order; the order's status follows from the payment's changes. */
+  /** Writes a payment and its order. The order's status is derived from the payment's changes. */
   const payment = async (name: string, changes: Row = {}, orderStatus?: 'refunded') => {
     const merchant_id = `mer_${w}${1 + (n % 2)}`;
     const channel = (n >> 1) % 2 === 0 ? 'simulator' : 'simulator2';
@@ -174,7 +178,7 @@ export async function writeLedger(url: string, columns: Columns, w: string): Pro
       );
       const id = `acc_${merchant_id}_${channel}`;
       await insert('channel_accounts', { id, merchant_id, channel, is_default: rows[0]?.n === 0 });
-      // Every start of the older release inserts the account again, without effect.
+      // The older release inserts the account again at every start. This has no effect.
       await insert('channel_accounts', { id: `${id}_again`, merchant_id, channel, is_default: false });
     }
   }
@@ -230,7 +234,7 @@ export async function writeLedger(url: string, columns: Columns, w: string): Pro
     ...{ status: 'succeeded', asked_at: ago(8 * DAY), settled_at: ago(8 * DAY), asked_amount: 120 },
     ...{ channel_refund_id: 'R1', idempotency_key: `${w}-1` },
   });
-  // Refunds that were made outside nodrop, for which the older release stored no channel refund id.
+  // Refunds that were made outside nodrop. The older release stored no channel refund id for them.
   for (const nth of ['', '002'])
     await refund(part, `x${nth}`, {
       status: 'succeeded',
@@ -342,7 +346,7 @@ const OLD_ATTENTIONS = [
   ...['statement_mismatch', 'disputed', 'channel_reversed', 'workflow_stuck'],
 ];
 
-/** Reads all rows by table, only with the columns of the older release. */
+/** Reads all rows of each table, but only the columns that the older release had. */
 export async function rowsOf(url: string, columns: Columns): Promise<Map<string, Row[]>> {
   const rows = new Map<string, Row[]>();
   for (const [table, names] of columns) {
@@ -358,7 +362,10 @@ export async function rowsOf(url: string, columns: Columns): Promise<Map<string,
   return rows;
 }
 
-/** Describes columns, constraints, indexes, triggers and functions of the schema, one line each. */
+/**
+ * Describes the columns, constraints, indexes, triggers and functions of the schema. Each line describes one of
+ * them.
+ */
 export async function schemaOf(url: string): Promise<string[]> {
   const rows = await queryOnce(
     url,

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { tsxLoader } from '../../src/tsx.ts';
 import { eventually, freePort, temporaryHome } from '../support/stack.ts';
 
-/** By program: its entry file, and the output that shows that it is ready. */
+/** The entry file of each program, and the output that shows that the program is ready. */
 const PROGRAMS = {
   stack: ['main.ts', 'stack ready in'],
   start: ['start.ts', 'nodrop is ready in'],
@@ -37,11 +37,11 @@ export async function newPlace(): Promise<StackPlace> {
   };
 }
 
-/** The program behind `npm run stack`, `npm start` or `npm run dev`. */
+/** Starts the program that `npm run stack`, `npm start` or `npm run dev` runs. */
 export class StackProgram {
   readonly #child: ChildProcess;
   readonly #readyWords: string;
-  /** The program's whole output until now. */
+  /** The whole output that the program has printed so far. */
   output = '';
   readonly exit: Promise<number | null>;
 

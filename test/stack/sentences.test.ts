@@ -1,4 +1,4 @@
-// Each startup problem prints exactly one sentence that contains the fix, and exits with code 1.
+// Each startup problem prints exactly one sentence, which says how to fix it. The process exits with code 1.
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -15,7 +15,10 @@ afterEach(() => {
   removePlace(place);
 });
 
-/** The one line that the stack prints before it ends. */
+/**
+ * Runs the stack until it exits with code 1.
+ * @returns the single line that it prints
+ */
 async function sentence(env: NodeJS.ProcessEnv): Promise<string> {
   const program = new StackProgram({ ...place.env, ...env });
   expect(await program.exit).toBe(1);
@@ -40,7 +43,7 @@ test.each([
 });
 
 test('a data folder that cannot be created is reported', async () => {
-  // Root ignores file modes, but cannot create a folder below a file.
+  // File modes do not stop root, so the data folder is put below a file, where not even root can create it.
   const blocked = join(place.home, 'blocked');
   if (process.getuid?.() === 0) writeFileSync(blocked, '');
   else mkdirSync(blocked, { mode: 0o500 });
@@ -60,7 +63,7 @@ test('a Temporal server is reported as missing if it can be neither downloaded n
     PATH: join(place.home, 'nothing'),
     XDG_CACHE_HOME: join(place.home, 'cache'),
     NODROP_TEMPORAL_CLI: '',
-    // Nothing listens at this proxy address, so downloads fail at once on every machine.
+    // No proxy listens at this address, so downloads fail immediately on every machine.
     HTTPS_PROXY: 'http://127.0.0.1:1',
   });
   expect(output.trim().split('\n').at(-1)).toMatch(

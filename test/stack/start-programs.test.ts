@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from 'vitest';
 import { program } from '../../src/stack/program-spec.ts';
 
-/** The options and environment with which nodrop's programs are started. */
+/** Tests the options and the environment with which nodrop starts its programs. */
 
 const before = process.env.MALLOC_ARENA_MAX;
 afterEach(() => {

@@ -1,4 +1,4 @@
-// npm start: from an empty data folder to the stop of all its processes.
+// Tests npm start, from an empty data folder until all its processes have stopped.
 import { execFile } from 'node:child_process';
 import {
   chmodSync,
@@ -31,7 +31,7 @@ const at = (port: string | undefined) => `http://127.0.0.1:${port}`;
 
 beforeAll(async () => {
   place = await newPlace();
-  // File modes as an older release created them.
+  // An older release created files with these modes.
   chmodSync(place.home, 0o755);
   for (const name of ['logs', 'temporal', 'simulator']) mkdirSync(join(place.home, name), { mode: 0o755 });
   const [api, admin, simulator, shop] = await Promise.all(SETTINGS.map(() => freePort()));
@@ -96,7 +96,8 @@ test('the commands that npm start prints create a payment and read its order', a
     .slice(1)
     .map(readCurl);
   if (create === undefined || read === undefined) throw new Error(`There are no commands in ${start.output}`);
-  // The API answers 202 while the channel has not answered in time. Repeating the command returns the same payment.
+  // If the channel does not answer in time, the API answers 202. The same command can then be repeated, and
+  // returns the same payment.
   const { payUrl, orderId } = await eventually(async () => {
     const made = await fetch(create.url, create.init);
     const payment = (await made.json()) as { payUrl: string | null; orderId: string };
@@ -109,7 +110,7 @@ test('the commands that npm start prints create a payment and read its order', a
   });
   expect(payUrl).toContain(at(env.NODROP_SIMULATOR_PORT));
   await payIn(payUrl);
-  // The wait ends after 30 s at the latest, with the state of the order at that time.
+  // The request waits at most 30 s. It then returns the state that the order has at that time.
   await eventually(async () => {
     const order = (await (await fetch(read.url, read.init)).json()) as { id: string; status: string };
     expect(order.id).toBe(orderId);
@@ -168,7 +169,7 @@ describe('npm start with a port that is in use', () => {
 
 test('SIGTERM ends npm start and all its processes, and frees their ports', async () => {
   const children = childPids(place.home).map((pid) => identify(pid));
-  // PostgreSQL, Temporal, the simulator, the API, the worker and the shop.
+  // The six processes are PostgreSQL, Temporal, the simulator, the API, the worker and the shop.
   expect(children).toHaveLength(6);
   expect(await start.stop()).toBe(0);
   expect(start.output).toMatch(/\nStopped\.\n$/);
@@ -249,7 +250,10 @@ test('if NODROP_HOME is not the folder of the running stack, the command line an
   }
 });
 
-/** Runs a program from the sources to its end. @returns its exit code and output */
+/**
+ * Runs a program from its source files until it ends.
+ * @returns its exit code and output
+ */
 const program = (entry: string, env: NodeJS.ProcessEnv, ...args: string[]) =>
   new Promise<{ status: number; output: string }>((resolve) => {
     execFile(process.execPath, ['--import', 'tsx', entry, ...args], { env }, (error, stdout, stderr) =>

@@ -1,4 +1,4 @@
-// The servers that other tests use.
+// Tests the servers that other tests use.
 import { Client, Connection } from '@temporalio/client';
 import { expect, test } from 'vitest';
 import { SEARCH_ATTRIBUTES } from '../../src/temporal/search-attributes.ts';

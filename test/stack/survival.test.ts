@@ -1,4 +1,4 @@
-// The stack keeps its data and recovers automatically, whichever of its processes is killed.
+// Tests that the stack keeps its data and recovers automatically, whichever of its processes is killed.
 import { Client, Connection } from '@temporalio/client';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { eventually, queryOnce } from '../support/stack.ts';

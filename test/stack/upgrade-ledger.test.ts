@@ -1,4 +1,5 @@
-// Migrates a ledger with payments in every state, written by the release before named accounts and trade references.
+// Migrates a ledger that an older release wrote, with payments in every state. That release had no named
+// accounts and no trade references.
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -69,7 +70,8 @@ describe('a ledger of the older release that has been migrated', () => {
     }
     const count = async (condition: string) =>
       (await queryOnce(database.url, `select count(*)::int as n from ${condition}`))[0]?.n;
-    // The create request of a `created` payment may have reached the channel; for all others it has for certain.
+    // For a `created` payment, it is unknown whether the create request reached the channel. For all other
+    // payments the request has certainly reached it.
     expect(await count("payments where status = 'created' and create_asked_at = created_at")).toBe(2);
     expect(await count("payments where status <> 'created' and create_asked_at is not null")).toBe(0);
     expect(await count('payments where coalesce(account, reference, hidden_attention) is not null')).toBe(0);
@@ -179,7 +181,7 @@ describe('a ledger of the older release that has been migrated', () => {
       const { key: operator } = await createApiKey(db, 'mer_a2', 'operator');
       const unmatched = await api.call('/v1/callbacks?unmatched=true', { key: operator });
       expect(unmatched.json.data.map(({ id }: Row) => id)).toEqual(['cb_anobody']);
-      // A callback that the channel repeats is found in its old row, and no second row is written.
+      // If the channel repeats a callback, the callback is found in its old row and no second row is written.
       const { raw, headers } = simulatorCallback('pay_aby_callback', 'n-aknown', {
         ...{ amount: 1000, transactionId: 'T' },
       });
@@ -203,7 +205,7 @@ describe('a ledger of the older release that has been migrated', () => {
   });
 
   const now = async () => new Date();
-  /** The activities that the worker would run against this simulator. */
+  /** The worker's activities, with this simulator as the channel. */
   function activitiesAt(simulator: { readonly url: string }) {
     const deps: ActivityDeps = {
       ...{ db, now, secret: SECRET, publicUrl: 'http://127.0.0.1:9' },
@@ -225,7 +227,7 @@ describe('a ledger of the older release that has been migrated', () => {
   test('leads to one trade for an unfinished create, and to one refund for each open refund', async () => {
     const simulator = await start();
     const at = activitiesAt(simulator);
-    // The older release has sent the create request, and its answer was lost.
+    // The older release has sent the create request, but has not received an answer.
     const { channel } = await db.payment.findUniqueOrThrow({ where: { id: 'pay_acreated' } });
     expect(channel).toBe('simulator');
     expect(await at.create('pay_acreated')).toMatchObject({ status: 'paying' });
@@ -295,7 +297,8 @@ describe('a ledger of the older release that has been migrated', () => {
     const workflows = new StandInWorkflows(db);
     const refundWorkflows = new StandInRefundWorkflows();
     const deliveryWorkflows = new StandInDeliveryWorkflows();
-    // No workflow exists, so the sweep must start a workflow for everything that has not ended.
+    // No workflows exist, so the sweep must start one for every payment, refund and delivery that has not
+    // ended.
     const client = {
       withAbortSignal: (_: AbortSignal, call: () => Promise<unknown>) => call(),
       workflow: {
@@ -325,13 +328,13 @@ describe('a ledger of the older release that has been migrated', () => {
     const started = refundWorkflows.calls
       .filter(({ name }) => name === 'start')
       .map(({ refundId }) => refundId);
-    // The refund `given` succeeded 8 days ago, and the sweep checks it again.
+    // The refund `given` succeeded 8 days ago, so the sweep checks it again.
     expect(started).toEqual(
       expect.arrayContaining(['re_aduplicate_payment', 're_alate_payment', 're_arest', 're_agiven']),
     );
     expect(started.filter((id) => /re_a(x|failed|whole)/.test(id))).toEqual([]);
     expect(deliveryWorkflows.calls).toContainEqual({ name: 'wake', deliveryId: 'dlv_apending' });
-    // Settled payments have not changed.
+    // Payments that were already settled have not changed.
     const after = await rowsOf(database.url, columns);
     const settled = (rows: readonly Row[] = []) =>
       rows.filter(({ id }) => /^pay_a(applied|by_|conflict|review|mismatch|part|whole)/.test(`${id}`));
@@ -357,7 +360,7 @@ test('the database accepts the writes of the older release before the migrations
     const size = (await queryOnce(database.url, 'select count(*)::int as n from payments'))[0]?.n;
     for (const { name, sql } of scripts) {
       if (name < FIRST_NEW) continue;
-      // Sent like Prisma's engine does, as one query with the whole script.
+      // Sends the whole script as one query, as Prisma's engine does.
       await client.query(sql);
       const w = `b${worlds.length}`;
       worlds.push(w);

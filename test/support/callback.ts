@@ -4,8 +4,8 @@ import { signature } from '../simulator/support.ts';
 import type { System } from './system.ts';
 
 /**
- * The request of a `trade.succeeded` callback as the simulator sends it, for `fetch(...)`. Any part can be overridden
- * to make it invalid.
+ * Builds the request of a `trade.succeeded` callback for `fetch(...)`, as the simulator sends it. A test can
+ * replace any part to make the request invalid.
  */
 export function callbackFor(
   system: System,
@@ -41,13 +41,13 @@ export function callbackFor(
         'webhook-timestamp': String(timestamp),
         'webhook-signature': signature(secret, id, timestamp, body),
       },
-      // The sent body may differ from the signed body.
+      // The body that is sent may differ from the body that was signed.
       body: change.body ?? body,
     },
   ];
 }
 
-/** A verified callback that reports a trade by its out-trade-no. */
+/** A verified callback that identifies its trade by the out-trade-no. */
 export const ofTrade = ({
   outTradeNo,
   ...said

@@ -1,6 +1,12 @@
-/** Reads the curl commands that nodrop prints or documents, so that tests can send them on machines without curl. */
+/**
+ * Parses the curl commands that nodrop prints or documents. Tests can then send these requests on machines
+ * without curl.
+ */
 
-/** The first `curl` command of the text: its URL, `-X`, `-H` and `-d`. */
+/**
+ * Finds the first `curl` command of the text.
+ * @returns its URL and the values of `-X`, `-H` and `-d`
+ */
 export function readCurl(text: string): { url: string; init: RequestInit } {
   const [, url = ''] = /(https?:\/\/[^\s']+)/.exec(text) ?? [];
   const headers = [...text.matchAll(/-H ["']([^:"']+): ([^"']+)["']/g)].map(([, name, value]) => [

@@ -1,9 +1,9 @@
 import { subscribe } from 'node:diagnostics_channel';
 import { connect, type Socket } from 'node:net';
 
-/** Clients that send more than a server in this process should read. */
+/** Clients that send more data than a server in this process should read. */
 
-/** The server's side of each connection, by the client's port. */
+/** The server's socket of each connection, by the port of the client. */
 const accepted = new Map<number | undefined, Socket>();
 subscribe('net.server.socket', (message) => {
   const { socket } = message as { socket: Socket };
@@ -11,11 +11,14 @@ subscribe('net.server.socket', (message) => {
 });
 
 export interface Flood {
-  /** The request line and headers; `Host` is added. */
+  /** The request line and the headers without `Host`, which is added. */
   readonly head: readonly string[];
-  /** Sent repeatedly until the server closes the connection. If undefined, the request has no body. */
+  /**
+   * This chunk is sent again and again until the server closes the connection. If undefined, the request has no
+   * body.
+   */
   readonly chunk?: Buffer;
-  /** The most chunks to send. */
+  /** The maximum number of chunks to send. */
   readonly times?: number;
   /** If true, each chunk is sent only after the previous chunk has arrived. */
   readonly drips?: boolean;
@@ -30,7 +33,7 @@ export interface Flooded {
   readonly read: number;
 }
 
-/** Sends until done. Resolves when the server has closed the connection. */
+/** Sends the request. Resolves when the server has closed the connection. */
 export function flood(
   url: string,
   { head, chunk, times = Infinity, drips, sendsFirst }: Flood,
@@ -62,7 +65,7 @@ export function flood(
       server ??= ours();
       answer += data.toString('latin1');
     });
-    // The server resets the connection when its grace period ends, because the client is still sending.
+    // When its grace period ends, the server resets the connection, because the client is still sending.
     socket.on('error', () => undefined);
     socket.on('close', () => resolve({ answer, read: server?.bytesRead ?? 0 }));
   });

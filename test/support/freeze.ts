@@ -1,7 +1,10 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-/** Stops a process for this many seconds of each minute. @returns a function that ends this */
+/**
+ * Freezes a process for this many seconds of each minute.
+ * @returns a function that stops this
+ */
 export function freezeEachMinute(pid: number, seconds: number): () => void {
   const freezer = fileURLToPath(new URL('./freezer.mjs', import.meta.url));
   const child = spawn(process.execPath, [freezer, String(pid), String(seconds)], {

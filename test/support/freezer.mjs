@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * `freezer.mjs PID SECONDS`: stops a process for this many seconds of each minute. Ends with that process, or when
- * stdin is closed, and never leaves the process stopped.
+ * `freezer.mjs PID SECONDS` freezes the process PID for this many seconds of each minute. It ends when that
+ * process ends or when its own stdin is closed. When it ends, the process PID is running.
  */
 const [pid, seconds] = process.argv.slice(2).map(Number);
 const over = new AbortController();

@@ -13,7 +13,7 @@ import { toolSettings } from './tool-settings.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
-    /** The PostgreSQL server of this run, without a database name. */
+    /** The address of this run's PostgreSQL server, without a database name. */
     postgresUrl: string;
     temporalCli: Tool;
     testServer: Tool;
@@ -37,7 +37,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     await queryOnce(`${postgresUrl}/postgres`, `create database ${TEMPLATE}`);
     await applyMigrations(`${postgresUrl}/${TEMPLATE}`);
     project.provide('postgresUrl', postgresUrl);
-    // A missing tool fails only the test files that need it.
+    // If a tool is missing, only the test files that need it fail.
     const tools = toolSettings();
     project.provide(
       'temporalCli',
@@ -54,7 +54,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   return teardown;
 }
 
-/** Finds a tool that `npm test` has downloaded beforehand, in a separate process. */
+/** Finds a tool that `npm test` has downloaded before vitest started. */
 function lookUp(what: string, find: () => string | undefined): Tool {
   try {
     const path = find();
@@ -66,7 +66,7 @@ function lookUp(what: string, find: () => string | undefined): Tool {
   }
 }
 
-/** Cleans up after runs that were killed: stops their servers and removes their data. */
+/** Stops the servers of earlier runs that were killed, and removes their data. */
 async function removeLeftHomes() {
   for (const name of readdirSync(tmpdir())) {
     const home = join(tmpdir(), name);

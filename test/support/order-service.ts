@@ -3,9 +3,10 @@ import type { AddressInfo } from 'node:net';
 import { Webhook } from 'standardwebhooks';
 
 /**
- * An order service with its own state, which its tests can make misbehave. By default it behaves correctly: it verifies
- * the signature, applies an event once by its id, and marks an order as paid on `payment.succeeded`, unless an earlier
- * event has already shown that the payment does not pay the order. An event with an older version has no effect.
+ * An order service with its own state. Tests can make it misbehave. By default it behaves correctly. It
+ * verifies the signature, applies each event id once, and ignores events with an older version. On
+ * `payment.succeeded` it marks the order as paid, unless an earlier event has shown that the payment does not
+ * pay the order.
  */
 
 export interface ReceivedEvent {
@@ -17,9 +18,9 @@ export interface ReceivedEvent {
   readonly version: number;
   readonly paymentId: string;
   readonly orderId: string;
-  /** When the event arrived, in epoch ms by the given clock. */
+  /** The arrival time of the event, in epoch ms by the given clock. */
   readonly at: number;
-  /** Whether the signature matches the secret of that time. */
+  /** Whether the signature was made with the secret that was valid at that time. */
   readonly isSigned: boolean;
   readonly isSignedBy: (secret: string) => boolean;
 }
@@ -32,9 +33,9 @@ export interface Reaction {
   readonly hang?: boolean;
   /** The delay before the answer. */
   readonly delayMs?: number;
-  /** Answers once this promise resolves. */
+  /** The order service answers when this promise resolves. */
   readonly after?: Promise<unknown>;
-  /** True: applies the event as a correct order service does, whatever it answers. */
+  /** If true, the event is applied as by a correct order service, whatever the answer is. */
   readonly apply?: boolean;
 }
 
@@ -42,7 +43,7 @@ export interface OrderState {
   paidPaymentId: string | null;
   /** The newest event of each payment. */
   readonly known: Map<string, { readonly version: number; readonly type: string }>;
-  /** How often the order became paid. */
+  /** How many times the order became paid. */
   timesPaid: number;
 }
 
@@ -54,7 +55,7 @@ export interface OrderService {
   readonly received: ReceivedEvent[];
   /** The order id of each read-back, in order of arrival. */
   readonly reads: string[];
-  /** The secret that signs events. */
+  /** The secret that events are signed with. */
   secret: string;
   /** Replaces the correct answer to an event. If it returns undefined, the correct answer is sent. */
   react: ((event: ReceivedEvent, nth: number) => Reaction | undefined) | undefined;
@@ -101,7 +102,7 @@ export async function startOrderService(
 
   const isSigned = ({ headers }: IncomingMessage, body: string, secret = service.secret): boolean => {
     const text = (name: string) => String(headers[name] ?? '');
-    // Verifies like the library, but accepts any timestamp, because tests have their own clocks.
+    // Verifies a signature like the library, but accepts any timestamp, because tests have their own clocks.
     const at = new Date(Number(text('webhook-timestamp')) * 1000);
     const expected = new Webhook(secret).sign(text('webhook-id'), at, body);
     return text('webhook-signature').split(' ').includes(expected);

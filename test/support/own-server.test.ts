@@ -11,7 +11,8 @@ import { listens } from '../../src/stack/program-spec.ts';
 import { tsxLoader } from '../../src/tsx.ts';
 import { eventually, timeSkippingEnvironment } from './stack.ts';
 
-// The servers of the workflow tests. A test waits for its servers on any machine, and they never outlive the test.
+// Tests the servers of the workflow tests. A test waits for its servers however slow the machine is, and the
+// servers never outlive the test.
 
 function launcherOf(script: string): string {
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-launcher-'));

@@ -9,12 +9,13 @@ import { listens } from '../../src/stack/program-spec.ts';
 const LOOK_EVERY_MS = 50;
 
 /**
- * Runs a command in its own process group, because the command may be a launcher with the server as its child. The
- * group is killed when the pipe to it closes: on `stop()`, or when this process ends for any reason.
+ * Runs a command in its own process group, because the command may be a launcher whose child is the server. A
+ * watcher kills the group when its pipe closes, which happens at `stop()` or when this process ends for any
+ * reason.
  */
 const TIED = 'exec 3<&0 </dev/null; (cat <&3 >/dev/null; kill -s TERM -- "-$$") & exec "$@" 3<&-';
 
-/** A process that does not outlive this process. */
+/** A process that ends at the latest when this process ends. */
 export interface TiedProcess {
   readonly pid: number;
   hasEnded(): boolean;
@@ -31,7 +32,7 @@ export async function startTied(command: readonly string[]): Promise<TiedProcess
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   await once(child, 'spawn');
   const closePipe = () => void child.stdin.destroy();
-  // If the server ends first, the watcher of the pipe is still running.
+  // If the server ends first, the process that watches the pipe is still running.
   void ended.then(closePipe);
   return {
     pid: Number(child.pid),
@@ -44,8 +45,8 @@ export async function startTied(command: readonly string[]): Promise<TiedProcess
 }
 
 /**
- * Starts a server of the tests and waits as long as its process lives. The SDK waits only five seconds for a server
- * that it starts itself, which is too short on a loaded machine.
+ * Starts a server for tests, and waits until it answers or its process ends. When the SDK starts a server
+ * itself, it waits only five seconds, which is too short on a loaded machine.
  * @param connect creates the environment once the server listens; its `teardown` stops the server
  * @throws Error when the server ends before it answers
  */
@@ -86,7 +87,7 @@ async function connectWhileAlive(
   }
 }
 
-/** True when the server listens but did not answer in time. */
+/** True if the server listens but did not answer in time. */
 function isOutOfTime(error: unknown): boolean {
   const isUnanswered = error instanceof TransportError || error instanceof ServiceError;
   return isUnanswered || (error instanceof Error && /before the deadline/.test(error.message));

@@ -4,7 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { eventually, unlessOutOfTime, watch } from './progress.ts';
 
-// How long `eventually` waits. It counts looks at the condition, however long each look takes.
+// Tests how long `eventually` waits. It counts how many times it has checked the condition, however long each
+// check takes.
 
 const NO_CHANGE_MS = 2_000;
 

@@ -2,33 +2,37 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * How tests wait: as long as something still changes. A slow machine makes a test slow but not red. A test that is
- * stuck fails, and the message says what did not change.
+ * Tests wait as long as a watched state still changes. So a slow machine makes a test slow, but does not make
+ * it fail. If a test is stuck, it fails, and the message says what did not change.
  */
 
-/** A state whose changes show that the system is still making progress. */
+/** A state that is watched. While it changes, the system is still making progress. */
 export interface Watched {
   readonly name: string;
-  /** The state as JSON. It must not contain what changes forever, such as a count of polls. */
+  /** The state as JSON. It must not contain anything that changes forever, such as a count of polls. */
   look(): Promise<unknown>;
   /** The processes that change the state. While one of them is stopped, `eventually` does not give up. */
   pids?(): readonly (number | undefined)[];
 }
 
 const LOOK_EVERY_MS = 50;
-/** The condition is cheap to read; the watched states are read much more rarely. */
+/** The condition is cheap to read, so it is checked often. The watched states are read much less often. */
 const LOOKS_A_SURVEY = 20;
-/** A number of looks that takes longer than any wait of the product that tests wait for (retries, polls, a sweep). */
+/**
+ * This number of checks takes longer than any wait of nodrop that tests wait for, such as retries, polls and
+ * the sweep.
+ */
 const NO_CHANGE_MS = 300_000;
 
 /**
- * The timeout for hangs, in tests that are not about a timeout. It is longer than any operation takes on any machine.
+ * The timeout that ends hanging operations, in tests that are not about timeouts. No operation takes this long
+ * on any machine.
  */
 export const NET_MS = 1_200_000;
 
 /**
- * Measures how long this process has run from now on, in ms. Time in which the process was frozen or waited for the CPU
- * does not count. Used for results that must come well before a timeout.
+ * Measures for how many ms this process runs from now on. Time in which the process is frozen or waits for the
+ * CPU does not count. Used to check that a result comes well before a timeout.
  */
 export function runningTime(): () => number {
   let looks = 0;
@@ -38,13 +42,13 @@ export function runningTime(): () => number {
   return () => looks * LOOK_EVERY_MS;
 }
 
-/** The API answers every request within this time, whatever the result. */
+/** The API answers every request within this time, with a result or an error. */
 export const API_BUDGET_MS = 8_000;
 
 /**
- * Runs an operation whose outcome on a slow machine may be decided by a time limit of the product. An outcome that ran
- * out of time proves nothing, so the operation runs again. An outcome before the limit counts immediately.
- * @param limitMs the shortest time limit of the product on the way
+ * Runs an operation that may hit a time limit of nodrop on a slow machine. If it hits the limit, that proves
+ * nothing, so the operation runs again. An outcome before the limit counts immediately.
+ * @param limitMs the shortest time limit of nodrop that applies to the operation
  * @param ranOut whether the outcome can come from a time limit
  */
 export async function unlessOutOfTime<T>(
@@ -58,24 +62,22 @@ export async function unlessOutOfTime<T>(
     if (!ranOut(outcome) || performance.now() - began < limitMs - CLOCKS_DIFFER_MS) return outcome;
   }
 }
-/** Timers and the clock may round differently. */
+/** Timers and the clock may round times differently. */
 const CLOCKS_DIFFER_MS = 50;
 
 const watched = new Set<Watched>();
 
-/** @returns a function that ends the watch */
+/** @returns a function that stops watching */
 export function watch(it: Watched): () => void {
   watched.add(it);
   return () => void watched.delete(it);
 }
 
 /**
- * Calls `condition` until it returns something other than undefined or false. An assertion error means "not yet"; any
- * other error fails the test.
- *
- * @param noChangeMs gives up when no watched state changes for this long, counted in looks of 50 ms. A slow look counts
- * as
- *   one, and no look counts while a watched process is stopped.
+ * Calls `condition` until it returns something other than undefined or false. An assertion error means "not
+ * yet". Any other error fails the test.
+ * @param noChangeMs gives up when no watched state changes for this long, counted in checks of 50 ms. A slow
+ *   check counts as one, and no check counts while a watched process is stopped.
  * @throws Error with the last state
  */
 export async function eventually<T>(
@@ -122,7 +124,7 @@ function isAnyStopped(): boolean {
   return [...watched].some(({ pids }) => pids?.().some((pid) => pid !== undefined && isStopped(pid)));
 }
 
-/** True for a process that a signal has stopped. Works only where /proc exists. */
+/** True if a signal has stopped the process. Works only where /proc exists. */
 function isStopped(pid: number): boolean {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');

@@ -10,26 +10,27 @@ import {
 } from '../../src/domain/channel.ts';
 
 /**
- * A channel that is queried only by its own ids, as Stripe, PayPal, Adyen and Mollie are. Trades and all calls are kept
- * in memory. The same out-trade-no makes one trade while its idempotency key is valid, and a second trade after that.
+ * A channel that can be queried only by its own ids, as Stripe, PayPal, Adyen and Mollie can. It keeps trades
+ * and all calls in memory. While an idempotency key is valid, a repeated create with the same out-trade-no
+ * returns the same trade. After that, it makes a second trade.
  */
 export class ReferenceChannel {
   readonly declaration: ChannelDeclaration;
   readonly trades: { id: string; outTradeNo: string; answer: ChannelAnswer }[] = [];
   readonly created: NewTrade[] = [];
   readonly calls: string[] = [];
-  /** The amount refunded under each out-refund-no, in minor units. */
+  /** The refunded amount by out-refund-no, in minor units. */
   readonly refunds = new Map<string, number>();
-  /** If set, the next calls do their work and then fail with this error. */
+  /** If set, the next calls take effect but then fail with this error. */
   answerIsLost: ChannelError | undefined;
-  /** If set, calls fail with this error and do nothing. */
+  /** If set, calls fail with this error and have no effect. */
   failure: Error | undefined;
-  /** The answer to a create call for an existing trade. */
+  /** The answer to a create for a trade that already exists. */
   ofExisting: 'action' | 'not_renewable' | ChannelError = 'action';
   close: CloseAnswer = { state: 'closed' };
-  /** If set, the answer to every refund call; nothing is refunded. */
+  /** If set, every refund call gets this answer and refunds nothing. */
   refusedRefund: RefundAnswer | undefined;
-  /** When the channel's next actions expire; if absent, they expire with the payment. */
+  /** When the channel's next actions expire. If absent, a next action expires when its payment expires. */
   actionExpiresAt: string | undefined;
   keysAreForgotten = false;
 
@@ -37,7 +38,7 @@ export class ReferenceChannel {
     this.declaration = { ...declaration, ...changes };
   }
 
-  /** The channel's trade with this out-trade-no. */
+  /** Finds the channel's trade with this out-trade-no. */
   of(outTradeNo: string) {
     return this.trades.find((trade) => trade.outTradeNo === outTradeNo);
   }

@@ -2,8 +2,8 @@ import { relative } from 'node:path';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /**
- * The slowest test files, slowest first. A fresh clone has no timings yet, and a slow file that starts last delays the
- * run.
+ * The slowest test files, with the slowest first. A fresh clone has no timings yet, and if a slow file starts
+ * last, the whole run takes longer.
  */
 const FIRST = [
   'test/workflows/stuck',
@@ -23,7 +23,7 @@ const FIRST = [
   'test/workflows/inflight',
 ];
 
-/** Starts the slowest files first, and leaves the order of the other files to vitest. */
+/** Starts the slowest files first. vitest decides the order of the other files. */
 export class SlowestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId }: TestSpecification) => {

@@ -5,8 +5,9 @@ import { CallbackError, type ChannelAdapter, type VerifiedCallback } from '../..
 import { createSimulatorAdapter } from './simulator-adapter.ts';
 
 /**
- * A channel whose callbacks carry every field of the port: the body is the verified callback as JSON, signed with an
- * HMAC. It requires its own body as the answer. A notice needs no signature, as at channels with unsigned forms.
+ * A channel whose callbacks can carry every field that an adapter can return. The body is the verified callback
+ * as JSON, signed with an HMAC. The channel expects its own body as the answer. A notice needs no signature, as
+ * at channels that send unsigned forms.
  */
 
 const SECRET = 'the secret of the signing channel';

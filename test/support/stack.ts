@@ -15,7 +15,10 @@ import { NET_MS, type Watched, watch } from './progress.ts';
 
 export { eventually } from './progress.ts';
 
-/** A free port that no other running test file gets, because each vitest worker takes ports from its own range. */
+/**
+ * Finds a free port. No other running test file gets the same port, because each vitest worker has its own
+ * range of ports.
+ */
 export async function freePort(): Promise<number> {
   const worker = Number(process.env.VITEST_POOL_ID) % PORT_CLASSES;
   for (;;) {
@@ -23,30 +26,36 @@ export async function freePort(): Promise<number> {
     if (port % PORT_CLASSES === worker) return port;
   }
 }
-/** At least the number of vitest workers. */
+/** This number is at least the number of vitest workers. */
 const PORT_CLASSES = 8;
 
-/** Prefix of the tests' temporary data folders. The next run removes folders of a killed run. */
+/**
+ * The prefix of the tests' temporary data folders. If a run is killed, the next run finds its folders by this
+ * prefix and removes them.
+ */
 export const HOME_PREFIX = 'nodrop-test-';
 
-/** The migrated database that `freshDatabase` clones. */
+/** The migrated database from which `freshDatabase` makes copies. */
 export const TEMPLATE = 'nodrop_template';
 
-/** The supervisor of a data folder, without a limit on how long its processes take to start. */
+/** The supervisor of the processes in a data folder. The processes may take any time to start. */
 export const supervise = (home: string): Promise<Supervisor> => Supervisor.claim(home, console.error, NET_MS);
 
-/** A new data folder under the system's temporary folder. */
+/** Creates a new data folder under the system's temporary folder. */
 export function temporaryHome(): string {
   return mkdtempSync(join(tmpdir(), HOME_PREFIX));
 }
 
-/** The path of a tool, or the reason why the tests do not have it. */
+/** A tool with its path, or the reason why the tests do not have the tool. */
 export type Tool = { readonly path: string } | { readonly missing: string };
 
 /** The path of the `temporal` program. @throws when this machine does not have it */
 export const temporalCli = (): string => pathOf(provided('temporalCli'));
 
-/** A value from global-setup.ts. @throws in a test file that is declared to need no server */
+/**
+ * A value that global-setup.ts provides.
+ * @throws in a test file that is declared to need no server
+ */
 function provided<Name extends 'postgresUrl' | 'temporalCli' | 'testServer'>(
   name: Name,
 ): ProvidedContext[Name] {
@@ -73,7 +82,8 @@ export async function queryOnce(url: string, sql: string): Promise<Record<string
 }
 
 /**
- * Ends this many connections to the database as they appear, whatever they are doing; stops early when `isOver`.
+ * Ends this many connections to the database as they appear, whatever they are doing. Stops early when `isOver`
+ * returns true.
  * @param name ends only connections with this application name
  */
 export async function endConnections(
@@ -98,18 +108,21 @@ export async function endConnections(
   }
 }
 
-/** Sets the time zone of connections that set none. */
+/** Sets the time zone for connections that do not set one. */
 export async function setTimeZone(url: string, zone: string): Promise<void> {
   await queryOnce(url, `ALTER DATABASE ${new URL(url).pathname.slice(1)} SET timezone = '${zone}'`);
 }
 
 export interface FreshDatabase {
   readonly url: string;
-  /** Drops the database, even while connections are open. */
+  /** Drops the database even if connections to it are open. */
   drop(): Promise<void>;
 }
 
-/** Creates a database with all migrations and no rows, for a test that needs one besides its file's database. */
+/**
+ * Creates a database with all migrations and no rows. For a test that needs a database of its own in addition
+ * to the database of its file.
+ */
 export async function freshDatabase(): Promise<FreshDatabase> {
   return await created(newDatabase(`template ${TEMPLATE}`));
 }
@@ -123,7 +136,7 @@ interface NewDatabase extends FreshDatabase {
   create(): Promise<void>;
 }
 
-/** A database that is not created yet. */
+/** A database that will be created later. */
 function newDatabase(options: string): NewDatabase {
   const server = provided('postgresUrl');
   const name = `test_${randomUUID().replaceAll('-', '')}`;
@@ -144,22 +157,22 @@ export interface UsedDatabase {
   readonly databaseUrl: string;
   readonly db: LedgerClient;
   /**
-   * Another client, as another process would have.
+   * Creates another client, as a second process would.
    * @param name its application name
    */
   connect(name?: string): LedgerClient;
 }
 
 /**
- * A migrated database without rows for the tests of this file or `describe`, and clients of its ledger. Hooks that are
- * registered later can use it; it is dropped after their teardown.
- * @param options.perTest each test gets its own database: read the fields again in each test
+ * Gives the tests of this file or `describe` a migrated database without rows, and clients of its ledger. Hooks
+ * that are registered later can use the database, and it is dropped after their teardown.
+ * @param options.perTest each test gets its own database, so each test must read the fields again
  */
 export function useDatabase({ perTest = false } = {}): UsedDatabase {
   const used = {} as { -readonly [Field in keyof UsedDatabase]: UsedDatabase[Field] };
   let database: NewDatabase;
   let clients: LedgerClient[];
-  // Clients connect with their first query, so they can be created before the database is.
+  // A client connects at its first query, so it can be created before its database.
   const prepare = () => {
     database = newDatabase(`template ${TEMPLATE}`);
     clients = [];
@@ -211,7 +224,10 @@ export async function startTemporal(): Promise<TestTemporal> {
   }
 }
 
-/** Starts the time-skipping server with nodrop's search attributes. One per test file; call `teardown()` at its end. */
+/**
+ * Starts the time-skipping server with nodrop's search attributes. Each test file starts its own server, and
+ * calls `teardown()` at its end.
+ */
 export async function timeSkippingEnvironment(
   launcher = pathOf(provided('testServer')),
 ): Promise<TestWorkflowEnvironment> {
@@ -228,7 +244,10 @@ export async function timeSkippingEnvironment(
   return environment;
 }
 
-/** Starts the development server with this limit of events, after which it suggests continue-as-new. */
+/**
+ * Starts the development server with a limit of history events. Above the limit, the server suggests
+ * continue-as-new.
+ */
 export async function soonRenewingEnvironment(events: number): Promise<TestWorkflowEnvironment> {
   return await realEnvironment([
     '--dynamic-config-value',
@@ -236,7 +255,7 @@ export async function soonRenewingEnvironment(events: number): Promise<TestWorkf
   ]);
 }
 
-/** Starts the development server with further arguments. */
+/** Starts the development server with additional arguments. */
 export async function realEnvironment(extraArgs: string[] = []): Promise<TestWorkflowEnvironment> {
   const port = await freePort();
   const environment = await startEnvironment(
@@ -252,7 +271,7 @@ export async function realEnvironment(extraArgs: string[] = []): Promise<TestWor
   return environment;
 }
 
-/** The time-skipping server can add search attributes, but cannot list them. */
+/** The time-skipping server can add search attributes, but cannot list the existing ones. */
 async function addSearchAttributes({ connection, namespace }: TestWorkflowEnvironment): Promise<void> {
   await connection.operatorService.addSearchAttributes({
     namespace: namespace ?? 'default',
@@ -260,7 +279,7 @@ async function addSearchAttributes({ connection, namespace }: TestWorkflowEnviro
   });
 }
 
-/** Counts rows by their state, without the progress of polls. */
+/** Counts rows by their state. The progress of polls is not part of the state. */
 const LEDGER_STATE = `
   select what, count(*)::int as rows from (
     select concat_ws(' ', 'order', status) as what from orders
@@ -273,7 +292,10 @@ const LEDGER_STATE = `
     union all select 'line of a timeline' from timeline
   ) as ledger group by what order by what`;
 
-/** Makes `eventually` wait while this ledger changes. @returns a function that ends this */
+/**
+ * As long as this ledger changes, `eventually` continues to wait.
+ * @returns a function that ends this
+ */
 export function watchLedger(url: string, pids?: Watched['pids']): () => void {
   return watch({
     name: 'ledger',

@@ -22,8 +22,8 @@ export interface Answer {
 }
 
 /**
- * nodrop as it runs for a user. Each part is a process that tests can kill: PostgreSQL, Temporal, simulator, API and
- * worker, on free ports and in their own data folder.
+ * nodrop as it runs for a user. PostgreSQL, Temporal, the simulator, the API and the worker each run as a
+ * process that tests can kill. They have free ports and their own data folders.
  */
 export interface System {
   readonly config: Config;
@@ -35,11 +35,13 @@ export interface System {
   api(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
   /** Creates a payment of a new order over HTTP. */
   pay(changes?: object): Promise<Answer>;
-  /** Like `pay`, but repeats the request until the payment has a next action, which takes time on a slow machine. */
+  /**
+   * Like `pay`, but repeats the request until the payment has a next action. On a slow machine this takes time.
+   */
   payable(changes?: object): Promise<Answer>;
   orderStatus(orderId: string): Promise<string | undefined>;
   startWorker(): Promise<void>;
-  /** Starts a second worker process that no supervisor restarts. */
+  /** Starts a second worker process. If it ends, no supervisor restarts it. */
   startSecondWorker(): Promise<ChildProcess & { readonly pid: number }>;
   /** The pid of a supervised process. */
   pidOf(name: 'api' | 'worker' | 'simulator'): number | undefined;
@@ -53,7 +55,7 @@ export interface System {
   nodrop(...args: string[]): Promise<{ status: number; output: string }>;
   /** Runs `npm run nodrop -- ...` with this standard input. */
   nodropGiven(input: string, ...args: string[]): Promise<{ status: number; output: string }>;
-  /** Sends SIGKILL, or another signal. The supervisor of the process restarts it. */
+  /** Sends SIGKILL or another signal to the process. If the process ends, its supervisor restarts it. */
   kill(
     name: 'postgres' | 'temporal' | 'api' | 'api2' | 'worker' | 'simulator',
     signal?: NodeJS.Signals,

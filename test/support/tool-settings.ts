@@ -1,8 +1,9 @@
 import { type Config, loadConfig } from '../../src/config.ts';
 
-/** The paths of the tools, from the environment, read as every program reads them. */
+/** The paths of the tools. They come from the environment, which the tests read as every program reads it. */
 export function toolSettings(): Config['stack'] {
-  // A database URL that is never opened, so that no data folder of an embedded stack is needed.
+  // No connection is opened to this database URL. It is set so that no data folder of an embedded stack is
+  // needed.
   const other = { DATABASE_URL: 'postgresql://none', NODROP_SECRET: 'none'.repeat(8) };
   return loadConfig({ ...process.env, ...other }).stack;
 }

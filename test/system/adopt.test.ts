@@ -4,8 +4,8 @@ import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * Adopted trades in the whole service: the merchant's own code has created the trades at the simulator, which sends no
- * callbacks for them.
+ * Tests adopted trades in the whole service. The merchant's own code has created these trades at the simulator,
+ * which sends no callbacks for them.
  */
 
 let system: System;
@@ -18,7 +18,10 @@ afterAll(async () => {
 
 let n = 0;
 
-/** Creates a trade like the merchant's own code does, without nodrop. @returns the trade's name */
+/**
+ * Creates a trade as the merchant's own code does, without nodrop.
+ * @returns the trade's name
+ */
 async function trade(amount = 1990): Promise<string> {
   const outTradeNo = `SHOP${++n}`;
   const content = {

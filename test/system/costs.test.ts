@@ -13,15 +13,15 @@ import { type OrderService, startOrderService } from '../support/order-service.t
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * Upper bounds for the cost of a payment, counted on real processes: Temporal's history and PostgreSQL's log. `npm run
- * bench -- counts` lists the statements. A change that makes a payment cheaper lowers its bound here. A change that
- * raises a bound must be explained in docs/performance.md.
+ * Upper bounds for the costs of a payment. They are counted in Temporal's history and PostgreSQL's log while
+ * real processes run. `npm run bench -- counts` lists the statements. If a change makes a payment cheaper, it
+ * lowers the bound here. If a change raises a bound, docs/performance.md must explain it.
  */
 
 interface Bounds {
   readonly events: number;
   readonly workflowTasks: number;
-  /** The number of statements; BEGIN and COMMIT are also counted. */
+  /** The number of statements, including BEGIN and COMMIT. */
   readonly statements: number;
 }
 
@@ -29,7 +29,7 @@ const CALLBACK: Bounds = { events: 20, workflowTasks: 3, statements: 24 };
 const CALLBACK_AND_ORDER_SERVICE: Bounds = { events: 26, workflowTasks: 4, statements: 58 };
 const POLL: Bounds = { events: 27, workflowTasks: 4, statements: 25 };
 const POLL_AND_ORDER_SERVICE: Bounds = { events: 33, workflowTasks: 5, statements: 59 };
-/** The cost of a query of an unpaid payment with an unchanged answer. */
+/** The cost of a query that gets an unchanged answer for an unpaid payment. */
 const UNPAID_POLL = { statements: 2, locks: 0, newRows: 0 };
 
 const SAMPLES = 2;
@@ -96,7 +96,7 @@ test('the costs count every statement of nodrop once, and count no statement of 
     await counted.query('select id\nfrom merchants\nwhere name = $1 for update', ['two\nlines']);
     await counted.query("update merchants set name = 'told' where name = 'told'");
     await counted.query('commit');
-    // These statements depend on time, not on the work that is done.
+    // The number of these statements depends on time, not on the work that is done.
     await counted.query("select id from channel_accounts where channel = $1 and id = 'a'", ['simulator']);
     await counted.query("select id from channel_accounts where merchant_id = 'm' and channel = 'simulator'");
     await counted.query("SELECT pg_notify('nodrop', $1)", ['ping/1']);
@@ -119,7 +119,7 @@ test('the costs count every statement of nodrop once, and count no statement of 
   }
 });
 
-/** Shows all counted statements if there are too many. */
+/** If there are too many statements, the failed test shows all counted statements. */
 function expectWithin<Name extends string>(
   costs: Readonly<Record<NoInfer<Name>, number>> & { readonly ran: readonly string[] },
   bounds: Readonly<Record<Name, number>>,
@@ -127,7 +127,7 @@ function expectWithin<Name extends string>(
   const names = Object.keys(bounds) as Name[];
   const counted = Object.fromEntries(names.map((name) => [name, costs[name]]));
   for (const name of names) {
-    // Check that something was counted, because a count of nothing would be within any bound.
+    // Checks that something was counted. A count of zero would be within every bound.
     expect(costs.ran, 'nothing was counted').not.toEqual([]);
     expect(costs[name], `${JSON.stringify(counted)}\n${costs.ran.join('\n')}`).toBeLessThanOrEqual(
       bounds[name],

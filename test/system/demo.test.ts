@@ -1,5 +1,5 @@
-// npm run demo -- --channels wechatpay,alipay, with few payers: the demo fails unless every cent in the doubles' books
-// is in an order or refunded.
+// Runs npm run demo -- --channels wechatpay,alipay with few payers. The demo fails unless all money in the
+// doubles' books is in an order or refunded.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -71,13 +71,13 @@ test.skipIf(!hasLibraries)(
       expect(output).toMatch(/dropped: in no order, not given back +0 +as it must be/);
       expect(output).toMatch(/given back: the order was paid twice +4 +CNY/);
       expect(output).toMatch(/given back: it was paid too late +4 +CNY/);
-      // Both callbacks and queries settled orders; forged callbacks settled none.
+      // Some orders were settled by callbacks, and some by queries. No forged callback settled an order.
       expect(output).toMatch(/ the callback +[1-9]/);
       expect(output).toMatch(/recovered without the callback +[1-9]/);
       expect(output).toMatch(/forged callbacks +9 sent for unpaid orders, all refused/);
       expect(output).toMatch(/killed with -9 +worker .+, at work again/);
       expect(output).toContain('Nothing dropped');
-      // The doubles replace the simulator.
+      // The simulator was not started, because the doubles replace it.
       expect(existsSync(join(home, 'demo', 'logs', 'simulator.log'))).toBe(false);
       for (const name of PORTS) expect(await listens(Number(env[name])), name).toBe(false);
     } finally {
@@ -105,7 +105,7 @@ test.skipIf(!hasLibraries)('if a double ends unexpectedly, the demo ends with on
   }
 });
 
-test('if a program that the doubles need is missing, the demo reports this in one sentence before it starts anything', async () => {
+test('if a program that the doubles need is missing, the demo says so in one sentence and starts nothing', async () => {
   const home = temporaryHome();
   try {
     const env = { ...process.env, NODROP_HOME: home, PATH: join(home, 'nothing') };

@@ -6,12 +6,15 @@ import { eventually } from '../support/stack.ts';
 import { type Answer, type System, startSystem } from '../support/system.ts';
 
 /**
- * Cancelled, late and second payments over HTTP (promise P2). The channel's definite answer wins over every requested
- * cancellation, and each race is run in both orders.
+ * Tests cancelled, late and second payments over HTTP (promise P2). The channel's definite answer takes
+ * precedence over every requested cancellation. Each race is run in both orders.
  */
 
 let system: System;
-/** A payment with the shortest possible expiry: it is created at the start and checked by the last test. */
+/**
+ * A payment with the shortest possible expiry. It is created before the first test, and the last test checks
+ * it.
+ */
 let brief: Answer['body'];
 beforeAll(async () => {
   system = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '60s' } });
@@ -40,7 +43,7 @@ const trade = async (id: string) =>
   (await system.simulator.ledger()).find(({ outTradeNo }) => outTradeNo === id);
 const get = async (path: string) => (await system.api('GET', path)).body;
 /**
- * Requests a cancellation, and repeats the request until the API answers with the end.
+ * Requests a cancellation, and repeats the request until the API answers that the payment or order has ended.
  * @param path of a payment or an order
  */
 const cancel = (path: string) =>
@@ -169,7 +172,8 @@ describe('a new attempt on another channel', () => {
   const second = (orderId: string) => system.pay({ order: undefined, orderId, channel: 'simulator2' });
 
   /**
-   * Creates a second attempt after `happened` to the first; repeats with another order if the API's deadline passed.
+   * Calls `happened` for the first attempt, and then creates a second attempt. If the API's deadline passes,
+   * repeats this with another order.
    */
   const beside = (expected: number, happened: (id: string) => Promise<unknown> = async () => undefined) =>
     unlessOutOfTime(
@@ -219,8 +223,8 @@ describe('a new attempt on the same channel when the previous attempt has less t
       WHERE id = ${id}`;
 
   /**
-   * Creates an attempt on the same channel after `happened` to the first; repeats with another order if the API's
-   * deadline passed.
+   * Calls `happened` for the first attempt, and then creates a second attempt on the same channel. If the API's
+   * deadline passes, repeats this with another order.
    */
   const following = (expected: number, happened: (id: string) => Promise<unknown> = async () => undefined) =>
     unlessOutOfTime(
@@ -239,7 +243,7 @@ describe('a new attempt on the same channel when the previous attempt has less t
     expect([answer.status, answer.body.id === first.id]).toEqual([201, false]);
     expect((await trade(first.id))?.state).toBe('CLOSED');
     expect((await system.simulator.pay(first.id)).status).toBe(409);
-    // By then the first attempt may have expired.
+    // The first attempt may have expired in the meantime.
     expect(['cancelled', 'closed']).toContain((await get(`/v1/payments/${first.id}`)).status);
     expect((await system.simulator.pay(answer.body.id)).status).toBe(200);
     await fetch(...callbackFor(system, answer.body.id));
@@ -282,7 +286,7 @@ describe('a new attempt on the same channel when the previous attempt has less t
 });
 
 describe("a change of an order's amount", () => {
-  /** Changes the amount, and repeats the request if a channel did not answer in time. */
+  /** Changes the amount of the order. If a channel does not answer in time, repeats the request. */
   const change = (orderId: string, amount: number) =>
     unlessOutOfTime(
       API_BUDGET_MS,
@@ -336,7 +340,7 @@ describe('a late success', () => {
   const lateSuccess = async (policy: string) => {
     await system.db.merchant.updateMany({ data: { latePayment: policy } });
     const { body } = await system.payable();
-    // The channel has closed the trade, but the payer was already in the wallet and pays anyway.
+    // The channel has closed the trade. The payer was already in the wallet, and pays anyway.
     await system.simulator.setFaults({ close: { ineffectiveRate: 1 } });
     await cancel(`/v1/payments/${body.id}`);
     await system.simulator.pay(body.id);
@@ -349,13 +353,13 @@ describe('a late success', () => {
     });
   };
 
-  test('if the setting is apply, it pays the order', async () => {
+  test('if the merchant applies late payments, the late money pays the order', async () => {
     const row = await lateSuccess('apply');
     expect(row).toMatchObject({ orderUpdate: 'applied', attention: null });
     expect(await system.orderStatus(row.orderId)).toBe('succeeded');
   });
 
-  test('if the setting is refund, it becomes a refund due, and the order stays unpaid', async () => {
+  test('if the merchant refunds late payments, a refund of the late money is due, and the order stays unpaid', async () => {
     const row = await lateSuccess('refund');
     expect(row).toMatchObject({ orderUpdate: 'conflict' });
     expect(await system.orderStatus(row.orderId)).toBe('unpaid');

@@ -5,11 +5,13 @@ import { API_BUDGET_MS, unlessOutOfTime } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** Invalid and forged input to the running system is refused with a clear error, and changes no money. */
+/**
+ * Invalid and forged input to the running system is refused with a clear error. It does not change any money.
+ */
 
 let system: System;
 beforeAll(async () => {
-  // No scheduled query in the first minute, so that the tests see the effect of callbacks only.
+  // The first scheduled query is sent only after 60 s. So the tests see only the effects of callbacks.
   system = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '60s' } });
 });
 afterAll(async () => {

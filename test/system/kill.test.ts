@@ -4,8 +4,8 @@ import { endConnections, eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * Killed processes (promise P1) in the real system. If a process dies after the payer has paid, the order is paid
- * without an operator's help.
+ * Tests killed processes in the real system (promise P1). If any process dies after the payer has paid, the
+ * order becomes paid without an operator's help.
  */
 
 let system: System;
@@ -26,7 +26,7 @@ describe('one failure at a time', () => {
   });
 
   test('if nothing fails, the payer pays, the callback arrives, and the order is paid', async () => {
-    // A worker that has just started may take longer than the API waits.
+    // A worker that has just started may take longer than the API waits for it.
     const created = await eventually(async () => {
       const answer = await system.pay();
       return answer.status === 201 && answer;
@@ -63,7 +63,7 @@ describe('one failure at a time', () => {
       return { id: `cut-off-${i}`, amount: 1990, currency: 'CNY', subject: 'Coffee' };
     });
     const payments = await Promise.all(orders.map((order) => system.pay({ order })));
-    // Each repetition returns the existing payment, in a transaction.
+    // Each repeated request returns the existing payment, and needs a transaction for this.
     const keepPaying = async (order: object) => {
       while (!isOver) await system.pay({ order }).catch(() => undefined);
     };
@@ -104,7 +104,8 @@ describe('one failure at a time', () => {
   });
 
   test('if a worker is killed during a query, the payment is still detected as paid', async () => {
-    // The answers still say unpaid, so that there is always a query during which the worker can be killed.
+    // The channel's answers still say unpaid. So queries continue, and the worker can be killed during one of
+    // them.
     await system.simulator.setFaults({
       callback: { dropRate: 1 },
       query: { latencyMs: 1500, lagMs: 3_600_000 },
@@ -171,7 +172,7 @@ describe('one failure at a time', () => {
   });
 });
 
-// These tests mostly wait for a sweep, so they run concurrently.
+// These tests wait for a sweep most of the time, so they run concurrently.
 describe.concurrent('repairs that need no person and no request', () => {
   beforeAll(async () => {
     await system.simulator.setFaults({

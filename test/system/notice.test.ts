@@ -5,7 +5,7 @@ import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-// A callback that was acknowledged to the channel is durable, whichever process dies before or after the
+// If a callback was acknowledged to the channel, it is durable, whichever process dies before or after the
 // acknowledgement (P4).
 
 let system: System;
@@ -47,7 +47,7 @@ test('a notice about a refund has its effect, even if Temporal is down and the A
   system.kill('api');
   expect(await acknowledged).toBe('no answer');
   await system.startTemporal();
-  // The sweep causes a query of the channel.
+  // The sweep makes the workflow query the channel.
   await eventually(async () => (await payment()).refundedAmount === 500n);
   await eventually(async () => (await payment()).noticedAt === null);
 });

@@ -6,8 +6,8 @@ import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * Delivery to the order service in the real system: whatever dies, delivery is retried until the service agrees, and
- * the service agrees only once.
+ * Tests delivery to the order service in the real system. Whichever process dies, delivery is retried until the
+ * service agrees. The service agrees only once.
  */
 
 let system: System;
@@ -15,7 +15,7 @@ let shop: OrderService;
 beforeAll(async () => {
   shop = await startOrderService();
   system = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '2s' } });
-  // The development key's merchant is created at its first use.
+  // The development key creates its merchant when it is first used.
   expect((await system.api('GET', '/v1/orders')).status).toBe(200);
   const settings = { orderServiceUrl: shop.url, orderStatusUrl: shop.statusUrl };
   const set = await setMerchant(system.db, 'demo', settings, system.config.secret, new Date());
@@ -69,7 +69,7 @@ test.each([
   'A/2026/11',
   `it's "quoted" 100% \\ ?&=`,
   '注文 #7 / ü <b>*x*</b> {orderId} $&',
-  // The longest id, in Temporal's tables and summaries and in the URL of the read-back.
+  // The longest possible order id fits into Temporal's tables and summaries and into the read-back URL.
   '𠮷'.repeat(64),
   '"'.repeat(64),
 ])(
@@ -97,7 +97,7 @@ test.each([
     });
 
     const run = (workflow: string) => system.temporal.workflow.getHandle(workflow).describe();
-    // The id as escaped for Markdown.
+    // The order id, escaped for Markdown.
     const shown = inMarkdown(id);
     expect(await (await run(`payment/${body.id}`)).staticSummary()).toBe(
       `CNY 90,071,992,547,409.91 through simulator, order ${shown}`,
@@ -105,7 +105,8 @@ test.each([
     expect(await (await run(`refund/${refund.body.id}`)).staticSummary()).toBe(
       `refund of CNY 90,071,992,547,409.91 through simulator, order ${shown}`,
     );
-    // Temporal cannot search for text with a quote or a backslash: see docs/operations.md for the alternative.
+    // Temporal cannot search for a text that contains a quote or a backslash. docs/operations.md describes what
+    // to do instead.
     if (/['"\\]/.test(id)) return;
     const query = `OrderId="${id}"`;
     await eventually(async () => {
@@ -177,7 +178,7 @@ test('if the Temporal database is lost while the order service fails, `recover` 
     const { status, output } = await system.nodrop('recover');
     return status === 0 && output;
   });
-  // The payment's own workflow delivers one of the events.
+  // One of the events is delivered by the payment's own workflow.
   expect(said).toContain('2 deliveries to order services go on');
   open = true;
   await applied(id);

@@ -7,8 +7,8 @@ import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * What API callers see while a part of the system is down, and that nothing is lost. The tests run in order on one
- * system.
+ * Tests what API callers see while a part of the system is down, and that nothing is lost. All tests use one
+ * system, so they must run in this order.
  */
 
 let system: System;
@@ -26,7 +26,7 @@ test('payments that are created while no worker runs are answered 202, and conti
   const first = await system.pay();
   expect(first.status).toBe(202);
   expect(first.body).toMatchObject({ status: 'created', nextAction: null, payUrl: null });
-  // A callback for the payment is durable and acknowledged anyway.
+  // A callback for the payment is stored and acknowledged even without a worker.
   const early = await system.pay({ order: { id: 'early', amount: 500, currency: 'CNY', subject: 'Tea' } });
   const answer = await fetch(...callbackFor(system, early.body.id, { amount: 500 }));
   expect(answer.status).toBe(200);
@@ -105,7 +105,7 @@ test('while Temporal is down for a minute, requests are refused quickly and clea
   await sleep(Math.max(0, 60_000 - (Date.now() - since)));
   await system.startTemporal();
   await eventually(async () => (await system.orderStatus(paying.body.orderId)) === 'succeeded');
-  // The sweep starts the payment whose request was not repeated.
+  // The sweep starts the workflow of the payment whose request was not repeated.
   const repaired = await eventually(async () => {
     const { body } = await system.api('GET', '/v1/orders/while-down');
     return body.status === 'paying' && body;
@@ -118,7 +118,7 @@ test('if a callback was acknowledged but the workflow was not signalled, the swe
   const { body } = await system.payable({
     order: { id: 'swept', amount: 800, currency: 'CNY', subject: 'Tea' },
   });
-  // The state after the API died between storing and forwarding the callback.
+  // The state after the API has stored the callback and died before forwarding it.
   const { channelAccountId } = await system.db.payment.findUniqueOrThrow({ where: { id: body.id } });
   const answer = {
     state: 'paid',
@@ -130,7 +130,8 @@ test('if a callback was acknowledged but the workflow was not signalled, the swe
   const callback = ofTrade({ notificationId: 'n-swept', outTradeNo: body.id, answer });
   const aMinuteAgo = new Date(Date.now() - 60_000);
   const { id } = await storeCallback(system.db, channelAccountId, callback, Buffer.from('{}'), aMinuteAgo);
-  // The sweep runs every minute; the tests above have waited for one.
+  // The sweep runs every minute. The tests before this one have waited for a scheduled sweep, so this test
+  // triggers one.
   await system.temporal.schedule.getHandle(SWEEP_SCHEDULE_ID).trigger();
   await eventually(async () => (await system.orderStatus('swept')) === 'succeeded');
   expect((await system.api('GET', `/v1/payments/${body.id}`)).body.settledBy).toBe('callback');

@@ -5,7 +5,7 @@ import { API_BUDGET_MS, unlessOutOfTime } from '../support/progress.ts';
 import { eventually, queryOnce } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** Payers who watch event streams at two API processes, which share no state. */
+/** Tests payers who watch event streams at two API processes. The two processes share no state. */
 
 let system: System;
 let second: string;
@@ -40,7 +40,7 @@ test('readers at two API processes see the same changes, whether the other proce
     ['paying', 'succeeded'],
     ['paying', 'succeeded'],
   ]);
-  // A state has the same id at both processes, so that a reader may resume at either.
+  // A state has the same event id at both API processes, so a reader can resume its stream at either of them.
   const ids = readers.map(({ events }) => events.at(-1)?.id);
   expect(ids[0]).toBe(ids[1]);
   for (const { events } of readers) expect(new Set(events.map(({ id }) => id)).size).toBe(events.length);
@@ -101,7 +101,7 @@ test('an API process that stops ends its streams without an error for the reader
   const readers = await watch(body.id, body.clientToken);
   await eventually(() => readers.every(({ events }) => events.length === 1));
   for (const name of ['api', 'api2'] as const) system.kill(name, 'SIGTERM');
-  // A reader whose stream is cut would reject.
+  // If the stream of a reader were cut, its promise would reject.
   await Promise.all(readers.map(({ ended }) => ended));
   expect(statuses(readers)).toEqual([['paying'], ['paying']]);
 });

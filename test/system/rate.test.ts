@@ -17,8 +17,9 @@ import { NET_MS } from '../support/progress.ts';
 import { eventually, freshDatabase, startTemporal } from '../support/stack.ts';
 
 /**
- * The rate limit of task queues, on the real server: at most the channel's limit on average over 10 s, and at most
- * twice the limit in any one second. The channel only records the times of its calls.
+ * Tests the rate limit of task queues on the real server. On average over 10 s there are at most as many calls
+ * per second as the channel allows. In any single second there are at most twice as many. The channel only
+ * records the times of its calls.
  */
 test('calls to a channel never exceed its rate limit, however many payments wait', async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
@@ -61,7 +62,7 @@ test('calls to a channel never exceed its rate limit, however many payments wait
   const temporal = await startTemporal();
   const database = await freshDatabase();
   const db = createLedgerClient(database.url);
-  // A client like the API's, because the worker's client has limits for its merchant.
+  // This client is like the client of the API. The worker's client has limits for its merchant.
   const apiDb = createLedgerClient(database.url);
   const connection = await NativeConnection.connect({ address: temporal.address });
   const clientConnection = await Connection.connect({ address: temporal.address });
@@ -96,7 +97,8 @@ test('calls to a channel never exceed its rate limit, however many payments wait
           payer: undefined,
           returnUrl: undefined,
           metadata: {},
-          // All payments expire together in the middle of the test, and are queried and closed.
+          // All payments expire at the same time, in the middle of the test. Then all of them are queried and
+          // closed.
           expiresInMs: 15_000,
           askedAttempts: new Set(),
         },
@@ -117,17 +119,18 @@ test('calls to a channel never exceed its rate limit, however many payments wait
   expect(calls.length).toBeGreaterThan(100);
   for (const from of calls) {
     const within = (ms: number) => calls.filter((at) => at >= from && at < from + ms).length;
-    // Tasks that the server gave out while this process was paused arrive late and all together.
+    // While this process is paused, the server may give out tasks. These tasks then arrive late, all at the
+    // same time.
     const late = (ms: number) => (LIMIT * stalls.stalledMs(from - 2_000, from + ms)) / 1_000;
     expect(within(1_000)).toBeLessThanOrEqual(2 * LIMIT + late(1_000));
-    // In its first second, a queue may once use a saved burst, which is within the bound above.
+    // In its first second, a queue may use up a saved burst once. The bound above allows this.
     expect(within(10_000)).toBeLessThanOrEqual(10 * LIMIT + LIMIT + late(10_000));
   }
 });
 
 const LOOK_EVERY_MS = 50;
 
-/** Records when this process was paused because the machine was busy. */
+/** Records the times at which this process was paused because the machine was busy. */
 function watchStalls() {
   const stalls: { readonly end: number; readonly ms: number }[] = [];
   let last = Date.now();

@@ -5,7 +5,7 @@ import { call } from '../simulator/support.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** A restored older backup lacks payments whose workflows still run. */
+/** An older backup is restored. It does not contain some payments whose workflows are still running. */
 
 let system: System;
 beforeAll(async () => {
@@ -15,12 +15,12 @@ afterAll(async () => {
   await system?.stop();
 });
 
-/** Deletes a payment and its order, as if the backup were older than both. */
+/** Deletes a payment and its order, as if the restored backup were older than both. */
 async function lose({ id, orderId }: { id: string; orderId: string }): Promise<void> {
   await system.db.$transaction(async (tx) => {
-    // No process writes rows of the payment meanwhile.
+    // This lock prevents all processes from writing rows of the payment.
     await tx.$queryRaw`SELECT 1 FROM orders WHERE id = ${orderId} FOR UPDATE`;
-    // Like in a restored backup, triggers and references are ignored.
+    // Triggers and foreign keys are turned off, because the restoring of a backup ignores them too.
     await tx.$executeRaw`SET LOCAL session_replication_role = replica`;
     await tx.timelineEntry.deleteMany({ where: { paymentId: id } });
     await tx.callback.deleteMany({ where: { paymentId: id } });
@@ -46,13 +46,14 @@ test('recover --lost lists the lost rows, and restores them if --write is given'
     await eventually(async () => (await row()).status === 'paying');
     await lose(payment);
   }
-  // A callback that arrives while its payment's row is lost is kept, though it matches no payment.
+  // If a callback arrives while the row of its payment is lost, it is kept, although it matches no payment.
   await system.simulator.pay(paid.id);
   const callback = () => system.db.callback.findFirst({ where: { outTradeNo: paid.id } });
   await eventually(async () => (await callback()) !== null);
   expect(await callback()).toMatchObject({ paymentId: null });
 
-  // The query activity notices the lost row. The metric has the same number as the Web UI's list.
+  // The query activity notices that the row is lost. The metric shows as many payments as the list in the Web
+  // UI.
   await eventually(async () => (await metric())[0] === 'nodrop_rows_lost{workflow="payment"} 2');
   const details = await (await fetch(`http://127.0.0.1:${system.config.admin.port}/details`)).json();
   expect(details).toMatchObject({ lostRows: { payment: 2, refund: 0 } });
@@ -80,7 +81,7 @@ test('recover --lost lists the lost rows, and restores them if --write is given'
     ].sort(),
   );
 
-  // The shop's next request restores the order's content, and the order can be paid.
+  // The shop's next request brings back the order's content. The order can then be paid.
   const order = { id: unpaid.orderId, amount: 1990, currency: 'CNY', subject: 'Coffee' };
   expect((await system.api('POST', '/v1/orders', { ...order, amount: 1 })).body.code).toBe('order_exists');
   const again = await system.payable({ order });
@@ -105,7 +106,7 @@ test('recover --lost names the rows that it cannot restore, and ends a lost refu
 
   const other = (await system.payable()).body;
   await lose(other);
-  // The shop has created the order again meanwhile.
+  // In the meantime the shop has created the order again.
   const order = { id: other.orderId, amount: 1990, currency: 'CNY', subject: 'Coffee' };
   expect((await system.payable({ order })).body.id).not.toBe(other.id);
   await eventually(async () => {
@@ -130,7 +131,10 @@ test('recover --lost names the rows that it cannot restore, and ends a lost refu
   expect(await refunds()).toMatchObject([{ amount: 500n, reason: 'requested' }]);
 });
 
-/** A refund with a lost row that the channel makes under key number `attempt`, after `processingMs`. @returns its id */
+/**
+ * Makes a refund whose row is lost. The channel makes it under key number `attempt`, after `processingMs`.
+ * @returns its id
+ */
 async function newMade(paymentId: string, processingMs: number, attempt = 1): Promise<string> {
   await system.simulator.setFaults({ refund: { errorRate: 1, processingMs }, callback: { dropRate: 1 } });
   const key = { 'idempotency-key': `made-${paymentId}` };
@@ -140,7 +144,7 @@ async function newMade(paymentId: string, processingMs: number, attempt = 1): Pr
   await system.db.refund.deleteMany({ where: { paymentId } });
   const listed = async () => (await system.nodrop('recover', '--lost')).output;
   await eventually(async () => (await listed()).includes(asked.body.id));
-  // The earlier request takes effect at the channel.
+  // The earlier refund request takes effect at the channel.
   await system.simulator.setFaults({ refund: { errorRate: 0 } });
   const secret = system.config.simulator.secrets.simulator ?? '';
   const content = JSON.stringify({ outRefundNo: refundNumber(asked.body.id, attempt), amount: 500 });
@@ -198,7 +202,8 @@ test('a lost refund is not ended while the channel is processing it or does not 
   expect(silent.output).toContain(`${id}: simulator did not answer a query about the refund`);
   expect((await run.describe()).status.name).toBe('RUNNING');
   expect(await system.db.refund.count({ where: { paymentId } })).toBe(0);
-  // A request with another key would refund twice; a repeated request is the same refund.
+  // A request with another key would make a second refund. A repeated request with the same key returns the
+  // same refund.
   await system.simulator.setFaults({ down: false });
   const key = { 'idempotency-key': `made-${paymentId}` };
   const again = await system.api('POST', `/v1/payments/${paymentId}/refunds`, { amount: 500 }, key);

@@ -3,7 +3,10 @@ import { call } from '../simulator/support.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** After a total loss of the Temporal database everything is restored from the ledger, and nothing happens twice. */
+/**
+ * After the loss of the whole Temporal database, everything is restored from the ledger, and nothing happens
+ * twice.
+ */
 
 let system: System;
 beforeAll(async () => {
@@ -22,12 +25,12 @@ test('after a total loss of the Temporal database, recover restores the workflow
     system.payable(),
     system.payable(),
   ]);
-  // The first payments may take long on a slow machine.
+  // On a slow machine, the first payments may take a long time.
   await eventually(async () => (await system.db.payment.count({ where: { status: 'paying' } })) === 5);
   await system.simulator.pay(done.body.id);
   await system.api('POST', `/v1/payments/${ended.body.id}/cancel`);
   await eventually(async () => (await system.orderStatus(done.body.orderId)) === 'succeeded');
-  // A refund that the channel does not answer.
+  // A refund about which the channel does not answer.
   await system.simulator.setFaults({ refund: { errorRate: 1 } });
   const key = { 'idempotency-key': 'part' };
   const asked = await system.api('POST', `/v1/payments/${done.body.id}/refunds`, { amount: 500 }, key);
@@ -39,7 +42,7 @@ test('after a total loss of the Temporal database, recover restores the workflow
   expect([refused.status, refused.output]).toEqual([1, expect.stringContaining('cannot be reached')]);
   system.loseTemporal();
   await system.simulator.pay(paid.body.id);
-  // A callback that is acknowledged while Temporal is down.
+  // This callback is acknowledged while Temporal is down.
   await system.simulator.setFaults({ callback: { dropRate: 0 }, refund: { errorRate: 0 } });
   await system.simulator.pay(calledBack.body.id);
   const callback = () => system.db.callback.findFirst({ where: { paymentId: calledBack.body.id } });
@@ -47,7 +50,8 @@ test('after a total loss of the Temporal database, recover restores the workflow
   expect(await callback()).toMatchObject({ deliveredAt: null });
   await system.startTemporal();
 
-  // A restarted worker restores the search attributes and Schedules; `recover` restores the workflows.
+  // A restarted worker restores the search attributes and the Schedules. The command `recover` restores the
+  // workflows.
   for (let i = 0; i < 2; i++) {
     const recovered = await eventually(async () => {
       const { status, output } = await system.nodrop('recover');
@@ -86,7 +90,7 @@ test('a callback is forwarded again if it was forwarded only to the Temporal dat
   const { body } = await system.payable();
   await system.simulator.pay(body.id);
   await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
-  // From here on no worker processes signals.
+  // From this point on, no worker processes signals.
   system.kill('worker', 'SIGSTOP');
   try {
     const secret = system.config.simulator.secrets.simulator ?? '';
@@ -113,7 +117,7 @@ test('a callback is forwarded again if it was forwarded only to the Temporal dat
 test('recover names a payment that cannot be started, and continues with the other payments', async () => {
   const { body } = await system.payable();
   const run = system.temporal.workflow.getHandle(`payment/${body.id}`);
-  // The first payment has an unknown currency, so that its workflow cannot be started.
+  // The first payment has an unknown currency, so its workflow cannot be started.
   await system.db.$executeRaw`
     INSERT INTO payments (id, merchant_id, order_id, channel, channel_account_id, method, amount, currency,
       client_token_hash, status, expires_at)

@@ -4,7 +4,7 @@ import { call } from '../simulator/support.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** In the real system, each refund is made once, whatever dies meanwhile. */
+/** Tests refunds in the real system. Each refund is made once, whichever process dies in the meantime. */
 
 let system: System;
 beforeAll(async () => {
@@ -46,7 +46,7 @@ const untilRefund = (id: string, status: string, patienceMs?: number) =>
     return answer?.body.status === status && answer.body;
   }, patienceMs);
 
-test('an order is refunded after a requested refund of a part and a requested refund of the remaining amount', async () => {
+test('if a part is refunded and then the remaining amount, the order becomes refunded', async () => {
   const { id, orderId } = await paid();
   const part = await askFor(id, { amount: 500, note: 'One cup' }, 'part');
   expect(part).toMatchObject({ status: 201, body: { amount: 500, reason: 'requested' } });
@@ -64,7 +64,7 @@ test('an order is refunded after a requested refund of a part and a requested re
   expect(body.data.filter(({ kind }: { kind: string }) => kind === 'refund').length).toBeGreaterThanOrEqual(
     4,
   );
-  // The channel's callbacks about the refunds change nothing.
+  // The channel also sends callbacks about the refunds, but they change nothing.
   await eventually(async () => (await system.db.callback.count({ where: { paymentId: id } })) >= 3);
   expect((await payment(id)).refundedAmount).toBe(1990);
   const run = system.temporal.workflow.getHandle(`refund/${rest.body.id}`);
@@ -75,11 +75,12 @@ test('an order is refunded after a requested refund of a part and a requested re
 
 test('if two attempts of one order are paid, one pays the order and the other is refunded automatically', async () => {
   const first = (await system.payable()).body;
-  // The channel does not answer about the first attempt, so that the second is accepted.
+  // The channel does not answer about the first attempt, so nodrop accepts the second attempt.
   await system.simulator.setFaults({ query: { errorRate: 1 } });
   const second = (await system.payable({ order: undefined, orderId: first.orderId, channel: 'simulator2' }))
     .body;
-  // Little of the request's deadline may be left for the second attempt.
+  // The first attempt may have used most of the request's deadline. So the second attempt may become payable
+  // later.
   await eventually(async () => (await payment(second.id)).status === 'paying');
   await system.simulator.pay(first.id);
   await system.simulator.pay(second.id);
@@ -101,7 +102,7 @@ test('if two attempts of one order are paid, one pays the order and the other is
     status: 'succeeded',
     paidPaymentId: winner,
   });
-  // The payer of the second attempt sees the refund.
+  // The payer of the second attempt can see the refund.
   const token = [first, second].find(({ id }) => id === loser).clientToken;
   const seen = await system.api('GET', `/v1/payments/${loser}`, undefined, {
     authorization: `Bearer ${token}`,
@@ -156,10 +157,10 @@ test('a refund that is requested while Temporal is down is recorded, and the swe
   await system.stopTemporal();
   const asked = await askFor(id, {});
   expect([asked.status, asked.body.status]).toEqual([201, 'created']);
-  // The API's own call also does not succeed later.
+  // The API is killed, so that its own call to Temporal cannot succeed later.
   system.kill('api');
   await system.startTemporal();
-  // Make the refund old enough for the sweep.
+  // Makes the refund old enough that the sweep picks it up.
   await system.db
     .$executeRaw`UPDATE refunds SET created_at = created_at - interval '1 minute' WHERE id = ${asked.body.id}`;
   await system.temporal.schedule.getHandle(SWEEP_SCHEDULE_ID).trigger();

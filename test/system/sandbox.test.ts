@@ -17,7 +17,10 @@ import { API_BUDGET_MS, unlessOutOfTime } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** Checks docs/sandbox.md against the whole service: each row of its table, the short expiry, and its commands. */
+/**
+ * Checks that the whole service does what docs/sandbox.md says: each row of its table, the short expiry, and
+ * its commands.
+ */
 
 let system: System;
 beforeAll(async () => {
@@ -33,8 +36,9 @@ const tradeOf = async (id: string) =>
 
 let orders = 0;
 /**
- * A payment whose trade exists in the wallet. If a slow machine misses a short expiry, another payment is created.
- * @param expiresInSeconds of payment and order
+ * A payment whose trade exists in the wallet. If a slow machine misses a short expiry, another payment is
+ * created.
+ * @param expiresInSeconds the lifetime of the payment and of its order
  */
 async function begin(subject: string, expiresInSeconds?: number) {
   for (;;) {
@@ -43,7 +47,8 @@ async function begin(subject: string, expiresInSeconds?: number) {
     const { id } = await eventually(async () => {
       const answer = await system.api('POST', '/v1/payments', { order, channel: 'simulator', ...expiry });
       if (answer.status < 300) return answer.body;
-      // An earlier request without a timely answer has created the payment, and the wallet has acted since.
+      // An earlier request got no answer in time, but it created the payment, and the wallet has acted since
+      // then.
       if (answer.status === 409) return (await get(`/v1/orders/${order.id}`)).payments[0];
       expect(answer.status).toBeGreaterThanOrEqual(500);
     });
@@ -67,12 +72,12 @@ async function outcomeOf({ id, orderId }: { id: string; orderId: string }) {
   };
 }
 
-/** The wallet's journal entries about a trade, in order. */
+/** Reads the wallet's journal entries about a trade, in their order. */
 function journalOf(id: string) {
   const path = join(system.config.home, 'simulator', 'journal.jsonl');
   const entries = readFileSync(path, 'utf8')
     .split('\n')
-    // The text after the last line feed is still being written.
+    // The simulator may still be writing the text after the last line feed, so this text is left out.
     .slice(0, -1)
     .map((line) => JSON.parse(line) as { trade?: Trade; refund?: Refund; notification?: Notification });
   return {
@@ -88,7 +93,8 @@ const paidAtOf = (id: string) =>
   Date.parse(journalOf(id).trades.find(({ paidAt }) => paidAt !== null)?.paidAt ?? '');
 
 /**
- * Proof that a trigger had its effect, for triggers whose final state is the same without them; independent of speed.
+ * Shows that a trigger had its effect, for triggers that lead to the same final state as no trigger. It does
+ * not depend on speed.
  */
 const SIGNS: Partial<Record<Trigger, (id: string) => Promise<void> | void>> = {
   'in-process'(id) {
@@ -110,7 +116,7 @@ const SIGNS: Partial<Record<Trigger, (id: string) => Promise<void> | void>> = {
   },
   async 'callback-doubled'(id) {
     expect(journalOf(id).notifications.map(({ copies }) => copies)).toContain(2);
-    // Both callbacks have the same id, so only one of them is recorded.
+    // Two callbacks have the same id, so only one of them is recorded.
     await eventually(async () => (await system.db.callback.count({ where: { paymentId: id } })) === 1);
   },
   async 'refund-in-process'(id) {
@@ -127,7 +133,7 @@ const SIGNS: Partial<Record<Trigger, (id: string) => Promise<void> | void>> = {
   },
 };
 
-/** Asserts that the refund settled only after this delay. */
+/** Asserts that the refund was settled only after this delay. */
 async function wasInProcess(id: string) {
   const { createdAt } = (await get(`/v1/payments/${id}/refunds`)).data[0];
   const [first] = journalOf(id).refunds;
@@ -194,7 +200,7 @@ describe('docs/sandbox.md', () => {
     }
   });
 
-  // The last test, because its faults affect every other payment.
+  // This is the last test, because its faults affect every other payment.
   test('has commands that do what the page says about them', async () => {
     const { id } = (await system.payable()).body;
     const run = async (command: string) => {
@@ -210,13 +216,14 @@ describe('docs/sandbox.md', () => {
           .replace('http://127.0.0.1:4000', system.simulator.url)
           .replace('PAYMENT_ID', id),
       );
-    /** How many times each order of the page was created; the latest one counts. */
+    /** How many times each order of the page was created. Only its latest creation counts. */
     const asked: Record<string, number> = {};
     const latest = (name: string) => `${name}-${asked[name]}`;
     for (const [index, command] of commands.entries()) {
       const { status, text } = await unlessOutOfTime(
         API_BUDGET_MS,
-        // A payment without a timely answer may have ended, or been paid by its trigger, so another order is used.
+        // If the answer about a payment was late, the payment may have ended or its trigger may have paid it.
+        // So another order is used.
         () => {
           const [, made] = /"id":"(sandbox-\d)"/.exec(command) ?? [];
           if (made !== undefined) asked[made] = (asked[made] ?? 0) + 1;

@@ -6,8 +6,9 @@ import { eventually } from '../support/stack.ts';
 import { type Answer, type System, startSystem } from '../support/system.ts';
 
 /**
- * Stripe from a user's point of view: an account added with the command line, then payments through the real processes.
- * Stripe is a double in a separate process, which sends callbacks or not. No secret may leak meanwhile.
+ * Tests Stripe from a user's point of view. A command adds an account, and payments then run through the real
+ * processes. Stripe is a double in a separate process, and the tests decide whether it sends callbacks. No
+ * secret may leak.
  */
 
 const KEY = 'sk_test_canary5d2b71';
@@ -15,7 +16,7 @@ const NEXT_KEY = 'rk_test_canary90c4aa';
 const WEBHOOK_SECRET = 'whsec_canary18f6e3';
 const CANARY = /canary(5d2b71|90c4aa|18f6e3)/;
 
-/** All answers and outputs. */
+/** Collects all answers and outputs, to search them for secrets. */
 const said: string[] = [];
 
 let double: StripeDouble;
@@ -29,7 +30,7 @@ beforeAll(async () => {
     env: {
       NODROP_STRIPE_URL: double.url,
       NODROP_STRIPE_SCRIPT_URL: `${double.url}/stripe.js`,
-      // No scheduled query in the first minute, so that each test controls what detects the payment.
+      // The first scheduled query is sent late, so each test controls what detects the payment.
       NODROP_QUERY_SCHEDULE_STRIPE: '60s',
       NODROP_LOG_LEVEL: 'trace',
     },
@@ -59,14 +60,20 @@ const newPayment = (changes: object = {}) => ({
   ...changes,
 });
 
-/** Repeats the request until the payer has a page to pay on, which takes longer on a slow machine. */
+/**
+ * Repeats the request until the payment has a page on which the payer can pay. On a slow machine this takes
+ * longer.
+ */
 const payable = (body: object): Promise<Answer> =>
   eventually(async () => {
     const answer = await api('POST', '/v1/payments', body);
     return answer.status < 300 && answer.body.nextAction !== null && answer;
   });
 
-/** Pays at Stripe like the payer's browser does. @returns the URL to which Stripe returns the payer */
+/**
+ * Pays at Stripe as the payer's browser does.
+ * @returns the URL to which Stripe returns the payer
+ */
 async function payAt(page: string): Promise<string> {
   const answer = await fetch(page, {
     method: 'POST',
@@ -138,7 +145,7 @@ test("a payment succeeds in a form of the cashier page, whose content security p
   await orderPaid(made);
 });
 
-test('while a key is revoked at Stripe, a new payment is answered 503 with an explanation, and it continues after a rotation', async () => {
+test('while the key is revoked at Stripe, a new payment is answered 503 with an explanation, and the payment continues after the key is rotated', async () => {
   await double.tell('secretKeys', [NEXT_KEY]);
   const body = newPayment();
   const refused = await eventually(async () => {

@@ -6,8 +6,9 @@ import { callbackFor } from '../support/callback.ts';
 import { eventually } from '../support/stack.ts';
 import { type Answer, type System, startSystem } from '../support/system.ts';
 
-// The same concurrent requests to two API processes with two workers, while one API process and one worker are killed.
-// Also callbacks that arrive too early. Whichever process handles a request, there is one outcome.
+// Sends the same requests concurrently to two API processes with two workers, while one API process and one
+// worker are killed. Also sends callbacks that arrive too early. The outcome is the same, whichever process
+// handles a request.
 
 let s: System;
 let second: string;
@@ -47,7 +48,10 @@ const tradesOf = async (paymentIds: readonly string[]) =>
 const said = (paymentId: string, detail: string) =>
   s.db.timelineEntry.count({ where: { paymentId, detail: { contains: detail } } });
 
-/** Asserts that the order is paid by its only payment, with one trade at the channel, and was decided once. */
+/**
+ * Asserts that the order is paid by its only payment and was decided once. Also asserts that the channel has
+ * one trade.
+ */
 async function expectPaidOnce(orderId: string) {
   const order = await s.db.order.findFirstOrThrow({ where: { id: orderId }, include: { payments: true } });
   expect(order.payments).toMatchObject([
@@ -58,12 +62,12 @@ async function expectPaidOnce(orderId: string) {
   expect([await said(id, '-> succeeded.'), await said(id, 'is paid.')]).toEqual([1, 1]);
 }
 
-/** A request that was in flight when its process died. */
+/** The request was in flight when its API process died. */
 const left = { body: request(), key: randomUUID() };
 
 test('if a process is killed with -9 during a request, the other process answers the same request with "try again later"', async () => {
   const { body, key } = left;
-  // The channel delays its answer, so that the request is in flight when its process dies.
+  // The channel delays its answer, so the request is still in flight when the API process dies.
   await s.simulator.setFaults({ create: { latencyMs: 6_000 } });
   const lost = send(s.apiUrl, body, key);
   await eventually(async () => (await paymentsOf(body.order.id)) === 1);
@@ -94,7 +98,7 @@ test('if two processes get the same request, they create one payment, and their 
 describe('the same requests at two API processes at the same time', () => {
   const made = async () => (await s.payable({ order: request().order })).body;
 
-  test('creates without an idempotency key, and then callbacks, hints and queries, lead to one payment, one trade and one outcome of the order', async () => {
+  test('repeated creates without an idempotency key make one payment with one trade, and callbacks, hints and queries lead to one outcome of the order', async () => {
     await s.simulator.setFaults({ callback: { dropRate: 1 } });
     for (let round = 0; round < 3; round++) {
       const body = request();
@@ -137,7 +141,7 @@ describe('the same requests at two API processes at the same time', () => {
     expect((await s.api('GET', `/v1/payments/${id}`)).body.refundedAmount).toBe(700);
   });
 
-  test('cancellations of a payment close it once, and all of them get the same answer', async () => {
+  test('several requests to cancel a payment close it once, and all of them get the same answer', async () => {
     const { id, orderId } = await made();
     const answers = await onBoth(8, (base) => s.api('POST', `${base}/v1/payments/${id}/cancel`));
     expect(answers.map(({ status, body }) => [status, body.id, body.status])).toEqual(
@@ -149,7 +153,7 @@ describe('the same requests at two API processes at the same time', () => {
     expect(await s.orderStatus(orderId)).toBe('unpaid');
   });
 
-  test('cancellations of an order end the order and its payment once, and all of them get the same answer', async () => {
+  test('several requests to cancel an order end the order and its payment once, and all of them get the same answer', async () => {
     const { id, orderId } = await made();
     const answers = await onBoth(8, (base) => s.api('POST', `${base}/v1/orders/${orderId}/cancel`));
     expect(answers.map(({ status, body }) => [status, body.status, body.payments[0].status])).toEqual(
@@ -181,7 +185,8 @@ test('if a callback is stored before its payment, the payment pays the order at 
 });
 
 test('if one of two workers is killed with -9 while payers pay, the other worker settles the payments', async () => {
-  // Callbacks are lost, and answers still say unpaid, so that the workers keep working on the payments.
+  // Callbacks are lost, and the channel's answers still say unpaid. So the workers continue to work on the
+  // payments.
   await s.simulator.setFaults({
     callback: { dropRate: 1 },
     query: { latencyMs: 1_500, lagMs: 3_600_000 },

@@ -5,14 +5,20 @@ import { Worker } from '@temporalio/worker';
 import { beforeAll, expect, test } from 'vitest';
 import { bundleWorkflows, sourcesHash, workflowBundle } from '../../src/worker/bundle.ts';
 
-/** The workflow bundle. Every thread of a worker holds it, with the source map that the SDK needs. */
+/**
+ * Tests the workflow bundle. Every thread of a worker holds the bundle, including the source map that the SDK
+ * needs.
+ */
 
 let code: string;
 beforeAll(async () => {
   ({ code } = await bundleWorkflows());
 });
 
-/** The source map in the bundle, and its share of the bundle's size. */
+/**
+ * Finds the source map in the bundle.
+ * @returns the source map and its share of the bundle's size
+ */
 function sourceMapOf(bundle: string) {
   const at = bundle.lastIndexOf('//# sourceMappingURL=');
   const text = Buffer.from(
@@ -80,7 +86,7 @@ test('the name of a kept bundle changes with every source file', async () => {
     hashes.add(await sourcesHash([folder], []));
     hashes.add(await sourcesHash([folder], [join(folder, 'refund.ts')]));
     expect(hashes.size).toBe(4);
-    // The sources of the real bundle are there.
+    // The hash of the real bundle can be computed, so its sources exist.
     expect(await sourcesHash()).toMatch(/^[0-9a-f]{16}$/);
   } finally {
     rmSync(folder, { recursive: true });

@@ -13,7 +13,7 @@ import { checkSetUp } from '../../src/worker/set-up.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { eventually, realEnvironment } from '../support/stack.ts';
 
-// How a worker creates or updates the sweep's Schedule, on the real server.
+// Tests how a worker creates or updates the sweep's Schedule. Uses the real server.
 
 let env: TestWorkflowEnvironment;
 let client: Client;
@@ -31,7 +31,7 @@ beforeEach(async () => {
     .catch(() => undefined);
 });
 
-/** The Schedule of a release before Schedules had versions. */
+/** A Schedule as an older release created it, when Schedules had no versions. */
 const createOld = async (memo: Record<string, unknown> = {}) =>
   await client.schedule.create({
     scheduleId: SWEEP_SCHEDULE_ID,
@@ -122,7 +122,7 @@ test('a Schedule that is paused during an update stays paused', async () => {
 describe('the report of whether the sweep runs', () => {
   const MINUTE = 60_000;
   const status = (inMs = 0) => readSweepStatus(client, 20_000, new Date(Date.now() + inMs));
-  /** What a worker logs at a check. */
+  /** Collects what a worker logs when it checks the Schedule. */
   const logged = async (inMs = 0) => {
     const lines: string[] = [];
     const log = { info: (_: unknown, text?: string) => lines.push(`info: ${text}`) };
@@ -206,7 +206,7 @@ describe('the report of whether the sweep runs', () => {
       ]);
       broken = false;
       await complete('well');
-      // The Schedule's own sweep may have been running.
+      // A sweep that the Schedule itself started may still have been running.
       await eventually(async () => (await status()).state === 'active');
     });
   });

@@ -7,13 +7,16 @@ import { ACCOUNT, newTrade } from '../simulator/support.ts';
 import { NET_MS } from '../support/progress.ts';
 import { LATE_CANCELLATION, useHarness } from './harness.ts';
 
-/** Adopted trades: the merchant's own code has created them at the simulator. Their callbacks are not delivered. */
+/**
+ * Tests adopted trades, which the merchant's own code has created at the simulator. Their callbacks are not
+ * delivered.
+ */
 
 const h = useHarness({ workflowInterceptors: LATE_CANCELLATION });
 
 let n = 0;
 
-/** Creates a trade like the merchant's own code does, without nodrop. */
+/** Creates a trade as the merchant's own code does, without nodrop. */
 async function trade(): Promise<string> {
   const outTradeNo = `shop-${++n}`;
   // The simulated wallet uses the real clock.
@@ -31,7 +34,7 @@ function channel() {
 const stateOf = async (outTradeNo: string) =>
   (await h.simulator.ledger()).find((row) => row.outTradeNo === outTradeNo)?.state;
 
-/** Adopts a trade like the API does, after the channel has reported its terms. */
+/** Adopts a trade as the API does, after the channel has reported the terms of the trade. */
 async function adopt(
   reference: string,
   { as = 'watched' as 'watched' | 'own', orderId = `adopted-${n}`, expiresInMs = 1_800_000 } = {},
@@ -68,7 +71,7 @@ test('if the callback of an adopted trade is lost, the money pays the order with
   expect(row).toMatchObject({ status: 'succeeded', orderUpdate: 'applied', settledBy: 'query' });
   expect(await h.orderStatus(payment)).toBe('succeeded');
   expect((row.settledAt?.getTime() ?? 0) - payment.createdAt.getTime()).toBeLessThan(30_000);
-  // nodrop has created no trade of its own.
+  // The channel has only the adopted trade, and nodrop has not created another one.
   expect((await h.simulator.ledger()).map(({ outTradeNo }) => outTradeNo)).not.toContain(payment.id);
 });
 

@@ -4,7 +4,7 @@ import { changeOrder } from '../../src/ledger/change-order.ts';
 import { NET_MS } from '../support/progress.ts';
 import { useHarness } from './harness.ts';
 
-/** The channel refuses a create that repeats a trade's number with different terms. */
+/** If a create repeats the number of a trade with different terms, the channel refuses the create. */
 
 const h = useHarness();
 

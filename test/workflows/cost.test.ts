@@ -5,9 +5,13 @@ import { unlessOutOfTime } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
-/** What a payment costs the Temporal server: each history event is a row, and each workflow task a round trip. */
+/**
+ * Tests what a payment costs the Temporal server. Each history event is a row, and each workflow task is a
+ * round trip.
+ */
 
-// Without scheduled queries: on a slow machine the first one could be sent before the callback arrives.
+// Queries are not scheduled, because on a slow machine the first query could be sent before the callback
+// arrives.
 const h = useHarness({ querySchedule: '1h' });
 
 async function eventsOf(run: WorkflowHandle) {
@@ -28,7 +32,7 @@ function countsOf(events: Awaited<ReturnType<typeof eventsOf>>): Record<string, 
 
 const sum = (counts: Record<string, number>) => Object.values(counts).reduce((all, count) => all + count, 0);
 
-/** Runs a new payment that is settled by its callback, with enough time in between for the workflow to become idle. */
+/** Runs a new payment that is settled by its callback. The callback arrives only when the workflow is idle. */
 async function settledByCallback(): Promise<WorkflowHandle> {
   const payment = await h.newPayment();
   const run = await h.start(payment);
@@ -43,7 +47,7 @@ async function settledByCallback(): Promise<WorkflowHandle> {
 }
 
 test('a payment that is settled by its callback takes 20 history events and 3 workflow tasks', async () => {
-  // On a slow machine a workflow task or the first attempt of the order update can time out.
+  // On a slow machine, a workflow task can time out. The first attempt of the order update can also time out.
   const events = await unlessOutOfTime(
     2_000,
     async () => await eventsOf(await settledByCallback()),
@@ -55,17 +59,17 @@ test('a payment that is settled by its callback takes 20 history events and 3 wo
     workflowTaskScheduled: 3,
     workflowTaskStarted: 3,
     workflowTaskCompleted: 3,
-    // The create is a regular activity, so that the channel's rate limit applies.
+    // The create is a regular activity, so the channel's rate limit applies to it.
     activityTaskScheduled: 1,
     activityTaskStarted: 1,
     activityTaskCompleted: 1,
-    // `paying` and `succeeded`; the start event has `created`.
+    // These events set `paying` and `succeeded`. The start event already contains `created`.
     upsertWorkflowSearchAttributes: 2,
-    // The timer until the first query.
+    // The timer that runs until the first query.
     timerStarted: 1,
     timerCanceled: 1,
     workflowExecutionSignaled: 1,
-    // The order update's local activity.
+    // The order update ran as a local activity.
     markerRecorded: 1,
     workflowExecutionCompleted: 1,
   });
@@ -79,7 +83,7 @@ test('the start event shows the first status of the payment, and each step has a
   const summaries = events
     .filter((event) => event.activityTaskScheduledEventAttributes ?? event.markerRecordedEventAttributes)
     .map(({ userMetadata }) => JSON.parse(Buffer.from(userMetadata?.summary?.data ?? []).toString()));
-  // On a slow machine the order update may also appear as a regular activity.
+  // On a slow machine, the order update may appear a second time, as a regular activity.
   expect(summaries[0]).toBe('create the trade at the channel');
   expect(new Set(summaries.slice(1))).toEqual(new Set(['update the order: the channel says paid']));
   const shown = events.flatMap((event) => {

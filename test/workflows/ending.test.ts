@@ -4,8 +4,8 @@ import { eventually } from '../support/stack.ts';
 import { expectAsked, useHarness } from './harness.ts';
 
 /**
- * How a payment ends (P3): only a definite answer of the channel ends the payment, and money that arrives later is
- * still found.
+ * Tests how a payment ends (P3). Only a definite answer of the channel ends the payment, and money that arrives
+ * later is still found.
  */
 
 const h = useHarness();
@@ -29,8 +29,8 @@ test('an unpaid payment is queried once more at its expiry and then closed at th
   expect(await h.orderStatus(payment)).toBe('unpaid');
   expect((await ledgerOf(payment.id))?.state).toBe('CLOSED');
   await run.result();
-  // The scheduled queries, the query at the expiry, and the queries of the late watch 10 min, 1 h, 6 h and 24 h after
-  // the expiry.
+  // These are the scheduled queries, the query at the expiry, and the queries of the late watch 10 min, 1 h, 6
+  // h and 24 h after the expiry.
   expectAsked(h, payment, [10, 20, 30, 50, 60, 660, 3660, 21_660, 86_460]);
 });
 
@@ -52,7 +52,7 @@ test('if the channel answers a close with "already paid", the payment counts as 
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(55);
-  // The payer pays after the last query reported unpaid and before the close.
+  // The last query has reported unpaid. Now the payer pays before the close.
   h.onAnswer = async (outTradeNo) => void (await h.simulator.pay(outTradeNo));
   await run.result();
   expect(await h.row(payment.id)).toMatchObject({
@@ -62,7 +62,7 @@ test('if the channel answers a close with "already paid", the payment counts as 
   });
 });
 
-test('if a close reports paid but the query does not, nodrop raises an attention and retries the query until it reports the money', async () => {
+test('if the answer to a close reports paid but queries do not, nodrop raises an attention and repeats the query until a query reports the money', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(55);
@@ -73,7 +73,7 @@ test('if a close reports paid but the query does not, nodrop raises an attention
   const asked = waits.map((_, i) => 60 + waits.slice(0, i).reduce((sum, wait) => sum + wait, 0));
   expectAsked(h, payment, [10, 20, 30, 50, ...asked]);
   expect(await h.row(payment.id)).toMatchObject({ status: 'paying', attention: 'channel_unreachable' });
-  // The attention is raised once.
+  // The attention is raised only once.
   const shown = (await h.timeline(payment.id)).filter((entry) => entry.startsWith('attention:'));
   expect(shown).toEqual([
     'attention: channel_unreachable: The channel refuses to close the trade as already paid, but its queries do not report it as paid.',
@@ -130,7 +130,7 @@ test('a payment is not closed while it cannot be queried, because only a query p
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(20);
-  // A close would succeed.
+  // The payment is unpaid, so a close would succeed now.
   await h.simulator.setFaults({ query: { errorRate: 1 } });
   await h.pass(600);
   expect((await h.row(payment.id)).status).toBe('paying');
@@ -148,7 +148,7 @@ test('the late watch finds money that arrives after the payment has ended, and t
   await h.pass(70);
   const { status, endedAt, createdAt } = await h.row(payment.id);
   expect(status).toBe('closed');
-  // The lost create request reaches the channel late, and the payer pays.
+  // The create request that seemed lost reaches the channel late, and then the payer pays.
   await h.simulator.setFaults({ create: { errorRate: 0 } });
   await h.lateCreate(payment);
   await h.simulator.pay(payment.id);

@@ -8,13 +8,16 @@ import { eventually, realEnvironment, timeSkippingEnvironment } from '../support
 import { useHarness } from './harness.ts';
 
 /**
- * A payment that expires while its trade is being created. The expiry is the activity's schedule-to-close timeout,
- * which the real and the time-skipping server report differently. In each case the channel is queried and the payment
- * is closed.
+ * Tests a payment that expires while its trade is being created. The create's schedule-to-close timeout ends at
+ * the expiry. The real server and the time-skipping server report this timeout differently. With both reports,
+ * the channel is queried and the payment is closed.
  */
 
 const EXPIRES_IN_MS = 6_000;
-/** How long after the expiry the channel creates the trade. The workflow certainly still waits for the attempt then. */
+/**
+ * The channel creates the trade this long after the expiry. At that time the workflow certainly still waits for
+ * the attempt.
+ */
 const LATE_MS = 8_000;
 const IN_TIME_MS = CREATE_ATTEMPT_MS - 2_000;
 
@@ -33,7 +36,8 @@ describe.each([
         creates += 1;
         await onCreate?.();
         if (onLate === undefined) return await adapter.createTrade(account, trade, signal);
-        // The request is in flight and cannot be cancelled, and the trade stays open at the channel beyond the expiry.
+        // The request is in flight and cannot be cancelled. At the channel, the trade stays open after the
+        // expiry.
         const expiresAt = new Date(Date.now() + 3_600_000).toISOString();
         const created = await adapter.createTrade(account, { ...trade, expiresAt });
         onLate();
@@ -52,9 +56,10 @@ describe.each([
   };
 
   /**
-   * Runs the scenario until its payment is closed. Repeats the scenario if the time-skipping server ignored the expiry,
-   * because an activity whose schedule-to-close timeout ends on a whole second is retried there without end
-   * (`TestServiceRetryState` of the Temporal Java SDK treats zero nanoseconds as "not set").
+   * Runs the scenario until its payment is closed. Repeats the scenario if the time-skipping server ignored the
+   * expiry. This happens if a schedule-to-close timeout ends on a whole second, because the server then retries
+   * the activity forever (`TestServiceRetryState` of the Temporal Java SDK treats zero nanoseconds as "not
+   * set").
    */
   const ended = async (scenario: () => Promise<Payment>): Promise<Payment> => {
     for (;;) {
@@ -71,7 +76,7 @@ describe.each([
     return payment;
   };
 
-  /** How many create activities timed out, their timeouts in ms, and whether closing the payment has begun. */
+  /** The number of create activities that timed out, their timeouts in ms, and whether the close has begun. */
   const historyOf = async ({ id }: Payment) => {
     const { events } = await h.env.client.workflow.getHandle(paymentWorkflowId(id)).fetchHistory();
     const givenUp = (events ?? []).filter(
@@ -95,7 +100,7 @@ describe.each([
     return { givenUp: givenUp.length, isEnding, timesGiven, endsOnASecond };
   };
 
-  /** The payment was queried and closed, and no attention was raised. */
+  /** Asserts that the payment was queried and closed, and that no attention was raised. */
   const expectClosed = async (payment: Payment) => {
     const timeline = await h.timeline(payment.id);
     expect(timeline.slice(-2)).toEqual([
@@ -111,7 +116,7 @@ describe.each([
     onCreate = refuse;
     const payment = await ended(begin);
     await expectClosed(payment);
-    // The workflow waits from the last attempt until the expiry, without further attempts.
+    // After the last attempt, the workflow makes no further attempts and waits until the expiry.
     expect((await historyOf(payment)).givenUp).toBeLessThanOrEqual(1);
   });
 
@@ -191,7 +196,7 @@ describe.each([
           const payment = await begin();
           await eventually(() => creates > 0);
           if (isTold) await h.workflows.wake(payment, NET_MS);
-          // The server has ended the activity. A query would now report an unknown trade.
+          // The server has ended the activity. If the trade were queried now, the channel would not know it.
           await eventually(async () => {
             if ((await historyOf(payment)).givenUp === 0) return false;
             const since = (await h.now()) - payment.expiresAt.getTime();
@@ -205,11 +210,11 @@ describe.each([
           creates = 0;
           return { payment, trade, lateBy };
         },
-        // If this happens, the test machine was so slow that every attempt has certainly ended.
+        // If the workflow gets here, the machine was so slow that every attempt has certainly ended.
         ({ lateBy }) => lateBy > IN_TIME_MS,
       );
       expect(trade?.state).toBe('CLOSED');
-      // The trade is closed, so that it can no longer be paid.
+      // The trade is closed, so the payer can no longer pay it.
       expect((await h.simulator.pay(payment.id)).status).toBe(409);
       expect(await h.row(payment.id)).toMatchObject({ status: 'closed', receivedAmount: null });
     },

@@ -17,12 +17,12 @@ import { eventually, realEnvironment } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * The first run of a new payment creates the trade without reading the row first. Even if the row has changed, or the
- * run is started again, no next action is given for a payment that has ended or must end. Uses the real server, as the
- * time-skipping one cannot reset workflows.
+ * Tests the first run of a new payment, which creates the trade without reading the row first. If a payment has
+ * ended or must end, it gets no next action, even if its row has changed or the run is started again. Uses the
+ * real server, because the time-skipping server cannot reset workflows.
  */
 
-/** The trades for which the channel got a create request. */
+/** The trades for which the channel has received a create request. */
 const creates: string[] = [];
 const h = useHarness({
   environment: () => realEnvironment(),
@@ -37,7 +37,7 @@ const h = useHarness({
 
 const timesCreated = ({ id }: Payment) => creates.filter((created) => created === id).length;
 
-/** The names of the workflow's activities in order; local activities appear as `local`. */
+/** The names of the workflow's activities in their order. A local activity appears as `local`. */
 async function workOf(run: WorkflowHandle): Promise<string[]> {
   const { events } = await run.fetchHistory();
   return (events ?? []).flatMap((event) => {
@@ -52,7 +52,7 @@ const waits = async (run: WorkflowHandle) => {
   return (events ?? []).some((event) => event.timerStartedEventAttributes != null);
 };
 
-/** Resets the payment's workflow to its workflow task number `task`, like an operator does. */
+/** Resets the payment's workflow to the workflow task with the number `task`, as an operator does. */
 async function reset({ id }: Payment, task: number): Promise<WorkflowHandle> {
   const workflowId = paymentWorkflowId(id);
   const { events } = await h.env.client.workflow.getHandle(workflowId).fetchHistory();
@@ -88,7 +88,7 @@ test('a workflow whose start was delayed begins by reading the payment’s row',
   expect(await workOf(run)).toEqual(['local', 'createAtChannel']);
 });
 
-test('a payment whose cancellation is only recorded in the ledger ends without creating a trade', async () => {
+test('if a cancellation is recorded in the ledger but not signalled, the payment ends without creating a trade', async () => {
   const payment = await h.newPayment();
   await requestCancel(h.db, payment.id, 'a test', new Date(await h.now()));
   await h.workflows.start(payment, true, NET_MS);

@@ -44,12 +44,12 @@ import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { eventually, freshDatabase, timeSkippingEnvironment, watchLedger } from '../support/stack.ts';
 
 /**
- * A test harness with the real workflows, activities, ledger and channel adapters over a real simulator, on Temporal's
- * time-skipping server. All written times are the server's virtual time.
+ * A test harness with real workflows, activities, ledger and channel adapters. The channel is a real simulator,
+ * and Temporal is the time-skipping server. All times that the code writes are the server's virtual time.
  */
 export interface Harness {
   readonly env: TestWorkflowEnvironment;
-  /** The channel adapters, as the worker uses them. */
+  /** The channel adapters that the worker uses. */
   readonly channels: ReadonlyMap<string, ChannelAdapter>;
   /** The channels' signing secrets. */
   readonly secrets: Readonly<Record<'simulator' | 'simulator2', string>>;
@@ -60,10 +60,11 @@ export interface Harness {
   readonly workflows: PaymentWorkflows;
   readonly refundWorkflows: RefundWorkflows;
   readonly deliveryWorkflows: DeliveryWorkflows;
-  /** Runs once at the next query, after the channel's answer has arrived and before it is recorded. */
+  /** Runs once during the next query, after the channel has answered and before the answer is recorded. */
   onAnswer: ((outTradeNo: string) => Promise<void>) | undefined;
   /**
-   * Intercepts all refund calls to the channel, from the first request of a refund on; `ask` makes the real call.
+   * Intercepts all calls to the channel about refunds, including the first request of a refund. `ask` makes the
+   * real call.
    */
   onRefund: ((ask: () => Promise<RefundAnswer>) => Promise<RefundAnswer>) | undefined;
   now(): Promise<number>;
@@ -80,50 +81,55 @@ export interface Harness {
     expiresInMs?: number;
   }): Promise<Payment>;
   /**
-   * Resolves when the trade is created and the server knows it. An earlier message would cancel the activity. After a
-   * cancelled activity the time-skipping server no longer skips time, or skips while a task runs.
+   * Resolves when the trade is created and the server has recorded this. A message that arrives earlier would
+   * cancel the activity. After an activity was cancelled, the time-skipping server stops skipping time, or
+   * skips time while a task runs.
    */
   start(payment: Payment): Promise<WorkflowHandle>;
   row(paymentId: string): Promise<Payment>;
   orderStatus(payment: Payment): Promise<string>;
   timeline(paymentId: string): Promise<string[]>;
   /**
-   * Resolves when the payment has this status. Virtual time does not pass meanwhile, because with several open
-   * workflows the time-skipping server may skip while one of them has a task.
+   * Resolves when the payment has this status. Virtual time does not pass until then. Otherwise, if several
+   * workflows are open, the time-skipping server may skip time while one of them has a task.
    */
   until(paymentId: string, status: string): Promise<void>;
   /**
-   * Queries the channel now, like an operator does; its answer is in the ledger afterwards. Repeats the query only if
-   * it timed out on a slow machine.
+   * Queries the channel now, as an operator does. When this resolves, the answer is in the ledger. The query is
+   * repeated only if it timed out on a slow machine.
    */
   ask(payment: Payment): Promise<void>;
   /** The times of all queries, in seconds since the payment's creation. */
   askedAt(payment: Payment): number[];
   /**
-   * The times of all queries by the real clock, in seconds. The duration of real work between queries also passes on
-   * the virtual clock.
+   * The times of all queries by the real clock, in seconds. They are needed because real work between queries
+   * also takes time on the virtual clock.
    */
   reallyAskedAt(payment: Payment): number[];
-  /** The calls about the refund, with their times in seconds since the first call. */
+  /** The calls to the channel about the refund, with their times in seconds since the first call. */
   refundCalls(refundId: string): { call: 'refund' | 'query'; at: number }[];
-  /** A payment of a new order, paid and settled. */
+  /** Creates a payment of a new order. It is paid and settled. */
   newPaid(options?: { amount?: number }): Promise<Payment>;
-  /** Requests a refund like the API does, and starts its workflow. */
+  /** Requests a refund as the API does, and starts its workflow. */
   refund(payment: Payment, amount?: number, idempotencyKey?: string): Promise<Refund>;
   /** Records an automatic refund, and starts its workflow. */
   owe(payment: Payment): Promise<Refund>;
   refundRow(refundId: string): Promise<Refund>;
-  /** Resolves when the refund has this status, without letting virtual time pass. */
+  /** Resolves when the refund has this status. Virtual time does not pass until then. */
   untilRefund(refundId: string, status: string): Promise<void>;
-  /** Makes a refund directly at the channel, without nodrop; optionally under a number of nodrop's. */
+  /**
+   * Makes a refund directly at the channel, without nodrop. It can have a number of one of nodrop's refunds.
+   */
   refundElsewhere(payment: Payment, amount: number, outRefundNo?: string): Promise<void>;
-  /** Simulates a restored backup: the ledger loses everything about the payment's refunds. */
+  /** Simulates a restored backup. The ledger loses all rows about the payment's refunds. */
   loseRefunds(payment: Payment): Promise<void>;
-  /** Lets a create request that was lost reach the channel late. */
+  /** A create request that was lost now reaches the channel. */
   lateCreate(payment: Payment): Promise<void>;
   /** Lets virtual time pass. */
   pass(seconds: number): Promise<void>;
-  /** Resolves when the workflow has cancelled its query activity while the answer is still in flight. */
+  /**
+   * Resolves when the workflow has cancelled its query activity while the channel's answer is still in flight.
+   */
   pollCancelled(paymentId: string): Promise<void>;
   callback(
     payment: Payment,
@@ -132,12 +138,16 @@ export interface Harness {
     refund?: CallbackRefund,
   ): Promise<void>;
   /**
-   * Stops the workers that call channels; calls in flight may finish. The worker for workflows stays, because the
-   * time-skipping server may have reserved a task for this worker, and never gives such a task to another worker.
+   * Stops the workers that call channels. Calls that are in flight may finish. The worker for workflows keeps
+   * running, because the time-skipping server may have reserved a task for it and would never give this task to
+   * another worker.
    */
   stopChannelWorkers(): Promise<void>;
   startChannelWorkers(): Promise<void>;
-  /** Replaces the main worker with a worker of another release, which has the interceptors of these modules. */
+  /**
+   * Replaces the main worker with a worker of another release. That worker has the interceptors of these
+   * modules.
+   */
   release(workflowInterceptors: readonly string[]): Promise<void>;
   /** True while a worker processes a workflow task or an activity task. */
   isWorking(): boolean;
@@ -146,7 +156,7 @@ export interface Harness {
 
 type PendingActivity = NonNullable<WorkflowExecutionDescription['raw']['pendingActivities']>[number];
 
-/** True while an attempt of the activity runs, as far as the server knows; false between attempts. */
+/** True if the server considers an attempt of the activity to be running. False between attempts. */
 export function isUnderWay(activity: PendingActivity): boolean {
   const { lastAttemptCompleteTime: completed, lastStartedTime: started } = activity;
   return completed == null || (started != null && tsToMs(completed) < tsToMs(started));
@@ -163,13 +173,13 @@ export interface HarnessOptions {
   /** @default DEFAULT_QUERY_SCHEDULE */
   readonly querySchedule?: string;
   /**
-   * Paths of modules with interceptors.
-   * @default none: the workflow code as in production
+   * The paths of modules with workflow interceptors.
+   * @default none, so the workflow code is the same as in production
    */
   readonly workflowInterceptors?: readonly string[];
   /** How many workflows a worker keeps in memory. @default as in production */
   readonly maxCachedWorkflows?: number;
-  /** Channels in addition to the two of the simulator. */
+  /** Channels that exist in addition to the two channels of the simulator. */
   readonly others?: readonly ChannelAdapter[];
   /** Wraps the adapter of each channel. */
   readonly between?: (adapter: ChannelAdapter) => ChannelAdapter;
@@ -177,36 +187,45 @@ export interface HarnessOptions {
   readonly beforeLedger?: (db: LedgerClient) => LedgerClient;
   /**
    * Receives the errors that the Temporal SDK logs.
-   * @default it is printed
+   * @default the errors are printed
    */
   readonly onLog?: (entry: LogEntry) => void;
-  /** Called after each reading of the server's clock, with the reading and the real times around it, epoch ms. */
+  /**
+   * Called each time the server's clock was read, with the time that it returned and the real times before and
+   * after the reading, in epoch ms.
+   */
   readonly onClock?: (reading: { said: number; asked: number; answered: number }) => void;
 }
 
-/** `workflowInterceptors` for tests in which a message can cancel an activity that is running. */
+/** The `workflowInterceptors` for tests in which a message can cancel a running activity. */
 export const LATE_CANCELLATION: readonly string[] = [
   fileURLToPath(new URL('../model/late-cancellation.ts', import.meta.url)),
 ];
 
-/** The shortest timeout of a query: that of the simulator's adapter. */
+/** The shortest timeout of a query, which the simulator's adapter sets. */
 const ADAPTER_LIMIT_MS = 8_000;
 
-/** Derives the client tokens. */
+/** The secret from which the client tokens are derived. */
 export const SECRET = 'a secret of at least 32 characters';
 
-/** The tolerance for gaps between queries, in seconds, without slow work around them. */
+/**
+ * How much the gaps between queries may differ from the expected ones, in seconds, when no slow work is done
+ * around the queries.
+ */
 const GAP_TOLERANCE = 1.5;
 
 /**
- * Asserts that the channel was queried exactly at these seconds since the payment's creation. It compares the gaps
- * between queries. The duration of real work between queries also passes on the virtual clock, so on a slow machine a
- * gap may differ by that duration.
+ * Asserts that the channel was queried exactly at these seconds after the payment's creation. It compares the
+ * gaps between queries. Real work between queries also takes time on the virtual clock. So on a slow machine, a
+ * gap may differ by the duration of this work.
  */
 export function expectAsked(h: Harness, payment: Payment, expected: readonly number[]): void {
   const asked = h.askedAt(payment);
   const really = h.reallyAskedAt(payment);
-  /** The real time around query `i`, in seconds: from two queries before it to the next one. */
+  /**
+   * How much real time passed around query `i`, in seconds. It is counted from the query two before it to the
+   * next query.
+   */
   const workAround = (i: number) => (really[i + 1] ?? really[i] ?? 0) - (really[i - 2] ?? 0);
   const gaps = (times: readonly number[]) => times.map((at, i) => at - (times[i - 1] ?? 0));
   const wanted = gaps(expected);
@@ -225,7 +244,7 @@ function installRuntime(onLog: HarnessOptions['onLog']): void {
   }
 }
 
-/** Workflow bundles by their interceptors; all harnesses of a process share them. */
+/** The workflow bundles, by their interceptors. All harnesses of a process share them. */
 const bundles = new Map<string, ReturnType<typeof workflowBundle>>();
 
 async function bundleOf(interceptors: readonly string[] = []): ReturnType<typeof workflowBundle> {
@@ -237,10 +256,10 @@ async function bundleOf(interceptors: readonly string[] = []): ReturnType<typeof
 }
 
 /**
- * Starts a harness for the tests of this file or `describe`. Hooks that are registered after it find the harness
- * started, and it is stopped after they have run.
- * @param options.perTest if true, each test gets a harness of its own
- * @param later returns more options, which may depend on hooks that were registered before
+ * Starts a harness for the tests of this file or `describe`. Hooks that are registered later can use the
+ * harness, and it is stopped after they have run.
+ * @param options.perTest if true, each test gets its own harness
+ * @param later returns further options, which may depend on hooks that were registered earlier
  */
 export function useHarness(
   { perTest = false, ...options }: HarnessOptions & { readonly perTest?: boolean } = {},
@@ -260,15 +279,15 @@ export function useHarness(
 }
 
 /**
- * Starts a harness without hooks; the caller stops it.
+ * Starts a harness without hooks, so the caller must stop it.
  * @param h the object that becomes the harness
  */
 export async function startHarness(options: HarnessOptions = {}, h: Partial<Harness> = {}): Promise<Harness> {
-  // Errors that tests cause on purpose would fill pages.
+  // The caller can receive the log, because errors that tests cause on purpose would fill pages.
   installRuntime(options.onLog);
   const env = await (options.environment ?? timeSkippingEnvironment)();
   const database = await freshDatabase();
-  // These tests do not crash the database, so its commits need not wait for the disk.
+  // No test here crashes the database, so its commits need not wait for the disk.
   const databaseUrl = `${database.url}?options=${encodeURIComponent('-c synchronous_commit=off')}`;
   const unwatch = watchLedger(databaseUrl);
   const db = createLedgerClient(databaseUrl);
@@ -286,10 +305,10 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
   });
   const simulator = simulatorClient(server.url);
   const asked: { outTradeNo: string; at: number; really: number }[] = [];
-  /** The creation times of payments by the real clock, by id. */
+  /** By payment id, when the payment was created, on the real clock. */
   const madeAt = new Map<string, number>();
   const channels = new Map<string, ChannelAdapter>();
-  /** The original adapters, without the tests' wrappers. */
+  /** The adapters as they are without the tests' wrappers. */
   const adapters = new Map<string, ChannelAdapter>();
   const asksFor = (outRefundNo: string) =>
     refundCalls.some((made) => made.outRefundNo === outRefundNo && made.call === 'refund');
@@ -417,7 +436,8 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
           returnUrl: undefined,
           metadata: {},
           expiresInMs,
-          // The tests check what happens if none of the channels of the other attempts has answered in time.
+          // All other attempts count as already queried. So the tests see what happens if none of their
+          // channels has answered in time.
           askedAttempts: new Set((await db.payment.findMany({ select: { id: true } })).map(({ id }) => id)),
         },
         hashSecret,

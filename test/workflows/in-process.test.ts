@@ -6,16 +6,18 @@ import { eventually } from '../support/stack.ts';
 import { LATE_CANCELLATION, useHarness } from './harness.ts';
 
 /**
- * The answer to a create is lost, and the channel then says "processing". nodrop queries the trade, and does not create
- * it again.
+ * The answer to a create is lost, and after that the channel reports the trade as processing. nodrop queries
+ * the trade, and does not create it again.
  */
 
 let creates = 0;
 let isAnswerLost = true;
-/** Simulates a channel that returns from "processing" to "unpaid", which the simulator never does. */
+/**
+ * Simulates a channel whose trade changes from "processing" back to "unpaid". The simulator never does this.
+ */
 let saysUnpaid = false;
 const h = useHarness({
-  // A message can cancel an attempt to create the trade that is running.
+  // A message can cancel a running attempt to create the trade.
   workflowInterceptors: LATE_CANCELLATION,
   between: (adapter) => ({
     ...adapter,
@@ -34,7 +36,10 @@ beforeEach(() => {
   saysUnpaid = false;
 });
 
-/** Pays the trade at the channel although nodrop does not know the trade, as when the payer found it in the wallet. */
+/**
+ * Creates a payment and pays its trade before nodrop has the answer to the create. A payer can do this who
+ * finds the trade in the wallet.
+ */
 async function inProcess(expiresInMs: number) {
   const payment = await h.newPayment({ expiresInMs });
   await h.workflows.wake(payment, NET_MS);

@@ -4,9 +4,10 @@ import { NET_MS } from '../support/progress.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * Cancelling the query activity while the channel's answer is in flight loses the activity's result. The answer is not
- * lost, because it is recorded in the ledger first. These tests have a file of their own, because the time-skipping
- * server stops skipping after the completion of a cancelled activity: from then on tests run in real time.
+ * If a query activity is cancelled while the channel's answer is in flight, the result of the activity is lost.
+ * The answer is not lost, because the activity first records it in the ledger. These tests have their own file,
+ * because the time-skipping server stops skipping after a cancelled activity completes. After that, tests run
+ * in real time.
  */
 
 const h = useHarness();
@@ -14,7 +15,7 @@ beforeEach(async () => {
   await h.simulator.setFaults({ query: { errorRate: 0 } });
 });
 
-/** Resolves when the answer is recorded, before the activity returns it. */
+/** Resolves when the answer is recorded. The query activity has not returned it yet. */
 async function writeDown(paymentId: string) {
   const at = new Date(await h.now());
   const answer = { channelPaymentId: 'trx', amount: 1990, currency: 'CNY', paidAt: at.toISOString() };
@@ -55,7 +56,8 @@ test('if a hint cancels a query activity, the answer that is still on its way is
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
   h.onAnswer = async () => {
-    // From here on the channel says nothing more, so only the answer in flight can bring the money.
+    // From this point on the channel gives no more answers. Only the answer that is already in flight can
+    // report the money.
     await h.simulator.setFaults({ query: { errorRate: 1 } });
     await h.workflows.hint(payment, true, NET_MS);
     await h.pollCancelled(payment.id);
@@ -69,7 +71,8 @@ test('if a callback cancels a query activity, the answer that is still on its wa
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
   h.onAnswer = async () => {
-    // From here on the channel says nothing more, so only the answer in flight can bring the money.
+    // From this point on the channel gives no more answers. Only the answer that is already in flight can
+    // report the money.
     await h.simulator.setFaults({ query: { errorRate: 1 } });
     await h.callback(payment, { amount: 1 });
     await h.pollCancelled(payment.id);
@@ -87,7 +90,8 @@ test('a query and a callback at the same time update the order once', async () =
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
   h.onAnswer = async () => {
-    // From here on the channel says nothing more, so only the answer in flight can bring the money.
+    // From this point on the channel gives no more answers. Only the answer that is already in flight can
+    // report the money.
     await h.simulator.setFaults({ query: { errorRate: 1 } });
     await h.callback(payment);
     await h.pollCancelled(payment.id);

@@ -4,14 +4,14 @@ import { NET_MS } from '../support/progress.ts';
 import { expectAsked, useHarness } from './harness.ts';
 
 /**
- * Money and requests long after the end of a payment. These tests have a file of their own, so that no other payment is
- * open while days of virtual time pass: with several workflows the time-skipping server may skip while one of them has
- * a task.
+ * Tests money and requests that arrive long after the end of a payment. They have their own file, so that no
+ * other payment is open while days of virtual time pass. If several workflows are open, the time-skipping
+ * server may skip time while one of them has a task.
  */
 
 const DAY = 86_400;
 
-/** A channel that gives a link, and creates the trade only when the payer opens the link. */
+/** A channel that returns a link, and creates the trade only when the payer opens this link. */
 let isLinkOnly = false;
 const h = useHarness({
   between: (adapter) => ({
@@ -44,7 +44,7 @@ test("an operator's query long after the late watch restarts the workflow, which
   await run.result();
   expect((await h.row(payment.id)).status).toBe('closed');
   await h.ask(payment);
-  // The state after an activity that recorded the answer and died before it returned.
+  // The state if an activity recorded the answer and died before it returned.
   const answer = { amount: 1990, currency: 'CNY', paidAt: new Date(await h.now()).toISOString() };
   await recordAnswer(
     h.db,
@@ -57,7 +57,7 @@ test("an operator's query long after the late watch restarts the workflow, which
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-/** A payment that was cancelled before the payer opened its link, which works for a week. */
+/** A payment that was cancelled before the payer opened its link. The link works for a week. */
 async function cancelledWithLink() {
   isLinkOnly = true;
   const payment = await h.newPayment({ expiresInMs: 7 * DAY * 1000 });
@@ -115,7 +115,7 @@ test('if a late watch missed its last query, the restarted workflow sends that q
   const again = h.env.client.workflow.getHandle(`payment/${payment.id}`);
   await again.result();
   expect(h.askedAt(payment)).toHaveLength(before + 1);
-  // With an answer after its end, the late watch is complete.
+  // The channel has answered a query after the end of the late watch. So the late watch is complete.
   await h.workflows.wake(payment, NET_MS);
   await again.result();
   expect(h.askedAt(payment)).toHaveLength(before + 1);

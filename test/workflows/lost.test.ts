@@ -7,13 +7,13 @@ import { eventually } from '../support/stack.ts';
 import { type Harness, useHarness } from './harness.ts';
 
 /**
- * A restored backup or a failover can lose rows of running workflows. A workflow whose row is lost checks for the row
- * at growing intervals, shows that it is lost, and continues when it is back.
+ * A restored backup or a failover can lose rows of running workflows. If the row of a workflow is lost, the
+ * workflow looks for the row at growing intervals and raises an attention. It continues when the row is back.
  */
 
-/** The trades for which the channel got a create request. */
+/** The trades for which the channel has received a create request. */
 const creates: string[] = [];
-/** The virtual times at which the workers read a row, by its id. */
+/** The virtual times at which the workers read a row, by the id of the row. */
 const reads: { id: string; at: number }[] = [];
 
 const h = useHarness({
@@ -33,7 +33,7 @@ beforeEach(async () => {
 /** The ids of rows that the workers cannot read. */
 const unreadable = new Set<string>();
 
-/** The ledger client, with a record of each read of a payment or refund. */
+/** The ledger client. It records each read of a payment or refund. */
 function counting(db: LedgerClient): LedgerClient {
   const model = (table: 'payment' | 'refund') =>
     new Proxy(db[table], {
@@ -42,7 +42,7 @@ function counting(db: LedgerClient): LedgerClient {
         if (typeof value !== 'function' || !String(name).startsWith('findUnique')) return value;
         return async (query: { where: { id: string } }) => {
           const { id } = query.where;
-          // The time is taken before the read: virtual time does not pass while an activity runs.
+          // The time is taken before the read, because virtual time does not pass while an activity runs.
           reads.push({ id, at: await h.now() });
           if (unreadable.has(id)) throw new Error('the database is away');
           return await value.call(target, query);
@@ -58,7 +58,10 @@ function counting(db: LedgerClient): LedgerClient {
 
 const readsOf = (id: string) => reads.filter((read) => read.id === id).map(({ at }) => at);
 
-/** Deletes the rows, like a lost commit does. @returns a function that restores them. */
+/**
+ * Deletes the rows, as if their commit were lost.
+ * @returns a function that restores them.
+ */
 async function lose(payment: Payment): Promise<() => Promise<void>> {
   const { id, merchantId, orderId } = payment;
   const key = { merchantId_id: { merchantId, id: orderId } };
@@ -74,7 +77,7 @@ async function lose(payment: Payment): Promise<() => Promise<void>> {
   };
 }
 
-/** Restores a payment like `recover --lost --write` does. */
+/** Restores a payment as `recover --lost --write` does. */
 async function recover(payment: Payment): Promise<void> {
   const { id: paymentId, createdAt, expiresAt, amount } = payment;
   const times = { createdAt: createdAt.getTime(), expiresAt: expiresAt.getTime() };
@@ -83,7 +86,7 @@ async function recover(payment: Payment): Promise<void> {
   await h.workflows.wake(payment, 10_000);
 }
 
-/** A payment with a next action whose row was deleted, and whose workflow has noticed that. */
+/** A payment with a next action. Its row was deleted, and its workflow has noticed this. */
 async function newLost(options: Parameters<Harness['newPayment']>[0] = {}): Promise<Payment> {
   const payment = await h.newPayment(options);
   const run = await h.start(payment);
@@ -93,7 +96,7 @@ async function newLost(options: Parameters<Harness['newPayment']>[0] = {}): Prom
   return payment;
 }
 
-/** The workflow's last value of the search attribute for attentions. */
+/** The newest value of the workflow's search attribute for attentions. */
 async function attentionShown(workflowId: string): Promise<unknown> {
   const { events } = await h.env.client.workflow.getHandle(workflowId).fetchHistory();
   const shown = (events ?? []).flatMap((event) => {
@@ -104,7 +107,7 @@ async function attentionShown(workflowId: string): Promise<unknown> {
   return shown.at(-1);
 }
 
-/** The minutes between these times. */
+/** The minutes that passed between these times. */
 const gaps = (times: readonly number[]) =>
   times.slice(1).map((at, i) => Math.round((at - (times[i] ?? 0)) / 60_000));
 
@@ -117,7 +120,7 @@ test('a workflow whose row is lost shows the attention row_lost and looks for th
 
   const before = readsOf(payment.id).length;
   await h.pass(5 * 3_600);
-  // The waits double from 1 min to 1 h: checks at 1, 3, 7, 15, 31, 63, 123, 183 and 243 minutes.
+  // The wait doubles from 1 min up to 1 h, so the checks are at 1, 3, 7, 15, 31, 63, 123, 183 and 243 minutes.
   const looks = readsOf(payment.id).slice(before - 1);
   expect(gaps(looks)).toEqual([1, 2, 4, 8, 16, 32, 60, 60, 60]);
 
@@ -142,7 +145,7 @@ test('if a row cannot be read, the workflow retries at growing intervals of up t
   await eventually(() => readsOf(payment.id).length > before);
   await h.pass(200);
   const looks = readsOf(payment.id).slice(before);
-  // The waits are 0, 2, 4, 8, 16 and 32 s, then a minute each.
+  // The workflow waits 0, 2, 4, 8, 16 and 32 s, and after that one minute each time.
   const seconds = looks.slice(1).map((at, i) => Math.round((at - (looks[i] ?? 0)) / 1000));
   expect(seconds).toEqual([2, 4, 8, 16, 32, 60, 60]);
   expect(await attentionShown(run.workflowId)).not.toBe('"row_lost"');
@@ -164,12 +167,12 @@ test('a refund workflow whose row is lost looks for the row at growing intervals
   await h.db.refund.delete({ where: { id: refund.id } });
   await eventually(async () => (await attentionShown(`refund/${refund.id}`)) === '"row_lost"');
   const before = readsOf(refund.id).length;
-  // The next check is almost an hour away.
+  // The workflow's next check is almost an hour away.
   await h.pass(125 * 60);
   expect(gaps(readsOf(refund.id).slice(before - 1))).toEqual([1, 2, 4, 8, 16, 32, 60]);
 
   await h.simulator.setFaults({ refund: { errorRate: 0 } });
-  // The repeated request wakes the workflow, so no virtual time passes.
+  // The repeated request wakes the workflow, so it does not wait for virtual time to pass.
   expect((await h.refund(payment, 500, 'lost')).id).toBe(refund.id);
   await h.untilRefund(refund.id, 'succeeded');
   const run = h.env.client.workflow.getHandle(`refund/${refund.id}`);
@@ -191,7 +194,8 @@ test('if two recovered payments of one order are paid, the second payment gets a
   expect(await h.db.refund.count({ where: { paymentId: { in: [first.id, second.id] } } })).toBe(0);
 });
 
-// The following tests need no skipped time, because this server no longer skips after a message cancels an activity.
+// After a message cancels an activity, this server no longer skips time. The following tests do not need
+// skipped time.
 
 test('the input of a workflow contains what is needed to restore a lost row', async () => {
   const payment = await h.newPayment();
@@ -221,7 +225,7 @@ test('a recovered payment without money is closed at the channel and cancelled, 
   const payment = await newLost();
   const created = creates.filter((id) => id === payment.id).length;
   await recover(payment);
-  // A request for a next action gets none.
+  // If a caller requests a next action, the payment gets none.
   expect(await h.workflows.awaitNextAction(payment, 10_000)).toBe(true);
   await h.until(payment.id, 'cancelled');
   expect(await h.orderStatus(payment)).toBe('unpaid');

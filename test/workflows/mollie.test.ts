@@ -14,14 +14,14 @@ import { eventually } from '../support/stack.ts';
 import { type Harness, LATE_CANCELLATION, SECRET, useHarness } from './harness.ts';
 
 /**
- * Payments through Mollie from start to end: the adapter with a double of Mollie, which is a separate process with the
- * virtual clock. The double's webhook calls reach nodrop only when a test delivers them.
+ * Tests payments through Mollie from start to end. The adapter talks to a double of Mollie, which is a separate
+ * process with the virtual clock. The double's webhook calls reach nodrop only when a test delivers them.
  */
 
 const MINUTE = 60;
 
 let double: MollieDouble;
-/** How many of the double's webhook calls were delivered or dropped. */
+/** How many webhook calls of the double the test has delivered or dropped. */
 let told = 0;
 
 /** Sets the double's clock to the server's virtual time before each call to Mollie. */
@@ -29,7 +29,7 @@ async function follow(): Promise<void> {
   await double.tell('clock', { offsetMs: (await h.now()) - Date.now() });
 }
 
-/** The adapter as in production, with calls at the virtual time. */
+/** The adapter that is used in production. Here it makes its calls at the virtual time. */
 function following(adapter: ChannelAdapter): ChannelAdapter {
   const after =
     <Given extends unknown[], Answer>(ask: (...given: Given) => Promise<Answer>) =>
@@ -60,7 +60,8 @@ beforeEach(async () => {
   await double.tell('webhooks', { called: false });
 });
 
-// Each test has a harness of its own, because the time-skipping server no longer skips after an activity was cancelled.
+// Each test has its own harness, because the time-skipping server no longer skips time after an activity was
+// cancelled.
 const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION }, () => ({
   others: [following(validated(withCredentials(adapterAt(double.url), { of: async () => [CREDENTIALS] })))],
 }));
@@ -79,7 +80,7 @@ async function atMollie({ id }: Payment) {
   };
 }
 
-/** Changes something at Mollie at the current virtual time. */
+/** Changes something at Mollie. The change happens at the current virtual time. */
 const tell: MollieDouble['tell'] = async (command, given) => {
   await follow();
   return await double.tell(command, given);
@@ -89,7 +90,8 @@ const become = async (payment: Payment, status: 'pending' | 'paid' | 'failed') =
   await tell('become', { payment: (await atMollie(payment)).payment.id, status });
 
 /**
- * Delivers the webhook calls of Mollie's recent events to the payment's own callback URL, like the API receives them.
+ * Delivers the webhook calls for Mollie's recent events to the payment's own callback URL, as the API receives
+ * them.
  */
 async function callBack(): Promise<void> {
   const adapter = h.channels.get('mollie');
@@ -114,8 +116,8 @@ async function callBack(): Promise<void> {
 }
 
 /**
- * The payment is detected by a query, without a notice. A notice would cancel the query, and the server would then no
- * longer skip time.
+ * A query detects that the payment is paid, and no notice is delivered. A notice would cancel the query, and
+ * then the server would no longer skip time.
  */
 async function newPaid(): Promise<Payment> {
   const payment = await newPayment();
@@ -141,7 +143,7 @@ test('Mollie: a callback causes an immediate query, whose answer pays the order'
     ...{ status: 'succeeded', orderUpdate: 'applied', receivedAmount: 1990n },
     channelPaymentId: (await atMollie(payment)).payment.id,
   });
-  // This is long before the first scheduled query.
+  // All queries were sent long before the first scheduled query would be.
   for (const at of h.askedAt(payment)) expect(at).toBeLessThan(10);
 });
 
@@ -244,6 +246,6 @@ test('Mollie: a chargeback raises an attention, and its money counts as refunded
   await tell('reverse', { chargeback: chargebacks[0]?.id ?? '' });
   await callBack();
   await eventually(async () => (await h.row(payment.id)).refundedAmount === 0n);
-  // The order does not become paid again automatically.
+  // No automatic step makes the order paid again.
   expect(await h.orderStatus(payment)).toBe('refunded');
 });

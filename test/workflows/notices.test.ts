@@ -4,14 +4,14 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { eventually } from '../support/progress.ts';
 import { useHarness } from './harness.ts';
 
-/** After a notice the channel is queried until it answers, whatever the status of the payment is. */
+/** After a notice, the channel is queried until it answers. The status of the payment does not matter. */
 
 const h = useHarness();
 afterEach(async () => {
   await h.simulator.setFaults({ query: { errorRate: 0 } });
 });
 
-/** Records and signals a notice like the API does. */
+/** Records a notice and signals it to the workflow, as the API does. */
 async function notice(payment: Payment): Promise<void> {
   await recordNotice(h.db, payment.id, true, 'The channel sent a notice.', new Date(await h.now()));
   await h.workflows.notice(payment, 10_000);
@@ -48,7 +48,7 @@ test('if the query after a notice for a settled payment fails, the sweep causes 
   await eventually(() => h.askedAt(payment).length > asked);
   expect(await isAnswered(payment)).toBe(false);
   await h.simulator.setFaults({ query: { errorRate: 0 } });
-  // Do what the sweep does.
+  // This test does the sweep's work, because no sweep runs here.
   await h.workflows.notice(payment, 10_000);
   await eventually(() => isAnswered(payment));
   expect((await h.row(payment.id)).refundedAmount).toBe(300n);

@@ -6,8 +6,8 @@ import { eventually } from '../support/stack.ts';
 import { deliveriesOf, h, receive, resolve, shop } from './order-service-support.ts';
 
 /**
- * Messages that arrive while an event waits for its order service. They cancel a running activity, after which the
- * time-skipping server no longer skips: these tests need no skipped time.
+ * Tests messages that arrive while an event waits for its order service. They cancel a running activity, and
+ * after that the time-skipping server no longer skips time. These tests do not need skipped time.
  */
 
 test('when an operator requests a retry or a redelivery, a waiting event is delivered immediately', async () => {
@@ -39,7 +39,7 @@ test('callbacks and hints that arrive during a delivery attempt do not cancel it
   await h.workflows.hint(payment, true, NET_MS);
   const run = h.env.client.workflow.getHandle(paymentWorkflowId(payment.id));
   const history = async () => (await run.fetchHistory()).events ?? [];
-  // The workflow has handled both messages.
+  // Waits until the workflow has processed all messages.
   await eventually(async () => {
     const events = await history();
     const signals = events.filter((event) => event.workflowExecutionSignaledEventAttributes != null);

@@ -18,8 +18,8 @@ import {
 } from './order-service-support.ts';
 
 /**
- * If the order service refuses, or if an operator or a refund decides before the order service answers, the money is
- * applied or refunded once.
+ * If the order service refuses, the money is applied or refunded once. The same is true if an operator or a
+ * refund decides before the order service answers.
  */
 
 const sweep = async () =>
@@ -28,8 +28,8 @@ const sweep = async () =>
     workflowId: `sweep-${Math.random()}`,
   });
 
-// The following tests need no skipped time, because the time-skipping server no longer skips after a refund was started
-// as a child workflow, or after a running activity was cancelled.
+// The following tests do not need skipped time. After a refund was started as a child workflow or a running
+// activity was cancelled, the time-skipping server no longer skips time.
 
 const atChannel = async ({ id }: Payment) =>
   (await h.simulator.ledger()).find(({ outTradeNo }: { outTradeNo: string }) => outTradeNo === id);
@@ -139,7 +139,7 @@ test('if the order service keeps failing, an operator can accept the payment ins
   await resolve(payment, 'accept');
   await done(payment);
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
-  // An attempt that was in flight is logged after the decision.
+  // After the decision, the attempt that was in flight is only logged.
   const agreed = (await deliveriesOf(payment))[0]?.log.filter(({ outcome }) => outcome === 'agreed');
   expect(agreed).toMatchObject([{ detail: 'An operator decided: accept.' }]);
 });
@@ -209,7 +209,7 @@ test.each([
     const payment = await receive();
     await eventually(async () => (await deliveriesOf(payment))[0]?.attempts === 1);
     for (const { id } of await giveAllBack(payment)) await h.untilRefund(id, 'succeeded');
-    // The workflow is woken and does not wait for its next attempt, so no virtual time passes.
+    // The workflow is woken and does not wait for its next attempt. So no virtual time passes.
     await hasEnded(payment);
     await allTold(payment);
     expect(await h.row(payment.id)).toMatchObject({
@@ -219,8 +219,8 @@ test.each([
     const told = await tellsOf(payment);
     expect(told[0]).toBe('payment.succeeded superseded');
     expect(told).toContain('payment.conflict delivered');
-    // The event of a partial refund was either delivered before the remaining money was refunded, or it was superseded
-    // as an event of a payment that pays the order.
+    // Either the event of the partial refund was delivered before the remaining money was refunded, or it was
+    // superseded because it says that the payment pays the order.
     expect(new Set(told.slice(1).filter((one) => one !== 'refund.succeeded superseded'))).toEqual(
       new Set(['payment.conflict delivered', 'refund.succeeded delivered']),
     );
@@ -244,7 +244,7 @@ test('if all money is refunded during a delivery attempt, the late answer is onl
     const rows = await deliveriesOf(payment);
     return (rows[0]?.log.length ?? 0) > 0 && rows;
   });
-  // On a slow machine the attempt may time out before the answer.
+  // On a slow machine, the attempt may time out before the order service answers.
   expect(['agreed', 'unknown']).toContain(told?.log[0]?.outcome);
   await hasEnded(payment);
   await allTold(payment);
@@ -254,7 +254,7 @@ test('if all money is refunded during a delivery attempt, the late answer is onl
     'payment.conflict delivered',
   ]);
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'conflict', attention: null });
-  // The conflict is the newest event for the order service, which then takes the goods back.
+  // The conflict is the newest event that the order service gets, so it takes the goods back.
   expect(shop.order(payment.orderId).known.get(payment.id)).toMatchObject({ type: 'payment.conflict' });
 });
 
@@ -271,7 +271,7 @@ test('if the workflows of the payment and of a delivery are terminated in the We
   const runs = [paymentWorkflowId(payment.id), deliveryWorkflowId(other?.id ?? '')];
   for (const id of runs) await h.env.client.workflow.getHandle(id).terminate('a test');
   open = true;
-  // Make the next attempts overdue.
+  // Makes the next attempts overdue.
   const past = new Date((await h.now()) - 180_000);
   await h.db.delivery.updateMany({
     where: { paymentId: payment.id },
@@ -299,7 +299,7 @@ test('if a worker dies after it recorded a refusal, the sweep delivers the event
   } as const;
   await recordAttempt(h.db, delivery?.id ?? '', { ...refusal, at }, 0, at);
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'conflict', attention: 'order_conflict' });
-  // Make the rows old enough for the sweep.
+  // Makes the rows old enough that the sweep picks them up.
   const createdAt = new Date(at.getTime() - 180_000);
   await h.db.delivery.updateMany({ where: { paymentId: payment.id }, data: { createdAt } });
   await h.db.refund.updateMany({ where: { paymentId: payment.id }, data: { createdAt } });

@@ -7,7 +7,10 @@ import { type OrderService, startOrderService } from '../support/order-service.t
 import { eventually } from '../support/stack.ts';
 import { type Harness, SECRET, useHarness } from './harness.ts';
 
-/** Support for tests of order services: a harness, a shop that receives events, and readers of the deliveries. */
+/**
+ * Support for tests of order services. Contains a harness, a shop that receives events, and functions that read
+ * deliveries.
+ */
 
 export let shop: OrderService;
 export const h = useHarness();
@@ -42,7 +45,7 @@ export const done = (payment: Payment) =>
 
 export const eventsOf = async ({ id }: Payment) =>
   (await h.db.event.findMany({ where: { paymentId: id }, orderBy: { version: 'asc' } })).map(
-    // The order of the events; versions also grow with the clock.
+    // Events are sorted by their version, which also grows with the clock.
     ({ type }, i) => `${i + 1} ${type}`,
   );
 export const deliveriesOf = ({ id }: Payment) =>
@@ -52,7 +55,7 @@ export const deliveriesOf = ({ id }: Payment) =>
     orderBy: { id: 'asc' },
   });
 
-/** Resolves when the shop has received all events of the payment. */
+/** Resolves when the shop has received all events of this payment. */
 export const allTold = (payment: Payment) =>
   eventually(async () => (await deliveriesOf(payment)).every(({ status }) => status !== 'pending'));
 

@@ -18,7 +18,7 @@ import {
   shop,
 } from './order-service-support.ts';
 
-/** Delivery to the order service is retried until the service agrees, whatever the service answers before. */
+/** Delivery to the order service is retried until the order service agrees, whatever it answered before. */
 
 const HOUR = 3_600;
 
@@ -126,7 +126,7 @@ test('during a rotation, events are signed with the old secret, then with the ol
   shop.react = () => (open ? undefined : { status: 503 });
   const old = shop.secret;
   const payment = await receive();
-  /** The delivery attempts so far. */
+  /** The delivery attempts that have been made so far. */
   const marks: number[] = [];
   const pass = async (seconds: number) => {
     await h.pass(seconds);
@@ -136,7 +136,7 @@ test('during a rotation, events are signed with the old secret, then with the ol
   const lines = await rotateMerchantSecret(h.db, 'shop', 1, { secret: SECRET }, new Date(await h.now()));
   const secret = lines.at(-1) ?? '';
   await pass(600);
-  // The shop gets the new secret while both secrets sign.
+  // The shop gets the new secret. At this time, both the old and the new secret sign.
   shop.secret = secret;
   await pass(600);
   await pass(HOUR);

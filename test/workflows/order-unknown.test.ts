@@ -9,7 +9,8 @@ import { type Harness, SECRET, useHarness } from './harness.ts';
 
 /**
  * If the order service does not know an order, the event is redelivered for a day before the money is refunded.
- * Refunds cancel activities, after which this server may no longer skip time, so the tests without refunds come first.
+ * Refunds cancel activities, and after that this server may no longer skip time. So the tests without refunds
+ * come first.
  */
 
 const HOUR = 3_600;
@@ -46,7 +47,7 @@ const done = (payment: Payment) => h.env.client.workflow.getHandle(paymentWorkfl
 
 const eventsOf = async ({ id }: Payment) =>
   (await h.db.event.findMany({ where: { paymentId: id }, orderBy: { version: 'asc' } })).map(
-    // The order of the events; versions also grow with the clock.
+    // Events are sorted by their version, which also grows with the clock.
     ({ type }, i) => `${i + 1} ${type}`,
   );
 const deliveriesOf = ({ id }: Payment) =>
@@ -56,7 +57,7 @@ const deliveriesOf = ({ id }: Payment) =>
     orderBy: { id: 'asc' },
   });
 
-/** Resolves when the shop has received all events of the payment. */
+/** Resolves when the shop has received all events of this payment. */
 const allTold = (payment: Payment) =>
   eventually(async () => (await deliveriesOf(payment)).every(({ status }) => status !== 'pending'));
 
@@ -91,7 +92,7 @@ test.each(UNKNOWN)(
     expect(new Set(delivery?.log.map(({ outcome }) => outcome))).toEqual(
       new Set(['order_unknown', 'agreed']),
     );
-    // 17 attempts in the first half hour, then at least one an hour.
+    // There are 17 attempts in the first half hour. After that there is at least one attempt an hour.
     expect(shop.about(payment.id).length).toBeGreaterThan(30);
     expect((await h.timeline(payment.id)).filter((line) => line.startsWith('attention: '))).toEqual([
       expect.stringContaining('order_unknown: The order service does not know order'),
@@ -123,7 +124,7 @@ test.each<[string, Reaction]>([
   },
 );
 
-test('if the merchant reviews late money, an operator decides after 24 h of order_unknown', async () => {
+test('if the merchant reviews late money, an operator decides after the order service has answered order_unknown for 24 h', async () => {
   await set({ latePayment: 'review' });
   shop.react = ({ type }) => (type === 'payment.succeeded' ? NOT_KNOWN : undefined);
   const payment = await receive();
@@ -136,7 +137,7 @@ test('if the merchant reviews late money, an operator decides after 24 h of orde
   expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(0);
 });
 
-test('the money of an unknown order is refunded once, after 24 h of order_unknown and not earlier', async () => {
+test('the money of an unknown order is refunded once, but only after the order service has answered order_unknown for 24 h', async () => {
   shop.react = () => NOT_KNOWN;
   const payment = await receive();
   await done(payment);
@@ -151,7 +152,7 @@ test('the money of an unknown order is refunded once, after 24 h of order_unknow
     attention: null,
   });
   const deliveries = await deliveriesOf(payment);
-  // The events about the refund need no day of order_unknown, because they move no money.
+  // The events about the refund do not wait for a day of order_unknown, because they move no money.
   expect(deliveries.map(({ event, status, attempts }) => [event.type, status, attempts > 1])).toEqual([
     ['payment.succeeded', 'gone', true],
     ['payment.conflict', 'gone', false],

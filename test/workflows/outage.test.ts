@@ -17,7 +17,7 @@ const DAY = 86_400_000;
 
 let shop: OrderService;
 let isOpen: boolean;
-/** The last redelivery of the previous tests. */
+/** The time of the last redelivery in the previous tests. */
 let earlier: string | null;
 const h = useHarness();
 beforeAll(async () => {
@@ -37,7 +37,7 @@ beforeEach(async () => {
     where: { status: 'pending' },
     data: { status: 'delivered', settledAt: new Date() },
   });
-  // The last redelivery was long ago.
+  // Makes it look as if the last redelivery were long ago.
   await h.db.merchant.updateMany({
     data: {
       orderServiceFailingSince: null,
@@ -58,13 +58,13 @@ async function receive(): Promise<Payment> {
   return payment;
 }
 
-/** Payments that have waited so long that their next attempt is in a day. */
+/** Creates payments that have waited so long that their next attempt is a day away. */
 async function longWaiting(count: number): Promise<Payment[]> {
   const payments: Payment[] = [];
   for (let i = 0; i < count; i++) payments.push(await receive());
   const of = { paymentId: { in: payments.map(({ id }) => id) } };
   const nextAttemptAt = new Date((await h.now()) + DAY);
-  // All deliveries are redelivered at the same time, and none of them during an attempt.
+  // All deliveries become due at the same time. None of them is changed while an attempt for it runs.
   await eventually(async () => {
     const told = { ...of, attempts: { gt: 0 }, leasedUntil: null };
     const { count: changed } = await h.db.delivery.updateMany({
@@ -79,7 +79,7 @@ async function longWaiting(count: number): Promise<Payment[]> {
 const waiting = () => h.db.delivery.count({ where: { status: 'pending' } });
 const timesTold = (payments: readonly Payment[]) => payments.map(({ id }) => shop.about(id).length);
 
-/** The last redelivery; null before the first one. */
+/** The time of the last redelivery; null before the first redelivery. */
 async function lastRun(): Promise<string | null> {
   const handle = h.env.client.workflow.getHandle(redeliveryWorkflowId(h.merchant.id));
   return await handle.describe().then(
@@ -91,7 +91,7 @@ async function lastRun(): Promise<string | null> {
   );
 }
 
-/** The batch sizes of this test's last redelivery; null if there was none. */
+/** The batch sizes of the last redelivery in this test; null if there was no redelivery. */
 async function batches(): Promise<number[] | null> {
   const runId = await lastRun();
   if (runId === null || runId === earlier) return null;
@@ -157,7 +157,7 @@ test('if the order service fails again, the redelivery stops after two calls and
   earlier = await lastRun();
   await sweep();
   expect(await batches()).toBeNull();
-  // Make the redelivery due, as if an hour had passed.
+  // Makes the redelivery due, as if an hour had passed.
   await h.db.merchant.updateMany({ data: { redeliveryDueAt: new Date(await h.now()) } });
   await sweep();
   await eventually(async () => (await waiting()) === 0);

@@ -14,9 +14,9 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * A harness whose channel treats refunds like real channels do: it uses its own ids, lists the refunds of a trade,
- * forgets keys after 24 h, stores failures under keys, needs people, and reverses refunds. Its trades are the
- * simulator's.
+ * A harness whose channel handles refunds as real channels do. It uses its own ids, lists the refunds of a
+ * trade, forgets idempotency keys after 24 h, stores failures under keys, sometimes needs a person, and
+ * reverses refunds. The simulator handles its trades.
  */
 
 export const [MINUTE, HOUR, DAY] = [60, 3600, 86_400];
@@ -25,28 +25,31 @@ interface Booked extends ChannelRefund {
   readonly outTradeNo: string;
 }
 
-/** The channel's own book of refunds. */
+/** The channel's own record of all refunds. */
 class Book {
   refunds: Booked[] = [];
-  /** The first answer to each key, and its time, epoch ms. */
+  /** The channel's first answer to each idempotency key, with its time in epoch ms. */
   keys = new Map<string, { readonly at: number; readonly id: string }>();
   calls: string[] = [];
   forgetsAfterS = DAY;
   isDown = false;
   losesRequests = false;
   losesAnswers = false;
-  /** Keys under which only a failure is stored. */
+  /** The idempotency keys under which the channel stores only a failure. */
   readonly spent = new Set<string>();
   storesFailures = false;
-  /** The reason of a temporary refusal. The refusal is stored under the key, unless the channel stores none. */
+  /**
+   * The reason of a temporary refusal. The channel stores the refusal under the idempotency key, if it stores
+   * refusals.
+   */
   refusesForNow: string | undefined;
   keepsRefusals = true;
   readonly refused = new Map<string, string>();
   disputes: ChannelDispute[] = [];
   isMisconfigured = false;
-  /** The initial state of a refund. */
+  /** The state that a new refund has. */
   begins: ChannelRefund['state'] = 'succeeded';
-  /** If set, the answer to queries and repeated requests, instead of the real state. */
+  /** If set, queries and repeated requests get this answer instead of the real state. */
   says: RefundAnswer | undefined;
   #ids = 0;
 
@@ -156,7 +159,7 @@ export const paidAnswer = (payment: Payment, refunds: readonly ChannelRefund[]):
   ...{ state: 'paid', channelPaymentId: 'trx', amount: 1990, currency: payment.currency },
   ...{ paidAt: new Date().toISOString(), refunds },
 });
-/** Creates a payment that is a conflict, so that a refund of all its money is due. */
+/** Creates a payment with a conflict, so that a refund of all its money is due. */
 export const inConflict = async () => {
   const payment = await h.newPaid();
   await h.db.order

@@ -9,8 +9,8 @@ import { NET_MS } from '../support/progress.ts';
 import { book, done, eventsOf, HOUR, h, inConflict, MINUTE, paidAnswer } from './refund-channels-support.ts';
 
 /**
- * Refunds at a channel that forgets idempotency keys, stores failures under keys, needs people, and lists a trade's
- * refunds.
+ * Tests refunds at a channel that forgets idempotency keys, stores failures under keys, sometimes needs a
+ * person, and lists the refunds of a trade.
  */
 
 const refundsOf = async ({ id: paymentId }: Payment) => {
@@ -180,7 +180,7 @@ describe('a channel that stores a refusal under each idempotency key', () => {
     await h.pass(6 * HOUR);
     const { status, attempt } = await h.refundRow(refund.id);
     expect(status).toBe('created');
-    // After 10, 20 and 40 min, then once an hour.
+    // The refund is requested again after 10, 20 and 40 min, and then once an hour.
     expect(attempt).toBeGreaterThanOrEqual(5);
     expect(attempt).toBeLessThanOrEqual(9);
     expect(await h.row(payment.id)).toMatchObject({ attention: 'refund_failing' });
@@ -318,7 +318,7 @@ describe('a channel that lists the refunds of a trade', () => {
       (state: ChannelRefund['state']): ChannelRefund => ({ id: 'a', amount: 300, state }),
       (state: ChannelRefund['state']): ChannelRefund => ({ id: 'b', amount: 500, state }),
     ];
-    // The lists in the order in which the channel produced them.
+    // The lists are in the order in which the channel produced them.
     const lists = [[a('processing')], [a('succeeded'), b('processing')], [a('reversed'), b('succeeded')]];
     for (const order of [
       [0, 1, 2],
@@ -347,7 +347,7 @@ describe('a channel that lists the refunds of a trade', () => {
     });
   });
 
-  test('if a lost database had requested a refund, the repeated request finds the refund in the list and does not make it twice', async () => {
+  test('if a refund was requested before the database was lost, a repeated request finds it in the list and does not make it twice', async () => {
     const payment = await h.newPaid();
     const { merchantId, id: paymentId } = payment;
     const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'earlier', amount: 400 });

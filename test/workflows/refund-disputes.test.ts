@@ -19,7 +19,7 @@ import {
   paidAnswer,
 } from './refund-channels-support.ts';
 
-/** Disputes, and refunds whose money the bank returns after the refunds had succeeded. */
+/** Tests disputes, and refunds whose money the bank returns after they have succeeded. */
 
 describe('a dispute', () => {
   const dispute = (payment: Payment, changes: Partial<ChannelDispute> = {}): ChannelDispute => ({
@@ -40,7 +40,7 @@ describe('a dispute', () => {
     expect(asked()).toEqual([]);
     expect(await h.refundRow(refund.id)).toMatchObject({ status: 'created', askedAt: null });
     expect(await h.row(payment.id)).toMatchObject({ attention: 'disputed' });
-    // No callback reports the end of the dispute, so nodrop queries the channel while the refund is held back.
+    // No callback reports the end of the dispute. So nodrop queries the channel while the refund waits.
     book.disputes = [dispute(payment, { state: 'won' })];
     await done(refund.id);
     expect(await h.refundRow(refund.id)).toMatchObject({ status: 'succeeded' });
@@ -85,7 +85,7 @@ describe('a dispute', () => {
       await done(refund.id);
       expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
       expect(await h.orderStatus(payment)).toBe('refunded');
-      // The refund had never succeeded.
+      // This refund never succeeded.
       expect(await eventsOf(payment)).not.toContain('refund.reversed');
       expect(await eventsOf(payment)).toContain('refund.failed');
       expect((await h.timeline(payment.id)).join('\n')).not.toContain('after it had succeeded');
@@ -106,7 +106,7 @@ describe('a dispute', () => {
       await done(refund.id);
       const { status, settledAt, createdAt } = await h.refundRow(refund.id);
       expect(status).toBe('failed');
-      // The refund ends before the channel has forgotten the key.
+      // The refund ends before the channel forgets its idempotency key.
       expect(Number(settledAt) - Number(createdAt)).toBeLessThan((DAY / 2) * 1000);
       expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
       expect(book.of(payment.id)).toEqual([]);
@@ -140,7 +140,7 @@ describe('the bank returns the money of a succeeded refund to the merchant', () 
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 0n, attention: 'refund_reversed' });
     expect(await h.orderStatus(payment)).toBe('refunded');
     expect(await eventsOf(payment)).toEqual(['payment.succeeded', 'refund.succeeded', 'refund.reversed']);
-    // No refund is made automatically.
+    // nodrop makes no further refund automatically.
     expect(book.calls.filter((call) => call.startsWith('refund'))).toHaveLength(1);
     expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(1);
   };
@@ -151,7 +151,7 @@ describe('the bank returns the money of a succeeded refund to the merchant', () 
     await h.callback(payment, {}, 'n-returned', { channelRefundId: 'chr_1', answer: said });
     await done(refund.id);
     await expectReversed(payment, refund.id);
-    // A later refund counts as another refund, whether it is automatic or requested.
+    // If money is refunded later, this counts as a separate refund, whether it is automatic or requested.
     await h.callback(payment, {}, 'n-returned-2', { outRefundNo: refund.id, answer: said });
     await done(refund.id);
     const again = await h.refund(payment);

@@ -8,7 +8,7 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { eventually } from '../support/progress.ts';
 import { atChannel, done, h, hooks, processing, refundsOf } from './refund-support.ts';
 
-/** Refunds at the channel that nodrop did not request are found, counted once, and raise an attention. */
+/** Refunds that nodrop did not request at the channel are found. They count once and raise an attention. */
 
 test('if the channel reports two refunds that exceed the received amount together, they are recorded only up to that amount', async () => {
   const payment = await h.newPaid();
@@ -33,7 +33,7 @@ test('if an external refund was attributed to an open refund of nodrop, it is fo
   await h.callback(payment, { refundedAmount: 400 });
   await h.env.client.workflow.getHandle(`payment/${payment.id}`).result();
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 0n });
-  // Our refund is settled by a query, because its callback never arrives.
+  // A query settles nodrop's refund, because its callback never arrives.
   h.onRefund = undefined;
   await done(refund.id);
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 900n, attention: 'channel_reversed' });
@@ -48,7 +48,7 @@ test('if a processing refund whose row is lost was recorded as external, it coun
   const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'lost-6', amount: 400 });
   await h.simulator.setFaults({ refund: { processingMs: 5_000 } });
   await h.refundElsewhere(payment, 400, id);
-  // This channel's refunded sum includes refunds in process.
+  // The refunded sum that this channel reports includes refunds in process.
   const now = new Date(await h.now());
   const paid = { state: 'paid', channelPaymentId: 'trx', paidAt: now.toISOString() } as const;
   const sum = { ...paid, amount: 1990, currency: 'CNY', refundedAmount: 400 } as const;
@@ -83,7 +83,8 @@ test('if the channel refunds more than requested and the excess was recorded as 
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n, attention: 'amount_mismatch' });
 });
 
-// The following tests need no skipped time, because this server no longer skips after a message cancels an activity.
+// After a message cancels an activity, this server no longer skips time. The following tests do not need
+// skipped time.
 
 describe('before nodrop refunds all remaining money, a refund was made at the channel', () => {
   test('an automatic refund requests only the remaining amount', async () => {
@@ -161,16 +162,17 @@ test('a query finds each refund that was made at the channel once, and an attent
   expect(await h.orderStatus(payment)).toBe('refunded');
 });
 
-test('a callback reports a refund made at the channel, and a refund that the first answer reports reduces the refund due', async () => {
+test('a callback can report a refund made at the channel, and if the first answer reports such a refund, the refund due is smaller', async () => {
   const payment = await h.newPaid();
   const trx = { channelPaymentId: 'trx', refundedAmount: 400 };
-  // An answer with another total is not trusted about refunds.
+  // If an answer reports a different total amount of the trade, nodrop does not trust what it says about
+  // refunds.
   for (const id of ['n-other', 'n-another']) await h.callback(payment, { ...trx, amount: 1 }, id);
   await h.callback(payment, trx, 'n-refund');
   await h.callback(payment, trx, 'n-refund');
   await eventually(async () => (await h.row(payment.id)).refundedAmount === 400n);
   expect(await h.row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
-  // The untrusted answer is noted on the timeline once.
+  // The timeline mentions the untrusted answer once.
   expect((await h.timeline(payment.id)).filter((entry) => entry.includes('was settled with'))).toEqual([
     'query: The channel reports CNY 0.01, but the payment was settled with CNY 19.90: ignored.',
   ]);
@@ -284,7 +286,7 @@ describe('the channel refunds another amount than requested', () => {
     expect(await h.timeline(payment.id)).toContain(
       `refund: Refund ${id} of CNY 19.90 succeeded: requested. ${detail}`,
     );
-    // The remaining amount can be refunded, and the attention stays.
+    // The remaining money can be refunded. This does not clear the attention.
     await done((await h.refund(payment)).id);
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: 'amount_mismatch' });
     expect(await h.orderStatus(payment)).toBe('refunded');
@@ -319,14 +321,15 @@ describe('the channel refunds another amount than requested', () => {
   });
 });
 
-// The last test, because the time-skipping server no longer skips after the completion of a cancelled activity.
+// This is the last test, because the time-skipping server no longer skips time after a cancelled activity
+// completes.
 test('after a callback settles a refund of nodrop, the trade is queried until the channel answers, so that refunds made there are found', async () => {
   const payment = await h.newPaid();
   h.onRefund = processing;
   const refund = await h.refund(payment, 500);
   await h.untilRefund(refund.id, 'processing');
   await h.refundElsewhere(payment, 400);
-  // The report came while our refund was open and was attributed to it.
+  // The report arrived while nodrop's refund was open, so the reported money was attributed to that refund.
   await h.callback(payment, { refundedAmount: 400 });
   await h.env.client.workflow.getHandle(`payment/${payment.id}`).result();
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 0n });
@@ -334,7 +337,7 @@ test('after a callback settles a refund of nodrop, the trade is queried until th
   const answer = { state: 'succeeded', channelRefundId: 'simr_callback', amount: 500 } as const;
   const said = { outRefundNo: refund.id, answer };
   await h.callback(payment, { refundedAmount: 500 }, 'n-ours', said);
-  // The refund itself is already settled.
+  // The callback settles nodrop's own refund.
   await h.untilRefund(refund.id, 'succeeded');
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n, attention: null });
   await h.simulator.setFaults({ query: { errorRate: 0 } });

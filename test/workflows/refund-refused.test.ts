@@ -8,7 +8,7 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { NET_MS } from '../support/progress.ts';
 import { atChannel, done, h, hooks, payTwice, refundsOf } from './refund-support.ts';
 
-/** After a refund is refused, its reserved amount is free again. If the refund is due, its attention stays. */
+/** If a refund is refused, its amount is no longer reserved. If the refund was due, its attention stays. */
 
 test('if the channel finally refuses a refund, the refund fails and its amount can be requested again', async () => {
   const payment = await h.newPaid();
@@ -52,7 +52,8 @@ test('a refused refund is not settled until a query of the trade shows which ref
     try {
       return await ask();
     } finally {
-      // After the refusal and the answer "unknown refund" the channel is silent for a while.
+      // The channel refuses the refund and answers "unknown refund". After that, it does not answer for a
+      // while.
       if (calls === 2) await h.simulator.setFaults({ query: { errorRate: 1 } });
     }
   };
@@ -70,7 +71,8 @@ test('a refused refund is not settled until a query of the trade shows which ref
   ]);
 });
 
-// The following tests need no skipped time, because this server no longer skips after a message cancels an activity.
+// After a message cancels an activity, this server no longer skips time. The following tests do not need
+// skipped time.
 
 test('a refused automatic refund keeps its attention until the money is refunded in another way', async () => {
   h.onRefund = async () => ({ state: 'failed', reason: 'No longer possible.' });
@@ -78,7 +80,7 @@ test('a refused automatic refund keeps its attention until the money is refunded
   await h.untilRefund(refund.id, 'failed');
   expect(await h.row(second.id)).toMatchObject({ attention: 'refund_failing', refundedAmount: 0n });
   expect((await h.row(second.id)).attentionDetail).toContain('No longer possible.');
-  // A refund is made at the channel, and the next query finds it.
+  // The whole amount is refunded directly at the channel, and the next query finds this refund.
   await h.refundElsewhere(second, 1990);
   await h.ask(second);
   expect(await h.row(second.id)).toMatchObject({ attention: null, refundedAmount: 1990n });
@@ -101,7 +103,7 @@ test('if the channel refuses a refund of a recovered order, an attention is rais
   expect(await refundsOf(second)).toEqual([[requested.id, 500n, 'requested', 'failed']]);
   expect(await h.row(second.id)).toMatchObject({ attention: 'refund_failing' });
   expect((await h.row(second.id)).attentionDetail).toContain('No longer possible.');
-  // A person's decision clears the attention.
+  // An operator's decision clears the attention.
   h.onRefund = undefined;
   const { merchantId } = second;
   const now = new Date(await h.now());
@@ -111,7 +113,10 @@ test('if the channel refuses a refund of a recovered order, an attention is rais
 });
 
 describe('the channel refuses a refund of all remaining money because a part was refunded at the channel', () => {
-  /** Starts a refund's workflow like the sweep does. @returns the refund's row after its end */
+  /**
+   * Starts a refund's workflow as the sweep does.
+   * @returns the refund's row after the workflow has ended
+   */
   const startRest = async (payment: Payment, id: string | null) => {
     await h.refundWorkflows.start(toRefundSnapshot(await h.refundRow(id ?? 'none'), payment), NET_MS);
     await done(id ?? 'none');
@@ -138,7 +143,7 @@ describe('the channel refuses a refund of all remaining money because a part was
       [externalRefundId(second.id), 300n, 'external', 'succeeded'],
     ]);
     expect(await h.refundRow(refund.id)).toMatchObject({ replacedBy: rest });
-    // The refund of the remaining amount is open, so no attention is raised.
+    // The refund of the remaining money is not settled yet, so no attention is raised.
     expect(await h.row(second.id)).toMatchObject({ attention: 'order_conflict', refundedAmount: 300n });
     expect(await startRest(second, rest)).toMatchObject({ status: 'succeeded', replacedBy: null });
     expect(await h.row(second.id)).toMatchObject({ attention: null, refundedAmount: 1990n });
@@ -169,7 +174,7 @@ describe('the channel refuses a refund of all remaining money because a part was
     expect(await h.db.refund.findUnique({ where: { id: replacedBy ?? '' } })).toMatchObject({
       ...{ status: 'created', amount: 1690n, reason: 'requested', idempotencyKey: null },
     });
-    // Each replacement is made once.
+    // Each refused refund is replaced only once.
     const second = await startRest(payment, replacedBy);
     expect(second).toMatchObject({ status: 'failed', replacedBy: replacementRefundId(second.id) });
     const third = await startRest(payment, second.replacedBy);
@@ -180,7 +185,7 @@ describe('the channel refuses a refund of all remaining money because a part was
     expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(5);
     const again = await requestRefund(h.db, payment.id, request, new Date(await h.now()));
     expect(again).toMatchObject({ created: false, refund: { id: first.id, status: 'failed', replacedBy } });
-    // The events are in this order, and each names the replacement.
+    // The events have this order, and each event names its replacement.
     const events = await h.db.event.findMany({
       where: { paymentId: payment.id, type: { startsWith: 'refund.' } },
       orderBy: { version: 'asc' },

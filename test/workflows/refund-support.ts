@@ -4,12 +4,15 @@ import { refundWorkflowId } from '../../src/domain/names.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { useHarness } from './harness.ts';
 
-/** Support for tests of refunds: a harness with hooks before a refund request and after the answer to a query. */
+/**
+ * Support for tests of refunds. Contains a harness with two hooks. One runs before a refund request, and the
+ * other runs after the answer to a query.
+ */
 
 interface Hooks {
-  /** A hook that runs once, after the answer to the next query of a trade or of a refund's number. */
+  /** A hook that runs once, after the channel has answered the next query of a trade or a refund. */
   onQueried: (() => Promise<void>) | undefined;
-  /** Hooks that each run once, before a refund is requested at the channel. */
+  /** Hooks that run before a refund is requested at the channel. Each of them runs once. */
   beforeRefund: (() => Promise<void>)[];
 }
 export const hooks: Hooks = { onQueried: undefined, beforeRefund: [] };
@@ -41,7 +44,7 @@ beforeEach(async () => {
   });
 });
 
-/** The channel makes the refund, and gives this answer instead of the real one. */
+/** The channel makes the refund, but returns this answer instead of the real one. */
 const saying = (answer: RefundAnswer) => async (ask: () => Promise<RefundAnswer>) => {
   await ask();
   return answer;
@@ -56,7 +59,7 @@ export const refundsOf = async ({ id: paymentId }: Payment) => {
 export const done = (refundId: string) =>
   h.env.client.workflow.getHandle(refundWorkflowId(refundId)).result();
 
-/** Two attempts of one order are both paid. The attempt that is settled second is the conflict. */
+/** Both attempts of one order are paid. The attempt that is settled second becomes the conflict. */
 export async function payTwice() {
   const first = await h.newPayment();
   const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });
@@ -66,7 +69,7 @@ export async function payTwice() {
   }
   await h.callback(first);
   await h.until(first.id, 'succeeded');
-  // The cancelled payment is queried first, and the channel says paid.
+  // The cancelled payment is queried first, and the channel reports that it is paid.
   await h.until(second.id, 'succeeded');
   const refund = await h.db.refund.findFirstOrThrow({ where: { paymentId: second.id } });
   return { first, second, refund };

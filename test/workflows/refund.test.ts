@@ -5,7 +5,7 @@ import { takeStuckRefunds } from '../../src/ledger/sweep.ts';
 import { eventually } from '../support/progress.ts';
 import { atChannel, done, h, payTwice, processing, refundsOf } from './refund-support.ts';
 
-/** A refund that is due is made exactly once, whatever the channel answers meanwhile. */
+/** A refund that is due is made exactly once, whatever the channel answers. */
 
 const HOUR = 3600;
 
@@ -149,7 +149,8 @@ test('if the channel forgets a refund that it was processing, the refund is requ
   await done(refund.id);
   expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual([
     ...['query', 'refund', 'query', 'query'],
-    // nodrop does not look the refund up again before this request, because the refund was requested before.
+    // nodrop has already requested this refund. So it does not query the refund again before it repeats the
+    // request.
     'refund',
   ]);
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n });
@@ -184,7 +185,8 @@ test('an automatic refund waits while the payment is disputed', async () => {
   expect(await atChannel(payment)).toMatchObject({ refunded: 1990 });
 });
 
-// The following tests need no skipped time, because this server no longer skips after a message cancels an activity.
+// After a message cancels an activity, this server no longer skips time. The following tests do not need
+// skipped time.
 
 test('if two payments of one order are paid, one pays the order and the other is refunded automatically', async () => {
   const { first, second, refund } = await payTwice();
@@ -230,7 +232,8 @@ test('the sweep picks only refunds that were never started or that have not chan
   expect(await takeStuckRefunds(h.db, new Date(now))).toEqual([]);
 });
 
-// The last test, because the time-skipping server no longer skips after the completion of a cancelled activity.
+// This is the last test, because the time-skipping server no longer skips time after a cancelled activity
+// completes.
 test("the channel's callback settles a refund that is processing", async () => {
   const payment = await h.newPaid();
   h.onRefund = processing;
@@ -241,7 +244,7 @@ test("the channel's callback settles a refund that is processing", async () => {
     outRefundNo: refund.id,
     answer: { state: 'succeeded' as const, channelRefundId: 'simr_callback', amount },
   });
-  // A callback with another amount only makes a query due.
+  // If a callback reports a different amount, its only effect is that a query becomes due.
   await h.callback(payment, trade, 'n-wrong', said(1));
   await eventually(() => h.refundCalls(refund.id).at(-1)?.call === 'query');
   expect(await h.refundRow(refund.id)).toMatchObject({ status: 'processing' });
@@ -263,7 +266,7 @@ test('a callback about a refund that nodrop has not requested yet only causes a 
   const answer = { state: 'succeeded', channelRefundId: 'simr_again', amount: 400 } as const;
   await h.callback(payment, { refundedAmount: 400 }, 'n-lost', { outRefundNo: lost.id, answer });
   const run = h.env.client.workflow.getHandle(refundWorkflowId(lost.id));
-  // The row is read, and the channel has not been called yet.
+  // The workflow has read the row, but has not called the channel yet.
   await eventually(async () => {
     const { events } = await run.fetchHistory();
     return events?.some((event) => event.activityTaskCompletedEventAttributes != null);

@@ -5,7 +5,10 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { useHarness } from './harness.ts';
 
-/** Money that was refunded at the channel before it was settled pays no order, in whatever order the reports arrive. */
+/**
+ * If money was refunded at the channel before it was settled, it pays no order. The order in which the reports
+ * arrive does not matter.
+ */
 
 const h = useHarness();
 afterEach(async () => {

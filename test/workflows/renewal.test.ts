@@ -5,7 +5,8 @@ import { eventually, soonRenewingEnvironment } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * A payment's history stays short however busy the payment is, because the workflow continues as new. It loses nothing.
+ * A payment's history stays short, even if the payment gets many messages, because the workflow continues as
+ * new. The payment loses nothing by this.
  */
 
 const h = useHarness({ environment: () => soonRenewingEnvironment(60) });
@@ -19,7 +20,7 @@ test('the workflow of a payment that is queried many times continues as new', as
   const first = await runId(payment.id);
   for (let asked = 0; asked < 20; asked++) await h.ask(payment);
   expect(await runId(payment.id)).not.toBe(first);
-  // The new run reads the row, because the payment is no longer new.
+  // The new run reads the row first, because its input no longer says that the payment is new.
   const { events } = await h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)).fetchHistory();
   const [input] = events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
   expect(JSON.parse(Buffer.from(input?.data ?? []).toString())).not.toHaveProperty('isNew');

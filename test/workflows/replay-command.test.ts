@@ -1,4 +1,4 @@
-// Tests of the command `npm run replay -- FILE`.
+// Tests the command `npm run replay -- FILE`.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

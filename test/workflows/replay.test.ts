@@ -5,8 +5,9 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { workflowBundle } from '../../src/worker/bundle.ts';
 
 /**
- * Payments run for days and deploys do not wait for them, so workflow code must replay the histories of running
- * workflows. If this test fails, the change needs `patched()`; do not replace the histories.
+ * Payments run for days, and deploys do not wait for them. So workflow code must be able to replay the
+ * histories of running workflows. If this test fails, add `patched()` to the change. Do not replace the
+ * histories.
  */
 
 const HISTORIES = join(import.meta.dirname, '..', 'histories');

@@ -10,19 +10,22 @@ import { NET_MS } from '../support/progress.ts';
 import { eventually, realEnvironment } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
-/** Rows that are unreadable or locked hold no task slots of the worker, so that other payments make progress. */
+/**
+ * Rows that cannot be read or are locked do not occupy task slots of the worker, so other payments make
+ * progress.
+ */
 
-/** More payments than a worker has workflow task slots (40). */
+/** This number is larger than the number of workflow task slots that a worker has (40). */
 const MANY = 60;
 
-/** How many times each unreadable payment was read. */
+/** How many times each payment was read that cannot be read. */
 const tried = new Map<string, number>();
 const h = useHarness({ environment: () => realEnvironment(), beforeLedger: withUnreadable });
 afterAll(async () => {
   tried.clear();
 });
 
-/** The ledger client; reading one of the payments in `tried` fails. */
+/** The ledger client. Each read of a payment in `tried` fails. */
 function withUnreadable(db: LedgerClient): LedgerClient {
   const reading = (name: 'findUnique' | 'findUniqueOrThrow') => async (args: { where: { id: string } }) => {
     const { id } = args.where;
@@ -58,7 +61,7 @@ test('while the rows of many payments cannot be read, a new payment is created a
   const swept = await h.env.client.workflow.execute(SWEEP_WORKFLOW, sweep);
   expect(swept).toMatchObject({ sweepOrders: 0 });
 
-  // All unreadable payments are retried meanwhile, and continue once they can be read.
+  // In the meantime nodrop retries all payments that cannot be read. They continue when they can be read.
   await eventually(() => [...tried.values()].every((count) => count >= 2));
   for (const { id } of unreadable) {
     const { events } = await h.env.client.workflow.getHandle(`payment/${id}`).fetchHistory();
@@ -83,8 +86,8 @@ test('while the orders of one merchant are locked, a payment of another merchant
   try {
     await holder.query('begin');
     await holder.query('select 1 from orders where merchant_id = $1 for update', [h.merchant.id]);
-    // The money is recorded after the test has taken the order's lock, and without that lock. If a workflow saw the
-    // money earlier, it would settle the payment.
+    // The money is recorded while the test holds the lock of the order, with a direct update that does not need
+    // this lock. If a workflow saw the money earlier, it would settle the payment.
     for (const { id } of locked) {
       const channelAnswer = { ...answer, channelPaymentId: id, by: 'query' };
       await h.db.payment.update({ where: { id }, data: { channelAnswer, channelState: 'paid' } });
@@ -93,7 +96,7 @@ test('while the orders of one merchant are locked, a payment of another merchant
     await h.simulator.pay(other.id);
     await h.callback(other);
     await h.until(other.id, 'succeeded');
-    // Each locked payment has made its first attempt, and continues as a regular activity.
+    // Each locked payment has made its first attempt to update the order, and continues as a regular activity.
     await eventually(async () => (await Promise.all(locked.map(isUpdating))).every(Boolean));
     await holder.query('rollback');
   } finally {
@@ -110,7 +113,7 @@ async function isUpdating({ id }: Payment): Promise<boolean> {
   );
 }
 
-/** The workflow source files that match this expression. */
+/** Finds the workflow source files that match this expression. */
 function filesWith(pattern: RegExp): string[] {
   const folder = new URL('../../src/workflows/', import.meta.url);
   return readdirSync(folder).filter((name) => pattern.test(readFileSync(new URL(name, folder), 'utf8')));

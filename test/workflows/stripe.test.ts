@@ -14,14 +14,14 @@ import { eventually } from '../support/stack.ts';
 import { type Harness, LATE_CANCELLATION, useHarness } from './harness.ts';
 
 /**
- * Payments through Stripe from start to end: the adapter with a double of Stripe, which uses the virtual clock. The
- * double's events reach nodrop only when a test delivers them.
+ * Tests payments through Stripe from start to end. The adapter talks to a double of Stripe, which uses the
+ * virtual clock. The double's events reach nodrop only when a test delivers them.
  */
 
 const HOUR = 3600;
 
 let double: RunningDouble;
-/** How many of the double's events were delivered or dropped. */
+/** How many events of the double the test has delivered or dropped. */
 let told = 0;
 
 /** Sets the double's clock to the server's virtual time before each call to Stripe. */
@@ -29,7 +29,7 @@ async function follow(): Promise<void> {
   double.books.clockOffsetS = Math.floor(((await h.now()) - Date.now()) / 1000);
 }
 
-/** The adapter as in production, with calls at the virtual time. */
+/** The adapter that is used in production. Here it makes its calls at the virtual time. */
 function following(adapter: ChannelAdapter): ChannelAdapter {
   const after =
     <Given extends unknown[], Answer>(ask: (...given: Given) => Promise<Answer>) =>
@@ -55,8 +55,9 @@ beforeEach(async () => {
 });
 afterEach(async () => await double?.close());
 
-// Each test has a harness of its own, because the time-skipping server no longer skips after an activity was cancelled,
-// and Stripe sends several events together, of which one cancels the query that the previous event has started.
+// Each test has its own harness, because the time-skipping server no longer skips time after an activity was
+// cancelled. This happens in these tests, because Stripe sends several events together. The first event starts
+// a query, and the next event cancels it.
 const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION }, () => {
   const adapter = createStripeAdapter({ url: double.url });
   return { others: [following(validated(withCredentials(adapter, { of: async () => [CREDENTIALS] })))] };
@@ -80,7 +81,7 @@ function intentOf(payment: Payment): Intent {
   return intent;
 }
 
-/** Changes something at Stripe at the current virtual time. */
+/** Changes something at Stripe. The change happens at the current virtual time. */
 async function atStripe<T>(act: (books: RunningDouble['books']) => T): Promise<T> {
   await follow();
   return act(double.books);
@@ -89,7 +90,7 @@ async function atStripe<T>(act: (books: RunningDouble['books']) => T): Promise<T
 const pay = (payment: Payment, outcome: 'paid' | 'processing' = 'paid') =>
   atStripe((books) => books.pay(sessionOf(payment), outcome));
 
-/** Delivers the events of Stripe's recent changes as callbacks, like the API receives them. */
+/** Delivers the events about Stripe's recent changes as callbacks, as the API receives them. */
 async function callBack(): Promise<void> {
   const adapter = h.channels.get('stripe');
   if (adapter === undefined) throw new Error('there is no such channel');
@@ -115,8 +116,8 @@ const refundsAtStripe = (payment: Payment) =>
   [...double.books.refunds.values()].filter(({ intent }) => intent === intentOf(payment).id);
 
 /**
- * The payment is detected by a query, without callbacks. Callbacks cancel running queries, and the server would then no
- * longer skip time.
+ * A query detects that the payment is paid, and no callback is delivered. Callbacks cancel running queries, and
+ * then the server would no longer skip time.
  */
 async function newPaid(): Promise<Payment> {
   const payment = await newPayment();
@@ -139,7 +140,7 @@ test('Stripe: a callback pays the order', async () => {
     settledBy: 'callback',
     channelPaymentId: intentOf(payment).id,
   });
-  // The session's event is a notice. This is long before the first scheduled query.
+  // The event about the session is a notice. It arrives long before the first scheduled query.
   for (const at of h.askedAt(payment)) expect(at).toBeLessThan(10);
 });
 
@@ -171,7 +172,7 @@ test('Stripe: money that arrives after the close pays the order', async () => {
   await h.pass(62);
   expect([(await h.row(payment.id)).status, sessionOf(payment).status]).toEqual(['closed', 'expired']);
   expect(await h.orderStatus(payment)).toBe('unpaid');
-  // According to Stripe an expired session cannot be paid. If one is paid anyway, the money is not lost.
+  // Stripe says that an expired session cannot be paid. If one is paid anyway, the money is not lost.
   sessionOf(payment).status = 'open';
   await pay(payment);
   await run.result();
@@ -255,13 +256,13 @@ test('if an order is paid through the simulator and through Stripe, the payment 
   await h.simulator.pay(first.id);
   await h.callback(first);
   await h.until(first.id, 'succeeded');
-  // The payment is queried, because it must be closed now.
+  // The payment must be closed now, so it is queried first.
   await run.result();
   expect(await h.row(second.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'conflict' });
   const [owed] = await h.db.refund.findMany({ where: { paymentId: second.id } });
   await h.env.client.workflow.getHandle(`refund/${owed?.id}`).result();
   expect(await h.row(second.id)).toMatchObject({ refundedAmount: 1990n, attention: null });
-  // All of Stripe's events about the refund are delivered.
+  // The test delivers all events that Stripe sends about the refund.
   await callBack();
   expect(await refundsOf(second)).toEqual([[1990n, 'duplicate_payment', 'succeeded']]);
   expect(refundsAtStripe(second)).toMatchObject([{ amount: 1990, status: 'succeeded' }]);

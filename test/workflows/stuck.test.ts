@@ -9,8 +9,8 @@ import { eventually, realEnvironment } from '../support/stack.ts';
 import { SECRET, useHarness } from './harness.ts';
 
 /**
- * If a payment has money on record and its workflow is stuck because its workflow task fails repeatedly, the sweep
- * settles the payment, with all consequences. Uses the real server, which counts the attempts of a task.
+ * A workflow is stuck if its workflow task fails repeatedly. If its payment has money on record, the sweep
+ * settles the payment, with all consequences. Uses the real server, because it counts the attempts of a task.
  */
 
 const MISTAKE = [fileURLToPath(new URL('./throws-at-callback.ts', import.meta.url))];
@@ -36,7 +36,7 @@ afterAll(async () => {
   await shop?.close();
 });
 
-/** Two payment attempts for one order. */
+/** Two payments of one order, created as two attempts. */
 async function newAttempts(orderId: string): Promise<[Payment, Payment]> {
   const first = await h.newPayment({ orderId });
   const second = await h.newPayment({ orderId, channel: 'simulator2' });
@@ -47,7 +47,10 @@ async function newAttempts(orderId: string): Promise<[Payment, Payment]> {
   return [first, second];
 }
 
-/** Both payers have paid, and the workflows fail at their callbacks; the rows are made more than a minute old. */
+/**
+ * Both payers have paid. The workflows fail when they process the callbacks. The rows are made more than a
+ * minute old.
+ */
 async function makeStuck(...payments: Payment[]): Promise<void> {
   for (const payment of payments) {
     await h.simulator.pay(payment.id);
@@ -75,7 +78,7 @@ test("the sweep settles a payment whose workflow is stuck, cancels the order's o
     attentionDetail: expect.stringContaining(`payment/${paid.id}`),
   });
   expect(await h.orderStatus(paid)).toBe('succeeded');
-  // The other attempt gets its signal immediately, and not from a later sweep.
+  // The other attempt gets its signal immediately. It does not have to wait for a later sweep.
   await h.until(other.id, 'cancelled');
   expect(await steps.sweepStuck()).toBe(0);
   expect(await attentions(paid)).toHaveLength(1);

@@ -6,7 +6,7 @@ import { workflowBundle } from '../../src/worker/bundle.ts';
 import { SWEEP_WORKFLOW } from '../../src/workflows/messages.ts';
 import { timeSkippingEnvironment } from '../support/stack.ts';
 
-// The order in which the steps of the sweep run. The steps themselves are tested in test/activities.
+// Tests the order in which the sweep runs its steps. Tests in test/activities cover the steps themselves.
 
 let env: TestWorkflowEnvironment;
 beforeAll(async () => {

@@ -1,7 +1,7 @@
 import type { WorkflowInterceptorsFactory } from '@temporalio/workflow';
 
 /**
- * Simulates a bug in workflow code that each callback triggers. It throws a plain error, which fails the workflow task
+ * Simulates a bug in workflow code. The code throws a plain error at each callback, so the workflow task fails
  * repeatedly.
  */
 export const interceptors: WorkflowInterceptorsFactory = () => ({

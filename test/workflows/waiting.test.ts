@@ -5,8 +5,8 @@ import { eventually } from '../support/stack.ts';
 import { expectAsked, useHarness } from './harness.ts';
 
 /**
- * Live payments (promise P1): a callback or a scheduled query brings the money to the order, whatever fails in between.
- * Real workflow, activities, ledger, adapter and simulator; virtual time.
+ * Tests live payments (promise P1). A callback or a scheduled query brings the money to the order, whatever
+ * fails in between. Workflow, activities, ledger, adapter and simulator are real, and the time is virtual.
  */
 
 const h = useHarness();
@@ -19,7 +19,7 @@ beforeEach(async () => {
   });
 });
 
-/** The summaries of all activities with this name, as the Web UI shows them. */
+/** The summaries of all activities with this name, which the Web UI shows. */
 async function summariesOf(run: WorkflowHandle, activity: string): Promise<string[]> {
   const { events } = await run.fetchHistory();
   return (events ?? []).flatMap(({ activityTaskScheduledEventAttributes: scheduled, userMetadata }) =>
@@ -150,10 +150,10 @@ test('a callback with a wrong amount only causes a query, and the query’s righ
 
 test("if the channel's answer to a query has a wrong amount, the order is not paid and an attention is raised", async () => {
   const payment = await h.newPayment();
-  // From here on, the payment's amount differs from the amount of the trade at the channel.
+  // From this point on, the amount of the payment differs from the amount of its trade at the channel.
   const ask = (amount: number) =>
     h.db.$transaction([
-      // Bypasses the trigger that protects a payment's terms.
+      // A trigger protects the terms of a payment. This statement bypasses it.
       h.db.$executeRaw`SET LOCAL session_replication_role = replica`,
       h.db.$executeRaw`UPDATE payments SET amount = ${amount} WHERE id = ${payment.id}`,
     ]);
@@ -257,7 +257,7 @@ test('a callback signal whose callback is not in the ledger only causes a query'
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await run.signal('callback', { callbackId: 'cb_x', state: 'paid', amount: 1990, currency: 'CNY' });
-  // The channel is queried immediately, and not only by the next scheduled query.
+  // The channel is queried immediately, before the next scheduled query.
   await eventually(async () =>
     (await summariesOf(run, 'queryChannel')).some((summary) => summary.includes('query at once')),
   );
@@ -274,7 +274,7 @@ test('if the lock of the order blocks an order update, the update continues as a
   await h.db.$transaction(
     async (tx) => {
       await tx.$queryRaw`SELECT 1 FROM orders WHERE id = ${payment.orderId} FOR UPDATE`;
-      // Stored directly, because storing it through nodrop would need the same lock.
+      // The signal is sent directly, because storing a callback through nodrop would need the same lock.
       await run.signal('callback', { callbackId: 'cb_x', state: 'paid', amount: 1990, currency: 'CNY' });
       const seen = await eventually(async () => {
         const summaries = await summariesOf(run, 'updateOrder');

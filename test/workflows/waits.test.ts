@@ -7,11 +7,11 @@ import { eventually } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * A workflow's waits never delay the settlement of its payment: each wait is bounded, or it ends when a message of
- * higher priority arrives.
+ * The waits of a workflow never delay the settlement of its payment. Each wait has a time limit, or ends when a
+ * message of higher priority arrives.
  */
 
-/** The expiry of the channel's next actions, epoch ms. Null if they do not expire. */
+/** When the channel's next actions expire, in epoch ms. Null if they do not expire. */
 let actionsExpireAt: number | null = null;
 /** A hook that runs before the channel answers a query. */
 let beforeQuery: (() => Promise<void>) | undefined;
@@ -29,15 +29,18 @@ const between = (adapter: ChannelAdapter): ChannelAdapter => ({
   },
 });
 
-// Each test has a harness of its own, because the time-skipping server skips years for an activity that was cancelled
-// in an earlier test.
+// Each test has its own harness. If an activity was cancelled in an earlier test, the time-skipping server
+// would skip years for it.
 const h = useHarness({ between, perTest: true });
 beforeEach(() => {
   actionsExpireAt = null;
   beforeQuery = undefined;
 });
 
-/** The names of the activities that the payment's workflow has scheduled, without the first `after`. */
+/**
+ * The names of the activities that the payment's workflow has scheduled. The first `after` of them are left
+ * out.
+ */
 async function scheduled(payment: Payment, after = 0): Promise<string[]> {
   const { events } = await h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)).fetchHistory();
   const names = (events ?? []).flatMap(
@@ -46,7 +49,7 @@ async function scheduled(payment: Payment, after = 0): Promise<string[]> {
   return names.slice(after);
 }
 
-/** A payment with an expired next action, while no worker serves its channel's task queues. */
+/** A payment whose next action has expired. No worker serves the task queues of its channel. */
 async function unserved() {
   actionsExpireAt = (await h.now()) + 2_000;
   const payment = await h.newPayment();
@@ -58,14 +61,19 @@ async function unserved() {
   return { payment, since: () => scheduled(payment, before) };
 }
 
-/** Sends `count` requests for a new next action, and waits until the workflow has started to renew it. */
+/**
+ * Sends `count` requests for a new next action. Then waits until the workflow has started to renew the next
+ * action.
+ */
 async function renewals(count: number, { payment, since }: Awaited<ReturnType<typeof unserved>>) {
   const waiting = Array.from({ length: count }, () => h.workflows.awaitNextAction(payment, 120_000));
   if (count > 0) await eventually(async () => (await since()).includes('createAtChannel'));
   return { waiting };
 }
 
-/** Makes updates of payments fail while this SQL condition holds, until the function `name` is dropped. */
+/**
+ * Makes every update of a payment fail while this SQL condition holds. To end this, drop the function `name`.
+ */
 async function refuse(name: string, condition: string) {
   await h.db.$executeRawUnsafe(
     `CREATE FUNCTION ${name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '${name}'; END $$`,
@@ -114,7 +122,7 @@ test("an operator's query interrupts the renewal of a next action, and then the 
   await settled(one.payment);
 });
 
-test('if a message interrupts an immediate query before it begins, the query is sent after the message', async () => {
+test('if a message interrupts an immediate query before the query begins, the query is sent after the message is handled', async () => {
   const { payment } = await unserved();
   const summaries = async () => {
     const { events } = await h.env.client.workflow.getHandle(paymentWorkflowId(payment.id)).fetchHistory();
@@ -165,7 +173,7 @@ test('if a callback settles the payment while an operator waits for a query, the
   await h.simulator.pay(payment.id);
   await h.callback(payment);
   await settling;
-  // The first query ends only when the payment is settled.
+  // The first query does not end before the payment is settled.
   expect(await asked).toBe(true);
   await settled(payment);
 });
@@ -198,7 +206,7 @@ test('money is settled even if the attention about the failing order update cann
   await refuse('refuse_paid', "NEW.status = 'succeeded'");
   await refuse('refuse_attention', "NEW.attention = 'order_update_failing'");
   await h.callback(payment);
-  // More failed attempts than it takes to raise the attention.
+  // During this time, more attempts fail than are needed to raise the attention.
   await h.pass(1_200);
   expect(await scheduled(payment)).toContain('raiseAttention');
   await h.db.$executeRawUnsafe('DROP FUNCTION refuse_paid() CASCADE');

@@ -26,9 +26,9 @@ import { eventually } from '../support/stack.ts';
 import { type Harness, LATE_CANCELLATION, useHarness } from './harness.ts';
 
 /**
- * Payments through Alipay and WeChat Pay from start to end: the adapters with doubles, which are separate processes
- * whose books use the virtual clock. Signatures use the real time, because the adapters do. Callbacks arrive over HTTP,
- * and are handled like the API handles them.
+ * Tests payments through Alipay and WeChat Pay from start to end. The adapters talk to doubles, which are
+ * separate processes. The doubles' books use the virtual clock, but signatures use the real time, as in the
+ * adapters. Callbacks arrive over HTTP, and the test handles them as the API does.
  */
 
 const folder = wechatpayOracle();
@@ -67,7 +67,8 @@ beforeEach(async () => {
   await wechatpay.tell('rules', { refundsBecome: 'SUCCESS', bookOffsetMs: 0, callbacks: 'sent' });
 });
 
-// Each test has a harness of its own, because the time-skipping server no longer skips after an activity was cancelled.
+// Each test has its own harness, because the time-skipping server no longer skips time after an activity was
+// cancelled.
 const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION }, () => ({
   publicUrl,
   others: [createAlipayAdapter(), createWechatpayAdapter()].map((adapter) =>
@@ -78,7 +79,7 @@ const h = useHarness({ perTest: true, workflowInterceptors: LATE_CANCELLATION },
 const credentialsOf = ({ declaration: { name } }: ChannelAdapter): Credentials =>
   name === 'alipay' ? settingsOf(alipay) : wechatpay.accounts.direct;
 
-/** The difference between virtual and real time, in ms. */
+/** How far virtual time is ahead of real time, in ms. */
 const aheadMs = async () => Math.round((await h.now()) - Date.now());
 
 /** Sets the books of both doubles to the virtual time. */
@@ -88,7 +89,7 @@ async function follow(): Promise<void> {
   await wechatpay.tell('rules', { bookOffsetMs: offsetMs });
 }
 
-/** The adapter as in production, with calls at the virtual time. */
+/** The adapter that is used in production. Here it makes its calls at the virtual time. */
 function following(adapter: ChannelAdapter): ChannelAdapter {
   const after =
     <Given extends unknown[], Answer>(ask: (...given: Given) => Promise<Answer>) =>
@@ -101,7 +102,8 @@ function following(adapter: ChannelAdapter): ChannelAdapter {
     ...adapter,
     createTrade: after(adapter.createTrade),
     queryTrade: after(adapter.queryTrade),
-    // The adapter computes a payment's age with the real clock.
+    // The adapter computes a payment's age with the real clock. So the trade's times are moved to the real
+    // clock.
     closeTrade: after(async (account, trade: Trade, signal) => {
       const ahead = await aheadMs();
       const aged = {
@@ -117,7 +119,7 @@ function following(adapter: ChannelAdapter): ChannelAdapter {
   };
 }
 
-/** Receives a callback like the API does. */
+/** Receives a callback as the API does. */
 async function receive(request: IncomingMessage): Promise<[string, CallbackOutcome]> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk as Buffer);
@@ -166,7 +168,7 @@ async function newPayment(
   return await h.db.payment.update({ where: { id }, data: { payer } });
 }
 
-/** Lets the payer pay with the next action. */
+/** Pays as a payer does who uses the payment's next action. */
 async function pay({ id, channel }: Payment): Promise<void> {
   await follow();
   const action = nextActionOf(await h.row(id));
@@ -178,14 +180,14 @@ async function pay({ id, channel }: Payment): Promise<void> {
   expect(isPaid, 'the channel lets the payer pay').toBe(true);
 }
 
-/** Lets the payer pay, and waits for the callback without letting virtual time pass. */
+/** Pays as a payer does, and waits for the callback. Virtual time does not pass meanwhile. */
 async function payAndTell(payment: Payment): Promise<void> {
   const before = answered.length;
   await pay(payment);
   await eventually(() => answered.length > before);
 }
 
-/** The amount that the channel has refunded or is refunding, in yuan. */
+/** How much the channel has refunded or is still refunding, in yuan. */
 async function backAtChannel({ id: outTradeNo, channel }: Payment): Promise<number> {
   if (channel === 'alipay') {
     const { app_id: appId } = settingsOf(alipay);
@@ -199,7 +201,7 @@ const refundsOf = async ({ id: paymentId }: Payment) =>
     ({ amount, reason, status }) => [amount, reason, status],
   );
 
-/** A payment that was paid by its callback, before the first query. */
+/** A payment that is paid. Its callback arrived before the first query. */
 async function newPaid(channel: Channel): Promise<Payment> {
   const payment = await newPayment(channel);
   const run = await h.start(payment);
@@ -219,7 +221,7 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
       const run = await h.start(told);
       const action = nextActionOf(await h.row(told.id));
       expect(action).toMatchObject({ type });
-      // Payers can read their link, so it must not contain the proof.
+      // The payer can read this link. So its callback URL names only the account and contains no proof.
       if (channel === 'alipay' && type === 'redirect')
         expect(new URL(action?.url ?? '').searchParams.get('notify_url')).toBe(
           `${publicUrl}/callbacks/alipay/${told.channelAccountId}`,
@@ -270,7 +272,7 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
       await callbacks('come');
       await pay(first);
       await h.until(first.id, 'succeeded');
-      // The payment is queried, because it must be closed now.
+      // The payment must be closed now, so it is queried first.
       await run.result();
       expect(await h.row(second.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'conflict' });
       const [owed] = await h.db.refund.findMany({ where: { paymentId: second.id } });
