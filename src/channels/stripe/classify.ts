@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
-/** The kind of request: a refusal is definite only for the kind of request that it refuses. */
+/**
+ * The kind of request that Stripe answered. A refusal code is definite only for the kind of request that it refuses.
+ */
 export type Operation = 'create' | 'refund' | 'other';
 
 /** An answer of Stripe as received. */

@@ -1,7 +1,10 @@
 import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
-/** The kind of request: a refusal code is definite only for the kind of request that it refuses. */
+/**
+ * The kind of request that WeChat Pay answered. A refusal code is definite only for the kind of request that it
+ * refuses.
+ */
 export type Operation = 'create' | 'refund' | 'other';
 
 /** An answer of WeChat Pay as received. */
