@@ -94,7 +94,10 @@ const MESSAGE_AT_MOST = 200;
  */
 const QUOTES_THE_REQUEST = 'isv.invalid-signature';
 
-/** The refusal inside an error that `classify` made; undefined for any other error. */
+/**
+ * Returns the refusal of Alipay that `classify` has stored in the error. Undefined if `classify` did not make the
+ * error.
+ */
 export const refusalIn = (error: unknown): Result | undefined =>
   error instanceof ChannelError ? resultSchema.safeParse(error.cause).data : undefined;
 

@@ -8,7 +8,7 @@ import {
 import { CURRENCY, fen, fenOrNothing } from './amounts.ts';
 import { fromBeijing } from './times.ts';
 
-/** The parts of Alipay's answers that nodrop reads, and how they map to answers of the channel port. */
+/** Defines the parts of Alipay's answers that nodrop reads, and maps them to answers of the channel port. */
 
 export const TRADE_STATES = ['WAIT_BUYER_PAY', 'TRADE_SUCCESS', 'TRADE_FINISHED', 'TRADE_CLOSED'] as const;
 

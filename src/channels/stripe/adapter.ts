@@ -50,8 +50,8 @@ export interface StripeAdapterOptions {
 /** The largest page that Stripe returns. */
 const PAGE = 100;
 /**
- * An activity has time for this number of pages. A longer listing is not read to its end, so it cannot prove
- * that something is missing.
+ * The maximum number of pages that one activity has time to read. A longer listing is not read to its end, so it cannot
+ * prove that something is missing.
  */
 const PAGES_AT_MOST = 10;
 /** With a larger clock difference nodrop refuses callbacks by their age, and reports no trade as absent. */
@@ -102,8 +102,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   }
 
   /**
-   * Reads all pages, or stops after the page with an item that `until` accepts. Also returns the last page's
-   * `Date` header.
+   * Reads all pages of a listing, or stops after the page that has an item which `until` accepts. Also returns the
+   * `Date` header of the last page.
    * @throws ChannelError if the listing cannot be read to its end
    */
   async function list<T extends { readonly id: string }>(
@@ -492,7 +492,10 @@ function ours<T extends Session | Intent>(object: T, trade: Trade): T {
   );
 }
 
-/** Returns the refund if it carries our number. @throws ChannelError `garbage` if it does not */
+/**
+ * Returns the refund if it carries nodrop's refund number.
+ * @throws ChannelError `garbage` if it does not
+ */
 function ofNumber(refund: Refund, { outRefundNo }: KnownRefund): Refund {
   if (numberIn(refund, REFUND_KEY) === outRefundNo) return refund;
   throw new ChannelError(

@@ -63,11 +63,14 @@ const ABOUT_US: ReadonlySet<string> = new Set([
 /** Recognised by its message: Stripe has no error code for an API version that it does not know, or no longer knows. */
 const BAD_VERSION = /^Invalid Stripe API version/i;
 
-/** API keys that a message of Stripe may quote. */
+/** Matches API keys. Stripe's messages may quote them. */
 const KEYS = /\b(sk|rk|pk|whsec)_[^\s'"]+/g;
 const MESSAGE_AT_MOST = 300;
 
-/** The refusal inside an error that `classify` made; undefined for any other error. */
+/**
+ * Returns the refusal of Stripe that `classify` has stored in the error. Undefined if `classify` did not make the
+ * error.
+ */
 export function refusalIn(error: unknown): StripeRefusal | undefined {
   return error instanceof ChannelError ? refusalSchema.safeParse(error.cause).data : undefined;
 }

@@ -13,7 +13,10 @@ export interface StripeCall<T> {
   readonly schema: z.ZodType<T>;
   readonly request: (stripe: Stripe) => Promise<unknown>;
   readonly signal?: AbortSignal | undefined;
-  /** The longest answer to accept. @default as for every channel */
+  /**
+   * The largest answer that nodrop accepts.
+   * @default the limit that applies to every channel
+   */
   readonly atMostBytes?: number | undefined;
 }
 

@@ -63,7 +63,7 @@ const PAYMENT_INTENT: MethodDeclaration = {
   needs: [],
 };
 
-/** Test or live, by the prefix of the secret key: https://docs.stripe.com/keys. */
+/** Returns the mode (test or live) that the prefix of the secret key shows: https://docs.stripe.com/keys. */
 export const modeOf = ({ secret_key }: Credentials): AccountMode =>
   /^(sk|rk)_live_/.test(secret_key ?? '') ? 'live' : 'test';
 
@@ -81,8 +81,8 @@ export const declaration: ChannelDeclaration = {
   title: { en: 'Card and more (Stripe)', zh: '银行卡等（Stripe）' },
   testOnly: false,
   methods: [CHECKOUT, PAYMENT_INTENT],
-  // Counts activities. An activity sends up to three requests, because a query of a paid trade also reads its refunds
-  // and disputes.
+  // This rate limit counts activities. An activity sends up to three requests to Stripe, because a query of a paid
+  // trade also reads its refunds and disputes.
   rateLimit: {
     perSecond: 8,
     source:

@@ -8,9 +8,11 @@ import type {
 } from '../../domain/channel.ts';
 import { aboutFromStripe, fromStripe } from './amounts.ts';
 
-/** The parts of Stripe's objects that nodrop reads, and how they map to answers of the channel port. */
+/** Defines the parts of Stripe's objects that nodrop reads, and maps these objects to answers of the channel port. */
 
-/** The metadata keys of our numbers, in every object that nodrop creates. */
+/**
+ * nodrop stores its payment and refund numbers under these metadata keys, in every object that it creates at Stripe.
+ */
 export const PAYMENT_KEY = 'nodrop_payment';
 export const REFUND_KEY = 'nodrop_refund';
 
@@ -100,7 +102,7 @@ export const listOf = <T extends { readonly id: string }>(item: z.ZodType<T>) =>
 /** Converts epoch seconds to ISO 8601. */
 export const timeOf = (seconds: number): string => new Date(seconds * 1000).toISOString();
 
-/** Our number in an object that nodrop created. */
+/** The payment or refund number that nodrop has stored in one of its objects at Stripe. */
 export const numberIn = (
   { metadata }: { readonly metadata?: Readonly<Record<string, string>> | null | undefined },
   key: typeof PAYMENT_KEY | typeof REFUND_KEY,
@@ -167,8 +169,8 @@ const paid = (intent: Intent): PaidAnswer => ({
 });
 
 /**
- * Adds the refunds and disputes to a paid answer. Its state becomes `refunded` once the whole amount was
- * refunded.
+ * Adds the refunds and disputes to the answer about a paid trade. The state of the answer becomes `refunded` once the
+ * whole amount was refunded.
  */
 export function withMoneyBack(
   answer: PaidAnswer,
@@ -231,7 +233,7 @@ export function refundAnswer(refund: Refund, hadSucceeded = false): RefundAnswer
           }
         : { state: 'processing', channelRefundId };
     default:
-      // A status that Stripe adds later: not decided yet.
+      // Any refund status that Stripe adds later counts as not decided yet.
       return { state: 'processing', channelRefundId };
   }
 }

@@ -87,7 +87,10 @@ export const NOT_TO_CLOSE: ReadonlySet<string> = new Set([
 
 const MESSAGE_AT_MOST = 300;
 
-/** The refusal inside an error that `classify` made; undefined for any other error. */
+/**
+ * Returns the refusal of WeChat Pay that `classify` has stored in the error. Undefined if `classify` did not make the
+ * error.
+ */
 export function refusalIn(error: unknown): Refusal | undefined {
   return error instanceof ChannelError && error.cause instanceof RefusalCause
     ? error.cause.refusal

@@ -14,7 +14,7 @@ export const TOLERANCE_S = 300;
 
 export interface WechatpayRequest {
   readonly method: 'GET' | 'POST';
-  /** Including the query string. */
+  /** The path of the request, including the query string. */
   readonly path: string;
   readonly content?: object;
   readonly operation: Operation;

@@ -9,8 +9,8 @@ import { isAmount, isCurrency } from '../../domain/money.ts';
 import type { Merchant } from './merchant.ts';
 
 /**
- * The parts of WeChat Pay's objects that nodrop reads, and how they map to answers of the channel port. Amounts are
- * in fen.
+ * Defines the parts of WeChat Pay's objects that nodrop reads, and maps these objects to answers of the channel port.
+ * Amounts are in fen.
  */
 
 const text = z.string().min(1);
@@ -148,7 +148,8 @@ export function refundAnswer({
         channelRefundId,
       };
     default:
-      // PROCESSING, and any status that WeChat Pay adds later: not decided yet.
+      // WeChat Pay has not decided a refund with status PROCESSING. Any status that WeChat Pay adds later also counts
+      // as not decided.
       return { state: 'processing', channelRefundId };
   }
 }
