@@ -58,7 +58,7 @@ export async function verifyCallback(
   if (signed === undefined) throw unverified('a signature header is missing or invalid');
   if (signed.signature.startsWith(PROBE))
     throw unverified('WeChat Pay is testing whether signatures are checked');
-  // Decoding would turn all invalid bytes into the same character.
+  // Decoding invalid UTF-8 would replace different invalid bytes with the same character.
   if (!isUtf8(rawBody)) throw unverified('the body is not UTF-8');
   const merchants = await inTime(CERTIFICATES_WITHIN_MS, undefined, (signal) =>
     signersOf(keys, credentials, signed, rawBody, signal),

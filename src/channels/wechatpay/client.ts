@@ -7,8 +7,9 @@ import { type PlatformCertificates, PlatformKeys, readCertificates } from './pla
 import { authorize, isSignedBy, type Signed, signedOf } from './signature.ts';
 
 /**
- * The tolerance of WeChat Pay's own library (wechatpay-go, core/auth/validators/wechat_pay_validator.go),
- * applied to times in the future as well.
+ * The largest difference between a signed time and this machine's clock, in seconds. WeChat Pay's own library has this
+ * tolerance (wechatpay-go, core/auth/validators/wechat_pay_validator.go). nodrop also applies it to times in the
+ * future.
  */
 export const TOLERANCE_S = 300;
 
