@@ -65,7 +65,8 @@ export const declaration: ChannelDeclaration = {
   },
   // Alipay recommends that merchants rely on notifications, and query if a notification does not arrive.
   querySchedule: null,
-  // out_trade_no and out_request_no identify a trade and its refund forever.
+  // At Alipay, an out_trade_no identifies the same trade forever, and an out_request_no identifies the same refund
+  // forever.
   repeatableForMs: { create: null, refund: null },
   // Alipay creates the trade when the payer opens the link or scans the code. Before that there is nothing to
   // close.
