@@ -3,9 +3,9 @@ import { REFUND_FAILING_AFTER_MS, REFUND_PROCESSING_AT_MOST_MS } from './refund.
 
 /**
  * Declares each kind of attention. An attention says why a person should look at a payment. The ledger's clearing
- * rules, the API's description and the table in docs/operations.md (`npm run generate`) are derived from it. A new kind
- * needs an entry here and a migration of `payments_attention_check`, which a test compares with this file.
- */
+ * rules, the API's description and the table in docs/operations.md (`npm run generate`) are derived from these
+ * declarations. A new kind needs an entry here and a migration of `payments_attention_check`, which a test compares
+ * with this file.
  */
 
 export const SEVERITIES = {

@@ -181,7 +181,7 @@ export interface Payer {
  * The parameters of a create request. Every repetition has the same parameters. They come from the payment's row, which
  * is fixed after the first create. Only `notifyUrl` and `returnUrl` come from the deployment's public URL and secret.
  * If one of these changes before a repetition, the channel gets a different request under the same number. If the
- * channel refuses that, the outcome stays unknown, and the payment is queried and closed at its expiry.
+ * channel refuses that request, the outcome stays unknown, and the payment is queried and closed at its expiry.
  */
 export interface NewTrade extends Trade {
   /**
@@ -452,7 +452,7 @@ export interface ChannelDeclaration {
   /**
    * Set if nodrop can adopt trades that the merchant's own code has created. It declares the form of the names of such
    * trades: a pattern, the rule in words (`must be ...`), and an example. `isGlobal` is true if a name identifies the
-   * same trade for every account of the channel. If the form is absent, the adapter has no `readTrade`, and trades
+   * same trade for every account of the channel. If `adoption` is absent, the adapter has no `readTrade`, and trades
    * cannot be adopted.
    */
   readonly adoption?: {
@@ -462,16 +462,16 @@ export interface ChannelDeclaration {
     readonly isGlobal?: true;
   };
   /**
-   * True if the channel accepts a callback URL with each trade and keeps it secret, above all from the payer. A request
-   * to that URL then proves which payment it concerns, see docs/channels. If it is false, the channel gets the
-   * account's callback URL.
+   * True if the channel accepts a callback URL with each trade and keeps it secret. In particular, the payer must not
+   * see it. A request to that URL then proves which payment it concerns, see docs/channels. Otherwise the channel gets
+   * the account's callback URL.
    */
   readonly takesCallbackAddress: boolean;
   readonly settings: readonly SettingDeclaration[];
   /**
-   * Returns, from the form of the credentials, whether they move real money. Absent if the channel's credentials do not
-   * show it.
-   * @returns undefined when these credentials do not show it
+   * Returns whether credentials move real money, as their form shows it. Absent if the form of the channel's
+   * credentials never shows it.
+   * @returns undefined if the form of these credentials does not show it
    */
   readonly modeOf?: (credentials: Credentials) => AccountMode | undefined;
 }
@@ -481,8 +481,8 @@ export interface ChannelAdapter {
   readonly declaration: ChannelDeclaration;
 
   /**
-   * Creates the trade, or returns the next action of the existing trade, because the same `outTradeNo` must never
-   * create two trades. If `trade.reference` is set, the trade exists, and its payer needs a new next action.
+   * Creates the trade, or returns the next action of the existing trade. The same `outTradeNo` must never create two
+   * trades. If `trade.reference` is set, the trade exists, and its payer needs a new next action.
    * @returns `not_renewable` when the trade exists but no longer gives a next action
    * @throws ChannelError `rejected` when the channel definitely refuses; every other kind means unknown.
    */
@@ -492,17 +492,16 @@ export interface ChannelAdapter {
     signal?: AbortSignal,
   ): Promise<CreatedTrade | 'not_renewable'>;
   /**
-   * Looks for a trade by our number in a complete listing. Only for channels that identify trades by their own id
-   * alone. If an adapter has this method, only `createTrade` is called without a reference. Before any other call the
-   * trade is looked up, so that its reference is known. If the method is absent, every method of the adapter can get a
-   * trade without a reference.
+   * Looks for the trade in a complete listing, by the payment's id. Only adapters of channels that identify a trade by
+   * their own id have this method. nodrop calls it before any other call except `createTrade`, so that the trade's
+   * reference is known. If the method is absent, every method of the adapter can get a trade without a reference.
    * @returns `absent` only when the listing is complete and would certainly contain a trade that was created
    * @throws ChannelError, which always means unknown.
    */
   findTrade?(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<TradeReference | 'absent'>;
   /**
-   * Never creates a trade.
-   * @throws ChannelError, which always means unknown: a refused query says nothing about the trade.
+   * Queries the trade, and never creates one.
+   * @throws ChannelError, which always means unknown, because a refused query says nothing about the trade.
    */
   queryTrade(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<ChannelAnswer>;
   /**
@@ -511,13 +510,13 @@ export interface ChannelAdapter {
    * @throws ChannelError, which always means unknown.
    */
   readTrade?(account: ChannelAccount, reference: string, signal?: AbortSignal): Promise<FoundTrade>;
-  /** Never creates a trade. @throws ChannelError, which always means unknown. */
+  /** Closes the trade, and never creates one. @throws ChannelError, which always means unknown. */
   closeTrade(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<CloseAnswer>;
   /**
    * Requests a refund, or returns the state of the existing refund. Within the channel's `repeatableForMs` the same
    * `outRefundNo` never refunds twice, even if the amount differs.
-   * @throws ChannelError `rejected` when the channel definitely refuses: this number gives nothing back, now or later.
-   *   Every other kind means unknown. A temporary refusal, for example a balance that is too low, is `not_now`.
+   * @throws ChannelError `rejected` when the channel definitely refuses. Then this number gives nothing back, now or
+   *   later. Every other kind means unknown. A temporary refusal, for example a balance that is too low, is `not_now`.
    */
   refundTrade(
     account: ChannelAccount,
@@ -533,17 +532,20 @@ export interface ChannelAdapter {
     signal?: AbortSignal,
   ): Promise<RefundAnswer>;
   /**
-   * Verifies a callback in memory, in this order: headers present, signature, age, content. Asynchronous, because it
-   * may have to read certificates.
+   * Verifies a callback in memory. It checks first that the headers are present, then the signature, then the age, then
+   * the content. It is asynchronous, because it may have to read certificates.
    * @throws CallbackError `unverified` (bad signature or too old) or `malformed` (verified, but with invalid content).
    */
   verifyCallback(account: ChannelAccount, request: CallbackRequest): Promise<VerifiedCallback>;
   /**
-   * The HTTP answer that the channel expects. If it is absent, nodrop answers 200 with `{}`, or a refusal in the format
-   * of its API.
+   * Returns the HTTP answer that the channel expects. If this method is absent, nodrop answers 200 with `{}`, or a
+   * refusal in the format of its API.
    */
   acknowledge?(outcome: CallbackOutcome): Acknowledgement;
-  /** The out-trade-no in an unverifiable callback, if any. nodrop does not trust it. It only makes a query due. */
+  /**
+   * Returns the out-trade-no from a callback that could not be verified, if it contains one. nodrop does not trust this
+   * number: it only makes a query due.
+   */
   peekOutTradeNo(rawBody: Buffer): string | undefined;
   /**
    * Checks the credentials with a harmless request to the channel.
@@ -551,7 +553,8 @@ export interface ChannelAdapter {
    */
   checkAccount(account: ChannelAccount, signal?: AbortSignal): Promise<void>;
   /**
-   * Pays a trade with a test payment method, as a payer would. Absent if no program can pay at this channel's sandbox.
+   * Pays a trade with a test payment method, as a payer would. Absent if a program cannot pay in the sandbox of this
+   * channel.
    * @returns false when the trade's method cannot be paid this way
    * @throws ChannelError, also for credentials that move real money
    */
@@ -580,11 +583,12 @@ export type ChannelErrorKind =
 export class ChannelError extends Error {
   override readonly name = 'ChannelError';
   readonly kind: ChannelErrorKind;
-  /** The wait in ms that the channel asked for, if any. */
+  /** The wait in ms that the channel asked for. Undefined if it asked for none. */
   readonly retryAfterMs: number | undefined;
   /**
-   * True if the channel has stored this failure under the idempotency key and repeats it for every request. It is
-   * unknown whether the channel carried out the request, and a further request under the same key cannot show it.
+   * True if the channel has stored this failure under the idempotency key, and repeats it for every request with that
+   * key. It is unknown whether the channel carried out the request, and a further request under the same key cannot
+   * show it.
    */
   readonly isReplayed: boolean;
 
@@ -593,7 +597,8 @@ export class ChannelError extends Error {
     message: string,
     options: { cause?: unknown; retryAfterMs?: number; isReplayed?: boolean } = {},
   ) {
-    // The message may quote the channel and is stored in the database, which accepts no NUL and no lone surrogates.
+    // The message may quote the channel. nodrop stores the message in the database, which accepts no NUL and no lone
+    // surrogates.
     super(storable(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.kind = kind;
     this.retryAfterMs = options.retryAfterMs;

@@ -194,7 +194,8 @@ function refundedBy({ id, amount: given }: Refund, currency: CurrencyCode): numb
 
 /**
  * Maps a refund at Mollie to an answer of the port: https://docs.mollie.com/docs/refunds.
- * @param currency the currency of the payment @throws ChannelError `garbage` for a refund in another one
+ * @param currency the currency of the payment
+ * @throws ChannelError `garbage` for a refund in another currency
  */
 export function refundAnswer(refund: Refund, currency: CurrencyCode): RefundAnswer {
   const channelRefundId = refund.id;

@@ -154,7 +154,7 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
   /**
    * Sends one signed request to the simulator. Returns the answer only if its signature is valid and its status is
    * below 500.
-   * @throws ChannelError of every kind but `rejected` and `not_now`.
+   * @throws ChannelError of any kind except `rejected` and `not_now`
    */
   async function call(
     account: ChannelAccount,

@@ -56,8 +56,8 @@ const SMALLEST: Readonly<Record<string, number>> = {
 
 /**
  * The largest charges in Stripe's units, by the page that lists the smallest charges. Most currencies allow eight
- * digits, and some currencies with small units allow up to twelve. For a currency without a published smallest charge, only Stripe knows whether the amount is too large
- * (`amount_too_large`).
+ * digits, and some currencies with small units allow up to twelve. For a currency without a published smallest charge,
+ * only Stripe knows whether the amount is too large (`amount_too_large`).
  */
 const LARGEST = 99_999_999;
 const LARGEST_OF_ANY = 999_999_999_999;

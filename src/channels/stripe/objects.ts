@@ -254,8 +254,8 @@ function listedRefund(refund: Refund): ChannelRefund {
 /** An inquiry: https://docs.stripe.com/disputes/how-disputes-work#inquiries. */
 const INQUIRY = /^warning_/;
 /**
- * The statuses of disputes that ended without a loss. `warning_closed` means that an inquiry was closed and never became
- * a chargeback.
+ * The statuses of disputes that ended without a loss. `warning_closed` means that an inquiry was closed and never
+ * became a chargeback.
  */
 const WON: ReadonlySet<string> = new Set(['won', 'warning_closed']);
 /**
