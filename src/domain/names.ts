@@ -27,13 +27,13 @@ export const ROW_LOST_FAILURE = 'RowLost';
 /** The task queue of the workflows, and of activities that only use the ledger. */
 export const MAIN_TASK_QUEUE = 'nodrop';
 /**
- * The task queue of the sweep and its activities. It is a separate queue, so that a backlog of other queues does not
- * stop the sweep.
+ * The task queue of the sweep and its activities. It is separate, so that a backlog in another queue does not stop the
+ * sweep.
  */
 export const SWEEP_TASK_QUEUE = 'nodrop-sweep';
 /**
- * The task queue of deliveries to order services. It is a separate queue, so that an order service that hangs delays
- * nothing else.
+ * The task queue of deliveries to order services. It is separate, so that an order service that hangs delays only
+ * deliveries.
  */
 export const ORDER_SERVICE_TASK_QUEUE = 'nodrop-order-services';
 /** The task queue of creates, closes, refunds and single queries at a channel. */
