@@ -2,7 +2,7 @@ import type { PaymentSnapshot } from './payment.ts';
 import { isEnded, isLive } from './states.ts';
 
 /**
- * When the channel is queried. All durations are milliseconds.
+ * Defines when nodrop queries the channel. All durations are in milliseconds.
  *
  * A schedule is a plain list of waits, because it is passed to one retrying activity as its input.
  */
