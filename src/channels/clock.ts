@@ -1,12 +1,12 @@
 /**
- * Channels accept signed times that are a few minutes off. A smaller difference than this does not explain a
- * refusal.
+ * Channels accept requests whose signed time is a few minutes off. So a clock difference below this value does not
+ * explain why a channel refuses a request.
  */
 const CLOCK_OFF_MS = 60_000;
 
 /**
- * A sentence about this machine's clock if the channel's `Date` header shows another time. Empty if it does
- * not, or if there is no header. For requests that a channel refuses as unsigned or too old.
+ * Returns a sentence about this machine's clock if the channel's `Date` header shows another time. Empty if the times
+ * agree, or if there is no header. It is used when a channel refuses a request as unsigned or too old.
  * @param now when the answer arrived, epoch ms
  * @param offMs the smallest difference to report
  */
@@ -17,7 +17,7 @@ export function clockSentence(
 ): string {
   const theirs = Date.parse(dateHeader ?? '');
   const off = now - theirs;
-  // The header has whole seconds.
+  // The `Date` header contains whole seconds.
   if (Number.isNaN(theirs) || Math.abs(off) < offMs) return '';
   const by =
     Math.abs(off) >= 120_000

@@ -2,28 +2,31 @@ import { Agent, fetch as undiciFetch } from 'undici';
 import { ChannelError } from '../domain/channel.ts';
 
 /**
- * The timeout of a request. It is shorter than the 10 s of an activity attempt, so that a hung call ends with our error
- * and not with a Temporal timeout.
+ * The timeout of a request to a channel. It is shorter than the 10 s of an activity attempt. So a call that hangs ends
+ * with nodrop's own error and not with a Temporal timeout.
  */
 export const HTTP_TIMEOUT_MS = 8_000;
 
 /**
- * A channel that accepts no connection within this time is unreachable. Node's own fetch waits 10 s, which is longer
- * than the whole request may take. Then an attempt would end without saying that the connection was the problem.
+ * If a channel accepts no connection within this time, it counts as unreachable. The default of Node's fetch is 10 s,
+ * which is longer than the timeout of the whole request. With that default, the error would not say that the connection
+ * was the problem.
  */
 export const CONNECT_TIMEOUT_MS = 3_000;
 
 const agent = new Agent({ connect: { timeout: CONNECT_TIMEOUT_MS } });
-/** fetch with the connect timeout. The types of undici and of Node name the same classes. */
+/**
+ * Calls fetch with the connect timeout. The types of undici and the types of Node describe the same classes.
+ */
 const fetchByAgent = ((url: string, init?: object) =>
   undiciFetch(url, { ...init, dispatcher: agent })) as unknown as typeof fetch;
 
 /**
- * An answer has some hundred bytes. A larger one than this cannot be the channel's and is not read into
- * memory.
+ * The largest answer that nodrop reads into memory. A channel's answer has only some hundred bytes, so a larger one
+ * cannot be genuine.
  */
 const ANSWER_AT_MOST_BYTES = 1024 * 1024;
-/** The longest answer for one page of a listing, which has some hundred objects. */
+/** The largest answer that nodrop reads for one page of a channel's listing. A page has some hundred objects. */
 export const PAGE_AT_MOST_BYTES = 8 * 1024 * 1024;
 
 export interface ExchangeOptions {
@@ -46,8 +49,8 @@ export async function exchange(
   init: RequestInit,
   { channel, signal, atMostBytes = ANSWER_AT_MOST_BYTES, fetch: send = fetchByAgent }: ExchangeOptions,
 ): Promise<{ readonly response: Response; readonly text: string }> {
-  // Not AbortSignal.any: on Node 20 a timeout signal that only a combined signal refers to may be
-  // garbage-collected before it fires.
+  // AbortSignal.any is not used here. On Node 20, if only a combined signal refers to a timeout signal, the timeout
+  // signal may be garbage-collected before it fires.
   const controller = new AbortController();
   const abort = () => controller.abort(signal?.reason);
   const timer = setTimeout(() => controller.abort(new Error('no answer in time')), HTTP_TIMEOUT_MS);
@@ -71,14 +74,14 @@ export async function exchange(
   }
 }
 
-/** undici's error, as the cause of fetch's TypeError. */
+/** When fetch fails, it throws a TypeError whose cause is undici's error. */
 const isConnectTimeout = (error: unknown): boolean =>
   error instanceof Error &&
   (error.cause as { code?: unknown } | undefined)?.code === 'UND_ERR_CONNECT_TIMEOUT';
 
 /**
- * Runs `work`, which may send several requests. Its signal is aborted after `ms`, or when the caller's signal
- * is.
+ * Runs `work`, which may send several requests. The signal that `work` gets is aborted after `ms`, or when the caller's
+ * signal is aborted.
  */
 export async function inTime<T>(
   ms: number,
@@ -99,7 +102,8 @@ export async function inTime<T>(
 }
 
 /**
- * The body as text. @throws ChannelError `garbage` as soon as the body is too long. The remaining bytes are not read.
+ * Reads the body of an answer as text.
+ * @throws ChannelError `garbage` as soon as the body is too long; the remaining bytes are not read
  */
 async function readText(response: Response, channel: string, atMostBytes: number): Promise<string> {
   const chunks: Uint8Array[] = [];

@@ -8,7 +8,7 @@ import { validated } from './validated-adapter.ts';
 import { createWechatpayAdapter } from './wechatpay/adapter.ts';
 import { type CredentialsSource, withCredentials } from './with-credentials.ts';
 
-/** The deployment's settings that adapters need. */
+/** The settings of the deployment that the adapters of the channels need. */
 export interface ChannelSettings {
   readonly mode: Config['mode'];
   readonly simulator: Pick<Config['simulator'], 'url'>;
@@ -16,7 +16,7 @@ export interface ChannelSettings {
   readonly mollie?: Config['mollie'];
 }
 
-/** Every channel. A new channel needs a folder and a line here. */
+/** Creates the adapter of every channel. A new channel needs its own folder and a line here. */
 const adaptersOf = ({ simulator, stripe, mollie }: ChannelSettings): readonly ChannelAdapter[] => [
   createSimulatorAdapter({ name: 'simulator', url: simulator.url }),
   createSimulatorAdapter({ name: 'simulator2', url: simulator.url }),
@@ -34,8 +34,8 @@ export const DECLARATIONS: readonly ChannelDeclaration[] = adaptersOf({
 }).map(({ declaration }) => declaration);
 
 /**
- * The query schedule of each channel, by the channel's name. A channel that no longer exists has nodrop's own
- * schedule.
+ * The query schedule of each channel, by the channel's name. For a channel that no longer exists, nodrop's default
+ * schedule applies.
  */
 export const querySchedules = (config: Pick<Config, 'querySchedule'>) => ({
   queryScheduleMs: (name: string): readonly number[] =>
@@ -45,8 +45,8 @@ export const querySchedules = (config: Pick<Config, 'querySchedule'>) => ({
 });
 
 /**
- * All channels by name. Which of them a merchant can use depends on the merchant's accounts. Live mode leaves
- * out the channels that move no real money.
+ * All channels by name. A merchant can use a channel for which the merchant has an account. In live mode, the channels
+ * that move no real money are left out.
  */
 export function createChannels(
   settings: ChannelSettings,

@@ -5,20 +5,20 @@ import { isAmount, isCurrency } from '../domain/money.ts';
 import { isStorable } from '../domain/text.ts';
 
 /**
- * Checks that the ledger can store what a channel reports. One value that it cannot store would keep a paid
- * order unpaid forever.
+ * Checks that the ledger can store what a channel reports. If one value could not be stored, a paid order would stay
+ * unpaid forever.
  */
 
 const text = z.string().min(1).max(200).refine(isStorable);
-/** None of our trades has more refunds or disputes than this. */
+/** The maximum number of refunds or disputes in one answer. No trade of nodrop has more. */
 const LISTED_AT_MOST = 1_000;
-/** The most that an adapter may store with a trade's reference. */
+/** The maximum size of the data that an adapter may store with a trade's reference. */
 const REFERENCE_DATA_AT_MOST_BYTES = 4_096;
 
 const reason = z.string().refine(isStorable);
 const amount = z.number().refine(isAmount);
 const sum = z.int().nonnegative();
-/** With its offset applied, a valid time can fall outside the years that the database can store. */
+/** A valid time can have an offset that moves it outside the years that the database can store. */
 const time = z.iso.datetime({ offset: true }).refine((value) => {
   const year = new Date(value).getUTCFullYear();
   return year >= 1970 && year <= 9999;
@@ -86,7 +86,7 @@ const paidSchema = z
     someWentBack: z.literal(true).optional(),
     disputes: z.array(disputeSchema).max(LISTED_AT_MOST).optional(),
   })
-  // The list of refunds counts, so the state must agree with it.
+  // If an answer has a list of refunds, nodrop relies on the list. So the state of the answer must agree with it.
   .refine(
     (answer) =>
       answer.state === 'paid' || answer.refunds === undefined || goneBackBy(answer) >= answer.amount,
@@ -168,8 +168,8 @@ const callbackSchema = z.discriminatedUnion('kind', [
 ]);
 
 /**
- * Wraps an adapter so that it returns only what can be stored. If an answer cannot be stored, it throws, and the
- * channel is queried again. A callback that cannot be stored counts as malformed.
+ * Wraps an adapter so that it returns only answers that the ledger can store. For any other answer it throws, and
+ * nodrop queries the channel again. A callback that cannot be stored counts as malformed.
  */
 export function validated(adapter: ChannelAdapter): ChannelAdapter {
   const readable = <Answer>(schema: z.ZodType, answer: Answer, no: string): Answer => {

@@ -1,9 +1,9 @@
 import type { ChannelAnswer, ChannelRefund, PaidAnswer } from './channel.ts';
 import { isLive, type PaymentStatus, type SettledBy } from './states.ts';
 
-/** Decides which answers of a channel are recorded. Pure. */
+/** Decides which answers of a channel the ledger records. All functions in this file are pure. */
 
-/** The channel's definite answer, with the source it came from. Stored in `payments.channel_answer`. */
+/** A definite answer of the channel, with its source. It is stored in `payments.channel_answer`. */
 export type RecordedAnswer = Extract<ChannelAnswer, { state: 'paid' | 'refunded' | 'closed' | 'failed' }> & {
   readonly by: SettledBy;
 };
@@ -34,11 +34,11 @@ export function goneBackBy({
   return refunds.reduce((sum, refund) => (refund.state === 'succeeded' ? sum + refund.amount : sum), 0);
 }
 
-/** True if the answer reports any refund, whatever its state. */
+/** True if the answer reports any refund, whatever the state of the refund is. */
 export const reportsRefunds = (answer: PaidAnswer): boolean =>
   goneBackBy(answer) > 0 || (answer.refunds ?? []).length > 0 || answer.someWentBack === true;
 
-/** True if the recorded answer says that some money was refunded, and no known refund explains it. */
+/** True if the recorded answer says that some money was refunded, but no refund that nodrop knows explains this. */
 export const isBackUnexplained = (payment: { readonly channelAnswer: unknown }): boolean => {
   const recorded = recordedAnswer(payment);
   return isMoney(recorded) && recorded.someWentBack === true;
@@ -52,14 +52,15 @@ export function reportsMoreRefunded(known: PaidAnswer, answer: PaidAnswer): bool
 }
 
 /**
- * Recorded money is replaced only by an answer that reports a larger refunded amount, and only before it is settled.
+ * A new answer replaces recorded money only if it reports a larger refunded amount, and only before the money is
+ * settled.
  */
 const replacesMoney = (status: PaymentStatus, known: PaidAnswer, answer: ChannelAnswer): boolean =>
   status !== 'succeeded' && isMoney(answer) && reportsMoreRefunded(known, answer);
 
 /**
- * True if the answer to a query is recorded. A definite answer is recorded if no definite answer is on record. An
- * answer that reports money replaces a recorded answer without money.
+ * True if the answer to a query is recorded. A definite answer is recorded if none was recorded before. An answer that
+ * reports money replaces a recorded answer without money.
  */
 export function isNewAnswer(
   status: PaymentStatus,
@@ -71,9 +72,9 @@ export function isNewAnswer(
 }
 
 /**
- * True if a verified callback is recorded as the channel's answer. It must report exactly the requested amount, or that
- * more of the money on record was refunded. Callbacks may arrive in any order. Every other callback only makes nodrop
- * query the channel (P2).
+ * True if a verified callback is recorded as the channel's answer. It is recorded if it reports exactly the requested
+ * amount, or a larger refunded amount than the recorded answer. Callbacks can arrive in any order, so every other
+ * callback only makes nodrop query the channel (P2).
  * @param asked the requested amount in minor units
  */
 export function isVerifiedAnswer(
@@ -87,10 +88,13 @@ export function isVerifiedAnswer(
   return BigInt(answer.amount) === asked.amount && answer.currency === asked.currency;
 }
 
-/** If the channel has not decided this long after the payment's expiry, the attention `channel_undecided` is raised. */
+/**
+ * If the channel has not decided within this time after the payment's expiry, the attention `channel_undecided` is
+ * raised.
+ */
 const UNDECIDED_ALARM_MS = 86_400_000;
 
-/** From this time (epoch ms) on, the answer `processing` raises the attention `channel_undecided`. */
+/** The time (epoch ms) from which the answer `processing` raises the attention `channel_undecided`. */
 export const undecidedAlarm = ({ expiresAt }: { readonly expiresAt: Date }): number =>
   expiresAt.getTime() + UNDECIDED_ALARM_MS;
 

@@ -3,9 +3,12 @@ import { type ChannelAnswer, FIRST_ACCOUNT } from './channel.ts';
 import { Refusal } from './refusal.ts';
 import { type Adoption, isLive, type OrderStatus, type OrderUpdate, type PaymentStatus } from './states.ts';
 
-/** Decides whether an order accepts a new payment attempt, or which live attempt is returned instead. Pure. */
+/**
+ * Decides whether an order accepts a new payment attempt, or which live attempt is returned instead. All functions in
+ * this file are pure.
+ */
 
-/** The columns of a payment that this decision needs. */
+/** The columns of a payment that are needed to decide whether its order accepts another attempt. */
 export interface PaymentAttempt {
   readonly id: string;
   readonly channel: string;
@@ -15,7 +18,7 @@ export interface PaymentAttempt {
   readonly status: PaymentStatus;
   readonly orderUpdate: OrderUpdate | null;
   readonly channelState: string | null;
-  /** A `RecordedAnswer`, as JSON. */
+  /** The recorded answer of the channel: a `RecordedAnswer`, as JSON. */
   readonly channelAnswer: unknown;
   /** The payer, with `id` if it is known. */
   readonly payer: unknown;
@@ -24,11 +27,14 @@ export interface PaymentAttempt {
   readonly cancelRequestedAt: Date | null;
   /** The channel does not close the trade before this time. */
   readonly closeNotBefore?: Date | null;
-  /** Set if the merchant's own code has created the trade. */
+  /** Set if nodrop has adopted the trade, which the merchant's own code created. */
   readonly adopted?: Adoption | null;
 }
 
-/** The columns of an order that this decision needs. The optional ones may be absent for a new order. */
+/**
+ * The columns of an order that are needed to decide whether it accepts another attempt. The optional columns may be
+ * absent for a new order.
+ */
 export interface OrderToPay {
   readonly id: string;
   readonly status: OrderStatus;
@@ -37,7 +43,7 @@ export interface OrderToPay {
   readonly cancelRequestedAt?: Date | null;
 }
 
-/** The parts of a payment request that this decision needs. */
+/** The parts of a payment request that are needed to decide whether a new attempt is made. */
 export interface AskedFor {
   readonly channel: string;
   readonly method: string;
@@ -45,30 +51,31 @@ export interface AskedFor {
   readonly account?: string | undefined;
   readonly payer: { readonly id?: string } | undefined;
   readonly expiresInMs: number;
-  /** The maximum number of attempts of the order. Absent if there is no limit. */
+  /** The maximum number of attempts of the order. If it is absent, there is no limit. */
   readonly attemptsAtMost?: number;
-  /** The ids of the order's live attempts that were already queried for this request. */
+  /** The ids of the order's live attempts that nodrop has already queried for this request. */
   readonly askedAttempts: ReadonlySet<string>;
-  /** Set if an existing trade is to be adopted. For a trade that is already adopted, this decision is not needed. */
+  /** Set if the request adopts an existing trade that is not adopted yet. */
   readonly adopt?: { readonly reference: string } | undefined;
 }
 
 /**
- * If an attempt has less time left than this, it is not returned when a new attempt would end later. A payer needs
- * about this long to open the wallet and pay. If an attempt's whole lifetime is shorter than twice this time, the limit
- * is half of the lifetime. Otherwise a very short attempt would never be returned, and pressing "pay" twice would
- * create two payments.
+ * The time that a payer needs to open the wallet and pay. A live attempt with less time left is not returned if a new
+ * attempt would end later. For a very short attempt the limit is half of its whole lifetime, if that is less than this
+ * time. Otherwise such an attempt would never be returned, and pressing "pay" twice would create two payments.
  */
 const TIME_TO_PAY_MS = 30_000;
 
-/** True if received money is on record, but the order update has not decided about the money yet. */
+/**
+ * True if the recorded answer reports received money, but nodrop has not yet decided what the money does to the order.
+ */
 export function hasUnsettledMoney(payment: Pick<PaymentAttempt, 'status' | 'channelAnswer'>): boolean {
   return payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
 }
 
 /**
- * True if the payer has acted and the channel has not decided, or if money has arrived and no decision about it was
- * made. While this is true, the order must not be paid again.
+ * True if the payer has acted and the channel has not decided yet. Also true if money has arrived and nodrop has not
+ * decided about it. While this is true, the order must not be paid again.
  */
 export function isUndecided(payment: PaymentAttempt): boolean {
   const { status, orderUpdate, channelState } = payment;
@@ -83,7 +90,7 @@ const PAYER_HAS_ACTED: ReadonlySet<string> = new Set<ChannelAnswer['state']>([
 ]);
 
 /**
- * The reason why the order accepts no new attempt now, without regard to its existing attempts. Null if the order
+ * The reason why the order accepts no new attempt now. Its existing attempts are not considered here. Null if the order
  * accepts a new attempt.
  */
 export function refusesAttempts(order: OrderToPay, now: Date): Refusal | null {
@@ -98,14 +105,14 @@ export function refusesAttempts(order: OrderToPay, now: Date): Refusal | null {
   return null;
 }
 
-/** Why this attempt forbids another attempt, or null if it does not. */
+/** The reason why this attempt forbids another attempt of its order. Null if it does not. */
 export function forbidsAnother(attempt: PaymentAttempt): Refusal | null {
   const { id, orderUpdate, channel } = attempt;
   if (!isUndecided(attempt)) return null;
   if (orderUpdate === 'pending' || orderUpdate === 'review')
     return new Refusal('attempt_unresolved', `Payment ${id} has received money that waits for a decision.`);
   if (hasUnsettledMoney(attempt)) {
-    // The order update decides about the money within seconds.
+    // nodrop decides within seconds what the received money does to the order.
     return new Refusal('attempt_unresolved', `Payment ${id} has received money that is being settled.`, {
       retryAfterSeconds: 5,
     });
@@ -117,15 +124,16 @@ export function forbidsAnother(attempt: PaymentAttempt): Refusal | null {
 }
 
 /**
- * The expiry of an attempt that is made now. It is never later than the order's expiry.
- * @param expiresInMs the time to pay, in ms
+ * The expiry of an attempt that is created now. It is never later than the order's expiry.
+ * @param expiresInMs the time that the payer has to pay, in ms
  */
 export const expiryOf = (order: Pick<OrderToPay, 'expiresAt'>, expiresInMs: number, now: Date): Date =>
   new Date(Math.min(now.getTime() + expiresInMs, order.expiresAt?.getTime() ?? Number.POSITIVE_INFINITY));
 
 /**
  * True if the attempt leaves the payer less than `TIME_TO_PAY_MS` and a new attempt would end later. Such an attempt is
- * closed instead of returned. False for an attempt that ends with its order, because a new one would not end later.
+ * closed instead of returned. The result is false if the attempt ends with its order, because then a new attempt would
+ * not end later.
  * @param renewedUntil when a new attempt would end
  */
 export function runsOut(
@@ -137,20 +145,22 @@ export function runsOut(
   return expiresAt.getTime() - now.getTime() < timeToPay && renewedUntil > expiresAt;
 }
 
-/** True if the attempt has expired or its cancellation was requested: payers are no longer sent to it. */
+/**
+ * True if the attempt has expired or its cancellation was requested. nodrop no longer sends payers to such an attempt.
+ */
 const isEnding = ({ expiresAt, cancelRequestedAt }: PaymentAttempt, now: Date): boolean =>
   expiresAt <= now || cancelRequestedAt !== null;
 
 /**
- * True if the live attempt is at the requested account. A live attempt at another account is closed before a new
- * attempt is made.
+ * True if the live attempt is at the account that the request names. A live attempt at another account is closed before
+ * a new attempt is created.
  */
 const isAtAccount = (live: PaymentAttempt, { account }: AskedFor): boolean =>
   account === undefined || account === (live.account ?? FIRST_ACCOUNT);
 
 /**
- * False if the attempt is adopted, because it then has no next action. Also false if the request adopts a trade,
- * because that is another trade.
+ * True if the live attempt can be returned. An adopted attempt cannot be returned, because it has no next action. If
+ * the request adopts a trade, no live attempt is returned, because it belongs to another trade.
  */
 const isHandedOut = (live: PaymentAttempt, { adopt }: AskedFor): boolean =>
   adopt === undefined && (live.adopted ?? null) === null;
@@ -167,7 +177,7 @@ function refuseOtherPayer(live: PaymentAttempt, payer: { readonly id?: string } 
 }
 
 /**
- * True if the channel does not close the trade yet. For a new attempt on another channel, this attempt then counts as
+ * True if the channel does not close the trade yet. A new attempt on another channel then treats this attempt as
  * closed. If the payer pays both attempts, the second payment is refunded.
  */
 export const isClosedLater = (
@@ -196,11 +206,12 @@ function isEndingOf(same: PaymentAttempt, now: Date): Refusal {
 export type AttemptDecision<A> =
   | { readonly handedOut: A }
   | { readonly expiresAt: Date }
-  /** Live attempts that must be queried before a new attempt is made. */
+  /** The live attempts that nodrop must query before it creates a new attempt. */
   | { readonly unasked: readonly A[] };
 
 /**
- * Decides whether a new attempt is made and when it expires, or which live attempt is returned. Pure.
+ * Decides whether nodrop creates a new attempt and when it expires, or which live attempt nodrop returns. The function
+ * is pure.
  * @param attempts all attempts of the order
  * @throws Refusal `order_already_paid`, `order_not_payable`, `attempt_unresolved`, `payer_differs`
  */
@@ -235,7 +246,7 @@ export function decideAttempt<A extends PaymentAttempt>(
   const handedOut = usable !== undefined && (isFull || !runsOut(usable, expiresAt, now)) ? usable : undefined;
   const unasked = handedOut === undefined ? live.filter(({ id }) => !given.askedAttempts.has(id)) : [];
   for (const attempt of attempts) {
-    // An ended attempt can also forbid a new attempt, because the payer would pay twice.
+    // An ended attempt can also forbid a new attempt. Otherwise the payer could pay twice.
     const forbidden = attempt === handedOut || unasked.includes(attempt) ? null : forbidsAnother(attempt);
     if (forbidden !== null) throw forbidden;
   }

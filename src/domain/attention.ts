@@ -2,9 +2,10 @@ import { ORDER_UNKNOWN_FOR_MS } from './event.ts';
 import { REFUND_FAILING_AFTER_MS, REFUND_PROCESSING_AT_MOST_MS } from './refund.ts';
 
 /**
- * The attentions, which say why a person should look at a payment: one declaration for each kind. The ledger's clearing
- * rules, the API's description and the table in docs/operations.md (`npm run generate`) are derived from it. A new kind
- * needs an entry here and a migration of `payments_attention_check`, which a test compares with this file.
+ * Declares each kind of attention. An attention says why a person should look at a payment. The ledger's clearing
+ * rules, the API's description and the table in docs/operations.md (`npm run generate`) are derived from these
+ * declarations. A new kind needs an entry here and a migration of `payments_attention_check`, which a test compares
+ * with this file.
  */
 
 export const SEVERITIES = {
@@ -14,7 +15,10 @@ export const SEVERITIES = {
 } as const;
 export type Severity = keyof typeof SEVERITIES;
 
-/** The events that clear an attention automatically, worded to follow "cleared when" in the table. */
+/**
+ * The events that clear an attention automatically. Each text continues the words "cleared when" in the table of
+ * docs/operations.md.
+ */
 export const OCCASIONS = {
   answered: 'the channel answers',
   configured: 'the channel accepts a call again',
@@ -36,18 +40,21 @@ export type Occasion = keyof typeof OCCASIONS;
 
 export interface AttentionDeclaration {
   readonly severity: Severity;
-  /** When the attention is raised. */
+  /** The condition that raises the attention. */
   readonly raised: string;
   /** What the operator should do, in Markdown for docs/operations.md. */
   readonly todo: string;
-  /** Each of these events clears the attention. A person can clear every kind. */
+  /** The events that clear the attention automatically. A person can clear every kind of attention. */
   readonly clearedBy: readonly Occasion[];
 }
 
 const hours = (ms: number): string => `${ms / 3_600_000} h`;
 const days = (ms: number): string => `${ms / 86_400_000} days`;
 
-/** If an order service answers for this long that it does not know an order, the order counts as gone. */
+/**
+ * The words for the time after which an order counts as gone, if its order service keeps answering that it does not
+ * know the order.
+ */
 const UNKNOWN_FOR = `${hours(ORDER_UNKNOWN_FOR_MS)} by default (\`NODROP_ORDER_UNKNOWN_HOURS\`)`;
 
 const ASK_FOR_OUTAGE =
@@ -221,8 +228,8 @@ export type Attention = keyof typeof ATTENTIONS;
 export const ATTENTION_NAMES = Object.keys(ATTENTIONS) as Attention[];
 
 /**
- * Attentions that a workflow shows only in its search attribute, because there is no row to store them in. They appear
- * neither in the database nor in the API.
+ * These attentions are not stored, because the workflow has no row to store them in. The workflow shows them only in
+ * its search attribute. They appear neither in the database nor in the API.
  */
 export const UNSTORED_ATTENTIONS = {
   row_lost: {
@@ -237,15 +244,15 @@ export const UNSTORED_ATTENTIONS = {
 export const ROW_LOST = 'row_lost' satisfies keyof typeof UNSTORED_ATTENTIONS;
 
 /**
- * True if another attention may be raised, because none is raised now, or only `delivery_failing`, which every other
- * attention replaces.
+ * True if a new attention may be raised. That is so if the payment has no attention, or only `delivery_failing`, which
+ * every other attention replaces.
  */
 export const isFree = (attention: Attention | null): boolean =>
   attention === null || attention === 'delivery_failing';
 
 export const severityOf = (attention: Attention): Severity => ATTENTIONS[attention].severity;
 
-/** True if one of these occasions clears the attention. */
+/** True if one of these events clears the attention. */
 export function isClearedBy(attention: Attention, occasions: readonly Occasion[]): boolean {
   const { clearedBy }: AttentionDeclaration = ATTENTIONS[attention];
   return occasions.some((occasion) => clearedBy.includes(occasion));

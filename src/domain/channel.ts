@@ -2,8 +2,8 @@ import type { CurrencyCode } from './money.ts';
 import { storable } from './text.ts';
 
 /**
- * The port between nodrop and a payment channel (a wallet, an acquirer). Each channel has one adapter under
- * `src/channels/` that implements it. Only the adapter knows the channel's protocol.
+ * Defines the port between nodrop and a payment channel (a wallet, an acquirer). Each channel has one adapter under
+ * `src/channels/` that implements the port. Only the adapter knows the channel's protocol.
  */
 
 /** The channel's report about a trade, in nodrop's terms. Amounts are in minor units of `currency`. */
@@ -12,11 +12,11 @@ export type ChannelAnswer =
   | { readonly state: 'unpaid' }
   /** The payer has acted and the channel has not decided yet. This state never counts as a failure. */
   | { readonly state: 'processing' }
-  /** The channel does not know the trade, but may know it later. Before the expiry this answer counts as unpaid. */
+  /** The channel does not know the trade now, but may know it later. Before the expiry, the trade counts as unpaid. */
   | { readonly state: 'unknown_trade' }
-  /** Definite. The trade was closed at the channel, and no money was received. */
+  /** This answer is definite: the channel has closed the trade and received no money. */
   | { readonly state: 'closed' }
-  /** Definite. The channel declined the payment. */
+  /** This answer is definite: the channel has declined the payment. */
   | { readonly state: 'failed'; readonly reason?: string }
   | PaidAnswer;
 
@@ -30,21 +30,21 @@ export interface PaidAnswer {
   /** When the trade was paid, by the channel's clock, ISO 8601. */
   readonly paidAt: string;
   /**
-   * The amount that the payer paid after coupons, in minor units. It is only informational: nodrop does not compare it
-   * with another amount.
+   * The amount that the payer paid after coupons, in minor units. It is only informational: nodrop compares it with no
+   * other amount.
    */
   readonly payerAmount?: number;
-  /** The amount refunded so far, in minor units. Set by channels that report only a sum. */
+  /** The amount refunded so far, in minor units. An adapter sets it if its channel reports only a sum. */
   readonly refundedAmount?: number;
   /**
-   * All refunds of the trade. Set by channels that list refunds. If it is set, only the list counts, and no sum is
-   * used.
+   * All refunds of the trade. An adapter sets this list if its channel lists refunds. If the list is set, nodrop uses
+   * no reported sum.
    */
   readonly refunds?: readonly ChannelRefund[];
   /**
-   * Some or all of the money was refunded, or a refund exists. Set by channels whose report about a trade contains
-   * neither a sum nor a list of refunds. The amounts then come from the single refunds. nodrop queries the refunds that
-   * it requested, and callbacks report the other refunds.
+   * Some or all of the money was refunded, or a refund exists. An adapter sets this if the channel's report about a
+   * trade contains neither a sum nor a list of refunds. nodrop then gets the amounts from the single refunds: it
+   * queries the refunds that it requested, and callbacks report the other refunds.
    */
   readonly someWentBack?: true;
   /** All disputes of the trade, open and decided, in any order. */
@@ -54,22 +54,22 @@ export interface PaidAnswer {
 /** One refund in the channel's list of a trade's refunds. */
 export interface ChannelRefund {
   readonly id: string;
-  /** Our refund number, if the channel reports it; absent for a refund that nodrop did not request. */
+  /** nodrop's refund number, if the channel reports it. Absent if nodrop did not request the refund. */
   readonly outRefundNo?: string;
   /** Minor units. */
   readonly amount: number;
-  /** `failed` and `reversed` give nothing back; a `reversed` refund had succeeded before. */
+  /** A `failed` refund gives nothing back. A `reversed` refund had succeeded before, and gives nothing back either. */
   readonly state: 'processing' | 'succeeded' | 'failed' | 'reversed';
 }
 
-/** A payer has disputed a trade at their bank. */
+/** A dispute: a payer contests a trade at their bank. */
 export interface ChannelDispute {
   readonly id: string;
   /** Minor units. */
   readonly amount: number;
   readonly currency: CurrencyCode;
   readonly state: 'open' | 'won' | 'lost';
-  /** The payer's bank only inquires. It withholds no money, and a refund ends the inquiry. */
+  /** True if the payer's bank only inquires. An inquiry withholds no money, and a refund ends it. */
   readonly isInquiry?: boolean;
   readonly reason?: string;
   /** The deadline for the merchant's answer, ISO 8601. */
@@ -82,7 +82,7 @@ export interface NextAction {
   readonly url?: string;
   readonly qr?: string;
   readonly params?: Readonly<Record<string, string>>;
-  /** ISO 8601; absent if the action is valid until the payment expires. */
+  /** When the next action expires, ISO 8601. Absent if it is valid until the payment expires. */
   readonly expiresAt?: string;
 }
 
@@ -92,16 +92,17 @@ export interface ChannelAccount {
   readonly merchantId: string;
   readonly channel: string;
   /**
-   * Sets of the settings that the channel declares, newest first. There is more than one set while credentials are
-   * rotated. Requests use the first set, and a callback is verified if any set verifies it. An adapter gets at least
-   * one set. The adapter's callers pass no sets, because src/channels/with-credentials.ts reads them.
+   * Sets of credentials, newest first. Each set has the settings that the channel declares. There is more than one set
+   * while credentials are rotated. Requests use the first set, and a callback is valid if any set verifies it. An
+   * adapter always gets at least one set. The callers of an adapter pass no sets, because
+   * src/channels/with-credentials.ts reads them.
    */
   readonly credentials: readonly Credentials[];
 }
 
 export type Credentials = Readonly<Record<string, string>>;
 
-/** `live` if an account's credentials move real money, otherwise `test`. */
+/** The mode of an account: `live` if its credentials move real money, otherwise `test`. */
 export type AccountMode = 'test' | 'live';
 
 /** The name of a merchant's first account at a channel. */
@@ -111,7 +112,8 @@ export const ACCOUNT_NAME = /^[a-z0-9][a-z0-9_-]{0,31}$/;
 export const ACCOUNT_NAME_RULE = 'must be 1 to 32 of a-z, 0-9, _ and -, and begin with a letter or a digit';
 
 /**
- * A channel account from the deployment's settings. Every merchant has it, because each process stores it at its start.
+ * A channel account from the deployment's settings. Every merchant has this account: each process stores it when it
+ * starts.
  */
 export interface ConfiguredAccount {
   readonly channel: string;
@@ -124,26 +126,28 @@ export interface TradeReference {
   readonly data?: Readonly<Record<string, string | number | boolean | null>>;
 }
 
-/** A trade at the channel, as described by its payment's row. */
+/** A trade at the channel. Its data comes from the payment's row. */
 export interface Trade {
   /**
-   * The payment's id, which is the out-trade-no or idempotency key at the channel. For an adopted trade, the trade's
-   * name at the channel.
+   * The payment's id. The channel uses it as the out-trade-no or as the idempotency key. For an adopted trade, this
+   * field is the trade's name at the channel.
    */
   readonly outTradeNo: string;
   /**
-   * True if the merchant's own code has created the trade. Such a trade has no number of ours, and its reference
-   * identifies it.
+   * True if the merchant's own code has created the trade. Such a trade does not have the payment's id at the channel,
+   * so its reference identifies it.
    */
   readonly isAdopted?: true;
   readonly method: string;
   /** Minor units. */
   readonly amount: number;
   readonly currency: CurrencyCode;
-  /** When the payment was created, ISO 8601; `expiresAt` is its expiry. */
+  /** When the payment was created, ISO 8601. `expiresAt` is when the payment expires. */
   readonly createdAt: string;
   readonly expiresAt: string;
-  /** When the first create was sent, ISO 8601. Absent if no create was sent yet, and for an adopted trade. */
+  /**
+   * When nodrop sent the first create, ISO 8601. Absent if nodrop has not sent a create yet, and for an adopted trade.
+   */
   readonly askedAt?: string;
   /** Null until `createTrade` or `findTrade` has returned the reference. */
   readonly reference: TradeReference | null;
@@ -155,38 +159,38 @@ export interface Trade {
 export interface FoundTrade {
   /** The canonical name of the trade at the channel, even if the request used another name. */
   readonly reference: string;
-  /** The payment method, if the channel's trades differ by method. */
+  /** The payment method of the trade. Set if the channel's trades differ by method. */
   readonly method?: string;
-  /** The amount of the trade; absent if the channel does not report it for a trade in this state. */
+  /** The amount of the trade. Absent if the channel does not report an amount for a trade in this state. */
   readonly terms?: { readonly amount: number; readonly currency: CurrencyCode };
-  /** What `queryTrade` would answer; `unknown_trade` if there is no such trade. */
+  /** The answer that `queryTrade` would give. It is `unknown_trade` if the trade does not exist. */
   readonly answer: ChannelAnswer;
   /** True if nodrop created the trade. */
   readonly isOurs?: true;
-  /** Why an existing trade cannot be adopted, as a sentence. */
+  /** The reason why nodrop cannot adopt an existing trade, as a sentence. */
   readonly unfit?: string;
 }
 
-/** The payer, as far as the merchant has named one. Never in a workflow history or a log. */
+/** The data about the payer that the merchant has given. It never appears in a workflow history or a log. */
 export interface Payer {
   readonly id?: string;
   readonly ip?: string;
 }
 
 /**
- * The parameters of a create, which are the same for every repetition. They come from the payment's row, which is fixed
- * after the first create. Only `notifyUrl` and `returnUrl` come from the deployment's public URL and secret. If one of
- * these changes before a repetition, the channel gets a different request under the same number. If the channel refuses
- * that, the outcome stays unknown, and the payment is queried and closed at its expiry.
+ * The parameters of a create request. Every repetition has the same parameters. They come from the payment's row, which
+ * is fixed after the first create. Only `notifyUrl` and `returnUrl` come from the deployment's public URL and secret.
+ * If one of these changes before a repetition, the channel gets a different request under the same number. If the
+ * channel refuses that request, the outcome stays unknown, and the payment is queried and closed at its expiry.
  */
 export interface NewTrade extends Trade {
   /**
-   * The trade's expiry at the channel: the payment's expiry, or the end of the channel's shortest lifetime (counted
-   * from the first create) if that is later. Every repetition sends the same.
+   * When the trade expires at the channel. This is the payment's expiry, or the end of the channel's shortest lifetime
+   * if that is later. The lifetime counts from the first create, so that every repetition sends the same expiry.
    */
   readonly expiresAt: string;
   /**
-   * The subject, which is within the method's length limit and can be in any script. By default it contains the order's
+   * The subject of the payment, in any script and within the method's length limit. By default it contains the order's
    * id. The adapter replaces characters that its channel does not accept.
    */
   readonly subject: string;
@@ -197,61 +201,65 @@ export interface NewTrade extends Trade {
 
 export interface CreatedTrade {
   readonly action: NextAction;
-  /** Absent if the channel identifies trades by the out-trade-no alone. */
+  /** The channel's own id of the created trade. Absent if the channel identifies trades only by the out-trade-no. */
   readonly reference?: TradeReference;
 }
 
-/** A refund request. All refunds together never exceed `total`. Amounts are in minor units. */
+/** A request for a refund. All refunds of a payment together never exceed `total`. Amounts are in minor units. */
 export interface NewRefund extends KnownRefund {
-  /** The number of the idempotency key, counted from 1; `outRefundNo` is the key itself. */
+  /** Counts the idempotency keys of the refund, from 1. `outRefundNo` is the current key. */
   readonly attempt: number;
   readonly amount: number;
   readonly currency: CurrencyCode;
-  /** The amount that the payment received in total. */
+  /** The total amount that the payment has received. */
   readonly total: number;
   /** The sum of the payment's other recorded refunds. Absent if it is not known. */
   readonly otherRefunds?: number;
-  /** The account's callback URL, for a channel that accepts one with each refund. */
+  /** The account's callback URL. Set if the channel accepts a callback URL with each refund. */
   readonly notifyUrl?: string;
 }
 
-/** The identification of a refund, from its row. */
+/** The fields that identify a refund, from the refund's row. */
 export interface KnownRefund {
-  /** The idempotency key at the channel: the refund's id, or a key derived from it once earlier keys are used up. */
+  /**
+   * The refund's idempotency key at the channel. It is the refund's id, or a key derived from the id once earlier keys
+   * are used up.
+   */
   readonly outRefundNo: string;
-  /** The channel's own id of the refund under this key, once it is known. */
+  /** The channel's own id of the refund that was requested under this key. Null until nodrop knows it. */
   readonly channelRefundId: string | null;
 }
 
 /** The channel's report about a refund, in nodrop's terms. */
 export type RefundAnswer =
-  /** Definite: the channel has refunded the money. */
+  /** This answer is definite: the channel has refunded the money. */
   | {
       readonly state: 'succeeded';
       readonly channelRefundId: string;
       /** The amount that the channel refunded, in minor units, even if it differs from the requested one. */
       readonly amount: number;
-      /** By the channel's clock, ISO 8601. */
+      /** When the channel refunded the money, by the channel's clock, ISO 8601. */
       readonly refundedAt?: string;
     }
   /** The channel has accepted the refund and has not decided yet. This state never counts as a failure. */
   | { readonly state: 'processing'; readonly channelRefundId?: string }
-  /** Definite: the refund under this number failed, and will never give anything back. */
+  /** This answer is definite: the refund under this number has failed, and will never give anything back. */
   | { readonly state: 'failed'; readonly reason: string; readonly channelRefundId?: string }
   /**
-   * Definite: the refund had succeeded and has failed since, because the bank has returned the money to the merchant.
+   * This answer is definite: the refund had succeeded and has failed since. The bank has returned the money to the
+   * merchant.
    */
   | { readonly state: 'reversed'; readonly reason: string; readonly channelRefundId?: string }
-  /** The refund is open, and the channel waits until a person acts at the channel. */
+  /** The refund is not decided, and the channel waits until a person acts at the channel. */
   | { readonly state: 'needs_person'; readonly reason: string; readonly channelRefundId?: string }
   /** The refund failed, and the channel wants a new request under the same number. */
   | { readonly state: 'ask_again'; readonly reason: string; readonly channelRefundId?: string }
-  /** Only in answer to a query: the channel does not know the number, but may know it later. */
+  /** Only a query returns this answer: the channel does not know the refund number now, but may know it later. */
   | { readonly state: 'unknown_refund' };
 
 /** A callback's report about one refund. */
 export interface CallbackRefund {
-  /** At least one of the two ids is set. */
+  /** The callback contains at least one of these two ids of the refund. */
   readonly outRefundNo?: string;
   readonly channelRefundId?: string;
   readonly answer: RefundAnswer;
@@ -262,13 +270,13 @@ export interface CallbackSubject {
   readonly outTradeNo?: string;
   /** The channel's own id, `TradeReference.id`. */
   readonly reference?: string;
-  /** The channel's payment id. Callbacks about refunds and disputes made at the channel may contain no other id. */
+  /** The channel's payment id. If a refund or dispute began at the channel, its callback may contain no other id. */
   readonly channelPaymentId?: string;
 }
 
 /**
- * A callback with a verified signature, except for a notice without `isProven`. `notificationId` is the channel's own
- * id, which is the same in every retry of the channel.
+ * A callback whose signature was verified. Only a notice without `isProven` has no verified signature. `notificationId`
+ * is the channel's own id of the callback, which stays the same when the channel repeats it.
  */
 export type VerifiedCallback = { readonly notificationId: string } & (
   | {
@@ -280,20 +288,20 @@ export type VerifiedCallback = { readonly notificationId: string } & (
     }
   | { readonly kind: 'refund'; readonly about: CallbackSubject; readonly refund: CallbackRefund }
   | { readonly kind: 'dispute'; readonly about: CallbackSubject; readonly dispute: ChannelDispute }
-  /** The callback only says that something changed, so the channel must be queried. */
+  /** The callback only says that something changed, so nodrop must query the channel. */
   | {
       readonly kind: 'notice';
       readonly about: CallbackSubject;
       /**
-       * True if the channel has signed the notice. Absent if anybody could have sent the notice, for example as an
-       * unsigned form. Only a limited number of unsigned notices count.
+       * True if the channel has signed the notice. Absent if any sender could have sent the notice, for example as an
+       * unsigned form. nodrop acts only on a limited number of unsigned notices.
        */
       readonly isProven?: true;
     }
   /**
-   * A callback that does not concern nodrop. It is acknowledged, because otherwise the channel would repeat it for
-   * days. `about` can name a trade without our number. If that trade is adopted, the callback counts as a signed
-   * notice.
+   * The callback does not concern nodrop. nodrop acknowledges it, because otherwise the channel would repeat it for
+   * days. `about` can name a trade that nodrop did not create. If nodrop has adopted that trade, the callback counts as
+   * a signed notice.
    */
   | { readonly kind: 'ignored'; readonly reason: string; readonly about?: CallbackSubject }
 );
@@ -313,15 +321,16 @@ export interface Acknowledgement {
 }
 
 /**
- * `refused`: the callback could not be verified or read, and was only logged. `unreadable`: the callback could not be
- * verified or read at a payment's own callback URL, so the channel is queried. The callback is refused, because the
- * channel's retry may be verifiable.
+ * The outcome of a callback.
+ * - `refused`: the callback could not be verified or read, and was only logged.
+ * - `unreadable`: the callback could not be verified or read, but it arrived at a payment's own callback URL. So nodrop
+ *   queries the channel. nodrop also refuses the callback, because a repetition of it may be verifiable.
  */
 export type CallbackOutcome = 'stored' | 'ignored' | 'refused' | 'unreadable';
 
 export type CloseAnswer =
   | { readonly state: 'closed' | 'already_paid' | 'processing' | 'unknown_trade' }
-  /** The channel does not close the trade before this time, ISO 8601. */
+  /** The channel does not close the trade before the time `until`, ISO 8601. */
   | { readonly state: 'not_yet'; readonly until: string };
 
 /** The plain headers of an HTTP request, names in lower case. */
@@ -334,7 +343,7 @@ export type PayerField = (typeof PAYER_FIELDS)[number];
 export interface CurrencyLimits {
   readonly atLeast?: number;
   readonly atMost?: number;
-  /** Set if the channel counts in larger units than ISO 4217. */
+  /** Each amount must be a multiple of this. Set if the channel counts in larger units than ISO 4217. */
   readonly multipleOf?: number;
 }
 
@@ -343,40 +352,46 @@ export interface MethodDeclaration {
   readonly name: string;
   /** The kind of the payer's next action. */
   readonly action: NextAction['type'];
-  /** The limits by ISO 4217 code. `any` means that every currency is accepted without limits. */
+  /**
+   * The amounts that the method accepts, by ISO 4217 code. `any` means that every currency is accepted without limits.
+   */
   readonly currencies: 'any' | Readonly<Record<CurrencyCode, CurrencyLimits>>;
   /**
-   * The lifetime of a trade at the channel, in ms. If a payment expires sooner than the shortest lifetime, the trade
-   * gets the shortest lifetime, and nodrop closes it at the payment's expiry.
+   * The shortest and the longest lifetime of a trade at the channel, in ms. If a payment expires sooner than the
+   * shortest lifetime, the trade gets the shortest lifetime, and nodrop closes it at the payment's expiry.
    */
   readonly expiry: { readonly atLeastMs: number; readonly atMostMs: number | null };
   /** The longest subject that the channel accepts, and the unit in which the channel counts. */
   readonly subject: { readonly atMost: number; readonly countedIn: 'characters' | 'utf16' | 'bytes' };
   /** The payer data that the merchant must provide. */
   readonly needs: readonly PayerField[];
-  /** For an `sdk` action, the channel's own form within the cashier page. If it is absent, the payer pays elsewhere. */
+  /**
+   * The channel's own form on the cashier page, for an `sdk` action. If it is absent, the payer does not pay on the
+   * cashier page.
+   */
   readonly form?: FormDeclaration;
   /**
    * The browsers in which the payer can pay with this method, the best one first. Empty if the method works only in
-   * apps. Absent if it works in every browser. For a `qr` action, `desktop` means that the code can be scanned from the
-   * screen. Any other browser means that the code can be opened as a link if it is a URL.
+   * apps. Absent if it works in every browser. For a `qr` action, `desktop` means that the payer can scan the code from
+   * the screen. Any other browser in the list means that the payer can open the code as a link, if the code is a URL.
    */
   readonly paidIn?: readonly BrowserKind[];
 }
 
 /**
- * The browsers that wallets distinguish: WeChat's, Alipay's, any other on a phone or tablet, or one on a larger screen.
+ * The kinds of browsers that wallets distinguish: WeChat's browser, Alipay's browser, another browser on a phone or
+ * tablet, and a browser on a larger screen.
  */
 export type BrowserKind = 'wechat' | 'alipay' | 'phone' | 'desktop';
 
 /**
- * A channel's form on the cashier page. `src/channels/{channel}/form.js` mounts it, if necessary with a script that
- * must be loaded from the channel's own server.
+ * A channel's form on the cashier page. `src/channels/{channel}/form.js` mounts the form. For some channels, the page
+ * must first load a script from the channel's own server.
  */
 export interface FormDeclaration {
   readonly script?: {
     readonly url: string;
-    /** The additional sources that the page may load, for its content security policy. */
+    /** The additional sources from which the cashier page may load, for its content security policy. */
     readonly sources: Readonly<Record<'script' | 'connect' | 'frame', readonly string[]>>;
   };
 }
@@ -384,19 +399,22 @@ export interface FormDeclaration {
 /** One setting of an account at a channel. */
 export interface SettingDeclaration {
   readonly name: string;
-  /** A sentence for the person who enters the setting. */
+  /** A sentence that explains the setting to the person who enters it. */
   readonly description: string;
-  /** True for a secret: it is never shown again, not even in part. */
+  /** True for a secret. nodrop never shows a stored secret, not even in part. */
   readonly isSecret: boolean;
   readonly isRequired: boolean;
   /**
-   * True if the setting identifies the account at the channel. Such a setting can never change, because the channel
-   * would not know open trades under another identity.
+   * True if the setting identifies the account at the channel. Such a setting can never change. Otherwise the channel
+   * would no longer know the open trades of the account.
    */
   readonly isIdentity?: true;
-  /** A regular expression that the value must match, and the rule in words: `must start with sk_test_ or sk_live_`. */
+  /**
+   * A regular expression that the value must match, and the same rule in words, for example `must start with sk_test_
+   * or sk_live_`.
+   */
   readonly pattern?: readonly [RegExp, string];
-  /** The names of other settings that this setting requires. */
+  /** The names of other settings that must be set if this setting is set. */
   readonly needs?: readonly string[];
 }
 
@@ -405,7 +423,7 @@ export interface SettingDeclaration {
  * docs are derived from it.
  */
 export interface ChannelDeclaration {
-  /** The name in routes, task queues and rows: `[a-z][a-z0-9]*`. */
+  /** The name of the channel in routes, task queues and rows. It matches `[a-z][a-z0-9]*`. */
   readonly name: string;
   /** The name that payers know. */
   readonly title: { readonly en: string; readonly zh: string };
@@ -414,26 +432,28 @@ export interface ChannelDeclaration {
   /** The payment methods; the first one is the default. */
   readonly methods: readonly [MethodDeclaration, ...MethodDeclaration[]];
   /**
-   * How many adapter calls per second the channel allows (a call makes one or a few requests), and the source of that
-   * number. The channel's task queues share the rate.
+   * How many adapter calls per second the channel allows, and the source of that number. One call sends one request, or
+   * a few. All task queues of the channel share this limit.
    */
   readonly rateLimit: { readonly perSecond: number; readonly source: string };
   /**
-   * The waits between scheduled queries, in ms, and the source that recommends them. Null if nodrop's default is used.
+   * The waits between scheduled queries, in ms, and the source that recommends them. Null if the channel uses nodrop's
+   * default.
    */
   readonly querySchedule: { readonly waitsMs: readonly number[]; readonly source: string } | null;
   /**
-   * How long after the first request, in ms, the channel certainly treats a repeated create or refund as the same
-   * request. Null means forever. After that time the channel may make a second trade or refund under the same key.
+   * If nodrop repeats a create or a refund within this time (in ms) after the first request, the channel certainly
+   * treats it as the same request. Null means forever. After that time the channel may make a second trade or refund
+   * under the same key.
    */
   readonly repeatableForMs: { readonly create: number | null; readonly refund: number | null };
   /** True if a trade that the channel does not know can still be paid, because the payer's link creates it. */
   readonly unknownTradeCanBePaid: boolean;
   /**
-   * The form of the names of trades that the merchant's own code has created and that nodrop can adopt. It consists of
-   * a pattern, the rule in words (`must be ...`), and an example. `isGlobal` is true if a name identifies the same
-   * trade for every account of the channel. If the form is absent, the adapter has no `readTrade`, and trades cannot be
-   * adopted.
+   * Set if nodrop can adopt trades that the merchant's own code has created. It declares the form of the names of such
+   * trades: a pattern, the rule in words (`must be ...`), and an example. `isGlobal` is true if a name identifies the
+   * same trade for every account of the channel. If `adoption` is absent, the adapter has no `readTrade`, and trades
+   * cannot be adopted.
    */
   readonly adoption?: {
     readonly pattern: RegExp;
@@ -442,16 +462,16 @@ export interface ChannelDeclaration {
     readonly isGlobal?: true;
   };
   /**
-   * True if the channel accepts a callback URL with each trade and keeps it secret, above all from the payer. A request
-   * to that URL then proves which payment it concerns, see docs/channels. If it is false, the channel gets the
-   * account's callback URL.
+   * True if the channel accepts a callback URL with each trade and keeps it secret. In particular, the payer must not
+   * see it. A request to that URL then proves which payment it concerns, see docs/channels. Otherwise the channel gets
+   * the account's callback URL.
    */
   readonly takesCallbackAddress: boolean;
   readonly settings: readonly SettingDeclaration[];
   /**
-   * Returns, from the form of the credentials, whether they move real money. Absent if the channel's credentials do not
-   * show it.
-   * @returns undefined when these credentials do not show it
+   * Returns whether credentials move real money, as their form shows it. Absent if the form of the channel's
+   * credentials never shows it.
+   * @returns undefined if the form of these credentials does not show it
    */
   readonly modeOf?: (credentials: Credentials) => AccountMode | undefined;
 }
@@ -461,8 +481,8 @@ export interface ChannelAdapter {
   readonly declaration: ChannelDeclaration;
 
   /**
-   * Creates the trade, or returns the next action of the existing trade, because the same `outTradeNo` must never
-   * create two trades. If `trade.reference` is set, the trade exists, and its payer needs a new next action.
+   * Creates the trade, or returns the next action of the existing trade. The same `outTradeNo` must never create two
+   * trades. If `trade.reference` is set, the trade exists, and its payer needs a new next action.
    * @returns `not_renewable` when the trade exists but no longer gives a next action
    * @throws ChannelError `rejected` when the channel definitely refuses; every other kind means unknown.
    */
@@ -472,17 +492,16 @@ export interface ChannelAdapter {
     signal?: AbortSignal,
   ): Promise<CreatedTrade | 'not_renewable'>;
   /**
-   * Looks for a trade by our number in a complete listing. Only for channels that identify trades by their own id
-   * alone. If an adapter has this method, only `createTrade` is called without a reference. Before any other call the
-   * trade is looked up, so that its reference is known. If the method is absent, every method of the adapter can get a
-   * trade without a reference.
+   * Looks for the trade in a complete listing, by the payment's id. Only adapters of channels that identify a trade by
+   * their own id have this method. nodrop calls it before any other call except `createTrade`, so that the trade's
+   * reference is known. If the method is absent, every method of the adapter can get a trade without a reference.
    * @returns `absent` only when the listing is complete and would certainly contain a trade that was created
    * @throws ChannelError, which always means unknown.
    */
   findTrade?(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<TradeReference | 'absent'>;
   /**
-   * Never creates a trade.
-   * @throws ChannelError, which always means unknown: a refused query says nothing about the trade.
+   * Queries the trade, and never creates one.
+   * @throws ChannelError, which always means unknown, because a refused query says nothing about the trade.
    */
   queryTrade(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<ChannelAnswer>;
   /**
@@ -491,13 +510,13 @@ export interface ChannelAdapter {
    * @throws ChannelError, which always means unknown.
    */
   readTrade?(account: ChannelAccount, reference: string, signal?: AbortSignal): Promise<FoundTrade>;
-  /** Never creates a trade. @throws ChannelError, which always means unknown. */
+  /** Closes the trade, and never creates one. @throws ChannelError, which always means unknown. */
   closeTrade(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<CloseAnswer>;
   /**
    * Requests a refund, or returns the state of the existing refund. Within the channel's `repeatableForMs` the same
    * `outRefundNo` never refunds twice, even if the amount differs.
-   * @throws ChannelError `rejected` when the channel definitely refuses: this number gives nothing back, now or later.
-   *   Every other kind means unknown. A temporary refusal, for example a balance that is too low, is `not_now`.
+   * @throws ChannelError `rejected` when the channel definitely refuses. Then this number gives nothing back, now or
+   *   later. Every other kind means unknown. A temporary refusal, for example a balance that is too low, is `not_now`.
    */
   refundTrade(
     account: ChannelAccount,
@@ -513,17 +532,20 @@ export interface ChannelAdapter {
     signal?: AbortSignal,
   ): Promise<RefundAnswer>;
   /**
-   * Verifies a callback in memory, in this order: headers present, signature, age, content. Asynchronous, because it
-   * may have to read certificates.
+   * Verifies a callback in memory. It checks first that the headers are present, then the signature, then the age, then
+   * the content. It is asynchronous, because it may have to read certificates.
    * @throws CallbackError `unverified` (bad signature or too old) or `malformed` (verified, but with invalid content).
    */
   verifyCallback(account: ChannelAccount, request: CallbackRequest): Promise<VerifiedCallback>;
   /**
-   * The HTTP answer that the channel expects. If it is absent, nodrop answers 200 with `{}`, or a refusal in the format
-   * of its API.
+   * Returns the HTTP answer that the channel expects. If this method is absent, nodrop answers 200 with `{}`, or a
+   * refusal in the format of its API.
    */
   acknowledge?(outcome: CallbackOutcome): Acknowledgement;
-  /** The out-trade-no in an unverifiable callback, if any. nodrop does not trust it. It only makes a query due. */
+  /**
+   * Returns the out-trade-no from a callback that could not be verified, if it contains one. nodrop does not trust this
+   * number: it only makes a query due.
+   */
   peekOutTradeNo(rawBody: Buffer): string | undefined;
   /**
    * Checks the credentials with a harmless request to the channel.
@@ -531,7 +553,8 @@ export interface ChannelAdapter {
    */
   checkAccount(account: ChannelAccount, signal?: AbortSignal): Promise<void>;
   /**
-   * Pays a trade with a test payment method, as a payer would. Absent if no program can pay at this channel's sandbox.
+   * Pays a trade with a test payment method, as a payer would. Absent if a program cannot pay in the sandbox of this
+   * channel.
    * @returns false when the trade's method cannot be paid this way
    * @throws ChannelError, also for credentials that move real money
    */
@@ -560,11 +583,12 @@ export type ChannelErrorKind =
 export class ChannelError extends Error {
   override readonly name = 'ChannelError';
   readonly kind: ChannelErrorKind;
-  /** The wait in ms that the channel asked for, if any. */
+  /** The wait in ms that the channel asked for. Undefined if it asked for none. */
   readonly retryAfterMs: number | undefined;
   /**
-   * True if the channel has stored this failure under the idempotency key and repeats it for every request. It is
-   * unknown whether the channel carried out the request, and a further request under the same key cannot show it.
+   * True if the channel has stored this failure under the idempotency key, and repeats it for every request with that
+   * key. It is unknown whether the channel carried out the request, and a further request under the same key cannot
+   * show it.
    */
   readonly isReplayed: boolean;
 
@@ -573,7 +597,8 @@ export class ChannelError extends Error {
     message: string,
     options: { cause?: unknown; retryAfterMs?: number; isReplayed?: boolean } = {},
   ) {
-    // The message may quote the channel and is stored in the database, which accepts no NUL and no lone surrogates.
+    // The message may quote the channel. nodrop stores the message in the database, which accepts no NUL and no lone
+    // surrogates.
     super(storable(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.kind = kind;
     this.retryAfterMs = options.retryAfterMs;

@@ -1,11 +1,11 @@
 import type { Trade } from './channel.ts';
 
 /**
- * Rules for creating a trade: when a create may be repeated, and which expiry is sent to the channel. Pure; all
- * durations are in ms.
+ * Rules for creating a trade: when a create may be repeated, and which expiry is sent to the channel. All functions in
+ * this file are pure, and all durations are in ms.
  */
 
-/** A safety margin: the longest duration of a request plus the difference between workers' clocks. */
+/** A safety margin. It covers the longest duration of a request and the difference between workers' clocks. */
 const REPEAT_MARGIN_MS = 60_000;
 
 /**

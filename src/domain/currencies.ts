@@ -1,9 +1,9 @@
-/** Currency codes, separated by spaces, by their number of decimal places. */
+/** Maps a number of decimal places to the currency codes that have it, separated by spaces. */
 type ByPlaces = Readonly<Record<number, string>>;
 
 /**
- * The currencies that people pay in: List One of ISO 4217 as of 2026-01-01, without funds codes, metals, and units used
- * only for accounting (UYW, XAD). A test compares them with that list and with CLDR.
+ * The currencies that people pay in, from List One of ISO 4217 as of 2026-01-01. Funds codes, metals and units used
+ * only for accounting (UYW, XAD) are left out. A test compares these currencies with that list and with CLDR.
  */
 const CURRENT: ByPlaces = {
   0: 'BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF',
@@ -16,9 +16,9 @@ const CURRENT: ByPlaces = {
 };
 
 /**
- * Currencies that stored amounts may have, but that new orders cannot use: withdrawn currencies (ANG became XCG, BGN
- * and HRK EUR, CUC CUP, SLL SLE, ZWL ZWG), and the funds codes that earlier versions accepted. A code that ISO 4217
- * withdraws moves here and is never removed.
+ * Currencies that stored amounts may have, but that new orders cannot use. Some are withdrawn: ANG became XCG, BGN and
+ * HRK became EUR, CUC became CUP, SLL became SLE, and ZWL became ZWG. The others are funds codes that earlier versions
+ * accepted. If ISO 4217 withdraws a code, the code moves to this list and is never removed.
  */
 const WITHDRAWN: ByPlaces = {
   0: 'UYI',

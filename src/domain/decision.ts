@@ -6,30 +6,32 @@ import { isEnded, type OrderStatus, type PaymentStatus, type RefundReason } from
 export const LATE_PAYMENTS = ['apply', 'refund', 'review'] as const;
 export type LatePayment = (typeof LATE_PAYMENTS)[number];
 
-/** The detail of an attention: the channel reports a refund of unknown amount, and no known refund explains it. */
+/**
+ * The detail of an attention that is raised if the channel reports a refund of unknown amount, and no refund that
+ * nodrop knows explains it.
+ */
 export const SOME_WENT_BACK =
   'The channel reports that some or all of the money was refunded, but not how much, and no known refund explains it.';
 
 export interface SuccessCase {
   readonly orderStatus: OrderStatus;
   readonly paymentStatus: PaymentStatus;
-  /** The order's current amount, in minor units. */
+  /** The present amount of the order, in minor units. */
   readonly amount: number;
   readonly currency: CurrencyCode;
-  /**
-   * The payment's amount. It differs from the order's amount if the order's amount was changed after the payment was
-   * created.
-   */
+  /** The amount of the payment. If the order's amount changed after the payment was created, the two amounts differ. */
   readonly asked: { readonly amount: number; readonly currency: CurrencyCode };
   /** Epoch ms. */
   readonly expiresAt: number;
   readonly latePayment: LatePayment;
   /**
-   * True if the database had lost a payment of the order. The database may have lost further payments, so a person
+   * True if the database had lost a payment of the order. The database may have lost more of its payments, so a person
    * decides about refunds.
    */
   readonly recovered: boolean;
-  /** True if the trade belongs to the merchant, who then decides about refunds. Absent if nodrop created the trade. */
+  /**
+   * True if the merchant owns the trade. The merchant then decides about refunds. Absent if nodrop created the trade.
+   */
   readonly isOnlyWatched?: boolean;
   readonly answer: PaidAnswer;
 }
@@ -45,8 +47,8 @@ export type SuccessDecision =
     };
 
 /**
- * Decides what received money does to its order (steps 6 and 8 in docs/architecture.md). Pure: the ledger calls it
- * while it holds the order's lock, and writes the decision.
+ * Decides what received money does to its order (steps 6 and 8 in docs/architecture.md). The function is pure. The
+ * ledger calls it while it holds the order's lock, and then writes the decision.
  */
 export function decideSuccess(given: SuccessCase): SuccessDecision {
   const decision = decideAsUsual(given);
@@ -72,8 +74,8 @@ export function whyAPersonDecides({
 }
 
 /**
- * Leaves the decision about the money to a person instead of refunding the money.
- * @param reason the reason of the refund that is not made
+ * Leaves the decision to a person, and does not refund the money automatically.
+ * @param reason the reason for which nodrop would otherwise refund the money
  */
 export function reviewInstead(
   reason: RefundReason,
@@ -97,7 +99,7 @@ function decideAsUsual(given: SuccessCase): SuccessDecision {
       refund: 'external',
     };
   }
-  // This case comes before the cases that owe a refund, because the amount that is left to refund is unknown.
+  // This case is checked before the cases that owe a refund. Here the amount that is left to refund is unknown.
   if (answer.someWentBack === true) {
     const { asked } = given;
     const isAsked = isSameMoney(asked, answer);

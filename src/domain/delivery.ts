@@ -2,7 +2,7 @@ import type { Attention } from './attention.ts';
 import type { DeliveryStatus, EventType } from './event.ts';
 import type { OrderUpdate } from './states.ts';
 
-/** When events are delivered to an order service, and by which workflow. All durations are milliseconds. */
+/** Defines when events are delivered to an order service, and by which workflow. All durations are in milliseconds. */
 
 /**
  * The wait before each delivery attempt. The first attempt is made immediately. After these waits, one attempt is made
@@ -16,24 +16,23 @@ const WAITS_MS: readonly number[] = [
 ];
 const DAY_MS = 86_400_000;
 /**
- * The largest random extension of a wait, as a part of the wait. It spreads the retries of deliveries that failed at
- * the same time.
+ * A wait is randomly extended by at most this part of its length. So deliveries that failed at the same time are not
+ * all retried at the same time.
  */
 const JITTER = 0.2;
 
 /**
- * The longest duration of one delivery attempt with its read-back. The lease that excludes other workers lasts this
- * long, and the activity's start-to-close timeout has the same value.
+ * The longest duration of one delivery attempt, including the read-back of the order. The lease that excludes other
+ * workers lasts this long, and the activity's start-to-close timeout has the same value.
  */
 export const DELIVERY_ATTEMPT_AT_MOST_MS = 40_000;
 
-/** If the order service has not agreed after this time, an attention is raised. */
+/** If the order service has not agreed to an event within this time, an attention is raised. */
 export const DELIVERY_ALARM_MS = 10 * 60_000;
 
 /**
  * The longest wait between attempts once the order service has answered that it does not know the order. The order
- * counts as gone only if the service has last repeated that answer for at least this long, without another answer in
- * between.
+ * counts as gone only if the last answers have all been this one for at least this time.
  */
 export const ORDER_UNKNOWN_EVERY_MS = 3_600_000;
 
@@ -41,25 +40,31 @@ export const ORDER_UNKNOWN_EVERY_MS = 3_600_000;
 export const REDELIVERY_EVERY_MS = 10 * 60_000;
 /** The longest time between two attempts to reach an order service that fails. */
 export const PROBE_EVERY_MS = 3_600_000;
-/** How many calls of one merchant run at the same time in a process. When few slots are free, fewer calls run. */
+/**
+ * How many calls to order services run at the same time for one merchant in a process. When few slots are free, fewer
+ * calls run.
+ */
 export const CALLS_AT_ONCE = 20;
 /**
- * The largest batch of a redelivery: half of a merchant's concurrent calls. The other half stays free for new events.
+ * The largest batch of a redelivery. It uses half of a merchant's concurrent calls, so that the other half stays free
+ * for new events.
  */
 export const REDELIVERED_AT_ONCE = CALLS_AT_ONCE / 2;
 /**
- * How long a redelivery waits for one batch. If an event is not delivered by then, the workflow of its delivery
- * continues.
+ * How long a redelivery waits for the deliveries of one batch. If an event is not delivered by then, its own workflow
+ * continues the delivery.
  */
 export const REDELIVERED_WITHIN_MS = 2 * 60_000;
 
 /**
  * The wait before the next delivery attempt.
- * @param attempts how many attempts without a definite answer there have been
+ * @param attempts how many attempts have got no definite answer
  * @param random from 0 to 1
- * @param retryAfterMs the service's `Retry-After`: used if it is longer, up to a day
- * @param unknownForMoreMs if the service has answered that it does not know the order: the time until the order counts
- *   as gone; 0 or less if that time has passed and another answer came in between. Null if it never gave that answer.
+ * @param retryAfterMs the `Retry-After` of the order service. It is used if it is longer than the planned wait, up to a
+ *   day
+ * @param unknownForMoreMs set if the service has answered that it does not know the order. It is the time until the
+ *   order counts as gone. It is 0 or less if that time has passed and another answer came in between. Null if the
+ *   service never gave that answer
  */
 export function deliveryWait(
   attempts: number,
@@ -85,7 +90,7 @@ export function isDeliveredByPayment(type: EventType, orderUpdate: OrderUpdate |
 
 /** The progress of a pending delivery, for workflows and the Web UI. Times are epoch milliseconds. */
 export interface DeliveryProgress {
-  /** When the first attempt was made. The order service has not agreed since then. */
+  /** When nodrop made the first delivery attempt. The order service has not agreed since then. */
   readonly since: number;
   /** The order service's last answer, as a sentence. */
   readonly lastAnswer: string;
@@ -104,18 +109,19 @@ export interface DeliverySnapshot {
   readonly toldByPayment: boolean;
   /** The attention of the payment. */
   readonly attention: Attention | null;
-  /** Null before the first attempt, and once the delivery is settled. */
+  /** The progress of the delivery. Null before the first attempt, and after the delivery is settled. */
   readonly telling: DeliveryProgress | null;
 }
 
 /**
- * A delivery that a redelivery has picked. It is attempted before its scheduled time, or once more if it is settled.
+ * A delivery that a redelivery has selected. nodrop attempts it before its scheduled time. If it is already settled,
+ * nodrop attempts it once more.
  */
 export interface PickedDelivery {
   readonly id: string;
   /**
-   * The number of attempts when the delivery was picked. If the number is higher later, the delivery was attempted in
-   * between.
+   * The number of attempts when the delivery was selected. If the number has grown since then, another attempt was made
+   * in between.
    */
   readonly attempts: number;
 }
@@ -129,7 +135,7 @@ export interface RedeliveryBatch {
 
 /** The outcome of one batch of a redelivery. */
 export interface BatchOutcome {
-  /** How many calls got a definite answer (agreement or refusal); `unanswered` counts the others. */
+  /** How many calls got a definite answer, which is an agreement or a refusal. `unanswered` counts the other calls. */
   readonly answered: number;
   readonly unanswered: number;
   /** The pause that the order service asked for with `Retry-After`, in ms. */

@@ -3,17 +3,23 @@ import type { ChannelDispute } from './channel.ts';
 import { amountText, type CurrencyCode } from './money.ts';
 import { isAutomatic, type RefundReason } from './states.ts';
 
-/** Rules for disputes, in which a payer contests a trade at their bank. Pure. */
+/**
+ * Defines the rules for disputes. In a dispute, a payer contests a trade at their bank. All functions in this file are
+ * pure.
+ */
 
 /** A dispute as the ledger stores it with its payment. Times are ISO 8601. */
 export interface KeptDispute extends ChannelDispute {
-  /** When nodrop first learned of the dispute. */
+  /** When nodrop learned of the dispute. */
   readonly openedAt: string;
-  /** When nodrop learned that the dispute was decided; null while it is open. */
+  /** When nodrop learned of the decision about the dispute. Null while the dispute is open. */
   readonly decidedAt: string | null;
 }
 
-/** The maximum number of stored disputes, which bounds the data. A real trade never has this many disputes. */
+/**
+ * The maximum number of disputes that nodrop stores for a payment. It bounds the data, and real trades have fewer
+ * disputes.
+ */
 const DISPUTES_AT_MOST = 20;
 
 /** The disputes in `payments.disputes`, oldest first. */
@@ -21,8 +27,8 @@ export const disputesOf = ({ disputes }: { readonly disputes: unknown }): readon
   (disputes as readonly KeptDispute[] | null) ?? [];
 
 /**
- * True while the channel decides about the money. During this time no refund may be requested. It stays true after a
- * dispute that was lost in another currency than the received one, until a person clears the attention.
+ * True while the channel decides about the money of a disputed payment. During this time no refund may be requested. If
+ * a dispute in another currency than the payment's was lost, the result stays true until a person clears the attention.
  */
 export const isDisputed = (payment: {
   readonly attention: Attention | null;
@@ -30,8 +36,9 @@ export const isDisputed = (payment: {
 }): boolean => payment.attention === 'disputed' || disputesOf(payment).some(({ state }) => state === 'open');
 
 /**
- * True if disputes hold back the refund. An inquiry does not withhold money, and a refund ends the inquiry. Therefore a
- * refund that a person requested may be sent while all open disputes are inquiries. An automatic refund waits.
+ * True if the open disputes of a payment hold back a refund. An inquiry does not withhold money, and a refund ends it.
+ * So if all open disputes are inquiries, a refund that a person requested may be sent. An automatic refund waits for
+ * the end of the inquiries.
  */
 export function isHeldByDispute(
   payment: Parameters<typeof isDisputed>[0] & { readonly receivedCurrency: CurrencyCode | null },

@@ -1,8 +1,8 @@
 import type { OrderUpdate, PaymentStatus, RefundStatus } from './states.ts';
 
 /**
- * The events of a payment, which merchants receive at their order service and in the event feed. An event is written in
- * the same transaction as the change it reports, and never changes.
+ * The events of a payment, which merchants receive at their order service and in the event feed. nodrop writes an event
+ * in the same transaction as the change that it reports. The event never changes afterwards.
  */
 
 export const EVENT_TYPES = [
@@ -17,7 +17,7 @@ export const EVENT_TYPES = [
   'payment.closed',
   'refund.succeeded',
   'refund.failed',
-  /** The refund had succeeded and has failed since, so the merchant has the money again. */
+  /** The refund had succeeded, but it has failed since. So the merchant has the money again. */
   'refund.reversed',
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
@@ -32,18 +32,21 @@ export interface Standing {
 }
 
 /**
- * True if the payment is not fully refunded, and either pays its order or waits only for its order service's agreement.
+ * True if the payment is not fully refunded, and it either pays its order or only waits until the order service agrees.
  */
 const pays = ({ orderUpdate, receivedAmount, refundedAmount }: Standing): boolean =>
   (orderUpdate === 'pending' || orderUpdate === 'applied') && refundedAmount < (receivedAmount ?? 0);
 
 /**
- * True if an event of this type is still true of its payment and, for a refund's event, of its refund. An undelivered
- * event that is no longer true is superseded by a newer event. An end without money is no longer true after a late
- * success. A success is no longer true after a refusal, or once all money is refunded. A review is no longer true once
- * it is decided. A refund's event is no longer true if the refund turns out to be a different one. Order services use
- * the payment in an event. Therefore a refund's event is also no longer true if the payment in the event pays the order
- * and the current payment does not.
+ * True if what an event reports is still true of its payment. The event of a refund must also be true of the refund. If
+ * an undelivered event is no longer true, a newer event supersedes it.
+ * An event becomes untrue in these cases:
+ * - an end without money: after a late success
+ * - a success: after a refusal, or once all money is refunded
+ * - a review: once the review is decided
+ * - an event of a refund: if the refund turns out to be a different one
+ * - an event of a refund: if the payment in the event pays the order, but the current payment does not. The reason is
+ *   that order services use the payment in an event
  * @param told the payment as it is in the event
  */
 export function stillHolds(
@@ -74,7 +77,7 @@ export function stillHolds(
 
 export const DELIVERY_STATUSES = ['pending', 'delivered', 'conflict', 'gone', 'superseded'] as const;
 /**
- * The status of an event's delivery to the order service. `superseded`: the event became untrue before it was
+ * The status of an event's delivery to the order service. An event is `superseded` if it became untrue before it was
  * delivered.
  */
 export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number];
@@ -102,8 +105,8 @@ export const DELIVERY_OUTCOMES = [
 export type DeliveryOutcome = (typeof DELIVERY_OUTCOMES)[number];
 
 /**
- * The `code` in the body of a 404 or 410 which says that the order service does not know the order. A 404 without this
- * code may come from a router or proxy.
+ * If the body of a 404 or 410 has this `code`, the order service does not know the order. A 404 without this code may
+ * come from a router or proxy.
  */
 export const ORDER_UNKNOWN = 'order_unknown' satisfies DeliveryOutcome;
 /**
@@ -116,23 +119,26 @@ export const ORDER_UNKNOWN_FOR_MS = 86_400_000;
 /** An order service's answer to an event that was sent to it. */
 export type OrderAnswer =
   | { readonly kind: 'agreed'; readonly statusCode: number }
-  /** 409 `{ paidPaymentId }` that names another payment. */
+  /** The order service answered 409 `{ paidPaymentId }`, which names another payment. */
   | { readonly kind: 'conflict'; readonly statusCode: number; readonly paidPaymentId: string }
-  /** 410: the order no longer exists. */
+  /** The order service answered 410: the order no longer exists. */
   | { readonly kind: 'gone'; readonly statusCode: number }
   | {
-      /** 404 or 410 with the code `order_unknown`: the service does not know the order, but may know it later. */
+      /**
+       * The order service answered 404 or 410 with the code `order_unknown`. It does not know the order now, but may
+       * know it later.
+       */
       readonly kind: 'order_unknown';
       readonly statusCode: number;
-      /** The wait that `Retry-After` asked for, in ms. */
+      /** The wait that the order service asked for with `Retry-After`, in ms. */
       readonly retryAfterMs?: number;
     }
   | {
       readonly kind: 'unknown';
       readonly reason: string;
-      /** Null when there was no HTTP answer. */
+      /** The HTTP status. Null if the order service gave no HTTP answer. */
       readonly statusCode: number | null;
-      /** The wait that `Retry-After` asked for, in ms. */
+      /** The wait that the order service asked for with `Retry-After`, in ms. */
       readonly retryAfterMs?: number;
     };
 
@@ -144,6 +150,6 @@ export type OrderReading =
   | {
       readonly kind: 'unknown';
       readonly reason: string;
-      /** The wait that `Retry-After` asked for, in ms. */
+      /** The wait that the order service asked for with `Retry-After`, in ms. */
       readonly retryAfterMs?: number;
     };

@@ -1,6 +1,7 @@
 /**
- * Distributes slots (database connections, concurrent calls) among merchants. One merchant holds at most `each` slots,
- * and never more than the number of free slots, so that some slots stay free for merchants that have none.
+ * Distributes slots (database connections, concurrent calls) among merchants. One merchant holds at most `each` slots.
+ * When fewer slots than that are free, one merchant may hold at most as many slots as are free. So some slots stay free
+ * for merchants that hold none.
  */
 export class FairSlots {
   readonly #total: number;
@@ -13,17 +14,19 @@ export class FairSlots {
     this.#each = each;
   }
 
-  /** How many slots one merchant may hold now. */
+  /** How many slots one merchant may hold at this moment. */
   get atMost(): number {
     return Math.min(this.#each, this.#total - this.#sum);
   }
 
-  /** How many slots the merchant holds. */
   of(merchantId: string): number {
     return this.#taken.get(merchantId) ?? 0;
   }
 
-  /** Takes a slot. @returns false if the merchant may not hold more slots now. */
+  /**
+   * Takes a slot for the merchant.
+   * @returns false if the merchant may not hold another slot now
+   */
   take(merchantId: string): boolean {
     const taken = this.of(merchantId);
     if (taken >= this.atMost) return false;
@@ -32,7 +35,6 @@ export class FairSlots {
     return true;
   }
 
-  /** Releases a slot of the merchant. */
   give(merchantId: string): void {
     const left = this.of(merchantId) - 1;
     if (left === 0) this.#taken.delete(merchantId);

@@ -1,10 +1,10 @@
 import { type CurrencyLimits, type MethodDeclaration, type Payer, takesCurrency } from './channel.ts';
 
-/** Checks an order against the limits in a channel's declaration. Pure. */
+/** Checks an order against the limits in a channel's declaration. All functions in this file are pure. */
 
 /**
- * Why the method does not accept an amount in a supported currency, as the end of a sentence; undefined if it accepts
- * it.
+ * Returns why the method does not accept an amount in a supported currency, as the end of a sentence. Undefined if the
+ * method accepts the amount.
  * @param amount minor units
  */
 export function amountFault(
@@ -20,8 +20,8 @@ export function amountFault(
 }
 
 /**
- * Checks only the multiple in which the channel counts. Partial refunds are checked with this function, because they
- * have no minimum amount.
+ * Checks only that the amount is a multiple of the unit in which the channel counts. It is used for partial refunds,
+ * because they have no minimum amount.
  */
 export const multipleFault = (
   { multipleOf }: { readonly multipleOf?: number | undefined },
@@ -29,7 +29,7 @@ export const multipleFault = (
 ): string | undefined =>
   multipleOf !== undefined && amount % multipleOf !== 0 ? `must be a multiple of ${multipleOf}` : undefined;
 
-/** The request fields of payer data that the method needs and the request lacks. */
+/** The fields of payer data that the method needs and that the request does not contain. */
 export const missingOfPayer = (
   { needs }: Pick<MethodDeclaration, 'needs'>,
   payer: Payer | null | undefined,
@@ -55,8 +55,8 @@ const LENGTH: Readonly<Record<MethodDeclaration['subject']['countedIn'], (text: 
 };
 
 /**
- * Cuts a subject to the length that the channel accepts. It cuts between graphemes, and a letter with its accents is
- * one grapheme. It cuts between code points only if the first grapheme alone is too long.
+ * Cuts a subject to the length that the channel accepts. It cuts between graphemes, so that a letter keeps its accents.
+ * It cuts between code points only if the first grapheme alone is too long.
  */
 export function cutSubject(subject: string, { atMost, countedIn }: MethodDeclaration['subject']): string {
   const length = LENGTH[countedIn];

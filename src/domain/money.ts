@@ -3,20 +3,22 @@ import { CURRENT_CURRENCIES, KNOWN_CURRENCIES } from './currencies.ts';
 /** An ISO 4217 code in capitals. */
 export type CurrencyCode = string;
 
-/** The largest amount, in minor units, that JSON numbers carry exactly. */
+/** The largest amount, in minor units, that a JSON number represents exactly. */
 export const MAX_AMOUNT = Number.MAX_SAFE_INTEGER;
 
-/** True for an integer from 1 to 2^53-1: the only amounts (in minor units) that nodrop handles. */
+/** True for an integer from 1 to 2^53-1. nodrop handles only such amounts, in minor units. */
 export function isAmount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 1;
 }
 
-/** True for a currency that a new order may use, which is a currency that people pay in under today's ISO 4217. */
+/**
+ * True for a currency that a new order may use. These are the currencies that people pay in, by the current ISO 4217.
+ */
 export const isCurrentCurrency = (code: string): boolean => CURRENT_CURRENCIES.has(code);
 
 /**
- * True for a currency that an amount may have, which is a current currency or a withdrawn currency that stored orders
- * may still have. False for codes of metals, tests and the like (XAU, XXX).
+ * True for a currency that an amount may have. These are the current currencies, and the withdrawn currencies that
+ * stored orders may still have. False for the codes of metals, tests and similar units (XAU, XXX).
  */
 export const isCurrency = (code: string): boolean => KNOWN_CURRENCIES.has(code);
 
@@ -34,7 +36,7 @@ export function exponentOf(code: CurrencyCode): number {
 export const currencyExponents = (): Readonly<Record<CurrencyCode, number>> =>
   Object.fromEntries(KNOWN_CURRENCIES);
 
-/** Minor units as a decimal string, exactly: `toDecimal(1050, 'CNY')` is `10.50`. */
+/** Converts minor units to an exact decimal string: `toDecimal(1050, 'CNY')` is `10.50`. */
 export function toDecimal(amount: number | bigint, code: CurrencyCode): string {
   const exponent = exponentOf(code);
   const digits = BigInt(amount)

@@ -1,4 +1,7 @@
-/** Ids of workflows and schedules, and names of task queues. Workflow code imports this file, so it has no imports. */
+/**
+ * Defines the ids of workflows and schedules, and the names of task queues. This file has no imports, because workflow
+ * code imports it.
+ */
 
 export const paymentWorkflowId = (paymentId: string): string => `payment/${paymentId}`;
 export const paymentIdOf = (workflowId: string): string => workflowId.slice('payment/'.length);
@@ -15,19 +18,22 @@ export const DEVELOPMENT_MERCHANT = 'demo';
 
 export const SWEEP_SCHEDULE_ID = 'nodrop-sweep';
 
-/** The type of the non-retryable activity failure which says that the ledger has no such row. */
+/**
+ * The type of the activity failure that says that the ledger does not have the row. Temporal does not retry this
+ * failure.
+ */
 export const ROW_LOST_FAILURE = 'RowLost';
 
-/** The task queue of the workflows and of activities that only touch the ledger. */
+/** The task queue of the workflows, and of activities that only use the ledger. */
 export const MAIN_TASK_QUEUE = 'nodrop';
 /**
- * The task queue of the sweep and its activities. It is a separate queue, so that a backlog of other queues does not
- * stop the sweep.
+ * The task queue of the sweep and its activities. It is separate, so that a backlog in another queue does not stop the
+ * sweep.
  */
 export const SWEEP_TASK_QUEUE = 'nodrop-sweep';
 /**
- * The task queue of deliveries to order services. It is a separate queue, so that an order service that hangs delays
- * nothing else.
+ * The task queue of deliveries to order services. It is separate, so that an order service that hangs delays only
+ * deliveries.
  */
 export const ORDER_SERVICE_TASK_QUEUE = 'nodrop-order-services';
 /** The task queue of creates, closes, refunds and single queries at a channel. */

@@ -1,11 +1,13 @@
-/** Rules for the merchant's own order id: text that stays unchanged and readable wherever it is used. */
+/** Checks the merchant's own order id. It must be a text that stays unchanged and readable wherever it is used. */
 
-/** The maximum number of characters (code points, not UTF-16 units), as OpenAPI counts them. */
+/** The maximum length of an order id. It counts code points and not UTF-16 units, as OpenAPI does. */
 const AT_MOST = 64;
 
-/** Letters, marks, digits, punctuation and symbols of every script, and the space U+0020. */
+/**
+ * The characters of an order id: letters, marks, digits, punctuation and symbols of every script, and the space U+0020.
+ */
 const CHARACTERS = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]*$/u;
-/** Characters that belong to the accepted classes but are invisible. */
+/** Characters that belong to the accepted classes, but that people cannot see. */
 const INVISIBLE = /[\p{Default_Ignorable_Code_Point}\u2800]/u;
 
 /**
@@ -19,10 +21,10 @@ export const ORDER_ID_RULE =
   "1 to 64 characters: letters, marks, digits, punctuation and symbols of every script, and single spaces within; not a mark first, in Unicode's form NFC, and neither `.` nor `..`";
 
 /**
- * Why an order id is not valid, as the end of a sentence; undefined if it is valid. An id is rejected if it contains
- * invisible characters, or if a program on its way could change it (by NFC, by trimming or joining spaces, as part of a
- * URL). nodrop never changes an id silently. Otherwise two requests of one shop could name different orders. Letters
- * that look alike are accepted.
+ * Returns why an order id is not valid, as the end of a sentence. Undefined if it is valid. An id is rejected if it
+ * contains invisible characters, or if another program could change it. Programs change text by NFC, by trimming or
+ * joining spaces, or when they put it into a URL. nodrop never changes an id silently. Otherwise two requests of one
+ * shop could name different orders. Letters that look alike are accepted.
  */
 export function orderIdFault(id: string): string | undefined {
   const length = [...id].length;
@@ -30,11 +32,11 @@ export function orderIdFault(id: string): string | undefined {
   if (!CHARACTERS.test(id) || INVISIBLE.test(id))
     return 'must consist of letters, marks, digits, punctuation, symbols, and spaces within';
   if (id.startsWith(' ') || id.endsWith(' ')) return 'must not begin or end with a space';
-  // Web pages show two spaces as one.
+  // Web pages show two spaces in a row as one space.
   if (id.includes('  ')) return 'must not have two spaces in a row';
   // A leading mark would combine with the character in front of the id.
   if (/^\p{M}/u.test(id)) return 'must not begin with a mark';
-  // URLs normalize these segments away: /v1/orders/.. becomes /v1/.
+  // A URL does not keep these two path segments: /v1/orders/.. becomes /v1/.
   if (id === '.' || id === '..') return 'must not be . or ..';
   if (id.normalize('NFC') !== id) return "must be in Unicode's form NFC";
   return undefined;

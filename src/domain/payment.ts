@@ -6,14 +6,14 @@ import type { Adoption, OrderUpdate, PaymentStatus } from './states.ts';
 export const defaultSubject = (orderId: string): string => `Order ${orderId}`;
 
 /**
- * The shortest time to pay and the shortest lifetime of an order, in seconds. In test mode the times are short, so that
- * an expiry can be tested. In live mode they are long enough for the channels.
+ * The shortest lifetime of a payment and of an order, in seconds. In test mode the times are short, so that an expiry
+ * can be tested. In live mode they are long enough for the channels.
  */
 export const EXPIRY_AT_LEAST_S = { test: 5, live: 60 } as const;
 
 /**
- * The terms of a payment in its workflow's input. They are enough to restore the payment's row if the database has lost
- * it. They contain no payer data and no secrets. Times are epoch milliseconds, amounts minor units.
+ * The terms of a payment, which are the input of its workflow. They are enough to restore the payment's row if the
+ * database has lost it. They contain no payer data and no secrets. Times are epoch milliseconds, amounts minor units.
  */
 export interface PaymentTerms {
   readonly paymentId: string;
@@ -31,8 +31,8 @@ export interface PaymentTerms {
 }
 
 /**
- * The payment's row as workflows see it. Temporal's histories store it, so it contains only ids, states and amounts,
- * and no payer data or secrets. Times are epoch milliseconds, amounts minor units.
+ * The part of a payment's row that workflows get. Temporal's histories store it. So it contains only ids, states and
+ * amounts, and no payer data or secrets. Times are epoch milliseconds, amounts minor units.
  */
 export interface PaymentSnapshot {
   readonly id: string;
@@ -48,19 +48,20 @@ export interface PaymentSnapshot {
   readonly endedAt: number | null;
   readonly cancelRequested: boolean;
   /**
-   * True if the channel no longer gives a next action, so that the payment must end as `closed`. Absent if that is not
-   * known.
+   * True if the channel no longer gives a next action. The payment must then end as `closed`. Absent if nodrop does not
+   * know it.
    */
   readonly noAction?: true;
-  /** The channel does not close the trade before this time; absent if the channel has not said so. */
+  /** The channel does not close the trade before this time. Absent if the channel has named no such time. */
   readonly closeNotBefore?: number;
   /** False if the payment has no next action, or if its next action has expired. */
   readonly nextActionReady: boolean;
-  /** The state in the channel's last answer; `channelAnsweredAt` is its time. */
+  /** The state in the channel's last answer. `channelAnsweredAt` is the time of that answer. */
   readonly channelState: string | null;
   readonly channelAnsweredAt: number | null;
   /**
-   * Since when the channel has given no readable answer. Null while the channel answers, and absent in older histories.
+   * The time since which the channel has given no readable answer. Null while the channel answers, and absent in older
+   * histories.
    */
   readonly channelErrorSince?: number | null;
   /** The state of the recorded definite answer of the channel. */
@@ -68,7 +69,10 @@ export interface PaymentSnapshot {
   readonly attention: Attention | null;
 }
 
-/** The snapshot of a payment that was just inserted, derived from its terms without reading the row. */
+/**
+ * Returns the snapshot of a payment that was just inserted. It is built from the terms of the payment, without reading
+ * the row.
+ */
 export function newSnapshot({ paymentId, createdAt, expiresAt, ...terms }: PaymentTerms): PaymentSnapshot {
   const { orderId, channel, amount, currency } = terms;
   return {
@@ -98,22 +102,22 @@ export function hasMoney({ answer }: Pick<PaymentSnapshot, 'answer'>): boolean {
 }
 
 /**
- * True if the callback reports exactly the requested amount. Such a callback is recorded in the ledger before its
- * signal is sent.
+ * True if the callback reports exactly the requested amount. The ledger records such a callback before the workflow
+ * gets its signal.
  */
 export function reportsFullAmount(notice: CallbackNotice, { amount, currency }: PaymentSnapshot): boolean {
   return notice.state === 'paid' && notice.amount === amount && notice.currency === currency;
 }
 
 /**
- * A callback in the form that its signal carries. nodrop does not settle from these amounts, but from the amounts in
- * the ledger's row.
+ * A callback in the form in which the signal to the workflow carries it. nodrop does not use these amounts to settle:
+ * it uses the amounts in the ledger's row.
  */
 export interface CallbackNotice {
   readonly callbackId: string;
   readonly state: string;
   readonly amount?: number;
   readonly currency?: CurrencyCode;
-  /** The amount refunded so far; absent if the callback reports no refund. */
+  /** The amount that was refunded so far. Absent if the callback reports no refund. */
   readonly refundedAmount?: number;
 }

@@ -56,15 +56,15 @@ export const REFUSALS = {
 export type RefusalCode = keyof typeof REFUSALS;
 
 /**
- * The refusal of a request for a reason that the request's sender can act on. The API answers with this error as
+ * nodrop refuses a request with this error if the sender can act on the reason. The API answers with it as
  * problem+json.
  */
 export class Refusal extends Error {
   override readonly name = 'Refusal';
   readonly code: RefusalCode;
-  /** Seconds after which the sender should retry; sent as `Retry-After`. */
+  /** The number of seconds after which the sender should retry. It is sent as `Retry-After`. */
   readonly retryAfterSeconds: number | undefined;
-  /** Which fields of the request are wrong or differ from what is stored, and how. */
+  /** The fields of the request that are wrong or that differ from the stored values, with an explanation for each. */
   readonly errors: readonly { path: string; message: string }[] | undefined;
 
   constructor(

@@ -1,29 +1,29 @@
 /**
- * Rules for the URL to which a payer returns from the wallet: web pages, and apps whose scheme the merchant has
- * allowed.
+ * Checks the URL to which a payer returns from the wallet. It may be a web page, or an app whose scheme the merchant
+ * has allowed.
  */
 
 /** The schemes that every merchant may use. */
 const WEB = ['http', 'https'];
 
 /**
- * Known schemes that browsers and operating systems handle themselves: they run or show content of the URL, open files,
- * settings or app stores, or start calls and messages. No merchant can allow them. The list is not complete: the
- * operator is responsible for the schemes that are allowed.
+ * Schemes that no merchant can allow, because browsers and operating systems handle them. Such a scheme can run or show
+ * the content of the URL, open files, settings or app stores, or start calls and messages. The list is not complete:
+ * the operator is responsible for the schemes that are allowed.
  */
 export const NEVER_SCHEMES: readonly string[] = [
-  // Run or show the content of the URL, or read files.
+  // These schemes run or show the content of the URL, or read files.
   ...'about blob cid content data feed file filesystem ftp ftps jar javascript livescript mhtml mocha'.split(
     ' ',
   ),
   ...'resource sftp vbscript view-source webcal ws wss'.split(' '),
-  // Start calls or messages.
+  // These schemes start calls or messages.
   ...'callto facetime facetime-audio imessage mailto mms sip sips skype sms smsto tel xmpp'.split(' '),
-  // Belong to a browser or an operating system.
+  // These schemes belong to a browser or an operating system.
   ...'android-app chrome devtools edge intent itms itmss market microsoft-edge opera search search-ms shell'.split(
     ' ',
   ),
-  // Connect to other machines.
+  // These schemes connect to other machines.
   ...'afp dav git irc ircs ldap ldaps magnet nfs rdp smb ssh telnet vnc'.split(' '),
 ];
 
@@ -43,8 +43,7 @@ const isNever = (scheme: string): boolean =>
   NEVER_SCHEMES.includes(scheme) || NEVER_PREFIXES.some((prefix) => scheme.startsWith(prefix));
 
 /**
- * The reason why a merchant cannot allow this scheme, as the end of a sentence. Undefined if the merchant can allow the
- * scheme.
+ * Returns why a merchant cannot allow this scheme, as the end of a sentence. Undefined if the merchant can allow it.
  */
 export function schemeFault(scheme: string): string | undefined {
   if (!/^[a-z][a-z0-9+.-]{0,62}$/.test(scheme))
@@ -54,7 +53,7 @@ export function schemeFault(scheme: string): string | undefined {
   return undefined;
 }
 
-/** The scheme of a URL in lower case; undefined if the text is not a URL. */
+/** The scheme of a URL, in lower case. Undefined if the text is not a URL. */
 export const schemeOf = (url: string): string | undefined => URL.parse(url)?.protocol.slice(0, -1);
 
 /** True for an http or https URL, which every merchant may use. */

@@ -2,14 +2,14 @@ import type { PaymentSnapshot } from './payment.ts';
 import { isEnded, isLive } from './states.ts';
 
 /**
- * When the channel is queried. All durations are milliseconds.
+ * Defines when nodrop queries the channel. All durations are in milliseconds.
  *
  * A schedule is a plain list of waits, because it is passed to one retrying activity as its input.
  */
 
 /**
- * 10 s x 3, 20 s x 3 and 30 s x 7 cover the five minutes in which nearly all payers pay. Later queries follow at
- * growing intervals.
+ * The default schedule of queries. Its first waits (3 of 10 s, 3 of 20 s and 7 of 30 s) cover the five minutes in which
+ * nearly all payers pay. Later queries follow at growing intervals.
  */
 export const DEFAULT_QUERY_SCHEDULE = '10s*3,20s*3,30s*7,1m*5,2m*5,5m';
 
@@ -19,48 +19,51 @@ export const TIGHT_PHASE_MS: readonly number[] = [...Array(10).fill(2_000), ...A
 const DAY_MS = 86_400_000;
 
 /**
- * When a payment that ended unpaid is still queried. The same times are counted from the payment's end and again from
- * its expiry.
+ * The waits of the late watch, in which nodrop still queries a payment that ended unpaid. They are counted from the
+ * payment's end, and again from its expiry.
  */
 const LATE_WATCH_MS: readonly number[] = [600_000, 3_600_000, 21_600_000, DAY_MS];
 
-/** The late watch ends this long after the later of the payment's end and its expiry. */
+/** The late watch ends this long after the payment's end or its expiry, whichever is later. */
 export const LATE_WATCH_TAIL_MS = DAY_MS;
 
-/** Of two late-watch queries that are closer together than this, only the later one is sent. */
+/** If two queries of the late watch are closer together than this, nodrop sends only the later one. */
 const SAME_LATE_QUERY_MS = 120_000;
 
-/**
- * If an answer comes this short a time before the end of the late watch, it counts as the last answer, because clocks
- * differ.
- */
+/** The last answer of the late watch may come this much before its end. nodrop accepts it, because clocks differ. */
 export const LAST_ANSWER_EARLY_MS = 60_000;
 
-/** The late watch ends only with an answer. If its last query gets no answer, the queries continue at this interval. */
+/**
+ * The late watch ends only with an answer of the channel. If its last query gets no answer, the queries continue at
+ * this interval.
+ */
 const SILENT_LATE_WATCH_MS = 3_600_000;
-/** A missed last query of the late watch is sent after this wait. */
+/** If the last query of the late watch was missed, nodrop sends it after this wait. */
 const MISSED_LATE_WATCH_MS = 1_000;
 
-/** The query interval while the channel says "processing" past the expiry, or does not close the trade yet. */
+/**
+ * nodrop queries at this interval while the channel says "processing" after the expiry, or does not close the trade
+ * yet.
+ */
 const PROCESSING_EVERY_MS = 5 * 60_000;
 
 /**
- * The first wait if the channel refuses a close as "already paid" but its query does not report paid. Each further wait
- * is twice as long.
+ * The channel may refuse a close as "already paid" although its answer to a query does not say that the trade is paid.
+ * This is the wait before the next query. Each further wait is twice as long.
  */
 const QUERY_LAG_MS = 2_000;
 const QUERY_LAG_AT_MOST_MS = 5 * 60_000;
 
 /**
- * The shortest and the longest wait before nodrop again requests the close of a trade that the channel does not close
- * yet.
+ * If the channel does not close a trade yet, nodrop requests the close again. These are the shortest and the longest
+ * wait before that.
  */
 const CLOSE_AGAIN_AT_LEAST_MS = 5_000;
 const CLOSE_AGAIN_AT_MOST_MS = 3_600_000;
 
 /**
- * The first and the longest wait of a workflow whose row is lost, and the first and the longest wait if the row cannot
- * be read.
+ * The waits of a workflow whose row is lost or cannot be read. For each of the two cases there is a first wait and a
+ * longest wait.
  */
 const LOST_ROW_MS = 60_000;
 const LOST_ROW_AT_MOST_MS = 3_600_000;
@@ -96,9 +99,9 @@ export function parseSchedule(text: string): readonly number[] {
 }
 
 /**
- * The waits that remain when `elapsedMs` of the schedule have passed. The last wait repeats until `horizonMs`. Both
- * times are counted from the schedule's start. The first returned wait is the remaining part of the current wait, so
- * that an interrupted schedule continues as if it had not been interrupted.
+ * The waits of a schedule that remain after `elapsedMs`. The last wait repeats until `horizonMs`. Both times are
+ * counted from the schedule's start. The first returned wait is the remaining part of the current wait, so that an
+ * interrupted schedule continues as if it had not been interrupted.
  */
 export function remainingWaits(
   schedule: readonly number[],
@@ -120,18 +123,18 @@ export function remainingWaits(
 }
 
 /**
- * The waits that remain of an endless schedule after `elapsedMs`. The last returned wait has its full length, and
+ * The waits of an endless schedule that remain after `elapsedMs`. The last returned wait has its full length, and
  * repeats forever.
  */
 export function endlessWaits(schedule: readonly number[], elapsedMs: number): readonly number[] {
   const total = schedule.reduce((sum, wait) => sum + wait, 0);
-  // This horizon is long enough for the remaining part of the current wait and one complete wait after it.
+  // This horizon covers the rest of the current wait and one complete wait after it.
   return remainingWaits(schedule, elapsedMs, Math.max(elapsedMs, total) + 2 * (schedule.at(-1) ?? 0) + 1);
 }
 
 /**
- * The waits after a hint at `elapsedMs`. They are the tight phase (without its immediate query), and then the remaining
- * schedule up to `horizonMs`.
+ * The waits after a hint at `elapsedMs`. They consist of the tight phase without its immediate query, and of the
+ * remaining schedule up to `horizonMs`.
  */
 export function waitsAfterHint(
   schedule: readonly number[],
@@ -148,7 +151,9 @@ export function waitsAfterHint(
   return [...tight, ...remainingWaits(schedule, at, horizonMs)];
 }
 
-/** A query counts as on time if it is at most this much too early, because the clocks of server and worker differ. */
+/**
+ * A query counts as on time if it is early by at most this much. The clocks of the server and the worker can differ.
+ */
 export const SAME_TIME_MS = 500;
 
 /**
@@ -166,9 +171,9 @@ export function nextWait(waits: readonly number[], startedAt: number, now: numbe
 }
 
 /**
- * The times (epoch ms, ascending) at which a payment that ended unpaid is still queried. They follow its end, continue
- * daily up to its expiry, and follow its expiry, because the payer's next action may work until the expiry even if the
- * payment has ended.
+ * The times (epoch ms, ascending) at which a payment that ended unpaid is still queried. Some times follow the
+ * payment's end, then there is one each day up to the expiry, and some times follow the expiry. The reason is that the
+ * payer's next action may work until the expiry, even if the payment has ended.
  */
 export function lateWatch(endedAt: number, expiresAt: number): readonly number[] {
   const times = LATE_WATCH_MS.map((ms) => endedAt + ms);
@@ -210,11 +215,11 @@ export interface QueryPlan {
   readonly waits: readonly number[];
   /** The waits after a hint, without the hint's immediate query. */
   readonly afterHint: readonly number[];
-  /** When the plan ends in any case, epoch ms; infinite if only an answer of the channel ends it. */
+  /** When the plan ends at the latest, epoch ms. It is infinite if only an answer of the channel ends the plan. */
   readonly endsAt: number;
   /**
-   * The interval (ms) of queries once the waits are used up, while the channel says "processing". Null if no such
-   * queries are sent.
+   * The interval (ms) of the queries that nodrop sends after all waits, while the channel says "processing". Null if
+   * nodrop sends no such queries.
    */
   readonly whileProcessingEveryMs: number | null;
   /** The purpose of the queries, shown in the Web UI. */
@@ -268,9 +273,9 @@ export function queryPlan(row: PaymentSnapshot, schedule: readonly number[], now
 }
 
 /**
- * The waits of the late watch that remain at `now` (epoch ms). Empty if the late watch has ended. The late watch ends
- * only with an answer. Therefore queries of a channel that does not answer continue, and a missed last query is sent
- * late.
+ * The waits of the late watch that remain at `now` (epoch ms). Empty if the late watch has ended. It ends only with an
+ * answer of the channel. So if the channel does not answer, the queries continue. If the last query was missed, nodrop
+ * sends it late.
  */
 export function lateWaits(row: PaymentSnapshot, now: number): readonly number[] {
   const endedAt = row.endedAt ?? row.expiresAt;
@@ -281,7 +286,7 @@ export function lateWaits(row: PaymentSnapshot, now: number): readonly number[] 
 }
 
 /**
- * True for a live payment that has expired at `now` (epoch ms), or whose cancellation was requested. False while the
+ * True for a live payment if it has expired at `now` (epoch ms), or if its cancellation was requested. False while the
  * channel says `processing`.
  */
 export function isToEnd(row: PaymentSnapshot, now: number): boolean {
@@ -289,14 +294,14 @@ export function isToEnd(row: PaymentSnapshot, now: number): boolean {
   return row.cancelRequested || now >= row.expiresAt;
 }
 
-/** True for a payment that must end and whose trade can be closed at the channel at `now` (epoch ms). */
+/** True if the payment must end, and its trade can be closed at the channel at `now` (epoch ms). */
 export function isToClose(row: PaymentSnapshot, now: number): boolean {
   return isToEnd(row, now) && now >= (row.closeNotBefore ?? 0);
 }
 
 /**
- * How long to wait before the next query if the channel refuses the close as "already paid" but its query does not
- * report paid.
+ * The channel may refuse a close as "already paid" although its answer to a query does not say that the trade is paid.
+ * Returns how long nodrop then waits before the next query.
  * @param contradictions how many times in a row that has happened before
  */
 export function closeLag(contradictions: number): number {
@@ -304,8 +309,8 @@ export function closeLag(contradictions: number): number {
 }
 
 /**
- * When to send the next close for a trade that the channel does not close before `until`. The returned time is bounded,
- * because the channel's answer is not signed. All times are epoch ms.
+ * Returns when nodrop sends the next close for a trade that the channel does not close before `until`. The returned
+ * time is bounded, because the channel's answer is not signed. All times are epoch ms.
  */
 export function closeAgainAt(until: number, now: number): number {
   return Math.min(Math.max(until, now + CLOSE_AGAIN_AT_LEAST_MS), now + CLOSE_AGAIN_AT_MOST_MS);

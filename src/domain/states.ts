@@ -1,4 +1,7 @@
-/** The states of orders, payments and refunds, and their legal transitions. The database enforces the same rules. */
+/**
+ * Defines the states of orders, payments and refunds, and their legal transitions. The database enforces the same
+ * rules.
+ */
 
 export const ORDER_STATUSES = ['unpaid', 'paying', 'succeeded', 'refunded', 'cancelled', 'closed'] as const;
 export type OrderStatus = (typeof ORDER_STATUSES)[number];
@@ -11,18 +14,18 @@ export const PAYMENT_STATUSES = ['created', 'paying', 'succeeded', 'failed', 'ca
 export type PaymentStatus = (typeof PAYMENT_STATUSES)[number];
 
 export const ORDER_UPDATES = ['pending', 'applied', 'conflict', 'review'] as const;
-/** The effect of the received money on the order; null until money has arrived. */
+/** What the received money of a payment does to its order. Null until money has arrived. */
 export type OrderUpdate = (typeof ORDER_UPDATES)[number];
 
 export const SETTLED_BY = ['callback', 'query', 'hint', 'close', 'statement', 'operator'] as const;
-/** The source of the answer that settled or ended a payment. */
+/** Where the answer came from that settled or ended a payment. */
 export type SettledBy = (typeof SETTLED_BY)[number];
 
 export const ADOPTIONS = ['watched', 'own'] as const;
 /**
- * Who owns a trade that the merchant's own code has created. With `watched` the merchant owns the trade, so nodrop
- * neither closes the trade nor refunds its money automatically. With `own` nodrop owns it, like the trades that nodrop
- * creates.
+ * Says who owns an adopted trade, which the merchant's own code has created. If it is `watched`, the merchant owns the
+ * trade: nodrop neither closes it nor refunds its money automatically. If it is `own`, nodrop owns the trade in the
+ * same way as a trade that nodrop created.
  */
 export type Adoption = (typeof ADOPTIONS)[number];
 
@@ -40,9 +43,9 @@ export const REFUND_STATUSES = [
 ] as const;
 export type RefundStatus = (typeof REFUND_STATUSES)[number];
 
-/** The statuses of a refund that is not final. With `needs_person` a person must act at the channel. */
+/** The statuses of a refund that is not final. If it is `needs_person`, a person must act at the channel. */
 export const OPEN_REFUND_STATUSES = ['created', 'processing', 'needs_person'] as const;
-/** The statuses of a refund that gives nothing back, now or later. A `reversed` refund had succeeded before. */
+/** The statuses of a refund that gives nothing back, now or later. A `reversed` refund succeeded before it failed. */
 export const VOID_REFUND_STATUSES = ['failed', 'reversed'] as const;
 
 export const REFUND_REASONS = [
@@ -55,8 +58,8 @@ export const REFUND_REASONS = [
 export type RefundReason = (typeof REFUND_REASONS)[number];
 
 /**
- * The reasons of refunds that nodrop did not request. Such a refund has no number of ours and no workflow, and is never
- * retried.
+ * The reasons of refunds that nodrop did not request. Such a refund does not have nodrop's refund number and has no
+ * workflow. nodrop never retries it.
  */
 export const REASONS_OF_OTHERS = ['external', 'dispute'] as const satisfies readonly RefundReason[];
 
@@ -113,7 +116,7 @@ export function isEnded(status: PaymentStatus): boolean {
   return status === 'failed' || status === 'cancelled' || status === 'closed';
 }
 
-/** True if the payer no longer needs to wait, because no further automatic change matters to the payer. */
+/** True if the payer no longer needs to wait. Later automatic changes of the payment do not matter to the payer. */
 export function isFinal(status: PaymentStatus, orderUpdate: OrderUpdate | null): boolean {
   return isEnded(status) || (status === 'succeeded' && orderUpdate !== null && orderUpdate !== 'pending');
 }

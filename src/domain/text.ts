@@ -6,16 +6,21 @@ export const isStorable = (value: string): boolean => value.search(UNSTORABLE) =
 /** The text with U+FFFD in place of characters that PostgreSQL cannot store. */
 export const storable = (value: string): string => value.replace(UNSTORABLE, '\uFFFD');
 
-/** Characters that change the direction of the following text, so that people see the characters in another order. */
+/**
+ * Characters that change the direction of the text after them. People then see the characters in another order than the
+ * stored one.
+ */
 const OVERRIDES = /[\u202a-\u202e\u2066-\u2069]/;
 
-/** Matches a visible character, but not a space, a control character, a format character or an invisible character. */
+/**
+ * Matches one visible character. Spaces, control characters, format characters and invisible characters do not match.
+ */
 const VISIBLE = /[^\p{Z}\p{Cc}\p{Cf}\p{Cs}\p{Default_Ignorable_Code_Point}\u2800]/u;
 
 /**
- * Why a text is not acceptable for people to read, as the end of a sentence; undefined if it is acceptable. The
- * direction marks LRM, RLM and ALM are accepted, because names in two scripts need them and they reorder only spaces
- * and punctuation.
+ * Returns why people could not read a text as it is meant, as the end of a sentence. Undefined if the text is
+ * acceptable. The direction marks LRM, RLM and ALM are accepted. Names in two scripts need these marks, and they
+ * reorder only spaces and punctuation.
  */
 export function readableFault(value: string): string | undefined {
   if (OVERRIDES.test(value))
@@ -25,8 +30,9 @@ export function readableFault(value: string): string | undefined {
 }
 
 /**
- * The text with its punctuation escaped, so that Markdown shows it unchanged. `.`, `:` and `-` stay unescaped, because
- * they have no meaning within words. Only the dot of `www.` is escaped, because it would begin a link.
+ * Escapes the punctuation in a text, so that Markdown shows the text unchanged. `.`, `:` and `-` stay unescaped,
+ * because they have no meaning within words. But the dot of `www.` is escaped, because otherwise Markdown would make a
+ * link.
  */
 export const inMarkdown = (value: string): string => value.replace(/[!-,/;-@[-`{-~]|(?<=www)\./gi, '\\$&');
 

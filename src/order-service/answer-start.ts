@@ -1,17 +1,20 @@
 import { storable } from '../domain/text.ts';
 
-/** How many characters of an answer's body are kept. */
+/** How many characters of an order service's answer are kept. */
 export const ANSWER_START_CHARACTERS = 512;
 
-/** Signatures, secrets, keys and tokens of nodrop. A service may echo them, and the log must not show them. */
+/**
+ * Matches signatures, secrets, keys and tokens of nodrop. An order service may echo them, and the log must not show
+ * them.
+ */
 const SECRETS =
   /(?:\bv1(?:,|%2C|\\u002c)|\bwhsec(?:_|%5F)|\b(?:sk|ct)_)[^\s"'<>,;]{8,}|\bBearer\s+[^\s"'<>,;]+/gi;
 const REMOVED = '[removed]';
 
 /**
- * The start of an answer's body, for the delivery log and `merchants test-event`: one line without control and format
- * characters. Secrets are removed. The given signing secrets are removed even if they appear without their prefix
- * `whsec_`.
+ * Returns the start of an answer's body, for the delivery log and `merchants test-event`. The text is one line without
+ * control and format characters, and without secrets. The given signing secrets are also removed if they appear without
+ * their prefix `whsec_`.
  * @returns null if nothing is left.
  */
 export function answerStart(body: string, secrets: readonly string[]): string | null {
@@ -22,7 +25,7 @@ export function answerStart(body: string, secrets: readonly string[]): string | 
       .trim(),
   );
   const bare = secrets.map((secret) => secret.replace(/^whsec_/, ''));
-  // JSON may escape a slash as `\/`, which PHP does.
+  // In JSON, a slash may be escaped as `\/`. PHP does so.
   const written = bare.flatMap((secret) => [secret, secret.replaceAll('/', '\\/')]);
   const safe = written.reduce(
     (text, secret) => text.replaceAll(secret, REMOVED),

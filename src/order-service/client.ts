@@ -10,22 +10,26 @@ import { answerStart } from './answer-start.ts';
 import { createLookup } from './lookup.ts';
 
 /**
- * The HTTP client for order services. An order service is a merchant's own server: it receives signed events about
+ * The HTTP client for order services. An order service is a merchant's own server. It receives signed events about
  * payments (Standard Webhooks, https://www.standardwebhooks.com) and decides what they do to its order. If the answer
  * is not definite, the outcome is `unknown`, with a sentence that gives the reason (P3).
  */
 
 export interface OrderServiceTarget {
   readonly url: string;
-  /** The URL for reading the order back after an acknowledgement; `{orderId}` is replaced by the order's id. */
+  /**
+   * The URL at which nodrop reads the order back after an acknowledgement. nodrop replaces `{orderId}` by the order's
+   * id.
+   */
   readonly statusUrl: string | null;
-  /** The signing secrets, the current one first. Every one of them signs each event. */
+  /** The signing secrets, the current one first. Each event is signed with every one of them. */
   readonly secrets: readonly string[];
 }
 
 export interface OrderServiceOptions {
   /**
-   * Whether order services may be on this machine or in a private network. Every connection's IP address is checked.
+   * True if order services may be on this machine or in a private network. In both cases the IP address of every
+   * connection is checked.
    */
   readonly allowPrivate: boolean;
   /** The DNS lookup; by default `createLookup()`. */
@@ -40,7 +44,7 @@ export interface OrderServiceMessage {
   /** The `webhook-id`: the event's id, which is the same in every delivery attempt. */
   readonly id: string;
   readonly paymentId: string;
-  /** The JSON that is signed and sent unchanged. */
+  /** The JSON body of the event. It is signed and sent unchanged. */
   readonly body: string;
   /** The time of the delivery attempt. */
   readonly at: Date;
@@ -54,22 +58,25 @@ const TIMEOUT_MS = 15_000;
 const BODY_BYTES = 64 * 1024;
 const RETRY_AFTER_AT_MOST_MS = 86_400_000;
 
-/** The only field that is read from an answer. The id may name a payment that is not one of nodrop's. */
+/**
+ * The only field that nodrop reads from the answer of an order service. The id may name a payment that nodrop does not
+ * know.
+ */
 const namesPayment = z.object({ paidPaymentId: z.string().regex(/^[\x21-\x7e]{1,200}$/) });
 const isObject = z.looseObject({});
 const saysUnknown = z.object({ code: z.literal(ORDER_UNKNOWN) });
 
-/** The fields that every call of an order service returns in addition to its answer. */
+/** The fields that every call of an order service returns together with its answer. */
 interface Call {
   readonly durationMs: number;
-  /** The start of the answer's body, if it has one. Never set when a read-back says "paid". */
+  /** The start of the answer's body, if the answer has a body. It is not set if a read-back says "paid". */
   readonly answer?: string;
 }
 
 /** An HTTP answer. */
 interface Reply {
   readonly status: number;
-  /** The complete body; null if it was longer than the limit. */
+  /** The complete body of the answer. Null if the body was longer than the limit. */
   readonly body: string | null;
   /** The part of the body that was read. */
   readonly read: string;
@@ -77,16 +84,16 @@ interface Reply {
 }
 
 /**
- * Link-local and cloud metadata addresses, which are never called. IPv4 addresses that are embedded in IPv6 addresses
- * are also matched.
+ * Link-local addresses and cloud metadata addresses. nodrop never calls them, even if an IPv6 address contains such an
+ * IPv4 address.
  */
 const NEVER = blockList(
   ['169.254.0.0', 16],
   ['fe80::', 10],
   ['fd00:ec2::254', 128],
-  // 169.254.0.0/16 as NAT64 writes it.
+  // The range 169.254.0.0/16, as NAT64 embeds it in IPv6.
   ['64:ff9b::a9fe:0', 112],
-  // Alibaba Cloud's metadata address, in a range that otherwise counts as private.
+  // The metadata address of Alibaba Cloud. It lies in a range that otherwise counts as private.
   ['100.100.100.200', 32],
 );
 const PRIVATE = blockList(
@@ -114,8 +121,9 @@ function blockList(...subnets: readonly (readonly [string, number])[]): BlockLis
 class NoReply extends Error {}
 
 /**
- * Why a URL is not acceptable for an order service, as the end of a sentence; undefined if it is acceptable. The IP
- * address behind its host name is checked at every connection instead.
+ * Returns why nodrop does not accept a URL for an order service, as the end of a sentence. Undefined if nodrop accepts
+ * the URL. This function does not check the IP address behind the host name: nodrop checks that address at every
+ * connection.
  */
 export function urlFault(
   url: string,
@@ -141,13 +149,13 @@ export class OrderServiceClient {
     this.#options = options;
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.#lookup = options.lookup ?? createLookup();
-    // A new connection for each call, so that each call's IP address is checked.
+    // Each call uses a new connection, so that the IP address of each call is checked.
     const agent = { keepAlive: false, allowPrivateIPAddress: options.allowPrivate };
     this.#httpAgent = new RequestFilteringHttpAgent(agent);
     this.#httpsAgent = new RequestFilteringHttpsAgent(agent);
   }
 
-  /** Sends an event. Never throws because of the service's behaviour. */
+  /** Sends an event to the order service. It never throws because of what the service does. */
   async deliver(
     target: OrderServiceTarget,
     { id, paymentId, body, at }: OrderServiceMessage,
@@ -164,7 +172,7 @@ export class OrderServiceClient {
     });
   }
 
-  /** Reads the order at the service's status URL. Never throws because of the service's behaviour. */
+  /** Reads the order at the status URL of the order service. It never throws because of what the service does. */
   async read(
     target: OrderServiceTarget,
     orderId: string,
@@ -188,13 +196,14 @@ export class OrderServiceClient {
   }
 
   /**
-   * Refuses link-local and cloud metadata addresses, and plain http to public addresses. The agent permits these if
-   * private addresses are allowed.
+   * Refuses link-local and cloud metadata addresses, and plain http to public addresses. If private addresses are
+   * allowed, the HTTP agent does not refuse these addresses itself.
    * @throws NoReply
    */
   #judge(address: string, secure: boolean): void {
     const { allowPrivate, httpsOnly = false } = this.#options;
-    // If private addresses are not allowed, the agent refuses all of these addresses, and `urlFault` refuses http.
+    // If private addresses are not allowed, the HTTP agent already refuses all of these addresses, and `urlFault`
+    // refuses http.
     if (!allowPrivate) return;
     const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
     if (NEVER.check(address, family))
@@ -238,7 +247,7 @@ export class OrderServiceClient {
       lookup: this.#lookUp(secure),
       headers: {
         accept: 'application/json',
-        // A compressed answer could expand to any size.
+        // nodrop requests an uncompressed answer, because a compressed answer could expand to any size.
         'accept-encoding': 'identity',
         'user-agent': 'nodrop',
         ...headers,
@@ -323,8 +332,8 @@ const REASONS: Readonly<Record<number, string>> = {
 };
 
 /**
- * A 404 without the code may come from a router or proxy, which does not know orders. Therefore its body does not
- * count.
+ * A 404 without the code may come from a router or proxy, which knows nothing about orders. So such a 404 does not mean
+ * that the order is unknown.
  */
 const isOrderUnknown = (status: number, body: string | null): boolean =>
   (status === 404 || status === 410) && saysUnknown.safeParse(readJson(body)).success;
@@ -364,7 +373,10 @@ function readJson(body: string | null): unknown {
   }
 }
 
-/** Parses `Retry-After` to ms: seconds, or a date that is compared with the service's own clock (the `Date` header). */
+/**
+ * Converts `Retry-After` to ms. The header contains seconds or a date. A date is compared with the order service's own
+ * clock (the `Date` header).
+ */
 function readRetryAfter(value: string | undefined, date: string | undefined): number | undefined {
   if (value === undefined) return undefined;
   const now = Date.parse(date ?? '') || Date.now();
@@ -383,7 +395,7 @@ const SENTENCES: Readonly<Record<string, string>> = {
 
 function explain(error: Error): string {
   if (error instanceof NoReply) return error.message;
-  // Errors of the address filter have no code, and their text would reveal the IP address behind the host name.
+  // The errors of the address filter have no code. Their text would reveal the IP address behind the host name.
   if (/is not allowed\. Because/.test(error.message)) {
     return 'It was not called: its address is private, and NODROP_ALLOW_PRIVATE_ORDER_SERVICES does not allow that.';
   }

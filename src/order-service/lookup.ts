@@ -4,20 +4,23 @@ import type { LookupFunction } from 'node:net';
 import { promisify } from 'node:util';
 
 /**
- * DNS lookup for the host names of order services. Node's default lookup uses few threads, so that one merchant's name
- * server that hangs would block the lookups of all merchants. This lookup queries the name server without a thread.
- * Only names that the name server does not know, and names in the hosts file, use the system's lookup. For each name,
- * only one system lookup runs at a time.
+ * Looks up the host names of order services in DNS. Node's default lookup uses only a few threads. If the name server
+ * of one merchant hangs, it could block the lookups of all merchants. So this lookup queries the name server without a
+ * thread. It uses the system's lookup only for names in the hosts file and for names that the name server does not
+ * know. For each name, only one system lookup runs at a time.
  */
 
 export interface LookupSettings {
   /** By default the system's name servers. */
   readonly nameServers?: readonly string[];
-  /** The timeout of the first attempt; the second one takes longer. @default 3 s */
+  /**
+   * The timeout of the first attempt. The second attempt has a longer timeout.
+   * @default 3 s
+   */
   readonly timeoutMs?: number;
 }
 
-/** Error codes of the name server after which a later lookup may succeed. */
+/** If the name server answers with one of these errors, a later lookup may succeed. */
 const NOT_NOW = new Set(['ETIMEOUT', 'ESERVFAIL', 'EREFUSED']);
 const HOSTS_FILE = '/etc/hosts';
 
@@ -40,7 +43,7 @@ export function createLookup({ nameServers, timeoutMs = 3_000 }: LookupSettings 
     return [];
   };
 
-  /** The system lookups in flight, by name. */
+  /** The lookups of the system that have not ended yet, by host name. */
   const inSystem = new Map<string, Promise<LookupAddress[]>>();
   const askSystem = (name: string): Promise<LookupAddress[]> => {
     const known = inSystem.get(name);
@@ -56,7 +59,7 @@ export function createLookup({ nameServers, timeoutMs = 3_000 }: LookupSettings 
 
   const find = async (name: string, { family }: LookupOptions): Promise<LookupAddress[]> => {
     const wanted = family === 4 || family === 'IPv4' ? 4 : family === 6 || family === 'IPv6' ? 6 : undefined;
-    // A name without a dot belongs to this machine or this network, so the name server is not queried.
+    // A name without a dot belongs to this machine or this network. So nodrop does not query the name server for it.
     const isLocal = !name.includes('.') || isInHostsFile(name);
     let found = isLocal ? [] : await askNameServer(name);
     if (found.length === 0) found = await askSystem(name);

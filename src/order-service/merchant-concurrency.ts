@@ -10,13 +10,16 @@ import { FairSlots } from '../domain/fair-slots.ts';
 export const ORDER_SERVICE_SLOTS = 200;
 const BUSY_RETRY_AT_LEAST_MS = 1_000;
 const BUSY_RETRY_AT_MOST_MS = 60_000;
-/** The weight of the last call in the moving average of call durations. */
+/** How much the last call counts in the moving average of call durations. */
 const WEIGHT = 0.2;
 
 interface Calls {
   /** The moving average of call durations, in ms. */
   takes: number;
-  /** The keys of refused calls that will be repeated. A key is a delivery, or a payment or refund. */
+  /**
+   * The calls that were refused because no slot was free, and that will be repeated. Each is named by its delivery,
+   * payment or refund.
+   */
   readonly waiting: Set<string>;
 }
 
@@ -24,15 +27,17 @@ export class MerchantConcurrency {
   readonly #merchants = new Map<string, Calls>();
   readonly #slots: FairSlots;
 
-  /** @param places the slots of the task queue @param each the maximum for one merchant */
+  /**
+   * @param places the number of slots of the task queue
+   * @param each how many slots one merchant may hold at most
+   */
   constructor(places: number = ORDER_SERVICE_SLOTS, each: number = CALLS_AT_ONCE) {
     this.#slots = new FairSlots(places, each);
   }
 
   /**
    * Does the work if the merchant has a free slot. Otherwise it calls `onBusy` with the estimated time until a slot is
-   * free. The fewer slots are free, the fewer one merchant gets, so that some stay free for other merchants and for
-   * refusing calls.
+   * free. When few slots are free, one merchant may hold fewer of them. So some slots stay free for other merchants.
    * @param onBusy must throw; gets the wait in ms
    */
   async hold<T>(

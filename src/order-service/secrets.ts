@@ -8,7 +8,7 @@ import { decrypt, encrypt, type Purpose, UnreadableSecret } from '../encryption.
 
 const VERSION = 1;
 
-/** The key for this purpose only: other uses of NODROP_SECRET have other labels. */
+/** The encryption key is only for this purpose. Other uses of NODROP_SECRET have other labels. */
 const purposeOf = (nodropSecret: string, merchantId: string): Purpose => ({
   nodropSecret,
   use: 'nodrop signing secrets',

@@ -28,7 +28,7 @@ export class DeliveryWorkflows {
     this.#client = client;
   }
 
-  /** Starts the workflow. No effect if it already runs. @throws TemporalUnavailable */
+  /** Starts the workflow of a delivery. It has no effect if the workflow already runs. @throws TemporalUnavailable */
   async start(delivery: DeliverySnapshot, deadlineMs: number): Promise<void> {
     await confirmedWithin(this.#client, deadlineMs, () =>
       this.#client.workflow.start<DeliveryWorkflow>(DELIVERY_WORKFLOW, {
@@ -38,7 +38,7 @@ export class DeliveryWorkflows {
     );
   }
 
-  /** Makes the workflow read its row again. @throws TemporalUnavailable */
+  /** Makes a delivery's workflow read its row again. @throws TemporalUnavailable */
   async wake(delivery: DeliverySnapshot, deadlineMs: number): Promise<void> {
     await this.#signal(delivery, wakeSignal, deadlineMs);
   }
@@ -49,7 +49,8 @@ export class DeliveryWorkflows {
   }
 
   /**
-   * Starts the redelivery of the merchant's waiting events. No effect if one already runs.
+   * Starts the redelivery of the merchant's waiting events. It has no effect if a redelivery for the merchant already
+   * runs.
    * @throws TemporalUnavailable
    */
   async redeliverWaiting(merchantId: string, deadlineMs: number): Promise<void> {

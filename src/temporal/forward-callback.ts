@@ -17,7 +17,10 @@ export interface ForwardDeps {
   readonly refundWorkflows: Pick<RefundWorkflows, 'deliverCallback'>;
 }
 
-/** The argument of a callback's signal. The workflow does not trust its amounts: it settles from the ledger's row. */
+/**
+ * The argument of the signal that forwards a callback to a workflow. The workflow does not trust the amounts in it: it
+ * settles from the ledger's row.
+ */
 export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNotice {
   if (answer.state !== 'paid' && answer.state !== 'refunded') return { callbackId, state: answer.state };
   const { state, amount, currency } = answer;
@@ -26,10 +29,11 @@ export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNot
 }
 
 /**
- * Handles a stored callback of a known payment. Records a dispute if the callback reports one. If the callback names a
- * refund that nodrop made, signals that refund's workflow. Otherwise, if the callback reports the trade's state,
- * signals the payment's workflow. If the callback only reports a refund that nodrop did not request, or is a notice,
- * the function makes the payment's workflow query the channel. Handling a callback twice has no further effect.
+ * Handles a stored callback of a known payment. If the callback reports a dispute, the function records it. If the
+ * callback names a refund that nodrop made, the function signals the refund's workflow. Otherwise, if the callback
+ * reports the trade's state, it signals the payment's workflow. If the callback is a notice, or only reports a refund
+ * that nodrop did not request, it makes the payment's workflow query the channel. Handling a callback twice has no
+ * further effect.
  * @throws TemporalUnavailable
  */
 export async function forwardStoredCallback(

@@ -18,14 +18,17 @@ import {
   wakeSignal,
 } from '../workflows/messages.ts';
 
-/** Temporal did not confirm the call within the deadline. The call may have succeeded; repeating it is safe. */
+/**
+ * Temporal did not confirm the call within the deadline. The call may have succeeded, and the caller can safely repeat
+ * it.
+ */
 export class TemporalUnavailable extends Error {
   override readonly name = 'TemporalUnavailable';
 }
 
 /**
- * Makes a call to Temporal with a deadline. The timer races the call, because aborting has no effect while the SDK
- * waits between its own retries.
+ * Makes a call to Temporal with a deadline. A timer of its own enforces the deadline. Aborting the call would not be
+ * enough, because it has no effect while the SDK waits between its own retries.
  * @throws TemporalUnavailable
  */
 export async function confirmedWithin<T>(
@@ -50,7 +53,7 @@ export async function confirmedWithin<T>(
   }
 }
 
-/** The part of a start's deadline that is reserved to check whether the run exists. */
+/** The part of the deadline that is left to check whether the workflow runs, if the start was not confirmed. */
 const IS_RUNNING_MS = 1_000;
 
 /** The waits between scheduled queries of a channel, in ms. */
@@ -61,9 +64,9 @@ export interface QuerySchedules {
 type PaymentWorkflow = (input: PaymentInput) => Promise<void>;
 
 /**
- * Starts, signals and updates payments' workflows. Each method starts the workflow if it does not run, with input from
- * the payment's row, so that a message is not lost if no run exists. Every method has a deadline in ms, because without
- * one the SDK waits 21 s for a dead server, and forever if no worker runs.
+ * Starts, signals and updates the workflows of payments. If the workflow of a payment does not run, each method starts
+ * it with input from the payment's row. So no message is lost. Every method has a deadline in ms. Without a deadline,
+ * the SDK would wait 21 s for a server that does not answer, and forever if no worker runs.
  */
 export class PaymentWorkflows {
   readonly #client: Client;
@@ -74,38 +77,41 @@ export class PaymentWorkflows {
     this.#schedules = schedules;
   }
 
-  /** Makes the workflow read its row again. @throws TemporalUnavailable */
+  /** Makes a payment's workflow read its row again. @throws TemporalUnavailable */
   async wake(payment: Payment, deadlineMs: number): Promise<void> {
     await this.#signal(payment, wakeSignal, [], deadlineMs);
   }
 
-  /** Forwards a verified callback that is stored. @throws TemporalUnavailable */
+  /** Forwards a verified and stored callback to the payment's workflow. @throws TemporalUnavailable */
   async deliverCallback(payment: Payment, notice: CallbackNotice, deadlineMs: number): Promise<void> {
     await this.#signal(payment, callbackSignal, [notice], deadlineMs);
   }
 
-  /** Forwards a hint of the payer. @throws TemporalUnavailable */
+  /** Forwards a hint of the payer to the payment's workflow. @throws TemporalUnavailable */
   async hint(payment: Payment, tight: boolean, deadlineMs: number): Promise<void> {
     await this.#signal(payment, hintSignal, [{ tight }], deadlineMs);
   }
 
   /**
-   * Makes the workflow query the channel after a notice, which is already in the ledger.
+   * Makes the payment's workflow query the channel after a notice. The notice is already in the ledger.
    * @throws TemporalUnavailable
    */
   async notice(payment: Payment, deadlineMs: number): Promise<void> {
     await this.#signal(payment, noticeSignal, [], deadlineMs);
   }
 
-  /** Signals a requested cancellation, which is already in the ledger. @throws TemporalUnavailable */
+  /**
+   * Signals to the payment's workflow that a cancellation was requested. The request is already in the ledger. @throws
+   * TemporalUnavailable
+   */
   async cancel(payment: Payment, deadlineMs: number): Promise<void> {
     await this.#signal(payment, cancelSignal, [], deadlineMs);
   }
 
   /**
-   * Starts the workflow of a new payment, without waiting until the payer can pay. No effect if the workflow already
-   * runs.
-   * @param isNew true if the caller has just inserted the row: the run then need not read the row first.
+   * Starts the workflow of a new payment. It does not wait until the payer can pay, and has no effect if the workflow
+   * already runs.
+   * @param isNew true if the caller has just inserted the row. Then the workflow need not read the row first
    * @throws TemporalUnavailable when the start was not confirmed.
    */
   async start(payment: Payment, isNew: boolean, deadlineMs: number): Promise<void> {
@@ -117,14 +123,14 @@ export class PaymentWorkflows {
         }),
       );
     } catch (error) {
-      // The start may have succeeded although its answer got lost.
+      // Temporal may have started the workflow although its answer was lost.
       if (!(await this.#isRunning(payment))) throw error;
     }
   }
 
   /**
-   * Renews the expired next action of a payment in status `paying`. If that fails or takes too long, the expired action
-   * stays. For a payment in status `created` it waits until the payment leaves that status.
+   * Renews the expired next action of a payment in status `paying`. If the renewal fails or takes too long, the expired
+   * action stays. If the payment is in status `created`, the method waits until the payment leaves that status.
    * @returns true when the workflow has completed the update; false when the run exists but has not completed it in
    *   time.
    * @throws TemporalUnavailable when the start was not confirmed.
@@ -138,15 +144,15 @@ export class PaymentWorkflows {
       });
       return true;
     } catch (error) {
-      // Here a missing worker cannot be distinguished from a missing server. If only the worker is missing, the run
-      // exists and continues later.
+      // Here a missing worker cannot be distinguished from a missing server. If only the worker is missing, the
+      // workflow has been started and continues later.
       if (await this.#isRunning(payment)) return false;
       throw error;
     }
   }
 
   /**
-   * Queries the channel once, now.
+   * Makes the payment's workflow query the channel once, now.
    * @returns true when the channel's answer is in the ledger; false when the channel gave no readable answer.
    * @throws TemporalUnavailable
    */

@@ -26,8 +26,8 @@ export class RefundWorkflows {
   }
 
   /**
-   * Starts the workflow. If it already runs and waits for a lost row, it reads the row again; otherwise nothing
-   * changes.
+   * Starts the workflow of a refund. If the workflow already runs and waits for a lost row, it reads the row again. If
+   * it runs otherwise, the call has no effect.
    * @throws TemporalUnavailable
    */
   async start(refund: RefundSnapshot, deadlineMs: number): Promise<void> {
@@ -40,7 +40,7 @@ export class RefundWorkflows {
     );
   }
 
-  /** Forwards a stored callback about the refund. @throws TemporalUnavailable */
+  /** Forwards a stored callback to the refund's workflow. @throws TemporalUnavailable */
   async deliverCallback(refund: RefundSnapshot, callbackId: string, deadlineMs: number): Promise<void> {
     await confirmedWithin(this.#client, deadlineMs, () =>
       this.#client.workflow.signalWithStart<RefundWorkflow, [string]>(REFUND_WORKFLOW, {

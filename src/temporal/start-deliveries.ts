@@ -4,14 +4,14 @@ import { isRedeliveryDue } from '../ledger/redelivery.ts';
 import type { DeliveryWorkflows } from './delivery-workflows.ts';
 
 /**
- * Half of the timeout of the order update's first attempt (ORDER_UPDATE_AT_ONCE), so that the attempt can return within
- * its timeout.
+ * The deadline for starting deliveries. It is half of the timeout of the order update's first attempt
+ * (ORDER_UPDATE_AT_ONCE), so that the attempt can still return in time.
  */
 const START_DEADLINE_MS = 1_000;
 
 /**
- * Starts the deliveries of the events that were just recorded for the payment and its order. Never throws: the sweep
- * starts what could not be started here.
+ * Starts the deliveries of the events that were just recorded for the payment and its order. It never throws, because
+ * the sweep starts the deliveries that could not be started here.
  */
 export async function startDeliveries(
   { db, deliveryWorkflows }: { db: LedgerClient; deliveryWorkflows: Pick<DeliveryWorkflows, 'start'> },
@@ -21,12 +21,13 @@ export async function startDeliveries(
     const found = await findPendingDeliveries(db, paymentId);
     await Promise.all(found.map((delivery) => deliveryWorkflows.start(delivery, START_DEADLINE_MS)));
   } catch {
-    // The deliveries are in the ledger, where the sweep finds them.
+    // The ledger has the deliveries that could not be started, so the sweep finds them.
   }
 }
 
 /**
- * Starts the redelivery of waiting events if one is due, after the merchant's order service has answered. Never throws.
+ * Starts the redelivery of waiting events if one is due. It is called after the merchant's order service has answered,
+ * and it never throws.
  */
 export async function startDueRedelivery(
   {
@@ -40,6 +41,6 @@ export async function startDueRedelivery(
     if (await isRedeliveryDue(db, merchantId, now))
       await deliveryWorkflows.redeliverWaiting(merchantId, START_DEADLINE_MS);
   } catch {
-    // The due redelivery is in the ledger, where the sweep finds it.
+    // The ledger has the redelivery that is due, so the sweep finds it.
   }
 }

@@ -9,17 +9,21 @@ export type SweepState = (typeof SWEEP_STATES)[number];
 /** Whether the sweep runs. */
 export interface SweepStatus {
   /**
-   * `overdue`: the Schedule is active, but no sweep has completed for 5 min. `failing`: a step of the last completed
-   * sweep failed; the result of its workflow says why.
+   * The state of the sweep.
+   * - `overdue`: the Schedule is active, but no sweep has completed for 5 min.
+   * - `failing`: a step of the last completed sweep failed. The result of the workflow says why.
    */
   readonly state: SweepState;
-  /** The Schedule's note, for example the reason why a person paused the Schedule. */
+  /** The note of the Schedule. For example, it says why a person paused the Schedule. */
   readonly note: string | null;
-  /** Null if Temporal knows no completed sweep. */
+  /** When the last sweep completed. Null if Temporal knows no completed sweep. */
   readonly lastCompletedAt: Date | null;
 }
 
-/** After this time several sweeps were missed, because a sweep starts every minute and takes at most two minutes. */
+/**
+ * If no sweep completed for this long, several sweeps were missed. A sweep starts every minute and takes at most two
+ * minutes.
+ */
 const OVERDUE_AFTER_MS = 5 * 60_000;
 
 /** @throws TemporalUnavailable */
@@ -45,13 +49,13 @@ async function describe(client: Client) {
   }
 }
 
-/** The last completed sweep. The server lists the most recently closed workflow first. */
+/** Returns the last completed sweep. The Temporal server lists the most recently closed workflow first. */
 async function lastCompletion(client: Client): Promise<{ at: Date; hasFailed: boolean } | null> {
   const query = `WorkflowType = '${SWEEP_WORKFLOW}' AND ExecutionStatus = 'Completed'`;
   for await (const { closeTime, workflowId, runId } of client.workflow.list({ query, pageSize: 1 })) {
     if (closeTime === undefined) return null;
     const result: SweepResult = await client.workflow.getHandle(workflowId, runId).result();
-    // The result of a failed step is a string with the reason.
+    // If a step of the sweep failed, its result is a string with the reason.
     return { at: closeTime, hasFailed: Object.values(result).some((outcome) => typeof outcome === 'string') };
   }
   return null;

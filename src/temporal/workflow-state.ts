@@ -2,14 +2,17 @@ import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { confirmedWithin } from './payment-workflows.ts';
 
 /**
- * `running`: the workflow waits, and its last workflow task was completed. `busy`: it has a pending workflow task,
- * which may succeed or fail. `stuck`: its workflow task fails repeatedly. `gone`: it does not run.
+ * The state of a workflow.
+ * - `running`: the workflow waits, and its last workflow task was completed.
+ * - `busy`: the workflow has a pending workflow task, which may succeed or fail.
+ * - `stuck`: the workflow task fails repeatedly.
+ * - `gone`: the workflow does not run.
  */
 export type WorkflowState = 'running' | 'busy' | 'stuck' | 'gone';
 
 /**
- * If a workflow task still fails after this number of attempts, the cause is a bug or a worker of another release. Each
- * signal makes the server reset the attempt count, so a low count proves nothing.
+ * If a workflow task still fails after this number of attempts, the cause is a bug or a worker of another release. The
+ * server resets the number at each signal, so a low number proves nothing.
  */
 const STUCK_ABOVE_ATTEMPT = 5;
 

@@ -1,7 +1,6 @@
 // node dist/worker/bundle-main.js [FILE]
-//
-// Bundles the workflows. The build runs it, so that workers need not bundle at each start. A worker that runs from
-// source runs it at its start.
+// Bundles the workflow code. The build runs this program, so that workers need not bundle at each start. A worker that
+// runs from source runs this program when it starts.
 import { writeFileSync } from 'node:fs';
 import { bundleWorkflows, PREBUILT_BUNDLE } from './bundle.ts';
 

@@ -15,22 +15,25 @@ import {
 import { ConfigError } from '../config.ts';
 import { tsxLoader } from '../tsx.ts';
 
-/** The extension of this file, which the workflow files share: `ts` from source, `js` from the build. */
+/** The extension of this file: `ts` from source, `js` from the build. The workflow files have the same extension. */
 const ownExtension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const pathOf = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
-/** The path of the bundle that `npm run build` writes, and that the container image contains. */
+/** The path of the bundle. `npm run build` writes it, and the container image contains it. */
 export const PREBUILT_BUNDLE = pathOf('./workflow-bundle.js');
 
-/** The folder where workers from source keep their bundle. It is removed together with the dependencies. */
+/**
+ * The folder in which workers that run from source keep their bundle. If the dependencies are removed, this folder is
+ * removed with them.
+ */
 const KEPT = pathOf('../../node_modules/.cache/nodrop');
 const PREFIX = 'workflow-bundle-';
 
 /**
- * The workflow code for a worker. A built worker uses the prebuilt bundle. It fails if the bundle is missing, so that a
- * missing build step is noticed. A worker from source uses the bundle that an earlier worker made of the same code. If
- * there is no such bundle, the worker makes it, which takes a few seconds. A separate process does this, because the
- * bundler takes 100 MB, which this process would keep.
+ * Returns the workflow code for a worker. A built worker uses the prebuilt bundle, and fails if that bundle is missing.
+ * So a missing build step is noticed. A worker that runs from source uses the bundle that an earlier worker made of the
+ * same code. If that bundle does not exist, the worker makes it, which takes a few seconds. A separate process makes
+ * the bundle. The bundler takes 100 MB of memory, which this process would otherwise keep.
  * @param extension the extension of the worker's code
  * @param kept the folder of the bundles that workers from source make
  * @throws ConfigError when a built worker has no prebuilt bundle.
@@ -54,7 +57,7 @@ export async function workflowBundle(extension = ownExtension, kept = KEPT): Pro
       file,
     ]);
     const code = await readFile(file, 'utf8');
-    // If the folder cannot be written, the next worker bundles again.
+    // If the bundle cannot be written to the folder, the next worker bundles the code again.
     await keep(kept, name, code).catch(() => undefined);
     return { code };
   } finally {
@@ -63,7 +66,8 @@ export async function workflowBundle(extension = ownExtension, kept = KEPT): Pro
 }
 
 /**
- * Writes the bundle to a draft and renames it, because workers may start at the same time. Removes bundles of other code.
+ * Writes the bundle to a draft file and then renames the file, because several workers may start at the same time. Also
+ * removes the bundles of other code.
  */
 async function keep(folder: string, name: string, code: string): Promise<void> {
   await mkdir(folder, { recursive: true });
@@ -74,12 +78,12 @@ async function keep(folder: string, name: string, code: string): Promise<void> {
   await Promise.all(others.map((other) => rm(join(folder, other), { force: true })));
 }
 
-/** The sources of a bundle: workflow code imports nothing else of ours. */
+/** The folders with the sources of the bundle. Workflow code imports no other code of nodrop. */
 const FOLDERS = ['../workflows', '../domain'].map(pathOf);
-/** The code that makes the bundle, and the dependencies' versions. */
+/** The files that make the bundle, and the file with the versions of the dependencies. */
 const FILES = ['./bundle.ts', './bundle-main.ts', '../../package-lock.json'].map(pathOf);
 
-/** A hash of everything in the bundle: it changes when a source file is added, renamed, removed or changed. */
+/** A hash over all sources of the bundle. It changes if a source file is added, renamed, removed or changed. */
 export async function sourcesHash(folders = FOLDERS, files = FILES): Promise<string> {
   const hash = createHash('sha256');
   for (const folder of folders) {
@@ -92,7 +96,7 @@ export async function sourcesHash(folders = FOLDERS, files = FILES): Promise<str
 }
 
 /**
- * Bundles the workflow code in this process; takes a few seconds.
+ * Bundles the workflow code in this process, which takes a few seconds.
  * @param interceptors paths of modules that tests add
  */
 export async function bundleWorkflows(interceptors: readonly string[] = []): Promise<WorkflowBundle> {

@@ -20,7 +20,10 @@ import { workflowBundle } from './bundle.ts';
 import { checkSetUp } from './set-up.ts';
 import { createWorkers } from './workers.ts';
 
-/** `npm run worker`: runs workflows and activities until SIGTERM. Waits for Temporal at its start, without a limit. */
+/**
+ * The program of `npm run worker`. It runs workflows and activities until it gets SIGTERM. When it starts, it waits for
+ * Temporal without a time limit.
+ */
 async function main(config: Config, log: Logger): Promise<void> {
   installRuntime(log);
   let stopping = false;
@@ -73,7 +76,7 @@ async function main(config: Config, log: Logger): Promise<void> {
   const keeper = new AbortController();
   void warnOfLostCommits(config, db, log, keeper.signal);
   void keepSetUp(client, clientConnection, log, keeper.signal);
-  // Workers that never ran do not release their connection, so the process must exit here. Nothing is in flight yet.
+  // Workers that never ran do not release their connection, so the process must exit here. No work has begun yet.
   if (stopping) process.exit(0);
   log.info({ channels: [...channels.keys()] }, 'worker ready');
   await Promise.all(workers.map((worker) => worker.run()));
@@ -85,10 +88,10 @@ async function main(config: Config, log: Logger): Promise<void> {
 
 function installRuntime(log: Logger): void {
   Runtime.install({
-    // This process handles signals, because the runtime's own handlers would stop the workers too early.
+    // This process handles signals itself, because the SDK's runtime would stop the workers too early.
     shutdownSignals: [],
     logger: new DefaultLogger('INFO', ({ level, message, meta }) => {
-      // The channels' workers run activities only, on purpose.
+      // This warning is expected, because the channels' workers run only activities.
       if (message.startsWith('No workflows registered')) return;
       const severity = level === 'WARN' ? 'warn' : level === 'ERROR' ? 'error' : 'debug';
       log[severity](meta ?? {}, message);
@@ -116,8 +119,8 @@ async function connect(
 }
 
 /**
- * Checks search attributes and Schedules now and every minute, and creates what a new Temporal database lacks. Each
- * check also logs a warning if the sweep does not run.
+ * Checks search attributes and Schedules now and every minute, and creates the ones that a new Temporal database does
+ * not have. Each check also logs a warning if the sweep does not run.
  */
 async function keepSetUp(
   client: Client,
@@ -142,11 +145,12 @@ try {
   const config = loadConfig();
   const log = createLogger('worker', config.logLevel);
   await main(config, log);
-  // If a call to an unreachable server waits for its next retry, it would keep the process alive for another 20 s.
+  // The process must exit here. A call to an unreachable server that waits for its next retry would keep the process
+  // alive for another 20 s.
   process.exit(0);
 } catch (error) {
   process.stderr.write(`${error instanceof ConfigError ? error.message : (error as Error).stack}\n`);
-  // Setting only the exit code is not enough: the SDK's native part would keep an idle process alive, and no supervisor
-  // would restart it.
+  // The process must exit here, and setting only the exit code is not enough. The native part of the SDK would keep an
+  // idle process alive, and a supervisor would not restart it.
   process.exit(1);
 }

@@ -6,22 +6,22 @@ import { SWEEP_SCHEDULE_ID, SWEEP_TASK_QUEUE } from '../domain/names.ts';
 import { SWEEP_WORKFLOW } from '../workflows/messages.ts';
 
 /**
- * The version of the definition below: increase it with every change. It is stored in the memo of the workflows that
- * the Schedule starts, because a Schedule's own memo cannot be changed. A Schedule without a version is older than
- * version 1.
+ * The version of the Schedule's definition. Increase the version with every change of the definition. The version is
+ * stored in the memo of the workflows that the Schedule starts, because a Schedule's own memo cannot be changed. A
+ * Schedule without a version is older than version 1.
  */
 const SWEEP_VERSION = 1;
 const VERSION_KEY = 'nodropScheduleVersion';
 
 /**
- * Timeout of one sweep. It is needed because a stuck sweep, for example during a deploy, must not block the next
+ * The timeout of one sweep. Without it, a sweep that is stuck (for example during a deploy) would block the next
  * sweeps.
  */
 const SWEEP_AT_MOST = '2 minutes';
 
 /**
- * The Schedule in the form of the server's API. The SDK's own update does not use the conflict token, which makes an
- * update safe against a concurrent one.
+ * The sweep's Schedule in the form of the server's API. nodrop does not use the SDK's own update, because it does not
+ * use the conflict token. With that token, an update is safe against a concurrent update.
  */
 const SWEEP_SCHEDULE = {
   spec: { interval: [{ interval: msToTs('1 minute') }] },
@@ -34,8 +34,8 @@ const SWEEP_SCHEDULE = {
       memo: { fields: { [VERSION_KEY]: defaultPayloadConverter.toPayload(SWEEP_VERSION) } },
     },
   },
-  // A missed sweep is not repeated later, because the next sweep finds the same rows. Policy 1 (skip) means that no
-  // second sweep starts while one runs.
+  // The server does not start a missed sweep later, because the next sweep finds the same rows. `overlapPolicy: 1`
+  // (skip) means that the server starts no second sweep while one runs.
   policies: { overlapPolicy: 1, catchupWindow: msToTs('1 minute') },
 };
 
@@ -43,8 +43,8 @@ const [ALREADY_EXISTS, NOT_FOUND] = [6, 5];
 
 /**
  * Creates the sweep's Schedule if it is missing, or updates it to the current version. A paused Schedule stays paused
- * and keeps its note. A Schedule of a newer version does not change, because an older worker must not undo it in a
- * rolling deploy.
+ * and keeps its note. A Schedule of a newer version stays unchanged: during a rolling deploy, an older worker must not
+ * replace it.
  * @returns what it did. The server ignores an update if the Schedule was changed at the same moment; the next call then
  *   updates it.
  */
@@ -61,7 +61,7 @@ export async function ensureSchedules(client: Client): Promise<'created' | 'upda
       await workflowService.createSchedule({ ...request, schedule: SWEEP_SCHEDULE });
       return 'created';
     } catch (error) {
-      // Another worker has created the Schedule at the same time.
+      // Another worker has created the Schedule in the meantime.
       if (isGrpcServiceError(error) && error.code === ALREADY_EXISTS) return 'unchanged';
       throw error;
     }

@@ -37,17 +37,17 @@ export interface WorkersOptions extends ActivityDeps {
   readonly orderServices: DeliverEventDeps['orderServices'];
   readonly workflowBundle: WorkflowBundleOption;
   /**
-   * How many workflows the worker keeps in memory, at about 450 KB each. A workflow that is not kept is replayed from
-   * its history when something happens to it.
+   * How many workflows the worker keeps in memory. Each takes about 450 KB. If a workflow is not in memory, its next
+   * task replays it from its history.
    * @default 150
    */
   readonly maxCachedWorkflows?: number;
 }
 
 /**
- * Creates one worker for workflows and ledger, one for the sweep, one for the order services, and two for each channel,
- * so that a backlog of scheduled queries never delays a payer. The two workers of a channel share its rate limit, which
- * the Temporal server enforces over all processes.
+ * Creates all workers of a process: one for workflows and ledger activities, one for the sweep, one for the order
+ * services, and two for each channel. A channel has a second worker so that a backlog of scheduled queries never delays
+ * a payer. The two workers of a channel share its rate limit, which the Temporal server enforces over all processes.
  */
 export async function createWorkers(options: WorkersOptions): Promise<Worker[]> {
   return await Promise.all([
@@ -59,12 +59,15 @@ export async function createWorkers(options: WorkersOptions): Promise<Worker[]> 
 }
 
 /**
- * The number is far higher than the number of workflows that are active at the same time. It bounds the memory, however
- * many workflows wait.
+ * The default number of workflows that a worker keeps in memory. Far fewer workflows are active at the same time. This
+ * number bounds the memory, however many workflows wait.
  */
 const CACHED_WORKFLOWS = 150;
 
-/** How many transactions of one merchant may wait. Each holds an activity slot, of which the task queue has 100. */
+/**
+ * How many transactions of one merchant may wait. Each waiting transaction holds one of the 100 activity slots of the
+ * task queue.
+ */
 const TRANSACTIONS_WAITING = 40;
 
 /** Usually one sweep runs at a time. More sweeps run only if a person starts them. */
@@ -74,8 +77,8 @@ const sharedOptions = ({ connection, namespace }: WorkersOptions) =>
   ({
     connection,
     namespace,
-    // At shutdown, attempts in flight may finish. Otherwise another worker would have to repeat these attempts after
-    // their timeout.
+    // When the worker shuts down, running attempts may finish. Otherwise another worker would repeat them after their
+    // timeout.
     shutdownGraceTime: '10 s',
     interceptors: { activity: [() => ({ inbound: lostRows })] },
   }) satisfies Partial<WorkerOptions>;
@@ -92,15 +95,15 @@ export async function createMainWorker(options: WorkersOptions): Promise<Worker>
       ...refundLedgerActivities(options),
       ...redeliveryActivities(options),
     },
-    // With the default of 10 s, an idle worker that was killed would delay a callback by 7 to 10 s.
+    // If a worker is killed while it is idle, the default of 10 s would delay the next callback by 7 to 10 s.
     stickyQueueScheduleToStartTimeout: '3 s',
     maxCachedWorkflows: options.maxCachedWorkflows ?? CACHED_WORKFLOWS,
   });
 }
 
 /**
- * Creates the worker for the sweep's workflow and activities. It is separate, because the sweep repairs conditions that
- * block the other workers.
+ * Creates the worker for the sweep's workflow and activities. The worker is separate, because the sweep repairs
+ * conditions that can block the other workers.
  */
 export async function createSweepWorker(options: WorkersOptions): Promise<Worker> {
   return await Worker.create({
@@ -124,7 +127,7 @@ export async function createOrderServiceWorker(options: WorkersOptions): Promise
   });
 }
 
-/** The same options, with channel adapters that limit the concurrent calls of one merchant. */
+/** Returns the same worker options, but with channel adapters that limit the concurrent calls of each merchant. */
 function fairly(options: WorkersOptions): WorkersOptions {
   const channels = [...options.channels].map(([name, adapter]) => [name, limitedChannel(adapter)] as const);
   return { ...options, channels: new Map(channels) };
@@ -134,7 +137,7 @@ function fairly(options: WorkersOptions): WorkersOptions {
 export function createChannelWorkers(options: WorkersOptions): Promise<Worker>[] {
   const shared = sharedOptions(options);
   return [...options.channels.values()].flatMap((channel) => {
-    // Each worker has activity slots of its own, so each gets limits of its own.
+    // Each worker has its own activity slots, so it also gets its own limits on a merchant's concurrent calls.
     const calls = fairly(options);
     const polls = fairly(options);
     const { queryChannel: _query, ...payments } = channelActivities(calls);

@@ -31,15 +31,15 @@ import { toBeijing } from './times.ts';
 
 /** The largest clock difference that `checkAccount` accepts. */
 const CLOCKS_APART_MS = 5 * 60_000;
-/** A valid out_trade_no at Alipay that no nodrop payment has. */
+/** `checkAccount` queries this out_trade_no. Its form is valid at Alipay, but no payment of nodrop has it. */
 const NO_TRADE = 'nodrop_check_account';
 
 const UNKNOWN_TRADE = 'ACQ.TRADE_NOT_EXIST';
-/** The trade exists and can no longer be paid. */
+/** Alipay refuses a create with one of these codes if the trade exists and can no longer be paid. */
 const PAST_PAYING: ReadonlySet<string> = new Set(['ACQ.TRADE_HAS_SUCCESS', 'ACQ.TRADE_HAS_CLOSE']);
 /**
- * Alipay refuses to close a trade that does not wait for its payer. Only a query shows what state the trade
- * has.
+ * Alipay refuses with one of these codes to close a trade that does not wait for its payer. Only a query shows the
+ * state of that trade.
  */
 const NOT_OPEN: ReadonlySet<string> = new Set([
   'ACQ.TRADE_STATUS_ERROR',
@@ -48,23 +48,25 @@ const NOT_OPEN: ReadonlySet<string> = new Set([
   'ACQ.TRADE_HAS_SUCCESS',
   'ACQ.TRADE_HAS_CLOSE',
 ]);
-/** Alipay refuses a refund because of the trade's present state. Some of these states are permanent. */
+/**
+ * With these codes Alipay refuses a refund because of the trade's present state. Some of these states are permanent.
+ */
 const NOT_REFUNDABLE: ReadonlySet<string> = new Set([
   'ACQ.TRADE_STATUS_ERROR',
   'ACQ.TRADE_HAS_CLOSE',
   'ACQ.TRADE_HAS_FINISHED',
 ]);
-/** The out_request_no already belongs to a refund of another amount. */
+/** Alipay refuses a refund with this code if its out_request_no already belongs to a refund of another amount. */
 const OTHER_AMOUNT = 'ACQ.DISCORDANT_REPEAT_REQUEST';
 
 const subCodeIn = (error: unknown): string => refusalIn(error)?.sub_code ?? '';
 
 /**
- * Alipay through its own library, which signs and verifies: payment pages for desktop and phone, and QR
- * codes.
+ * Creates the adapter for Alipay. It supports payment pages for desktop and phone, and QR codes. Alipay's own library
+ * signs the requests and verifies the answers.
  */
 export function createAlipayAdapter(): ChannelAdapter {
-  /** The trade at Alipay, or undefined if Alipay does not know it. */
+  /** Reads the trade at Alipay. Returns undefined if Alipay does not know it. */
   async function read(
     account: ChannelAccount,
     { outTradeNo }: Pick<Trade, 'outTradeNo'>,
@@ -122,10 +124,11 @@ export function createAlipayAdapter(): ChannelAdapter {
   }
 
   /**
-   * For a refund that no query finds, on a trade that cannot be refunded in its present state. `never`: the
-   * time for refunds is over, or other refunds have returned all of the money. `perhaps it did`: all of the
-   * money was returned and this refund may be part of it, because a query shows a refund up to 10 s late
-   * (documentation of the refund query) and an earlier request may have timed out.
+   * Decides whether a refund may still be made if no query finds it and the trade cannot be refunded in its present
+   * state.
+   * - `never`: the time for refunds has ended, or other refunds have returned all of the money.
+   * - `perhaps it did`: all of the money was returned, and this refund may be a part of it. An earlier request may have
+   *   timed out, and a query shows a refund up to 10 s late (documentation of the refund query).
    */
   async function mayRefund(
     account: ChannelAccount,
@@ -204,7 +207,7 @@ export function createAlipayAdapter(): ChannelAdapter {
           ...{ method: 'alipay.trade.refund', operation: 'refund', schema: refundSchema, signal },
           content: { out_trade_no: outTradeNo, out_request_no: outRefundNo, refund_amount: toYuan(amount) },
         });
-        // `refund_fee` in this answer is the sum of all refunds of the trade.
+        // In Alipay's answer to a refund request, `refund_fee` is the sum of all refunds of the trade.
         if (ours(value, outTradeNo).fund_change === 'Y') {
           return { state: 'succeeded', channelRefundId: outRefundNo, amount };
         }
@@ -212,7 +215,7 @@ export function createAlipayAdapter(): ChannelAdapter {
         const code = subCodeIn(error);
         const isRejected = error instanceof ChannelError && error.kind === 'rejected';
         if (!isRejected && !NOT_REFUNDABLE.has(code) && code !== OTHER_AMOUNT) throw error;
-        // The refusal can be about an earlier refund that used this number.
+        // Alipay may have refused because an earlier refund used this number. So nodrop queries the refund.
         const found = await queryRefund(account, trade, refund, signal);
         if (found.state !== 'unknown_refund') return found;
         const may = NOT_REFUNDABLE.has(code)
@@ -227,7 +230,7 @@ export function createAlipayAdapter(): ChannelAdapter {
         }
         throw error;
       }
-      // This request moved no money, because an earlier request did, or because the refund is not decided yet.
+      // This refund request moved no money. Either an earlier request moved it, or the refund is not decided yet.
       const found = await queryRefund(account, trade, refund, signal);
       return found.state === 'unknown_refund' ? { state: 'processing', channelRefundId: outRefundNo } : found;
     },
@@ -264,8 +267,8 @@ function ours<T extends { readonly out_trade_no: string }>(value: T, outTradeNo:
 }
 
 /**
- * The terms of a trade, built from the payment's row only. Alipay rejects `/`, `=` and `&` in a subject. With these
- * characters, it would also be possible to read the signed text of a notification in two ways.
+ * The terms of a trade, which are built only from the payment's row. Alipay rejects `/`, `=` and `&` in a subject.
+ * These characters would also make the signed text of a notification ambiguous.
  */
 function termsOf({ outTradeNo, amount, subject, expiresAt }: NewTrade) {
   const plain = subject.replace(/[/=&\p{Cc}]/gu, ' ').trim();
@@ -273,7 +276,7 @@ function termsOf({ outTradeNo, amount, subject, expiresAt }: NewTrade) {
     out_trade_no: outTradeNo,
     total_amount: toYuan(amount),
     subject: plain === '' ? outTradeNo : plain,
-    // In whole seconds, rounded down, so that the trade never outlives the payment.
+    // The expiry in whole seconds. It is rounded down, so that the trade never outlives the payment.
     time_expire: toBeijing(Date.parse(expiresAt)),
   };
 }
@@ -292,8 +295,8 @@ const pageOf = (trade: NewTrade): AlipayRequest => ({
 });
 
 /**
- * Maps the state of a trade that Alipay refused to close. @throws `refusal` if the trade is still unpaid, as
- * it was not closed
+ * Maps the state of a trade that Alipay refused to close.
+ * @throws `refusal` if the trade is still unpaid, because then it was not closed
  */
 function closeAnswer({ state }: ChannelAnswer, refusal: unknown): CloseAnswer {
   switch (state) {

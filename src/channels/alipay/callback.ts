@@ -22,7 +22,10 @@ import { fromBeijing } from './times.ts';
 type Params = Readonly<Record<string, string>>;
 
 const OUR_NUMBER = /^[0-9A-Za-z_]{1,32}$/;
-/** The form of an out_trade_no at Alipay, for trades that were created elsewhere and may be adopted. */
+/**
+ * The form of an out_trade_no at Alipay. Trades that were created without nodrop also have this form, and they may be
+ * adopted.
+ */
 const ITS_NUMBER = /^[0-9A-Za-z_]{1,64}$/;
 const TRADE_NOTIFICATION = 'trade_status_sync';
 
@@ -41,15 +44,15 @@ const tradeSchema = z.object({
   buyer_pay_amount: z.string().optional(),
   trans_currency: z.string().optional(),
   gmt_payment: z.string().optional(),
-  /** The sum of all refunds so far; `gmt_refund` is the time of the latest one. */
+  /** `refund_fee` is the sum of all refunds so far. `gmt_refund` is the time of the latest refund. */
   refund_fee: z.string().optional(),
   gmt_refund: z.string().optional(),
 });
 type TradeNotification = z.infer<typeof tradeSchema>;
 
 /**
- * Implements `verifyCallback` of the port. Alipay signs no time and repeats a notification for 25 h, so if the payment
- * is old, nodrop queries Alipay and does not use the notification.
+ * Implements `verifyCallback` of the port. Alipay signs no time and repeats a notification for 25 h. So if the payment
+ * is old, nodrop queries Alipay and does not rely on the notification.
  */
 export async function verifyCallback(
   account: ChannelAccount,
@@ -83,14 +86,14 @@ export async function verifyCallback(
 }
 
 /**
- * All of Alipay's parameter names match this. Another name could contain part of the signed text, see
- * READS_AS_MORE.
+ * All parameter names of Alipay match this pattern. nodrop rejects any other name, because such a name could contain a
+ * part of the signed text (see READS_AS_MORE).
  */
 const NAME = /^[A-Za-z0-9_]+$/;
 
 /** Parses the form. Each parameter may occur only once. @throws CallbackError `unverified` */
 function readForm(rawBody: Buffer): Params {
-  // Decoding would turn all invalid bytes into the same character.
+  // Decoding invalid UTF-8 would replace different invalid bytes with the same character.
   if (!isUtf8(rawBody)) throw new CallbackError('unverified', 'the body is not UTF-8');
   const params = new Map<string, string>();
   for (const [name, value] of new URLSearchParams(rawBody.toString('utf8'))) {
@@ -109,13 +112,13 @@ function readForm(rawBody: Buffer): Params {
 const READS_AS_MORE = /&[^&=]*=/;
 
 /**
- * @throws CallbackError `unverified` unless one set of the account's credentials has the signing key, the
- * app_id and the seller_id
+ * @throws CallbackError `unverified` if no set of the account's credentials has the signing key together with the
+ *   app_id and the seller_id
  */
 async function verifySignature({ credentials }: ChannelAccount, params: Params): Promise<void> {
   const { sign = '', sign_type, charset = '', app_id, seller_id } = params;
   if (sign === '') throw new CallbackError('unverified', 'the notification has no signature');
-  // The library takes the algorithm from `sign_type`, and would accept SHA-1.
+  // Alipay's library reads the algorithm from `sign_type`, and would also accept SHA-1.
   if (sign_type !== 'RSA2') throw new CallbackError('unverified', 'the sign_type is not RSA2');
   if (charset.toLowerCase() !== 'utf-8') throw new CallbackError('unverified', 'the charset is not utf-8');
   if (Buffer.from(sign, 'base64').toString('base64') !== sign) {
@@ -139,14 +142,14 @@ async function isSignedBy(credentials: Credentials, params: Params): Promise<boo
   try {
     return (await sdkOf(credentials)).checkNotifySignV2(params);
   } catch {
-    // Credentials that cannot be read verify nothing.
+    // If credentials cannot be read, they cannot verify a callback.
     return false;
   }
 }
 
 /**
- * What the notification says about the trade; undefined if Alipay must be queried instead. @throws
- * ChannelError `garbage`
+ * Returns what the notification says about the trade. Undefined if nodrop must query Alipay instead.
+ * @throws ChannelError `garbage`
  */
 function answerOf(trade: TradeNotification): ChannelAnswer | undefined {
   const { trade_status, trade_no: channelPaymentId, total_amount, trans_currency } = trade;
@@ -160,8 +163,8 @@ function answerOf(trade: TradeNotification): ChannelAnswer | undefined {
   const total = totalOf(total_amount, trans_currency);
   const paidAt = fromBeijing(trade.gmt_payment);
   const back = isPaid ? trade.refund_fee : (trade.refund_fee ?? total_amount);
-  // A query does not report refunded amounts. So a notification that reports one is used even if the payment is old,
-  // because an order must not become paid with refunded money.
+  // Alipay's answer to a query does not report refunded amounts. So if a notification reports a refunded amount, nodrop
+  // uses it even if the payment is old. Otherwise an order could become paid with refunded money.
   const wentBack = back === undefined ? 0 : fenOrNothing(back);
   if (wentBack === 0 && isOldCallback(paidAt, Date.now())) return undefined;
   return {
@@ -180,7 +183,7 @@ export const acknowledge = (outcome: CallbackOutcome): Acknowledgement =>
     ? { status: 400, type: 'text/plain', body: 'fail' }
     : { status: 200, type: 'text/plain', body: 'success' };
 
-/** The out_trade_no in an unverified body, if it has the form of ours. */
+/** The out_trade_no in an unverified body, if it has the form of a payment's id of nodrop. */
 export function peekOutTradeNo(rawBody: Buffer): string | undefined {
   const no = new URLSearchParams(rawBody.toString('utf8')).get('out_trade_no');
   return no !== null && OUR_NUMBER.test(no) ? no : undefined;

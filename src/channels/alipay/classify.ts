@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
-/** The kind of request: a refusal code is definite only for the kind of request that it refuses. */
+/**
+ * The kind of request that Alipay answered. A refusal code is definite only for the kind of request that it refuses.
+ */
 export type Operation = 'create' | 'refund' | 'other';
 
 /** The common part of every answer: https://opendocs.alipay.com/common/02km9f. */
@@ -13,17 +15,17 @@ export const resultSchema = z.object({
 });
 export type Result = z.infer<typeof resultSchema>;
 
-/** The request was understood and done. */
+/** Alipay answers with this code if it has understood and done the request. */
 export const DONE = '10000';
 /**
- * The request was understood and refused for a reason of its content. A `sub_code` can be definite only with
- * this code.
+ * Alipay answers with this code if it has understood the request but refuses its content. A `sub_code` can be definite
+ * only together with this code.
  */
 const REFUSED = '40004';
 const TOO_MANY = '40005';
 
 /**
- * After each of these codes, nothing was created. Sources: the tables of
+ * If Alipay refuses a request with one of these codes, it has created nothing. Sources: the tables of
  * https://docs.open.alipay.com/api_1/alipay.trade.precreate (precreate) and
  * https://docs.open.alipay.com/api_1/alipay.trade.refund (refund).
  */
@@ -38,7 +40,10 @@ const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
   other: new Set(),
 };
 
-/** Refusals of a refund that can pass: a low balance, a frozen trade, or the merchant's contract. */
+/**
+ * These refusals of a refund can be temporary. Their causes are a low balance, a frozen trade, or the merchant's
+ * contract.
+ */
 const PASSING_REFUSALS: ReadonlySet<string> = new Set([
   'ACQ.SELLER_BALANCE_NOT_ENOUGH',
   'ACQ.REASON_TRADE_BEEN_FREEZEN',
@@ -47,8 +52,8 @@ const PASSING_REFUSALS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Refusals that concern our keys, permissions and clock. Codes 20001 and 40006 mean nothing else, so no
- * `sub_code` is needed.
+ * Alipay refuses with these codes because of nodrop's keys, permissions or clock. Codes 20001 and 40006 have no other
+ * meaning, so nodrop does not check their `sub_code`.
  */
 const ABOUT_US_CODES: ReadonlySet<string> = new Set(['20001', '40006']);
 const ABOUT_US: ReadonlySet<string> = new Set([
@@ -85,12 +90,14 @@ const HINTS: ReadonlyMap<string | undefined, string> = new Map([
 
 const MESSAGE_AT_MOST = 200;
 /**
- * Alipay's message for a refused signature quotes all of the signed text, including the subject and our
- * address.
+ * Alipay's message for this refusal quotes the complete signed text, which contains the subject and nodrop's address.
  */
 const QUOTES_THE_REQUEST = 'isv.invalid-signature';
 
-/** The refusal inside an error that `classify` made; undefined for any other error. */
+/**
+ * Returns the refusal of Alipay that `classify` has stored in the error. Undefined if `classify` did not make the
+ * error.
+ */
 export const refusalIn = (error: unknown): Result | undefined =>
   error instanceof ChannelError ? resultSchema.safeParse(error.cause).data : undefined;
 

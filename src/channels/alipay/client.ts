@@ -19,7 +19,7 @@ export interface AlipayRequest {
   readonly method: string;
   /** The parameter `biz_content`. */
   readonly content: Readonly<Record<string, unknown>>;
-  /** The parameters next to `biz_content`. */
+  /** Request parameters that Alipay expects outside of `biz_content`. */
   readonly addresses?: { readonly notify_url: string; readonly return_url?: string };
 }
 
@@ -33,7 +33,7 @@ export interface AlipayCall<T> extends AlipayRequest {
 export interface AlipayAnswer {
   readonly content: unknown;
   readonly result: Result;
-  /** The answer's `Date` header. */
+  /** The `Date` header of Alipay's answer. */
   readonly date: string | null;
 }
 
@@ -47,15 +47,15 @@ export class UnsignedAnswer extends ChannelError {
   }
 }
 
-/** The newest credentials of the account: requests use these. */
+/** The newest credentials of the account, which nodrop uses for requests. */
 export function newestOf({ id, credentials: [newest] }: ChannelAccount): Credentials {
   if (newest !== undefined) return newest;
   throw new ChannelError('misconfigured', `alipay: account ${id} has no settings`);
 }
 
 /**
- * The parameters of a request, signed by Alipay's library.
- * @param at epoch ms, for its `timestamp`
+ * Returns the parameters of a request. Alipay's library signs them.
+ * @param at epoch ms, for the request's `timestamp`
  */
 async function sign(
   credentials: Credentials,
@@ -63,8 +63,8 @@ async function sign(
   at: number,
 ): Promise<string> {
   const sdk = await sdkOf(credentials);
-  // Without `timestamp` the library uses the time zone of the process. With `bizContentAutoSnakeCase` it
-  // renames fields.
+  // If `timestamp` is absent, Alipay's library uses the time zone of the process. If `bizContentAutoSnakeCase` is on,
+  // the library renames fields.
   return sdk.sdkExecute(
     method,
     { ...addresses, format: 'JSON', timestamp: toBeijing(at), biz_content: content },
@@ -72,13 +72,16 @@ async function sign(
   );
 }
 
-/** A signed link for the payer to open. Nothing is sent to Alipay. @param at epoch ms, for its `timestamp` */
+/**
+ * Returns a signed link that the payer opens. This function sends nothing to Alipay.
+ * @param at epoch ms, for the link's `timestamp`
+ */
 export async function linkOf(account: ChannelAccount, request: AlipayRequest, at: number): Promise<string> {
   const credentials = newestOf(account);
   return `${gatewayOf(credentials)}?${await sign(credentials, request, at)}`;
 }
 
-/** The outer part of an answer, which is not signed. */
+/** The outer part of Alipay's answer, which the signature does not cover. */
 const envelopeSchema = z.looseObject({ sign: z.string().optional() });
 
 /**
@@ -137,8 +140,8 @@ async function read(credentials: Credentials, method: string, operation: Operati
     if (said.success && isAboutUs(said.data)) throw classify(said.data, operation);
     throw new UnsignedAnswer(method);
   }
-  // Parse the verified text itself: another parser could read the whole body differently, for example if a
-  // name occurs twice.
+  // This parses the text that was verified, not the whole body. Another parser could read the body differently, for
+  // example if a name occurs twice.
   const content = parse(z.looseObject({}), sdk.getSignStr(text, key));
   if (content === undefined) throw nonsense(method);
   return content;

@@ -12,20 +12,20 @@ const LIVE_GATEWAY = 'https://openapi.alipay.com/gateway.do';
 const EXPIRY = { atLeastMs: MINUTE_MS, atMostMs: 15 * DAY_MS } as const;
 
 /**
- * A QR code that nobody has scanned expires after 2 h:
- * https://docs.open.alipay.com/api_1/alipay.trade.precreate. A payment with a later expiry would outlive its
- * code.
+ * A QR code that no payer has scanned expires after 2 h: https://docs.open.alipay.com/api_1/alipay.trade.precreate. A
+ * payment with a later expiry would outlive its code.
  */
 const CODE_LIVES_MS = 2 * HOUR_MS;
 
 /**
- * WeChat's browser opens no Alipay address, so a payer there must switch to another browser. A QR code
+ * WeChat's browser does not open Alipay's addresses, so a payer in WeChat must switch to another browser. A QR code
  * contains an address of qr.alipay.com, which also opens Alipay on a phone.
  */
 const METHOD = {
   currencies: { [CURRENCY]: AMOUNT_LIMITS },
   expiry: EXPIRY,
-  // `subject` is a string(256). Alipay is written in Java, which counts UTF-16 code units.
+  // Alipay declares `subject` as string(256). Alipay is written in Java, which counts the length of a string in UTF-16
+  // code units.
   subject: { atMost: 256, countedIn: 'utf16' },
   needs: [],
 } as const satisfies Partial<MethodDeclaration>;
@@ -39,7 +39,10 @@ const CERTIFICATE_RULE = 'must be a certificate in PEM, beginning with -----BEGI
 
 export const gatewayOf = ({ gateway = LIVE_GATEWAY }: Credentials): string => gateway;
 
-/** `live` at Alipay's live gateway. The sandbox has another host, and tests use loopback. */
+/**
+ * Returns `live` if the account uses Alipay's live gateway. The sandbox has another host, and tests use a loopback
+ * address.
+ */
 export const modeOf = (credentials: Credentials): 'test' | 'live' =>
   new URL(gatewayOf(credentials)).hostname.endsWith('.alipay.com') ? 'live' : 'test';
 
@@ -60,9 +63,10 @@ export const declaration: ChannelDeclaration = {
     source:
       'nodrop: Alipay publishes no limit, and answers 40005 above its own (https://opendocs.alipay.com/common/02km9f)',
   },
-  // Alipay recommends notifications, and a query if a notification does not arrive.
+  // Alipay recommends that merchants rely on notifications, and query if a notification does not arrive.
   querySchedule: null,
-  // out_trade_no and out_request_no identify a trade and its refund forever.
+  // At Alipay, an out_trade_no identifies the same trade forever, and an out_request_no identifies the same refund
+  // forever.
   repeatableForMs: { create: null, refund: null },
   // Alipay creates the trade when the payer opens the link or scans the code. Before that there is nothing to
   // close.
@@ -73,8 +77,8 @@ export const declaration: ChannelDeclaration = {
     rule: 'must be the out_trade_no of a trade: 1 to 64 of 0-9, A-Z, a-z and _',
     example: 'SHOP20260101001',
   },
-  // Links contain `notify_url`, and the payer can read it. So nodrop uses the account's address, and only the
-  // signature proves a notification.
+  // A payment link contains `notify_url`, so the payer can read that address. Therefore nodrop uses the address of the
+  // account, and only the signature proves that a notification is genuine.
   takesCallbackAddress: false,
   settings: [
     {

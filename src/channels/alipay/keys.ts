@@ -10,7 +10,10 @@ const misconfigured = (message: string, cause?: unknown) =>
 const isPem = (text: string) => text.includes('-----BEGIN ');
 const der = (base64: string) => Buffer.from(base64.replace(/\s/g, ''), 'base64');
 
-/** PEM, or the base64 of it: PKCS #8 as Alipay's tool writes it for Java, PKCS #1 as for other languages. */
+/**
+ * Reads a private key from PEM, or from the base64 text inside a PEM. Alipay's tool writes PKCS #8 for Java and PKCS #1
+ * for other languages.
+ */
 function readPrivateKey(text: string): KeyObject {
   const read = (input: Parameters<typeof createPrivateKey>[0]) => {
     try {
@@ -23,7 +26,7 @@ function readPrivateKey(text: string): KeyObject {
     ? read(text.trim())
     : (read({ key: der(text), format: 'der', type: 'pkcs8' }) ??
       read({ key: der(text), format: 'der', type: 'pkcs1' }));
-  // The error does not contain the text that could not be read, because it is a secret.
+  // The error does not quote the setting that could not be read, because the setting is a secret.
   if (key?.asymmetricKeyType !== 'rsa') throw misconfigured('private_key is not a readable RSA key');
   return key;
 }
@@ -49,8 +52,9 @@ function readCertificate(name: string, text: string): X509Certificate {
 const CERTIFICATES = ['app_cert', 'alipay_cert', 'alipay_root_cert'] as const;
 
 /**
- * The certificates, or undefined in public-key mode. @throws ChannelError `misconfigured` if some are missing
- * or both modes are set
+ * The account's certificates. Undefined if the account uses a public key instead.
+ * @throws ChannelError `misconfigured` if some certificates are missing, or if both a public key and certificates are
+ *   set
  */
 function certificatesOf(credentials: Credentials) {
   const given = CERTIFICATES.filter((name) => credentials[name] !== undefined);
@@ -65,7 +69,10 @@ function certificatesOf(credentials: Credentials) {
   return { app_cert, alipay_cert, alipay_root_cert };
 }
 
-/** The key is the credentials object, which stays the same until the account's settings change. */
+/**
+ * Alipay's library for each credentials object. An account's credentials object stays the same until its settings
+ * change.
+ */
 const known = new WeakMap<Credentials, Promise<AlipaySdk>>();
 
 /**

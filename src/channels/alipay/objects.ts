@@ -8,7 +8,7 @@ import {
 import { CURRENCY, fen, fenOrNothing } from './amounts.ts';
 import { fromBeijing } from './times.ts';
 
-/** The parts of Alipay's answers that nodrop reads, and how they map to answers of the channel port. */
+/** Defines the parts of Alipay's answers that nodrop reads, and maps them to answers of the channel port. */
 
 export const TRADE_STATES = ['WAIT_BUYER_PAY', 'TRADE_SUCCESS', 'TRADE_FINISHED', 'TRADE_CLOSED'] as const;
 
@@ -27,9 +27,9 @@ export const tradeSchema = z.object({
   total_amount: z.string(),
   buyer_pay_amount: z.string().optional(),
   receipt_amount: z.string().optional(),
-  /** When the seller received the money. Present on a trade that was paid. */
+  /** When the seller received the money. Alipay sets this field only on a paid trade. */
   send_pay_date: z.string().optional(),
-  /** Present only on a trade in another currency. */
+  /** The currency of the trade. Alipay sets this field only on a trade in another currency than CNY. */
   trans_currency: z.string().optional(),
 });
 export type AlipayTrade = z.infer<typeof tradeSchema>;
@@ -47,8 +47,8 @@ export const refundSchema = z.object({
 });
 
 /**
- * https://docs.open.alipay.com/api_1/alipay.trade.fastpay.refund.query: Alipay omits fields that have no
- * value.
+ * A refund in the answer to a refund query. Alipay omits fields without a value:
+ * https://docs.open.alipay.com/api_1/alipay.trade.fastpay.refund.query.
  */
 export const knownRefundSchema = z.object({
   out_trade_no: z.string().optional(),
@@ -62,8 +62,8 @@ export type AlipayRefund = z.infer<typeof knownRefundSchema>;
 const isMoney = (yuan: string | undefined): boolean => yuan !== undefined && fenOrNothing(yuan) > 0;
 
 /**
- * `TRADE_CLOSED` means that the trade was never paid, or that its money was refunded in full. Only an unpaid trade is
- * `closed`.
+ * Maps a trade to an answer of the port. At Alipay, `TRADE_CLOSED` means that the trade was never paid, or that all of
+ * its money was refunded. nodrop maps it to `closed` only if the trade was never paid.
  * @throws ChannelError `garbage`
  */
 export function tradeAnswer(trade: AlipayTrade): ChannelAnswer {
@@ -98,8 +98,8 @@ function paid(trade: AlipayTrade): PaidAnswer {
 }
 
 /**
- * The total of the order. @throws ChannelError `garbage` for another currency than CNY, as our trades are all
- * in CNY
+ * Converts the total of a trade.
+ * @throws ChannelError `garbage` for another currency than CNY, because all of nodrop's trades at Alipay are in CNY
  */
 export function totalOf(yuan: string, currency = CURRENCY): Pick<PaidAnswer, 'amount' | 'currency'> {
   if (currency !== CURRENCY)

@@ -8,7 +8,10 @@ import { ChannelError } from '../../domain/channel.ts';
 const AHEAD_MS = 8 * 3_600_000;
 const ALIPAY_TIME = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d{1,3})?)$/;
 
-/** @param at epoch ms; a fraction of a second is cut off */
+/**
+ * Formats a time for Alipay.
+ * @param at epoch ms; a fraction of a second is cut off
+ */
 export const toBeijing = (at: number): string =>
   new Date(at + AHEAD_MS).toISOString().slice(0, 19).replace('T', ' ');
 

@@ -48,16 +48,19 @@ export interface MollieAdapterOptions {
 /** The largest page that Mollie returns: https://docs.mollie.com/reference/pagination. */
 const PAGE = 250;
 /**
- * An activity has time for this number of pages. A longer listing is not read to its end, so it cannot prove
- * that something is missing.
+ * The maximum number of pages that one activity has time to read. A longer listing is not read to its end, so it cannot
+ * prove that something is missing.
  */
 const PAGES_AT_MOST = 10;
-/** The clock difference that is allowed when a trade is searched by its creation time. */
+/**
+ * nodrop searches a trade at Mollie by its creation time. This is the largest difference between the two clocks that
+ * the search allows.
+ */
 const CLOCKS_APART_MS = 5 * 60_000;
 
 /**
- * Mollie through its REST API. Mollie's library accepts only https addresses, and does nothing that Node's
- * fetch does not.
+ * Creates the adapter for Mollie, which calls Mollie's REST API directly. Mollie's own library accepts only https
+ * addresses, and offers nothing that Node's fetch does not offer.
  */
 export function createMollieAdapter({
   url = 'https://api.mollie.com',
@@ -68,7 +71,8 @@ export function createMollieAdapter({
 
   /**
    * Returns the trade at Mollie, or undefined if Mollie does not know it.
-   * @throws ChannelError `garbage` if Mollie answers with another payment, or with one of the other mode
+   * @throws ChannelError `garbage` if Mollie answers with another payment, or with a payment of the other mode (test or
+   *   live)
    */
   async function read(session: Session, trade: Trade): Promise<Payment | undefined> {
     const id = idOf(trade);
@@ -161,7 +165,8 @@ export function createMollieAdapter({
           );
           return closeAnswer(ours(value, session, trade));
         } catch (error) {
-          // Mollie refused, because only an open payment can be cancelled. A query shows the payment's present state.
+          // Mollie refused to cancel the payment, because only an open payment can be cancelled. A query shows the
+          // payment's present state.
           if (refusalIn(error)?.status !== 422) throw error;
           const found = await getPayment(session, payment.id);
           if (found.status === 'open' && found.isCancelable === true) throw error;
@@ -184,8 +189,8 @@ export function createMollieAdapter({
           const { value } = await known(session, payment, asked, refundSchema);
           return refundAnswer(ofNumber(value, refund), trade.currency);
         } catch (error) {
-          // The number was used before with another amount, or its refund has already returned the money. The answer is
-          // the existing refund.
+          // Mollie refuses if the refund number was used before with another amount, or if its refund has already
+          // returned the money. In both cases nodrop returns the existing refund.
           const status = refusalIn(error)?.status;
           if (status !== 400 && status !== 409 && status !== 422) throw error;
           const found = await findRefund(session, payment, trade, refund);
@@ -219,7 +224,7 @@ export function createMollieAdapter({
       throw new CallbackError('malformed', 'the body names no Mollie payment');
     },
 
-    // Our number is only in the callback's address.
+    // Only the callback's address contains the payment's id. The body does not contain it.
     peekOutTradeNo: () => undefined,
 
     async checkAccount(account, signal) {
@@ -240,8 +245,8 @@ export function createMollieAdapter({
 }
 
 /**
- * Built only from the payment's row and the deployment's addresses: Mollie refuses other terms under a used
- * idempotency key.
+ * The terms of a trade, built only from the payment's row and the deployment's addresses. If a request repeats an
+ * idempotency key with other terms, Mollie refuses it.
  */
 function termsOf(trade: NewTrade, isMollieHere: boolean): object {
   const { outTradeNo, method, amount, currency, subject, returnUrl, notifyUrl } = trade;
@@ -249,7 +254,8 @@ function termsOf(trade: NewTrade, isMollieHere: boolean): object {
     amount: { currency, value: toDecimal(amount, currency) },
     description: subject,
     redirectUrl: returnUrl,
-    // Mollie refuses a loopback address. Without a webhook address nodrop queries on schedule.
+    // Mollie refuses a loopback address as the webhook address, so nodrop then leaves it out. Without a webhook
+    // address, nodrop queries Mollie on schedule.
     ...(isMollieHere || !isLoopback(notifyUrl) ? { webhookUrl: notifyUrl } : {}),
     metadata: { [PAYMENT_KEY]: outTradeNo },
     ...(method === CHECKOUT ? {} : { method }),
@@ -262,8 +268,8 @@ function isLoopback(url: string): boolean {
 }
 
 /**
- * Mollie's id of the trade. Undefined if the reference is not one of Mollie's ids and must not become part of
- * an address.
+ * Mollie's id of the trade. Undefined if the stored reference does not have the form of Mollie's ids, because such text
+ * must not become part of an address.
  * @throws ChannelError if the trade's id was not looked up yet
  */
 function idOf({ outTradeNo, reference }: Trade): string | undefined {
@@ -272,14 +278,17 @@ function idOf({ outTradeNo, reference }: Trade): string | undefined {
   return PAYMENT_ID.test(reference.id) ? reference.id : undefined;
 }
 
-/** The id of the payment that received the money. @throws ChannelError if the trade has no payment at Mollie */
+/**
+ * The id of the payment at Mollie that received the money.
+ * @throws ChannelError if the trade has no payment at Mollie
+ */
 function moneyOf(trade: Trade): string {
   const id = idOf(trade);
   if (id !== undefined) return id;
   throw new ChannelError('unreachable', `mollie: ${trade.outTradeNo} has no payment at Mollie`);
 }
 
-/** The id in a webhook's form: https://docs.mollie.com/reference/webhooks. */
+/** The id in the form that Mollie's webhook sends: https://docs.mollie.com/reference/webhooks. */
 function idIn(rawBody: Buffer): string | undefined {
   const [id, ...more] = new URLSearchParams(rawBody.toString('utf8')).getAll('id');
   return id !== undefined && more.length === 0 && PAYMENT_ID.test(id) ? id : undefined;
@@ -327,9 +336,9 @@ function withId(payment: Payment, id: string): Payment {
 }
 
 /**
- * Returns the payment, unless it belongs to another trade of ours or its mode differs from the key's. A test payment
- * moves no money, and in test mode a live payment must not move any. A payment without our number was created by other
- * code, and only its id identifies it.
+ * Returns the payment if it belongs to the trade and has the mode (test or live) of the API key. A payment that carries
+ * the number of another trade is rejected. A payment without a number of nodrop was created by other code, and only its
+ * id identifies it.
  * @throws ChannelError `garbage`
  */
 function ours<T extends ListedPayment>(payment: T, session: Session, { outTradeNo }: Trade): T {
@@ -342,13 +351,16 @@ function ours<T extends ListedPayment>(payment: T, session: Session, { outTradeN
   return ofMode(payment, session);
 }
 
-/** @throws ChannelError `garbage` if the payment's mode differs from the key's */
+/** @throws ChannelError `garbage` if the payment's mode (test or live) differs from the API key's mode */
 function ofMode<T extends ListedPayment>(payment: T, { credentials }: Session): T {
   if (payment.mode === modeOf(credentials)) return payment;
   throw new ChannelError('garbage', `mollie answered with ${payment.id}, which is in ${payment.mode} mode`);
 }
 
-/** Returns the refund if it carries our number. @throws ChannelError `garbage` if it does not */
+/**
+ * Returns the refund if it carries nodrop's refund number.
+ * @throws ChannelError `garbage` if it does not
+ */
 function ofNumber(refund: Refund, { outRefundNo }: KnownRefund): Refund {
   if (numberIn(refund, REFUND_KEY) === outRefundNo) return refund;
   throw new ChannelError(
@@ -388,8 +400,8 @@ function closeAnswer(payment: Payment): CloseAnswer {
 }
 
 /**
- * Reads all pages, or stops after the page with an item that `until` accepts. Also returns the last page's
- * `Date` header.
+ * Reads all pages of a listing, or stops after the page that has an item which `until` accepts. Also returns the `Date`
+ * header of the last page.
  * @throws ChannelError if the listing cannot be read to its end
  */
 async function list<T>(
@@ -431,7 +443,7 @@ async function listChargebacks(session: Session, payment: string): Promise<reado
   return ofPayment(items, payment);
 }
 
-/** @throws ChannelError `garbage` if an item belongs to another payment */
+/** @throws ChannelError `garbage` if an item of the listing belongs to another payment */
 function ofPayment<T extends { readonly id: string; readonly paymentId: string }>(
   items: readonly T[],
   payment: string,
@@ -454,8 +466,8 @@ async function findRefund(
 }
 
 /**
- * A trade is searched by its creation time. If this machine's clock is off, the listing may have ended before
- * the trade.
+ * nodrop searches a trade at Mollie by its creation time. If this machine's clock is wrong, the search may end before
+ * it reaches the trade.
  */
 function checkClock(date: string | null): void {
   const said = clockSentence(date, Date.now());

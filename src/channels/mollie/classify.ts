@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
-/** The kind of request: a refusal is definite only for the kind of request that it refuses. */
+/** The kind of request that Mollie answered. A refusal is definite only for the kind of request that it refuses. */
 export type Operation = 'create' | 'refund' | 'other';
 
 /** An answer of Mollie as received. */
@@ -11,7 +11,10 @@ export interface Reply {
   readonly text: string;
 }
 
-/** https://docs.mollie.com/reference/handling-errors. There are no error codes: `field` names what is refused. */
+/**
+ * A refusal of Mollie: https://docs.mollie.com/reference/handling-errors. Mollie has no error codes; `field` names the
+ * field that Mollie refused.
+ */
 const refusalSchema = z.object({
   status: z.int(),
   title: z.string(),
@@ -20,7 +23,10 @@ const refusalSchema = z.object({
 });
 export type MollieRefusal = z.infer<typeof refusalSchema>;
 
-/** A 422 for one of these fields is definite: Mollie validated the request and created nothing. */
+/**
+ * If Mollie answers 422 and names one of these fields, the refusal is definite: Mollie validated the request and
+ * created nothing.
+ */
 const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
   create: new Set(['amount', 'amount.currency', 'amount.value', 'description', 'method']),
   refund: new Set(['amount', 'amount.currency', 'amount.value']),
@@ -28,22 +34,28 @@ const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
 };
 
 /**
- * Mollie's message is "The webhook URL is invalid because it is unreachable from Mollie's point of view".
- * These addresses come from the deployment's settings.
+ * The address fields of a request, which come from the deployment's settings. Mollie's message is for example "The
+ * webhook URL is invalid because it is unreachable from Mollie's point of view".
  */
 const OUR_ADDRESSES: Readonly<Record<string, string>> = {
   webhookUrl: ': Mollie cannot reach NODROP_PUBLIC_URL',
   redirectUrl: ': Mollie does not accept NODROP_PUBLIC_URL',
 };
 
-/** Mollie refuses a second refund of the same amount within an hour: https://docs.mollie.com/docs/refunds. */
+/**
+ * Mollie's message when it refuses a second refund of the same amount within an hour:
+ * https://docs.mollie.com/docs/refunds.
+ */
 const DUPLICATE = /duplicate refund/i;
 
-/** API keys that a message of Mollie may quote. */
+/** Matches API keys. Mollie's messages may quote them. */
 const KEYS = /\b(test|live|access)_[^\s'"]+/g;
 const MESSAGE_AT_MOST = 300;
 
-/** The refusal inside an error that `classify` made; undefined for any other error. */
+/**
+ * Returns the refusal of Mollie that `classify` has stored in the error. Undefined if `classify` did not make the
+ * error.
+ */
 export function refusalIn(error: unknown): MollieRefusal | undefined {
   return error instanceof ChannelError ? refusalSchema.safeParse(error.cause).data : undefined;
 }
@@ -57,7 +69,10 @@ export function isUnknown(error: unknown, id: string): boolean {
   return refusal?.status === 404 && refusal.detail.includes(id);
 }
 
-/** The refusal in an answer. Undefined if it cannot be read, or if its status differs from the HTTP status. */
+/**
+ * The refusal in Mollie's answer. Undefined if the answer cannot be read, or if the status in its body differs from the
+ * HTTP status.
+ */
 function refusalOf({ status, text }: Pick<Reply, 'status' | 'text'>): MollieRefusal | undefined {
   try {
     const refusal = refusalSchema.parse(JSON.parse(text));
@@ -69,8 +84,8 @@ function refusalOf({ status, text }: Pick<Reply, 'status' | 'text'>): MollieRefu
 }
 
 /**
- * Classifies an answer that is not a success. Only a 422 for a listed field is definite: every other answer
- * says nothing about the trade or the refund.
+ * Classifies an answer that is not a success. Only a 422 for a listed field is definite. Every other answer says
+ * nothing about the trade or the refund.
  */
 export function classify(reply: Reply, operation: Operation): ChannelError {
   const refusal = refusalOf(reply);

@@ -5,13 +5,16 @@ import { classify, type Operation, type Reply } from './classify.ts';
 
 export interface MollieRequest {
   readonly method: 'GET' | 'POST' | 'DELETE';
-  /** Including the query string. */
+  /** The path of the request, including the query string. */
   readonly path: string;
   readonly content?: object;
   /** The idempotency key of a POST. */
   readonly key?: string;
   readonly operation: Operation;
-  /** The longest answer to accept. @default as for every channel */
+  /**
+   * The largest answer that nodrop accepts.
+   * @default the limit that applies to every channel
+   */
   readonly atMostBytes?: number;
 }
 

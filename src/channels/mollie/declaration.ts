@@ -10,15 +10,18 @@ import { PAYMENT_ID } from './objects.ts';
 
 const HOUR_MS = 3_600_000;
 
-/** https://docs.mollie.com/docs/multicurrency. Its decimal places are those of ISO 4217. */
+/**
+ * The currencies that Mollie accepts for card payments: https://docs.mollie.com/docs/multicurrency. Mollie uses the
+ * decimal places of ISO 4217.
+ */
 const BY_CARD = 'EUR AED AUD CAD CHF CZK DKK GBP HKD HUF ILS ISK JPY NOK NZD PHP PLN RON SEK SGD USD ZAR';
 const BY_PAYPAL =
   'EUR AUD BRL CAD CHF CZK DKK GBP HKD HUF ILS JPY MXN MYR NOK NZD PHP PLN SEK SGD THB TWD USD';
 
 /**
- * Amounts are below 1,000,000,000 whole units. That is more than Mollie accepts, by the example of
- * https://docs.mollie.com/reference/handling-errors. The limits of a method depend on the account: Mollie
- * reports them when it refuses an amount.
+ * nodrop accepts amounts below 1,000,000,000 whole units at Mollie. Mollie itself accepts less, as the example of
+ * https://docs.mollie.com/reference/handling-errors shows. The limits of a payment method depend on the account, and
+ * Mollie reports them when it refuses an amount.
  */
 const WHOLE_UNITS_BELOW = 1_000_000_000;
 
@@ -35,18 +38,23 @@ const methodOf = (name: string, codes: string): MethodDeclaration => ({
   name,
   action: 'redirect',
   currencies: limitsOf(codes),
-  // Mollie accepts no expiry: each payment method has its own, see
+  // Mollie accepts no expiry in a request. Each payment method has its own expiry:
   // https://docs.mollie.com/docs/handling-payment-status.
   expiry: { atLeastMs: 0, atMostMs: null },
-  // `description` of https://docs.mollie.com/reference/create-payment: Mollie cuts off a longer text.
+  // Mollie cuts off a `description` that is longer than this: https://docs.mollie.com/reference/create-payment.
   subject: { atMost: 255, countedIn: 'characters' },
   needs: [],
 });
 
-/** With this method the payer chooses on Mollie's page. Every other method has Mollie's own name for it. */
+/**
+ * With this method, the payer chooses on Mollie's page how to pay. All other methods have the name that Mollie uses.
+ */
 export const CHECKOUT = 'checkout';
 
-/** Test or live, by the prefix of the key: https://docs.mollie.com/reference/authentication. */
+/**
+ * Returns the mode (test or live) that the prefix of the API key shows:
+ * https://docs.mollie.com/reference/authentication.
+ */
 export const modeOf = ({ api_key }: Credentials): AccountMode =>
   api_key?.startsWith('live_') ? 'live' : 'test';
 
@@ -62,15 +70,15 @@ export const declaration: ChannelDeclaration = {
     methodOf('paypal', BY_PAYPAL),
   ],
   rateLimit: {
-    // Counts activities; each sends one request or a few.
+    // This rate limit counts activities. An activity sends one request to Mollie, or a few.
     perSecond: 10,
     source:
       'nodrop: Mollie publishes no limit, and adapts its limits to the traffic that it sees (https://docs.mollie.com/reference/rate-limiting)',
   },
   // Mollie recommends webhooks, and names no intervals for queries.
   querySchedule: null,
-  // https://docs.mollie.com/reference/api-idempotency: Mollie removes a key after an hour. The same key then
-  // creates a second object.
+  // Mollie removes an idempotency key after an hour: https://docs.mollie.com/reference/api-idempotency. A later request
+  // with the same key then creates a second object.
   repeatableForMs: { create: HOUR_MS, refund: HOUR_MS },
   unknownTradeCanBePaid: false,
   adoption: {

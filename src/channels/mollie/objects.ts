@@ -9,9 +9,11 @@ import {
 } from '../../domain/channel.ts';
 import { type CurrencyCode, fromDecimal, isCurrency } from '../../domain/money.ts';
 
-/** The parts of Mollie's objects that nodrop reads, and how they map to answers of the channel port. */
+/** Defines the parts of Mollie's objects that nodrop reads, and maps these objects to answers of the channel port. */
 
-/** The metadata keys of our numbers, in every object that nodrop creates. */
+/**
+ * nodrop stores its payment and refund numbers under these metadata keys, in every object that it creates at Mollie.
+ */
 export const PAYMENT_KEY = 'nodrop_payment';
 export const REFUND_KEY = 'nodrop_refund';
 
@@ -41,8 +43,8 @@ export const paymentSchema = z.object({
 export type Payment = z.infer<typeof paymentSchema>;
 
 /**
- * The fields that a search needs. The others are not checked, so that an unusual payment of the merchant
- * cannot make a listing unreadable.
+ * The fields of a listed payment that a search needs. Other fields are not checked. Otherwise one unusual payment of
+ * the merchant could make the whole listing unreadable.
  */
 export const listedPaymentSchema = paymentSchema.pick({
   id: true,
@@ -75,8 +77,8 @@ export const chargebackSchema = z.object({
 export type Chargeback = z.infer<typeof chargebackSchema>;
 
 /**
- * A page of a listing: https://docs.mollie.com/reference/pagination. @param name the key of the objects in
- * `_embedded`
+ * The schema of one page of Mollie's listing: https://docs.mollie.com/reference/pagination. @param name the key of the
+ * objects in `_embedded`
  */
 export const pageOf = <T>(name: string, item: z.ZodType<T>) =>
   z
@@ -85,9 +87,13 @@ export const pageOf = <T>(name: string, item: z.ZodType<T>) =>
       _links: z.object({ next: z.object({ href: z.url() }).nullable() }),
     })
     .transform(({ _embedded, _links: { next } }, { issues }) => {
-      /** The id that the next page starts with. nodrop never calls an address from an answer. */
+      /**
+       * The next page starts with the object of this id. nodrop takes only this id from the link, because it never
+       * calls an address from an answer.
+       */
       const from = next === null ? null : new URL(next.href).searchParams.get('from');
-      // There is another page, but its start is unknown, so the listing cannot be read to its end.
+      // The listing has another page, but the id of its first object is unknown. So the listing cannot be read to its
+      // end.
       if (next !== null && !from)
         issues.push({
           code: 'custom',
@@ -97,7 +103,7 @@ export const pageOf = <T>(name: string, item: z.ZodType<T>) =>
       return { items: _embedded[name] as readonly T[], from };
     });
 
-/** Our number in an object that nodrop created. */
+/** The payment or refund number that nodrop has stored in one of its objects at Mollie. */
 export function numberIn(
   { metadata }: { readonly metadata?: unknown },
   key: typeof PAYMENT_KEY | typeof REFUND_KEY,
@@ -124,7 +130,7 @@ export function paymentAnswer(payment: Payment): ChannelAnswer {
   switch (payment.status) {
     case 'open':
       return { state: 'unpaid' };
-    // `authorized`: the payer has agreed, but Mollie does not have the money yet.
+    // Mollie's status `authorized` means that the payer has agreed, but that Mollie does not have the money yet.
     case 'pending':
     case 'authorized':
       return { state: 'processing' };
@@ -153,8 +159,8 @@ function paid({ id, amount, paidAt }: Payment): PaidAnswer {
 }
 
 /**
- * Adds the refunds and chargebacks to a paid answer. Its state becomes `refunded` once the whole amount was
- * refunded.
+ * Adds the refunds and chargebacks to the answer about a paid payment. The state of the answer becomes `refunded` once
+ * the whole amount was refunded.
  */
 export function withMoneyBack(
   answer: PaidAnswer,
@@ -187,8 +193,9 @@ function refundedBy({ id, amount: given }: Refund, currency: CurrencyCode): numb
 }
 
 /**
- * https://docs.mollie.com/docs/refunds
- * @param currency the currency of the payment @throws ChannelError `garbage` for a refund in another one
+ * Maps a refund at Mollie to an answer of the port: https://docs.mollie.com/docs/refunds.
+ * @param currency the currency of the payment
+ * @throws ChannelError `garbage` for a refund in another currency
  */
 export function refundAnswer(refund: Refund, currency: CurrencyCode): RefundAnswer {
   const channelRefundId = refund.id;
@@ -212,7 +219,8 @@ export function refundAnswer(refund: Refund, currency: CurrencyCode): RefundAnsw
         channelRefundId,
       };
     default:
-      // `pending`, `processing`, and any status that Mollie adds later: not decided yet.
+      // Mollie has not decided a refund with status `pending` or `processing`. Any status that Mollie adds later also
+      // counts as not decided.
       return { state: 'processing', channelRefundId };
   }
 }
@@ -229,8 +237,8 @@ function listedRefund(refund: Refund, currency: CurrencyCode): ChannelRefund {
 }
 
 /**
- * When Mollie reports a chargeback, the money was already taken. Only a later decision can return it. So a
- * chargeback counts as lost until it is reversed: docs/decisions/0035.
+ * When Mollie reports a chargeback, it has already taken the money from the merchant. Only a later decision can return
+ * the money. So a chargeback counts as lost until it is reversed: docs/decisions/0035.
  */
 export function disputeOf({ id, amount, reason, reversedAt }: Chargeback): ChannelDispute {
   return {

@@ -30,23 +30,27 @@ import {
 } from './protocol.ts';
 
 export interface SimulatorAdapterOptions {
-  /** The simulator's account, which is also the channel's name. */
+  /** The name of the simulator's account, which is also the name of the channel. */
   readonly name: 'simulator' | 'simulator2';
-  /** The simulator's base URL, without a trailing slash. An account's own `url` replaces it. */
+  /**
+   * The base URL of the simulator, without a trailing slash. If an account has its own `url`, nodrop uses that URL
+   * instead.
+   */
   readonly url: string;
   /** @default the global fetch */
   readonly fetch?: typeof fetch;
 }
 
 /**
- * After each of these refusals it is certain that no trade exists under our number. `OUT_TRADE_NO_USED` is not one of
- * them, because a trade with that number exists and may still be paid.
+ * After each of these refusals of a create, it is certain that no trade exists under nodrop's number.
+ * `OUT_TRADE_NO_USED` is not in the list, because a trade with that number exists and may still be paid.
  */
 const DEFINITE_REFUSALS = new Set(['PARAM_ERROR']);
 
 /**
- * After each of these refusals it is certain that our number refunds nothing. `OUT_REFUND_NO_USED` is not one of them,
- * because a refund of another amount has that number. In that case nodrop queries the refund.
+ * After each of these refusals of a refund, it is certain that nodrop's refund number refunds nothing.
+ * `OUT_REFUND_NO_USED` is not in the list, because a refund of another amount has that number. In that case nodrop
+ * queries the refund.
  */
 const DEFINITE_REFUND_REFUSALS = new Set([
   'PARAM_ERROR',
@@ -55,7 +59,7 @@ const DEFINITE_REFUND_REFUSALS = new Set([
   'REFUND_NOT_ALLOWED',
 ]);
 
-/** Refusals of a refund that pass with time, or when the merchant acts. */
+/** These refusals of a refund are temporary: they end with time, or when the merchant acts. */
 const PASSING_REFUND_REFUSALS = new Set(['BALANCE_TOO_LOW']);
 
 const tradeSchema = z.object({
@@ -92,7 +96,7 @@ interface Reply {
   readonly body: unknown;
 }
 
-/** The simulator's declaration. Its limits are not those of a real channel: it accepts what nodrop accepts. */
+/** The simulator's declaration. Unlike a real channel, the simulator accepts everything that nodrop accepts. */
 export const declarationOf = (name: SimulatorAdapterOptions['name']): ChannelDeclaration => ({
   name,
   title:
@@ -142,11 +146,15 @@ export const declarationOf = (name: SimulatorAdapterOptions['name']): ChannelDec
   ],
 });
 
-/** The adapter of the simulator: the port over HTTP. It trusts only signed answers. */
+/**
+ * Creates the adapter of the simulator, which implements the channel port over HTTP. The adapter trusts only signed
+ * answers.
+ */
 export function createSimulatorAdapter(options: SimulatorAdapterOptions): ChannelAdapter {
   /**
-   * Sends one signed request. Returns only an answer with a proven signature and a status below 500.
-   * @throws ChannelError of every kind but `rejected` and `not_now`.
+   * Sends one signed request to the simulator. Returns the answer only if its signature is valid and its status is
+   * below 500.
+   * @throws ChannelError of any kind except `rejected` and `not_now`
    */
   async function call(
     account: ChannelAccount,
@@ -182,8 +190,8 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       );
     }
     if (response.status === 401) {
-      // A wrong secret or clock is an error of this deployment. It says nothing about the trade, so it must
-      // never count as a refusal.
+      // If the simulator rejects the secret or the time, the cause is an error of this deployment. The answer says
+      // nothing about the trade, so it must never count as a refusal.
       const clock = clockSentence(response.headers.get('date'), Date.now());
       const mend = clock === '' ? `check the secret of ${options.name}` : clock;
       throw new ChannelError('misconfigured', `${said}: ${mend}`);
@@ -197,7 +205,10 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     }
   }
 
-  /** Parses a trade, which must be the requested one. @throws ChannelError `garbage` if it is not */
+  /**
+   * Parses a trade in the simulator's answer.
+   * @throws ChannelError `garbage` if the answer is about another trade than the requested one
+   */
   function readTrade<T extends z.infer<typeof tradeSchema>>(
     schema: z.ZodType<T>,
     body: unknown,
@@ -212,7 +223,10 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     );
   }
 
-  /** Parses a refund, which must be the requested one. @throws ChannelError `garbage` if it is not */
+  /**
+   * Parses a refund in the simulator's answer.
+   * @throws ChannelError `garbage` if the answer is about another refund than the requested one
+   */
   function readRefund(
     body: unknown,
     expected: { readonly outTradeNo: string; readonly outRefundNo: string },
@@ -238,7 +252,10 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     };
   }
 
-  /** The code and the message of a 4xx answer. @throws ChannelError `garbage` */
+  /**
+   * Reads the code and the message from a 4xx answer of the simulator.
+   * @throws ChannelError `garbage`
+   */
   function readRefusal(reply: Reply): z.infer<typeof refusalSchema> {
     const parsed = refusalSchema.safeParse(reply.body);
     if (parsed.success && reply.status >= 400) return parsed.data;
@@ -335,8 +352,8 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     },
 
     async verifyCallback(account, { headers, rawBody }): Promise<VerifiedCallback> {
-      // Decoding would turn all invalid bytes into the same character, so the signature would not cover the
-      // bytes received.
+      // Decoding invalid UTF-8 would replace different invalid bytes with the same character. So the signature would
+      // not cover the bytes that were received.
       if (!isUtf8(rawBody)) throw new CallbackError('unverified', 'the body is not UTF-8');
       const text = rawBody.toString('utf8');
       verifyByAny(account, text, headers);
@@ -383,7 +400,7 @@ function verifyByAny({ credentials }: ChannelAccount, text: string, headers: Hea
   throw new CallbackError('unverified', why);
 }
 
-/** An unknown code says nothing about the refund. */
+/** If the simulator refuses a refund with an unknown code, the answer says nothing about the refund. */
 function refusalOfRefund(code: string): ChannelErrorKind {
   if (DEFINITE_REFUND_REFUSALS.has(code)) return 'rejected';
   return PASSING_REFUND_REFUSALS.has(code) ? 'not_now' : 'unreachable';
@@ -410,8 +427,8 @@ function refundOf(content: unknown): CallbackRefund | undefined {
 }
 
 /**
- * Maps the simulator's trade to an answer of the port. `fail` must throw. It is called for a paid trade without a
- * transaction or a time.
+ * Maps the simulator's trade to an answer of the channel port. If a paid trade has no transaction or no time, the
+ * function calls `fail`, which must throw.
  */
 function toAnswer(trade: z.infer<typeof tradeSchema>, fail: (problem: string) => never): ChannelAnswer {
   switch (trade.state) {

@@ -12,7 +12,9 @@ import { Webhook } from 'standardwebhooks';
  * of one kind cannot be used as one of another kind.
  */
 
-/** The states of a trade in the simulator's own terms. `PAYERROR`: declined, and final. */
+/**
+ * The states of a trade in the simulator's own terms. `PAYERROR` means that the payment was declined, and it is final.
+ */
 export const TRADE_STATES = ['NOTPAY', 'PROCESSING', 'SUCCESS', 'CLOSED', 'REFUND', 'PAYERROR'] as const;
 export type TradeState = (typeof TRADE_STATES)[number];
 
@@ -21,12 +23,15 @@ export const ACCOUNT_HEADER = 'simulator-account';
 
 export type SignatureHeaders = Record<'webhook-id' | 'webhook-timestamp' | 'webhook-signature', string>;
 
-/** What a request's signature covers. `path` starts with `/v1` and includes the query string. */
+/** Returns the text that a request's signature covers. `path` starts with `/v1` and includes the query string. */
 export function requestPayload(method: string, path: string, body: string): string {
   return `${method} ${path}\n${body}`;
 }
 
-/** What a response's signature covers. `requestId` is the `webhook-id` of the request it answers. */
+/**
+ * Returns the text that a response's signature covers. `requestId` is the `webhook-id` of the request that the response
+ * answers.
+ */
 export function responsePayload(status: number, requestId: string, body: string): string {
   return `${status} ${requestId}\n${body}`;
 }
@@ -42,15 +47,15 @@ export function sign(webhook: Webhook, id: string, payload: string): SignatureHe
 }
 
 /**
- * While a sender changes its secret, it signs with every valid secret. No genuine sender uses more signatures
- * than this.
+ * The largest number of signatures that nodrop checks. While a sender changes its secret, it signs with every valid
+ * secret, but a genuine sender never uses more signatures than this.
  */
 const SIGNATURES_AT_MOST = 10;
 
 /**
- * Checks that the headers are present, their age and the signature, without parsing the payload. It checks
- * only the first ten signatures: thousands fit into a header, and each costs time.
- * @throws Error (the library's WebhookVerificationError) saying which check failed.
+ * Checks that the signature headers are present, and checks their age and the signature. It does not parse the payload.
+ * Only the first ten signatures are checked: a header can contain thousands of signatures, and each check takes time.
+ * @throws Error (the library's WebhookVerificationError) that says which check failed
  */
 export function verify(webhook: Webhook, payload: string, headers: Readonly<Record<string, unknown>>): void {
   const signed: Record<string, string> = {};
@@ -65,7 +70,7 @@ export function verify(webhook: Webhook, payload: string, headers: Readonly<Reco
   webhook.verify(payload, signed, { jsonParse: false });
 }
 
-/** @throws Error when `secret` is not `whsec_` and base64. */
+/** @throws Error if `secret` is not `whsec_` followed by base64 */
 export function signer(secret: string): Webhook {
   return new Webhook(secret);
 }

@@ -50,11 +50,14 @@ export interface StripeAdapterOptions {
 /** The largest page that Stripe returns. */
 const PAGE = 100;
 /**
- * An activity has time for this number of pages. A longer listing is not read to its end, so it cannot prove
- * that something is missing.
+ * The maximum number of pages that one activity has time to read. A longer listing is not read to its end, so it cannot
+ * prove that something is missing.
  */
 const PAGES_AT_MOST = 10;
-/** With a larger clock difference nodrop refuses callbacks by their age, and reports no trade as absent. */
+/**
+ * The largest clock difference that nodrop accepts between this machine and Stripe. If the difference is larger, nodrop
+ * refuses callbacks by their age, and reports no trade as absent.
+ */
 const CLOCKS_APART_MS = 5 * 60_000;
 
 interface Page {
@@ -64,7 +67,10 @@ interface Page {
 
 const CHARGE = 'latest_charge';
 
-/** Stripe through its library: Checkout Sessions, and payment intents for a payment form. */
+/**
+ * Creates the adapter for Stripe, which uses Stripe's library. It supports Checkout Sessions, and payment intents for
+ * a payment form.
+ */
 export function createStripeAdapter(options: StripeAdapterOptions = {}): ChannelAdapter {
   const { url = 'https://api.stripe.com' } = options;
   const client = createStripeClient(url);
@@ -102,8 +108,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   }
 
   /**
-   * Reads all pages, or stops after the page with an item that `until` accepts. Also returns the last page's
-   * `Date` header.
+   * Reads all pages of a listing, or stops after the page that has an item which `until` accepts. Also returns the
+   * `Date` header of the last page.
    * @throws ChannelError if the listing cannot be read to its end
    */
   async function list<T extends { readonly id: string }>(
@@ -152,7 +158,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
       signal,
     );
 
-  /** The trade at Stripe, or undefined if its id cannot be one of Stripe's. */
+  /** Reads the trade at Stripe. Undefined if the trade's id cannot be an id of Stripe. */
   async function read(account: ChannelAccount, trade: Trade, signal?: AbortSignal) {
     const id = idOf(trade);
     if (id === undefined) return undefined;
@@ -177,7 +183,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     return withMoneyBack(answer, refunds, disputes);
   }
 
-  /** An object by an id that may be wrong. Undefined if Stripe does not know the id. */
+  /** Reads an object by an id that may be wrong. Returns undefined if Stripe does not know the id. */
   async function named<T>(object: Promise<T>): Promise<T | undefined> {
     return await object.catch((error: unknown) => {
       if (error instanceof ChannelError && refusalIn(error.cause)?.code === 'resource_missing')
@@ -186,7 +192,10 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     });
   }
 
-  /** The id of the Checkout Session that created the intent. If there is one, it identifies the trade. */
+  /**
+   * The id of the Checkout Session that created the payment intent. If such a session exists, its id identifies the
+   * trade.
+   */
   async function sessionOf(account: ChannelAccount, payment_intent: string, signal?: AbortSignal) {
     const request = (stripe: Stripe) => stripe.checkout.sessions.list({ payment_intent, limit: 1 });
     const [found] = (await ask(account, 'other', listOf(anyObject), request, signal)).data;
@@ -230,8 +239,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   }
 
   async function find(account: ChannelAccount, trade: Trade, signal?: AbortSignal) {
-    // The create request is sent within the payment's life. Stripe's clock sets `created`, hence the
-    // allowance for its difference.
+    // nodrop sends the create request before the payment expires. Stripe's clock sets `created`, so the searched period
+    // allows for a clock difference.
     const created = {
       gte: Math.floor((Date.parse(trade.createdAt) - CLOCKS_APART_MS) / 1000),
       lte: Math.ceil((Date.parse(trade.expiresAt) + CLOCKS_APART_MS) / 1000),
@@ -313,7 +322,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         );
         return redirect(ours(session, trade));
       }
-      // Checked first, so that no trade is created for which no form could be shown.
+      // This is checked first. Otherwise nodrop could create a trade for which it could not show a form.
       publishableKeyOf(account);
       const params = intentParams(trade);
       const intent = await ask(
@@ -339,7 +348,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     async closeTrade(account, trade, signal) {
       const id = idOf(trade);
       if (id === undefined) return { state: 'unknown_trade' };
-      // Do not cancel: Stripe would cancel the intent even after the payer has taken its voucher to a shop.
+      // nodrop must not cancel this intent. Stripe would cancel it even after the payer has taken its voucher to a
+      // shop.
       if (trade.method !== 'checkout') {
         const { state } = intentAnswer(ours(await getIntent(account, id, signal), trade));
         if (state === 'processing') return { state };
@@ -364,7 +374,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         );
         return closeAnswer(intentAnswer(intent));
       } catch (error) {
-        // Stripe refused, because only an open trade can be closed. A query shows the trade's present state.
+        // Stripe refused to close the trade, because only an open trade can be closed. A query shows the trade's
+        // present state.
         const isRefused = error instanceof ChannelError && error.kind === 'unreachable';
         if (!isRefused || refusalIn(error)?.type !== 'invalid_request_error') throw error;
         const found = await read(account, trade, signal);
@@ -390,7 +401,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         );
         return refundAnswer(ofNumber(made, refund));
       } catch (error) {
-        // The number was used before with another amount. The answer is the existing refund.
+        // The refund number was used before with another amount. So nodrop returns the existing refund.
         if (refusalIn(error)?.type !== 'idempotency_error') throw error;
         const found = await findRefund(account, payment, refund, signal);
         if (found.state === 'unknown_refund') throw error;
@@ -421,8 +432,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         throw new ChannelError('misconfigured', 'stripe: only test keys can pay with a test card');
       }
       const { id } = reference;
-      // The card is one of https://docs.stripe.com/testing. The address is for methods that redirect the
-      // payer.
+      // `pm_card_visa` is one of the test cards of https://docs.stripe.com/testing. `return_url` is for methods that
+      // redirect the payer.
       const card = { payment_method: 'pm_card_visa', return_url: 'https://example.com/' };
       await known(account, id, intentSchema, (stripe) => stripe.paymentIntents.confirm(id, card), signal);
       return true;
@@ -455,8 +466,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
 }
 
 /**
- * Stripe's id of the trade. Undefined if the reference is not one of Stripe's ids and must not become part of
- * an address.
+ * Stripe's id of the trade. Undefined if the stored reference does not have the form of Stripe's ids, because such text
+ * must not become part of an address.
  * @throws ChannelError if the trade's id was not looked up yet
  */
 function idOf({ outTradeNo, method, reference }: Trade): string | undefined {
@@ -471,14 +482,15 @@ const anyObject = z.object({ id: z.string() });
 const isOurs = (object: Session | Intent) =>
   numberIn(object, PAYMENT_KEY) === undefined ? {} : { isOurs: true as const };
 
-/** The amount that a trade is for. Undefined if Stripe reports no amount or 0. */
+/** The amount of a trade at Stripe. Undefined if Stripe reports no amount or 0. */
 function termsOf(amount: number | null | undefined, currency: string | null | undefined) {
   if (!amount || !currency) return undefined;
   return { terms: fromStripe(amount, currency) };
 }
 
 /**
- * Returns the object if it belongs to the trade: its metadata has our number, or an adopted trade has its id.
+ * Returns the object if it belongs to the trade. It belongs to the trade if its metadata has the payment's id, or if
+ * the trade is adopted and has the object's id.
  * @throws ChannelError `garbage`
  */
 function ours<T extends Session | Intent>(object: T, trade: Trade): T {
@@ -492,7 +504,10 @@ function ours<T extends Session | Intent>(object: T, trade: Trade): T {
   );
 }
 
-/** Returns the refund if it carries our number. @throws ChannelError `garbage` if it does not */
+/**
+ * Returns the refund if it carries nodrop's refund number.
+ * @throws ChannelError `garbage` if it does not
+ */
 function ofNumber(refund: Refund, { outRefundNo }: KnownRefund): Refund {
   if (numberIn(refund, REFUND_KEY) === outRefundNo) return refund;
   throw new ChannelError(
@@ -502,8 +517,8 @@ function ofNumber(refund: Refund, { outRefundNo }: KnownRefund): Refund {
 }
 
 /**
- * Returns the refund if it belongs to this payment intent. The refund's number is not checked, because the refund may
- * have a new key by then, and metadata can be edited in the dashboard.
+ * Returns the refund if it belongs to this payment intent. The refund's number is not checked: a refund can get a new
+ * idempotency key, and the merchant can edit metadata in the dashboard.
  * @throws ChannelError `garbage`
  */
 function ofPayment(refund: Refund, payment: string): Refund {
@@ -524,7 +539,10 @@ function intentOf({ id, payment_intent }: Session): Intent | null {
 const isDisputed = ({ latest_charge }: Intent): boolean =>
   typeof latest_charge === 'object' && latest_charge?.disputed === true;
 
-/** Built only from the payment's row: Stripe refuses other parameters under a used idempotency key. */
+/**
+ * These parameters are built only from the payment's row. If a request repeats an idempotency key with other
+ * parameters, Stripe refuses it.
+ */
 const sessionParams = (trade: NewTrade): Stripe.Checkout.SessionCreateParams => ({
   mode: 'payment',
   client_reference_id: trade.outTradeNo,
@@ -540,7 +558,8 @@ const sessionParams = (trade: NewTrade): Stripe.Checkout.SessionCreateParams => 
     },
   ],
   payment_intent_data: { description: trade.subject, metadata: { [PAYMENT_KEY]: trade.outTradeNo } },
-  // Without this, Stripe could convert the currency. Payments and refunds must be in the order's currency.
+  // Without this setting, Stripe could convert the amount to another currency. Payments and refunds must be in the
+  // order's currency.
   adaptive_pricing: { enabled: false },
   success_url: trade.returnUrl,
   cancel_url: trade.returnUrl,
@@ -606,8 +625,8 @@ function checkKeys(credentials: Credentials): void {
 }
 
 /**
- * A wrong clock makes nodrop refuse all callbacks by their age. A wrong clock may also put a trade outside the period
- * that was listed.
+ * If the clock of this machine is wrong, nodrop refuses all callbacks by their age. Also, the period that was listed
+ * may then not contain the trade.
  */
 function checkClock(date: string | null): void {
   const sentence = clockSentence(date, Date.now(), CLOCKS_APART_MS);

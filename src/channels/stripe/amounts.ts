@@ -24,9 +24,9 @@ const PRESENTMENT =
   );
 
 /**
- * The smallest charges that Stripe publishes, in Stripe's units. For another currency the smallest charge
- * depends on the exchange rate to the merchant's settlement currency: Stripe refuses a smaller one
- * (`amount_too_small`).
+ * The smallest charges that Stripe publishes, in Stripe's units. For a currency that is not listed here, the smallest
+ * charge depends on the exchange rate to the merchant's settlement currency. Stripe refuses a smaller charge with
+ * `amount_too_small`.
  */
 const SMALLEST: Readonly<Record<string, number>> = {
   AED: 200,
@@ -55,9 +55,9 @@ const SMALLEST: Readonly<Record<string, number>> = {
 };
 
 /**
- * The largest charges by the same page: eight digits for most currencies, and up to twelve for some with
- * small units. Stripe decides which currencies those are (`amount_too_large`), except for the ones with a
- * published smallest charge.
+ * The largest charges in Stripe's units, by the page that lists the smallest charges. Most currencies allow eight
+ * digits, and some currencies with small units allow up to twelve. For a currency without a published smallest charge,
+ * only Stripe knows whether the amount is too large (`amount_too_large`).
  */
 const LARGEST = 99_999_999;
 const LARGEST_OF_ANY = 999_999_999_999;
@@ -69,13 +69,13 @@ function decimalsAtStripe(currency: CurrencyCode): number {
   return THREE_DECIMAL.has(currency) ? 3 : 2;
 }
 
-/** The number of Stripe's units in one of our minor units: 1, 100 or 1/100. */
+/** How many of Stripe's units make one minor unit of ISO 4217: 1, 100 or 1/100. */
 const unitsOf = (currency: CurrencyCode): number => 10 ** (decimalsAtStripe(currency) - exponentOf(currency));
 
 /**
  * Converts minor units of ISO 4217 to Stripe's units.
- * @throws ChannelError `rejected` for an amount that Stripe cannot represent. In that case no request is sent. Amounts
- * within the declared limits never cause this error.
+ * @throws ChannelError `rejected` for an amount that Stripe cannot represent. Amounts within the declared limits never
+ *   cause this error.
  */
 export function toStripe(amount: number, currency: CurrencyCode): number {
   const units = unitsOf(currency);
@@ -100,9 +100,8 @@ export function fromStripe(amount: number, code: string): StripeAmount {
 }
 
 /**
- * Converts an amount that was refunded or disputed to minor units, rounded, and to at least 1. The dashboard
- * or an exchange rate can produce a fraction of a minor unit, which must not make the whole payment
- * unreadable.
+ * Converts a refunded or disputed amount to minor units. The result is rounded and is at least 1. The dashboard or an
+ * exchange rate can produce a fraction of a minor unit. Such a fraction must not make the whole payment unreadable.
  * @throws ChannelError `garbage` if it is not an amount.
  */
 export function aboutFromStripe(amount: number, code: string): StripeAmount {

@@ -23,11 +23,14 @@ import {
 } from './objects.ts';
 
 /**
- * Stripe's own tolerance (https://docs.stripe.com/webhooks#replay-attacks), applied to times in the future as
- * well.
+ * The largest difference between the time of a callback and this machine's clock, in seconds. Stripe's own tolerance
+ * has this value (https://docs.stripe.com/webhooks#replay-attacks). nodrop also applies it to times in the future.
  */
 const TOLERANCE_S = 300;
-/** While Stripe changes a secret, it signs with every valid secret. Stripe never sends more signatures than this. */
+/**
+ * The largest number of signatures that nodrop checks. While Stripe changes a secret, it signs with every valid secret,
+ * but it never sends more signatures than this.
+ */
 const SIGNATURES_AT_MOST = 10;
 
 /** https://docs.stripe.com/api/events/object */
@@ -37,7 +40,7 @@ const eventSchema = z.object({
   type: z.string(),
   created: z.int().nonnegative(),
   livemode: z.boolean(),
-  /** Present on an event of a connected account. */
+  /** Stripe sets this field on an event of a connected account. */
   account: z.string().nullish(),
   data: z.object({
     object: z.looseObject({ metadata: z.record(z.string(), z.string()).nullish().catch(undefined) }),
@@ -82,8 +85,8 @@ export const EVENT_TYPES: readonly string[] = [
 ];
 
 /**
- * Implements `verifyCallback` of the port. An event may have another API version than ours: if it cannot be
- * read, nodrop queries Stripe.
+ * Implements `verifyCallback` of the port. An event may have another API version than the one that nodrop uses. If
+ * nodrop cannot read the event, it queries Stripe.
  */
 export async function verifyCallback(
   account: ChannelAccount,
@@ -92,7 +95,7 @@ export async function verifyCallback(
   const credentials = verifySignature(account, headers['stripe-signature'], rawBody);
   const parsed = eventSchema.safeParse(parseJson(rawBody));
   if (!parsed.success) {
-    // For example the thin events of a version 2 event destination.
+    // nodrop ignores objects of other kinds, for example the thin events of a version 2 event destination.
     const named = z.object({ id: z.string(), object: z.string() }).safeParse(parseJson(rawBody));
     if (!named.success || named.data.object === 'event') {
       throw new CallbackError('malformed', z.prettifyError(parsed.error));
@@ -116,7 +119,8 @@ export async function verifyCallback(
 }
 
 /**
- * `t=SECONDS,v1=HEX,...`: HMAC-SHA256 over `t.body` (https://docs.stripe.com/webhooks#verify-manually).
+ * Verifies the signature header `t=SECONDS,v1=HEX,...`, which is an HMAC-SHA256 over `t.body`
+ * (https://docs.stripe.com/webhooks#verify-manually).
  * @returns the credentials whose secret signed the event.
  */
 function verifySignature(
@@ -206,19 +210,20 @@ function readTrade(event: Event): VerifiedCallback {
         return {
           kind: 'trade',
           notificationId,
-          // For the intent of a Checkout Session, the trade's reference is the session and not the intent.
+          // If a Checkout Session created the intent, the trade's reference is the session's id and not the intent's
+          // id.
           about: { outTradeNo },
           answer: { ...answer, paidAt: timeOf(created) },
         };
       }
     }
   }
-  // Events arrive in any order, but an expired session never leaves this state.
+  // Events can arrive in any order. But an expired session stays expired forever.
   if (type === 'checkout.session.expired') {
     return { kind: 'trade', notificationId, about, answer: { state: 'closed' } };
   }
-  // The event of a paid session is also only a notice, because it has the total, and only the intent has the received
-  // amount.
+  // The event of a paid session is only a notice. It contains the total of the session, but only the intent shows how
+  // much money was received.
   return { kind: 'notice', notificationId, about: { outTradeNo }, isProven: true };
 }
 
@@ -247,7 +252,7 @@ function readRefund(event: Event): VerifiedCallback {
   };
 }
 
-/** Our number in an unverified body. */
+/** The payment's id of nodrop in an unverified body. */
 export function peekOutTradeNo(rawBody: Buffer): string | undefined {
   const parsed = eventSchema.shape.data.safeParse(
     (parseJson(rawBody) as { data?: unknown } | undefined)?.data,
@@ -255,7 +260,7 @@ export function peekOutTradeNo(rawBody: Buffer): string | undefined {
   return parsed.success ? numberIn(parsed.data.object, PAYMENT_KEY) : undefined;
 }
 
-/** @param about the trade that the event is about, which may be adopted */
+/** @param about the trade that the event names; the trade may be an adopted one */
 const ignored = (notificationId: string, reason: string, about?: CallbackSubject): VerifiedCallback => ({
   kind: 'ignored',
   notificationId,

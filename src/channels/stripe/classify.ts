@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
-/** The kind of request: a refusal is definite only for the kind of request that it refuses. */
+/**
+ * The kind of request that Stripe answered. A refusal code is definite only for the kind of request that it refuses.
+ */
 export type Operation = 'create' | 'refund' | 'other';
 
 /** An answer of Stripe as received. */
@@ -21,7 +23,10 @@ const refusalSchema = z.object({
 export type StripeRefusal = z.infer<typeof refusalSchema>;
 const errorSchema = z.object({ error: refusalSchema });
 
-/** https://docs.stripe.com/error-codes. Each code means that Stripe validated the request and created nothing. */
+/**
+ * If Stripe refuses a request with one of these codes, Stripe has validated the request and created nothing:
+ * https://docs.stripe.com/error-codes.
+ */
 const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
   create: new Set([
     'amount_too_large',
@@ -37,7 +42,7 @@ const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
   other: new Set(),
 };
 
-/** Refusals of a refund that pass: when the balance suffices, or when the dispute ends. */
+/** These refusals of a refund are temporary. They end when the balance suffices, or when the dispute ends. */
 const PASSING_REFUSALS: ReadonlySet<string> = new Set([
   'balance_insufficient',
   'insufficient_funds',
@@ -45,7 +50,7 @@ const PASSING_REFUSALS: ReadonlySet<string> = new Set([
   'refund_disputed_payment',
 ]);
 
-/** Refusals that concern our keys and account, with any status. */
+/** Stripe refuses with these codes because of nodrop's keys or account, whatever the HTTP status is. */
 const ABOUT_US: ReadonlySet<string> = new Set([
   'account_closed',
   'account_invalid',
@@ -58,14 +63,19 @@ const ABOUT_US: ReadonlySet<string> = new Set([
   'tls_version_unsupported',
 ]);
 
-/** Recognised by its message: Stripe has no error code for an API version that it does not know, or no longer knows. */
+/**
+ * Stripe has no error code for an API version that it does not know. So nodrop recognises this refusal by its message.
+ */
 const BAD_VERSION = /^Invalid Stripe API version/i;
 
-/** API keys that a message of Stripe may quote. */
+/** Matches API keys. Stripe's messages may quote them. */
 const KEYS = /\b(sk|rk|pk|whsec)_[^\s'"]+/g;
 const MESSAGE_AT_MOST = 300;
 
-/** The refusal inside an error that `classify` made; undefined for any other error. */
+/**
+ * Returns the refusal of Stripe that `classify` has stored in the error. Undefined if `classify` did not make the
+ * error.
+ */
 export function refusalIn(error: unknown): StripeRefusal | undefined {
   return error instanceof ChannelError ? refusalSchema.safeParse(error.cause).data : undefined;
 }
@@ -80,9 +90,9 @@ function refusalOf({ text }: Pick<Reply, 'text'>): StripeRefusal | undefined {
 }
 
 /**
- * Classifies an answer that is not a success. Only a listed code of a refused request (400) is definite:
- * every other answer says nothing about the trade or the refund. Equal answers have equal messages, so that a
- * replayed answer can be recognised by its message and by `isReplayed`.
+ * Classifies an answer that is not a success. Only a listed code of a refused request (400) is definite. Every other
+ * answer says nothing about the trade or the refund. Equal answers give errors with equal messages. So a replayed
+ * answer can be recognised by its message and by `isReplayed`.
  */
 export function classify(reply: Reply, operation: Operation): ChannelError {
   const refusal = refusalOf(reply);
@@ -90,7 +100,7 @@ export function classify(reply: Reply, operation: Operation): ChannelError {
   return new ChannelError(kindOf(reply.status, refusal, operation), sentence(reply.status, refusal), {
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     isReplayed: reply.headers.get('idempotent-replayed') === 'true',
-    // Without the message, which may quote the request.
+    // The stored cause leaves out Stripe's message, which may quote the request.
     cause: refusal === undefined ? undefined : { ...refusal, message: undefined },
   });
 }
@@ -105,7 +115,7 @@ function kindOf(status: number, refusal: StripeRefusal | undefined, operation: O
   if (status !== 400 || type !== 'invalid_request_error') return 'unreachable';
   if (DEFINITE[operation].has(code)) return 'rejected';
   if (operation !== 'refund') return 'unreachable';
-  // A refund of more than what is left of the charge is refused with a `param` and no code.
+  // If a refund is larger than the rest of the charge, Stripe refuses it with a `param` and without a code.
   if (code === '' && param === 'amount') return 'rejected';
   return PASSING_REFUSALS.has(code) ? 'not_now' : 'unreachable';
 }

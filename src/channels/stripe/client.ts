@@ -13,7 +13,10 @@ export interface StripeCall<T> {
   readonly schema: z.ZodType<T>;
   readonly request: (stripe: Stripe) => Promise<unknown>;
   readonly signal?: AbortSignal | undefined;
-  /** The longest answer to accept. @default as for every channel */
+  /**
+   * The largest answer that nodrop accepts.
+   * @default the limit that applies to every channel
+   */
   readonly atMostBytes?: number | undefined;
 }
 
@@ -38,14 +41,13 @@ export function createStripeClient(baseUrl: string): StripeClient {
     if (credentials?.secret_key === undefined) {
       throw new ChannelError('misconfigured', `stripe: account ${account.id} has no secret_key`);
     }
-    // Imported at the first request, so that a process without a Stripe account saves the time and the
-    // memory.
+    // Stripe's library is imported at the first request. So a process without a Stripe account saves time and memory.
     const { Stripe } = await import('stripe');
     let reply: Reply | undefined;
     let failure: unknown;
-    // The library gets only successes with a JSON object. After an error that it regards as a connection failure, the
-    // library may retry. After JSON that is not an object, its call never ends. It recognises a closed connection by
-    // the error's code, which a ChannelError does not have.
+    // nodrop passes an answer to Stripe's library only if it is a success with a JSON object. If an error looks like a
+    // connection failure, the library may retry. If the JSON is not an object, the library's call never ends. The
+    // library recognises a closed connection by the error's code, which a ChannelError does not have.
     const send: typeof fetch = async (url, init) => {
       try {
         const { response, text } = await exchange(String(url), init ?? {}, {
@@ -69,7 +71,8 @@ export function createStripeClient(baseUrl: string): StripeClient {
       protocol: isSecure ? 'https' : 'http',
       maxNetworkRetries: 0,
       telemetry: false,
-      // Longer than our own timeout, which ends the request first.
+      // The timeout of Stripe's library is longer than nodrop's own timeout, so nodrop's timeout ends the request
+      // first.
       timeout: HTTP_TIMEOUT_MS + 1_000,
     });
     const answered = await request(stripe).catch((error: unknown) => {

@@ -17,27 +17,28 @@ const HOUR_MS = 60 * MINUTE_MS;
 export const SHORTEST_SESSION_MS = 30 * MINUTE_MS;
 
 /**
- * How much later than the payment its session ends at Stripe: this is the shortest life of a session, plus some minutes
- * for clock differences. So Stripe accepts even a first request that is sent when the payment expires, and every
+ * How long the session at Stripe outlives its payment. The value is the shortest life of a session, plus some minutes
+ * for clock differences. So Stripe accepts the first request even if nodrop sends it when the payment expires. Every
  * repetition has the same parameters.
  */
 export const SESSION_OUTLIVES_MS = SHORTEST_SESSION_MS + 5 * MINUTE_MS;
 
-/** Limits of text by Stripe's OpenAPI description (`description` of a payment intent): 1000 characters. */
+/** The longest `description` of a payment intent, by Stripe's OpenAPI description. */
 const SUBJECT = { atMost: 1000, countedIn: 'characters' } as const;
 
 const CHECKOUT: MethodDeclaration = {
   name: 'checkout',
   action: 'redirect',
   currencies: currencyLimits,
-  // Stripe allows 24 h, minus the time that the session outlives the payment.
+  // A session may live 24 h at Stripe. The payment may live shorter than that, because the session outlives the
+  // payment.
   expiry: { atLeastMs: SHORTEST_SESSION_MS, atMostMs: 23 * HOUR_MS },
   subject: SUBJECT,
   needs: [],
 };
 
 /**
- * Stripe.js must be loaded from Stripe (https://docs.stripe.com/js/including). The sources are those of
+ * Stripe.js must be loaded from Stripe: https://docs.stripe.com/js/including. Stripe lists the sources that it needs:
  * https://docs.stripe.com/security/guide#content-security-policy.
  */
 const formOf = (scriptUrl: string, apiUrl: string): FormDeclaration => {
@@ -63,7 +64,7 @@ const PAYMENT_INTENT: MethodDeclaration = {
   needs: [],
 };
 
-/** Test or live, by the prefix of the secret key: https://docs.stripe.com/keys. */
+/** Returns the mode (test or live) that the prefix of the secret key shows: https://docs.stripe.com/keys. */
 export const modeOf = ({ secret_key }: Credentials): AccountMode =>
   /^(sk|rk)_live_/.test(secret_key ?? '') ? 'live' : 'test';
 
@@ -81,8 +82,8 @@ export const declaration: ChannelDeclaration = {
   title: { en: 'Card and more (Stripe)', zh: '银行卡等（Stripe）' },
   testOnly: false,
   methods: [CHECKOUT, PAYMENT_INTENT],
-  // Counts activities. An activity sends up to three requests, because a query of a paid trade also reads its refunds
-  // and disputes.
+  // This rate limit counts activities. An activity sends up to three requests to Stripe, because a query of a paid
+  // trade also reads its refunds and disputes.
   rateLimit: {
     perSecond: 8,
     source:
@@ -90,7 +91,7 @@ export const declaration: ChannelDeclaration = {
   },
   // Stripe recommends webhooks, and names no intervals for queries.
   querySchedule: null,
-  // https://docs.stripe.com/api/idempotent_requests: keys may be removed once they are at least 24 h old.
+  // Stripe may remove an idempotency key once it is at least 24 h old: https://docs.stripe.com/api/idempotent_requests.
   repeatableForMs: { create: 24 * HOUR_MS, refund: 24 * HOUR_MS },
   unknownTradeCanBePaid: false,
   adoption: {
@@ -125,7 +126,8 @@ export const declaration: ChannelDeclaration = {
       description:
         'The signing secret of the webhook endpoint, which you create for the address that `channels add` prints. Without the secret, callbacks are refused.',
       isSecret: true,
-      // Stripe issues the secret with the endpoint, and the endpoint needs the account's address.
+      // The setting is not required at first: Stripe issues the webhook secret together with the endpoint, and the
+      // endpoint needs the account's address.
       isRequired: false,
       pattern: [/^whsec_[0-9A-Za-z+/=_-]+$/, 'must start with whsec_'],
     },

@@ -1,4 +1,4 @@
-// Stripe's Payment Element in the cashier page (https://docs.stripe.com/payments/accept-a-payment). What the
+// Shows Stripe's Payment Element in the cashier page (https://docs.stripe.com/payments/accept-a-payment). What the
 // payer types stays in Stripe's frames.
 
 /**
@@ -41,7 +41,7 @@ export async function mount(what) {
     button.disabled = true;
     problem.textContent = '';
     const confirming = { elements, confirmParams: { return_url: returnUrl }, redirect: 'if_required' };
-    // Without an answer from Stripe, the payer may have paid.
+    // If Stripe does not answer, the payer may have paid.
     const { error } = await stripe.confirmPayment(confirming).catch(() => ({ error: undefined }));
     button.disabled = false;
     if (error === undefined) onSubmitted();
@@ -52,7 +52,7 @@ export async function mount(what) {
   return translate;
 }
 
-/** Networks that block Stripe often cause no error. */
+/** The script must load within this time. A network that blocks Stripe often causes no error. */
 const LOADED_WITHIN_MS = 20_000;
 
 /** @param {string} url @returns {Promise<void>} */

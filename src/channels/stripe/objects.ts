@@ -8,9 +8,11 @@ import type {
 } from '../../domain/channel.ts';
 import { aboutFromStripe, fromStripe } from './amounts.ts';
 
-/** The parts of Stripe's objects that nodrop reads, and how they map to answers of the channel port. */
+/** Defines the parts of Stripe's objects that nodrop reads, and maps these objects to answers of the channel port. */
 
-/** The metadata keys of our numbers, in every object that nodrop creates. */
+/**
+ * nodrop stores its payment and refund numbers under these metadata keys, in every object that it creates at Stripe.
+ */
 export const PAYMENT_KEY = 'nodrop_payment';
 export const REFUND_KEY = 'nodrop_refund';
 
@@ -19,7 +21,7 @@ const OUR_NUMBER = /^[0-9A-Za-z_-]{1,64}$/;
 const count = z.int().nonnegative();
 const metadataSchema = z.record(z.string(), z.string()).nullish();
 
-/** The id of a related object, whether or not it is expanded. */
+/** Reads the id of a related object. Stripe sends either the id or the expanded object. */
 const idOf = z.union([z.string(), z.object({ id: z.string() }).transform(({ id }) => id)]).nullish();
 
 const chargeSchema = z.object({ created: count, disputed: z.boolean().optional() });
@@ -100,7 +102,7 @@ export const listOf = <T extends { readonly id: string }>(item: z.ZodType<T>) =>
 /** Converts epoch seconds to ISO 8601. */
 export const timeOf = (seconds: number): string => new Date(seconds * 1000).toISOString();
 
-/** Our number in an object that nodrop created. */
+/** The payment or refund number that nodrop has stored in one of its objects at Stripe. */
 export const numberIn = (
   { metadata }: { readonly metadata?: Readonly<Record<string, string>> | null | undefined },
   key: typeof PAYMENT_KEY | typeof REFUND_KEY,
@@ -116,8 +118,8 @@ const STILL_OPEN: ReadonlySet<Intent['status']> = new Set([
 ]);
 
 /**
- * The next actions of an intent whose payer has chosen to pay elsewhere and later: by a voucher, by a
- * transfer, or by confirming small amounts. Every other action takes place in the form
+ * The next actions of an intent whose payer has chosen to pay elsewhere and later. Examples are a voucher, a transfer,
+ * and confirming small amounts. Every other action takes place in the form
  * (https://docs.stripe.com/api/payment_intents/object).
  */
 const PAID_ELSEWHERE = /(_display_details|^display_bank_transfer_instructions|^verify_with_microdeposits)$/;
@@ -126,8 +128,8 @@ const isPaidElsewhere = ({ status, next_action }: Intent): boolean =>
   status === 'requires_action' && PAID_ELSEWHERE.test(next_action?.type ?? '');
 
 /**
- * The state of an intent, without its refunds and disputes. A decline leaves an intent open, because the payer may try
- * another card.
+ * Maps an intent to an answer, without its refunds and disputes. If a payment attempt is declined, the intent stays
+ * open, because the payer may try another card.
  */
 export function intentAnswer(intent: Intent): ChannelAnswer {
   if (intent.status === 'succeeded') return paid(intent);
@@ -137,9 +139,9 @@ export function intentAnswer(intent: Intent): ChannelAnswer {
 }
 
 /**
- * The state of a session, without its refunds and disputes. `intent` is null until the payer begins to pay.
- * If a session is complete but not paid, an asynchronous payment method is in progress. Once the intent
- * requires another payment method, that method has failed, and the session accepts no other
+ * Maps a session to an answer, without its refunds and disputes. `intent` is null until the payer begins to pay. If a
+ * session is complete but not paid, an asynchronous payment method is in progress. Once the intent requires another
+ * payment method, that method has failed, and the session accepts no other
  * (https://docs.stripe.com/payments/checkout/fulfill-orders).
  */
 export function sessionAnswer(session: Session, intent: Intent | null): ChannelAnswer {
@@ -154,7 +156,7 @@ export function sessionAnswer(session: Session, intent: Intent | null): ChannelA
     : { state: 'processing' };
 }
 
-/** Uses the amount that was received, not the session's total. */
+/** Reports the amount that was received, and not the session's total. */
 const paid = (intent: Intent): PaidAnswer => ({
   state: 'paid',
   channelPaymentId: intent.id,
@@ -167,8 +169,8 @@ const paid = (intent: Intent): PaidAnswer => ({
 });
 
 /**
- * Adds the refunds and disputes to a paid answer. Its state becomes `refunded` once the whole amount was
- * refunded.
+ * Adds the refunds and disputes to the answer about a paid trade. The state of the answer becomes `refunded` once the
+ * whole amount was refunded.
  */
 export function withMoneyBack(
   answer: PaidAnswer,
@@ -188,8 +190,8 @@ export function withMoneyBack(
 }
 
 /**
- * The reasons of refunds that failed before the money left the merchant's balance. For every other reason the
- * bank has returned the money: https://docs.stripe.com/refunds#failed-refunds.
+ * With these reasons, a refund failed before the money left the merchant's balance. With every other reason, the bank
+ * has returned the money: https://docs.stripe.com/refunds#failed-refunds.
  */
 const NEVER_LEFT: ReadonlySet<string> = new Set([
   'charge_for_pending_refund_disputed',
@@ -197,7 +199,7 @@ const NEVER_LEFT: ReadonlySet<string> = new Set([
   'merchant_request',
 ]);
 
-/** @param hadSucceeded whether another source shows that the refund had succeeded */
+/** @param hadSucceeded true if another source shows that the refund had succeeded before */
 export function refundAnswer(refund: Refund, hadSucceeded = false): RefundAnswer {
   const channelRefundId = refund.id;
   switch (refund.status) {
@@ -231,7 +233,7 @@ export function refundAnswer(refund: Refund, hadSucceeded = false): RefundAnswer
           }
         : { state: 'processing', channelRefundId };
     default:
-      // A status that Stripe adds later: not decided yet.
+      // Any refund status that Stripe adds later counts as not decided yet.
       return { state: 'processing', channelRefundId };
   }
 }
@@ -251,9 +253,14 @@ function listedRefund(refund: Refund): ChannelRefund {
 
 /** An inquiry: https://docs.stripe.com/disputes/how-disputes-work#inquiries. */
 const INQUIRY = /^warning_/;
-/** Disputes that ended without a loss. An inquiry that was closed never became a chargeback. */
+/**
+ * The statuses of disputes that ended without a loss. `warning_closed` means that an inquiry was closed and never
+ * became a chargeback.
+ */
 const WON: ReadonlySet<string> = new Set(['won', 'warning_closed']);
-/** `prevented`: the payer was refunded before a dispute began. */
+/**
+ * The statuses of lost disputes. `prevented` is one of them, because the payer was refunded before a dispute began.
+ */
 const LOST: ReadonlySet<string> = new Set(['lost', 'prevented']);
 
 export function disputeOf(dispute: Dispute): ChannelDispute {

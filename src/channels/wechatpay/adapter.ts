@@ -37,10 +37,10 @@ import {
 } from './objects.ts';
 import { newNonce, nowInSeconds, signLines } from './signature.ts';
 
-/** An out_trade_no that none of our orders has: ours begin differently. */
+/** An out_trade_no that no order of nodrop has, because nodrop's numbers begin differently. */
 const NO_ORDER = 'nodropcheck';
 
-/** WeChat Pay through its API v3, for merchants and for service providers. */
+/** Creates the adapter for WeChat Pay's API v3. It supports merchants and service providers. */
 export function createWechatpayAdapter(): ChannelAdapter {
   const client = createWechatpayClient();
 
@@ -80,11 +80,12 @@ export function createWechatpayAdapter(): ChannelAdapter {
 
     verifyCallback: (account, request) => verifyCallback(client.keys, account, request),
     acknowledge,
-    // The number in the body is encrypted. Only the payment's callback address contains it in plain text.
+    // In the callback's body, the payment's number is encrypted. Only the payment's callback address contains the
+    // number in plain text.
     peekOutTradeNo: () => undefined,
 
     async checkAccount(account, signal) {
-      // Older credentials are only used to verify callbacks, so it is enough to check that they can be read.
+      // nodrop uses older credentials only to verify callbacks. So it only checks that they can be read.
       for (const credentials of account.credentials) readMerchant(credentials);
       await client.within(account, signal, async (session) => {
         // A merchant in public-key mode may have no certificates.
@@ -101,11 +102,14 @@ const orders = ({ sub }: Merchant): string =>
 const orderPath = (merchant: Merchant, { outTradeNo }: Pick<Trade, 'outTradeNo'>): string =>
   `${orders(merchant)}/out-trade-no/${encodeURIComponent(outTradeNo)}`;
 
-/** The merchant that is paid, as queries and closes name it. */
+/** The merchant that receives the money, in the fields that queries and closes use. */
 const payee = ({ mchid, sub }: Merchant): Readonly<Record<string, string>> =>
   sub === null ? { mchid } : { sp_mchid: mchid, sub_mchid: sub.mchid };
 
-/** Built only from the payment's row: WeChat Pay refuses other parameters under a used number. */
+/**
+ * The parameters of a create request, built only from the payment's row. If a request repeats a number with other
+ * parameters, WeChat Pay refuses it.
+ */
 function orderOf(merchant: Merchant, trade: NewTrade): object {
   const { mchid, appid, sub } = merchant;
   const parties =
@@ -130,7 +134,9 @@ function orderOf(merchant: Merchant, trade: NewTrade): object {
   };
 }
 
-/** RFC 3339 with seconds, in China's time zone, whatever the time zone of this process. */
+/**
+ * Formats a time by RFC 3339, with whole seconds and in China's time zone. The time zone of this process has no effect.
+ */
 function inChina(time: string): string {
   const shifted = new Date(Date.parse(time) + 8 * 3_600_000);
   return `${shifted.toISOString().slice(0, 19)}+08:00`;
@@ -177,7 +183,7 @@ function jsapiParams(merchant: Merchant, prepayId: string): NonNullable<NextActi
   return { appId, timeStamp, nonceStr, package: prepay, signType: 'RSA', paySign };
 }
 
-/** For WeChat's SDK in an app. */
+/** The parameters that an app passes to WeChat's SDK. */
 function appParams(merchant: Merchant, prepayid: string): NonNullable<NextAction['params']> {
   const [timestamp, noncestr] = [nowInSeconds(), newNonce()];
   const appid = merchant.sub?.appid ?? merchant.appid;
@@ -186,7 +192,7 @@ function appParams(merchant: Merchant, prepayid: string): NonNullable<NextAction
   return { appid, partnerid, prepayid, package: 'Sign=WXPay', noncestr, timestamp, sign };
 }
 
-/** The order at WeChat Pay, or undefined if WeChat Pay does not know it. */
+/** Reads the order at WeChat Pay. Returns undefined if WeChat Pay does not know it. */
 async function read(
   { merchant, ask }: Session,
   trade: Pick<Trade, 'outTradeNo'>,
@@ -210,7 +216,7 @@ async function query(session: Session, trade: Pick<Trade, 'outTradeNo'>): Promis
 }
 
 /**
- * Reads an order that was created elsewhere. WeChat Pay documents the amount only for a paid order
+ * Reads an order that nodrop may not have created. WeChat Pay documents the amount only for a paid order
  * (https://pay.weixin.qq.com/doc/v3/merchant/4013070356).
  */
 async function find(session: Session, reference: string): Promise<FoundTrade> {
@@ -234,7 +240,8 @@ async function find(session: Session, reference: string): Promise<FoundTrade> {
  */
 async function close(session: Session, trade: Trade): Promise<CloseAnswer> {
   const { merchant, tell } = session;
-  // WeChat Pay counts from the creation of the order, which cannot be earlier than our first request.
+  // WeChat Pay counts this time from the creation of the order. nodrop uses the time of its first request, and the
+  // order cannot be older than that.
   const until = Date.parse(trade.askedAt ?? trade.createdAt) + NO_CLOSE_WITHIN_MS;
   const isYoung = Date.now() < until;
   if (!isYoung) {
@@ -270,8 +277,9 @@ const refundsPath = '/v3/refund/domestic/refunds';
 
 /**
  * The callback address of a refund, which must be https
- * (https://payapp.weixin.qq.com/wiki/doc/apiv3_partner/apis/chapter4_1_11.shtml). An address that WeChat Pay
- * would reject is left out, so that the refund does not fail: nodrop also queries the refund.
+ * (https://payapp.weixin.qq.com/wiki/doc/apiv3_partner/apis/chapter4_1_11.shtml). nodrop leaves out an address that
+ * WeChat Pay would reject, because otherwise the refund would fail. nodrop also queries the refund, so it does not
+ * depend on the callback.
  */
 function notifyUrlOf({ baseUrl }: Merchant, { notifyUrl }: NewRefund): { readonly notify_url?: string } {
   const isTaken = notifyUrl?.startsWith('https://') || modeOf({ base_url: baseUrl }) === 'test';
@@ -279,9 +287,9 @@ function notifyUrlOf({ baseUrl }: Merchant, { notifyUrl }: NewRefund): { readonl
 }
 
 /**
- * A refusal can be about an earlier refund under our number, so nodrop looks for that refund before it
- * accepts the refusal. If WeChat Pay had closed that refund, this request has already requested it again without
- * effect. The refund stays closed, and the merchant needs another number
+ * Requests a refund. WeChat Pay may refuse because an earlier refund has this number. So nodrop looks for that refund
+ * before it accepts the refusal. If WeChat Pay has closed the earlier refund, requesting it again has no effect. It
+ * stays closed, and the merchant needs a refund with another number
  * (https://pay.weixin.qq.com/doc/v3/merchant/4013071031).
  */
 async function giveBack(session: Session, trade: Trade, refund: NewRefund): Promise<RefundAnswer> {
@@ -326,8 +334,8 @@ async function findRefund(
 }
 
 /**
- * Returns the refund if it has our numbers and the payment's currency. @throws ChannelError `garbage` if it
- * does not
+ * Returns the refund if it has nodrop's payment and refund numbers and the payment's currency. @throws ChannelError
+ * `garbage` if it does not
  */
 function oursOf(
   found: Refund,

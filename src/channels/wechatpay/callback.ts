@@ -18,12 +18,15 @@ import { isOf, orderAnswer, orderSchema, refundAnswer, refundNewsSchema } from '
 import type { PlatformKeys } from './platform-keys.ts';
 import { decrypt, isSignedBy, type Signed, signedOf } from './signature.ts';
 
-/** WeChat Pay waits 5 s for the acknowledgement, and the callback must also be stored in that time. */
+/**
+ * How long nodrop may fetch certificates while it verifies a callback. WeChat Pay waits 5 s for the acknowledgement,
+ * and nodrop must also store the callback in that time.
+ */
 const CERTIFICATES_WITHIN_MS = 3_000;
 
 /**
- * WeChat Pay sends wrong signatures with this prefix, to find out whether they are checked (wechatpay-php,
- * README).
+ * The prefix of the wrong signatures that WeChat Pay sends on purpose. With them, WeChat Pay tests whether a merchant
+ * checks signatures (wechatpay-php, README).
  */
 const PROBE = 'WECHATPAY/SIGNTEST/';
 
@@ -58,7 +61,7 @@ export async function verifyCallback(
   if (signed === undefined) throw unverified('a signature header is missing or invalid');
   if (signed.signature.startsWith(PROBE))
     throw unverified('WeChat Pay is testing whether signatures are checked');
-  // Decoding would turn all invalid bytes into the same character.
+  // Decoding invalid UTF-8 would replace different invalid bytes with the same character.
   if (!isUtf8(rawBody)) throw unverified('the body is not UTF-8');
   const merchants = await inTime(CERTIFICATES_WITHIN_MS, undefined, (signal) =>
     signersOf(keys, credentials, signed, rawBody, signal),
@@ -75,8 +78,8 @@ export async function verifyCallback(
 }
 
 /**
- * The merchants of those credentials whose WeChat Pay key has signed the callback; at least one. Credentials
- * that cannot be read verify nothing, and do not prevent other credentials from verifying the callback.
+ * Finds the credentials whose WeChat Pay key has signed the callback, and returns their merchants (at least one).
+ * Credentials that cannot be read are skipped, so that the other credentials can still verify the callback.
  * @throws CallbackError
  */
 async function signersOf(
@@ -103,8 +106,8 @@ async function signersOf(
     }),
   );
   if (found.flat().length > 0) return found.flat();
-  // WeChat Pay repeats the callback. When the repetition arrives, the certificates may be available, or the credentials
-  // readable.
+  // WeChat Pay repeats the callback after this error. By then, nodrop may be able to get the certificates or to read
+  // the credentials.
   throw unverified(failures[0] ?? 'the signature was not made with a key of WeChat Pay');
 }
 
@@ -129,11 +132,12 @@ function readTrade(merchant: Merchant, notificationId: string, content: unknown)
   if (!isOf(merchant, order)) throw unverified('the callback is for another merchant');
   const about = { outTradeNo: order.out_trade_no };
   const appid = merchant.sub === null ? order.appid : order.sp_appid;
-  // The order is from another account or app of the same merchant. Such an order can be adopted.
+  // The order belongs to another account or app of the same merchant. nodrop may have adopted such an order.
   if (appid !== merchant.appid) return { kind: 'notice', notificationId, about, isProven: true };
   try {
     const answer = orderAnswer(order);
-    // For any other state nodrop queries the order, because callbacks arrive late and in any order.
+    // Callbacks can arrive late and in any order. So nodrop queries the order, unless the callback reports a recent
+    // payment without refunds.
     if (answer.state !== 'paid' || answer.someWentBack === true || isOldCallback(answer.paidAt, Date.now()))
       return { kind: 'notice', notificationId, about, isProven: true };
     return { kind: 'trade', notificationId, about, answer };
@@ -173,8 +177,8 @@ const ignored = (notificationId: string, reason: string): VerifiedCallback => ({
 });
 
 /**
- * WeChat Pay accepts 200 or 204, and repeats the callback for a day after any other status. nodrop must refuse the
- * callbacks with which WeChat Pay tests the signature check.
+ * Answers a callback of WeChat Pay, which accepts 200 or 204. After any other status, WeChat Pay repeats the callback
+ * for a day. nodrop must refuse the callbacks with which WeChat Pay tests the signature check.
  */
 export function acknowledge(outcome: CallbackOutcome): Acknowledgement {
   const type = 'application/json';

@@ -1,7 +1,10 @@
 import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
-/** The kind of request: a refusal code is definite only for the kind of request that it refuses. */
+/**
+ * The kind of request that WeChat Pay answered. A refusal code is definite only for the kind of request that it
+ * refuses.
+ */
 export type Operation = 'create' | 'refund' | 'other';
 
 /** An answer of WeChat Pay as received. */
@@ -11,7 +14,7 @@ export interface Reply {
   readonly text: string;
 }
 
-/** `detail` names the wrong field. */
+/** In a refusal of WeChat Pay, `detail` names the field that is wrong. */
 const refusalSchema = z.object({
   code: z.string(),
   message: z.string().optional(),
@@ -21,7 +24,7 @@ const refusalSchema = z.object({
     .catch(undefined),
 });
 
-/** The content of a refusal, without the text that may quote the request. */
+/** The content of a refusal. It leaves out the text that may quote the request. */
 export interface Refusal {
   readonly status: number;
   readonly code: string;
@@ -29,14 +32,14 @@ export interface Refusal {
 }
 
 /**
- * Sources of the codes: https://pay.weixin.qq.com/doc/v3/merchant/4012556398 (close; orders have the same
- * table), https://pay.weixin.qq.com/doc/v3/merchant/4012525095 (orders), and the tables of refunds in WeChat
- * Pay's own library (https://github.com/wechatpay-apiv3/wechatpay-go,
- * services/refunddomestic/api_refunds.go).
- *
- * A definite code means that the request was validated and nothing was created. Codes about our number
- * (OUT_TRADE_NO_USED, ORDERPAID, ORDER_CLOSED) are not definite. Neither is INVALID_REQUEST, which can mean
- * anything from a used number to a refund that is requested too soon.
+ * A definite refusal means that WeChat Pay validated the request and created nothing. Codes about the number of the
+ * order or refund (OUT_TRADE_NO_USED, ORDERPAID, ORDER_CLOSED) are not definite. INVALID_REQUEST is not definite
+ * either, because its causes range from a used number to a refund that is requested too soon.
+ * Sources of the codes:
+ * - closes and orders, which have the same table: https://pay.weixin.qq.com/doc/v3/merchant/4012556398
+ * - orders: https://pay.weixin.qq.com/doc/v3/merchant/4012525095
+ * - refunds: the tables in WeChat Pay's own library (https://github.com/wechatpay-apiv3/wechatpay-go,
+ *   services/refunddomestic/api_refunds.go)
  */
 const DEFINITE: Readonly<Record<Operation, Readonly<Record<string, number>>>> = {
   create: { PARAM_ERROR: 400 },
@@ -44,14 +47,17 @@ const DEFINITE: Readonly<Record<Operation, Readonly<Record<string, number>>>> = 
   other: {},
 };
 
-/** Refusals that pass with time, or when the merchant acts. */
+/** These refusals are temporary. They end with time, or when the merchant acts. */
 const PASSING: Readonly<Record<Operation, ReadonlySet<string>>> = {
   create: new Set(['RULE_LIMIT']),
   refund: new Set(['NOT_ENOUGH', 'RULE_LIMIT', 'INVALID_REQUEST']),
   other: new Set(),
 };
 
-/** Refusals that concern our numbers, keys and permissions, with any status. */
+/**
+ * WeChat Pay refuses with these codes because of the account's numbers, keys or permissions, whatever the HTTP status
+ * is.
+ */
 const ABOUT_US: ReadonlySet<string> = new Set([
   'APPID_MCHID_NOT_MATCH',
   'MCH_NOT_EXISTS',
@@ -60,20 +66,20 @@ const ABOUT_US: ReadonlySet<string> = new Set([
   'SIGN_ERROR',
 ]);
 
-/** Fields of a request that come from the settings. */
+/** The fields of a request to WeChat Pay whose values come from the settings. */
 const SETTINGS_FIELD = /(^|\/)((sp_|sub_)?(appid|mchid)|notify_url)$/;
 
 const TOO_OFTEN: ReadonlySet<string> = new Set(['FREQUENCY_LIMITED', 'RATELIMIT_EXCEEDED']);
 
-/** If a query or close is refused with one of these codes, there is no such order. */
+/** If WeChat Pay refuses a query or a close with one of these codes, the order does not exist. */
 export const NO_SUCH_ORDER: ReadonlySet<string> = new Set(['ORDER_NOT_EXIST', 'ORDERNOTEXIST']);
-/** If a query of a refund is refused with one of these codes, there is no such refund. */
+/** If WeChat Pay refuses the query of a refund with one of these codes, the refund does not exist. */
 export const NO_SUCH_REFUND: ReadonlySet<string> = new Set(['RESOURCE_NOT_EXISTS']);
-/** If a create is refused with one of these codes, the order exists and gives no further next action. */
+/** If WeChat Pay refuses a create with one of these codes, the order exists but gives no further next action. */
 export const ORDER_IS_OVER: ReadonlySet<string> = new Set(['ORDERPAID', 'ORDER_CLOSED', 'ORDERCLOSED']);
 /**
- * If a close is refused with one of these codes, the order cannot be closed or is already closed. Only a query shows
- * its state.
+ * If WeChat Pay refuses a close with one of these codes, the order cannot be closed or is already closed. Only a query
+ * shows its state.
  */
 export const NOT_TO_CLOSE: ReadonlySet<string> = new Set([
   ...ORDER_IS_OVER,
@@ -84,7 +90,10 @@ export const NOT_TO_CLOSE: ReadonlySet<string> = new Set([
 
 const MESSAGE_AT_MOST = 300;
 
-/** The refusal inside an error that `classify` made; undefined for any other error. */
+/**
+ * Returns the refusal of WeChat Pay that `classify` has stored in the error. Undefined if `classify` did not make the
+ * error.
+ */
 export function refusalIn(error: unknown): Refusal | undefined {
   return error instanceof ChannelError && error.cause instanceof RefusalCause
     ? error.cause.refusal
@@ -103,8 +112,8 @@ class RefusalCause {
 }
 
 /**
- * Classifies an answer that is not a success. Only a listed code with its status is definite: every other
- * answer says nothing about the trade or the refund.
+ * Classifies an answer that is not a success. Only a listed code with its status is definite. Every other answer says
+ * nothing about the trade or the refund.
  */
 export function classify(reply: Reply, operation: Operation): ChannelError {
   const { status } = reply;

@@ -7,14 +7,15 @@ import { type PlatformCertificates, PlatformKeys, readCertificates } from './pla
 import { authorize, isSignedBy, type Signed, signedOf } from './signature.ts';
 
 /**
- * The tolerance of WeChat Pay's own library (wechatpay-go, core/auth/validators/wechat_pay_validator.go),
- * applied to times in the future as well.
+ * The largest difference between a signed time and this machine's clock, in seconds. WeChat Pay's own library has this
+ * tolerance (wechatpay-go, core/auth/validators/wechat_pay_validator.go). nodrop also applies it to times in the
+ * future.
  */
 export const TOLERANCE_S = 300;
 
 export interface WechatpayRequest {
   readonly method: 'GET' | 'POST';
-  /** Including the query string. */
+  /** The path of the request, including the query string. */
   readonly path: string;
   readonly content?: object;
   readonly operation: Operation;
@@ -24,13 +25,11 @@ export interface WechatpayRequest {
 export interface Session {
   readonly merchant: Merchant;
   /**
-   * Sends one signed request.
-   * @returns the answer, once its signature is proven
-   * @throws ChannelError as `classify` decides; `garbage` for an answer that is not proven or has an
-   * unexpected shape
+   * Sends one signed request. Returns the answer only if WeChat Pay's signature on it is valid.
+   * @throws ChannelError as `classify` decides; `garbage` if the answer has no valid signature or an unexpected shape
    */
   ask<T>(request: WechatpayRequest, schema: z.ZodType<T>): Promise<T>;
-  /** Like `ask`, for a request whose answer has no content to read. */
+  /** Like `ask`, but for a request whose answer has no content. */
   tell(request: WechatpayRequest): Promise<void>;
   /** Fetches the platform certificates now. @throws ChannelError */
   renewCertificates(): Promise<void>;
@@ -62,7 +61,7 @@ export function createWechatpayClient(): WechatpayClient {
           accept: 'application/json',
           'user-agent': 'nodrop',
           authorization: authorize(merchant, { method, path, body }),
-          // Selects the key with which WeChat Pay signs the answer.
+          // This header tells WeChat Pay with which key it must sign the answer.
           ...(merchant.publicKey === null ? {} : { 'wechatpay-serial': merchant.publicKey.id }),
           ...(content === undefined ? {} : { 'content-type': 'application/json' }),
         },
@@ -74,8 +73,8 @@ export function createWechatpayClient(): WechatpayClient {
   }
 
   /**
-   * Checks that WeChat Pay has signed the answer. A refusal need not be signed (WeChat Pay's own library does
-   * not check it). A refusal with a signature is accepted only if the signature is right.
+   * Checks that WeChat Pay has signed the answer. A refusal need not be signed, because WeChat Pay's own library does
+   * not check refusals. If a refusal has a signature, the signature must be valid.
    */
   async function prove(merchant: Merchant, reply: Reply, signal: AbortSignal): Promise<void> {
     const signed = signedOf((name) => reply.headers.get(name) ?? undefined);
@@ -96,8 +95,8 @@ export function createWechatpayClient(): WechatpayClient {
     );
     if (reply.status !== 200) {
       const error = classify(reply, 'other');
-      // A 404 means that the merchant never had certificates. This answer is not signed, so it proves nothing about
-      // certificates that nodrop already knows.
+      // A 404 means that the merchant never had certificates. WeChat Pay does not sign this answer, so it proves
+      // nothing about certificates that nodrop already has.
       const hasNone = reply.status === 404 && isRefused(error, NO_SUCH_REFUND);
       if (hasNone && merchant.publicKey !== null) return new Map();
       throw hasNone
@@ -128,7 +127,7 @@ export function createWechatpayClient(): WechatpayClient {
         return reply;
       }
       const error = classify(reply, asked.operation);
-      // nodrop concludes nothing about the trade from errors of these kinds, so they need no valid signature.
+      // Errors of these kinds need no valid signature, because nodrop concludes nothing about the trade from them.
       const isAboutTrade = error.kind !== 'misconfigured' && error.kind !== 'rate_limited';
       if (isAboutTrade && status >= 400 && status < 500) await prove(merchant, reply, signal);
       throw withClock(error, reply);
@@ -168,7 +167,10 @@ function checkSigned(key: Parameters<typeof isSignedBy>[0], signed: Signed, repl
 const unproven = ({ status }: Reply, why: string): ChannelError =>
   new ChannelError('garbage', `wechatpay answered ${status}, and the answer is not proven: ${why}`);
 
-/** An error about this machine's clock, by the answer's `Date` header. Undefined if the clocks agree. */
+/**
+ * Returns an error about this machine's clock if the `Date` header of the answer shows another time. Undefined if the
+ * times agree.
+ */
 export function clockSentence({ headers }: Pick<Reply, 'headers'>): ChannelError | undefined {
   const apart = (Date.now() - Date.parse(headers.get('date') ?? '')) / 1000;
   if (Number.isNaN(apart) || Math.abs(apart) <= TOLERANCE_S) return undefined;
@@ -178,6 +180,9 @@ export function clockSentence({ headers }: Pick<Reply, 'headers'>): ChannelError
   );
 }
 
-/** WeChat Pay refuses a request with a wrong time as if its signature were wrong. */
+/**
+ * If a request has a wrong time, WeChat Pay refuses it as if its signature were wrong. So nodrop also
+ * checks the clock.
+ */
 const withClock = (error: ChannelError, reply: Reply): ChannelError =>
   error.kind === 'misconfigured' ? (clockSentence(reply) ?? error) : error;

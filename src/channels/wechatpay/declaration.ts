@@ -4,31 +4,33 @@ const SECOND_MS = 1_000;
 const MINUTE_MS = 60 * SECOND_MS;
 const DAY_MS = 24 * 60 * MINUTE_MS;
 
-/** https://pay.weixin.qq.com/doc/v3/merchant/4012525171: `total` is in fen and at least 1. */
+/**
+ * WeChat Pay counts `total` in fen, and it must be at least 1: https://pay.weixin.qq.com/doc/v3/merchant/4012525171.
+ */
 const CURRENCIES: Readonly<Record<string, CurrencyLimits>> = { CNY: { atLeast: 1 } };
 
 /**
- * If `time_expire` is earlier than one minute after the order, WeChat Pay moves it to one minute
- * (https://pay.weixin.qq.com/doc/v3/merchant/4012525171). It closes every order after seven days
+ * If `time_expire` is less than one minute after the creation of the order, WeChat Pay lets the order expire after one
+ * minute (https://pay.weixin.qq.com/doc/v3/merchant/4012525171). It closes every order after seven days
  * (https://pay.weixin.qq.com/docs/merchant/products/native-payment/development.html).
  */
 const EXPIRY = { atLeastMs: MINUTE_MS, atMostMs: 7 * DAY_MS };
 
 /**
- * `description`: at most 127 characters
+ * WeChat Pay accepts at most 127 characters in `description`
  * (https://pay.weixin.qq.com/docs/merchant/products/native-payment/apilist.html).
  */
 const SUBJECT = { atMost: 127, countedIn: 'characters' } as const;
 
 /**
- * An order must not be closed earlier than this after its creation:
+ * WeChat Pay does not close an order that is younger than this:
  * https://developers.weixin.qq.com/minigame/dev/wxcloudrun/src/development/pay/order/close.html
  */
 export const NO_CLOSE_WITHIN_MS = 5 * MINUTE_MS;
 
 /**
- * How long each next action works, by the pages of each method. Repeating the create request with the same
- * parameters returns a new one
+ * How long the next action of each payment method works, by the documentation of that method. If nodrop repeats the
+ * create request with the same parameters, WeChat Pay returns a new next action
  * (https://pay.weixin.qq.com/docs/merchant/products/native-payment/apilist.html).
  */
 export const ACTION_LIVES_MS = {
@@ -40,10 +42,12 @@ export const ACTION_LIVES_MS = {
 const METHOD = { currencies: CURRENCIES, expiry: EXPIRY, subject: SUBJECT } as const;
 
 /**
- * `native`: the payer must scan the code with WeChat's camera; a long press or a picture of the code does not
- * work (https://pay.weixin.qq.com/doc/v3/merchant/4012791890). `h5`: only outside WeChat
- * (https://pay.weixin.qq.com/doc/v3/merchant/4012791845). `jsapi`: only inside WeChat
- * (https://pay.weixin.qq.com/doc/v3/merchant/4012791857). `app`: through WeChat's SDK in an app.
+ * Each payment method works only in certain places:
+ * - `native`: the payer must scan the code with WeChat's camera. A long press or a picture of the code does not work
+ *   (https://pay.weixin.qq.com/doc/v3/merchant/4012791890).
+ * - `h5`: only outside WeChat (https://pay.weixin.qq.com/doc/v3/merchant/4012791845).
+ * - `jsapi`: only inside WeChat (https://pay.weixin.qq.com/doc/v3/merchant/4012791857).
+ * - `app`: only in an app, through WeChat's SDK.
  */
 const METHODS: ChannelDeclaration['methods'] = [
   { name: 'native', action: 'qr', needs: [], ...METHOD, paidIn: ['desktop'] },
@@ -57,7 +61,7 @@ export const API_URL = 'https://api.mch.weixin.qq.com';
 
 const LOOPBACK = /^http:\/\/(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/;
 
-/** WeChat Pay has no test mode, so only an address on this machine is known to move no real money. */
+/** WeChat Pay has no test mode. So nodrop knows only for an address on this machine that it moves no real money. */
 export const modeOf = ({ base_url }: Credentials): 'test' | undefined =>
   base_url !== undefined && LOOPBACK.test(base_url) ? 'test' : undefined;
 
@@ -75,7 +79,8 @@ export const declaration: ChannelDeclaration = {
     waitsMs: [5, 30, 60, 180, 300, 600, 1_800].map((seconds) => seconds * SECOND_MS),
     source: 'https://pay.weixin.qq.com/docs/merchant/products/query-order/callback-and-query-order.html',
   },
-  // An out_trade_no and an out_refund_no identify the same order and refund forever.
+  // At WeChat Pay, an out_trade_no identifies the same order forever, and an out_refund_no identifies the same refund
+  // forever.
   repeatableForMs: { create: null, refund: null },
   unknownTradeCanBePaid: false,
   // https://pay.weixin.qq.com/doc/v3/merchant/4012791877

@@ -1,6 +1,5 @@
-// The button that opens WeChat Pay in WeChat's own browser, by `getBrandWCPayRequest` of
-// https://pay.weixin.qq.com/doc/v3/merchant/4012791857. Other browsers do not have the JavaScript bridge that
-// it needs.
+// Shows the button that opens WeChat Pay in WeChat's own browser. It uses `getBrandWCPayRequest` of
+// https://pay.weixin.qq.com/doc/v3/merchant/4012791857. Other browsers do not have the JavaScript bridge that it needs.
 
 /** How long the bridge may take to appear after the payer has pressed the button. */
 const BRIDGE_WITHIN_MS = 5_000;
@@ -42,7 +41,7 @@ export function mount(what) {
   };
   button.addEventListener('click', async () => {
     button.disabled = true;
-    // The bridge may never answer. A payer who returns to the page can try again.
+    // WeChat may never answer. A payer who returns to the page can press the button again.
     document.addEventListener('visibilitychange', enable);
     said = undefined;
     translate();
@@ -51,8 +50,8 @@ export function mount(what) {
     enable();
     if (answer === 'cancel') said = 'cancelled';
     else if (answer === 'no bridge' || answer === 'fail') said = 'failed';
-    // If WeChat reports `ok` or anything else, the payer may have paid. Only WeChat Pay's own answer decides whether
-    // they did.
+    // If WeChat reports `ok` or a text that is not known here, the payer may have paid. Only WeChat Pay's own answer to
+    // nodrop decides whether the payer has paid.
     else what.onSubmitted();
     translate();
   });

@@ -2,7 +2,7 @@ import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { ChannelError, type Credentials } from '../../domain/channel.ts';
 import { API_URL } from './declaration.ts';
 
-/** An account's settings with parsed keys. */
+/** The settings of an account at WeChat Pay, with parsed keys. */
 export interface Merchant {
   readonly baseUrl: string;
   /** The merchant number that signs requests. */
@@ -11,16 +11,22 @@ export interface Merchant {
   readonly serialNo: string;
   readonly privateKey: KeyObject;
   readonly apiV3Key: Buffer;
-  /** Set in public-key mode. */
+  /** WeChat Pay's public key. It is set if the account is in public-key mode. */
   readonly publicKey: { readonly id: string; readonly key: KeyObject } | null;
-  /** Set in service-provider mode: the merchant that is paid. */
+  /** The merchant that receives the money. It is set if the account is in service-provider mode. */
   readonly sub: { readonly mchid: string; readonly appid: string | undefined } | null;
 }
 
-/** The key is the credentials object, which stays the same until the account's settings change. */
+/**
+ * The parsed settings for each credentials object. An account's credentials object stays the same until its settings
+ * change.
+ */
 const known = new WeakMap<Credentials, Merchant>();
 
-/** Parses the settings once. @throws ChannelError `misconfigured` that names the setting, never its value */
+/**
+ * Parses the settings of an account once.
+ * @throws ChannelError `misconfigured` that names the wrong setting, but never contains its value
+ */
 export function readMerchant(credentials: Credentials | undefined): Merchant {
   if (credentials === undefined) return read(undefined);
   const merchant = known.get(credentials) ?? read(credentials);

@@ -9,8 +9,8 @@ import { isAmount, isCurrency } from '../../domain/money.ts';
 import type { Merchant } from './merchant.ts';
 
 /**
- * The parts of WeChat Pay's objects that nodrop reads, and how they map to answers of the channel port. Amounts are
- * in fen.
+ * Defines the parts of WeChat Pay's objects that nodrop reads, and maps these objects to answers of the channel port.
+ * Amounts are in fen.
  */
 
 const text = z.string().min(1);
@@ -18,7 +18,7 @@ const amount = z.number().refine(isAmount);
 const currency = z.string().refine(isCurrency).optional();
 const time = z.iso.datetime({ offset: true });
 
-/** The owner of an object: a merchant, or a service provider's merchant. */
+/** The owner of an object at WeChat Pay: a merchant, or the merchant of a service provider. */
 const ownerSchema = z.object({
   mchid: z.string().optional(),
   appid: z.string().optional(),
@@ -58,7 +58,7 @@ export const refundSchema = z.object({
 });
 export type Refund = z.infer<typeof refundSchema>;
 
-/** A refund as a callback reports it. */
+/** A refund in the form in which a callback reports it. */
 export const refundNewsSchema = ownerSchema.extend({
   refund_id: text,
   out_refund_no: text,
@@ -68,20 +68,20 @@ export const refundNewsSchema = ownerSchema.extend({
   amount: z.object({ refund: amount }),
 });
 
-/** True if the object belongs to the merchant, and in service-provider mode also to the sub-merchant. */
+/** True if the object belongs to the merchant. In service-provider mode, it must also belong to the sub-merchant. */
 export const isOf = ({ mchid, sub }: Merchant, owner: Owner): boolean =>
   sub === null ? owner.mchid === mchid : owner.sp_mchid === mchid && owner.sub_mchid === sub.mchid;
 
 /**
- * `PAYERROR` occurs only for payments by the payer's code (the query page, as quoted by
- * https://developers.weixin.qq.com/community/pay/doc/00062292b0caa8615cb1e8ab46b400), which nodrop does not
- * create. An order of ours whose payment failed is still `NOTPAY`, and the payer may try again
- * (https://pay.weixin.qq.com/docs/merchant/products/native-payment/development.html). So `PAYERROR` is never
- * a failure, and neither is a state that WeChat Pay adds later.
- *
- * `REFUND` means that there was a refund, but not how much or with which result: only the refunds themselves
- * show that.
- * @throws ChannelError `garbage` for a paid order without its transaction, time or amount
+ * Maps an order to an answer of the port.
+ * - `PAYERROR` occurs only for payments by the payer's code, which nodrop does not create (the query page, as quoted by
+ *   https://developers.weixin.qq.com/community/pay/doc/00062292b0caa8615cb1e8ab46b400). If the payment of a nodrop
+ *   order fails, the order stays `NOTPAY`, and the payer may try again
+ *   (https://pay.weixin.qq.com/docs/merchant/products/native-payment/development.html). So `PAYERROR` never counts as a
+ *   failure, and neither does a state that WeChat Pay adds later.
+ * - `REFUND` means that there was a refund. It shows neither the amount nor the result: only the refunds themselves
+ *   show them.
+ * @throws ChannelError `garbage` if a paid order has no transaction, time or amount
  */
 export function orderAnswer(order: Order): ChannelAnswer {
   switch (order.trade_state) {
@@ -148,7 +148,8 @@ export function refundAnswer({
         channelRefundId,
       };
     default:
-      // PROCESSING, and any status that WeChat Pay adds later: not decided yet.
+      // WeChat Pay has not decided a refund with status PROCESSING. Any status that WeChat Pay adds later also counts
+      // as not decided.
       return { state: 'processing', channelRefundId };
   }
 }

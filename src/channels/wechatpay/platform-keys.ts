@@ -4,20 +4,23 @@ import { ChannelError } from '../../domain/channel.ts';
 import { type Merchant, misconfigured } from './merchant.ts';
 import { decrypt } from './signature.ts';
 
-/** WeChat Pay's keys, by their serial number. They verify its answers and callbacks. */
+/** Keeps WeChat Pay's keys by their serial number. These keys verify the answers and callbacks of WeChat Pay. */
 
-/** Certificates are fetched again at this age. WeChat Pay's own library does so once a day. */
+/**
+ * nodrop fetches the certificates again when they are older than this. WeChat Pay's own library fetches them once a
+ * day.
+ */
 const RENEW_AFTER_MS = 12 * 3_600_000;
-/** An unknown serial number is searched for at most once in this time. */
+/** If a serial number is unknown, nodrop fetches the certificates at most once in this time. */
 const LOOK_AGAIN_MS = 60_000;
-/** The minimum pause after a fetch that failed. */
+/** How long nodrop waits at least after a failed fetch of certificates. */
 const TRY_AGAIN_MS = 2_000;
 /**
- * With more merchants than this, the entry that was unused for longest is dropped and fetched again when
- * needed.
+ * The maximum number of merchants whose certificates are kept. Beyond it, the certificates that were unused for longest
+ * are dropped, and are fetched again when needed.
  */
 const MERCHANTS_AT_MOST = 1_000;
-/** This is more certificates than are ever valid at the same time. */
+/** The maximum number of certificates in one answer. Fewer than this are valid at the same time. */
 const CERTIFICATES_AT_MOST = 20;
 
 /** https://wechatpay-api.gitbook.io/wechatpay-api-v3/jie-kou-wen-dang/ping-tai-zheng-shu */
@@ -46,8 +49,8 @@ export interface PlatformCertificate {
 export type PlatformCertificates = ReadonlyMap<string, PlatformCertificate>;
 
 /**
- * Fetches WeChat Pay's certificates, within its own timeout. Empty for a merchant in public-key mode that has
- * none.
+ * Fetches the certificates of WeChat Pay with a timeout of its own. The result is empty for a merchant in public-key
+ * mode that has no certificates.
  */
 export type FetchCertificates = (merchant: Merchant) => Promise<PlatformCertificates>;
 
@@ -68,8 +71,8 @@ export class PlatformKeys {
   }
 
   /**
-   * The key with this serial number, fetched if it is unknown. A known key that is old is renewed in the
-   * background, without delaying the caller.
+   * The key with this serial number, fetched if it is unknown. If the key is known but old, it is renewed in the
+   * background, and the caller does not wait.
    * @returns undefined if WeChat Pay has no key with this serial number
    * @throws ChannelError if the certificates could not be fetched
    */
@@ -120,15 +123,15 @@ export class PlatformKeys {
   }
 
   /**
-   * Runs at most one fetch at a time, which ends by its own timeout. If a caller's time runs out, it stops waiting and
-   * the fetch goes on.
-   * @returns when the fetch has ended, also if it failed
+   * Runs at most one fetch at a time for a merchant. Each fetch has its own timeout. If a caller's time ends earlier,
+   * the caller stops waiting and the fetch continues.
+   * @returns when the fetch has ended, even if it has failed
    */
   #fetching(merchant: Merchant, entry: Entry): Promise<void> {
     entry.fetching ??= (async () => {
       try {
         const fetched = await this.#fetch(merchant);
-        // An empty answer does not remove known certificates, which count as long as they are valid.
+        // If WeChat Pay answers without certificates, the known certificates are kept. They count until they expire.
         if (fetched.size > 0) entry.certificates = fetched;
         entry.fetchedAt = Date.now();
         entry.failure = null;
@@ -142,7 +145,7 @@ export class PlatformKeys {
   }
 }
 
-/** True for a short time after a fetch that failed. */
+/** True for a short time after a failed fetch of certificates. */
 const isPaused = ({ failure }: Entry): boolean => failure !== null && Date.now() - failure.at < TRY_AGAIN_MS;
 
 const aborted = (signal: AbortSignal): Promise<never> =>
@@ -153,7 +156,7 @@ const aborted = (signal: AbortSignal): Promise<never> =>
     signal.addEventListener('abort', fail, { once: true });
   });
 
-/** Certificates belong to a merchant and are decrypted with the merchant's key. */
+/** WeChat Pay issues certificates for one merchant, and nodrop decrypts them with the key of that merchant. */
 const idOf = ({ baseUrl, mchid, serialNo, apiV3Key }: Merchant): string =>
   [baseUrl, mchid, serialNo, createHash('sha256').update(apiV3Key).digest('hex')].join(' ');
 
@@ -165,8 +168,8 @@ const validNow = (certificate: PlatformCertificate | undefined): KeyObject | und
 };
 
 /**
- * The certificates in an answer that is not proven yet, by serial number. Only WeChat Pay and the merchant
- * have the key that encrypts them.
+ * Reads the certificates in an answer whose signature is not checked yet. Only WeChat Pay and the merchant have the key
+ * that encrypts these certificates. The result is keyed by serial number.
  * @throws ChannelError `garbage`; `misconfigured` if the APIv3 key does not decrypt them
  */
 export function readCertificates(merchant: Merchant, body: unknown): PlatformCertificates {

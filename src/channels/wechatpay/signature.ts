@@ -2,9 +2,10 @@ import { createDecipheriv, createSign, createVerify, type KeyObject, randomBytes
 import type { Merchant } from './merchant.ts';
 
 /**
- * Signatures and encryption of WeChat Pay's API v3. Requests, answers and callbacks are signed by RSA with SHA-256 over
- * lines that each end with a line feed (https://wechatpay-api.gitbook.io/wechatpay-api-v3/qian-ming-zhi-nan-1);
- * resources are encrypted with AES-256-GCM, with a nonce of 12 bytes and the tag at the end
+ * Makes and checks the signatures of WeChat Pay's API v3, and decrypts its resources. Requests, answers and callbacks
+ * are signed by RSA with SHA-256 over lines that each end with a line feed
+ * (https://wechatpay-api.gitbook.io/wechatpay-api-v3/qian-ming-zhi-nan-1). Resources are encrypted with AES-256-GCM,
+ * with a nonce of 12 bytes and the tag at the end
  * (https://pay.weixin.qq.com/docs/partner/apis/partner-scannedpos-payment/payment-notice.html).
  */
 
@@ -17,13 +18,16 @@ const NONCE_BYTES = 12;
 export const newNonce = (): string => randomBytes(16).toString('hex').toUpperCase();
 export const nowInSeconds = (): string => String(Math.floor(Date.now() / 1000));
 
-/** Signs the lines, each with a line feed at its end; in base64. */
+/** Signs the lines and returns the signature in base64. A line feed is added to the end of each line. */
 export const signLines = (key: KeyObject, lines: readonly string[]): string =>
   createSign('RSA-SHA256')
     .update(lines.map((line) => `${line}\n`).join(''))
     .sign(key, 'base64');
 
-/** The header `Authorization` of a request. `path` includes the query string, `body` is the body as sent. */
+/**
+ * Builds the header `Authorization` of a request. `path` includes the query string. `body` is the body exactly as it is
+ * sent.
+ */
 export function authorize(
   { mchid, serialNo, privateKey }: Merchant,
   request: { readonly method: string; readonly path: string; readonly body: string },
@@ -54,7 +58,7 @@ export function signedOf(header: (name: string) => string | undefined): Signed |
   return { timestamp, nonce, signature, serial };
 }
 
-/** True if the owner of the key has signed this body with these headers. */
+/** True if the key has signed this body with these headers. */
 export const isSignedBy = (key: KeyObject, { timestamp, nonce, signature }: Signed, body: Buffer): boolean =>
   createVerify('RSA-SHA256')
     .update(`${timestamp}\n${nonce}\n`)
@@ -69,7 +73,7 @@ export interface Encrypted {
   readonly associated_data?: string | undefined;
 }
 
-/** The content of a resource; undefined if the key is wrong or the resource was changed. */
+/** Decrypts a resource. Returns undefined if the key is wrong or the resource was changed. */
 export function decrypt(apiV3Key: Buffer, encrypted: Encrypted): string | undefined {
   const bytes = Buffer.from(encrypted.ciphertext, 'base64');
   const nonce = Buffer.from(encrypted.nonce);
