@@ -38,7 +38,7 @@ describe('the attention channel_unreachable', () => {
     await expectOver(id);
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(300));
     await expectShown(id, 'channel_unreachable', at(300), `since ${at(0).toISOString()}: no answer in time`);
-    // The time stays that of the first raise, however long the silence lasts.
+    // The attention keeps the time at which it was first raised, even if the channel stays silent for longer.
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(900));
     await expectShown(id, 'channel_unreachable', at(300), 'no answer in time');
     return id as string;
@@ -57,7 +57,7 @@ describe('the attention channel_unreachable', () => {
     const id = await silent();
     await report(id);
     await expectOver(id);
-    // The next silence starts from zero.
+    // After an answer, the next silence of the channel is measured from its own start.
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(1000));
     await expectOver(id);
   });
