@@ -3,14 +3,15 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createClient } from '../../clients/js/index.js';
 import './client-support.ts';
 
-// The JavaScript client in a browser's page that is hidden, frozen or offline; and the files that the page loads.
+// Tests the JavaScript client in a browser page that is hidden, frozen or offline. Also tests the files that the page
+// loads.
 
 describe('the client in a browser page', () => {
   const PAYMENT = { id: 'pay_1', status: 'paying', orderUpdate: null };
   const asJson = (body: object) =>
     new Response(JSON.stringify(body), { headers: { 'content-type': 'application/json' } });
 
-  /** The part of a page that the client reads: whether it is visible. */
+  /** The part of a page that the client reads: whether the page is visible. */
   class Page extends EventTarget {
     visibilityState = 'visible';
     turn(state: 'visible' | 'hidden') {
@@ -33,7 +34,10 @@ describe('the client in a browser page', () => {
     vi.unstubAllGlobals();
   });
 
-  /** A client that waits for a payment, and its requests. A stream sends one comment; a held poll is never answered. */
+  /**
+   * A client that waits for a payment, and the requests of this client. A stream sends one comment. A held poll is
+   * never answered.
+   */
   function waits({ answer = (): object => PAYMENT, hasSlot = true } = {}) {
     const leaving = new AbortController();
     const asked: { what: 'stream' | 'poll' | 'held poll'; at: number; signal: AbortSignal }[] = [];
@@ -146,7 +150,10 @@ describe('the client in a browser page', () => {
     interface Asked {
       readonly name: string;
       readonly signal: AbortSignal;
-      /** Grants the lock. @returns a promise that ends when the lock is released; undefined: released at once */
+      /**
+       * Grants the lock.
+       * @returns a promise that ends when the lock is released; undefined if the lock is released immediately
+       */
       readonly grant: () => Promise<unknown> | undefined;
     }
     let locks: Asked[];
@@ -164,7 +171,7 @@ describe('the client in a browser page', () => {
       const { whats, leave } = waits();
       await vi.advanceTimersByTimeAsync(600_000);
       expect(new Set(whats())).toEqual(new Set(['poll']));
-      // Each lock is requested once, and the request stays open.
+      // The client requests each lock once, and the request stays open.
       expect(locks.map(({ name }) => name)).toEqual(
         [0, 1, 2].map((place) => `nodrop-stream-${place} https://pay.example`),
       );
@@ -185,7 +192,7 @@ describe('the client in a browser page', () => {
       expect(isKept).toBe(true);
       expect(whats().slice(before)).toEqual(['stream']);
       expect(first?.signal.aborted).toBe(true);
-      // The first lock was already being granted.
+      // The client has aborted its request for the first lock, but this lock was already being granted.
       expect(first?.grant()).toBeUndefined();
       page.turn('hidden');
       await settled();
@@ -234,7 +241,7 @@ describe('the client in a browser page', () => {
 
 describe('the files of the package', () => {
   const read = (name: string) => readFileSync(new URL(`../../clients/js/${name}`, import.meta.url), 'utf8');
-  // Types in comments may name the file beside it.
+  // Comments are removed first, because types in comments may name the file beside this file.
   const codeOf = (name: string) => read(name).replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
 
   test('have no dependencies, and index.js imports no other file', () => {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createClient } from '../../clients/js/index.js';
 
-// The JavaScript client behind a proxy that interrupts streams or held answers.
+// Tests the JavaScript client behind a proxy that interrupts streams or held answers.
 
 describe('the client behind a proxy that interrupts streams or held polls', () => {
   const LOOKED_AT_MS = 600_000;
@@ -24,7 +24,7 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
     vi.unstubAllGlobals();
   });
 
-  /** A stream that sends one comment, and then nothing. It ends after `lifeMs`, or never. */
+  /** A stream that sends one comment and then nothing. It ends after `lifeMs`, or never if `lifeMs` is not given. */
   function stream(signal: AbortSignal, lifeMs?: number): Response {
     const body = new ReadableStream({
       start(controller) {
@@ -39,7 +39,10 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
     return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
   }
 
-  /** Waits ten simulated minutes. @returns the times of its requests, in ms since the start */
+  /**
+   * Waits ten simulated minutes.
+   * @returns the times of the client's requests, in ms since the start
+   */
   async function asked(
     onStream: (signal: AbortSignal) => Promise<Response>,
     onPoll: (waitSeconds: number) => Promise<Response>,
@@ -59,7 +62,7 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
     result.catch(() => undefined);
     await vi.advanceTimersByTimeAsync(LOOKED_AT_MS);
     leaving.abort(new Error('enough'));
-    // The simulated service answers even after the client has aborted.
+    // The simulated service still answers after the client has aborted.
     await vi.advanceTimersByTimeAsync(10_000);
     await expect(result).rejects.toThrow('enough');
     return times;
@@ -73,7 +76,7 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
 
   test('if each poll is held, the next poll follows after a short pause', async () => {
     const { polls } = await asked(noSlot, held);
-    // A poll is held for 10 s and followed by a pause of 1 s; the stream is retried now and then.
+    // A poll is held for 10 s. A pause of 1 s follows. Now and then the client tries the stream again.
     expect(new Set(gaps(polls).slice(2))).toEqual(new Set([11_000]));
   });
 
@@ -101,7 +104,7 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
     expect(polls.length).toBeGreaterThanOrEqual(30);
   });
 
-  /** Runs what needs no time to pass. */
+  /** Runs everything that can run while the clock stands still. */
   const settled = () => vi.advanceTimersByTimeAsync(0);
 
   test.each(['online', 'offline', 'a hint that fails'])(
@@ -151,8 +154,8 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
         if (!url.endsWith('/events')) return asJson(200, now);
         const headers = init.headers as Record<string, string>;
         const id = now.orderState;
-        // Like the service: the event id identifies the state, and a client that sends it as Last-Event-ID gets no
-        // event.
+        // This stream behaves like the service's stream. The event id identifies the state, and a client that sends
+        // this id as Last-Event-ID gets no event.
         const event =
           headers['last-event-id'] === id ? ':' : `event: payment\nid: ${id}\ndata: ${JSON.stringify(now)}`;
         const body = new ReadableStream({

@@ -3,7 +3,7 @@ import type { PaymentForPayer } from '../../clients/js/index.js';
 import { setUp } from '../api/support.ts';
 import { startWay, type Way } from './proxy.ts';
 
-/** For the tests of the payer's client: the real API, reached through a test proxy. */
+/** Support for the tests of the payer's client. The client reaches the real API through a test proxy. */
 
 export const { database, api, key } = await setUp();
 export let way: Way;
@@ -15,7 +15,10 @@ afterEach(async () => {
   await way.close();
 });
 
-/** The statuses without the moment between recorded money and its settlement, which a client may or may not see. */
+/**
+ * The statuses that a client got, without the moment between recorded money and its settlement. A client may miss that
+ * moment.
+ */
 export const statusesOf = (updates: readonly PaymentForPayer[]) =>
   updates
     .filter(({ status, orderState }) => status !== 'paying' || orderState !== 'undecided')

@@ -13,8 +13,8 @@ import { type System, startSystem } from '../support/system.ts';
 import { toolSettings } from '../support/tool-settings.ts';
 
 /**
- * Clients made by code generators from docs/openapi.json. Each one compiles, takes a payment through running processes,
- * and accepts unknown values of a later API.
+ * Tests clients that code generators make from docs/openapi.json. Each client compiles, takes a payment through
+ * running processes, and accepts values of a later API that the document does not list.
  */
 
 const DOCUMENT = fileURLToPath(new URL('../../docs/openapi.json', import.meta.url));
@@ -32,7 +32,7 @@ afterAll(async () => {
   await system?.stop();
 });
 
-/** An API with a status, a reason, a field and a code that the document does not have yet. */
+/** An API that answers with a status, a reason, a field and a code that the document does not have yet. */
 async function startLaterApi() {
   const server = createServer(async (request, response) => {
     const { status, body } = await system.api('GET', String(request.url));
@@ -46,7 +46,10 @@ async function startLaterApi() {
   return server;
 }
 
-/** Runs a command to its end. @throws Error with its whole output when the command fails */
+/**
+ * Runs a command until it ends.
+ * @throws Error with the command's whole output if the command fails
+ */
 async function run(command: string, args: readonly string[], options: { cwd: string; env?: object }) {
   const env = { ...process.env, ...options.env };
   await promisify(execFile)(command, args, { ...options, env, maxBuffer: 1 << 26 }).catch((error) => {
@@ -60,7 +63,10 @@ interface Program {
   readonly env?: object;
 }
 
-/** Makes a client in the folder, compiles it with its program, and returns the command that runs it. */
+/**
+ * Generates a client into the folder, compiles it together with its program, and returns the command that runs the
+ * program.
+ */
 const MAKE: Readonly<Record<Generator, (folder: string, tools: string) => Promise<Program>>> = {
   async typescript(folder, tools) {
     symlinkSync(join(tools, 'node_modules'), join(folder, 'node_modules'));
@@ -110,7 +116,10 @@ const MAKE: Readonly<Record<Generator, (folder: string, tools: string) => Promis
   },
 };
 
-/** The lines that the program prints, as they arrive. @throws Error with the program's stderr when it fails */
+/**
+ * Returns the lines that the program prints, as they arrive.
+ * @throws Error with the program's stderr if the program fails
+ */
 async function* lines({ command, args, env }: Program) {
   const addresses = [system.apiUrl, `http://127.0.0.1:${(later.address() as AddressInfo).port}`];
   const child = spawn(command, [...args, ...addresses], { env: { ...process.env, ...env } });
@@ -126,7 +135,8 @@ async function* lines({ command, args, env }: Program) {
 
 for (const generator of GENERATORS) {
   const tools = lookUpGenerator(generator, cacheDir);
-  // Skipped without the generator's runtime. If its registry could not be reached, `npm test` has failed already.
+  // The test is skipped if the generator's runtime is missing. If the runtime's registry could not be reached, `npm
+  // test` has already failed.
   test.skipIf(tools === undefined)(
     `a client in ${generator} compiles, takes a payment, and accepts values of a later API`,
     async () => {

@@ -1,4 +1,4 @@
-// Takes a payment by the installed package. Arguments: the API's address, and a merchant's key.
+// Takes a payment with the installed package. Its arguments are the API's address and a merchant's key.
 import { createClient } from '@nodrop/client';
 import { createServerClient, NodropError } from '@nodrop/client/server';
 

@@ -1,4 +1,5 @@
-// What the types of the installed package accept and refuse. Compiled by test/clients/package.test.ts, never run.
+// Shows what the types of the installed package accept and refuse. test/clients/package.test.ts compiles this file and
+// never runs it.
 import { createClient, NodropError as PayerError } from '@nodrop/client';
 import {
   createServerClient,
@@ -14,7 +15,7 @@ const payer = createClient({ baseUrl: 'https://pay.example' });
 const order = { id: 'order-1', amount: 1050, currency: 'CNY' };
 const maybe = process.argv[2];
 
-// Exactly one of `order` and `orderId`; an optional field may be undefined.
+// A request has exactly one of `order` and `orderId`. An optional field may be undefined.
 const takes: NewPayment[] = [
   { order, channel: 'simulator' },
   { orderId: 'order-1', channel: 'simulator', method: maybe, returnUrl: maybe },
@@ -28,7 +29,7 @@ await server.createPayment({ channel: 'simulator' });
 // @ts-expect-error: a field that does not exist
 await server.createPayment({ order, channel: 'simulator', amount: 1 });
 
-// A refund needs a key of the caller's own.
+// A request for a refund needs an idempotency key that the caller chooses.
 await server.createRefund(
   'pay_1',
   { amount: maybe === undefined ? undefined : 1 },
@@ -41,14 +42,15 @@ await server.createRefund('pay_1', {}, {});
 // @ts-expect-error: a key that may be missing
 await server.createRefund('pay_1', {}, { idempotencyKey: maybe });
 
-// The answer to a creation has the client token and the checkout URL; an answer to a read has not.
+// The answer to a creation has the client token and the checkout URL. The answer to a read does not have them.
 const created = await server.createPayment({ order, channel: 'simulator' });
 const opens: readonly string[] = [created.clientToken, created.checkoutUrl];
 const token: string = (await server.switchPayment(created.id, { channel: 'simulator2' })).clientToken;
 // @ts-expect-error: clientToken may be null
 const none: string = (await server.getPayment(created.id)).clientToken;
 
-// An answer to a client token has the state of the order; an answer to a key has the order's id.
+// An answer to a request with a client token has the state of the order. An answer to a request with a key has the
+// order's id.
 const seen = await payer.getPayment(created.id, { token });
 const state: 'open' | 'undecided' | 'paid' | 'over' = seen.orderState;
 const orderId: string = (await server.getPayment(created.id)).orderId;
@@ -60,7 +62,7 @@ createClient({ baseUrl: 'https://pay.example', key: 'sk_1' });
 // @ts-expect-error: a page starts no payments
 payer.createPayment;
 
-// Statuses and codes are literals.
+// The types of statuses and codes are literals.
 const status: KnownPaymentStatus = seen.status;
 // @ts-expect-error: a misspelt value
 if (seen.status === 'suceeded') console.log(status);
@@ -94,7 +96,7 @@ function refunded(event: Event): number {
 for await (const event of server.listEvents({ after: maybe })) console.log(refunded(event));
 for await (const { amount } of server.listRefunds(created.id)) console.log(amount);
 
-// A delivered event may be a test event; an event of the feed is never one.
+// A delivered event may be a test event. An event of the feed is never a test event.
 function isReal(event: DeliveredEvent): boolean {
   const mark: boolean | undefined = event.test;
   return mark !== true;

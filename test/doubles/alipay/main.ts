@@ -83,7 +83,7 @@ async function termsOf(url: URL): Promise<Terms> {
   return books.terms(appId, params.notify_url, content);
 }
 
-/** The page of a trade. Opening it creates the trade, and posting its form pays the trade. */
+/** The page of a trade. Opening the page creates the trade, and posting its form pays the trade. */
 async function page(url: URL, isPaying: boolean): Promise<Answer> {
   try {
     const trade = books.open(await termsOf(url));
@@ -103,7 +103,7 @@ async function page(url: URL, isPaying: boolean): Promise<Answer> {
 const tradeOf = (given: Record<string, string>): BookedTrade =>
   books.find(given.appId ?? '', given.outTradeNo);
 
-/** The actions of the other side. Each accepts and returns JSON. */
+/** The commands that carry out what payers and the merchant do. Each accepts and returns JSON. */
 const COMMANDS: Record<string, (given: never) => unknown> = {
   reset: () => {
     books.trades.clear();
@@ -179,7 +179,7 @@ const COMMANDS: Record<string, (given: never) => unknown> = {
     };
   },
   ledger: () => books.ledger(),
-  /** A notification about the trade with changed parameters, signed in Alipay's name. */
+  /** A notification about the trade with changed parameters. It is signed in Alipay's name. */
   notification: async (given: { changes?: Record<string, string>; appId: string; outTradeNo: string }) => {
     const trade = books.find(given.appId, given.outTradeNo);
     return { body: await notifier.write({ ...notifier.params(trade), ...given.changes }) };
