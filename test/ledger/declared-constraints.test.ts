@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { ATTENTION_NAMES } from '../../src/domain/attention.ts';
 import { queryOnce, useDatabase } from '../support/stack.ts';
 
-/** Tests that the database has exactly the constraints that the code and docs/ledger.md name. */
+/** Tests that the constraints in the database are those that the code and docs/ledger.md name. */
 
 const { db, databaseUrl } = useDatabase();
 

@@ -12,7 +12,7 @@ import { paidAnswer, pay, setUp } from '../api/support.ts';
 
 const { database, api, key, merchantId } = await setUp();
 const db = createLedgerClient(database.url);
-/** Runs `between` after the first statement of `db` and before its next one. */
+/** If set, this function runs after the first statement of `db` and before its next statement. */
 let between: (() => Promise<unknown>) | undefined;
 beforeAll(async () => {
   await db.$queryRaw`SELECT 1`;

@@ -60,7 +60,7 @@ const settled = () => ({
   ...{ settledAt: ago(0), paidAt: ago(0), orderUpdatedAt: ago(0) },
   ...{ receivedAmount: 10n, receivedCurrency: 'CNY' },
 });
-/** A paid payment that the order service has not acknowledged yet. */
+/** A paid payment. The order service has not acknowledged its success yet. */
 const pending = () => ({ ...settled(), orderUpdate: 'pending', orderUpdatedAt: null });
 
 /**
@@ -207,8 +207,7 @@ test('after a loss of Temporal every unfinished payment is recovered, even an en
     await one({ status: 'cancelled', endedAt: ago(HOUR), channelAnsweredAt: ago(HOUR) }),
     // The channel gives no answer that can be read. nodrop queries it every hour until it gives one.
     await one({ ...ended, channelAnsweredAt: ago(2 * DAY), channelErrorSince: ago(DAY) }),
-    // Temporal was lost during the late watch. The time for the remaining queries of the late watch has passed since
-    // then.
+    // Temporal was lost during the late queries. The time for the remaining late queries has passed since then.
     await one({ ...ended, channelAnsweredAt: ago(2 * DAY + HOUR) }),
     await one({ ...ended, channelAnsweredAt: null }),
     // The payer could use the next action after the payment had ended. So the last query is a day after the expiry.
@@ -230,7 +229,7 @@ test('the ledger and the workflow calculate the same end of a payment’s late q
   const DAY = 24 * HOUR;
   const random = <T>(arbitrary: fc.Arbitrary<T>) => fc.sample(arbitrary, { numRuns: 500, seed: 1 });
   const ms = (max: number) => fc.integer({ min: -max, max });
-  // Some of the times are within two minutes of the end of the late watch. The others are any times.
+  // Some of the times are within two minutes of the end of the late queries. The others are any times.
   const near = fc.oneof(ms(2 * MINUTE), ms(9 * DAY));
   const cases = random(
     fc.record({
@@ -369,7 +368,7 @@ describe('the sweep uses indexes that contain no finished rows', () => {
       // The other indexes in the plan only find a known row, so they are left out.
       indexes[name] = [...new Set(plan.match(/\b\w+_idx\b/g))].filter((index) => !index.includes('_id_'));
     }
-    // All of these partial indexes are empty here, so the planner may use any of them.
+    // In place of an empty partial index, the planner may use another empty partial index.
     const payments = ['unsettled', 'created', 'unfinished', 'cancelling', 'workflow_busy'].map(
       (name) => `payments_${name}_idx`,
     );
