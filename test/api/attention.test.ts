@@ -26,7 +26,7 @@ import {
 } from './attention-support.ts';
 import { pay, simulatorCallback } from './support.ts';
 
-// Every attention is shown with a sentence and a time, is listed, and is cleared when its cause has ended. The tests
+// Every attention is listed and is shown with a sentence and a time. It is cleared when its cause has ended. The tests
 // call the ledger as workflows and activities do. Other tests check that workflows and activities make these calls.
 
 const ALARM_MS = 300_000;

@@ -5,7 +5,7 @@ import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 // Many requests of one process wait for changes over one listening connection. The tests check that these requests do
 // not all read the database at the same time.
 
-/** The longest time between two reads of a waiting request while the connection is lost, in ms. */
+/** The longest time between two reads of a waiting request, in ms. It applies while the connection is lost. */
 const LOOKS_WITHIN_MS = 3_000;
 /**
  * While the connection listens, a waiting request reads again between READS_AGAIN_AFTER_MS and READS_AGAIN_WITHIN_MS,

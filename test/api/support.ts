@@ -50,8 +50,8 @@ type RefundWorkflows = ApiDeps['refundWorkflows'];
 type DeliveryWorkflows = ApiDeps['deliveryWorkflows'];
 
 /**
- * Records the API's signals to payment workflows. By default every signal succeeds, and the next action appears
- * immediately.
+ * A stand-in for payment workflows that records the API's signals to them. By default every signal succeeds, and the
+ * next action appears immediately.
  */
 export class StandInWorkflows implements Workflows {
   readonly calls: {
@@ -131,7 +131,7 @@ export class StandInWorkflows implements Workflows {
   }
 }
 
-/** Records the API's signals to refund workflows. */
+/** A stand-in for refund workflows that records the API's signals to them. */
 export class StandInRefundWorkflows implements RefundWorkflows {
   readonly calls: { readonly name: keyof RefundWorkflows; readonly refundId: string }[] = [];
   down = false;
@@ -150,7 +150,7 @@ export class StandInRefundWorkflows implements RefundWorkflows {
   }
 }
 
-/** Records the API's signals to delivery workflows. */
+/** A stand-in for delivery workflows that records the API's signals to them. */
 export class StandInDeliveryWorkflows implements DeliveryWorkflows {
   /** The recorded calls, each with the id of the delivery or of the merchant. */
   readonly calls: { readonly name: keyof DeliveryWorkflows; readonly deliveryId: string }[] = [];

@@ -367,7 +367,7 @@ describe('a stream that the service ends after its maximum lifetime', () => {
     });
     await eventually(() => updates.length === 1);
     await vi.advanceTimersByTimeAsync(LIFETIME_MS);
-    // The client polls once, and pauses.
+    // The client polls once and then pauses.
     await eventually(() => connections.includes('polling'));
     expect(paths()).toEqual(['/events', '']);
     await settle(made.id);

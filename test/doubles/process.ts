@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { z } from 'zod';
 
-/** Runs a double as a separate process. The process runs commands that it gets at /_control. */
+/** A double that is a separate process. The process runs commands that it gets at /_control. */
 export interface DoubleProcess<Commands extends Readonly<Record<string, z.ZodType>>> {
   readonly url: string;
   /** Runs a command at the double. @throws Error if the command fails */

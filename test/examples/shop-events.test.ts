@@ -193,7 +193,7 @@ test('if the payment that paid the order gets a conflict, the order loses its go
   const event = eventOf('payment.succeeded', orderId);
   expect((await deliver(event)).status).toBe(204);
   expect(await page()).toContain('Pickup code');
-  // The acknowledgement was lost for so long that an operator decided to refund the payment.
+  // The acknowledgement was lost. After a long time, an operator decided to refund the payment.
   const payment = { ...event.data.payment, orderUpdate: 'conflict' };
   expect((await deliver(eventOf('payment.conflict', orderId, { version: 2, payment }))).status).toBe(204);
   expect(await paidBy()).toBeNull();

@@ -280,7 +280,7 @@ test('a PATCH after the settlement is refused, and the change of a PATCH before 
     order: { subject: 'y', status: 'succeeded' },
     events: [{ data: { order: { subject: 'y', status: 'succeeded' } } }],
   });
-  // The attempt has ended, so the amount changes. Then the money of the ended attempt arrives after all.
+  // The attempt has ended, so the order's amount can be changed. Then the money of the ended attempt arrives.
   await ended(db, third);
   await inLine(third, patched({ amount: 2000 }), calledBack(PAID));
   await settled(db, third);

@@ -31,7 +31,7 @@ import {
 
 /** The database client of another worker. */
 const elsewhere = connect();
-/** The time at which an order service that has failed answers again. */
+/** Makes the order service fail once, and then answer again at this time. */
 async function answersAgain(seconds: number) {
   const [one, other] = [await newDelivery(), await newDelivery()];
   await called(one, 'unknown', seconds - 1);

@@ -65,7 +65,7 @@ async function settle(payment: Payment, answer: PaidAnswer): Promise<Payment> {
 }
 const settled = async (answer: PaidAnswer) => await settle(await attempt(), answer);
 
-/** Two attempts at one order. */
+/** Creates two attempts at one order. */
 async function twoAttempts(): Promise<[Payment, Payment]> {
   const first = await attempt();
   return [first, await attempt('simulator2', first.orderId)];

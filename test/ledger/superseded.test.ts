@@ -178,7 +178,7 @@ describe.each(Object.entries(WAYS))('all of the money was given back %s', (_, gi
     ]);
     expect(await findPendingDelivery(db, payment.id)).toBeNull();
     expect(await leaseDelivery(db, success?.delivery?.id ?? '', now())).toEqual({ kind: 'settled' });
-    // No refund is due or processing.
+    // In this case no refund is due, and none is processing.
     const open = { paymentId: payment.id, status: { in: ['created', 'processing'] } };
     expect(await db.refund.count({ where: open })).toBe(0);
   });

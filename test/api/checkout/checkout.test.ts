@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { checkoutPage } from '../../../src/api/checkout/shell.ts';
 import { newOrderId, pay, settle, setUp, startTestApi } from '../support.ts';
 
-// The HTML of the cashier page. Its behaviour is tested in test/browser.
+// Tests the HTML of the cashier page. The tests in test/browser cover the behaviour of the page.
 
 const { api, key } = await setUp();
 

@@ -50,7 +50,10 @@ async function two(): Promise<{ a: Made; b: Made }> {
   return { a, b: { ...json, orderId: a.orderId } };
 }
 
-/** Two live attempts. Both are live because the channel did not answer about the first when the second was started. */
+/**
+ * Creates two live attempts. The first is still live, because the channel did not answer about it when the second was
+ * started.
+ */
 async function twoLive(): Promise<{ a: Made; b: Made }> {
   const a = await pay(api, key);
   api.workflows.onAskChannel = async () => false;

@@ -4,7 +4,7 @@ import { endPayment } from '../../../src/ledger/payments.ts';
 import { eventually } from '../../support/stack.ts';
 import { newKey, newOrderId, pay, setUp } from '../support.ts';
 
-// Orders over HTTP: a refused request stores nothing, and a repeated request changes nothing.
+// Tests orders over HTTP. A refused request stores nothing, and a repeated request has no further effect.
 
 const { api, key } = await setUp();
 

@@ -59,8 +59,8 @@ test.each(['\u202eseen', '\u2068', ' ', '\u3164'])(
 
 describe('an operator decides to accept the money', () => {
   /**
-   * Creates a payment whose money is in review, and another attempt at the same order. The other attempt is created
-   * first, because no attempt can be created while money waits for a decision.
+   * Creates a payment whose money waits for a decision, and another attempt at the same order. The other attempt
+   * stands for one that was created before the money arrived.
    */
   async function withAnother() {
     const { id, orderId } = await inReview();

@@ -54,7 +54,7 @@ export class Bench {
   /** The adapter's answers are checked as in nodrop. So only answers that the ledger can store are accepted. */
   readonly adapter: ChannelAdapter;
   readonly received: readonly Received[];
-  /** An address to which nothing may be sent. */
+  /** An address to which the adapter must not send anything. */
   readonly elsewhere: { readonly url: string; readonly requests: readonly Sent[] };
   /** How the suite answers the next callbacks, in this order. It answers later callbacks with `stored`. */
   readonly nextOutcomes: CallbackOutcome[];

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 /** A request as it was sent. The names of its headers are in lower case. */
 export interface Sent {
   readonly method: string;
-  /** Including the query string. */
+  /** The path of the request, including its query string. */
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
@@ -67,11 +67,11 @@ async function read(req: IncomingMessage): Promise<Sent> {
 
 /** A fault that one request has on the way to the channel. */
 export type Fault =
-  /** The channel does not receive the request, and this answer is returned. */
+  /** The channel does not receive the request. The proxy returns this answer. */
   | { readonly kind: 'answers'; readonly with: (request: Sent) => Answer }
   /** The channel carries out the request, and its answer is lost with the connection. */
   | { readonly kind: 'loses the answer' }
-  /** No answer is returned, or only its beginning. */
+  /** The adapter gets no answer, or only the beginning of the answer. */
   | { readonly kind: 'stays silent' | 'stops in the middle' };
 
 export interface ChannelProxy extends Server {

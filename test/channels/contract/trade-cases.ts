@@ -355,7 +355,8 @@ async function closeOnceAllowed(bench: Bench, trade: NewTrade): Promise<void> {
 }
 
 /**
- * The terms of a link that the adapter signs without a request. They are the terms of the request that opening the link makes.
+ * The terms of a link that the adapter signs without a request. They are the terms of the request that opening the
+ * link makes.
  */
 function termsOfLink(bench: Bench, created: unknown): unknown {
   const { url } = (created as { action: { url: string } }).action;

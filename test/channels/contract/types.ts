@@ -39,9 +39,9 @@ export interface Contract {
   close(): Promise<void> | void;
 }
 
-/** Reads the actual state at the channel, without using the adapter. */
+/** The actual state at the channel. It is read without using the adapter. */
 export interface Books {
-  /** Returns how many trades with this number exist at the channel. */
+  /** The number of trades at the channel that have this number of the merchant. */
   readonly trades: number;
   /** The amount that the payer must pay, in whole units of the currency: `10.50`. */
   readonly asked: string;

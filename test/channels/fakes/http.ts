@@ -28,7 +28,7 @@ const TIMEOUT_MS = 8_000;
 const ANSWER_AT_MOST_BYTES = 1024 * 1024;
 
 /**
- * Sends one request and parses its answer as JSON. It follows no redirect and never retries: Temporal does.
+ * Sends one request and parses its answer as JSON. It follows no redirect and never retries, because Temporal retries.
  * @throws ChannelError `unreachable` (no answer, or 5xx), `rate_limited`, `misconfigured` (401), `garbage` (not JSON)
  */
 export async function ask(

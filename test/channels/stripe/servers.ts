@@ -14,7 +14,8 @@ export interface RunningServer {
 }
 
 /**
- * Starts localstripe without the file that it keeps in the temporary folder. All its processes would share this file.
+ * A program that starts localstripe without the file that it keeps in the temporary folder. All its processes would
+ * share this file.
  */
 const LOCALSTRIPE = `
 import socket

@@ -1,9 +1,8 @@
 // node --import tsx test/doubles/alipay/main.ts FOLDER
 //
-// An Alipay double for tests: a process with its own books and keys, whose signatures come from
-// python-alipay-sdk in FOLDER. Commands at /_control carry out what a payer or the merchant at the platform
-// does, and inject faults. The double prints its address and keys once it listens, and ends when its standard
-// input ends.
+// An Alipay double for tests. It is a process with its own books and keys. python-alipay-sdk in FOLDER makes its
+// signatures. Commands at /_control carry out what a payer or the merchant at the platform does, and inject faults. The
+// double prints its address and keys once it listens, and ends when its standard input ends.
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type BookedTrade, Books, Refused, type Terms } from './books.ts';
@@ -219,7 +218,7 @@ async function answer(request: IncomingMessage): Promise<Answer | 'hang'> {
 const server = createServer((request, response) => {
   answer(request)
     .then((given) => {
-      // With this fault the answer is never sent.
+      // If a fault makes the request hang, the double never sends the answer.
       if (given === 'hang') return;
       response.writeHead(given.status, { 'content-type': given.type }).end(given.body);
     })

@@ -59,7 +59,7 @@ export async function serveStripe(wanted = 0): Promise<RunningDouble> {
   const server = createServer((request: IncomingMessage, response: ServerResponse) => {
     answer(request)
       .then((given) => {
-        // With this fault the answer is never sent.
+        // If a fault makes the request hang, the double never sends the answer.
         if (given === 'hang') return;
         response.writeHead(given.status, {
           'content-type': given.type ?? 'application/json',
