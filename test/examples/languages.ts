@@ -25,8 +25,8 @@ const succeeds = (command: string, ...args: string[]) =>
   spawnSync(command, args, { stdio: 'ignore' }).status === 0;
 
 /**
- * Installs the quickstart's libraries into a cache folder. A hash of the file that lists the libraries is the folder's
- * name.
+ * Installs the quickstart's libraries into a cache folder. The folder's name
+ * is a hash of the file that lists the libraries.
  * @throws Error if the registry cannot be reached, so that such a run does not look complete
  */
 async function libraries(

@@ -116,8 +116,8 @@ describe('one trade that is visible to two accounts and adopted at each of them'
         expect(second?.row.attentionDetail).toContain(
           'Another payment adopted this trade at another account',
         );
-        // Another payment pays the second order. Then `watched` prevents an automatic refund, because the money
-        // belongs to the first order.
+        // If another payment pays the second order, the money of this `watched` trade is not refunded automatically.
+        // That money belongs to the first order.
         expect(second?.row.adopted).toBe('watched');
       }
     },

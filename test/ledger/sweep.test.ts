@@ -64,8 +64,8 @@ const settled = () => ({
 const pending = () => ({ ...settled(), orderUpdate: 'pending', orderUpdatedAt: null });
 
 /**
- * The number of rows of one outage. It is more than a batch. The rows are older than all others, were postponed
- * before, and are due again.
+ * One outage leaves this number of rows, which is more than the size of a batch. The rows are older than all other
+ * rows. The sweep has postponed them before, and they are due again.
  */
 const MANY = 1_400;
 const waiting = (i: number) => ({ createdAt: ago(2 * HOUR - i), nextSweepAt: ago(MINUTE) });

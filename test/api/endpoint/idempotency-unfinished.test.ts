@@ -44,7 +44,7 @@ describe('no result is kept for the Idempotency-Key if', () => {
     expect((await pay(body, id)).json.code).toBe('temporal_unavailable');
     api.workflows.down = false;
     const again = await pay(body, id);
-    // The payment of the first request, which is still running.
+    // The answer has the payment that the first request created. This payment continues.
     expect([again.status, isReplayed(again)]).toEqual([200, null]);
     expect(await api.db.payment.count({ where: { orderId: body.order.id } })).toBe(1);
     expect([(await pay(body, id)).status, isReplayed(await pay(body, id))]).toEqual([200, 'true']);

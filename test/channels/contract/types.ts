@@ -103,7 +103,7 @@ export type Call = (typeof CALLS)[number];
 
 /** How the channel writes messages. The suite uses it to invent messages in the channel's name. */
 export interface Protocol {
-  /** Returns a refusal with this code, as the channel writes it. */
+  /** Returns a refusal with this code in the format of the channel. */
   refusal(status: number, code: string): Answer;
   /** For each call, the codes that have a meaning for the adapter. No other code may be definite. */
   readonly listedCodes: Partial<Readonly<Record<Call, readonly string[]>>>;
