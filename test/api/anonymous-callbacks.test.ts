@@ -23,7 +23,8 @@ import {
 import type { TestApi } from './support.ts';
 import { type Call, newOrderId, pay, SECRET, simulatorCallback, startTestApi } from './support.ts';
 
-// Callbacks that cannot be verified cost no more than their limit allows, and a changed account is soon read again.
+// Tests that callbacks that cannot be verified cost no more than their limit allows. Also tests that nodrop soon reads
+// a changed account again.
 
 test('an account is read from the database only once a minute, however many callbacks arrive for it', async () => {
   const { accountId } = await paymentOfNewAccount();
@@ -57,7 +58,7 @@ describe('the limit of bytes per second for checking unverifiable callbacks', ()
     for (let n = 0; n < times; n += 1) statuses.push((await send(to, from, call())).status);
     return statuses;
   };
-  /** How many bodies of this size fit into this many bytes. */
+  /** How many callback bodies of size SIZE fit into this many bytes of the limit. */
   const within = (bytes: number) => Math.floor(bytes / (SIZE + 4_096 + 100));
 
   test('a verified callback is accepted from an address that has used only a part of the limit with forged ones', async () => {
@@ -76,7 +77,7 @@ describe('the limit of bytes per second for checking unverifiable callbacks', ()
     const { id } = await pay(api, key);
     const behind = await behindProxy();
     try {
-      // Verified callbacks are not counted.
+      // Verified callbacks do not count against the limit for forged callbacks.
       const many = within(CHECKED_A_SECOND) + 5;
       expect(await sendOf(behind, '192.0.2.1', () => large(id), many)).toEqual(Array(many).fill(200));
       const forgedOnes = await sendOf(behind, '192.0.2.1', () => forgedCallback(largeForged), many);
@@ -87,7 +88,7 @@ describe('the limit of bytes per second for checking unverifiable callbacks', ()
       expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '1']);
       expect(await behind.deps.metrics.registry.metrics()).toMatch(/result="unchecked"/);
 
-      // Another address has its own share, and verified callbacks use nothing of it.
+      // Each sender address has its own share of the limit, and verified callbacks do not use any of it.
       const share = within(CHECKED_OF_ADDRESS);
       expect(await sendOf(behind, '192.0.2.2', () => large(id), 2 * share)).toEqual(
         Array(2 * share).fill(200),
@@ -131,7 +132,7 @@ describe('the payment that an unverifiable callback names', () => {
 });
 
 describe('an account that has changed since it was read', () => {
-  /** A channel whose secret belongs to the account; here it is the merchant's id. */
+  /** A channel whose secret belongs to the account. In this test the secret is the merchant's id. */
   const rotating = (secret: () => string): ReadonlyMap<string, ChannelAdapter> => {
     const adapter = api.deps.channels.get('simulator');
     if (adapter === undefined) throw new Error('no simulator');
@@ -174,7 +175,8 @@ describe('an account that has changed since it was read', () => {
           expect(await api.db.unverifiedCallback.count({ where: { channelAccountId: accountId } })).toBe(0);
         }
         expect((await own.call(path, simulatorCallback(newOrderId().slice(0, 30)))).status).toBe(200);
-        // All forged callbacks beyond the limit together cost one read in two seconds, however many arrive.
+        // Forged callbacks beyond the limit cause together one read of the accounts in two seconds, however many
+        // arrive.
         if (where !== 'beyond') return;
         secret = 'another';
         clock.now += ACCOUNT_READ_EVERY_MS;
@@ -209,7 +211,7 @@ describe('an account that has changed since it was read', () => {
       ).toBe(200);
       const first = await api.db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
       expect(await api.db.callback.count({ where: { channelAccountId: first.id } })).toBe(1);
-      // An account that replaces a known account is also used immediately.
+      // If a new account replaces a known account, the new account is also used immediately.
       await api.db.callback.deleteMany({ where: { channelAccountId: first.id } });
       await api.db.channelAccount.delete({ where: { id: first.id } });
       await ensureMerchant(api.db, merchant.name, ['simulator2']);

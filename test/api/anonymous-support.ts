@@ -6,8 +6,8 @@ import type { TestApi } from './support.ts';
 import { type Call, newKey, pay, setUp } from './support.ts';
 
 /**
- * For the tests of limits on requests without valid credentials: an API whose clock the tests set, and the SQL that it
- * sends.
+ * Support for the tests of limits on requests without valid credentials. It starts an API whose clock the tests set,
+ * and records the SQL that this API sends.
  */
 
 export const clock = { now: Math.floor(Date.now() / 60_000) * 60_000 };
@@ -19,22 +19,22 @@ export const queries = vi.spyOn(pg.Client.prototype, 'query');
 export const textOf = ([query]: readonly unknown[]) =>
   typeof query === 'string' ? query : ((query as { text?: string } | undefined)?.text ?? '');
 /**
- * The statements since `since`, without the pings of the listening connection and the statements that run once a
- * second.
+ * The SQL statements since `since`. Left out are the pings of the listening connection and the statements that run
+ * once a second.
  */
 export const statements = (since: number) =>
   queries.mock.calls
     .slice(since)
     .map(textOf)
     .filter((text) => !/pg_notify|unverified_callback/.test(text) && !isCombinedLookup(text));
-/** The statements since `since` that read accounts. */
+/** The SQL statements since `since` that read accounts. */
 export const accountReads = (since: number) =>
   queries.mock.calls.slice(since).filter((call) => /FROM channel_accounts AS account/.test(textOf(call)));
-/** True for the statement that looks up all waiting keys and tokens together. */
+/** True for the SQL statement that looks up all waiting keys and tokens together. */
 export const isCombinedLookup = (text: string) => /AS named \(payment_id, hash\)/.test(text);
 
 afterEach(() => {
-  // Starts a new window of every limit.
+  // Starts a new time window for every limit.
   clock.now += 120_000;
 });
 

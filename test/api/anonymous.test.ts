@@ -24,10 +24,13 @@ import {
 import type { TestApi } from './support.ts';
 import { type Call, newKey, pay, SECRET, simulatorCallback, startTestApi } from './support.ts';
 
-// Requests without valid credentials cost no SQL beyond their limit, and never block a caller with a valid key, token
+// Requests without valid credentials cost no SQL beyond their limit. They never block a caller with a valid key, token
 // or signature.
 
-/** @returns a function that checks and returns the number of combined lookups, at most one a second */
+/**
+ * @returns a function that returns the number of combined lookups since this call, and checks that there was at most
+ * one a second
+ */
 function countCombinedLookups() {
   const since = queries.mock.calls.length;
   const startedAt = performance.now();
@@ -142,7 +145,7 @@ describe('the SQL that anonymous requests cost', () => {
     }
     await api.unverified.flush();
     const written = queries.mock.calls.slice(since).map(textOf);
-    // The counts, the number of stored callbacks, and the callbacks.
+    // Three SQL statements are expected. They read the counts, the number of stored callbacks, and the callbacks.
     expect(written.filter((text) => /unverified_callback/.test(text))).toHaveLength(3);
   });
 });
@@ -181,12 +184,13 @@ describe('an address beyond its limit', () => {
       const { accountId, id } = await paymentOfNewAccount();
       const path = `/callbacks/simulator/${accountId}`;
       expect((await fresh.call(path, simulatorCallback(id))).status).toBe(200);
-      // The query for one new account also reads all other accounts, including the default account.
+      // The query that reads one new account also reads all other accounts, including the default account.
       let since = queries.mock.calls.length;
       const defaultOne = await fresh.call('/callbacks/simulator', simulatorCallback(payment.id));
       expect(defaultOne.status).toBe(200);
       expect(accountReads(since)).toEqual([]);
-      // An account that was created since is read with the next query, at most one in 2 s.
+      // If an account was created since the last query of the accounts, the next query reads it. There is at most one
+      // such query in 2 s.
       const later = await paymentOfNewAccount();
       since = queries.mock.calls.length;
       const call = () => fresh.call(`/callbacks/simulator/${later.accountId}`, simulatorCallback(later.id));
@@ -229,7 +233,8 @@ describe('an address beyond its limit', () => {
     const [read] = await found(young.accountId);
     const [{ values }] = read as unknown as [{ values: [unknown] }];
     expect(new Date(String(values[0])).getTime()).toBeGreaterThan(0);
-    // Read in the same way as all other accounts, because a difference would count as a change of the account.
+    // This account is read in the same way as all other accounts, because a difference would count as a change of the
+    // account.
     expect(await find(young.accountId)).toEqual(
       await accounts.readNow({ channel: 'simulator', id: young.accountId }),
     );
@@ -289,12 +294,12 @@ test('a token that was issued under an earlier secret opens its payment, even fr
     expect((await rotated.call(`/v1/payments/${id}`, { key: clientToken })).status).toBe(200);
     await exhaustMisses(rotated);
     expect((await rotated.call(`/v1/payments/${id}`, { key: clientToken })).status).toBe(200);
-    // A token that this process has not read yet is accepted as well.
+    // A valid token that this process has not read yet is accepted as well.
     const other = await pay(api, key);
     const ofOther = { key: other.clientToken };
     expect((await rotated.call(`/v1/payments/${id}`, ofOther)).status).toBe(429);
     expect((await rotated.call(`/v1/payments/${other.id}`, ofOther)).status).toBe(200);
-    // A token that has expired costs only the one statement.
+    // A request with an expired token costs only this one SQL statement.
     const ended = await pay(api, key);
     await api.db.payment.update({ where: { id: ended.id }, data: { expiresAt: new Date(0) } });
     const since = queries.mock.calls.length;
@@ -324,13 +329,13 @@ describe('X-Forwarded-For', () => {
     try {
       await exhaustMisses(behind, { 'x-forwarded-for': '198.51.100.1' });
       expect((await from(behind, '198.51.100.1')).status).toBe(429);
-      // The sender wrote the part of the header before the part that the proxy added.
+      // The sender wrote the first part of this header. The proxy added the part after it.
       expect((await from(behind, '203.0.113.9, 198.51.100.1')).status).toBe(429);
       expect((await from(behind, '198.51.100.2')).status).toBe(401);
       await exhaustMisses(behind, { 'x-forwarded-for': '2001:db8:1:200::1' });
       expect((await from(behind, '2001:db8:1:200:a:b:c:d')).status).toBe(429);
       expect((await from(behind, '2001:db8:1:201::1')).status).toBe(401);
-      // A value that is not an address counts as the proxy itself.
+      // If the header's value is not an address, the request counts as one from the proxy itself.
       for (let n = 0; n <= MISSES_A_MINUTE; n += 1) await from(behind, `nonsense-${n}`);
       expect((await from(behind, 'more-nonsense')).status).toBe(429);
     } finally {

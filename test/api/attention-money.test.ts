@@ -17,9 +17,9 @@ import {
 } from './attention-support.ts';
 import { paidAnswer, pay } from './support.ts';
 
-// Attentions about money that waits for a decision or is not refunded: each is shown with a sentence and a time, and
-// cleared when the money is settled. The tests call the ledger as workflows and activities do. Other tests check that
-// workflows and activities make these calls.
+// Tests attentions about money that waits for a decision or is not refunded. Each attention is shown with a sentence
+// and a time, and is cleared when the money is settled. The tests call the ledger as workflows and activities do.
+// Other tests check that workflows and activities make these calls.
 
 const resolve = (id: string, action: string) =>
   api.call(`/v1/payments/${id}/resolve`, { key, body: { action, note: 'Checked.' } });
@@ -109,7 +109,7 @@ describe('money that waits for a decision', () => {
         );
       } else {
         const { id: refundId } = await refund(id, 150);
-        // While the refund is under way the remaining amount is unknown.
+        // While the refund is in progress, the amount that remains to be refunded is unknown.
         expect((await resolve(id, 'accept')).json.code).toBe('not_resolvable');
         expect((await resolve(id, 'refund')).json.code).toBe('not_resolvable');
         await givenBack(refundId, at(20));
@@ -222,7 +222,7 @@ describe('the attention refund_failing', () => {
       recordRefundAnswer(api.db, refundId, { state: 'processing' }, later(ms));
     const silence = (ms: number) => recordRefundSilence(api.db, refundId, SILENCE, later(ms));
     for (const ms of [HOUR, 2 * DAY]) await inProcess(ms);
-    // The hour without an answer counts from its own start, and ends with an answer.
+    // The hour without an answer counts from its own start. An answer ends it.
     for (const ms of [2 * DAY + HOUR, 2 * DAY + 1.5 * HOUR]) await silence(ms);
     await expectOver(id);
     await silence(2 * DAY + 2 * HOUR);
@@ -265,7 +265,7 @@ describe('the attention refund_failing', () => {
     async (action) => {
       const id = await refusedOnce();
       expect((await resolve(id, 'accept')).status).toBe(409);
-      // The money is still here, so the attention cannot be dismissed.
+      // nodrop still holds the money, so the attention cannot be dismissed.
       expect((await resolve(id, 'dismiss')).json.code).toBe('not_resolvable');
       api.refundWorkflows.calls.length = 0;
       expect(await resolve(id, action)).toMatchObject({
@@ -283,7 +283,7 @@ describe('the attention refund_failing', () => {
       expect((await resolve(id, 'dismiss')).status).toBe(409);
       expect((await resolve(id, 'retry')).status).toBe(200);
       expect(await refundsOf(id)).toHaveLength(2);
-      // The refund is refused again for another reason, and finally succeeds.
+      // The channel refuses the refund again for another reason. In the end the refund succeeds.
       await recordRefundAnswer(api.db, second, refused('account closed'), at(200));
       await expectShown(id, 'refund_failing', at(200), 'account closed');
       expect((await resolve(id, action)).status).toBe(200);

@@ -3,7 +3,7 @@ import { ChannelError } from '../../src/domain/channel.ts';
 import { recordRefundAnswer } from '../../src/ledger/refund-answers.ts';
 import { settle, setUp } from './support.ts';
 
-/** For the tests of attentions: an API with an operator's key, and what each case must show. */
+/** Support for the tests of attentions: starts an API with an operator's key, and checks what each attention shows. */
 
 export const { api, key, merchantId } = await setUp({ role: 'operator' });
 
@@ -33,9 +33,9 @@ export async function expectOver(id: string) {
   expect(await needAttention()).not.toContain(id);
 }
 
-/** The channel reports at this time that the amount was received, and the payment is settled. */
+/** Records that the channel reports the amount as received at this time, and settles the payment. */
 export const paid = (id: string, amount = 1050, when = at(0)) => settle(api.db, id, { amount }, when);
-/** The channel reports the refund as succeeded with its requested amount. */
+/** Records that the channel reports the refund as succeeded with its requested amount. */
 export async function givenBack(refundId: string, when: Date) {
   const { amount } = await api.db.refund.findUniqueOrThrow({ where: { id: refundId } });
   const answer = { state: 'succeeded', channelRefundId: 'R', amount: Number(amount) } as const;

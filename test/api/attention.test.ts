@@ -26,7 +26,7 @@ import {
 } from './attention-support.ts';
 import { pay, simulatorCallback } from './support.ts';
 
-// Every attention is shown with a sentence and a time, is listed, and is cleared when its cause has ended. The tests
+// Every attention is listed and is shown with a sentence and a time. It is cleared when its cause has ended. The tests
 // call the ledger as workflows and activities do. Other tests check that workflows and activities make these calls.
 
 const ALARM_MS = 300_000;
@@ -38,7 +38,7 @@ describe('the attention channel_unreachable', () => {
     await expectOver(id);
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(300));
     await expectShown(id, 'channel_unreachable', at(300), `since ${at(0).toISOString()}: no answer in time`);
-    // The time stays that of the first raise, however long the silence lasts.
+    // The attention keeps the time at which it was first raised, even if the channel stays silent for longer.
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(900));
     await expectShown(id, 'channel_unreachable', at(300), 'no answer in time');
     return id as string;
@@ -57,7 +57,7 @@ describe('the attention channel_unreachable', () => {
     const id = await silent();
     await report(id);
     await expectOver(id);
-    // The next silence starts from zero.
+    // After an answer, the next silence of the channel is measured from its own start.
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(1000));
     await expectOver(id);
   });

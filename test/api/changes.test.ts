@@ -2,25 +2,28 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Changes } from '../../src/api/changes.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
-// Many requests wait for changes in one process over one listening connection, and do not all read the database at the
-// same time.
+// Many requests of one process wait for changes over one listening connection. The tests check that these requests do
+// not all read the database at the same time.
 
-/** The longest time between two reads of a waiting request while the connection is lost, in ms. */
+/** The longest time between two reads of a waiting request, in ms. It applies while the connection is lost. */
 const LOOKS_WITHIN_MS = 3_000;
-/** While the connection listens, a waiting request reads again within this time, and not before the next one, in ms. */
+/**
+ * While the connection listens, a waiting request reads again between READS_AGAIN_AFTER_MS and READS_AGAIN_WITHIN_MS,
+ * in ms.
+ */
 const READS_AGAIN_WITHIN_MS = 15_000;
 const READS_AGAIN_AFTER_MS = 8_000;
 const quiet = { info: () => {}, warn: () => {} };
 
 const { databaseUrl } = useDatabase();
 let changes: Changes;
-/** The times at which each waiting request has read, in ms of the clock. */
+/** For each waiting request, the times at which it has read, in ms of the clock. */
 let looks: number[][];
 let answers: Promise<unknown>[];
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
-  // Evenly distributed, and the same in each run.
+  // These numbers are evenly distributed, and are the same in each run.
   let calls = 0;
   vi.spyOn(Math, 'random').mockImplementation(() => (++calls * 0.618_034) % 1);
 });
@@ -31,7 +34,7 @@ afterEach(async () => {
   vi.restoreAllMocks();
 });
 
-/** Starts this many waiting requests for something that does not happen; each reads once. */
+/** Starts this many waiting requests for something that does not happen. Each request reads once at its start. */
 async function startWaiting(size: number): Promise<void> {
   looks = Array.from({ length: size }, () => []);
   const wait = (mine: number[], n: number) =>
@@ -45,7 +48,7 @@ async function startWaiting(size: number): Promise<void> {
   expect(looks.every(({ length }) => length === 1)).toBe(true);
 }
 
-/** The number of reads since then, for each tenth of a second. */
+/** The number of reads after the given time, counted for each tenth of a second. */
 function perTenth(since: number): number[] {
   const counts: number[] = [];
   for (const at of looks.flat()) {
@@ -76,7 +79,7 @@ describe('when the listening connection is lost', () => {
     changes = new Changes(databaseUrl, quiet);
     changes.start();
     await eventually(() => changes.listening);
-    // Ends the reads that follow the start of listening.
+    // Lets the requests finish the reads that follow the start of listening.
     await vi.advanceTimersByTimeAsync(LOOKS_WITHIN_MS);
     await startWaiting(500);
     const began = Date.now();
@@ -86,7 +89,7 @@ describe('when the listening connection is lost', () => {
     );
     await eventually(() => !changes.listening);
     await lost;
-    // The clock of the waiting requests stands still meanwhile, so both times coincide.
+    // The clock stands still until the connection listens again, so no time passes for the waiting requests.
     await eventually(() => changes.listening);
     expect(looks.flat()).toHaveLength(500);
     await vi.advanceTimersByTimeAsync(LOOKS_WITHIN_MS);
@@ -95,7 +98,7 @@ describe('when the listening connection is lost', () => {
     expect(counts).toHaveLength(5);
     // Each waiting request reads twice within half a second.
     for (const count of counts) expect(count).toBeLessThanOrEqual(250);
-    // While the connection listens, no request reads without a reason for a while.
+    // While the connection listens, no request reads without a reason for READS_AGAIN_AFTER_MS.
     const total = looks.flat().length;
     await vi.advanceTimersByTimeAsync(READS_AGAIN_AFTER_MS);
     expect(looks.flat()).toHaveLength(total);
@@ -112,7 +115,7 @@ describe('when the listening connection is lost', () => {
       expect(Math.max(...gaps)).toBeLessThanOrEqual(LOOKS_WITHIN_MS);
       expect(mine.length).toBeLessThanOrEqual(31);
     }
-    // The reads are spread even after the first two seconds, which began at the same moment for all requests.
+    // The reads stay spread after the first two seconds, although all requests began at the same moment.
     expect(Math.max(...perTenth(began))).toBeLessThanOrEqual(20);
   });
 });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import * as deadlines from '../../src/api/deadlines.ts';
 
-// Relations between the API's deadlines that must hold when one of them is changed.
+// Checks relations between the API's deadlines. They must still hold after one of the deadlines is changed.
 
 test('the timeouts grow in this order: a signal, the answer to a request, a request of a stopping process, the stopping process itself', () => {
   const { SIGNAL_WITHIN_MS, ANSWER_WITHIN_MS, REQUEST_GIVEN_UP_MS, STOP_WITHIN_MS } = deadlines;
@@ -14,7 +14,7 @@ test("the deadlines of a request's parts are within the deadline of its answer",
   const { TRADE_ASKED_WITHIN_MS, SIGNAL_WITHIN_MS } = deadlines;
   expect(NEXT_ACTION_AT_LEAST_MS).toBeLessThan(ANSWER_WITHIN_MS);
   expect(SIGNAL_OTHERS_WITHIN_MS).toBeLessThan(ANSWER_WITHIN_MS);
-  // A refund of all that is left queries the trade, writes the refund, and starts its workflow.
+  // A request that refunds the whole remaining amount queries the trade, writes the refund, and starts its workflow.
   expect(TRADE_ASKED_WITHIN_MS + SIGNAL_WITHIN_MS).toBeLessThan(ANSWER_WITHIN_MS);
 });
 

@@ -1,4 +1,4 @@
-/** A reader of Server-Sent Events for the tests, written from the standard. */
+/** A client for Server-Sent Events that the tests use. It was written from the standard. */
 
 export interface StreamEvent {
   readonly event: string;
@@ -10,11 +10,11 @@ export interface StreamEvent {
 export interface Reader {
   readonly status: number;
   readonly headers: Headers;
-  /** All events so far, in order of arrival. */
+  /** All events that the client has received, in order of arrival. */
   readonly events: readonly StreamEvent[];
-  /** The number of comments so far. */
+  /** The number of comments that the client has received. */
   readonly comments: () => number;
-  /** Resolves when the server ends the stream; rejects when the connection breaks. */
+  /** Resolves when the server ends the stream. Rejects when the connection breaks. */
   readonly ended: Promise<void>;
   /** Closes the connection. */
   leave(): void;
@@ -48,7 +48,7 @@ export async function readEvents(
     if (text !== '') throw new Error(`The stream ended in the middle of an event: ${text}`);
   };
   const ended = read();
-  // Tests that do not await `ended` ignore how the stream ended.
+  // A test that does not await `ended` does not depend on how the stream ended, so a rejection is ignored.
   ended.catch(() => undefined);
   return {
     status: response.status,

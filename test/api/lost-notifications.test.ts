@@ -4,15 +4,16 @@ import { Changes } from '../../src/api/changes.ts';
 import { eventually, useDatabase } from '../support/stack.ts';
 
 /**
- * The API must not rely on a connection that works but receives no notifications, as behind a transaction pooler.
+ * A database connection may work and still receive no notifications, for example behind a transaction pooler. The API
+ * must not rely on such a connection.
  */
 
-/** The same value as in `Changes`. */
+/** The time between two pings. It is the same as in `Changes`. */
 const PING_EVERY_MS = 10_000;
 
 const { databaseUrl } = useDatabase();
 
-/** A proxy to the database that forwards everything except, while `losesNotifications`, notifications. */
+/** A proxy to the database. While `losesNotifications` is true, it forwards everything except notifications. */
 async function startLossyProxy(databaseUrl: string) {
   const { hostname, port } = new URL(databaseUrl);
   const sockets = new Set<Socket>();
@@ -30,7 +31,8 @@ async function startLossyProxy(databaseUrl: string) {
     let rest = Buffer.alloc(0);
     onward.on('data', (data) => {
       rest = Buffer.concat([rest, data]);
-      // A message is a letter, a length and the content. The length counts itself and the content.
+      // A message of PostgreSQL consists of a letter, a length and the content. The length covers itself and the
+      // content.
       while (rest.length >= 5 && rest.length > rest.readUInt32BE(1)) {
         const end = 1 + rest.readUInt32BE(1);
         const isNotification = rest.toString('latin1', 0, 1) === 'A';
@@ -70,7 +72,7 @@ test('waiting requests read the database themselves while no notifications arriv
       done: (count) => count === 3,
       timeoutMs: 60_000,
     });
-    // Read again without a notification, well before the timeout.
+    // The request has read again without a notification, well before its timeout.
     expect([reads, changes.listening]).toEqual([3, false]);
     proxy.forwardNotifications();
     await eventually(() => changes.listening);
@@ -97,7 +99,8 @@ test('if notifications stop arriving later, nodrop notices it because its ping d
       timeoutMs: 240_000,
       signal: leaving.signal,
     });
-    // One ping comes back, the second does not, and the third one shows that the second was lost.
+    // The first ping comes back and the second does not. When the third ping comes back, the process knows that the
+    // second was lost.
     await vi.advanceTimersByTimeAsync(PING_EVERY_MS);
     expect(changes.listening).toBe(true);
     proxy.loseNotifications();

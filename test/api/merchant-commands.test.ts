@@ -6,7 +6,8 @@ import { startOrderService } from '../support/order-service.ts';
 import { cli, databaseUrl } from './process-support.ts';
 import { SECRET, startTestApi } from './support.ts';
 
-// The commands for merchants, keys and order services, each in its own process. They must work without Temporal.
+// Tests the commands for merchants, keys and order services. Each command runs in its own process, and must work
+// without Temporal.
 
 describe('npm run nodrop', () => {
   test('creates a merchant and a working key, and lists keys by their last characters', async () => {
@@ -40,7 +41,7 @@ describe('npm run nodrop', () => {
       expect(revoked).toMatchObject({ code: 0, errors: '' });
       expect(revoked.output).toMatch(new RegExp(`^Key ${revokedKey.id} is revoked since \\d{4}-.*Z\\.\n$`));
       expect([await ask(revokedKey), await ask(kept)]).toEqual([401, 200]);
-      // Revoking again gives the same answer.
+      // Revoking the key a second time prints the same output.
       expect((await cli(['keys', 'revoke', revokedKey.id])).output).toBe(revoked.output);
       expect((await cli(['keys', 'list'])).output).toMatch(new RegExp(`${revokedKey.id} .*revoked \\d{4}-`));
     } finally {
@@ -61,7 +62,7 @@ describe('npm run nodrop', () => {
       /^ID +MERCHANT +LATE PAYMENT +CHANNELS +ORDER SERVICE +READ BACK AT +SECRETS +RETURN SCHEMES +CREATED\n/,
     );
     expect(output).toMatch(/\nmer_\w+ +late +refund +simulator +embedded +\d{4}-.*Z\n/);
-    // Other merchants keep theirs.
+    // The setting of other merchants does not change.
     expect(output).toMatch(/ acme +apply +/);
   });
 
@@ -75,7 +76,8 @@ describe('npm run nodrop', () => {
       errors: '',
     });
     expect(await listed()).toMatch(/ myapp, com\.example\.app +\d{4}-/);
-    // If an option is not given, the setting keeps its value. If it is given, it replaces the value.
+    // If an option is not given, its setting keeps its value. If the option is given, its value replaces the old
+    // value.
     await set('--late-payment', 'review');
     expect(await listed()).toMatch(/ myapp, com\.example\.app +\d{4}-/);
     await set('--return-schemes', 'other');
@@ -102,7 +104,8 @@ describe('npm run nodrop', () => {
         'Its acknowledgements are trusted. With --order-status-url, its orders are read back.\n' +
         `Its events are signed with this secret. It is shown only now:\n${secret}\n`,
     );
-    // The command runs again, with the read-back. The URL stays, and no new secret is made or shown.
+    // The command runs a second time and also sets the URL for the read-back. The event URL stays, and no new secret
+    // is made or shown.
     const second = await set('--order-status-url', status);
     expect(second).toEqual({
       code: 0,
@@ -178,7 +181,7 @@ describe('npm run nodrop', () => {
       );
       const came = shop.received.map(({ type, isSigned, body }) => [type, isSigned, JSON.parse(body).test]);
       expect(came.sort()).toEqual(EVENT_TYPES.map((type) => [type, true, true]).sort());
-      // Test events are not stored, and no order was read back.
+      // Test events are not stored, and sending them does not read any order back.
       const db = createLedgerClient(databaseUrl);
       expect([await db.event.count(), await db.delivery.count(), shop.reads]).toEqual([0, 0, []]);
       await db.$disconnect();
@@ -268,7 +271,7 @@ describe('npm run nodrop', () => {
       ['merchants', 'set', 'acme', '--return-schemes', 'https'],
       /"https" is always allowed: leave it out\.\n$/,
     ],
-    // Names are read by people and by other commands.
+    // People and other commands read these names, so invisible characters are refused.
     ...['a\u202eb', 'a\u2066b', '\u200b', ' '].map((name): [string[], RegExp] => [
       ['keys', 'create', '--merchant', name],
       /Use 1 to 64 of A-Z a-z 0-9 _ \. -/,

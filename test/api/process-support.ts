@@ -4,7 +4,9 @@ import { afterAll, afterEach, beforeAll } from 'vitest';
 import { freePort, temporaryHome, useDatabase } from '../support/stack.ts';
 import { CHANNEL_SECRET, SECRET } from './support.ts';
 
-/** For the tests of processes: the API and the command line, each in its own process, without Temporal. */
+/**
+ * Support for the tests of processes. It runs the API and the command line, each in its own process, without Temporal.
+ */
 
 export const { databaseUrl } = useDatabase();
 let home: string;

@@ -11,7 +11,7 @@ import { emptyDatabase, eventually, freshDatabase, queryOnce, temporaryHome } fr
 import { cli, environment, run } from './process-support.ts';
 import { callUrl, SECRET } from './support.ts';
 
-// The API and the command line, each in its own process. They must work without Temporal.
+// Tests the API and the command line, each in its own process. Both must work without Temporal.
 
 describe('npm run nodrop', () => {
   test('fails if the embedded stack has not made its secrets yet, and makes none itself', async () => {
@@ -227,7 +227,7 @@ describe('npm run api', () => {
 
     await callUrl(`${url}/v1/orders`, { key, body: { id: 'o1', amount: 1, currency: 'CNY' } });
     const waiting = callUrl(`${url}/v1/orders/o1?wait=60`, { key });
-    // The waiting request has arrived once a later request of the same kind is answered.
+    // Once a later request of the same kind is answered, the waiting request has also arrived.
     await callUrl(`${url}/v1/orders/o1?wait=1`, { key });
     const began = runningTime();
     api.child.kill('SIGTERM');
@@ -248,7 +248,7 @@ describe('npm run api', () => {
       ),
     );
     expect((await callUrl(`${url}/v1/orders`, { key: 'sk_x' })).json.code).toBe('database_unavailable');
-    // Payers get the page, which keeps retrying.
+    // Payers get the cashier page, and its script keeps retrying.
     const page = await fetch(`${url}/checkout/pay_1?token=ct_1`);
     expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
     const back = await fetch(`${url}/return/pay_1?token=ct_1`, { redirect: 'manual' });

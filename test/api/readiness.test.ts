@@ -7,19 +7,19 @@ import { probeWrite } from '../../src/ledger/writable.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 import { newKey, newOrderId, startTestApi, type TestApi } from './support.ts';
 
-// GET /readyz: 503 while the database cannot be written to, and cheap however often it is called.
+// GET /readyz answers 503 while the database cannot be written to. The check stays cheap however often it is called.
 
 const database = useDatabase({ perTest: true });
 let api: TestApi;
 let key: string;
 let client: LedgerClient;
-/** Every SQL statement of the API so far. */
+/** Every SQL statement that the API has sent. */
 let statements: string[];
 let isTemporalThere: boolean;
 let looksAtTemporal: number;
 let now: number;
 
-/** Starts an API on new connections, with a clock that stands still. */
+/** Starts an API with new database connections and a clock that stands still. */
 async function start() {
   const counting = new PrismaClient({
     adapter: new PrismaPg({ connectionString: database.databaseUrl, max: 20 }),
@@ -57,10 +57,13 @@ const ready = async () => {
 const READY = [200, 'ready', 'ok', 'ok'];
 const not = (state: string) => [503, 'not_ready', state, 'ok'];
 const order = () => api.call('/v1/orders', { key, body: { id: newOrderId(), amount: 1, currency: 'CNY' } });
-/** How often the probe was written. */
+/** Returns how often the API has written the probe. */
 const probes = () => statements.filter((sql) => sql.includes('write_probe')).length;
 
-/** Makes writes to a table fail with this PostgreSQL code. @returns a function that ends this */
+/**
+ * Makes writes to a table fail with this PostgreSQL error code.
+ * @returns a function that lets writes succeed again
+ */
 async function refuseWrites(table: string, code: string): Promise<() => Promise<unknown>> {
   await queryOnce(
     database.databaseUrl,
@@ -72,7 +75,10 @@ async function refuseWrites(table: string, code: string): Promise<() => Promise<
   return () => queryOnce(database.databaseUrl, `drop function refuse_${table} cascade`);
 }
 
-/** The number of failed writes to the table, from a sequence, which a rollback does not reset. */
+/**
+ * Returns the number of failed writes to the table. A sequence counts them, because a rollback does not reset a
+ * sequence.
+ */
 async function triesOf(table: string): Promise<unknown> {
   const sql = `select case when is_called then last_value else 0 end::int as tries from tries_${table}`;
   return (await queryOnce(database.databaseUrl, sql))[0]?.tries;
@@ -95,7 +101,7 @@ test('any number of readiness requests within a second cost one check', async ()
   now += LOOK_EVERY_MS;
   await ready();
   expect(looksAtTemporal).toBe(2);
-  // No write has failed, so no probe is written.
+  // So far no write has failed, so the API writes no probe.
   expect(probes()).toBe(0);
 });
 
@@ -131,7 +137,7 @@ describe('readiness is 503 while the database', () => {
 
   test('is in recovery', async () => {
     const name = new URL(database.databaseUrl).pathname.slice(1);
-    // The database claims to be a standby, because this function is found before PostgreSQL's own.
+    // The database reports that it is a standby, because PostgreSQL finds this function before its own function.
     await queryOnce(
       database.databaseUrl,
       `create schema standby;
@@ -149,7 +155,7 @@ describe('readiness is 503 while the database', () => {
     expect(await ready()).toEqual(READY);
     const refused = await order();
     expect([refused.status, refused.json.code]).toEqual([503, 'database_unavailable']);
-    // The failed write counts immediately, although the last check is recent.
+    // The failed write makes the API unready immediately, although the last check is recent.
     expect(await ready()).toEqual(not('not_writable'));
     now += WRITES_REFUSED_MS - 1;
     expect(await ready()).toEqual(not('not_writable'));
@@ -180,7 +186,7 @@ describe('readiness is 503 while the database', () => {
     expect((await order()).json.code).toBe('database_unavailable');
     expect(await ready()).toEqual(READY);
     expect(probes()).toBe(1);
-    // It is always the same row, because each probe replaces the previous probe.
+    // The table has always one row, because each probe replaces the previous probe.
     for (let n = 1; n <= 3; n += 1) await probeWrite(client, new Date(now + n));
     expect(await client.writeProbe.findMany()).toEqual([{ id: 1, probedAt: new Date(now + 3) }]);
   });

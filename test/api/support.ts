@@ -22,19 +22,19 @@ import { TemporalUnavailable } from '../../src/temporal/payment-workflows.ts';
 import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { freshDatabase } from '../support/stack.ts';
 
-/** The API over real HTTP and a real database, with a stand-in for the workflows. */
+/** Runs the API over real HTTP and on a real database, with a stand-in for the workflows. */
 
 export const CHANNEL_SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
 
 export function testChannels(): ApiDeps['channels'] {
   const adapters = (['simulator', 'simulator2'] as const).map((name) =>
-    // The API does not call the channel; that is the worker's part.
+    // The API never calls the channel. The worker does that.
     validated(createSimulatorAdapter({ name, baseUrl: 'http://127.0.0.1:1', secret: CHANNEL_SECRET })),
   );
   return new Map(adapters.map((adapter) => [adapter.declaration.name, adapter]));
 }
 
-/** The channel, with these currencies for every method. */
+/** A channel adapter that declares these currencies for every method. */
 export function takingOnly(
   currencies: MethodDeclaration['currencies'],
   adapter: ChannelAdapter | undefined,
@@ -50,8 +50,8 @@ type RefundWorkflows = ApiDeps['refundWorkflows'];
 type DeliveryWorkflows = ApiDeps['deliveryWorkflows'];
 
 /**
- * Records the API's signals to payment workflows. By default all signals succeed, and the next action appears
- * immediately.
+ * A stand-in for payment workflows that records the API's signals to them. By default every signal succeeds, and the
+ * next action appears immediately.
  */
 export class StandInWorkflows implements Workflows {
   readonly calls: {
@@ -60,11 +60,11 @@ export class StandInWorkflows implements Workflows {
     readonly args: readonly unknown[];
   }[] = [];
   readonly #db: LedgerClient;
-  /** If true, every call fails as it does without a Temporal server. */
+  /** If true, every call fails in the same way as without a Temporal server. */
   down = false;
   /**
-   * Replaces what happens when a payment starts, or when a new next action is requested. If it returns false, there is
-   * no result in time. Tests do not wait for that time: see `startTestApi`.
+   * Replaces what happens when a payment starts, or when a new next action is requested. If it returns false, no
+   * result comes in time. Tests do not wait for that time: see `startTestApi`.
    */
   onAwaitNextAction: (payment: Payment) => Promise<boolean>;
   /** The payments for which `onAwaitNextAction` returned false. */
@@ -131,7 +131,7 @@ export class StandInWorkflows implements Workflows {
   }
 }
 
-/** Records the API's signals to refund workflows. */
+/** A stand-in for refund workflows that records the API's signals to them. */
 export class StandInRefundWorkflows implements RefundWorkflows {
   readonly calls: { readonly name: keyof RefundWorkflows; readonly refundId: string }[] = [];
   down = false;
@@ -150,9 +150,9 @@ export class StandInRefundWorkflows implements RefundWorkflows {
   }
 }
 
-/** Records the API's signals to delivery workflows. */
+/** A stand-in for delivery workflows that records the API's signals to them. */
 export class StandInDeliveryWorkflows implements DeliveryWorkflows {
-  /** The calls, each with the id of the delivery or of the merchant. */
+  /** The recorded calls, each with the id of the delivery or of the merchant. */
   readonly calls: { readonly name: keyof DeliveryWorkflows; readonly deliveryId: string }[] = [];
   down = false;
 
@@ -207,17 +207,17 @@ export interface TestApi {
   readonly changes: Changes;
   readonly unverified: UnverifiedCallbacks;
   readonly deps: ApiDeps;
-  /** Every log line so far. */
+  /** Every log line that the API has written. */
   readonly logged: () => string;
   call(path: string, call?: Call): Promise<Answer>;
   /**
-   * @param patienceMs after this time connections are cut
+   * @param patienceMs the time after which the API cuts open connections
    * @default 2,000
    */
   close(patienceMs?: number): Promise<void>;
 }
 
-/** Immediately ends the wait for a payment without a result, as if its time were up. */
+/** Immediately ends the wait for a payment that has no result yet, as if the time to wait had passed. */
 class ImpatientChanges extends Changes {
   readonly #idle: ReadonlySet<string>;
 
@@ -234,7 +234,7 @@ class ImpatientChanges extends Changes {
 
 export const SECRET = 'a secret of at least thirty-two characters';
 
-/** One instance of the API, like one process, on a free loopback port. */
+/** Starts one instance of the API, which stands for one process, on a free loopback port. */
 export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDeps> = {}): Promise<TestApi> {
   const lines: string[] = [];
   const sink = new PassThrough();
@@ -295,8 +295,8 @@ export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDe
 }
 
 /**
- * The usual setup of a test file: its own database, an API on it, and a new merchant with a key. All of it is removed
- * after the file's last test.
+ * The usual setup of a test file. It makes the file's own database, an API on it, and a new merchant with a key. All
+ * of them are removed after the last test of the file.
  */
 export async function setUp({ role, ...overrides }: Partial<ApiDeps> & { readonly role?: Role } = {}) {
   const left: (() => Promise<void>)[] = [];
@@ -376,7 +376,7 @@ export async function settle(
   await settlePayment(db, paymentId, at);
 }
 
-/** A callback as the simulator sends it. */
+/** A callback in the form in which the simulator sends it. */
 export function simulatorCallback(
   outTradeNo: string,
   id = `msg_${randomUUID()}`,

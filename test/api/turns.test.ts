@@ -4,15 +4,15 @@ import { TRANSACTIONS_AT_ONCE } from '../../src/ledger/transaction-limits.ts';
 import { eventually, queryOnce } from '../support/stack.ts';
 import { type Answer, newKey, newOrderId, pay, setUp } from './support.ts';
 
-// While all orders of one merchant are locked, requests of other merchants are served.
+// While all orders of one merchant are locked, nodrop still serves requests of other merchants.
 
-/** More requests than can run and wait at the same time. */
+/** This is more than the number of requests that can run and wait at the same time. */
 const REQUESTS = 250;
 
 const { api, key, merchantId, database } = await setUp();
 const other = await newKey(api.db);
 
-/** Holds the locks on all of the merchant's orders. */
+/** A connection that holds the locks on all of the merchant's orders. */
 let holder: pg.Client;
 beforeEach(async () => {
   holder = new pg.Client({ connectionString: database.url });
@@ -22,7 +22,7 @@ afterAll(async () => {
   await holder?.end();
 });
 
-/** The number of connections that wait for a lock. */
+/** Counts the connections that wait for a lock. */
 async function waiting(): Promise<number> {
   const [row] = await queryOnce(
     database.url,
@@ -31,7 +31,7 @@ async function waiting(): Promise<number> {
   return Number(row?.n);
 }
 
-/** Sends all requests at the same time while the locks are held, and also a request of the other merchant. */
+/** Sends all requests at the same time while the locks are held. Also sends a request of the other merchant. */
 async function whileLocked(atOnce: number, requests: readonly (() => Promise<Answer>)[]) {
   await holder.query('begin');
   await holder.query('select 1 from orders for update');

@@ -7,7 +7,7 @@ import {
 } from '../../src/api/unverified-checks.ts';
 
 const SIZE = 252 * 1024;
-/** The cost that every callback has in addition to its size. */
+/** The fixed cost of checking a callback. The callback's size is added to it. */
 const COST = 256 * 1024;
 
 test('all addresses share a limit per second for checking callbacks, and beyond the limit no callback is checked', () => {
@@ -25,7 +25,8 @@ test('all addresses share a limit per second for checking callbacks, and beyond 
   const giveBack = checks.take('first', SIZE);
   expect(takeAll()).toBe(CHECKED_OF_SHARES - COST);
   expect(checks.take('late', SIZE)).toBeUndefined();
-  // A refused check uses nothing of the limit, and a verified callback gives its cost back to the limit.
+  // A check that was refused does not use the limit. When a callback turns out to be verified, its cost is given back
+  // to the limit.
   giveBack?.();
   expect(checks.take('late', SIZE)).toBeDefined();
   at = 1_000;

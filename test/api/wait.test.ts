@@ -6,17 +6,19 @@ import { runningTime } from '../support/progress.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 import { newKey, newOrderId, pay, settle as settlePaid, startTestApi, type TestApi } from './support.ts';
 
-// `?wait=`: the answer comes as soon as something changes, whichever process changed it, and no change is missed.
+// A request with `?wait=` is answered as soon as something changes, whichever process made the change. It misses no
+// change.
 
 /**
- * A request that misses its notification waits 30 s. One that gets it takes at most this long on the slowest machine.
+ * A request that misses its notification waits 30 s. A request that gets its notification takes at most this long,
+ * even on the slowest machine.
  */
 const AT_ONCE_MS = 10_000;
 
 const { databaseUrl, connect } = useDatabase();
 let api: TestApi;
 let key: string;
-/** A client like that of another process. */
+/** A second database client, which stands for another process. */
 const elsewhere = connect();
 
 beforeEach(async () => {
@@ -30,7 +32,7 @@ afterEach(async () => {
 
 const settle = (id: string) => settlePaid(elsewhere, id);
 
-/** The answer, and the time from `event` to the answer. */
+/** Returns the answer, and the time from `event` to the answer. */
 async function answerAfter(path: string, event: () => Promise<void>) {
   const asked = api.call(path, { key });
   await eventually(() => api.changes.waiting === 1);

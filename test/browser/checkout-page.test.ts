@@ -14,9 +14,13 @@ import {
 } from './checkout-support.ts';
 import { CHROMIUM, DESKTOP, expectAccessible, openTab, PHONE, shows } from './support.ts';
 
-// The cashier page itself: after a reload, by keyboard, in each language, without a connection, and at its final state.
+// Tests the cashier page itself: after a reload, by keyboard, in each language, without a connection, and in its final
+// state.
 
-/** The shortest expiry that the API accepts. A payment with it is created first and checked last. */
+/**
+ * The shortest expiry that the API accepts. The test creates a payment with this expiry first and checks the payment
+ * last.
+ */
 const SHORTEST_EXPIRY_S = 60;
 let expiring: Cashier & { readonly id: string };
 beforeAll(async () => {
@@ -38,7 +42,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     expect(stripped).not.toContain('ct_');
     expect(await page.content()).not.toContain(made.clientToken);
     await context.close();
-    // In another browser, the URL without the token opens nothing.
+    // In another browser, the URL without its token does not open the payment.
     const elsewhere = await openTab(browser, allowed());
     await elsewhere.page.goto(stripped);
     await shows(elsewhere.page, 'gone');
@@ -112,7 +116,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
       expect(Math.min(box?.width ?? 0, box?.height ?? 0)).toBeGreaterThanOrEqual(44);
       await page.getByRole('button', { name: button, exact: true }).click();
       await page.getByRole('link', { name: back }).click();
-      // Only the hint of the payer's return starts a query, and the page reloads itself.
+      // No other query is scheduled, so the hint of the payer's return starts the query. The page reloads itself.
       await page.getByRole('heading', { name: paidTitle }).waitFor();
       expect(await settledBy(made.id)).toBe('hint');
       expect(complaints).toEqual([]);
@@ -150,7 +154,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await shows(page, 'paid');
     await page.getByText('No connection to the payment service').waitFor({ state: 'detached' });
     expect(screens.filter((screen) => !['loading', 'pay', 'asking', 'paid'].includes(screen))).toEqual([]);
-    // The page repeated the hint that was lost.
+    // The page sent the lost hint again.
     expect(await settledBy(made.id)).toBe('hint');
     await context.close();
   });

@@ -5,8 +5,8 @@ import { type Answer, type System, startSystem } from '../support/system.ts';
 import { CHROMIUM, launch, openTab, PHONE, type Tab } from './support.ts';
 
 /**
- * For the tests of payers at the cashier page: a browser on the whole real system. Every callback is lost and no query
- * is scheduled, so that only the page's hints can detect a payment.
+ * Support for the tests of payers at the cashier page. A browser uses the whole real system. Every callback is lost
+ * and no query is scheduled, so only the page's hints can detect that a payment is paid.
  */
 
 export let system: System;
@@ -19,7 +19,7 @@ beforeAll(async () => {
     launch(),
   ]);
   await system.simulator.setFaults({ callback: { dropRate: 1 } });
-  // A worker that has just started may need longer than the API waits for it.
+  // A worker that has just started may need longer to create a payment than the API waits for the result.
   await eventually(async () => (await system.pay({})).status === 201);
 });
 afterAll(async () => {
@@ -39,7 +39,7 @@ export const addressOf = ({ id, clientToken }: Answer['body'], query = '') =>
 export const allowed = () => [system.apiUrl, system.config.simulator.url];
 
 export interface Cashier extends Tab {
-  /** Every screen that the page has shown, over all its loads. */
+  /** Every screen that the page has shown in this test, over all its loads. */
   readonly screens: string[];
 }
 

@@ -14,12 +14,12 @@ import {
 } from './checkout-support.ts';
 import { anotherPage, CHROMIUM, DESKTOP, openTab, shows } from './support.ts';
 
-// Payers pay at the cashier page: in the wallet, on another channel, and in several tabs.
+// Tests payers who pay at the cashier page in the wallet, on another channel, and in several tabs.
 
 const hasRun = (page: Page) => page.locator('html[data-runs]').waitFor({ state: 'attached' });
 const attemptOn = (channel: string, { orderId }: Answer['body']) =>
   system.db.payment.findFirstOrThrow({ where: { orderId, channel } });
-/** The channel's answers to the queries, without repetitions, and what started each query. */
+/** The channel's answers to the queries without repetitions, and the cause of each query. */
 const queriesOf = async (paymentId: string) => {
   const where = { paymentId, kind: 'query' };
   const entries = await system.db.timelineEntry.findMany({ where, orderBy: { id: 'asc' } });
@@ -45,7 +45,8 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await page.getByRole('heading', { name: 'Paid' }).waitFor();
     expect(screens.filter((screen) => screen !== 'asking' && screen !== 'paid')).toEqual([]);
     expect(page.url()).toBe(`${system.apiUrl}/checkout/${made.id}`);
-    // This makes it fast on any machine: the first query of the hint has the answer, and no further query is needed.
+    // This makes the test fast on any machine. The first query after the hint gets the paid answer, so no further
+    // query is needed.
     expect(await settledBy(made.id)).toBe('hint');
     const since = (await queriesOf(made.id)).slice(before);
     expect(since[0]).toEqual({ state: 'paid', by: 'hint' });
@@ -72,7 +73,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await payLink(page).click();
     await page.getByRole('button', { name: 'Pay' }).click();
     await page.getByText('Paid.').waitFor();
-    // Over the wallet's page after the payment and its page before the payment.
+    // Goes back two pages: over the wallet's page after the payment, and its page before the payment.
     await page.evaluate('history.go(-2)');
     await shows(page, 'paid');
     expect(await settledBy(made.id)).toBe('hint');
@@ -96,10 +97,10 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     screens.length = 0;
     await page.getByRole('link', { name: 'Back' }).click();
     await shows(page, 'asking');
-    // The server-rendered page says so before the script has drawn anything.
+    // The HTML from the server already shows this screen before the script has drawn anything.
     await hasRun(page);
     expect(new Set(screens)).toEqual(new Set(['asking']));
-    // The screen stays after a reload.
+    // The page shows the same screen after a reload.
     await page.reload();
     await shows(page, 'asking');
     await hasRun(page);
@@ -126,7 +127,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     const { page, context } = await openCashier(made, DESKTOP);
     await shows(page, 'pay');
     await system.simulator.pay(made.id);
-    // As browsers dispatch it. This browser's page is never hidden.
+    // The test dispatches this event as a browser does, because the page of this browser is never hidden.
     await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
     await shows(page, 'paid');
     expect(await settledBy(made.id)).toBe('hint');
@@ -158,7 +159,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await page.getByRole('link', { name: 'Back to the shop' }).click();
     await shows(page, 'paid');
     expect(await system.orderStatus(made.orderId)).toBe('succeeded');
-    // The page did not say "unpaid" while the new attempt was created.
+    // While the new attempt was created, the page did not say "unpaid".
     expect(screens.slice(0, 2)).toEqual(['preparing', 'pay']);
     expect(screens).not.toContain('unpaid');
     await context.close();
@@ -174,7 +175,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await system.simulator.pay(second.id);
     await page.getByRole('button', { name: 'I have paid' }).click();
     await shows(page, 'paid');
-    // The screen stays after a reload.
+    // The page shows the same screen after a reload.
     await page.reload();
     await shows(page, 'paid');
     await page.getByRole('link', { name: 'Back to the shop' }).click();
@@ -187,7 +188,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     const first = await openCashier(made, DESKTOP);
     const second = await openCashier(made, DESKTOP);
     await Promise.all([shows(first.page, 'pay'), shows(second.page, 'pay')]);
-    // The channel does not answer about the first attempt, which therefore stays open beside the second.
+    // The channel does not answer about the first attempt. So the first attempt stays open beside the second.
     await system.simulator.setFaults({ query: { errorRate: 1 }, close: { errorRate: 1 } });
     await second.page.getByRole('button', { name: 'Second simulated wallet' }).click();
     await second.page.getByText('With Second simulated wallet.').waitFor();
@@ -218,7 +219,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     const second = await openCashier(made, DESKTOP);
     await first.page.getByRole('button', { name: 'I have paid' }).click();
     await Promise.all([shows(first.page, 'unpaid'), shows(second.page, 'unpaid')]);
-    // From here on the first tab cannot read the payment.
+    // From this point on, the first tab cannot read the payment.
     await first.page.route(/\/v1\/payments\/[^/]+(\/events)?$/, (route) => route.abort());
     await second.page.getByRole('button', { name: 'Second simulated wallet' }).click();
     await shows(second.page, 'pay');
@@ -251,7 +252,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     expect(page.url()).toBe(`${system.apiUrl}/checkout/${second.id}`);
     const first = async () => (await system.db.payment.findUniqueOrThrow({ where: { id: made.id } })).status;
     await eventually(async () => ['closed', 'cancelled'].includes(await first()));
-    // The new attempt belongs to this tab now.
+    // The new attempt now belongs to this tab.
     await page.reload();
     await isSecond.waitFor();
     await payLink(page).click();

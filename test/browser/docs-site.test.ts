@@ -1,4 +1,4 @@
-// The docs site, built as `npm run docs` builds it, and read in a browser.
+// Builds the docs site as `npm run docs` builds it, and reads it in a browser.
 import { spawnSync } from 'node:child_process';
 import {
   mkdirSync,
@@ -24,7 +24,9 @@ const folder = mkdtempSync(join(tmpdir(), 'nodrop-docs-'));
 symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Builds the site of a repository in its own process, because VitePress reads the environment. */
+/**
+ * Builds the docs site of a repository. The build runs in its own process, because VitePress reads the environment.
+ */
 function build(repository: string, name: string) {
   const work = join(folder, name);
   const code = `import { buildSite } from './scripts/docs-site/build.ts';

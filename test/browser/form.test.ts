@@ -11,8 +11,8 @@ import { type StripeDouble, startStripeDouble } from '../doubles/stripe/start.ts
 import { eventually, useDatabase } from '../support/stack.ts';
 import { CHROMIUM, DESKTOP, expectAccessible, keep, launch, openTab, PHONE, shows } from './support.ts';
 
-// A channel's own form on the cashier page: Stripe's, whose script the double serves. The page and its API are real;
-// the double takes the money.
+// Tests a channel's own form on the cashier page. The form is Stripe's, and the double serves Stripe's script. The
+// page and its API are real, and the double takes the money.
 
 const { databaseUrl } = useDatabase();
 let double: StripeDouble;
@@ -20,7 +20,7 @@ let api: TestApi;
 let browser: Browser;
 let key: string;
 let adapter: ChannelAdapter;
-/** Whether a payment gets its next action when it is created. */
+/** True if a new payment already has its next action when it is created. */
 let isPrepared = true;
 const references = new Map<string, TradeReference>();
 
@@ -45,7 +45,7 @@ afterAll(async () => {
   await double?.stop();
 });
 
-/** Creates the trade at the double. */
+/** Creates the payment's trade at the double. */
 async function prepare({ id: outTradeNo, method }: { id: string; method: string }): Promise<void> {
   const made = await adapter.createTrade(ACCOUNT, newTrade({ outTradeNo, method }));
   if (made === 'not_renewable' || made.reference === undefined) throw new Error('no trade was created');
@@ -55,7 +55,7 @@ async function prepare({ id: outTradeNo, method }: { id: string; method: string 
 
 const order = () => ({ id: `o-${Math.random()}`, amount: 1050, currency: 'EUR' });
 
-/** The checkout URL of a payment, at the address of the test's API. */
+/** The checkout URL of a payment, with the address of the test's API. */
 const pageOf = ({ checkoutUrl }: { checkoutUrl: string }) =>
   checkoutUrl.replace('https://pay.example', api.url);
 
@@ -71,7 +71,8 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     await shows(page, 'pay');
     await page.getByText('A card form for pk_test_double').waitFor();
 
-    // A reload has neither the token nor the policy until the page sends the token again.
+    // After a reload, the page has neither the token nor the channel's part of the policy until it sends the token
+    // again.
     await page.reload();
     await page.getByText('A card form for pk_test_double').waitFor();
 
@@ -83,7 +84,7 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     if (paid.state !== 'paid') throw new Error(`the trade is ${paid.state}`);
     await settle(api.db, payment.id, { channelPaymentId: paid.channelPaymentId, currency: 'EUR' });
     await eventually(async () => (await page.locator('body').getAttribute('data-screen')) !== 'asking');
-    // The payment has ended, so no form is loaded.
+    // The payment has ended, so the page loads no form.
     const after = await fetch(pageOf(payment));
     expect(after.headers.get('content-security-policy')).not.toContain('stripe');
     expect(await after.text()).not.toContain('data-form');
@@ -119,7 +120,7 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     await page.getByRole('button', { name: '中文' }).click();
     await page.getByRole('heading', { name: '支付表单未能加载' }).waitFor();
     await keep(page, 'stripe not loaded zh');
-    // The payer can retry any number of times.
+    // The payer can try to pay any number of times.
     await page.getByRole('button', { name: '重试' }).click();
     await shows(page, 'no-form');
     await page.unroute(`${double.url}/stripe.js`);

@@ -5,7 +5,7 @@ import { eventually } from '../support/stack.ts';
 import { api, browser, key, LOOKS, openWith, paid } from './screens-support.ts';
 import { anotherPage, CHROMIUM, openTab, shows } from './support.ts';
 
-/** How the cashier page reacts to changes: of an answer, of the time, of the channel, and of the return URL. */
+/** Tests how the cashier page reacts when the answer, the time, the channel or the return URL changes. */
 
 describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
   describe('the link back to the shop', () => {
@@ -14,9 +14,9 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       const { name } = await api.db.merchant.findUniqueOrThrow({ where: { id: merchantId } });
       await setMerchant(api.db, name, { returnSchemes: ['myapp'] }, SECRET, new Date());
       const made = await pay(api, own, { returnUrl: 'myapp://thanks' });
-      // A return URL that the API would refuse.
+      // The API would refuse this return URL.
       await api.db.payment.update({ where: { id: made.id }, data: { returnUrl } });
-      // With the content security policy, which other tabs of these tests bypass.
+      // This tab respects the content security policy. Other tabs of these tests bypass the policy.
       const tab = await openTab(browser, [api.url], LOOKS[0]);
       await tab.page.route('**/v1/payments/*/events', (route) => route.abort());
       await tab.page.route(/\/v1\/payments\/[^/]+$/, async (route) => {
@@ -32,7 +32,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       const there = `myapp://thanks?paymentId=${made.id}`;
       const back = page.getByRole('link', { name: 'Back to the shop' });
       expect(await back.getAttribute('href')).toBe(there);
-      // No app here opens the URL, but the page must not block it.
+      // No app on this machine opens the URL, but the page must not block it.
       const followed = page.waitForRequest(there);
       await back.click();
       await followed;
@@ -41,7 +41,8 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await shows(page, 'paid');
       expect(await back.getAttribute('href')).toBe(there);
       expect(complaints).toEqual([`asks ${there}`]);
-      // From the wallet: the browser is redirected to the app's URL, which nothing here opens.
+      // The payer comes from the wallet. The browser is redirected to the app's URL, which nothing on this machine
+      // opens.
       const wallet = await anotherPage(context, [api.url]);
       const asked = wallet.page.waitForRequest(there);
       await wallet.page.goto(`${api.url}/return/${made.id}?token=${made.clientToken}`).catch(() => undefined);
@@ -92,7 +93,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       changes = {};
       const before = reads;
       await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
-      // The reads are sequential, so the page has processed the first one.
+      // The page reads one after the other, so it has processed the first read by now.
       await eventually(() => reads >= before + 2);
       expect(await page.evaluate('document.body.dataset.screen')).toBe(screen);
     }
@@ -128,7 +129,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     const { page, close } = await openWith(LOOKS[0]);
     await page.goto(`${api.url}/checkout/${live.id}?token=${live.clientToken}`);
     await shows(page, 'pay');
-    // The link is hidden beside the pay button, but present.
+    // The link is in the page but hidden, because the page shows the pay button.
     const back = page.locator('#back');
     expect(await back.getAttribute('href')).toBe(`https://shop.example/a?paymentId=${live.id}`);
     const body = { order, channel: 'simulator', returnUrl: 'https://shop.example/c' };
@@ -256,8 +257,8 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
   });
 
   /**
-   * Opens a payment that expires in 605 s. The test sets the service's clock and the page's clock, which is `behind`
-   * seconds behind.
+   * Opens a payment that expires in 605 s. The test sets the service's clock and the page's clock. The page's clock is
+   * `behind` seconds behind the service's clock.
    */
   async function openAtSetTimes(behind = 0) {
     const made = await pay(api, key);
@@ -297,7 +298,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  // The service's clock counts, because the page's clock may be wrong.
+  // The page uses the service's time, because the page's own clock may be wrong.
   test.each([0, 60])(
     'counts the time down to the second, on a page whose clock is %i s behind',
     async (behind) => {

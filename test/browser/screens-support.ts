@@ -5,8 +5,8 @@ import { useDatabase } from '../support/stack.ts';
 import { CHROMIUM, DESKTOP, launch, openTab, PHONE } from './support.ts';
 
 /**
- * For the tests of the cashier page's screens: the real page and API, and payments whose state is written into the
- * API's answers.
+ * Support for the tests of the cashier page's screens. The page and the API are real, and the tests write the state of
+ * each payment into the API's answers.
  */
 
 const { databaseUrl } = useDatabase();

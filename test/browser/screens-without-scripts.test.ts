@@ -4,7 +4,7 @@ import { newOrderId, pay, settle } from '../api/support.ts';
 import { api, browser, key, LOOKS, openWith } from './screens-support.ts';
 import { CHROMIUM, expectAccessible, keep, openTab, shows } from './support.ts';
 
-/** The cashier page without something that it needs: a connection, a payment, its own scripts, or JavaScript. */
+/** Tests the cashier page without something that it needs: a connection, a payment, its own scripts, or JavaScript. */
 
 describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
   test('says that there is no connection, and that a switch of the channel has failed', async () => {
@@ -85,12 +85,13 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       expect(await page.getByRole('link', { name: /^Pay CNY/ }).getAttribute('href')).toBe(made.payUrl);
       await settle(api.db, made.id);
       await page.getByRole('heading', { name: 'Paid' }).waitFor();
-      // The heading is there from the start. The rest appears once the page has loaded.
+      // The page has the heading from the start. The other texts appear once the page has loaded.
       await page.getByRole('button', { name: '中文' }).waitFor();
       expect(await page.locator('main button:visible').count()).toBe(1);
-      // A script that cannot be parsed is an error of the page, so the complaints are not checked.
+      // The browser reports a script that cannot be parsed as an error of the page. So this test does not check the
+      // complaints.
       await context.close();
-      // In a tab that has not opened the payment before.
+      // This tab has not opened the payment before.
       const other = await openWith(LOOKS[0]);
       await spoil(other.page);
       await other.page.goto(`${api.url}/checkout/${made.id}`);
@@ -138,7 +139,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
 
   describe('without JavaScript', () => {
     const WITHOUT = { javaScriptEnabled: false };
-    /** axe-core needs JavaScript, so it checks the HTML that a browser without JavaScript would show. */
+    /** axe-core needs JavaScript. So it checks a copy of the HTML that a browser without JavaScript would show. */
     async function expectAccessibleWithout(url: string, look: (typeof LOOKS)[number]): Promise<void> {
       const { page, close } = await openWith(look);
       await page.route(url, async (route) => {
@@ -172,7 +173,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
         expect(await said.isVisible()).toBe(true);
         expect(await said.textContent()).toContain(isChinese ? '请勿重复付款' : 'do not pay again');
         const code = page.getByRole('img', { name: isChinese ? '用钱包打开此支付的二维码' : 'QR code' });
-        // The code is still there after the page has reloaded itself.
+        // The QR code is still there after the page has reloaded itself.
         await code.waitFor();
         expect(await page.locator('#back, noscript a[href^="https://shop.example"]').count()).toBeGreaterThan(
           0,
@@ -214,7 +215,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
 
     test('keeps showing the payment, however often the payer switches the language', async () => {
       const made = await pay(api, key);
-      // With the page's own policy, which limits where its form may lead.
+      // This tab respects the page's own policy, which limits where the page's form may lead.
       const { page, context, complaints } = await openTab(browser, [api.url], { ...LOOKS[0], ...WITHOUT });
       await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}&returned=1`);
       for (const [title, amount] of [

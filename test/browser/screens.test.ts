@@ -6,10 +6,11 @@ import { eventually } from '../support/stack.ts';
 import { api, key, LOOKS, openWith, PAST, paid } from './screens-support.ts';
 import { CHROMIUM, expectAccessible, keep, shows, type Tab } from './support.ts';
 
-// Every screen of the cashier page, in both languages and on both sizes: its texts, and that axe-core finds no
-// violations. The page and its API are real; the state of the payment is written into the API's answers.
+// Tests every screen of the cashier page, in both languages and in both sizes. Each test checks the texts, and that
+// axe-core finds no violations. The page and its API are real, and the tests write the state of the payment into the
+// API's answers.
 
-/** name, screen, changes to the API's answer, and texts that must appear in English and Chinese */
+/** The columns are name, screen, changes to the API's answer, and texts that must appear in English and Chinese. */
 const SCREENS: readonly (readonly [string, string, object, string, string])[] = [
   ['pay', 'pay', {}, 'Ready to pay', '使用模拟钱包付款，结果会自动显示在这里。'],
   [
@@ -147,7 +148,7 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
 ];
 
 describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
-  // One tab for each look, in which the screens follow one another.
+  // There is one tab for each look. Each tab shows all screens, one after the other.
   describe('shows', () => {
     let tabs: readonly (Tab & { readonly look: (typeof LOOKS)[number] })[];
     beforeAll(async () => {
@@ -210,7 +211,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
           modules[Number(y)]?.fill(true, Number(x), Number(x) + Number(length));
         return modules;
       };
-      // Until the page has read the payment, it shows the code that the service rendered.
+      // Until the page has read the payment, it shows the code that the server rendered.
       await eventually(async () => isDeepStrictEqual(await drawn(), modulesOf(content)));
       expect(await drawn()).toEqual(modulesOf(content));
       expect(await drawn()).not.toEqual(modulesOf(other));
@@ -254,7 +255,8 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       }),
     );
     await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
-    // A reload in the tab that opened the payment says only that the link opens no payment, and not that it is private.
+    // If the tab that opened the payment is reloaded, the page says only that the link opens no payment. It does not
+    // say that the link is private.
     for (let reloads = 0; reloads < 3; reloads += 1) {
       await page.getByRole('heading', { name: 'This link does not open a payment' }).waitFor();
       expect(await page.getByRole('link', { name: 'Back to the shop' }).getAttribute('href')).toBe(
@@ -314,7 +316,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
     await shows(page, 'pay');
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(320);
-    // Exact, although dividing the number would lose digits.
+    // The amount is shown exactly, although dividing the number would lose digits.
     await page.getByText('CNY 90,071,992,547,409.91').first().waitFor();
     for (const button of await page.locator('main :is(button, a, summary):visible').all())
       expect((await button.boundingBox())?.height).toBeGreaterThanOrEqual(44);

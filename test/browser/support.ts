@@ -10,7 +10,7 @@ import {
 } from 'playwright-core';
 import { expect } from 'vitest';
 
-/** The system's Chromium. Machines without it skip the browser tests. */
+/** The system's Chromium. On a machine without it, the browser tests are skipped. */
 export const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(
   existsSync,
 );
@@ -18,7 +18,7 @@ export const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr
 export const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
 export const DESKTOP = { viewport: { width: 1280, height: 800 } };
 
-/** Each launch has its own empty profile. */
+/** Each browser that is launched has its own empty profile. */
 export async function launch(): Promise<Browser> {
   return await chromium.launch({
     ...(CHROMIUM === undefined ? {} : { executablePath: CHROMIUM }),
@@ -29,11 +29,13 @@ export async function launch(): Promise<Browser> {
 export interface Tab {
   readonly context: BrowserContext;
   readonly page: Page;
-  /** Errors of scripts, violations of the policy, and requests to hosts outside `allowed`. */
+  /**
+   * The browser's complaints: errors of scripts, violations of the policy, and requests to hosts outside `allowed`.
+   */
   readonly complaints: string[];
 }
 
-/** A tab with its own context, which shares nothing with other tabs. */
+/** A tab with its own browser context. It shares nothing with other tabs. */
 export async function openTab(
   browser: Browser,
   allowed: readonly string[],
@@ -63,7 +65,7 @@ export async function shows(page: Page, screen: string): Promise<void> {
   await page.locator(`body[data-screen="${screen}"]`).waitFor({ state: 'attached' });
 }
 
-/** Keeps a screenshot for people: `SHOTS=folder npm test -- test/browser/screens`. */
+/** Saves a screenshot that people can look at: `SHOTS=folder npm test -- test/browser/screens`. */
 export async function keep(page: Page, name: string): Promise<void> {
   if (process.env.SHOTS === undefined) return;
   mkdirSync(process.env.SHOTS, { recursive: true });
@@ -73,7 +75,7 @@ export async function keep(page: Page, name: string): Promise<void> {
 
 const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 
-/** Expects no violations from axe-core on the present page. The page's context must bypass the policy. */
+/** Expects that axe-core finds no violations on the present page. The page's context must bypass the policy. */
 export async function expectAccessible(page: Page): Promise<void> {
   await page.addScriptTag({ path: AXE });
   const violations = await page.evaluate(async () => {

@@ -7,11 +7,12 @@ import { eventually } from '../support/stack.ts';
 import { type Answer, type System, startSystem } from '../support/system.ts';
 import { anotherPage, CHROMIUM, DESKTOP, launch, shows } from './support.ts';
 
-// Seven pages of one browser at the same time. The API speaks HTTP/1.1, so the browser opens six connections to it for
-// all pages together. No callback arrives and no query is scheduled, so only a hint can detect that a payer has paid.
+// Tests seven pages of one browser at the same time. The API speaks HTTP/1.1, so the browser opens six connections to
+// it for all pages together. No callback arrives and no query is scheduled, so only a hint can detect that a payer has
+// paid.
 
 const PAGES = 7;
-/** How many of the pages may hold a long request open. */
+/** The number of pages that may hold a long request open at the same time. */
 const MAX_OPEN = 3;
 
 let system: System;
@@ -39,7 +40,7 @@ afterEach(async () => {
 });
 
 async function pay(): Promise<Answer['body']> {
-  // A worker that has just started may need longer than the API waits for it.
+  // A worker that has just started may need longer to create a payment than the API waits for the result.
   return await eventually(async () => {
     const { status, body } = await system.pay();
     return status === 201 && body;
@@ -50,7 +51,7 @@ const isStream = (request: Request) => new URL(request.url()).pathname.endsWith(
 const isHeld = (request: Request) => isStream(request) || /[?&]wait=/.test(request.url());
 const isPoll = (request: Request) => request.method() === 'GET' && /\/pay_\w+$/.test(request.url());
 
-/** Records the page's requests to the API. */
+/** Records the requests that the page sends to the API. */
 function watch(page: Page) {
   const asked: Request[] = [];
   const open = new Set<Request>();
@@ -69,7 +70,10 @@ interface Opened extends ReturnType<typeof watch> {
   readonly page: Page;
 }
 
-/** Headless pages are never hidden, so this sets the state and dispatches the event as browsers do. */
+/**
+ * Pages of a headless browser are never hidden. So this function sets the state and dispatches the event as browsers
+ * do.
+ */
 const setVisible = (page: Page, isVisible: boolean) =>
   page.evaluate(`
     Object.defineProperty(document, 'visibilityState', { configurable: true, value: '${isVisible ? 'visible' : 'hidden'}' });
@@ -110,7 +114,7 @@ describe.skipIf(CHROMIUM === undefined)('seven cashier pages in one browser', ()
     const opened = await openCashiers();
     const others = opened.filter((one) => one.streams() === 0);
     expect(others).toHaveLength(PAGES - MAX_OPEN);
-    // The pages without a stream poll repeatedly, and none of their polls is held.
+    // The pages without a stream poll repeatedly. The API answers each of these polls without a wait.
     for (const { asked } of others)
       await eventually(() => asked.filter((request) => isPoll(request)).length >= 3);
     for (const { asked } of others) expect(asked.filter(isHeld).map((request) => request.url())).toEqual([]);
@@ -141,7 +145,7 @@ describe.skipIf(CHROMIUM === undefined)('seven cashier pages in one browser', ()
     const before = first.asked.length;
     await eventually(() => first.asked.slice(before).filter(isPoll).length >= 2);
     expect(first.streams()).toBe(0);
-    // All pages before this one in the queue are closed.
+    // Closes all pages that were before this page in the queue.
     for (const { page } of opened.filter((one) => one !== first && one !== second)) await page.close();
     await eventually(() => first.streams() === 1);
     expect(second.streams()).toBe(1);

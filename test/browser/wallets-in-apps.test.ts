@@ -15,11 +15,16 @@ import {
   PAYER,
 } from './wallets-support.ts';
 
-/** The cashier page inside WeChat and Alipay: how it opens the app's own payment, and how the payer leaves the app. */
+/**
+ * Tests the cashier page inside WeChat and Alipay: how the page opens the app's own payment, and how the payer leaves
+ * the app.
+ */
 
 describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
   describe("inside WeChat, with the payer's openid", () => {
-    /** WeChat's JavaScript bridge as a page sees it. It gives the test's answer and records its calls. */
+    /**
+     * WeChat's JavaScript bridge, as a page sees it. It gives the answer that the test sets, and records its calls.
+     */
     const bridge = (errMsg: string) => `
       globalThis.asked = [];
       globalThis.WeixinJSBridge = {
@@ -31,7 +36,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
     const asked = (page: Page) => page.evaluate('globalThis.asked');
 
     test("the button opens WeChat Pay, and the page queries the payment instead of trusting the bridge's answer", async () => {
-      // With the page's policy.
+      // This tab respects the page's content security policy.
       const { page, made, go, close } = await open('wechat', IN_WECHAT, { bypassCSP: false });
       await page.addInitScript(bridge('get_brand_wcpay_request:ok'));
       const hinted = page.waitForRequest('**/hint');
@@ -106,7 +111,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
     await keep(page, 'wechat copied');
     expect(await page.evaluate('navigator.clipboard.readText()')).toBe(address);
     expect(page.url()).toBe(address);
-    // A reload shows the same screen.
+    // The page shows the same screen after a reload.
     await page.reload();
     await shows(page, 'outside');
     // The token stays in the URL only while the payer has to copy it.
@@ -124,7 +129,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
     expect(new URL(other.page.url()).search).toBe('');
     const led = other.page.waitForRequest(`${H5_URL}*`);
     await other.page.getByRole('link', { name: 'Pay CNY 19.90' }).click();
-    // WeChat Pay requires a referrer, and gets the origin only.
+    // WeChat Pay requires a referrer. It gets only the origin of the page.
     expect((await (await led).allHeaders()).referer).toBe(`${api.url}/`);
     expect(other.complaints).toEqual([]);
     await other.context.close();
@@ -132,7 +137,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
     await settle(api.db, made.id, { amount: 1990 });
     await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
     await shows(page, 'paid');
-    // The payer no longer has to copy the URL.
+    // The payer no longer has to copy the URL, so the URL has no token.
     expect(new URL(page.url()).search).toBe('');
     expect(await context.pages()[0]?.locator('#copy').isVisible()).toBe(false);
     await close();

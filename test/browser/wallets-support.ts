@@ -11,11 +11,11 @@ import { useDatabase } from '../support/stack.ts';
 import { CHROMIUM, DESKTOP, launch, openTab } from './support.ts';
 
 /**
- * For the tests of the cashier page with Alipay and WeChat Pay: the browsers that the page distinguishes, and payments
- * of these channels.
+ * Support for the tests of the cashier page with Alipay and WeChat Pay. It has the browsers that the page
+ * distinguishes, and payments of these channels.
  */
 
-/** The user agents of the browsers. */
+/** The user agents of the browsers that the page distinguishes. */
 export const AGENTS = {
   wechat:
     'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148 MicroMessenger/8.0.50(0x18003233) NetType/WIFI Language/zh_CN',
@@ -89,7 +89,7 @@ afterAll(async () => {
 export const PAYER = { id: 'oUpF8uMuAJO_M2pxb1Q9zNjWeS6o', ip: '203.0.113.7' };
 export const LOCALES = { en: 'en-GB', zh: 'zh-CN' } as const;
 
-/** Creates a payment and prepares a browser tab for its page. */
+/** Creates a payment, and prepares a browser tab for the payment's page. */
 export async function open(
   agent: Agent,
   [channel, method]: readonly [string, string],
@@ -123,7 +123,7 @@ export async function open(
     bypassCSP: true,
     ...more,
   });
-  // These tests are not about streams.
+  // Streams are switched off, because these tests are not about streams.
   await tab.context.route('**/v1/payments/*/events', (route) => route.abort());
   const address = `${api.url}/checkout/${made.id}?token=${made.clientToken}`;
   const go = () => tab.page.goto(address);

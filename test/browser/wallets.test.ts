@@ -21,13 +21,13 @@ import {
   WAP,
 } from './wallets-support.ts';
 
-// The cashier page with Alipay and WeChat Pay, in the browsers that it distinguishes. The page, its API and the
-// channels' declarations are real; the channels' answers are written into the ledger.
+// Tests the cashier page with Alipay and WeChat Pay, in the browsers that the page distinguishes. The page, its API
+// and the channels' declarations are real. The tests write the channels' answers into the ledger.
 
-// jsqr's types do not declare the module as a function.
+// jsqr exports a function, but its types do not declare that.
 const readCode: typeof import('jsqr').default = createRequire(import.meta.url)('jsqr');
 
-/** The content of the code on the page, as a camera would read it. */
+/** Reads the content of the QR code on the page, as a camera would. */
 async function scanned(page: Page): Promise<string | undefined> {
   const image = await page.evaluate(async () => {
     // biome-ignore lint/suspicious/noExplicitAny: this runs in the page.
@@ -53,15 +53,15 @@ async function scanned(page: Page): Promise<string | undefined> {
 interface ReadPayment {
   readonly screen: string;
   readonly title: readonly [en: string, zh: string];
-  /** Where the pay button leads. */
+  /** The URL that the pay button leads to. */
   readonly pay?: string;
-  /** The content of the code; `page`: the URL of the page. */
+  /** The content of the QR code. `page` stands for the URL of the page. */
   readonly code?: string;
-  /** The other channels that the page offers, in English. */
+  /** The names of the other channels that the page offers, in English. */
   readonly ways?: readonly string[];
 }
 
-/** browser, channel and method, and what the page shows */
+/** The columns are browser, channel and method, and what the page shows. */
 const PAGES: readonly (readonly [Agent, readonly [string, string], ReadPayment])[] = [
   [
     'desktop',
@@ -176,7 +176,8 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
       const code = seen.code === 'page' ? address : seen.code;
       if (isCodeShown) expect(await scanned(page)).toBe(code);
       expect(await page.locator('#copy').isVisible()).toBe(seen.screen === 'outside');
-      // An app's menu copies the URL, which is useless without the token. No other page needs the token in its URL.
+      // If a payer copies the URL with an app's menu, the URL is useless without the token. No other page needs the
+      // token in its URL.
       expect(page.url() === address).toBe(seen.title === IN_BROWSER);
       const ways = await page.locator('#channels button').allTextContents();
       if (language === 'en' && seen.ways) expect(ways.toSorted()).toEqual([...seen.ways].sort());

@@ -8,7 +8,7 @@ import { tradeCases } from './contract/trade-cases.ts';
 import type { SetUp } from './contract/types.ts';
 
 /**
- * The contract of the channel port: what nodrop relies on, and what every adapter must show against its
+ * The contract of the channel port. It states what nodrop relies on, and what every adapter must show against its
  * channel over real HTTP. docs/channels/writing-one.md explains how to apply it.
  */
 export const contractCases: readonly ContractCase[] = [
@@ -34,7 +34,7 @@ export async function runCase(contractCase: ContractCase, setUp: SetUp): Promise
   }
 }
 
-/** Runs the suite as tests. A case that does not apply to the channel is skipped. */
+/** Registers the cases of the suite as tests. A case that does not apply to the channel is skipped. */
 export function describeContract(name: string, setUp: SetUp): void {
   describe(`the contract: ${name}`, () => {
     for (const contractCase of contractCases) {

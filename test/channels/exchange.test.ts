@@ -9,7 +9,7 @@ afterEach(() => {
   for (const cleanUp of cleanUps.splice(0).reverse()) cleanUp();
 });
 
-/** A listener that accepts nothing and whose queue is full, so that the kernel answers no further connection. */
+/** A listener that accepts no connection and whose queue is full. So the kernel answers no further connection. */
 async function unreachablePort(): Promise<number> {
   const program = `
     const server = require('node:net').createServer();
@@ -21,7 +21,7 @@ async function unreachablePort(): Promise<number> {
   cleanUps.push(() => listener.kill('SIGKILL'));
   const [line] = await once(listener.stdout, 'data');
   const port = Number(String(line));
-  // Linux keeps one connection more in the queue than the backlog says.
+  // Linux keeps one more connection in the queue than the backlog allows.
   const queued: Promise<unknown>[] = [];
   for (let n = 0; n < 2; n += 1) queued.push(once(open(port), 'connect'));
   await Promise.all(queued);
@@ -34,7 +34,7 @@ function open(port: number): Socket {
   return socket;
 }
 
-// Systems other than Linux answer connections that do not fit into the queue.
+// Systems other than Linux also answer connections that do not fit into the queue.
 test.runIf(process.platform === 'linux')(
   'a channel that accepts no connection is unreachable before the request times out',
   async () => {

@@ -16,10 +16,10 @@ import {
   signedBy,
 } from './faulty-support.ts';
 
-/** The suite detects adapters with faults in their handling of failures, of adopted trades and of callbacks. */
+/** The contract suite detects adapters that handle failures, adopted trades or callbacks wrongly. */
 
 const FAULTS: readonly Fault[] = [
-  // Failures on the way to the channel
+  // Adapters that handle failures on the way to the channel wrongly.
   {
     fault: 'a 5xx treated as a refusal',
     fake: 'keyed',

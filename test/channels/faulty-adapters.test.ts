@@ -16,8 +16,8 @@ import {
 } from './faulty-support.ts';
 
 /**
- * The suite detects faulty adapters. Each is a correct adapter with one realistic fault, and fails at the case for this
- * fault.
+ * The contract suite detects faulty adapters. Each adapter here is correct except for one realistic fault, and fails
+ * at the case for this fault.
  */
 
 const FAULTS: readonly Fault[] = [

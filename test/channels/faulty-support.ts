@@ -18,8 +18,8 @@ import { createLinksAdapter, startLinks } from './fakes/links.ts';
 import { createNoticesAdapter, startNotices } from './fakes/notices.ts';
 
 /**
- * Faulty adapters for the tests of the suite: correct adapters, each with one fault that a real one could
- * have.
+ * Faulty adapters for the tests of the contract suite. Each is a correct adapter with one fault that a real adapter
+ * could have.
  */
 
 export type Make = (options: FakeOptions) => ChannelAdapter;
@@ -41,7 +41,7 @@ export type Calls =
   | 'queryRefund'
   | 'verifyCallback';
 
-/** Replaces one function of the adapter. */
+/** Replaces one function of an adapter. */
 export const instead =
   <Name extends Calls>(
     name: Name,
@@ -51,7 +51,7 @@ export const instead =
     [name]: (...args: Parameters<ChannelAdapter[Name]>) => change(adapter[name], ...args),
   });
 
-/** Changes the errors of this kind in every call. */
+/** In every call of the adapter, changes the errors of this kind. */
 export const asKind =
   (from: ChannelErrorKind, change: (error: ChannelError, credentials: string) => ChannelError): Faulty =>
   (adapter) =>
@@ -78,13 +78,13 @@ export const adoptable = ({ declaration }: ChannelAdapter) => ({
   },
 });
 
-/** A trade with this number, at a channel that is queried only by the number. */
+/** A trade that has this number and no reference. It is for a channel that is queried only by the number. */
 export const named = (outTradeNo: string): Trade => ({
   ...{ outTradeNo, method: 'page', amount: 1, currency: 'CNY', reference: null },
   ...{ createdAt: new Date().toISOString(), expiresAt: new Date().toISOString() },
 });
 
-/** Reports another state instead of this one. */
+/** Makes the adapter report one state in place of another state. */
 export const asState = (name: Calls, from: string, to: object): Faulty =>
   instead(name, async (right, ...args) => {
     const answer = (await (right as (...given: unknown[]) => Promise<{ state: string }>)(...args)) as {
@@ -93,7 +93,7 @@ export const asState = (name: Calls, from: string, to: object): Faulty =>
     return answer.state === from ? { ...answer, ...to } : answer;
   });
 
-/** Returns an answer instead of an error of this kind. */
+/** Makes the adapter return an answer in place of an error of this kind. */
 export const answering = (name: Calls, kind: ChannelErrorKind, answer: object): Faulty =>
   instead(name, async (right, ...args) => {
     try {
@@ -104,7 +104,7 @@ export const answering = (name: Calls, kind: ChannelErrorKind, answer: object): 
     }
   });
 
-/** An adapter whose requests are changed. */
+/** An adapter whose requests are changed before they are sent. */
 export const sending =
   (make: Make, change: (init: RequestInit) => RequestInit): Faulty =>
   (_adapter, options) =>
@@ -144,12 +144,12 @@ export interface Fault {
   readonly fault: string;
   readonly fake: keyof typeof FAKES;
   readonly faulty: Faulty;
-  /** The beginning of the name of the case that detects the fault, and the message of its failure. */
+  /** The beginning of the name of the case that detects the fault, and the message with which the case fails. */
   readonly found: string;
   readonly says: RegExp;
 }
 
-/** Expects the case for this fault to fail. */
+/** Expects that the case for this fault fails. */
 export async function expectFound({ fake, faulty, found, says }: Fault): Promise<void> {
   const [start, make] = FAKES[fake];
   const wrap: Make = (options) => {

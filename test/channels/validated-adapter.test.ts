@@ -13,7 +13,7 @@ import type {
 import { CallbackError, ChannelError } from '../../src/domain/channel.ts';
 import { ACCOUNT, refundNamed, SECRETS, signature, start, tradeNamed } from '../simulator/support.ts';
 
-/** Every adapter's answers go through one check, because the ledger could not store other answers. */
+/** The answers of every adapter pass one check, because the ledger cannot store other answers. */
 
 const PAID = {
   state: 'paid',

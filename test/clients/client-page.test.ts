@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createClient } from '../../clients/js/index.js';
 import './client-support.ts';
 
-// Tests the JavaScript client in a browser page that is hidden, frozen or offline, and the files that the page
+// Tests the JavaScript client in a browser page that is hidden, frozen or offline. Also tests the files that the page
 // loads.
 
 describe('the client in a browser page', () => {
@@ -11,7 +11,7 @@ describe('the client in a browser page', () => {
   const asJson = (body: object) =>
     new Response(JSON.stringify(body), { headers: { 'content-type': 'application/json' } });
 
-  /** Stands for the page, of which the client reads only whether it is visible. */
+  /** The part of a page that the client reads: whether the page is visible. */
   class Page extends EventTarget {
     visibilityState = 'visible';
     turn(state: 'visible' | 'hidden') {
@@ -35,8 +35,8 @@ describe('the client in a browser page', () => {
   });
 
   /**
-   * A client that waits for a payment, with a record of its requests. A stream sends one comment. A long poll
-   * is never answered.
+   * A client that waits for a payment, and the requests of this client. A stream sends one comment. A held poll is
+   * never answered.
    */
   function waits({ answer = (): object => PAYMENT, hasSlot = true } = {}) {
     const leaving = new AbortController();
@@ -152,7 +152,7 @@ describe('the client in a browser page', () => {
       readonly signal: AbortSignal;
       /**
        * Grants the lock.
-       * @returns a promise that ends when the lock is released; undefined if it is released immediately
+       * @returns a promise that ends when the lock is released; undefined if the lock is released immediately
        */
       readonly grant: () => Promise<unknown> | undefined;
     }
@@ -171,7 +171,7 @@ describe('the client in a browser page', () => {
       const { whats, leave } = waits();
       await vi.advanceTimersByTimeAsync(600_000);
       expect(new Set(whats())).toEqual(new Set(['poll']));
-      // Each lock is requested only once, and this request stays open.
+      // The client requests each lock once, and the request stays open.
       expect(locks.map(({ name }) => name)).toEqual(
         [0, 1, 2].map((place) => `nodrop-stream-${place} https://pay.example`),
       );
@@ -192,7 +192,7 @@ describe('the client in a browser page', () => {
       expect(isKept).toBe(true);
       expect(whats().slice(before)).toEqual(['stream']);
       expect(first?.signal.aborted).toBe(true);
-      // The browser had already begun to grant the first lock.
+      // The client has aborted its request for the first lock, but this lock was already being granted.
       expect(first?.grant()).toBeUndefined();
       page.turn('hidden');
       await settled();
@@ -241,7 +241,7 @@ describe('the client in a browser page', () => {
 
 describe('the files of the package', () => {
   const read = (name: string) => readFileSync(new URL(`../../clients/js/${name}`, import.meta.url), 'utf8');
-  // Types in comments may name the file next to this one.
+  // Comments are removed first, because types in comments may name the file beside this file.
   const codeOf = (name: string) => read(name).replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
 
   test('have no dependencies, and index.js imports no other file', () => {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createClient } from '../../clients/js/index.js';
 
-// Tests the JavaScript client behind a proxy that interrupts streams or delays answers.
+// Tests the JavaScript client behind a proxy that interrupts streams or held answers.
 
 describe('the client behind a proxy that interrupts streams or held polls', () => {
   const LOOKED_AT_MS = 600_000;
@@ -24,10 +24,7 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
     vi.unstubAllGlobals();
   });
 
-  /**
-   * A stream that sends one comment and then nothing more. It ends after `lifeMs`, or never if that is
-   * undefined.
-   */
+  /** A stream that sends one comment and then nothing. It ends after `lifeMs`, or never if `lifeMs` is not given. */
   function stream(signal: AbortSignal, lifeMs?: number): Response {
     const body = new ReadableStream({
       start(controller) {
@@ -43,7 +40,7 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
   }
 
   /**
-   * Waits for ten simulated minutes.
+   * Waits ten simulated minutes.
    * @returns the times of the client's requests, in ms since the start
    */
   async function asked(
@@ -65,7 +62,7 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
     result.catch(() => undefined);
     await vi.advanceTimersByTimeAsync(LOOKED_AT_MS);
     leaving.abort(new Error('enough'));
-    // The simulated service answers even after the client has aborted.
+    // The simulated service still answers after the client has aborted.
     await vi.advanceTimersByTimeAsync(10_000);
     await expect(result).rejects.toThrow('enough');
     return times;
@@ -79,8 +76,7 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
 
   test('if each poll is held, the next poll follows after a short pause', async () => {
     const { polls } = await asked(noSlot, held);
-    // Each poll lasts 10 s and is followed by a pause of 1 s. From time to time the client tries the stream
-    // again.
+    // A poll is held for 10 s. A pause of 1 s follows. Now and then the client tries the stream again.
     expect(new Set(gaps(polls).slice(2))).toEqual(new Set([11_000]));
   });
 
@@ -108,7 +104,7 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
     expect(polls.length).toBeGreaterThanOrEqual(30);
   });
 
-  /** Runs all pending work that does not wait for a timer. */
+  /** Runs everything that can run while the clock stands still. */
   const settled = () => vi.advanceTimersByTimeAsync(0);
 
   test.each(['online', 'offline', 'a hint that fails'])(
@@ -158,8 +154,8 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
         if (!url.endsWith('/events')) return asJson(200, now);
         const headers = init.headers as Record<string, string>;
         const id = now.orderState;
-        // Behaves like the service. The event id identifies the state, so a client that sends it as
-        // Last-Event-ID gets no event.
+        // This stream behaves like the service's stream. The event id identifies the state, and a client that sends
+        // this id as Last-Event-ID gets no event.
         const event =
           headers['last-event-id'] === id ? ':' : `event: payment\nid: ${id}\ndata: ${JSON.stringify(now)}`;
         const body = new ReadableStream({

@@ -3,7 +3,7 @@ import type { PaymentForPayer } from '../../clients/js/index.js';
 import { setUp } from '../api/support.ts';
 import { startWay, type Way } from './proxy.ts';
 
-/** Support for tests of the payer's client. The client reaches the real API through a test proxy. */
+/** Support for the tests of the payer's client. The client reaches the real API through a test proxy. */
 
 export const { database, api, key } = await setUp();
 export let way: Way;
@@ -16,8 +16,8 @@ afterEach(async () => {
 });
 
 /**
- * Removes the short phase after the money is recorded and before it is settled, because a client may miss this
- * phase.
+ * The statuses that a client got, without the moment between recorded money and its settlement. A client may miss that
+ * moment.
  */
 export const statusesOf = (updates: readonly PaymentForPayer[]) =>
   updates

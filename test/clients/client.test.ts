@@ -18,9 +18,9 @@ import { eventually } from '../support/stack.ts';
 import { api, database, key, polls, statusesOf, streams, way } from './client-support.ts';
 import { startWay, type Way } from './proxy.ts';
 
-// Tests the JavaScript client with the real API. A proxy between them disturbs the connections.
+// Tests the JavaScript client against the real API, through a proxy that disturbs its connections.
 
-/** The payment is paid, and its order is updated. */
+/** Makes the payment paid, and updates its order. */
 async function settle(id: string): Promise<void> {
   const { channelAccountId } = await api.db.payment.findUniqueOrThrow({ where: { id } });
   const now = new Date();
@@ -36,7 +36,7 @@ async function settle(id: string): Promise<void> {
   await settlePayment(api.db, id, now);
 }
 
-/** A client that waits for a payment, with a list of all updates that it gets. */
+/** A client that waits for a payment, and all the updates that the client gets. */
 function waiter(made: { id: string; clientToken: string }, signal?: AbortSignal) {
   const client = createClient({ baseUrl: way.url });
   const updates: PaymentForPayer[] = [];
@@ -81,7 +81,7 @@ describe('waitForResult', () => {
     way.cut();
     await settle(made.id);
     expect(await result).toMatchObject({ status: 'succeeded' });
-    // The client reported no state twice.
+    // The client did not report any state twice.
     expect(statusesOf(updates)).toEqual(['paying', 'succeeded']);
   });
 
@@ -125,7 +125,7 @@ describe('waitForResult', () => {
     await eventually(() => updates.length === 1);
     way.mode = 'away';
     way.cut();
-    // For about 20 s, streams and polls alternate at growing intervals.
+    // For about 20 s, the client requests a stream and a poll in turn, at growing intervals.
     const before = way.requests.length;
     await eventually(() => way.requests.length >= before + 14);
     expect(connections).toEqual(['live', 'away']);
@@ -148,8 +148,8 @@ describe('waitForResult', () => {
 
   describe('after an attempt that ended without money, while another attempt is undecided', () => {
     /**
-     * One order has two live attempts, because the channel did not answer about the first one when the second
-     * one was started.
+     * Creates two live attempts at one order. Both are live because the channel did not answer about the first attempt
+     * when the second was started.
      */
     async function two() {
       const first = await pay(api, key);
@@ -333,11 +333,11 @@ describe('the other calls', () => {
 
 describe('a stream that the service ends after its maximum lifetime', () => {
   /**
-   * One step of the test's clock. It is longer than a stream must live to be reopened immediately, and shorter
-   * than the time between two heartbeats.
+   * How long a stream lives in these tests. The time is long enough that the client reopens the stream immediately,
+   * and shorter than the time between two heartbeats.
    */
   const LIFETIME_MS = 12_000;
-  /** The longest pause before the client opens the next stream. */
+  /** The longest pause of the client before it opens the next stream. */
   const REST_MS = 1_200;
 
   let brief: TestApi;

@@ -14,7 +14,7 @@ import { toolSettings } from '../support/tool-settings.ts';
 
 /**
  * Tests clients that code generators make from docs/openapi.json. Each client compiles, takes a payment through
- * real processes, and accepts unknown values of a later API.
+ * running processes, and accepts values of a later API that the document does not list.
  */
 
 const DOCUMENT = fileURLToPath(new URL('../../docs/openapi.json', import.meta.url));
@@ -32,7 +32,7 @@ afterAll(async () => {
   await system?.stop();
 });
 
-/** An API with a status, a reason, a field and a code that the OpenAPI document does not contain. */
+/** An API that answers with a status, a reason, a field and a code that the document does not have yet. */
 async function startLaterApi() {
   const server = createServer(async (request, response) => {
     const { status, body } = await system.api('GET', String(request.url));
@@ -47,8 +47,8 @@ async function startLaterApi() {
 }
 
 /**
- * Runs a command and waits until it ends.
- * @throws Error with its whole output when the command fails
+ * Runs a command until it ends.
+ * @throws Error with the command's whole output if the command fails
  */
 async function run(command: string, args: readonly string[], options: { cwd: string; env?: object }) {
   const env = { ...process.env, ...options.env };
@@ -64,8 +64,8 @@ interface Program {
 }
 
 /**
- * Generates a client into the folder, and compiles it together with its program.
- * @returns the command that runs the program
+ * Generates a client into the folder, compiles it together with its program, and returns the command that runs the
+ * program.
  */
 const MAKE: Readonly<Record<Generator, (folder: string, tools: string) => Promise<Program>>> = {
   async typescript(folder, tools) {
@@ -117,8 +117,8 @@ const MAKE: Readonly<Record<Generator, (folder: string, tools: string) => Promis
 };
 
 /**
- * Yields each line that the program prints as soon as it arrives.
- * @throws Error with the program's stderr when it fails
+ * Returns the lines that the program prints, as they arrive.
+ * @throws Error with the program's stderr if the program fails
  */
 async function* lines({ command, args, env }: Program) {
   const addresses = [system.apiUrl, `http://127.0.0.1:${(later.address() as AddressInfo).port}`];
@@ -135,8 +135,8 @@ async function* lines({ command, args, env }: Program) {
 
 for (const generator of GENERATORS) {
   const tools = lookUpGenerator(generator, cacheDir);
-  // The test is skipped if the generator's runtime is missing. If its registry could not be reached, `npm test`
-  // has already failed.
+  // The test is skipped if the generator's runtime is missing. If the runtime's registry could not be reached, `npm
+  // test` has already failed.
   test.skipIf(tools === undefined)(
     `a client in ${generator} compiles, takes a payment, and accepts values of a later API`,
     async () => {

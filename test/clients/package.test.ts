@@ -16,8 +16,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { setUp } from '../api/support.ts';
 
-// Tests the package as a shop uses it. It is packed, and installed in an empty folder with the commands of its
-// README.
+// Tests the package as a shop uses it: packed, and installed in an empty folder with the commands of its README.
 
 const { api, key } = await setUp();
 
@@ -34,7 +33,11 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** @returns stdout. @throws Error with the whole output when the command fails */
+/**
+ * Runs a command.
+ * @returns its stdout
+ * @throws Error with the whole output if the command fails
+ */
 async function run(command: string, args: readonly string[], cwd = folder): Promise<string> {
   const { stdout } = await promisify(execFile)(command, args, { cwd, maxBuffer: 1 << 26 }).catch((error) => {
     throw new Error(`${command} failed: ${error.stdout}${error.stderr}`);
@@ -43,8 +46,7 @@ async function run(command: string, args: readonly string[], cwd = folder): Prom
 }
 
 /**
- * Turns off `require` of ECMAScript modules if this Node supports it, because older versions of Node 20 do not
- * support it.
+ * Turns off `require` of ECMAScript modules if this version of Node has it. Older versions of Node 20 do not have it.
  */
 const WITHOUT_REQUIRE_OF_MODULES = process.allowedNodeEnvironmentFlags.has('--experimental-require-module')
   ? ['--no-experimental-require-module']
@@ -83,7 +85,10 @@ test("the package's types contain no internal names", () => {
 });
 
 describe('types', () => {
-  /** Compiles these files where the package is installed. @returns the compiler's errors */
+  /**
+   * Compiles these files in the folder where the package is installed.
+   * @returns the compiler's errors
+   */
   async function complaints(files: Readonly<Record<string, string>>): Promise<string> {
     for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text);
     const options = ['--strict', '--exactOptionalPropertyTypes', '--noUncheckedIndexedAccess', '--noEmit'];
@@ -121,9 +126,9 @@ describe('types', () => {
   );
 
   /**
-   * Every block of JavaScript or TypeScript in the README and docs, with the names that its `with:` comment
-   * declares. If a block begins with a file name of this repository, test/contributing.test.ts compares it with
-   * that file.
+   * Every block of JavaScript or TypeScript in the README and docs, with the declarations of its comment `with:`. If a
+   * block begins with the name of a file of this repository, it is an excerpt, and test/contributing.test.ts compares
+   * it with the file.
    */
   const snippets = [
     'README.md',
@@ -152,7 +157,7 @@ describe('types', () => {
 
   test('fit the code snippets of all documentation pages, so that the snippets compile', async () => {
     expect(snippets.length).toBeGreaterThanOrEqual(6);
-    // The packages that shops install in addition to the client.
+    // The other packages that shops install together with the client.
     symlinkSync(join(root, 'node_modules/standardwebhooks'), join(folder, 'node_modules/standardwebhooks'));
     const files = Object.fromEntries(snippets.map(({ name, code }) => [name, code]));
     expect(await complaints(files)).toBe('');

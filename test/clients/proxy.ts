@@ -1,17 +1,17 @@
 import { createServer, request as forward, type Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 
-/** A proxy between a client and the API that can disturb the connections. */
+/** A proxy between a client and the API. The tests choose what it does to connections. */
 export interface Way {
   readonly url: string;
-  /** Every request that arrived, for example `GET /v1/...`, with its headers. */
+  /** Every request that arrived at the proxy, as `GET /v1/...`, with its headers. */
   readonly requests: {
     readonly line: string;
     readonly headers: Record<string, string | string[] | undefined>;
   }[];
   /**
-   * `pass` forwards everything. `buffer` holds back the bodies of event streams. `refuse` answers requests for
-   * event streams with the proxy's own page. `away` cuts every connection.
+   * `pass` forwards everything. `buffer` holds back the bodies of event streams. `refuse` answers event streams with a
+   * page of its own. `away` cuts every connection.
    */
   mode: 'pass' | 'buffer' | 'refuse' | 'away';
   /** Cuts all connections that are open at this moment. */

@@ -12,13 +12,12 @@ import {
 import { OrderServiceClient } from '../../src/order-service/client.ts';
 import { newSecret } from '../../src/order-service/secrets.ts';
 
-// Tests the client for servers with simulated answers. Shows which calls it retries and which events it
-// accepts.
+// Tests the client for servers against simulated answers: which calls the client retries, and which events it accepts.
 
 describe('retries', () => {
   /**
-   * A service that answers the first `times` requests with this refusal.
-   * @returns the number of requests, and the client's result
+   * A service that gives this refusal `times` times.
+   * @returns the number of requests that the service got, and the client's result
    */
   async function asked(refusal: () => Response, times: number, call: (by: ServerClient) => Promise<unknown>) {
     let count = 0;
@@ -71,7 +70,7 @@ describe('verifyEvent', () => {
     data: { version: 7, payment: { id: 'pay_1' }, order: { id: 'Tee für 2 ☕' } },
   });
   const ID = 'evt_1';
-  // Only Date is frozen. Timers run, and no signature becomes too old on a slow machine.
+  // Only Date stands still, and timers run. So a signature does not become too old on a slow machine.
   const now = Math.floor(Date.UTC(2026, 10, 21, 10) / 1000);
   beforeEach(() => {
     vi.useFakeTimers({ toFake: ['Date'], now: now * 1000 });
@@ -187,7 +186,7 @@ describe('verifyEvent', () => {
     const headers = headersOf();
     for (const missing of [undefined, '', 'whsec_'])
       expect(() => verifyEvent({ body, headers, secret: missing })).toThrow(TypeError);
-    // The signature covers the raw body, not the parsed body.
+    // The signature covers the raw body, so the parsed body is not accepted.
     expect(() => verifyEvent({ body: JSON.parse(body), headers, secret })).toThrow(TypeError);
   });
 });

@@ -9,7 +9,7 @@ import {
 } from '../../clients/js/server.js';
 import { newKey, newOrderId, paidAnswer, settle, setUp } from '../api/support.ts';
 
-// Tests the client for servers with the real API. Its `fetch` loses some requests and answers.
+// Tests the client for servers against the real API. The client's `fetch` loses requests and answers.
 
 const { api, key } = await setUp();
 
@@ -19,7 +19,7 @@ const newPayment = () => ({
   channel: 'simulator',
 });
 
-/** A payment whose money has arrived. */
+/** Creates a payment whose money has arrived. */
 async function paid(of: ServerClient = client) {
   const payment = await of.createPayment(newPayment());
   await settle(api.db, payment.id);
@@ -35,7 +35,7 @@ interface Sent {
 
 /**
  * A client of the real service that records its requests.
- * @param onAnswer may discard the answer to the nth request, after the service has carried out that request
+ * @param onAnswer may discard the answer to the nth request; the service has then carried out the request
  */
 function recorded(onAnswer: (nth: number) => void, as = key) {
   const sent: Sent[] = [];
@@ -90,11 +90,11 @@ describe('the operations', () => {
   );
   const ofServers = operations
     .filter(({ operation }) => operation.security?.some((one) => 'key' in one))
-    // Instead of this operation the client has `waitForResult`.
+    // The client offers `waitForResult` in place of this operation.
     .filter(({ operation }) => operation.operationId !== 'streamPayment')
     .map((one) => [one.operation.operationId, one] as const);
 
-  /** Calls the client's method for this operation with every argument that it accepts. */
+  /** Calls the client's method for this operation, with every argument that the method accepts. */
   async function callOf(
     by: ServerClient,
     { path, method, operation }: (typeof operations)[number],

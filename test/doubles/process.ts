@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { z } from 'zod';
 
-/** A double as a separate process that runs commands at /_control. */
+/** A double that is a separate process. The process runs commands that it gets at /_control. */
 export interface DoubleProcess<Commands extends Readonly<Record<string, z.ZodType>>> {
   readonly url: string;
   /** Runs a command at the double. @throws Error if the command fails */
@@ -11,7 +11,7 @@ export interface DoubleProcess<Commands extends Readonly<Record<string, z.ZodTyp
 }
 
 /**
- * Starts a double. It prints its address once it listens, and ends when its standard input ends.
+ * Starts a double. The double prints its address once it listens, and ends when its standard input ends.
  * @param main the path of its program, from the root of the repository
  */
 export async function startDouble<Commands extends Readonly<Record<string, z.ZodType>>>(

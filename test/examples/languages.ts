@@ -8,12 +8,14 @@ import { runVisibly } from '../../src/stack/progress.ts';
 import { toolSettings } from '../support/tool-settings.ts';
 import type { ReceiverStart } from './support.ts';
 
-/** A language of the quickstarts besides JavaScript: what its examples need on a machine, and how to run them. */
+/**
+ * A language of the quickstarts besides JavaScript. It says what the examples need on a machine, and how to run them.
+ */
 export interface Language {
   readonly name: 'python' | 'php' | 'java';
   readonly needs: string;
   isHere(): boolean;
-  /** Installs the receiver's libraries, once for all clones of the repository. */
+  /** Installs the receiver's libraries once for all clones of the repository. */
   receiver(): Promise<ReceiverStart>;
 }
 
@@ -23,8 +25,9 @@ const succeeds = (command: string, ...args: string[]) =>
   spawnSync(command, args, { stdio: 'ignore' }).status === 0;
 
 /**
- * The quickstart's libraries, in a cache folder named by a hash of the file that lists them.
- * @throws when the registry cannot be reached, so that such a run does not look complete
+ * Installs the quickstart's libraries into a cache folder. The folder's name
+ * is a hash of the file that lists the libraries.
+ * @throws Error if the registry cannot be reached, so that such a run does not look complete
  */
 async function libraries(
   name: Language['name'],

@@ -1,4 +1,4 @@
-// The receivers of the quickstarts in other languages meet the same contract as the JavaScript receiver.
+// Tests that the receivers of the quickstarts in other languages meet the same contract as the JavaScript receiver.
 import { describe } from 'vitest';
 import { LANGUAGES } from './languages.ts';
 import { receiverContract } from './receiver-contract.ts';

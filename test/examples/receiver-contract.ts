@@ -1,5 +1,5 @@
-// The contract of every receiver of nodrop's events, in any language: run as its users run it, on the tables of
-// examples/receiver.
+// The contract that every receiver of nodrop's events must meet, in any language. Each receiver runs as its users run
+// it, on the tables of examples/receiver.
 
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -24,7 +24,9 @@ import {
 
 const schema = readFileSync(new URL('../../examples/receiver/schema.sql', import.meta.url), 'utf8');
 
-/** Registers the tests of a receiver, and of the program that creates an order and its payment. */
+/**
+ * Registers the tests of a receiver. Also registers the tests of the program that creates an order and its payment.
+ */
 export function receiverContract(prepare = async (): Promise<ReceiverStart> => OWN_RECEIVER): void {
   const secret = newSecret();
   let programs: ReceiverStart;
@@ -33,7 +35,10 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
   let receiver: { url: string; process: Example };
   let orderId: string;
 
-  /** The payment that the simulated nodrop returns: by default the one of the last event; `away` answers 503. */
+  /**
+   * The payment that the simulated nodrop returns. By default it is the payment of the last event. With `away`, nodrop
+   * answers 503.
+   */
   let paymentIs: object | 'away' | undefined;
   let lastDelivered: object = {};
   const paymentsRead: string[] = [];
@@ -148,7 +153,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     ] as const) {
       const headers = { 'content-type': 'application/json', 'content-length': String(length) };
       const status = await sendAsWritten(receiver.url, headers, body);
-      // Some servers close the connection without an answer.
+      // Some servers close the connection and send no answer.
       expect([0, 400, 413], String(length)).toContain(status);
     }
   });
@@ -185,7 +190,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBeNull();
   });
 
-  /** A success that is delivered late: nodrop sends it now, 11 s after it happened. */
+  /** This success is delivered late. nodrop sends the event now, 11 s after the payment succeeded. */
   async function oldSuccess() {
     const event = eventOf('payment.succeeded', await newOrder());
     return { ...event, timestamp: new Date(Date.now() - 11_000).toISOString() };
@@ -244,7 +249,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
       (await deliver(eventOf('payment.thinking', orderId, { payment: { status: 'thinking' } }))).status,
     ).toBe(200);
     expect(await paidBy()).toBeNull();
-    // An event that must have a payment but has none is never acknowledged.
+    // If an event must have a payment but has none, the receiver never acknowledges it.
     expect((await deliver({ type: 'payment.succeeded', data: {} })).status).toBe(500);
   });
 
@@ -257,7 +262,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     ];
     const before = await rows();
     for (const { id, body } of testEvents(new Date())) {
-      // A test event may look like the payment of an existing order.
+      // A test event may look as if it were about the payment of an existing order.
       const { data } = body;
       const payment = {
         ...data.payment,
@@ -363,7 +368,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     const [user, password] = [address.username, address.password];
     address.username = '';
     address.password = '';
-    // The database server of the tests has no TLS.
+    // The test's database server does not support TLS.
     for (const [query, status] of [
       [`user=${user}&password=${password}&sslmode=require`, 500],
       [`user=${user}&password=${password}`, 200],
@@ -434,7 +439,8 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
       await other.query('begin');
       await other.query('select 1 from orders where id = $1 for update', [orderId]);
       const waiting = deliver(event);
-      // Not on `other`: inside its transaction pg_stat_activity does not change.
+      // This query does not run on `other`, because pg_stat_activity does not change inside the transaction of
+      // `other`.
       await eventually(async () => {
         const ended = await queryOnce(
           database.url,

@@ -1,4 +1,4 @@
-// The receiver that users copy, run as they run it, on the tables of its schema.sql.
+// Tests the receiver that users copy. It runs as users run it, on the tables of its schema.sql.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -29,7 +29,7 @@ afterAll(async () => {
 test('the receiver has fewer than 60 lines and uses three libraries', () => {
   const source = file('receiver.js');
   expect(source.trimEnd().split('\n').length).toBeLessThan(60);
-  // The three libraries, and its settings.
+  // The receiver imports only the three libraries and its own settings.
   expect([...source.matchAll(/from '(.*)'/g)].map(([, name]) => name)).toEqual([
     'express',
     'pg',
@@ -76,7 +76,7 @@ test.each([
   ['NODROP_URL', '', /^NODROP_URL is missing: [^\n]+\.\n$/],
   ['NODROP_KEY', '', /^NODROP_KEY is missing: [^\n]+keys create[^\n]+\.\n$/],
 ])('the setting %s=%j ends the receiver with only one sentence', async (name, value, sentence) => {
-  // As its users run it: without a TypeScript loader.
+  // Users run the receiver without a TypeScript loader, so the test does that too.
   const { status, stderr, stdout } = spawnSync(process.execPath, ['receiver.js'], {
     cwd: new URL('../../examples/receiver/', import.meta.url),
     env: { PATH: process.env.PATH, ...good, [name]: value },

@@ -5,21 +5,24 @@ import { afterAll, beforeAll, beforeEach, expect } from 'vitest';
 import { queryOnce } from '../support/stack.ts';
 import { readBack, type Shop, send, startShop } from './support.ts';
 
-/** For the tests of the example shop: the shop as a process with its own database, and a simulated nodrop. */
+/** Support for the tests of the example shop. The shop is a process with its own database, and nodrop is simulated. */
 
 export let shop: Shop;
 export let orderId: string;
 
-/** What the simulated nodrop answers. */
+/** The answers of the simulated nodrop. */
 export interface Answers {
-  /** The answer to GET /v1/orders/{id}; undefined: nodrop cannot be reached, as on every other route. */
+  /**
+   * The answer to GET /v1/orders/{id}. If it is undefined, nodrop cannot be reached on this route, as on every other
+   * route.
+   */
   order: { status: string; payments: { status: string; orderUpdate: string | null }[] } | undefined;
-  /** The answer to GET /v1/payments/{id}; undefined: the payment of the last event. */
+  /** The answer to GET /v1/payments/{id}. If it is undefined, the answer is the payment of the last event. */
   payment: object | 'away' | undefined;
 }
 export const answers: Answers = { order: undefined, payment: undefined };
 const lastDelivered = new Map<string, object>();
-/** The ids of the payments that the shop read. */
+/** The ids of the payments that the shop has read. */
 export const paymentsRead: string[] = [];
 const nodrop = createServer((request, response) => {
   const [, kind, id] = /^\/v1\/(orders|payments)\/([^/]+)$/.exec(request.url ?? '') ?? [];

@@ -1,4 +1,4 @@
-// The example shop as an order service: its answers to signed events over HTTP, on its own database.
+// Tests the example shop as an order service: its answers to signed events over HTTP, with its own database.
 import { expect, test } from 'vitest';
 import { testEvents } from '../../src/ledger/event-samples.ts';
 import { eventually, queryOnce } from '../support/stack.ts';
@@ -32,7 +32,7 @@ test('a test event is acknowledged and has no effect', async () => {
     );
   const before = await rows();
   for (const { id, body } of testEvents(new Date())) {
-    // A test event may look like the payment of an existing order.
+    // A test event may look as if it were about the payment of an existing order.
     const payment = { ...eventOf('payment.succeeded', orderId).data.payment };
     for (const sent of [body, { ...body, data: { ...body.data, payment } }])
       expect((await deliver(sent, { id })).status, body.type).toBe(204);
@@ -73,7 +73,7 @@ test('an event that is delivered several times and concurrently is applied once'
 
 test('an older event that arrives after a newer event has no effect', async () => {
   const payment = { id: newId('pay') };
-  // The refund was already due when the success arrives, so the goods are not granted.
+  // When the success arrives, a refund of the payment is already due. So the shop does not grant the goods.
   const conflict = eventOf('payment.conflict', orderId, {
     version: 2,
     payment: { ...payment, orderUpdate: 'conflict' },
@@ -118,13 +118,13 @@ test('a payment that was refunded in full grants no goods, whichever of its even
   expect(text).toContain('the money was refunded to you');
   expect(text).toContain('This order can no longer be paid');
   expect(text).not.toMatch(/Pickup code|Waiting for your payment|again|<button/);
-  // The order is not paid, so another payment can pay it.
+  // The order is not paid yet, so another payment can pay it.
   const next = eventOf('payment.succeeded', orderId);
   expect((await deliver(next)).status).toBe(204);
   expect(await paidBy()).toBe(next.data.payment.id);
 });
 
-/** A success that is delivered late: nodrop sends it now, 11 s after it happened. */
+/** This success is delivered late. nodrop sends the event now, 11 s after the payment succeeded. */
 const oldSuccess = () => {
   const event = eventOf('payment.succeeded', orderId);
   return { ...event, timestamp: new Date(Date.now() - 11_000).toISOString() };
@@ -145,7 +145,7 @@ test.each([
   expect(paymentsRead).toEqual([event.data.payment.id]);
   expect(await paidBy()).toBeNull();
   expect(await page()).not.toContain('Pickup code');
-  // A newer event is still applied.
+  // The shop still applies a newer event.
   const { payment } = event.data;
   const newer = { ...payment, orderUpdate: 'conflict', refundedAmount: 6800 };
   expect((await deliver(eventOf('payment.conflict', orderId, { version: 2, payment: newer }))).status).toBe(
@@ -175,7 +175,7 @@ test('a late event grants no goods if its payment cannot be read, and succeeds w
 test('the shop does not read the payment for an event that is delivered without delay or that grants no goods', async () => {
   const fresh = eventOf('payment.succeeded', orderId);
   expect((await deliver(fresh, { at: new Date(fresh.timestamp) })).status).toBe(204);
-  // An event that was applied before reads nothing, however late it is redelivered.
+  // If the shop has applied an event before, it reads nothing when the event is redelivered, however late that is.
   expect((await deliver(fresh, { at: new Date(Date.parse(fresh.timestamp) + 60_000) })).status).toBe(204);
   const event = oldSuccess();
   const back = { ...event.data.payment, refundedAmount: 6800 };
@@ -193,7 +193,7 @@ test('if the payment that paid the order gets a conflict, the order loses its go
   const event = eventOf('payment.succeeded', orderId);
   expect((await deliver(event)).status).toBe(204);
   expect(await page()).toContain('Pickup code');
-  // The acknowledgement was lost for such a long time that an operator decided to refund the payment.
+  // The acknowledgement was lost. After a long time, an operator decided to refund the payment.
   const payment = { ...event.data.payment, orderUpdate: 'conflict' };
   expect((await deliver(eventOf('payment.conflict', orderId, { version: 2, payment }))).status).toBe(204);
   expect(await paidBy()).toBeNull();
@@ -204,7 +204,7 @@ test('if the payment that paid the order gets a conflict, the order loses its go
     204,
   );
   expect(await page()).toContain('the money was refunded to you');
-  // The success is redelivered, and is older than the conflict now.
+  // nodrop redelivers the success event, which is now older than the conflict event.
   expect((await deliver(event)).status).toBe(204);
   expect(await paidBy()).toBeNull();
 });
@@ -249,7 +249,7 @@ test('each delivery about a second payment of an order is answered 409 with the 
     expect(answer.body).toEqual({ paidPaymentId: first.data.payment.id });
   }
   expect(await paidBy()).toBe(first.data.payment.id);
-  // nodrop refunds the second payment, and reports it with an event.
+  // nodrop refunds the second payment, and reports the refund with an event.
   const payment = { ...second.data.payment, orderUpdate: 'conflict' };
   expect((await deliver(eventOf('payment.conflict', orderId, { version: 2, payment }))).status).toBe(204);
   expect(await page()).toMatch(/Pickup code/);

@@ -7,8 +7,8 @@ import { endConnections, eventually, freePort, queryOnce } from '../support/stac
 import { deliver, eventsKnown, orderId, page, paidBy, shop } from './shop-events-support.ts';
 import { Example, eventOf, newId, newSecret, readBack, send, startShop } from './support.ts';
 
-// The example shop as a program: its forms and pages, and what happens when the shop, its database or a connection
-// dies.
+// Tests the example shop as a program. Covers its forms and pages, and what happens when the shop, its database or a
+// connection dies.
 
 test('the shop keeps the order while nodrop cannot be reached, and pressing "Buy" twice creates one order', async () => {
   const before = await queryOnce(shop.database.url, 'select id from orders');
@@ -21,7 +21,7 @@ test('the shop keeps the order while nodrop cannot be reached, and pressing "Buy
     expect(response.url).toBe(`${shop.url}/orders/${orderId}?notice=away`);
     const text = await response.text();
     expect(text).toMatch(/cannot be reached[\s\S]*House blend|House blend[\s\S]*cannot be reached/);
-    // The shop does not know whether anything was charged.
+    // The page must not mention a charge, because the shop does not know whether anything was charged.
     expect(text).not.toMatch(/charged/i);
   }
   expect(await queryOnce(shop.database.url, 'select id from orders')).toEqual(before);
@@ -162,7 +162,7 @@ test('the shop acknowledges no event while its table is locked, and applies the 
       readBack(shop.url, shop.secret, orderId),
       fetch(`${shop.url}/orders/${orderId}`),
     ]);
-    // Neither a conflict nor gone: nodrop redelivers the event.
+    // The shop's answer means neither a conflict nor that the order is gone, so nodrop redelivers the event.
     expect([delivered.status, read.status, shown.status]).toEqual([503, 503, 503]);
     expect(await shown.text()).toContain('Please try again in a moment.');
   } finally {
@@ -182,7 +182,7 @@ test('if the shop is killed while it applies an event, it has applied either the
     await client.query('begin');
     await client.query('select 1 from orders where id = $1 for update', [orderId]);
     const delivered = deliver(event, { id }).catch((error: Error) => error.name);
-    // The shop has received the event, and waits for the order's row.
+    // The shop has received the event, and waits for the lock of the order's row.
     await eventually(async () => {
       const waits =
         "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
@@ -248,7 +248,7 @@ test('kill -9 between the verification of an event and its commit loses nothing'
   await holder.end();
 
   await shop.process.start();
-  // Redelivered under the same id: the shop has not stored it as applied.
+  // The event is redelivered under the same id, because the shop has not stored it as applied.
   expect(await paidBy()).toBeNull();
   expect((await deliver(event, { id })).status).toBe(204);
   expect(await paidBy()).toBe(event.data.payment.id);
@@ -338,11 +338,11 @@ test("the shop shows Chinese to a browser that prefers Chinese, and remembers th
   expect(products.text).toContain('aria-label="购买招牌拼配咖啡，CNY 68.00"');
   expect(products.text).toContain('<a class="language" href="?lang=en" lang="en">English</a>');
 
-  // Chosen once, and kept for later pages.
+  // The customer chooses the language once, and the shop keeps it for later pages.
   const chosen = await read(`/orders/${orderId}?lang=zh`);
   expect(chosen.text).toContain('尚未付款');
   expect(chosen.cookie).toBe('shop_lang=zh; Path=/; HttpOnly; SameSite=Lax');
-  // The link to the other language keeps the notice, which is only in the query.
+  // The notice is only in the URL's query. The link to the other language keeps this query.
   const noticed = await read(`/orders/${orderId}?notice=away`);
   expect(noticed.text).toContain('The cashier cannot be reached right now.');
   const [, toChinese = ''] = /<a class="language" href="([^"]+)"/.exec(noticed.text) ?? [];
@@ -356,13 +356,13 @@ test("the shop shows Chinese to a browser that prefers Chinese, and remembers th
   expect((await read('/', { ...chinese, cookie: 'shop_lang=en' })).text).toContain('<html lang="en">');
   expect((await read('/', { cookie: 'shop_lang=xx' })).text).toContain('<html lang="en">');
 
-  // The cashier shows the product's name in the customer's language too.
+  // The cashier page also shows the product's name in the customer's language.
   const id = `shop_${randomBytes(12).toString('hex')}`;
   const body = new URLSearchParams({ order: id, product: 'teapot' });
   await fetch(`${shop.url}/orders`, { method: 'POST', body, headers: kept, redirect: 'manual' });
   const [row] = await queryOnce(shop.database.url, `select subject from orders where id = '${id}'`);
   expect(row?.subject).toBe('常滑烧急须壶');
-  // The order's page shows the product's name in the reader's language.
+  // The order's page shows the product's name in the language of the reader.
   expect((await read(`/orders/${id}`)).text).toContain('<p class="name">Kyusu teapot</p>');
 });
 
@@ -379,10 +379,10 @@ test("the shop's files are compressed, and a browser that already has them gets 
       ['gzip', 'Accept-Encoding'],
       [null, 'Accept-Encoding'],
     ]);
-    // fetch has decompressed the answers.
+    // fetch has already decompressed the answers.
     expect(new Set(await Promise.all(answers.map((answer) => answer.text()))).size).toBe(1);
     const etag = answers[0]?.headers.get('etag') ?? '';
-    // As a browser sends it; fetch alone would ask for a fresh copy.
+    // The request has the headers that a browser sends. fetch alone would ask for a fresh copy.
     const headers = { 'accept-encoding': 'br', 'if-none-match': etag, 'cache-control': 'max-age=0' };
     const again = await fetch(`${shop.url}/${name}`, { headers });
     expect(again.status).toBe(304);

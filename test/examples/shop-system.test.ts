@@ -1,5 +1,5 @@
-// The example shop at the end of the whole system, as `npm start` runs it: its own process and database, reached over
-// HTTP.
+// Tests the example shop together with the whole system, as `npm start` runs it. The shop has its own process and
+// database, and is reached over HTTP.
 import { randomBytes } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
@@ -32,7 +32,7 @@ beforeAll(async () => {
   };
   shop = new Example('src/stack/shop.ts', same, () => answers(`${url}/healthz`));
   await shop.start();
-  // The simulator sends no callbacks, so that every payment here is detected by a query.
+  // The simulator sends no callbacks. So every payment in these tests is detected by a query.
   await system.simulator.setFaults({ callback: { dropRate: 1 } });
 });
 
@@ -43,7 +43,7 @@ afterAll(async () => {
 
 const page = async (orderId: string) => await (await fetch(`${url}/orders/${orderId}`)).text();
 
-/** Presses "Buy" and follows the redirect to the cashier. */
+/** Presses "Buy" and follows the redirect to the cashier page. */
 async function buy(product: string): Promise<{ orderId: string; paymentId: string; token: string }> {
   const orderId = `shop_${randomBytes(12).toString('hex')}`;
   const response = await fetch(`${url}/orders`, {
@@ -63,7 +63,7 @@ const paymentOf = (id: string) => system.db.payment.findUniqueOrThrow({ where: {
 const untilUpdate = (id: string, orderUpdate: string) =>
   eventually(async () => (await paymentOf(id)).orderUpdate === orderUpdate);
 
-/** Every delivery attempt of the payment's success, oldest first. */
+/** Every delivery attempt of the success event of a payment, oldest first. */
 async function callsOf(paymentId: string) {
   const delivery = await system.db.delivery.findFirst({
     where: { paymentId, event: { type: 'payment.succeeded' } },
@@ -109,7 +109,7 @@ test('the shop does not show "not paid" while an attempt on a channel that the p
   database.pathname = '/nodrop_shop';
   const known = `select state from payments where order_id = '${orderId}'`;
   const states = async () => (await queryOnce(database.href, known)).map(({ state }) => state);
-  // All that the shop knows is that its own attempt has ended.
+  // The shop knows only that its own attempt has ended.
   await eventually(async () => (await states()).join() === 'cancelled');
   const text = await page(orderId);
   expect(text).toContain('Waiting for your payment');
@@ -216,7 +216,7 @@ describe.skipIf(CHROMIUM === undefined)('in Chromium', () => {
     const { page } = tab;
     await page.goto(url);
     await page.getByRole('button', { name: 'Buy Kyusu teapot for JPY 5,800' }).click();
-    // On the cashier page.
+    // This step takes place on the cashier page.
     await page.getByRole('link', { name: /^Pay / }).click();
     await page.getByRole('button', { name: 'Pay', exact: true }).click();
     await page.getByRole('link', { name: 'Back to the shop' }).click();
@@ -290,7 +290,7 @@ test('if a shop acknowledges an event without applying it, the read-back detects
   let bought: string | undefined;
   between = createServer(async (request, response) => {
     const body = await bodyOf(request);
-    // Late deliveries of earlier payments arrive here too.
+    // Late deliveries of events of earlier payments arrive here too.
     const isOfThis = bought !== undefined && String(body).includes(bought);
     if (isOfThis) ids.push(String(request.headers['webhook-id']));
     if (isOfThis && swallowed > 0) {

@@ -21,7 +21,10 @@ export class Example {
   #child: ChildProcess | undefined;
   output = '';
 
-  /** @param entry the path of a program in this repository, or a command with its arguments, run in its root */
+  /**
+   * @param entry the path of a program in this repository, or a command with its arguments that runs in the
+   * repository's root
+   */
   constructor(
     entry: string | readonly [string, ...string[]],
     env: Record<string, string>,
@@ -45,7 +48,7 @@ export class Example {
     return this.#child?.exitCode !== null || this.#child.signalCode !== null;
   }
 
-  /** Starts the program without waiting until it listens. */
+  /** Starts the program. Does not wait until the program listens. */
   run(): ChildProcess {
     const [program, ...args] = this.#command;
     const child = spawn(program, args, { cwd: root, env: { ...process.env, ...this.#env } });
@@ -77,7 +80,7 @@ export interface Shop {
   stop(): Promise<void>;
 }
 
-/** The shop with its own database. By default its nodrop URL does not answer. */
+/** Runs the shop with its own database. By default, its nodrop URL does not answer. */
 export async function startShop(env: Record<string, string> = {}): Promise<Shop> {
   const database = await emptyDatabase();
   const port = await freePort();
@@ -104,7 +107,7 @@ export async function startShop(env: Record<string, string> = {}): Promise<Shop>
   };
 }
 
-/** The command that starts a receiver on a port and host, and the command that creates an order and its payment. */
+/** The command that starts a receiver on a port and host. Also the command that creates an order and its payment. */
 export interface ReceiverStart {
   readonly entry: string | ((port: number, host: string) => readonly [string, ...string[]]);
   readonly payer: string | readonly [string, ...string[]];
@@ -116,7 +119,10 @@ export const OWN_RECEIVER: ReceiverStart = {
   payer: 'examples/receiver/pay.js',
 };
 
-/** Starts a receiver on a database with its tables; by default the one of `examples/receiver`. */
+/**
+ * Starts a receiver on a database that has the receiver's tables. By default it is the receiver of
+ * `examples/receiver`.
+ */
 export async function startReceiver(
   database: Pick<FreshDatabase, 'url'>,
   secret: string,
@@ -143,13 +149,13 @@ export async function startReceiver(
 
 let ids = 0;
 
-/** A new id in nodrop's format. */
+/** Makes a new id in nodrop's format. */
 export function newId(prefix: string): string {
   ids += 1;
   return `${prefix}_${Date.now().toString(36)}${String(ids).padStart(6, '0')}`;
 }
 
-/** An event as nodrop sends it, with the fields that a shop reads. */
+/** An event as nodrop sends it. It has only the fields that a shop reads. */
 export function eventOf(
   type: string,
   orderId: string,
@@ -175,7 +181,7 @@ export interface Sent {
   readonly body: any;
 }
 
-/** Sends an event as nodrop does, signed with the standardwebhooks library. */
+/** Sends an event as nodrop does. The library standardwebhooks signs it. */
 export async function send(
   url: string,
   secret: string,
@@ -190,7 +196,7 @@ export async function send(
   });
 }
 
-/** Reads an order back, as nodrop does. */
+/** Reads an order back from the shop, as nodrop does. */
 export async function readBack(url: string, secret: string, orderId: string): Promise<Sent> {
   return await call(`${url}/nodrop/orders/${encodeURIComponent(orderId)}`, {
     headers: signature(secret, newId('read'), new Date(), ''),
@@ -198,8 +204,8 @@ export async function readBack(url: string, secret: string, orderId: string): Pr
 }
 
 /**
- * Sends a request to the receiver with exactly these headers, which fetch does not allow.
- * @returns the status of the answer, or 0 when the connection ended without one
+ * Sends a request to the receiver with exactly these headers. fetch does not allow that.
+ * @returns the status of the answer, or 0 if the connection ended without an answer
  */
 export function sendAsWritten(url: string, headers: Record<string, string>, body = ''): Promise<number> {
   const { hostname, port } = new URL(url);

@@ -8,7 +8,10 @@ import { recoverPayment } from '../../src/ledger/recover-payment.ts';
 import { tradeOf } from '../../src/ledger/trade-of-payment.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** Whether an adopted trade is only watched or is nodrop's own decides what happens with money that pays no order. */
+/**
+ * Tests money of adopted trades that pays no order. What happens with it depends on whether the adopted trade is only
+ * watched or is nodrop's own.
+ */
 
 const { db } = useDatabase();
 let merchantId: string;
@@ -23,7 +26,7 @@ beforeEach(() => {
   n += 1;
 });
 
-/** An attempt for this test's order; with `as`, it adopts a trade. */
+/** Creates an attempt at this test's order. With `as`, the attempt adopts a trade. */
 async function attempt(channel: 'simulator' | 'simulator2', as?: 'watched' | 'own', of = merchantId) {
   const { payment } = await insertPayment(
     db,
@@ -113,8 +116,8 @@ describe('one trade that is visible to two accounts and adopted at each of them'
         expect(second?.row.attentionDetail).toContain(
           'Another payment adopted this trade at another account',
         );
-        // When another payment pays the second order, `watched` prevents an automatic refund, because the money belongs
-        // to the first order.
+        // If another payment pays the second order, the money of this `watched` trade is not refunded automatically.
+        // That money belongs to the first order.
         expect(second?.row.adopted).toBe('watched');
       }
     },

@@ -19,7 +19,10 @@ import {
   SECRET,
 } from './change-order-support.ts';
 
-/** Money for an attempt at the old amount of a changed order pays that order only if an operator accepts it. */
+/**
+ * Tests money that arrives for an attempt at the old amount of a changed order. It pays that order only if an operator
+ * accepts it.
+ */
 
 describe('money of an attempt made before the order’s amount changed', () => {
   test.each(['apply', 'refund', 'review'] as const)(
@@ -41,7 +44,7 @@ describe('money of an attempt made before the order’s amount changed', () => {
         type: 'payment.review',
         data: { payment: { amount: 1000 }, order: { amount: 1250, status: 'unpaid' } },
       });
-      // No new attempt is made and the amount does not change until an operator has decided.
+      // Until an operator has decided, no new attempt is made and the amount does not change.
       await expect(attempt({ id: orderId }, { merchant })).rejects.toMatchObject(code('attempt_unresolved'));
       await expect(change(orderId, { amount: 1000 }, { merchant })).rejects.toMatchObject(
         code('attempt_unresolved'),
@@ -83,7 +86,7 @@ describe('money of an attempt made before the order’s amount changed', () => {
         order: { amount: 1250, status: 'succeeded' },
       },
     });
-    // Money that arrives for the other attempt is a duplicate, as usual.
+    // Money that arrives for the other attempt is a duplicate payment, as usual.
     expect(await pay(live.id, 1250)).toMatchObject({ orderUpdate: 'conflict' });
   });
 

@@ -9,7 +9,8 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * Shared by the tests of changed orders: a merchant for each policy for late payments, orders, attempts and changes.
+ * Support for the tests of changed orders. It has a merchant for each policy for late payments, and creates orders,
+ * attempts and changes.
  */
 
 export const { db, databaseUrl, connect } = useDatabase();
@@ -52,7 +53,7 @@ export async function attempt(
   };
   return (await insertPayment(ledger, merchant, order, given, () => 'hash', now())).payment;
 }
-/** An attempt that ended unpaid. */
+/** Creates an attempt that has ended unpaid. */
 export async function ended(order: NewOrder = newOrder(), merchant = merchantId): Promise<Payment> {
   const payment = await attempt(order, { merchant });
   await endPayment(db, payment.id, 'closed', 'closed.', now());

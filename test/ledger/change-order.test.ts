@@ -35,11 +35,11 @@ import {
 } from './change-order-support.ts';
 
 /**
- * An order changes under its lock. Money for an attempt at another amount pays the order only if an operator accepts
- * that money.
+ * Tests that an order changes under its lock. Money for an attempt at another amount pays the order only if an
+ * operator accepts that money.
  */
 
-/** The connection of another process. */
+/** The database connection of another process. */
 const other = connect();
 const timeline = async (paymentId: string) =>
   (await db.timelineEntry.findMany({ where: { paymentId }, orderBy: { id: 'asc' } })).map(
@@ -70,7 +70,7 @@ describe('a change of an order', () => {
     await change(orderId, changes);
     expect(await orderRow(orderId)).toEqual(before);
     expect(await timeline(id)).toEqual(said);
-    // Only the event of the second attempt's success.
+    // The only new event is that of the second attempt's success.
     expect(await db.event.count()).toBe(events + 1);
   });
 
@@ -105,7 +105,7 @@ describe('a change of an order', () => {
     const live = await attempt();
     const unasked = await change(live.orderId, { amount: 1250 }).catch((error: unknown) => error);
     expect((unasked as UnaskedAttempts).attempts.map(({ id }) => id)).toEqual([live.id]);
-    // The channel was queried and gave no readable answer.
+    // The channel was queried, and its answer could not be read.
     await recordSilence(db, live.id, 'no answer', 60_000, now());
     const asked = { asked: [live.id] };
     await expect(change(live.orderId, { amount: 1250 }, asked)).rejects.toMatchObject(
@@ -115,13 +115,14 @@ describe('a change of an order', () => {
     await expect(change(live.orderId, { amount: 1250 }, asked)).rejects.toMatchObject(
       code('attempt_unresolved'),
     );
-    // Recorded money of a payment that had ended.
+    // In this case, money is recorded for a payment that had ended.
     const late = await ended();
     await recordAnswer(db, late.id, paid(1000), 'query', now());
     await expect(change(late.orderId, { amount: 1250 })).rejects.toMatchObject(code('attempt_unresolved'));
     expect((await pay(late.id, 1000)).orderUpdate).toBe('applied');
     await expect(change(late.orderId, { amount: 1250 })).rejects.toMatchObject(code('order_already_paid'));
-    // Money waits for a decision while another attempt is live. The change is refused without closing the live attempt.
+    // In this case, money waits for a decision while another attempt is live. The change is refused, and the live
+    // attempt is not closed.
     const short = await attempt();
     await attempt({ id: short.orderId }, { channel: 'simulator2' });
     await pay(short.id, 900);
@@ -134,7 +135,7 @@ describe('a change of an order', () => {
     await recordAnswer(db, live.id, { state: 'processing' }, 'query', now());
     await change(live.orderId, { subject: 'x', metadata: {}, expiresInSeconds: 240, amount: 1000 });
     expect(await row(live.id)).toMatchObject({ status: 'created', cancelRequestedAt: null, amount: 1000n });
-    // The attempt's trade keeps the subject with which the attempt was created.
+    // The trade of the attempt keeps the subject with which the attempt was created.
     expect((await row(live.id)).subject).toBe('Two tickets');
     expect((await orderRow(live.orderId)).subject).toBe('x');
   });
@@ -163,7 +164,8 @@ describe('a change of an order', () => {
       errors: [{ path: 'expiresInSeconds', message: expect.stringContaining(`at least ${least}, `) }],
     });
     await change(live.orderId, { expiresInSeconds: least }, { at });
-    // If a request is refused only because its expiry is in the past, it must not have ended any attempt first.
+    // This request is refused only because its expiry is in the past. It must not have ended any attempt before the
+    // refusal.
     await expect(change(live.orderId, { amount: 1, expiresInSeconds: 30 }, { at })).rejects.toMatchObject(
       code('invalid_request'),
     );
@@ -177,8 +179,8 @@ describe('two requests wait for the lock of one order', () => {
   type Deed = (payment: Payment, ledger: LedgerClient) => Promise<unknown>;
 
   /**
-   * Lets two processes wait for the lock of a new order with an ended attempt, one behind the other. Repeats if one of
-   * the processes ran out of time, because that outcome proves nothing.
+   * Lets two processes wait for the lock of a new order with an ended attempt, one after the other. If one of the
+   * processes runs out of time, this proves nothing, so the function tries again.
    * @returns the outcome of each process, and the attempt.
    */
   async function race(...deeds: readonly [Deed, Deed]) {
@@ -197,7 +199,8 @@ describe('two requests wait for the lock of one order', () => {
           isOver = true;
         });
         await eventually(async () => {
-          // Not through `holder`: within its transaction pg_stat_activity would not be refreshed.
+          // This query does not run on `holder`, because pg_stat_activity would not be refreshed within the
+          // transaction of `holder`.
           const waiting = await queryOnce(
             databaseUrl,
             `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,

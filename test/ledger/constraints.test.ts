@@ -4,7 +4,7 @@ import { isConstraintViolation } from '../../src/ledger/client.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { queryOnce, useDatabase } from '../support/stack.ts';
 
-/** The database enforces what the code promises, whatever program writes. See docs/ledger.md. */
+/** Tests that the database enforces what the code promises, whichever program writes to it. See docs/ledger.md. */
 
 const { db, databaseUrl } = useDatabase();
 let merchantId: string;
@@ -245,7 +245,7 @@ describe('money', () => {
     const gone = { status: 'succeeded', reason: 'external' };
     await refund('gone', 400n, gone);
     await refused(refund('more', 601n, gone));
-    // The open refund continues and will be refused at the channel, but its amount must not be raised.
+    // The open refund continues, and the channel will refuse it. But the amount of the refund must not be raised.
     const change = (data: object) => db.refund.update({ where: { id }, data });
     await change({ unknownSince: new Date() });
     await refused(change({ amount: 1001n }));

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { ATTENTION_NAMES } from '../../src/domain/attention.ts';
 import { queryOnce, useDatabase } from '../support/stack.ts';
 
-/** The constraints in the database are those that the code and docs/ledger.md name. */
+/** Tests that the constraints in the database are those that the code and docs/ledger.md name. */
 
 const { db, databaseUrl } = useDatabase();
 
@@ -26,8 +26,8 @@ test('docs/ledger.md names every check, partial index and trigger', async () => 
      union all select tgname::text from pg_trigger where not tgisinternal`,
   );
   const names = rows.map(({ name }) => `${name}`);
-  // Constraints that several tables have are documented once, without the table: see the row of the states in
-  // docs/ledger.md.
+  // If several tables have the same constraint, it is documented once, without the name of the table: see the row of
+  // the states in docs/ledger.md.
   const isNamed = (name: string) =>
     text.includes(`\`${name}\``) ||
     /^(orders|payments|refunds)_(amount|currency|status|id)_check$/.test(name) ||

@@ -14,8 +14,8 @@ import { requestRefund } from '../../src/ledger/refunds.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
-// The effects of disputes on money: a lost amount counts as given back, is never refunded again, and hides other
-// attentions only for a time.
+// Tests the effects of disputes on money. An amount that was lost in a dispute counts as given back, and is never
+// refunded again. A dispute hides other attentions only for a time.
 
 const { db } = useDatabase();
 let merchantId: string;
@@ -61,7 +61,7 @@ async function paid(answer: PaidAnswer = PAID, payment?: Payment): Promise<Payme
 }
 
 /**
- * A payment whose order was paid by another payment, so that a refund is due. The refund was not requested from the
+ * Creates a payment whose order was paid by another payment. So a refund is due, but it was not requested from the
  * channel yet.
  */
 async function owed(): Promise<Payment> {
@@ -235,7 +235,7 @@ test('if a dispute of the full amount is lost before the settlement, the settlem
   });
   expect(await refunds(id)).toMatchObject([{ reason: 'dispute', status: 'succeeded', amount: 1000n }]);
   expect((await db.order.findFirst({ where: { id: orderId } }))?.status).toBe('unpaid');
-  // The dispute is won after all. The money is back, but it pays no order.
+  // In the end the merchant wins the dispute. The merchant has the money again, but it pays no order.
   await asked(id, { state: 'won' });
   expect(await row(id)).toMatchObject({ refundedAmount: 0n, attention: 'order_conflict' });
 });

@@ -9,13 +9,13 @@ import { recordEvent } from '../../src/ledger/events.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** Sample events have the same fields as real ones; test events are marked and pay nothing. */
+/** Tests that sample events have the same fields as real events. Test events are marked and pay nothing. */
 
 const { db } = useDatabase();
 
 const NOW = new Date('2026-11-27T08:00:00.000Z');
 
-/** The body of an event that the ledger wrote. */
+/** Returns the body of an event that the ledger wrote. */
 async function writtenEvent(type: 'payment.closed' | 'refund.failed') {
   const { merchant } = await ensureMerchant(db, type, ['simulator']);
   const account = await db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
@@ -38,7 +38,7 @@ async function writtenEvent(type: 'payment.closed' | 'refund.failed') {
   return eventMessage(await db.event.findFirstOrThrow({ where: { paymentId } }));
 }
 
-/** The nested field names of a value. */
+/** Returns the names of all fields of a value, including nested fields. */
 const shape = (value: unknown): unknown =>
   typeof value === 'object' && value !== null
     ? Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, shape(inner)]))
@@ -49,7 +49,7 @@ test('every event type has a sample with the same fields as a real event', async
   expect([...samples.keys()]).toEqual([...EVENT_TYPES]);
   const [closed, failed] = [await writtenEvent('payment.closed'), await writtenEvent('refund.failed')];
   for (const [type, body] of samples) {
-    // Strict: fails if the sample has a field that the documented schema lacks.
+    // The schema is strict. So the test fails if a sample has a field that the documented schema lacks.
     expect(eventOf(type).strict().parse(body)).toEqual(body);
     expect(shape(JSON.parse(JSON.stringify(body)))).toEqual(
       shape(JSON.parse(JSON.stringify(type.startsWith('refund.') ? failed : closed))),
@@ -75,7 +75,7 @@ test('every event sample shows a possible state of the ledger', async () => {
   const kept = { merchantId: merchant.id };
   for (const { what, body } of samples()) {
     const { payment, order, refund } = body.data;
-    // The times of the steps, in the sequence in which the steps happen. A time that is null is left out.
+    // Returns the times of the steps in the sequence in which the steps happen. It leaves out times that are null.
     const times = Object.entries({
       orderCreated: order.createdAt,
       created: payment.createdAt,
@@ -93,7 +93,8 @@ test('every event sample shows a possible state of the ledger', async () => {
     if (payment.status === 'closed') expect(expired, what).toBe(true);
     if (payment.status === 'failed' || payment.status === 'cancelled') expect(expired, what).toBe(false);
 
-    // A test event `payment.succeeded` shows a full refund, and is the only one that lacks the refund itself.
+    // The test event `payment.succeeded` shows a full refund. It is the only event that shows a refunded amount
+    // without the refund itself.
     const isBack = body.test === true && body.type === 'payment.succeeded';
     const given = refund?.status === 'succeeded' ? refund.amount : 0;
     expect(payment.refundedAmount, what).toBe(isBack ? payment.receivedAmount : given);
@@ -101,7 +102,7 @@ test('every event sample shows a possible state of the ledger', async () => {
       expect(refund.status, what).toBe(body.type.slice('refund.'.length));
       expect(refund.failure === null, what).toBe(refund.status === 'succeeded');
       expect([refund.paymentId, refund.currency], what).toEqual([payment.id, payment.currency]);
-      // An automatic refund belongs to a conflict.
+      // If a refund is automatic, its payment's order update is a conflict.
       const isOwed = isAutomaticRefundId(refund.id, payment.id);
       expect([isOwed, isOwed], what).toEqual([
         refund.reason !== 'requested',
@@ -155,7 +156,7 @@ test('every event sample shows a possible state of the ledger', async () => {
         });
     } else expect(payment.attention, what).toBeNull();
 
-    // The database's constraints accept the rows.
+    // Checks that the rows fulfil the constraints of the database.
     const [id, orderId] = [newPaymentId(), `order of ${what}`];
     const { status, paidAt, ...made } = order;
     await db.order.create({ data: { ...made, ...kept, id: orderId, paidPaymentId: null } });
@@ -191,7 +192,7 @@ test('a test event is marked, names an order and a payment that do not exist, an
     expect(body).toMatchObject({ test: true, timestamp: NOW.toISOString() });
     expect(order.id).toMatch(/^nodrop-test-pay_\w{26}$/);
     expect(payment.orderId).toBe(order.id);
-    // The condition that docs/three-things-your-shop-must-do.md gives to shops.
+    // This is the condition that docs/three-things-your-shop-must-do.md gives to shops.
     const isHere = payment.status === 'succeeded' && payment.refundedAmount < (payment.receivedAmount ?? 0);
     expect(isHere && ['pending', 'applied'].includes(payment.orderUpdate ?? '')).toBe(false);
     expect(eventOf(body.type).strict().parse(body)).toEqual(body);

@@ -28,8 +28,8 @@ import {
 } from './events-support.ts';
 
 /**
- * The order service's answers to events: the first answer counts, one process delivers at a time, and a missing answer
- * raises an attention.
+ * Tests the order service's answers to events. Only the first answer counts, and only one process delivers an event at
+ * a time. If an answer is missing, an attention is raised.
  */
 
 const back = (amount: number) => ({ state: 'succeeded', channelRefundId: 'r', amount }) as const;
@@ -137,7 +137,7 @@ test('only one of several concurrent requests gets the lease of a delivery, and 
   const turns = await Promise.all([...Array(8)].map(() => leaseDelivery(db, delivery.id, at)));
   expect(turns.filter(({ kind }) => kind === 'now')).toHaveLength(1);
   expect(turns.filter(({ kind }) => kind === 'later')).toHaveLength(7);
-  // A worker that dies with the lease loses it when it expires.
+  // If a worker dies while it holds the lease, another worker can get the lease after it has expired.
   expect(await leaseDelivery(db, delivery.id, new Date(at.getTime() + 30_000))).toMatchObject({
     kind: 'later',
   });
@@ -159,10 +159,10 @@ test('a redelivery requested during a delivery attempt is due as soon as that at
   expect(await leaseDelivery(db, delivery.id, later(1_000))).toMatchObject({ kind: 'later', inMs: 2_000 });
   await recordAttempt(db, delivery.id, answered('unknown', at), 0, later(1_500));
   expect(await leaseDelivery(db, delivery.id, later(1_600))).toMatchObject({ kind: 'now' });
-  // No redelivery was requested during this attempt, so the normal schedule applies.
+  // No redelivery was requested during this attempt. So the next attempt follows the normal schedule.
   await recordAttempt(db, delivery.id, answered('unknown', at), 0, later(1_700));
   expect(await leaseDelivery(db, delivery.id, later(1_800))).toMatchObject({ kind: 'later', inMs: 1_900 });
-  // The worker dies with the lease.
+  // The worker dies while it holds the lease.
   await leaseDelivery(db, delivery.id, later(3_700));
   await db.$transaction((tx) => hurryDeliveries(tx, payment.id));
   expect(await leaseDelivery(db, delivery.id, later(40_000))).toMatchObject({ kind: 'later' });
@@ -178,7 +178,7 @@ test('of several concurrent answers to an event, the first decides and the other
   expect(after.log).toHaveLength(5);
   const row = await db.payment.findUniqueOrThrow({ where: { id: payment.id } });
   const refunds = await db.refund.count({ where: { paymentId: payment.id } });
-  // The first answer decides everything, and the later answers change nothing.
+  // The first answer decides everything. The later answers have no effect.
   expect([after.status, row.orderUpdate, refunds, (await eventsOf(payment.id)).length]).toEqual(
     after.status === 'delivered' ? ['delivered', 'applied', 0, 1] : [after.status, 'conflict', 1, 2],
   );
@@ -224,7 +224,7 @@ test('the sweep raises the attention of a delivery without an attempt once, and 
   };
   expect(await look(599_000)).toEqual([0, null, null]);
   const unsent = `payment.succeeded has not been sent to the order service yet. Its first delivery attempt was due at ${delivery.createdAt.toISOString()}.`;
-  // The payment's settlement is at most some milliseconds later than the time of its delivery.
+  // The time of the payment's settlement is at most some milliseconds after the time of its delivery.
   expect(await look(601_000)).toEqual([1, 'order_update_failing', unsent]);
   expect(await look(661_000)).toEqual([0, 'order_update_failing', unsent]);
   const first = new Date(since + 700_000);
@@ -238,7 +238,10 @@ test('the sweep raises the attention of a delivery without an attempt once, and 
 });
 
 describe('delivery of an event fails, and the payment does not wait for that event', () => {
-  /** Makes two pending deliveries of refund events of an applied payment, each with one unanswered attempt. */
+  /**
+   * Creates two pending deliveries of refund events. Their payment is applied, and each delivery has one unanswered
+   * attempt.
+   */
   async function failing() {
     const { payment, delivery } = await newPending();
     const at = now();

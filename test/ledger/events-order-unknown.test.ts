@@ -14,14 +14,14 @@ import {
 } from './events-support.ts';
 
 /**
- * Events of an order that its order service does not know: delivery is retried as long as the service may still get the
- * order.
+ * Tests events of an order that its order service does not know. Delivery is retried as long as the order service may
+ * still get the order.
  */
 
 describe('an order that its order service does not know', () => {
   const HOUR = 3_600_000;
 
-  /** Records attempts at these times (ms after `from`), each with its outcome. */
+  /** Records one attempt at each of these times (in ms after `from`), each with its outcome. */
   async function tell(
     deliveryId: string,
     from: Date,
@@ -125,7 +125,7 @@ describe('an order that its order service does not know', () => {
     await resolvePayment(db, payment.merchantId, payment.id, 'dismiss', 'seen', now());
     await tell(delivery.id, from, [3, 'unknown', 404]);
     expect(await shownOf(payment.id)).toEqual([null, 'pending', 0]);
-    // The dismissed attention named no deadline, and this answer sets one.
+    // The attention that was dismissed named no deadline. This answer sets a deadline.
     await tell(delivery.id, from, [4, 'order_unknown', 404]);
     expect(await shownOf(payment.id)).toEqual(['order_unknown', 'pending', 0]);
     await resolvePayment(db, payment.merchantId, payment.id, 'dismiss', 'seen', now());
@@ -180,7 +180,7 @@ describe('an order that its order service does not know', () => {
     // This answer can move money, so the attention is raised before any money moves.
     await unknown(3);
     expect(await shownOf(payment.id)).toEqual(['order_unknown', 'pending', 0]);
-    // An attention that was raised and dismissed is not raised again.
+    // An attention that was raised and then dismissed is not raised a second time.
     await dismiss();
     await fails(4);
     await unknown(5);
@@ -199,7 +199,7 @@ describe('an order that its order service does not know', () => {
     for (const [before, after, shown] of [
       [['router'], ['coded'], 'order_unknown'],
       [['router', 'coded', 'router'], ['coded'], 'order_unknown'],
-      // The attention named the deadline when it was dismissed.
+      // The attention already named the deadline when it was dismissed.
       [['router', 'coded'], ['coded', 'router', 'fails', 'coded'], null],
       [['coded'], ['router', 'coded'], null],
     ] as const satisfies readonly [Calls, Calls, string | null][]) {

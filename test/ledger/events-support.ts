@@ -7,7 +7,10 @@ import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** Shared by the tests of events: a new merchant for each test, and payments whose order service has not answered. */
+/**
+ * Support for the tests of events. It makes a new merchant for each test, and payments whose order service has not
+ * answered.
+ */
 
 export const { db } = useDatabase();
 export let merchantId: string;
@@ -60,7 +63,7 @@ export const withOrderService = () =>
 export const eventsOf = (paymentId: string) =>
   db.event.findMany({ where: { paymentId }, include: { delivery: true }, orderBy: { version: 'asc' } });
 
-/** A payment that waits for its order service, and its delivery. */
+/** Creates a payment that waits for its order service, and the payment's delivery. */
 export async function newPending() {
   await withOrderService();
   const payment = await newPaid();

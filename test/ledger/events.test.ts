@@ -26,14 +26,15 @@ import {
 } from './events-support.ts';
 
 /**
- * An event is written in the same transaction as the change that it reports. A reader with a cursor misses no event.
+ * Tests that an event is written in the same transaction as the change that it reports. A reader with a cursor misses
+ * no event.
  */
 
 const DAY = 86_400_000;
 
 test('each end of a payment and each refund writes one event, and the versions of the events increase', async () => {
   const { id } = await newPaid();
-  // Repeated and late calls, and calls that would end the payment differently, write no further event.
+  // No further event is written by calls that are repeated, that come late, or that would end the payment differently.
   await settlePayment(db, id, now());
   await endPayment(db, id, 'closed', 'late', now());
   for (const state of ['succeeded', 'failed'] as const) {
@@ -65,7 +66,7 @@ test('each end of a payment and each refund writes one event, and the versions o
       order: { status: 'succeeded', paidPaymentId: id, metadata: { a: 'b' } },
     },
   });
-  // The event has the state at the end of its transaction, and the events have the sequence of the changes.
+  // The event shows the state at the end of its transaction. The events are in the sequence of the changes.
   expect(events[3]?.data).toMatchObject({
     payment: { refundedAmount: 600, attention: 'channel_reversed' },
     refund: { reason: 'external', amount: 200, status: 'succeeded' },
@@ -76,7 +77,7 @@ test('each end of a payment and each refund writes one event, and the versions o
     await endPayment(db, ended.id, to, 'a test', now());
     await endPayment(db, ended.id, to, 'again', now());
     expect((await eventsOf(ended.id)).map(({ type }) => type)).toEqual([`payment.${to}`]);
-    // Money that arrives after the payment's end also has an event.
+    // If money arrives after the payment's end, it also has an event.
     await recordAnswer(db, ended.id, PAID, 'query', now());
     await settlePayment(db, ended.id, now());
     expect((await eventsOf(ended.id)).map(({ type }) => type)).toEqual([
@@ -91,7 +92,7 @@ test('a change that is rolled back leaves no event', async () => {
   const attempt = underOrderLock(db, id, now(), async ({ tx, newEvents }) => {
     await update(tx, id, { status: 'closed', endedAt: now() });
     newEvents.push({ type: 'payment.closed' });
-    // The second event cannot be written, so the change and the first event must also be rolled back.
+    // The second event cannot be written. So the change and the first event must also be rolled back.
     newEvents.push({ type: 'refund.failed', refundId: 're_none' });
   });
   await expect(attempt).rejects.toThrow();
@@ -108,7 +109,7 @@ test('after a loss of the last commits, new events have other versions than the 
   const { eventVersion } = await db.payment.findUniqueOrThrow({ where: { id } });
   await recordAnswer(db, id, { ...PAID, refundedAmount: 200 } as ChannelAnswer, 'query', at(60));
   const [lost] = (await eventsOf(id)).slice(-1);
-  // The state of a standby that has not received the last commit.
+  // The database is now in the state of a standby that has not received the last commit.
   await db.event.deleteMany({ where: { paymentId: id, version: { gt: eventVersion } } });
   await db.payment.update({ where: { id }, data: { eventVersion } });
   await recordAnswer(db, id, { ...PAID, refundedAmount: 400 } as ChannelAnswer, 'query', at(90));
@@ -134,7 +135,7 @@ test('a reader with a cursor gets every event of many payments that end at the s
   };
   const end = ({ id }: Payment) => endPayment(db, id, 'closed', 'a test', now());
   const endAll = async () => {
-    // As many concurrent transactions as get a connection without waiting, even on a busy machine.
+    // The test runs as many concurrent transactions as can get a connection without waiting, even on a busy machine.
     for (let i = 0; i < payments.length; i += 10) await Promise.all(payments.slice(i, i + 10).map(end));
     ending = false;
   };
@@ -147,7 +148,7 @@ test('if the last event that a reader got is deleted while it reads, the reader 
   for (let i = 0; i < 3; i++) payments.push(await newPayment());
   for (const { id } of payments) await endPayment(db, id, 'closed', 'a test', now());
   let { next: after } = await listEvents(db, merchantId, { limit: 2, after: null });
-  // The events that the reader already has are deleted before each of its queries.
+  // Before each query of the reader, the events that the reader already has are deleted.
   for (let nth = 1; nth <= 4; nth++) {
     await db.event.updateMany({
       where: { merchantId, seq: { lte: after.seq } },

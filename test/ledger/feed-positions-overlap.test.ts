@@ -17,12 +17,18 @@ import {
   writeEvent,
 } from './feed-positions-support.ts';
 
-/** No transaction that writes an event waits for another one, and no reader of the feed skips an event. */
+/**
+ * Tests that no transaction that writes an event waits for another transaction that writes one, and that no reader of
+ * the feed skips an event.
+ */
 
 const allEvents = async () =>
   (await db.event.findMany({ where: { merchantId }, orderBy: { seq: 'asc' } })).map(({ id }) => id);
 
-/** All sequences of the writes and commits of this many transactions, which write in the sequence of their numbers. */
+/**
+ * Returns every possible sequence of the writes and commits of this many transactions. The transactions write in the
+ * sequence of their numbers.
+ */
 function interleavings(count: number): string[][] {
   const extend = (steps: string[], begun: number, open: number[]): string[][] => {
     if (begun === count && open.length === 0) return [steps];
@@ -85,7 +91,7 @@ test.each([
 );
 
 describe('while positions are assigned', () => {
-  /** Another process whose assignment of positions waits before and after its UPDATE. */
+  /** Stands for another process that assigns feed positions. It waits before and after its UPDATE. */
   function slowPlacer() {
     const client = createLedgerClient(databaseUrl);
     const [locked, update, updated, end] = [gate(), gate(), gate(), gate()];
@@ -120,11 +126,12 @@ describe('while positions are assigned', () => {
     const quick = new Reader(db, 10);
     const reading = slow.read();
     await placer.locked.opened;
-    // This event is committed before the UPDATE runs, so it gets a position in the same run, before the newer event.
+    // This event is committed before the UPDATE runs. So it gets its position in the same run, before the newer event.
     await (await writeEvent(second, new Date(2000)))();
     placer.update.open();
     await placer.updated.opened;
-    // The positions are assigned but not committed. No higher position may become visible before they are committed.
+    // The positions are assigned but not committed yet. Until they are committed, no higher position may become
+    // visible.
     await (await writeEvent(third, new Date(1000)))();
     const behind = quick.read();
     await waitsForLock();
@@ -158,7 +165,7 @@ describe('two processes write events of one order, and the clock of one process 
   const AHEAD_MS = 500;
 
   /**
-   * Closes one attempt with the time of the clock that is ahead. Then writes something about the other attempt with the
+   * Closes one attempt with the time of the clock that is ahead. Then writes an event of the other attempt with the
    * time of the other clock.
    */
   async function closedThen(write: (other: string, at: Date) => Promise<unknown>) {

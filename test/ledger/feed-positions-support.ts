@@ -7,12 +7,12 @@ import { insertPayment } from '../../src/ledger/new-payment.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * Shared by the tests of feed positions: a new merchant for each test, payments, events whose transactions wait, and
- * readers.
+ * Support for the tests of feed positions. It has a new merchant for each test, payments, events whose transactions
+ * stay open, and readers.
  */
 
 export const { db, databaseUrl, connect } = useDatabase();
-/** A second client, which is another process as far as PostgreSQL can tell. */
+/** A second database client. For PostgreSQL it looks like another process. */
 export const elsewhere = connect();
 export let merchantId: string;
 let merchants = 0;
@@ -24,7 +24,7 @@ export const now = () => new Date();
 
 export let orders = 0;
 export const newOrderId = () => `order-${++orders}`;
-/** @param asked the other attempts at the same order, which the channel has reported as unpaid. */
+/** @param asked the other attempts at the same order; the channel has reported them as unpaid */
 export async function newPayment(
   orderId = newOrderId(),
   channel = 'simulator',
@@ -50,7 +50,7 @@ export async function newPayment(
   return payment.id;
 }
 
-/** A promise with its resolver. */
+/** A promise together with the function that resolves it. */
 export function gate() {
   let open = () => {};
   const opened = new Promise<void>((resolve) => {
@@ -61,7 +61,7 @@ export function gate() {
 
 /**
  * Starts a transaction that has written an event of the payment and stays open.
- * @returns a function that commits it.
+ * @returns a function that commits the transaction
  */
 export async function writeEvent(paymentId: string, at: Date) {
   const [written, end] = [gate(), gate()];
@@ -80,7 +80,7 @@ export async function writeEvent(paymentId: string, at: Date) {
   };
 }
 
-/** A reader that keeps its position. */
+/** A reader of the feed that keeps its cursor between reads. */
 export class Reader {
   readonly seen: string[] = [];
   #after: FeedPosition | null = null;

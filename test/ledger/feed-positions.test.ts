@@ -5,11 +5,14 @@ import { endPayment, recordAnswer, recordCreated, settlePayment } from '../../sr
 import { removeOld } from '../../src/ledger/retention.ts';
 import { db, elsewhere, merchantId, newPayment, now, Reader, writeEvent } from './feed-positions-support.ts';
 
-/** Events get positions in the feed by time and version, and are deleted only once a reader can detect that. */
+/**
+ * Tests that events get their feed positions by time and version. They are deleted only once a reader can detect the
+ * deletion.
+ */
 
 const DAY = 86_400_000;
 
-/** Writes events with these versions, one millisecond apart, in one transaction. */
+/** Writes events with these versions in one transaction. Their times are one millisecond apart. */
 const writeMany = (paymentId: string, versions: number, from: number, startedAt: Date) => db.$executeRaw`
   INSERT INTO events (id, merchant_id, payment_id, type, version, data, created_at)
   SELECT 'evt_' || ${paymentId} || n, ${merchantId}, ${paymentId}, 'payment.closed', n, '{}',
@@ -20,7 +23,7 @@ test('events get their positions by time and then by payment, but events of one 
   const payments = [await newPayment(), await newPayment()].toSorted();
   const [a = '', b = ''] = payments;
   const at = (seconds: number) => new Date(1_000_000 + seconds * 1000);
-  // Events as an older release wrote them. The last event is from a transaction that had waited for its order.
+  // Writes events as an older release did. The last event is from a transaction that had waited for its order's lock.
   for (const [payment, version, time] of [
     [b, 1, 2],
     [b, 2, 2],
@@ -84,14 +87,14 @@ test('reading the feed takes no lock if every event already has a position', asy
 });
 
 test('an unread event gets a position before it is deleted, so that an older cursor is refused', async () => {
-  // Deletes the events of other tests.
+  // Deletes the events that other tests have left.
   await removeOld(db, now());
   const reader = new Reader(db, 10);
   await endPayment(db, await newPayment(), 'closed', 'a test', now());
   expect(await reader.read()).toBe(1);
   await endPayment(db, await newPayment(), 'closed', 'a test', new Date(Date.now() - 40 * DAY));
   await endPayment(db, await newPayment(), 'closed', 'a test', now());
-  // This transaction stays open during the deletion, and its event is older than the limit.
+  // This transaction stays open during the deletion. Its event is older than the limit for deletion.
   const commit = await writeEvent(await newPayment(), new Date(Date.now() - 50 * DAY));
   expect(await removeOld(db, now())).toBe(1);
   await expect(reader.read()).rejects.toMatchObject({ code: 'cursor_expired' });

@@ -28,8 +28,8 @@ import { ofTrade } from '../support/callback.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
 /**
- * Waiting requests are notified of a visible change once, after its commit, and never in a transaction that moves
- * money.
+ * Tests that waiting requests are notified of a visible change once, after its commit. The notification is never sent
+ * in a transaction that moves money.
  */
 
 const { db, databaseUrl } = useDatabase();
@@ -37,7 +37,7 @@ let merchantId: string;
 let accountId: string;
 let listener: Connection;
 let heard: string[] = [];
-/** The statements that are sent to the database, each with its connection. */
+/** The SQL statements that are sent to the database, each with its connection. */
 const send = pg.Client.prototype.query;
 const queries = vi.spyOn(pg.Client.prototype, 'query');
 
@@ -105,19 +105,19 @@ const keyOf = ({ id }: Payment) => `payment/${id}`;
 const orderKeyOf = (orderId: string) =>
   `order/${merchantId}/${createHash('md5').update(orderId).digest('hex')}`;
 
-/** The notifications that the work causes. */
+/** Returns the notifications that `work` causes. */
 async function heardOf(work: () => Promise<unknown>): Promise<string[]> {
   await notificationsSent(db);
   await listener.query('SELECT 1');
   heard = [];
   await work();
   await notificationsSent(db);
-  // PostgreSQL sends notifications of earlier commits before the answer to this statement.
+  // Before PostgreSQL answers this statement, it sends the notifications of earlier commits.
   await listener.query('SELECT 1');
   return heard.toSorted();
 }
 
-/** The statements that were sent, each with its connection. */
+/** Returns the SQL statements that were sent, each with its connection. */
 const sent = () =>
   queries.mock.calls.map(([query], index) => ({
     client: queries.mock.contexts[index],
@@ -167,7 +167,7 @@ test('no transaction of the ledger sends a notification', async () => {
   }
   expect(transactions).toBeGreaterThan(10);
   expect(notified).toBeGreaterThan(10);
-  // The setting ends with the statement, on every connection.
+  // On every connection, the setting lasts only for one statement.
   for (let i = 0; i < 5; i++) {
     expect(await db.$queryRaw`SELECT current_setting('synchronous_commit') AS value`).toEqual([
       { value: 'on' },
@@ -218,7 +218,7 @@ test('creating, changing, cancelling and recovering an order notifies the reques
   const recover = () => recoverPayment(db, terms, 'hash', now());
   expect(await heardOf(recover)).toEqual([keyOf(lost), orderKeyOf(lost.orderId)].toSorted());
   expect(await heardOf(recover)).toEqual([]);
-  // The request completes the order, and is refused because the recovered attempt is still live.
+  // The request completes the order. It is refused, because the recovered attempt is still live.
   const fill = () => attempt(lost.orderId).catch(() => undefined);
   expect(await heardOf(fill)).toEqual([keyOf(lost), orderKeyOf(lost.orderId)].toSorted());
 });
@@ -236,7 +236,7 @@ test('a new attempt that completes a recovered order notifies the requests that 
 
 test('a callback causes a notification even if its payment is created while the callback is being stored', async () => {
   const payment = await attempt();
-  // The first lookup returns null, as if the payment had been created after it.
+  // The first lookup of the payment returns null, as if the payment had been created after this lookup.
   const looks: unknown[] = [];
   const late = db.$extends({
     query: {

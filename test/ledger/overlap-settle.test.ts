@@ -20,12 +20,12 @@ import { ofTrade } from '../support/callback.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
 /**
- * Transactions of several processes that wait for the lock of one order, in both sequences. Each transaction decides on
- * the state that the transactions before it have committed, although it began before they committed.
+ * Tests transactions of several processes that wait for the lock of one order, in both sequences. Each transaction
+ * begins before the earlier ones have committed. It still decides on the state that they have committed.
  */
 
 const { db, databaseUrl, connect } = useDatabase();
-/** One client per process, because a process runs only one transaction of an order at a time. */
+/** Each process has one client, because a process runs only one transaction of an order at a time. */
 const processes = [connect(), connect()];
 let holder: Connection;
 let merchantId: string;
@@ -80,7 +80,7 @@ async function newPayment(orderId = `order-${++orders}`, method = 'wallet'): Pro
   };
   return (await insertPayment(db, merchantId, order, given, () => 'hash', now())).payment;
 }
-/** A payment whose money is recorded. */
+/** Creates a payment whose money is recorded. */
 async function paid(): Promise<Payment> {
   const payment = await newPayment();
   await created(db, payment);
@@ -89,9 +89,9 @@ async function paid(): Promise<Payment> {
 }
 
 /**
- * Runs the two steps, each in its own process, which both wait for the order's lock before the first gets it. There are
- * not more than two steps, because once the first step has changed the row, the transactions behind the second compete
- * for the new version, and PostgreSQL promises no sequence.
+ * Runs two steps, each in its own process. Both wait for the order's lock before the first step gets it. More than two
+ * steps would compete for the lock after the first step has changed the row, and PostgreSQL promises no sequence for
+ * them.
  */
 async function inLine(payment: Payment, ...steps: [Step, Step]): Promise<PromiseSettledResult<unknown>[]> {
   await holder.query('begin');
@@ -118,7 +118,7 @@ async function inLine(payment: Payment, ...steps: [Step, Step]): Promise<Promise
 const done = (value: object) => ({ status: 'fulfilled', value: expect.objectContaining(value) });
 const refusedAs = (code: string) => ({ status: 'rejected', reason: expect.objectContaining({ code }) });
 
-/** The payment with its order, refunds, callbacks and events. */
+/** Returns the payment with its order, refunds, callbacks and events. */
 const stateOf = ({ id }: Payment) =>
   db.payment.findUniqueOrThrow({
     where: { id },
@@ -174,7 +174,7 @@ test('whether the end or the creation of a payment is recorded first, the paymen
 
 test('if two attempts at an order are settled, the first pays the order and a refund of the second is due', async () => {
   const first = await paid();
-  // An attempt that was live when the first one paid the order.
+  // This attempt was live when the first attempt paid the order.
   const second = await db.$transaction(async (tx) => {
     const { id, method, channelAnswer, nextAction, referenceData, payer, disputes, ...rest } =
       await tx.payment.findUniqueOrThrow({
@@ -280,7 +280,7 @@ test('a PATCH after the settlement is refused, and the change of a PATCH before 
     order: { subject: 'y', status: 'succeeded' },
     events: [{ data: { order: { subject: 'y', status: 'succeeded' } } }],
   });
-  // The attempt has ended, so the amount changes. Then the money of the ended attempt arrives after all.
+  // The attempt has ended, so the order's amount can be changed. Then the money of the ended attempt arrives.
   await ended(db, third);
   await inLine(third, patched({ amount: 2000 }), calledBack(PAID));
   await settled(db, third);

@@ -8,10 +8,12 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
-/** When two transactions of one order overlap, the second decides on the state that the first has committed. */
+/**
+ * If two transactions of one order overlap, the second transaction decides on the state that the first has committed.
+ */
 
 const { db, databaseUrl } = useDatabase();
-/** The connection of another process. */
+/** The database connection of another process. */
 let other: Connection;
 let merchantId: string;
 beforeAll(async () => {
@@ -41,7 +43,10 @@ const start = (order: ReturnType<typeof newOrder> | { id: string }, change: Part
   return insertPayment(db, merchantId, order, given, (id) => `hash-${id}`, now());
 };
 
-/** Runs `first` in a transaction that ends once `second` waits for it. @returns the result of the second */
+/**
+ * Runs `first` in a transaction. The transaction ends once `second` waits for it.
+ * @returns the result of `second`
+ */
 async function overlapping<T>(
   first: () => Promise<unknown>,
   second: () => Promise<T>,

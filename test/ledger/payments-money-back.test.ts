@@ -10,8 +10,8 @@ import { ofTrade } from '../support/callback.ts';
 import { attempt, db, now, orderOf, PAID, row } from './payments-support.ts';
 
 /**
- * A refund at the channel counts once, whatever reports it, in whatever sequence the reports arrive, and even if other
- * refunds are refused meanwhile.
+ * A refund that was made at the channel counts once, whichever source reports it and in whichever sequence the reports
+ * arrive. This holds even if other refunds are refused meanwhile.
  */
 
 describe('the channel refuses a refund of money that waits for a decision', () => {
@@ -19,7 +19,7 @@ describe('the channel refuses a refund of money that waits for a decision', () =
   const short: PaidAnswer = { ...PAID, amount: 900 };
   const refundsOf = (paymentId: string) =>
     db.refund.findMany({ where: { paymentId }, orderBy: [{ createdAt: 'asc' }, { id: 'desc' }] });
-  /** `first` has received 900, of which `amount` is requested as a refund; another payment pays its order. */
+  /** The payment `first` has received 900, and a refund of `amount` is requested. Another payment pays its order. */
   async function conflictWhileOpen(amount?: number) {
     const first = await attempt();
     const second = await attempt('simulator2', first.orderId);
@@ -41,7 +41,7 @@ describe('the channel refuses a refund of money that waits for a decision', () =
       { id: refund.id, status: 'failed' },
       { id: automaticRefundId(first.id), status: 'created', amount: 900n, reason: 'duplicate_payment' },
     ]);
-    // If the automatic refund is also refused, an operator has to act.
+    // If the channel also refuses the automatic refund, an operator has to act.
     await recordRefundAnswer(db, automaticRefundId(first.id), refused, now(), short);
     expect(await refundsOf(first.id)).toHaveLength(2);
     expect(await row(first.id)).toMatchObject({ attention: 'refund_failing', refundedAmount: 0n });
@@ -120,7 +120,7 @@ describe('a refund of all remaining money was refused because nodrop did not see
   };
   const refundOf = (id: string) => db.refund.findUnique({ where: { id } });
   /**
-   * A refund of 250 is processing, 150 was refunded at the channel, and a refund of the remaining amount was refused.
+   * A refund of 250 is processing, and 150 was refunded at the channel. A refund of the remaining amount was refused.
    */
   const hidden = async () => {
     const id = await paid();

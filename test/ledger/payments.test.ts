@@ -22,8 +22,8 @@ import { eventually } from '../support/stack.ts';
 import { attempt, connect, db, merchantId, now, orderOf, PAID, row } from './payments-support.ts';
 
 /**
- * Every change of a payment depends on its state. A change that is repeated, late, or in the wrong sequence has no
- * effect (P5). Recorded money is never replaced by an answer without money (P1, P3).
+ * Tests that every change of a payment depends on its state. A change that is repeated, late, or in the wrong sequence
+ * has no effect (P5). An answer without money never replaces recorded money (P1, P3).
  */
 
 const ACTION = { type: 'redirect', url: 'https://wallet.example' } as const;
@@ -103,7 +103,7 @@ test('the policy of the merchant decides what happens to late money', async () =
   );
   const outcomes: unknown[] = [];
   for (const { id: shop } of shops) {
-    // The same order number at each merchant.
+    // Each merchant uses the same order number.
     const { id, expiresAt } = await attempt('simulator', 'late', shop);
     await recordCreated(db, id, ACTION, now());
     await endPayment(db, id, 'closed', 'expired', expiresAt);
@@ -173,7 +173,7 @@ test('a callback that reuses a notification id for another trade is a separate c
   for (const { id } of [first, second]) await settlePayment(db, id, now());
   expect(await row(first.id)).toMatchObject({ status: 'created', channelAnswer: null });
   expect(await row(second.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
-  // A repetition finds the same two callbacks.
+  // If the callbacks are repeated, the same two rows are found.
   expect((await store(second.id, PAID)).id).toBe(stored.id);
   expect(await db.callback.count({ where: { notificationId: 'reused' } })).toBe(2);
 });
@@ -201,12 +201,12 @@ test('an unreadable answer raises no attention if a readable answer is recorded 
   const { id } = await attempt();
   const alarmAfterMs = 60_000;
   await recordSilence(db, id, 'no answer', alarmAfterMs, new Date(Date.now() - 2 * alarmAfterMs));
-  // In one process, the two transactions would wait for each other's slot. So the second transaction has its own
-  // client.
+  // If both transactions ran in one process, they would wait for each other's slot. So the second transaction has its
+  // own client.
   const elsewhere = connect();
   let silent: Promise<unknown> | undefined;
   let isRecorded = false;
-  // Clears the error as recordAnswer does, after it has read the payment.
+  // Clears the error in the same way as recordAnswer, after it has read the payment.
   await underOrderLock(db, id, now(), async ({ tx, payment }) => {
     silent = recordSilence(elsewhere, id, 'no answer', alarmAfterMs, now()).then(() => {
       isRecorded = true;
@@ -265,7 +265,7 @@ test('if the channel still reports processing a day after the expiry, an attenti
 });
 
 describe('money is recorded for an ended payment, and the order is about to end', () => {
-  /** A closed payment whose paid callback is stored and acknowledged, but not settled yet. */
+  /** Creates a closed payment. Its paid callback is stored and acknowledged, but not settled yet. */
   async function paidAfterItsEnd() {
     const payment = await attempt();
     await recordCreated(db, payment.id, ACTION, now());

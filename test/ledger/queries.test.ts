@@ -5,11 +5,14 @@ import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { findOrder, findPaymentOfPayer, listOrders } from '../../src/ledger/queries.ts';
 import { paidAnswer, pay, setUp } from '../api/support.ts';
 
-/** Rows that are read together are from one snapshot: an order, its payments and their due refunds. */
+/**
+ * Tests that rows that are read together are from one snapshot. The rows are an order, its payments and their due
+ * refunds.
+ */
 
 const { database, api, key, merchantId } = await setUp();
 const db = createLedgerClient(database.url);
-/** Runs between the first statement of `db` and its next one. */
+/** If set, this function runs after the first statement of `db` and before its next statement. */
 let between: (() => Promise<unknown>) | undefined;
 beforeAll(async () => {
   await db.$queryRaw`SELECT 1`;
@@ -42,7 +45,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** A payment in status paying, and a function that settles it through another connection. */
+/** Creates a payment in status paying. Also returns a function that settles it through another connection. */
 async function newPaying() {
   const { id } = await pay(api, key);
   const { orderId } = await api.db.payment.findUniqueOrThrow({ where: { id } });

@@ -17,14 +17,14 @@ import type { Order, Payment } from '../../src/ledger/rows.ts';
 import { write } from '../../src/ledger/write-decision.ts';
 import { setTimeZone, useDatabase } from '../support/stack.ts';
 
-/** Raw statements read and write the same rows as Prisma, with extreme values in every column. */
+/** Tests that raw statements read and write the same rows as Prisma. The rows have extreme values in every column. */
 
 const { db, databaseUrl } = useDatabase();
 let merchantId: string;
 let channelAccountId: string;
 beforeAll(async () => {
-  // PostgreSQL writes times in JSON with the session's zone, and Prisma's adapter ignores zones. The test uses another
-  // zone than UTC.
+  // PostgreSQL writes times in JSON in the session's time zone, and Prisma's adapter ignores time zones. So the test
+  // uses a time zone other than UTC.
   await setTimeZone(databaseUrl, 'Asia/Kolkata');
   merchantId = (await ensureMerchant(db, 'shop', ['simulator'])).merchant.id;
   channelAccountId = (await db.channelAccount.findFirstOrThrow({ where: { merchantId } })).id;
@@ -55,11 +55,11 @@ interface Case {
   readonly prisma: Way;
   /** A new row. */
   readonly row: (id: string) => Values;
-  /** Creates rows that the new row refers to. */
+  /** Creates the rows that the new row refers to. */
   readonly before?: (id: string) => Promise<unknown>;
-  /** Creates rows that the changes refer to. */
+  /** Creates the rows that the changes refer to. */
   readonly prepare?: (id: string) => Promise<unknown>;
-  /** Applied one after the other. Together with the new row they fill every column. */
+  /** The changes are applied one after the other. Together with the new row they fill every column. */
   readonly changes: readonly ((id: string) => Values)[];
 }
 
@@ -243,7 +243,7 @@ function rawWay({ table }: Case): Way {
   };
 }
 
-/** Prisma has its own value for SQL NULL in a JSON column. */
+/** For SQL NULL in a JSON column, Prisma has a value of its own. */
 const forPrisma = ({ table: { kinds } }: Case, values: Values): Values =>
   Object.fromEntries(
     Object.entries(values).map(([name, value]) => [
@@ -252,7 +252,7 @@ const forPrisma = ({ table: { kinds } }: Case, values: Values): Values =>
     ]),
   );
 
-/** Replaces the id in a row's texts, so that two rows can be compared. */
+/** Replaces the id in all texts of a row, so that the row can be compared with another one. */
 const withoutId = (row: object, id: string) =>
   Object.fromEntries(
     Object.entries(row).map(([name, value]) => [
@@ -284,7 +284,7 @@ test.each(Object.keys(CASES) as (keyof typeof CASES)[])(
       for (const [column, value] of Object.entries(row)) if (value !== null) filled.add(column);
     };
 
-    // Inserts the order of the payments first.
+    // Inserts the order of the payments before the payments.
     if (name === 'payments') await it.prisma.insert(newPayment('another', 'an order'));
     for (const id of [ours, theirs]) await it.before?.(id);
     await raw.insert(it.row(ours));
@@ -296,7 +296,7 @@ test.each(Object.keys(CASES) as (keyof typeof CASES)[])(
       await it.prisma.update(theirs, forPrisma(it, change(theirs)));
       await compare(change(ours));
     }
-    // Fails for a new column that this test does not fill.
+    // This check fails if the table has a new column that this test does not fill.
     expect(Object.keys(row).filter((column) => !filled.has(column))).toEqual([]);
   },
 );

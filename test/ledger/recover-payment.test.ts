@@ -16,8 +16,8 @@ import { ofTrade } from '../support/callback.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * A lost payment is restored from its workflow's input. It is unknown what else was lost, so the channel is queried and
- * nothing is refunded automatically.
+ * Tests that a lost payment is restored from its workflow's input. Other data may have been lost too. So the channel
+ * is queried, and nothing is refunded automatically.
  */
 
 const { db } = useDatabase();
@@ -40,7 +40,7 @@ const PAID: PaidAnswer = {
 };
 
 let orders = 0;
-/** The input with which the workflow of a lost payment was started. */
+/** The input with which the lost payment's workflow was started. */
 function lost(change: Partial<PaymentTerms> = {}): PaymentTerms {
   orders += 1;
   const channel = change.channel ?? 'simulator';
@@ -160,7 +160,7 @@ describe('recovering a payment whose row is lost', () => {
     await paid(terms);
     const events = await db.event.findMany({ where: { paymentId: terms.paymentId } });
     expect(events).toHaveLength(1);
-    // The version is above the seconds since the payment's creation.
+    // The version is higher than the number of seconds since the payment's creation.
     expect(events[0]?.version).toBeGreaterThan(600);
   });
 
@@ -169,7 +169,7 @@ describe('recovering a payment whose row is lost', () => {
     await recover(terms);
     const action = { nextAction: { type: 'redirect', url: 'https://wallet.example' } };
     await expect(db.payment.update({ where: { id: terms.paymentId }, data: action })).rejects.toThrow();
-    // A late result of the trade's creation adds no next action.
+    // If the result of creating the trade comes late, it adds no next action.
     await recordCreated(db, terms.paymentId, { type: 'redirect', url: 'https://wallet.example' }, now());
     expect((await row(terms.paymentId)).nextAction).toBeNull();
   });
@@ -266,7 +266,7 @@ describe('an order whose amount was changed', () => {
     const changed = newOrder(terms.orderId, { amount: 1250 });
     await expect(createOrder(db, merchantId, changed, now())).rejects.toMatchObject({ code: 'order_exists' });
     const change = (what: OrderChange) => changeOrder(db, merchantId, terms.orderId, what, new Set(), now());
-    // A change of other fields would make the order look complete. Or the change would be overwritten when the order is
+    // A change of other fields would make the order look complete. Or the change would be lost when the order is
     // completed.
     for (const [path, more] of [
       ['subject', { subject: 'x' }],
@@ -291,7 +291,7 @@ describe('an order whose amount was changed', () => {
     await createOrder(db, merchantId, newOrder(terms.orderId, { amount: 1250 }), now());
     await recover(terms);
     expect((await order(terms.orderId)).amount).toBe(1250n);
-    // The channel received the order's new amount, but the payment was made for the old one.
+    // The channel received the order's new amount, but the payment was created with the old amount.
     expect((await paid(terms, 1250)).orderUpdate).toBe('review');
   });
 });
@@ -329,7 +329,7 @@ describe("the shop's next request", () => {
     const start = (given: NewPayment) =>
       insertPayment(db, merchantId, newOrder(terms.orderId), given, () => 'x', now());
     const same = { ...NEW_PAYMENT, channel: 'simulator' };
-    // The recovered payment must be queried first. The query may take a while, or fail.
+    // The channel must be queried about the recovered payment first. The query may take a while, or fail.
     await expect(start(same)).rejects.toMatchObject({ name: 'UnaskedAttempts' });
     expect((await order(terms.orderId)).subject).toBe('Two tickets');
     const asked = { ...same, askedAttempts: new Set([terms.paymentId]) };

@@ -21,7 +21,7 @@ import {
   newWaiting,
 } from './redelivery-support.ts';
 
-/** A merchant requests redelivery: which deliveries the request includes, and how many rows it reads. */
+/** Tests which deliveries a merchant's request for redelivery includes, and how many rows the request reads. */
 
 describe('a redelivery request', () => {
   const ask = (status: 'pending' | 'delivered', since = new Date(0)) =>
@@ -69,7 +69,7 @@ describe('a redelivery request', () => {
     await endRedelivery(db, merchantId, at(207));
     expect(await dueAt()).toBe(203 + 10 * MINUTE);
     expect(await findDueRedeliveries(db, at(208))).not.toContain(merchantId);
-    // After another request the delivery need not wait.
+    // If redelivery is requested again, the delivery does not have to wait.
     expect(await requestRedeliveries(db, merchantId, 'delivered', new Date(0), 'a test', at(209))).toEqual({
       count: 2,
       nextSince: null,

@@ -6,7 +6,7 @@ import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { takeWaiting } from '../../src/ledger/redelivery.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** Shared by the tests of redelivery: a new merchant for each test, and pending deliveries. */
+/** Support for the tests of redelivery. It makes a new merchant for each test, and pending deliveries. */
 
 export const { db, connect } = useDatabase();
 export let merchantId: string;
@@ -19,7 +19,7 @@ beforeEach(async () => {
   orders = 0;
 });
 
-/** Runs `make` as another merchant. */
+/** Runs `make` for another merchant. */
 export async function asAnotherMerchant(make: () => Promise<unknown>): Promise<void> {
   const mine = merchantId;
   merchantId = (await ensureMerchant(db, `other-${merchants}`, ['simulator'])).merchant.id;
@@ -50,7 +50,7 @@ export async function newDelivery(changes: object = {}, type = 'refund.succeeded
   await db.delivery.create({ data: { id, eventId, merchantId, paymentId, createdAt, ...changes } });
   return id;
 }
-/** Creates a pending delivery whose next attempt is due in a day. */
+/** Creates a pending delivery. Its next attempt is due in a day. */
 export const newWaiting = (changes: object = {}, type?: string) =>
   newDelivery(
     {

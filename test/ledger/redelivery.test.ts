@@ -26,12 +26,12 @@ import {
 } from './redelivery-support.ts';
 
 /**
- * Tests when pending deliveries are made before their time. Only the rows decide that, whichever worker reads the rows.
+ * Tests when pending deliveries are made earlier than planned. Only the rows decide that, whichever worker reads them.
  */
 
-/** The client of another worker. */
+/** The database client of another worker. */
 const elsewhere = connect();
-/** An order service that has failed answers again at this time. */
+/** Makes the order service fail once, and then answer again at this time. */
 async function answersAgain(seconds: number) {
   const [one, other] = [await newDelivery(), await newDelivery()];
   await called(one, 'unknown', seconds - 1);
@@ -43,7 +43,7 @@ describe('when a redelivery is due', () => {
   test('if several workers see that the order service has recovered, only one redelivery is due', async () => {
     const ids = await Promise.all([...Array(6)].map(() => newWaiting()));
     await called(ids[0] ?? '', 'agreed', 0);
-    // The order service had not failed before.
+    // The order service had not failed before this answer.
     expect(await dueAt()).toBeNull();
     await Promise.all(
       ids.slice(1, 3).map((id, i) => called(id, 'unknown', 10, undefined, [db, elsewhere][i])),
@@ -57,7 +57,7 @@ describe('when a redelivery is due', () => {
       orderServiceAnswersSince: at(20),
       redeliveryDueAt: at(20),
     });
-    // A further answer is not another recovery.
+    // A further answer of the order service does not count as another recovery.
     await called(ids[5] ?? '', 'agreed', 30);
     expect(await dueAt()).toBe(20);
     expect(await findDueRedeliveries(db, at(30))).toContain(merchantId);
@@ -82,7 +82,7 @@ describe('when a redelivery is due', () => {
     await answersAgain(0);
     expect(await isRedeliveryDue(db, merchantId, at(1))).toBe(true);
     expect(await idsOf(9, 1)).toHaveLength(1);
-    // The redelivery has begun, so a further answer does not start it.
+    // The redelivery has already begun, so a further answer does not start it again.
     expect(await isRedeliveryDue(db, merchantId, at(1))).toBe(false);
     expect(await findDueRedeliveries(db, at(1))).toContain(merchantId);
     await db.delivery.updateMany({ where: { merchantId }, data: { lastAttemptAt: at(2) } });
@@ -103,7 +103,7 @@ describe('when a redelivery is due', () => {
     await called(first, 'unknown', 2);
     expect(await idsOf(1, 3)).toEqual([second]);
     await called(second, 'agreed', 4);
-    // The delivery already had an attempt in this redelivery.
+    // The delivery has already had an attempt in this redelivery.
     expect(await idsOf(1, 5)).toEqual([]);
     await endRedelivery(db, merchantId, at(6));
     expect(await dueAt()).toBe(1 + 10 * MINUTE);
@@ -158,7 +158,7 @@ describe('a redelivery picks deliveries', () => {
     expect(await idsOf(9, 0)).toEqual([]);
     await answersAgain(1);
     expect(await idsOf(2, 2)).toEqual([paid, sooner]);
-    // The worker that picked these deliveries died, so they are picked again.
+    // The worker that picked these deliveries died. So the deliveries are picked again.
     expect(await idsOf(2, 3)).toEqual([paid, sooner]);
     for (const id of [paid, sooner]) await called(id, 'unknown', 4);
     expect(await idsOf(9, 5)).toEqual([later]);
@@ -199,10 +199,10 @@ describe('a batch of redeliveries', () => {
     await called(first.id, 'agreed', 2);
     expect(await readOutcome(db, batch, at(2))).toBeNull();
     await called(second.id, 'unknown', 3, 30_000);
-    // The third delivery is settled otherwise meanwhile.
+    // Meanwhile the third delivery is settled in another way.
     await db.delivery.update({ where: { id: third.id }, data: { status: 'conflict', settledAt: at(3) } });
     expect(await readOutcome(db, batch, at(4))).toEqual({ answered: 1, unanswered: 1, pauseMs: 29_000 });
-    // An activity that runs again tries to make the delivery due again. This has no effect, because the delivery
+    // If an activity runs again, it tries again to make the delivery due. This has no effect, because the delivery
     // already has its own next attempt.
     await makeDue(db, second);
     expect(await leaseDelivery(db, second.id, at(5))).toMatchObject({ kind: 'later' });
@@ -216,7 +216,7 @@ describe('a batch of redeliveries', () => {
     for (const one of batch.picked) await makeDue(db, one);
     const { nextAttemptAt } = await db.delivery.findUniqueOrThrow({ where: { id } });
     expect.soft(nextAttemptAt).not.toBeNull();
-    // Makes the delivery due immediately, as an operator's redelivery request does.
+    // Makes the delivery due immediately, as an operator's request for redelivery does.
     await db.delivery.update({ where: { id }, data: { nextAttemptAt: null } });
     await called(id, 'unknown', 11, 2 * DAY * 1000);
     expect(await leaseDelivery(db, id, at(HOUR))).toMatchObject({ kind: 'later' });

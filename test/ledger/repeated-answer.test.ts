@@ -21,8 +21,8 @@ import { ofTrade } from '../support/callback.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * A query whose answer says nothing new costs one UPDATE, without a lock or a new row. Equal answers are counted, and
- * get one timeline entry when a different answer comes.
+ * If the answer to a query says nothing new, it costs one UPDATE, without a lock or a new row. Equal answers are
+ * counted. When a different answer comes, they get one timeline entry together.
  */
 
 const { db, connect } = useDatabase();
@@ -71,7 +71,7 @@ async function newPaying(): Promise<Payment> {
 }
 const row = (id: string) => db.payment.findUniqueOrThrow({ where: { id } });
 
-/** Records an answer as a query does. */
+/** Records an answer in the same way as a query. */
 async function poll(id: string, answer: ChannelAnswer, seconds: number): Promise<'counted' | 'locked'> {
   const repeated = await repeatAnswer(db, await row(id), answer, at(seconds));
   if (repeated !== null) return 'counted';
@@ -83,7 +83,7 @@ const entriesOf = async (paymentId: string) =>
     ({ detail, data }) => [detail, data],
   );
 
-/** The statements that the work sends to the database. */
+/** Returns the SQL statements that the work sends to the database. */
 async function statementsOf(work: () => Promise<unknown>): Promise<string[]> {
   await notificationsSent(db);
   queries.mockClear();
@@ -93,7 +93,7 @@ async function statementsOf(work: () => Promise<unknown>): Promise<string[]> {
   );
 }
 
-/** The total number of rows in the main tables. */
+/** Returns the total number of rows in the main tables. */
 async function rows(): Promise<number> {
   const counts = [db.timelineEntry, db.payment, db.order, db.event, db.delivery, db.callback];
   let all = 0;
@@ -185,7 +185,7 @@ test('when a different answer arrives, the equal answers before it get one entry
   const first = ['The channel answered unpaid.', { state: 'unpaid', by: 'query' }];
   expect(await entriesOf(id)).toEqual([first]);
   expect(await poll(id, { state: 'processing' }, 10)).toBe('locked');
-  // A single answer gets no entry for equal answers.
+  // If an answer came only once, there is no timeline entry for equal answers.
   expect(await poll(id, UNPAID, 11)).toBe('locked');
   expect(await entriesOf(id)).toEqual([
     first,

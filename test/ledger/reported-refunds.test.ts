@@ -12,9 +12,9 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * A channel whose trades report that a part was refunded, but not how much. WeChat Pay's `REFUND` state is an example.
- * No order becomes paid by money that may have been refunded (P2), and an attention is raised, once, if no known refund
- * explains the report.
+ * Tests a channel whose trades report that a part was refunded, but not how much. WeChat Pay's `REFUND` state is an
+ * example. An order never becomes paid by money that may have been refunded (P2). If no known refund explains the
+ * report, an attention is raised once.
  */
 
 const { db } = useDatabase();
@@ -65,7 +65,7 @@ async function settle(payment: Payment, answer: PaidAnswer): Promise<Payment> {
 }
 const settled = async (answer: PaidAnswer) => await settle(await attempt(), answer);
 
-/** Two attempts at one order. */
+/** Creates two attempts at one order. */
 async function twoAttempts(): Promise<[Payment, Payment]> {
   const first = await attempt();
   return [first, await attempt('simulator2', first.orderId)];

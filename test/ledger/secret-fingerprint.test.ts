@@ -5,8 +5,8 @@ import { replaceSecret, requireSecret, WrongSecret } from '../../src/ledger/secr
 import { queryOnce, useDatabase } from '../support/stack.ts';
 
 /**
- * A database belongs to one NODROP_SECRET: the first process records the secret's fingerprint, and all other processes
- * compare their secret with it.
+ * Tests that a database belongs to one NODROP_SECRET. The first process records the fingerprint of its secret. All
+ * other processes compare their secret with this fingerprint.
  */
 
 const RIGHT = 'the secret that was here first, 32+';
@@ -51,11 +51,11 @@ test('if the secret is wrong, the message names the file of the data folder that
   expect((await refusal(OTHER, '/srv/one/secrets.json')).message).toContain(
     'the right one was in the same file before. Restore the file',
   );
-  // With an external database no process reads that file, so the message says to set NODROP_SECRET.
+  // If the database is external, no process reads the file with the secret. So the message says to set NODROP_SECRET.
   await expect(requireSecret(database.db, own(OTHER, null, false))).rejects.toThrow(
     'the right one is in /srv/one/secrets.json. Set NODROP_SECRET to the `secret` in that file. To change it',
   );
-  // The data folder was moved.
+  // In this case, the data folder was moved.
   await requireSecret(database.db, own(RIGHT, '/srv/moved/secrets.json'));
   expect((await refusal(OTHER)).message).toContain('the right one is in /srv/moved/secrets.json.');
 });

@@ -22,7 +22,10 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** A pending event that is no longer true is superseded in the transaction that makes it untrue. */
+/**
+ * Tests that a pending event that is no longer true is superseded. This happens in the transaction that makes the
+ * event untrue.
+ */
 
 const { db } = useDatabase();
 let merchantId: string;
@@ -52,7 +55,7 @@ const answered = (outcome: 'agreed' | 'conflict' | 'gone' | 'unknown', at = now(
 const REFUSED = { state: 'failed', reason: 'The account is closed.' } as const;
 
 let orders = 0;
-/** @param orderId makes a second attempt of this order, with another method */
+/** @param orderId if given, the new payment is a second attempt at this order, with another method */
 async function newPayment(orderId?: string): Promise<Payment> {
   orders += 1;
   const order = {
@@ -77,7 +80,7 @@ async function pay({ id }: Payment, answer: ChannelAnswer = PAID): Promise<void>
   await settlePayment(db, id, now());
 }
 
-/** A payment that waits for its order service. */
+/** Creates a payment that waits for its order service. */
 async function newPending(): Promise<Payment> {
   const payment = await newPayment();
   await pay(payment);
@@ -90,14 +93,17 @@ const orderOf = ({ orderId: id }: Payment) =>
   db.order.findUniqueOrThrow({ where: { merchantId_id: { merchantId, id } } });
 const eventsOf = ({ id }: Payment) =>
   db.event.findMany({ where: { paymentId: id }, include: { delivery: true }, orderBy: { version: 'asc' } });
-/** Type and delivery status of each event, in sequence. */
+/** Returns the type and the delivery status of each event, in the sequence of the events. */
 const toldOf = async (payment: Payment) =>
   (await eventsOf(payment)).map(({ type, delivery }) => `${type} ${delivery?.status}`);
 const deliveryOf = async (payment: Payment) =>
   (await eventsOf(payment)).find(({ type }) => type === 'payment.succeeded')?.delivery?.id ?? '';
 
 let keys = 0;
-/** Requests a refund that the channel makes. @param given the amount that the channel gives back */
+/**
+ * Requests a refund, which the channel makes.
+ * @param given the amount that the channel gives back
+ */
 async function giveBack(payment: Payment, amount: number | undefined, given = amount ?? 1000) {
   const { id } = await ask(payment, amount);
   await recordRefundAnswer(db, id, { state: 'succeeded', channelRefundId: 'r', amount: given }, now());
@@ -172,7 +178,7 @@ describe.each(Object.entries(WAYS))('all of the money was given back %s', (_, gi
     ]);
     expect(await findPendingDelivery(db, payment.id)).toBeNull();
     expect(await leaseDelivery(db, success?.delivery?.id ?? '', now())).toEqual({ kind: 'settled' });
-    // No refund is due or processing.
+    // In this case no refund is due, and none is processing.
     const open = { paymentId: payment.id, status: { in: ['created', 'processing'] } };
     expect(await db.refund.count({ where: open })).toBe(0);
   });
@@ -265,8 +271,8 @@ test('a delivered success is not redelivered after a full refund', async () => {
 test('a payment stays refunded in full if an external refund turns out to be a refund that nodrop made', async () => {
   const payment = await newPending();
   const { id } = await ask(payment, 400);
-  // The channel did not know the refund's number, and everything was refunded at the channel. The channel then makes
-  // this refund as well.
+  // The channel did not know the number of the refund, and everything was refunded at the channel. Then the channel
+  // also makes the refund with this number.
   await recordFirstAsk(db, id, backAtChannel(1000), now());
   const superseded = await row(payment);
   expect(superseded).toMatchObject({ orderUpdate: 'conflict', refundedAmount: 1000n });
@@ -279,7 +285,7 @@ test('a payment stays refunded in full if an external refund turns out to be a r
   );
   expect(await row(payment)).toMatchObject({ orderUpdate: 'conflict', refundedAmount: 1000n });
   expect(await orderOf(payment)).toMatchObject({ status: 'refunded' });
-  // The event of the wrongly recorded external refund is superseded, and the conflict stays.
+  // The event of the external refund, which was recorded wrongly, is superseded. The conflict stays.
   expect(await toldOf(payment)).toEqual([
     'payment.succeeded superseded',
     'refund.succeeded superseded',

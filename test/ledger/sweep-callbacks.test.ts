@@ -14,8 +14,8 @@ import { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { eventually, useDatabase } from '../support/stack.ts';
 
-// The sweep's work with callbacks: callbacks that came before their payment are retried long enough, and unverifiable
-// callbacks are not kept forever. Uses a real database; the workflows only record their calls.
+// Tests what the sweep does with callbacks. Callbacks that came before their payment are retried long enough.
+// Unverifiable callbacks are not kept forever. The database is real, and the workflows only record their calls.
 
 const [MINUTE, HOUR, DAY] = [60_000, 3_600_000, 86_400_000];
 
@@ -75,7 +75,7 @@ const store = (outTradeNo: string, receivedAt = clock) =>
     Buffer.from('{}'),
     new Date(receivedAt),
   );
-/** The number of connections that wait for a lock in this database. */
+/** Returns the number of connections that wait for a lock in this database. */
 async function waiting(): Promise<number> {
   const [row] = await db.$queryRaw<{ count: bigint }[]>`
     SELECT count(*) FROM pg_stat_activity
@@ -137,13 +137,13 @@ describe('a callback that matches no payment', () => {
       await matchCallbacks(db, new Date(clock));
       const next = (await rowOf(id)).nextSweepAt?.getTime() ?? 0;
       if (next <= clock) break;
-      // Matching is not retried before that time.
+      // The sweep does not retry to match the callback before that time.
       await matchCallbacks(db, new Date(next - 1));
       expect((await rowOf(id)).nextSweepAt?.getTime()).toBe(next);
       clock = next;
     }
     expect(minutes.slice(0, 10)).toEqual([0, 1, 2, 4, 8, 16, 32, 64, 124, 184]);
-    // The last retry is after 72 h, and has no effect.
+    // The last retry is after 72 h. It has no effect.
     expect(minutes.at(-2)).toBeGreaterThan(71 * 60 - 1);
     expect(minutes.at(-2)).toBeLessThan(72 * 60);
     expect(minutes.at(-1)).toBeGreaterThanOrEqual(72 * 60);
@@ -176,7 +176,7 @@ describe('a callback that matches no payment', () => {
       await lockOrder(tx, merchantId, orderId);
       const matched = matchCallbacks(db, new Date(clock));
       await eventually(async () => (await waiting()) > 0);
-      // A repetition of the callback takes the order's lock first and then the callback's row.
+      // A repeated callback takes the order's lock first, and then locks the row of the stored callback.
       await tx.callback.update({ where: { id }, data: { receivedAt: new Date(clock) } });
       return { matched };
     });

@@ -18,7 +18,7 @@ import {
 } from '../../src/ledger/sweep.ts';
 import { useDatabase } from '../support/stack.ts';
 
-// Which rows the sweep takes, and in which sequence. Uses a real database and no workflows.
+// Tests which rows the sweep takes, and in which sequence. The database is real, and there are no workflows.
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -54,16 +54,19 @@ async function newPayments(count: number, of: (i: number) => object, order: obje
   return rows.map(({ id }) => id);
 }
 
-/** A settled payment with all columns that it must have. */
+/** A settled payment with all columns that a settled payment must have. */
 const settled = () => ({
   ...{ status: 'succeeded', orderUpdate: 'applied', settledBy: 'query', channelPaymentId: 't' },
   ...{ settledAt: ago(0), paidAt: ago(0), orderUpdatedAt: ago(0) },
   ...{ receivedAmount: 10n, receivedCurrency: 'CNY' },
 });
-/** A paid payment whose order service has not agreed. */
+/** A paid payment. The order service has not acknowledged its success yet. */
 const pending = () => ({ ...settled(), orderUpdate: 'pending', orderUpdatedAt: null });
 
-/** Rows of one outage: more than a batch, older than all others, postponed before and due again. */
+/**
+ * One outage leaves this number of rows, which is more than the size of a batch. The rows are older than all other
+ * rows. The sweep has postponed them before, and they are due again.
+ */
 const MANY = 1_400;
 const waiting = (i: number) => ({ createdAt: ago(2 * HOUR - i), nextSweepAt: ago(MINUTE) });
 
@@ -76,7 +79,7 @@ describe('thousands of waiting rows do not delay a new row in the sweep', () => 
     }));
     const [lost] = await newPayments(1, () => ({ status: 'created', createdAt: ago(MINUTE) }));
     const seen = new Set<string>();
-    // Every sweep finds the workflows running, and postpones the payments.
+    // Every sweep finds that the workflows of the payments are running, and postpones these payments.
     for (let minute = 0; minute < 8; minute += 1) {
       const at = new Date(clock + minute * MINUTE);
       for (const { id } of await takeStuckPayments(db, at)) {
@@ -202,12 +205,12 @@ test('after a loss of Temporal every unfinished payment is recovered, even an en
     await one({ status: 'created' }),
     await one({ status: 'paying', expiresAt: ago(5 * DAY) }),
     await one({ status: 'cancelled', endedAt: ago(HOUR), channelAnsweredAt: ago(HOUR) }),
-    // The channel gives no readable answer, and is queried every hour until it does.
+    // The channel gives no answer that can be read. nodrop queries it every hour until it gives one.
     await one({ ...ended, channelAnsweredAt: ago(2 * DAY), channelErrorSince: ago(DAY) }),
-    // Temporal was lost during the late queries, and the time of the remaining late queries has passed since.
+    // Temporal was lost during the late queries. The time for the remaining late queries has passed since then.
     await one({ ...ended, channelAnsweredAt: ago(2 * DAY + HOUR) }),
     await one({ ...ended, channelAnsweredAt: null }),
-    // The payer's next action outlived the payment's end, so the last query is a day after the expiry.
+    // The payer could use the next action after the payment had ended. So the last query is a day after the expiry.
     await one({ ...ended, expiresAt: ago(DAY - 1_000), channelAnsweredAt: ago(0) }),
     await one({ ...ended, expiresAt: ago(2 * DAY), channelAnsweredAt: ago(DAY + HOUR) }),
     // A payment whose success is not delivered yet.
@@ -216,7 +219,7 @@ test('after a loss of Temporal every unfinished payment is recovered, even an en
   await one(settled());
   await one({ ...ended, channelAnsweredAt: ago(2 * DAY) });
   await one({ ...ended, expiresAt: ago(2 * DAY), channelAnsweredAt: ago(DAY) });
-  // The last query may come slightly early, because clocks differ.
+  // The last query may be slightly early, because clocks differ.
   await one({ ...ended, status: 'failed', channelAnsweredAt: ago(2 * DAY + 1_000) });
   const { rows } = await paymentsToRecover(db, ago(0), '');
   expect(rows.map(({ id }) => id).sort()).toEqual(goesOn.sort());
@@ -226,7 +229,7 @@ test('the ledger and the workflow calculate the same end of a payment’s late q
   const DAY = 24 * HOUR;
   const random = <T>(arbitrary: fc.Arbitrary<T>) => fc.sample(arbitrary, { numRuns: 500, seed: 1 });
   const ms = (max: number) => fc.integer({ min: -max, max });
-  // Times within two minutes of the end of the late queries, and any other times.
+  // Some of the times are within two minutes of the end of the late queries. The others are any times.
   const near = fc.oneof(ms(2 * MINUTE), ms(9 * DAY));
   const cases = random(
     fc.record({
@@ -313,16 +316,16 @@ test('the sweep takes payments with recorded money before older payments without
   const answer = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
   const paid = await newPayments(3, (i) => ({
     ...{ status: 'paying', channelAnswer: answer, channelAnsweredAt: ago(2 * MINUTE) },
-    // One of the paid payments was examined by an earlier sweep for another reason.
+    // For another reason, an earlier sweep has already examined one of the paid payments.
     nextSweepAt: i === 0 ? ago(MINUTE) : null,
   }));
   const taken = (await takeStuckPayments(db, ago(0))).map(({ id }) => id);
-  // If the step runs out of time, the payments with recorded money were handled.
+  // The payments with recorded money come first. So they are handled even if the step runs out of time.
   expect(taken.slice(0, 3).sort()).toEqual([...paid].sort());
 });
 
 describe('the sweep uses indexes that contain no finished rows', () => {
-  /** The query plan of the single query that `take` makes. */
+  /** Returns the query plan of the only query that `take` makes. */
   async function planOf(take: (db: LedgerClient) => Promise<unknown>): Promise<string> {
     let asked: Prisma.Sql | undefined;
     const listening = {
@@ -362,10 +365,10 @@ describe('the sweep uses indexes that contain no finished rows', () => {
     const indexes: Record<string, string[]> = {};
     for (const [name, plan] of Object.entries(plans)) {
       expect(plan).not.toContain('Seq Scan');
-      // Besides these, only indexes that find a known row are used.
+      // The other indexes in the plan only find a known row, so they are left out.
       indexes[name] = [...new Set(plan.match(/\b\w+_idx\b/g))].filter((index) => !index.includes('_id_'));
     }
-    // The planner may use another empty partial index instead of an empty one.
+    // In place of an empty partial index, the planner may use another empty partial index.
     const payments = ['unsettled', 'created', 'unfinished', 'cancelling', 'workflow_busy'].map(
       (name) => `payments_${name}_idx`,
     );

@@ -8,7 +8,10 @@ import { loadPayment, recordCreated, settlePayment } from '../../src/ledger/paym
 import { ofTrade } from '../support/callback.ts';
 import { queryOnce, setTimeZone, useDatabase } from '../support/stack.ts';
 
-/** Times are read and written correctly in a database whose time zone is not UTC, by raw statements and by Prisma. */
+/**
+ * Tests that times are read and written correctly in a database whose time zone is not UTC, by raw statements and by
+ * Prisma.
+ */
 
 const { db, databaseUrl } = useDatabase();
 beforeAll(async () => {
@@ -24,8 +27,8 @@ test('every connection uses UTC, whatever the database or the URL sets', async (
   expect(await zones(`${databaseUrl}?options=-c%20TimeZone%3DAsia/Kolkata`)).toEqual(['UTC', 'UTC']);
   const connection = new Connection({ connectionString: databaseUrl });
   await connection.connect();
-  // DISCARD ALL resets a session, as a pooler does when a client returns the connection. After the reset, the time zone
-  // must also be UTC.
+  // DISCARD ALL resets a session, as a pooler does when a client returns its connection. After the reset, the
+  // session's time zone must still be UTC.
   await connection.query('DISCARD ALL');
   expect((await connection.query('SHOW timezone')).rows).toEqual([{ TimeZone: 'UTC' }]);
   await connection.end();
@@ -91,6 +94,6 @@ test('raw statements and Prisma store the same correct times of a payment from i
   const entries = await db.timelineEntry.findMany({ where: { paymentId: id }, orderBy: { id: 'asc' } });
   expect(entries.map((entry) => entry.at)).toEqual([at(0), at(1), at(3), at(4), at(4)]);
 
-  // The stored times are also right when other clients read them.
+  // The stored times are also right when other database clients read them.
   expect(await queryOnce(databaseUrl, 'SELECT expires_at FROM payments')).toEqual([{ expires_at: at(30) }]);
 });

@@ -7,7 +7,7 @@ import {
   withinLimits,
 } from '../../src/ledger/transaction-limits.ts';
 
-// The limits of transactions, tested with work that hangs as long as the test wants. No database is used; the test
+// Tests the limits of transactions with work that hangs as long as the test wants. The test uses no database, and
 // counts the work.
 
 const WAITING = 40;
@@ -45,7 +45,7 @@ function setUp() {
     db,
     start,
     counts: async () => {
-      // By now every immediate refusal has happened.
+      // By this time, every transaction that is refused immediately has been refused.
       await new Promise(setImmediate);
       return { begun, refused, underWay: done.length - refused };
     },
@@ -66,11 +66,11 @@ test.each([
     for (let i = 0; i < 1_000; i++) start('hangs', orderOf(i));
     const { begun, refused, underWay } = await counts();
     expect({ begun, refused }).toEqual({ begun: atOnce, refused: 1_000 - atOnce - WAITING });
-    // A waiting activity keeps its slot.
+    // An activity that waits for a transaction keeps its slot.
     expect(underWay).toBeLessThan(SLOTS);
     expect(await withinLimits(db, 'other', 'order', async () => 'served')).toBe('served');
     await end();
-    // Every waiting transaction ran in the end.
+    // In the end, every transaction that waited has run.
     expect((await counts()).begun).toBe(atOnce + WAITING);
   },
 );

@@ -1,6 +1,6 @@
 import { createLedgerClient } from '../../src/ledger/client.ts';
 
-/** A process that runs transactions on the ledger until SIGTERM, and continues after a failed one. */
+/** Runs transactions on the ledger until the process gets SIGTERM. Continues after a failed transaction. */
 
 const db = createLedgerClient(process.argv[2] ?? '');
 let stopping = false;
@@ -19,10 +19,11 @@ const transaction = (): Promise<boolean> =>
 async function work(): Promise<void> {
   while (!stopping) await transaction();
 }
-// More than the pool has connections, so that each connection is reused immediately.
+// The number of transactions is higher than the number of the pool's connections. So each connection is reused
+// immediately.
 await Promise.all(Array.from({ length: 80 }, work));
 
-// Waits until the ended connections are replaced.
+// Waits until new connections have replaced the connections that ended.
 while (!(await transaction()));
-// After this, the process must exit without being told to.
+// After this call, the process must exit without a further signal.
 await db.$disconnect();

@@ -21,7 +21,7 @@ import { ofTrade } from '../../support/callback.ts';
 import { temporaryHome } from '../../support/stack.ts';
 import { type Answer, newKey, pay, setUp } from '../support.ts';
 
-// The admin listener: what operators see without a key, and that it shows no secret.
+// Tests what the admin listener shows to operators without a key, and that it shows no secret.
 
 const home = temporaryHome();
 /** Every setting that is or contains a secret. */
@@ -70,7 +70,7 @@ async function ask(
   }
 }
 
-/** Sends this `Host` header, which fetch would set itself. */
+/** Sends a request with this `Host` header. With fetch a caller cannot choose this header. */
 async function callAs(host: string, url: string): Promise<Answer> {
   const sent = request(url, { headers: { host } }).end();
   const [response] = (await once(sent, 'response')) as [IncomingMessage];

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { checkoutPage } from '../../../src/api/checkout/shell.ts';
 import { newOrderId, pay, settle, setUp, startTestApi } from '../support.ts';
 
-// The HTML of the cashier page. Its behaviour is tested in test/browser.
+// Tests the HTML of the cashier page. The tests in test/browser cover the behaviour of the page.
 
 const { api, key } = await setUp();
 
@@ -21,7 +21,7 @@ describe('the cashier page', () => {
     expect(headers.get('referrer-policy')).toBe('no-referrer');
     expect(headers.get('cache-control')).toBe('no-store');
     expect(headers.get('x-content-type-options')).toBe('nosniff');
-    // Links, which only the payer follows, and data attributes remain.
+    // Links and data attributes are left out of this check, because the browser loads nothing from them.
     const loading = text.replaceAll(/<a [^>]*>| data-[\w-]+="[^"]*"/g, '');
     expect(loading).not.toMatch(/https?:\/\/|<style|style=|\son\w+=|<script>/);
     expect(text).not.toContain(made.clientToken);
@@ -79,12 +79,12 @@ describe('the cashier page', () => {
     expect(text).toContain('<h1 id="title" tabindex="-1">Ready to pay</h1>');
     expect(text).toContain('<title>Ready to pay · CNY 10,500.00</title>');
     expect(link('Pay CNY 10,500.00')).toContain(`href="https://wallet.example/${made.id}"`);
-    // The code is shown unfolded, because a refresh would fold it again. On phones, the script folds it.
+    // The QR code is sent unfolded, because a refresh of the page would fold it again. On phones, the script folds it.
     expect(text).toMatch(/<details id="qr" open><summary>[^<]*<\/summary><div id="qr-code"><svg /);
     expect(text).toMatch(/<noscript>[\s\S]*<p>30 minutes left to pay\.<\/p>/);
     expect(link('Reload now')).toContain('href=""');
-    // The link is here only for browsers without JavaScript. The script shows the link when the payer has nothing to do
-    // first.
+    // This link is in the HTML only for browsers without JavaScript. In other browsers the script shows the link when
+    // the payer has nothing else to do.
     expect(text).toMatch(/<noscript>(?:(?!<\/noscript>)[\s\S])*href="https:\/\/shop\.example\/thanks/);
     expect(link('Back to the shop')).toBeDefined();
   });
@@ -127,7 +127,7 @@ describe('the cashier page', () => {
   test('tells a returning payer that nodrop is asking the bank, and offers the payment again', async () => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     const { text, link, refresh, screen } = await page(made.id, made.clientToken, '&returned=1');
-    // The payer may act here, so nothing is folded, because a refresh would fold it again.
+    // The payer may act on this screen. So nothing is folded, because a refresh of the page would fold it again.
     expect([screen, refresh]).toEqual(['asking', '15']);
     expect(text).toContain('We are still asking the bank');
     expect(text).toMatch(/<noscript>[\s\S]*If you have not paid, you can pay here:[\s\S]*<\/noscript>/);

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { currencyExponents, exponentOf } from '../../../src/domain/money.ts';
 import { setUp } from '../support.ts';
 
-// The cashier page's screens: amounts, and the screen for each state.
+// Tests the amounts on the cashier page, and which screen it shows for each state.
 
 const { api } = await setUp();
 
@@ -71,13 +71,13 @@ describe('the screen', () => {
     ['paid', { orderUpdate: 'applied' }],
     ['paid', { orderUpdate: 'applied', refundedAmount: 50 }],
     ['returned', { orderUpdate: 'applied', refundedAmount: 1050 }],
-    // Compared with the received amount, not the requested one.
+    // The refunded amount is compared with the received amount, not with the requested amount.
     ['paid', { orderUpdate: 'applied', receivedAmount: 1100, refundedAmount: 1050 }],
     ['returned', { orderUpdate: 'applied', receivedAmount: 900, refundedAmount: 900 }],
     ['telling', { orderUpdate: 'pending' }],
     ['returning', { orderUpdate: 'conflict', refundReason: 'duplicate_payment', refundStatus: 'created' }],
     ['returning', { orderUpdate: 'conflict', refundReason: 'late_payment', refundStatus: 'failed' }],
-    // The payment received more than its amount.
+    // The payment received more money than its amount.
     [
       'returning',
       {

@@ -5,7 +5,7 @@ import { clientToken } from '../../../src/client-token.ts';
 import { isLoopback } from '../../../src/loopback.ts';
 import { newKey, pay, SECRET, setUp, startTestApi } from '../support.ts';
 
-// Who may do what: keys, client tokens and the development key.
+// Tests which routes each key, client token and development key may use.
 
 const { database, api, key } = await setUp();
 
@@ -138,7 +138,7 @@ describe('pages of other origins', () => {
       expect(preflight.headers.get('access-control-allow-origin')).toBe('*');
       expect(preflight.headers.get('access-control-allow-headers')).toContain('Authorization');
       expect(preflight.headers.get('access-control-allow-credentials')).toBeNull();
-      // Pages of other origins must also be able to read refusals.
+      // Pages of other origins must be able to read refusals too.
       const refused = await ask(path, path.endsWith('hint') ? 'POST' : 'GET');
       expect([refused.status, refused.headers.get('access-control-allow-origin')]).toEqual([401, '*']);
     },

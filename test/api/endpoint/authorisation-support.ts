@@ -12,11 +12,11 @@ import { queryOnce, useDatabase } from '../../support/stack.ts';
 import { type Answer, newKey, newOrderId, pay, startTestApi, type TestApi } from '../support.ts';
 
 /**
- * For the tests of authorisation: the declared routes, a payment to attack, credentials that must not open it, and what
- * a refusal must look like.
+ * Support for the tests of authorisation. It has the declared routes, a payment to attack, credentials that must not
+ * open this payment, and checks of each refusal.
  */
 
-/** The declarations only; no handler is called. */
+/** Only the declarations of the routes are used here. No handler is called. */
 export const endpoints = createEndpoints({
   config: { api: { publicUrl: 'https://pay.example' } },
 } as unknown as Api);
@@ -24,9 +24,7 @@ export const guarded = endpoints.filter(({ auth }) => auth !== 'none');
 export const open = endpoints.filter(({ auth }) => auth === 'none');
 export const name = ({ method, path }: Endpoint) => `${method.toUpperCase()} ${path}`;
 
-/**
- * Routes that are open to everyone, because they show no merchant's data. All other open routes are tested one by one.
- */
+/** Routes that are open to everyone, because they show no merchant's data. Every other open route has its own test. */
 export const PUBLIC = ['/healthz', '/readyz', '/openapi.json', '/docs', '/docs/problems'];
 export const PROVEN_OTHERWISE = [
   '/callbacks/{channel}',
@@ -36,13 +34,13 @@ export const PROVEN_OTHERWISE = [
   '/checkout/{id}',
 ];
 
-/** The required query parameters of a list. */
+/** The query parameters that a list route requires. */
 const QUERIES: Readonly<Record<string, string>> = { '/v1/callbacks': '?unmatched=true' };
 
-/** The victim's payment is paid, so a request that its token allows is still refused. */
+/** The victim's payment is already paid. So the API refuses this request even if the token allows it. */
 export const PAID_ALREADY = { '/v1/payments/{id}/switch': true };
 
-/** A merchant with one row of everything, all of it secret. */
+/** A merchant with one row of each kind. All of the data is secret. */
 interface Victim {
   readonly merchantId: string;
   readonly key: string;
@@ -59,13 +57,16 @@ interface Victim {
 
 const { databaseUrl } = useDatabase();
 export let api: TestApi;
-/** An API whose clock is a day after the expiry of every token. */
+/** An API whose clock is a day after the expiry of every token of the tests. */
 export let later: TestApi;
 export let victim: Victim;
 export let stranger: Awaited<ReturnType<typeof newKey>> & { operatorKey: string; token: string };
 export let revokedKey: string;
 
-/** Creates both APIs and all callers again, because an address that has sent sixty wrong keys in a minute gets 429. */
+/**
+ * Creates both APIs and all callers again. Without this step the test's own address would get 429, because it has sent
+ * sixty wrong keys in a minute.
+ */
 export async function begin(): Promise<void> {
   api = await startTestApi(databaseUrl);
   victim = await newVictim();
@@ -155,7 +156,7 @@ async function newVictim(): Promise<Victim> {
   };
 }
 
-/** Replaces `{id}` in a path by the id of the right kind. */
+/** Replaces `{id}` in a path by the id of the kind of object that the path is about. */
 function fill(path: string, { orderId, paymentId, refundId, deliveryId }: Victim): string {
   if (!path.includes('{')) return path + (QUERIES[path] ?? '');
   const kinds = {
@@ -181,7 +182,7 @@ export function ask(endpoint: Endpoint, key: string | undefined, through = api):
   });
 }
 
-/** Everything in the database, one text per table. */
+/** The content of the whole database, one text per table. */
 export async function everything(): Promise<unknown> {
   const tables = await queryOnce(
     databaseUrl,
@@ -194,7 +195,7 @@ export async function everything(): Promise<unknown> {
   return await queryOnce(databaseUrl, digests.join(' union all '));
 }
 
-/** Everything that belongs to the victim. */
+/** All rows that belong to the victim. */
 export const victims = () =>
   api.db.merchant.findUniqueOrThrow({
     where: { id: victim.merchantId },
@@ -211,7 +212,7 @@ export const victims = () =>
     },
   });
 
-/** Expects a refusal with this status and code, without any effect, and without showing what exists. */
+/** Expects that the request is refused with this status and code, has no effect, and does not show what exists. */
 export async function expectRefused(asking: () => Promise<Answer>, status: number, code: string | RegExp) {
   const before = await everything();
   const answer = await asking();
@@ -219,7 +220,7 @@ export async function expectRefused(asking: () => Promise<Answer>, status: numbe
   expect(answer.json.code).toMatch(code);
   expect(answer.headers.get('www-authenticate')).toBe(status === 401 ? 'Bearer realm="nodrop"' : null);
   for (const secret of victim.secrets) {
-    // The refusal repeats what the caller sent.
+    // A refusal may repeat what the caller sent, so those parts are left out of this check.
     expect(answer.text.replaceAll(answer.json.instance, '').replaceAll(answer.json.detail, '')).not.toContain(
       secret,
     );

@@ -22,8 +22,8 @@ import {
   victims,
 } from './authorisation-support.ts';
 
-// Every route with every credential that must not open it: the expected refusal, no effect, and no data. The cases come
-// from the routes' own declarations, so that a new route is included automatically.
+// Sends to every route every credential that must not open it. Each request must be refused without any effect and
+// without data. The cases come from the routes' own declarations, so a new route is included automatically.
 
 test('the tests of authorisation include every route of the OpenAPI document', async () => {
   await begin();
@@ -46,7 +46,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
   const strangers = () =>
     auth === 'operator' ? [stranger.operatorKey] : [stranger.key, stranger.operatorKey];
 
-  // Refusals change nothing, so one set-up serves all of them.
+  // Refused requests change nothing, so one set-up serves all cases.
   describe('the route refuses', () => {
     beforeAll(begin);
     afterAll(end);
@@ -101,7 +101,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
         if (path in PAID_ALREADY)
           expect([status, text]).toEqual([409, expect.stringContaining('already_paid')]);
         else expect(status, text).toBeLessThan(300);
-        // The token opens the payment, and nothing else of the merchant.
+        // The client token opens its own payment, and no other data of the merchant.
         for (const secret of victim.secrets) {
           if (secret !== victim.paymentId && secret !== victim.token) expect(text).not.toContain(secret);
         }
@@ -111,7 +111,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
     if (!ownsPath) {
       test("another merchant's key, but shows only that merchant's own data", async () => {
         for (const key of strangers()) {
-          // The route is a list or a creation.
+          // Here the route lists or creates objects, so the answer succeeds but must not show the victim's data.
           const before = await victims();
           const answer = await ask(endpoint, key);
           expect(answer.status, answer.text).toBeLessThan(300);
@@ -121,7 +121,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
       });
     }
 
-    // Without this test a wrong path could explain all refusals.
+    // Checks that valid credentials succeed. Without this test a wrong path could explain all refusals.
     test("the merchant's own key", async () => {
       const answer = await ask(endpoint, auth === 'operator' ? victim.operatorKey : victim.key);
       expect([401, 403, 404], answer.text).not.toContain(answer.status);
@@ -148,12 +148,12 @@ describe('routes that need no key', () => {
       const before = await kept();
       const answer = await api.call(path.replace('ACCOUNT', account?.id ?? ''), {
         raw,
-        // A key does not replace the signature.
+        // A valid key does not replace the callback's signature.
         headers: { authorization: `Bearer ${victim.operatorKey}` },
       });
       expect([answer.status, answer.json.code]).toEqual([401, 'callback_unverified']);
       expect(answer.text).not.toContain(victim.orderId);
-      // Only the attempt itself is recorded.
+      // Only the refused callback itself is recorded.
       await api.unverified.flush();
       await api.db.unverifiedCallback.deleteMany();
       expect(await kept()).toEqual(before);
@@ -172,7 +172,7 @@ describe('routes that need no key', () => {
     const before = await everything();
     const answer = await through.call(`/checkout/${victim.paymentId}?token=${token}`);
     expect([answer.status, answer.headers.get('content-type')]).toEqual([404, 'text/html; charset=utf-8']);
-    // The page is exactly the one for a payment that does not exist.
+    // The page is the same as the page for a payment that does not exist.
     expect(answer.text).toBe((await through.call('/checkout/pay_nobody?token=ct_x')).text);
     for (const secret of victim.secrets) expect(answer.text).not.toContain(secret);
     expect(await everything()).toEqual(before);

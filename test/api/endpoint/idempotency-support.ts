@@ -1,9 +1,11 @@
 import { afterAll, beforeEach } from 'vitest';
 import { type Answer, newOrderId, setUp, startTestApi, type TestApi } from '../support.ts';
 
-/** For the tests of Idempotency-Key: two instances of the app on one database, like two processes. */
+/**
+ * Support for the tests of the header Idempotency-Key: two instances of the API on one database, which stand for two
+ * processes.
+ */
 
-/** Two instances of the app on one database. */
 export const { database, api, key, merchantId } = await setUp();
 export const other = await startTestApi(database.url);
 afterAll(() => other.close());

@@ -18,8 +18,8 @@ import {
   send,
 } from './idempotency-support.ts';
 
-// A request whose key belongs to an earlier request. The earlier request is in progress, had no definite result, or was
-// sent to a process that died in the middle.
+// Tests a request whose Idempotency-Key belongs to an earlier request. The earlier request is still in progress, had
+// no definite result, or was sent to a process that died during the request.
 
 describe('no result is kept for the Idempotency-Key if', () => {
   test('the order exists with other content, because the order can be changed', async () => {
@@ -44,7 +44,7 @@ describe('no result is kept for the Idempotency-Key if', () => {
     expect((await pay(body, id)).json.code).toBe('temporal_unavailable');
     api.workflows.down = false;
     const again = await pay(body, id);
-    // The payment of the first request, which continues.
+    // The answer has the payment that the first request created. This payment continues.
     expect([again.status, isReplayed(again)]).toEqual([200, null]);
     expect(await api.db.payment.count({ where: { orderId: body.order.id } })).toBe(1);
     expect([(await pay(body, id)).status, isReplayed(await pay(body, id))]).toEqual([200, 'true']);
@@ -162,7 +162,7 @@ describe('a request with an Idempotency-Key that is in progress', () => {
 });
 
 describe('an Idempotency-Key whose process died', () => {
-  /** Leaves a key in the state in which kill -9 leaves it, with a request that began and never ended. */
+  /** Leaves an Idempotency-Key in the state that kill -9 leaves. Its request has begun and never ended. */
   async function begin(id: string, body: object, at: Date): Promise<void> {
     const stranger = await newKey(api.db);
     await send('/v1/payments', body, id, api, stranger.key);

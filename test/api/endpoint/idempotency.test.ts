@@ -5,8 +5,8 @@ import { eventually } from '../../support/stack.ts';
 import { newKey, newOrderId, type TestApi } from '../support.ts';
 import { api, isReplayed, key, merchantId, newPayment, other, pay, send } from './idempotency-support.ts';
 
-// Idempotency-Key: a request that is sent repeatedly, to any process, has the effect of one request, even when a
-// process dies in the middle.
+// A request with an Idempotency-Key that is sent several times, to any process, has the effect of one request. This
+// also holds if a process dies during the request.
 
 const rowOf = (idempotencyKey: string) =>
   api.db.idempotencyKey.findUniqueOrThrow({ where: { merchantId_key: { merchantId, key: idempotencyKey } } });
@@ -21,7 +21,7 @@ describe('the repeated request', () => {
     expect(again.json).toEqual(first.json);
     expect(again.json.clientToken).toMatch(/^ct_/);
     expect(other.workflows.calls).toEqual([]);
-    // Without a key the request returns the live payment.
+    // Without an Idempotency-Key, the repeated request returns the live payment.
     expect((await api.call('/v1/payments', { key, body })).status).toBe(200);
 
     const order = { id: newOrderId(), amount: 1, currency: 'JPY' };
@@ -131,7 +131,7 @@ test('another body with the same key is refused even if the first result is not 
 describe('Idempotency-Key of a channel switch', () => {
   const to = (channel: string) => ({ channel });
   const live = async () => (await api.call('/v1/payments', { key, body: newPayment() })).json;
-  /** Ends the previous attempt, as its workflow does. */
+  /** Ends the previous attempt, as the attempt's workflow does. */
   const closing = (one: TestApi) => {
     one.workflows.onAskChannel = async ({ id }) => {
       await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', new Date());
@@ -202,7 +202,7 @@ test('an Idempotency-Key belongs to its merchant', async () => {
   const theirs = await send('/v1/payments', body, id, api, stranger.key);
   expect([theirs.status, isReplayed(theirs)]).toEqual([201, null]);
   expect(theirs.json.id).not.toBe(mine.json.id);
-  // The merchant's second API key is the same merchant.
+  // Both API keys belong to the same merchant, so the request counts as the same.
   const { key: second } = await newKey(
     api.db,
     'operator',
@@ -213,7 +213,7 @@ test('an Idempotency-Key belongs to its merchant', async () => {
 });
 
 test.each(['', ' ', 'a b', 'ключ', 'x'.repeat(256), 'a\tb'])('the key %j is rejected', async (bad) => {
-  // As bytes, because fetch sends only Latin-1.
+  // The key is sent as bytes, because fetch accepts only Latin-1 in headers.
   const answer = await send('/v1/payments', newPayment(), Buffer.from(bad).toString('latin1'));
   // Spaces at the ends of a header are not part of its value.
   expect([answer.status, answer.json.code]).toEqual([400, 'bad_request']);

@@ -22,7 +22,7 @@ import {
 import { findChromium } from '../../support/chromium.ts';
 import { setUp } from '../support.ts';
 
-// The OpenAPI document describes what the app does, because both come from the same declarations.
+// The OpenAPI document describes what the API does, because both come from the same declarations.
 
 interface Operation {
   readonly operationId: string;
@@ -151,13 +151,16 @@ test('the fields of an order change have no default, because a field that is abs
   for (const property of Object.values<object>(properties)) expect(property).not.toHaveProperty('default');
 });
 
-/** A schema of the document, with its reference resolved. */
+/** Returns a schema of the document. If the schema is a reference, returns the schema that it points to. */
 function resolved(schema: Schema): Schema {
   const name = schema.$ref?.split('/').at(-1);
   return name === undefined ? schema : resolved(document.components.schemas[name]);
 }
 
-/** A schema and all schemas in it, each with its path; `isOpen` when any other text is also valid there. */
+/**
+ * Returns a schema and all schemas inside it, each with its path. `isOpen` is true if any other text is also valid at
+ * that place.
+ */
 function* schemasWithin(schema: Schema, path: string, isOpen = false): Generator<[string, Schema, boolean]> {
   const it = resolved(schema);
   yield [path, it, isOpen];
@@ -170,7 +173,7 @@ function* schemasWithin(schema: Schema, path: string, isOpen = false): Generator
   if (it.items !== undefined) yield* schemasWithin(it.items, `${path}[]`);
 }
 
-/** The known values of a text that also accepts any other value. */
+/** The documented values of a text field that also accepts any other value. */
 function knownOf(schema: Schema) {
   const branches = resolved(schema).anyOf?.map(resolved) ?? [];
   expect(branches).toContainEqual({ type: 'string' });
@@ -255,7 +258,7 @@ test('amounts have the format int64 in the OpenAPI document', () => {
 });
 
 test('a request field that has a default is optional in the OpenAPI document, which does not state the default', () => {
-  // Generators turn an optional field with a default into a required one.
+  // Code generators turn an optional field with a default into a required field.
   let properties = 0;
   for (const { path, method, body } of endpoints) {
     if (typeof body !== 'object') continue;
@@ -284,7 +287,8 @@ test('every route that reads a body declares the refusal of an unknown content e
 });
 
 test('the OpenAPI document has every error code, with its status and an example', () => {
-  // Refusals by the router, of malformed requests, and by the admin listener belong to no route.
+  // Some refusals belong to no route. They come from the router, from the parsing of malformed requests, and from the
+  // admin listener.
   const everywhere = new Set([
     'method_not_allowed',
     'request_timeout',
@@ -301,7 +305,7 @@ test('the OpenAPI document has every error code, with its status and an example'
   }
 });
 
-/** The system's Chromium. On a machine without Chromium, only the test of the page is skipped. */
+/** The system's Chromium. On a machine without Chromium, only the test of the documentation page is skipped. */
 const CHROMIUM = findChromium();
 
 test.skipIf(CHROMIUM === undefined)(

@@ -3,11 +3,12 @@ import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { setUp } from '../support.ts';
 
-// The files of nodrop's pages: compressed for browsers that accept it, and answered 304 to browsers that have them.
+// Tests the static files of nodrop's pages. They are sent compressed to browsers that accept that, and answered with
+// 304 to browsers that already have them.
 
 const { api } = await setUp();
 
-/** Sends a request and returns the raw bytes of the answer, which fetch would decompress. */
+/** Sends a request and returns the raw bytes of the answer. fetch would decompress them. */
 async function get(path: string, headers: Record<string, string> = {}, method = 'GET') {
   return await new Promise<{ status: number; headers: NodeJS.Dict<string | string[]>; body: Buffer }>(
     (resolve, reject) => {

@@ -17,11 +17,12 @@ import { chunked, flood } from '../../support/flood.ts';
 import { eventually, temporaryHome } from '../../support/stack.ts';
 import { CHANNEL_SECRET, newOrderId, setUp } from '../support.ts';
 
-// No listener reads more of a body than its limit, plus what arrives in a short grace period, on any route.
+// No listener reads much more of a request body than its limit, on any route. It reads at most the limit and what
+// arrives in a short grace period.
 
 const { api, key } = await setUp();
 
-/** The limit of a body, plus what arrives during the grace period, plus what Node reads ahead. */
+/** The limit of a body, plus the data that arrives during the grace period, plus the data that Node reads ahead. */
 const READ_AT_MOST = BODY_LIMIT + 256 * 1024 + 256 * 1024;
 const HUGE = 'Content-Length: 2147483648';
 const CHUNKED = 'Transfer-Encoding: chunked';
@@ -53,7 +54,7 @@ beforeAll(async () => {
     await simulator.close();
     rmSync(folder, { recursive: true, force: true });
   });
-  // Requests that are refused never use its database.
+  // The shop refuses these requests without using its database, so the test needs no real database.
   const app = createShop({} as Pool, {} as Nodrop, CHANNEL_SECRET, new AbortController().signal);
   const shop = createServer(app).on('checkContinue', app);
   await new Promise<void>((resolve) => shop.listen(0, '127.0.0.1', resolve));
@@ -138,10 +139,10 @@ test('a request with too large a body gets a problem document, at the API and at
 
 describe.concurrent.each([
   ['uncompressed', '', BLOCK],
-  // A gzip member of many zeros, sent repeatedly. The limit applies to the bytes read and also to the decompressed
-  // bytes.
+  // A compressed block of zeros that is sent repeatedly. The limit applies to the bytes that are read and also to the
+  // decompressed bytes.
   ['compressed', 'Content-Encoding: gzip', gzipSync(Buffer.alloc(16 * 1024 * 1024))],
-  // No parser can decode it.
+  // No parser can decode a body in this encoding.
   ['in an unknown encoding', 'Content-Encoding: zip', BLOCK],
 ])('a body without a length, %s', (_name, encoding, data) => {
   test.each([false, true])(
@@ -207,7 +208,10 @@ test('bytes after the last answer of a connection are not read as a request', as
   expect(await api.db.order.count()).toBe(0);
 });
 
-/** Sends requests on one connection, each after the previous answer. @returns the status lines of the answers */
+/**
+ * Sends requests on one connection. Each request is sent after the answer to the previous one.
+ * @returns the status lines of the answers
+ */
 async function sendInTurn(requests: readonly string[]): Promise<(string | undefined)[]> {
   const socket = connect(Number(new URL(api.url).port), '127.0.0.1');
   let answer = '';

@@ -6,11 +6,11 @@ import { runningTime } from '../../support/progress.ts';
 import { emptyDatabase, eventually, queryOnce } from '../../support/stack.ts';
 import { setUp, startTestApi } from '../support.ts';
 
-// A database that is down, hangs or cannot be used: 503 in time, and never a wrong answer.
+// If the database is down, hangs or cannot be used, the API answers 503 in time, and never gives a wrong answer.
 
 const { database, key } = await setUp();
 
-/** Much less than the minute that some requests ask to wait. */
+/** This limit is much shorter than the minute that some requests ask to wait. */
 const IN_TIME_MS = 20_000;
 
 describe('a database that', () => {
@@ -84,7 +84,7 @@ describe('a database that', () => {
       ]);
       expect(answers.map(({ json }) => json.code)).toEqual(['database_unavailable', 'database_unavailable']);
       expect(began()).toBeLessThan(IN_TIME_MS);
-      // New connections work again, and the dead ones are closed.
+      // New database connections work again, and the dead connections are closed.
       silent = false;
       await eventually(async () => (await ask()).status === 200);
       const orders = await Promise.all(
@@ -96,7 +96,8 @@ describe('a database that', () => {
     } finally {
       for (const socket of pipes) socket.destroy();
       proxy.close();
-      // Closes as the process does when it ends, which does not wait for a driver that waits for a dead connection.
+      // Closes the API as the process does when it ends. The process does not wait for a database driver that waits
+      // for a dead connection.
       await Promise.race([behind.close(), sleep(10_000, undefined, { ref: false })]);
     }
   });
@@ -134,7 +135,7 @@ describe('a database that', () => {
     ['22021', false],
   ])('fails with %s counts as unavailable: %s', (code, expected) => {
     expect(isDatabaseUnavailable({ code })).toBe(expected);
-    // As Prisma wraps the error of a raw query.
+    // The error of a raw query, as Prisma wraps it.
     const wrapped = { code: 'P2010', meta: { driverAdapterError: { cause: { kind: 'postgres', code } } } };
     expect(isDatabaseUnavailable(wrapped)).toBe(expected);
   });

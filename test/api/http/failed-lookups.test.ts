@@ -10,13 +10,13 @@ import {
 } from '../../../src/api/http/failed-lookups.ts';
 import { Refusal } from '../../../src/domain/refusal.ts';
 
-// How many unknown names (keys, tokens, accounts) are looked up, and which are refused without a lookup.
+// Tests how many unknown names (keys, tokens, accounts) are looked up, and which names are refused without a lookup.
 
 const START = 1_000_000_020_000;
 beforeEach(() => void vi.useFakeTimers({ now: START, toFake: ['setTimeout', 'Date'] }));
 afterEach(() => void vi.useRealTimers());
 
-/** The names that exist, the lookups of single names, and the lookups of all waiting names together. */
+/** The names that exist, the lookups of single names, and the combined lookups of all waiting names. */
 function setUp(...existing: string[]) {
   const exists = new Set(existing);
   const single: string[] = [];
@@ -36,7 +36,7 @@ function setUp(...existing: string[]) {
       await hold;
       return exists.has(name) ? name : null;
     });
-  /** The result of a lookup: the name, or the code of its refusal. */
+  /** The result of looking up a name: the name itself, or the code of the refusal. */
   const resultOf = (name: Name, address?: string) =>
     lookUp(name, address).catch((error: unknown) => {
       if (error instanceof Refusal) return error.code;
@@ -45,8 +45,8 @@ function setUp(...existing: string[]) {
   return {
     ...{ exists, failedLookups, single, combined, lookUp, resultOf },
     /**
-     * Holds all answers until the returned function is called. If that function is called with an error, all answers
-     * fail with this error.
+     * Holds all answers until the returned function is called. If that function is called with an error, every held
+     * answer fails with this error.
      */
     hold: () => {
       let release: (error?: Error) => void = () => undefined;
@@ -93,14 +93,14 @@ test('beyond the limit of failed lookups one combined lookup per second looks up
   const { resultOf, exhaust, single, combined } = setUp('key/good', 'token/pay_1/good');
   for (const address of ['a', 'b']) await exhaust(address);
   single.length = 0;
-  // The first name does not have to wait.
+  // The answer for the first name comes without a wait.
   expect(await resultOf('key/0')).toBe('too_many_requests');
   const found: unknown[] = [];
   for (let wave = 1; wave <= 5; wave += 1) {
     for (const n of numbers(100)) void resultOf(`key/${wave}-${n}`, n % 2 === 0 ? 'a' : 'b');
     if (wave === 3) void resultOf('key/good').then((end) => found.push(end));
     if (wave === 4) void resultOf('token/pay_1/good', 'b').then((end) => found.push(end));
-    // The next combined lookup starts only when the second has passed.
+    // The next combined lookup starts only after a second has passed.
     await vi.advanceTimersByTimeAsync(ASKED_EVERY_MS - 1);
     expect(combined).toHaveLength(wave);
     await vi.advanceTimersByTimeAsync(1);
@@ -108,7 +108,7 @@ test('beyond the limit of failed lookups one combined lookup per second looks up
   }
   expect(combined.map((names) => names.length)).toEqual([1, 100, 100, 101, 101, 100]);
   expect(found).toEqual(['key/good', 'token/pay_1/good']);
-  // Single lookups were made only for names that exist.
+  // Lookups of a single name were made only for names that exist.
   expect(single).toEqual(['key/good', 'token/pay_1/good']);
 });
 
@@ -190,12 +190,12 @@ test('a name that does not exist is looked up, and counted as failed, once a min
   const { resultOf, exhaust, single, combined } = setUp();
   for (const _ of numbers(3 * MISSES_A_MINUTE)) expect(await resultOf('key/revoked')).toBeNull();
   expect(single).toEqual(['key/revoked']);
-  // The name used one of the address's failed lookups.
+  // The lookup of this name counted as one of the address's failed lookups.
   for (const n of numbers(MISSES_A_MINUTE - 1)) expect(await resultOf(`key/${n}`)).toBeNull();
   expect(await resultOf('key/one-more')).toBe('too_many_requests');
   for (const _ of numbers(100)) expect(await resultOf('key/one-more')).toBeNull();
   expect(combined).toEqual([['key/one-more']]);
-  // A name that is sent many times concurrently is also looked up only once.
+  // If the same name is sent many times concurrently, it is still looked up only once.
   await exhaust('b');
   await second();
   const all = numbers(100).map(() => resultOf('key/another', 'c'));
@@ -214,7 +214,7 @@ test('an account or payment that does not exist is not remembered as missing, be
     expect(await resultOf(name)).toBe(name);
   }
   await exhaust('b');
-  // A refusal of these names blocks no caller: see `lookUp`.
+  // When these names are refused, no caller is blocked: see `lookUp`.
   expect(await resultOf('account/simulator/2', 'b')).toBe('too_many_requests');
   expect(await resultOf('payment/pay_2', 'b')).toBe('too_many_requests');
   expect(combined).toEqual([]);

@@ -10,11 +10,11 @@ import { createApiKey } from '../../../src/ledger/merchants.ts';
 import { runningTime } from '../../support/progress.ts';
 import { type Call, pay, setUp, startTestApi } from '../support.ts';
 
-// Every error is a problem document with a stable code.
+// Every error of the API is a problem document with a stable code.
 
 const { database, api, key, merchantId } = await setUp();
 const { key: operatorKey } = await createApiKey(api.db, merchantId, 'operator');
-/** The declarations only; no handler is called. */
+/** Only the declarations of the routes are used here. No handler is called. */
 const endpoints = createEndpoints({
   config: { api: { publicUrl: 'https://pay.example' } },
 } as unknown as Api);
@@ -224,10 +224,13 @@ test('an internal error is answered 500 without internal details', async () => {
   }
 });
 
-/** Much less than the minute that some requests ask to wait. */
+/** This limit is much shorter than the minute that some requests ask to wait. */
 const IN_TIME_MS = 20_000;
 
-/** Sends a text on a new connection. @returns all that the API sends until it closes the connection */
+/**
+ * Sends a text on a new connection.
+ * @returns all that the API sends on this connection until it closes it
+ */
 const exchange = (text: string) =>
   new Promise<string>((resolve, reject) => {
     const socket = connect(Number(new URL(api.url).port), '127.0.0.1', () => socket.write(text));

@@ -4,13 +4,13 @@ import { OPENING_AT_ONCE, type StreamSlot, StreamSlots } from '../../../src/api/
 import { Refusal } from '../../../src/domain/refusal.ts';
 import { NET_MS } from '../../support/progress.ts';
 
-// Which requests for an event stream get a slot, and when their streams open.
+// Tests which requests for an event stream get a slot, and when their streams open.
 
 const here = new AbortController().signal;
 setMaxListeners(0, here);
 const refused = (error: unknown) => (error instanceof Refusal ? error.code : String(error));
 
-/** Requests a slot, and records the outcome. */
+/** Requests a slot for a stream, and records the outcome. */
 function ask(slots: StreamSlots, address: string, gone: AbortSignal = here) {
   const asked: { slot?: StreamSlot; refused?: string; settled?: Promise<void> } = {};
   asked.settled = slots.enter(address, gone).then(
@@ -41,8 +41,8 @@ describe('the slots for event streams', () => {
     for (let n = 0; n < 3; n += 1) other.push(await open('192.0.2.2'));
     expect(other.map((asked) => asked.refused)).toEqual([undefined, undefined, 'too_many_readers']);
     expect((await open('192.0.2.3')).refused).toBeUndefined();
-    // While the other addresses have so few slots, the first address gets no further slot. A slot that it releases is
-    // free for the other addresses.
+    // While the other addresses hold only a few slots, the first address gets no further slot. If the first address
+    // releases a slot, the other addresses can take it.
     one[0]?.slot?.leave();
     expect((await open('192.0.2.1')).refused).toBe('too_many_readers');
     expect((await open('192.0.2.4')).refused).toBeUndefined();

@@ -6,7 +6,8 @@ import { eventually } from '../../support/stack.ts';
 import { type Reader, readEvents } from '../event-source.ts';
 import { newOrderId, paidAnswer, pay, settle as settlePaid, setUp } from '../support.ts';
 
-// The order's state as a payer sees it. A single attempt does not say what was paid or can be paid now.
+// Tests the state of the order that a payer sees. A single attempt does not show what was paid or what can be paid
+// now.
 
 const { api, key, merchantId } = await setUp();
 
@@ -16,7 +17,7 @@ interface Made {
   readonly clientToken: string;
 }
 
-/** The channel answers "unpaid", and the attempt ends when its cancellation is requested. */
+/** The channel answers "unpaid", so the attempt ends when its cancellation is requested. */
 const closes = async ({ id }: { id: string }) => {
   await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', new Date());
   setImmediate(() => void endPayment(api.db, id, 'cancelled', 'a new attempt', new Date()));
@@ -41,7 +42,7 @@ const seen = async (made: Made) =>
 const latePayment = (rule: string) =>
   api.db.merchant.update({ where: { id: merchantId }, data: { latePayment: rule } });
 
-/** A first attempt that was replaced by a second one, which is live. */
+/** Creates an attempt and then replaces it by a second attempt, which is live. */
 async function two(): Promise<{ a: Made; b: Made }> {
   const a = await pay(api, key);
   const { json } = await switchFrom(a);
@@ -49,7 +50,10 @@ async function two(): Promise<{ a: Made; b: Made }> {
   return { a, b: { ...json, orderId: a.orderId } };
 }
 
-/** Two live attempts. Both are live because the channel did not answer about the first when the second was started. */
+/**
+ * Creates two live attempts. The first is still live, because the channel did not answer about it when the second was
+ * started.
+ */
 async function twoLive(): Promise<{ a: Made; b: Made }> {
   const a = await pay(api, key);
   api.workflows.onAskChannel = async () => false;
@@ -74,10 +78,10 @@ describe('while the result of an order is unknown', () => {
     const shown = (await api.call(`/v1/payments/${a.id}`, { key })).json;
     expect([shown.nextAction, shown.payUrl]).toEqual([null, null]);
     expect(shown).not.toHaveProperty('orderState');
-    // A switch to the same channel returns the same attempt, without a next action.
+    // A switch to the attempt's own channel returns the same attempt, without a next action.
     const same = await switchFrom(a, 'simulator');
     expect([same.status, same.json.id, same.json.nextAction]).toEqual([200, a.id, null]);
-    // A switch to another channel is refused, even if the channel's answer does not come.
+    // A switch to another channel is refused, even if the channel of the attempt does not answer.
     api.workflows.onAskChannel = async () => false;
     const other = await api.call(`/v1/payments/${a.id}/switch`, {
       key: a.clientToken,

@@ -1,13 +1,13 @@
 import { afterAll, expect, test } from 'vitest';
 import { newOrderId, setUp, startTestApi } from '../support.ts';
 
-// The shortest life of a payment and of an order: seconds in test mode, and a minute in live mode.
+// Tests the shortest expiry of a payment and of an order. It is some seconds in test mode, and a minute in live mode.
 
 const { api, key, database } = await setUp();
 const live = await startTestApi(database.url, { config: { ...api.deps.config, mode: 'live' } });
 afterAll(() => live.close());
 
-/** Each request that accepts `expiresInSeconds`, and the field's path. */
+/** Each request that accepts `expiresInSeconds`, and the path of this field in its body. */
 const REQUESTS = [
   {
     path: 'expiresInSeconds',

@@ -6,13 +6,13 @@ import { NET_MS } from '../../support/progress.ts';
 import { eventually } from '../../support/stack.ts';
 import { newOrderId, setUp, startTestApi, type TestApi } from '../support.ts';
 
-/** A request for a new payment starts its workflow, and waits for the result in the ledger. */
+/** A request for a new payment starts the payment's workflow, and waits until the result is in the ledger. */
 
 const { database, key } = await setUp();
 const worker = createLedgerClient(database.url);
 const silent = { warn: () => undefined, info: () => undefined };
 
-/** Waits without a timeout, so that only the change itself ends a wait. */
+/** Waits for changes without a timeout. So a wait ends only when something changes. */
 class WithoutDeadline extends Changes {
   override async until<T>(key: string, wait: Wait<T>): Promise<T> {
     return await super.until(key, { ...wait, timeoutMs: NET_MS });
@@ -28,7 +28,7 @@ afterEach(async () => {
   await one?.close();
 });
 
-/** Starts an API whose workflows do nothing; the tests write what workflows would write. */
+/** Starts an API whose workflows do nothing. The tests write to the ledger what workflows would write. */
 async function start(changes?: Changes): Promise<TestApi> {
   one = await startTestApi(database.url, changes === undefined ? {} : { changes });
   one.workflows.onAwaitNextAction = async () => true;
@@ -37,7 +37,7 @@ async function start(changes?: Changes): Promise<TestApi> {
 
 const inline = () => ({ order: { id: newOrderId(), amount: 1050, currency: 'CNY' }, channel: 'simulator' });
 
-/** Requests a payment; resolves once its workflow is started. */
+/** Requests a payment. Resolves once the payment's workflow is started. */
 async function asked(api: TestApi, body = inline()) {
   const before = api.workflows.named('start').length;
   const answer = api.call('/v1/payments', { key, body });
@@ -49,7 +49,7 @@ const create = async (id: string) =>
   await recordCreated(worker, id, { type: 'redirect', url: `https://wallet.example/${id}` }, new Date());
 
 test('a request for a payment is answered as soon as the ledger has the next action, whichever process wrote it', async () => {
-  // These waits never poll, so they depend on a notification.
+  // The requests never poll here, so only a notification can end their wait.
   const changes = new WithoutDeadline(database.url, silent, undefined, undefined, NEVER);
   changes.start();
   try {
@@ -85,7 +85,7 @@ test('a next action that the workflow writes before the request begins to wait i
 });
 
 test('without notifications the request for a payment reads the ledger itself', async () => {
-  // Never started, so it does not listen.
+  // `Changes` was never started, so it does not listen for notifications.
   const api = await start(new WithoutDeadline(database.url, silent));
   const { answer, id } = await asked(api);
   await create(id);

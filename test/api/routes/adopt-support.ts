@@ -13,8 +13,8 @@ import { createSimulatorAdapter } from '../../support/simulator-adapter.ts';
 import { CHANNEL_SECRET, newOrderId, setUp } from '../support.ts';
 
 /**
- * For the tests of adoption: trades that the merchant's own code has created at a real simulator. The tests write what
- * workflows would write.
+ * Support for the tests of adoption. The merchant's own code creates trades at a real simulator, and the tests write
+ * what workflows would write.
  */
 
 const folder = mkdtempSync(join(tmpdir(), 'nodrop-adopt-'));
@@ -37,14 +37,14 @@ export const own = createSimulatorAdapter({
 });
 
 export const hooks: {
-  /** Replaces the simulator's next callback. */
+  /** If set, this callback replaces the content of every callback from the simulator. */
   callback?: VerifiedCallback | undefined;
-  /** Called at the next read of a trade. */
+  /** If set, this function is called when a trade is read. */
   onRead?: (() => Promise<void>) | undefined;
 } = {};
 export const adapter = validated({
   ...own,
-  // Tests adopt trades faster than a shop does.
+  // The rate limit is raised, because tests adopt trades faster than a shop does.
   declaration: { ...own.declaration, rateLimit: { perSecond: 10_000, source: 'this test' } },
   async verifyCallback(account, request) {
     return hooks.callback ?? (await own.verifyCallback(account, request));
@@ -65,7 +65,7 @@ export const channels = new Map([
 ]);
 export const { database, api, key, merchantId } = await setUp({ channels });
 
-// Does what the workflow does: settles recorded money, and ends an attempt that is to end unpaid.
+// Does what the workflow does. It settles recorded money, and ends an attempt that must end unpaid.
 const [wake, cancel] = [api.workflows.wake.bind(api.workflows), api.workflows.cancel.bind(api.workflows)];
 api.workflows.wake = async (row, ...args) => {
   await wake(row, ...args);
@@ -83,7 +83,10 @@ beforeEach(() => {
   hooks.callback = undefined;
 });
 
-/** The merchant's own code creates a trade. @returns the trade's reference */
+/**
+ * Creates a trade as the merchant's own code does.
+ * @returns the trade's reference
+ */
 export async function trade(amount = 1050, outTradeNo = `shop-${randomUUID().slice(0, 8)}`): Promise<string> {
   await own.createTrade(ACCOUNT, newTrade({ outTradeNo, amount }));
   return outTradeNo;

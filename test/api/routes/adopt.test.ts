@@ -21,7 +21,7 @@ import {
   wallet,
 } from './adopt-support.ts';
 
-// Adopting trades that the merchant's own code has created, over HTTP.
+// Tests the adoption, over HTTP, of trades that the merchant's own code has created.
 
 describe('adopting a trade', () => {
   test('adopting an unpaid trade is answered 201, and nodrop watches the trade, creates none and returns no next action', async () => {
@@ -41,7 +41,7 @@ describe('adopting a trade', () => {
       [reference, made.id].includes(outTradeNo),
     );
     expect(trades).toMatchObject([{ outTradeNo: reference, createdCount: 1 }]);
-    // If this process died here, the sweep would start the workflow.
+    // If the process died at this moment, the sweep would start the workflow.
     expect((await rowsOf(reference))[0]?.noticedAt).not.toBeNull();
   });
 
@@ -112,7 +112,7 @@ describe('adopting a trade', () => {
   test("a trade that two accounts can see is refused for the second account once the first account's payment is paid", async () => {
     const stranger = await newKey(api.db);
     const [before, after] = [await trade(), await trade()];
-    // The reference alone proves nothing: another account may have a trade with the same name.
+    // The reference alone proves nothing, because another account may have a trade with the same reference.
     const first = await post(adopting(before));
     const second = await post(adopting(before), stranger.key);
     expect([first.status, second.status]).toEqual([201, 201]);
@@ -160,7 +160,7 @@ describe('adopting a trade', () => {
     expect([refused.status, refused.json.code]).toEqual([409, 'adopt_taken']);
     const stranger = await newKey(api.db);
     expect((await post(adopting(id), stranger.key)).json.code).toBe('adopt_taken');
-    // The id of a nodrop payment whose row was lost is also refused.
+    // The id of a nodrop payment is refused even if the payment's row was lost.
     expect((await post(adopting(newPaymentId()), stranger.key)).json.code).toBe('adopt_taken');
   });
 
@@ -237,7 +237,7 @@ describe('adopting a trade', () => {
     try {
       const references = Array.from({ length: 60 }, (_, i) => `shop-many-${i}`);
       const answers = await Promise.all(references.map((reference) => post(adopting(reference), key, busy)));
-      // A quarter of the channel's limit of 100.
+      // This number is a quarter of the channel's limit of 100.
       expect(answers.filter(({ json }) => json.code === 'adopt_unknown')).toHaveLength(25);
       const others = answers.filter(({ json }) => json.code !== 'adopt_unknown');
       expect(new Set(others.map(({ json }) => json.code))).toEqual(new Set(['too_busy']));

@@ -5,7 +5,7 @@ import { pay, simulatorCallback } from '../support.ts';
 
 import { adopting, api, hooks, key, merchantId, own, post, rowsOf, trade, wallet } from './adopt-support.ts';
 
-// What happens to adopted trades in any state, over HTTP.
+// Tests over HTTP what happens to adopted trades, whatever their state is at the adoption.
 
 describe('adopting a trade that has already been paid, refunded or closed', () => {
   test('records the money of a paid trade, and the payment is settled', async () => {
@@ -47,7 +47,7 @@ describe('adopting a trade that has already been paid, refunded or closed', () =
       statuses.push((await post(adopting(reference))).json.status);
     expect(statuses).toEqual(['closed', 'failed', 'paying']);
     expect((await rowsOf(deciding))[0]?.channelState).toBe('processing');
-    // nodrop also watches ended trades, because money may still arrive.
+    // nodrop also watches trades that have ended, because money may still arrive.
     expect(api.workflows.named('wake')).toHaveLength(3);
   });
 
@@ -114,7 +114,7 @@ describe('an adopted payment', () => {
     const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
       where: { merchantId, channel: 'simulator' },
     });
-    // The debounce of queries counts from the adoption.
+    // The debounce of queries counts from this time, which the adoption has set. So the test clears it.
     await api.db.payment.update({ where: { id: json.id }, data: { lastQueryDueAt: null } });
     for (const [i, about] of [{ reference }, { reference: 'shop-else' }, { outTradeNo: plain }].entries()) {
       hooks.callback = {

@@ -5,10 +5,12 @@ import { createApiKey, ensureMerchant } from '../../../src/ledger/merchants.ts';
 import { SIGNING, signed, signingChannel } from '../../support/signing-channel.ts';
 import { pay, setUp, startTestApi, type TestApi, testChannels } from '../support.ts';
 
-/** For the tests of all kinds of callbacks: two APIs with a channel that sends every kind. */
+/**
+ * Support for the tests of all kinds of callbacks. It has two APIs, and a channel that sends every kind of callback.
+ */
 
 const signing = signingChannel();
-/** The error that the next verification throws, once. */
+/** If set, the next verification of a callback throws this error. Later verifications do not. */
 export const failure: { next?: Error | undefined } = {};
 const channels = new Map([
   ...testChannels(),

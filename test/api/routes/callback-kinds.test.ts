@@ -23,8 +23,8 @@ import {
   timeline,
 } from './callback-kinds-support.ts';
 
-// What a callback can report besides a trade, over HTTP. Each callback is stored once before it is acknowledged in the
-// channel's format, however often it arrives and at whatever URL.
+// Tests over HTTP what a callback can report besides a trade. Each callback is stored once before it is acknowledged
+// in the channel's format, however often it arrives and at whichever URL.
 
 describe('an internal error', () => {
   const reference = `tr_${randomUUID()}`;
@@ -37,7 +37,7 @@ describe('an internal error', () => {
 
   test.each([
     new Error('a bug'),
-    // The error that a library throws when a request of the library itself fails.
+    // The error that a library throws when a request that the library itself sends fails.
     Object.assign(new Error('refused'), { status: 401 }),
     new ChannelError('unreachable', 'its keys cannot be read'),
   ])('during verification: 503, so that the channel sends it again (%s)', async (error) => {
@@ -83,7 +83,7 @@ describe('a notice', () => {
     ]);
     expect(answers.map(({ status }) => status)).toEqual([202, 202, 202]);
     expect(noticed()).toHaveLength(1);
-    // One sweep takes each payment exactly once.
+    // Two sweeps run at the same time. Only one of them takes the payment.
     const at = new Date(Date.now() + 20_000);
     const taken = await Promise.all([takeNoticed(api.db, at), takeNoticed(second.db, at)]);
     expect(taken.flat().filter((payment) => payment.id === id)).toHaveLength(1);
@@ -97,7 +97,7 @@ describe('a notice', () => {
     const minute = (n: number) => new Date(Date.now() + n * 60_000);
     const isTaken = async (at: Date) => (await takeNoticed(api.db, at)).some((payment) => payment.id === id);
     expect(await isTaken(minute(1))).toBe(true);
-    // Another notice arrives during the query, whose answer may be older than the notice.
+    // Another notice arrives while the query runs. The answer to the query may be older than this notice.
     await send(notice(id));
     await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', minute(1), before.noticedAt);
     const again = await row(id);
@@ -159,7 +159,7 @@ describe('a notice', () => {
     const about = { reference: `tr_${randomUUID()}` };
     const refused = await send({ kind: 'notice', notificationId: ofId(), about });
     expect([refused.status, refused.json.code]).toEqual([429, 'too_many_requests']);
-    // A signed notice would be sent again for days.
+    // nodrop acknowledges the signed notice, because the channel would otherwise send it again for days.
     const notificationId = ofId();
     expect((await send({ kind: 'notice', notificationId, about, isProven: true })).text).toBe('ignored');
     expect(await api.db.ignoredCallback.count({ where: { notificationId } })).toBe(1);
@@ -270,7 +270,7 @@ describe('a dispute', () => {
     await give(id, reference);
     expect(await matchCallbacks(api.db, new Date())).toBe(1);
     api.workflows.down = false;
-    // The repeated callback does what the sweep does for a stored callback.
+    // The repeated callback has the same effect as the sweep has for a stored callback.
     await send(callback);
     expect(await row(id)).toMatchObject({ attention: 'disputed' });
   });

@@ -6,7 +6,8 @@ import { settlePayment } from '../../../src/ledger/payments.ts';
 import { runningTime } from '../../support/progress.ts';
 import { newKey, pay, setUp, simulatorCallback, startTestApi } from '../support.ts';
 
-// A callback is acknowledged once it is stored, and never before. A forged callback is refused and makes one query due.
+// A callback is acknowledged once it is stored, and never before it is stored. A forged callback is refused and makes
+// one query due.
 
 const { api, key } = await setUp();
 beforeEach(() => {
@@ -36,7 +37,7 @@ test('a callback is stored, delivered and acknowledged', async () => {
     { callbackId: row?.id, state: 'paid', amount: 1050, currency: 'CNY' },
     2000,
   ]);
-  // The stored callback is enough to pay the order.
+  // Even without a query, the stored callback alone makes the order paid.
   await settlePayment(api.db, id, new Date());
   expect((await api.call(`/v1/payments/${id}`, { key })).json).toMatchObject({
     orderUpdate: 'applied',
@@ -55,7 +56,7 @@ test('a repeated callback is acknowledged, stored once and delivered once', asyn
   expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
   expect(await rowsOf(id)).toHaveLength(1);
   expect(api.workflows.named('deliverCallback')).toHaveLength(1);
-  // The timeline has one entry, however often the callback is repeated.
+  // The timeline has one entry for the callback, however often the callback is repeated.
   const noted = await api.db.timelineEntry.findMany({
     where: { paymentId: id, kind: 'callback' },
     orderBy: { id: 'asc' },
@@ -122,7 +123,7 @@ test('a callback that arrived before its payment is delivered when it is repeate
   const { id } = await pay(api, key);
   const callback = simulatorCallback(id);
   await send(callback);
-  // The callback as it is stored when the payment does not exist yet.
+  // The stored row of a callback whose payment does not exist yet.
   await api.db.callback.updateMany({
     where: { outTradeNo: id },
     data: { paymentId: null, deliveredAt: null, nextSweepAt: new Date(Date.now() + 3_600_000) },
@@ -159,7 +160,7 @@ test('operators see unmatched callbacks, newest first, and whether nodrop still 
   for (let i = 0; i < 5; i++) await send(simulatorCallback(`foreign_${i}`, `msg_foreign_${i}`), to);
   const hours = (ago: number) => new Date(Date.now() - ago * 3_600_000 - 1);
   await api.db.callback.updateMany({ where: { outTradeNo: 'foreign_4' }, data: { receivedAt: hours(72) } });
-  // All rows have the same time, which is the hardest case for paging.
+  // All rows have the same time, which is the hardest case for reading them in pages.
   const together = { outTradeNo: { in: ['foreign_0', 'foreign_1', 'foreign_2', 'foreign_3'] } };
   await api.db.callback.updateMany({ where: together, data: { receivedAt: hours(1) } });
 

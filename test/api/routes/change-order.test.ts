@@ -3,7 +3,7 @@ import { order } from '../../../src/api/schemas/order.ts';
 import { endPayment, recordAnswer, recordSilence } from '../../../src/ledger/payments.ts';
 import { newKey, newOrderId, pay, type StandInWorkflows, settle, setUp } from '../support.ts';
 
-// PATCH /v1/orders/{id}: what a merchant may change of an unpaid order.
+// PATCH /v1/orders/{id}: tests which fields of an unpaid order a merchant may change.
 
 const { api, key } = await setUp();
 
@@ -14,7 +14,7 @@ const unpaid: StandInWorkflows['onAskChannel'] = async ({ id }) => {
 const closed = async (id: string): Promise<void> => {
   await endPayment(api.db, id, 'cancelled', 'closed at the channel.', new Date());
 };
-/** What happens to a payment whose cancellation is requested. */
+/** The function that runs for a payment after its cancellation is requested. */
 let onCancel = closed;
 const originalCancel = api.workflows.cancel.bind(api.workflows);
 api.workflows.cancel = async (payment) => {
@@ -56,7 +56,7 @@ test('a change of an order replaces every given field, and leaves every other fi
     const { expiresAt, ...rest } = order.strict().parse(answer.json);
     const { expiresAt: __, ...unchanged } = before;
     expect(rest).toEqual({ ...unchanged, ...shown });
-    // Counted from the order's creation, as in the request that created it.
+    // The new expiry counts from the order's creation, as it does in the request that created the order.
     if (expiresIn !== null) expect(Date.parse(expiresAt ?? '') - Date.parse(rest.createdAt)).toBe(expiresIn);
     expect((await patch(id, change)).json).toEqual(answer.json);
   }
@@ -125,7 +125,7 @@ describe('the amount of an order', () => {
       { kind: 'transition' },
       { detail: expect.stringContaining('changed from CNY 10.50 to CNY 12.50') },
     ]);
-    // When the request is repeated, the timeline and the events do not change.
+    // Repeating the request adds nothing to the timeline and no event.
     const said = [await timeline(first.id), await api.db.event.count()];
     api.workflows.calls.length = 0;
     expect((await patch(first.orderId, { amount: 1250 })).json).toEqual(answer.json);
@@ -148,7 +148,8 @@ describe('the amount of an order', () => {
       expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
       expect(refused.json.detail).toContain(id);
     }
-    // Without an answer the attempt is neither paid nor unpaid, and can still be paid at its own amount.
+    // The channel has not answered, so the attempt is neither paid nor unpaid. A payer can still pay it at its own
+    // amount.
     expect(await api.db.payment.findUniqueOrThrow({ where: { id } })).toMatchObject({
       status: 'paying',
       cancelRequestedAt: null,
@@ -181,7 +182,7 @@ describe('the amount of an order', () => {
     };
     expect(code(await patch(orderId, { amount: 1250 }))).toEqual([409, 'order_already_paid']);
     expect(code(await patch(orderId, { subject: 'x' }))).toEqual([409, 'order_already_paid']);
-    // A change to the present values is accepted.
+    // A change that sets the present values again is accepted.
     expect((await patch(orderId, { amount: 1050 })).json.status).toBe('succeeded');
   });
 
@@ -204,7 +205,7 @@ test('changing the subject or the metadata, or extending the expiry, ends no att
     status: 'paying',
     cancelRequestedAt: null,
   });
-  // Not shorter than the attempt's life.
+  // The order's expiry must not be earlier than the attempt's expiry.
   const shorter = await patch(orderId, { expiresInSeconds: 300 });
   expect(code(shorter)).toEqual([422, 'invalid_request']);
   expect(shorter.json.detail).toMatch(/^expiresInSeconds: must be at least \d+, as payment /);

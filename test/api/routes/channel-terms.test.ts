@@ -19,15 +19,15 @@ import {
 } from '../support.ts';
 
 /**
- * A request that violates the channel's declared limits is refused before anything is stored. What the channel answers
- * about a payment decides the API's answer.
+ * A request that violates the limits that the channel declares is refused before anything is stored. For other
+ * requests, the channel's answer about the payment decides the API's answer.
  */
 
 const { database, key } = await setUp();
 
 const PAYER = { id: 'openid-canary-7f3a', ip: '192.0.2.77' };
 
-/** The simulator with other limits. */
+/** A simulator that declares other limits. */
 function limited(changes: Partial<MethodDeclaration>) {
   const channels = new Map(testChannels());
   const adapter = channels.get('simulator') as ChannelAdapter;
@@ -71,7 +71,7 @@ describe('a request for a payment is refused before anything is stored, because 
       [{ path: 'order.amount', message }],
     ]);
     await nothingMade(body);
-    // The amount of an existing order is refused as well.
+    // If the amount of an existing order violates the channel's limits, the request is also refused.
     await api.call('/v1/orders', { key, body: body.order });
     const found = await post({ orderId: body.order.id, channel: 'simulator' });
     expect([found.status, found.json.code]).toEqual([422, 'amount_not_supported']);
@@ -160,7 +160,7 @@ describe("a channel that rejects nodrop's credentials", () => {
     const { id } = await api.db.payment.findFirstOrThrow({ where: { orderId: body.order.id } });
     expect(await row(id)).toMatchObject({ status: 'created', attention: 'channel_misconfigured' });
 
-    // The workflow immediately gets one more signal.
+    // Stands for the workflow, which records its result as soon as it gets a signal.
     api.workflows.wake = async (payment) => {
       await recordCreated(
         api.db,

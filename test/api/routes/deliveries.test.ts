@@ -6,7 +6,7 @@ import { createApiKey } from '../../../src/ledger/merchants.ts';
 import { newKey, pay } from '../support.ts';
 import { api, idsOf, key, merchantId, record } from './events-support.ts';
 
-// What merchants can read about the delivery of each event.
+// Tests what merchants can read about the delivery of each event.
 
 describe("a payment's deliveries", () => {
   const deliver = async (row: { id: string; paymentId: string; merchantId: string }, changes: object = {}) =>
@@ -107,7 +107,10 @@ describe("a merchant's deliveries", () => {
   const BASE = Date.now() - 5 * 86_400_000;
   const since = (ms: number) => new Date(BASE + ms).toISOString();
 
-  /** Creates deliveries of one payment with these statuses. @returns their ids, newest first */
+  /**
+   * Creates one delivery of the same payment for each of these statuses.
+   * @returns their ids, newest first
+   */
   async function deliver(statuses: readonly string[], asKey = key): Promise<string[]> {
     const payment = await pay(api, asKey);
     const ids: string[] = [];
@@ -119,7 +122,7 @@ describe("a merchant's deliveries", () => {
         merchantId: row.merchantId,
         paymentId: payment.id,
       };
-      // Groups of three have the same time.
+      // Each group of three deliveries has the same time.
       const createdAt = new Date(BASE + 1_000 * Math.floor(i / 3));
       const settledAt = status === 'pending' ? null : createdAt;
       const nextAttemptAt = status === 'pending' ? new Date(Date.now() + 86_400_000) : null;

@@ -5,16 +5,19 @@ import { notifyWaiters } from '../../../src/ledger/notify.ts';
 import { useDatabase } from '../../support/stack.ts';
 import { newKey, startTestApi, type TestApi } from '../support.ts';
 
-/** For the tests of the feed and of deliveries: a new API for each test, and events as other processes write them. */
+/**
+ * Support for the tests of the feed and of deliveries. It makes a new API for each test, and writes events as other
+ * processes do.
+ */
 
 const { databaseUrl, connect } = useDatabase();
 export let api: TestApi;
 export let key: string;
 export let merchantId: string;
-/** A client like that of another process. */
+/** A second database client, which stands for another process. */
 export const elsewhere = connect();
 
-/** From now on `key` and `merchantId` are those of a new merchant. */
+/** Creates a new merchant. From now on `key` and `merchantId` are its key and id. */
 export async function becomeNewMerchant(): Promise<void> {
   ({ key, merchantId } = await newKey(api.db));
 }
@@ -28,15 +31,15 @@ afterEach(async () => {
 
 export const NOT_IN_EVENTS = [
   ...['nextAction', 'payUrl', 'checkoutUrl', 'clientToken', 'temporalUrl'],
-  // Refunds have their own events.
+  // Events of a payment omit its refunds, because refunds have their own events.
   ...['refundReason', 'refundStatus'],
-  // Fields of the request, only for the merchant who made it.
+  // These fields belong to the request. Only the merchant who made the request sees them.
   ...['payer', 'returnUrl', 'adopted'],
-  // Events show disputes by their attention.
+  // Events omit disputes. They show a dispute by the payment's attention.
   'disputes',
 ];
 
-/** The content of an event of this payment. */
+/** The content of an event about this payment. */
 export async function contentOf(id: string, asKey = key): Promise<Prisma.JsonObject> {
   const payment = (await api.call(`/v1/payments/${id}`, { key: asKey })).json;
   const { payments: _, ...order } = (await api.call(`/v1/orders/${payment.orderId}`, { key: asKey })).json;
@@ -44,7 +47,10 @@ export async function contentOf(id: string, asKey = key): Promise<Prisma.JsonObj
   return { payment: Object.fromEntries(told) as Prisma.JsonObject, order };
 }
 
-/** Writes an event of a payment as the ledger does: without a feed position, and then notifies waiting requests. */
+/**
+ * Writes an event of a payment as the ledger does. The event has no feed position yet, and waiting requests are
+ * notified.
+ */
 export async function record(payment: { id: string }, version = 1, type = 'payment.succeeded', asKey = key) {
   const { merchantId: owner, orderId } = await api.db.payment.findUniqueOrThrow({
     where: { id: payment.id },

@@ -18,9 +18,9 @@ import {
   record,
 } from './events-support.ts';
 
-// The feed, from which merchants read their events.
+// Tests the feed, from which merchants read their events.
 
-/** The feed position of an event. Its merchant's feed must have been read since. */
+/** The feed position of an event. An event has none until its merchant's feed has been read. */
 async function feedPositionOf(id: string): Promise<bigint> {
   const { seq } = await api.db.event.findUniqueOrThrow({ where: { id } });
   if (seq === null) throw new Error(`event ${id} has no feed position`);
@@ -51,7 +51,7 @@ describe('the feed', () => {
         data: { ...(await contentOf(payment.id)), version: row.version },
       },
     ]);
-    // Parsing removes fields that the schema does not have.
+    // Parsing removes fields that are not in the schema. So equality shows that the event has only documented fields.
     expect(event.parse(json.data[0])).toEqual(json.data[0]);
     for (const name of NOT_IN_EVENTS) expect(json.data[0].data.payment).not.toHaveProperty(name);
     expect(json.data[0].data.order).not.toHaveProperty('payments');
@@ -74,7 +74,7 @@ describe('the feed', () => {
     expect(seen).toEqual(ids);
     ids.push((await record(payment, 8)).id);
     expect(idsOf((await feed(`?after=${cursor}`)).json)).toEqual(ids.slice(-1));
-    // Reading at a cursor again gives the same events again.
+    // Reading the feed a second time with the same cursor gives the same events.
     expect(idsOf((await feed(`?after=${cursor}`)).json)).toEqual(ids.slice(-1));
   });
 
@@ -82,7 +82,10 @@ describe('the feed', () => {
     const DAY = 86_400_000;
     const daysAgo = (days: number) => new Date(Date.now() - days * DAY);
 
-    /** Creates a payment's events of this many days ago, oldest first. @returns the cursor after each */
+    /**
+     * Creates a payment's events, one for each number of days in the past, oldest first.
+     * @returns the cursor after each event
+     */
     async function history(...ages: number[]) {
       const payment = await pay(api, key);
       const ids: string[] = [];
@@ -101,7 +104,7 @@ describe('the feed', () => {
       expect((await feed(`?after=${cursors[0]}`)).status).toBe(200);
       const beyond = Buffer.from('events/99999999999').toString('base64url');
       expect(await feed(`?after=${beyond}&wait=60`)).toMatchObject(refused);
-      // Cannot be detected for a merchant without any event.
+      // If a merchant has no event, the API cannot detect that a cursor is beyond the end of the feed.
       expect((await feed(`?after=${beyond}`, (await newKey(api.db)).key)).status).toBe(200);
     });
 
@@ -133,7 +136,7 @@ describe('the feed', () => {
       const { id } = await record(payment, 3);
       for (const cursor of [last, empty.nextCursor])
         expect(idsOf((await feed(`?after=${cursor}`)).json)).toEqual([id]);
-      // A reader that started at that time has missed this event as soon as the event is also removed.
+      // Once this event is also removed, a reader with one of these cursors has missed it.
       await remove(31);
       for (const cursor of [last, empty.nextCursor])
         expect(await feed(`?after=${cursor}`)).toMatchObject(refused);
@@ -173,14 +176,17 @@ describe('the feed', () => {
       json: { code: 'cursor_expired', detail: expect.stringContaining('restored') },
     };
 
-    /** Restores rows and sequence to the moment when `kept` was the last event. */
+    /** Restores the rows and the sequence to the moment when `kept` was the last event. */
     async function restoreTo(kept: string) {
       const seq = await feedPositionOf(kept);
       await api.db.event.deleteMany({ where: { seq: { gt: seq } } });
       await api.db.$executeRaw`SELECT setval('events_seq_seq', ${seq})`;
     }
 
-    /** Creates a payment's events. @returns the cursor after each */
+    /**
+     * Creates a payment's events.
+     * @returns the cursor after each event
+     */
     async function history(count: number) {
       const payment = await pay(api, key);
       const ids: string[] = [];
@@ -201,7 +207,7 @@ describe('the feed', () => {
         later.push((await record(payment, version)).id);
         for (const lost of cursors.slice(2)) expect(await feed(`?after=${lost}`)).toMatchObject(refused);
       }
-      // A reader that has not read the lost events continues, and so does a new reader.
+      // A reader that has not read the lost events can continue. A new reader can start too.
       expect(idsOf((await feed(`?after=${cursors[0]}`)).json)).toEqual([kept, ...later]);
       expect(idsOf((await feed(`?after=${cursors[1]}`)).json)).toEqual(later);
       const all = (await feed()).json;
@@ -242,7 +248,7 @@ describe('the feed', () => {
       await givePositions(api.db, merchantId);
       const seq = await feedPositionOf(newer.id);
       await api.db.merchant.update({ where: { id: merchantId }, data: { eventsRemovedTo: seq } });
-      // A reader that started when all of these events had been removed.
+      // The cursor of a reader that started after all of these events had been removed.
       const lost = Buffer.from(`${Buffer.from(cursors[2] ?? '', 'base64url')}/${seq}`).toString('base64url');
       expect(await feed(`?after=${lost}`)).toMatchObject(refused);
     });

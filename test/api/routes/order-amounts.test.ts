@@ -2,14 +2,14 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { newKey, newOrderId, pay, settle, setUp } from '../support.ts';
 
-// Amounts and currencies of orders over HTTP: values that no channel accepts are refused and stored nowhere.
+// Tests amounts and currencies of orders over HTTP. Values that no channel accepts are refused, and nothing is stored.
 
 const { api, key } = await setUp();
 
 const create = (body: unknown, as = key) => api.call('/v1/orders', { key: as, body });
 
 describe('a withdrawn currency', () => {
-  /** Gives a stored order this currency, as if it had been created before the withdrawal. */
+  /** Sets this currency on a stored order, as if the order had been created before the currency was withdrawn. */
   const withdraw = (id: string, currency: string) =>
     api.db.order.updateMany({ where: { id }, data: { currency } });
 
@@ -76,7 +76,7 @@ describe('a withdrawn currency', () => {
       headers: { 'idempotency-key': newOrderId() },
     });
     expect([refunded.status, refunded.json.currency]).toEqual([201, 'BGN']);
-    // Sentences on the timeline have the amount in the currency's own format.
+    // Sentences on the timeline show the amount in the format of its currency.
     const timeline = await api.call(`/v1/payments/${paid.id}/timeline`, { key: own.key });
     expect(timeline.text).toContain('BGN 0.50');
   });
@@ -103,7 +103,7 @@ describe('amounts', () => {
     );
   });
 
-  // As text, because JSON.stringify would normalise what clients really send.
+  // The body is sent as text, because JSON.stringify would normalise the numbers that clients really send.
   const literals = fc.oneof(
     fc.constantFrom(
       '0',

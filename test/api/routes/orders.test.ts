@@ -4,7 +4,7 @@ import { endPayment } from '../../../src/ledger/payments.ts';
 import { eventually } from '../../support/stack.ts';
 import { newKey, newOrderId, pay, setUp } from '../support.ts';
 
-// Orders over HTTP: a refused request stores nothing, and a repeated request changes nothing.
+// Tests orders over HTTP. A refused request stores nothing, and a repeated request has no further effect.
 
 const { api, key } = await setUp();
 
@@ -58,7 +58,7 @@ describe('creating an order', () => {
       expect([answer.status, answer.json.code]).toEqual([409, 'order_exists']);
       expect(answer.json.errors).toEqual(paths.map((path) => error(path)));
       for (const path of paths) expect(answer.json.detail).toContain(path);
-      // In a request for a payment the field names begin with `order.`.
+      // If the order is part of a request for a payment, the names of its fields begin with `order.`.
       const along = await api.call('/v1/payments', { key, body: { order, channel: 'simulator' } });
       expect([along.status, along.json.code]).toEqual([409, 'order_exists']);
       expect(along.json.errors).toEqual(paths.map((path) => error(path, 'order.')));
@@ -126,10 +126,10 @@ describe('order ids', () => {
     expect(paid.orderId).toBe(id);
     const found = await api.call(`/v1/payments?orderId=${encodeURIComponent(id)}`, { key });
     expect(found.json.data.map((row: { id: string }) => row.id)).toEqual([paid.id]);
-    // A page that ends at this order continues after it.
+    // A list page that ends with this order has a cursor, and the next page starts after this order.
     const { nextCursor } = (await api.call('/v1/orders?limit=1', { key })).json;
     expect((await api.call(`/v1/orders?limit=1&cursor=${nextCursor}`, { key })).status).toBe(200);
-    // A waiting request gets its changes.
+    // A request that waits for the order is answered when the order changes.
     const waiting = api.call(`${path}?wait=60`, { key });
     const cancelling = api.call(`${path}/cancel`, { key, method: 'POST' });
     await eventually(
@@ -248,7 +248,7 @@ describe('reading orders', () => {
       ids.unshift(id);
       await create({ id, amount: 1, currency: 'CNY' }, own.key);
     }
-    // All orders have the same millisecond, which is the hardest case.
+    // All orders were created in the same millisecond, which is the hardest case for reading them in pages.
     await api.db.order.updateMany({
       where: { merchantId: own.merchantId },
       data: { createdAt: new Date(1_700_000_000_000) },

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { setMerchant } from '../../../src/ledger/merchants.ts';
 import { newKey, newOrderId, pay, SECRET, setUp, startTestApi } from '../support.ts';
 
-// The payer comes back from the channel: one query is due, and the payer is redirected to the shop.
+// When the payer comes back from the channel, one query becomes due and the payer is redirected to the shop.
 
 const { api, key } = await setUp();
 beforeEach(() => {
@@ -19,7 +19,7 @@ describe("the payer's return from the channel", () => {
     const answer = await api.call(`/return/${made.id}?token=${made.clientToken}&out_trade_no=x`);
     expect(answer.status).toBe(303);
     expect(answer.headers.get('location')).toBe(
-      // The merchant's own query is unchanged.
+      // The query string that the merchant put into the return URL is unchanged.
       `https://shop.example/thanks?cart=a+b%20c&x=%7e&y&paymentId=${made.id}#top`,
     );
     expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
@@ -31,7 +31,7 @@ describe("the payer's return from the channel", () => {
     ['https://shop.example/', 'https://shop.example/?'],
     ['https://shop.example/?', 'https://shop.example/?'],
     ['https://shop.example/?a=1&', 'https://shop.example/?a=1&'],
-    // The URL is stored in the form in which URL parsers read it.
+    // The URL is stored in the form that URL parsers make of it.
     ['https://shop.example', 'https://shop.example/?'],
     ['https:\\\\Shop.example\\a b?"é#', 'https://shop.example/a%20b?%22%C3%A9&'],
   ])("to %s the payment's id is appended as in %s", async (returnUrl, expected) => {
@@ -58,7 +58,7 @@ describe("the payer's return from the channel", () => {
     await allow(['com.example.app', 'myapp']);
     const made = await api.call('/v1/payments', request);
     expect(made.status).toBe(201);
-    // A scheme that is no longer allowed still works for a payer who is already on the way.
+    // The merchant no longer allows this scheme. It still works for a payer who is already on the way back.
     await allow([]);
     const back = await api.call(`/return/${made.json.id}?token=${made.json.clientToken}`);
     const { hash } = new URL(returnUrl);
@@ -66,12 +66,12 @@ describe("the payer's return from the channel", () => {
       303,
       `${expected}paymentId=${made.json.id}${hash}`,
     ]);
-    // The repeated request is still accepted, but any other request is refused.
+    // The same request is still accepted when it is repeated, but a different request is refused.
     const again = await api.call('/v1/payments', request);
     expect([again.status, again.json.id]).toEqual([200, made.json.id]);
     const other = { ...request.body, returnUrl: `${returnUrl}2` };
     expect((await api.call('/v1/payments', { ...request, body: other })).status).toBe(422);
-    // The scheme is not allowed for another merchant.
+    // This scheme is not allowed for the other merchant.
     expect((await api.call('/v1/payments', { ...request, key })).status).toBe(422);
   });
 

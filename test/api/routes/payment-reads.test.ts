@@ -3,7 +3,7 @@ import { paymentPage, timelinePage } from '../../../src/api/schemas/payment.ts';
 import { endPayment, raiseAttention, recordAnswer, recordSilence } from '../../../src/ledger/payments.ts';
 import { newKey, pay, StandInWorkflows, setUp, startTestApi, type TestApi } from '../support.ts';
 
-// Reading a payment over HTTP, querying its channel now, and hints of payers.
+// Tests over HTTP how to read a payment, how to make nodrop query the channel now, and what hints of payers do.
 
 const { database, api, key, merchantId } = await setUp();
 beforeEach(() => {
@@ -108,7 +108,7 @@ describe('a request to query the channel now', () => {
     api.workflows.onAskChannel = async () => false;
     const silent = await ask();
     expect([silent.status, silent.json.code]).toEqual([504, 'channel_unreachable']);
-    // The answer came immediately, so the message names no waiting time.
+    // The request got this answer immediately, so the message does not name a waiting time.
     expect(silent.json.detail).toBe('simulator gave no readable answer.');
     api.workflows.down = true;
     expect((await ask()).json.code).toBe('temporal_unavailable');
@@ -142,7 +142,7 @@ describe('repeated requests to query the channel', () => {
       expect(await loop(3)).toBe(0);
       clock += 1;
       expect(await loop(3)).toBe(1);
-      // As seen by an API whose clock is behind the worker's.
+      // The API's clock is now a second behind the worker's clock.
       clock -= 1_000;
       expect(await loop(1)).toBe(1);
       await recordSilence(own.db, id, 'no answer', 300_000, new Date(clock));
@@ -166,7 +166,7 @@ describe('repeated requests to query the channel', () => {
         return answered;
       };
       const asked = Array.from({ length: 6 }, () => query(api, id));
-      // Once later requests are answered, the earlier ones have arrived.
+      // Once these later requests are answered, the earlier requests have also arrived.
       for (let i = 0; i < 100; i++) await api.call(`/v1/payments/${id}`, { key });
       release();
       const statuses = (await Promise.all(asked)).map(({ status }) => status);

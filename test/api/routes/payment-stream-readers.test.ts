@@ -27,9 +27,9 @@ import {
   watch,
 } from './payment-stream-support.ts';
 
-// GET /v1/payments/{id}/events with many readers, slow readers, and readers that leave.
+// Tests GET /v1/payments/{id}/events with many readers, slow readers, and readers that leave.
 
-/** A client that reports every SELECT of payments. */
+/** A database client that reports every SELECT of payments. */
 function countingClient(url: string, onRead: (sql: string) => void): LedgerClient {
   const client = new PrismaClient({
     adapter: new PrismaPg({ connectionString: url, max: 20 }),
@@ -41,7 +41,7 @@ function countingClient(url: string, onRead: (sql: string) => void): LedgerClien
   return client as unknown as LedgerClient;
 }
 
-/** The value of the readers' gauge. */
+/** Returns the value of the metric that counts the readers. */
 const readersOf = async ({ deps }: TestApi): Promise<number> => {
   const text = await deps.metrics.registry.getSingleMetricAsString('nodrop_event_stream_readers');
   return Number(/^nodrop_event_stream_readers (\d+)$/m.exec(text)?.[1]);
@@ -63,7 +63,7 @@ describe('many readers', () => {
       );
       await eventually(() => all.every(({ events }) => events.length === 1));
       expect(await readersOf(crowded)).toBe(200);
-      // In each of the two processes, one connection listens for all readers of that process.
+      // Each of the two processes listens on one connection for all of its readers.
       const listening =
         "select count(*)::int from pg_stat_activity where application_name = 'nodrop-changes' and datname = current_database()";
       expect(await queryOnce(databaseUrl, listening)).toEqual([{ count: 2 }]);
@@ -73,7 +73,8 @@ describe('many readers', () => {
       expect(all.map((reader) => settledOf(reader).map(({ data }) => data.status))).toEqual(
         all.map(() => ['paying', 'succeeded']),
       );
-      // Two transactions changed the payment, and readers with a token also read the other channels.
+      // Two transactions changed the payment. Readers with a client token also read the other channels, so more reads
+      // are allowed.
       expect(reads.length).toBeLessThanOrEqual(20);
       await eventually(async () => (await readersOf(crowded)) === 0);
     } finally {
@@ -104,7 +105,10 @@ describe('many readers', () => {
   test('one address gets at most half of the slots, and so does one merchant', async () => {
     const streams = { ...STREAMS, atMost: 4, openWithinMs: NET_MS };
     const small = await startTestApi(databaseUrl, { streams });
-    /** Watches from another address of this machine. @returns the status */
+    /**
+     * Opens the event stream from another address of this machine.
+     * @returns the status of the answer
+     */
     const from = async (localAddress: string, made: { id: string; clientToken: string }) => {
       const { port, hostname } = new URL(small.url);
       const socket = connect({ port: Number(port), host: hostname, localAddress });
@@ -121,7 +125,7 @@ describe('many readers', () => {
       const refused = await small.call(`/v1/payments/${made.id}/events`, { key: made.clientToken });
       expect([refused.status, refused.json.code]).toEqual([503, 'too_many_readers']);
       expect(refused.headers.get('retry-after')).toBe('10');
-      // A machine with a single address cannot test this part.
+      // A machine with a single loopback address cannot test this part.
       if (process.platform === 'linux') {
         const ofMerchant = await from('127.0.0.2', made);
         expect(ofMerchant).toMatch(/^HTTP\/1.1 503 /);
@@ -145,7 +149,7 @@ describe('many readers', () => {
     const READERS = 300;
     const client = countingClient(databaseUrl, () => undefined);
     let reads = 0;
-    // Each read of a stream holds a connection until the test releases it.
+    // Each read of a stream holds a database connection until the test releases the read.
     const slow = intercept(client, 'payment', async (find) => {
       reads += 1;
       await client.$queryRaw`SELECT 1 FROM (SELECT pg_advisory_xact_lock_shared(1)) AS held`;
@@ -235,12 +239,12 @@ describe('many readers', () => {
 });
 
 describe('a slow reader', () => {
-  /** States of half a megabyte, so that no socket buffers many. */
+  /** Each state has half a megabyte, so a socket cannot buffer many of them. */
   const SIZE = 512 * 1024;
   const bulky = (id: string, n: number) => change(id, `${n} ${'x'.repeat(SIZE)}`);
   const newest = ({ events }: Reader) => Number.parseInt(events.at(-1)?.data.attentionDetail, 10);
 
-  /** Starts an API whose sockets the test can inspect, with a payment that has a reader and a slow reader. */
+  /** Starts an API whose sockets the test can inspect. Its payment has one normal reader and one slow reader. */
   async function stalled(limits: Partial<StreamLimits>) {
     const patient = await startTestApi(databaseUrl, { streams: { ...STREAMS, ...limits } });
     await eventually(() => patient.changes.listening);
@@ -273,7 +277,7 @@ describe('a slow reader', () => {
         expect(++n).toBeLessThan(1_000);
       }
       expect(n).toBeGreaterThan(5);
-      // The send buffer holds one state that the kernel did not accept, and no further state.
+      // The send buffer holds one state that the kernel did not accept. It holds no further state.
       expect(most).toBeGreaterThan(SIZE / 8);
       expect(most).toBeLessThan(2 * SIZE);
       slow.resume();
@@ -307,7 +311,7 @@ describe('a slow reader', () => {
       slow.resume();
       await eventually(() => text.includes(`"attentionDetail":"${n - 1} `));
       const seen = [...text.matchAll(/"attentionDetail":"(\d+) /g)].map(([, detail]) => Number(detail));
-      // The reader gets the states that were already sent, and then only the last of the ten states.
+      // The slow reader gets the states that were already sent, and then only the last of the ten states.
       expect(seen).toEqual([...Array.from({ length: full }, (_, each) => each), n - 1]);
       slow.destroy();
     } finally {
@@ -323,7 +327,8 @@ test('a reader that does not read the last data of its stream is disconnected', 
       const fill = async () => {
         const stream = new EventStream(response, undefined, limits, () => undefined);
         const { socket } = response;
-        // Small states, one per turn of the event loop, until the kernel's buffer is full and Node's is not.
+        // Sends one small state per turn of the event loop, until the kernel's buffer is full but Node's buffer is
+        // not.
         for (let n = 0; socket !== null && socket.writableLength === 0; n += 1) {
           stream.push('payment', { n, text: 'x'.repeat(4_000) });
           await new Promise((next) => setImmediate(next));
@@ -354,7 +359,7 @@ test('a reader that leaves releases its slot', async () => {
   expect([api.changes.waiting, await readersOf(api)]).toEqual([1, 1]);
   reader.leave();
   await eventually(async () => api.changes.waiting === 0 && (await readersOf(api)) === 0);
-  // The metrics have the stream with the status 200.
+  // The metrics count the stream with the status 200.
   await eventually(async () =>
     (await api.deps.metrics.registry.metrics()).includes(
       'nodrop_http_request_duration_seconds_count{route="/v1/payments/{id}/events",method="GET",status="200"} 1',
@@ -391,7 +396,7 @@ test('a reader that leaves before its stream opens holds no slot when the stream
   expect(await gone).toBe('AbortError');
   await closed;
   openGate();
-  // The second read is the stream's own.
+  // The stream itself makes the second read.
   await eventually(() => reads === 2);
   await eventually(async () => api.changes.waiting === 0 && (await readersOf(slow)) === 0);
 });

@@ -6,12 +6,15 @@ import { eventually, useDatabase } from '../../support/stack.ts';
 import { type Reader, readEvents } from '../event-source.ts';
 import { newKey, settle as settlePaid, startTestApi, type TestApi } from '../support.ts';
 
-/** For the tests of a payment's event stream: a new API for each test, readers, and changes by another process. */
+/**
+ * Support for the tests of a payment's event stream. It makes a new API for each test and readers, and changes
+ * payments as another process does.
+ */
 
 export const { databaseUrl } = useDatabase();
 export let api: TestApi;
 export let key: string;
-/** A client like that of another process. */
+/** A second database client, which stands for another process. */
 export let elsewhere: LedgerClient;
 export const readers: Reader[] = [];
 
@@ -36,8 +39,8 @@ export async function watch(id: string, as = key, headers: Record<string, string
 export const settle = (id: string) => settlePaid(elsewhere, id);
 
 /**
- * The client with a wrapper around the reads of one table: `findUnique`, and the statement that reads a payment for its
- * payer.
+ * A database client whose reads of one table the test can wrap. These are `findUnique`, and the SQL statement that
+ * reads a payment for its payer.
  */
 export function intercept(
   db: LedgerClient,
@@ -63,19 +66,22 @@ export function intercept(
   });
 }
 
-/** Writes the row as the ledger does, and then notifies waiting requests. */
+/** Changes the payment's row as the ledger does, and then notifies waiting requests. */
 export async function edit(id: string, data: Prisma.PaymentUpdateInput): Promise<void> {
   const { merchantId, orderId } = await elsewhere.payment.update({ where: { id }, data });
   await notifyWaiters(elsewhere, merchantId, orderId, false);
 }
 
-/** A change that a merchant sees and that ends nothing. */
+/** Makes a change that a merchant sees and that does not end the payment. */
 export const change = (id: string, detail: string) =>
   edit(id, { attention: 'channel_unreachable', attentionSince: new Date(0), attentionDetail: detail });
 
-/** The events without the state between the recorded answer and its settlement, which a reader may miss. */
+/**
+ * The events of a reader, without the state between the recorded answer and its settlement. A reader may miss that
+ * state.
+ */
 export const settledOf = ({ events }: Reader) =>
   events.filter(({ data }) => data.status !== 'paying' || data.nextAction !== null);
 
-/** Clears the attention of `change`. */
+/** These fields clear the attention that `change` raises. */
 export const QUIET = { attention: null, attentionSince: null, attentionDetail: null };

@@ -18,7 +18,8 @@ import {
   watch,
 } from './payment-stream-support.ts';
 
-// GET /v1/payments/{id}/events sends the state and every change to every reader, through every failure.
+// GET /v1/payments/{id}/events sends the state and every change to every reader, even if connections or processes fail
+// meanwhile.
 
 test('a stream of a payment sends the present state first, then the final state, and ends', async () => {
   const made = await pay(api, key);
@@ -66,7 +67,7 @@ describe('each change', () => {
       'succeeded',
     ]);
     expect(settledOf(payer).map(({ data }) => data.status)).toEqual(['paying', 'succeeded']);
-    // The id identifies the state, and this state came twice.
+    // The event id identifies the state. This state was sent twice, so two events have the same id.
     expect(merchant.events[4]?.id).toBe(merchant.events[0]?.id);
     expect(new Set(settledOf(merchant).map(({ id }) => id)).size).toBe(5);
   });
@@ -148,8 +149,8 @@ describe('with Last-Event-ID', () => {
 test('a stream that reaches its maximum lifetime ends cleanly, and the next stream sends a change that this stream missed', async () => {
   const made = await pay(api, key);
   let reads = 0;
-  // The first read opens the stream. The second read is the only read of a stream this short, and a change overtakes
-  // it.
+  // The first read opens the stream. The second read is the only one that such a short stream makes, and the payment
+  // changes during it.
   const overtaken = intercept(api.db, 'payment', async (find) => {
     reads += 1;
     const found = await find();
@@ -206,7 +207,7 @@ describe('if the database connection is lost during a stream', () => {
         `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name}'`,
       );
       await eventually(() => !api.changes.listening);
-      // The stream's read has failed by now, because a later read has.
+      // A later read has failed, so the stream's own read has failed by now too.
       expect((await api.call(`/v1/payments/${made.id}`, { key })).json.code).toBe('database_unavailable');
     } finally {
       await queryOnce(server, `alter database ${name} allow_connections true`);
@@ -219,7 +220,7 @@ describe('if the database connection is lost during a stream', () => {
   test('a failed read is repeated even if the payment does not change again', async () => {
     const made = await pay(api, key);
     let reads = 0;
-    // The first read opens the stream, the second fails.
+    // The first read opens the stream. The second read fails.
     const failing = intercept(api.db, 'payment', async (find) => {
       reads += 1;
       if (reads === 2) throw Object.assign(new Error('gone'), { code: 'ECONNRESET' });
@@ -319,7 +320,7 @@ test('a process that stops sends the present state to its readers and ends their
   await stopping.close(60_000);
   await reader.ended;
   expect(reader.events).toHaveLength(1);
-  // Ended cleanly, not cut after the grace period.
+  // The stream ended cleanly. It was not cut after the grace period.
   expect(began()).toBeLessThan(30_000);
 });
 

@@ -17,7 +17,7 @@ import {
   takingOnly,
 } from '../support.ts';
 
-// Payments over HTTP, with a stand-in for the workflows. Other tests run the whole system.
+// Tests payments over HTTP, with a stand-in for the workflows. Other tests run the whole system.
 
 const { database, api, key } = await setUp();
 beforeEach(() => {
@@ -102,7 +102,7 @@ describe('creating a payment', () => {
     expect([answer.status, answer.json.status, answer.json.payUrl]).toEqual([202, 'created', null]);
     expect(answer.json.clientToken).toMatch(/^ct_/);
     const [call] = api.workflows.named('start');
-    // This request started the workflow, and waits until the end of its eight seconds.
+    // This request started the workflow, and waits for its result for up to eight seconds.
     expect(call?.args[0]).toBe(true);
     expect(call?.args[1]).toBeGreaterThanOrEqual(8_000 - (Date.now() - began));
     expect(call?.args[1]).toBeLessThanOrEqual(8_000);
@@ -250,7 +250,7 @@ describe('creating a payment', () => {
     [422, 'invalid_request', { returnUrl: 'blob:https://a/b' }, 'returnUrl'],
     [422, 'invalid_request', { returnUrl: 'about:blank' }, 'returnUrl'],
     [422, 'invalid_request', { returnUrl: 'VIEW-SOURCE:x' }, 'returnUrl'],
-    // An app scheme that the merchant has not allowed.
+    // The merchant has not allowed this app scheme.
     [422, 'invalid_request', { returnUrl: 'myapp://thanks' }, 'returnUrl'],
     [422, 'invalid_request', { returnUrl: 'shop.example' }, 'returnUrl'],
     [422, 'invalid_request', { returnUrl: 'https://shop.example/\n' }, 'returnUrl'],
@@ -310,7 +310,7 @@ describe('creating a payment', () => {
 
 describe('an order that is paid twice', () => {
   const paid = (id: string) => settle(api.db, id, { channelPaymentId: `T${id}` });
-  /** Pays both attempts of an order; the second was started while the first was unknown. */
+  /** Pays two attempts at one order. The second attempt was started while the state of the first was unknown. */
   async function paidTwice() {
     const first = await pay(api, key);
     api.workflows.onAskChannel = async () => false;

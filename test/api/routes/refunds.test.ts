@@ -4,7 +4,7 @@ import { recordAnswer } from '../../../src/ledger/payments.ts';
 import { recordRefundAnswer } from '../../../src/ledger/refund-answers.ts';
 import { newKey, paidAnswer, pay, settle, setUp, simulatorCallback } from '../support.ts';
 
-// Refunds over HTTP: who may request what, and how often. The channel's part is tested on the real system.
+// Tests over HTTP who may request a refund, and how often. Tests on the real system cover the channel's part.
 
 const { api, key } = await setUp();
 const answering = api.workflows.onAskChannel;
@@ -19,7 +19,7 @@ beforeEach(() => {
 let keys = 0;
 const newIdempotencyKey = () => `key-${++keys}`;
 
-/** A settled payment of 1050. */
+/** Creates a settled payment of 1050 minor units. */
 async function paid(as = key, amount = 1050) {
   const made = await pay(api, as);
   await settle(api.db, made.id, { amount });
@@ -57,7 +57,7 @@ describe('requesting a refund', () => {
     });
     expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId: made.id }]);
     expect((await api.call(`/v1/refunds/${made.id}`, { key })).json).toEqual(made);
-    // A request without an amount refunds all that is left.
+    // A request without an amount refunds the whole remaining amount.
     expect((await ask(payment.id)).json).toMatchObject({ amount: 750 });
   });
 
@@ -94,7 +94,7 @@ describe('requesting a refund', () => {
     expect(codeOf(await ask(id, { amount: 51 }))).toEqual([422, 'refund_exceeds_payment']);
     await ask(id);
     expect(codeOf(await ask(id))).toEqual([409, 'not_refundable']);
-    // An amount that the channel finally refused can be requested again.
+    // If the channel finally refused a refund, its amount can be requested again.
     const refused = { state: 'failed', reason: 'no' } as const;
     await recordRefundAnswer(api.db, first.json.id, refused, new Date());
     expect((await ask(id)).json).toMatchObject({ amount: 1000 });
@@ -126,7 +126,7 @@ describe('requesting a refund', () => {
 });
 
 describe('a refund request without an amount', () => {
-  /** The channel answers the query with this refunded amount. */
+  /** The channel answers the query of the trade with this refunded amount. */
   const goneBack = (refundedAmount: number) => {
     api.workflows.onAskChannel = async ({ id }) => {
       await recordAnswer(api.db, id, paidAnswer({ refundedAmount }), 'query', new Date());
@@ -185,7 +185,7 @@ test('the idempotency key of a refund that was replaced still returns that refun
   const first = await ask(id, { note: 'Returned' }, idempotencyKey);
   const refused = { state: 'failed', reason: 'more than is left' } as const;
   const trade = paidAnswer({ refundedAmount: 300 });
-  // The repeated answer changes nothing. The remaining amount is refunded once.
+  // The repeated answer has no effect. The remaining amount is refunded once.
   for (let i = 0; i < 2; i++) await recordRefundAnswer(api.db, first.json.id, refused, new Date(), trade);
   const again = await ask(id, { note: 'Returned' }, idempotencyKey);
   expect([again.status, again.json.id, again.json.status]).toEqual([200, first.json.id, 'failed']);
@@ -195,7 +195,7 @@ test('the idempotency key of a refund that was replaced still returns that refun
   expect(refund.strict().parse(rest.json)).toMatchObject({
     ...{ amount: 750, status: 'created', reason: 'requested', note: 'Returned', replacedBy: null },
   });
-  // The whole amount is already being refunded.
+  // A refund of the whole amount is already in progress.
   expect(codeOf(await ask(id))).toEqual([409, 'not_refundable']);
 });
 

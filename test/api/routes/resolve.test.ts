@@ -4,7 +4,8 @@ import { recordAnswer } from '../../../src/ledger/payments.ts';
 import { TemporalUnavailable } from '../../../src/temporal/payment-workflows.ts';
 import { paidAnswer, pay, settle, setUp } from '../support.ts';
 
-// An operator's decision is stored before any workflow is signalled, and all workflows are signalled immediately.
+// An operator's decision is stored before any workflow gets a signal. Then all affected workflows get a signal
+// immediately.
 
 const { api, key } = await setUp({ role: 'operator' });
 beforeEach(() => {
@@ -15,7 +16,7 @@ beforeEach(() => {
   api.refundWorkflows.calls.length = 0;
 });
 
-/** A payment that received 900 of its amount, and waits for a decision. */
+/** Creates a payment that received 900 minor units and waits for a decision. */
 async function inReview() {
   const made = await pay(api, key);
   await settle(api.db, made.id, { amount: 900 });
@@ -58,8 +59,8 @@ test.each(['\u202eseen', '\u2068', ' ', '\u3164'])(
 
 describe('an operator decides to accept the money', () => {
   /**
-   * Money in review, and another attempt of its order. The other attempt is created first, because no attempt is
-   * created while money waits for a decision.
+   * Creates a payment whose money waits for a decision, and another attempt at the same order. The other attempt
+   * stands for one that was created before the money arrived.
    */
   async function withAnother() {
     const { id, orderId } = await inReview();

@@ -4,17 +4,17 @@ import { newPaymentId } from '../../../src/domain/ids.ts';
 import { endPayment, recordAnswer } from '../../../src/ledger/payments.ts';
 import { newOrderId, StandInWorkflows, settle, setUp, startTestApi, type TestApi } from '../support.ts';
 
-// Repeated requests with the same order, channel and method while an attempt is live. test/system/ending.test.ts tests
-// this on a real channel.
+// Tests repeated requests with the same order, channel and method while an attempt is live. test/system/ending.test.ts
+// tests this on a real channel.
 
 const { database, api, key } = await setUp();
-/** Two more processes, whose time is `clock`. */
+/** Two more processes, whose clock is set by `clock`. */
 let clock = new Date();
 const late = await startTestApi(database.url, { now: () => clock });
 const late2 = await startTestApi(database.url, { now: () => clock });
 afterAll(() => Promise.all([late.close(), late2.close()]));
 
-/** The channel answers "unpaid", and the payment's workflow closes the attempt when it is cancelled. */
+/** The channel answers "unpaid", and the payment's workflow closes the attempt when its cancellation is requested. */
 const closes =
   (of: TestApi): StandInWorkflows['onAskChannel'] =>
   async ({ id }) => {
@@ -46,7 +46,10 @@ const inline = (change: Body = {}) => ({
 });
 const post = (body: Body, through: TestApi = api, headers = {}) =>
   through.call('/v1/payments', { key, body, headers });
-/** Creates an attempt. @returns it and the request's body */
+/**
+ * Creates an attempt.
+ * @returns the attempt and the body of the request
+ */
 async function attempt(change: Body = {}) {
   const body = inline(change);
   const { status, json, text } = await post(body);
@@ -76,7 +79,7 @@ describe('a request for an attempt that has less than 30 s left', () => {
     expect(answer.json.id).not.toBe(made.id);
     expect(answer.json.clientToken).not.toBe(made.clientToken);
     expect(Date.parse(answer.json.expiresAt)).toBe(clock.getTime() + 600_000);
-    // The new attempt is returned to the repeated request.
+    // When the request is repeated, it returns the new attempt.
     expect((await post(body, late)).json.id).toBe(answer.json.id);
   });
 
@@ -158,7 +161,7 @@ describe('a request for an attempt that has less than 30 s left', () => {
       'true',
     ]);
     expect([asked(), await attemptsOf(made.orderId)]).toEqual([[], 1]);
-    // Another key is another request.
+    // A request with another Idempotency-Key is another request.
     const other = await post(body, late, { 'idempotency-key': `l-${body.order.id}` });
     expect([other.status, other.json.id === made.id]).toEqual([201, false]);
   });
@@ -246,7 +249,7 @@ describe('a repeated request with other fields', () => {
       });
     expect(await row(made.id)).toEqual(before);
     expect(await written()).toBe(entries);
-    // An empty value differs from an absent field.
+    // An empty value of a field counts as different from an absent field.
     for (let i = 0; i < 2; i++)
       expect((await post({ ...bare, metadata: {} })).json).toMatchObject({
         metadata: {},
@@ -275,7 +278,7 @@ describe('a repeated request with other fields', () => {
       expect(await row(made.id)).toEqual(before);
     };
     await refused(api);
-    // The attempt is not ended for the other payer.
+    // A request of another payer does not end the attempt.
     leave(made, 4_000);
     await refused(late);
     expect(asked()).toEqual([]);
@@ -328,7 +331,9 @@ describe('a repeated request with other fields', () => {
 describe('a channel switch', () => {
   const to = (of: Made, channel: string, through = api, as = of.clientToken) =>
     through.call(`/v1/payments/${of.id}/switch`, { key: as, body: { channel } });
-  /** Two live attempts of one order. Both are live because the channel did not answer about the first. */
+  /**
+   * Creates two live attempts at one order. Both are live because the channel did not answer about the first attempt.
+   */
   async function twoLive(first: Body, second: Body) {
     const { body, made } = await attempt(first);
     api.workflows.onAskChannel = async () => false;

@@ -4,10 +4,10 @@ import { endPayment, recordAnswer, recordSilence, settlePayment } from '../../..
 import { paidAnswer, pay, startTestApi, takingOnly, testChannels } from '../support.ts';
 import { api, database, key, seen, settle, to } from './switch-support.ts';
 
-// POST /v1/payments/{id}/switch is refused when the earlier attempt may still be paid, or when nothing is left to pay.
+// POST /v1/payments/{id}/switch is refused if the earlier attempt may still be paid, or if nothing is left to pay.
 
 describe('a switch to another channel is refused when', () => {
-  /** Expects that nothing was created, and that the payer saw nothing of the merchant. */
+  /** Expects that the switch created nothing, and that its answer shows the payer nothing of the merchant. */
   async function expectRefused(
     old: { id: string; orderId: string; clientToken: string },
     code: string,
@@ -78,7 +78,7 @@ describe('a switch to another channel is refused when', () => {
 
   describe('the channel is deciding about the attempt, and', () => {
     const asked = () => api.workflows.named('askChannel').length;
-    /** The channel answers "processing", now and on every query. `ageMs` is the age of the stored answer. */
+    /** The channel answers "processing" to every query. The stored answer is `ageMs` old. */
     async function processing(ageMs: number) {
       const old = await pay(api, key);
       const decides = (at = Date.now()) =>
@@ -95,7 +95,7 @@ describe('a switch to another channel is refused when', () => {
       const old = await processing(60_000);
       for (let i = 0; i < 3; i++) await expectRefused(old, 'attempt_unresolved');
       expect(asked()).toBe(1);
-      // A channel that does not answer is also not queried at each request, but only on schedule.
+      // If a channel does not answer, requests do not query it each time. It is only queried on schedule.
       const silent = await processing(60_000);
       await recordSilence(api.db, silent.id, 'no answer', 300_000, new Date());
       await expectRefused(silent, 'attempt_unresolved');
@@ -140,7 +140,7 @@ describe('a switch to another channel is refused when', () => {
       };
       const answers = Array.from({ length: 8 }, (_, i) => to(old.id, i % 2 ? key : old.clientToken));
       answers.push(api.call(`/v1/payments/${old.id}/query`, { key, method: 'POST' }));
-      // Once later requests are answered, the earlier ones have arrived.
+      // Once these later requests are answered, the earlier requests have also arrived.
       for (let i = 0; i < 20; i++) await seen(old.id, key);
       release();
       const statuses = (await Promise.all(answers)).map(({ status }) => status);
@@ -168,7 +168,7 @@ describe('a switch to another channel is refused when', () => {
     await expectRefused(old, 'order_not_payable', {
       channel: made.channel === 'simulator' ? 'simulator2' : 'simulator',
     });
-    // The live attempt continues, and the merchant may switch.
+    // The live attempt continues, and the merchant may still switch.
     const last = await seen(made.id, made.clientToken);
     expect(last).toMatchObject({ status: 'paying', orderState: 'open', switchTo: [] });
     expect((await to(made.id, made.clientToken, { channel: made.channel })).status).toBe(200);

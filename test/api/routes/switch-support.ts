@@ -2,7 +2,7 @@ import { beforeEach } from 'vitest';
 import { endPayment, recordAnswer } from '../../../src/ledger/payments.ts';
 import { StandInWorkflows, settle as settlePaid, setUp } from '../support.ts';
 
-/** For the tests of channel switches: an API whose channel answers "unpaid". */
+/** Support for the tests of channel switches: an API whose channel answers "unpaid". */
 
 export const { database, api, key, merchantId } = await setUp();
 beforeEach(() => {
@@ -11,7 +11,7 @@ beforeEach(() => {
   api.workflows.calls.length = 0;
 });
 
-/** The channel answers "unpaid", and the payment's workflow closes the attempt when it is cancelled. */
+/** The channel answers "unpaid", and the payment's workflow closes the attempt when its cancellation is requested. */
 const unpaid: StandInWorkflows['onAskChannel'] = async ({ id }) => {
   await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', new Date());
   setImmediate(() => void endPayment(api.db, id, 'cancelled', 'a new attempt', new Date()));

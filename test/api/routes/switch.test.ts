@@ -4,7 +4,8 @@ import { endPayment } from '../../../src/ledger/payments.ts';
 import { newKey, newOrderId, pay } from '../support.ts';
 import { api, key, merchantId, seen, settle, to } from './switch-support.ts';
 
-// POST /v1/payments/{id}/switch: paying the same order on another channel, with the token of an earlier attempt.
+// POST /v1/payments/{id}/switch lets a payer pay the same order on another channel, with the client token of an
+// earlier attempt.
 
 describe('a payer switches', () => {
   test('a switch to another channel makes a new attempt with its own token, and closes the previous attempt', async () => {
@@ -45,7 +46,7 @@ describe('a payer switches', () => {
     });
     expect(Date.parse(made.expiresAt) - Date.parse(made.createdAt)).toBe(600_000);
     expect((await seen(old.id, old.clientToken)).status).toBe('cancelled');
-    // Neither token opens the other payment.
+    // The token of each payment does not open the other payment.
     expect((await api.call(`/v1/payments/${old.id}`, { key: made.clientToken })).status).toBe(401);
     expect((await api.call(`/v1/payments/${made.id}`, { key: old.clientToken })).status).toBe(401);
   });

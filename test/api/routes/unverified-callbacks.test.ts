@@ -8,16 +8,17 @@ import { eventually, unlessOutOfTime } from '../../support/progress.ts';
 import { queryOnce } from '../../support/stack.ts';
 import { newKey, pay, setUp, simulatorCallback } from '../support.ts';
 
-// A flood of forged callbacks gets 401, little storage and few queries, and delays no other request.
+// Each callback of a flood of forged callbacks gets 401. The flood uses little storage, causes few queries, and delays
+// no other request.
 
-/** Starts at a full minute. Tests advance it. */
+/** The test's clock. It starts at a full minute, and tests advance it. */
 let clock = 0;
 const { database, api, key } = await setUp({ now: () => new Date(clock) });
 const accountId = (
   await api.db.channelAccount.findFirstOrThrow({ where: { channel: 'simulator', ownsChannelAddress: true } })
 ).id;
 beforeEach(async () => {
-  // A new minute for each test, because the counts in memory are per minute.
+  // The clock moves to a new minute for each test, because the counts in memory are per minute.
   clock = Math.floor(Math.max(Date.now(), clock + 60_000) / 60_000) * 60_000;
   api.workflows.calls.length = 0;
   await api.unverified.flush();
@@ -25,9 +26,9 @@ beforeEach(async () => {
   await api.db.unverifiedCallbackCount.deleteMany();
 });
 
-/** No transaction waits longer for its slot or for a connection. */
+/** The longest time that a transaction waits for its slot or for a connection. */
 const SLOT_WAIT_MS = 3_000;
-/** No statement takes longer. */
+/** The longest time that one SQL statement may take. */
 const STATEMENT_MS = 5_000;
 const send = (callback: { raw: string; headers: Record<string, string> }) =>
   api.call('/callbacks/simulator', { ...callback, method: 'POST' });
@@ -63,7 +64,7 @@ test('of a forged callback its first 4 KiB, a hash of its body, its sender and t
 
 test('in a flood all callbacks are counted, a hundred per minute are stored, and a verified callback is still delivered', async () => {
   const { id } = await pay(api, key);
-  // Not more requests at the same time than can get a database connection without waiting.
+  // Sends at most as many requests at the same time as can get a database connection without waiting.
   const flood = async (size: number) => {
     const answers: Awaited<ReturnType<typeof send>>[] = [];
     while (answers.length < size) {
@@ -93,7 +94,8 @@ test('verified callbacks are never limited, however many arrive, and whatever el
   const { id } = await pay(api, key);
   const strangers = Array.from({ length: 70 }, () => api.call('/v1/orders', { key: 'sk_wrong' }));
   await Promise.all([...strangers, ...Array.from({ length: 110 }, () => send(forged(id)))]);
-  // All callbacks queue for the row of one order. A callback that times out is not acknowledged, and is sent again.
+  // All callbacks wait for the lock of one order's row. If a callback times out, it is not acknowledged and is sent
+  // again.
   for (let sent = 0; sent < 300; sent += 10) {
     const answers = await Promise.all(
       Array.from({ length: 10 }, () => {
@@ -126,7 +128,7 @@ test('for all addresses together, at most a thousand unverified callbacks per mi
   expect(await recordUnverified(api.db, [sender('192.0.2.10', 60)])).toBe(60);
   expect(await recordUnverified(api.db, [sender('192.0.2.10', 39)])).toBe(39);
   expect(await recordUnverified(api.db, [sender('192.0.2.11', 6), sender('192.0.2.12', 4)])).toBe(1);
-  // Another account has its own limit.
+  // The limit of another account is separate.
   const other = await newKey(api.db);
   const account = await api.db.channelAccount.findFirstOrThrow({ where: { merchantId: other.merchantId } });
   expect(await recordUnverified(api.db, [sender('192.0.2.11', 1, account.id)])).toBe(1);
@@ -188,7 +190,8 @@ test('while a batch of counts is written, all further counts go into one next ba
     queries.mockRestore();
   }
   const rows = await counts();
-  // The 900 senders of the first batch, and a thousand of the second that are counted separately.
+  // The rows count each of the 900 senders of the first batch separately, and a thousand senders of the second batch.
+  // One row counts all others together.
   expect(rows).toHaveLength(900 + 1_001);
   expect(rows.find(({ address }) => address === 'others')?.count).toBe(4 * 900 - 1_000);
   expect(await stored()).toHaveLength(900 + 1_000);
@@ -206,7 +209,8 @@ test('rows of counts are locked in the order of their keys, so that two processe
     return (await holder.query(text, [address])).rowCount === 1;
   };
   const isOneWaiting = async () => {
-    // Not on `holder`: inside its transaction pg_stat_activity does not change.
+    // This query does not run on `holder`, because pg_stat_activity does not change inside the transaction of
+    // `holder`.
     const waiting = await queryOnce(
       database.url,
       "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
@@ -253,7 +257,7 @@ describe('the payment that a forged callback names', () => {
     expect(api.workflows.named('hint')).toHaveLength(20);
     const notes = await api.db.timelineEntry.count({ where: { paymentId: id, kind: 'callback' } });
     expect(notes).toBe(20);
-    // This limit does not apply to the payer's hints.
+    // This limit on forged callbacks does not apply to the payer's hints.
     expect((await api.call(`/v1/payments/${id}/hint`, { key, method: 'POST' })).status).toBe(202);
     expect(api.workflows.named('hint')).toHaveLength(21);
   });

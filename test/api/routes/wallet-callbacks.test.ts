@@ -20,10 +20,10 @@ import {
 import { pay, SECRET, setUp, testChannels } from '../support.ts';
 
 /**
- * Callbacks of Alipay and WeChat Pay over HTTP, as their doubles sign them and as an attacker would forge them. A
- * callback that is not proven is refused and recorded, and changes no payment, at the account's URL and at the
- * payment's own URL. Alipay's payers can read its callback URL in their links, so for Alipay the payment's own URL
- * proves nothing.
+ * Tests callbacks of Alipay and WeChat Pay over HTTP, as their doubles sign them and as an attacker would forge them.
+ * If a callback is not proven, it is refused and recorded, and changes no payment. This holds for the account's
+ * callback URL and for the payment's own URL. Payers can read Alipay's callback URL in their links, so for Alipay the
+ * payment's own URL proves nothing.
  */
 
 const adapters: Readonly<Record<Channel, ChannelAdapter>> = {
@@ -67,7 +67,7 @@ interface Sent {
   readonly headers: Record<string, string>;
 }
 
-/** Creates a payment that is paid at its channel, without a callback so far. */
+/** Creates a payment that is paid at its channel. No callback about it has arrived yet. */
 async function newPaid(channel: Channel): Promise<string> {
   const { id, expiresAt } = await pay(api, key, { channel });
   const trade: NewTrade = {
@@ -85,7 +85,7 @@ async function newPaid(channel: Channel): Promise<string> {
   return id;
 }
 
-/** A callback as the channel signs it, with other content. */
+/** Changes the content of a callback that the channel has signed. */
 async function made(
   channel: Channel,
   outTradeNo: string,
@@ -114,7 +114,7 @@ const send = (to: string, { raw, headers }: Sent) => api.call(to, { method: 'POS
 const REFUSED = { alipay: [400, 'fail'], wechatpay: [401, '{"code":"FAIL","message":"refused"}'] } as const;
 const TAKEN = { alipay: [200, 'success'], wechatpay: [200, '{"code":"SUCCESS","message":"OK"}'] } as const;
 
-/** Expects a refusal at both URLs, recorded with this reason, and no effect except a query of the channel. */
+/** Expects that both URLs refuse the callback and record this reason. The only effect is a query of the channel. */
 async function expectRefused(channel: Channel, id: string, sent: Sent, reason: string): Promise<void> {
   for (const address of [addressOf(channel), ownAddressOf(channel, id)]) {
     const answer = await send(address, sent);
@@ -129,7 +129,7 @@ async function expectRefused(channel: Channel, id: string, sent: Sent, reason: s
   expect(await api.db.callback.count({ where: { outTradeNo: id } })).toBe(0);
   const payment = await api.db.payment.findUniqueOrThrow({ where: { id } });
   expect(payment).toMatchObject({ status: 'paying', channelAnswer: null });
-  // At the payment's own URL it is a notice if only the channel can know that URL.
+  // A callback at the payment's own URL counts as a notice if only the channel can know that URL.
   expect(payment.noticedAt === null, channel).toBe(channel === 'alipay');
 }
 

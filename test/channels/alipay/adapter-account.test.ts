@@ -18,8 +18,8 @@ import {
 } from './support.ts';
 
 /**
- * Checks of an account, and certificate mode, against a double that verifies and signs with another
- * implementation.
+ * Tests checks of an account, and certificate mode, against a double. The double verifies and signs with an
+ * implementation other than the adapter's.
  */
 
 describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {

@@ -4,8 +4,8 @@ import { type AlipayDouble, oracleFolder, startAlipayDouble } from '../../double
 import { accountOf, adapter, settingsOf } from './support.ts';
 
 /**
- * Shared set-up of the adapter's tests against the double, which verifies and signs with another
- * implementation.
+ * Shared set-up of the Alipay adapter's tests against the double. The double verifies and signs with an implementation
+ * other than the adapter's.
  */
 
 export const METHODS = ['page', 'wap', 'precreate'] as const;
@@ -24,7 +24,7 @@ beforeEach(async () => {
   account = accountOf(settingsOf(double));
 });
 
-/** Switches the adapter's account for the rest of the test. */
+/** Makes the adapter use another account for the rest of the test. */
 export function useAccount(settings: Credentials): void {
   account = accountOf(settings);
 }

@@ -21,8 +21,8 @@ import {
 } from './support.ts';
 
 /**
- * Trades and refunds at a double that verifies every request and signs every answer with another
- * implementation.
+ * Tests trades and refunds at a double that verifies every request and signs every answer. Its implementation is
+ * another one than the adapter's.
  */
 
 describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
@@ -105,7 +105,8 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     const first = await linkOf(adapter, account, trade);
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 3_600_000 });
     expect(await linkOf(adapter, account, trade).finally(() => vi.useRealTimers())).toBe(first);
-    // The expiry as given, which is never shorter than Alipay's shortest (src/domain/create.ts).
+    // The request has the expiry as given. nodrop never gives an expiry that is shorter than Alipay's shortest
+    // (src/domain/create.ts).
     const { time_expire } = JSON.parse(new URL(first).searchParams.get('biz_content') ?? '') as {
       time_expire: string;
     };
@@ -203,8 +204,8 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     it('a refund is in process if all money was refunded, other refunds do not explain it, and no query shows it yet', async () => {
       const trade = await paid(adapter, account);
       await adapter.refundTrade(account, trade, refundOf({ amount: 350 }));
-      // A refund under a number that the adapter does not know. A query does not find this refund, as it does not find
-      // a refund that appears later.
+      // The double makes a refund under a number that the adapter does not know. A query cannot find this refund, just
+      // as it cannot find a refund that appears later.
       await double.tell('refund', { ...named(trade), amount: '7.00' });
       const refund = refundOf({ amount: 700, otherRefunds: 350 });
       expect(await adapter.refundTrade(account, trade, refund)).toEqual({
@@ -260,7 +261,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
 
     it('an answer about another trade is rejected', async () => {
       const [one, other] = [await paid(adapter, account), newTrade()];
-      // The answer is signed by Alipay, but is about a trade that was not requested.
+      // Alipay has signed the answer, but the answer is about a trade that was not requested.
       const gateway = createServer((_, response) => {
         const content = {
           out_trade_no: one.outTradeNo,

@@ -4,7 +4,7 @@ import type { ChannelAccount, NewTrade } from '../../../src/domain/channel.ts';
 import { type AlipayDouble, oracleFolder, startAlipayDouble } from '../../doubles/alipay/start.ts';
 import { accountOf, adapter, callback, linkOf, newTrade, open, pay, settingsOf, signed } from './support.ts';
 
-/** Trades that a merchant's own code has created at the double, under the merchant's own numbers. */
+/** Tests trades that a merchant's own code has created at the double, under the merchant's own numbers. */
 
 describe.skipIf(oracleFolder() === undefined)('adopted trades', () => {
   let double: AlipayDouble;
@@ -21,7 +21,7 @@ describe.skipIf(oracleFolder() === undefined)('adopted trades', () => {
 
   const read = (reference: string) => adapter.readTrade?.(account, reference);
 
-  /** The merchant's own code creates a link. */
+  /** Creates a link as the merchant's own code does. */
   async function link(): Promise<{ trade: NewTrade; url: string }> {
     const trade = newTrade({ outTradeNo: `SHOP_${randomUUID().replaceAll('-', '_')}` });
     const url = await linkOf(adapter, account, trade);

@@ -19,12 +19,12 @@ import {
   THEIRS,
 } from './support.ts';
 
-/** Notifications as the double sends them, and forged ones. */
+/** Tests notifications as the double sends them, and forged notifications. */
 
 describe('a published notification', () => {
   /**
-   * From the tests of Alipay's own library (test/alipay.test.ts of alipay-sdk-nodejs-all, MIT): a key, and
-   * parameters that it signed.
+   * A key, and parameters that were signed with it. Both come from the tests of Alipay's own library
+   * (test/alipay.test.ts of alipay-sdk-nodejs-all, MIT).
    */
   const PUBLIC_KEY =
     'MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAqObrdC7hrgAVM98tK0nv3hSQRGGKT4lBsQjHiGjeYZjOPIPHR5knm2jnnz/YGIXIofVHkA/tAlBAd5DrY7YpvI4tP5EONLtZKC2ghBMx7McI2wRD0xiqzxOQr1FuhZGJ8/AUokBzJrzY+aGX2xcOrxFYRlFilvVLTXg4LWjR1tdPkO6+i7wQZAIVMClPkwVRZEbaERRHlKqTzv2gGv5rDU8gRoe1LeaN+6BlbTqHWkQcNCUNrA8C6l17XAXGKDsm/9TFWwO8EPHHHCaQdjtV5/FdcWIt+L8SR1ss7EXTjYDFtxcKVv9rEoY1lX8T4mX+GbXfZHraG5NCF1+XioL5JwIDAQAB';
@@ -66,7 +66,7 @@ describe('a published notification', () => {
     });
     const verify = (params: Record<string, string>) =>
       adapter.verifyCallback(account, callback(new URLSearchParams(params).toString()));
-    // The trade's number is not one of ours, but the notification's signature is valid.
+    // nodrop did not create the trade's number, but the signature of the notification is valid.
     expect(await verify(PARAMS)).toMatchObject({ kind: 'ignored', notificationId: PARAMS.notify_id });
     for (const changes of [
       { total_amount: '0.01' },
@@ -111,7 +111,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
   const verify = (body: string, of = account) => adapter.verifyCallback(of, callback(body));
   const paidHere = () => paid(adapter, account, newTrade({ notifyUrl: receiver }));
   const next = () => eventually(() => received.shift());
-  /** A notification that Alipay would sign about the trade, with changes. */
+  /** A notification about the trade with changed parameters, signed in Alipay's name. */
   const notification = async (trade: NewTrade, changes: Record<string, string> = {}) =>
     (await double.tell<{ body: string }>('notification', { ...named(trade), changes })).body;
 
@@ -172,8 +172,8 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     const late = await after(11 * 60_000, told);
     expect(late).toMatchObject({ kind: 'notice', about, isProven: true });
     expect(late).not.toHaveProperty('answer');
-    // Only this notification reports the partial refund. Without the notification, an order could become paid with
-    // refunded money.
+    // Only this notification reports the partial refund. Without it, an order could become paid with money that was
+    // already refunded.
     expect(await after(11 * 60_000, back)).toMatchObject({
       ...{ kind: 'trade', about, answer: { state: 'paid', refundedAmount: 350 } },
     });
@@ -213,7 +213,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     const good = Object.fromEntries(new URLSearchParams(await notification(trade)));
     const { sign: _sign, sign_type: _type, ...params } = good;
     const key = double.keys.alipayPrivateKey;
-    // The control: a signature made by the test is accepted.
+    // The control case: a notification that the test has signed is accepted.
     await expect(verify(signed(params, key))).resolves.toMatchObject({ kind: 'trade' });
     const weak = signed(params, key, { algorithm: 'RSA-SHA1', signType: 'RSA' });
     await expect(verify(weak)).rejects.toMatchObject({ message: expect.stringContaining('RSA2') });
@@ -251,7 +251,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
   it('notifications are refused if one value could be read as several parameters under the same signature', async () => {
     const trade = await paidHere();
     await next();
-    // A subject that Alipay has signed as a whole, split into the parameters of a payment of 100 yuan.
+    // Alipay has signed the subject as a whole. The attacker splits it into the parameters of a payment of 100 yuan.
     const inner = 'x&total_amount=100.00&trade_no=9&trade_status=TRADE_SUCCESS&u=';
     const {
       sign: _sign,
@@ -285,7 +285,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     } = Object.fromEntries(new URLSearchParams(await notification(trade)));
     const whole = { ...params, receipt_amount: '10.00', refund_fee: '5.00' };
     const body = signed(whole, double.keys.alipayPrivateKey);
-    // The signed text is the same, but no refund can be read from the parameters.
+    // The changed parameters give the same signed text, but no refund can be read from them.
     const hidden = body
       .replace('receipt_amount=10.00', '')
       .replace('refund_fee=5.00', '')

@@ -8,7 +8,7 @@ import type { Books, Contract, Place } from '../contract/types.ts';
 import { describeContract } from '../contract.ts';
 import { accountOf, callback, named, OURS, pay, settingsOf, signed, THEIRS } from './support.ts';
 
-/** The key of the answer's content, which follows from the request's method. */
+/** The key under which an answer has its content. It follows from the method of the request. */
 const answerKey = ({ path }: Sent): string =>
   `${(new URL(path, 'http://x').searchParams.get('method') ?? '').replaceAll('.', '_')}_response`;
 
@@ -26,7 +26,7 @@ describe.skipIf(oracleFolder() === undefined)('Alipay', () => {
   });
   afterAll(() => double?.stop());
 
-  /** All cases share one process; each begins with empty books. */
+  /** All cases share one process of the double. Its books are empty at the start of each case. */
   const setUp = async (place: Place): Promise<Contract> => {
     await double.tell('reset');
     const proxy = await place.proxyTo(double.url);
@@ -35,7 +35,7 @@ describe.skipIf(oracleFolder() === undefined)('Alipay', () => {
       adapter,
       account: accountOf({ ...settingsOf(double, appId), gateway: `${proxy}/gateway.do`, ...changes }),
     });
-    /** The links that payers received, with the double's own address instead of the proxy's. */
+    /** The links that payers received. They have the double's own address in place of the proxy's address. */
     const links = new Map<string, string>();
     const bare = createAlipayAdapter();
     const adapter = {
@@ -49,7 +49,7 @@ describe.skipIf(oracleFolder() === undefined)('Alipay', () => {
       },
     };
     const linkOf = ({ outTradeNo }: Trade) => links.get(outTradeNo) ?? '';
-    /** Signs the content of an answer again, under the key that belongs to the request. */
+    /** Signs the changed content of an answer, under the key that belongs to the request. */
     const dress = (answer: Answer, request: Sent): Answer => {
       let whole: Record<string, unknown>;
       try {
@@ -104,7 +104,8 @@ describe.skipIf(oracleFolder() === undefined)('Alipay', () => {
           refundTrade: [],
           queryRefund: ['ACQ.TRADE_NOT_EXIST'],
         },
-        // A refusal of a refund counts only if a query does not know its number: adapter.test.ts.
+        // The adapter accepts a refusal of a refund only if a query does not know the refund's number: see
+        // adapter.test.ts.
         definite: {},
         rateLimit: () => ({
           status: 200,

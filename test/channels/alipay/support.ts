@@ -64,7 +64,10 @@ export function newTrade(changes: Partial<NewTrade> = {}): NewTrade {
   };
 }
 
-/** Creates the trade. @returns the link that its payer opens */
+/**
+ * Creates the trade.
+ * @returns the link that the payer of the trade opens
+ */
 export async function linkOf(adapter: ChannelAdapter, account: ChannelAccount, trade: NewTrade) {
   const made = await adapter.createTrade(account, trade);
   if (made === 'not_renewable') throw new Error('not renewable');
@@ -72,9 +75,12 @@ export async function linkOf(adapter: ChannelAdapter, account: ChannelAccount, t
   return url ?? qr ?? '';
 }
 
-/** The payer opens the page. */
+/** Opens the payment page, as the payer does. */
 export const open = (link: string) => fetch(link);
-/** The payer pays. @returns whether the payment succeeded */
+/**
+ * Pays the trade, as the payer does.
+ * @returns whether the payment succeeded
+ */
 export const pay = async (link: string): Promise<boolean> => (await fetch(link, { method: 'POST' })).ok;
 
 /** Creates the trade and pays it. */
@@ -87,7 +93,7 @@ export const adapter = createAlipayAdapter();
 
 export const named = ({ outTradeNo }: Trade) => ({ appId: OURS, outTradeNo });
 
-/** The error of a call that must fail. */
+/** Returns the error of a call that must fail. */
 export const errorOf = (call: Promise<unknown>): Promise<ChannelError> =>
   call.then(
     (value) => {
@@ -101,7 +107,7 @@ export const callback = (body: string): CallbackRequest => ({
   rawBody: Buffer.from(body),
 });
 
-/** A notification with these parameters, signed in Alipay's name with Node's own cryptography. */
+/** A notification with these parameters. It is signed in Alipay's name with Node's own cryptography. */
 export function signed(
   params: Readonly<Record<string, string>>,
   privateKey: string,
@@ -115,7 +121,7 @@ export function signed(
   return new URLSearchParams({ ...params, sign_type: signType, sign }).toString();
 }
 
-/** An answer's text with a signature in Alipay's name. */
+/** The text of an answer with a signature in Alipay's name. */
 export function signedAnswer(key: string, content: unknown, privateKey: string): string {
   const inner = JSON.stringify(content);
   const sign = createSign('RSA-SHA256').update(inner, 'utf8').sign(privateKey, 'base64');

@@ -31,34 +31,32 @@ export interface ContractCase {
   readonly run: (bench: Bench) => Promise<void>;
 }
 
-/** The result of a call. */
+/** The result of one call of the adapter. */
 export type Outcome = { readonly answer: unknown } | { readonly error: unknown };
 
-/** The arguments of a call: a trade in the state that the call needs, and a refund of it. */
+/** The arguments of a call: a trade in the state that the call needs, and a refund of this trade. */
 export interface Subject {
   readonly trade: NewTrade;
   readonly refund: NewRefund;
 }
 
-/** A callback as received, with its path and query string. */
+/** A callback that the suite has received, with its path and query string. */
 export interface Received extends CallbackRequest {
   readonly path: string;
 }
 
-/** The longest wait in milliseconds, in steps of 50 ms. Messages over loopback arrive much earlier. */
+/** The longest time to wait for a message, in ms, in steps of 50 ms. Messages over loopback arrive much earlier. */
 const REST_MS = 20_000;
 
-/** A channel that has just started, an adapter for it, and the proxy and receivers around them. */
+/** A channel that has just started, an adapter for this channel, and the proxy and receivers around them. */
 export class Bench {
   readonly contract: Contract;
-  /** Its answers are checked like in nodrop, so only answers that the ledger can store are accepted. */
+  /** The adapter's answers are checked as in nodrop. So only answers that the ledger can store are accepted. */
   readonly adapter: ChannelAdapter;
   readonly received: readonly Received[];
-  /** An address to which nothing may be sent. */
+  /** An address to which the adapter must not send anything. */
   readonly elsewhere: { readonly url: string; readonly requests: readonly Sent[] };
-  /**
-   * The outcomes with which the next callbacks are answered, in this order. Later callbacks are answered with `stored`.
-   */
+  /** How the suite answers the next callbacks, in this order. It answers later callbacks with `stored`. */
   readonly nextOutcomes: CallbackOutcome[];
   readonly #proxy: ChannelProxy;
   readonly #receiverUrl: string;
@@ -171,7 +169,10 @@ export class Bench {
     };
   }
 
-  /** Creates a trade. @returns the trade as its payment knows it afterwards, with the payer's action */
+  /**
+   * Creates a trade.
+   * @returns the trade as its payment knows it afterwards, with the payer's next action
+   */
   async create(changes: Partial<NewTrade> = {}): Promise<NewTrade & Pick<CreatedTrade, 'action'>> {
     const trade = this.newTrade(changes);
     const created = await this.adapter.createTrade(this.account, trade);
@@ -183,7 +184,10 @@ export class Bench {
     expect(await this.channel.pay(trade), 'the payer pays').toBe(true);
   }
 
-  /** Creates a trade that exists at the channel, even if the payer's link creates it there. */
+  /**
+   * Creates a trade and makes sure that it exists at the channel. At some channels, opening the payer's link creates
+   * it.
+   */
   async createOpened(changes: Partial<NewTrade> = {}) {
     const trade = await this.create(changes);
     await this.channel.open?.(trade);
@@ -200,7 +204,7 @@ export class Bench {
     return this.adapter.queryTrade(this.account, trade);
   }
 
-  /** Queries a trade that must be paid, and returns its answer. */
+  /** Queries a trade that must be paid, and returns the answer. */
   async queryPaid(trade: Trade): Promise<PaidAnswer> {
     const answer = await this.query(trade);
     if (answer.state !== 'paid' && answer.state !== 'refunded')
@@ -208,7 +212,7 @@ export class Bench {
     return answer;
   }
 
-  /** A refund, by default of a third of the amount within the limits. */
+  /** A refund of the trade. Its default amount is a third of the trade's amount, within the limits. */
   refundOf(trade: Trade, amount = this.partOf(trade)): NewRefund {
     nth += 1;
     const request = { merchantId: 'm', paymentId: trade.outTradeNo, idempotencyKey: String(nth), amount };
@@ -241,14 +245,14 @@ export class Bench {
     return await this.channel.books(trade);
   }
 
-  /** All requests that are sent to the channel while `work` runs. */
+  /** Returns all requests that the adapter sends to the channel while `work` runs. */
   async sentDuring(work: () => Promise<unknown>): Promise<readonly Sent[]> {
     const from = this.#proxy.requests.length;
     await work();
     return this.#proxy.requests.slice(from);
   }
 
-  /** The channel's own answer to the last request of `work`, unchanged. */
+  /** Returns the channel's own answer to the last request of `work`, unchanged. */
   async lastAnswer(work: () => Promise<unknown>): Promise<Answer> {
     await work();
     const answer = this.#proxy.lastAnswer();
@@ -256,7 +260,7 @@ export class Bench {
     return answer;
   }
 
-  /** Runs `work` while `faultOf` decides the fault of each request, counted from 0. */
+  /** Runs `work`. For each of its requests, counted from 0, `faultOf` decides the fault. */
   async withFault<T>(faultOf: (nth: number) => Fault | undefined, work: () => Promise<T>): Promise<T> {
     let count = 0;
     this.#proxy.setFault(() => {
@@ -278,7 +282,7 @@ export class Bench {
     return { trade, refund: call === 'queryRefund' ? await this.refund(trade, refund) : refund };
   }
 
-  /** Makes one call of the adapter. */
+  /** Calls one function of the adapter. */
   async perform(
     call: Call,
     { trade, refund }: Subject,
@@ -304,8 +308,8 @@ export class Bench {
   }
 
   /**
-   * Makes the call and loses the answer to its last request: the channel carries out the request, but the adapter does
-   * not know that.
+   * Makes the call and loses the answer to its last request. The channel carries out the request, but the adapter does
+   * not learn that.
    */
   async loseLastAnswer(call: Call, subject: Subject): Promise<void> {
     const clean = await this.subjectFor(call);
@@ -317,7 +321,9 @@ export class Bench {
     expect(errorOf(outcome, `a lost answer to ${call}`).kind).toBe('unreachable');
   }
 
-  /** Repeats the call, once for each request that the call sends. Each time another request has the fault. */
+  /**
+   * Makes the call once for each request that it sends. Each time, a different one of these requests has the fault.
+   */
   async atEachRequest(
     call: Call,
     fault: Fault,
@@ -341,8 +347,8 @@ export class Bench {
   }
 
   /**
-   * The first callback that the channel sends about the trade because of `work`, unless the adapter ignores
-   * it. Callbacks about other trades are skipped.
+   * Returns the first callback that the channel sends about the trade because of `work`. Skips callbacks about other
+   * trades, and callbacks that the adapter ignores.
    */
   async callbackAfter(
     trade: Trade,
@@ -361,7 +367,7 @@ export class Bench {
     }, REST_MS);
   }
 
-  /** The terms of a request, for comparison with another request. */
+  /** The terms of a request. The suite compares them with the terms of another request. */
   termsOf(request: Sent): unknown {
     const { method, path, body } = request;
     return this.protocol.terms?.(request) ?? { method, path, body };
@@ -372,7 +378,7 @@ let nth = 0;
 
 const PAYER = { id: 'payer-4711', ip: '203.0.113.7' };
 
-/** How the API answers a callback if the adapter has no `acknowledge`. */
+/** How the API answers a callback if the adapter has no function `acknowledge`. */
 const BY_DEFAULT: Readonly<Record<CallbackOutcome, Acknowledgement>> = {
   stored: { status: 200, type: 'application/json', body: '{}' },
   ignored: { status: 200, type: 'application/json', body: '{}' },
@@ -389,7 +395,10 @@ const isOfAnother = (about: CallbackSubject, { outTradeNo, reference }: Trade): 
   (about.outTradeNo !== undefined && about.outTradeNo !== outTradeNo) ||
   (about.reference !== undefined && reference !== null && about.reference !== reference.id);
 
-/** Every currency of a method; for `any`, one currency for each usual number of decimal places. */
+/**
+ * Every currency of a method. If the method accepts `any` currency, one currency for each usual number of decimal
+ * places.
+ */
 export function currenciesOf({ currencies }: MethodDeclaration): readonly [string, ...string[]] {
   if (currencies === 'any') return ['EUR', 'JPY', 'KWD'];
   const [first = 'EUR', ...rest] = Object.keys(currencies);
@@ -399,7 +408,7 @@ export function currenciesOf({ currencies }: MethodDeclaration): readonly [strin
 export const limitsOf = ({ currencies }: MethodDeclaration, currency: string): CurrencyLimits =>
   currencies === 'any' ? {} : (currencies[currency] ?? {});
 
-/** The amount closest to this one that the limits allow. */
+/** The amount that the limits allow and that is closest to the given amount. */
 export function withinLimits(
   amount: number,
   { atLeast = 1, atMost = MAX_AMOUNT, multipleOf = 1 }: CurrencyLimits,
@@ -409,13 +418,13 @@ export function withinLimits(
   return Math.min(Math.max(least, Math.floor(amount / multipleOf) * multipleOf), most);
 }
 
-/** Minor units converted to whole units, as in the channel's books: without trailing zeros. */
+/** Converts minor units to whole units without trailing zeros, as in the channel's books. */
 export const inWholeUnits = (amount: number, currency: string): string =>
   withoutZeros(toDecimal(amount, currency));
 export const withoutZeros = (decimal: string): string =>
   decimal.includes('.') ? decimal.replace(/\.?0+$/, '') : decimal;
 
-/** The refunded sum by the answer, in minor units. */
+/** The sum of the refunds that the answer reports, in minor units. */
 export function givenBack({ refunds, refundedAmount }: PaidAnswer): number {
   if (refunds === undefined) return refundedAmount ?? 0;
   return refunds.filter(({ state }) => state === 'succeeded').reduce((sum, { amount }) => sum + amount, 0);
@@ -434,7 +443,7 @@ export async function outcomeOf(work: () => Promise<unknown>): Promise<Outcome> 
   }
 }
 
-/** The channel error of a call that must fail. */
+/** Returns the channel error of a call that must fail. */
 export function errorOf(outcome: Outcome, what: string): ChannelError {
   if (!('error' in outcome))
     return expect.fail(`${what} was accepted as an answer: ${JSON.stringify(outcome.answer)}`);
@@ -442,7 +451,7 @@ export function errorOf(outcome: Outcome, what: string): ChannelError {
   return outcome.error as ChannelError;
 }
 
-/** Returns the result of `work`, and fails if it hangs. */
+/** Returns the result of `work`. Fails if `work` hangs. */
 export async function endsByItself(what: string, work: Promise<Outcome>): Promise<Outcome> {
   let outcome: Outcome | undefined;
   void work.then((done) => {
@@ -455,7 +464,7 @@ export async function endsByItself(what: string, work: Promise<Outcome>): Promis
   }
 }
 
-/** Variants of a JSON or form body: one member missing or replaced, or the body truncated. */
+/** Variants of a JSON or form body. In each variant one member is missing or replaced, or the body is truncated. */
 export function damaged(body: string): readonly string[] {
   let content: unknown;
   try {
@@ -471,7 +480,7 @@ export function damaged(body: string): readonly string[] {
       delete parent[key];
       found.push(JSON.stringify(content));
       for (const other of [null, 'zzz', -1, 0.5, [], {}, true]) {
-        // A boolean replaced by another boolean is still a valid value.
+        // A boolean in place of another boolean would still be a valid value, so this replacement is skipped.
         if (typeof value === 'boolean' && typeof other === 'boolean') continue;
         parent[key] = other;
         found.push(JSON.stringify(content));

@@ -10,11 +10,11 @@ import {
 import { eventually } from '../../support/progress.ts';
 import { acknowledgement, type Bench, type ContractCase, damaged, type Outcome, outcomeOf } from './bench.ts';
 
-/** Callbacks count only if they are proven, and are acknowledged as the channel requires. */
+/** Callbacks count only if they are proven. nodrop acknowledges them as the channel requires. */
 
-/** Headers that every request has and that no signature covers. */
+/** Headers that every request has. No signature covers them. */
 const OF_HTTP = new Set(['host', 'connection', 'content-length', 'date', 'accept', 'user-agent']);
-/** In a longer body not every byte is changed, but some in every region. */
+/** In a longer body, the suite changes only some bytes of every region, and not every byte. */
 const BYTES_CHANGED = 400;
 
 export const callbackCases: readonly ContractCase[] = [
@@ -82,7 +82,8 @@ export const callbackCases: readonly ContractCase[] = [
       const again = bench.received[1] as CallbackRequest;
       const { notificationId } = await bench.adapter.verifyCallback(bench.account, again);
       expect(notificationId).toBe(verified.notificationId);
-      // If the channel repeated the stored callback, the third callback would not be that of the other trade.
+      // This shows that the channel did not repeat the stored callback. Otherwise the third callback would not be
+      // about the other trade.
       const other = await bench.create();
       await bench.callbackAfter(other, () => bench.pay(other));
       expect(bench.received).toHaveLength(3);
@@ -95,7 +96,7 @@ export const callbackCases: readonly ContractCase[] = [
         const answer = acknowledgement(bench.adapter, outcome);
         expect(Number.isInteger(answer.status) && answer.status >= 200 && answer.status < 600).toBe(true);
         expect(answer.type).toMatch(/^[a-z]+\/[a-z+-]+/);
-        // For `unreadable` the adapter decides whether the channel repeats the callback.
+        // If a callback is `unreadable`, the adapter decides whether the channel sends it again.
         if (outcome === 'unreadable') continue;
         const { isAcknowledged } = bench.protocol.callbacks;
         expect(isAcknowledged(answer), `${outcome}: ${answer.status} ${answer.body}`).toBe(
@@ -189,7 +190,7 @@ export const callbackCases: readonly ContractCase[] = [
       const { toleranceMs } = signed;
       const at = async (offsetMs: number) =>
         await signed.sign(request.rawBody, new Date(Date.now() + offsetMs));
-      // The control for the cases below: a callback signed by the suite counts within the tolerance.
+      // The control for the cases below: a callback that the suite signs within the tolerance counts.
       for (const offset of [0, 60_000 - toleranceMs, toleranceMs - 60_000])
         expectAbout(await bench.adapter.verifyCallback(bench.account, await at(offset)), trade);
       for (const offset of [-toleranceMs - 5_000, toleranceMs + 5_000, -86_400_000, 86_400_000])
@@ -337,7 +338,7 @@ function expectAbout(
   expect(no ?? id ?? channelPaymentId, 'the trade that the callback is about').toBeDefined();
   if (about.outTradeNo !== undefined) expect(about.outTradeNo).toBe(outTradeNo);
   if (about.reference !== undefined && reference !== null) expect(about.reference).toBe(reference.id);
-  // The channel's own id identifies the trade only once the payment has it.
+  // A payment can only be found by the channel's own id once the payment has this id.
   if (no === undefined && id !== undefined) expect(reference, 'the only name of the trade').not.toBeNull();
 }
 
@@ -352,8 +353,8 @@ async function expectRefused(bench: Bench, request: CallbackRequest, what: strin
 }
 
 /**
- * Expects a refusal, or the same content as before the change. If the content is the same, the changed part has no
- * meaning and proves nothing.
+ * Expects that the changed callback is refused, or has the same content as before the change. If the content is the
+ * same, the changed part has no meaning and proves nothing.
  */
 async function expectRefusedOr(bench: Bench, request: CallbackRequest, same: VerifiedCallback, what: string) {
   const outcome = await verifyingOf(bench, request);

@@ -3,7 +3,10 @@ import { PAYER_FIELDS } from '../../../src/domain/channel.ts';
 import { isCurrentCurrency, MAX_AMOUNT } from '../../../src/domain/money.ts';
 import { type ContractCase, withinLimits } from './bench.ts';
 
-/** The facts that an adapter declares about its channel. nodrop derives everything else about the channel from them. */
+/**
+ * Tests the facts that an adapter declares about its channel. nodrop derives all other properties of the channel from
+ * these facts.
+ */
 
 const SENTENCE = /^\S.+\.$/s;
 const DAY = 86_400_000;
@@ -94,7 +97,7 @@ export const declarationCases: readonly ContractCase[] = [
         expect(description, name).toMatch(SENTENCE);
         for (const other of needs) expect(settings.map((one) => one.name)).toContain(other);
         if (pattern === undefined) continue;
-        // A regular expression with state would accept only every second value.
+        // A regular expression that keeps state between calls would accept only every second value.
         expect(pattern[0].flags, name).not.toMatch(/[gy]/);
         expect(pattern[1], name).toMatch(/^must /);
         expect(pattern[0].test(''), `${name} may be empty`).toBe(false);

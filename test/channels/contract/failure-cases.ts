@@ -13,7 +13,7 @@ import {
 import type { Answer, Fault, Sent } from './http.ts';
 import type { Call } from './types.ts';
 
-/** A failure on the way to the channel is never an answer, and the adapter never repeats a request itself. */
+/** A failure on the way to the channel never counts as an answer. The adapter never repeats a request itself. */
 
 const JSON_TYPE = { 'content-type': 'application/json' };
 const SERVER_ERRORS: readonly Answer[] = [
@@ -75,7 +75,7 @@ export const failureCases: readonly ContractCase[] = [
       const subjects = await Promise.all(
         bench.calls.map(async (call) => [call, await bench.subjectFor(call)] as const),
       );
-      // Both faults together, because each takes as long as the adapter waits.
+      // The case tests both faults at the same time, because each takes as long as the adapter's timeout.
       const kinds = ['stays silent', 'stops in the middle'] as const;
       await bench.withFault(
         (nth) => ({ kind: kinds[nth % 2] ?? 'stays silent' }),
@@ -108,7 +108,8 @@ export const failureCases: readonly ContractCase[] = [
             const timer = setTimeout(() => controller.abort(new Error('enough')), 20);
             errorOf(await endsByItself(`${call}, aborted,`, calling), `${call}, aborted,`);
             clearTimeout(timer);
-            // The adapter's own timeout takes seconds, and would not show that the call obeys the signal.
+            // The adapter's own timeout takes seconds. So a call that ends only with this timeout has not obeyed the
+            // signal.
             expect(performance.now() - began, `ms that ${call} took to be aborted`).toBeLessThan(5_000);
             const aborted = bench.perform(call, subject, undefined, { signal: AbortSignal.abort() });
             errorOf(
@@ -242,7 +243,7 @@ export const failureCases: readonly ContractCase[] = [
           const answer = bench.protocol.refusal(status, code);
           const refusing: Fault = { kind: 'answers', with: (request) => dressed(bench, answer, request) };
           const kinds = new Set<string>();
-          // If a call sends several requests, the refusal counts only for the request that it refers to.
+          // A call may send several requests. The refusal counts only for the request that it refers to.
           await bench.atEachRequest(call, refusing, (outcome) => {
             if ('error' in outcome) kinds.add(errorOf(outcome, `${code} to ${call}`).kind);
           });
@@ -285,7 +286,7 @@ const standardRateLimit = (seconds: number): Answer => ({
 const dressed = (bench: Bench, answer: Answer, request: Sent): Answer =>
   bench.protocol.dress?.(answer, request) ?? answer;
 
-/** Makes the call and answers each of its requests with this answer. */
+/** Makes the call. Answers each of its requests with this answer. */
 async function answered(
   bench: Bench,
   call: Call,
@@ -305,7 +306,7 @@ async function answered(
 
 function expectNothingConcluded(call: Call, outcome: Outcome): void {
   if (!('error' in outcome)) {
-    // An unreadable answer to checkAccount shows at most that the account works.
+    // If the answer to checkAccount cannot be read, it shows at most that the account works.
     if (call === 'checkAccount') return;
     expect.fail(`${call} concluded ${JSON.stringify(outcome.answer)}`);
   }
@@ -322,7 +323,7 @@ function expectNotPaid(outcome: Outcome, what: string): void {
   expect(['unpaid', 'processing', 'unknown_trade'], what).toContain(state);
 }
 
-/** No request is sent twice within one call: retries are Temporal's. */
+/** No request is sent twice within one call, because only Temporal retries. */
 function expectNoneTwice(bench: Bench, sent: readonly Sent[], call: Call): void {
   const terms = sent.map((request) => JSON.stringify([request.method, bench.termsOf(request)]));
   expect(new Set(terms).size, `${call} sent ${terms}`).toBe(terms.length);

@@ -1,12 +1,12 @@
 import { createServer, type IncomingMessage, type ServerResponse, request as send } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** Real HTTP on loopback, for channels and for the proxy between a channel and its adapter. */
+/** Real HTTP on loopback, for the channels and for the proxy between a channel and its adapter. */
 
-/** A request as sent. Header names are in lower case. */
+/** A request as it was sent. The names of its headers are in lower case. */
 export interface Sent {
   readonly method: string;
-  /** Including the query string. */
+  /** The path of the request, including its query string. */
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
@@ -24,7 +24,7 @@ export interface Server {
   close(): void;
 }
 
-/** Returns the answer, or `nothing` if the handler uses the socket itself. */
+/** Returns the answer, or `nothing` if the handler itself uses the socket. */
 export type Handler = (request: Sent, res: ServerResponse) => Promise<Answer | 'nothing'>;
 
 /** An HTTP server on a free loopback port. */
@@ -65,25 +65,28 @@ async function read(req: IncomingMessage): Promise<Sent> {
   };
 }
 
-/** A fault on the way to the channel, for one request. */
+/** A fault that one request has on the way to the channel. */
 export type Fault =
-  /** The channel does not receive the request, and this answer is returned. */
+  /** The channel does not receive the request. The proxy returns this answer. */
   | { readonly kind: 'answers'; readonly with: (request: Sent) => Answer }
   /** The channel carries out the request, and its answer is lost with the connection. */
   | { readonly kind: 'loses the answer' }
-  /** No answer is returned, or only its beginning. */
+  /** The adapter gets no answer, or only the beginning of the answer. */
   | { readonly kind: 'stays silent' | 'stops in the middle' };
 
 export interface ChannelProxy extends Server {
-  /** Every request that arrived, with or without a fault, oldest first. */
+  /** Every request that arrived at the proxy, with or without a fault, oldest first. */
   readonly requests: readonly Sent[];
   /** The channel's own answer to the newest request that was forwarded. */
   lastAnswer(): Answer | undefined;
-  /** Decides the fault of each request; `undefined` forwards it. Null forwards all requests. */
+  /**
+   * A function that decides the fault of each request. If it returns `undefined`, the request is forwarded. If the
+   * function is null, all requests are forwarded.
+   */
   setFault(fault: ((request: Sent) => Fault | undefined) | null): void;
 }
 
-/** A proxy in front of a channel that records the adapter's requests and injects faults. */
+/** A proxy in front of a channel. It records the adapter's requests and injects faults. */
 export async function proxyTo(target: string): Promise<ChannelProxy> {
   const requests: Sent[] = [];
   let faultOf: ((request: Sent) => Fault | undefined) | null = null;

@@ -12,7 +12,7 @@ import {
   withoutZeros,
 } from './bench.ts';
 
-/** Refunds happen once, with exactly the requested amount, and never count as failed unless they have failed. */
+/** A refund happens once and with exactly the requested amount. It never counts as failed unless it has failed. */
 
 export const refundCases: readonly ContractCase[] = [
   {
@@ -72,7 +72,7 @@ export const refundCases: readonly ContractCase[] = [
       expect(withoutZeros(refunded), 'the channel has refunded').toBe(
         inWholeUnits(refund.amount, trade.currency),
       );
-      // Without the channel's own id of the refund, as after a crash.
+      // The adapter does not get the channel's own id of the refund, as after a crash.
       const before = await bench.adapter.queryRefund(bench.account, trade, refund);
       expect(['succeeded', 'processing']).toContain(before.state);
       await settled(bench, trade, await bench.refund(trade, refund));
@@ -140,7 +140,7 @@ export const refundCases: readonly ContractCase[] = [
       expect(refunds.map(({ id }) => id)).toHaveLength(2);
       expect(new Set(refunds.map(({ id }) => id)).size).toBe(2);
       const named = refunds.filter(({ outRefundNo }) => outRefundNo !== undefined);
-      // The answer names our number, or lists the id that the answer to our refund had.
+      // The answer must name our number of the refund, or list the id that the channel returned for our refund.
       const isOurs = refunds.some(
         ({ id, outRefundNo }) => id === ours.channelRefundId || outRefundNo === ours.outRefundNo,
       );
@@ -228,14 +228,14 @@ async function settledAnswer(bench: Bench, trade: NewTrade, refund: NewRefund) {
   return await bench.adapter.queryRefund(bench.account, trade, refund);
 }
 
-/** The refund once it has succeeded, by the channel's own answer. */
+/** Returns the refund once the channel's own answer reports that it has succeeded. */
 async function settled(bench: Bench, trade: NewTrade, refund: NewRefund): Promise<NewRefund> {
   const answer = await settledAnswer(bench, trade, refund);
   expect(answer).toMatchObject({ state: 'succeeded', amount: refund.amount });
   return withIdOf(refund, answer);
 }
 
-/** The adapter and the channel's books agree on the refunded amount. */
+/** Expects that the adapter and the channel's books report the same refunded amount. */
 async function expectBack(bench: Bench, trade: NewTrade, amount: number): Promise<void> {
   const { refunded } = await bench.books(trade);
   const expected = amount === 0 ? toDecimal(0, trade.currency) : inWholeUnits(amount, trade.currency);
@@ -245,14 +245,14 @@ async function expectBack(bench: Bench, trade: NewTrade, amount: number): Promis
 }
 
 /**
- * The answer must report a full refund, or at least some refund, because an order must not become paid with refunded
- * money.
+ * The answer must report a full refund or at least some refund. Otherwise an order could become paid with money that
+ * was refunded.
  */
 function expectAllBack(answer: PaidAnswer): void {
   if (answer.someWentBack !== true)
     expect(answer.state, 'the state of a trade that was refunded in full').toBe('refunded');
 }
 
-/** False for a channel whose paid answer does not report the refunded amount. */
+/** False if the channel's paid answer does not report the refunded amount. */
 const tellsSum = ({ refunds, refundedAmount }: PaidAnswer): boolean =>
   refunds !== undefined || refundedAmount !== undefined;

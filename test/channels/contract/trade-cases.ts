@@ -12,7 +12,7 @@ import {
   withoutZeros,
 } from './bench.ts';
 
-/** The life of a trade: it is created once, queried, paid or closed. */
+/** Tests the life of a trade. It is created once, queried, and then paid or closed. */
 
 const clockMoved = 90_000;
 
@@ -33,7 +33,7 @@ export const tradeCases: readonly ContractCase[] = [
         const { amount, currency } = trade;
         expect(answer).toMatchObject({ state: 'paid', amount, currency });
         expect(answer.channelPaymentId).not.toBe('');
-        // Compared in whole seconds, because many channels count whole seconds.
+        // The times are compared in whole seconds, because many channels count in whole seconds.
         expect(Date.parse(answer.paidAt)).toBeGreaterThan(before - 2_000);
         expect(await bench.queryPaid(trade), 'queried again').toEqual(answer);
       }
@@ -71,7 +71,8 @@ export const tradeCases: readonly ContractCase[] = [
     async run(bench) {
       for (const { name } of bench.declaration.methods) {
         const trade = await bench.createOpened({ method: name });
-        // Without a reference the trade's name is its number, which could also be a number of the merchant's.
+        // A trade without a reference is named by its number. The merchant's own code could also have chosen that
+        // number.
         const reference = trade.reference?.id ?? trade.outTradeNo;
         const { amount, currency } = trade;
         const read = () => bench.adapter.readTrade?.(bench.account, reference);
@@ -142,7 +143,7 @@ export const tradeCases: readonly ContractCase[] = [
     name: 'an unknown trade is unknown, never closed or failed, and neither query nor close creates it',
     async run(bench) {
       const made = bench.newTrade();
-      // A channel that is queried by its own ids gets an id that it never returned.
+      // If the channel is queried by its own ids, this trade gets an id that the channel never returned.
       const reference = bench.adapter.findTrade === undefined ? null : { id: 'made-up-1' };
       const trade = { ...made, reference };
       expect(await bench.query(trade)).toEqual({ state: 'unknown_trade' });
@@ -258,13 +259,13 @@ export const tradeCases: readonly ContractCase[] = [
       const trade = bench.newTrade();
       const created = await bench.adapter.createTrade(bench.account, trade);
       const reference = created === 'not_renewable' ? undefined : created.reference;
-      // The channel keeps the key at least as long as the declaration promises.
+      // Checks that the channel keeps the idempotency key at least as long as the declaration promises.
       await bench.channel.advance?.(horizonMs - 60_000);
       await bench.adapter.createTrade(bench.account, trade);
       expect(await bench.books(trade)).toMatchObject({ trades: 1 });
       await bench.channel.advance?.(120_000);
       expect(await bench.adapter.findTrade?.(bench.account, trade)).toMatchObject({ id: reference?.id });
-      // With the reference the adapter knows the trade. The idempotency key alone would create another trade.
+      // The adapter finds the trade by its reference. With the idempotency key alone it would create another trade.
       await bench.adapter.createTrade(bench.account, { ...trade, reference: reference ?? null });
       expect(await bench.books(trade)).toMatchObject({ trades: 1 });
     },
@@ -353,7 +354,10 @@ async function closeOnceAllowed(bench: Bench, trade: NewTrade): Promise<void> {
   } else expect(answer).toEqual({ state: 'closed' });
 }
 
-/** A link that is signed without a request is compared by the request that it makes when opened. */
+/**
+ * The terms of a link that the adapter signs without a request. They are the terms of the request that opening the
+ * link makes.
+ */
 function termsOfLink(bench: Bench, created: unknown): unknown {
   const { url } = (created as { action: { url: string } }).action;
   return bench.termsOf({ method: 'GET', path: url, headers: {}, body: '' });
@@ -371,7 +375,7 @@ const SUBJECTS = [
   ...['<b>"quoted"</b> \\ \u2028', "Robert'); DROP TABLE orders;--", 'line\nbreak\tand tab', 'e\u0301\u0301'],
 ];
 
-/** Repeats the text up to the limit, counted as the channel counts, without splitting a character. */
+/** Repeats the text up to the limit, in the units in which the channel counts. It never splits a character. */
 function fill(text: string, { atMost, countedIn }: { atMost: number; countedIn: string }): string {
   const length = (value: string) => {
     if (countedIn === 'bytes') return Buffer.byteLength(value);

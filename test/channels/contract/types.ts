@@ -9,17 +9,17 @@ import type { Answer, Sent } from './http.ts';
 
 /** What a channel provides so that the contract suite can test it. */
 
-/** An account of the channel, and the adapter that uses it. */
+/** An account at the channel, and the adapter that uses it. */
 export interface Party {
   readonly adapter: ChannelAdapter;
   readonly account: ChannelAccount;
 }
 
-/** What the suite provides to a channel that starts. */
+/** What the suite gives to a channel that it starts. */
 export interface Place {
   /** Starts a proxy in front of the channel. @returns the address that the adapter must call */
   proxyTo(channelUrl: string): Promise<string>;
-  /** Where the channel must send callbacks if it accepts no address with a trade. */
+  /** The URL to which the channel must send callbacks if it does not accept a callback URL with a trade. */
   readonly callbacksTo: string;
 }
 
@@ -34,55 +34,58 @@ export interface Contract {
   readonly wrong: Party;
   readonly channel: ContractChannel;
   readonly protocol: Protocol;
-  /** The secret texts, which no message may contain. */
+  /** Secret texts of the account. No message may contain them. */
   readonly secrets: readonly string[];
   close(): Promise<void> | void;
 }
 
-/** The actual state at the channel, read without an adapter. */
+/** The actual state at the channel. It is read without using the adapter. */
 export interface Books {
-  /** How many trades exist with this number. */
+  /** The number of trades at the channel that have this number of the merchant. */
   readonly trades: number;
   /** The amount that the payer must pay, in whole units of the currency: `10.50`. */
   readonly asked: string;
   readonly currency: string;
-  /** The amount that was refunded to the payer or is on its way, in whole units. */
+  /** The amount that was refunded to the payer or is on its way to the payer, in whole units. */
   readonly refunded: string;
 }
 
 /**
- * The other side of the channel: the payer and the merchant's dashboard. If an action is absent here, it cannot happen
+ * Actions of the payer, and of the merchant in the channel's dashboard. If an action is absent here, it cannot happen
  * at this channel.
  */
 export interface ContractChannel {
   books(trade: Trade): Promise<Books>;
-  /** @returns false if the channel does not (or no longer) let the payer pay */
+  /** @returns false if the channel does not let the payer pay, or no longer does */
   pay(trade: Trade): Promise<boolean>;
-  /** The payer opens the page, at a channel where that creates the trade. */
+  /** Opens the payment page as the payer does. Only for a channel where that creates the trade. */
   open?(trade: Trade): Promise<void>;
   decline?(trade: Trade): Promise<void>;
-  /** The payer has acted, and the channel decides later: by `pay` or `decline`. */
+  /** Leaves the trade in process after the payer has acted. The channel decides later, by `pay` or `decline`. */
   startProcessing?(trade: Trade): Promise<void>;
-  /** The merchant closes the trade in the dashboard. */
+  /** Closes the trade as the merchant does in the dashboard. */
   close?(trade: Trade): Promise<void>;
-  /** The merchant refunds this amount in the dashboard, in minor units. */
+  /** Refunds this amount as the merchant does in the dashboard, in minor units. */
   refund?(trade: Trade, amount: number): Promise<void>;
-  /** Completes the refunds, which stay in process until then. */
+  /** Completes the refunds. Until then the refunds stay in process. */
   finishRefunds?(): Promise<void>;
   /**
-   * Sets the result of the refunds that are requested from now on; `good` by default. @returns false for a result that
-   * never occurs at this channel
+   * Sets the result of all refunds that are requested from now on. The default is `good`.
+   * @returns false for a result that never occurs at this channel
    */
   refundsBecome?(outcome: 'good' | 'needs_person' | 'ask_again' | 'failed'): boolean;
-  /** The bank returns the money of a refund that had succeeded. */
+  /** Makes a refund that had succeeded fail, because the bank returns its money. */
   reverse?(trade: Trade, outRefundNo: string): Promise<void>;
   /** Opens another dispute about the whole amount, or decides the open dispute. */
   dispute?(trade: Trade, state: 'open' | 'won' | 'lost'): Promise<void>;
-  /** The first state of a dispute: `lost` if the money is taken immediately. @default open */
+  /**
+   * The first state of a dispute. It is `lost` if the channel takes the money immediately.
+   * @default open
+   */
   readonly disputesBegin?: 'open' | 'lost';
-  /** Advances only the channel's clock. */
+  /** Advances the channel's clock and no other clock. */
   advance?(ms: number): Promise<void> | void;
-  /** The channel sends a callback that is not about our trades. */
+  /** Makes the channel send a callback that is not about nodrop's trades. */
   sendUnrelated?(): Promise<void>;
 }
 
@@ -98,43 +101,58 @@ export const CALLS = [
 ] as const;
 export type Call = (typeof CALLS)[number];
 
-/** How the channel writes the messages that the suite invents in its name. */
+/** How the channel writes messages. The suite uses it to invent messages in the channel's name. */
 export interface Protocol {
-  /** A refusal with this code. */
+  /** Returns a refusal with this code in the format of the channel. */
   refusal(status: number, code: string): Answer;
-  /** The codes that have a meaning for the adapter, by call. No other code may be definite. */
+  /** For each call, the codes that have a meaning for the adapter. No other code may be definite. */
   readonly listedCodes: Partial<Readonly<Record<Call, readonly string[]>>>;
-  /** The refusals (status and code) after which nothing was or will be created. Each must be `rejected`. */
+  /**
+   * Refusals (status and code) that are definite: the channel has not created anything and never will. The adapter
+   * must report each as `rejected`.
+   */
   readonly definite: {
     readonly [K in 'createTrade' | 'refundTrade']?: readonly (readonly [number, string])[];
   };
-  /** True if the status alone has a meaning, like 204 for a close. If absent, no status alone has a meaning. */
+  /**
+   * True if this status alone has a meaning, for example 204 for a close. If the function is absent, no status alone
+   * has a meaning.
+   */
   readonly statusSaysAll?: (call: Call, status: number) => boolean;
-  /** How the channel asks for a later retry. @default 429 with `Retry-After` */
+  /**
+   * How the channel asks the adapter to retry later.
+   * @default 429 with `Retry-After`
+   */
   readonly rateLimit?: (seconds: number) => Answer;
-  /** False if the channel does not say when to retry. @default true */
+  /**
+   * False if the channel does not say when the adapter may retry.
+   * @default true
+   */
   readonly tellsDelay?: boolean;
-  /** Signs an answer so that the adapter accepts it, at a channel that signs its answers. */
+  /** Signs an answer so that the adapter accepts it. Only for a channel that signs its answers. */
   readonly dress?: (answer: Answer, request: Sent) => Answer;
-  /** The content of a request without time, nonce and signature. @default method, path and body */
+  /**
+   * Returns the content of a request without time, nonce and signature.
+   * @default method, path and body
+   */
   readonly terms?: (request: Sent) => unknown;
-  /** True for a create that only signs a link, and so sends no request that could fail. */
+  /** True if creating a trade only signs a link. It then sends no request that could fail. */
   readonly createsWithoutRequest?: boolean;
-  /** The page size of the channel's listing. */
+  /** The number of entries on a page of the channel's listing. */
   readonly pageSize?: number;
   readonly callbacks: CallbackProtocol;
 }
 
 export interface CallbackProtocol {
-  /** Absent if nothing proves a callback, so that a callback is only a notice. */
+  /** How callbacks are proven. Absent if nothing proves a callback. Each callback is then only a notice. */
   readonly signed?: {
-    /** Signs a callback for our account with this body and this time. */
+    /** Signs a callback for nodrop's account with this body and this time. */
     sign(rawBody: Buffer, at: Date): CallbackRequest | Promise<CallbackRequest>;
-    /** The allowed time difference in both directions, ms; null if a callback has no time. */
+    /** The largest allowed time difference in both directions, in ms. Null if a callback has no time. */
     readonly toleranceMs: number | null;
   };
-  /** True if the channel accepts this answer as an acknowledgement. */
+  /** True if the channel accepts this answer as an acknowledgement of a callback. */
   isAcknowledged(answer: Acknowledgement): boolean;
-  /** True for a channel that, in a test, repeats a refused callback immediately. */
+  /** True if the channel, as it runs in the tests, repeats a refused callback immediately. */
   readonly sendsAgain: boolean;
 }

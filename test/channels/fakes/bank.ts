@@ -16,14 +16,14 @@ import { type BookRefund, Books, type BookTrade, channelOf } from './books.ts';
 import { ask, type FakeOptions, inCallback, json, newest, notify, parseJson, type Reply } from './http.ts';
 
 /**
- * A channel of bank debits: every operation takes time, refunds are listed with their trade and can be
- * reversed after they succeeded, payers can dispute, and amounts have the channel's own decimal places.
+ * A fake channel of bank debits. Every operation takes time. A trade lists its refunds, and a refund can be reversed
+ * after it succeeded. Payers can dispute. Amounts have the channel's own decimal places.
  */
 
 const SIGNATURE = 'bank-signature';
 const SENT_AT = 'bank-sent-at';
 const TOLERANCE_MS = 600_000;
-/** The channel's decimal places. For ISK and KWD they differ from those of ISO 4217. */
+/** The decimal places of each currency at this channel. For ISK and KWD they differ from those of ISO 4217. */
 const PLACES: Readonly<Record<string, number>> = { EUR: 2, JPY: 0, ISK: 2, KWD: 2 };
 
 const declaration: ChannelDeclaration = {
@@ -55,7 +55,9 @@ const declaration: ChannelDeclaration = {
   ],
 };
 
-/** Converts minor units of ISO 4217 to the channel's units, exactly for amounts within the declared limits. */
+/**
+ * Converts minor units of ISO 4217 to the channel's units. The result is exact for amounts within the declared limits.
+ */
 const toUnits = (amount: number, currency: string): number =>
   Math.round(amount * 10 ** ((PLACES[currency] ?? 2) - exponentOf(currency)));
 /** @throws ChannelError `garbage` for an unknown currency or a fraction of a minor unit */

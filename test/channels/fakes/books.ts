@@ -3,15 +3,15 @@ import type { Trade } from '../../../src/domain/channel.ts';
 import type { ContractChannel } from '../contract/types.ts';
 
 /**
- * The common part of the fake channels: books of trades and refunds, with a payer and a dashboard that change
- * them.
+ * The common part of the fake channels. It keeps the books of trades and refunds, and lets a payer and a dashboard
+ * change them.
  */
 
 export interface BookRefund {
   readonly id: string;
-  /** The merchant's number of the refund; null for a refund that was made at the channel. */
+  /** The merchant's number of the refund. Null for a refund that was made at the channel itself. */
   readonly no: string | null;
-  /** In the channel's own smallest units. */
+  /** The amount in the channel's own smallest units. */
   readonly amount: number;
   state: 'processing' | 'succeeded' | 'failed' | 'reversed' | 'needs_person' | 'ask_again';
   readonly at: string;
@@ -25,9 +25,9 @@ export interface BookDispute {
 export interface BookTrade {
   readonly id: string;
   readonly account: string;
-  /** The merchant's number of the trade. */
+  /** The number of the trade that the merchant chose. */
   readonly no: string;
-  /** In the channel's own smallest units; a whole unit has 10 to the power of `places` of them. */
+  /** The amount in the channel's own smallest units. A whole unit has 10 to the power of `places` of them. */
   readonly amount: number;
   readonly currency: string;
   readonly places: number;
@@ -39,7 +39,7 @@ export interface BookTrade {
   readonly refunds: BookRefund[];
 }
 
-/** An event that a callback reports. */
+/** An event that the channel reports with a callback. */
 export interface BookEvent {
   readonly about: 'trade' | 'refund' | 'dispute';
   readonly trade: BookTrade;
@@ -56,7 +56,7 @@ export const isRefunded = (trade: BookTrade): boolean =>
 
 export class Books {
   readonly trades: BookTrade[] = [];
-  /** Called for every event that the merchant is notified of. */
+  /** The books call this function for every event that the channel reports to the merchant. */
   listener: (event: BookEvent) => Promise<void> = async () => {};
   /** True if refunds stay in process until `finishRefunds`. */
   refundsTakeTime = false;
@@ -92,7 +92,10 @@ export class Books {
     return this.trades.find((trade) => trade.account === account && trade.id === id);
   }
 
-  /** @returns false if the trade can no longer be paid */
+  /**
+   * Applies what the payer does to the trade.
+   * @returns false if the trade can no longer be paid
+   */
   async act(trade: BookTrade, state: 'paid' | 'declined' | 'processing'): Promise<boolean> {
     if (trade.state === 'paid') return true;
     if (trade.state === 'closed' || trade.state === 'declined') return false;
@@ -102,7 +105,7 @@ export class Books {
     return true;
   }
 
-  /** @returns null if the amount is more than what is left */
+  /** @returns null if the amount is more than the amount that is left to refund */
   async refund(trade: BookTrade, no: string | null, amount: number): Promise<BookRefund | null> {
     if (trade.paidAt === null || amount > trade.amount - sumOf(trade.refunds.filter(givesBack))) return null;
     const state = this.refundsBecome === 'good' ? 'processing' : this.refundsBecome;
@@ -125,7 +128,7 @@ export function wholeUnits(amount: number, places: number): string {
   return places === 0 ? digits : `${digits.slice(0, -places)}.${digits.slice(-places)}`;
 }
 
-/** The actions that every fake supports. A fake adds its own actions. */
+/** The actions of a payer and a merchant that every fake supports. A fake can add its own actions. */
 export function channelOf(
   books: Books,
 ): ContractChannel & Required<Pick<ContractChannel, 'advance' | 'close'>> {
@@ -164,8 +167,8 @@ export function channelOf(
 }
 
 /**
- * Converts ISO 4217 minor units to the channel's own units, which have other decimal places for a few
- * currencies.
+ * Converts minor units of ISO 4217 to the channel's own units. For a few currencies the channel's units have other
+ * decimal places.
  */
 export function unitsAt(places: number, amount: number, currency: string): number {
   return Math.round(amount * 10 ** (places - isoPlaces(currency)));

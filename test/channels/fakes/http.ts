@@ -7,12 +7,15 @@ import {
 } from '../../../src/domain/channel.ts';
 import type { Answer } from '../contract/http.ts';
 
-/** The common part of the fakes' adapters: one function for requests, and one that proves a callback. */
+/** The common part of the fakes' adapters. One function sends requests, and another proves callbacks. */
 
 export interface FakeOptions {
   /** The channel's base URL, without a trailing slash. */
   readonly baseUrl: string;
-  /** @default the global fetch */
+  /**
+   * The function that sends requests.
+   * @default the global fetch
+   */
   readonly fetch?: typeof fetch;
 }
 
@@ -25,7 +28,7 @@ const TIMEOUT_MS = 8_000;
 const ANSWER_AT_MOST_BYTES = 1024 * 1024;
 
 /**
- * Sends one request and parses its answer as JSON. It follows no redirect and never retries: Temporal does.
+ * Sends one request and parses its answer as JSON. It follows no redirect and never retries, because Temporal retries.
  * @throws ChannelError `unreachable` (no answer, or 5xx), `rate_limited`, `misconfigured` (401), `garbage` (not JSON)
  */
 export async function ask(
@@ -68,13 +71,13 @@ async function exchange(send: typeof fetch, url: string, init: RequestInit, sign
   }
 }
 
-/** A date instead of seconds, or nonsense, gives no delay. */
+/** If the header has a date or cannot be read, it gives no delay. */
 function delayOf(response: Response): { retryAfterMs?: number } {
   const text = response.headers.get('retry-after') ?? '';
   return /^\d{1,6}$/.test(text) ? { retryAfterMs: Number(text) * 1_000 } : {};
 }
 
-/** The newest credentials of an account. */
+/** Returns the newest credentials of an account. */
 export function newest(credentials: readonly Credentials[]): Credentials {
   const [first] = credentials;
   if (first === undefined) throw new ChannelError('misconfigured', 'the account has no credentials');
@@ -83,14 +86,14 @@ export function newest(credentials: readonly Credentials[]): Credentials {
 
 const TOLERANCE_MS = 300_000;
 
-/** `t=SECONDS,v1=HEX`, HMAC-SHA256 over `SECONDS.body`. */
+/** Returns `t=SECONDS,v1=HEX`, where HEX is the HMAC-SHA256 of `SECONDS.body`. */
 export function signature(secret: string, rawBody: Buffer, at: Date): string {
   const seconds = Math.floor(at.getTime() / 1_000);
   return `t=${seconds},v1=${mac(secret, rawBody, seconds).toString('hex')}`;
 }
 
 /**
- * Checks the signature of a body with each of the secrets, and its age in both directions.
+ * Checks the signature of a body with each of the secrets. Also checks the age of the signature in both directions.
  * @throws CallbackError `unverified`
  */
 export function prove({ headers, rawBody }: CallbackRequest, name: string, secrets: readonly string[]): void {
@@ -108,7 +111,10 @@ export function prove({ headers, rawBody }: CallbackRequest, name: string, secre
 const mac = (secret: string, rawBody: Buffer, seconds: number): Buffer =>
   createHmac('sha256', secret).update(`${seconds}.`).update(rawBody).digest();
 
-/** Reads the content of a callback. @throws CallbackError `malformed` where `read` throws `garbage` */
+/**
+ * Reads the content of a callback.
+ * @throws CallbackError `malformed` if `read` throws `garbage`
+ */
 export function inCallback<T>(read: () => T): T {
   try {
     return read();
@@ -132,7 +138,7 @@ export const json = (status: number, content: object): Answer => ({
   body: JSON.stringify(content),
 });
 
-/** Sends a callback, and repeats it immediately while it is not acknowledged. */
+/** Sends a callback. Repeats it immediately as long as it is not acknowledged. */
 export async function notify(
   url: string,
   { headers, body }: { readonly headers: Readonly<Record<string, string>>; readonly body: string },

@@ -27,8 +27,8 @@ import {
 } from './http.ts';
 
 /**
- * A channel that is queried only by its own ids. It forgets idempotency keys after a day. From then on, a
- * trade of which only our number is known must be found in the listing.
+ * A fake channel that can only be queried by its own ids. It forgets idempotency keys after a day. After that time, a
+ * trade of which nodrop knows only its own number must be found in the listing.
  */
 
 const DAY_MS = 86_400_000;
@@ -92,7 +92,7 @@ const errorSchema = z.object({ error: z.object({ code: z.string() }) });
 const eventSchema = z.object({ id: z.string().min(1), type: z.string() });
 const sessionEventSchema = z.object({ data: sessionSchema });
 
-/** Refusals after which it is certain that nothing was created. */
+/** After one of these refusals it is certain that the channel created nothing. */
 const DEFINITE_REFUSALS = ['parameter_invalid', 'currency_not_supported'];
 const DEFINITE_REFUND_REFUSALS = ['parameter_invalid', 'refund_too_large', 'session_unpaid'];
 
@@ -118,7 +118,10 @@ export function createKeyedAdapter(options: FakeOptions): ChannelAdapter {
       signal,
     );
 
-  /** The code of a refusal. @throws ChannelError `garbage` if the reply is neither an answer nor a refusal */
+  /**
+   * Returns the code of a refusal.
+   * @throws ChannelError `garbage` if the reply is neither an answer nor a refusal
+   */
   const codeOf = ({ status, body }: Reply): string => {
     const parsed = errorSchema.safeParse(body);
     if (status >= 400 && parsed.success) return parsed.data.error.code;
@@ -189,7 +192,7 @@ export function createKeyedAdapter(options: FakeOptions): ChannelAdapter {
     },
 
     async findTrade(account, { outTradeNo, createdAt }, signal) {
-      // The channel's clock may be behind ours.
+      // The channel's clock may be behind nodrop's clock.
       const from = new Date(Date.parse(createdAt) - 5 * 60_000).toISOString();
       for (let after = ''; ; ) {
         const path = `/sessions?${new URLSearchParams({ from, after })}`;
@@ -235,7 +238,7 @@ export function createKeyedAdapter(options: FakeOptions): ChannelAdapter {
       const reply = await call(account, 'POST', '/refunds', { key: outRefundNo, content, signal });
       if (reply.status === 200) return readRefund(reply, outRefundNo);
       const code = codeOf(reply);
-      // The key was used for another amount, so the existing refund is the answer.
+      // The key was already used for a refund of another amount. So the existing refund is the answer.
       if (code === 'key_reused')
         return await findRefund(account, trade, { outRefundNo, channelRefundId: null }, signal);
       const isDefinite = DEFINITE_REFUND_REFUSALS.includes(code);
@@ -382,7 +385,7 @@ export async function startKeyed(
   });
   const tell = async (account: string, content: object) => {
     const body = JSON.stringify(content);
-    // The callback is signed once, so each attempt within a day is the same request.
+    // The callback is signed only once. So all its attempts within a day send the same request.
     await notify(place.callbacksTo, { headers: sign(secretOf(account), body), body }, isAcknowledged);
   };
   books.listener = async ({ about, trade }) =>

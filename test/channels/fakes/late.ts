@@ -26,8 +26,8 @@ import {
 } from './http.ts';
 
 /**
- * A channel that closes no trade younger than five minutes, must know the payer, and encrypts its callbacks.
- * Its refunds may need an operator or a repeated request.
+ * A fake channel that does not close a trade younger than five minutes, must know the payer, and encrypts its
+ * callbacks. Some of its refunds need an operator or a repeated request.
  */
 
 const CLOSES_AFTER_MS = 5 * 60_000;
@@ -196,7 +196,8 @@ export function createLateAdapter(options: FakeOptions): ChannelAdapter {
         case 'ORDER_NOT_EXIST':
           return { state: 'unknown_trade' };
         case 'CLOSE_TOO_EARLY': {
-          // The channel counts from its creation of the trade, which is later than the creation of the payment.
+          // The channel counts from the time when it created the trade. The payment was created earlier than the
+          // trade.
           const until = Math.max(Date.parse(createdAt) + CLOSES_AFTER_MS, Date.now() + 10_000);
           return { state: 'not_yet', until: new Date(until).toISOString() };
         }
@@ -237,7 +238,7 @@ export function createLateAdapter(options: FakeOptions): ChannelAdapter {
         ? { status: 500, type: 'application/json', body: '{"code":"FAIL"}' }
         : { status: 200, type: 'application/json', body: '{"code":"SUCCESS"}' },
 
-    // The trade's number is encrypted.
+    // The number of the trade is encrypted in the callback.
     peekOutTradeNo: () => undefined,
 
     async checkAccount(account, signal) {
@@ -250,8 +251,8 @@ export function createLateAdapter(options: FakeOptions): ChannelAdapter {
 type Resource = z.infer<typeof callbackSchema>['resource'];
 
 /**
- * AES-256-GCM; the last 16 bytes are the tag. @throws CallbackError `malformed` if no key decrypts the
- * content
+ * Decrypts AES-256-GCM. The last 16 bytes are the tag.
+ * @throws CallbackError `malformed` if no key decrypts the content
  */
 function decrypt({ ciphertext, nonce, associated_data }: Resource, keys: readonly string[]): string {
   const bytes = Buffer.from(ciphertext, 'base64');
@@ -262,7 +263,7 @@ function decrypt({ ciphertext, nonce, associated_data }: Resource, keys: readonl
       decipher.setAuthTag(bytes.subarray(-16));
       return Buffer.concat([decipher.update(bytes.subarray(0, -16)), decipher.final()]).toString('utf8');
     } catch {
-      // Another key may fit.
+      // If this key does not decrypt the content, another key may.
     }
   }
   throw new CallbackError('malformed', 'the callback cannot be decrypted');
@@ -340,7 +341,7 @@ export async function startLate(
     if (trade === undefined) return refusal(404, 'ORDER_NOT_EXIST');
     const known = trade.refunds.findLast((refund) => refund.no === no);
     if (known !== undefined && known.amount !== amount) return refusal(400, 'REFUND_NO_USED');
-    // A closed refund is requested again under its number.
+    // A refund that was closed can be requested again under its own number.
     if (known !== undefined && known.state !== 'ask_again') return json(200, presentRefund(known));
     const refund = await books.refund(trade, no, amount);
     return refund === null ? refusal(400, 'NOT_ENOUGH') : json(200, presentRefund(refund));

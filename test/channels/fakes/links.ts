@@ -16,9 +16,9 @@ import { Books, type BookTrade, channelOf, isRefunded, sumOf, wholeUnits } from 
 import { ask, type FakeOptions, inCallback, json, newest, notify } from './http.ts';
 
 /**
- * A channel that creates a trade when the payer opens a signed link. So a trade that the channel does not
- * know can still be paid. Amounts are decimal numbers, requests and answers are signed forms, and only the
- * body `success` acknowledges a callback.
+ * A fake channel that creates a trade when the payer opens a signed link. So a payer can still pay a trade that the
+ * channel does not know yet. Amounts are decimal numbers, and requests and answers are signed forms. Only the body
+ * `success` acknowledges a callback.
  */
 
 const declaration: ChannelDeclaration = {
@@ -37,7 +37,7 @@ const declaration: ChannelDeclaration = {
   querySchedule: { waitsMs: [5_000, 30_000, 60_000], source: 'the fake itself' },
   repeatableForMs: { create: null, refund: null },
   unknownTradeCanBePaid: true,
-  // The link contains the address, so the payer can read it.
+  // The link contains the callback address, so the payer can read this address.
   takesCallbackAddress: false,
   settings: [
     { ...{ name: 'appId', isSecret: false, isRequired: true }, description: 'The number of the app.' },
@@ -51,7 +51,7 @@ const declaration: ChannelDeclaration = {
 
 type Params = Readonly<Record<string, string>>;
 
-/** Signs the parameters, sorted by name, without the signature itself. */
+/** Signs the parameters in the order of their names. The signature itself is not signed. */
 function signed(params: Params, key: string): string {
   const { sign: _sign, ...rest } = params;
   const text = JSON.stringify(Object.entries(rest).sort(([one], [other]) => (one < other ? -1 : 1)));
@@ -91,8 +91,8 @@ const minor = (decimal: string): number => {
 
 export function createLinksAdapter(options: FakeOptions): ChannelAdapter {
   /**
-   * @returns the content, or the code of a refusal @throws ChannelError `garbage` for an answer that is not
-   * signed
+   * @returns the content of the answer, or the code of a refusal
+   * @throws ChannelError `garbage` for an answer that is not signed
    */
   const call = async (
     { credentials }: Parameters<ChannelAdapter['queryTrade']>[0],
@@ -117,7 +117,7 @@ export function createLinksAdapter(options: FakeOptions): ChannelAdapter {
     const parsed = answerSchema.safeParse(body);
     const garbage = () => new ChannelError('garbage', `links answered ${method} with an unexpected body`);
     if (status !== 200 || !parsed.success) throw garbage();
-    // The gateway cannot sign an answer to an app that it does not know.
+    // The gateway cannot sign an answer to an app that the gateway does not know.
     if (parsed.data.code === '40002')
       throw new ChannelError('misconfigured', 'links does not accept the app or its key');
     if (parsed.data.sign !== signed(body as Params, privateKey)) throw garbage();
@@ -163,7 +163,7 @@ export function createLinksAdapter(options: FakeOptions): ChannelAdapter {
       const params = {
         ...{ app_id: appId, method: 'page.pay', timestamp: createdAt, notify_url: notifyUrl },
         ...{ return_url: returnUrl, out_trade_no: outTradeNo, total_amount: toDecimal(amount, currency) },
-        // These characters have a meaning in the channel's own lists.
+        // The channel's own lists use these characters as separators.
         subject: subject.replace(/[/=&]/g, ' '),
         time_expire: new Date(Math.max(Date.parse(createdAt) + 60_000, Date.parse(expiresAt))).toISOString(),
       };
@@ -217,7 +217,7 @@ export function createLinksAdapter(options: FakeOptions): ChannelAdapter {
       const isOurs = credentials.some(
         ({ appId, privateKey = '' }) => params.app_id === appId && params.sign === signed(params, privateKey),
       );
-      // If a name occurs twice, only one of its values is signed.
+      // If a parameter's name occurs twice, only one of its values is signed.
       if (!isOurs || entries.length !== Object.keys(params).length)
         throw new CallbackError('unverified', 'the signature or the app is wrong');
       const parsed = tradeSchema.extend({ notify_id: z.string().min(1) }).safeParse(params);
@@ -253,7 +253,7 @@ function toAnswer(trade: z.infer<typeof tradeSchema>): ChannelAnswer {
       return { state: 'failed', reason: 'the payer may not pay' };
     case 'TRADE_SUCCESS':
     case 'TRADE_CLOSED': {
-      // The channel also reports closed for a trade that was paid and refunded in full.
+      // The channel also reports a trade as closed if the trade was paid and then refunded in full.
       if (trade.paid_at === '') {
         if (trade.trade_status === 'TRADE_CLOSED') return { state: 'closed' };
         throw new ChannelError('garbage', 'links reports paid without a time');
@@ -304,7 +304,7 @@ export async function startLinks(
         return refused('UNKNOWN_METHOD');
     }
   };
-  /** Opening the link creates the trade, once. */
+  /** When the payer opens the link for the first time, the trade is created. */
   const open = (params: Params): Answer => {
     const {
       app_id: account = '',
@@ -338,7 +338,7 @@ export async function startLinks(
     await notify(trade.notifyUrl, { headers, body: new URLSearchParams(params).toString() }, isAcknowledged);
   };
 
-  /** The links that payers received. */
+  /** The links that payers have received. */
   const links = new Map<string, string>();
   const party = (name: string, privateKey = `pk_${name}`) => {
     const adapter = wrap({ baseUrl });

@@ -14,8 +14,8 @@ import { type BookRefund, Books, type BookTrade, channelOf, givesBack, sumOf, wh
 import { ask, type FakeOptions, json, newest, notify, type Reply } from './http.ts';
 
 /**
- * A channel that accepts a callback address with each trade. Its callbacks prove nothing, so each of them is only a
- * notice.
+ * A fake channel that accepts a callback address with each trade. Its callbacks prove nothing. So each callback is
+ * only a notice.
  */
 
 const declaration: ChannelDeclaration = {
@@ -60,7 +60,10 @@ const problemSchema = z.object({ field: z.string() });
 const garbage = (what: string) =>
   new ChannelError('garbage', `notices answered about ${what} with an unexpected body`);
 
-/** Converts the channel's decimal number to minor units. @throws ChannelError `garbage` */
+/**
+ * Converts the channel's decimal number to minor units.
+ * @throws ChannelError `garbage`
+ */
 function toMinor({ value, currency }: z.infer<typeof amountSchema>): number {
   try {
     return fromDecimal(value, currency);

@@ -2,7 +2,7 @@ import { describe, expect, it, test } from 'vitest';
 import { adapter, double, paid, query } from './adapter-support.ts';
 import { ACCOUNT, created, errorOf, idOf, refundOf, stateOf } from './support.ts';
 
-/** Refunds at Mollie in every state, and a chargeback. The contract suite covers everything else. */
+/** Tests refunds at Mollie in every state, and a chargeback. The contract suite covers everything else. */
 
 describe('refunds', () => {
   it.each([

@@ -4,7 +4,9 @@ import { type MollieDouble, startMollieDouble } from '../../doubles/mollie/start
 import type { Sent } from '../contract/http.ts';
 import { ACCOUNT, adapterAt, created, idOf, newTrade } from './support.ts';
 
-/** Shared set-up of the adapter's tests against the double, which is a separate process with its own books. */
+/**
+ * Shared set-up of the Mollie adapter's tests against the double. The double is a separate process with its own books.
+ */
 
 export let double: MollieDouble;
 export let adapter: ChannelAdapter;

@@ -18,8 +18,8 @@ import {
 } from './support.ts';
 
 /**
- * What is specific to Mollie: its requests, the states of its payments, and its refusals. The contract suite covers
- * everything else.
+ * Tests what is specific to Mollie: its requests, the states of its payments, and its refusals. The contract suite
+ * covers everything else.
  */
 
 describe('createTrade', () => {
@@ -207,7 +207,7 @@ describe('closeTrade', () => {
     expect(await close(trade)).toEqual({ state: 'processing' });
   });
 
-  // The payer pays between the query and the cancellation. The double answers as Mollie documents it.
+  // The payer pays between the query and the cancellation. The double then answers as Mollie documents it.
   it('closeTrade reports a payment that arrives during the close', async () => {
     const trade = newTrade({ reference: { id: 'tr_crossed' } });
     const answers = ['open', 'refused', 'paid'];
@@ -264,7 +264,7 @@ describe('callbacks', () => {
     await double.tell('finishRefunds', {});
     await double.tell('chargeback', { payment: idOf(trade), amount: 1 });
     const calls = (await double.tell('calls', {})) as { url: string; body: string }[];
-    // The payment, the steps of the refund, and the chargeback.
+    // The callbacks report the payment, then each step of the refund, and then the chargeback.
     expect(calls).toHaveLength(4);
     for (const { url, body } of calls) expect([url, body]).toEqual([trade.notifyUrl, `id=${idOf(trade)}`]);
   });

@@ -8,7 +8,7 @@ import {
   refusalIn,
 } from '../../../src/channels/mollie/classify.ts';
 
-/** Only answers of Mollie about the listed fields are definite. */
+/** An answer of Mollie is definite only if it is about one of the listed fields. */
 
 const OPERATIONS = ['create', 'refund', 'other'] as const satisfies readonly Operation[];
 
@@ -78,7 +78,7 @@ describe('refusals', () => {
         bodies,
         fc.boolean(),
         (operation, status, given, isSame) => {
-          // A random body hardly ever has the status of its answer.
+          // The status in a random body is almost never the status of its answer.
           const isObject = typeof given === 'object' && given !== null && !Array.isArray(given);
           const body = isObject && isSame ? { title: '', detail: '', ...given, status } : given;
           const { kind } = classify(replyOf(status, body), operation);

@@ -6,7 +6,7 @@ import type { Contract, Party, Place } from '../contract/types.ts';
 import { describeContract } from '../contract.ts';
 import { accountOf, adapterAt, CREDENTIALS, stateOf, THEIRS } from './support.ts';
 
-/** The contract of the port, against the double in its own process. */
+/** Runs the contract suite against the double, which is its own process. */
 
 let double: MollieDouble;
 beforeAll(async () => {
@@ -20,7 +20,7 @@ const BECOMES = { good: 'refunded', needs_person: 'queued', failed: 'failed' } a
 describeContract('Mollie', async (place: Place): Promise<Contract> => {
   await double.tell('reset', {});
   let offsetMs = 0;
-  // A case does not wait for what it sets at the double. The next refund waits for it.
+  // The case itself does not wait until the double has applied its settings. The next refund waits for that.
   let saying: Promise<unknown> = Promise.resolve();
   const direct = adapterAt(await place.proxyTo(double.url));
   const adapter: ChannelAdapter = {

@@ -3,7 +3,7 @@ import { smokeTest } from '../../../src/cli/channels-smoke.ts';
 import { type MollieDouble, startMollieDouble } from '../../doubles/mollie/start.ts';
 import { ACCOUNT, accountOf, adapterAt, CREDENTIALS } from './support.ts';
 
-/** What `channels smoke mollie` does, against the double. */
+/** Tests the command `channels smoke mollie` against the double. */
 
 let double: MollieDouble;
 beforeAll(async () => {

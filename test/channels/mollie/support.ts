@@ -63,7 +63,7 @@ export const refundOf = (trade: Trade, changes: Partial<NewRefund> = {}): NewRef
   ...changes,
 });
 
-/** The error of a call that must fail. */
+/** Returns the error of a call that must fail. */
 export const errorOf = (call: Promise<unknown>): Promise<ChannelError> =>
   call.then(
     (value) => {
@@ -78,6 +78,6 @@ export interface State {
   readonly chargebacks: readonly Chargeback[];
 }
 
-/** The content of the double's books. */
+/** Returns the content of the double's books. */
 export const stateOf = async (double: MollieDouble): Promise<State> =>
   (await double.tell('state', {})) as State;

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ACCOUNT, call, newTrade, SECRETS, signature, start, tradeNamed } from '../../simulator/support.ts';
 import { createSimulatorAdapter } from '../../support/simulator-adapter.ts';
 
-/** The adapter and the simulator over HTTP: messages that each of them refuses to accept. */
+/** Tests the adapter and the simulator over HTTP. Each of them refuses some messages of the other. */
 
 afterEach(() => {
   vi.useRealTimers();
@@ -57,7 +57,10 @@ describe('the adapter refuses', () => {
     readonly headers?: Record<string, string>;
   }
 
-  /** An adapter whose channel returns this answer, signed as the protocol requires unless the options differ. */
+  /**
+   * An adapter whose channel returns this answer. The answer is signed as the protocol requires, unless the options
+   * say otherwise.
+   */
   function answering({ status = 200, body = JSON.stringify(trade), ...answer }: Answer) {
     const fake: typeof fetch = async (_url, init) => {
       const id = answer.requestId ?? new Headers(init?.headers).get('webhook-id') ?? '';

@@ -11,7 +11,7 @@ import {
 } from '../../simulator/support.ts';
 import { eventually } from '../../support/progress.ts';
 
-/** The adapter against the simulator over HTTP: how nodrop learns the state of a trade. */
+/** Tests the adapter against the simulator over HTTP, and how nodrop learns the state of a trade. */
 
 afterEach(() => {
   vi.useRealTimers();
@@ -212,7 +212,7 @@ describe('refunds', () => {
     expect(await refund('r2', 500)).toMatchObject({ state: 'succeeded', amount: 500 });
     expect(await refund('r2', 501)).toMatchObject({ state: 'succeeded', amount: 500 });
     expect(await ledger()).toMatchObject([{ refunded: 500 }]);
-    // A refund of another trade is not an answer.
+    // A refund of another trade does not count as an answer.
     await expect(
       adapter.queryRefund(ACCOUNT, tradeNamed('another'), refundNamed('r2')),
     ).rejects.toMatchObject({ kind: 'garbage' });

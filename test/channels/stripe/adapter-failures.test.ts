@@ -6,10 +6,13 @@ import { ChannelError } from '../../../src/domain/channel.ts';
 import { adapter, double, pay, refundOf, requests } from './adapter-support.ts';
 import { ACCOUNT, accountOf, adapterAt, CREDENTIALS, created, errorOf, newTrade } from './support.ts';
 
-/** Missing and bad answers of Stripe, and errors of an account. */
+/** Tests what the adapter does if Stripe's answer is missing or bad, or if the account has an error. */
 
 describe('listings', () => {
-  /** Lists `total` sessions that are not ours, each as long as metadata allows. */
+  /**
+   * Makes the server list `total` sessions that are not nodrop's. Each is as long as Stripe's limits of metadata
+   * allow.
+   */
   async function listing(total: number) {
     let pages = 0;
     const metadata = Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`k${i}`, 'x'.repeat(500)]));

@@ -3,7 +3,7 @@ import type { PaidAnswer } from '../../../src/domain/channel.ts';
 import { adapter, double, METHODS, pay, refundOf, requests } from './adapter-support.ts';
 import { ACCOUNT, created, errorOf, newTrade } from './support.ts';
 
-/** Refunds: the requests that nodrop sends to Stripe, and how it maps the answers. */
+/** Tests the refund requests that nodrop sends to Stripe, and how it maps the answers. */
 
 describe.each(METHODS)('refunds of payments with the method %s', (method) => {
   const paidTrade = async () => {

@@ -4,7 +4,9 @@ import type { Outcome } from '../../doubles/stripe/books.ts';
 import { type StripeDouble, startStripeDouble } from '../../doubles/stripe/start.ts';
 import { adapterAt, idOf } from './support.ts';
 
-/** Shared set-up of the adapter's tests against the double, which is a separate process with its own books. */
+/**
+ * Shared set-up of the Stripe adapter's tests against the double. The double is a separate process with its own books.
+ */
 
 export let double: StripeDouble;
 export let adapter: ChannelAdapter;
@@ -27,7 +29,10 @@ afterEach(() => {
 
 export const METHODS = ['checkout', 'payment_intent'] as const;
 
-/** The payer pays. @returns the payment intent */
+/**
+ * Pays the trade, as the payer does.
+ * @returns the payment intent
+ */
 export async function pay(trade: NewTrade, outcome: Outcome = 'paid'): Promise<string> {
   const { payment } = (await double.tell('pay', { id: idOf(trade), outcome })) as { payment: string };
   return payment;

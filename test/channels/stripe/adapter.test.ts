@@ -4,7 +4,7 @@ import { adapter, double, METHODS, path, pay, requests } from './adapter-support
 import { ACCOUNT, accountOf, CREDENTIALS, created, errorOf, newTrade } from './support.ts';
 
 /**
- * Trades: the requests that nodrop sends to Stripe, and how it maps the answers. The double has its own
+ * Tests the requests about trades that nodrop sends to Stripe, and how it maps the answers. The double has its own
  * books.
  */
 
@@ -56,8 +56,8 @@ describe.each(METHODS)('trades by %s', (method) => {
     const trade = newTrade({ method });
     expect(await adapter.findTrade?.(ACCOUNT, trade)).toBe('absent');
     await requests();
-    // Without a reference it is unknown whether the trade exists. Query and close do not report that the trade is
-    // missing, and do not search for it.
+    // Without a reference, nodrop does not know whether the trade exists. Query and close do not search for the trade,
+    // and do not report that it is missing.
     for (const call of [adapter.queryTrade, adapter.closeTrade])
       expect(await errorOf(call(ACCOUNT, trade))).toMatchObject({ kind: 'unreachable' });
     expect(await requests()).toEqual([]);
@@ -68,7 +68,7 @@ describe.each(METHODS)('trades by %s', (method) => {
     await Promise.all(others);
     const found = await adapter.findTrade?.(ACCOUNT, trade);
     expect(found).toEqual({ id: expect.stringMatching(method === 'checkout' ? /^cs_/ : /^pi_/) });
-    // If the second page cannot be read, nothing is known about its content.
+    // If the second page of the list cannot be read, the adapter knows nothing about its content.
     await double.tell('faults', [{ kind: 'nonsense', of: 'starting_after', times: 1 }]);
     const unread = adapter.findTrade?.(ACCOUNT, trade) ?? Promise.resolve();
     expect(await errorOf(unread)).toMatchObject({ kind: 'garbage' });

@@ -3,7 +3,7 @@ import type { ChannelAdapter, NewTrade } from '../../../src/domain/channel.ts';
 import { type StripeDouble, startStripeDouble } from '../../doubles/stripe/start.ts';
 import { ACCOUNT, adapterAt, CREDENTIALS, created, errorOf, idOf, newTrade, signed } from './support.ts';
 
-/** Trades that a merchant's own code has created at the double, without a number of ours. */
+/** Tests trades that a merchant's own code has created at the double. They have no number of nodrop's. */
 
 let double: StripeDouble;
 let adapter: ChannelAdapter;
@@ -17,7 +17,7 @@ beforeEach(async () => {
   await double.tell('refundPlan', { status: 'succeeded' });
 });
 
-/** The merchant's own code calls Stripe. */
+/** Calls Stripe as the merchant's own code does. */
 async function post(path: string, params: Record<string, string>) {
   const response = await fetch(`${double.url}${path}`, {
     method: 'POST',
@@ -46,7 +46,7 @@ const read = async (reference: string) => {
 const pay = async (id: string) =>
   ((await double.tell('pay', { id, outcome: 'paid' })) as { payment: string }).payment;
 
-/** The trade as its payment's row describes it. */
+/** The trade as the row of its payment describes it. */
 const adopted = (id: string, method: string, changes: Partial<NewTrade> = {}): NewTrade => ({
   ...newTrade({ outTradeNo: id, method, reference: { id }, ...changes }),
   isAdopted: true,

@@ -3,7 +3,7 @@ import { currencyLimits, fromStripe, toStripe } from '../../../src/channels/stri
 import { ChannelError } from '../../../src/domain/channel.ts';
 import { exponentOf, isCurrentCurrency } from '../../../src/domain/money.ts';
 
-/** Conversion between our minor units and Stripe's units. */
+/** Tests the conversion between nodrop's minor units and Stripe's units. */
 
 describe('amounts', () => {
   it.each([

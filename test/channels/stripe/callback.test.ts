@@ -10,8 +10,7 @@ import { eventually } from '../../support/progress.ts';
 import { ACCOUNT, accountOf, adapterAt, CREDENTIALS, created, idOf, newTrade, signed } from './support.ts';
 
 /**
- * The proof of a callback, and the meaning of each event. Stripe's own library or the double makes the
- * signatures.
+ * Tests how a callback is proven, and what each event means. Stripe's own library or the double makes the signatures.
  */
 
 const adapter = createStripeAdapter();

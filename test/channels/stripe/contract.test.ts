@@ -7,9 +7,12 @@ import type { Contract, Party, Place } from '../contract/types.ts';
 import { describeContract } from '../contract.ts';
 import { CREDENTIALS } from './support.ts';
 
-/** The contract of the port, against the double. */
+/** Runs the contract suite against the double. */
 
-/** The decimals by Stripe's page of currencies, independent of the adapter's list. */
+/**
+ * The number of decimals of each currency, from Stripe's page of currencies. This list is independent of the adapter's
+ * list.
+ */
 const DECIMALS: Readonly<Record<string, number>> = {
   ...Object.fromEntries(
     'bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf'.split(' ').map((code) => [code, 0]),

@@ -6,14 +6,15 @@ import { eventually } from '../../support/progress.ts';
 import { folderOf, type Passed, type RunningServer, startProxy, startStripeServer } from './servers.ts';
 import { ACCOUNT, adapterAt, CREDENTIALS, created, errorOf, idOf, newTrade } from './support.ts';
 
-/** The adapter against servers that third parties wrote from Stripe's documents. */
+/** Tests the adapter against servers that third parties wrote from Stripe's documents. */
 
 const localstripe = folderOf('localstripe');
 const stripeMock = folderOf('stripe-mock');
 
 /**
- * localstripe has payment intents and refunds, but no Checkout. It accepts no `description` and no time
- * limits, and ignores idempotency keys. The proxy removes the first two and records the keys.
+ * The server localstripe has payment intents and refunds, but no Checkout. It accepts no `description` and no time
+ * limits, and ignores idempotency keys. So the proxy removes the description and the time limits, and records the
+ * keys.
  */
 describe.skipIf(localstripe === undefined)('localstripe', () => {
   let server: RunningServer;
@@ -51,7 +52,7 @@ describe.skipIf(localstripe === undefined)('localstripe', () => {
     return said;
   }
 
-  /** The payer's browser: a card that requires authentication, which then succeeds. */
+  /** Stands for the payer's browser. The card requires authentication, which then succeeds. */
   async function pay(trade: NewTrade): Promise<void> {
     const { id: method } = await post('/v1/payment_methods', {
       type: 'card',
@@ -148,8 +149,8 @@ describe.skipIf(localstripe === undefined)('localstripe', () => {
 });
 
 /**
- * stripe-mock validates each request against Stripe's OpenAPI description. It answers with samples. They do not belong
- * to our trades, so the adapter does not accept them.
+ * The server stripe-mock validates each request against Stripe's OpenAPI description, and answers with a sample. The
+ * sample does not belong to nodrop's trade, so the adapter does not accept it.
  */
 describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
   let server: RunningServer;
@@ -185,7 +186,7 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
     ];
     for (const call of calls) {
       const error = await errorOf(call());
-      // The request was understood, and answered with a sample.
+      // The server has understood the request, and answers with a sample.
       expect(error).toMatchObject({ kind: 'garbage' });
       expect(error.message).toMatch(/^stripe answered (with|200) /);
     }
@@ -195,7 +196,7 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
   it('stripe-mock accepts the requests for close, list and check', async () => {
     for (const method of ['checkout', 'payment_intent']) {
       const outcome = await adapter.closeTrade(ACCOUNT, known(method)).catch((error) => error);
-      // The sample is still open, although a close was requested.
+      // The session in the sample is still open, although the request was to close it.
       expect(outcome.kind ?? outcome.state).toMatch(/garbage|closed/);
     }
     await expect(

@@ -6,14 +6,17 @@ import { createInterface } from 'node:readline';
 import { lookUpStripeServer, type StripeServer } from '../../../scripts/stripe-servers.ts';
 import { toolSettings } from '../../support/tool-settings.ts';
 
-/** Servers of third parties that implement Stripe's API, as separate processes on loopback. */
+/** Servers of third parties that implement Stripe's API. Each runs as a separate process on loopback. */
 
 export interface RunningServer {
   readonly url: string;
   stop(): Promise<void>;
 }
 
-/** localstripe without its file in the temporary folder, which all its processes would share. */
+/**
+ * A program that starts localstripe without the file that it keeps in the temporary folder. All its processes would
+ * share this file.
+ */
 const LOCALSTRIPE = `
 import socket
 from aiohttp import web
@@ -25,7 +28,10 @@ print('listens at 127.0.0.1:%d' % sock.getsockname()[1], flush=True)
 web.run_app(server.app, sock=sock, print=None, access_log=None)
 `;
 
-/** The server's folder; undefined if `npm test` could not obtain the server and has reported that. */
+/**
+ * The folder of the server. It is undefined if `npm test` could not obtain the server. `npm test` has then reported
+ * that.
+ */
 export const folderOf = (server: StripeServer): string | undefined =>
   lookUpStripeServer(server, toolSettings().cacheDir);
 
@@ -65,7 +71,7 @@ async function start(child: ChildProcess): Promise<RunningServer> {
   };
 }
 
-/** A request that went through the proxy. */
+/** A request that passed through the proxy. */
 export interface Passed {
   readonly method: string;
   readonly path: string;
@@ -74,8 +80,8 @@ export interface Passed {
 }
 
 /**
- * A proxy that records requests, and changes them with `change`. So tests can use a server that lacks a
- * feature of Stripe's.
+ * A proxy that records requests, and changes them with `change`. So the tests can use a server that does not have
+ * every feature of Stripe.
  */
 export async function startProxy(
   target: string,

@@ -3,7 +3,7 @@ import { smokeTest } from '../../../src/cli/channels-smoke.ts';
 import { type StripeDouble, startStripeDouble } from '../../doubles/stripe/start.ts';
 import { ACCOUNT, accountOf, adapterAt, CREDENTIALS } from './support.ts';
 
-/** What `channels smoke stripe` does, against the double. */
+/** Tests the command `channels smoke stripe` against the double. */
 
 let double: StripeDouble;
 beforeAll(async () => {

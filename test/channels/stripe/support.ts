@@ -55,7 +55,7 @@ export async function created(adapter: ChannelAdapter, trade: NewTrade = newTrad
 
 export const idOf = (trade: Trade): string => trade.reference?.id ?? '';
 
-/** The error of a call that must fail. */
+/** Returns the error of a call that must fail. */
 export const errorOf = (call: Promise<unknown>): Promise<ChannelError> =>
   call.then(
     (value) => {
@@ -64,7 +64,7 @@ export const errorOf = (call: Promise<unknown>): Promise<ChannelError> =>
     (error: ChannelError) => error,
   );
 
-/** A callback signed by Stripe's own library. */
+/** A callback that Stripe's own library has signed. */
 export function signed(
   body: string,
   { secret = CREDENTIALS.webhook_secret, ageS = 0 }: { secret?: string; ageS?: number } = {},

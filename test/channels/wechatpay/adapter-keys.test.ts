@@ -11,7 +11,7 @@ import {
 } from './adapter-support.ts';
 import { accountOf, actionOf, errorOf, newAdapter, newTrade, refundOf } from './support.ts';
 
-/** The keys that verify answers, failures on the way, and errors of an account. */
+/** Tests the keys that verify answers, failures on the way to WeChat Pay, and errors of an account. */
 
 describe.skipIf(folder === undefined)('keys', () => {
   test('an answer is garbage if it is unsigned, wrongly signed, old, or signed with an unknown key', async () => {
@@ -21,7 +21,7 @@ describe.skipIf(folder === undefined)('keys', () => {
       const error = await errorOf(adapter.queryTrade(direct(), trade));
       expect(error, kind).toMatchObject({ kind: 'garbage' });
     }
-    // A refusal with a wrong signature does not count.
+    // A refusal with a wrong signature does not count as an answer.
     await double.tell('fault', { kind: 'wrong signature', to: 'out-trade-no' });
     expect(await errorOf(adapter.queryTrade(direct(), newTrade()))).toMatchObject({ kind: 'garbage' });
     expect(await adapter.queryTrade(direct(), trade)).toMatchObject({ state: 'paid' });
@@ -42,7 +42,7 @@ describe.skipIf(folder === undefined)('keys', () => {
       expect(await certificatesAsked()).toBe(before + 2);
       await double.tell('signWithOldest', {});
       expect(await adapter.queryTrade(direct(), trade)).toEqual({ state: 'unpaid' });
-      // An unknown serial number is not searched for with every request.
+      // If a serial number is unknown, the adapter does not search for it with every request.
       await double.tell('fault', { kind: 'unknown serial', to: 'out-trade-no', times: 3 });
       for (let nth = 0; nth < 3; nth += 1) await errorOf(adapter.queryTrade(direct(), trade));
       expect(await certificatesAsked()).toBe(before + 2);
@@ -59,7 +59,8 @@ describe.skipIf(folder === undefined)('keys', () => {
     await double.tell('rules', { clockOffsetMs: 12 * 3_600_000 });
     vi.useFakeTimers({ toFake: ['Date'], now: later });
     try {
-      // Renewal runs in the background of a call. After a failure it pauses.
+      // The certificates are renewed in the background of a call. After a failed renewal there is a pause before the
+      // next one.
       let now = later;
       const failures: unknown[] = [];
       const asked = async () => {
@@ -71,7 +72,7 @@ describe.skipIf(folder === undefined)('keys', () => {
       await double.tell('faults', {
         faults: [
           { kind: 'status', to: '/v3/certificates' },
-          // A 404 is not signed, so it proves nothing about the certificates that are known.
+          // A 404 is not signed. So it proves nothing about the certificates that the adapter already knows.
           { kind: 'status', to: '/v3/certificates', status: 404, code: 'RESOURCE_NOT_EXISTS' },
         ],
       });

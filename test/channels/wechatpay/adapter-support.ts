@@ -3,7 +3,10 @@ import type { ChannelAdapter, NewTrade } from '../../../src/domain/channel.ts';
 import { oracleFolder, startWechatpayDouble, type WechatpayDouble } from '../../doubles/wechatpay/start.ts';
 import { accountOf, newAdapter, newTrade } from './support.ts';
 
-/** Shared set-up of the adapter's tests against a process that verifies and signs with another implementation. */
+/**
+ * Shared set-up of the WeChat Pay adapter's tests against the double. The double verifies and signs with an
+ * implementation other than the adapter's.
+ */
 
 export const folder = oracleFolder();
 export let double: WechatpayDouble;

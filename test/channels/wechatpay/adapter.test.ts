@@ -13,8 +13,8 @@ import {
 import { actionOf, errorOf, newTrade, refundOf } from './support.ts';
 
 /**
- * Orders and refunds at a process that verifies every request and signs every answer with another
- * implementation.
+ * Tests orders and refunds at a double that verifies every request and signs every answer. Its implementation is
+ * another one than the adapter's.
  */
 
 describe.skipIf(folder === undefined)('orders', () => {
@@ -132,7 +132,7 @@ describe.skipIf(folder === undefined)('orders', () => {
       state: 'not_yet',
       until: new Date(Date.parse(young.createdAt) + 300_000).toISOString(),
     });
-    // The payment was created long before its order was requested.
+    // The payment was created long before WeChat Pay was asked to create its order.
     const askedAt = new Date(Date.now() - 60_000).toISOString();
     const late = await createdTrade(newTrade({ askedAt }, 6));
     expect(await adapter.closeTrade(direct(), late)).toEqual({
@@ -142,7 +142,8 @@ describe.skipIf(folder === undefined)('orders', () => {
     await double.tell('rules', { clockOffsetMs: -120_000 });
     const old = await createdTrade(newTrade({}, 6));
     await double.tell('rules', { clockOffsetMs: 0 });
-    // By WeChat Pay's clock the order is too young to be closed. nodrop concludes nothing from this refusal.
+    // By WeChat Pay's clock the order is too young to be closed. nodrop does not conclude from this refusal what state
+    // the order has.
     expect(await errorOf(adapter.closeTrade(direct(), old))).toMatchObject({ kind: 'unreachable' });
     await double.tell('setState', { outTradeNo: old.outTradeNo, state: 'USERPAYING' });
     expect(await adapter.closeTrade(direct(), old)).toEqual({ state: 'processing' });
@@ -224,7 +225,7 @@ describe.skipIf(folder === undefined)('refunds', () => {
     });
     await double.tell('rules', { hasEnough: true });
     await adapter.refundTrade(direct(), trade, refund);
-    // INVALID_REQUEST, because the number has another amount.
+    // WeChat Pay answers INVALID_REQUEST, because the refund with this number has another amount.
     const other = await adapter.refundTrade(direct(), trade, { ...refund, amount: 600 });
     expect(other).toMatchObject({ state: 'processing' });
     const tooMuch = await errorOf(adapter.refundTrade(direct(), trade, refundOf(trade, 1990)));

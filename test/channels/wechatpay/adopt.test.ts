@@ -4,7 +4,7 @@ import type { NewTrade } from '../../../src/domain/channel.ts';
 import { oracleFolder, startWechatpayDouble, type WechatpayDouble } from '../../doubles/wechatpay/start.ts';
 import { accountOf, newAdapter, newTrade, refundOf } from './support.ts';
 
-/** Orders that a merchant's own code has created at the double, under the merchant's own numbers. */
+/** Tests orders that a merchant's own code has created at the double, under the merchant's own numbers. */
 
 const folder = oracleFolder();
 let double: WechatpayDouble;
@@ -26,7 +26,7 @@ beforeEach(async () => {
 const account = () => accountOf(double.accounts.direct);
 const read = (reference: string) => adapter.readTrade?.(account(), reference);
 
-/** The merchant's own code creates an order. */
+/** Creates an order as the merchant's own code does. */
 async function order(): Promise<NewTrade> {
   const trade = newTrade({ outTradeNo: `SHOP-${randomUUID().slice(0, 8)}` }, 6);
   await adapter.createTrade(account(), trade);
@@ -43,7 +43,7 @@ describe.skipIf(folder === undefined)('adopted orders', () => {
     expect(await read(reference)).toMatchObject({ reference, terms, answer: { state: 'paid', ...terms } });
     expect(await adapter.queryTrade(account(), trade)).toMatchObject({ state: 'paid', ...terms });
     expect((await adapter.refundTrade(account(), trade, refundOf(trade))).state).not.toBe('failed');
-    // WeChat Pay does not report how much of the amount is left.
+    // WeChat Pay does not report how much of the order's amount is left to refund.
     expect(await read(reference)).toMatchObject({ unfit: expect.stringMatching(/was refunded/) });
   });
 

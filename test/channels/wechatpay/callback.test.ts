@@ -5,7 +5,7 @@ import { oracleFolder, startWechatpayDouble, type WechatpayDouble } from '../../
 import { serve } from '../contract/http.ts';
 import { accountOf, errorOf, newAdapter, newTrade, refundOf, requestOf } from './support.ts';
 
-/** Callbacks that another implementation has encrypted and signed. */
+/** Tests callbacks that an implementation other than nodrop's has encrypted and signed. */
 
 const folder = oracleFolder();
 let double: WechatpayDouble;
@@ -87,7 +87,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     expect(await refused(ofAnother)).toMatchObject({ kind: 'unverified' });
     const sub = await made(await paid('provider'), { content: { sub_mchid: '1900000202' } });
     expect(await refused(sub, 'provider')).toMatchObject({ kind: 'unverified' });
-    // An order that the merchant's own code created with another account or app of the merchant.
+    // The merchant's own code created this order with another account or another app of the merchant.
     const appids = { direct: { appid: 'wx0000000000000000' }, provider: { sp_appid: 'wx0000000000000000' } };
     for (const name of ['direct', 'provider'] as const) {
       const other = await paid(name);
@@ -215,7 +215,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     const trade = await paid();
     await adapter.verifyCallback(account(), requestOf(await made(trade)));
     await double.tell('rules', { clockOffsetMs: 12 * 3_600_000 });
-    // Timers are frozen, so a request for the list could not time out.
+    // The test freezes timers, so a request for the list of certificates could not time out.
     vi.useFakeTimers({ toFake: ['Date', 'setTimeout'], now: Date.now() + 12 * 3_600_000 + 1 });
     try {
       await double.tell('fault', { kind: 'silent', to: '/v3/certificates' });
@@ -252,7 +252,7 @@ describe.skipIf(folder === undefined)('other callbacks', () => {
           refundsBecome: status as keyof typeof states,
           callbacks: 'sent',
         });
-        // No address is set at the merchant platform.
+        // No address for refund callbacks is set at the merchant platform.
         const received = await receiving(async (notifyUrl) => {
           await adapter.refundTrade(account(name), trade, { ...refund, notifyUrl });
           await double.tell('finishRefunds', {});
@@ -270,7 +270,7 @@ describe.skipIf(folder === undefined)('other callbacks', () => {
     const trade = await paid();
     const other = requestOf(await made(trade, { eventType: 'PAYSCORE.USER_OPEN_SERVICE' }));
     expect(await adapter.verifyCallback(account(), other)).toMatchObject({ kind: 'ignored' });
-    // Callbacks arrive in any order. If a callback reports any state other than a plain payment, nodrop queries the
+    // Callbacks can arrive in any order. If a callback reports a state other than a plain payment, nodrop queries the
     // order.
     for (const trade_state of ['USERPAYING', 'REFUND']) {
       const request = requestOf(await made(trade, { content: { trade_state } }));
@@ -306,7 +306,7 @@ describe.skipIf(folder === undefined)('other callbacks', () => {
   });
 });
 
-/** The first callback that the double sends because of `work`. */
+/** Returns the first callback that the double sends because of `work`. */
 async function receiving(work: (url: string) => Promise<void>) {
   const received: { headers: Readonly<Record<string, string>>; rawBody: Buffer }[] = [];
   const server = await serve(async ({ headers, body }) => {

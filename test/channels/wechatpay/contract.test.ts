@@ -16,7 +16,10 @@ afterAll(async () => await double?.stop());
 const json = { 'content-type': 'application/json' };
 const BECOME = { good: 'SUCCESS', needs_person: 'ABNORMAL', ask_again: 'CLOSED' } as const;
 
-/** A part of a PEM key that identifies it, without characters that have a meaning in a regular expression. */
+/**
+ * Returns a part of a PEM key that identifies the key. The part has no characters that have a meaning in a regular
+ * expression.
+ */
 const partOf = (pem: string): string => /[0-9A-Za-z]{20,}/.exec(pem)?.[0] ?? pem;
 
 const setUp =
@@ -25,7 +28,7 @@ const setUp =
     const base_url = await place.proxyTo(double.url);
     const party = (changes: Readonly<Record<string, string>>) => {
       const adapter = newAdapter();
-      // A case does not wait for `advance`. The next close waits for it.
+      // The case itself does not wait until the double has applied `advance`. The next close waits for that.
       const closeTrade: typeof adapter.closeTrade = async (...args) => {
         await doing;
         return await adapter.closeTrade(...args);
@@ -36,10 +39,11 @@ const setUp =
     const { mchid = '', private_key = '', api_v3_key = '' } = ours;
     const rules = { refundsBecome: 'SUCCESS', clockOffsetMs: 0, callbacks: 'sent' } as const;
     await double.tell('rules', rules);
-    // Refunds that an earlier case left in process must not call back into this case.
+    // The refunds that an earlier case left in process are completed now, so that they do not send callbacks to this
+    // case.
     await double.tell('finishRefunds', {});
     await double.tell('refundNotifyUrl', { mchid, url: place.callbacksTo });
-    // Commands to the double run in order. A case that looks at their result waits for them.
+    // The double runs commands in the order in which they are sent. A case that uses a command's result waits for it.
     let doing: Promise<unknown> = Promise.resolve();
     const then = (work: () => Promise<unknown>) => {
       doing = doing.then(work);
@@ -65,7 +69,7 @@ const setUp =
       void (await told('setState', { outTradeNo: trade.outTradeNo, state }));
 
     const mine = party(ours);
-    // Fetches the certificates now, so that later calls do not include that request.
+    // The certificates are fetched now, so that later calls do not have to send this request too.
     await mine.adapter.checkAccount(mine.account);
 
     return {
@@ -90,7 +94,7 @@ const setUp =
           };
         },
         pay: async ({ outTradeNo }) => (await told('pay', { outTradeNo })) === true,
-        // At WeChat Pay a failed payment leaves its order unchanged.
+        // When a payment fails at WeChat Pay, its order does not change.
         decline: setState('NOTPAY'),
         startProcessing: setState('USERPAYING'),
         close: setState('CLOSED'),

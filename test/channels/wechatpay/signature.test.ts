@@ -6,8 +6,8 @@ import { makeApiV3Key, makeKey } from '../../doubles/wechatpay/keys.ts';
 
 /**
  * Examples that WeChat Pay publishes in the tests of its own library, under the Apache License 2.0:
- * https://github.com/wechatpay-apiv3/wechatpay-go, core/notify/notify_test.go. Their key has 16 bytes and
- * uses AES-128. So this test only checks the signature, and that the key is refused.
+ * https://github.com/wechatpay-apiv3/wechatpay-go, core/notify/notify_test.go. Their key has only 16 bytes, because
+ * they use AES-128. So this test only checks the signature, and checks that nodrop refuses the key.
  */
 const PUBLIC_KEY = `-----BEGIN PUBLIC KEY-----
 MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA2VCTd91fnUn73Xy9DLvt
@@ -53,7 +53,7 @@ test('the published callback is verified by its key, and is not verified after a
 });
 
 /**
- * From core/cipher/AeadAesCipherTest.java and core/model/TestConfig.java of
+ * These values come from core/cipher/AeadAesCipherTest.java and core/model/TestConfig.java of
  * https://github.com/wechatpay-apiv3/wechatpay-java.
  */
 const SEALED = {

@@ -18,7 +18,7 @@ export const newAdapter = createWechatpayAdapter;
 
 const MINUTE_MS = 60_000;
 
-/** A new payment; with `ageMinutes` one that is this old. */
+/** A new payment. With `ageMinutes`, the payment was created that many minutes ago. */
 export function newTrade(changes: Partial<NewTrade> = {}, ageMinutes = 0): NewTrade {
   const created = Date.now() - ageMinutes * MINUTE_MS;
   return {
@@ -51,7 +51,7 @@ export function actionOf(created: CreatedTrade | 'not_renewable') {
   return created.action;
 }
 
-/** The error of a call that must fail. */
+/** Returns the error of a call that must fail. */
 export const errorOf = (call: Promise<unknown>): Promise<ChannelError> =>
   call.then(
     (value) => {

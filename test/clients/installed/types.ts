@@ -1,5 +1,5 @@
-// Checks which values the types of the installed package accept and refuse. test/clients/package.test.ts
-// compiles this file, and nothing runs it.
+// Shows what the types of the installed package accept and refuse. test/clients/package.test.ts compiles this file and
+// never runs it.
 import { createClient, NodropError as PayerError } from '@nodrop/client';
 import {
   createServerClient,
@@ -15,7 +15,7 @@ const payer = createClient({ baseUrl: 'https://pay.example' });
 const order = { id: 'order-1', amount: 1050, currency: 'CNY' };
 const maybe = process.argv[2];
 
-// A request needs either `order` or `orderId`. An optional field may be undefined.
+// A request has exactly one of `order` and `orderId`. An optional field may be undefined.
 const takes: NewPayment[] = [
   { order, channel: 'simulator' },
   { orderId: 'order-1', channel: 'simulator', method: maybe, returnUrl: maybe },
@@ -29,7 +29,7 @@ await server.createPayment({ channel: 'simulator' });
 // @ts-expect-error: a field that does not exist
 await server.createPayment({ order, channel: 'simulator', amount: 1 });
 
-// The caller of a refund must give an idempotency key.
+// A request for a refund needs an idempotency key that the caller chooses.
 await server.createRefund(
   'pay_1',
   { amount: maybe === undefined ? undefined : 1 },
@@ -42,15 +42,15 @@ await server.createRefund('pay_1', {}, {});
 // @ts-expect-error: a key that may be missing
 await server.createRefund('pay_1', {}, { idempotencyKey: maybe });
 
-// The answer to a create contains the client token and the checkout URL. The answer to a read contains neither.
+// The answer to a creation has the client token and the checkout URL. The answer to a read does not have them.
 const created = await server.createPayment({ order, channel: 'simulator' });
 const opens: readonly string[] = [created.clientToken, created.checkoutUrl];
 const token: string = (await server.switchPayment(created.id, { channel: 'simulator2' })).clientToken;
 // @ts-expect-error: clientToken may be null
 const none: string = (await server.getPayment(created.id)).clientToken;
 
-// An answer to a request with a client token has the state of the order. An answer to a request with a key has
-// the order's id.
+// An answer to a request with a client token has the state of the order. An answer to a request with a key has the
+// order's id.
 const seen = await payer.getPayment(created.id, { token });
 const state: 'open' | 'undecided' | 'paid' | 'over' = seen.orderState;
 const orderId: string = (await server.getPayment(created.id)).orderId;
@@ -62,7 +62,7 @@ createClient({ baseUrl: 'https://pay.example', key: 'sk_1' });
 // @ts-expect-error: a page starts no payments
 payer.createPayment;
 
-// The types of statuses and codes are string literals.
+// The types of statuses and codes are literals.
 const status: KnownPaymentStatus = seen.status;
 // @ts-expect-error: a misspelt value
 if (seen.status === 'suceeded') console.log(status);
@@ -96,7 +96,7 @@ function refunded(event: Event): number {
 for await (const event of server.listEvents({ after: maybe })) console.log(refunded(event));
 for await (const { amount } of server.listRefunds(created.id)) console.log(amount);
 
-// A delivered event may be a test event. The feed never contains a test event.
+// A delivered event may be a test event. An event of the feed is never a test event.
 function isReal(event: DeliveredEvent): boolean {
   const mark: boolean | undefined = event.test;
   return mark !== true;

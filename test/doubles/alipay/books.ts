@@ -1,8 +1,8 @@
 import { fen, toYuan } from './money.ts';
 
-/** The double's own books: the actual state at Alipay, whatever was reported. */
+/** The Alipay double's own books. They have the actual state at Alipay, which may differ from what was reported. */
 
-/** A refusal, as Alipay answers it. */
+/** A refusal in the form in which Alipay answers it. */
 export class Refused extends Error {
   readonly code: string;
   readonly subCode: string;
@@ -20,7 +20,7 @@ export interface Terms {
   readonly total: number;
   readonly subject: string;
   readonly notifyUrl: string;
-  /** Epoch ms; from this time on the trade can no longer be paid. */
+  /** The time from which the trade can no longer be paid, in epoch ms. */
   readonly ends: number;
 }
 
@@ -46,13 +46,13 @@ export class Books {
   readonly trades = new Map<string, BookedTrade>();
   readonly codes = new Map<string, Terms>();
   balanceIsLow = false;
-  /** How far the double's clock is ahead. */
+  /** How far the double's clock is ahead of the real time. */
   offsetMs = 0;
-  /** How much further ahead the clock of trades and refunds is. Requests are signed with the real time. */
+  /** How much further the clock of trades and refunds is ahead. Requests are signed with the real time. */
   bookOffsetMs = 0;
   #nth = 0;
 
-  /** The time for signatures. */
+  /** The time that the double uses for signatures. */
   signedAt = (): number => Date.now() + this.offsetMs;
   now = (): number => this.signedAt() + this.bookOffsetMs;
 
@@ -91,7 +91,10 @@ export class Books {
     return trade;
   }
 
-  /** The payer opens a page or scans a code, which creates the trade. @throws Refused */
+  /**
+   * Opens a page or scans a code as the payer does, which creates the trade.
+   * @throws Refused
+   */
   open(terms: Terms): BookedTrade {
     const key = `${terms.appId} ${terms.outTradeNo}`;
     if (!this.trades.has(key)) {
@@ -108,7 +111,10 @@ export class Books {
     return trade;
   }
 
-  /** @throws Refused if the trade can no longer be paid */
+  /**
+   * Pays the trade.
+   * @throws Refused if the trade can no longer be paid
+   */
   pay(trade: BookedTrade): void {
     this.find(trade.appId, trade.outTradeNo);
     if (trade.status === 'TRADE_CLOSED') throw new Refused('ACQ.TRADE_HAS_CLOSE');
@@ -127,7 +133,10 @@ export class Books {
     return [...refunds.values()].reduce((sum, { amount }) => sum + amount, 0);
   }
 
-  /** @returns whether money moved. @throws Refused */
+  /**
+   * @returns whether money has moved
+   * @throws Refused
+   */
   refund(trade: BookedTrade, no: unknown, yuan: unknown): boolean {
     if (typeof no !== 'string' || !NUMBER.test(no) || typeof yuan !== 'string' || !YUAN.test(yuan)) {
       throw new Refused('ACQ.INVALID_PARAMETER');
@@ -148,7 +157,10 @@ export class Books {
     return true;
   }
 
-  /** Every trade with its money, whatever was reported; amounts in fen, times in ISO 8601. */
+  /**
+   * Every trade with its money, as it is in the books and not as it was reported. Amounts are in fen, times in ISO
+   * 8601.
+   */
   ledger() {
     return [...this.trades.values()].map((trade) => ({
       outTradeNo: trade.outTradeNo,
@@ -160,7 +172,7 @@ export class Books {
     }));
   }
 
-  /** A trade as a query reports it. */
+  /** The trade in the form in which a query reports it. */
   show(trade: BookedTrade): Record<string, string> {
     const paid = trade.paidAt !== null;
     return {

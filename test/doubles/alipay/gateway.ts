@@ -2,7 +2,7 @@ import { type BookedTrade, type Books, beijing, epoch, Refused } from './books.t
 import { toYuan } from './money.ts';
 import type { Keys, Oracle } from './oracle.ts';
 
-/** The double's gateway. The oracle verifies every request and signs every answer. */
+/** The gateway of the Alipay double. The oracle verifies every request and signs every answer. */
 
 export type Content = Record<string, unknown>;
 
@@ -12,16 +12,16 @@ export interface Request {
   readonly appId: string;
 }
 
-/** The largest clock difference that a request may have. */
+/** The largest difference between a request's time and the double's clock. */
 const CLOCKS_APART_MS = 15 * 60_000;
 
 export class Gateway {
   readonly #books: Books;
   readonly #oracle: Oracle;
   readonly #keys: Keys;
-  /** The applications that are in certificate mode at the platform. */
+  /** The applications for which certificate mode is set at the platform. */
   readonly withCertificates = new Set<string>();
-  /** Called for each refund, in addition to its answer. */
+  /** The gateway calls this function for each refund, in addition to its answer. */
   onRefund: (trade: BookedTrade, no: string) => void = () => {};
   codeUrl = '';
 
@@ -31,7 +31,10 @@ export class Gateway {
     this.#keys = keys;
   }
 
-  /** Verifies a request and its sender, and returns its content. @throws Refused */
+  /**
+   * Verifies a request and its sender. Returns the content of the request.
+   * @throws Refused
+   */
   async admit(query: URLSearchParams, body: URLSearchParams, isLink = false): Promise<Request> {
     const params: Record<string, string> = {};
     for (const [name, value] of [...query, ...body]) {
@@ -56,7 +59,7 @@ export class Gateway {
       if (params.alipay_root_cert_sn !== numbers?.root) refuse('isv.invalid-alipay-root-cert-sn');
     }
     const apart = Math.abs(epoch(params.timestamp ?? '') - this.#books.signedAt());
-    // A payer may open a link at any time.
+    // The timestamp of a link may be old, because a payer may open a link at any time.
     if (Number.isNaN(apart) || (!isLink && apart > CLOCKS_APART_MS)) refuse('isv.invalid-timestamp');
     return { params, method, appId };
   }
@@ -111,9 +114,7 @@ export class Gateway {
     }
   }
 
-  /**
-   * A signed answer. Slashes are escaped as in Alipay's answers, and the signed text is the text between the braces.
-   */
+  /** A signed answer. Slashes are escaped as in Alipay's answers. The signature covers the text between the braces. */
   async write(method: string, appId: string, content: Content): Promise<string> {
     const inner = JSON.stringify({ code: '10000', msg: 'Success', ...content }).replaceAll('/', '\\/');
     const sign = await this.#oracle.signText(inner);
@@ -123,7 +124,7 @@ export class Gateway {
     return `{"${method.replaceAll('.', '_')}_response":${inner},${number}"sign":"${sign}"}`;
   }
 
-  /** A refusal. It is not signed for an application that the gateway does not know. */
+  /** A refusal. If the gateway does not know the application, the refusal is not signed. */
   async refuse(method: string, appId: string, { code, subCode }: Refused): Promise<string> {
     const content = { code, msg: 'Refused', sub_code: subCode, sub_msg: `Refused: ${subCode}` };
     if (code === '40002' && subCode === 'isv.invalid-app-id')

@@ -1,9 +1,8 @@
 // node --import tsx test/doubles/alipay/main.ts FOLDER
 //
-// An Alipay double for tests: a process with its own books and keys, whose signatures come from
-// python-alipay-sdk in FOLDER. Commands at /_control carry out what a payer or the merchant at the platform
-// does, and inject faults. The double prints its address and keys once it listens, and ends when its standard
-// input ends.
+// An Alipay double for tests. It is a process with its own books and keys. python-alipay-sdk in FOLDER makes its
+// signatures. Commands at /_control carry out what a payer or the merchant at the platform does, and inject faults. The
+// double prints its address and keys once it listens, and ends when its standard input ends.
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type BookedTrade, Books, Refused, type Terms } from './books.ts';
@@ -83,7 +82,7 @@ async function termsOf(url: URL): Promise<Terms> {
   return books.terms(appId, params.notify_url, content);
 }
 
-/** The page of a trade. Opening it creates the trade, and posting its form pays the trade. */
+/** The page of a trade. Opening the page creates the trade, and posting its form pays the trade. */
 async function page(url: URL, isPaying: boolean): Promise<Answer> {
   try {
     const trade = books.open(await termsOf(url));
@@ -103,7 +102,7 @@ async function page(url: URL, isPaying: boolean): Promise<Answer> {
 const tradeOf = (given: Record<string, string>): BookedTrade =>
   books.find(given.appId ?? '', given.outTradeNo);
 
-/** The actions of the other side. Each accepts and returns JSON. */
+/** The commands that carry out what payers and the merchant do. Each accepts and returns JSON. */
 const COMMANDS: Record<string, (given: never) => unknown> = {
   reset: () => {
     books.trades.clear();
@@ -179,7 +178,7 @@ const COMMANDS: Record<string, (given: never) => unknown> = {
     };
   },
   ledger: () => books.ledger(),
-  /** A notification about the trade with changed parameters, signed in Alipay's name. */
+  /** A notification about the trade with changed parameters. It is signed in Alipay's name. */
   notification: async (given: { changes?: Record<string, string>; appId: string; outTradeNo: string }) => {
     const trade = books.find(given.appId, given.outTradeNo);
     return { body: await notifier.write({ ...notifier.params(trade), ...given.changes }) };
@@ -219,7 +218,7 @@ async function answer(request: IncomingMessage): Promise<Answer | 'hang'> {
 const server = createServer((request, response) => {
   answer(request)
     .then((given) => {
-      // With this fault the answer is never sent.
+      // If a fault makes the request hang, the double never sends the answer.
       if (given === 'hang') return;
       response.writeHead(given.status, { 'content-type': given.type }).end(given.body);
     })

@@ -2,7 +2,7 @@ import { type BookedTrade, type Books, beijing } from './books.ts';
 import { toYuan } from './money.ts';
 import type { Oracle } from './oracle.ts';
 
-/** Sends notifications. The oracle signs them, and each is repeated until it is acknowledged. */
+/** Sends notifications. The oracle signs them. Each notification is repeated until it is acknowledged. */
 
 export type Fate = 'delivered' | 'lost' | 'held' | 'doubled';
 
@@ -14,7 +14,7 @@ export class Notifier {
   readonly sellers: Readonly<Record<string, string>>;
   fate: Fate = 'delivered';
   readonly held: { url: string; body: string }[] = [];
-  /** The answers to notifications, oldest first. */
+  /** How the merchant answered the notifications, oldest first. */
   readonly answers: { status: number; body: string }[] = [];
 
   constructor(books: Books, oracle: Oracle, sellers: Readonly<Record<string, string>>) {
@@ -23,7 +23,7 @@ export class Notifier {
     this.sellers = sellers;
   }
 
-  /** The signed body of a notification with these parameters. */
+  /** Returns the signed body of a notification with these parameters. */
   async write(params: Readonly<Record<string, string>>): Promise<string> {
     const sign = await this.#oracle.signParams(params);
     return new URLSearchParams({ ...params, sign_type: 'RSA2', sign }).toString();

@@ -1,21 +1,21 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 
-/** An application's keys at the double, as the platform shows them to the merchant. */
+/** The keys of an application at the double, as the platform shows them to the merchant. */
 export interface AppKeys {
   /** PKCS #8 in PEM. */
   readonly privateKey: string;
   /** In PEM. */
   readonly certificates: { readonly app: string; readonly alipay: string; readonly root: string };
-  /** The serial numbers of the certificates in the protocol's form, computed by the other implementation. */
+  /** The serial numbers of the certificates in the form that the protocol uses. python-alipay-sdk computes them. */
   readonly numbers: { readonly app: string; readonly alipay: string; readonly root: string };
 }
 
 export interface Keys {
   readonly alipayPublicKey: string;
-  /** Lets tests sign in Alipay's name. */
+  /** The key with which tests sign in Alipay's name. */
   readonly alipayPrivateKey: string;
-  /** A key that belongs to no party. */
+  /** A key that belongs neither to Alipay nor to a merchant. */
   readonly strangerKey: string;
   readonly apps: Readonly<Record<string, AppKeys>>;
 }

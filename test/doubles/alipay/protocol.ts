@@ -1,19 +1,19 @@
-/** The applications that the double knows, each with its seller. */
+/** The applications that the double knows. Each has its seller. */
 export const APPS = {
   '2021000000000001': '2088000000000101',
   '2021000000000002': '2088000000000102',
 } as const;
 
-/** A fault of the next request, or of the next request with one method. */
+/** A fault of the next request. If a method is given, it is a fault of the next request with this method. */
 export interface Fault {
   readonly of?: string;
   readonly kind:
     | 'error'
     | 'nonsense'
-    /** The request is carried out, but not answered. */
+    /** The double carries out the request, but does not answer it. */
     | 'accepted'
     | 'refused'
-    /** The content of the answer differs from the signed content. */
+    /** The content of the answer differs from the content that was signed. */
     | 'tampered'
     | 'tampered amount'
     | 'unsigned';

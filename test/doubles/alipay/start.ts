@@ -4,7 +4,7 @@ import { lookUpPaymentLibrary } from '../../../src/stack/payment-libraries.ts';
 import { toolSettings } from '../../support/tool-settings.ts';
 import type { Keys } from './oracle.ts';
 
-/** The double as a separate process. */
+/** The Alipay double as a separate process. */
 export interface AlipayDouble {
   readonly url: string;
   readonly keys: Keys;
@@ -13,7 +13,10 @@ export interface AlipayDouble {
   stop(): Promise<void>;
 }
 
-/** Where the double's oracle is; undefined if `npm test` could not obtain it and has reported that. */
+/**
+ * The folder of the double's oracle. It is undefined if `npm test` could not obtain the oracle. `npm test` has then
+ * reported that.
+ */
 export const oracleFolder = (): string | undefined =>
   lookUpPaymentLibrary('python-alipay-sdk', toolSettings().cacheDir);
 

@@ -3,8 +3,8 @@ import { type Books, type Chargeback, inWhole, type Payment, placesOf, type Refu
 import { hal, problem } from './http.ts';
 
 /**
- * Mollie's API on top of the books. The messages and fields of refusals are Mollie's, where Mollie documents
- * them.
+ * Mollie's API, which reads and changes the books. The messages and fields of refusals are Mollie's, where Mollie
+ * documents them.
  */
 
 const HOUR_MS = 3_600_000;
@@ -12,7 +12,7 @@ const CURRENCIES =
   'AED AUD BRL CAD CHF CZK DKK EUR GBP HKD HUF ILS ISK JPY MXN MYR NOK NZD PHP PLN RON SEK SGD THB TWD USD ZAR'.split(
     ' ',
   );
-/** The example on Mollie's page about errors. */
+/** This is the example on Mollie's page about errors. */
 const TOO_MUCH_FROM = 1_000_000_000;
 const METADATA_AT_MOST_BYTES = 1_024;
 const PAGE_AT_MOST = 250;
@@ -34,7 +34,7 @@ export function handleApi(books: Books, sent: Sent, url: URL): Answer {
     if (profile === undefined) throw new Refused(401, 'Missing authentication, or failed to authenticate');
     const mode = apiKey.startsWith('live_') ? 'live' : 'test';
     const perform = () => route(books, { profile, mode }, sent, url);
-    // Mollie ignores the idempotency keys of other requests.
+    // For other requests, Mollie ignores the idempotency key.
     const key = sent.method === 'POST' ? sent.headers['idempotency-key'] : undefined;
     return key === undefined ? perform() : once(books, `${profile} ${key}`, sent, perform);
   } catch (error) {
@@ -188,7 +188,7 @@ function isUrl(value: unknown): value is string {
   }
 }
 
-/** One page, newest first, starting with an object: https://docs.mollie.com/reference/pagination. */
+/** One page of a list, newest first, starting with the given object: https://docs.mollie.com/reference/pagination. */
 function page<T extends { readonly id: string }>(
   books: Books,
   url: URL,

@@ -4,7 +4,7 @@ import { problem } from './http.ts';
 
 export type PaymentStatus = 'open' | 'pending' | 'authorized' | 'paid' | 'canceled' | 'expired' | 'failed';
 
-/** Amounts are in units of the currency's last decimal place at Mollie. */
+/** Amounts in the books are in units of the currency's last decimal place at Mollie. */
 export interface Payment {
   readonly id: string;
   readonly profile: string;
@@ -42,7 +42,10 @@ export interface Chargeback {
   reversedAt: number | null;
 }
 
-/** A webhook call: its address, its body, and the status of the answer; null for no answer. */
+/**
+ * A call of a webhook, with its address, its body and the status of the answer. The status is null if there was no
+ * answer.
+ */
 export interface WebhookCall {
   readonly url: string;
   readonly body: string;
@@ -50,14 +53,14 @@ export interface WebhookCall {
 }
 
 export const FAULTS = ['500', '503', '409', '429', 'accepted', 'html'] as const;
-/** A fault of the next `times` requests whose method and address contain `of`. */
+/** A fault of the next `times` requests whose method and address contain the text `of`. */
 export interface FaultOrder {
   readonly kind: (typeof FAULTS)[number];
   readonly of: string;
   times: number;
 }
 
-/** The lifetime of an open payment: https://docs.mollie.com/docs/handling-payment-status. */
+/** How long a payment stays open: https://docs.mollie.com/docs/handling-payment-status. */
 const LIVES_MIN: Readonly<Record<string, number>> = {
   ideal: 15,
   creditcard: 30,
@@ -66,8 +69,8 @@ const LIVES_MIN: Readonly<Record<string, number>> = {
 };
 const LIVES_MIN_WITHOUT_METHOD = 15;
 /**
- * Mollie calls at most ten times, the first time immediately: https://docs.mollie.com/reference/webhooks. The
- * waits are shorter here.
+ * The pauses between calls of a webhook. Mollie calls at most ten times, the first time immediately:
+ * https://docs.mollie.com/reference/webhooks. The pauses are shorter here.
  */
 const CALLS_AT_MOST = 10;
 const CALL_AGAIN_MS = 50;
@@ -81,21 +84,21 @@ export const inWhole = (amount: number, currency: string): string => {
   return places === 0 ? digits : `${digits.slice(0, -places)}.${digits.slice(-places)}`;
 };
 
-/** The state of the double, and the actions of other parties. */
+/** The state of the Mollie double, and the actions of other parties. */
 export class Books {
   url = '';
-  /** The profile of each accepted key. The key's prefix shows the mode. */
+  /** The profile of each accepted key. The prefix of the key shows its mode. */
   keys: Readonly<Record<string, string>> = {};
   readonly payments = new Map<string, Payment>();
   readonly refunds = new Map<string, Refund>();
   readonly chargebacks = new Map<string, Chargeback>();
   readonly calls: WebhookCall[] = [];
   readonly requests: Sent[] = [];
-  /** Idempotency keys with their request and its answer. */
+  /** The idempotency keys, each with its request and the answer to this request. */
   readonly stored = new Map<string, { request: string; answer: Answer; at: number }>();
   callsWebhooks = true;
   methods: readonly string[] = [];
-  /** The final state of the refunds that are requested from now on. */
+  /** The final state of all refunds that are requested from now on. */
   refundPlan: 'refunded' | 'queued' | 'failed' | 'canceled' = 'refunded';
   clockOffsetMs = 0;
   #faults: FaultOrder[] = [];
@@ -140,7 +143,7 @@ export class Books {
     return { kind, answer: problem(kind === 'accepted' ? 500 : Number(kind), 'A fault injected by a test.') };
   }
 
-  /** The payment in its present state. An open payment expires at its time. */
+  /** Returns the payment in its present state. If its expiry has passed, an open payment becomes expired. */
   paymentOf(id: string): Payment | undefined {
     const payment = this.payments.get(id);
     if (payment?.status === 'open' && this.now() >= payment.expiresAt) this.change(payment, 'expired');
@@ -172,7 +175,10 @@ export class Books {
     return payment;
   }
 
-  /** The payer, a bank or Mollie itself changes the payment. @throws Error if the payment is already final */
+  /**
+   * Changes the payment as the payer, a bank or Mollie itself does.
+   * @throws Error if the payment is already final
+   */
   change(payment: Payment, status: PaymentStatus): void {
     const isOver = !['open', 'pending', 'authorized'].includes(payment.status);
     if (isOver) throw new Error(`${payment.id} is ${payment.status}`);
@@ -182,7 +188,7 @@ export class Books {
     if (status !== 'pending') this.call(payment);
   }
 
-  /** The amount that can still be refunded, without refunds in progress. */
+  /** The amount that can still be refunded. Refunds in progress are subtracted from it. */
   remainingOf(payment: Payment): number {
     const refunded = this.refundsOf(payment)
       .filter(({ status }) => status !== 'failed' && status !== 'canceled')
@@ -213,7 +219,7 @@ export class Books {
     if (payment !== undefined && ['processing', 'refunded', 'failed'].includes(status)) this.call(payment);
   }
 
-  /** Mollie sends the refunds that are pending. */
+  /** Sends the pending refunds, as Mollie does. */
   finishRefunds(): void {
     const { refundPlan } = this;
     if (refundPlan === 'queued') return;
@@ -240,7 +246,7 @@ export class Books {
     if (payment !== undefined) this.call(payment);
   }
 
-  /** Calls the payment's webhook, and repeats the call until it is answered with 200. */
+  /** Calls the payment's webhook. Repeats the call until it is answered with 200. */
   call({ id, webhookUrl }: Payment): void {
     if (webhookUrl === null) return;
     const call: WebhookCall = { url: webhookUrl, body: new URLSearchParams({ id }).toString(), status: null };

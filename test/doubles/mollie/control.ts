@@ -6,9 +6,9 @@ const payment = z.string();
 
 /** All commands of /_control with their arguments. */
 export const COMMANDS = {
-  /** Resets the double to its initial state, with the time of this machine. */
+  /** Resets the double to its initial state. Its clock then has the time of this machine. */
   reset: z.object({}),
-  /** Profiles by API key. */
+  /** The profile of each API key. */
   keys: z.record(z.string(), z.string()),
   methods: z.array(z.string()),
   clock: z.object({ offsetMs: z.number() }),
@@ -23,19 +23,19 @@ export const COMMANDS = {
     refund: z.string(),
     status: z.enum(['pending', 'refunded', 'failed', 'canceled']),
   }),
-  /** The merchant refunds in the dashboard. */
+  /** Refunds a payment as the merchant does in the dashboard. */
   dashboardRefund: z.object({ payment, amount: z.int() }),
   chargeback: z.object({ payment, amount: z.int().optional() }),
   reverse: z.object({ chargeback: z.string() }),
-  /** Other code creates a payment with the same key. */
+  /** Creates a payment as other code with the same key does. */
   foreignPayment: z.object({ amount: z.int(), metadata: z.unknown() }),
   faults: z.array(z.object({ kind: z.enum(FAULTS), of: z.string(), times: z.int().default(1) })),
   pruneKeys: z.object({}),
-  /** Whether webhooks are called. The calls are recorded in any case. */
+  /** Sets whether the double calls webhooks. It records the calls in any case. */
   webhooks: z.object({ called: z.boolean() }),
-  /** The webhook calls so far. */
+  /** Returns the webhook calls so far. */
   calls: z.object({}),
-  /** The requests since the last time this command ran. */
+  /** Returns the requests that arrived since this command last ran. */
   requests: z.object({}),
   state: z.object({}),
 } as const;

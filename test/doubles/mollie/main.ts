@@ -1,6 +1,6 @@
 // node --import tsx test/doubles/mollie/main.ts
 //
-// A Mollie double for tests: a process with its own books. It implements the part of Mollie's REST API that
+// A Mollie double for tests. It is a process with its own books. It implements the part of Mollie's REST API that
 // the adapter uses, and refuses what Mollie's documents say it refuses. Commands at /_control carry out what
 // a payer, a bank or the merchant in the dashboard does, and inject faults. The double prints its address
 // once it listens, and ends when its standard input ends.
@@ -20,7 +20,7 @@ const server = await serve(async (sent) => {
   const fault = books.takeFault(`${sent.method} ${sent.path}`);
   if (fault !== undefined && fault.kind !== 'accepted') return fault.answer;
   const answer = handleApi(books, sent, url);
-  // With this fault the answer is never sent.
+  // If a fault makes the request hang, the double never sends the answer.
   if (fault !== undefined) return 'nothing';
   return { ...answer, headers: { ...answer.headers, date: new Date(books.now()).toUTCString() } };
 });

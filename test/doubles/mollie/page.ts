@@ -4,7 +4,7 @@ import { problem } from './http.ts';
 
 const OUTCOMES = ['paid', 'pending', 'failed', 'canceled'] as const;
 
-/** The payment page for payers. In test mode it asks for the result of the payment. */
+/** The payment page for payers. In test mode the page asks for the result of the payment. */
 export function page(books: Books, method: string, path: string, body: string): Answer {
   const payment = books.paymentOf(path.slice('/checkout/'.length));
   if (payment === undefined) return problem(404, 'No such page');

@@ -2,12 +2,15 @@ import type { Books } from './books.ts';
 import { groupAt, type Params, textAt } from './form.ts';
 import { type Answer, json } from './http.ts';
 
-/** A refusal. Its message and code are Stripe's, where Stripe documents them. */
+/** A refusal of Stripe. Its message and code are Stripe's, where Stripe documents them. */
 class Refused extends Error {
   readonly status: number;
   readonly code: string | undefined;
   readonly param: string | undefined;
-  /** True if the endpoint ran and refused because of the books. False if the validation refused the request. */
+  /**
+   * True if the endpoint ran and refused because of the content of the books. False if the validation refused the
+   * request.
+   */
   readonly ran: boolean;
 
   constructor(
@@ -51,7 +54,7 @@ const KNOWN: Readonly<Record<string, readonly string[]>> = {
   'POST /v1/refunds': ['payment_intent', 'amount', 'metadata'],
 };
 
-/** Stripe's API on top of the books. */
+/** Stripe's API, which reads and changes the double's books. */
 export function handleApi(
   books: Books,
   method: string,

@@ -8,11 +8,11 @@ export interface Intent {
   description: string | null;
   metadata: Record<string, string>;
   status: string;
-  /** The type of the next action, if the payer pays elsewhere and later. */
+  /** The type of the next action. Set if the payer pays elsewhere and later. */
   nextAction: string | null;
-  /** The received amount, if it differs from `amount`. */
+  /** The amount that was received. Set if it differs from `amount`. */
   received?: number;
-  /** The session that the intent belongs to. */
+  /** The Checkout session that the intent belongs to. */
   session: string | null;
   charge: { id: string; created: number; disputed: boolean } | null;
 }
@@ -59,11 +59,11 @@ export interface Webhook {
   readonly types: readonly string[] | undefined;
 }
 
-/** The payer's action: see `pay`. */
+/** The result of what the payer does: see `pay`. */
 export type Outcome = 'paid' | 'processing' | 'declined' | (typeof NEXT_ACTIONS)[number];
 /**
- * Next actions that the payer carries out elsewhere and later, by Stripe's payment intent object. The last of these
- * actions takes place in the form.
+ * The next actions that the payer carries out elsewhere and later, from Stripe's page about payment intents. The last
+ * of these actions takes place in the form.
  */
 export const NEXT_ACTIONS = [
   'boleto_display_details',
@@ -75,16 +75,16 @@ export const NEXT_ACTIONS = [
   'use_stripe_sdk',
 ] as const;
 
-/** The state that a requested refund gets, unless a test changes it. */
+/** The state that each requested refund gets, unless a test changes it. */
 export interface RefundPlan {
   readonly status: string;
   readonly pendingReason?: string;
 }
 
-/** The state of the double, and the actions of other parties. */
+/** The state of the Stripe double, and the actions of other parties. */
 export class Books {
   url = '';
-  /** The accepted keys; all others are refused. */
+  /** The keys that the double accepts. It refuses all others. */
   secretKeys: ReadonlySet<string> = new Set(['sk_test_double', 'rk_test_double']);
   readonly sessions = new Map<string, Session>();
   readonly intents = new Map<string, Intent>();
@@ -93,7 +93,7 @@ export class Books {
   readonly events: object[] = [];
   webhooks: Webhook[] = [];
   refundPlan: RefundPlan = { status: 'succeeded' };
-  /** The merchant's balance is too low for any refund. */
+  /** If true, the merchant's balance is too low for any refund. */
   isPoor = false;
   clockOffsetS = 0;
   #count = 0;
@@ -118,7 +118,7 @@ export class Books {
     return intent;
   }
 
-  /** The session in its present state. An open session expires at its time. */
+  /** Returns the session in its present state. If its expiry has passed, an open session becomes expired. */
   sessionOf(id: string): Session | undefined {
     const session = this.sessions.get(id);
     if (session?.status === 'open' && this.now() >= session.expiresAt) this.expire(session);
@@ -133,9 +133,9 @@ export class Books {
   }
 
   /**
-   * The payer pays with a card (`paid`), with a card that is declined (`declined`), or with a method that is
-   * decided later (`processing`), or receives a voucher, transfer details or similar (the type of a next
-   * action).
+   * Pays as the payer does. The payer pays with a card (`paid`), with a card that is declined (`declined`), or with a
+   * method that is decided later (`processing`). Or the payer receives a voucher, transfer details or similar (the
+   * type of a next action).
    */
   pay(target: Session | Intent, outcome: Outcome): void {
     if ('intent' in target) {
@@ -171,7 +171,7 @@ export class Books {
     this.tell(`payment_intent.${intent.status}`, this.showIntent(intent));
   }
 
-  /** The bank decides a payment that is `processing`, or the payer has paid with the voucher. */
+  /** Decides a payment that is `processing`, as the bank does, or pays with the voucher, as the payer does. */
   settle(intent: Intent, isPaid: boolean, received?: number): void {
     if (intent.status !== 'processing' && intent.nextAction === null)
       throw new Error(`${intent.id} is ${intent.status}`);
@@ -258,7 +258,7 @@ export class Books {
     }
   }
 
-  /** @returns the status of the answer, or the reason why there was none. */
+  /** @returns the status of the answer, or the reason why there was no answer */
   async deliver({ url, secret }: Webhook, event: object): Promise<number | string> {
     const body = JSON.stringify(event);
     try {
@@ -374,7 +374,7 @@ export class Books {
   }
 }
 
-/** The header `Stripe-Signature` of a body, with the current time. */
+/** Returns the header `Stripe-Signature` for a body, with the current time. */
 function signatureOf(body: string, secret: string): string {
   const time = Math.floor(Date.now() / 1000);
   return `t=${time},v1=${createHmac('sha256', secret).update(`${time}.${body}`).digest('hex')}`;

@@ -14,18 +14,18 @@ export const FAULTS = [
 ] as const;
 export type FaultKind = (typeof FAULTS)[number];
 
-/** A fault of the next `times` requests. */
+/** A fault that the next `times` requests have. */
 export interface FaultOrder {
   readonly kind: FaultKind;
-  /** The requests whose method and address contain this text, such as `POST /v1/refunds`. */
+  /** The fault applies to requests whose method and address contain this text, such as `POST /v1/refunds`. */
   readonly of: string;
   readonly times: number;
 }
 
 interface Fault {
   /**
-   * `stored`: the fault is the result of the request and is stored under its key. `after`: the request is
-   * carried out first.
+   * With `stored`, the fault is the result of the request and is stored under the idempotency key. With `after`, the
+   * request is carried out first.
    */
   readonly when: 'before' | 'stored' | 'after';
   readonly answer: Answer | 'hang';

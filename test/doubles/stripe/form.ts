@@ -1,4 +1,4 @@
-/** A form's fields, nested as Stripe nests them: `a[b][0][c]=d`. */
+/** The fields of a form. They are nested as Stripe nests them: `a[b][0][c]=d`. */
 export type Params = { [name: string]: string | Params };
 
 export function readForm(text: string): Params {

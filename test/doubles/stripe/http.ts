@@ -3,13 +3,13 @@ export interface Answer {
   readonly body: string;
   readonly type?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Refused before the endpoint ran: such an answer is not stored under a key. */
+  /** The request was refused before the endpoint ran. Such an answer is not stored under an idempotency key. */
   readonly neverRan?: boolean;
 }
 
 export const json = (status: number, body: unknown): Answer => ({ status, body: JSON.stringify(body) });
 
-/** A received request, for tests that check requests. */
+/** A request that the double received, for tests that check requests. */
 export interface ReadPayment {
   readonly method: string;
   readonly path: string;

@@ -3,8 +3,8 @@ import { type Answer, json } from './http.ts';
 const KEPT_FOR_S = 24 * 60 * 60;
 
 /**
- * Idempotency keys as Stripe stores them (https://docs.stripe.com/api/idempotent_requests): the result of a
- * request that ran is stored for 24 h, or until it is pruned.
+ * Idempotency keys as Stripe stores them (https://docs.stripe.com/api/idempotent_requests). If the endpoint ran, the
+ * result of the request is stored for 24 h, or until it is pruned.
  */
 export class Keys {
   readonly #now: () => number;
@@ -19,8 +19,8 @@ export class Keys {
   }
 
   /**
-   * The stored answer to this request, or else the answer of `perform`, which is stored unless the endpoint
-   * never ran.
+   * Returns the stored answer to this request. If there is none, returns the answer of `perform`, and stores it if the
+   * endpoint ran.
    */
   once(key: string, request: string, perform: () => Answer): Answer {
     const at = this.#now();

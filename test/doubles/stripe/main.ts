@@ -1,6 +1,6 @@
 // node --import tsx test/doubles/stripe/main.ts
 //
-// A Stripe double for tests: a process with its own books. It implements the part of Stripe's API that the
+// A Stripe double for tests. It is a process with its own books. It implements the part of Stripe's API that the
 // adapter uses, and refuses what Stripe refuses. Commands at /_control carry out what a payer, a bank or the
 // merchant in the dashboard does, and inject faults. The double prints its address once it listens, and ends
 // when its standard input ends.

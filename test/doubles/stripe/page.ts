@@ -2,7 +2,7 @@ import type { Books } from './books.ts';
 import { readForm, textAt } from './form.ts';
 import { type Answer, json } from './http.ts';
 
-/** The double's pages for browsers: the payment page of a session, and a replacement for Stripe's script. */
+/** The double's pages for browsers. They are the payment page of a session, and a script that replaces Stripe's. */
 export function page(books: Books, method: string, url: URL, body: string): Answer {
   if (url.pathname === '/stripe.js') return { status: 200, type: 'text/javascript', body: SCRIPT };
   const session = books.sessionOf(url.pathname.slice('/pay/'.length));
@@ -30,7 +30,7 @@ const show = (name: string, said: string): Answer => ({
 
 const escaped = (text: string) => text.replace(/[&<>"']/g, (sign) => `&#${sign.codePointAt(0)};`);
 
-/** The part of Stripe.js that the cashier calls. It pays at the double when the payer confirms. */
+/** The part of Stripe.js that the cashier page calls. When the payer confirms, it pays at the double. */
 const SCRIPT = `
 window.Stripe = (publishableKey) => ({
   elements: ({ clientSecret }) => ({

@@ -15,7 +15,7 @@ export interface RunningDouble {
   close(): Promise<void>;
 }
 
-/** Serves a new, empty Stripe on loopback, on a free port unless a port is given. */
+/** Starts a new Stripe double with empty books on loopback. It uses a free port unless a port is given. */
 export async function serveStripe(wanted = 0): Promise<RunningDouble> {
   const books = new Books();
   const faults = new Faults();
@@ -59,7 +59,7 @@ export async function serveStripe(wanted = 0): Promise<RunningDouble> {
   const server = createServer((request: IncomingMessage, response: ServerResponse) => {
     answer(request)
       .then((given) => {
-        // With this fault the answer is never sent.
+        // If a fault makes the request hang, the double never sends the answer.
         if (given === 'hang') return;
         response.writeHead(given.status, {
           'content-type': given.type ?? 'application/json',

@@ -1,6 +1,6 @@
 import type { Books, Merchant, Order } from './books.ts';
 
-/** An answer before it is signed. `content` is null for an answer without a body. */
+/** An answer that is not signed yet. `content` is null if the answer has no body. */
 export interface Answer {
   readonly status: number;
   readonly content: object | null;
@@ -21,7 +21,7 @@ const MINUTE_MS = 60_000;
 const DAY_MS = 86_400_000;
 const METHODS = ['native', 'h5', 'jsapi', 'app'];
 
-/** The part of the API v3 that the adapter uses. It refuses what WeChat Pay refuses. */
+/** The part of the API v3 that the adapter uses. The double refuses what WeChat Pay refuses. */
 export async function handleApi(
   books: Books,
   merchant: Merchant,
@@ -61,7 +61,7 @@ export async function handleApi(
 const isNotifyUrl = (url: unknown): url is string =>
   typeof url === 'string' && url.length <= 255 && /^https?:\/\/[^?#]+$/.test(url);
 
-/** The first wrong field, or undefined if there is none. */
+/** Returns the first wrong field, or undefined if no field is wrong. */
 function wrongIn(content: Record<string, unknown>, method: string): string | undefined {
   const { description, out_trade_no, time_expire, notify_url, amount, payer, scene_info } = content;
   const { total, currency } = (amount ?? {}) as Record<string, unknown>;
@@ -141,7 +141,7 @@ function actionOf(books: Books, { method }: Order): object {
   return { prepay_id: id };
 }
 
-/** According to a report, WeChat Pay answers the close of an unknown order with the same 204. */
+/** According to a report, WeChat Pay answers 204 if an unknown order is closed, as it does for a known order. */
 function closeOrder(books: Books, order: Order | undefined): Answer {
   if (order?.paidAt) return refusal(400, 'ORDERPAID', '该订单已支付');
   if (order?.state === 'USERPAYING')

@@ -1,16 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import type { CertifiedKey } from './keys.ts';
 
-/** A merchant, or a service provider with its sub-merchants. */
+/** A merchant account, or a service provider's account with its sub-merchants. */
 export interface Merchant {
   readonly mchid: string;
   readonly appids: readonly string[];
   readonly subMchids: readonly string[];
   readonly key: CertifiedKey;
   readonly apiV3Key: string;
-  /** Set in public-key mode. */
+  /** This field is set in public-key mode. */
   readonly publicKeyId: string | null;
-  /** The address for refund callbacks that is set at the merchant platform. */
+  /** The address for refund callbacks that the merchant has set at the merchant platform. */
   refundNotifyUrl: string | null;
 }
 
@@ -18,7 +18,7 @@ export interface Order {
   readonly merchant: Merchant;
   readonly subMchid: string | null;
   readonly method: string;
-  /** The complete create request. */
+  /** The complete request that created the order. */
   readonly asked: string;
   readonly outTradeNo: string;
   readonly appid: string;
@@ -38,31 +38,31 @@ export interface Refund {
   readonly order: Order;
   readonly outRefundNo: string;
   readonly amount: number;
-  /** Replaces the address that is set at the merchant platform. */
+  /** This address replaces the address that is set at the merchant platform. */
   readonly notifyUrl: string | null;
   readonly createdAt: number;
   status: string;
   finishedAt: number | null;
 }
 
-/** RFC 3339 in China's time zone. */
+/** A time in RFC 3339 format in China's time zone. */
 export const inChina = (at: number): string =>
   `${new Date(at + 8 * 3_600_000).toISOString().slice(0, 19)}+08:00`;
 
-/** The state of the double. */
+/** The state of the WeChat Pay double. */
 export class Books {
   readonly merchants = new Map<string, Merchant>();
   readonly orders = new Map<string, Order>();
   readonly refunds = new Map<string, Refund>();
-  /** Platform keys with certificates. The last one is the newest, and signs. */
+  /** The platform keys with certificates. The last key is the newest, and signs. */
   platform: CertifiedKey[] = [];
   /** The keys that sign in public-key mode. */
   publicKeys = new Map<string, CertifiedKey>();
-  /** How far the double's clock is ahead. */
+  /** How far the double's clock is ahead of the real time. */
   clockOffsetMs = 0;
   /**
-   * How much further ahead the clock of orders and refunds is. Requests, answers and callbacks are signed
-   * with the real time.
+   * How much further the clock of orders and refunds is ahead. Requests, answers and callbacks are signed with the
+   * real time.
    */
   bookOffsetMs = 0;
   refundsBecome = 'SUCCESS';
@@ -70,7 +70,7 @@ export class Books {
   hasEnough = true;
   #count = 0;
 
-  /** The time for signatures. */
+  /** The time that the double uses for signatures. */
   signedAt = (): number => Date.now() + this.clockOffsetMs;
   now = (): number => this.signedAt() + this.bookOffsetMs;
 
@@ -85,7 +85,7 @@ export class Books {
   refundsOf = (order: Order): readonly Refund[] =>
     [...this.refunds.values()].filter((refund) => refund.order === order);
 
-  /** The amount that was refunded to the payer or is on its way. */
+  /** The amount that was refunded to the payer or is on its way to the payer. */
   refundedOf = (order: Order): number =>
     this.refundsOf(order)
       .filter(({ status }) => status === 'PROCESSING' || status === 'SUCCESS')
@@ -114,7 +114,7 @@ export class Books {
     return refund;
   }
 
-  /** Decides the refunds in process, and returns them. */
+  /** Decides the refunds that are in process, and returns them. */
   finishRefunds(): readonly Refund[] {
     const open = [...this.refunds.values()].filter(({ status }) => status === 'PROCESSING');
     for (const refund of open) {
@@ -124,7 +124,10 @@ export class Books {
     return open;
   }
 
-  /** Every order with its money, whatever was reported; amounts in fen, times in ISO 8601. */
+  /**
+   * Every order with its money, as it is in the books and not as it was reported. Amounts are in fen, times in ISO
+   * 8601.
+   */
   ledger = () =>
     [...this.orders.values()].map((order) => ({
       outTradeNo: order.outTradeNo,

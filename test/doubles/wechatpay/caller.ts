@@ -10,7 +10,7 @@ export interface MadeCallback {
   readonly body: string;
 }
 
-/** The maximum number of attempts. A refused callback is repeated immediately. */
+/** The maximum number of attempts to send a callback. A refused callback is repeated immediately. */
 const AGAIN_AT_MOST = 3;
 
 /** Encrypts, signs and sends callbacks. */
@@ -25,7 +25,7 @@ export class Caller {
     this.#oracle = oracle;
   }
 
-  /** The key that signs for this merchant. */
+  /** The key that signs callbacks to this merchant. */
   signerOf({ publicKeyId }: Merchant) {
     const key = publicKeyId === null ? undefined : this.#books.publicKeys.get(publicKeyId);
     if (key !== undefined) return { ...key, serial: publicKeyId ?? '' };
@@ -72,7 +72,7 @@ export class Caller {
     return { headers, body };
   }
 
-  /** The callback is created once, and signed again for each attempt. */
+  /** The content of the callback is created once. Each attempt signs it again. */
   send(merchant: Merchant, url: string, eventType: string, content: object): void {
     if (this.plan === 'lost') return;
     const times = this.plan === 'doubled' ? 2 : 1;

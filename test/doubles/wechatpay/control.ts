@@ -3,13 +3,13 @@ import type { Books, Order } from './books.ts';
 import type { CallbackPlan, Caller } from './caller.ts';
 import { makeKey } from './keys.ts';
 
-/** A fault of the next requests. */
+/** A fault that the next requests have. */
 export const faultSchema = z.object({
   kind: z.enum([
     ...(['status', 'silent', 'acts, then silent', 'nonsense', 'wrong signature', 'unknown serial'] as const),
     ...(['unsigned', 'old', 'other certificates', 'tampered certificates'] as const),
   ]),
-  /** The requests whose method and path contain this text. */
+  /** The fault applies to requests whose method and path contain this text. */
   to: z.string().default(''),
   times: z.int().default(1),
   status: z.int().default(500),
@@ -21,17 +21,17 @@ const named = { outTradeNo: z.string() };
 const trade = z.object(named);
 const nothing = z.object({});
 
-/** The actions of other parties, and faults. */
+/** The actions of other parties, and commands that set faults. */
 export const COMMANDS = {
   books: trade,
-  /** All orders with their money. */
+  /** Returns all orders with their money. */
   ledger: nothing,
   pay: z.object({ ...named, payerTotal: z.int().optional() }),
-  /** `NOTPAY` is also the state after a failed payment. */
+  /** An order also has the state `NOTPAY` after a failed payment. */
   setState: z.object({ ...named, state: z.string() }),
   refundAtPlatform: z.object({ ...named, amount: z.int() }),
   finishRefunds: nothing,
-  /** The merchant handles the abnormal refunds at the merchant platform, so that they are in process again. */
+  /** Handles the abnormal refunds as the merchant does at the merchant platform. They are then in process again. */
   handleRefunds: nothing,
   rules: z.object({
     refundsBecome: z.enum(['SUCCESS', 'CLOSED', 'ABNORMAL', 'PROCESSING']).optional(),
@@ -41,20 +41,20 @@ export const COMMANDS = {
     bookOffsetMs: z.int().optional(),
     callbacks: z.enum(['sent', 'lost', 'held', 'doubled']).optional(),
   }),
-  /** Sends the held callbacks. */
+  /** Sends the callbacks that were held back. */
   release: nothing,
   refundNotifyUrl: z.object({ mchid: z.string(), url: z.string().nullable() }),
   sendUnrelated: z.object({ mchid: z.string(), url: z.string() }),
   fault: faultSchema,
-  /** Replaces all remaining faults. */
+  /** Sets new faults. They replace all remaining faults. */
   faults: z.object({ faults: z.array(faultSchema) }),
-  /** A new platform certificate signs, and the older ones are still listed. */
+  /** Makes a new platform certificate, which signs from now on. The older certificates are still listed. */
   rotate: nothing,
-  /** The older certificates are no longer listed, and the newest one signs. */
+  /** Removes the older certificates from the list. The newest certificate signs. */
   retire: nothing,
-  /** The older certificate signs again. */
+  /** Makes the older certificate sign again. */
   signWithOldest: nothing,
-  /** A callback that is created but not sent. */
+  /** Creates a callback without sending it. */
   callback: z.object({
     ...named,
     content: z.record(z.string(), z.unknown()).default({}),
@@ -62,7 +62,7 @@ export const COMMANDS = {
     atOffsetMs: z.int().default(0),
     apiV3Key: z.string().optional(),
   }),
-  /** Signature headers for a body that was created elsewhere. */
+  /** Returns the signature headers for a body that was created elsewhere. */
   sign: z.object({ mchid: z.string(), body: z.string(), atMs: z.int() }),
   seen: nothing,
 } as const;

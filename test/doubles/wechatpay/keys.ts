@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** A key with its certificate, created by OpenSSL. */
+/** A key with its certificate. OpenSSL created both. */
 export interface CertifiedKey {
   readonly serial: string;
   readonly privateKey: string;
@@ -15,7 +15,7 @@ export interface CertifiedKey {
 export function makeKey(name: string): CertifiedKey {
   const folder = mkdtempSync(join(tmpdir(), 'nodrop-wechatpay-'));
   const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')];
-  // The serial number is positive and has no leading zeros.
+  // The serial number must be positive and must not have leading zeros.
   const serial = `4${randomBytes(19).toString('hex')}9`.slice(0, 40).toUpperCase();
   try {
     const options = ['-newkey', 'rsa:2048', '-nodes', '-sha256', '-days', '30', '-set_serial', `0x${serial}`];
@@ -32,7 +32,7 @@ export function makeKey(name: string): CertifiedKey {
   }
 }
 
-/** The id of a public key. Public-key mode does not use the key's certificate. */
+/** The id of a public key. Public-key mode uses the key without its certificate. */
 export const makePublicKeyId = (): string => `PUB_KEY_ID_01${randomBytes(14).toString('hex').toUpperCase()}`;
 
 export const makeApiV3Key = (): string => randomBytes(16).toString('hex');

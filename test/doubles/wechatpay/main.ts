@@ -1,8 +1,8 @@
 // node --import tsx test/doubles/wechatpay/main.ts
 //
-// A WeChat Pay double for tests: a process with its own books and with real keys, created by OpenSSL. It
+// A WeChat Pay double for tests. It is a process with its own books. Its keys are real and created by OpenSSL. It
 // implements the part of the API v3 that the adapter uses, and refuses what WeChat Pay refuses. It verifies
-// every request and signs every answer with another implementation than the adapter's (NODROP_WECHATPAYV3 is
+// every request and signs every answer with an implementation other than the adapter's (NODROP_WECHATPAYV3 is
 // the folder of the Python library). Commands at /_control carry out what payers and merchants do, and inject
 // faults. Its first line of output has its address and its accounts. It ends when its standard input ends.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -48,7 +48,7 @@ const accounts = (url: string) => {
     other: credentialsOf(url, other),
     modern: { ...credentialsOf(url, modern), public_key_id: publicKeyId, public_key },
     provider: { ...credentialsOf(url, provider), sub_mchid: '1900000201' },
-    /** An account with the first merchant's number, and with a key that WeChat Pay does not know. */
+    /** An account with the number of the first merchant, and with a key that WeChat Pay does not know. */
     stranger: { ...credentialsOf(url, direct), private_key: makeKey('stranger').privateKey },
   };
 };
@@ -66,7 +66,7 @@ const unsigned = (status: number, code: string): Written => ({
   body: JSON.stringify({ code, message: 'message' }),
 });
 
-/** The merchant that sent the request, if the signature is right. */
+/** Returns the merchant that sent the request, if the signature is right. */
 async function whose(request: IncomingMessage, path: string, body: string): Promise<Merchant | undefined> {
   const [, written = ''] = /^WECHATPAY2-SHA256-RSA2048 (.+)$/.exec(request.headers.authorization ?? '') ?? [];
   const fields = Object.fromEntries(
@@ -104,7 +104,8 @@ async function certificates(merchant: Merchant, fault: Fault | undefined): Promi
 }
 
 /**
- * Signs the answer as the request demands. If the request names the public key, the key pair of that public key signs.
+ * Signs the answer as the request demands. If the request names a public key, the private key of that public key
+ * signs.
  */
 async function written(
   request: IncomingMessage,

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 /**
- * Signatures and encryption made by another implementation than the adapter's: the Python library
- * wechatpayv3, in a separate process.
+ * Signatures and encryption by an implementation other than the adapter's. The implementation is the Python library
+ * wechatpayv3 in a separate process.
  */
 export class Oracle {
   readonly #child: ChildProcess;

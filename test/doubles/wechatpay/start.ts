@@ -5,14 +5,14 @@ import { lookUpPaymentLibrary } from '../../../src/stack/payment-libraries.ts';
 import { toolSettings } from '../../support/tool-settings.ts';
 import type { COMMANDS, Command } from './control.ts';
 
-/** The double as a separate process. */
+/** The WeChat Pay double as a separate process. */
 export interface WechatpayDouble {
   readonly url: string;
-  /** Settings of accounts that the double knows, and of one that it does not know. */
+  /** Settings of accounts that the double knows, and of one account that it does not know. */
   readonly accounts: Readonly<
     Record<'direct' | 'other' | 'modern' | 'provider' | 'stranger', Readonly<Record<string, string>>>
   >;
-  /** The keys that sign when the double starts. */
+  /** The keys that sign from the start of the double. */
   readonly signers: Readonly<
     Record<'certificate' | 'publicKey', { readonly serial: string; readonly privateKey: string }>
   >;
@@ -21,7 +21,10 @@ export interface WechatpayDouble {
   stop(): Promise<void>;
 }
 
-/** Where the library for signatures is; undefined if `npm test` could not obtain it and has reported that. */
+/**
+ * The folder of the library that makes signatures. It is undefined if `npm test` could not obtain the library. `npm
+ * test` has then reported that.
+ */
 export const oracleFolder = (): string | undefined =>
   lookUpPaymentLibrary('wechatpayv3', toolSettings().cacheDir);
 
