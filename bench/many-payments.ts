@@ -11,7 +11,8 @@ export interface ManyPayments {
   readonly from: number;
   readonly to: number;
   /**
-   * `created`: unknown to the channel. `paid`: status paying, with a recorded answer of the channel that they are paid.
+   * The state of the inserted payments. `created`: the channel does not know them. `paid`: their status is paying, and
+   * the recorded answer of the channel says that they are paid.
    */
   readonly state: 'created' | 'paid';
 }

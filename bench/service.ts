@@ -25,7 +25,10 @@ const PORTS = [
   'NODROP_TEMPORAL_PORT',
   'NODROP_TEMPORAL_UI_PORT',
 ];
-/** Longer than the usual minute, because processes start slowly on a loaded machine. */
+/**
+ * How long a process may take to start. The usual minute is too short here, because processes start slowly on a loaded
+ * machine.
+ */
 const START_PATIENCE_MS = 300_000;
 
 /** A service whose parts are separate processes on free ports, with a data folder that is removed at the end. */

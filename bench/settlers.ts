@@ -7,7 +7,7 @@ import { type BenchMerchant, makeMerchant, startDatabase } from './service.ts';
 import { APPLICATION_NAME } from './statement-log.ts';
 
 const SETTLERS = 32;
-/** Number of ledger clients; each has 20 connections, like one process. */
+/** Number of ledger clients. Each client has 20 database connections, as many as a nodrop process has. */
 const LEDGER_CLIENTS = 2;
 /** More merchants than concurrent settlers, so that no settler waits for a merchant's lock. */
 const MERCHANTS = 40;
@@ -27,11 +27,13 @@ interface Rates {
   /** Payments settled with the ledger's `settlePayment`. */
   readonly settledPerSecond: number;
   /**
-   * Busy share of this process, which runs the settlers: if it is near 1, this process and not the database limits the
-   * rate.
+   * Share of the time in which this process, which runs the settlers, is busy. If the share is near 1, this process
+   * limits the rate, and not the database.
    */
   readonly settlersBusy: number;
-  /** Plain UPDATEs of one payment each, in separate transactions and without nodrop's code. */
+  /**
+   * The rate of plain UPDATEs, for comparison: each changes one payment in its own transaction, without nodrop's code.
+   */
   readonly updatedPerSecond: number;
 }
 
@@ -65,8 +67,8 @@ export async function settlers(): Promise<object> {
   const settle = async (settler: number) => {
     next += 1;
     const ledger = ledgers[settler % ledgers.length];
-    // The ids that `insertPayments` has written. The merchant is included, as the payment's workflow also knows it, so
-    // that nothing must be read before the lock.
+    // The ids of the payments that `insertPayments` has written. They include the merchant's id, which a payment's
+    // workflow also knows. So nothing must be read before the lock.
     const payment = { paymentId: `p${next}`, orderId: `o${next}` };
     const merchant = merchants[next % merchants.length];
     if (ledger === undefined || merchant === undefined || next > PAYMENTS)

@@ -103,7 +103,7 @@ export function isTransactionControl({ text }: Statement): boolean {
   return /^\s*(begin|start|commit|end|rollback|abort|savepoint|release|set)\b/i.test(text);
 }
 
-/** True for a statement that takes a lock other than that of a row that it changes. */
+/** True for a statement that takes any lock other than the locks of the rows that it changes. */
 export function takesLock({ text }: Statement): boolean {
   return /\bfor\s+(no\s+key\s+)?update\b|\bfor\s+(key\s+)?share\b|pg_(try_)?advisory|^\s*lock\b/i.test(text);
 }

@@ -8,7 +8,7 @@ import { makeMerchant, type Service, startService } from './service.ts';
 
 /** Number of rounds of nodrop and of the bare workflow, in turn. */
 const ROUNDS = 3;
-/** The same expiry as a payment's. */
+/** The expiry of the bare workflow. It equals the expiry of a payment. */
 const EXPIRES_IN_MS = 1_800_000;
 /** Temporal's enum value for workflow task queues. */
 const WORKFLOW_QUEUE = 1;
@@ -33,8 +33,8 @@ export async function throughput(): Promise<object> {
   const nodrop = rateOf(ofService);
   const alone = rateOf(ofBare);
   const ratio = Number((nodrop.perSecond / alone.perSecond).toFixed(2));
-  // The ratio of CPU times depends less on other load than the ratio of rates, because on a busy machine the side with
-  // more processes gets more CPU.
+  // Other load changes the ratio of CPU times less than the ratio of rates. On a busy machine, the side with more
+  // processes gets more CPU.
   const cpuRatio = Number((alone.cpuMs.sum / nodrop.cpuMs.sum).toFixed(2));
   console.log(`nodrop: ${describeRate(nodrop)}`);
   console.log(`bare workflow: ${describeRate(alone)}`);

@@ -17,7 +17,7 @@ type Given<T> = {
   [K in keyof T]: Record<never, never> extends Pick<T, K> ? T[K] | undefined : T[K];
 };
 
-/** Give exactly one of `orderId`, for an order that nodrop has, and `order`. */
+/** Give either `orderId` or `order`, but not both. `orderId` is for an order that nodrop already has. */
 export type NewPayment = Given<Omit<Api.NewPayment, 'orderId' | 'order'>> &
   (
     | { orderId: NonNullable<Api.NewPayment['orderId']>; order?: undefined }
@@ -29,7 +29,9 @@ export type NewRefund = Given<Api.NewRefund>;
 export type NewSwitch = Given<Api.NewSwitch>;
 export type NewRedelivery = Given<Api.NewRedelivery>;
 
-/** The answer to the creation of a payment: the payment, and what opens it for its payer. */
+/**
+ * The answer to a request that creates a payment. It contains the payment, and the two ways for its payer to open it.
+ */
 export interface CreatedPayment extends Api.Payment {
   /** For the payer's page, see `createClient` of `@nodrop/client`. */
   clientToken: string;
@@ -86,15 +88,15 @@ export interface WriteOptions extends CallOptions {
 
 export interface RefundOptions extends CallOptions {
   /**
-   * A key of your own, derived from what you have stored, such as the number of the return. A program that repeats the
-   * request after a restart gives the same key, so the money is refunded once.
+   * A key of your own, derived from what you have stored, such as the number of the customer's return. If your program
+   * repeats the request after a restart, it gives the same key. So the money is refunded once.
    */
   readonly idempotencyKey: string;
 }
 
 export interface Page<T> {
   data: T[];
-  /** Pass it as `cursor` of the next query; null on the last page. */
+  /** Pass this cursor as `cursor` of the next query. It is null on the last page. */
   nextCursor: string | null;
 }
 
@@ -110,10 +112,10 @@ export interface ServerOptions extends ClientOptions {
 }
 
 /**
- * What a merchant's server may do. The methods have the names of the API's operations. While the result is unknown
- * (timeout, unreachable, 429, 5xx) a call is sent up to three times, a write always with the same idempotency key. A
- * call rejects with `NodropError`, or with the reason of an aborted signal. Without `timeoutMs` one try has 15 s and a
- * call 40 s, plus `wait`.
+ * The calls that a merchant's server may make. The methods have the names of the API's operations. While the result of
+ * a call is unknown (timeout, unreachable, 429, 5xx), the client sends the request up to three times. A write always
+ * has the same idempotency key. A call rejects with `NodropError`, or with the reason of an aborted signal. Without
+ * `timeoutMs`, one try may take 15 s and a call 40 s, plus `wait`.
  */
 export interface ServerClient {
   createOrder(order: NewOrder, options?: WriteOptions): Promise<Api.Order>;
@@ -145,7 +147,9 @@ export interface ServerClient {
    * has not answered.
    */
   cancelPayment(id: string, options?: WriteOptions): Promise<Api.Payment>;
-  /** For operators. Sent once: after `no_answer` read the payment. */
+  /**
+   * For operators. The client sends this request only once: after `no_answer`, read the payment to learn the result.
+   */
   resolvePayment(id: string, resolution: Api.NewResolution, options?: WriteOptions): Promise<Api.Payment>;
 
   /**

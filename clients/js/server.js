@@ -1,4 +1,5 @@
-// The server's part. It holds a merchant's key, so a page must never load it. The types are in server.d.ts.
+// The part of the client for a merchant's server. It holds the merchant's API key, so a page must never load it. The
+// types are in server.d.ts.
 import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, NodropError, pauseAfter } from './index.js';
@@ -130,12 +131,14 @@ export function createServerClient({ baseUrl, key, fetch }) {
     hintPayment: async (id, options) => void (await write(`${paymentPath(id)}/hint`, undefined, options)),
     switchPayment: (id, to, options) => write(`${paymentPath(id)}/switch`, to, options),
     cancelPayment: (id, options) => write(`${paymentPath(id)}/cancel`, undefined, options),
-    // Sent once: a resolved payment cannot be resolved again, and the refusal of a second try would hide the success.
+    // The client sends this request only once. A resolved payment cannot be resolved again, and the refusal of a second
+    // try would hide the success of the first.
     resolvePayment: (id, resolution, options) =>
       write(`${paymentPath(id)}/resolve`, resolution, { ...options, tries: 1 }),
 
     createRefund: async (id, refund, options) => {
-      // A key made here would differ after a restart, and the same line of code would then refund twice.
+      // The caller must give the key. A key that the client makes would differ after a restart, and the same line of
+      // code would then refund twice.
       if (typeof options?.idempotencyKey !== 'string' || options.idempotencyKey === '')
         throw new TypeError(
           'A refund needs an idempotencyKey of your own, derived from what you have stored: another key makes another refund.',

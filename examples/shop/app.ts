@@ -18,8 +18,8 @@ import { PRODUCTS } from './products.ts';
 const HELD_MS = 25_000;
 const EVERY_MS = 500;
 /**
- * The most answers that are held at the same time. Further requests get an answer immediately, and the page repeats
- * them.
+ * The shop holds at most this many answers at the same time. Further requests get an answer immediately, and the page
+ * repeats them.
  */
 const MOST_HELD = 200;
 

@@ -95,13 +95,13 @@ export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'rea
     response.set('Cache-Control', 'no-store').json(rows[0]);
   });
 
-  // For a person who opens the address in a browser.
+  // This answer is for a person who opens the address in a browser.
   router.all('/nodrop/events', (_request, response) => {
     response.set('Allow', 'POST');
     throw new Refusal(405, { error: 'Events come here by POST, from nodrop alone.' });
   });
 
-  // nodrop logs the answer, so answer with a short sentence instead of an HTML page.
+  // Answer with a short sentence instead of an HTML page, because nodrop logs the answer.
   const refuse: express.ErrorRequestHandler = (error, _request, response, next) => {
     response.locals.reason = error instanceof Refusal ? JSON.stringify(error.body) : error.message;
     if (error instanceof Refusal) return void response.status(error.status).json(error.body);
@@ -157,8 +157,8 @@ function stateOf(payment: PaymentNow): string {
 class ReadingNeeded extends Error {}
 
 /**
- * The event with the present state of its payment.
- * @throws Refusal while nodrop does not answer, so that it redelivers the event
+ * Reads the present state of the event's payment from nodrop, and returns the event with this state.
+ * @throws Refusal when nodrop does not answer, so that nodrop redelivers the event
  */
 async function withPaymentNow(
   nodrop: Pick<Nodrop, 'readPayment'>,
@@ -216,9 +216,11 @@ async function applyEvent(
 
   // 4. Only one payment pays the order, and only once.
   if (state === 'paid' && order.paid_payment_id !== payment.id) {
-    // Compared only here: a payment that ended, or that is being refunded, may have an earlier price of the order.
+    // The price is compared only here. A payment that has ended or is being refunded may still have an earlier price of
+    // the order.
     if (order.amount !== payment.amount || order.currency !== payment.currency) {
-      // Move neither goods nor money until a person has looked: nodrop redelivers, and reports it to its operator.
+      // Move neither goods nor money until a person has looked at the order. nodrop redelivers the event, and reports
+      // this refusal to its operator.
       throw new Refusal(422, { error: `The order is of ${money(order.amount, order.currency)}.` });
     }
     if (order.paid_payment_id !== null) throw new Refusal(409, { paidPaymentId: order.paid_payment_id });

@@ -28,8 +28,9 @@ export interface PaymentNow {
 }
 
 /**
- * `open` and `over`: no attempt holds money for the order, and none can receive any. An `open` order accepts another
- * attempt, an order that is `over` does not. `unknown`: any other report, or no answer.
+ * What nodrop reports about an order. `open` and `over`: no attempt holds money for the order, and none can receive
+ * any. An `open` order accepts another attempt, and an order that is `over` does not. `unknown`: any other report, or
+ * no answer.
  */
 export type OrderReport = 'open' | 'over' | 'unknown';
 
@@ -40,19 +41,22 @@ export interface Started {
 }
 
 /**
- * `over`: nodrop no longer accepts payments for the order. `unresolved`: another attempt is still undecided. `away`:
- * the result is unknown.
+ * Why nodrop did not start a payment. `over`: nodrop no longer accepts payments for the order. `unresolved`: another
+ * attempt is still undecided. `away`: the result is unknown.
  */
 export type Refused = 'over' | 'unresolved' | 'away';
 
-/** Long, because a payment should start; the customer waits for it and can press the button again. */
+/**
+ * Time limit of a write. It is long, so that the payment can start. The customer waits for it, and can press the button
+ * again.
+ */
 const WRITE_MS = 15_000;
-/** Short, because the customer waits for the page. */
+/** Time limit of a read. It is short, because the customer waits for the page. */
 const READ_MS = 3_000;
 
 /**
- * Two sets: the statuses of an unpaid attempt, and those of an order that is over. Statuses that a later version adds
- * are in neither set.
+ * `ENDED` has the statuses of an unpaid attempt, and `OVER` those of an order that is over. Neither set has a status
+ * that a later version adds.
  */
 const ENDED: ReadonlySet<string> = new Set(['failed', 'cancelled', 'closed']);
 const OVER: ReadonlySet<string> = new Set(['cancelled', 'closed', 'refunded']);

@@ -28,7 +28,7 @@ async function seen() {
 }
 
 async function refresh() {
-  // Without the query, because the notice that it names is shown only once.
+  // Reads the page without its query. The query names a notice, which is shown only once.
   const response = await get(location.pathname);
   const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
   document.title = fresh.title;

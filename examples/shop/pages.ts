@@ -112,8 +112,8 @@ export function stateOf(text: Messages, order: Order, report: OrderReport): Stat
     };
   }
   const gone = back === undefined ? '' : wentBack(text, reasons.refused, back.refunded, amount);
-  // A payment without a final state is under way. The page must not say "nothing was charged" while it is unknown
-  // whether money was charged.
+  // A payment without a final state is under way. While it is unknown whether money was charged, the page must not say
+  // "nothing was charged".
   if (payments.some(({ state }) => !ENDED.has(state)) || (payments.length > 0 && report === 'unknown')) {
     return {
       tone: 'busy',
