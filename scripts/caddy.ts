@@ -6,7 +6,7 @@ import { readPackageLists } from './system-packages.ts';
 
 const ENTRY = 'caddy';
 
-/** The Caddy on the PATH, or else the one in the cache; undefined when there is none. */
+/** Looks for a Caddy on the PATH, then in the cache. Undefined when there is none. */
 export function findCaddy(cacheDir: string): string | undefined {
   if (spawnSync('caddy', ['version'], { stdio: 'ignore' }).status === 0) return 'caddy';
   const kept = join(cacheDir, ENTRY, 'usr', 'bin', 'caddy');

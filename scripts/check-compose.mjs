@@ -35,13 +35,13 @@ const INSTRUCTIONS = ['README.md', 'docs/operations.md', 'deploy/.env.example', 
 const CONDITIONS = ['service_healthy', 'service_completed_successfully'];
 const SECRET = /PASSWORD|PWD|SECRET/;
 /**
- * Matches a value from the environment that is required. Also matches a value that, if it is missing, becomes empty or
- * a value that nodrop refuses.
+ * Matches a required value from the environment. Also matches a value without a valid default: if the variable is
+ * missing, the value becomes empty, or nodrop refuses it.
  */
 const NO_DEFAULT = /^\$\{\w+:(\?[^}]+|-|-missing)\}$/;
-/** Durations, which docker-compose itself does not validate. */
+/** The keys whose values are durations. docker-compose itself does not validate durations. */
 const DURATIONS = ['interval', 'timeout', 'start_period'];
-/** Only the API requires keys, so only its port may be published beyond loopback. */
+/** Only the API requires keys. So only the port of the API may be published beyond loopback. */
 const LOOPBACK = /^127\.0\.0\.1:/;
 const LOOPBACK_BY_DEFAULT = /^(\$\{PUBLISH_HOST:-127\.0\.0\.1\}|127\.0\.0\.1):/;
 
@@ -146,8 +146,8 @@ function checkCompose(text) {
   if (compose?.services?.worker?.ports !== undefined) {
     problems.push('docker-compose.yml: worker publishes a port, so a second worker could not start.');
   }
-  // A later command does not know the options of an earlier one: `up` would remove the additional workers, and `down`
-  // would leave the simulator.
+  // The number of workers and the profile must be settings, and not options of a command. A later command does not know
+  // the options of an earlier command: `up` would remove the additional workers, and `down` would leave the simulator.
   if (!/^\$\{\w+:-1\}$/.test(compose?.services?.worker?.scale ?? '')) {
     problems.push('docker-compose.yml: worker has a fixed number of containers, which .env cannot change.');
   }
@@ -163,7 +163,7 @@ function checkCompose(text) {
   }
 }
 
-/** Reports commands with options that every later command would need as well. */
+/** Reports commands in the instructions that use an option which every later command would also need. */
 function checkInstructions() {
   for (const file of INSTRUCTIONS) {
     for (const [option] of read(file).matchAll(/--(scale|profile)(?= \w+[= ]\w)/g)) {

@@ -23,7 +23,10 @@ const CPUS = ['arm64', 'x64', 'ia32', 'arm', 'ppc64', 's390x', 'riscv64', 'loong
 
 const lock = JSON.parse(readFileSync(FILE, 'utf8'));
 
-/** Looks up a package like Node: in the package's own node_modules, then in that of each parent folder. */
+/**
+ * Looks up a package as Node does: first in the package's own node_modules, then in the node_modules of each parent
+ * folder.
+ */
 function isLocked(name, from) {
   for (
     let at = from;

@@ -9,7 +9,10 @@ import type { ProcessSpec } from '../src/stack/supervisor.ts';
 import { readable } from './readable-log.ts';
 
 const tsx = createRequire(import.meta.url).resolve('tsx/cli');
-/** Files that the worker bundles for the workflow sandbox and does not all import itself. */
+/**
+ * Files that the watcher must watch in addition. The worker bundles them for the workflow sandbox, but does not import
+ * all of them itself.
+ */
 const workflows = fileURLToPath(new URL('../src/{domain,workflows}/**', import.meta.url));
 
 await runForeground(async (supervisor, config) => {

@@ -76,7 +76,7 @@ function valuesOf(name: string, property: z.core.JSONSchema.JSONSchema): string 
   if (property.enum !== undefined) return property.enum.map((value) => `\`${value}\``).join(', ');
   if (property.type === 'integer') return `${property.minimum} to ${property.maximum}`;
   if (property.format === 'uri') return 'URL';
-  // The error message for an invalid value describes the valid ones.
+  // The error message for an invalid value describes the valid values, so the description is taken from that message.
   const message = settings.safeParse({ [name]: '?' }).error?.issues[0]?.message ?? '';
   return /^must (?:be|have) (.+)$/.exec(message)?.[1] ?? 'text';
 }
@@ -197,8 +197,8 @@ function sayCurrencies(currencies: MethodDeclaration['currencies']): string {
 }
 
 function openApi(): string {
-  // The document only needs the declarations of the endpoints. Their handlers, which need more of the API, are not
-  // called.
+  // The document needs only the declarations of the endpoints. Their handlers are never called, so they get no real
+  // services.
   const endpoints = createEndpoints({ config: { api: { publicUrl: PUBLIC_URL } } } as unknown as Api);
   return JSON.stringify(openApiDocument(endpoints, PUBLIC_URL));
 }
@@ -285,7 +285,7 @@ const samples = (): Record<string, string> =>
     [...sampleEvents()].map(([type, body]) => [`docs/events/${type}.json`, JSON.stringify(body)]),
   );
 
-/** Formats a generated text like `npm run lint` requires. */
+/** Formats a generated text so that `npm run lint` accepts it. */
 function format(path: string, text: string): string {
   const { status, stdout, stderr } = spawnSync(
     'node_modules/.bin/biome',

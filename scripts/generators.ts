@@ -18,7 +18,10 @@ const JAVA_GENERATOR = '7.25.0';
 interface Recipe {
   /** Name of the entry in the cache. */
   readonly entry: string;
-  /** What the machine must have, for example "Python 3.10 or newer with pip"; otherwise the generator is skipped. */
+  /**
+   * The programs that the machine must have, for example "Python 3.10 or newer with pip". If they are missing, the
+   * generator is skipped.
+   */
   readonly needs: string;
   readonly isPossible: () => boolean;
   /**
@@ -71,7 +74,7 @@ const RECIPES: Readonly<Record<Generator, Recipe>> = {
     async make(folder) {
       const made = join(folder, 'made');
       const what = `Fetching openapi-python-client ${PYTHON_GENERATOR} from the Python registry`;
-      // Installed into a plain folder, because a virtual environment cannot be moved.
+      // The generator is installed into a plain folder, because a virtual environment cannot be moved.
       const args = [
         '-m',
         'pip',
@@ -142,8 +145,9 @@ export function lookUpGenerator(generator: Generator, cacheDir: string): string 
 }
 
 /**
- * Installs a generator into the cache. If the machine lacks what it needs, prints that, and its test is skipped.
- * @throws StackError when its registry does not have it or cannot be reached.
+ * Installs a generator into the cache. If the machine lacks a program that the generator needs, prints this, and the
+ * generator's test is skipped.
+ * @throws StackError when the generator's registry does not have it or cannot be reached.
  */
 export async function obtainGenerator(generator: Generator, cacheDir: string): Promise<void> {
   if (lookUpGenerator(generator, cacheDir) !== undefined) return;

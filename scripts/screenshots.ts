@@ -17,7 +17,7 @@ import { shopUrl } from '../src/stack/shop-setup.ts';
 const FOLDER = fileURLToPath(new URL('../docs/images', import.meta.url));
 /** From this attempt on, queries are 20 s apart, which is long enough to capture both tabs. */
 const ATTEMPT = 4;
-/** Time until the Web UI has loaded its data and drawn the page. */
+/** How long the Web UI needs to load its data and draw the page. */
 const SETTLED_MS = 4_000;
 const WIDTH = 1400;
 /** Sizes of the Web UI's bars at the left and the top, which are cut off. */

@@ -19,7 +19,10 @@ const checks: readonly (readonly [string, string, readonly string[]])[] = [
   ['generated files', process.execPath, ['--import', 'tsx', 'scripts/generate-docs.ts', '--check']],
 ];
 
-/** The test files that vitest selects for these arguments; all test files if that is not certain. */
+/**
+ * Returns the test files that vitest selects for these arguments. If the selection is not certain, returns all test
+ * files.
+ */
 function chosenFiles(args: readonly string[]): readonly string[] {
   const all = readdirSync('test', { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.test.ts'))

@@ -7,12 +7,12 @@ export type TextKind = (typeof TEXT_KINDS)[number];
 
 export interface Text {
   readonly kind: TextKind;
-  /** `path:line` of its first line. */
+  /** The place of the text: `path:line`, with its first line. */
   readonly at: string;
   readonly text: string;
 }
 
-/** Not written by hand, or frozen. */
+/** Files that are left out, because they are not written by hand or must not change. */
 const SKIPPED =
   /(^|\/)(generated|histories|node_modules|cjs)\/|^docs\/contributing\/wording(-draw)?\.md$|^clients\/js\/api\.d\.ts$|\.zh\.md$/;
 const FOLDERS = ['src', 'test', 'bench', 'scripts', 'examples', 'clients', 'docs'];
@@ -55,7 +55,7 @@ const PART = /(['"`])((?:\\.|(?!\1).)+)\1/;
 function readCode(file: string): Text[] {
   const texts: Text[] = [];
   let comment: { line: number; words: string[] } | undefined;
-  /** The literal of a message that goes on in the next line. */
+  /** The literal of a message that continues in the next line. */
   let begun: { at: string; text: string } | undefined;
   /** The `describe` blocks around a line, by their indentation. */
   let around: { indent: number; name: string }[] = [];

@@ -14,7 +14,7 @@ import { faultsInWords } from './faults-in-words.ts';
  * `docs/configuration.md` is generated from the descriptions here (`npm run generate`).
  */
 
-/** A setting is wrong or missing. The message is one sentence that names the setting. */
+/** Thrown when a setting is wrong or missing. The message is one sentence that names the setting. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
@@ -29,7 +29,7 @@ const port = (fallback: number) =>
     .prefault(String(fallback));
 const httpUrl = z
   .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
-  // Paths are appended to the URL.
+  // The URL has no query and no fragment, because paths are appended to it.
   .regex(/^[^?#]*$/, 'must have no ? and no #')
   .transform((url) => url.replace(/\/+$/, ''));
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
@@ -62,7 +62,7 @@ function isProxy(entry: string): boolean {
   const [, address = '', bits] = /^([\d.:a-f]+)(?:\/(\d{1,3}))?$/i.exec(entry) ?? [];
   const family = isIP(address);
   if (family === 0) return false;
-  // /0 would be a range of all addresses and trust every sender.
+  // A range with /0 contains all addresses, so nodrop would trust every sender.
   return bits === undefined || (Number(bits) >= 1 && Number(bits) <= (family === 4 ? 32 : 128));
 }
 
@@ -206,7 +206,8 @@ export const settings = z.object({
 });
 
 /**
- * Environment variables with the prefix NODROP_ that are not settings: of docker-compose.yml, `npm test` and similar.
+ * Environment variables that begin with NODROP_ but are not settings of nodrop. docker-compose.yml, `npm test` and
+ * other tools use them.
  */
 const NO_SETTINGS = new Set([
   'NODROP_DB_PASSWORD',
@@ -221,7 +222,7 @@ const NO_SETTINGS = new Set([
 
 const CHANNEL_SCHEDULE = /^NODROP_QUERY_SCHEDULE_(\w+)$/;
 
-/** The waits between queries in ms, and where they come from. */
+/** The waits between queries in ms, and the source of these values. */
 export interface QuerySchedule {
   readonly waitsMs: readonly number[];
   readonly source: string;
@@ -280,7 +281,8 @@ export interface Config {
   readonly orderUnknownForMs: number;
   readonly paymentExpiryMs: number;
   /**
-   * The query schedule of a channel: its own setting, otherwise the channel's advice, otherwise NODROP_QUERY_SCHEDULE.
+   * Returns the query schedule of a channel. The channel's own setting has precedence, then the channel's advice, then
+   * NODROP_QUERY_SCHEDULE.
    */
   querySchedule(channel: Pick<ChannelDeclaration, 'name' | 'querySchedule'>): QuerySchedule;
   readonly logLevel: string;
@@ -469,7 +471,7 @@ function refuseUnknown(names: readonly string[]): void {
   }
 }
 
-/** The per-channel schedules, `NODROP_QUERY_SCHEDULE_{CHANNEL}`, by the channel's name in capitals. */
+/** Reads the query schedules of single channels. `NODROP_QUERY_SCHEDULE_{CHANNEL}` names the channel in capitals. */
 function channelSchedules(env: Record<string, string | undefined>): Map<string, readonly number[]> {
   const schedules = new Map<string, readonly number[]>();
   for (const [name, value] of Object.entries(env)) {

@@ -7,7 +7,8 @@ import type { RequestHandler, Response } from 'express';
  */
 
 /**
- * After the answer, a client may send this much more, and has this long to read the answer. Then it is disconnected.
+ * After the answer, a client may send this many more bytes, and has this long to read the answer. Then the connection
+ * is closed.
  */
 const GRACE_BYTES = 256 * 1024;
 const GRACE_MS = 2_000;
@@ -73,7 +74,7 @@ export function readBody(parser: RequestHandler, limit: number): RequestHandler 
     };
     if (expectsContinue(request)) response.writeContinue();
     parser(request, response, settle);
-    // The request has no body.
+    // The request does not have a body.
     if (isSettled) return;
     let taken = 0;
     request.on('data', (chunk: Buffer) => {
@@ -85,7 +86,10 @@ export function readBody(parser: RequestHandler, limit: number): RequestHandler 
   };
 }
 
-/** The announced length of the body in bytes; undefined for a chunked body, whose length is not known in advance. */
+/**
+ * Returns the length of the body in bytes, as the request announces it. Undefined for a chunked body, which does not
+ * announce its length.
+ */
 const announcedLength = ({ headers }: IncomingMessage): number | undefined =>
   headers['transfer-encoding'] === undefined ? Number(headers['content-length'] ?? 0) : undefined;
 
@@ -112,7 +116,10 @@ function keepAlive(request: IncomingMessage, response: Response): void {
   Reflect.deleteProperty(request.socket, 'destroySoon');
 }
 
-/** Reads up to `GRACE_BYTES` more. After that, nothing is read, and the socket stays open until `GRACE_MS` are over. */
+/**
+ * Reads at most `GRACE_BYTES` more of the body. After that it reads nothing, and the socket stays open until `GRACE_MS`
+ * have passed.
+ */
 function readGrace(request: IncomingMessage): void {
   let left = GRACE_BYTES;
   request.on('data', (chunk: Buffer) => {
@@ -120,7 +127,7 @@ function readGrace(request: IncomingMessage): void {
     if (left < 0) request.pause();
   });
   request.resume();
-  // Reads at once, so that Node sees that the body is being read.
+  // Starts to read immediately, so that Node notices that the body is being read.
   while (left >= 0 && request.read() !== null);
 }
 

@@ -213,7 +213,7 @@ export function collectSite(root: string): Site {
   for (const path of written) {
     const text = rewritten(path);
     const isHome = siteFileOf(path) === 'index.md';
-    // The hero already shows the title.
+    // The page's title is left out, because the hero already shows it.
     const markdown = isHome ? `---\n${JSON.stringify(HOME)}\n---\n${text.replace(/^# .+$/m, '')}` : text;
     pages.set(siteFileOf(path), { file: siteFileOf(path), title: titleOf(text), markdown });
   }

@@ -22,7 +22,7 @@ import { CommandError } from './errors.ts';
 const ASK_AGAIN_MS = 1_000;
 const ASKED_AT_MOST = 15;
 
-/** The first of these that a method accepts is used. Most channels accept one of them. */
+/** The command uses the first of these currencies that a payment method accepts. Most channels accept one of them. */
 const CURRENCIES = ['EUR', 'CNY', 'USD'];
 const AMOUNT = 1_000;
 

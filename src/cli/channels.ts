@@ -67,8 +67,8 @@ function declarationOf(channel: string, config: Config): ChannelDeclaration {
 }
 
 /**
- * @returns the merchant of the given name; without a name, on the embedded database the merchant of the development
- *   key, and on any other the only merchant
+ * @returns the merchant of the given name. Without a name, returns the merchant of the development key on the embedded
+ *   database, and the only merchant on any other database.
  * @throws CommandError
  */
 export async function merchantOf(db: LedgerClient, named: string | undefined, config: Config) {
@@ -286,8 +286,8 @@ export async function listChannels(db: LedgerClient, config: Config, now: Date):
 }
 
 /**
- * How long older credentials stay valid. With `dropOld` they become invalid immediately. With neither option, their
- * expiry does not change.
+ * The options of `channels rotate`. `oldValidHours` says how long the older credentials stay valid. With `dropOld` they
+ * become invalid immediately. With neither option, their expiry does not change.
  */
 export interface RotateOptions extends AccountOptions, SettingsOptions {
   readonly dropOld?: true;
@@ -324,7 +324,7 @@ export async function rotateAccount(
   }
   const change = (current: Credentials): Credentials => {
     const credentials = { ...current, ...given };
-    // Credentials that can no longer be decrypted are empty here, and cannot be compared.
+    // Credentials that can no longer be decrypted are empty here, so they cannot be compared with the new credentials.
     const other = declaration.settings.find(
       ({ name, isIdentity }) =>
         isIdentity && Object.keys(current).length > 0 && credentials[name] !== current[name],
@@ -370,7 +370,10 @@ export async function changeChannelAccount(
   ];
 }
 
-/** `channels check` failed: with `exitCode` 1 the account does not work, with 2 the channel could not be reached. */
+/**
+ * Thrown when `channels check` fails. `exitCode` is 1 if the account does not work, and 2 if the channel could not be
+ * reached.
+ */
 export class CheckFailed extends CommandError {
   readonly exitCode: 1 | 2;
 
@@ -380,7 +383,7 @@ export class CheckFailed extends CommandError {
   }
 }
 
-/** Error kinds that do not show whether the account works. */
+/** Error kinds that do not tell whether the account works. */
 const UNASKED: ReadonlySet<string> = new Set(['unreachable', 'garbage', 'rate_limited']);
 
 /**

@@ -63,7 +63,7 @@ export async function setMerchantSettings(
   now: Date,
 ): Promise<string[]> {
   const settings = toSettings(options, config);
-  // A status URL without a service URL needs an order service that is already configured.
+  // A status URL that is given without a service URL is accepted only if the merchant already has an order service.
   if (typeof settings.orderStatusUrl === 'string' && settings.orderServiceUrl === undefined) {
     const merchant = (await findMerchants(db, now)).find((one) => one.name === name);
     if (merchant?.orderServiceUrl === null) {
@@ -153,7 +153,10 @@ function toSchemes(given: string | false): string[] {
   return schemes;
 }
 
-/** The same limit as for a payment's `returnUrl`: proxies and servers refuse longer URLs. */
+/**
+ * The largest length of a URL. A payment's `returnUrl` has the same limit, because proxies and servers refuse longer
+ * URLs.
+ */
 const URL_AT_MOST = 2048;
 
 /** @throws CommandError */

@@ -79,7 +79,8 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
       (after) => deliveriesToRecover(db, after),
       async (row) => {
         const delivery = toDeliverySnapshot(row);
-        // With toldByPayment, the payment's own workflow delivers the event, and it has been started above.
+        // If `toldByPayment` is true, the payment's own workflow delivers the event. That workflow has been started
+        // above.
         if (!delivery.toldByPayment) await deliveryWorkflows.start(delivery, DEADLINE_MS);
       },
       failures,

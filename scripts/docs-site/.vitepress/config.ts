@@ -11,7 +11,7 @@ const { groups, base } = JSON.parse(readFileSync(join(work, 'site.json'), 'utf8'
   base: string;
 };
 
-/** Names anchors like code hosts do, so that a link works on a code host and on this site. */
+/** Makes anchor names as code hosts make them, so that a link works on a code host and on this site. */
 const slugify = (heading: string) =>
   heading
     .toLowerCase()
