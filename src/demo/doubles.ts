@@ -21,7 +21,10 @@ import type { Payer } from './payers.ts';
 import type { Bought, Forgery, Pressed, Wallets } from './wallets.ts';
 import { startWechatpayWallet } from './wechatpay-wallet.ts';
 
-/** By channel: the Python library that its double verifies and signs with, and the function that starts it. */
+/**
+ * The parts of each double, by channel: the Python library with which the double verifies and signs, and the function
+ * that starts the double.
+ */
 const PARTS: Readonly<
   Record<DoubledChannel, { readonly library: PaymentLibrary; readonly start: typeof startAlipayWallet }>
 > = {
@@ -72,7 +75,8 @@ export class Doubles implements Wallets {
     logs: string,
     onEnd: (sentence: string) => void,
   ): Promise<void> {
-    // Waits for all doubles, so that no double is still starting when the caller handles a failure.
+    // Waits for all doubles, even if one of them fails. So no double is still starting when the caller handles the
+    // failure.
     const started = channels.map(async (channel) => {
       const { library, start } = PARTS[channel];
       const folder = lookUpPaymentLibrary(library, cacheDir) ?? '';
@@ -160,7 +164,7 @@ export async function obtainLibraries(channels: readonly DoubledChannel[], cache
         'run npm run demo without --channels, which needs neither.',
     );
   }
-  // Sequentially, because pip does not support concurrent installs.
+  // The libraries are installed one after the other, because pip does not support concurrent installs.
   for (const library of libraries) await obtainPaymentLibrary(library, cacheDir);
 }
 

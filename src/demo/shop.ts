@@ -21,7 +21,7 @@ export interface ShopOptions {
   readonly onBought?: (payer: Payer, payment: Bought) => void;
 }
 
-/** Limit of concurrent requests, as in a shop's HTTP client. */
+/** Limit of concurrent requests. The HTTP client of a shop has such a limit as well. */
 const CONCURRENCY = 12;
 const LAST_MOMENT_MS = 1_200;
 /** Time that a payer with an outdated page needs to press the button. */
@@ -34,7 +34,10 @@ export class Shop {
   readonly #startedAt = Date.now();
   readonly #queue: (() => void)[] = [];
   #busy = 0;
-  /** Ids of payments whose payer saw "paid" in the wallet. All other books must agree with these. */
+  /**
+   * Ids of payments whose payer saw "paid" in the wallet. The books of nodrop and of the wallet must agree with these
+   * ids.
+   */
   readonly confirmed = new Set<string>();
   /** Ids of orders that have a payment. */
   readonly bought = new Set<string>();

@@ -16,7 +16,7 @@ import { Trades } from './trades.ts';
 export interface SimulatorOptions {
   /** Signing secret (`whsec_...`) by account name. */
   readonly secrets: Readonly<Record<string, string>>;
-  /** The folder of the durable ledger; one simulator at a time. */
+  /** The folder of the durable ledger. Only one simulator may use it at a time. */
   readonly folder: string;
   readonly host: string;
   /** 0 takes any free port. */
@@ -50,16 +50,17 @@ const CLOSE_WITHIN_MS = 10_000;
  * malformed.
  */
 export async function startSimulator(options: SimulatorOptions): Promise<Simulator> {
-  // Requests that arrive while the ledger is being read wait for it.
+  // Requests that arrive before the ledger has been read wait until it has been read.
   const server = createBoundedServer((req, res) => void opened.then(({ app }) => app(req, res)));
-  // Longer than clients keep connections open, because a connection that closes just when it is used loses a request.
+  // The server keeps idle connections open longer than clients do. A request is lost if its connection closes just when
+  // the client uses it.
   server.keepAliveTimeout = 65_000;
   server.listen(options.port, options.host);
   await once(server, 'listening');
   const { address, port } = server.address() as AddressInfo;
   const url = `http://${isIPv6(address) ? `[${address}]` : address}:${port}`;
-  // Opened only after the port is bound: opening replaces the journal, to which a running simulator would be
-  // writing.
+  // The ledger is opened only after the port is bound. Opening replaces the journal, and another simulator that is
+  // still running would be writing to it.
   const opened = open(options, options.publicUrl ?? url);
   const { store, trades, notifier, held } = await opened.catch((error: unknown) => {
     server.close();

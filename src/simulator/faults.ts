@@ -12,7 +12,7 @@ const faultsSchema = z.strictObject({
   callback: z.strictObject({
     dropRate: rate,
     delayMs: ms,
-    /** Extra copies of the first attempt. */
+    /** The number of additional callbacks that the first delivery attempt sends. */
     duplicates: z.int().min(0).max(20),
     corruptSignatureRate: rate,
     wrongAmountRate: rate,
@@ -41,7 +41,7 @@ const faultsSchema = z.strictObject({
 });
 
 const { callback, create, query, close, refund } = faultsSchema.shape;
-/** Any part of the faults, to be merged into those in force. */
+/** Some of the faults. They are merged into the faults that are in force. */
 const patchSchema = faultsSchema
   .extend({
     callback: callback.partial(),
@@ -77,7 +77,10 @@ export type MergeResult =
   | { readonly faults: Faults }
   | { readonly errors: readonly { readonly path: string; readonly message: string }[] };
 
-/** Merges `patch` into the faults, group by group, or lists what is wrong with the patch, field by field. */
+/**
+ * Merges `patch` into the faults that are in force, one group after the other. If the patch is invalid, returns the
+ * error of each field.
+ */
 export function mergeFaults(current: Faults, patch: unknown): MergeResult {
   const parsed = patchSchema.safeParse(patch, { error: faultsInWords });
   if (!parsed.success) {
@@ -104,8 +107,8 @@ export function mergeFaults(current: Faults, patch: unknown): MergeResult {
 }
 
 /**
- * Decides whether a fault occurs. Results repeat for a seed, because each draw hashes the fault, the trade
- * and a counter.
+ * Decides whether a fault occurs. Each draw hashes the seed, the fault, the trade and a counter. So the same seed gives
+ * the same results.
  */
 export class Dice {
   readonly #seed: () => number;

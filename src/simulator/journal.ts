@@ -49,8 +49,8 @@ export class Journal {
   }
 
   /**
-   * Resolves when everything appended so far would survive `kill -9`. @throws the file system's error, from
-   * then on forever.
+   * Resolves when all entries that were appended so far would survive `kill -9`.
+   * @throws the file system's error. After one error, every later call throws that error.
    */
   durable(): Promise<void> {
     if (this.#waiting.length === 0) return this.#written;
@@ -83,8 +83,8 @@ async function readIfExists(path: string): Promise<Buffer> {
 }
 
 /**
- * The complete lines. Text after the last line feed is a write during which the process died, and which was
- * never answered.
+ * Returns the complete lines. If the process died during a write, the journal may end with text without a line feed. No
+ * request was answered for that text.
  */
 function* entriesOf(content: Buffer, path: string): Generator<unknown> {
   let start = 0;

@@ -55,7 +55,7 @@ export class Notifier {
     for (const notification of this.#store.notifications.values()) this.#schedule(notification);
   }
 
-  /** Cancels all scheduled callbacks, after the ledger was emptied. */
+  /** Cancels all scheduled callbacks. This is called after the ledger was emptied. */
   forget(): void {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
@@ -69,8 +69,8 @@ export class Notifier {
   }
 
   /**
-   * Records a callback with the current state of the trade and the faults drawn for it, and sends it when
-   * due.
+   * Records a callback with the current state of the trade, and with the faults that were drawn for the callback. Sends
+   * it when it is due.
    */
   notify(trade: Trade, type: NotificationType, extra: Readonly<Record<string, unknown>> = {}): void {
     const faults = this.#store.faults.callback;

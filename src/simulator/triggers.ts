@@ -22,13 +22,13 @@ export const REFUND_MS = 15_000;
 export const TRIGGER_KINDS = ['payer', 'amount', 'callback', 'refund'] as const;
 export type TriggerKind = (typeof TRIGGER_KINDS)[number];
 
-/** The final state that the example reaches. */
+/** The final state that the example of a trigger reaches. */
 export interface TriggerOutcome {
   readonly payment: PaymentStatus;
   readonly orderUpdate: OrderUpdate | null;
   readonly attention: Attention | null;
   readonly order: OrderStatus;
-  /** The refund that the merchant requests, or that nodrop owes automatically. */
+  /** The state of the refund. The merchant requests this refund, or nodrop owes it automatically. */
   readonly refund: RefundStatus | null;
   /** The minimum number of callbacks that the wallet sends; 0 means none. */
   readonly callbacks: number;
@@ -36,12 +36,15 @@ export interface TriggerOutcome {
 
 export interface TriggerDeclaration {
   readonly kind: TriggerKind;
-  /** What the wallet does, for the table (in English) and the wallet page. */
+  /**
+   * Says what the wallet does with this trigger. The English text is for the table in the documentation, and both texts
+   * are for the wallet page.
+   */
   readonly does: Readonly<Record<'en' | 'zh', string>>;
   readonly example: {
-    /** The triggers of the subject. */
+    /** The part of the example's subject with the triggers. */
     readonly subject: string;
-    /** `expiresInSeconds` of payment and order. */
+    /** `expiresInSeconds` of the example's payment and order. */
     readonly expiresInSeconds?: number;
     /** The merchant requests a refund once the payment is applied. */
     readonly asksForRefund?: boolean;

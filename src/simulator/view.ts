@@ -15,7 +15,7 @@ export function tradeView(trade: Trade): TradeView {
   return { outTradeNo, state, amount: amountOf(trade), currency, transactionId, paidAt, refunded };
 }
 
-/** A trade as the ledger of the control side presents it. */
+/** A trade as the interface for tests and demos shows it in the ledger. */
 export function ledgerView(trade: Trade) {
   const { outTradeNo, currency, state, paidAt, refunded, triggers = [] } = trade;
   const { createdCount, queryCount, callbackAttempts } = trade;
