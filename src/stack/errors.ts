@@ -1,6 +1,8 @@
 import { ConfigError } from '../config.ts';
 
-/** The embedded stack cannot start or run. The message says in one sentence what is wrong and how to fix it. */
+/**
+ * Thrown when the embedded stack cannot start or run. The message says in one sentence what is wrong and how to fix it.
+ */
 export class StackError extends Error {
   override readonly name = 'StackError';
 }

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { chownSync, statSync } from 'node:fs';
 import { StackError } from './errors.ts';
 
-/** The user that runs PostgreSQL's programs, which refuse to run as root. */
+/** The user that runs PostgreSQL's programs. This is never root, because the programs refuse to run as root. */
 export interface PostgresUser {
   /** Command words before the program and its arguments. */
   readonly prefix: readonly string[];
@@ -13,9 +13,9 @@ export interface PostgresUser {
 }
 
 /**
- * Chooses the current user unless it is root; for root, the owner of the data folder, or else `postgres` or `nobody`.
- * If that user may not enter a parent folder (a clone under /root, a private temporary folder), `setpriv` lets the
- * program keep root's permission to enter folders.
+ * Chooses the user that runs PostgreSQL: the current user, unless this is root. For root, it chooses the owner of the
+ * data folder, or else `postgres` or `nobody`. If that user may not enter a parent folder (a clone under /root, a
+ * private temporary folder), `setpriv` lets the program keep root's permission to enter folders.
  * @param dataDir need not exist yet.
  * @param paths the paths that PostgreSQL must reach.
  * @throws StackError when no user can run PostgreSQL.

@@ -13,7 +13,7 @@ process.on('exit', () => {
 export interface CommandOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
-  /** Printed in brackets in the first line only. */
+  /** A note that is printed in brackets, but only in the first line. */
   readonly note?: string;
   /** Signal that ends the command when this process exits or `signal` aborts. @default SIGKILL */
   readonly endBy?: NodeJS.Signals;
@@ -43,12 +43,13 @@ export async function runVisibly(
   const say = () => {
     const last = output.trim().split('\n').at(-1)?.slice(0, 100);
     const seconds = Math.round((Date.now() - started) / 1000);
-    // Each line names its command, because several commands may run concurrently.
+    // Each line names the command that it belongs to, because several commands may run concurrently.
     console.error(`  ${what}: ${seconds} s${last ? `, ${last}` : ''}`);
   };
   const run = () =>
     new Promise<boolean>((resolve) => {
-      // In its own process group, so that a kill also ends the compilers and downloaders that the command starts.
+      // The command runs in its own process group. So a kill also ends the compilers and downloaders that the command
+      // starts.
       const child = spawn(command, args, {
         ...(options.env !== undefined && { env: options.env }),
         ...(options.cwd !== undefined && { cwd: options.cwd }),

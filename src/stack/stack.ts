@@ -34,7 +34,8 @@ export async function startStack(
     if (cli === undefined) return;
     await startTemporal(supervisor, home, { port: stack.temporalPort, uiPort: stack.temporalUiPort }, cli);
   };
-  // Waits for both servers, so that neither is still starting when the caller handles a failure.
+  // Waits for both servers, even if one of them fails. So neither server is still starting when the caller handles the
+  // failure.
   for (const result of await Promise.allSettled([database(), temporal()])) {
     if (result.status === 'rejected') throw result.reason;
   }

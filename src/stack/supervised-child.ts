@@ -3,7 +3,7 @@
 // Runs one of nodrop's programs under a supervisor, and ends the program if the supervisor dies.
 import { pathToFileURL } from 'node:url';
 
-/** Longer than a clean stop takes; after this time the process exits anyway. */
+/** How long a clean stop may take. After this time, the process exits anyway. */
 const PATIENCE_MS = 15_000;
 
 process.on('disconnect', () => {

@@ -10,7 +10,7 @@ import { StackError } from './errors.ts';
 
 type ToolSettings = Pick<Config['stack'], 'temporalCli' | 'testServer' | 'cacheDir'>;
 
-/** The SDK's version determines which server version it downloads. */
+/** The version of the Temporal SDK. It determines which version of the server the SDK downloads. */
 const SDK_VERSION: string = createRequire(import.meta.url)('@temporalio/client/package.json').version;
 
 /** The first server version with the task matcher that temporal-server.ts enables. */
