@@ -32,7 +32,7 @@ export interface PaymentCosts {
   readonly workflowTasks: number;
   /** Number of all statements, including BEGIN and COMMIT. */
   readonly statements: number;
-  /** Number of the statements that begin or end a transaction. */
+  /** Number of statements that begin or end a transaction. */
   readonly transactionControl: number;
   /** Bytes of WAL, without full-page images. */
   readonly walBytes: number;
@@ -72,8 +72,8 @@ export interface Counter {
    */
   payments(samples: number, payment: PaymentToCount): Promise<PaymentCosts[]>;
   /**
-   * Measures the costs of `samples` polls of an unpaid payment whose answer has not changed. Pays the payment at the
-   * end.
+   * Measures what `samples` polls of an unpaid payment cost, when the answer of each poll is the same as before. Pays
+   * the payment at the end.
    */
   unpaidPolls(samples: number, payment: Pick<PaymentToCount, 'key' | 'channel'>): Promise<PollCosts[]>;
   close(): Promise<void>;
@@ -258,14 +258,14 @@ export function isDisturbed(event: HistoryEvent): boolean {
   );
 }
 
-/** Waits until the condition is true, without a timeout of its own. */
+/** Waits until the condition is true. It has no timeout. */
 async function until(condition: () => Promise<boolean>): Promise<void> {
   while (!(await condition())) await sleep(LOOK_EVERY_MS);
 }
 
 async function pauseSweep(temporal: Client): Promise<void> {
   const schedule = temporal.schedule.getHandle(SWEEP_SCHEDULE_ID);
-  // A worker creates the schedule shortly after its start.
+  // The schedule of the sweep may not exist yet, because a worker creates it shortly after the worker's start.
   await until(() =>
     schedule.pause('npm run bench counts').then(
       () => true,
@@ -292,7 +292,10 @@ async function countRows(connection: Connection): Promise<number> {
   return Number(rows[0]?.count ?? 0);
 }
 
-/** The number of finished polls while the next poll waits for its time; undefined while a poll is running. */
+/**
+ * Returns how many polls have finished, if the next poll is waiting for its time. Returns undefined while a poll is
+ * running.
+ */
 async function finishedPolls(temporal: Client, paymentId: string): Promise<number | undefined> {
   const { raw } = await temporal.workflow.getHandle(paymentWorkflowId(paymentId)).describe();
   const poll = raw.pendingActivities?.find(({ activityType }) => activityType?.name === 'queryChannel');
@@ -302,7 +305,10 @@ async function finishedPolls(temporal: Client, paymentId: string): Promise<numbe
 /** Temporal's enum value for a pending activity that no worker is running now. */
 const SCHEDULED = 1;
 
-/** Takes a mark between two polls, once at least `atLeast` polls have finished. No poll may run while it is taken. */
+/**
+ * Takes a mark between two polls, after at least `atLeast` polls have finished. No poll may run while the mark is
+ * taken.
+ */
 async function markBetweenPolls(
   mark: () => Promise<Mark>,
   temporal: Client,
@@ -319,7 +325,7 @@ async function markBetweenPolls(
   }
 }
 
-/** The start of a statement, for a readable list. */
+/** The first words of a statement, for a list that a person can read. */
 function shortened({ application, text }: Statement): string {
   const plain = text.replaceAll(/"public"\./g, '').replaceAll(/\s+/g, ' ');
   const name = application.replace(/^nodrop-/, '');

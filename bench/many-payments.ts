@@ -1,9 +1,7 @@
 import type { Connection } from '../src/ledger/connection.ts';
 import type { BenchMerchant } from './service.ts';
 
-/**
- * Payments that are inserted by SQL, because creating so many through the API would take as long as the measurement.
- */
+/** Inserts payments by SQL. To create as many payments through the API would take as long as the measurement. */
 export interface ManyPayments {
   readonly connection: Connection;
   readonly merchants: readonly BenchMerchant[];

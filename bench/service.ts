@@ -95,7 +95,7 @@ export async function startDatabase(): Promise<Omit<Service, 'temporal'>> {
   return { config, supervisor, db: ledgerOf(config) };
 }
 
-/** Creates a merchant with an account at every channel and an API key. */
+/** Creates a merchant that has an account at every channel and an API key. */
 export async function makeMerchant(
   { config, db }: Pick<Service, 'config' | 'db'>,
   name: string,

@@ -12,7 +12,7 @@ const LEDGER_CLIENTS = 2;
 /** More merchants than concurrent settlers, so that no settler waits for a merchant's lock. */
 const MERCHANTS = 40;
 const PAYMENTS = 40_000;
-/** Delays added to each flush of the WAL, to simulate a slower disk. */
+/** Times in ms by which each flush of the WAL is delayed, to simulate a slower disk. */
 const FLUSHES_MS = [0, 4] as const;
 const ROUNDS = 2;
 const ROUND_MS = 10_000;
@@ -24,7 +24,7 @@ interface Rates {
   readonly flushMs: number;
   /** Median time of a commit of one row by a single client. */
   readonly commitMs: number;
-  /** Payments settled with the ledger's `settlePayment`. */
+  /** Number of payments per second that the ledger's `settlePayment` has settled. */
   readonly settledPerSecond: number;
   /**
    * Share of the time in which this process, which runs the settlers, is busy. If the share is near 1, this process
@@ -37,7 +37,10 @@ interface Rates {
   readonly updatedPerSecond: number;
 }
 
-/** Measures concurrent settling on one database, with the machine's own flush time and with a slower one. */
+/**
+ * Measures concurrent settling on one database: once with the time that a flush takes on this machine, and once with a
+ * longer time.
+ */
 export async function settlers(): Promise<object> {
   const { config, db } = await startDatabase();
   const connect = async () => {
@@ -63,7 +66,7 @@ export async function settlers(): Promise<object> {
   const raw = await Promise.all(Array.from({ length: SETTLERS }, connect));
 
   let next = 0;
-  /** Each payment is settled once. */
+  /** Each payment is used only once, because a payment can be settled only once. */
   const settle = async (settler: number) => {
     next += 1;
     const ledger = ledgers[settler % ledgers.length];

@@ -6,7 +6,7 @@ import { Payments } from './payments.ts';
 import { describeRate, type Round, rateOf, round, type Work } from './rounds.ts';
 import { makeMerchant, type Service, startService } from './service.ts';
 
-/** Number of rounds of nodrop and of the bare workflow, in turn. */
+/** Number of rounds. Rounds of nodrop and rounds of the bare workflow alternate. */
 const ROUNDS = 3;
 /** The expiry of the bare workflow. It equals the expiry of a payment. */
 const EXPIRES_IN_MS = 1_800_000;
@@ -15,7 +15,7 @@ const WORKFLOW_QUEUE = 1;
 
 type ServicePart = 'worker' | 'temporal' | 'api' | 'postgres' | 'simulator';
 
-/** Measures payments per second, and the ratio to a bare workflow with the same structure, in alternating rounds. */
+/** Measures payments per second, and the ratio to a bare workflow with the same structure. Rounds of both alternate. */
 export async function throughput(): Promise<object> {
   // With this schedule, every payment is settled by its callback before a query.
   const service = await startService({ NODROP_QUERY_SCHEDULE: '1h' });

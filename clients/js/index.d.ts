@@ -26,7 +26,10 @@ export type ErrorCode = KnownProblemCode | 'no_answer' | 'event_unverified' | 'e
 export type Refusal = Pick<Problem, 'detail'> &
   Partial<Omit<Problem, 'code' | 'detail'>> & { readonly code: ErrorCode };
 
-/** Every error of this client, except the reason of an aborted signal and a TypeError for arguments of a wrong type. */
+/**
+ * The error with which a call rejects. Two errors are of another class: the reason of an aborted signal, and a
+ * TypeError for arguments of a wrong type.
+ */
 export declare class NodropError extends Error {
   constructor(
     problem: Refusal,
@@ -34,7 +37,7 @@ export declare class NodropError extends Error {
   );
   readonly name: 'NodropError';
   readonly code: ErrorCode;
-  /** What is wrong with the request. */
+  /** A sentence that says what is wrong with the request. */
   readonly detail: string;
   /** The HTTP status of the service's answer; undefined when there was no answer. */
   readonly status: number | undefined;
@@ -50,13 +53,17 @@ export declare class NodropError extends Error {
    */
   readonly errors: readonly { readonly path: string; readonly message: string }[];
   readonly retryAfterSeconds: number | undefined;
-  /** Set by the writes of `@nodrop/client/server`: send the same write again with this key. */
+  /**
+   * The idempotency key of the failed request. Only the writes of `@nodrop/client/server` set it: send the same write
+   * again with this key.
+   */
   readonly idempotencyKey?: string | undefined;
 }
 
 /**
- * `live`: the service streams every change. `polling`: the client reads the payment at intervals. A page also polls
- * while it is hidden, and while three other pages stream. `away`: the service cannot be reached at the moment.
+ * How a page learns of changes. `live`: the service streams every change. `polling`: the client reads the payment at
+ * intervals. A page also polls while it is hidden, and while three other pages stream. `away`: the service cannot be
+ * reached at the moment.
  */
 export type Connection = 'live' | 'polling' | 'away';
 

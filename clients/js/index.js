@@ -18,9 +18,9 @@ const STREAM_REST_MS = { first: 30_000, last: 600_000 };
 const REQUEST_MS = 15_000;
 /** How long the service may hold the answer to a poll. */
 const HELD_SECONDS = 10;
-/** If a held poll brings nothing new in less than this time, the service did not hold it. */
+/** If a held poll returns no change in less than this time, the service did not hold the poll. */
 const HELD_AT_LEAST_MS = 5_000;
-/** Pauses between held polls, between plain polls, and while the service is away. */
+/** The pauses after a held poll, after a plain poll, and after a request that the service did not answer. */
 const HELD_PAUSE_MS = { first: 1_000, last: 1_000 };
 const PLAIN_PAUSE_MS = { first: 1_000, last: 15_000 };
 const AWAY_PAUSE_MS = { first: 1_000, last: 5_000 };
@@ -30,7 +30,7 @@ const AWAY_PAUSE_MS = { first: 1_000, last: 5_000 };
  */
 const MAX_OPEN = 3;
 
-/** Codes that mean that this caller can never read this payment. */
+/** With one of these codes, the service refuses to let the caller read the payment, now and later. */
 const REFUSED = new Set(['unauthorized', 'forbidden', 'payment_not_found']);
 
 export class NodropError extends Error {
@@ -63,7 +63,8 @@ export function createClient({ baseUrl, fetch }) {
 /** @type {typeof import('./index.d.ts').connect} */
 export function connect({ baseUrl, key, fetch: given }) {
   const base = String(baseUrl).replace(/\/+$/, '');
-  // `fetch` is looked up at each call and never called as a method, which browsers refuse.
+  // The global `fetch` is read again at each call. It is never called as a method of another object, because browsers
+  // refuse this.
   const send = given ?? ((/** @type {string} */ url, /** @type {RequestInit} */ init) => fetch(url, init));
   /**
    * The listeners of each payment, by its id. They get one of three signals. `hinted`: the payment may have changed.
@@ -178,7 +179,7 @@ export function connect({ baseUrl, key, fetch: given }) {
     } catch (error) {
       throwIfAborted(signal);
       if (error instanceof NodropError) throw error;
-      // The time was up, the answer broke off, or the answer is not JSON.
+      // The request timed out, the answer was cut off, or the answer is not JSON.
       throw unanswered('The service gave no readable answer.', { cause: error });
     } finally {
       limit.clear();
@@ -273,7 +274,7 @@ export function connect({ baseUrl, key, fetch: given }) {
       connection = state;
       queueMicrotask(() => onConnection?.(state));
     };
-    // While another attempt is undecided, the end of this one does not say whether the payer has paid.
+    // The end of this attempt does not say whether the payer has paid, while another attempt is undecided.
     const done = () =>
       last !== undefined && isFinal(last) && (last.status === 'succeeded' || last.orderState !== 'undecided');
 
@@ -339,7 +340,7 @@ export function connect({ baseUrl, key, fetch: given }) {
             polls = 0;
             continue;
           }
-          // A proxy on the way may cut requests that take long.
+          // A proxy between the client and the service may cut requests that take long.
           if (held) holds = false;
           if (connection !== 'away') polls = 0;
           connected('away');
@@ -454,7 +455,7 @@ function requestSlot(base, signal, onGranted) {
         locks.request(`nodrop-stream-${slot} ${origin}`, { signal: waiting.signal }, hold),
       ),
     ).catch(() => {
-      // The browser does not let this page use Web Locks.
+      // The browser forbids Web Locks on this page.
       if (!waiting.signal.aborted) have();
     });
   }
@@ -595,10 +596,10 @@ async function* readEvents(body) {
   try {
     for (;;) {
       const { done, value } = await reader.read();
-      // Text without a closing empty line is not an event.
+      // Text that no empty line ends is not an event.
       if (done) return;
       text += decoder.decode(value, { stream: true });
-      // A CR at the very end may be the first half of a CRLF.
+      // A CR at the end of the received text may be the first half of a CRLF.
       const lines = text.split(/\r\n|\n|\r(?!$)/);
       text = lines.pop() ?? '';
       for (const line of lines) {

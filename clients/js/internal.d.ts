@@ -2,7 +2,7 @@
 // exports of index.js.
 import type { CallOptions, ClientOptions, WaitOptions } from './index.d.ts';
 
-/** The calls that both parts make. */
+/** The calls that both parts of the client make. */
 export interface Connected {
   call(
     path: string,

@@ -6,14 +6,17 @@ import { connect, NodropError, pauseAfter } from './index.js';
 
 export { isFinal, NodropError } from './index.js';
 
-/** Time limit of one try. The service answers within 9 s. */
+/** Time limit of one try. The service answers each request within 9 s. */
 const TRY_MS = 15_000;
 /** Time limit of a call with all its tries. */
 const CALL_MS = 40_000;
 const TRIES = 3;
 /** How long the service may hold an answer for a reader that follows the feed. */
 const HELD_SECONDS = 30;
-/** If an empty answer comes sooner, the service did not hold it, because it had no slot for another waiting request. */
+/**
+ * If the service returns an empty page in less than this time, it did not hold the request, because it had no slot for
+ * another waiting request.
+ */
 const HELD_AT_LEAST_MS = 5_000;
 const TOLERANCE_SECONDS = 300;
 
@@ -106,7 +109,7 @@ export function createServerClient({ baseUrl, key, fetch }) {
         for (let of = query; ; ) {
           const { data, nextCursor } = await page(of);
           yield* data;
-          // The feed has a cursor even at its end, on an empty page.
+          // Even at the end of the feed, an empty page has a cursor.
           if (nextCursor === null || data.length === 0) return;
           of = { ...query, [cursorName]: nextCursor };
         }

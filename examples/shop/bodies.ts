@@ -4,7 +4,7 @@ import type { RequestHandler } from 'express';
  * Express reads a body that is too large to its end before it refuses the request. This shop does not read such a body.
  */
 
-/** In bytes. nodrop's events are smaller. */
+/** The largest accepted body, in bytes. nodrop's events are smaller. */
 export const BODY_LIMIT = 512 * 1024;
 /**
  * How long a client may read its answer before the shop cuts the connection. The shop then drops everything that the
@@ -22,7 +22,8 @@ export const refuseLargeBodies: RequestHandler = (request, response, next) => {
     if (/100-continue/i.test(headers.expect ?? '')) response.writeContinue();
     return next();
   }
-  // Must run before Node's own listener, which reads and drops the whole body of a request that was not read.
+  // This listener must run before Node's own listener, which reads and drops the whole body of a request that was not
+  // read.
   response.prependOnceListener('finish', () => {
     while (request.read() !== null);
   });

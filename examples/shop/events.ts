@@ -13,7 +13,7 @@ import { money } from './products.ts';
 interface PaymentEvent {
   readonly type: string;
   readonly timestamp: string;
-  /** True for a test event, which `merchants test-event` sends; it is not about a real payment. */
+  /** True for a test event, which `merchants test-event` sends. A test event is not about a real payment. */
   readonly test?: true;
   readonly data: { readonly version: number; readonly payment: PaymentOfEvent };
 }
@@ -26,13 +26,16 @@ interface PaymentOfEvent extends PaymentNow {
 }
 
 /**
- * An event is old if nodrop sent it more than this time after it happened. Both times are by nodrop's clock. An event
- * that is delivered immediately arrives within a second or two. A late event carries the state of its time, and the
- * money may have been refunded since.
+ * The age from which an event is old. The age is the time between the event and the moment when nodrop sent it, both by
+ * nodrop's clock. An event that is delivered immediately arrives within a second or two. A late event carries the state of its time,
+ * and the money may have been refunded since.
  */
 const OLD_AFTER_MS = 10_000;
 
-/** An answer that rolls the transaction back, so that a redelivery of the event is decided again. */
+/**
+ * Thrown with an answer for nodrop. It rolls the transaction back, so that the shop decides about the event again when
+ * nodrop redelivers it.
+ */
 class Refusal extends Error {
   readonly status: number;
   readonly body: object;
@@ -44,13 +47,16 @@ class Refusal extends Error {
   }
 }
 
-/** nodrop redelivers after this answer, for 24 h by default. The order may be stored when a redelivery arrives. */
+/**
+ * The order is not stored yet. nodrop redelivers after this answer, for 24 h by default, and the order may be stored
+ * when a redelivery arrives.
+ */
 const orderUnknown = () => new Refusal(404, { code: 'order_unknown', error: 'There is no such order here.' });
 
 export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'readPayment'>): Router {
   const webhook = new Webhook(secret);
   const router = Router();
-  // Log the reason of a refusal with the request; nodrop logs the answer with the delivery.
+  // Log the reason of a refusal together with the request. nodrop logs the answer together with the delivery.
   router.use('/nodrop', (request, response, next) => {
     response.on('finish', () => {
       if (response.statusCode < 300) return;
@@ -62,7 +68,7 @@ export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'rea
     });
     next();
   });
-  // The signature covers the bytes as received, so the body must not be parsed.
+  // The body must not be parsed before the check, because the signature covers the bytes as they were received.
   const raw = express.raw({ type: () => true, limit: BODY_LIMIT });
 
   router.post('/nodrop/events', raw, async (request, response) => {
@@ -143,8 +149,8 @@ function toEvent(value: unknown): PaymentEvent | null {
 }
 
 /**
- * The state of the event's payment in one word. It depends on the payment and not on the event's type: an event that
- * overtakes `payment.succeeded`, such as one of a refund, carries the same success while some of the money is left.
+ * The state of the event's payment in one word. It depends on the payment and not on the type of the event. An event of
+ * a refund may arrive before `payment.succeeded`. It carries the same success while some of the money is left.
  */
 function stateOf(payment: PaymentNow): string {
   const { status, orderUpdate, receivedAmount, refundedAmount } = payment;
@@ -153,7 +159,10 @@ function stateOf(payment: PaymentNow): string {
   return refundedAmount < (receivedAmount ?? 0) ? 'paid' : 'refunded';
 }
 
-/** Thrown to roll the transaction back, because an old event would grant goods. */
+/**
+ * Thrown when an old event would grant goods. It rolls the transaction back, so that the shop can read the payment's
+ * present state.
+ */
 class ReadingNeeded extends Error {}
 
 /**
@@ -246,7 +255,7 @@ async function applyEvent(
   );
 }
 
-/** Letters and digits that are hard to confuse. */
+/** The letters and digits of a pickup code. None of them is easily confused with another. */
 const SIGNS = '23456789ABCDEFGHJKMNPQRSTUVWXYZ';
 
 function pickupCode(): string {

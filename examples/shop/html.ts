@@ -1,4 +1,4 @@
-/** Text that is HTML already. */
+/** Marks a text that is already HTML. */
 export class Html {
   readonly #text: string;
 

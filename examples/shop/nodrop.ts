@@ -1,11 +1,11 @@
-// In a shop of your own: import { ... } from '@nodrop/client/server'.
+// A shop of your own imports this client from the package: import { ... } from '@nodrop/client/server'.
 import { createServerClient, NodropError } from '../../clients/js/server.js';
 import type { Order } from './orders.ts';
 import type { Settings } from './settings.ts';
 
 /** All calls of the shop to nodrop. */
 export interface Nodrop {
-  /** Starts a payment of the order, or returns the one under way. May always be repeated. */
+  /** Starts a payment of the order, or returns the payment that is under way. May always be repeated. */
   pay(order: Order): Promise<Started | Refused>;
   /**
    * Cancels the order at nodrop. If the answer is `cancelled`, no money can arrive any longer. After any other answer,
@@ -61,7 +61,10 @@ const READ_MS = 3_000;
 const ENDED: ReadonlySet<string> = new Set(['failed', 'cancelled', 'closed']);
 const OVER: ReadonlySet<string> = new Set(['cancelled', 'closed', 'refunded']);
 
-/** Also true for a payment whose money is being refunded or was refunded. */
+/**
+ * True for an attempt that has ended without paying the order. Also true for a payment whose money is being refunded or
+ * was refunded.
+ */
 const isOver = ({ status, orderUpdate, receivedAmount, refundedAmount }: PaymentNow) =>
   ENDED.has(status) ||
   orderUpdate === 'conflict' ||
@@ -92,7 +95,7 @@ export function connectNodrop({ nodropUrl, nodropKey, channel, url }: Settings):
         return status === 'cancelled' || status === 'closed' ? 'cancelled' : 'unsettled';
       } catch (error) {
         if (!(error instanceof NodropError)) throw error;
-        // The customer never started a payment, so nodrop does not have the order.
+        // nodrop does not have the order, because the customer never started a payment.
         if (error.code === 'order_not_found') return 'cancelled';
         return error.code === 'order_already_paid' ? 'paid' : 'unsettled';
       }

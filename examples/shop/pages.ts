@@ -6,7 +6,10 @@ import { money, PRODUCTS, type Product } from './products.ts';
 
 /** The shop's pages as complete HTML. They work without scripts; `order.js` updates them without a reload. */
 
-/** Shown once, after the customer has pressed a button. Its name is in the address of the order's page. */
+/**
+ * A sentence that the page shows once, after the customer has pressed a button. The address of the order's page names
+ * the sentence.
+ */
 export type Notice = keyof Messages['notices'];
 
 export function isNotice(value: unknown): value is Notice {
@@ -202,7 +205,7 @@ ${state.cancellable ? button(`/orders/${id}/cancel`, text.cancel, 'quiet') : nul
   );
 }
 
-/** A sign beside the colour, for people who cannot tell colours apart. */
+/** A sign that is shown beside the colour, for people who cannot tell colours apart. */
 function mark(tone: Tone): Html {
   const signs: Readonly<Record<Tone, string>> = {
     good: '<path d="M4 10.5l4 4 8-9"/>',

@@ -182,8 +182,8 @@ function adapt(adapter: Adapter, pool: pg.Pool, runner: ScriptRunner): Adapter {
   adapter.executeScript = async (script) => {
     const client = await pool.connect();
     try {
-      // The setting and the script are sent separately. In one script, CREATE INDEX CONCURRENTLY would run in a transaction block,
-      // which PostgreSQL refuses.
+      // The setting and the script are sent separately. In one script, CREATE INDEX CONCURRENTLY would run in a
+      // transaction block, which PostgreSQL refuses.
       await client.query(`set lock_timeout = ${runner.lockTimeoutMs(script)}`);
       await client.query(runner.toSend(script));
     } catch (error) {
