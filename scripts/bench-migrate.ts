@@ -69,7 +69,7 @@ async function makePayments() {
   const db = createLedgerClient(config.databaseUrl);
   const { merchant } = await ensureMerchant(db, 'bench', ['simulator']);
   const account = await db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
-  // The callbacks are sent to the address without an account id, so this account must own that address.
+  // The callbacks are sent to the address that has no account id. So this account must own that address.
   await db.channelAccount.update({ where: { id: account.id }, data: { ownsChannelAddress: true } });
   await db.$disconnect();
   console.log(`Making ${PAYMENTS} payments ...`);

@@ -1,8 +1,8 @@
 // node scripts/check-compose.mjs [FOLDER]
 //
 // Checks docker-compose.yml and Dockerfile without a Docker engine: always against nodrop's own rules, and if possible
-// also with docker-compose. It installs docker-compose where it may (see system-packages.ts). Exits with 1 and prints
-// one line per problem. FOLDER is used by its test.
+// also with docker-compose. It installs docker-compose if it may do so (see system-packages.ts). Exits with 1 and
+// prints one line per problem. Only the test of this script gives a FOLDER.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ const root = process.argv[2] ?? fileURLToPath(new URL('..', import.meta.url));
 const read = (path) => readFileSync(join(root, path), 'utf8');
 const problems = [];
 
-/** The allowed keys of a service. Any other key is a mistake, or must be added here. */
+/** The allowed keys of a service. If a service has another key, the key is a mistake, or must be added here. */
 const SERVICE_KEYS = new Set([
   ...['image', 'build', 'command', 'entrypoint', 'environment', 'depends_on', 'profiles', 'restart', 'init'],
   ...['ports', 'networks', 'volumes', 'tmpfs', 'read_only', 'cap_drop', 'cap_add', 'security_opt', 'logging'],
@@ -28,9 +28,9 @@ const SERVICE_KEYS = new Set([
 const WRITABLE = 'temporal';
 /** The only service with added capabilities: its entrypoint starts as root and changes to another user. */
 const PRIVILEGED = 'postgres';
-/** The service that builds the image of the others. */
+/** The service that builds the image. The other services use the same image. */
 const BUILDER = 'migrate';
-/** Files with commands for operators. */
+/** Files that contain commands for operators. */
 const INSTRUCTIONS = ['README.md', 'docs/operations.md', 'deploy/.env.example', 'docker-compose.yml'];
 const CONDITIONS = ['service_healthy', 'service_completed_successfully'];
 const SECRET = /PASSWORD|PWD|SECRET/;
@@ -116,8 +116,8 @@ function checkOurs(name, service) {
     const known = key in settings.shape || key.startsWith('NODROP_QUERY_SCHEDULE_');
     if (!known) say(`sets ${key}, which src/config.ts does not know`);
   }
-  // NODROP_MODE must have no default, so that nobody tests with real money or takes payments with the simulator by
-  // mistake.
+  // NODROP_MODE must have no default. With a default, an operator could test with real money, or accept payments with
+  // the simulator, by mistake.
   if (name !== 'simulator' && !/^\$\{NODROP_MODE:\?/.test(service.environment?.NODROP_MODE ?? '')) {
     say('has a default for NODROP_MODE');
   }
@@ -225,7 +225,7 @@ async function checkByTool(text) {
     return;
   }
   const [command, ...args] = tool;
-  // Uses the example instead of the developer's own .env; its required settings are empty.
+  // Uses the example file instead of the developer's own .env. In the example file, the required settings are empty.
   const options = ['--env-file', 'deploy/.env.example', '--profile', 'simulator'];
   const config = (env) => run(command, [...args, ...options, 'config', '-q'], env);
   const names = new Set([...text.matchAll(/\$\{(\w+)/g)].map(([, name]) => name));

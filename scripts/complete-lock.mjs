@@ -1,8 +1,8 @@
-// node scripts/complete-lock.mjs: to run after an `npm install` that changed dependencies.
+// node scripts/complete-lock.mjs
 //
-// Some company registries do not have binaries of other platforms. npm then leaves those optional packages out of
-// package-lock.json, and `npm ci` rejects such a lock file on every machine. This script adds the missing entries; npm
-// installs a package only on its own platform.
+// Run this after an `npm install` that changed dependencies. Some company registries do not have binaries of other
+// platforms. npm then leaves those optional packages out of package-lock.json, and `npm ci` rejects such a lock file on
+// every machine. This script adds the missing entries. npm still installs a package only on the package's own platform.
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const FILE = new URL('../package-lock.json', import.meta.url);

@@ -16,7 +16,7 @@ const PYTHON_GENERATOR = '0.29.1';
 const JAVA_GENERATOR = '7.25.0';
 
 interface Recipe {
-  /** Name of the entry in the cache. */
+  /** The name of the generator's entry in the cache. */
   readonly entry: string;
   /**
    * The programs that the machine must have, for example "Python 3.10 or newer with pip". If they are missing, the
@@ -46,7 +46,7 @@ const RECIPES: Readonly<Record<Generator, Recipe>> = {
     needs: 'npm',
     isPossible: () => succeeds('npm', '--version'),
     async make(folder) {
-      // Makes npm treat this folder as the project, instead of the folder it was started in.
+      // This file makes npm treat the folder as the project, instead of the folder in which npm was started.
       writeFileSync(join(folder, 'package.json'), '{}');
       const options = ['--no-save', '--no-package-lock', '--ignore-scripts', '--no-audit', '--no-fund'];
       const what = `Fetching openapi-typescript ${TYPESCRIPT_GENERATOR} from the npm registry`;
@@ -103,7 +103,8 @@ const RECIPES: Readonly<Record<Generator, Recipe>> = {
 };
 
 /**
- * The generator without its dependencies, which its jar already contains, and the dependencies of generated clients.
+ * A Maven project with the generator and the dependencies of generated clients. It leaves out the dependencies of the
+ * generator, because its jar already contains them.
  */
 const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>

@@ -39,7 +39,7 @@ export async function findNode(version: string, cacheDir: string): Promise<strin
   // Removes a cache entry that exists but does not run.
   rmSync(join(cacheDir, entryName(version)), { recursive: true, force: true });
   await makeCached(cacheDir, entryName(version), async (folder) => {
-    // Makes npm treat this folder as the project, instead of the folder it was started in.
+    // This file makes npm treat the folder as the project, instead of the folder in which npm was started.
     writeFileSync(join(folder, 'package.json'), '{}');
     const what = `Fetching Node ${version} from the npm registry`;
     const options = ['--no-save', '--no-package-lock', '--ignore-scripts', '--no-audit', '--no-fund'];

@@ -18,7 +18,7 @@ interface Recipe {
   /** The programs that the machine must have. If they are missing, the server's test is skipped. */
   readonly needs: string;
   readonly isPossible: () => boolean;
-  /** The command that installs the server into the folder. */
+  /** Returns the command that installs the server into the folder. */
   readonly command: (folder: string) => {
     readonly from: string;
     readonly words: readonly [string, ...string[]];

@@ -1,6 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** The texts that people read in this repository, for a random draw: see docs/contributing/wording.md. */
+/**
+ * Collects the texts that people read in this repository, so that some can be drawn at random. See
+ * docs/contributing/wording.md.
+ */
 
 const TEXT_KINDS = ['message', 'document', 'comment', 'test name'] as const;
 export type TextKind = (typeof TEXT_KINDS)[number];
@@ -47,7 +50,7 @@ function readMarkdown(file: string): Text[] {
 
 const TEST_NAME =
   /^(\s*)(?:test|describe)(?:\.\w+(?:<[^>]*>)?(?:\([^()]*\))?)*\(\s*(['"`])((?:\\.|(?!\2).)+)\2/;
-/** A literal of at least four words: a message, or a description of the API. */
+/** Matches a literal of at least four words, which is a message or a description in the API. */
 const LITERAL = /(['"`])((?:\\.|(?!\1).)*\w\s+\S+\s+\S+\s+\S(?:\\.|(?!\1).)*)\1/;
 
 const PART = /(['"`])((?:\\.|(?!\1).)+)\1/;
@@ -57,7 +60,7 @@ function readCode(file: string): Text[] {
   let comment: { line: number; words: string[] } | undefined;
   /** The literal of a message that continues in the next line. */
   let begun: { at: string; text: string } | undefined;
-  /** The `describe` blocks around a line, by their indentation. */
+  /** The names of the `describe` blocks around a line, with their indentation. */
   let around: { indent: number; name: string }[] = [];
   const endComment = () => {
     if (comment !== undefined)

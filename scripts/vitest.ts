@@ -10,7 +10,7 @@ export interface Outcome {
   readonly failed: number;
   /** Number of skipped tests by file. */
   readonly skipped: ReadonlyMap<string, number>;
-  /** A text for each failed test: its file, its name and its first error. */
+  /** One text for each failed test, with its file, its name and its first error. */
   readonly failures: readonly string[];
 }
 

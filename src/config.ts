@@ -232,9 +232,9 @@ export interface Config {
   readonly mode: 'test' | 'live';
   /** Absolute path. */
   readonly home: string;
-  /** True if the database is the embedded stack's. */
+  /** True if nodrop uses the database of the embedded stack. */
   readonly embeddedDatabase: boolean;
-  /** True if the Temporal server is the embedded stack's. */
+  /** True if nodrop uses the Temporal server of the embedded stack. */
   readonly embeddedTemporal: boolean;
   readonly databaseUrl: string;
   readonly secret: string;
@@ -266,18 +266,24 @@ export interface Config {
     readonly host: string;
     readonly port: number;
     readonly url: string;
-    /** Signing secrets by channel name. A channel without a secret is off. */
+    /** The simulator's signing secrets, by channel name. A channel without a secret is off. */
     readonly secrets: Readonly<Record<string, string>>;
   };
-  /** Stand-ins for Stripe on this machine, only in test mode. Absent: Stripe itself. */
+  /**
+   * URLs of stand-ins for Stripe on this machine, which are only allowed in test mode. If they are absent, nodrop uses
+   * Stripe itself.
+   */
   readonly stripe: { readonly url?: string; readonly scriptUrl?: string };
-  /** A stand-in for Mollie on this machine, only in test mode. Absent: Mollie itself. */
+  /**
+   * URL of a stand-in for Mollie on this machine, which is only allowed in test mode. If it is absent, nodrop uses
+   * Mollie itself.
+   */
   readonly mollie: { readonly url?: string };
   /** The example shop of the embedded stack. */
   readonly shop: { readonly port: number };
-  /** Which URLs order services may have. */
+  /** The URLs that an order service may have. */
   readonly orderServices: { readonly allowPrivate: boolean; readonly httpsOnly: boolean };
-  /** How long an order service may answer `order_unknown`, in ms. */
+  /** For how long an order service may answer `order_unknown`, in ms. */
   readonly orderUnknownForMs: number;
   readonly paymentExpiryMs: number;
   /**
@@ -288,12 +294,12 @@ export interface Config {
   readonly logLevel: string;
 }
 
-/** The host in URL syntax: an IPv6 address gets brackets. */
+/** Writes a host as it is written in a URL. An IPv6 address gets brackets. */
 export const inUrl = (host: string): string => (isIPv6(host) ? `[${host}]` : host);
 
 /** Reads the settings, and checks each one and their combinations. @throws ConfigError */
 function readSettings(env: NodeJS.ProcessEnv) {
-  // Compose files and shells turn an unset variable into an empty one, so empty counts as unset.
+  // An empty setting counts as unset, because Compose files and shells turn an unset variable into an empty one.
   const given = Object.fromEntries(
     Object.entries(env).filter(([, value]) => value !== undefined && value !== ''),
   );
@@ -342,7 +348,8 @@ function readSettings(env: NodeJS.ProcessEnv) {
 }
 
 /**
- * The folder of the embedded stack's secrets, which may not exist yet; undefined if DATABASE_URL is set.
+ * Returns the folder of the embedded stack's secrets, which may not exist yet. Returns undefined if DATABASE_URL is
+ * set.
  * @throws ConfigError naming the setting that is wrong.
  */
 export function embeddedHome(env: NodeJS.ProcessEnv = process.env): string | undefined {
@@ -422,8 +429,8 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
 }
 
 /**
- * Reads the configuration of the simulator's process. If the simulator's secrets are set, it does not read those of the
- * service, because a real channel would not have them either.
+ * Reads the configuration of the simulator's process. If the simulator's own secrets are set, the function does not
+ * read the secrets of the service, because a real channel would not have them either.
  * @throws ConfigError naming the setting that is wrong or missing.
  */
 export function loadSimulatorConfig(

@@ -13,7 +13,7 @@ export interface Purpose {
   readonly nodropSecret: string;
   /** A label from which the key is derived. */
   readonly use: string;
-  /** The id of the row's owner, so that a ciphertext copied to another owner's row cannot be decrypted. */
+  /** The id of the row's owner. A ciphertext that is copied to the row of another owner cannot be decrypted. */
   readonly owner: string;
 }
 

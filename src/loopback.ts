@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP } from 'node:net';
 
-/** Checks whether a caller or a URL is on this machine, for features that only its own user may use. */
+/** Checks whether a caller or a URL is on this machine. Some features are only for the user of this machine. */
 
 const loopback = new BlockList();
 loopback.addSubnet('127.0.0.0', 8, 'ipv4');

@@ -2,8 +2,8 @@ import { createServer, type IncomingMessage, type RequestListener, type Server }
 import type { RequestHandler, Response } from 'express';
 
 /**
- * Limits how much of a request body a listener reads, on every route. Node and Express read the whole body even if it
- * is not needed. Here the answer is sent first, and then the connection is closed.
+ * Limits how much of a request body a server reads, on every route. Node and Express read the whole body even if
+ * nothing needs it. Here the server sends the answer first and then closes the connection.
  */
 
 /**
@@ -30,16 +30,17 @@ const tooLarge = (limit: number) =>
   new RequestRefused(413, 'entity.too.large', `The body is larger than ${limit} bytes.`);
 
 /**
- * Creates a server that sends `100 Continue` only when `readBody` reads, so that a client does not send a refused body.
+ * Creates a server that sends `100 Continue` only when `readBody` starts to read. So a client does not send a body that
+ * the server refuses.
  */
 export function createBoundedServer(handler: RequestListener): Server {
   return createServer(handler).on('checkContinue', handler).on('checkExpectation', handler);
 }
 
 /**
- * Refuses bodies whose `Content-Length` is above `limit` bytes, and requests with two `Host` headers: passes a
- * `RequestRefused` to `next`. Must come before every handler that can answer; other handlers must read bodies only with
- * `readBody`.
+ * Refuses bodies whose `Content-Length` is above `limit` bytes, and requests with two `Host` headers. For such a
+ * request, passes a `RequestRefused` to `next`. This handler must come before every handler that can answer. Other
+ * handlers must read bodies only with `readBody`.
  */
 export function boundRequests(limit: number): RequestHandler {
   return (request, response, next) => {
@@ -95,18 +96,22 @@ const announcedLength = ({ headers }: IncomingMessage): number | undefined =>
 
 const expectsContinue = ({ headers }: IncomingMessage): boolean => /100-continue/i.test(headers.expect ?? '');
 
-/** Requests whose connection is closed after the answer, unless their body has been read completely. */
+/**
+ * Requests after whose answer the connection is closed. A request whose body has been read completely is removed from
+ * this set.
+ */
 const closing = new WeakSet<IncomingMessage>();
 
 function closeAfterAnswer(request: IncomingMessage, response: Response): void {
   closing.add(request);
   response.setHeader('Connection', 'close');
-  // This listener must run before Node's own, which would read and drop the whole body of a request that was not read.
+  // This listener must run before Node's own listener, which would read and drop the whole body of a request that was
+  // not read.
   response.prependOnceListener('finish', () => {
     if (closing.has(request)) readGrace(request);
   });
-  // Node closes the connection with `destroySoon`. If unread bytes were left, TCP would reset the connection, and the
-  // client could lose the answer.
+  // Node calls `destroySoon` to close the connection. If unread bytes were left, TCP would reset the connection, and
+  // the client could lose the answer.
   request.socket.destroySoon = () => linger(request);
 }
 

@@ -27,8 +27,8 @@ interface PaymentOfEvent extends PaymentNow {
 
 /**
  * The age from which an event is old. The age is the time between the event and the moment when nodrop sent it, both by
- * nodrop's clock. An event that is delivered immediately arrives within a second or two. A late event carries the state of its time,
- * and the money may have been refunded since.
+ * nodrop's clock. An event that is delivered immediately arrives within a second or two. A late event carries the state
+ * of its time, and the money may have been refunded since.
  */
 const OLD_AFTER_MS = 10_000;
 

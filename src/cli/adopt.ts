@@ -30,7 +30,7 @@ import { DEADLINE_MS, withTemporal } from './recover.ts';
  */
 
 export interface AdoptOptions {
-  /** A path, or `-` for standard input. */
+  /** The path of the file, or `-` for standard input. */
   readonly file: string;
   readonly merchant?: string;
   readonly dryRun?: true;
@@ -59,7 +59,7 @@ const wholeNumber = z
 const text = (atMost: number) =>
   z.string().max(atMost, `must be at most ${atMost} characters`).refine(isStorable);
 
-/** One line of the file, without its empty fields. */
+/** One line of the file with trades, without its empty fields. */
 const lineSchema = (mode: Config['mode']) =>
   z
     .object({

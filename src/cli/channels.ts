@@ -30,7 +30,8 @@ import { noMerchant } from './merchants.ts';
 import { table } from './table.ts';
 
 /**
- * `npm run nodrop -- channels ...`: accounts at channels. Secret settings are never arguments, and are never printed.
+ * `npm run nodrop -- channels ...`: the commands for accounts at channels. Secret settings are never arguments, and are
+ * never printed.
  */
 
 /** Selects an account. */
@@ -39,15 +40,18 @@ export interface AccountOptions {
   readonly account?: string;
 }
 
-/** Where an account's settings come from. */
+/** The options that say where an account's settings come from. */
 export interface SettingsOptions {
   /** Settings that are not secret, each as `name=value`. */
   readonly set: readonly string[];
-  /** A path, or `-` for standard input. Its content is lines of `name=value`, or a JSON object. */
+  /**
+   * The path of a file with settings, or `-` for standard input. The content is lines of `name=value`, or a JSON
+   * object.
+   */
   readonly file?: string;
 }
 
-/** In characters; longer than any key in PEM format. */
+/** The largest size of a setting's value, in characters. It is larger than any key in PEM format. */
 const VALUE_AT_MOST = 16_384;
 const FILE_AT_MOST_BYTES = 256 * 1024;
 const CHECK_WITHIN_MS = 20_000;
@@ -105,7 +109,10 @@ async function accountOf(
   throw new CommandError(`Merchant ${merchant.name} has no ${which} at ${channel}: ${others} there.`);
 }
 
-/** Error messages name the file and the line, never the content, which may be secret. @throws CommandError */
+/**
+ * Reads settings from a file. Error messages name the file and the line, but never the content, which may be secret.
+ * @throws CommandError
+ */
 function parseFile(text: string, where: string): [string, string][] {
   if (text.trimStart().startsWith('{')) {
     let content: unknown;
@@ -423,7 +430,7 @@ export async function checkChannelAccount(
 }
 
 /**
- * `channels smoke`: takes a trade through its whole life at the channel.
+ * `channels smoke`: creates a trade at the channel and takes it through all steps from the payment to the refund.
  * @param say gets each step as a line
  * @throws CommandError when the credentials may move real money, or a step fails
  */

@@ -32,7 +32,7 @@ export async function listMerchants(db: LedgerClient, now: Date): Promise<string
   return table([[...head, 'RETURN SCHEMES', 'CREATED'], ...rows]);
 }
 
-/** Shows the secrets by their last four characters, the current one first. */
+/** Shows each secret by its last four characters. The current secret comes first. */
 const secretsOf = ({ signingSecrets }: MerchantWithSettings): string =>
   signingSecrets
     .map(
@@ -47,7 +47,7 @@ export interface SetOptions {
   readonly orderStatusUrl?: string;
   readonly orderService: boolean;
   readonly orderStatus: boolean;
-  /** Schemes separated by commas. */
+  /** The URL schemes, separated by commas. */
   readonly returnSchemes?: string | false;
 }
 
@@ -188,6 +188,6 @@ export async function rotateMerchantSecret(
   ];
 }
 
-/** The error of a command that names a merchant that does not exist. */
+/** Returns the error of a command that names a merchant which does not exist. */
 export const noMerchant = (name: string) =>
   new CommandError(`There is no merchant ${name}. "merchants list" shows the merchants.`);

@@ -33,7 +33,7 @@ interface LostPayment {
 interface LostRefund {
   readonly id: string;
   readonly paymentId: string;
-  /** The summary that the workflow was started with. */
+  /** The summary with which the workflow was started. */
   readonly summary: string;
   readonly since: Date;
 }
