@@ -38,7 +38,7 @@ export interface Offence {
   readonly temporalUrl: string | null;
 }
 
-/** How nodrop learned that a payment was paid, and how long that took. */
+/** What made nodrop learn that a payment was paid, and how long this took. */
 export interface Found {
   readonly settledBy: string;
   /** True when no callback of the payment reached nodrop. */
@@ -90,7 +90,10 @@ export interface Accounts {
 const PAID = ['succeeded', 'refunded'];
 const LIVE = ['created', 'paying'];
 
-/** WeChat Pay refuses to close an order in its first five minutes, which is longer than a run takes. */
+/**
+ * The channels that refuse to close a new order for some time. WeChat Pay refuses this in the first five minutes, which
+ * is longer than a run takes.
+ */
 const CLOSES_LATER = ['wechatpay'];
 const CLOSED_LATER = 'too young to be closed';
 

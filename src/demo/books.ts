@@ -1,6 +1,6 @@
 import { request } from './client.ts';
 
-/** A trade in the books of the simulator or of a double, which hold the money. */
+/** A trade in the books of the simulator or of a double. These books record the money. */
 export interface Trade {
   readonly outTradeNo: string;
   /** Minor units. */
@@ -14,7 +14,7 @@ export interface Trade {
   readonly callbackAttempts: number;
 }
 
-/** A refund as the API shows it. `Payment` and `Order` below are also from the API. */
+/** A refund as the API shows it. The types `Payment` and `Order` also describe what the API shows. */
 export interface Refund {
   readonly id: string;
   readonly amount: number;

@@ -38,8 +38,8 @@ const OF_PAYMENT = /^pay_\w+$/;
 const TIMEOUT_MS = 10_000;
 
 /**
- * An HTTP proxy before nodrop's callback addresses. It loses callbacks (but acknowledges them to the channel), delays
- * them, sends them twice, breaks their signatures, or replaces them by callbacks with a wrong amount.
+ * An HTTP proxy in front of nodrop's callback addresses. It loses callbacks (but acknowledges them to the channel),
+ * delays them, sends them twice, breaks their signatures, or replaces them by callbacks with a wrong amount.
  */
 export class CallbackProxy {
   readonly #options: ProxyOptions;
@@ -80,7 +80,7 @@ export class CallbackProxy {
     if (!OF_PAYMENT.test(paymentId)) return await answer(response, this.#send(path, came));
     const fate = this.#fateOf(paymentId);
     if (fate === 'lost') {
-      // Alipay expects the body "success" as an acknowledgement; WeChat Pay only checks the status.
+      // As an acknowledgement, Alipay expects the body "success". WeChat Pay only checks the status.
       response.writeHead(200, { 'content-type': 'text/plain' }).end('success');
       return;
     }

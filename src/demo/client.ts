@@ -15,8 +15,8 @@ const LONGEST_WAIT_MS = 2_000;
 const TIMEOUT_MS = 25_000;
 
 /**
- * Sends an HTTP request, and repeats it until there is an answer that need not be retried. nodrop promises that every
- * request may be repeated, and the demo kills the API while payers pay.
+ * Sends an HTTP request, and repeats it until the answer is final. nodrop promises that every request may be repeated,
+ * and the demo kills the API while payers pay.
  * @throws AbortError when `signal` ends it.
  */
 export async function request(

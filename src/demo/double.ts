@@ -13,7 +13,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** A process that runs a channel's double (test/doubles), with the channel's books, keys and clock. */
 export class Double<Hello extends { readonly url: string } = { readonly url: string }> {
   readonly channel: DoubledChannel;
-  /** The first line that the double printed: its address and its accounts. */
+  /** The first line that the double printed. It contains the double's address and accounts. */
   readonly hello: Hello;
   readonly #child: ChildProcess;
   readonly #signal: AbortSignal;

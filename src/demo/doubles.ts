@@ -42,7 +42,7 @@ export interface DoublesOptions {
   readonly signal: AbortSignal;
 }
 
-/** The doubles of a run, and the proxy between their callbacks and nodrop. */
+/** The doubles of a run, and the proxy that stands between the doubles' callbacks and nodrop. */
 export class Doubles implements Wallets {
   readonly #options: DoublesOptions;
   readonly #wallets = new Map<string, DoubledWallet>();
@@ -58,7 +58,10 @@ export class Doubles implements Wallets {
     });
   }
 
-  /** Starts the proxy. @returns its address, which becomes the API's public URL and must be known at start. */
+  /**
+   * Starts the proxy.
+   * @returns the proxy's address. It becomes the API's public URL, so it must be known before the API starts.
+   */
   async listen(): Promise<string> {
     await this.#proxy.listen();
     return this.#proxy.url;
@@ -150,7 +153,8 @@ export class Doubles implements Wallets {
 }
 
 /**
- * Checks that Python, pip and OpenSSL are installed where needed, and installs the doubles' libraries into the cache.
+ * Checks that Python, pip and OpenSSL are installed if a double needs them, and installs the doubles' libraries into
+ * the cache.
  * @throws StackError
  */
 export async function obtainLibraries(channels: readonly DoubledChannel[], cacheDir: string): Promise<void> {

@@ -33,7 +33,7 @@ const LIMIT_MS = 200_000;
 const WORKER_DIES_AFTER_MS = 16_000;
 const API_DIES_AFTER_MS = 32_000;
 const LOOK_EVERY_MS = 1_000;
-/** Timeout for the last reading of the books. */
+/** Timeout for reading the books at the end of the run. */
 const READ_PATIENCE_MS = 20_000;
 const INTERRUPTED = 130;
 
@@ -52,7 +52,7 @@ let leaving = false;
 
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
   process.on(signal, () => {
-    // npm and the terminal may both deliver the same Ctrl-C.
+    // When a person presses Ctrl-C, npm and the terminal may both send the signal. So the process may receive it twice.
     if (leaving) return;
     say('Stopping everything ...');
     void leave(INTERRUPTED);
@@ -68,7 +68,7 @@ async function leave(code: number): Promise<void> {
   process.exit(code);
 }
 
-/** Ends the demo as failed, because a run without its wallets proves nothing. */
+/** Ends the demo as failed when a double ends, because a run without its doubles proves nothing. */
 function fail(sentence: string): void {
   say(sentence);
   void leave(1);
@@ -280,7 +280,7 @@ async function run(
     say(`Not everything is settled, and nothing has changed for ${LIMIT_MS / 1000} s. The state is now:`);
   await work;
   progress.show('Comparing the books ...');
-  // Waits for the last delayed callbacks, so that they count as sent and not as lost.
+  // Waits for the last delayed callbacks. Otherwise they would count as lost.
   await sleep(CALLBACK_DELAY_MS + 1_000);
   return {
     accounts: await accounts(AbortSignal.timeout(READ_PATIENCE_MS)),

@@ -12,7 +12,10 @@ export const PAYERS_A_SCENE = 4;
 /** Default number of payers. */
 export const PAYERS = 240;
 
-/** What a payer does in the wallet; `pays at the last moment` is about a second before the payment expires. */
+/**
+ * What a payer does in the wallet. A payer who `pays at the last moment` pays about a second before the payment
+ * expires.
+ */
 export type Habit =
   | (typeof SCENES)[number]
   | 'pays when the payment is cancelled'
@@ -23,12 +26,14 @@ export type Habit =
 
 export interface Payer {
   readonly orderId: string;
-  /** The channel where the payer pays, and an optional second channel where the payer pays again. */
+  /**
+   * The channel where the payer pays, and an optional second channel. A payer with a second channel pays again there.
+   */
   readonly channels: readonly [string, ...string[]];
   /** Minor units. */
   readonly amount: number;
   readonly currency: string;
-  /** When the payer presses pay, counted from the start of the run. */
+  /** When the payer presses the pay button, counted from the start of the run. */
   readonly arrivesAfterMs: number;
   /** How long the payer sees the pay page before pressing the wallet's button. */
   readonly thinksMs: number;
@@ -95,8 +100,8 @@ const SCENE_OF: Readonly<Partial<Record<Habit, SceneName>>> = {
 };
 
 /**
- * Channels whose payment link can still be paid after nodrop has closed the payment, because the channel does not know
- * the trade until the payer opens the link.
+ * Channels where a payment link can still be paid after nodrop has closed the payment. These channels do not know the
+ * trade until the payer opens the link.
  */
 const LINK_OUTLIVES_CLOSE = ['alipay'];
 

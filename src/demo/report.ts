@@ -9,7 +9,7 @@ export interface Report {
    * lost the callbacks of the doubles.
    */
   readonly missing: 'never sent' | 'lost';
-  /** The scenes that the payers were planned to play. */
+  /** The scenes that occur with the planned payers. */
   readonly scenes: ReadonlySet<SceneName>;
   /** The results of the shop and its payers. */
   readonly shop: {
@@ -27,8 +27,8 @@ export interface Report {
 }
 
 /**
- * True when each amount in the wallet is in exactly one paid order or was given back, and no order is paid without
- * money.
+ * True when all money in the wallet is accounted for. Each amount must be in exactly one paid order or be given back,
+ * and no order may be paid without money.
  */
 export function isClean(report: Report): boolean {
   const { accounts, shop, forged } = report;

@@ -4,7 +4,7 @@ import type { Supervisor } from '../stack/supervisor.ts';
 /** How long after a payment its callback is sent. */
 export const CALLBACK_DELAY_MS = 2_000;
 
-/** Faults of the channel during the demo, in the format of `PUT /_control/faults`. */
+/** The faults of the simulator during the demo, in the format of `PUT /_control/faults`. */
 export const FAULTS = {
   callback: {
     dropRate: 0.3,

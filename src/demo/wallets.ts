@@ -35,7 +35,7 @@ export interface Wallets {
   forge(payer: Payer, payment: Bought): Promise<readonly Forgery[]>;
 }
 
-/** The two channels of the simulator, which keeps one ledger for both. */
+/** The two channels of the simulator. The simulator keeps one ledger for both. */
 export class SimulatorWallets implements Wallets {
   readonly #url: string;
   readonly #secret: string;

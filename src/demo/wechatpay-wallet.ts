@@ -37,7 +37,7 @@ export async function startWechatpayWallet(
     channel: 'wechatpay',
     settings: accounts.direct,
 
-    // The callback address for refunds is configured at the merchant platform, not in each request.
+    // Sets the callback address for refunds, because it is configured at the merchant platform and not in each request.
     async register(callbackUrl: string): Promise<void> {
       await double.control('refundNotifyUrl', { mchid, url: callbackUrl });
     },

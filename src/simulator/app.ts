@@ -14,12 +14,12 @@ import { Store } from './store.ts';
 import { Trades } from './trades.ts';
 
 export interface SimulatorOptions {
-  /** Signing secret (`whsec_...`) by account name. */
+  /** The signing secret (`whsec_...`) of each account, by account name. */
   readonly secrets: Readonly<Record<string, string>>;
   /** The folder of the durable ledger. Only one simulator may use it at a time. */
   readonly folder: string;
   readonly host: string;
-  /** 0 takes any free port. */
+  /** The port to listen on. 0 takes any free port. */
   readonly port: number;
   readonly logger: Logger;
   /**
@@ -41,7 +41,7 @@ export interface Simulator {
   close(): Promise<void>;
 }
 
-/** `close()` cuts off requests that are still unanswered after this time. */
+/** After this time, `close()` cuts off the requests that have no answer yet. */
 const CLOSE_WITHIN_MS = 10_000;
 
 /**
@@ -75,7 +75,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
       const closed = once(server, 'close');
       server.close();
       for (const res of held) res.destroy();
-      // Kept-alive connections become idle one by one, as their last answers are sent.
+      // Connections that are kept open become idle one by one, when their last answers have been sent.
       const sweep = setInterval(() => server.closeIdleConnections(), 50);
       const deadline = setTimeout(() => server.closeAllConnections(), CLOSE_WITHIN_MS);
       try {
@@ -91,7 +91,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   };
 }
 
-/** Reads the ledger and creates the three sides on top of it. */
+/** Reads the ledger, and creates the interfaces for merchants, for payers and for tests on top of it. */
 async function open(options: SimulatorOptions, publicUrl: string) {
   const { logger } = options;
   const signers = new Map(Object.entries(options.secrets).map(([name, secret]) => [name, signer(secret)]));

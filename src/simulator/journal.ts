@@ -3,13 +3,13 @@ import { dirname } from 'node:path';
 import { privateFolder } from '../private-folder.ts';
 
 /**
- * An append-only file of JSON lines. Entries wait in memory and are written in groups: one fsync covers all
- * entries that arrived during the previous fsync. So a durable answer does not need an fsync of its own.
+ * An append-only file of JSON lines. Entries wait in memory and are written in groups. One fsync covers all entries
+ * that arrived during the previous fsync. So an answer that must be durable does not need its own fsync.
  */
 export class Journal {
   readonly #file: FileHandle;
   readonly #waiting: string[] = [];
-  /** The latest write. Once a write is rejected, every later write is also rejected. */
+  /** The latest write to the journal. After a write has failed, every later write also fails. */
   #written: Promise<void> = Promise.resolve();
   #next: Promise<void> | undefined;
 
@@ -36,7 +36,7 @@ export class Journal {
     await file.appendFile(lines.join(''));
     await file.sync();
     await rename(draft, path);
-    // Without this sync of the folder, the rename may not survive a power cut.
+    // The folder is synced as well. Otherwise the rename may not survive a power cut.
     const folder = await open(dirname(path), 'r');
     await folder.sync();
     await folder.close();

@@ -44,10 +44,10 @@ export function payerSide(options: PayerSideOptions): Router {
           frameAncestors: ["'none'"],
         },
       },
-      // The wallet uses plain HTTP on a host that other local programs share. HSTS would make those
-      // unreachable.
+      // The wallet sends no HSTS header. It uses plain HTTP on a host that other local programs share, and HSTS would
+      // make these programs unreachable.
       strictTransportSecurity: false,
-      // Not `no-referrer`, because with that policy browsers send `Origin: null` with the page's own form.
+      // The policy is not `no-referrer`. With `no-referrer`, browsers send `Origin: null` with the page's own form.
       referrerPolicy: { policy: 'same-origin' },
     }),
   );

@@ -58,9 +58,9 @@ export interface Refund {
   readonly settlesAt: string;
 }
 
-/** A callback that is not acknowledged yet, with the faults drawn for it. */
+/** A callback that is not acknowledged yet, with the faults that were drawn for the callback. */
 export interface Notification {
-  /** The `webhook-id`, the same on every attempt and copy. */
+  /** The `webhook-id` of the callback. It is the same on every delivery attempt and copy. */
   readonly id: string;
   readonly account: string;
   readonly outTradeNo: string;
@@ -86,7 +86,7 @@ type Entry =
   | { readonly faults: Faults }
   | { readonly emptied: true };
 
-/** The simulator's durable ledger: read from memory, written through the journal. */
+/** The simulator's durable ledger. It is read from memory, and written to the journal. */
 export class Store {
   readonly trades = new Map<string, Trade>();
   readonly refunds = new Map<string, Refund>();

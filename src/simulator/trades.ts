@@ -5,7 +5,7 @@ import type { Act, PayResult, Refund, Store, Trade } from './store.ts';
 import { ACT_AFTER_MS, IN_PROCESS_MS, REFUND_MS, readTriggers, type Trigger } from './triggers.ts';
 import { amountOf, type TradeView, tradeView } from './view.ts';
 
-/** The terms with which a merchant creates a trade. */
+/** The content of a merchant's request to create a trade. */
 export type TradeTerms = Pick<
   Trade,
   'outTradeNo' | 'amount' | 'currency' | 'subject' | 'notifyUrl' | 'returnUrl' | 'expiresAt'
@@ -81,7 +81,7 @@ export class Trades {
     return trade;
   }
 
-  /** The trade as a query shows it. The fault `query.lagMs` hides the payer's action for that time. */
+  /** Returns the trade as a query shows it. The fault `query.lagMs` hides the payer's action for this many ms. */
   query(account: string, outTradeNo: string): TradeView {
     const trade = this.find(outTradeNo, account);
     this.#store.write({ queried: outTradeNo });
@@ -305,7 +305,7 @@ const actIn = (ms: number, result: PayResult): Act => ({
   result,
 });
 
-/** The automatic actions of a trade that is created now. */
+/** Returns the automatic actions of a new trade. */
 function actsOf(triggers: readonly Trigger[]): readonly Act[] {
   if (triggers.includes('paid')) return [actIn(ACT_AFTER_MS, 'success')];
   if (triggers.includes('declined')) return [actIn(ACT_AFTER_MS, 'declined')];

@@ -3,15 +3,15 @@ import type { OrderStatus, OrderUpdate, PaymentStatus, RefundStatus } from '../d
 import { SimulatorError } from './errors.ts';
 
 /**
- * What the subject of a trade can make the wallet do, for example `Coffee [sim:paid callback-lost]`. The
- * simulator, the table in docs/sandbox.md (`npm run generate`) and the tests, which run each example, use
- * this one declaration. Triggers are words in brackets and not amounts. No shop sells a product with such a name, so no
- * trigger acts by accident.
+ * The triggers: words in the subject of a trade that make the wallet act, for example `Coffee [sim:paid
+ * callback-lost]`. The simulator, the table in docs/sandbox.md (`npm run generate`) and the tests, which run each
+ * example, use this one declaration. Triggers are words in brackets and not amounts. No shop sells a product with such
+ * a name, so no trigger acts by accident.
  */
 
 /**
- * How long after the creation or the close of a trade the wallet acts automatically. In milliseconds, like all
- * durations below.
+ * How long after a trade's creation or close the wallet acts automatically. This time and all other durations in this
+ * file are in milliseconds.
  */
 export const ACT_AFTER_MS = 2_000;
 export const IN_PROCESS_MS = 15_000;
@@ -190,9 +190,9 @@ const BEGINS = /\[sim:/gi;
 const WHOLE = /\[sim:([^[\]]*)\]/i;
 
 /**
- * The triggers in a trade's subject; empty for a subject without `[sim:`.
+ * Returns the triggers in a trade's subject; none for a subject without `[sim:`.
  * @throws SimulatorError 400 `PARAM_ERROR` for an unknown or misplaced trigger, because a test must not pass without
- * its trigger.
+ *   its trigger.
  */
 export function readTriggers(subject: string, amount: number): readonly Trigger[] {
   const count = subject.match(BEGINS)?.length ?? 0;

@@ -28,7 +28,7 @@ const EXISTS = '42P07';
 const LOCK_FAILURES = new Set(['55P03', '40P01']);
 const TRY_LOCK_EVERY_MS = 200;
 
-/** How long migrations wait for locks, and how often they retry after a lock timeout or deadlock. */
+/** How long migrations wait for locks, and how many times they are retried after a lock timeout or deadlock. */
 export interface Patience {
   /**
    * How long a statement waits for a lock, in ms. Writes of other connections queue behind the waiting statement for
@@ -125,7 +125,7 @@ export async function applyMigrations(
  * unchanged.
  */
 function withRecord(script: string, { migrationDirectories }: MigrationList): string {
-  // Several migrations may have the same script; only one of them has an open record.
+  // Several migrations may have the same script, but only one of them has an open record.
   const names = migrationDirectories
     .filter(({ migrationFile: { content } }) => content.tag === 'ok' && content.value === script)
     .map(({ path }) => pg.escapeLiteral(path));
@@ -184,7 +184,7 @@ async function applyPatiently(
       // rejects a failed record. If the clean-up fails, the next attempt or the next start does it.
       await undoUnfinished(client, engine, migrationsList).catch(() => {});
       const records = await recordsOf(client);
-      // The index existed already, and undoUnfinished has recorded the migration as applied.
+      // The script failed because the index already existed. `undoUnfinished` has recorded the migration as applied.
       if (failure?.code === EXISTS && records.some((it) => it.name === open && isApplied(it))) continue;
       const left = open === undefined ? '' : await whatIsLeft(client, scriptOf(migrationsList, open));
       if (!lostLock && failure !== undefined && open !== undefined) {
@@ -259,8 +259,8 @@ interface MigrationRecord {
 
 const isApplied = ({ finished, rolledBack }: MigrationRecord) => finished && !rolledBack;
 /**
- * A hint for a database that an unreleased commit has migrated. The migrations of that commit may be the cause of the
- * failure.
+ * A hint for a failed migration. An unreleased commit has migrated this database, and the migrations of that commit may
+ * be the cause of the failure.
  */
 function ofAnotherVersion(
   records: readonly MigrationRecord[],

@@ -110,8 +110,8 @@ function commitsInside({ text, bare }: Statement): boolean {
 }
 
 /**
- * True if a script is a single statement outside any transaction. An interruption may leave such a statement partly
- * executed.
+ * True if a script is a single statement that runs outside any transaction. After an interruption, such a statement may
+ * be partly executed.
  */
 export function runsOutsideTransaction(sql: string): boolean {
   const [statement, ...others] = statementsOf(sql);
@@ -149,7 +149,7 @@ function lockedTables(statement: string): readonly string[] {
     .map(unquoted);
 }
 
-/** The tables that a migration itself creates. */
+/** Returns the tables that a migration itself creates. */
 const ownTables = (statements: readonly string[]) =>
   new Set(statements.flatMap((it) => CREATE_TABLE.exec(it)?.[1] ?? []).map(unquoted));
 

@@ -50,7 +50,7 @@ function send(identity: ProcessIdentity, signal: NodeJS.Signals) {
   try {
     process.kill(identity.pid, signal);
   } catch (error) {
-    // ESRCH: the process ended between the check and the signal.
+    // The error ESRCH means that the process ended between the check and the signal.
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }

@@ -8,8 +8,9 @@ import { StackError } from './errors.ts';
 import { runVisibly } from './progress.ts';
 
 /**
- * Independent third-party implementations of the channels' signatures and encryption, used by the doubles. The file
- * `requirements.txt` of a double pins their versions and the hashes of all their dependencies.
+ * Third-party libraries, independent of nodrop, that implement the signatures and the encryption of the channels. The
+ * doubles use them. The file `requirements.txt` of a double pins the versions of these libraries, and the hashes of all
+ * their dependencies.
  */
 
 const DOUBLES = { 'python-alipay-sdk': 'alipay', wechatpayv3: 'wechatpay' } as const;

@@ -48,7 +48,8 @@ export async function startPostgres(supervisor: Supervisor, home: string, port: 
     // SIGINT requests a "fast shutdown": the server ends its connections and writes a checkpoint.
     stopSignal: 'SIGINT',
     probe: () => createDatabase(port),
-    // After the server was killed, its last backends may keep the shared memory for a moment.
+    // The error of a start soon after the server was killed. The last backends of the killed server may still use the
+    // shared memory for a moment.
     transient: /pre-existing shared memory block/,
     explain: (output) => explain(output, dataDir),
   };

@@ -4,7 +4,7 @@ import { StackError } from './errors.ts';
 
 /** The user that runs PostgreSQL's programs. This is never root, because the programs refuse to run as root. */
 export interface PostgresUser {
-  /** Command words before the program and its arguments. */
+  /** Command words that are placed before the program and its arguments. */
   readonly prefix: readonly string[];
   /** Options for `spawn`. */
   readonly ids: { readonly uid?: number; readonly gid?: number };
@@ -29,7 +29,8 @@ export function postgresUser(dataDir: string, paths: readonly string[]): Postgre
     return spawnSync(program, args, { ...ids, cwd: '/', stdio: 'ignore' }).status === 0;
   };
   if (canReach([], { uid, gid })) return { prefix: [], ids: { uid, gid }, own };
-  // Without no_setuid_fixup, access(2) ignores the capability, and PostgreSQL calls access(2) on its own program.
+  // `no_setuid_fixup` is needed because PostgreSQL calls access(2) on its own program. Without this option, access(2)
+  // ignores the capability.
   const prefix = [
     'setpriv',
     `--reuid=${uid}`,

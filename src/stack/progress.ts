@@ -15,21 +15,24 @@ export interface CommandOptions {
   readonly cwd?: string;
   /** A note that is printed in brackets, but only in the first line. */
   readonly note?: string;
-  /** Signal that ends the command when this process exits or `signal` aborts. @default SIGKILL */
+  /**
+   * The signal that ends the command. It is sent when this process exits or `signal` aborts.
+   * @default SIGKILL
+   */
   readonly endBy?: NodeJS.Signals;
   /** If this signal aborts, the command ends. */
   readonly signal?: AbortSignal;
 }
 
-/** How a command ended; `output` is its whole output, including errors. */
+/** How a command ended. `output` is everything that the command printed, including errors. */
 export interface CommandResult {
   readonly ok: boolean;
   readonly output: string;
 }
 
 /**
- * Runs a command that may take minutes. Prints `what` immediately, and every 10 s the elapsed time and the command's
- * last line of output, so that a long command does not look like a hang. Never rejects.
+ * Runs a command that may take minutes. Prints `what` immediately. Then prints every 10 s the elapsed time and the
+ * command's last line of output, so that a long command does not look like a hang. Never rejects.
  */
 export async function runVisibly(
   what: string,
@@ -60,7 +63,7 @@ export async function runVisibly(
         try {
           if (child.pid !== undefined) process.kill(-child.pid, options.endBy ?? 'SIGKILL');
         } catch {
-          // The command has already ended.
+          // The signal has no effect, because the command has already ended.
         }
       };
       running.add(kill);

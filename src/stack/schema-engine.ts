@@ -12,7 +12,7 @@ import * as engine from '@prisma/schema-engine-wasm/schema_engine_bg';
 import pg from 'pg';
 import { ConnectionPool } from '../ledger/connection.ts';
 
-/** A filter that excludes nothing: all tables and enums are managed by the schema. */
+/** A filter that excludes nothing, because the schema manages all tables and enums. */
 export const NO_FILTER = { externalTables: [], externalEnums: [] };
 
 /**
@@ -101,7 +101,8 @@ class CatalogPool extends ConnectionPool {
       field.name = CHAR_MARK + field.name;
     }
     return result;
-    // The adapter does not use the other overloads, which are for callbacks and cursors.
+    // The pool's other overloads, which are for callbacks and cursors, are left out, because the adapter does not use
+    // them.
   }) as pg.Pool['query'];
 }
 
@@ -129,12 +130,11 @@ const PLAIN: ScriptRunner = { toSend: (script) => script, lockTimeoutMs: () => 0
 type Adapter = Awaited<ReturnType<PrismaPg['connect']>>;
 
 /**
- * The standard adapter splits scripts at every semicolon and runs the parts one by one. That breaks function bodies,
- * and a failure leaves half a migration. This factory sends a script as a whole, as Prisma's binary does: PostgreSQL
- * then runs it as one transaction. A script with a single statement runs outside a transaction block, which `CREATE
- * INDEX CONCURRENTLY` and `COMMIT` in a `DO` block need.
- * The standard adapter also cannot drop shadow databases, because it holds connections to them; `close` drops them
- * here.
+ * The standard adapter splits scripts at every semicolon and runs the parts one by one. This breaks function bodies,
+ * and a failure leaves half a migration. The adapter made here sends a script as a whole, as Prisma's binary does.
+ * PostgreSQL then runs the script as one transaction. A script with a single statement runs outside a transaction
+ * block, which `CREATE INDEX CONCURRENTLY` and `COMMIT` in a `DO` block need. The standard adapter also cannot drop
+ * shadow databases, because it holds connections to them. `close` drops them here.
  */
 class WholeScriptsFactory extends PrismaPg {
   readonly #url: string;

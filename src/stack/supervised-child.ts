@@ -10,7 +10,7 @@ process.on('disconnect', () => {
   setTimeout(() => process.exit(1), PATIENCE_MS).unref();
   process.kill(process.pid, 'SIGTERM');
 });
-// The IPC channel must not keep a program alive that has nothing else to do.
+// The IPC channel to the supervisor must not keep this process alive when the program has ended its work.
 process.channel?.unref();
 
 process.argv.splice(1, 1);

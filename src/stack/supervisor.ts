@@ -31,15 +31,18 @@ export interface ProcessSpec {
   readonly output: 'log' | 'console';
   /** Formats a line for the supervisor's output. @default the process's name before the line */
   readonly show?: (line: string) => string;
-  /** True for nodrop's programs, which end when their IPC channel to the supervisor closes; see supervised-child.ts. */
+  /**
+   * True for nodrop's own programs. Such a program ends when its IPC channel to the supervisor closes; see
+   * supervised-child.ts.
+   */
   readonly isOurs?: boolean;
   /** The signal that requests a clean stop. */
   readonly stopSignal: NodeJS.Signals;
-  /** Returns true once the process works; called repeatedly until then. */
+  /** Returns true once the process works. The supervisor calls it repeatedly until then. */
   readonly probe: () => Promise<boolean>;
   /** Matches the output of a failed start that may succeed when it is retried. */
   readonly transient?: RegExp;
-  /** Translates the output of a failed start into an error message; undefined if it does not know the error. */
+  /** Translates the output of a failed start into an error message. Returns undefined for an unknown output. */
   readonly explain?: (output: string) => string | undefined;
 }
 

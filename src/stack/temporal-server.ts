@@ -10,7 +10,7 @@ import type { Supervisor } from './supervisor.ts';
 /** How long Temporal keeps the histories of ended workflows. */
 const RETENTION = '30 days';
 
-/** The namespace that the embedded server creates at its start; nodrop uses no other there. */
+/** The namespace that the embedded server creates when it starts. nodrop uses only this namespace there. */
 const NAMESPACE = 'default';
 
 export interface TemporalPorts {
@@ -53,7 +53,8 @@ export async function startTemporal(
       // limits.
       ...['--dynamic-config-value', 'matching.numTaskqueueReadPartitions=1'],
       ...['--dynamic-config-value', 'matching.numTaskqueueWritePartitions=1'],
-      // Without the new matcher, an urgent task waits behind a rate-limited backlog regardless of its priority.
+      // With the new matcher, an urgent task has priority over a rate-limited backlog. Without it, the urgent task
+      // waits behind the backlog.
       ...['--dynamic-config-value', 'matching.useNewMatcher=true'],
     ],
     env: withoutTemporalSettings(process.env),
