@@ -43,7 +43,7 @@ export interface PaymentCosts {
 export interface PollCosts {
   readonly statements: number;
   readonly transactionControl: number;
-  /** Number of statements that lock a row before it is changed, or take an advisory or table lock. */
+  /** Number of statements that lock a row before they change it, or that take an advisory or table lock. */
   readonly locks: number;
   readonly newRows: number;
   readonly walBytes: number;

@@ -16,7 +16,8 @@ export interface ManyPayments {
 }
 
 /**
- * Inserts the payments without triggers and foreign keys, which would double the time. The payments expire in a day.
+ * Inserts the payments without triggers and foreign keys, because these would double the time. The payments expire in a
+ * day.
  */
 export async function insertPayments(payments: ManyPayments): Promise<void> {
   const { connection, merchants, from, to, state } = payments;

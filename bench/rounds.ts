@@ -65,7 +65,7 @@ export interface Rate<Part extends string> {
   readonly rounds: readonly number[];
 }
 
-/** Combines several rounds: completions per second, and CPU time per completion. */
+/** Combines the results of several rounds into completions per second, and CPU time per completion. */
 export function rateOf<Part extends string>(rounds: readonly Round<Part>[]): Rate<Part> {
   const done = sum(rounds.map((one) => one.done));
   const parts = Object.keys(rounds[0]?.cpuMs ?? {}) as Part[];

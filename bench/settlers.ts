@@ -17,7 +17,7 @@ const FLUSHES_MS = [0, 4] as const;
 const ROUNDS = 2;
 const ROUND_MS = 10_000;
 const SAY_EVERY_MS = 2_000;
-/** Number of commits by a single client that measure the time of a flush. */
+/** Number of commits by a single client. Their times give the time of a flush. */
 const COMMITS = 100;
 
 interface Rates {

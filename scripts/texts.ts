@@ -98,7 +98,7 @@ function readCode(file: string): Text[] {
 }
 
 /**
- * A random draw with the same number of texts of each kind.
+ * Draws texts at random, the same number of each kind.
  * @param random returns numbers from 0 to 1
  */
 export function drawTexts(texts: readonly Text[], count: number, random: () => number): readonly Text[] {

@@ -30,7 +30,7 @@ const AWAY_PAUSE_MS = { first: 1_000, last: 5_000 };
  */
 const MAX_OPEN = 3;
 
-/** With one of these codes, the service refuses to let the caller read the payment, now and later. */
+/** Codes of refusals. After one of them, this caller can never read this payment. */
 const REFUSED = new Set(['unauthorized', 'forbidden', 'payment_not_found']);
 
 export class NodropError extends Error {

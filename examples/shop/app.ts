@@ -24,7 +24,7 @@ const EVERY_MS = 500;
 const MOST_HELD = 200;
 
 const ORDER_ID = /^shop_[0-9a-f]{24}$/;
-/** The order's id is random, so that nobody can guess it. Anyone who knows an order's URL may see the order. */
+/** The order's id is random, so that it cannot be guessed. Anyone who knows an order's URL may see the order. */
 const newOrderId = () => `shop_${randomBytes(12).toString('hex')}`;
 
 /** @param stopping aborts the answers that are held */

@@ -38,7 +38,7 @@ export interface AdoptOptions {
 
 const FILE_AT_MOST_BYTES = 64 * 1024 * 1024;
 const CHANNEL_ANSWERS_WITHIN_MS = 10_000;
-/** After this many consecutive lines without an answer, the channel account counts as unreachable. */
+/** After this many consecutive lines that the channel did not answer, its account counts as unreachable. */
 const SILENT_IN_A_ROW = 10;
 /**
  * The longest time that the command waits when a channel asks it to wait. If the channel asks for a longer wait, the
@@ -176,7 +176,7 @@ class Run {
   readonly #counts = new Map<Outcome | 'refused' | 'not tried', number>();
   /** The number of consecutive lines that the channel did not answer, by channel and account. */
   readonly #silent = new Map<string, number>();
-  /** In a dry run, the lines that were already read: for each trade, its order. */
+  /** The trades in the lines that a dry run has already read, each with its order. */
   readonly #orders = new Map<string, string>();
   /** The number of lines that Temporal has not answered since the last line that succeeded. */
   #temporalAway = 0;

@@ -232,7 +232,7 @@ function checkTrade(paid: Paid): Offence[] {
     const detail = `applied to an order that payment ${order.paidPaymentId} has paid; ${state}`;
     return [...offences, offence('twice', detail)];
   }
-  // checkOrder reports a payment that has an attention.
+  // A payment with an attention is not reported here, because `checkOrder` reports it.
   if (trade.refunded >= trade.amount || payment.attention !== null) return offences;
   const kept = `${amountText(trade.amount - trade.refunded, trade.currency)} of ${money} not given back`;
   return [...offences, offence('dropped', `paid in the wallet at ${trade.paidAt}; ${state}; ${kept}`)];
