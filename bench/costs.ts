@@ -17,7 +17,10 @@ import {
  * test/system/costs.test.ts also uses it, to enforce upper bounds of the counts.
  */
 
-/** The parts of a service on the embedded stack that `startCounting` needs. The service must have no other work. */
+/**
+ * The parts of a service that `startCounting` needs. The service runs on the embedded stack and must not have any other
+ * work.
+ */
 export interface Counted {
   readonly config: Config;
   readonly temporal: Client;
@@ -29,18 +32,18 @@ export interface PaymentCosts {
   readonly workflowTasks: number;
   /** Number of all statements, including BEGIN and COMMIT. */
   readonly statements: number;
-  /** Number of the statements that begin or end a transaction. */
+  /** Number of statements that begin or end a transaction. */
   readonly transactionControl: number;
   /** Bytes of WAL, without full-page images. */
   readonly walBytes: number;
-  /** The shortened statements in the order of their execution. */
+  /** The SQL statements in the order of their execution, each in a shortened form. */
   readonly ran: readonly string[];
 }
 
 export interface PollCosts {
   readonly statements: number;
   readonly transactionControl: number;
-  /** Number of statements that lock a row before it is changed, or take an advisory or table lock. */
+  /** Number of statements that lock a row before they change it, or that take an advisory or table lock. */
   readonly locks: number;
   readonly newRows: number;
   readonly walBytes: number;
@@ -48,8 +51,9 @@ export interface PollCosts {
 }
 
 /**
- * What settles the payment: its callback, a scheduled poll, or a query that an HTTP request triggers (a hint, an
- * operator's query, or the query of a cancel request). All except `callback` need a channel that sends no callbacks.
+ * What makes nodrop settle the payment: its callback, a scheduled poll, or a query that an HTTP request triggers. Such
+ * a request is a hint, an operator's query, or a cancel request. All values except `callback` need a channel that sends
+ * no callbacks.
  */
 export type SettledBy = 'callback' | 'poll' | 'hint' | 'query' | 'cancel';
 
@@ -68,8 +72,8 @@ export interface Counter {
    */
   payments(samples: number, payment: PaymentToCount): Promise<PaymentCosts[]>;
   /**
-   * Measures the costs of `samples` polls of an unpaid payment whose answer has not changed. Pays the payment at the
-   * end.
+   * Measures what `samples` polls of an unpaid payment cost, when the answer of each poll is the same as before. Pays
+   * the payment at the end.
    */
   unpaidPolls(samples: number, payment: Pick<PaymentToCount, 'key' | 'channel'>): Promise<PollCosts[]>;
   close(): Promise<void>;
@@ -82,8 +86,8 @@ const DISTURBED_AT_MOST = 20;
 
 const LOOK_EVERY_MS = 50;
 /**
- * The number of first polls of an unpaid payment that are not counted, because the first poll's answer is new and
- * therefore recorded.
+ * This many first polls of an unpaid payment are not counted. The answer of the first poll is new, so nodrop records
+ * it.
  */
 const POLLS_BEFORE = 1;
 /** HTTP statuses after which a request is retried. */
@@ -97,7 +101,8 @@ interface Mark {
 }
 
 /**
- * Pauses the sweep, which would be counted, and starts to log statements. Only for a stack that is deleted afterwards.
+ * Pauses the sweep, so that its work is not counted, and starts to log statements. Use this only for a stack that is
+ * deleted afterwards.
  */
 export async function startCounting({ config, temporal }: Counted): Promise<Counter> {
   await pauseSweep(temporal);
@@ -118,8 +123,8 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
   };
 
   /**
-   * Creates a payment, and repeats a request that a loaded machine refuses for now, so that a half-created payment does
-   * not run beside the next one.
+   * Creates a payment, and repeats the request if a loaded machine refuses it for now. Without the repetition, a
+   * half-created payment would run beside the next payment.
    * @returns also whether the first request was answered with 201.
    */
   const create = async ({
@@ -150,7 +155,7 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
         headers: { authorization: `Bearer ${key}` },
       });
       const said = await answer.text();
-      // A cancel request is refused with 409, because its query finds that the payment is paid.
+      // The API refuses the cancel request with 409, because the query of the request finds that the payment is paid.
       if (answer.ok || (action === 'cancel' && answer.status === 409)) return tries === 1;
       if (!AGAIN.includes(answer.status)) throw new Error(`${action} was answered ${answer.status}: ${said}`);
       await sleep(LOOK_EVERY_MS);
@@ -158,7 +163,7 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
   };
 
   const pay = async (id: string): Promise<void> => {
-    // Wait for the trade: on a slow machine, the API may answer before the trade exists at the channel.
+    // Wait until the trade exists at the channel. On a slow machine, the API may answer earlier.
     await until(async () => {
       const answer = await fetch(`${config.simulator.url}/pay/${id}`, { method: 'POST' });
       await answer.arrayBuffer();
@@ -239,7 +244,10 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
   };
 }
 
-/** True for a failed or repeated activity attempt, also of a local activity, and for a failed or lost workflow task. */
+/**
+ * True if the event shows that an activity attempt failed or was repeated (also of a local activity), or that a
+ * workflow task failed or timed out.
+ */
 export function isDisturbed(event: HistoryEvent): boolean {
   return (
     (event.activityTaskStartedEventAttributes?.attempt ?? 1) > 1 ||
@@ -250,14 +258,14 @@ export function isDisturbed(event: HistoryEvent): boolean {
   );
 }
 
-/** Waits until the condition is true, without a timeout of its own. */
+/** Waits until the condition is true. It has no timeout. */
 async function until(condition: () => Promise<boolean>): Promise<void> {
   while (!(await condition())) await sleep(LOOK_EVERY_MS);
 }
 
 async function pauseSweep(temporal: Client): Promise<void> {
   const schedule = temporal.schedule.getHandle(SWEEP_SCHEDULE_ID);
-  // A worker creates the schedule shortly after its start.
+  // The schedule of the sweep may not exist yet, because a worker creates it shortly after the worker's start.
   await until(() =>
     schedule.pause('npm run bench counts').then(
       () => true,
@@ -284,7 +292,10 @@ async function countRows(connection: Connection): Promise<number> {
   return Number(rows[0]?.count ?? 0);
 }
 
-/** The number of finished polls while the next poll waits for its time; undefined while a poll is running. */
+/**
+ * Returns how many polls have finished, if the next poll is waiting for its time. Returns undefined while a poll is
+ * running.
+ */
 async function finishedPolls(temporal: Client, paymentId: string): Promise<number | undefined> {
   const { raw } = await temporal.workflow.getHandle(paymentWorkflowId(paymentId)).describe();
   const poll = raw.pendingActivities?.find(({ activityType }) => activityType?.name === 'queryChannel');
@@ -294,7 +305,10 @@ async function finishedPolls(temporal: Client, paymentId: string): Promise<numbe
 /** Temporal's enum value for a pending activity that no worker is running now. */
 const SCHEDULED = 1;
 
-/** Takes a mark between two polls, once at least `atLeast` polls have finished. No poll may run while it is taken. */
+/**
+ * Takes a mark between two polls, after at least `atLeast` polls have finished. No poll may run while the mark is
+ * taken.
+ */
 async function markBetweenPolls(
   mark: () => Promise<Mark>,
   temporal: Client,
@@ -311,7 +325,7 @@ async function markBetweenPolls(
   }
 }
 
-/** The start of a statement, for a readable list. */
+/** The first words of a statement, for a list that a person can read. */
 function shortened({ application, text }: Statement): string {
   const plain = text.replaceAll(/"public"\./g, '').replaceAll(/\s+/g, ' ');
   const name = application.replace(/^nodrop-/, '');

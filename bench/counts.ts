@@ -15,7 +15,7 @@ export const COUNTED_SETTINGS = {
   NODROP_QUERY_SCHEDULE_SIMULATOR2: '5s,2s',
 };
 
-/** Measures events, workflow tasks, statements and bytes of WAL of a payment, for each way to settle it. */
+/** Measures how many events, workflow tasks, statements and bytes of WAL a payment needs, for each way to settle it. */
 export async function counts(): Promise<object> {
   const service = await startService(COUNTED_SETTINGS);
   const { config } = service;
@@ -33,7 +33,7 @@ export async function counts(): Promise<object> {
     );
     return costs;
   };
-  // The first payment fills the caches of the processes.
+  // The first payment is not measured, because it fills the caches of the processes.
   const callback = { channel: 'simulator', by: 'callback' } as const;
   await counter.payments(1, { ...callback, key: keys.plain });
   const byCallback = await count('no order service', { ...callback, key: keys.plain });

@@ -31,7 +31,7 @@ function statOf(pid: number): Stat | undefined {
   }
 }
 
-/** Total CPU time in ms of the process and all its descendants. */
+/** Total CPU time in ms that the process and all its descendants have used. */
 function cpuOf(pid: number, all: ReadonlyMap<number, Stat>): number {
   const stat = all.get(pid);
   if (stat === undefined) return 0;

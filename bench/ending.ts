@@ -1,4 +1,7 @@
-/** Functions that stop what was started. They run when a part ends: normally, by an error, or by Ctrl-C. */
+/**
+ * Functions that stop what a part of the bench has started. They run when the part ends: normally, by an error, or by
+ * Ctrl-C.
+ */
 const stops: (() => Promise<void>)[] = [];
 
 /** Registers a stop function. The functions run in reverse order. */

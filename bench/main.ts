@@ -25,7 +25,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 let leaving = false;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
-    // npm and the terminal may both deliver the same Ctrl-C.
+    // When a person presses Ctrl-C, npm and the terminal may both send the signal. So the process may receive it twice.
     if (leaving) return;
     leaving = true;
     console.log('Stopping everything ...');
@@ -57,8 +57,8 @@ async function measure(part: Part): Promise<void> {
 }
 
 /**
- * The machine that the figures depend on. The load is the average of the minute before the bench, when no process of
- * the bench ran.
+ * Describes the machine, because the figures depend on it. The load is the average of the minute before the bench, when
+ * no process of the bench ran.
  */
 function machineNow() {
   return {

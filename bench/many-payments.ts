@@ -1,9 +1,7 @@
 import type { Connection } from '../src/ledger/connection.ts';
 import type { BenchMerchant } from './service.ts';
 
-/**
- * Payments that are inserted by SQL, because creating so many through the API would take as long as the measurement.
- */
+/** Inserts payments by SQL. To create as many payments through the API would take as long as the measurement. */
 export interface ManyPayments {
   readonly connection: Connection;
   readonly merchants: readonly BenchMerchant[];
@@ -11,13 +9,15 @@ export interface ManyPayments {
   readonly from: number;
   readonly to: number;
   /**
-   * `created`: unknown to the channel. `paid`: status paying, with a recorded answer of the channel that they are paid.
+   * The state of the inserted payments. `created`: the channel does not know them. `paid`: their status is paying, and
+   * the recorded answer of the channel says that they are paid.
    */
   readonly state: 'created' | 'paid';
 }
 
 /**
- * Inserts the payments without triggers and foreign keys, which would double the time. The payments expire in a day.
+ * Inserts the payments without triggers and foreign keys, because these would double the time. The payments expire in a
+ * day.
  */
 export async function insertPayments(payments: ManyPayments): Promise<void> {
   const { connection, merchants, from, to, state } = payments;

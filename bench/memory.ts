@@ -13,8 +13,8 @@ const MERCHANTS = 10;
 const FEW = 500;
 const MANY = 5_000;
 /**
- * Payments that are started concurrently. If they had more workflows than the worker's cache holds, the worker would
- * reread their histories.
+ * Number of payments that are started concurrently. Their workflows fit into the worker's cache. Otherwise the worker
+ * would reread their histories.
  */
 const BEGUN_AT_ONCE = 50;
 const START_DEADLINE_MS = 60_000;
@@ -22,17 +22,18 @@ const LOOK_EVERY_MS = 200;
 const SAY_EVERY_MS = 2_000;
 const MEASURED_MS = 60_000;
 /**
- * The last wait of the default schedule. With the shorter first waits of that schedule, the polls of payments that were
- * created together would be due together, and a slow machine would do nothing else.
+ * The interval between queries: the last wait of the default schedule. The first waits of that schedule are shorter.
+ * With them, the polls of all payments that were created together would be due together, and a slow machine would do
+ * nothing else.
  */
 const SCHEDULE = '5m';
 
 interface Waiting {
   readonly pending: number;
-  /** Resident memory of the worker over a minute, median. */
+  /** The worker's resident memory: the median over one minute. */
   readonly medianMiB: number;
   readonly mostMiB: number;
-  /** Average number of busy cores of each process, over the same minute. */
+  /** Average number of busy cores of each process, over the minute in which the memory is measured. */
   readonly cores: Readonly<Record<string, number>>;
 }
 

@@ -7,8 +7,8 @@ const MANY = 40;
 const ROUNDS = 2;
 
 /**
- * Compares the payment rate of one merchant with that of 40 merchants, because payments of one merchant share rows that
- * each payment must lock.
+ * Compares the payment rate of one merchant with that of 40 merchants. Payments of one merchant share rows, and each
+ * payment must lock these rows.
  */
 export async function merchants(): Promise<object> {
   const service = await startService({ NODROP_QUERY_SCHEDULE: '1h' });

@@ -5,11 +5,14 @@ import { atEnd } from './ending.ts';
 import type { BenchMerchant, Service } from './service.ts';
 import { APPLICATION_NAME } from './statement-log.ts';
 
-/** A success is detected on average half of this interval later, which is short compared to a payment. */
+/**
+ * Interval of the checks whether a payment has succeeded. On average, a check detects the success half of this interval
+ * late. That is short compared to the duration of a payment.
+ */
 const LOOK_EVERY_MS = 15;
 const AGAIN_AFTER_MS = 200;
 
-/** Makes payments over HTTP, from the request to the paid order; several may run concurrently. */
+/** Makes payments over HTTP, each from the request to the paid order. Several payments may run concurrently. */
 export class Payments {
   readonly #service: Service;
   readonly #connection: Connection;

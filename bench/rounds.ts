@@ -1,6 +1,6 @@
 import { cpuByPart } from './cpu.ts';
 
-/** Work that a round repeats, and the processes that do it. */
+/** The work that a round of a benchmark repeats, and the processes that do this work. */
 export interface Work<Part extends string> {
   /** Does the work once. */
   readonly once: () => Promise<void>;
@@ -14,7 +14,7 @@ export interface Round<Part extends string> {
   readonly cpuMs: Readonly<Record<Part, number>>;
 }
 
-/** Number of concurrent loops; each starts the work again when it has finished. */
+/** Number of concurrent loops. Each loop starts the work again when the work has finished. */
 const AT_ONCE = 16;
 const WARM_UP_MS = 5_000;
 const MEASURED_MS = 20_000;
@@ -65,7 +65,7 @@ export interface Rate<Part extends string> {
   readonly rounds: readonly number[];
 }
 
-/** Combines several rounds: completions per second, and CPU time per completion. */
+/** Combines the results of several rounds into completions per second, and CPU time per completion. */
 export function rateOf<Part extends string>(rounds: readonly Round<Part>[]): Rate<Part> {
   const done = sum(rounds.map((one) => one.done));
   const parts = Object.keys(rounds[0]?.cpuMs ?? {}) as Part[];

@@ -25,7 +25,10 @@ const PORTS = [
   'NODROP_TEMPORAL_PORT',
   'NODROP_TEMPORAL_UI_PORT',
 ];
-/** Longer than the usual minute, because processes start slowly on a loaded machine. */
+/**
+ * How long a process may take to start. The usual minute is too short here, because processes start slowly on a loaded
+ * machine.
+ */
 const START_PATIENCE_MS = 300_000;
 
 /** A service whose parts are separate processes on free ports, with a data folder that is removed at the end. */
@@ -92,7 +95,7 @@ export async function startDatabase(): Promise<Omit<Service, 'temporal'>> {
   return { config, supervisor, db: ledgerOf(config) };
 }
 
-/** Creates a merchant with an account at every channel and an API key. */
+/** Creates a merchant that has an account at every channel and an API key. */
 export async function makeMerchant(
   { config, db }: Pick<Service, 'config' | 'db'>,
   name: string,

@@ -7,35 +7,40 @@ import { type BenchMerchant, makeMerchant, startDatabase } from './service.ts';
 import { APPLICATION_NAME } from './statement-log.ts';
 
 const SETTLERS = 32;
-/** Number of ledger clients; each has 20 connections, like one process. */
+/** Number of ledger clients. Each client has 20 database connections, as many as a nodrop process has. */
 const LEDGER_CLIENTS = 2;
 /** More merchants than concurrent settlers, so that no settler waits for a merchant's lock. */
 const MERCHANTS = 40;
 const PAYMENTS = 40_000;
-/** Delays added to each flush of the WAL, to simulate a slower disk. */
+/** Times in ms by which each flush of the WAL is delayed, to simulate a slower disk. */
 const FLUSHES_MS = [0, 4] as const;
 const ROUNDS = 2;
 const ROUND_MS = 10_000;
 const SAY_EVERY_MS = 2_000;
-/** Number of commits by a single client that measure the time of a flush. */
+/** Number of commits by a single client. Their times give the time of a flush. */
 const COMMITS = 100;
 
 interface Rates {
   readonly flushMs: number;
   /** Median time of a commit of one row by a single client. */
   readonly commitMs: number;
-  /** Payments settled with the ledger's `settlePayment`. */
+  /** Number of payments per second that the ledger's `settlePayment` has settled. */
   readonly settledPerSecond: number;
   /**
-   * Busy share of this process, which runs the settlers: if it is near 1, this process and not the database limits the
-   * rate.
+   * Share of the time in which this process, which runs the settlers, is busy. If the share is near 1, this process
+   * limits the rate, and not the database.
    */
   readonly settlersBusy: number;
-  /** Plain UPDATEs of one payment each, in separate transactions and without nodrop's code. */
+  /**
+   * The rate of plain UPDATEs, for comparison: each changes one payment in its own transaction, without nodrop's code.
+   */
   readonly updatedPerSecond: number;
 }
 
-/** Measures concurrent settling on one database, with the machine's own flush time and with a slower one. */
+/**
+ * Measures concurrent settling on one database: once with the time that a flush takes on this machine, and once with a
+ * longer time.
+ */
 export async function settlers(): Promise<object> {
   const { config, db } = await startDatabase();
   const connect = async () => {
@@ -61,12 +66,12 @@ export async function settlers(): Promise<object> {
   const raw = await Promise.all(Array.from({ length: SETTLERS }, connect));
 
   let next = 0;
-  /** Each payment is settled once. */
+  /** Each payment is used only once, because a payment can be settled only once. */
   const settle = async (settler: number) => {
     next += 1;
     const ledger = ledgers[settler % ledgers.length];
-    // The ids that `insertPayments` has written. The merchant is included, as the payment's workflow also knows it, so
-    // that nothing must be read before the lock.
+    // The ids of the payments that `insertPayments` has written. They include the merchant's id, which a payment's
+    // workflow also knows. So nothing must be read before the lock.
     const payment = { paymentId: `p${next}`, orderId: `o${next}` };
     const merchant = merchants[next % merchants.length];
     if (ledger === undefined || merchant === undefined || next > PAYMENTS)

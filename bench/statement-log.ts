@@ -43,7 +43,7 @@ export class StatementLog {
     await connection.query('select pg_reload_conf()');
     const log = new StatementLog(file);
     const from = log.position();
-    // The server's processes reload the settings one after the other.
+    // Waits until each process of the server has reloaded the settings, because they reload one after the other.
     while (!readFileSync(file).subarray(from).toString('utf8').includes(marker)) {
       await connection.query(marker);
       await sleep(LOOK_EVERY_MS);
@@ -57,8 +57,8 @@ export class StatementLog {
   }
 
   /**
-   * Reads the statements of nodrop's processes between two positions, without those that depend on time instead of work
-   * (see `isByTime`).
+   * Reads the statements of nodrop's processes between two positions of the log. Leaves out statements whose number
+   * depends on time and not on work (see `isByTime`).
    */
   read(from: number, to: number): readonly Statement[] {
     return parse(readFileSync(this.#file).subarray(from, to).toString('utf8')).filter(
@@ -103,7 +103,7 @@ export function isTransactionControl({ text }: Statement): boolean {
   return /^\s*(begin|start|commit|end|rollback|abort|savepoint|release|set)\b/i.test(text);
 }
 
-/** True for a statement that takes a lock other than that of a row that it changes. */
+/** True for a statement that takes any lock other than the locks of the rows that it changes. */
 export function takesLock({ text }: Statement): boolean {
   return /\bfor\s+(no\s+key\s+)?update\b|\bfor\s+(key\s+)?share\b|pg_(try_)?advisory|^\s*lock\b/i.test(text);
 }

@@ -6,16 +6,16 @@ import { Payments } from './payments.ts';
 import { describeRate, type Round, rateOf, round, type Work } from './rounds.ts';
 import { makeMerchant, type Service, startService } from './service.ts';
 
-/** Number of rounds of nodrop and of the bare workflow, in turn. */
+/** Number of rounds. Rounds of nodrop and rounds of the bare workflow alternate. */
 const ROUNDS = 3;
-/** The same expiry as a payment's. */
+/** The expiry of the bare workflow. It equals the expiry of a payment. */
 const EXPIRES_IN_MS = 1_800_000;
 /** Temporal's enum value for workflow task queues. */
 const WORKFLOW_QUEUE = 1;
 
 type ServicePart = 'worker' | 'temporal' | 'api' | 'postgres' | 'simulator';
 
-/** Measures payments per second, and the ratio to a bare workflow with the same structure, in alternating rounds. */
+/** Measures payments per second, and the ratio to a bare workflow with the same structure. Rounds of both alternate. */
 export async function throughput(): Promise<object> {
   // With this schedule, every payment is settled by its callback before a query.
   const service = await startService({ NODROP_QUERY_SCHEDULE: '1h' });
@@ -33,8 +33,8 @@ export async function throughput(): Promise<object> {
   const nodrop = rateOf(ofService);
   const alone = rateOf(ofBare);
   const ratio = Number((nodrop.perSecond / alone.perSecond).toFixed(2));
-  // The ratio of CPU times depends less on other load than the ratio of rates, because on a busy machine the side with
-  // more processes gets more CPU.
+  // Other load changes the ratio of CPU times less than the ratio of rates. On a busy machine, the side with more
+  // processes gets more CPU.
   const cpuRatio = Number((alone.cpuMs.sum / nodrop.cpuMs.sum).toFixed(2));
   console.log(`nodrop: ${describeRate(nodrop)}`);
   console.log(`bare workflow: ${describeRate(alone)}`);

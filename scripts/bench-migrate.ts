@@ -26,16 +26,16 @@ const WAITING = Math.min(PAYMENTS, 100_000);
 const CLIENTS = 4;
 /** Duration of the phase with callbacks and without a migration, as the baseline. */
 const ALONE_MS = 10_000;
-/** How long a transaction holds a lock on `payments` while a migration wants to change it. */
+/** How long another transaction holds a lock on `payments` while a migration waits to change this table. */
 const HELD_MS = 5_000;
 
 /** A callback that was acknowledged, possibly after refusals. */
 interface Callback {
   readonly storedAt: number;
-  /** From the first request to the acknowledgement. */
+  /** Time in ms from the first request to the acknowledgement. */
   readonly ms: number;
   readonly refusals: number;
-  /** From the first refusal to the acknowledgement. */
+  /** Time in ms from the first refusal to the acknowledgement. */
   readonly refusedMs: number;
 }
 
@@ -69,11 +69,11 @@ async function makePayments() {
   const db = createLedgerClient(config.databaseUrl);
   const { merchant } = await ensureMerchant(db, 'bench', ['simulator']);
   const account = await db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
-  // The callbacks are sent to the address without an account id, so this account must own that address.
+  // The callbacks are sent to the address that has no account id. So this account must own that address.
   await db.channelAccount.update({ where: { id: account.id }, data: { ownsChannelAddress: true } });
   await db.$disconnect();
   console.log(`Making ${PAYMENTS} payments ...`);
-  // Without triggers and foreign keys, which would double the time.
+  // Inserts without triggers and foreign keys, because they would double the time.
   await run(`
     set session_replication_role = replica;
     insert into orders (merchant_id, id, amount, currency, subject, status)
@@ -129,7 +129,7 @@ async function measure(apiUrl: string): Promise<boolean> {
       const began = performance.now();
       let refusals = 0;
       let refusedFrom = Number.POSITIVE_INFINITY;
-      // Like a channel, repeats a callback until it is acknowledged.
+      // Repeats a callback until it is acknowledged, as a channel does.
       while (!(await deliver(outTradeNo))) {
         refusals += 1;
         refusedFrom = Math.min(refusedFrom, performance.now());
@@ -150,7 +150,7 @@ async function measure(apiUrl: string): Promise<boolean> {
     const from = performance.now();
     await work();
     const took = performance.now() - from;
-    // Callbacks that are still in flight belong to this phase as well.
+    // Callbacks that are still in flight at the end of the phase belong to the phase as well.
     const pending = sent - callbacks.length;
     const known = callbacks.length;
     while (callbacks.length < known + pending && sending) await sleep(50);
@@ -199,7 +199,7 @@ async function measure(apiUrl: string): Promise<boolean> {
   );
   await released;
   await holder.end();
-  // For comparison: statements that the migration rules forbid.
+  // Runs statements that the migration rules forbid, to compare them with the migrations.
   await phase('not allowed: a check that is valid at once', () =>
     run('alter table payments add constraint bench_slow check (amount > 0 and bench >= 0)'),
   );

@@ -6,7 +6,7 @@ import { readPackageLists } from './system-packages.ts';
 
 const ENTRY = 'caddy';
 
-/** The Caddy on the PATH, or else the one in the cache; undefined when there is none. */
+/** Looks for a Caddy on the PATH, then in the cache. Undefined when there is none. */
 export function findCaddy(cacheDir: string): string | undefined {
   if (spawnSync('caddy', ['version'], { stdio: 'ignore' }).status === 0) return 'caddy';
   const kept = join(cacheDir, ENTRY, 'usr', 'bin', 'caddy');
@@ -14,8 +14,8 @@ export function findCaddy(cacheDir: string): string | undefined {
 }
 
 /**
- * If there is no Caddy, unpacks Debian's package into the cache. It is not installed, because the installed package
- * would start a service on port 80.
+ * If there is no Caddy, unpacks Debian's package into the cache. The package is only unpacked, because an installed
+ * package would start a service on port 80.
  * @returns the error of the command that failed; undefined when there is a Caddy.
  */
 export async function obtainCaddy(cacheDir: string): Promise<string | undefined> {
@@ -28,7 +28,8 @@ export async function obtainCaddy(cacheDir: string): Promise<string | undefined>
       return failure === undefined;
     };
     const download = () => run('apt-get', ['download', '-q', 'caddy']);
-    // A new system may have no package lists, or old lists that name a version that the mirror no longer has.
+    // Update the package lists first. A new system may have no lists, or old lists that name a version that the mirror
+    // no longer has.
     if (!download() && !((await readPackageLists()) && download())) return undefined;
     const [file = ''] = readdirSync(folder);
     return run('dpkg-deb', ['--extract', file, 'unpacked']) ? join(folder, 'unpacked') : undefined;

@@ -1,8 +1,8 @@
 // node scripts/check-compose.mjs [FOLDER]
 //
 // Checks docker-compose.yml and Dockerfile without a Docker engine: always against nodrop's own rules, and if possible
-// also with docker-compose. It installs docker-compose where it may (see system-packages.ts). Exits with 1 and prints
-// one line per problem. FOLDER is used by its test.
+// also with docker-compose. It installs docker-compose if it may do so (see system-packages.ts). Exits with 1 and
+// prints one line per problem. Only the test of this script gives a FOLDER.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ const root = process.argv[2] ?? fileURLToPath(new URL('..', import.meta.url));
 const read = (path) => readFileSync(join(root, path), 'utf8');
 const problems = [];
 
-/** The allowed keys of a service. Any other key is a mistake, or must be added here. */
+/** The allowed keys of a service. If a service has another key, the key is a mistake, or must be added here. */
 const SERVICE_KEYS = new Set([
   ...['image', 'build', 'command', 'entrypoint', 'environment', 'depends_on', 'profiles', 'restart', 'init'],
   ...['ports', 'networks', 'volumes', 'tmpfs', 'read_only', 'cap_drop', 'cap_add', 'security_opt', 'logging'],
@@ -28,20 +28,20 @@ const SERVICE_KEYS = new Set([
 const WRITABLE = 'temporal';
 /** The only service with added capabilities: its entrypoint starts as root and changes to another user. */
 const PRIVILEGED = 'postgres';
-/** The service that builds the image of the others. */
+/** The service that builds the image. The other services use the same image. */
 const BUILDER = 'migrate';
-/** Files with commands for operators. */
+/** Files that contain commands for operators. */
 const INSTRUCTIONS = ['README.md', 'docs/operations.md', 'deploy/.env.example', 'docker-compose.yml'];
 const CONDITIONS = ['service_healthy', 'service_completed_successfully'];
 const SECRET = /PASSWORD|PWD|SECRET/;
 /**
- * Matches a value from the environment that is required. Also matches a value that, if it is missing, becomes empty or
- * a value that nodrop refuses.
+ * Matches a required value from the environment. Also matches a value without a valid default: if the variable is
+ * missing, the value becomes empty, or nodrop refuses it.
  */
 const NO_DEFAULT = /^\$\{\w+:(\?[^}]+|-|-missing)\}$/;
-/** Durations, which docker-compose itself does not validate. */
+/** The keys whose values are durations. docker-compose itself does not validate durations. */
 const DURATIONS = ['interval', 'timeout', 'start_period'];
-/** Only the API requires keys, so only its port may be published beyond loopback. */
+/** Only the API requires keys. So only the port of the API may be published beyond loopback. */
 const LOOPBACK = /^127\.0\.0\.1:/;
 const LOOPBACK_BY_DEFAULT = /^(\$\{PUBLISH_HOST:-127\.0\.0\.1\}|127\.0\.0\.1):/;
 
@@ -116,8 +116,8 @@ function checkOurs(name, service) {
     const known = key in settings.shape || key.startsWith('NODROP_QUERY_SCHEDULE_');
     if (!known) say(`sets ${key}, which src/config.ts does not know`);
   }
-  // NODROP_MODE must have no default, so that nobody tests with real money or takes payments with the simulator by
-  // mistake.
+  // NODROP_MODE must have no default. With a default, an operator could test with real money, or accept payments with
+  // the simulator, by mistake.
   if (name !== 'simulator' && !/^\$\{NODROP_MODE:\?/.test(service.environment?.NODROP_MODE ?? '')) {
     say('has a default for NODROP_MODE');
   }
@@ -146,8 +146,8 @@ function checkCompose(text) {
   if (compose?.services?.worker?.ports !== undefined) {
     problems.push('docker-compose.yml: worker publishes a port, so a second worker could not start.');
   }
-  // A later command does not know the options of an earlier one: `up` would remove the additional workers, and `down`
-  // would leave the simulator.
+  // The number of workers and the profile must be settings, and not options of a command. A later command does not know
+  // the options of an earlier command: `up` would remove the additional workers, and `down` would leave the simulator.
   if (!/^\$\{\w+:-1\}$/.test(compose?.services?.worker?.scale ?? '')) {
     problems.push('docker-compose.yml: worker has a fixed number of containers, which .env cannot change.');
   }
@@ -163,7 +163,7 @@ function checkCompose(text) {
   }
 }
 
-/** Reports commands with options that every later command would need as well. */
+/** Reports commands in the instructions that use an option which every later command would also need. */
 function checkInstructions() {
   for (const file of INSTRUCTIONS) {
     for (const [option] of read(file).matchAll(/--(scale|profile)(?= \w+[= ]\w)/g)) {
@@ -225,7 +225,7 @@ async function checkByTool(text) {
     return;
   }
   const [command, ...args] = tool;
-  // Uses the example instead of the developer's own .env; its required settings are empty.
+  // Uses the example file instead of the developer's own .env. In the example file, the required settings are empty.
   const options = ['--env-file', 'deploy/.env.example', '--profile', 'simulator'];
   const config = (env) => run(command, [...args, ...options, 'config', '-q'], env);
   const names = new Set([...text.matchAll(/\$\{(\w+)/g)].map(([, name]) => name));

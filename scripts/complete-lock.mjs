@@ -1,8 +1,8 @@
-// node scripts/complete-lock.mjs: to run after an `npm install` that changed dependencies.
+// node scripts/complete-lock.mjs
 //
-// Some company registries do not have binaries of other platforms. npm then leaves those optional packages out of
-// package-lock.json, and `npm ci` rejects such a lock file on every machine. This script adds the missing entries; npm
-// installs a package only on its own platform.
+// Run this after an `npm install` that changed dependencies. Some company registries do not have binaries of other
+// platforms. npm then leaves those optional packages out of package-lock.json, and `npm ci` rejects such a lock file on
+// every machine. This script adds the missing entries. npm still installs a package only on the package's own platform.
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const FILE = new URL('../package-lock.json', import.meta.url);
@@ -23,7 +23,10 @@ const CPUS = ['arm64', 'x64', 'ia32', 'arm', 'ppc64', 's390x', 'riscv64', 'loong
 
 const lock = JSON.parse(readFileSync(FILE, 'utf8'));
 
-/** Looks up a package like Node: in the package's own node_modules, then in that of each parent folder. */
+/**
+ * Looks up a package as Node does: first in the package's own node_modules, then in the node_modules of each parent
+ * folder.
+ */
 function isLocked(name, from) {
   for (
     let at = from;

@@ -9,7 +9,10 @@ import type { ProcessSpec } from '../src/stack/supervisor.ts';
 import { readable } from './readable-log.ts';
 
 const tsx = createRequire(import.meta.url).resolve('tsx/cli');
-/** Files that the worker bundles for the workflow sandbox and does not all import itself. */
+/**
+ * Files that the watcher must watch in addition. The worker bundles them for the workflow sandbox, but does not import
+ * all of them itself.
+ */
 const workflows = fileURLToPath(new URL('../src/{domain,workflows}/**', import.meta.url));
 
 await runForeground(async (supervisor, config) => {
@@ -26,7 +29,7 @@ Ready. A change in src restarts the programs that use the file. Ctrl-C stops eve
 `);
 });
 
-/** Runs a program under tsx's watcher, whose own output lines are not part of the program's log. */
+/** Runs a program under tsx's watcher. The watcher's own output lines are left out of the program's log. */
 function watched(spec: ProcessSpec): ProcessSpec {
   const entry = spec.command.at(-1) ?? '';
   return {

@@ -23,7 +23,7 @@ try {
 if (values.serve) {
   const { default: express } = await import('express');
   const shown = express().use(base, express.static(site, { extensions: ['html'] }));
-  // Not VitePress's own server, because that listens on every address.
+  // This server replaces VitePress's own server, because VitePress's server listens on every address.
   shown.listen(PORT, '127.0.0.1', (error) => {
     if (error !== undefined) throw error;
     console.log(`It is served at http://127.0.0.1:${PORT}${base}. Ctrl-C stops it.`);

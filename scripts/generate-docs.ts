@@ -1,9 +1,10 @@
 // node scripts/run.mjs scripts/generate-docs.ts [--check]
 //
-// Generates documents from code: docs/configuration.md from the settings in src/config.ts; docs/openapi.json from the
-// API's endpoints, and from that the types of clients/js; the tables of attentions in docs/operations.md, of triggers
-// in docs/sandbox.md and of channels in docs/channels/README.md from their declarations; and docs/events, with one
-// event body of each type. With --check it writes nothing, and exits with 1 if a document is stale.
+// Generates documents from code. docs/configuration.md is generated from the settings in src/config.ts.
+// docs/openapi.json is generated from the API's endpoints, and the types of clients/js from docs/openapi.json. The
+// tables of attentions in docs/operations.md, of triggers in docs/sandbox.md and of channels in docs/channels/README.md
+// are generated from their declarations. docs/events has one event body of each type. With --check the script writes
+// nothing, and exits with 1 if a document is stale.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -76,7 +77,7 @@ function valuesOf(name: string, property: z.core.JSONSchema.JSONSchema): string 
   if (property.enum !== undefined) return property.enum.map((value) => `\`${value}\``).join(', ');
   if (property.type === 'integer') return `${property.minimum} to ${property.maximum}`;
   if (property.format === 'uri') return 'URL';
-  // The error message for an invalid value describes the valid ones.
+  // The error message for an invalid value describes the valid values, so the description is taken from that message.
   const message = settings.safeParse({ [name]: '?' }).error?.issues[0]?.message ?? '';
   return /^must (?:be|have) (.+)$/.exec(message)?.[1] ?? 'text';
 }
@@ -197,13 +198,13 @@ function sayCurrencies(currencies: MethodDeclaration['currencies']): string {
 }
 
 function openApi(): string {
-  // The document only needs the declarations of the endpoints. Their handlers, which need more of the API, are not
-  // called.
+  // The document needs only the declarations of the endpoints. Their handlers are never called, so they get no real
+  // services.
   const endpoints = createEndpoints({ config: { api: { publicUrl: PUBLIC_URL } } } as unknown as Api);
   return JSON.stringify(openApiDocument(endpoints, PUBLIC_URL));
 }
 
-/** The schemas that the JavaScript client uses, besides the query parameters of its lists. */
+/** The schemas that the JavaScript client uses. The query parameters of its lists are not in this list. */
 const CLIENT_TYPES = [
   ...['NewOrder', 'OrderChange', 'Order', 'OrderPage', 'NewPayment', 'Payment', 'PaymentPage', 'NewSwitch'],
   ...['PaymentForPayer', 'SwitchedPayment', 'TimelinePage', 'NewRefund', 'Refund', 'RefundPage'],
@@ -230,7 +231,7 @@ interface Operation {
   readonly requestBody?: { readonly content?: Readonly<Record<string, { readonly schema: Schema }>> };
 }
 
-/** Generates TypeScript types for the client's schemas and the schemas they refer to. */
+/** Generates TypeScript types for the schemas of the client, and for the schemas to which these refer. */
 async function clientTypes(text: string): Promise<string> {
   const { components, paths }: Document = JSON.parse(
     text.replaceAll('#/components/schemas/', '#/definitions/'),
@@ -264,9 +265,9 @@ async function clientTypes(text: string): Promise<string> {
 const capitalized = (name: string) => name.charAt(0).toUpperCase() + name.slice(1);
 
 /**
- * Removes "any string" from an open set, because TypeScript would otherwise lose the known values. With only the
- * literals it can complete, narrow and find typing errors. A query parameter that is 'true' or 'false' becomes a
- * boolean.
+ * Removes "any string" from an open set, because TypeScript would otherwise lose the known values. With only the known
+ * values, TypeScript can complete them, narrow types and find typing errors. A query parameter that is 'true' or
+ * 'false' becomes a boolean.
  */
 function withLiterals(value: Schema): Schema {
   if (Array.isArray(value?.anyOf)) {
@@ -285,7 +286,7 @@ const samples = (): Record<string, string> =>
     [...sampleEvents()].map(([type, body]) => [`docs/events/${type}.json`, JSON.stringify(body)]),
   );
 
-/** Formats a generated text like `npm run lint` requires. */
+/** Formats a generated text so that `npm run lint` accepts it. */
 function format(path: string, text: string): string {
   const { status, stdout, stderr } = spawnSync(
     'node_modules/.bin/biome',

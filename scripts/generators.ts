@@ -16,9 +16,12 @@ const PYTHON_GENERATOR = '0.29.1';
 const JAVA_GENERATOR = '7.25.0';
 
 interface Recipe {
-  /** Name of the entry in the cache. */
+  /** The name of the generator's entry in the cache. */
   readonly entry: string;
-  /** What the machine must have, for example "Python 3.10 or newer with pip"; otherwise the generator is skipped. */
+  /**
+   * The programs that the machine must have, for example "Python 3.10 or newer with pip". If they are missing, the
+   * generator is skipped.
+   */
   readonly needs: string;
   readonly isPossible: () => boolean;
   /**
@@ -43,7 +46,7 @@ const RECIPES: Readonly<Record<Generator, Recipe>> = {
     needs: 'npm',
     isPossible: () => succeeds('npm', '--version'),
     async make(folder) {
-      // Makes npm treat this folder as the project, instead of the folder it was started in.
+      // This file makes npm treat the folder as the project, instead of the folder in which npm was started.
       writeFileSync(join(folder, 'package.json'), '{}');
       const options = ['--no-save', '--no-package-lock', '--ignore-scripts', '--no-audit', '--no-fund'];
       const what = `Fetching openapi-typescript ${TYPESCRIPT_GENERATOR} from the npm registry`;
@@ -71,7 +74,7 @@ const RECIPES: Readonly<Record<Generator, Recipe>> = {
     async make(folder) {
       const made = join(folder, 'made');
       const what = `Fetching openapi-python-client ${PYTHON_GENERATOR} from the Python registry`;
-      // Installed into a plain folder, because a virtual environment cannot be moved.
+      // The generator is installed into a plain folder, because a virtual environment cannot be moved.
       const args = [
         '-m',
         'pip',
@@ -100,7 +103,8 @@ const RECIPES: Readonly<Record<Generator, Recipe>> = {
 };
 
 /**
- * The generator without its dependencies, which its jar already contains, and the dependencies of generated clients.
+ * A Maven project with the generator and the dependencies of generated clients. It leaves out the dependencies of the
+ * generator, because its jar already contains them.
  */
 const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -142,8 +146,9 @@ export function lookUpGenerator(generator: Generator, cacheDir: string): string 
 }
 
 /**
- * Installs a generator into the cache. If the machine lacks what it needs, prints that, and its test is skipped.
- * @throws StackError when its registry does not have it or cannot be reached.
+ * Installs a generator into the cache. If the machine lacks a program that the generator needs, prints this, and the
+ * generator's test is skipped.
+ * @throws StackError when the generator's registry does not have it or cannot be reached.
  */
 export async function obtainGenerator(generator: Generator, cacheDir: string): Promise<void> {
   if (lookUpGenerator(generator, cacheDir) !== undefined) return;

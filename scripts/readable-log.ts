@@ -10,7 +10,10 @@ const LEVELS: Readonly<Record<number, string>> = {
   60: 'FATAL',
 };
 
-/** Fields that are not printed as key=value: they are constant for a process or have their own place in the line. */
+/**
+ * Fields that are not printed as key=value. Some are constant for a process, and the others have their own place in the
+ * line.
+ */
 const LEFT_OUT = new Set(['level', 'time', 'pid', 'hostname', 'name', 'msg', 'err', 'req', 'res']);
 
 /**

@@ -18,7 +18,8 @@ const history: unknown = JSON.parse(readFileSync(file, 'utf8'));
 try {
   await Worker.runReplayHistory(
     {
-      // Bundled here instead of using the built bundle, because a debugger needs complete source maps.
+      // The workflow code is bundled here, because a debugger needs complete source maps. The built bundle does not
+      // have them.
       workflowsPath: fileURLToPath(new URL('../src/workflows/index.ts', import.meta.url)),
     },
     history,

@@ -1,8 +1,8 @@
 // node scripts/run.mjs ENTRY [ARGUMENT...]
 //
-// Runs one of the project's programs, also from a fresh clone: installs the dependencies and generates the database
-// client if they are missing or stale, and then runs the program in the same process, so that signals and exit codes
-// need no forwarding. It uses only Node itself, because it runs before anything is installed.
+// Runs one of the project's programs, also from a fresh clone. First installs the dependencies and generates the
+// database client, if they are missing or stale. Then runs the program in the same process, so that signals and exit
+// codes need no forwarding. This script uses only Node itself, because it runs before anything is installed.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -27,7 +27,8 @@ function readJson(path) {
 }
 
 /**
- * Checks the Node version against `engines` in package.json: alternatives in the form ^MAJOR.MINOR or >=MAJOR.MINOR.
+ * Checks the Node version against `engines` in package.json. `engines` has alternatives of the form ^MAJOR.MINOR or
+ * >=MAJOR.MINOR.
  */
 function checkNode() {
   const { node } =
@@ -43,8 +44,8 @@ function checkNode() {
 }
 
 /**
- * True if all packages of the lock file are installed. npm writes node_modules/.package-lock.json last, so it is
- * missing after an interrupted installation. Optional packages may be missing, because they are for other platforms.
+ * True if all packages of the lock file are installed. npm writes node_modules/.package-lock.json last, so this file is
+ * missing after an interrupted installation. An optional package for another platform may be missing.
  */
 function isInstalled() {
   const installed = readJson(join(root, 'node_modules', '.package-lock.json'))?.packages;
@@ -108,7 +109,7 @@ function run(command, args, { what, env = {}, fix }) {
   });
 }
 
-/** The first lines of an output: npm prints the cause of a failure first, and then pages of advice. */
+/** Returns the first lines of an output. npm prints the cause of a failure first, and then pages of advice. */
 function firstErrors(output) {
   const lines = output.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('npm warn'));
   return lines.slice(0, 15).join('\n');
@@ -125,7 +126,8 @@ async function generate() {
   const hash = schemaHash();
   await run(process.execPath, [join('node_modules', 'prisma', 'build', 'index.js'), 'generate'], {
     what: 'Generating the database client (prisma generate)',
-    // Generating needs no schema engine. The path of any existing file keeps prisma from downloading one.
+    // Prisma needs no schema engine to generate the client. If the setting has the path of any existing file, Prisma
+    // does not download an engine.
     env: {
       PRISMA_SCHEMA_ENGINE_BINARY: process.execPath,
       CHECKPOINT_DISABLE: '1',
@@ -153,7 +155,7 @@ async function withLock(work) {
   );
   const draft = `${lock}.${process.pid}`;
   for (let waiting = false; ; waiting = true) {
-    // A link to a written file creates the lock atomically, with its holder's pid as content.
+    // The lock is a link to a file that already contains the pid of its holder. Creating a link is atomic.
     writeFileSync(draft, String(process.pid));
     try {
       linkSync(draft, lock);

@@ -15,9 +15,9 @@ import { paymentWorkflowId } from '../src/domain/names.ts';
 import { shopUrl } from '../src/stack/shop-setup.ts';
 
 const FOLDER = fileURLToPath(new URL('../docs/images', import.meta.url));
-/** From this attempt on, queries are 20 s apart, which is long enough to capture both tabs. */
+/** From this query attempt on, the queries of a payment are 20 s apart. This is long enough to capture both tabs. */
 const ATTEMPT = 4;
-/** Time until the Web UI has loaded its data and drawn the page. */
+/** How long the Web UI needs to load its data and draw the page. */
 const SETTLED_MS = 4_000;
 const WIDTH = 1400;
 /** Sizes of the Web UI's bars at the left and the top, which are cut off. */
@@ -68,8 +68,8 @@ async function open(page: Page, url: string): Promise<Page> {
 }
 
 /**
- * Captures two tabs of the same page, one below the other: the first tab completely, and of the second tab only the
- * part that differs.
+ * Captures two tabs of the same page, one below the other. The first tab is captured completely. Of the second tab,
+ * only the part that differs is captured.
  */
 async function photographWaiting(browser: Browser, { id }: Created, runId: string): Promise<void> {
   const run = `${ui}/workflows/${encodeURIComponent(paymentWorkflowId(id))}/${runId}`;

@@ -15,10 +15,10 @@ const STRIPE_MOCK = '0.203.0';
 
 interface Recipe {
   readonly entry: string;
-  /** What the machine must have; otherwise the server's test is skipped. */
+  /** The programs that the machine must have. If they are missing, the server's test is skipped. */
   readonly needs: string;
   readonly isPossible: () => boolean;
-  /** The command that installs the server into the folder. */
+  /** Returns the command that installs the server into the folder. */
   readonly command: (folder: string) => {
     readonly from: string;
     readonly words: readonly [string, ...string[]];
@@ -38,7 +38,7 @@ const RECIPES: Readonly<Record<StripeServer, Recipe>> = {
       succeeds('python3', '-m', 'pip', '--version'),
     command: (folder) => ({
       from: 'Python',
-      // Installed into a plain folder, because a virtual environment cannot be moved.
+      // The server is installed into a plain folder, because a virtual environment cannot be moved.
       words: [
         'python3',
         '-m',
@@ -70,8 +70,9 @@ export function lookUpStripeServer(server: StripeServer, cacheDir: string): stri
 }
 
 /**
- * Installs a server into the cache. If the machine lacks what it needs, prints that, and its test is skipped.
- * @throws StackError when its registry does not have it or cannot be reached.
+ * Installs a server into the cache. If the machine lacks a program that the server needs, prints this, and the server's
+ * test is skipped.
+ * @throws StackError when the server's registry does not have it or cannot be reached.
  */
 export async function obtainStripeServer(server: StripeServer, cacheDir: string): Promise<void> {
   if (lookUpStripeServer(server, cacheDir) !== undefined) return;

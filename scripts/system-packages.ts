@@ -4,7 +4,7 @@ import { runVisibly } from '../src/stack/progress.ts';
 /** A Debian package. */
 export interface SystemPackage {
   readonly name: string;
-  /** The purpose in a message, for example "for the browser tests". */
+  /** The purpose of the package, for a message. For example "for the browser tests". */
   readonly purpose: string;
   readonly options: readonly string[];
 }
@@ -15,7 +15,7 @@ export const MAVEN: SystemPackage = {
   purpose: 'for the time-skipping test server',
   options: ['--no-install-recommends'],
 };
-/** Installed without recommended packages, because they would include the whole Docker engine. */
+/** The package is installed without its recommended packages, because they would include the whole Docker engine. */
 export const COMPOSE: SystemPackage = {
   name: 'docker-compose',
   purpose: 'to check docker-compose.yml',
@@ -23,17 +23,18 @@ export const COMPOSE: SystemPackage = {
 };
 
 /**
- * True if apt-get may be used without asking: as root, and unless NODROP_INSTALL is set to another value than "yes".
+ * True if this program may use apt-get without asking. It must run as root, and NODROP_INSTALL must be unset, empty or
+ * "yes".
  */
 function mayUseAptGet(): boolean {
-  // If NODROP_INSTALL is set to a value other than "yes", it counts as a refusal.
+  // Any value of NODROP_INSTALL other than "yes" counts as a refusal.
   const isRefused = !['', 'yes'].includes(process.env.NODROP_INSTALL ?? '');
   if (isRefused || process.getuid?.() !== 0) return false;
   return spawnSync('apt-get', ['--version'], { stdio: 'ignore' }).status === 0;
 }
 
 async function aptGet(what: string, args: readonly string[]): Promise<boolean> {
-  // Ended with SIGINT like a foreground command, because a killed apt-get leaves packages half installed.
+  // A stop ends apt-get with SIGINT, like a foreground command. A killed apt-get leaves packages half installed.
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   const { ok, output } = await runVisibly(what, 'apt-get', args, { env, endBy: 'SIGINT' });
   if (!ok) console.error(`  apt-get failed: ${output.trim().split('\n').at(-1)}`);
@@ -41,7 +42,7 @@ async function aptGet(what: string, args: readonly string[]): Promise<boolean> {
 }
 
 /**
- * Updates apt-get's package lists, under the conditions of `installSystemPackages`.
+ * Updates apt-get's package lists, if this program may use apt-get without asking.
  * @returns true if the update succeeded.
  */
 export const readPackageLists = async (): Promise<boolean> =>

@@ -2,14 +2,14 @@ import { spawnSync } from 'node:child_process';
 import { obtainTools, SERVERS } from './tools.ts';
 
 /**
- * `npm run test:model`: runs the model test in test/model with thousands of cases. `NODROP_MODEL_RUNS` is their number
- * and `NODROP_MODEL_SEED` selects them; a failed run prints these two values, with which it can be repeated. With
+ * `npm run test:model`: runs the model test in test/model with thousands of cases. `NODROP_MODEL_RUNS` is the number of
+ * cases and `NODROP_MODEL_SEED` selects them. A failed run prints both values, so that it can be repeated. With
  * `NODROP_MODEL_FREEZE=30`, the process with workers, API and simulator is frozen for 30 s of each minute; the test
  * must pass then as well.
  */
 const missing = await obtainTools(SERVERS);
-// The SDK terminates workflow code that runs for 5 s, which also happens in a frozen process and may crash Node.
-// TEMPORAL_DEBUG turns that off.
+// The SDK terminates workflow code that runs for 5 s. This also happens in a process that was frozen, and may crash
+// Node. TEMPORAL_DEBUG turns this limit off.
 const debugged = process.env.NODROP_MODEL_FREEZE === undefined ? {} : { TEMPORAL_DEBUG: '1' };
 const env = { NODROP_MODEL_RUNS: '3000', ...debugged, ...process.env };
 // The lines that the test prints are its progress, so vitest must not capture them.

@@ -5,10 +5,10 @@ import { obtainTools, SERVERS, type Tool } from './tools.ts';
 import { printSum, runVitest } from './vitest.ts';
 
 /**
- * `npm test` runs everything that CI runs: lint and format, types, the check for stale generated files, then all tests
- * (including the replay of committed histories and the check of docker-compose.yml), and a slice of the tests on other
- * versions of Node. The last line is `N passed, N failed`.
- * Arguments are passed to vitest, and then the slice is left out: `npm test -- test/domain`.
+ * `npm test` runs everything that CI runs: lint and format, types, the check for stale generated files, all tests, and
+ * a slice of the tests on other versions of Node. The tests include the replay of committed histories and the check of
+ * docker-compose.yml. The last line is `N passed, N failed`. Arguments are passed to vitest, and then the slice is left
+ * out: `npm test -- test/domain`.
  */
 
 const checks: readonly (readonly [string, string, readonly string[]])[] = [
@@ -19,7 +19,10 @@ const checks: readonly (readonly [string, string, readonly string[]])[] = [
   ['generated files', process.execPath, ['--import', 'tsx', 'scripts/generate-docs.ts', '--check']],
 ];
 
-/** The test files that vitest selects for these arguments; all test files if that is not certain. */
+/**
+ * Returns the test files that vitest selects for these arguments. If the selection is not certain, returns all test
+ * files.
+ */
 function chosenFiles(args: readonly string[]): readonly string[] {
   const all = readdirSync('test', { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.test.ts'))
@@ -46,7 +49,7 @@ function toolsFor(args: readonly string[]): readonly Tool[] {
 }
 
 const args = process.argv.slice(2);
-// The installation runs beside the checks, because they do not need the tools, and because installing mostly waits for
+// The tools are installed while the checks run. The checks do not need the tools, and the installation mostly waits for
 // the network.
 const obtaining = obtainTools(toolsFor(args));
 const failures: string[] = [];

@@ -1,18 +1,21 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** The texts that people read in this repository, for a random draw: see docs/contributing/wording.md. */
+/**
+ * Collects the texts that people read in this repository, so that some can be drawn at random. See
+ * docs/contributing/wording.md.
+ */
 
 const TEXT_KINDS = ['message', 'document', 'comment', 'test name'] as const;
 export type TextKind = (typeof TEXT_KINDS)[number];
 
 export interface Text {
   readonly kind: TextKind;
-  /** `path:line` of its first line. */
+  /** The place of the text: `path:line`, with its first line. */
   readonly at: string;
   readonly text: string;
 }
 
-/** Not written by hand, or frozen. */
+/** Files that are left out, because they are not written by hand or must not change. */
 const SKIPPED =
   /(^|\/)(generated|histories|node_modules|cjs)\/|^docs\/contributing\/wording(-draw)?\.md$|^clients\/js\/api\.d\.ts$|\.zh\.md$/;
 const FOLDERS = ['src', 'test', 'bench', 'scripts', 'examples', 'clients', 'docs'];
@@ -47,7 +50,7 @@ function readMarkdown(file: string): Text[] {
 
 const TEST_NAME =
   /^(\s*)(?:test|describe)(?:\.\w+(?:<[^>]*>)?(?:\([^()]*\))?)*\(\s*(['"`])((?:\\.|(?!\2).)+)\2/;
-/** A literal of at least four words: a message, or a description of the API. */
+/** Matches a literal of at least four words, which is a message or a description in the API. */
 const LITERAL = /(['"`])((?:\\.|(?!\1).)*\w\s+\S+\s+\S+\s+\S(?:\\.|(?!\1).)*)\1/;
 
 const PART = /(['"`])((?:\\.|(?!\1).)+)\1/;
@@ -55,9 +58,9 @@ const PART = /(['"`])((?:\\.|(?!\1).)+)\1/;
 function readCode(file: string): Text[] {
   const texts: Text[] = [];
   let comment: { line: number; words: string[] } | undefined;
-  /** The literal of a message that goes on in the next line. */
+  /** The literal of a message that continues in the next line. */
   let begun: { at: string; text: string } | undefined;
-  /** The `describe` blocks around a line, by their indentation. */
+  /** The names of the `describe` blocks around a line, with their indentation. */
   let around: { indent: number; name: string }[] = [];
   const endComment = () => {
     if (comment !== undefined)
@@ -95,7 +98,7 @@ function readCode(file: string): Text[] {
 }
 
 /**
- * A random draw with the same number of texts of each kind.
+ * Draws texts at random, the same number of each kind.
  * @param random returns numbers from 0 to 1
  */
 export function drawTexts(texts: readonly Text[], count: number, random: () => number): readonly Text[] {

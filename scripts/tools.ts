@@ -13,7 +13,7 @@ export type Tool =
   | 'stripe-servers'
   | PaymentLibrary;
 
-/** The servers that every test file needs, except the pure ones. */
+/** The servers that a test file needs. Only the files with pure tests need no server. */
 export const SERVERS: readonly Tool[] = ['temporal', 'test-server'];
 
 /**
@@ -23,7 +23,8 @@ export const SERVERS: readonly Tool[] = ['temporal', 'test-server'];
 export function obtainTools(tools: readonly Tool[]): Promise<readonly string[]> {
   return new Promise((resolve, reject) => {
     const missing: string[] = [];
-    // Over the IPC channel, the child reports missing tools, and notices when this process has ended.
+    // Over the IPC channel, the child process reports missing tools. It also learns from this channel that this process
+    // has ended.
     spawn(process.execPath, ['--import', 'tsx', 'scripts/obtain-tools.ts', ...tools], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     })

@@ -10,7 +10,7 @@ export interface Outcome {
   readonly failed: number;
   /** Number of skipped tests by file. */
   readonly skipped: ReadonlyMap<string, number>;
-  /** A text for each failed test: its file, its name and its first error. */
+  /** One text for each failed test, with its file, its name and its first error. */
   readonly failures: readonly string[];
 }
 
@@ -29,7 +29,7 @@ interface Report {
   }[];
 }
 
-/** Only the first lines of an error are printed; the whole error is in the output of the test. */
+/** Only the first lines of an error are printed. The whole error is in the output of its test. */
 const ERROR_LINES = 12;
 
 /** Status values of vitest's report that count as skipped. */
@@ -73,7 +73,7 @@ export function runVitest(node: string, args: readonly string[]): Outcome {
   const { status } = spawnSync(node, [...vitest, `--outputFile.json=${report}`, ...args], {
     stdio: 'inherit',
   });
-  // vitest may fail without a failed test; that counts as one failure.
+  // vitest may fail although no test failed. This counts as one failure.
   const atLeast = status === 0 ? 0 : 1;
   const unnamed = atLeast === 0 ? [] : [`vitest ended with exit code ${status}; its output is above`];
   if (!existsSync(report)) return { passed: 0, failed: atLeast, skipped: new Map(), failures: unnamed };

@@ -4,22 +4,26 @@ import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 export const CLIENT_TOKEN_GRACE_MS = 24 * 3_600_000;
 
 /**
- * The client token, with which a payer reads one payment: `ct_` and 256 bits. It is derived and not random, so that a
- * repeated request for the same payment returns the same token (P5) although only the hash of the token is stored. The
- * worker can also derive the token, to put it into the wallet's return URL. See docs/decisions/0003-client-tokens.md.
+ * The client token, with which a payer reads one payment. It consists of `ct_` and 256 bits. The token is derived and
+ * not random. So a repeated request for the same payment returns the same token (P5), although only the hash of the
+ * token is stored. The worker can also derive the token, to put it into the wallet's return URL. See
+ * docs/decisions/0003-client-tokens.md.
  */
 export function clientToken(secret: string, paymentId: string): string {
   return `ct_${createHmac('sha256', secret).update(`client-token:${paymentId}`).digest('base64url')}`;
 }
 
-/** The hash under which keys and tokens are stored: SHA-256, hex. They have 256 random bits, so no salt or stretching is needed. */
+/**
+ * The hash under which keys and tokens are stored: SHA-256 in hex. Keys and tokens have 256 random bits, so the hash
+ * needs neither a salt nor stretching.
+ */
 export function hashSecret(value: string): string {
   return createHash('sha256').update(value).digest('hex');
 }
 
 /**
- * The proof in a payment's own callback URL. nodrop gives the URL only to the channel, so a request with the proof comes
- * from the channel. 256 bits, derived from the account and the payment like a client token.
+ * The proof in the callback URL of one payment. nodrop gives this URL only to the channel, so a request with the proof
+ * comes from the channel. The proof has 256 bits, and is derived from the account and the payment, like a client token.
  */
 export function callbackProof(secret: string, accountId: string, paymentId: string): string {
   return createHmac('sha256', secret).update(`callback:${accountId}/${paymentId}`).digest('base64url');

@@ -14,7 +14,7 @@ import { faultsInWords } from './faults-in-words.ts';
  * `docs/configuration.md` is generated from the descriptions here (`npm run generate`).
  */
 
-/** A setting is wrong or missing. The message is one sentence that names the setting. */
+/** Thrown when a setting is wrong or missing. The message is one sentence that names the setting. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
@@ -29,7 +29,7 @@ const port = (fallback: number) =>
     .prefault(String(fallback));
 const httpUrl = z
   .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
-  // Paths are appended to the URL.
+  // The URL has no query and no fragment, because paths are appended to it.
   .regex(/^[^?#]*$/, 'must have no ? and no #')
   .transform((url) => url.replace(/\/+$/, ''));
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
@@ -62,7 +62,7 @@ function isProxy(entry: string): boolean {
   const [, address = '', bits] = /^([\d.:a-f]+)(?:\/(\d{1,3}))?$/i.exec(entry) ?? [];
   const family = isIP(address);
   if (family === 0) return false;
-  // /0 would be a range of all addresses and trust every sender.
+  // A range with /0 contains all addresses, so nodrop would trust every sender.
   return bits === undefined || (Number(bits) >= 1 && Number(bits) <= (family === 4 ? 32 : 128));
 }
 
@@ -206,7 +206,8 @@ export const settings = z.object({
 });
 
 /**
- * Environment variables with the prefix NODROP_ that are not settings: of docker-compose.yml, `npm test` and similar.
+ * Environment variables that begin with NODROP_ but are not settings of nodrop. docker-compose.yml, `npm test` and
+ * other tools use them.
  */
 const NO_SETTINGS = new Set([
   'NODROP_DB_PASSWORD',
@@ -221,7 +222,7 @@ const NO_SETTINGS = new Set([
 
 const CHANNEL_SCHEDULE = /^NODROP_QUERY_SCHEDULE_(\w+)$/;
 
-/** The waits between queries in ms, and where they come from. */
+/** The waits between queries in ms, and the source of these values. */
 export interface QuerySchedule {
   readonly waitsMs: readonly number[];
   readonly source: string;
@@ -231,9 +232,9 @@ export interface Config {
   readonly mode: 'test' | 'live';
   /** Absolute path. */
   readonly home: string;
-  /** True if the database is the embedded stack's. */
+  /** True if nodrop uses the database of the embedded stack. */
   readonly embeddedDatabase: boolean;
-  /** True if the Temporal server is the embedded stack's. */
+  /** True if nodrop uses the Temporal server of the embedded stack. */
   readonly embeddedTemporal: boolean;
   readonly databaseUrl: string;
   readonly secret: string;
@@ -265,33 +266,40 @@ export interface Config {
     readonly host: string;
     readonly port: number;
     readonly url: string;
-    /** Signing secrets by channel name. A channel without a secret is off. */
+    /** The simulator's signing secrets, by channel name. A channel without a secret is off. */
     readonly secrets: Readonly<Record<string, string>>;
   };
-  /** Stand-ins for Stripe on this machine, only in test mode. Absent: Stripe itself. */
+  /**
+   * URLs of stand-ins for Stripe on this machine, which are only allowed in test mode. If they are absent, nodrop uses
+   * Stripe itself.
+   */
   readonly stripe: { readonly url?: string; readonly scriptUrl?: string };
-  /** A stand-in for Mollie on this machine, only in test mode. Absent: Mollie itself. */
+  /**
+   * URL of a stand-in for Mollie on this machine, which is only allowed in test mode. If it is absent, nodrop uses
+   * Mollie itself.
+   */
   readonly mollie: { readonly url?: string };
   /** The example shop of the embedded stack. */
   readonly shop: { readonly port: number };
-  /** Which URLs order services may have. */
+  /** The URLs that an order service may have. */
   readonly orderServices: { readonly allowPrivate: boolean; readonly httpsOnly: boolean };
-  /** How long an order service may answer `order_unknown`, in ms. */
+  /** For how long an order service may answer `order_unknown`, in ms. */
   readonly orderUnknownForMs: number;
   readonly paymentExpiryMs: number;
   /**
-   * The query schedule of a channel: its own setting, otherwise the channel's advice, otherwise NODROP_QUERY_SCHEDULE.
+   * Returns the query schedule of a channel. The channel's own setting has precedence, then the channel's advice, then
+   * NODROP_QUERY_SCHEDULE.
    */
   querySchedule(channel: Pick<ChannelDeclaration, 'name' | 'querySchedule'>): QuerySchedule;
   readonly logLevel: string;
 }
 
-/** The host in URL syntax: an IPv6 address gets brackets. */
+/** Writes a host as it is written in a URL. An IPv6 address gets brackets. */
 export const inUrl = (host: string): string => (isIPv6(host) ? `[${host}]` : host);
 
 /** Reads the settings, and checks each one and their combinations. @throws ConfigError */
 function readSettings(env: NodeJS.ProcessEnv) {
-  // Compose files and shells turn an unset variable into an empty one, so empty counts as unset.
+  // An empty setting counts as unset, because Compose files and shells turn an unset variable into an empty one.
   const given = Object.fromEntries(
     Object.entries(env).filter(([, value]) => value !== undefined && value !== ''),
   );
@@ -340,7 +348,8 @@ function readSettings(env: NodeJS.ProcessEnv) {
 }
 
 /**
- * The folder of the embedded stack's secrets, which may not exist yet; undefined if DATABASE_URL is set.
+ * Returns the folder of the embedded stack's secrets, which may not exist yet. Returns undefined if DATABASE_URL is
+ * set.
  * @throws ConfigError naming the setting that is wrong.
  */
 export function embeddedHome(env: NodeJS.ProcessEnv = process.env): string | undefined {
@@ -420,8 +429,8 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
 }
 
 /**
- * Reads the configuration of the simulator's process. If the simulator's secrets are set, it does not read those of the
- * service, because a real channel would not have them either.
+ * Reads the configuration of the simulator's process. If the simulator's own secrets are set, the function does not
+ * read the secrets of the service, because a real channel would not have them either.
  * @throws ConfigError naming the setting that is wrong or missing.
  */
 export function loadSimulatorConfig(
@@ -469,7 +478,7 @@ function refuseUnknown(names: readonly string[]): void {
   }
 }
 
-/** The per-channel schedules, `NODROP_QUERY_SCHEDULE_{CHANNEL}`, by the channel's name in capitals. */
+/** Reads the query schedules of single channels. `NODROP_QUERY_SCHEDULE_{CHANNEL}` names the channel in capitals. */
 function channelSchedules(env: Record<string, string | undefined>): Map<string, readonly number[]> {
   const schedules = new Map<string, readonly number[]>();
   for (const [name, value] of Object.entries(env)) {

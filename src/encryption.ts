@@ -8,12 +8,12 @@ const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const HEAD_BYTES = NONCE_BYTES + TAG_BYTES;
 
-/** The use and the owner of a ciphertext. It cannot be decrypted with a different use or owner. */
+/** What a ciphertext is used for, and its owner. A ciphertext cannot be decrypted for a different use or owner. */
 export interface Purpose {
   readonly nodropSecret: string;
   /** A label from which the key is derived. */
   readonly use: string;
-  /** The id of the row's owner, so that a ciphertext copied to another owner's row cannot be decrypted. */
+  /** The id of the row's owner. A ciphertext that is copied to the row of another owner cannot be decrypted. */
   readonly owner: string;
 }
 
@@ -29,10 +29,13 @@ export function encrypt(purpose: Purpose, plain: string): Buffer {
   return Buffer.concat([nonce, cipher.getAuthTag(), ...text]);
 }
 
-/** A stored secret cannot be decrypted. The message is a sentence that a merchant may see. */
+/** Thrown when a stored secret cannot be decrypted. The message is a sentence that a merchant may see. */
 export class UnreadableSecret extends Error {}
 
-/** Decrypts a ciphertext of `encrypt`. @throws Error if it was encrypted for a different purpose, or was changed. */
+/**
+ * Decrypts a ciphertext that `encrypt` returned.
+ * @throws Error if it was encrypted for a different purpose, or was changed.
+ */
 export function decrypt(purpose: Purpose, ciphertext: Uint8Array): string {
   const nonce = ciphertext.subarray(0, NONCE_BYTES);
   const decipher = createDecipheriv('aes-256-gcm', keyOf(purpose), nonce, { authTagLength: TAG_BYTES });

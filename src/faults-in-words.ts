@@ -1,8 +1,9 @@
 import type { z } from 'zod';
 
 /**
- * Error messages for values that a schema rejects, as the end of a sentence that says what is expected. Pass this as
- * `error` to `safeParse`. Messages of the schema itself take precedence; where neither has one, Zod's own is used.
+ * Writes error messages for values that a schema rejects. A message is the end of a sentence that says what is
+ * expected. Pass this function as `error` to `safeParse`. A message of the schema itself takes precedence. If neither
+ * this function nor the schema has a message, Zod uses its own.
  */
 export const faultsInWords: z.core.$ZodErrorMap = (issue) => {
   switch (issue.code) {
@@ -37,7 +38,7 @@ const TYPES: Readonly<Record<string, string>> = {
   array: 'must be an array',
 };
 
-/** The unit of the size limit, for types whose limit counts their contents. */
+/** What a size limit of a type counts, for example the characters of a string. */
 const COUNTED: Readonly<Record<string, string>> = { string: 'character', array: 'entry', set: 'entry' };
 
 function bound(origin: string, value: number | bigint, side: 'or more' | 'at most'): string {
@@ -48,7 +49,7 @@ function bound(origin: string, value: number | bigint, side: 'or more' | 'at mos
   return side === 'at most' ? `must have at most ${things}` : `must have ${things} or more`;
 }
 
-/** The known fields of the schema that found an unknown field. */
+/** Returns the fields that a schema knows. The schema has rejected an unknown field. */
 function knownKeys(schema: unknown): string[] {
   const { _zod: internals } = (schema ?? {}) as { _zod?: { def: { shape?: object } } };
   return Object.keys(internals?.def.shape ?? {});

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP } from 'node:net';
 
-/** Checks whether a caller or a URL is on this machine, for features that only its own user may use. */
+/** Checks whether a caller or a URL is on this machine. Some features are only for the user of this machine. */
 
 const loopback = new BlockList();
 loopback.addSubnet('127.0.0.0', 8, 'ipv4');
@@ -11,7 +11,7 @@ loopback.addAddress('::1', 'ipv6');
 export function isLoopback(host: string | undefined): boolean {
   if (host === undefined) return false;
   if (host === 'localhost') return true;
-  // A listener on IPv6 shows an IPv4 peer as ::ffff:127.0.0.1.
+  // A listener on IPv6 shows the address of an IPv4 peer with a prefix, for example ::ffff:127.0.0.1.
   const address = host.replace(/^\[(.*)\]$/, '$1').replace(/^::ffff:(?=\d+\.)/i, '');
   const family = isIP(address);
   return family !== 0 && loopback.check(address, family === 4 ? 'ipv4' : 'ipv6');
@@ -28,9 +28,9 @@ export function isLoopbackHost(header: string | undefined): boolean {
 }
 
 /**
- * True for a direct call from this machine, without a proxy. The check of `Host` stops web pages that rebind their name
- * to loopback (DNS rebinding). Forwarding headers show a local proxy, behind which any caller would have a loopback
- * address.
+ * True for a direct call from this machine, without a proxy. A forwarding header shows that the call comes through a
+ * local proxy, behind which any caller would have a loopback address. The check of `Host` rejects web pages that rebind
+ * their name to loopback (DNS rebinding).
  */
 export function isDirectLocalCall({ headers, socket }: Pick<IncomingMessage, 'headers' | 'socket'>): boolean {
   return (

@@ -2,12 +2,13 @@ import { createServer, type IncomingMessage, type RequestListener, type Server }
 import type { RequestHandler, Response } from 'express';
 
 /**
- * Limits how much of a request body a listener reads, on every route. Node and Express read the whole body even if it
- * is not needed. Here the answer is sent first, and then the connection is closed.
+ * Limits how much of a request body a server reads, on every route. Node and Express read the whole body even if
+ * nothing needs it. Here the server sends the answer first and then closes the connection.
  */
 
 /**
- * After the answer, a client may send this much more, and has this long to read the answer. Then it is disconnected.
+ * After the answer, a client may send this many more bytes, and has this long to read the answer. Then the connection
+ * is closed.
  */
 const GRACE_BYTES = 256 * 1024;
 const GRACE_MS = 2_000;
@@ -29,16 +30,17 @@ const tooLarge = (limit: number) =>
   new RequestRefused(413, 'entity.too.large', `The body is larger than ${limit} bytes.`);
 
 /**
- * Creates a server that sends `100 Continue` only when `readBody` reads, so that a client does not send a refused body.
+ * Creates a server that sends `100 Continue` only when `readBody` starts to read. So a client does not send a body that
+ * the server refuses.
  */
 export function createBoundedServer(handler: RequestListener): Server {
   return createServer(handler).on('checkContinue', handler).on('checkExpectation', handler);
 }
 
 /**
- * Refuses bodies whose `Content-Length` is above `limit` bytes, and requests with two `Host` headers: passes a
- * `RequestRefused` to `next`. Must come before every handler that can answer; other handlers must read bodies only with
- * `readBody`.
+ * Refuses bodies whose `Content-Length` is above `limit` bytes, and requests with two `Host` headers. For such a
+ * request, passes a `RequestRefused` to `next`. This handler must come before every handler that can answer. Other
+ * handlers must read bodies only with `readBody`.
  */
 export function boundRequests(limit: number): RequestHandler {
   return (request, response, next) => {
@@ -73,7 +75,7 @@ export function readBody(parser: RequestHandler, limit: number): RequestHandler 
     };
     if (expectsContinue(request)) response.writeContinue();
     parser(request, response, settle);
-    // The request has no body.
+    // The request does not have a body.
     if (isSettled) return;
     let taken = 0;
     request.on('data', (chunk: Buffer) => {
@@ -85,24 +87,31 @@ export function readBody(parser: RequestHandler, limit: number): RequestHandler 
   };
 }
 
-/** The announced length of the body in bytes; undefined for a chunked body, whose length is not known in advance. */
+/**
+ * Returns the length of the body in bytes, as the request announces it. Undefined for a chunked body, which does not
+ * announce its length.
+ */
 const announcedLength = ({ headers }: IncomingMessage): number | undefined =>
   headers['transfer-encoding'] === undefined ? Number(headers['content-length'] ?? 0) : undefined;
 
 const expectsContinue = ({ headers }: IncomingMessage): boolean => /100-continue/i.test(headers.expect ?? '');
 
-/** Requests whose connection is closed after the answer, unless their body has been read completely. */
+/**
+ * Requests after whose answer the connection is closed. A request whose body has been read completely is removed from
+ * this set.
+ */
 const closing = new WeakSet<IncomingMessage>();
 
 function closeAfterAnswer(request: IncomingMessage, response: Response): void {
   closing.add(request);
   response.setHeader('Connection', 'close');
-  // This listener must run before Node's own, which would read and drop the whole body of a request that was not read.
+  // This listener must run before Node's own listener, which would read and drop the whole body of a request that was
+  // not read.
   response.prependOnceListener('finish', () => {
     if (closing.has(request)) readGrace(request);
   });
-  // Node closes the connection with `destroySoon`. If unread bytes were left, TCP would reset the connection, and the
-  // client could lose the answer.
+  // Node calls `destroySoon` to close the connection. If unread bytes were left, TCP would reset the connection, and
+  // the client could lose the answer.
   request.socket.destroySoon = () => linger(request);
 }
 
@@ -112,7 +121,10 @@ function keepAlive(request: IncomingMessage, response: Response): void {
   Reflect.deleteProperty(request.socket, 'destroySoon');
 }
 
-/** Reads up to `GRACE_BYTES` more. After that, nothing is read, and the socket stays open until `GRACE_MS` are over. */
+/**
+ * Reads at most `GRACE_BYTES` more of the body. After that it reads nothing, and the socket stays open until `GRACE_MS`
+ * have passed.
+ */
 function readGrace(request: IncomingMessage): void {
   let left = GRACE_BYTES;
   request.on('data', (chunk: Buffer) => {
@@ -120,7 +132,7 @@ function readGrace(request: IncomingMessage): void {
     if (left < 0) request.pause();
   });
   request.resume();
-  // Reads at once, so that Node sees that the body is being read.
+  // Starts to read immediately, so that Node notices that the body is being read.
   while (left >= 0 && request.read() !== null);
 }
 

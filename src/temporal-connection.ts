@@ -1,9 +1,9 @@
 import { Connection } from '@temporalio/client';
 
 /**
- * Creates a connection that connects at its first call and reconnects after each loss, with at most 1 s between two
- * tries. The default backoff of gRPC grows to two minutes. With that backoff, a recovered server would still count as
- * down for up to two minutes.
+ * Creates a connection that connects at its first call. After each loss it reconnects, with at most 1 s between two
+ * tries. The default backoff of gRPC grows to two minutes, so a server that has recovered could count as down for up to
+ * two minutes.
  * @param address host:port
  */
 export function lazyConnection(address: string): Connection {

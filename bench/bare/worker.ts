@@ -12,7 +12,7 @@ const worker = await Worker.create({
   workflowsPath: fileURLToPath(new URL('./workflow.ts', import.meta.url)),
   activities: bareActivities,
 });
-// Returns after SIGTERM, on which the runtime stops the worker.
+// Returns after SIGTERM. The runtime stops the worker on this signal.
 await worker.run();
 await connection.close();
 process.exit(0);

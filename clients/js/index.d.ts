@@ -26,7 +26,10 @@ export type ErrorCode = KnownProblemCode | 'no_answer' | 'event_unverified' | 'e
 export type Refusal = Pick<Problem, 'detail'> &
   Partial<Omit<Problem, 'code' | 'detail'>> & { readonly code: ErrorCode };
 
-/** Every error of this client, except the reason of an aborted signal and a TypeError for arguments of a wrong type. */
+/**
+ * The error with which a call rejects. Two errors are of another class: the reason of an aborted signal, and a
+ * TypeError for arguments of a wrong type.
+ */
 export declare class NodropError extends Error {
   constructor(
     problem: Refusal,
@@ -34,7 +37,7 @@ export declare class NodropError extends Error {
   );
   readonly name: 'NodropError';
   readonly code: ErrorCode;
-  /** What is wrong with the request. */
+  /** A sentence that says what is wrong with the request. */
   readonly detail: string;
   /** The HTTP status of the service's answer; undefined when there was no answer. */
   readonly status: number | undefined;
@@ -50,13 +53,17 @@ export declare class NodropError extends Error {
    */
   readonly errors: readonly { readonly path: string; readonly message: string }[];
   readonly retryAfterSeconds: number | undefined;
-  /** Set by the writes of `@nodrop/client/server`: send the same write again with this key. */
+  /**
+   * The idempotency key of the failed request. Only the writes of `@nodrop/client/server` set it: send the same write
+   * again with this key.
+   */
   readonly idempotencyKey?: string | undefined;
 }
 
 /**
- * `live`: the service streams every change. `polling`: the client reads the payment at intervals. A page also polls
- * while it is hidden, and while three other pages stream. `away`: the service cannot be reached at the moment.
+ * How a page learns of changes. `live`: the service streams every change. `polling`: the client reads the payment at
+ * intervals. A page also polls while it is hidden, and while three other pages stream. `away`: the service cannot be
+ * reached at the moment.
  */
 export type Connection = 'live' | 'polling' | 'away';
 
@@ -84,14 +91,17 @@ export interface PayerOptions extends CallOptions {
 export interface WaitOptions<P> {
   readonly signal?: AbortSignal | undefined;
   /**
-   * Called with the first state and with every change. The client does not catch an error that it throws: a page gets
-   * an `error` event, and a Node process ends as on any uncaught error.
+   * Called with the first state and with every change. The client does not catch an error that this function throws: a
+   * page gets an `error` event, and a Node process ends as on any uncaught error.
    */
   readonly onUpdate?: ((payment: P) => void) | undefined;
   readonly onConnection?: ((connection: Connection) => void) | undefined;
 }
 
-/** What a payer may do with the client token of a payment. For pages; a server uses `@nodrop/client/server`. */
+/**
+ * The calls that a payer may make with the client token of a payment. They are for pages; a server uses
+ * `@nodrop/client/server`.
+ */
 export interface Client {
   /** @param options.wait how long the service may wait for a change before it answers, in seconds, up to 60 */
   getPayment(
@@ -102,8 +112,8 @@ export interface Client {
   /**
    * Resolves with the payment in its final state, see `isFinal`. If an attempt ended without money while another
    * attempt may have paid the order (`orderState` is `undecided`), the call keeps waiting. It waits without a limit and
-   * through network failures. It rejects only when the signal is aborted, or with NodropError when the token does not
-   * open the payment, or no longer does.
+   * through network failures. It rejects only in two cases: the signal is aborted, or the token does not open the
+   * payment or no longer opens it (NodropError).
    */
   waitForResult(
     id: string,
@@ -127,9 +137,9 @@ export interface Client {
 export declare function createClient(options: ClientOptions): Client;
 
 /**
- * True when nothing that a payer would want to see still happens automatically. A payment is paid only when it is
- * `succeeded` and its order update is `applied`: on `conflict` the money is refunded, on `review` an operator decides.
- * The result is about this attempt alone. The order is unpaid only if the payer's `orderState` also says that, see
+ * True when no automatic change follows that a payer would want to see. A payment is paid only when it is `succeeded`
+ * and its order update is `applied`: on `conflict` the money is refunded, on `review` an operator decides. The result
+ * is about this attempt alone. The order is unpaid only if the payer's `orderState` also says that, see
  * `waitForResult`.
  */
 export declare function isFinal(payment: { status: string; orderUpdate: string | null }): boolean;

@@ -1,22 +1,26 @@
-// The payer's part: plain JavaScript without dependencies, which browsers load as it is. Types: index.d.ts.
+// The payer's part of the client: plain JavaScript without dependencies. Browsers load this file unchanged. Its types
+// are in index.d.ts.
 
-/** Time limit for a stream's headers, and again for its first event. A buffering proxy delivers neither. */
+/**
+ * Time limit for the headers of a stream, and again for its first event. A buffering proxy delivers neither headers nor
+ * events.
+ */
 const STREAM_START_MS = 4_000;
-/** The service sends at least a comment every 15 s. */
+/** A stream that is silent for this time counts as blocked. The service sends at least a comment every 15 s. */
 const STREAM_SILENCE_MS = 40_000;
 /**
- * A stream that ends sooner is retried once, immediately. If the second stream also ends sooner, streaming counts as
- * blocked.
+ * If a stream ends sooner than after this time, the client retries it once, immediately. If the second stream also ends
+ * sooner, streaming counts as blocked.
  */
 const STREAM_WORTH_MS = 10_000;
-/** How long the client does not retry a blocked stream. The time doubles each time. */
+/** How long the client waits before it retries a blocked stream. The time doubles after each retry. */
 const STREAM_REST_MS = { first: 30_000, last: 600_000 };
 const REQUEST_MS = 15_000;
 /** How long the service may hold the answer to a poll. */
 const HELD_SECONDS = 10;
-/** If a held poll brings nothing new in less than this time, the service did not hold it. */
+/** If a held poll returns no change in less than this time, the service did not hold the poll. */
 const HELD_AT_LEAST_MS = 5_000;
-/** Pauses between held polls, between plain polls, and while the service is away. */
+/** The pauses after a held poll, after a plain poll, and after a request that the service did not answer. */
 const HELD_PAUSE_MS = { first: 1_000, last: 1_000 };
 const PLAIN_PAUSE_MS = { first: 1_000, last: 15_000 };
 const AWAY_PAUSE_MS = { first: 1_000, last: 5_000 };
@@ -26,7 +30,7 @@ const AWAY_PAUSE_MS = { first: 1_000, last: 5_000 };
  */
 const MAX_OPEN = 3;
 
-/** Codes that mean that this caller can never read this payment. */
+/** Codes of refusals. After one of them, this caller can never read this payment. */
 const REFUSED = new Set(['unauthorized', 'forbidden', 'payment_not_found']);
 
 export class NodropError extends Error {
@@ -59,11 +63,12 @@ export function createClient({ baseUrl, fetch }) {
 /** @type {typeof import('./index.d.ts').connect} */
 export function connect({ baseUrl, key, fetch: given }) {
   const base = String(baseUrl).replace(/\/+$/, '');
-  // `fetch` is looked up at each call and never called as a method, which browsers refuse.
+  // The global `fetch` is read again at each call. It is never called as a method of another object, because browsers
+  // refuse this.
   const send = given ?? ((/** @type {string} */ url, /** @type {RequestInit} */ init) => fetch(url, init));
   /**
-   * Listeners by payment id. Signals: `hinted`, the payment may have changed; `granted`, a waiting call may stream from
-   * now on; `lost`, a connection that looks open may be dead or must end.
+   * The listeners of each payment, by its id. They get one of three signals. `hinted`: the payment may have changed.
+   * `granted`: a waiting call may stream from now on. `lost`: a connection that looks open may be dead, or must end.
    * @type {Map<string, Set<(signal: Wake) => void>>}
    *
    * @typedef {'hinted' | 'granted' | 'lost'} Wake
@@ -74,7 +79,7 @@ export function connect({ baseUrl, key, fetch: given }) {
   function listen(id, listener) {
     const same = listeners.get(id) ?? new Set();
     listeners.set(id, same.add(listener));
-    // After either event, older connections are dead without an error.
+    // After the event `online` or `offline`, older connections are dead, but report no error.
     const changed = () => listener('lost');
     globalThis.addEventListener?.('online', changed);
     globalThis.addEventListener?.('offline', changed);
@@ -174,7 +179,7 @@ export function connect({ baseUrl, key, fetch: given }) {
     } catch (error) {
       throwIfAborted(signal);
       if (error instanceof NodropError) throw error;
-      // The time was up, the answer broke off, or the answer is not JSON.
+      // The request timed out, the answer was cut off, or the answer is not JSON.
       throw unanswered('The service gave no readable answer.', { cause: error });
     } finally {
       limit.clear();
@@ -228,11 +233,11 @@ export function connect({ baseUrl, key, fetch: given }) {
       if (isRefused(error)) throw error;
     } finally {
       limit.clear();
-      // Closes a stream that the loop left.
+      // Closes the stream if the loop ended before the stream did.
       limit.abort();
     }
     if (limit.lost()) return worked ? 'ended' : 'away';
-    // The service sends comments, so a silent stream is blocked as well.
+    // The service sends comments at intervals, so a silent stream also counts as blocked.
     if (limit.expired()) return 'blocked';
     if (reachedAt === undefined) return 'away';
     if (!worked) return 'blocked';
@@ -241,7 +246,7 @@ export function connect({ baseUrl, key, fetch: given }) {
 
   /** @type {import('./internal.d.ts').Connected['waitForResult']} */
   async function waitForResult(id, { token, signal: given, onUpdate, onConnection } = {}) {
-    // Aborted with the caller's signal, and once the result is known.
+    // This signal is aborted when the caller's signal is aborted, and when the result is known.
     const ours = new AbortController();
     const stop = () => ours.abort(given?.reason);
     throwIfAborted(given);
@@ -260,8 +265,7 @@ export function connect({ baseUrl, key, fetch: given }) {
       last = payment;
       if (text === lastText) return;
       lastText = text;
-      // Called in a microtask, so that an error of the caller's callback does not look like a broken
-      // stream.
+      // The caller's callback runs in a microtask, so that its error does not look like a broken stream.
       queueMicrotask(() => onUpdate?.(payment));
     };
     /** @param {import('./index.d.ts').Connection} state */
@@ -270,7 +274,7 @@ export function connect({ baseUrl, key, fetch: given }) {
       connection = state;
       queueMicrotask(() => onConnection?.(state));
     };
-    // While another attempt is undecided, the end of this one does not say whether the payer has paid.
+    // The end of this attempt does not say whether the payer has paid, while another attempt is undecided.
     const done = () =>
       last !== undefined && isFinal(last) && (last.status === 'succeeded' || last.orderState !== 'undecided');
 
@@ -307,7 +311,7 @@ export function connect({ baseUrl, key, fetch: given }) {
           }
         }
 
-        // Polls also after each stream, so that later changes are known even if the next stream fails.
+        // The client also polls after each stream, so that it learns of later changes even if the next stream fails.
         const mayHold = holds && slot.isHeld();
         const held = mayHold && polls > 0 && connection === 'polling';
         /** @type {{ first: number, last: number }} */
@@ -320,12 +324,12 @@ export function connect({ baseUrl, key, fetch: given }) {
           take(
             await getPayment(id, { token, signal: limit.signal, ...(held ? { wait: HELD_SECONDS } : {}) }),
           );
-          // Otherwise, if the payment returned to the state that the stream sent last, a new stream would skip that
-          // state.
+          // After a change, the next stream must start without the id of the last event. Otherwise that stream would
+          // skip a payment that has returned to the state that the last stream sent.
           if (lastText !== textBefore) lastEventId = '';
           if (connection !== 'polling') polls = 0;
           connected('polling');
-          // The service answers immediately if it has no slot for another waiting request.
+          // The service answers a held poll immediately if it has no slot for another waiting request.
           const inVain = held && lastText === textBefore && Date.now() - askedAt < HELD_AT_LEAST_MS;
           pause = mayHold && !inVain ? HELD_PAUSE_MS : PLAIN_PAUSE_MS;
           if (lastText !== textBefore || (held && !inVain)) polls = 0;
@@ -336,7 +340,7 @@ export function connect({ baseUrl, key, fetch: given }) {
             polls = 0;
             continue;
           }
-          // A proxy on the way may cut requests that take long.
+          // A proxy between the client and the service may cut requests that take long.
           if (held) holds = false;
           if (connection !== 'away') polls = 0;
           connected('away');
@@ -346,7 +350,7 @@ export function connect({ baseUrl, key, fetch: given }) {
           limit.clear();
         }
         if (done()) return last;
-        // The slot became free during the request.
+        // The page got the right to stream while the poll was running.
         if (slot.isHeld() && !hasSlot) continue;
         await rested(id, Math.max(atLeast, decayed(pause, polls)), signal, () => {
           polls = 0;
@@ -400,7 +404,7 @@ export function connect({ baseUrl, key, fetch: given }) {
       try {
         await call(`${pathOf(id)}/hint`, { ...options, method: 'POST' });
       } catch (error) {
-        // The event stream may then also be dead, without an error of its own.
+        // When a hint gets no answer, the event stream may also be dead, although it reports no error.
         if (isUnanswered(error)) wake(id, 'lost');
         throw error;
       }
@@ -423,7 +427,10 @@ export function connect({ baseUrl, key, fetch: given }) {
 function requestSlot(base, signal, onGranted) {
   const { document } = globalThis;
   let isHeld = false;
-  /** Aborted when the page is hidden; undefined until it is visible. @type {AbortController | undefined} */
+  /**
+   * Aborted when the page is hidden. Undefined while the page is hidden.
+   * @type {AbortController | undefined}
+   */
   let visible;
 
   /** @param {LockManager} locks @param {AbortSignal} until */
@@ -437,7 +444,7 @@ function requestSlot(base, signal, onGranted) {
       onGranted();
     };
     const hold = () => {
-      // If several locks are free, the first is kept and the others are released.
+      // If the page gets several locks, it keeps the first lock and releases the others.
       if (waiting.signal.aborted) return undefined;
       have();
       return new Promise((resolve) => until.addEventListener('abort', resolve));
@@ -448,7 +455,7 @@ function requestSlot(base, signal, onGranted) {
         locks.request(`nodrop-stream-${slot} ${origin}`, { signal: waiting.signal }, hold),
       ),
     ).catch(() => {
-      // The browser does not let this page use Web Locks.
+      // The browser forbids Web Locks on this page.
       if (!waiting.signal.aborted) have();
     });
   }
@@ -475,7 +482,10 @@ function requestSlot(base, signal, onGranted) {
   return { isHeld: () => isHeld };
 }
 
-/** The locks of a browser; Node's connections need none. @returns {LockManager | undefined} */
+/**
+ * The Web Locks of a browser. Undefined in Node, which does not limit its connections.
+ * @returns {LockManager | undefined}
+ */
 function webLocks() {
   const isBrowser = 'document' in globalThis || 'WorkerGlobalScope' in globalThis;
   return isBrowser ? globalThis.navigator?.locks : undefined;
@@ -505,7 +515,8 @@ const isRefused = (error) => error instanceof NodropError && REFUSED.has(error.c
 const isUnanswered = (error) => error instanceof NodropError && error.code === 'no_answer';
 
 /**
- * The service's own refusals carry a `code`. Any other answer, for example a proxy's, says nothing.
+ * The service's own refusals carry a `code`. An answer without a code, for example of a proxy, does not say whether the
+ * request was carried out.
  * @param {Response} response
  */
 async function errorOf(response) {
@@ -526,8 +537,8 @@ const retryAfterMs = (error) => ((error instanceof NodropError ? error.retryAfte
 export const pauseAfter = (error, before) => Math.max(retryAfterMs(error), decayed(AWAY_PAUSE_MS, before));
 
 /**
- * The pause after `before` pauses: 1.5 times as long each time, plus or minus 20 %, so that clients that were cut off
- * together return one by one.
+ * Returns the pause that follows `before` earlier pauses. Each pause is 1.5 times as long as the pause before it, plus
+ * or minus 20 %. So clients that were cut off together do not return at the same moment.
  * @param {{ first: number, last: number }} range
  * @param {number} before
  */
@@ -585,10 +596,10 @@ async function* readEvents(body) {
   try {
     for (;;) {
       const { done, value } = await reader.read();
-      // Text without a closing empty line is not an event.
+      // Text that no empty line ends is not an event.
       if (done) return;
       text += decoder.decode(value, { stream: true });
-      // A CR at the very end may be the first half of a CRLF.
+      // A CR at the end of the received text may be the first half of a CRLF.
       const lines = text.split(/\r\n|\n|\r(?!$)/);
       text = lines.pop() ?? '';
       for (const line of lines) {

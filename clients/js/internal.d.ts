@@ -1,7 +1,8 @@
-// What the two parts of the client share. Not part of the package: server.js alone uses these exports of index.js.
+// The interface between the two parts of the client. It is not part of the package, because only server.js uses these
+// exports of index.js.
 import type { CallOptions, ClientOptions, WaitOptions } from './index.d.ts';
 
-/** The calls that both parts make. */
+/** The calls that both parts of the client make. */
 export interface Connected {
   call(
     path: string,

@@ -1,5 +1,6 @@
-// Run by `npm pack`. The folder cjs is what `require` loads; it is only in the package. tsc writes its code (see
-// tsconfig.json), and this script copies its types. With --remove it deletes the folder.
+// Makes the folder cjs, which `require` loads. `npm pack` runs this script, so the folder exists only in the package.
+// tsc writes the code of the folder (see tsconfig.json), and this script copies the types. With --remove it deletes the
+// folder.
 import { copyFileSync, rmSync, writeFileSync } from 'node:fs';
 
 const folder = new URL('cjs/', import.meta.url);
@@ -8,6 +9,6 @@ if (process.argv.includes('--remove')) rmSync(folder, { recursive: true, force: 
 else {
   for (const types of ['index.d.ts', 'server.d.ts', 'api.d.ts'])
     copyFileSync(new URL(types, import.meta.url), new URL(types, folder));
-  // package.json makes Node read the folder's .js files as CommonJS.
+  // This package.json makes Node read the .js files in its folder as CommonJS.
   writeFileSync(new URL('package.json', folder), '{ "type": "commonjs" }\n');
 }

@@ -17,7 +17,7 @@ type Given<T> = {
   [K in keyof T]: Record<never, never> extends Pick<T, K> ? T[K] | undefined : T[K];
 };
 
-/** Give exactly one of `orderId`, for an order that nodrop has, and `order`. */
+/** Give either `orderId` or `order`, but not both. `orderId` is for an order that nodrop already has. */
 export type NewPayment = Given<Omit<Api.NewPayment, 'orderId' | 'order'>> &
   (
     | { orderId: NonNullable<Api.NewPayment['orderId']>; order?: undefined }
@@ -29,11 +29,13 @@ export type NewRefund = Given<Api.NewRefund>;
 export type NewSwitch = Given<Api.NewSwitch>;
 export type NewRedelivery = Given<Api.NewRedelivery>;
 
-/** The answer to the creation of a payment: the payment, and what opens it for its payer. */
+/**
+ * The answer to a request that creates a payment. It contains the payment, and the two ways for its payer to open it.
+ */
 export interface CreatedPayment extends Api.Payment {
-  /** For the payer's page, see `createClient` of `@nodrop/client`. */
+  /** The token for the payer's page. See `createClient` of `@nodrop/client`. */
   clientToken: string;
-  /** nodrop's own page for the payer. */
+  /** The URL of nodrop's own page for the payer. */
   checkoutUrl: string;
 }
 
@@ -61,7 +63,7 @@ export interface EventPage extends Omit<Api.EventPage, 'data'> {
 
 /** An event as nodrop delivered it. */
 export type DeliveredEvent = Event & {
-  /** When nodrop sent this delivery. */
+  /** The time at which nodrop sent this delivery. */
   readonly sentAt: Date;
   /**
    * True for a test event (`merchants test-event`): verify it, answer 200, and do nothing else. Other events do not
@@ -86,15 +88,15 @@ export interface WriteOptions extends CallOptions {
 
 export interface RefundOptions extends CallOptions {
   /**
-   * A key of your own, derived from what you have stored, such as the number of the return. A program that repeats the
-   * request after a restart gives the same key, so the money is refunded once.
+   * A key of your own, derived from what you have stored, such as the number of the customer's return. If your program
+   * repeats the request after a restart, it gives the same key. So the money is refunded once.
    */
   readonly idempotencyKey: string;
 }
 
 export interface Page<T> {
   data: T[];
-  /** Pass it as `cursor` of the next query; null on the last page. */
+  /** Pass this cursor as `cursor` of the next query. It is null on the last page. */
   nextCursor: string | null;
 }
 
@@ -110,10 +112,10 @@ export interface ServerOptions extends ClientOptions {
 }
 
 /**
- * What a merchant's server may do. The methods have the names of the API's operations. While the result is unknown
- * (timeout, unreachable, 429, 5xx) a call is sent up to three times, a write always with the same idempotency key. A
- * call rejects with `NodropError`, or with the reason of an aborted signal. Without `timeoutMs` one try has 15 s and a
- * call 40 s, plus `wait`.
+ * The calls that a merchant's server may make. The methods have the names of the API's operations. While the result of
+ * a call is unknown (timeout, unreachable, 429, 5xx), the client sends the request up to three times. A write always
+ * has the same idempotency key. A call rejects with `NodropError`, or with the reason of an aborted signal. Without
+ * `timeoutMs`, one try may take 15 s and a call 40 s, plus `wait`.
  */
 export interface ServerClient {
   createOrder(order: NewOrder, options?: WriteOptions): Promise<Api.Order>;
@@ -121,8 +123,8 @@ export interface ServerClient {
   getOrder(id: string, options?: ReadOptions): Promise<Api.Order>;
   changeOrder(id: string, change: OrderChange, options?: WriteOptions): Promise<Api.Order>;
   /**
-   * If the order's status is `cancelled` or `closed`, no money can arrive any longer. Otherwise money can still arrive,
-   * so call again.
+   * Cancels an order. If the order's status is `cancelled` or `closed`, no money can arrive any longer. Otherwise money
+   * can still arrive, so call this again.
    */
   cancelOrder(id: string, options?: WriteOptions): Promise<Api.Order>;
 
@@ -141,27 +143,29 @@ export interface ServerClient {
   hintPayment(id: string, options?: WriteOptions): Promise<void>;
   switchPayment(id: string, to: NewSwitch, options?: WriteOptions): Promise<CreatedPayment>;
   /**
-   * The payment has ended unpaid only if its status says that. While the status is `created` or `paying`, the channel
-   * has not answered.
+   * Cancels a payment. The payment has ended unpaid only if its status says that. While the status is `created` or
+   * `paying`, the channel has not answered.
    */
   cancelPayment(id: string, options?: WriteOptions): Promise<Api.Payment>;
-  /** For operators. Sent once: after `no_answer` read the payment. */
+  /**
+   * For operators. The client sends this request only once: after `no_answer`, read the payment to learn the result.
+   */
   resolvePayment(id: string, resolution: Api.NewResolution, options?: WriteOptions): Promise<Api.Payment>;
 
   /**
-   * Without `amount`, refunds all that is left. Calls with the same `idempotencyKey` make one refund. Without a key the
-   * call rejects with TypeError and sends nothing.
+   * Refunds a payment. Without `amount`, refunds all the money that is left. Calls with the same `idempotencyKey` make
+   * one refund. Without a key the call rejects with TypeError and sends nothing.
    */
   createRefund(id: string, refund: NewRefund, options: RefundOptions): Promise<Api.Refund>;
   listRefunds(id: string, query?: Given<Api.ListRefundsQuery>, options?: CallOptions): List<Api.Refund>;
   getRefund(id: string, options?: CallOptions): Promise<Api.Refund>;
 
-  /** The feed up to its present end. Call `page()` for its cursors, or use `followEvents`. */
+  /** The events of the feed, up to the last event at present. Call `page()` to get cursors, or use `followEvents`. */
   listEvents(query?: Given<Omit<Api.ListEventsQuery, 'wait'>>, options?: CallOptions): List<Event, EventPage>;
   /**
-   * The feed without an end: yields each page that has events. Store the page's `nextCursor` together with the results
-   * of its events. It continues through network failures until you leave the loop. It rejects with the reason of an
-   * aborted signal, and with NodropError when the service refuses (`cursor_expired`, `unauthorized`).
+   * Follows the feed without an end, and yields each page that has events. Store the page's `nextCursor` together with
+   * the results of its events. The loop continues through network failures until you leave it. It rejects with the
+   * reason of an aborted signal, and with NodropError when the service refuses (`cursor_expired`, `unauthorized`).
    */
   followEvents(
     from?: Given<Pick<Api.ListEventsQuery, 'after' | 'limit'>>,
@@ -183,11 +187,11 @@ export interface ServerClient {
 /** @throws TypeError without a key */
 export declare function createServerClient(options: ServerOptions): ServerClient;
 
-/** Headers of Fetch, headers of Node, or a plain object with lower-case names. */
+/** The headers of a request: those of Fetch, those of Node, or a plain object with lower-case names. */
 export type HeadersLike = Headers | Readonly<Record<string, string | readonly string[] | undefined>>;
 
 export interface SignedRequest {
-  /** The body as received, as bytes or text; empty for a read-back. */
+  /** The body of the request as it was received, as bytes or text. It is empty for a read-back. */
   readonly body: string | Uint8Array;
   readonly headers: HeadersLike;
   /** The secret that signs the merchant's events, `whsec_...`. */

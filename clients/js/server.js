@@ -1,18 +1,22 @@
-// The server's part. It holds a merchant's key, so a page must never load it. The types are in server.d.ts.
+// The part of the client for a merchant's server. It holds the merchant's API key, so a page must never load it. The
+// types are in server.d.ts.
 import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, NodropError, pauseAfter } from './index.js';
 
 export { isFinal, NodropError } from './index.js';
 
-/** Time limit of one try. The service answers within 9 s. */
+/** Time limit of one try. The service answers each request within 9 s. */
 const TRY_MS = 15_000;
 /** Time limit of a call with all its tries. */
 const CALL_MS = 40_000;
 const TRIES = 3;
 /** How long the service may hold an answer for a reader that follows the feed. */
 const HELD_SECONDS = 30;
-/** If an empty answer comes sooner, the service did not hold it, because it had no slot for another waiting request. */
+/**
+ * If the service returns an empty page in less than this time, it did not hold the request, because it had no slot for
+ * another waiting request.
+ */
 const HELD_AT_LEAST_MS = 5_000;
 const TOLERANCE_SECONDS = 300;
 
@@ -105,7 +109,7 @@ export function createServerClient({ baseUrl, key, fetch }) {
         for (let of = query; ; ) {
           const { data, nextCursor } = await page(of);
           yield* data;
-          // The feed has a cursor even at its end, on an empty page.
+          // Even at the end of the feed, an empty page has a cursor.
           if (nextCursor === null || data.length === 0) return;
           of = { ...query, [cursorName]: nextCursor };
         }
@@ -130,12 +134,14 @@ export function createServerClient({ baseUrl, key, fetch }) {
     hintPayment: async (id, options) => void (await write(`${paymentPath(id)}/hint`, undefined, options)),
     switchPayment: (id, to, options) => write(`${paymentPath(id)}/switch`, to, options),
     cancelPayment: (id, options) => write(`${paymentPath(id)}/cancel`, undefined, options),
-    // Sent once: a resolved payment cannot be resolved again, and the refusal of a second try would hide the success.
+    // The client sends this request only once. A resolved payment cannot be resolved again, and the refusal of a second
+    // try would hide the success of the first.
     resolvePayment: (id, resolution, options) =>
       write(`${paymentPath(id)}/resolve`, resolution, { ...options, tries: 1 }),
 
     createRefund: async (id, refund, options) => {
-      // A key made here would differ after a restart, and the same line of code would then refund twice.
+      // The caller must give the key. A key that the client makes would differ after a restart, and the same line of
+      // code would then refund twice.
       if (typeof options?.idempotencyKey !== 'string' || options.idempotencyKey === '')
         throw new TypeError(
           'A refund needs an idempotencyKey of your own, derived from what you have stored: another key makes another refund.',

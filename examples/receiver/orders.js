@@ -58,7 +58,7 @@ try {
     throw new Error(
       "DATABASE_URL must be the address of the shop's own database, postgresql://USER:PASSWORD@HOST:PORT/NAME.",
     );
-  // The command must exist and have exactly its arguments, which follow the URL.
+  // The command must exist. The URL, which is its first argument, and all other arguments must be present.
   if (!Object.hasOwn(commands, command ?? '') || commands[command].length !== args.length + 1)
     throw new Error('Use: node orders.js init | add ID AMOUNT CURRENCY | show ID');
   await commands[command](new URL(DATABASE_URL), ...args);

@@ -18,13 +18,13 @@ import { PRODUCTS } from './products.ts';
 const HELD_MS = 25_000;
 const EVERY_MS = 500;
 /**
- * The most answers that are held at the same time. Further requests get an answer immediately, and the page repeats
- * them.
+ * The shop holds at most this many answers at the same time. Further requests get an answer immediately, and the page
+ * repeats them.
  */
 const MOST_HELD = 200;
 
 const ORDER_ID = /^shop_[0-9a-f]{24}$/;
-/** Random, so that it cannot be guessed: anyone who knows an order's URL may see the order. */
+/** The order's id is random, so that it cannot be guessed. Anyone who knows an order's URL may see the order. */
 const newOrderId = () => `shop_${randomBytes(12).toString('hex')}`;
 
 /** @param stopping aborts the answers that are held */
@@ -41,7 +41,7 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
   app.use(nodropRoutes(db, webhookSecret, nodrop));
 
   app.use((request, response, next) => {
-    // With `no-store`, the browser's back button also shows the present state.
+    // `no-store` makes the browser show the present state also after its back button was pressed.
     response.set('Cache-Control', 'no-store').vary('Accept-Language');
     const chosen = chosenLanguage(request.query.lang);
     // A session cookie, which ends when the browser is closed.
@@ -56,7 +56,7 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
     const { order: id, product: productId } = request.body ?? {};
     const product = PRODUCTS.find((one) => one.id === productId);
     if (product === undefined || !ORDER_ID.test(id)) return notFound(request, response);
-    // Store the order first, so that it exists when the payment's first event arrives.
+    // Store the order before its payment starts, so that the order exists when the payment's first event arrives.
     await createOrder(db, id, product, MESSAGES[languageOf(request)].products[product.id].name);
     await pay(id, request, response);
   });
@@ -66,7 +66,7 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
   async function pay(id: string, request: Request, response: Response): Promise<void> {
     const order = await findOrder(db, id);
     if (order === null) return notFound(request, response);
-    // A paid or cancelled order is shown, not paid again.
+    // The page shows a paid or cancelled order, and does not start another payment.
     if (order.paidPaymentId !== null || order.cancelledAt !== null) return toOrder(response, id);
     const started = await nodrop.pay(order);
     if (typeof started === 'string') return toOrder(response, id, started);
@@ -125,8 +125,8 @@ const security = helmet({
       scriptSrc: ["'self'"],
       connectSrc: ["'self'"],
       imgSrc: ["'self'"],
-      // Browsers also apply `form-action` to the redirect after a form, and that redirect leads to the cashier, which
-      // may be at any host.
+      // `form-action` allows every host with HTTPS. Browsers also apply it to the redirect after a form, and this
+      // redirect leads to the cashier, which may be at any host.
       formAction: ["'self'", 'https:', 'http://127.0.0.1:*', 'http://localhost:*'],
       baseUri: ["'none'"],
       frameAncestors: ["'none'"],
@@ -150,8 +150,8 @@ const chosenLanguage = (value: unknown): Language | undefined =>
   value === 'en' || value === 'zh' ? value : undefined;
 
 /**
- * The language that the customer chose on this page or earlier, otherwise the browser's preference, as on the cashier
- * page.
+ * The language that the customer chose on this page or earlier. If there is none, the browser's preference, as on the
+ * cashier page.
  */
 function languageOf(request: Request): Language {
   const [, kept] = new RegExp(`(?:^|; )${LANGUAGE_COOKIE}=(\\w+)`).exec(request.headers.cookie ?? '') ?? [];
@@ -159,7 +159,7 @@ function languageOf(request: Request): Language {
   return chosenLanguage(request.query.lang) ?? chosenLanguage(kept) ?? preferred;
 }
 
-/** Answers 5xx, so that nodrop redelivers, with a sentence for people. */
+/** Answers 5xx with a sentence for people. After this answer, nodrop redelivers. */
 const failed: ErrorRequestHandler = (error, request, response, next) => {
   if (response.headersSent) return next(error);
   const language = languageOf(request);

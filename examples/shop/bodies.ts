@@ -4,7 +4,7 @@ import type { RequestHandler } from 'express';
  * Express reads a body that is too large to its end before it refuses the request. This shop does not read such a body.
  */
 
-/** In bytes. nodrop's events are smaller. */
+/** The largest accepted body, in bytes. nodrop's events are smaller. */
 export const BODY_LIMIT = 512 * 1024;
 /**
  * How long a client may read its answer before the shop cuts the connection. The shop then drops everything that the
@@ -15,14 +15,15 @@ const GRACE_MS = 2_000;
 /** Refuses bodies that are too large (413) or come without a Content-Length (411), on every route. */
 export const refuseLargeBodies: RequestHandler = (request, response, next) => {
   const { headers, socket } = request;
-  // Another request on a connection that has already had its last answer.
+  // This request came on a connection whose last answer has already been sent.
   if (socket.writableEnded) return void socket.destroy();
   const isOpenEnded = headers['transfer-encoding'] !== undefined;
   if (!isOpenEnded && Number(headers['content-length'] ?? 0) <= BODY_LIMIT) {
     if (/100-continue/i.test(headers.expect ?? '')) response.writeContinue();
     return next();
   }
-  // Must run before Node's own listener, which reads and drops the whole body of a request that was not read.
+  // This listener must run before Node's own listener, which reads and drops the whole body of a request that was not
+  // read.
   response.prependOnceListener('finish', () => {
     while (request.read() !== null);
   });

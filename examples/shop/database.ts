@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import pg from 'pg';
 
-/** Any number that nothing else in this database uses as an advisory lock. */
+/** The key of an advisory lock. It can be any number that nothing else in this database uses for such a lock. */
 const SCHEMA_LOCK = 0x73686f70;
 
 // Amounts are far below 2^53, so they fit a Number.
@@ -30,7 +30,7 @@ export async function openDatabase(url: string): Promise<pg.Pool> {
 async function createTables(pool: pg.Pool): Promise<void> {
   const schema = await readFile(new URL('./schema.sql', import.meta.url), 'utf8');
   await inTransaction(pool, async (tx) => {
-    // "if not exists" alone fails when two processes start at the same time.
+    // Two processes that start at the same time need a lock, because "if not exists" alone fails for one of them.
     await tx.query('select pg_advisory_xact_lock($1)', [SCHEMA_LOCK]);
     await tx.query(schema);
   });

@@ -13,7 +13,7 @@ import { money } from './products.ts';
 interface PaymentEvent {
   readonly type: string;
   readonly timestamp: string;
-  /** True for a test event, which `merchants test-event` sends; it is not about a real payment. */
+  /** True for a test event, which `merchants test-event` sends. A test event is not about a real payment. */
   readonly test?: true;
   readonly data: { readonly version: number; readonly payment: PaymentOfEvent };
 }
@@ -26,13 +26,16 @@ interface PaymentOfEvent extends PaymentNow {
 }
 
 /**
- * An event is old if nodrop sent it more than this time after it happened. Both times are by nodrop's clock. An event
- * that is delivered immediately arrives within a second or two. A late event carries the state of its time, and the
- * money may have been refunded since.
+ * The age from which an event is old. The age is the time between the event and the moment when nodrop sent it, both by
+ * nodrop's clock. An event that is delivered immediately arrives within a second or two. A late event carries the state
+ * of its time, and the money may have been refunded since.
  */
 const OLD_AFTER_MS = 10_000;
 
-/** An answer that rolls the transaction back, so that a redelivery of the event is decided again. */
+/**
+ * Thrown with an answer for nodrop. It rolls the transaction back, so that the shop decides about the event again when
+ * nodrop redelivers it.
+ */
 class Refusal extends Error {
   readonly status: number;
   readonly body: object;
@@ -44,13 +47,16 @@ class Refusal extends Error {
   }
 }
 
-/** nodrop redelivers after this answer, for 24 h by default. The order may be stored when a redelivery arrives. */
+/**
+ * The order is not stored yet. nodrop redelivers after this answer, for 24 h by default, and the order may be stored
+ * when a redelivery arrives.
+ */
 const orderUnknown = () => new Refusal(404, { code: 'order_unknown', error: 'There is no such order here.' });
 
 export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'readPayment'>): Router {
   const webhook = new Webhook(secret);
   const router = Router();
-  // Log the reason of a refusal with the request; nodrop logs the answer with the delivery.
+  // Log the reason of a refusal together with the request. nodrop logs the answer together with the delivery.
   router.use('/nodrop', (request, response, next) => {
     response.on('finish', () => {
       if (response.statusCode < 300) return;
@@ -62,7 +68,7 @@ export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'rea
     });
     next();
   });
-  // The signature covers the bytes as received, so the body must not be parsed.
+  // The body must not be parsed before the check, because the signature covers the bytes as they were received.
   const raw = express.raw({ type: () => true, limit: BODY_LIMIT });
 
   router.post('/nodrop/events', raw, async (request, response) => {
@@ -95,13 +101,13 @@ export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'rea
     response.set('Cache-Control', 'no-store').json(rows[0]);
   });
 
-  // For a person who opens the address in a browser.
+  // This answer is for a person who opens the address in a browser.
   router.all('/nodrop/events', (_request, response) => {
     response.set('Allow', 'POST');
     throw new Refusal(405, { error: 'Events come here by POST, from nodrop alone.' });
   });
 
-  // nodrop logs the answer, so answer with a short sentence instead of an HTML page.
+  // Answer with a short sentence instead of an HTML page, because nodrop logs the answer.
   const refuse: express.ErrorRequestHandler = (error, _request, response, next) => {
     response.locals.reason = error instanceof Refusal ? JSON.stringify(error.body) : error.message;
     if (error instanceof Refusal) return void response.status(error.status).json(error.body);
@@ -143,8 +149,8 @@ function toEvent(value: unknown): PaymentEvent | null {
 }
 
 /**
- * The state of the event's payment in one word. It depends on the payment and not on the event's type: an event that
- * overtakes `payment.succeeded`, such as one of a refund, carries the same success while some of the money is left.
+ * The state of the event's payment in one word. It depends on the payment and not on the type of the event. An event of
+ * a refund may arrive before `payment.succeeded`. It carries the same success while some of the money is left.
  */
 function stateOf(payment: PaymentNow): string {
   const { status, orderUpdate, receivedAmount, refundedAmount } = payment;
@@ -153,12 +159,15 @@ function stateOf(payment: PaymentNow): string {
   return refundedAmount < (receivedAmount ?? 0) ? 'paid' : 'refunded';
 }
 
-/** Thrown to roll the transaction back, because an old event would grant goods. */
+/**
+ * Thrown when an old event would grant goods. It rolls the transaction back, so that the shop can read the payment's
+ * present state.
+ */
 class ReadingNeeded extends Error {}
 
 /**
- * The event with the present state of its payment.
- * @throws Refusal while nodrop does not answer, so that it redelivers the event
+ * Reads the present state of the event's payment from nodrop, and returns the event with this state.
+ * @throws Refusal when nodrop does not answer, so that nodrop redelivers the event
  */
 async function withPaymentNow(
   nodrop: Pick<Nodrop, 'readPayment'>,
@@ -216,9 +225,11 @@ async function applyEvent(
 
   // 4. Only one payment pays the order, and only once.
   if (state === 'paid' && order.paid_payment_id !== payment.id) {
-    // Compared only here: a payment that ended, or that is being refunded, may have an earlier price of the order.
+    // The price is compared only here. A payment that has ended or is being refunded may still have an earlier price of
+    // the order.
     if (order.amount !== payment.amount || order.currency !== payment.currency) {
-      // Move neither goods nor money until a person has looked: nodrop redelivers, and reports it to its operator.
+      // Move neither goods nor money until a person has looked at the order. nodrop redelivers the event, and reports
+      // this refusal to its operator.
       throw new Refusal(422, { error: `The order is of ${money(order.amount, order.currency)}.` });
     }
     if (order.paid_payment_id !== null) throw new Refusal(409, { paidPaymentId: order.paid_payment_id });
@@ -244,7 +255,7 @@ async function applyEvent(
   );
 }
 
-/** Letters and digits that are hard to confuse. */
+/** The letters and digits of a pickup code. None of them is easily confused with another. */
 const SIGNS = '23456789ABCDEFGHJKMNPQRSTUVWXYZ';
 
 function pickupCode(): string {

@@ -1,4 +1,4 @@
-/** Text that is HTML already. */
+/** Marks a text that is already HTML. */
 export class Html {
   readonly #text: string;
 
@@ -27,7 +27,7 @@ function write(part: Part): string {
   return part === null ? '' : String(part).replace(/[&<>"']/g, (sign) => ENTITIES[sign] ?? sign);
 }
 
-/** HTML in which everything put in is escaped, unless it is Html itself. */
+/** Builds HTML. Escapes every inserted value, unless the value is already Html. */
 export function html(texts: TemplateStringsArray, ...parts: Part[]): Html {
   return new Html(texts.map((text, index) => text + write(parts[index] ?? null)).join(''));
 }

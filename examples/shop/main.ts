@@ -6,7 +6,7 @@ import { readSettings, SettingsError } from './settings.ts';
 
 /** The shop as a process: it starts, prints its address, and stops cleanly on SIGTERM and SIGINT. */
 
-/** If stopping takes longer, the process exits anyway. */
+/** Time limit for stopping. After this time, the process exits anyway. */
 const STOP_WITHIN_MS = 10_000;
 
 async function main(): Promise<void> {
@@ -34,7 +34,7 @@ async function main(): Promise<void> {
     stopping.abort();
     setTimeout(() => process.exit(0), STOP_WITHIN_MS).unref();
     server.close(() => db.end().then(() => process.exit(0), fail));
-    // Waiting requests are answered now; their connections are closed once they are idle.
+    // At a stop, waiting requests are answered immediately. Their connections are closed once they are idle.
     setInterval(() => server.closeIdleConnections(), 50);
   };
   process.on('SIGTERM', stop);

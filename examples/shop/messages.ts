@@ -26,7 +26,10 @@ const en = {
   tryAgain: 'Try again',
   cancel: 'Cancel the order',
   back: 'Back to the shop',
-  /** Shown once, after the customer has pressed a button. Its name is in the address of the order's page. */
+  /**
+   * Sentences that the page shows once, after the customer has pressed a button. The address of the order's page names
+   * the sentence.
+   */
   notices: {
     away: 'The cashier cannot be reached right now. Please try again in a moment.',
     unresolved: 'The bank is still deciding about your last attempt. Please do not pay again yet.',
@@ -56,7 +59,7 @@ const en = {
   notCharged: 'The payment was not completed, and nothing was charged.',
   canPayAgain: 'You can pay again.',
   canTryAgain: 'Your order is kept: you can try again.',
-  /** Why the order does not keep the money. */
+  /** The reasons why the order does not keep the money. */
   reasons: {
     twice: 'You paid twice',
     late: 'Your payment came after the order was cancelled',

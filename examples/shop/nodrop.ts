@@ -1,11 +1,11 @@
-// In a shop of your own: import { ... } from '@nodrop/client/server'.
+// A shop of your own imports this client from the package: import { ... } from '@nodrop/client/server'.
 import { createServerClient, NodropError } from '../../clients/js/server.js';
 import type { Order } from './orders.ts';
 import type { Settings } from './settings.ts';
 
 /** All calls of the shop to nodrop. */
 export interface Nodrop {
-  /** Starts a payment of the order, or returns the one under way. May always be repeated. */
+  /** Starts a payment of the order, or returns the payment that is under way. May always be repeated. */
   pay(order: Order): Promise<Started | Refused>;
   /**
    * Cancels the order at nodrop. If the answer is `cancelled`, no money can arrive any longer. After any other answer,
@@ -28,8 +28,9 @@ export interface PaymentNow {
 }
 
 /**
- * `open` and `over`: no attempt holds money for the order, and none can receive any. An `open` order accepts another
- * attempt, an order that is `over` does not. `unknown`: any other report, or no answer.
+ * What nodrop reports about an order. `open` and `over`: no attempt holds money for the order, and none can receive
+ * any. An `open` order accepts another attempt, and an order that is `over` does not. `unknown`: any other report, or
+ * no answer.
  */
 export type OrderReport = 'open' | 'over' | 'unknown';
 
@@ -40,24 +41,30 @@ export interface Started {
 }
 
 /**
- * `over`: nodrop no longer accepts payments for the order. `unresolved`: another attempt is still undecided. `away`:
- * the result is unknown.
+ * Why nodrop did not start a payment. `over`: nodrop no longer accepts payments for the order. `unresolved`: another
+ * attempt is still undecided. `away`: the result is unknown.
  */
 export type Refused = 'over' | 'unresolved' | 'away';
 
-/** Long, because a payment should start; the customer waits for it and can press the button again. */
+/**
+ * Time limit of a write. It is long, so that the payment can start. The customer waits for it, and can press the button
+ * again.
+ */
 const WRITE_MS = 15_000;
-/** Short, because the customer waits for the page. */
+/** Time limit of a read. It is short, because the customer waits for the page. */
 const READ_MS = 3_000;
 
 /**
- * Two sets: the statuses of an unpaid attempt, and those of an order that is over. Statuses that a later version adds
- * are in neither set.
+ * `ENDED` has the statuses of an unpaid attempt, and `OVER` those of an order that is over. Neither set has a status
+ * that a later version adds.
  */
 const ENDED: ReadonlySet<string> = new Set(['failed', 'cancelled', 'closed']);
 const OVER: ReadonlySet<string> = new Set(['cancelled', 'closed', 'refunded']);
 
-/** Also true for a payment whose money is being refunded or was refunded. */
+/**
+ * True for an attempt that has ended without paying the order. Also true for a payment whose money is being refunded or
+ * was refunded.
+ */
 const isOver = ({ status, orderUpdate, receivedAmount, refundedAmount }: PaymentNow) =>
   ENDED.has(status) ||
   orderUpdate === 'conflict' ||
@@ -88,7 +95,7 @@ export function connectNodrop({ nodropUrl, nodropKey, channel, url }: Settings):
         return status === 'cancelled' || status === 'closed' ? 'cancelled' : 'unsettled';
       } catch (error) {
         if (!(error instanceof NodropError)) throw error;
-        // The customer never started a payment, so nodrop does not have the order.
+        // nodrop does not have the order, because the customer never started a payment.
         if (error.code === 'order_not_found') return 'cancelled';
         return error.code === 'order_already_paid' ? 'paid' : 'unsettled';
       }

@@ -2,7 +2,10 @@
 
 /** The pause after a request that failed. */
 const PAUSE_MS = 3_000;
-/** The shop holds an answer for 25 s at most. If none comes in this time, the connection is dead. */
+/**
+ * Timeout of a request. The shop holds an answer for at most 25 s. If no answer comes in this time, the connection is
+ * dead.
+ */
 const ANSWER_MS = 35_000;
 
 const order = document.querySelector('[data-order]')?.getAttribute('data-order');
@@ -28,14 +31,14 @@ async function seen() {
 }
 
 async function refresh() {
-  // Without the query, because the notice that it names is shown only once.
+  // Reads the page without its query. The query names a notice, which is shown only once.
   const response = await get(location.pathname);
   const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
   document.title = fresh.title;
   for (const id of ['state', 'actions']) {
     const [shown, next] = [document.getElementById(id), fresh.getElementById(id)];
     if (shown === null || next === null) continue;
-    // Keep the element: screen readers announce changes inside it.
+    // Keep the element and replace only its content, because screen readers announce changes inside the element.
     if (shown.innerHTML !== next.innerHTML) shown.replaceChildren(...next.childNodes);
     shown.setAttribute('data-revision', next.getAttribute('data-revision') ?? '');
   }

@@ -29,7 +29,7 @@ export interface Payment {
 }
 
 /**
- * The id comes from the form, so that pressing "Buy" twice makes one order.
+ * Creates an order. The order's id comes from the form, so that pressing "Buy" twice makes one order.
  * @param subject what is bought, in the customer's language; the cashier and the wallet show it
  */
 export async function createOrder(db: Pool, id: string, product: Product, subject: string): Promise<void> {
@@ -63,7 +63,8 @@ export async function findRevision(db: Pool, id: string): Promise<number | null>
 /** Stores a new attempt to pay. If one of its events has arrived already, the state from the event stays. */
 export async function keepPayment(db: Pool, orderId: string, id: string): Promise<void> {
   await inTransaction(db, async (tx) => {
-    // Lock the order's row first, as `applyEvent` does, so that the two cannot deadlock.
+    // Lock the order's row first. `applyEvent` does the same, so this transaction and that of `applyEvent` cannot
+    // deadlock.
     await tx.query('update orders set revision = revision + 1 where id = $1', [orderId]);
     await tx.query('insert into payments (id, order_id) values ($1, $2) on conflict (id) do nothing', [
       id,

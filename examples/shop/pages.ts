@@ -6,7 +6,10 @@ import { money, PRODUCTS, type Product } from './products.ts';
 
 /** The shop's pages as complete HTML. They work without scripts; `order.js` updates them without a reload. */
 
-/** Shown once, after the customer has pressed a button. Its name is in the address of the order's page. */
+/**
+ * A sentence that the page shows once, after the customer has pressed a button. The address of the order's page names
+ * the sentence.
+ */
 export type Notice = keyof Messages['notices'];
 
 export function isNotice(value: unknown): value is Notice {
@@ -112,8 +115,8 @@ export function stateOf(text: Messages, order: Order, report: OrderReport): Stat
     };
   }
   const gone = back === undefined ? '' : wentBack(text, reasons.refused, back.refunded, amount);
-  // A payment without a final state is under way. The page must not say "nothing was charged" while it is unknown
-  // whether money was charged.
+  // A payment without a final state is under way. While it is unknown whether money was charged, the page must not say
+  // "nothing was charged".
   if (payments.some(({ state }) => !ENDED.has(state)) || (payments.length > 0 && report === 'unknown')) {
     return {
       tone: 'busy',
@@ -202,7 +205,7 @@ ${state.cancellable ? button(`/orders/${id}/cancel`, text.cancel, 'quiet') : nul
   );
 }
 
-/** A sign beside the colour, for people who cannot tell colours apart. */
+/** A sign that is shown beside the colour, for people who cannot tell colours apart. */
 function mark(tone: Tone): Html {
   const signs: Readonly<Record<Tone, string>> = {
     good: '<path d="M4 10.5l4 4 8-9"/>',

@@ -2,11 +2,11 @@ import type { Messages } from './messages.ts';
 
 /** What the shop sells. Amounts are in minor units: CNY has two decimals, JPY has none. */
 export interface Product {
-  /** The messages of each language have the product's name under this id. */
+  /** The id of the product. The messages of each language have the product's name under this id. */
   readonly id: keyof Messages['products'];
   readonly amount: number;
   readonly currency: string;
-  /** The content of an SVG with a 48 by 48 view box. */
+  /** The product's picture: the content of an SVG with a 48 by 48 view box. */
   readonly art: string;
 }
 
@@ -37,7 +37,10 @@ export const PRODUCTS: readonly Product[] = [
   },
 ];
 
-/** For example `CNY 68.00` or `JPY 1,200`, in every language, like nodrop's cashier page. */
+/**
+ * Formats an amount, for example `CNY 68.00` or `JPY 1,200`. The format is the same in every language, as on nodrop's
+ * cashier page.
+ */
 export function money(amount: number, currency: string): string {
   const format = new Intl.NumberFormat('en', { style: 'currency', currency, currencyDisplay: 'code' });
   const { maximumFractionDigits: decimals = 2 } = format.resolvedOptions();

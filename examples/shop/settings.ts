@@ -12,7 +12,7 @@ export interface Settings {
   readonly channel: string;
 }
 
-/** The message is one sentence that names the variable. */
+/** Thrown when a setting is missing or wrong. The message is one sentence that names the variable. */
 export class SettingsError extends Error {}
 
 /** @throws SettingsError */

@@ -68,7 +68,8 @@ export interface ReferencePage {
 const slugOf = (name: string) => name.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-');
 const nameOf = ({ $ref = '' }: Schema) => $ref.slice($ref.lastIndexOf('/') + 1);
 /**
- * True for the problem schemas of single calls. They differ from `Problem` only in their codes, which a table lists.
+ * True for a problem schema that belongs to a single call. It differs from `Problem` only in its codes, which a table
+ * lists.
  */
 const isProblem = (name: string) => /Problem(Code)?$/.test(name);
 const isKnownSet = (name: string) => name.startsWith('Known');

@@ -22,12 +22,12 @@ export interface Group {
 
 export interface Site {
   readonly pages: readonly Page[];
-  /** Files that are served unchanged: the path in the site by the path in the repository. */
+  /** Files that are served unchanged. Each entry has the path in the repository and the path in the site. */
   readonly files: ReadonlyMap<string, string>;
   readonly groups: readonly Group[];
 }
 
-/** Links whose targets do not exist. */
+/** Thrown when links have targets that do not exist. */
 export class DeadLinks extends Error {
   constructor(links: readonly string[]) {
     super(`The targets of these links do not exist:\n${links.map((link) => `  ${link}`).join('\n')}`);
@@ -35,7 +35,7 @@ export class DeadLinks extends Error {
   }
 }
 
-/** Pages outside of docs, with their paths in the site. */
+/** Pages that are not in docs, with their paths in the site. */
 const OTHER_PAGES: Readonly<Record<string, string>> = {
   'README.md': 'about.md',
   'CONTRIBUTING.md': 'contributing/start.md',
@@ -69,14 +69,14 @@ const GROUPS: readonly (readonly [string, readonly string[]])[] = [
   ['Understand', ['docs/architecture.md', 'docs/ledger.md', 'docs/decisions/']],
   ['Contribute', ['CONTRIBUTING.md', 'docs/contributing/', 'SECURITY.md', 'CHANGELOG.md']],
 ];
-/** The group of all pages in docs that no group names. */
+/** The name of the last group. It has all pages in docs that no other group names. */
 const REST = 'Integrate';
 /** Folders with too many pages for the sidebar: only their index page is listed. */
 const INDEX_ONLY = ['docs/decisions/'];
 
 /**
- * The hero of the site's first page, above the text of docs/README.md. It is here and not in the front matter of that
- * file, because code hosts show front matter.
+ * The hero of the site's first page, which is shown above the text of docs/README.md. The hero is here and not in the
+ * front matter of that file, because code hosts show front matter.
  */
 const HOME = {
   layout: 'home',
@@ -155,7 +155,7 @@ export function collectSite(root: string): Site {
 
   function addSource(path: string): string {
     const file = `source/${path}.md`;
-    // Only examples are highlighted: highlighting all sources would take longer than all other pages together.
+    // Only examples are highlighted. To highlight all sources would take longer than to build all other pages.
     const language = path.startsWith('examples/') ? LANGUAGES[extname(path)] : undefined;
     const code = fenced(language ?? 'text', read(path));
     pages.set(file, {
@@ -166,7 +166,10 @@ export function collectSite(root: string): Site {
     return file;
   }
 
-  /** Adds a page for a folder: for a folder in docs, one section per file; for a source folder, only the file names. */
+  /**
+   * Adds a page for a folder. The page of a folder in docs has one section per file. The page of a source folder has
+   * only the file names.
+   */
   function addListing(path: string): string {
     const file = `${path.replace(/^docs\//, '')}/index.md`;
     const inside = inFolder(path).filter((name) => statSync(join(root, name)).isFile());
@@ -213,7 +216,7 @@ export function collectSite(root: string): Site {
   for (const path of written) {
     const text = rewritten(path);
     const isHome = siteFileOf(path) === 'index.md';
-    // The hero already shows the title.
+    // The page's title is left out, because the hero already shows it.
     const markdown = isHome ? `---\n${JSON.stringify(HOME)}\n---\n${text.replace(/^# .+$/m, '')}` : text;
     pages.set(siteFileOf(path), { file: siteFileOf(path), title: titleOf(text), markdown });
   }

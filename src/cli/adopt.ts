@@ -24,10 +24,13 @@ import { merchantOf, readText } from './channels.ts';
 import { CommandError } from './errors.ts';
 import { DEADLINE_MS, withTemporal } from './recover.ts';
 
-/** `npm run nodrop -- adopt`: adopts, from a file, the trades that are pending when a shop switches to nodrop. */
+/**
+ * `npm run nodrop -- adopt`: reads a file with trades and adopts them. The file has the trades that are pending when a
+ * shop switches to nodrop.
+ */
 
 export interface AdoptOptions {
-  /** A path, or `-` for standard input. */
+  /** The path of the file, or `-` for standard input. */
   readonly file: string;
   readonly merchant?: string;
   readonly dryRun?: true;
@@ -35,11 +38,11 @@ export interface AdoptOptions {
 
 const FILE_AT_MOST_BYTES = 64 * 1024 * 1024;
 const CHANNEL_ANSWERS_WITHIN_MS = 10_000;
-/** After this many consecutive lines without an answer, the channel account counts as unreachable. */
+/** After this many consecutive lines that the channel did not answer, its account counts as unreachable. */
 const SILENT_IN_A_ROW = 10;
 /**
- * The longest wait that the command grants to a channel. If the channel asks for a longer wait, the line is refused,
- * and the next run tries it again.
+ * The longest time that the command waits when a channel asks it to wait. If the channel asks for a longer wait, the
+ * line is refused, and the next run tries it again.
  */
 const WAIT_AT_MOST_S = 60;
 const SAY_EVERY = 100;
@@ -56,7 +59,7 @@ const wholeNumber = z
 const text = (atMost: number) =>
   z.string().max(atMost, `must be at most ${atMost} characters`).refine(isStorable);
 
-/** One line of the file, without its empty fields. */
+/** One line of the file with trades, without its empty fields. */
 const lineSchema = (mode: Config['mode']) =>
   z
     .object({
@@ -171,11 +174,11 @@ class Run {
   readonly #channels;
   readonly #schema;
   readonly #counts = new Map<Outcome | 'refused' | 'not tried', number>();
-  /** Consecutive lines without an answer, by channel and account. */
+  /** The number of consecutive lines that the channel did not answer, by channel and account. */
   readonly #silent = new Map<string, number>();
-  /** In a dry run, the order of each trade in the lines that were already read. */
+  /** The trades in the lines that a dry run has already read, each with its order. */
   readonly #orders = new Map<string, string>();
-  /** Lines for which Temporal has not answered since the last line that succeeded. */
+  /** The number of lines that Temporal has not answered since the last line that succeeded. */
   #temporalAway = 0;
 
   constructor(
@@ -333,8 +336,8 @@ class Run {
         new Date(),
       );
     const { payment, created } = await made(new Set()).catch(async (error: unknown) => {
-      // As `POST /v1/payments` does, except that a file may only end adopted attempts. It never ends an attempt that
-      // nodrop has created.
+      // If other attempts block the new one, the command queries and ends them, as `POST /v1/payments` does. But it
+      // only ends adopted attempts, and never an attempt that nodrop has created.
       if (!(error instanceof UnaskedAttempts) || error.attempts.some(({ adopted }) => adopted === null))
         throw error;
       for (const attempt of error.attempts) await this.#end(attempt, workflows);
@@ -346,7 +349,7 @@ class Run {
   }
 
   /**
-   * Lets a dry run refuse what the real run would refuse although the trade fits its order.
+   * Makes a dry run refuse a trade that the real run would refuse, even if the trade fits its order.
    * @throws Refusal `adopt_taken`, `order_exists`
    * @throws UnaskedAttempts
    */
@@ -373,8 +376,8 @@ class Run {
   }
 
   /**
-   * Queries the channel about a live adopted payment, and cancels the payment unless it is paid, so that another trade
-   * of its order can be adopted.
+   * Queries the channel about an adopted payment that is still live. Cancels the payment unless it is paid, so that
+   * another trade of its order can be adopted.
    * @throws Refusal `attempt_unresolved`, TemporalUnavailable
    */
   async #end(attempt: Payment, workflows: PaymentWorkflows): Promise<void> {
@@ -395,7 +398,10 @@ class Run {
     }
   }
 
-  /** If the channel asks to wait, waits and queries once more. @throws Refusal */
+  /**
+   * Queries the channel. If the channel asks to wait, waits and queries once more.
+   * @throws Refusal
+   */
   async #look(order: Parameters<typeof findAdoptable>[3], wanted: Parameters<typeof findAdoptable>[4]) {
     const adapter = this.#channels.get(wanted.channel);
     const look = () => findAdoptable(this.#db, adapter, this.#merchantId, order, wanted, new Date(), ask);

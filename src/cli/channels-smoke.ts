@@ -14,21 +14,21 @@ import { amountText } from '../domain/money.ts';
 import { CommandError } from './errors.ts';
 
 /**
- * `npm run nodrop -- channels smoke CHANNEL`: takes a trade through its whole life at the channel, with test
- * credentials.
+ * `npm run nodrop -- channels smoke CHANNEL`: tests a channel with test credentials. It creates a trade, queries it,
+ * pays it, refunds a part of it and closes it.
  */
 
 /** Interval between queries while the payer's bank has not decided yet. */
 const ASK_AGAIN_MS = 1_000;
 const ASKED_AT_MOST = 15;
 
-/** The first of these that a method accepts is used. Most channels accept one of them. */
+/** The command uses the first of these currencies that a payment method accepts. Most channels accept one of them. */
 const CURRENCIES = ['EUR', 'CNY', 'USD'];
 const AMOUNT = 1_000;
 
 /**
- * With each method of the channel: creates a trade, queries it, pays it where the channel lets a program pay, refunds a
- * part, and closes it.
+ * Tests each payment method of the channel. It creates a trade, queries it, pays it if the channel lets a program pay,
+ * refunds a part, and closes it.
  * @param say gets each step and its result as a line that contains no secret.
  * @returns whether a trade was paid and refunded with any method
  * @throws CommandError when the credentials may move real money, or the adapter breaks its contract.

@@ -30,7 +30,8 @@ import { noMerchant } from './merchants.ts';
 import { table } from './table.ts';
 
 /**
- * `npm run nodrop -- channels ...`: accounts at channels. Secret settings are never arguments, and are never printed.
+ * `npm run nodrop -- channels ...`: the commands for accounts at channels. Secret settings are never arguments, and are
+ * never printed.
  */
 
 /** Selects an account. */
@@ -39,15 +40,18 @@ export interface AccountOptions {
   readonly account?: string;
 }
 
-/** Where an account's settings come from. */
+/** The options that say where an account's settings come from. */
 export interface SettingsOptions {
   /** Settings that are not secret, each as `name=value`. */
   readonly set: readonly string[];
-  /** A path, or `-` for standard input. Its content is lines of `name=value`, or a JSON object. */
+  /**
+   * The path of a file with settings, or `-` for standard input. The content is lines of `name=value`, or a JSON
+   * object.
+   */
   readonly file?: string;
 }
 
-/** In characters; longer than any key in PEM format. */
+/** The largest size of a setting's value, in characters. It is larger than any key in PEM format. */
 const VALUE_AT_MOST = 16_384;
 const FILE_AT_MOST_BYTES = 256 * 1024;
 const CHECK_WITHIN_MS = 20_000;
@@ -67,8 +71,8 @@ function declarationOf(channel: string, config: Config): ChannelDeclaration {
 }
 
 /**
- * @returns the merchant of the given name; without a name, on the embedded database the merchant of the development
- *   key, and on any other the only merchant
+ * @returns the merchant of the given name. Without a name, returns the merchant of the development key on the embedded
+ *   database, and the only merchant on any other database.
  * @throws CommandError
  */
 export async function merchantOf(db: LedgerClient, named: string | undefined, config: Config) {
@@ -105,7 +109,10 @@ async function accountOf(
   throw new CommandError(`Merchant ${merchant.name} has no ${which} at ${channel}: ${others} there.`);
 }
 
-/** Error messages name the file and the line, never the content, which may be secret. @throws CommandError */
+/**
+ * Reads settings from a file. Error messages name the file and the line, but never the content, which may be secret.
+ * @throws CommandError
+ */
 function parseFile(text: string, where: string): [string, string][] {
   if (text.trimStart().startsWith('{')) {
     let content: unknown;
@@ -286,8 +293,8 @@ export async function listChannels(db: LedgerClient, config: Config, now: Date):
 }
 
 /**
- * How long older credentials stay valid. With `dropOld` they become invalid immediately. With neither option, their
- * expiry does not change.
+ * The options of `channels rotate`. `oldValidHours` says how long the older credentials stay valid. With `dropOld` they
+ * become invalid immediately. With neither option, their expiry does not change.
  */
 export interface RotateOptions extends AccountOptions, SettingsOptions {
   readonly dropOld?: true;
@@ -324,7 +331,7 @@ export async function rotateAccount(
   }
   const change = (current: Credentials): Credentials => {
     const credentials = { ...current, ...given };
-    // Credentials that can no longer be decrypted are empty here, and cannot be compared.
+    // Credentials that can no longer be decrypted are empty here, so they cannot be compared with the new credentials.
     const other = declaration.settings.find(
       ({ name, isIdentity }) =>
         isIdentity && Object.keys(current).length > 0 && credentials[name] !== current[name],
@@ -370,7 +377,10 @@ export async function changeChannelAccount(
   ];
 }
 
-/** `channels check` failed: with `exitCode` 1 the account does not work, with 2 the channel could not be reached. */
+/**
+ * Thrown when `channels check` fails. `exitCode` is 1 if the account does not work, and 2 if the channel could not be
+ * reached.
+ */
 export class CheckFailed extends CommandError {
   readonly exitCode: 1 | 2;
 
@@ -380,7 +390,7 @@ export class CheckFailed extends CommandError {
   }
 }
 
-/** Error kinds that do not show whether the account works. */
+/** Error kinds that do not tell whether the account works. */
 const UNASKED: ReadonlySet<string> = new Set(['unreachable', 'garbage', 'rate_limited']);
 
 /**
@@ -420,7 +430,7 @@ export async function checkChannelAccount(
 }
 
 /**
- * `channels smoke`: takes a trade through its whole life at the channel.
+ * `channels smoke`: creates a trade at the channel and takes it through all steps from the payment to the refund.
  * @param say gets each step as a line
  * @throws CommandError when the credentials may move real money, or a step fails
  */

@@ -1,4 +1,4 @@
-/** The command cannot be carried out. The message is a sentence for the operator. */
+/** Thrown when a command cannot be carried out. The message is a sentence for the operator. */
 export class CommandError extends Error {
   override readonly name = 'CommandError';
 }

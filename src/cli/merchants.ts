@@ -32,7 +32,7 @@ export async function listMerchants(db: LedgerClient, now: Date): Promise<string
   return table([[...head, 'RETURN SCHEMES', 'CREATED'], ...rows]);
 }
 
-/** Shows the secrets by their last four characters, the current one first. */
+/** Shows each secret by its last four characters. The current secret comes first. */
 const secretsOf = ({ signingSecrets }: MerchantWithSettings): string =>
   signingSecrets
     .map(
@@ -47,7 +47,7 @@ export interface SetOptions {
   readonly orderStatusUrl?: string;
   readonly orderService: boolean;
   readonly orderStatus: boolean;
-  /** Schemes separated by commas. */
+  /** The URL schemes, separated by commas. */
   readonly returnSchemes?: string | false;
 }
 
@@ -63,7 +63,7 @@ export async function setMerchantSettings(
   now: Date,
 ): Promise<string[]> {
   const settings = toSettings(options, config);
-  // A status URL without a service URL needs an order service that is already configured.
+  // A status URL that is given without a service URL is accepted only if the merchant already has an order service.
   if (typeof settings.orderStatusUrl === 'string' && settings.orderServiceUrl === undefined) {
     const merchant = (await findMerchants(db, now)).find((one) => one.name === name);
     if (merchant?.orderServiceUrl === null) {
@@ -153,7 +153,10 @@ function toSchemes(given: string | false): string[] {
   return schemes;
 }
 
-/** The same limit as for a payment's `returnUrl`: proxies and servers refuse longer URLs. */
+/**
+ * The largest length of a URL. A payment's `returnUrl` has the same limit, because proxies and servers refuse longer
+ * URLs.
+ */
 const URL_AT_MOST = 2048;
 
 /** @throws CommandError */
@@ -185,6 +188,6 @@ export async function rotateMerchantSecret(
   ];
 }
 
-/** The error of a command that names a merchant that does not exist. */
+/** Returns the error of a command that names a merchant which does not exist. */
 export const noMerchant = (name: string) =>
   new CommandError(`There is no merchant ${name}. "merchants list" shows the merchants.`);

@@ -33,16 +33,16 @@ interface LostPayment {
 interface LostRefund {
   readonly id: string;
   readonly paymentId: string;
-  /** The summary that the workflow was started with. */
+  /** The summary with which the workflow was started. */
   readonly summary: string;
   readonly since: Date;
 }
 
 /**
- * `npm run nodrop -- recover --lost`, after a restored backup or a failover that lost commits: lists the workflows
- * whose row is missing. With `write`, writes the payment rows again and wakes their workflows. A refund row is not
- * written again. Instead, the command queries the refund's numbers and then the trade, and records money that was given
- * back. It then ends the refund's workflow. If the refund was not made, the merchant must request it again. While the
+ * `npm run nodrop -- recover --lost`: for use after a restored backup or a failover that lost commits. It lists the
+ * workflows whose row is missing. With `write`, it writes the payment rows again and wakes their workflows. It does not
+ * write a refund row again. Instead, it queries the refund's numbers and then the trade, records the money that was
+ * given back, and ends the refund's workflow. If the refund was not made, the merchant must request it again. While the
  * channel processes the refund or does not answer, the workflow is not ended. Running the command again changes
  * nothing.
  * @throws CommandError that lists what could not be recovered, or says that Temporal is unreachable.
@@ -90,7 +90,7 @@ export async function recoverLost(
         // Query the refund before the trade, so that a refund that has succeeded is included in the trade's refunded
         // amount.
         await requireDecided(db, channels.get(payment.channel), payment, id);
-        // The query of the trade records what was refunded already.
+        // The query of the trade records the money that the channel has already refunded.
         if (!(await workflows.askChannel(payment, DEADLINE_MS)))
           throw new Error(`${payment.channel} did not answer how much of payment ${paymentId} was refunded`);
         await run.terminate('The row of the refund is lost: ended by recover --lost --write.');
@@ -112,14 +112,14 @@ export async function recoverLost(
 }
 
 /**
- * The refund numbers to query. Even if the channel keeps refusing a refund, nodrop uses at most this many numbers in
- * the refund's first hours.
+ * How many refund numbers are queried. In the refund's first hours, nodrop uses at most this many numbers, even if the
+ * channel keeps refusing the refund.
  */
 const KEYS_ASKED_FOR = 9;
 
 /**
- * Makes sure that the channel does not still process the refund. If it does, a second request under another number
- * would refund twice.
+ * Checks that the channel no longer processes the refund. While it does, a second request under another number would
+ * refund twice.
  * @throws Error when the channel processes the refund, or does not answer.
  */
 export async function requireDecided(
@@ -142,7 +142,7 @@ export async function requireDecided(
   };
   const deps = { db, now: async () => new Date() };
   const trade = await said((signal) => tradeOfRefund(deps, adapter, payment, signal));
-  // The row is lost, and with it the number under which the refund was requested last.
+  // Query all numbers. The row of the refund is lost, so the number of its last request is not known.
   for (let attempt = 1; attempt <= KEYS_ASKED_FOR; attempt += 1) {
     const refund = { outRefundNo: refundNumber(refundId, attempt), channelRefundId: null };
     const { state } = await said((signal) => adapter.queryRefund(accountOf(payment), trade, refund, signal));

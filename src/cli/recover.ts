@@ -34,10 +34,10 @@ const FAILURES_IN_A_ROW = 100;
 const NAMED = 20;
 
 /**
- * `npm run nodrop -- recover`, after a total loss of the Temporal database: starts a workflow for each payment, refund
- * and event delivery that has not ended. The ledger has their state and each workflow reads it first, so nothing is
- * charged, closed or delivered twice. On a healthy system the command changes nothing. One failure does not stop the
- * other starts.
+ * `npm run nodrop -- recover`: for use after a total loss of the Temporal database. It starts a workflow for each
+ * payment, refund and event delivery that has not ended. The ledger has the state of each, and each workflow reads this
+ * state first. So nothing is charged, closed or delivered twice. On a healthy system the command changes nothing. If
+ * one start fails, the command continues with the others.
  * @throws CommandError that lists what could not be started, or says that Temporal is unreachable: run the command
  *   again.
  */
@@ -79,7 +79,8 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
       (after) => deliveriesToRecover(db, after),
       async (row) => {
         const delivery = toDeliverySnapshot(row);
-        // With toldByPayment, the payment's own workflow delivers the event, and it has been started above.
+        // If `toldByPayment` is true, the payment's own workflow delivers the event. That workflow has been started
+        // above.
         if (!delivery.toldByPayment) await deliveryWorkflows.start(delivery, DEADLINE_MS);
       },
       failures,
@@ -171,7 +172,9 @@ export async function inBatches<Row extends { readonly id: string }>(
   }
 }
 
-/** Adds the cause, because the message of an exceeded deadline alone does not explain the failure. */
+/**
+ * Adds the cause of an error to its message. The message of an exceeded deadline alone does not explain the failure.
+ */
 function describeCause(error: unknown): string {
   const { cause, message } = error as Error;
   return cause instanceof Error ? `${message}: ${cause.message}` : message;

@@ -6,7 +6,8 @@ import { CommandError } from './errors.ts';
 
 /**
  * @param configured accounts whose credentials are stored again whenever a process starts
- * @param force replace the secret even while processes with the former secret are connected and go on writing with it.
+ * @param force replaces the secret even while processes with the former secret are connected and continue to write with
+ *   it
  * @returns the lines that `secret replace` prints
  * @throws CommandError without `force`, while such processes are connected
  */

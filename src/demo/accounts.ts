@@ -8,12 +8,14 @@ export interface Total {
 }
 
 /**
+ * The faults that the demo looks for:
+ *
  * - `dropped`: paid in the wallet, but neither in the order nor given back;
  * - `unpaid`: succeeded in nodrop, but the wallet has no money for it;
  * - `twice`: applied to an order that another payment has paid;
  * - `different`: in the wallet and in nodrop, but with different amounts or currencies;
- * - `unexplained`: given back without a reason, or with a wrong reason; - `attention`: the payment has an attention for
- *   an operator, although nothing in the demo needs an operator;
+ * - `unexplained`: given back without a reason, or with a wrong reason;
+ * - `attention`: the payment has an attention for an operator, although nothing in the demo needs an operator;
  * - `doubled`: an order with more than one payment on one channel;
  * - `unproven`: the wallet's ledger differs from what the wallet showed its payers, so the ledger proves nothing.
  */
@@ -36,19 +38,22 @@ export interface Offence {
   readonly temporalUrl: string | null;
 }
 
-/** How nodrop learned that a payment was paid, and how long that took. */
+/** What made nodrop learn that a payment was paid, and how long this took. */
 export interface Found {
   readonly settledBy: string;
   /** True when no callback of the payment reached nodrop. */
   readonly callbackLost: boolean;
-  /** Time from the payment in the wallet (by the wallet's clock) until nodrop settled it (by nodrop's clock). */
+  /**
+   * Time in seconds from the payment in the wallet until nodrop settled the payment. The first time is from the
+   * wallet's clock, the second from nodrop's clock.
+   */
   readonly seconds: number;
 }
 
-/** The payments of one scene. A scene is about money that the order could not accept, or accepted late. */
+/** The payments of one scene. In a scene, money arrives that the order cannot accept, or accepts late. */
 export interface Scene {
   readonly count: number;
-  /** The longest time from paid to given back, in seconds; null when nothing was given back. */
+  /** The longest time in seconds between a payment in the wallet and its refund. Null when nothing was given back. */
   readonly backWithin: number | null;
 }
 
@@ -56,22 +61,27 @@ export type SceneName = 'paidTwice' | 'paidLate' | 'cancelled';
 
 export interface Accounts {
   readonly wallet: Total;
-  /** Paid orders that keep the money, with the amounts of the orders. */
+  /** The paid orders that keep their money, and the sum of their amounts. */
   readonly orders: Total;
   /** Succeeded refunds in nodrop, by reason. */
   readonly refunds: ReadonlyMap<string, Total>;
-  /** Money in no order whose payment has an attention for an operator. */
+  /** Money that is in no order, but whose payment has an attention for an operator. */
   readonly attention: Total;
-  /** The wallet's money minus orders, refunds and attention, in minor units by currency; negative if they exceed it. */
+  /**
+   * The wallet's money minus the money in orders, in refunds and under attention, in minor units by currency. Negative
+   * if these are more than the wallet's money.
+   */
   readonly difference: ReadonlyMap<string, number>;
   /**
-   * `paidTwice`: the second payment of an order; `paidLate`: paid after the payment's end; `cancelled`: paid after the
-   * order's cancellation.
+   * The payments by scene. `paidTwice`: an order's second payment. `paidLate`: a payment that was paid after its end.
+   * `cancelled`: a payment that was paid after the order's cancellation.
    */
   readonly scenes: Readonly<Record<SceneName, Scene>>;
   readonly offences: readonly Offence[];
   readonly found: readonly Found[];
-  /** Payments that are still live. Payments that the channel refuses to close this early are not counted. */
+  /**
+   * Number of payments that are still live. Payments that are too young for the channel to close them are not counted.
+   */
   readonly live: number;
   /** Number of unpaid payments by status. */
   readonly unpaid: ReadonlyMap<string, number>;
@@ -80,7 +90,10 @@ export interface Accounts {
 const PAID = ['succeeded', 'refunded'];
 const LIVE = ['created', 'paying'];
 
-/** WeChat Pay refuses to close an order in its first five minutes, which is longer than a run takes. */
+/**
+ * The channels that refuse to close a new order for some time. WeChat Pay refuses this in the first five minutes, which
+ * is longer than a run takes.
+ */
 const CLOSES_LATER = ['wechatpay'];
 const CLOSED_LATER = 'too young to be closed';
 
@@ -93,7 +106,8 @@ interface Paid {
 }
 
 /**
- * Compares every row of the wallet's books with nodrop's books. Neither book is trusted about the other.
+ * Compares every row of the wallet's books with nodrop's books. If they differ, the check does not assume that either
+ * book is right.
  * @param confirmed payments whose payer saw "paid" in the wallet.
  * @param now epoch ms.
  */
@@ -148,7 +162,10 @@ const isLive = ({ status }: Payment): boolean => LIVE.includes(status);
 const isClosedLater = (payment: Payment, now: number): boolean =>
   isLive(payment) && CLOSES_LATER.includes(payment.channel) && Date.parse(payment.expiresAt) <= now;
 
-/** True when the payment was paid after its expiry, or after the shop cancelled the order's only payment. */
+/**
+ * True when the payment was paid too late. For an order with only this payment, that means after the shop's request to
+ * cancel it. Otherwise it means after the payment's expiry.
+ */
 function isLate({ trade, payment, order }: Paid): boolean {
   if (payment === undefined) return false;
   const { expiresAt, cancelRequestedAt } = payment;
@@ -182,7 +199,9 @@ function reasonToRefund(payment: Payment, order: Order): string | undefined {
   return order.status === 'cancelled' || order.status === 'closed' ? 'late_payment' : undefined;
 }
 
-/** A paid trade must have paid its order with exactly the order's amount, or all its money must be given back. */
+/**
+ * Checks that a paid trade has paid its order with exactly the order's amount, or that all its money was given back.
+ */
 function checkTrade(paid: Paid): Offence[] {
   const { trade, order, payment } = paid;
   const money = amountText(trade.amount, trade.currency);
@@ -213,13 +232,16 @@ function checkTrade(paid: Paid): Offence[] {
     const detail = `applied to an order that payment ${order.paidPaymentId} has paid; ${state}`;
     return [...offences, offence('twice', detail)];
   }
-  // A payment with an attention is reported by checkOrder.
+  // A payment with an attention is not reported here, because `checkOrder` reports it.
   if (trade.refunded >= trade.amount || payment.attention !== null) return offences;
   const kept = `${amountText(trade.amount - trade.refunded, trade.currency)} of ${money} not given back`;
   return [...offences, offence('dropped', `paid in the wallet at ${trade.paidAt}; ${state}; ${kept}`)];
 }
 
-/** The refunded amount must agree in the wallet, nodrop's refunds and the payment, and each reason must be right. */
+/**
+ * Checks that the wallet, nodrop's refunds and the payment agree on the refunded amount, and that the reason of each
+ * refund is right.
+ */
 function checkRefunds(
   trade: Trade,
   payment: Payment,
@@ -246,8 +268,8 @@ function checkRefunds(
 }
 
 /**
- * Each paid order needs its own payment for which the wallet has money. The wallet must also have money for each
- * succeeded payment.
+ * Checks that each paid order has its own payment, and that the wallet has money for this payment. Also checks that the
+ * wallet has money for each succeeded payment.
  */
 function checkOrder(order: Order, withMoney: ReadonlySet<string>, refunds: Books['refunds']): Offence[] {
   const offence = (kind: OffenceKind, payment: Payment | undefined, detail: string): Offence => ({
@@ -276,7 +298,10 @@ function checkOrder(order: Order, withMoney: ReadonlySet<string>, refunds: Books
   return offences;
 }
 
-/** Compares the ledger with what payers saw. Without this comparison, a run with an empty ledger would be a success. */
+/**
+ * Compares the ledger with what payers saw. Without this comparison, a run in which the ledger stays empty would be a
+ * success.
+ */
 function unproven(withMoney: ReadonlySet<string>, confirmed: ReadonlySet<string>): Offence[] {
   const of = (paymentId: string, detail: string): Offence => ({
     kind: 'unproven',
@@ -317,7 +342,7 @@ function totalsByReason(refunds: readonly Refund[]): ReadonlyMap<string, Total> 
   return new Map(reasons.map((reason) => [reason, total(refunds.filter((one) => one.reason === reason))]));
 }
 
-/** Subtracts the others from `from`, by currency. */
+/** Subtracts the sums of the other totals from the sums of `from`, by currency. */
 function subtract(from: Total, others: readonly Total[]): ReadonlyMap<string, number> {
   const rest = new Map(from.sums);
   for (const { sums } of others)

@@ -13,13 +13,16 @@ interface Hello {
     readonly alipayPublicKey: string;
     readonly apps: Readonly<Record<string, { readonly privateKey: string }>>;
   };
-  /** The seller of each application. */
+  /** The id of the seller that each application belongs to. */
   readonly sellers: Readonly<Record<string, string>>;
 }
 
 const FORM = { 'content-type': 'application/x-www-form-urlencoded; charset=utf-8' };
 
-/** The API methods that can fail. Only a QR code (precreate) is created by a request; a payment link needs none. */
+/**
+ * The API methods that can fail. A payment link is made without a request, so only `precreate`, which makes a QR code,
+ * can fail as a create.
+ */
 const METHODS: Readonly<Record<RequestFault['of'], string>> = {
   create: 'alipay.trade.precreate',
   query: 'alipay.trade.query',
@@ -67,12 +70,12 @@ export async function startAlipayWallet(
       gateway: `${url}/gateway.do`,
     },
 
-    // Nothing to configure: each payment request contains the callback address.
+    // The double needs no configured callback address, because each payment request contains the address.
     register: async () => {},
 
     async pay({ id, nextAction }: Bought, isDeclined: boolean): Promise<Pressed> {
       const link = nextAction?.url ?? nextAction?.qr ?? '';
-      // A declined payer only opens the page, which creates the trade.
+      // A payer who is declined only opens the page. Opening the page creates the trade.
       const { status, body } = await request(signal, isDeclined ? 'GET' : 'POST', link);
       if (status === 200) return isDeclined ? 'not paid' : 'paid';
       const page = String(body);
@@ -90,7 +93,7 @@ export async function startAlipayWallet(
       return [
         new URLSearchParams(params).toString(),
         new URLSearchParams({ ...params, sign_type: 'RSA2', sign: signed(params, stranger) }).toString(),
-        // A genuine notification of the forger's own payment, with the payment id replaced.
+        // Takes a genuine notification about the forger's own payment, and replaces its payment id.
         genuine.body.replaceAll(own.out_trade_no ?? '', paymentId),
       ].map((body) => ({ headers: FORM, body }));
     },
@@ -116,7 +119,7 @@ const BEIJING_AHEAD_MS = 8 * 3_600_000;
 const beijing = (at: number): string =>
   new Date(at + BEIJING_AHEAD_MS).toISOString().slice(0, 19).replace('T', ' ');
 
-/** Signs like Alipay: over the sorted parameters, not URL-encoded. */
+/** Signs the sorted parameters as Alipay does, without URL-encoding them. */
 const signed = (params: Readonly<Record<string, string>>, key: KeyObject): string =>
   createSign('RSA-SHA256')
     .update(

@@ -1,6 +1,6 @@
 import { request } from './client.ts';
 
-/** A trade in the books of the simulator or of a double, which hold the money. */
+/** A trade in the books of the simulator or of a double. These books record the money. */
 export interface Trade {
   readonly outTradeNo: string;
   /** Minor units. */
@@ -10,11 +10,11 @@ export interface Trade {
   readonly paidAt: string | null;
   /** Refunded amount, in minor units. */
   readonly refunded: number;
-  /** Number of callbacks that were sent and not lost before nodrop. */
+  /** Number of callbacks that were sent, without those that were lost on the way to nodrop. */
   readonly callbackAttempts: number;
 }
 
-/** A refund as the API shows it. `Payment` and `Order` below are also from the API. */
+/** A refund as the API shows it. The types `Payment` and `Order` also describe what the API shows. */
 export interface Refund {
   readonly id: string;
   readonly amount: number;
@@ -64,8 +64,8 @@ export interface BooksOptions {
 }
 
 /**
- * Reads all rows of nodrop's books and then of the wallet's books. So all money in nodrop's books must also be in the
- * wallet's.
+ * Reads all rows of nodrop's books first, and all rows of the wallet's books second. In this order, all money in
+ * nodrop's books must also be in the wallet's books.
  * @throws AbortError when `signal` ends it.
  */
 export async function readBooks(options: BooksOptions, signal: AbortSignal): Promise<Books> {

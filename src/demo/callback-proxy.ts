@@ -12,9 +12,9 @@ export interface Callback {
 
 export interface ProxyOptions {
   readonly seed: number;
-  /** The API, without a slash at the end. */
+  /** The API's URL, without a slash at the end. */
   readonly apiUrl: string;
-  /** Creates a callback that the channel signs, with a wrong amount for the payment. */
+  /** Creates a callback with a wrong amount for the payment. The channel signs this callback. */
   readonly withOtherAmount: (channel: string, paymentId: string) => Promise<Callback>;
   /** @default CALLBACK_DELAY_MS */
   readonly delayMs?: number;
@@ -23,17 +23,23 @@ export interface ProxyOptions {
 /** What the proxy does with the callbacks of a payment. */
 type Fate = 'lost' | 'broken' | 'other amount' | 'passed';
 
-/** The callback address of an account, or of one payment, with a proof that only the channel knows. */
+/**
+ * Matches the callback address of an account, or the callback address of one payment. The latter contains a proof that
+ * only the channel knows.
+ */
 const ADDRESS = /^\/callbacks\/([a-z0-9]+)\/[^/]+(?:\/(pay_\w+)\/[^/]+)?$/;
-/** Alipay calls the account's address, and its form names the payment in `out_trade_no`. */
+/**
+ * Matches a payment id in a callback of Alipay. Alipay calls the account's address, and its form names the payment in
+ * `out_trade_no`.
+ */
 const OF_PAYMENT = /^pay_\w+$/;
 
-/** Longer than nodrop needs to acknowledge a callback. */
+/** Timeout of a forwarded callback. It is longer than nodrop needs to acknowledge a callback. */
 const TIMEOUT_MS = 10_000;
 
 /**
- * An HTTP proxy before nodrop's callback addresses. It loses callbacks (but acknowledges them to the channel), delays
- * them, sends them twice, breaks their signatures, or replaces them by callbacks with a wrong amount.
+ * An HTTP proxy in front of nodrop's callback addresses. It loses callbacks (but acknowledges them to the channel),
+ * delays them, sends them twice, breaks their signatures, or replaces them by callbacks with a wrong amount.
  */
 export class CallbackProxy {
   readonly #options: ProxyOptions;
@@ -74,7 +80,7 @@ export class CallbackProxy {
     if (!OF_PAYMENT.test(paymentId)) return await answer(response, this.#send(path, came));
     const fate = this.#fateOf(paymentId);
     if (fate === 'lost') {
-      // Alipay expects the body "success" as an acknowledgement; WeChat Pay only checks the status.
+      // As an acknowledgement, Alipay expects the body "success". WeChat Pay only checks the status.
       response.writeHead(200, { 'content-type': 'text/plain' }).end('success');
       return;
     }
@@ -115,7 +121,7 @@ export class CallbackProxy {
       const reply = await fetch(`${this.#options.apiUrl}${path}`, { method: 'POST', headers, body, signal });
       return { status: reply.status, body: await reply.text() };
     } catch {
-      // The API process was killed and is not back yet. The channel may send the callback again.
+      // The API process was killed, and its successor does not answer yet. The channel may send the callback again.
       return { status: 502, body: '' };
     }
   }

@@ -2,18 +2,21 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface Reply {
   readonly status: number;
-  /** Parsed if it is JSON, otherwise the text. */
+  /** The body of an answer: parsed if it is JSON, otherwise the text. */
   readonly body: unknown;
 }
 
 const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 2_000;
-/** Longer than the API's own deadlines, and longer than the longest `wait` that the demo requests. */
+/**
+ * Timeout of a request. It is longer than the API's own deadlines, and longer than the longest `wait` that the demo
+ * requests.
+ */
 const TIMEOUT_MS = 25_000;
 
 /**
- * Sends an HTTP request, and repeats it until there is an answer that need not be retried. nodrop promises that every
- * request may be repeated, and the demo kills the API while payers pay.
+ * Sends an HTTP request, and repeats it until the answer is final. nodrop promises that every request may be repeated,
+ * and the demo kills the API while payers pay.
  * @throws AbortError when `signal` ends it.
  */
 export async function request(
@@ -31,7 +34,9 @@ export async function request(
   }
 }
 
-/** False for answers that the client retries: overload, server errors, and an attempt that is not resolved yet. */
+/**
+ * False for an answer after which the client retries: overload, a server error, or an attempt that is not resolved yet.
+ */
 function isAnswer({ status, body }: Reply): boolean {
   const { code } = (body ?? {}) as { code?: string };
   return status < 500 && status !== 429 && code !== 'attempt_unresolved';
@@ -47,7 +52,7 @@ async function send(
     method,
     headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
     ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
-    // The redirect to the shop is the answer, because the shop's page does not exist in the demo.
+    // The client does not follow the redirect to the shop, because the shop's page does not exist in the demo.
     redirect: 'manual',
     signal: AbortSignal.timeout(TIMEOUT_MS),
   });

@@ -13,7 +13,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** A process that runs a channel's double (test/doubles), with the channel's books, keys and clock. */
 export class Double<Hello extends { readonly url: string } = { readonly url: string }> {
   readonly channel: DoubledChannel;
-  /** The first line that the double printed: its address and its accounts. */
+  /** The first line that the double printed. It contains the double's address and accounts. */
   readonly hello: Hello;
   readonly #child: ChildProcess;
   readonly #signal: AbortSignal;
@@ -48,7 +48,8 @@ export class Double<Hello extends { readonly url: string } = { readonly url: str
     const child = spawn(process.execPath, ['--import', tsxLoader(), main, library], {
       cwd: ROOT,
       stdio: ['pipe', 'pipe', log],
-      // In its own session, so that Ctrl-C in the terminal does not reach it before the demo stops it.
+      // The double runs in its own session. So Ctrl-C in the terminal does not reach the double before the demo stops
+      // it.
       detached: true,
       env: { ...process.env, PORT: '0', NODROP_WECHATPAYV3: library },
     });

@@ -4,7 +4,7 @@ import type { DoubledChannel } from './options.ts';
 import type { Payer } from './payers.ts';
 import type { Bought, Pressed } from './wallets.ts';
 
-/** What the demo does with one double: it pays, forges and reads the double's books. */
+/** What the demo needs from one double: to pay, to forge callbacks, and to read the double's books. */
 export interface DoubledWallet {
   readonly channel: DoubledChannel;
   /** The settings of the merchant's account, as input of `channels add`. */
@@ -15,13 +15,16 @@ export interface DoubledWallet {
    */
   register(callbackUrl: string): Promise<void>;
   pay(payment: Bought, isDeclined: boolean): Promise<Pressed>;
-  /** The double's own books, which do not know whether its callbacks arrived. */
+  /** Reads the double's own books. They do not know whether the double's callbacks arrived. */
   ledger(signal: AbortSignal): Promise<readonly Omit<Trade, 'callbackAttempts'>[]>;
-  /** Forged callbacks of every kind, which claim that an unpaid payment was paid. */
+  /** Makes forged callbacks of every kind. They claim that an unpaid payment was paid. */
   forge(payer: Payer, paymentId: string): Promise<readonly Callback[]>;
-  /** A callback that the channel signs, with another amount than was paid. */
+  /** Makes a callback with another amount than the payer paid. The channel signs this callback. */
   withOtherAmount(paymentId: string): Promise<Callback>;
-  /** Sets the request faults of the coming second, and completes pending refunds. @param second counted from 0. */
+  /**
+   * Sets the faults of the requests in the next second, and completes pending refunds.
+   * @param second counted from 0.
+   */
   tick(second: number): Promise<void>;
   stop(): Promise<void>;
 }

@@ -21,7 +21,10 @@ import type { Payer } from './payers.ts';
 import type { Bought, Forgery, Pressed, Wallets } from './wallets.ts';
 import { startWechatpayWallet } from './wechatpay-wallet.ts';
 
-/** By channel: the Python library that its double verifies and signs with, and the function that starts it. */
+/**
+ * The parts of each double, by channel: the Python library with which the double verifies and signs, and the function
+ * that starts the double.
+ */
 const PARTS: Readonly<
   Record<DoubledChannel, { readonly library: PaymentLibrary; readonly start: typeof startAlipayWallet }>
 > = {
@@ -39,7 +42,7 @@ export interface DoublesOptions {
   readonly signal: AbortSignal;
 }
 
-/** The doubles of a run, and the proxy between their callbacks and nodrop. */
+/** The doubles of a run, and the proxy that stands between the doubles' callbacks and nodrop. */
 export class Doubles implements Wallets {
   readonly #options: DoublesOptions;
   readonly #wallets = new Map<string, DoubledWallet>();
@@ -55,7 +58,10 @@ export class Doubles implements Wallets {
     });
   }
 
-  /** Starts the proxy. @returns its address, which becomes the API's public URL and must be known at start. */
+  /**
+   * Starts the proxy.
+   * @returns the proxy's address. It becomes the API's public URL, so it must be known before the API starts.
+   */
   async listen(): Promise<string> {
     await this.#proxy.listen();
     return this.#proxy.url;
@@ -72,7 +78,8 @@ export class Doubles implements Wallets {
     logs: string,
     onEnd: (sentence: string) => void,
   ): Promise<void> {
-    // Waits for all doubles, so that no double is still starting when the caller handles a failure.
+    // Waits for all doubles, even if one of them fails. So no double is still starting when the caller handles the
+    // failure.
     const started = channels.map(async (channel) => {
       const { library, start } = PARTS[channel];
       const folder = lookUpPaymentLibrary(library, cacheDir) ?? '';
@@ -146,7 +153,8 @@ export class Doubles implements Wallets {
 }
 
 /**
- * Checks that Python, pip and OpenSSL are installed where needed, and installs the doubles' libraries into the cache.
+ * Checks that Python, pip and OpenSSL are installed if a double needs them, and installs the doubles' libraries into
+ * the cache.
  * @throws StackError
  */
 export async function obtainLibraries(channels: readonly DoubledChannel[], cacheDir: string): Promise<void> {
@@ -160,7 +168,7 @@ export async function obtainLibraries(channels: readonly DoubledChannel[], cache
         'run npm run demo without --channels, which needs neither.',
     );
   }
-  // Sequentially, because pip does not support concurrent installs.
+  // The libraries are installed one after the other, because pip does not support concurrent installs.
   for (const library of libraries) await obtainPaymentLibrary(library, cacheDir);
 }
 

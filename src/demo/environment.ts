@@ -21,9 +21,9 @@ const PORTS: Readonly<Record<string, number>> = {
 };
 
 /**
- * The demo's settings: a data folder inside the user's, so that the demo never touches the user's data; always the
- * embedded servers; and free ports where the default ports are in use, for example by `npm start`. Ports that the user
- * configures are used as they are.
+ * Returns the demo's settings. Its data folder is inside the user's data folder, so that the demo never touches the
+ * user's data. It always uses the embedded servers. It takes a free port where a default port is in use, for example by
+ * `npm start`. Ports that the user configures are used as they are.
  */
 export async function demoSettings(env: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> {
   const own = Object.fromEntries(
@@ -60,7 +60,10 @@ export function emptyFolder(home: string): void {
   for (const name of readdirSync(join(home, 'logs'))) rmSync(join(home, 'logs', name));
 }
 
-/** The command that starts the servers on the demo's data again, to look at its workflows in the Web UI. */
+/**
+ * The command that starts the servers again on the demo's data, so that the user can look at the workflows in the Web
+ * UI.
+ */
 export function reopenCommand(env: NodeJS.ProcessEnv): string {
   const ports = Object.entries(PORTS)
     .filter(([name, fallback]) => /POSTGRES|TEMPORAL/.test(name) && env[name] !== String(fallback))

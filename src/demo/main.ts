@@ -28,12 +28,12 @@ import { SimulatorWallets, type Wallets } from './wallets.ts';
 
 const SEED = 44;
 const API_KEY = 'sk_dev_nodrop';
-/** The demo gives up after this long without any change. */
+/** The demo gives up when nothing has changed for this long. */
 const LIMIT_MS = 200_000;
 const WORKER_DIES_AFTER_MS = 16_000;
 const API_DIES_AFTER_MS = 32_000;
 const LOOK_EVERY_MS = 1_000;
-/** Timeout for the last reading of the books. */
+/** Timeout for reading the books at the end of the run. */
 const READ_PATIENCE_MS = 20_000;
 const INTERRUPTED = 130;
 
@@ -52,7 +52,7 @@ let leaving = false;
 
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
   process.on(signal, () => {
-    // npm and the terminal may both deliver the same Ctrl-C.
+    // When a person presses Ctrl-C, npm and the terminal may both send the signal. So the process may receive it twice.
     if (leaving) return;
     say('Stopping everything ...');
     void leave(INTERRUPTED);
@@ -68,7 +68,7 @@ async function leave(code: number): Promise<void> {
   process.exit(code);
 }
 
-/** Ends the demo as failed, because a run without its wallets proves nothing. */
+/** Ends the demo as failed when a double ends, because a run without its doubles proves nothing. */
 function fail(sentence: string): void {
   say(sentence);
   void leave(1);
@@ -155,7 +155,7 @@ async function startDoubled(
   doubles: Doubles,
   channels: readonly DoubledChannel[],
 ): Promise<Wallets> {
-  // The doubles replace the simulator.
+  // The demo starts the doubles instead of the simulator.
   const config = { ...given, simulator: { ...given.simulator, secrets: {} } };
   const onEnd = (sentence: string) => {
     if (!leaving) fail(sentence);
@@ -256,7 +256,7 @@ async function run(
   doubles?.run().catch((error) => {
     if (!leaving) fail(String(error));
   });
-  // `work` is awaited below. Without this handler, an earlier failure would be an unhandled rejection.
+  // `work` is awaited later. Without this handler, a failure of `work` before that would be an unhandled rejection.
   work.catch(() => undefined);
 
   let seconds = 0;
@@ -266,7 +266,7 @@ async function run(
     seconds = (Date.now() - startedAt) / 1000;
     if (now !== undefined) {
       progress.show(liveLine(seconds, shop, now));
-      // A slow machine is not a failure, so the deadline only counts time without any change.
+      // A slow machine is not a failure. So the deadline starts again after each change.
       const is = liveLine(0, shop, now);
       if (is !== stands) deadline.refresh();
       stands = is;
@@ -280,7 +280,7 @@ async function run(
     say(`Not everything is settled, and nothing has changed for ${LIMIT_MS / 1000} s. The state is now:`);
   await work;
   progress.show('Comparing the books ...');
-  // Waits for the last delayed callbacks, so that they count as sent and not as lost.
+  // Waits for the last delayed callbacks. Otherwise they would count as lost.
   await sleep(CALLBACK_DELAY_MS + 1_000);
   return {
     accounts: await accounts(AbortSignal.timeout(READ_PATIENCE_MS)),
@@ -306,6 +306,6 @@ function liveLine(seconds: number, shop: Shop, { orders, refunds }: Accounts): s
   const waiting = Math.max(0, confirmed.size - orders.count - back);
   const elapsed = `${String(Math.round(seconds)).padStart(4)} s`;
   const created = `${bought.size}/${payers.length}`;
-  // Shorter than 80 columns, to fit into one line of a terminal.
+  // The line is shorter than 80 columns, so that it fits into one line of a terminal.
   return `${elapsed}  created ${created}  paid: wallet ${confirmed.size}, orders ${orders.count}, back ${back}  waiting ${waiting}`;
 }

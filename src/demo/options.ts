@@ -6,7 +6,7 @@ export const DOUBLES = ['alipay', 'wechatpay'] as const;
 export type DoubledChannel = (typeof DOUBLES)[number];
 
 export interface DemoOptions {
-  /** The doubles to pay at; if absent, payers pay at the simulator. */
+  /** The channels whose doubles the payers use. If this is absent, payers pay at the simulator. */
   readonly channels?: readonly DoubledChannel[];
   readonly payers: number;
 }

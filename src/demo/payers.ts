@@ -1,7 +1,10 @@
 import type { SceneName } from './accounts.ts';
 import { seeded } from './random.ts';
 
-/** Habits of payers who keep a payment page open and pay twice, or pay after nodrop has closed the payment. */
+/**
+ * The habits of payers who pay twice, or who pay after nodrop has closed the payment. These payers keep a payment page
+ * open.
+ */
 export const SCENES = ['pays in two wallets', 'pays when it is closed', 'pays when it is cancelled'] as const;
 /** Number of payers in each scene. */
 export const PAYERS_A_SCENE = 4;
@@ -9,7 +12,10 @@ export const PAYERS_A_SCENE = 4;
 /** Default number of payers. */
 export const PAYERS = 240;
 
-/** What a payer does in the wallet; `pays at the last moment` is about a second before the payment expires. */
+/**
+ * What a payer does in the wallet. A payer who `pays at the last moment` pays about a second before the payment
+ * expires.
+ */
 export type Habit =
   | (typeof SCENES)[number]
   | 'pays when the payment is cancelled'
@@ -20,14 +26,16 @@ export type Habit =
 
 export interface Payer {
   readonly orderId: string;
-  /** The channel where the payer pays, and an optional second channel where the payer pays again. */
+  /**
+   * The channel where the payer pays, and an optional second channel. A payer with a second channel pays again there.
+   */
   readonly channels: readonly [string, ...string[]];
   /** Minor units. */
   readonly amount: number;
   readonly currency: string;
-  /** When the payer presses pay, counted from the start of the run. */
+  /** When the payer presses the pay button, counted from the start of the run. */
   readonly arrivesAfterMs: number;
-  /** Time between seeing the pay page and pressing the wallet's button. */
+  /** How long the payer sees the pay page before pressing the wallet's button. */
   readonly thinksMs: number;
   readonly habit: Habit;
   /** The payer's shop sends two identical requests at the same time. */
@@ -42,11 +50,14 @@ export interface Payer {
 
 const SPREAD_MS = 48_000;
 const USUAL_EXPIRY_S = 1_800;
-/** The shortest expiry that live mode allows, so that payments expire during the demo. */
+/** The shortest expiry that live mode allows. With it, payments expire during the demo. */
 const SHORT_EXPIRY_S = 60;
-/** Payments that will expire begin early, so that the run does not have to wait only for them. */
+/**
+ * The period in which payments with the short expiry begin. They begin early, so that the run does not have to wait for
+ * them alone at the end.
+ */
 const SHORT_SPREAD_MS = 28_000;
-/** Payers who pay after the expiry come even earlier. */
+/** The period in which the payers arrive who pay after the expiry. They arrive earlier than the other payers. */
 const LATE_SPREAD_MS = 8_000;
 
 /** Plans the payers of a run in the order of their arrival. The same seed gives the same payers. */
@@ -89,8 +100,8 @@ const SCENE_OF: Readonly<Partial<Record<Habit, SceneName>>> = {
 };
 
 /**
- * Channels whose payment link can still be paid after nodrop has closed the payment, because the channel does not know
- * the trade until the payer opens the link.
+ * Channels where a payment link can still be paid after nodrop has closed the payment. These channels do not know the
+ * trade until the payer opens the link.
  */
 const LINK_OUTLIVES_CLOSE = ['alipay'];
 
@@ -100,8 +111,8 @@ export function scenesOf(payers: readonly Payer[]): ReadonlySet<SceneName> {
 }
 
 /**
- * Distributes the payers over other channels in turn, all in CNY. A payer whose habit the channels cannot reproduce
- * pays as usual. Only the simulator can close a trade without effect, or decline a payer finally.
+ * Distributes the payers over other channels in turn, all in CNY. If the channels cannot reproduce a payer's habit,
+ * that payer pays as usual. Only the simulator can close a trade without effect, or decline a payer finally.
  */
 export function atChannels(payers: readonly Payer[], names: readonly string[]): readonly Payer[] {
   const [late] = LINK_OUTLIVES_CLOSE.filter((name) => names.includes(name));
@@ -125,7 +136,8 @@ export function atChannels(payers: readonly Payer[], names: readonly string[]): 
       case 'pays when it is cancelled':
         return at(late, {});
       case 'is declined':
-        // These channels do not end a declined payment. It stays open until its expiry, so the expiry must be short.
+        // These channels do not end a declined payment. The payment stays open until its expiry, so its expiry must be
+        // short.
         return at(own, {
           expiresInSeconds: SHORT_EXPIRY_S,
           arrivesAfterMs: Math.floor((payer.arrivesAfterMs * SHORT_SPREAD_MS) / SPREAD_MS),

@@ -4,9 +4,12 @@ import { CALLBACK_DELAY_MS, type Killed, title } from './trouble.ts';
 
 export interface Report {
   readonly accounts: Accounts;
-  /** Why callbacks never arrived: either the simulator did not send them, or the proxy of the doubles lost them. */
+  /**
+   * The reason why callbacks never arrived. Either the simulator did not send them, or the proxy in front of nodrop
+   * lost the callbacks of the doubles.
+   */
   readonly missing: 'never sent' | 'lost';
-  /** The scenes that the payers were planned to play. */
+  /** The scenes that occur with the planned payers. */
   readonly scenes: ReadonlySet<SceneName>;
   /** The results of the shop and its payers. */
   readonly shop: {
@@ -24,8 +27,8 @@ export interface Report {
 }
 
 /**
- * True when each amount in the wallet is in exactly one paid order or was given back, and no order is paid without
- * money.
+ * True when all money in the wallet is accounted for. Each amount must be in exactly one paid order or be given back,
+ * and no order may be paid without money.
  */
 export function isClean(report: Report): boolean {
   const { accounts, shop, forged } = report;
@@ -140,7 +143,7 @@ const REASONS: Readonly<Record<string, string>> = {
   late_payment: 'given back: it was paid too late',
 };
 
-/** One row for each expected reason, and for each reason that occurred. */
+/** Makes one row for each reason that the demo expects, and for each other reason that occurred. */
 function refundRows(refunds: Accounts['refunds']): string[] {
   const reasons = new Set([...Object.keys(REASONS), ...refunds.keys()]);
   return [...reasons].map((reason) =>
@@ -148,7 +151,7 @@ function refundRows(refunds: Accounts['refunds']): string[] {
   );
 }
 
-/** The money that the rows above this one do not account for. */
+/** Shows the money that the rows above this row do not account for. */
 function differenceRow(difference: Accounts['difference']): string {
   const isNothing = [...difference.values()].every((sum) => sum === 0);
   const verdict = isNothing ? 'as it must be' : '!!! must be 0';

@@ -17,14 +17,14 @@ export interface ShopOptions {
   readonly wallets: Pick<Wallets, 'pay'>;
   /** Aborts all work of the shop and its payers. */
   readonly signal: AbortSignal;
-  /** Called for each payment that has begun. */
+  /** Called once for each payment that has begun. */
   readonly onBought?: (payer: Payer, payment: Bought) => void;
 }
 
-/** Limit of concurrent requests, as in a shop's HTTP client. */
+/** Limit of concurrent requests. The HTTP client of a shop has such a limit as well. */
 const CONCURRENCY = 12;
 const LAST_MOMENT_MS = 1_200;
-/** Time that a payer with an outdated page needs to press the button. */
+/** How long a payer with an outdated page needs to press the button. */
 const HESITATION_MS = 1_500;
 const LOOK_AGAIN_MS = 1_000;
 
@@ -34,7 +34,10 @@ export class Shop {
   readonly #startedAt = Date.now();
   readonly #queue: (() => void)[] = [];
   #busy = 0;
-  /** Ids of payments whose payer saw "paid" in the wallet. All other books must agree with these. */
+  /**
+   * Ids of payments whose payer saw "paid" in the wallet. The books of nodrop and of the wallet must agree with these
+   * ids.
+   */
   readonly confirmed = new Set<string>();
   /** Ids of orders that have a payment. */
   readonly bought = new Set<string>();
@@ -103,7 +106,10 @@ export class Shop {
     await this.#untilDoneOrMessage(first, second);
   }
 
-  /** The payer waits until the payment is closed, at its expiry or because the shop cancels it, and pays then. */
+  /**
+   * The payer waits until the payment is closed, and pays then. The payment is closed at its expiry, or because the
+   * shop cancels it.
+   */
   async #payClosed(payer: Payer, payment: Bought): Promise<void> {
     if (payer.habit === 'pays when the payment is cancelled') {
       await this.#sleep(payer.thinksMs);
@@ -146,13 +152,13 @@ export class Shop {
     );
   }
 
-  /** The payer returns from the wallet, which is a hint for nodrop to query the channel. */
+  /** The payer returns from the wallet to the shop. This is a hint, so nodrop queries the channel. */
   async #comeBack(payment: Bought): Promise<void> {
     const { apiUrl, signal } = this.#options;
     await request(signal, 'GET', `${apiUrl}/return/${payment.id}?token=${payment.clientToken}`);
   }
 
-  /** Reads the payment with the payer's token, after a change or at most `wait` seconds. */
+  /** Reads the payment with the payer's token. Waits for a change of the payment, but at most `wait` seconds. */
   async #payment({ id, clientToken }: Bought, wait: number): Promise<PaymentView> {
     return await this.#api('GET', `/v1/payments/${id}?wait=${wait}`, undefined, clientToken ?? '');
   }

@@ -11,7 +11,7 @@ export function forgedCallbacks(payer: Payer, paymentId: string, secret: string)
   return [
     {},
     signed(`whsec_${randomBytes(32).toString('base64')}`, body),
-    // The signature of a genuine callback for the forger's own payment, sent with the body for another payment.
+    // Uses the signature of a genuine callback for the forger's own payment, but with a body about another payment.
     signed(secret, claim(`pay_${'0'.repeat(26)}`)),
   ].map((headers) => ({ path: '/callbacks/simulator', headers, body }));
 }

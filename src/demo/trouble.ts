@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Supervisor } from '../stack/supervisor.ts';
 
-/** How long after the payment a callback is sent. */
+/** How long after a payment its callback is sent. */
 export const CALLBACK_DELAY_MS = 2_000;
 
-/** Faults of the channel during the demo, in the format of `PUT /_control/faults`. */
+/** The faults of the simulator during the demo, in the format of `PUT /_control/faults`. */
 export const FAULTS = {
   callback: {
     dropRate: 0.3,
@@ -16,18 +16,21 @@ export const FAULTS = {
   },
   create: { errorRate: 0.02, timeoutAfterAcceptRate: 0.005 },
   query: { errorRate: 0.05, garbageRate: 0.03 },
-  // Closing has no effect, so that a payer whose page is still open can pay a closed trade.
+  // A close has no effect, so a payer whose page is still open can pay a closed trade.
   close: { errorRate: 0.1, ineffectiveRate: 1 },
   refund: { errorRate: 0.2 },
 } as const;
 
-/** A fault of the next request of one kind at a double; `silent`: the request is executed, but not answered. */
+/**
+ * A fault that a double applies to the next request of one kind. With `silent`, the double executes the request, but
+ * does not answer it.
+ */
 export interface RequestFault {
   readonly of: 'create' | 'query' | 'close' | 'refund';
   readonly how: 'error' | 'nonsense' | 'silent';
 }
 
-/** Interval, in seconds, at which one query fails or gets an invalid answer. */
+/** In each interval of this many seconds, one query fails or gets an invalid answer. */
 export const QUERY_FAULT_EVERY = 4;
 
 /**
@@ -51,24 +54,27 @@ const every = <T>(second: number, period: number, from: number, what: T): readon
 export interface Killed {
   readonly name: string;
   readonly pid: number;
-  /** Time of the kill, since the first payer. */
+  /** Time between the arrival of the first payer and the kill. */
   readonly afterMs: number;
-  /** Time from the kill until its successor worked; undefined if it never did. */
+  /**
+   * Time between the kill and the moment when the replacement of the killed process worked. Undefined if it never
+   * worked.
+   */
   backAfterMs: number | undefined;
 }
 
 export interface Kill {
   readonly name: 'worker' | 'api';
   readonly afterMs: number;
-  /** True when the process that the supervisor started as a replacement works. */
+  /** True when the process works that the supervisor has started as a replacement. */
   readonly isBack: (killedAt: number, pid: number) => Promise<boolean>;
 }
 
 const LOOK_EVERY_MS = 100;
 
 /**
- * Kills each process with SIGKILL at its time, and waits until its successor works.
- * @param say gets a line for each kill and for each successor that works.
+ * Kills each process with SIGKILL at the planned time, and waits until its replacement works.
+ * @param say gets a line for each kill and for each replacement that works.
  */
 export async function killProcesses(
   supervisor: Supervisor,

@@ -25,7 +25,7 @@ export interface Forgery {
   readonly body: string;
 }
 
-/** The channels of a run: payers pay there, their books are independent of nodrop, and forgers imitate them. */
+/** The channels of a run. Payers pay there, and forgers imitate them. Their books are independent of nodrop. */
 export interface Wallets {
   /** @param isDeclined true if the payer tries to pay and is declined. */
   pay(payment: Bought, isDeclined: boolean): Promise<Pressed>;
@@ -35,7 +35,7 @@ export interface Wallets {
   forge(payer: Payer, payment: Bought): Promise<readonly Forgery[]>;
 }
 
-/** The two channels of the simulator, which keeps one ledger for both. */
+/** The two channels of the simulator. The simulator keeps one ledger for both. */
 export class SimulatorWallets implements Wallets {
   readonly #url: string;
   readonly #secret: string;

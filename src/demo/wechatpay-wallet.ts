@@ -37,18 +37,18 @@ export async function startWechatpayWallet(
     channel: 'wechatpay',
     settings: accounts.direct,
 
-    // The callback address for refunds is configured at the merchant platform, not in each request.
+    // Sets the callback address for refunds, because it is configured at the merchant platform and not in each request.
     async register(callbackUrl: string): Promise<void> {
       await double.control('refundNotifyUrl', { mchid, url: callbackUrl });
     },
 
     async pay({ id }: Bought, isDeclined: boolean): Promise<Pressed> {
-      // After a declined try, the trade stays open.
+      // The trade stays open after the channel has declined the payer.
       if (isDeclined) return 'not paid';
       const isPaid = await double.control<boolean>('pay', { outTradeNo: id });
       if (isPaid) return 'paid';
       const ledger = await double.control<{ outTradeNo: string; paidAt: string | null }[]>('ledger');
-      // The trade is already paid if an earlier request paid it and its answer was lost.
+      // If an earlier request paid the trade and its answer was lost, the trade is already paid here.
       return ledger.find(({ outTradeNo }) => outTradeNo === id)?.paidAt == null ? 'too late' : 'paid';
     },
 
@@ -76,7 +76,7 @@ export async function startWechatpayWallet(
           },
           body,
         },
-        // The signature of a genuine callback, sent with the body for another payment.
+        // Uses the signature of a genuine callback, but with a body about another payment.
         { headers: { ...JSON_BODY, ...genuine }, body },
       ];
     },

@@ -14,12 +14,12 @@ import { Store } from './store.ts';
 import { Trades } from './trades.ts';
 
 export interface SimulatorOptions {
-  /** Signing secret (`whsec_...`) by account name. */
+  /** The signing secret (`whsec_...`) of each account, by account name. */
   readonly secrets: Readonly<Record<string, string>>;
-  /** The folder of the durable ledger; one simulator at a time. */
+  /** The folder of the durable ledger. Only one simulator may use it at a time. */
   readonly folder: string;
   readonly host: string;
-  /** 0 takes any free port. */
+  /** The port to listen on. 0 takes any free port. */
   readonly port: number;
   readonly logger: Logger;
   /**
@@ -41,7 +41,7 @@ export interface Simulator {
   close(): Promise<void>;
 }
 
-/** `close()` cuts off requests that are still unanswered after this time. */
+/** After this time, `close()` cuts off the requests that have no answer yet. */
 const CLOSE_WITHIN_MS = 10_000;
 
 /**
@@ -50,16 +50,17 @@ const CLOSE_WITHIN_MS = 10_000;
  * malformed.
  */
 export async function startSimulator(options: SimulatorOptions): Promise<Simulator> {
-  // Requests that arrive while the ledger is being read wait for it.
+  // Requests that arrive before the ledger has been read wait until it has been read.
   const server = createBoundedServer((req, res) => void opened.then(({ app }) => app(req, res)));
-  // Longer than clients keep connections open, because a connection that closes just when it is used loses a request.
+  // The server keeps idle connections open longer than clients do. A request is lost if its connection closes just when
+  // the client uses it.
   server.keepAliveTimeout = 65_000;
   server.listen(options.port, options.host);
   await once(server, 'listening');
   const { address, port } = server.address() as AddressInfo;
   const url = `http://${isIPv6(address) ? `[${address}]` : address}:${port}`;
-  // Opened only after the port is bound: opening replaces the journal, to which a running simulator would be
-  // writing.
+  // The ledger is opened only after the port is bound. Opening replaces the journal, and another simulator that is
+  // still running would be writing to it.
   const opened = open(options, options.publicUrl ?? url);
   const { store, trades, notifier, held } = await opened.catch((error: unknown) => {
     server.close();
@@ -74,7 +75,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
       const closed = once(server, 'close');
       server.close();
       for (const res of held) res.destroy();
-      // Kept-alive connections become idle one by one, as their last answers are sent.
+      // Connections that are kept open become idle one by one, when their last answers have been sent.
       const sweep = setInterval(() => server.closeIdleConnections(), 50);
       const deadline = setTimeout(() => server.closeAllConnections(), CLOSE_WITHIN_MS);
       try {
@@ -90,7 +91,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   };
 }
 
-/** Reads the ledger and creates the three sides on top of it. */
+/** Reads the ledger, and creates the interfaces for merchants, for payers and for tests on top of it. */
 async function open(options: SimulatorOptions, publicUrl: string) {
   const { logger } = options;
   const signers = new Map(Object.entries(options.secrets).map(([name, secret]) => [name, signer(secret)]));

@@ -20,7 +20,7 @@ import type { Refund, Store } from './store.ts';
 import type { Trades } from './trades.ts';
 import { presentRefund, tradeView } from './view.ts';
 
-/** Longer than any caller waits, so that with this fault no caller gets the answer. */
+/** How long the fault holds an answer. No caller waits this long, so no caller gets the answer. */
 const HELD_MS = 30_000;
 
 const tradeNumber = z.string().regex(/^[0-9A-Za-z_-]{1,32}$/, 'must be 1 to 32 of 0-9 A-Z a-z _ -');
@@ -42,7 +42,7 @@ const newRefundSchema = z.object({
 });
 const daySchema = z.object({ day: z.iso.date() });
 
-/** The caller, once its signature is proven. */
+/** The caller of a request whose signature was verified. */
 interface Caller {
   readonly account: string;
   readonly signer: Webhook;
@@ -59,7 +59,7 @@ export interface ChannelSideOptions {
   readonly logger: Logger;
   /** The wallet's public base URL, without a trailing slash. */
   readonly publicUrl: string;
-  /** Responses that will never be sent. A shutdown destroys them. */
+  /** Responses that the fault never sends. A shutdown destroys them. */
   readonly held: Set<Response>;
 }
 
@@ -68,7 +68,7 @@ export function channelSide(options: ChannelSideOptions): Router {
   const { store, trades, dice, signers, logger } = options;
   const router = Router();
 
-  /** Sends the answer once the ledger is durable. It is signed if the caller is known. */
+  /** Sends the answer once the ledger is durable. The answer is signed if the caller is known. */
   async function answer(res: ChannelResponse, status: number, body: object): Promise<void> {
     await store.durable();
     send(res, status, JSON.stringify(body));
@@ -142,7 +142,8 @@ export function channelSide(options: ChannelSideOptions): Router {
     if (!dice.strikes(faults.garbageRate, 'query.garbage', no)) return answer(res, 200, view);
     await store.durable();
     const body = JSON.stringify(view);
-    // Two kinds of garbage: a truncated answer, and a complete answer with a signature over another body.
+    // Sends one of two kinds of invalid answers: a truncated answer, or a complete answer with a signature over another
+    // body.
     if (dice.strikes(0.5, 'query.truncated', no)) send(res, 200, body.slice(0, body.length / 2));
     else send(res, 200, body, `${body} `);
   });
@@ -182,8 +183,8 @@ export function channelSide(options: ChannelSideOptions): Router {
   });
   router.use(async (error: unknown, _req: Request, res: ChannelResponse, _next: NextFunction) => {
     const refusal = toSimulatorError(error, logger);
-    // A refusal may depend on a change that is not durable yet (a trade that was just paid), so it waits as
-    // well.
+    // The refusal waits until the ledger is durable. It may depend on a change that is not durable yet, for example on
+    // a trade that was just paid.
     if (refusal.status < 500) {
       await answer(res, refusal.status, { code: refusal.code, message: refusal.message });
     } else sendError(res, refusal);
@@ -218,7 +219,7 @@ function parseBody(text: string): unknown {
   }
 }
 
-/** The account whose signature was proven. */
+/** Returns the account whose signature was verified. */
 function account(res: ChannelResponse): string {
   if (res.locals.caller === undefined) throw new Error('a route ran before authentication');
   return res.locals.caller.account;

@@ -15,11 +15,14 @@ export interface ControlSideOptions {
   readonly logger: Logger;
 }
 
-/** The interface for tests and demos, under `/_control`: the faults, and the ledger as the ground truth. */
+/**
+ * The interface for tests and demos, under `/_control`. It sets the faults, and shows the ledger, which has the true
+ * state of every trade.
+ */
 export function controlSide({ store, notifier, dice, logger }: ControlSideOptions): Router {
   const router = Router();
   router.use((req, _res, next) => {
-    // Web pages must never use this interface, not even pages from this machine.
+    // Refuses all web pages, even pages from this machine. No page may use this interface.
     if (!isDirectLocalCall(req) || req.headers.origin !== undefined) {
       throw new SimulatorError(403, 'NOT_LOCAL', 'The control side answers direct calls on loopback only.');
     }

@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { faultsInWords } from '../faults-in-words.ts';
 
-/** A refusal in the simulator's form: `{ code, message }` with an HTTP status. */
+/** A refusal that the simulator answers: `{ code, message }` with an HTTP status. */
 export class SimulatorError extends Error {
   override readonly name = 'SimulatorError';
   readonly status: number;

@@ -7,41 +7,48 @@ const ms = z.int().min(0).max(3_600_000);
 
 /** All faults that can be injected. Rates are from 0 to 1. */
 const faultsSchema = z.strictObject({
-  /** Random draws depend on the seed, the trade and a counter, never on the order of arrival. */
+  /**
+   * The seed of the random draws. A draw depends on the seed, the trade and a counter, but never on the order in which
+   * requests arrive.
+   */
   seed: z.int(),
   callback: z.strictObject({
     dropRate: rate,
     delayMs: ms,
-    /** Extra copies of the first attempt. */
+    /** The number of additional callbacks that the first delivery attempt sends. */
     duplicates: z.int().min(0).max(20),
     corruptSignatureRate: rate,
     wrongAmountRate: rate,
-    /** An outdated, validly signed notification follows each success notification. */
+    /** After each success notification, the simulator sends an outdated notification with a valid signature. */
     outOfOrder: z.boolean(),
   }),
   create: z.strictObject({ errorRate: rate, timeoutAfterAcceptRate: rate, latencyMs: ms }),
   query: z.strictObject({ errorRate: rate, garbageRate: rate, latencyMs: ms, lagMs: ms }),
   close: z.strictObject({
     errorRate: rate,
-    /** The close is answered as done, but a payer who is already in the wallet can still pay. */
+    /**
+     * The rate of closes that have no effect. The simulator answers that the trade is closed, but a payer who is
+     * already in the wallet can still pay.
+     */
     ineffectiveRate: rate,
   }),
   refund: z.strictObject({
     errorRate: rate,
     /**
-     * The refund is refused with 409 `BALANCE_TOO_LOW`. The same refund number is accepted once the balance suffices.
+     * The rate of refunds that the simulator refuses with 409 `BALANCE_TOO_LOW`. It accepts the same refund number once
+     * the balance suffices.
      */
     balanceTooLowRate: rate,
     processingMs: ms,
   }),
-  /** Calls per second and account before 429; 0 means no limit. */
+  /** Number of calls per second that an account may make before the simulator answers 429. 0 means no limit. */
   rateLimitPerSecond: z.int().min(0).max(100_000),
-  /** The channel side is unreachable; payers still pay. */
+  /** If true, merchants cannot reach the simulator, but payers can still pay. */
   down: z.boolean(),
 });
 
 const { callback, create, query, close, refund } = faultsSchema.shape;
-/** Any part of the faults, to be merged into those in force. */
+/** Some of the faults. They are merged into the faults that are in force. */
 const patchSchema = faultsSchema
   .extend({
     callback: callback.partial(),
@@ -77,7 +84,10 @@ export type MergeResult =
   | { readonly faults: Faults }
   | { readonly errors: readonly { readonly path: string; readonly message: string }[] };
 
-/** Merges `patch` into the faults, group by group, or lists what is wrong with the patch, field by field. */
+/**
+ * Merges `patch` into the faults that are in force, one group after the other. If the patch is invalid, returns the
+ * error of each field.
+ */
 export function mergeFaults(current: Faults, patch: unknown): MergeResult {
   const parsed = patchSchema.safeParse(patch, { error: faultsInWords });
   if (!parsed.success) {
@@ -104,8 +114,8 @@ export function mergeFaults(current: Faults, patch: unknown): MergeResult {
 }
 
 /**
- * Decides whether a fault occurs. Results repeat for a seed, because each draw hashes the fault, the trade
- * and a counter.
+ * Decides whether a fault occurs. Each draw hashes the seed, the fault, the trade and a counter. So the same seed gives
+ * the same results.
  */
 export class Dice {
   readonly #seed: () => number;
@@ -115,7 +125,7 @@ export class Dice {
     this.#seed = seed;
   }
 
-  /** True with probability `chance`; each call for the same fault and trade is the next draw. */
+  /** True with probability `chance`. Each call for the same fault and trade makes the next draw. */
   strikes(chance: number, fault: string, outTradeNo: string): boolean {
     // A chance of 0 or 1 needs no draw, so that without faults no counters are kept.
     if (chance <= 0 || chance >= 1) return chance >= 1;

@@ -3,13 +3,13 @@ import { dirname } from 'node:path';
 import { privateFolder } from '../private-folder.ts';
 
 /**
- * An append-only file of JSON lines. Entries wait in memory and are written in groups: one fsync covers all
- * entries that arrived during the previous fsync. So a durable answer does not need an fsync of its own.
+ * An append-only file of JSON lines. Entries wait in memory and are written in groups. One fsync covers all entries
+ * that arrived during the previous fsync. So an answer that must be durable does not need its own fsync.
  */
 export class Journal {
   readonly #file: FileHandle;
   readonly #waiting: string[] = [];
-  /** The latest write. Once a write is rejected, every later write is also rejected. */
+  /** The latest write to the journal. After a write has failed, every later write also fails. */
   #written: Promise<void> = Promise.resolve();
   #next: Promise<void> | undefined;
 
@@ -36,7 +36,7 @@ export class Journal {
     await file.appendFile(lines.join(''));
     await file.sync();
     await rename(draft, path);
-    // Without this sync of the folder, the rename may not survive a power cut.
+    // The folder is synced as well. Otherwise the rename may not survive a power cut.
     const folder = await open(dirname(path), 'r');
     await folder.sync();
     await folder.close();
@@ -49,8 +49,8 @@ export class Journal {
   }
 
   /**
-   * Resolves when everything appended so far would survive `kill -9`. @throws the file system's error, from
-   * then on forever.
+   * Resolves when all entries that were appended so far would survive `kill -9`.
+   * @throws the file system's error. After one error, every later call throws that error.
    */
   durable(): Promise<void> {
     if (this.#waiting.length === 0) return this.#written;
@@ -83,8 +83,8 @@ async function readIfExists(path: string): Promise<Buffer> {
 }
 
 /**
- * The complete lines. Text after the last line feed is a write during which the process died, and which was
- * never answered.
+ * Returns the complete lines. If the process died during a write, the journal may end with text without a line feed. No
+ * request was answered for that text.
  */
 function* entriesOf(content: Buffer, path: string): Generator<unknown> {
   let start = 0;

@@ -10,8 +10,8 @@ import type { Trades } from './trades.ts';
 import { ICON, type Language, refusalPage, STYLE_HASH, walletPage } from './wallet-page.ts';
 
 /**
- * Without a body or a result, the payment succeeds. The schema is strict because `curl -d
- * '{"result":"declined"}'` arrives as a form with one odd field, which must not pay.
+ * The payer's decision. Without a body or a result, the payment succeeds. The schema rejects unknown fields, because
+ * `curl -d '{"result":"declined"}'` arrives as a form with one odd field, which must not pay.
  */
 const paySchema = z.strictObject({
   result: z.enum(['success', 'declined', 'processing']).default('success'),
@@ -44,10 +44,10 @@ export function payerSide(options: PayerSideOptions): Router {
           frameAncestors: ["'none'"],
         },
       },
-      // The wallet uses plain HTTP on a host that other local programs share. HSTS would make those
-      // unreachable.
+      // The wallet sends no HSTS header. It uses plain HTTP on a host that other local programs share, and HSTS would
+      // make these programs unreachable.
       strictTransportSecurity: false,
-      // Not `no-referrer`, because with that policy browsers send `Origin: null` with the page's own form.
+      // The policy is not `no-referrer`. With `no-referrer`, browsers send `Origin: null` with the page's own form.
       referrerPolicy: { policy: 'same-origin' },
     }),
   );
@@ -97,8 +97,8 @@ export function payerSide(options: PayerSideOptions): Router {
 }
 
 /**
- * As on the cashier page: the browser's preference, or the payer's choice, which the page's form keeps in its
- * address.
+ * Returns the language of the wallet page, chosen as on the cashier page: the payer's choice, or else the browser's
+ * preference. The page's form keeps the choice in its address.
  */
 function languageOf(req: Request): Language {
   const { lang } = req.query;
@@ -114,7 +114,10 @@ function isPage(req: Request): boolean {
   return Boolean(req.is(FORM)) && req.accepts('json', 'html') === 'html';
 }
 
-/** A body that no parser reads would count as an empty body and pay. @throws SimulatorError 415 */
+/**
+ * Refuses a body that no parser reads. Such a body would count as empty, and an empty body pays.
+ * @throws SimulatorError 415
+ */
 function refuseUnknownType(req: Request): void {
   const isEmpty = req.get('transfer-encoding') === undefined && Number(req.get('content-length') ?? 0) === 0;
   if (isEmpty || req.is(['application/json', FORM])) return;
@@ -122,14 +125,15 @@ function refuseUnknownType(req: Request): void {
 }
 
 /**
- * A browser names the origin of a POST, so this refuses a POST from any page but the wallet's own. @throws
- * SimulatorError 403
+ * Refuses a POST from any page except the wallet's own page. A browser names the page's origin in a POST.
+ * @throws SimulatorError 403
  */
 function refuseForeignOrigin(req: Request, publicUrl: string): void {
   const [origin, host] = [req.get('origin'), req.get('host')];
   const ours = new URL(publicUrl);
   if (origin === undefined || origin === ours.origin) return;
-  // Another name of this host may be a name that a foreign page has pointed here.
+  // Accepts only the wallet's configured host name and loopback names. Any other name could belong to a foreign site
+  // that points it to this host.
   if (origin === `http://${host}` && (isLoopbackHost(host) || host === ours.host)) return;
   throw new SimulatorError(403, 'FOREIGN_ORIGIN', 'Payments come from the wallet page only.');
 }

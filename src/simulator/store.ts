@@ -28,12 +28,12 @@ export interface Trade {
   readonly payableWhenClosed?: boolean;
   /** The triggers of the trade. Absent if there are none. */
   readonly triggers?: readonly Trigger[];
-  /** The actions still to come, the next one first. Absent if there are none. */
+  /** The automatic actions that are still to come, the next action first. Absent if there are none. */
   readonly acts?: readonly Act[];
   /** The amount that the payer was charged, if it differs from `amount`. */
   readonly charged?: number;
   readonly transactionId: string | null;
-  /** When the payer last paid or declined. */
+  /** The time of the payer's last payment or decline. */
   readonly actedAt: string | null;
   readonly paidAt: string | null;
   /** The sum of finished refunds. */
@@ -52,27 +52,27 @@ export interface Refund {
   readonly amount: number;
   readonly refundId: string;
   readonly state: 'PROCESSING' | 'SUCCESS';
-  /** The simulator answers nothing about the refund while it is in process. */
+  /** The simulator answers no query about the refund while the refund is in process. */
   readonly silent?: boolean;
-  /** When the refund succeeds or succeeded. */
+  /** The time at which the refund succeeds or has succeeded. */
   readonly settlesAt: string;
 }
 
-/** A callback that is not acknowledged yet, with the faults drawn for it. */
+/** A callback that is not acknowledged yet, with the faults that were drawn for the callback. */
 export interface Notification {
-  /** The `webhook-id`, the same on every attempt and copy. */
+  /** The `webhook-id` of the callback. It is the same on every delivery attempt and copy. */
   readonly id: string;
   readonly account: string;
   readonly outTradeNo: string;
   readonly url: string;
   readonly body: string;
-  /** How many copies the first attempt sends. */
+  /** Number of copies of the callback that the first delivery attempt sends. */
   readonly copies: number;
   readonly corrupt: boolean;
-  /** An outdated notification follows the first attempt. */
+  /** True if an outdated notification follows the first delivery attempt. */
   readonly thenStale: boolean;
   readonly attempts: number;
-  /** Milliseconds since the epoch. */
+  /** The time of the next delivery attempt, in milliseconds since the epoch. */
   readonly nextAt: number;
 }
 
@@ -86,7 +86,7 @@ type Entry =
   | { readonly faults: Faults }
   | { readonly emptied: true };
 
-/** The simulator's durable ledger: read from memory, written through the journal. */
+/** The simulator's durable ledger. It is read from memory, and written to the journal. */
 export class Store {
   readonly trades = new Map<string, Trade>();
   readonly refunds = new Map<string, Refund>();
@@ -105,7 +105,7 @@ export class Store {
     return store;
   }
 
-  /** Changes the ledger in memory immediately. Callers must not answer a request before `durable()` resolves. */
+  /** Changes the ledger in memory immediately. A caller must not answer a request before `durable()` resolves. */
   write(entry: Entry): void {
     this.#apply(entry);
     this.#journal?.append(entry);
@@ -129,7 +129,7 @@ export class Store {
     else if ('notification' in entry) this.notifications.set(entry.notification.id, entry.notification);
     else if ('notificationDone' in entry) this.notifications.delete(entry.notificationDone);
     else if ('faults' in entry) {
-      // A journal of an earlier version may lack some faults.
+      // An earlier version of the simulator may have written the journal. Such a journal does not have all faults.
       this.faults = { ...entry.faults, close: { ...NO_FAULTS.close, ...entry.faults.close } };
     } else {
       this.trades.clear();

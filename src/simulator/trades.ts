@@ -5,7 +5,7 @@ import type { Act, PayResult, Refund, Store, Trade } from './store.ts';
 import { ACT_AFTER_MS, IN_PROCESS_MS, REFUND_MS, readTriggers, type Trigger } from './triggers.ts';
 import { amountOf, type TradeView, tradeView } from './view.ts';
 
-/** The terms with which a merchant creates a trade. */
+/** The content of a merchant's request to create a trade. */
 export type TradeTerms = Pick<
   Trade,
   'outTradeNo' | 'amount' | 'currency' | 'subject' | 'notifyUrl' | 'returnUrl' | 'expiresAt'
@@ -27,7 +27,7 @@ export class Trades {
     this.#notifier = notifier;
   }
 
-  /** Continues what an earlier process left: refunds in process, and the automatic actions of trades. */
+  /** Continues the work that an earlier process left: refunds in process, and the automatic actions of trades. */
   start(): void {
     for (const refund of this.#store.refunds.values()) this.#settleWhenDue(refund);
     for (const trade of this.#store.trades.values()) this.#actWhenDue(trade);
@@ -81,7 +81,7 @@ export class Trades {
     return trade;
   }
 
-  /** The trade as a query shows it. The fault `query.lagMs` hides the payer's action for that time. */
+  /** Returns the trade as a query shows it. The fault `query.lagMs` hides the payer's action for this many ms. */
   query(account: string, outTradeNo: string): TradeView {
     const trade = this.find(outTradeNo, account);
     this.#store.write({ queried: outTradeNo });
@@ -138,7 +138,7 @@ export class Trades {
     if (trade.state === 'SUCCESS' || trade.state === 'REFUND') {
       throw new SimulatorError(409, 'ORDERPAID', 'The trade is paid.');
     }
-    // As at WeChat Pay, an expired trade is not closed automatically. It can only no longer be paid.
+    // An expired trade is not closed automatically, but it can no longer be paid. WeChat Pay does the same.
     if (trade.state === 'NOTPAY' && isExpired(trade)) {
       throw new SimulatorError(409, 'TRADE_EXPIRED', 'The time to pay is over.');
     }
@@ -237,7 +237,7 @@ export class Trades {
     return rows.sort((a, b) => a.at.localeCompare(b.at));
   }
 
-  /** Waits for the trade's next automatic action, carries it out, and continues with the one after it. */
+  /** Waits until the trade's next automatic action is due, carries it out, and continues with the next action. */
   #actWhenDue({ outTradeNo, acts }: Trade): void {
     const [next] = acts ?? [];
     if (next === undefined) return;
@@ -247,7 +247,7 @@ export class Trades {
       try {
         this.pay(outTradeNo, next.result);
       } catch (error) {
-        // A person acted first, or the time to pay is over. As for any payer, there is nothing left to do.
+        // The action was refused, because a person acted first or the trade has expired. There is nothing left to do.
         if (!(error instanceof SimulatorError)) throw error;
       }
       // The action is recorded after it was carried out. If the process is killed in between, the next process repeats
@@ -305,7 +305,7 @@ const actIn = (ms: number, result: PayResult): Act => ({
   result,
 });
 
-/** The automatic actions of a trade that is created now. */
+/** Returns the automatic actions of a new trade. */
 function actsOf(triggers: readonly Trigger[]): readonly Act[] {
   if (triggers.includes('paid')) return [actIn(ACT_AFTER_MS, 'success')];
   if (triggers.includes('declined')) return [actIn(ACT_AFTER_MS, 'declined')];

@@ -3,15 +3,15 @@ import type { OrderStatus, OrderUpdate, PaymentStatus, RefundStatus } from '../d
 import { SimulatorError } from './errors.ts';
 
 /**
- * What the subject of a trade can make the wallet do, for example `Coffee [sim:paid callback-lost]`. The
- * simulator, the table in docs/sandbox.md (`npm run generate`) and the tests, which run each example, use
- * this one declaration. Triggers are words in brackets and not amounts. No shop sells a product with such a name, so no
- * trigger acts by accident.
+ * The triggers: words in the subject of a trade that make the wallet act, for example `Coffee [sim:paid
+ * callback-lost]`. The simulator, the table in docs/sandbox.md (`npm run generate`) and the tests, which run each
+ * example, use this one declaration. Triggers are words in brackets and not amounts. No shop sells a product with such
+ * a name, so no trigger acts by accident.
  */
 
 /**
- * How long after the creation or the close of a trade the wallet acts automatically. In milliseconds, like all
- * durations below.
+ * How long after a trade's creation or close the wallet acts automatically. This time and all other durations in this
+ * file are in milliseconds.
  */
 export const ACT_AFTER_MS = 2_000;
 export const IN_PROCESS_MS = 15_000;
@@ -22,13 +22,13 @@ export const REFUND_MS = 15_000;
 export const TRIGGER_KINDS = ['payer', 'amount', 'callback', 'refund'] as const;
 export type TriggerKind = (typeof TRIGGER_KINDS)[number];
 
-/** The final state that the example reaches. */
+/** The final state that the example of a trigger reaches. */
 export interface TriggerOutcome {
   readonly payment: PaymentStatus;
   readonly orderUpdate: OrderUpdate | null;
   readonly attention: Attention | null;
   readonly order: OrderStatus;
-  /** The refund that the merchant requests, or that nodrop owes automatically. */
+  /** The state of the refund. The merchant requests this refund, or nodrop owes it automatically. */
   readonly refund: RefundStatus | null;
   /** The minimum number of callbacks that the wallet sends; 0 means none. */
   readonly callbacks: number;
@@ -36,12 +36,15 @@ export interface TriggerOutcome {
 
 export interface TriggerDeclaration {
   readonly kind: TriggerKind;
-  /** What the wallet does, for the table (in English) and the wallet page. */
+  /**
+   * Says what the wallet does with this trigger. The English text is for the table in the documentation, and both texts
+   * are for the wallet page.
+   */
   readonly does: Readonly<Record<'en' | 'zh', string>>;
   readonly example: {
-    /** The triggers of the subject. */
+    /** The part of the example's subject with the triggers. */
     readonly subject: string;
-    /** `expiresInSeconds` of payment and order. */
+    /** `expiresInSeconds` of the example's payment and order. */
     readonly expiresInSeconds?: number;
     /** The merchant requests a refund once the payment is applied. */
     readonly asksForRefund?: boolean;
@@ -187,9 +190,9 @@ const BEGINS = /\[sim:/gi;
 const WHOLE = /\[sim:([^[\]]*)\]/i;
 
 /**
- * The triggers in a trade's subject; empty for a subject without `[sim:`.
+ * Returns the triggers in a trade's subject; none for a subject without `[sim:`.
  * @throws SimulatorError 400 `PARAM_ERROR` for an unknown or misplaced trigger, because a test must not pass without
- * its trigger.
+ *   its trigger.
  */
 export function readTriggers(subject: string, amount: number): readonly Trigger[] {
   const count = subject.match(BEGINS)?.length ?? 0;

@@ -4,7 +4,7 @@ import type { Refund, Trade } from './store.ts';
 export const amountOf = ({ amount, charged, paidAt }: Trade): number =>
   paidAt !== null && charged !== undefined ? charged : amount;
 
-/** A trade as the channel side and the callbacks present it. */
+/** A trade as merchants see it, in answers and in callbacks. */
 export type TradeView = Pick<
   Trade,
   'outTradeNo' | 'state' | 'amount' | 'currency' | 'transactionId' | 'paidAt' | 'refunded'
@@ -15,7 +15,7 @@ export function tradeView(trade: Trade): TradeView {
   return { outTradeNo, state, amount: amountOf(trade), currency, transactionId, paidAt, refunded };
 }
 
-/** A trade as the ledger of the control side presents it. */
+/** A trade as the interface for tests and demos shows it in the ledger. */
 export function ledgerView(trade: Trade) {
   const { outTradeNo, currency, state, paidAt, refunded, triggers = [] } = trade;
   const { createdCount, queryCount, callbackAttempts } = trade;
@@ -33,7 +33,7 @@ export function ledgerView(trade: Trade) {
   };
 }
 
-/** A refund as the channel side presents it. `refundedAt` is null while the refund is in process. */
+/** A refund as merchants see it. `refundedAt` is null while the refund is in process. */
 export function presentRefund(refund: Refund) {
   const { outRefundNo, outTradeNo, refundId, amount, state, settlesAt } = refund;
   const refundedAt = state === 'SUCCESS' ? settlesAt : null;

@@ -45,7 +45,7 @@ interface Messages {
   readonly decline: string;
   readonly back: string;
   readonly backToShop: string;
-  /** By the code of the refusal. Any other refusal is in English. */
+  /** The texts for refusals, by the code of the refusal. A refusal with any other code is shown in English. */
   readonly refusals: Readonly<Record<string, string>>;
 }
 
@@ -101,7 +101,7 @@ const TONES: Readonly<Record<Trade['state'] | 'over', string>> = {
   over: ' bad',
 };
 
-/** The complete wallet page of a trade: without scripts, and nothing is loaded from elsewhere. */
+/** Returns the complete wallet page of a trade. The page has no scripts and loads nothing from elsewhere. */
 export function walletPage(trade: Trade, language: Language): string {
   const text = MESSAGES[language];
   const over = trade.state === 'NOTPAY' && isExpired(trade);
@@ -123,11 +123,11 @@ ${open ? form : ''}
   );
 }
 
-/** The font size with which the amount fits into one line of a small phone. */
+/** Returns the font size with which the amount fits into one line on a small phone. */
 const lengthClass = ({ length }: string) =>
   length <= 12 ? '' : length <= 18 ? ' class="long"' : ' class="longer"';
 
-/** The triggers of the page's trade, so that a reader sees why it pays automatically. */
+/** Lists the triggers of the trade, so that a reader of the page sees why the trade is paid automatically. */
 function triggersOf({ triggers = [] }: Trade, language: Language): string {
   const mark = language === 'zh' ? '：' : ': ';
   return triggers

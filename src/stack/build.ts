@@ -3,7 +3,10 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { runVisibly } from './progress.ts';
 
-/** The newest tag that `go install` accepts; later ones have a replace directive. */
+/**
+ * The newest tag of `temporal` that `go install` accepts. Later tags have a replace directive, which `go install`
+ * rejects.
+ */
 export const CLI_VERSION = '1.5.1';
 export const TEST_SERVER_VERSION = '1.38.0';
 
@@ -19,7 +22,7 @@ export async function buildCli(folder: string): Promise<string | undefined> {
   const { ok, output } = await runVisibly(
     `Building the Temporal server ${CLI_VERSION} from the Go registry`,
     'go',
-    // -v prints each package as it is compiled, for the progress lines.
+    // With `-v`, Go prints each package as it compiles it. The progress lines show this output.
     ['install', '-v', `github.com/temporalio/cli/cmd/temporal@v${CLI_VERSION}`],
     { env: { ...process.env, GOBIN: folder }, note: 'several minutes, once; Go keeps a build cache' },
   );
@@ -60,7 +63,7 @@ export async function buildTestServer(folder: string): Promise<string | undefine
   return made;
 }
 
-/** Includes slf4j-nop, because without a logger the server prints a warning at every start. */
+/** The build includes slf4j-nop, because without a logger the test server prints a warning at every start. */
 const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>nodrop</groupId>
@@ -81,7 +84,7 @@ const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 `;
 
-/** The flags halve the start time. The SDK waits at most 5 s for the start. */
+/** The flags of `java` halve the start time of the test server. The SDK waits at most 5 s for the start. */
 const LAUNCHER = `#!/bin/sh
 exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$(dirname "$0")/lib/*" io.temporal.testserver.TestServer "$@"
 `;

@@ -5,7 +5,7 @@ import { tsxLoader } from '../tsx.ts';
 import { runVisibly } from './progress.ts';
 import { whileTicking } from './timer.ts';
 
-/** A download without progress for this long is aborted, because some networks drop packets without any answer. */
+/** A download that makes no progress for this long is aborted. Some networks drop packets without an answer. */
 const PATIENCE_MS = 6000;
 const LOOK_EVERY_MS = 500;
 
@@ -45,7 +45,7 @@ function folderSize(folder: string): number {
   );
 }
 
-/** Returns an empty list if the folder was removed; the download then fails with its own message. */
+/** Returns an empty list if the folder was removed. In that case the download itself fails, with its own message. */
 function filesIn(folder: string): string[] {
   try {
     return readdirSync(folder);

@@ -35,8 +35,8 @@ export function makeEmbeddedSecrets(home: string): void {
       simulator: `whsec_${randomBytes(32).toString('base64')}`,
       simulator2: `whsec_${randomBytes(32).toString('base64')}`,
     };
-    // Written to a draft and linked, so that exactly one of several processes that start together creates the complete
-    // file.
+    // The file is written as a draft and then linked. If several processes start together, exactly one of them creates
+    // the file, and the file is complete.
     const draft = `${file}.${process.pid}`;
     writeFileSync(draft, JSON.stringify(fresh, null, 2), { mode: 0o600 });
     try {

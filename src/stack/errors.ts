@@ -1,6 +1,8 @@
 import { ConfigError } from '../config.ts';
 
-/** The embedded stack cannot start or run. The message says in one sentence what is wrong and how to fix it. */
+/**
+ * Thrown when the embedded stack cannot start or run. The message says in one sentence what is wrong and how to fix it.
+ */
 export class StackError extends Error {
   override readonly name = 'StackError';
 }
@@ -15,7 +17,7 @@ export function exitWith(error: unknown): never {
   process.exit(1);
 }
 
-/** The first line of an error's message, for use inside a sentence. */
+/** Returns the first line of an error's message, so that it can be used inside a sentence. */
 export function reason(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).split('\n')[0] ?? '';
 }

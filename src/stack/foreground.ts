@@ -4,8 +4,8 @@ import { exitWith } from './errors.ts';
 import { Supervisor } from './supervisor.ts';
 
 /**
- * Runs a program that supervises others in the foreground: claims the data folder, starts the programs, and on SIGTERM,
- * SIGINT or SIGHUP stops them in order and exits with 0.
+ * Runs a program in the foreground that supervises other programs. It claims the data folder and starts the programs.
+ * On SIGTERM, SIGINT or SIGHUP it stops them in order and exits with 0.
  */
 export async function runForeground(start: (supervisor: Supervisor, config: Config) => Promise<void>) {
   let supervisor: Supervisor | undefined;
@@ -23,7 +23,7 @@ export async function runForeground(start: (supervisor: Supervisor, config: Conf
 function stopOnSignals(supervisor: Supervisor) {
   let stopping = false;
   const stop = async () => {
-    // npm and the terminal may both deliver the same Ctrl-C.
+    // When a person presses Ctrl-C, npm and the terminal may both send the signal. So the process may receive it twice.
     if (stopping) return;
     stopping = true;
     await supervisor.stop();

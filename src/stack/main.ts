@@ -4,8 +4,8 @@ import { startStack } from './stack.ts';
 
 const started = Date.now();
 await runForeground(async (supervisor, config) => {
-  // With a wrong secret the servers stay up and only the error is printed, because `secret replace` needs the database
-  // and requires that no other process uses it.
+  // With a wrong secret, the command prints the error, but the servers stay up. `secret replace` needs the database,
+  // and no other process may use the database meanwhile.
   await startStack(supervisor, config, ({ message }) => console.error(message));
   console.log(`PostgreSQL       ${withoutPassword(config.databaseUrl)}`);
   console.log(`Temporal         ${config.temporal.address}`);

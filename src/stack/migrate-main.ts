@@ -9,12 +9,18 @@ import { requireSecret } from '../ledger/secret-fingerprint.ts';
 import { exitWith, reason } from './errors.ts';
 import { applyMigrations } from './migrate.ts';
 
-/** Long enough for a PostgreSQL that is starting or recovers from a crash. */
+/**
+ * How long the command waits for the database. This is enough for a PostgreSQL that is starting or recovering from a
+ * crash.
+ */
 const PATIENCE_MS = 60_000;
 const ASK_EVERY_MS = 1_000;
 const SAY_EVERY_MS = 10_000;
 
-/** Waits until the database answers, but at most PATIENCE_MS. Returns immediately if waiting cannot help. */
+/**
+ * Waits until the database answers, at most for PATIENCE_MS. Returns immediately if the error is one that waiting
+ * cannot fix.
+ */
 async function waitForDatabase(connectionString: string): Promise<void> {
   const started = Date.now();
   let said = Number.NEGATIVE_INFINITY;
@@ -25,7 +31,8 @@ async function waitForDatabase(connectionString: string): Promise<void> {
       return;
     } catch (error) {
       const now = Date.now();
-      // applyMigrations reports all other errors, such as a wrong password or a missing database.
+      // Only an unavailable database is waited for. `applyMigrations` reports all other errors, such as a wrong
+      // password or a missing database.
       if (!isDatabaseUnavailable(error) || now - started >= PATIENCE_MS) return;
       if (now - said >= SAY_EVERY_MS) {
         said = now;
@@ -52,7 +59,8 @@ try {
   console.log(
     applied.length === 0 ? 'The database is up to date.' : `Migrations applied: ${applied.join(', ')}.`,
   );
-  // Checked here, so that a deployment with a wrong secret stops before it replaces the running processes.
+  // The secret is checked here, so that a deployment with a wrong secret stops before it replaces the running
+  // processes.
   const db = createLedgerClient(databaseUrl);
   await requireSecret(db, config).finally(() => db.$disconnect());
 } catch (error) {

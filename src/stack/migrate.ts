@@ -18,37 +18,38 @@ import { NO_FILTER, type ScriptRunner, withSchemaEngine } from './schema-engine.
 /** The folder `prisma/` of this work tree. */
 export const prismaDir = fileURLToPath(new URL('../../prisma', import.meta.url));
 
-/** Key of nodrop's advisory lock for migrations; any number that no other advisory lock of nodrop uses. */
+/** Key of nodrop's advisory lock for migrations. It can be any number that no other advisory lock of nodrop has. */
 const MIGRATION_LOCK = 0x6e6f6472;
-/** Key of the advisory lock that Prisma's engine takes, on the connection that runs the scripts. */
+/** Key of the advisory lock of Prisma's engine. The engine takes the lock on the connection that runs the scripts. */
 const ENGINE_LOCK = 72707369;
-/** SQLSTATE: the relation exists already. */
+/** The SQLSTATE of the error "the relation exists already". */
 const EXISTS = '42P07';
-/** SQLSTATEs of a lock timeout and a deadlock. */
+/** The SQLSTATEs of a lock timeout and of a deadlock. */
 const LOCK_FAILURES = new Set(['55P03', '40P01']);
 const TRY_LOCK_EVERY_MS = 200;
 
-/** How long migrations wait for locks, and how often they retry after a lock timeout or deadlock. */
+/** How long migrations wait for locks, and how many times they are retried after a lock timeout or deadlock. */
 export interface Patience {
   /**
-   * How long a statement waits for a lock, in ms. Writes queue behind the waiting statement for the same time, so it
-   * must be shorter than the timeouts of the ledger's client. It must be longer than `deadlock_timeout` (1 s), after
-   * which PostgreSQL cancels an autovacuum that blocks the statement.
+   * How long a statement waits for a lock, in ms. Writes of other connections queue behind the waiting statement for
+   * the same time. So the time must be shorter than the timeouts of the ledger's client. It must also be longer than
+   * `deadlock_timeout` (1 s), after which PostgreSQL cancels an autovacuum that blocks the statement.
    */
   readonly lockTimeoutMs: number;
   /**
-   * How long a `CONCURRENTLY` statement waits for a lock, in ms. No write queues behind it. The statement waits for all
-   * older transactions. If the wait times out, the index that the statement has built is lost.
+   * How long a `CONCURRENTLY` statement waits for a lock, in ms. The statement waits for all older transactions, but no
+   * write queues behind it. If the wait times out, the index that the statement has built is lost.
    */
   readonly concurrentLockTimeoutMs: number;
   readonly attempts: number;
   /**
-   * The pause grows by this step, in ms, with each attempt, up to ten steps, so that waiting transactions can proceed.
+   * The pause between two attempts grows by this many ms with each attempt, up to ten times. During the pause, waiting
+   * transactions can proceed.
    */
   readonly pauseStepMs: number;
 }
 
-/** In total about 6 min, and 35 min for an index. */
+/** With these values, a migration retries for about 6 min in total, and a `CONCURRENTLY` statement for about 35 min. */
 export const PATIENCE: Patience = {
   lockTimeoutMs: 2_000,
   concurrentLockTimeoutMs: 60_000,
@@ -59,16 +60,16 @@ const LONGEST_PAUSE_STEPS = 10;
 
 export interface MigrateOptions {
   readonly patience?: Patience;
-  /** Gets a line when migrations wait or an index is rebuilt. */
+  /** Called with a line when migrations wait or an index is rebuilt. */
   readonly say?: (line: string) => void;
 }
 
 /**
- * Applies the migrations in `prisma/migrations` with Prisma's own engine, so that the table `_prisma_migrations` is as
- * `prisma migrate deploy` expects. Several processes may call this concurrently. Each call returns when the migrations
- * are applied. A migration that does not get its locks is rolled back and retried. Unfinished migrations of an earlier
- * process, and INVALID indexes of a failed `CREATE INDEX CONCURRENTLY`, are removed and applied again. A script that is
- * a transaction commits together with its record.
+ * Applies the migrations in `prisma/migrations` with Prisma's own engine. So the table `_prisma_migrations` is as
+ * `prisma migrate deploy` expects it. Several processes may call this function concurrently. Each call returns when the
+ * migrations are applied. A migration that does not get its locks is rolled back and retried. An unfinished migration
+ * of an earlier process is removed and applied again. So is an INVALID index that a failed `CREATE INDEX CONCURRENTLY`
+ * has left. A script that is a transaction commits together with its record.
  * @returns the names of the migrations that this call applied.
  * @throws StackError when the database does not answer, or a migration fails or does not get its locks.
  */
@@ -116,14 +117,15 @@ export async function applyMigrations(
 }
 
 /**
- * Appends the update of the migration's record to a script that is a transaction, so that both commit together.
- * Otherwise a process that is killed between script and record would leave a migration that cannot be applied again.
- * The engine has already opened the record, and `undoUnfinished` has closed older records. If the record is no longer
- * open, another process has taken over the migration, and the script fails and changes nothing. Scripts that belong to
- * no migration, for example for the engine's own table, are sent unchanged.
+ * Appends a statement to a script that is a transaction. The statement marks the migration's record as finished, so the
+ * script and this mark commit together. Otherwise a process that is killed after the script and before the mark would
+ * leave a migration that cannot be applied again. The engine has already opened the record, and `undoUnfinished` has
+ * closed older records. If the record is no longer open, another process has taken over the migration. Then the script
+ * fails and changes nothing. A script that belongs to no migration, for example for the engine's own table, is sent
+ * unchanged.
  */
 function withRecord(script: string, { migrationDirectories }: MigrationList): string {
-  // Several migrations may have the same script; only one of them has an open record.
+  // Several migrations may have the same script, but only one of them has an open record.
   const names = migrationDirectories
     .filter(({ migrationFile: { content } }) => content.tag === 'ok' && content.value === script)
     .map(({ path }) => pg.escapeLiteral(path));
@@ -138,11 +140,10 @@ END $record$`;
 }
 
 /**
- * Waits until no other process applies migrations. It polls for the lock, because a process that waits inside
- * PostgreSQL is an open transaction, and the `CREATE INDEX CONCURRENTLY` of the lock's holder would wait for that
- * transaction. PostgreSQL continues the script of a process that was killed. The connection of that script holds the
- * engine's lock. So this function also waits for that lock, because the result of the script is unknown while the
- * script runs.
+ * Waits until no other process applies migrations. It polls for the lock instead of waiting for it inside PostgreSQL. A
+ * wait inside PostgreSQL is an open transaction, and a `CREATE INDEX CONCURRENTLY` of the lock's holder would wait for
+ * that transaction. The function then also polls for the engine's lock. If a process is killed, PostgreSQL continues
+ * its script, and the connection of that script holds the engine's lock. While the script runs, its result is unknown.
  */
 async function waitForOthers(client: Connection, say: (line: string) => void): Promise<void> {
   const wait = async (sql: string, lock: number) => {
@@ -154,7 +155,8 @@ async function waitForOthers(client: Connection, say: (line: string) => void): P
     }
   };
   await wait('pg_try_advisory_lock', MIGRATION_LOCK);
-  // This transaction lock is released immediately, because the engine takes the lock itself.
+  // This lock belongs to the statement's transaction, so PostgreSQL releases it immediately. The engine takes the lock
+  // itself later.
   await wait('pg_try_advisory_xact_lock', ENGINE_LOCK);
 }
 
@@ -178,11 +180,11 @@ async function applyPatiently(
       const lostLock = LOCK_FAILURES.has(failure?.code ?? '');
       const open = (await recordsOf(client)).find(isUnfinished)?.name;
       const holder = lostLock ? await oldestTransaction(client) : '';
-      // Clean up after the last attempt as well, because an INVALID index slows down every write, and `prisma migrate
-      // deploy` rejects a failed record. If the clean-up fails, the next attempt or the next start does it.
+      // Clean up after the last attempt as well. An INVALID index slows down every write, and `prisma migrate deploy`
+      // rejects a failed record. If the clean-up fails, the next attempt or the next start does it.
       await undoUnfinished(client, engine, migrationsList).catch(() => {});
       const records = await recordsOf(client);
-      // The index existed already, and undoUnfinished has recorded the migration as applied.
+      // The script failed because the index already existed. `undoUnfinished` has recorded the migration as applied.
       if (failure?.code === EXISTS && records.some((it) => it.name === open && isApplied(it))) continue;
       const left = open === undefined ? '' : await whatIsLeft(client, scriptOf(migrationsList, open));
       if (!lostLock && failure !== undefined && open !== undefined) {
@@ -230,7 +232,10 @@ async function whatIsLeft(client: Connection, script: string): Promise<string> {
   return `Its INVALID index ${name} ${state === 'invalid' ? 'is' : 'may be'} still in the database until the next start removes it.`;
 }
 
-/** Describes the oldest open transaction, which most likely holds the lock, as a part of a sentence. */
+/**
+ * Describes the oldest open transaction, as a part of a sentence. Most likely, this transaction holds the lock that a
+ * migration needs.
+ */
 async function oldestTransaction(client: Connection): Promise<string> {
   const { rows } = await client.query<{ pid: number; application_name: string; seconds: string }>(
     `select pid, coalesce(application_name, '') as application_name,
@@ -254,8 +259,8 @@ interface MigrationRecord {
 
 const isApplied = ({ finished, rolledBack }: MigrationRecord) => finished && !rolledBack;
 /**
- * A hint for a database that an unreleased commit has migrated. The migrations of that commit may be the cause of the
- * failure.
+ * A hint for a failed migration. An unreleased commit has migrated this database, and the migrations of that commit may
+ * be the cause of the failure.
  */
 function ofAnotherVersion(
   records: readonly MigrationRecord[],
@@ -285,11 +290,11 @@ const scriptOf = ({ migrationDirectories }: MigrationList, name: string): string
 };
 
 /**
- * Resets migrations that failed or whose process was killed, so that they can run again. A script is either a
- * transaction, which leaves nothing unless its record is finished; or a `CREATE INDEX CONCURRENTLY`, which may leave
- * its index; or one statement that may run twice (migration-rules.ts). If the index is valid and equals what the script
- * creates, the migration is recorded as applied: its process or connection ended before the record was written, or the
- * migrate of another release closed the record.
+ * Resets migrations that failed or whose process was killed, so that they can run again. There are three kinds of
+ * scripts. A transaction leaves nothing unless its record is finished. A `CREATE INDEX CONCURRENTLY` may leave its
+ * index. Any other single statement may run twice (migration-rules.ts). If the index is valid and equals what the
+ * script creates, the migration is recorded as applied. Then its process or connection ended before the record was
+ * written, or the migrate of another release closed the record.
  */
 async function undoUnfinished(
   client: Connection,
@@ -306,8 +311,8 @@ async function undoUnfinished(
     }
     if (index !== undefined && state === 'invalid')
       await client.query(`drop index concurrently "${index.name}"`);
-    // Not done with the engine, because it reads the record first. A script that still runs could finish the record
-    // after that read.
+    // This does not use the engine, because the engine reads the record first. A script that still runs could finish
+    // the record after that read.
     await client.query(
       `update _prisma_migrations set rolled_back_at = now()
         where migration_name = $1 and finished_at is null and rolled_back_at is null`,
@@ -317,8 +322,8 @@ async function undoUnfinished(
 }
 
 /**
- * True if the index equals what the script creates. To compare definitions in PostgreSQL's own notation, this runs the
- * script on an empty temporary copy of the table, which hides the real table in this transaction.
+ * True if the index equals the index that the script creates. To compare both in PostgreSQL's own notation, this runs
+ * the script on an empty temporary copy of the table. In this transaction, the copy hides the real table.
  */
 async function isMadeBy(
   client: Connection,
@@ -366,8 +371,8 @@ async function rebuildInvalid(
     if (index === undefined || dropped.includes(index)) continue;
     if ((await indexState(client, index)) !== 'invalid') continue;
     say(`The index ${index} is INVALID: rebuilding it.`);
-    // The index is not dropped first, so that if the rebuild is interrupted, the INVALID index shows the next start
-    // that work is left.
+    // The index is not dropped first. If the rebuild is interrupted, the INVALID index shows the next start that work
+    // is left.
     await client.query(`drop index concurrently if exists "${index}_ccnew"`);
     await client.query(`reindex index concurrently "${index}"`);
   }

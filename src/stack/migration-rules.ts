@@ -5,8 +5,8 @@
  */
 
 /**
- * The rules apply to migrations after this folder. The migrations up to this folder create the tables, and no release
- * has applied these migrations.
+ * The rules apply only to migrations after this folder. The older migrations create the tables, and no release has
+ * applied them.
  */
 export const RULES_SINCE = '20261126150000_workflow_busy';
 
@@ -14,10 +14,10 @@ export const RULES_SINCE = '20261126150000_workflow_busy';
 const TOKENS =
   /--[^\n]*|\/\*[\s\S]*?\*\/|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$[\s\S]*?\$\1\$|;|[^-/'"$;]+|[-/'"$]/g;
 
-/** A statement in its original form, and in a normalised form for the rules. */
+/** A statement of a script, in its original form and in a normalised form for the rules. */
 interface Statement {
   readonly text: string;
-  /** In one line, without comments; '' replaces each string literal and function body. */
+  /** The statement in one line, without comments. `''` replaces each string literal and function body. */
   readonly bare: string;
 }
 
@@ -89,12 +89,18 @@ export function isConcurrent(sql: string): boolean {
   return others.length === 0 && /\bCONCURRENTLY\b/i.test(statement?.bare ?? '');
 }
 
-/** Statements that PostgreSQL runs only outside a transaction block, so each must be the only one of its script. */
+/**
+ * Matches statements that PostgreSQL runs only outside a transaction block. So such a statement must be the only
+ * statement of its script.
+ */
 const OUTSIDE = /^(VACUUM\b|.*\bCONCURRENTLY\b)/i;
 
 const COMMIT_AT_END = /\bCOMMIT(?: (?:WORK|TRANSACTION))?(?: AND (?:NO )?CHAIN)?$/i;
 
-/** True if a statement is a `DO` block that commits after each batch of rows, so that no row is locked for long. */
+/**
+ * True if the statement is a `DO` block that commits after each batch of rows. Such a block does not lock any row for
+ * long.
+ */
 function commitsInside({ text, bare }: Statement): boolean {
   if (!/^DO\b/i.test(bare)) return false;
   const bodies = [...text.matchAll(TOKENS)].flatMap(
@@ -104,8 +110,8 @@ function commitsInside({ text, bare }: Statement): boolean {
 }
 
 /**
- * True if a script is a single statement outside any transaction. An interruption may leave such a statement partly
- * executed.
+ * True if a script is a single statement that runs outside any transaction. After an interruption, such a statement may
+ * be partly executed.
  */
 export function runsOutsideTransaction(sql: string): boolean {
   const [statement, ...others] = statementsOf(sql);
@@ -127,8 +133,8 @@ function actionsOf(actions: string): readonly string[] {
 }
 
 /**
- * @returns the tables to which writes are blocked by the statement's lock, which is held until the migration ends.
- *   `VALIDATE CONSTRAINT` and `CONCURRENTLY` block no writes; other rules cover all other statements.
+ * @returns the tables that the statement locks until the migration ends, so that writes to them are blocked.
+ *   `VALIDATE CONSTRAINT` and `CONCURRENTLY` block no writes. Other rules cover all other statements.
  */
 function lockedTables(statement: string): readonly string[] {
   if (VALIDATE.test(statement)) return [];
@@ -143,7 +149,7 @@ function lockedTables(statement: string): readonly string[] {
     .map(unquoted);
 }
 
-/** The tables that a migration itself creates. */
+/** Returns the tables that a migration itself creates. */
 const ownTables = (statements: readonly string[]) =>
   new Set(statements.flatMap((it) => CREATE_TABLE.exec(it)?.[1] ?? []).map(unquoted));
 
@@ -155,8 +161,8 @@ const CONSTANT_DEFAULT =
   /\bDEFAULT (-?[\d.]+|''|true|false|null|now\(\)|CURRENT_TIMESTAMP(\(\d\))?|ARRAY\[[^\]()]*\])(::[a-z_ ]+?(\([\d, ]+\))?(\[\])?)?( (NOT )?NULL)?$/i;
 
 /**
- * Describes why an action of `ALTER TABLE` reads or writes all rows, and so blocks writes for long. Undefined if it
- * does not.
+ * Says why an action of `ALTER TABLE` reads or writes all rows, which blocks writes for long. Returns undefined if the
+ * action does not read or write all rows.
  */
 function slowAction(action: string): string | undefined {
   if (/^ADD (CONSTRAINT ("[^"]+"|\w+) )?(CHECK|FOREIGN KEY|NOT NULL)\b/i.test(action)) {
@@ -269,25 +275,28 @@ export function brokenRules(sql: string): readonly string[] {
   return faults;
 }
 
-/** The tables in use that the statements of one migration lock. */
+/** Returns the tables in use that are locked by the statements of one migration. */
 const lockedInUse = (statements: readonly string[], own: ReadonlySet<string>) => [
   ...new Set(statements.flatMap(lockedTables).filter((table) => !own.has(table))),
 ];
 
-/** True for a single foreign key, which may lock two tables in use because that cannot be avoided. */
+/** True if the migration only adds one foreign key. It may lock two tables in use, because this cannot be avoided. */
 function isForeignKeyAlone([statement = '', ...others]: readonly string[]): boolean {
   const [, , actions = ''] = ALTER_TABLE.exec(statement) ?? [];
   return others.length === 0 && FOREIGN_KEY.test(statement) && actionsOf(actions).length === 1;
 }
 
-/** A migration to be written. */
+/** A part of a new migration, which becomes a migration of its own. */
 export interface SplitMigration {
-  /** Appended to the given name to form the folder's name. */
+  /** The end of the migration's folder name. It follows the name that the developer gives. */
   readonly suffix: string;
   readonly sql: string;
 }
 
-/** Splits SQL that Prisma generated into migrations that keep the rules, as far as no human decision is needed. */
+/**
+ * Splits SQL that Prisma generated into several migrations, so that each keeps the rules. Where a person must decide,
+ * the SQL stays as it is.
+ */
 export function splitByRules(sql: string): readonly SplitMigration[] {
   const statements = statementsOf(sql);
   const bares = statements.map(({ bare }) => bare);
@@ -297,7 +306,7 @@ export function splitByRules(sql: string): readonly SplitMigration[] {
     return table === undefined || own.has(unquoted(table)) ? undefined : index;
   };
   const whole = !bares.some(indexOf) && lockedInUse(bares, own).length <= 1;
-  // If the foreign keys are in a later migration than their tables, these tables count as in use.
+  // If foreign keys are in a later migration than the tables that they belong to, these tables count as in use.
   const ownAtKeys: ReadonlySet<string> = whole ? own : new Set();
   const rest: Statement[] = [];
   const indexes: SplitMigration[] = [];
@@ -328,7 +337,10 @@ export function splitByRules(sql: string): readonly SplitMigration[] {
   ];
 }
 
-/** Groups statements in order, and starts a new migration where a second table in use would be locked. */
+/**
+ * Groups statements into migrations, without changing their order. A new migration starts where a second table in use
+ * would be locked.
+ */
 function byLockedTable(
   statements: readonly Statement[],
   own: ReadonlySet<string>,

@@ -3,20 +3,20 @@ import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Identifies a process by its pid and its start time, because the system reuses pids. */
+/** Identifies a process by its pid and its start time. The pid is not enough, because the system reuses pids. */
 export interface ProcessIdentity {
   readonly pid: number;
-  /** In a format of the operating system; only compared for equality. */
+  /** The start time, in a format of the operating system. It is only compared for equality. */
   readonly startedAt: string;
 }
 
-/** The identity of a live process, or undefined when there is none (a zombie counts as none). */
+/** Returns the identity of a live process, or undefined when there is no such process. A zombie counts as not alive. */
 export function identify(pid: number): ProcessIdentity | undefined {
   const startedAt = process.platform === 'linux' ? linuxStartTime(pid) : psStartTime(pid);
   return startedAt === undefined ? undefined : { pid, startedAt };
 }
 
-/** True while exactly this process is alive. */
+/** True while the process with this pid and this start time is alive. */
 export function isAlive(identity: ProcessIdentity): boolean {
   return identify(identity.pid)?.startedAt === identity.startedAt;
 }
@@ -31,7 +31,7 @@ export function programOf(pid: number): string | undefined {
   }
 }
 
-/** Sends `signal` and waits until the process has ended; sends SIGKILL after `patienceMs`. */
+/** Sends `signal` to a process and waits until the process has ended. After `patienceMs`, sends SIGKILL. */
 export async function stopProcess(identity: ProcessIdentity, signal: NodeJS.Signals, patienceMs: number) {
   send(identity, signal);
   const deadline = Date.now() + patienceMs;
@@ -50,7 +50,7 @@ function send(identity: ProcessIdentity, signal: NodeJS.Signals) {
   try {
     process.kill(identity.pid, signal);
   } catch (error) {
-    // ESRCH: the process ended between the check and the signal.
+    // The error ESRCH means that the process ended between the check and the signal.
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }

@@ -8,8 +8,9 @@ import { StackError } from './errors.ts';
 import { runVisibly } from './progress.ts';
 
 /**
- * Independent third-party implementations of the channels' signatures and encryption, used by the doubles. The file
- * `requirements.txt` of a double pins their versions and the hashes of all their dependencies.
+ * Third-party libraries, independent of nodrop, that implement the signatures and the encryption of the channels. The
+ * doubles use them. The file `requirements.txt` of a double pins the versions of these libraries, and the hashes of all
+ * their dependencies.
  */
 
 const DOUBLES = { 'python-alipay-sdk': 'alipay', wechatpayv3: 'wechatpay' } as const;
@@ -40,8 +41,8 @@ export function lookUpPaymentLibrary(library: PaymentLibrary, cacheDir: string):
 }
 
 /**
- * Installs a library into the cache unless it is there. Needs `hasPip()`.
- * @returns its folder
+ * Installs a library into the cache unless the cache already has it. Needs `hasPip()`.
+ * @returns the library's folder
  * @throws StackError when the Python registry does not have the library or cannot be reached.
  */
 export async function obtainPaymentLibrary(library: PaymentLibrary, cacheDir: string): Promise<string> {
@@ -50,7 +51,7 @@ export async function obtainPaymentLibrary(library: PaymentLibrary, cacheDir: st
   const made = await makeCached(cacheDir, entryOf(library), async (folder) => {
     const whole = join(folder, 'made');
     const from = ['--require-hashes', '--requirement', requirementsOf(library)];
-    // Installed into a plain folder, because a virtual environment cannot be moved.
+    // The library is installed into a plain folder, because a virtual environment cannot be moved.
     const args = ['-m', 'pip', 'install', '--quiet', '--target', whole, ...from];
     const what = `Fetching ${library} from the Python registry`;
     const { ok, output } = await runVisibly(what, 'python3', args, { cwd: folder, note: '20 MB, once' });

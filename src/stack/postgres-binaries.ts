@@ -43,7 +43,10 @@ export function postgresBinaries(): PostgresBinaries {
   return binaries;
 }
 
-/** Creates the symbolic links that the libraries need: npm packages cannot contain links, only a list of them. */
+/**
+ * Creates the symbolic links that the libraries need. An npm package cannot contain links, so the package has a list of
+ * the links.
+ */
 function linkLibraries(root: string) {
   let list: string;
   try {

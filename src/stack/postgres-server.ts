@@ -12,12 +12,12 @@ import type { ProcessSpec, Supervisor } from './supervisor.ts';
 /** User, password and database of the embedded PostgreSQL, which listens on loopback only. */
 const NAME = 'nodrop';
 
-/** Forces English messages, because some of them are matched below. */
+/** Environment that makes PostgreSQL write English messages, because this file matches some of them. */
 const environment = (): NodeJS.ProcessEnv => ({ ...process.env, LC_ALL: 'C', LANGUAGE: 'C' });
 
 /**
- * Starts the embedded PostgreSQL with its data in `${home}/postgres`, and creates cluster and database if missing. It
- * has PostgreSQL's default durability, so committed rows survive `kill -9` of all processes.
+ * Starts the embedded PostgreSQL with its data in `${home}/postgres`, and creates the cluster and the database if they
+ * are missing. The server has PostgreSQL's default durability, so committed rows survive `kill -9` of all processes.
  * @param port on 127.0.0.1.
  * @throws StackError when it cannot start.
  */
@@ -34,20 +34,22 @@ export async function startPostgres(supervisor: Supervisor, home: string, port: 
       binaries.postgres,
       ...['-D', dataDir, '-p', String(port)],
       ...['-c', 'listen_addresses=127.0.0.1'],
-      // No socket files, because they could clash with another PostgreSQL, and limit the length of the path.
+      // The server makes no socket files. They could clash with another PostgreSQL, and they would limit the length of
+      // the path.
       ...['-c', 'unix_socket_directories='],
       ...['-c', 'max_connections=200'],
-      // UTC instead of the machine's time zone, so that psql shows the same times as logs and the API.
+      // The server uses UTC instead of the machine's time zone, so that psql shows the same times as logs and the API.
       ...['-c', 'timezone=UTC'],
     ],
     ...user.ids,
     cwd: home,
     env: { ...environment(), ...deadPostmaster(dataDir) },
     output: 'log',
-    // "Fast shutdown": ends connections, writes a checkpoint.
+    // SIGINT requests a "fast shutdown": the server ends its connections and writes a checkpoint.
     stopSignal: 'SIGINT',
     probe: () => createDatabase(port),
-    // After the server was killed, its last backends may keep the shared memory for a moment.
+    // The error of a start soon after the server was killed. The last backends of the killed server may still use the
+    // shared memory for a moment.
     transient: /pre-existing shared memory block/,
     explain: (output) => explain(output, dataDir),
   };
@@ -55,10 +57,10 @@ export async function startPostgres(supervisor: Supervisor, home: string, port: 
 }
 
 /**
- * A killed server leaves its pid in the data folder, and PostgreSQL mistakes any process with that pid for the server:
- * a zombie in a container whose first process does not reap, or an unrelated process after a restart. PostgreSQL
- * ignores the pid of its grandparent process, so the stale pid is passed as the grandparent's pid. PostgreSQL still
- * checks for surviving backends.
+ * Makes PostgreSQL ignore the pid that a killed server has left in the data folder. Otherwise PostgreSQL mistakes any
+ * process with that pid for the server. It may be a zombie, in a container whose first process does not reap, or an
+ * unrelated process after a restart. PostgreSQL ignores the pid of its grandparent process, so the stale pid is passed
+ * as the grandparent's pid. PostgreSQL still checks for surviving backends.
  */
 function deadPostmaster(dataDir: string): NodeJS.ProcessEnv {
   const file = join(dataDir, 'postmaster.pid');
@@ -78,7 +80,7 @@ async function createCluster(
   const draft = `${dataDir}.new`;
   const passwordFile = `${dataDir}.password`;
   try {
-    // A draft can only be left by an interrupted start, because the supervisor has exclusive use of the data folder.
+    // Only an interrupted start can have left this draft, because the supervisor has exclusive use of the data folder.
     rmSync(draft, { recursive: true, force: true });
     mkdirSync(draft, { mode: 0o700 });
     user.own(draft);
@@ -88,7 +90,7 @@ async function createCluster(
       ...user.prefix,
       initdb,
       ...['-D', draft, '-U', NAME, `--pwfile=${passwordFile}`, '--auth=scram-sha-256'],
-      // PostgreSQL's built-in UTF-8 locale gives the same sort order on every machine.
+      // The cluster uses PostgreSQL's built-in UTF-8 locale, which gives the same sort order on every machine.
       ...['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'],
     ];
     await new Promise<void>((resolve, reject) => {

@@ -2,9 +2,9 @@ import { spawnSync } from 'node:child_process';
 import { chownSync, statSync } from 'node:fs';
 import { StackError } from './errors.ts';
 
-/** The user that runs PostgreSQL's programs, which refuse to run as root. */
+/** The user that runs PostgreSQL's programs. This is never root, because the programs refuse to run as root. */
 export interface PostgresUser {
-  /** Command words before the program and its arguments. */
+  /** Command words that are placed before the program and its arguments. */
   readonly prefix: readonly string[];
   /** Options for `spawn`. */
   readonly ids: { readonly uid?: number; readonly gid?: number };
@@ -13,9 +13,9 @@ export interface PostgresUser {
 }
 
 /**
- * Chooses the current user unless it is root; for root, the owner of the data folder, or else `postgres` or `nobody`.
- * If that user may not enter a parent folder (a clone under /root, a private temporary folder), `setpriv` lets the
- * program keep root's permission to enter folders.
+ * Chooses the user that runs PostgreSQL: the current user, unless this is root. For root, it chooses the owner of the
+ * data folder, or else `postgres` or `nobody`. If that user may not enter a parent folder (a clone under /root, a
+ * private temporary folder), `setpriv` lets the program keep root's permission to enter folders.
  * @param dataDir need not exist yet.
  * @param paths the paths that PostgreSQL must reach.
  * @throws StackError when no user can run PostgreSQL.
@@ -29,7 +29,8 @@ export function postgresUser(dataDir: string, paths: readonly string[]): Postgre
     return spawnSync(program, args, { ...ids, cwd: '/', stdio: 'ignore' }).status === 0;
   };
   if (canReach([], { uid, gid })) return { prefix: [], ids: { uid, gid }, own };
-  // Without no_setuid_fixup, access(2) ignores the capability, and PostgreSQL calls access(2) on its own program.
+  // `no_setuid_fixup` is needed because PostgreSQL calls access(2) on its own program. Without this option, access(2)
+  // ignores the capability.
   const prefix = [
     'setpriv',
     `--reuid=${uid}`,

@@ -4,8 +4,8 @@ import { tsxLoader } from '../tsx.ts';
 import type { ProcessSpec } from './supervisor.ts';
 
 /**
- * V8 lets the heap grow in proportion to its limit: with the default limit of several GB, the heap becomes three times
- * as large as the memory in use. The memory in use of nodrop's programs is bounded, and far below this limit.
+ * V8 lets the heap grow in proportion to its limit. With the default limit of several GB, the heap becomes three times
+ * as large as the memory in use. The programs of nodrop use a bounded amount of memory, which is far below this limit.
  */
 const HEAP_LIMIT_MIB = 768;
 
@@ -18,7 +18,7 @@ export function program(name: string, entry: string, probe: ProcessSpec['probe']
     name,
     command: [
       process.execPath,
-      // The command line would override a limit that the user has set in NODE_OPTIONS.
+      // The limit is left out if the user has set one in NODE_OPTIONS, because the command line would override it.
       ...(/--max[-_]old[-_]space[-_]size/.test(process.env.NODE_OPTIONS ?? '')
         ? []
         : [`--max-old-space-size=${HEAP_LIMIT_MIB}`]),
@@ -26,8 +26,8 @@ export function program(name: string, entry: string, probe: ProcessSpec['probe']
       fileURLToPath(new URL('./supervised-child.ts', import.meta.url)),
       fileURLToPath(new URL(`../${entry}`, import.meta.url)),
     ],
-    // Two malloc arenas instead of eight per core: glibc seldom returns an arena's memory, and the worker has many
-    // threads. A value in the user's environment takes precedence.
+    // Limits malloc to two arenas instead of eight per core, because the worker has many threads and glibc seldom
+    // returns an arena's memory. A value in the user's environment takes precedence.
     env: { MALLOC_ARENA_MAX: '2', ...process.env },
     output: 'console',
     isOurs: true,
@@ -45,7 +45,7 @@ export async function answers(url: string): Promise<boolean> {
   }
 }
 
-/** True when something listens on the port, by default of the loopback address. */
+/** True when a program listens on the port. The default host is the loopback address. */
 export function listens(port: number, host = '127.0.0.1'): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, host);

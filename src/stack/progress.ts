@@ -13,23 +13,26 @@ process.on('exit', () => {
 export interface CommandOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
-  /** Printed in brackets in the first line only. */
+  /** A note that is printed in brackets, but only in the first line. */
   readonly note?: string;
-  /** Signal that ends the command when this process exits or `signal` aborts. @default SIGKILL */
+  /**
+   * The signal that ends the command. It is sent when this process exits or `signal` aborts.
+   * @default SIGKILL
+   */
   readonly endBy?: NodeJS.Signals;
   /** If this signal aborts, the command ends. */
   readonly signal?: AbortSignal;
 }
 
-/** How a command ended; `output` is its whole output, including errors. */
+/** How a command ended. `output` is everything that the command printed, including errors. */
 export interface CommandResult {
   readonly ok: boolean;
   readonly output: string;
 }
 
 /**
- * Runs a command that may take minutes. Prints `what` immediately, and every 10 s the elapsed time and the command's
- * last line of output, so that a long command does not look like a hang. Never rejects.
+ * Runs a command that may take minutes. Prints `what` immediately. Then prints every 10 s the elapsed time and the
+ * command's last line of output, so that a long command does not look like a hang. Never rejects.
  */
 export async function runVisibly(
   what: string,
@@ -43,12 +46,13 @@ export async function runVisibly(
   const say = () => {
     const last = output.trim().split('\n').at(-1)?.slice(0, 100);
     const seconds = Math.round((Date.now() - started) / 1000);
-    // Each line names its command, because several commands may run concurrently.
+    // Each line names the command that it belongs to, because several commands may run concurrently.
     console.error(`  ${what}: ${seconds} s${last ? `, ${last}` : ''}`);
   };
   const run = () =>
     new Promise<boolean>((resolve) => {
-      // In its own process group, so that a kill also ends the compilers and downloaders that the command starts.
+      // The command runs in its own process group. So a kill also ends the compilers and downloaders that the command
+      // starts.
       const child = spawn(command, args, {
         ...(options.env !== undefined && { env: options.env }),
         ...(options.cwd !== undefined && { cwd: options.cwd }),
@@ -59,7 +63,7 @@ export async function runVisibly(
         try {
           if (child.pid !== undefined) process.kill(-child.pid, options.endBy ?? 'SIGKILL');
         } catch {
-          // The command has already ended.
+          // The signal has no effect, because the command has already ended.
         }
       };
       running.add(kill);

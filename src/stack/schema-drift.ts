@@ -6,10 +6,10 @@ import { brokenRules, splitByRules } from './migration-rules.ts';
 import { NO_FILTER, withSchemaEngine } from './schema-engine.ts';
 
 /**
- * Compares the result of the migrations with `schema.prisma`. Prisma does not know checks, triggers and functions, so
- * they are not compared.
+ * Compares the result of all migrations with `schema.prisma`. Checks, triggers and functions are not compared, because
+ * Prisma does not know them.
  * @param databaseUrl a server on which a temporary database may be created.
- * @returns the SQL that would bring the migrations to the schema; empty when they agree.
+ * @returns the SQL that would change the result of the migrations to the schema; empty when both agree.
  */
 export async function schemaDrift(databaseUrl: string, dir = prismaDir): Promise<string> {
   const { stdout } = await withSchemaEngine(databaseUrl, (engine) =>
@@ -29,12 +29,12 @@ export async function schemaDrift(databaseUrl: string, dir = prismaDir): Promise
 export interface CreatedMigrations {
   /** The paths of the new migration files, in the order in which they are applied. */
   readonly files: readonly string[];
-  /** Remaining violations of migration-rules.ts in these files, which a developer must fix. */
+  /** Violations of migration-rules.ts that are left in these files. A developer must fix them. */
   readonly broken: readonly string[];
 }
 
 /**
- * Writes the migrations that bring the database from the present migrations to `schema.prisma`. Splits Prisma's SQL so
+ * Writes the migrations that are missing between the present migrations and `schema.prisma`. Splits Prisma's SQL so
  * that it keeps the migration rules where possible: an index of an existing table, and the validation of a foreign key,
  * get migrations of their own.
  * @returns no files when there is nothing to migrate.
@@ -45,11 +45,13 @@ export async function createMigration(
   dir = prismaDir,
 ): Promise<CreatedMigrations> {
   const sql = await schemaDrift(databaseUrl, dir);
-  // The engine's own createMigration cannot create a scratch database as WebAssembly. The diff yields the same SQL.
+  // This uses the diff instead of the engine's own createMigration. As WebAssembly, createMigration cannot create a
+  // scratch database. Both give the same SQL.
   const migrations = sql === '' ? [] : splitByRules(sql);
   const now = Date.now();
   const files = migrations.map((migration, index) => {
-    // Migrations are applied in the order of their names, so each gets a later timestamp.
+    // Each migration gets a later timestamp than the one before it, because migrations are applied in the order of
+    // their names.
     const timestamp = new Date(now + index * 1000).toISOString().replace(/\D/g, '').slice(0, 14);
     const folder = join(dir, 'migrations', `${timestamp}_${name}${migration.suffix}`);
     mkdirSync(folder);

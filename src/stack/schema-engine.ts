@@ -12,10 +12,13 @@ import * as engine from '@prisma/schema-engine-wasm/schema_engine_bg';
 import pg from 'pg';
 import { ConnectionPool } from '../ledger/connection.ts';
 
-/** A filter that excludes nothing: all tables and enums are managed by the schema. */
+/** A filter that excludes nothing, because the schema manages all tables and enums. */
 export const NO_FILTER = { externalTables: [], externalEnums: [] };
 
-/** The used part of the global `WebAssembly`, which is missing in Node's types without the DOM's. */
+/**
+ * The part of the global `WebAssembly` that this file uses. Node's types do not have it, because it belongs to the
+ * types of the DOM.
+ */
 interface WebAssemblyApi {
   Module: new (code: Uint8Array) => object;
   Instance: new (module: object, imports: object) => { exports: { __wbindgen_start(): void } };
@@ -24,7 +27,8 @@ interface WebAssemblyApi {
 let loaded = false;
 
 /**
- * Loads the engine. Its WebAssembly is built for bundlers, so on Node 20 the module must be instantiated explicitly.
+ * Loads the engine. The engine's JavaScript is made for bundlers, so on Node 20 its WebAssembly module must be
+ * instantiated explicitly.
  */
 function load() {
   if (loaded) return;
@@ -40,9 +44,9 @@ function load() {
 }
 
 /**
- * Lets the process exit although the engine leaves a timer of 10 s behind. The timer bounds the engine's wait for a
- * lock. While the engine works, its connections keep the process alive. The number in the import's name changes with
- * the engine's versions.
+ * Lets the process exit although the engine leaves a timer of 10 s behind. This timer limits how long the engine waits
+ * for a lock. While the engine works, its connections keep the process alive. The import that starts the timer has a
+ * number in its name, which changes with the engine's versions.
  */
 function looseTimers() {
   const timers = Object.entries(engine).filter(([name]) => name.startsWith('__wbg_setTimeout_'));
@@ -78,7 +82,10 @@ export async function withSchemaEngine<T>(
 /** PostgreSQL's type ids of "char" and text. */
 const CHAR_TYPE = 18;
 const TEXT_TYPE = 25;
-/** Prefix that marks a column name while it passes the adapter; no SQL name can contain it. */
+/**
+ * Prefix that marks a column name while the result passes through the adapter. A name in SQL cannot contain this
+ * character.
+ */
 const CHAR_MARK = '\0';
 
 /**
@@ -94,7 +101,8 @@ class CatalogPool extends ConnectionPool {
       field.name = CHAR_MARK + field.name;
     }
     return result;
-    // The adapter does not use the other overloads, which are for callbacks and cursors.
+    // The pool's other overloads, which are for callbacks and cursors, are left out, because the adapter does not use
+    // them.
   }) as pg.Pool['query'];
 }
 
@@ -107,13 +115,13 @@ function restoreCharColumns({ columnNames, columnTypes, ...rest }: SqlResultSet)
   };
 }
 
-/** Hooks for running the scripts of migrations. */
+/** Functions that are called when a script of a migration runs. */
 export interface ScriptRunner {
   /** @returns the SQL that is sent instead of the engine's script. */
   toSend(script: string): string;
   /** Lock timeout for statements of this script, in ms; 0 means no timeout. */
   lockTimeoutMs(script: string): number;
-  /** Gets PostgreSQL's error when a script fails, because the engine's error omits most of it. */
+  /** Called with PostgreSQL's error when a script fails. The engine's own error omits most of it. */
   failed(error: pg.DatabaseError): void;
 }
 
@@ -122,12 +130,11 @@ const PLAIN: ScriptRunner = { toSend: (script) => script, lockTimeoutMs: () => 0
 type Adapter = Awaited<ReturnType<PrismaPg['connect']>>;
 
 /**
- * The standard adapter splits scripts at every semicolon and runs the parts one by one. That breaks function bodies,
- * and a failure leaves half a migration. This factory sends a script as a whole, as Prisma's binary does: PostgreSQL
- * then runs it as one transaction. A script with a single statement runs outside a transaction block, which `CREATE
- * INDEX CONCURRENTLY` and `COMMIT` in a `DO` block need.
- * The standard adapter also cannot drop shadow databases, because it holds connections to them; `close` drops them
- * here.
+ * The standard adapter splits scripts at every semicolon and runs the parts one by one. This breaks function bodies,
+ * and a failure leaves half a migration. The adapter made here sends a script as a whole, as Prisma's binary does.
+ * PostgreSQL then runs the script as one transaction. A script with a single statement runs outside a transaction
+ * block, which `CREATE INDEX CONCURRENTLY` and `COMMIT` in a `DO` block need. The standard adapter also cannot drop
+ * shadow databases, because it holds connections to them. `close` drops them here.
  */
 class WholeScriptsFactory extends PrismaPg {
   readonly #url: string;
@@ -136,8 +143,8 @@ class WholeScriptsFactory extends PrismaPg {
   readonly #shadows: { readonly name: string; readonly pool: pg.Pool }[] = [];
 
   constructor(url: string, runner: ScriptRunner) {
-    // Only one connection, because on a second connection the engine would wait for the advisory lock that it holds on
-    // the first.
+    // The pool has only one connection. On a second connection, the engine would wait for the advisory lock that it
+    // holds on the first.
     const pool = new CatalogPool({ connectionString: url, connectionTimeoutMillis: 10_000, max: 1 });
     super(pool);
     this.#url = url;
@@ -175,8 +182,8 @@ function adapt(adapter: Adapter, pool: pg.Pool, runner: ScriptRunner): Adapter {
   adapter.executeScript = async (script) => {
     const client = await pool.connect();
     try {
-      // Each statement is sent separately, because in one script CREATE INDEX CONCURRENTLY would run in a transaction
-      // block.
+      // The setting and the script are sent separately. In one script, CREATE INDEX CONCURRENTLY would run in a
+      // transaction block, which PostgreSQL refuses.
       await client.query(`set lock_timeout = ${runner.lockTimeoutMs(script)}`);
       await client.query(runner.toSend(script));
     } catch (error) {

@@ -17,7 +17,10 @@ import { requireSecret, WrongSecret } from '../ledger/secret-fingerprint.ts';
 import { ORDER_ID } from '../order-service/client.ts';
 import { reason, StackError } from './errors.ts';
 
-/** The example shop has its own merchant, because it answers "no such order" for orders that it did not create. */
+/**
+ * The name of the example shop's merchant. The shop needs its own merchant, because it answers "no such order" for
+ * orders that it did not create.
+ */
 export const SHOP_MERCHANT = 'example-shop';
 
 const DATABASE = 'nodrop_shop';
@@ -27,8 +30,8 @@ export function shopUrl({ shop }: Pick<Config, 'shop'>): string {
 }
 
 /**
- * Creates what the example shop needs and is missing on the embedded database: the shop's own database beside nodrop's,
- * its merchant with a key, and the merchant's order service, which is the shop.
+ * Creates what the example shop needs and does not have yet on the embedded database: the shop's own database, its
+ * merchant with a key, and the merchant's order service, which is the shop.
  * @returns the shop's environment
  * @throws StackError when the database cannot be used, WrongSecret when it has another NODROP_SECRET
  */

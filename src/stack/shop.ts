@@ -14,5 +14,5 @@ if (!process.env.DATABASE_URL) {
     exitWith(error);
   }
 }
-// Imported by a computed URL, so that the shop, which a merchant would run elsewhere, is not part of the build.
+// The URL is computed, so that the shop is not part of the build. A merchant would run the shop elsewhere.
 await import(new URL('../../examples/shop/main.ts', import.meta.url).href);

@@ -12,8 +12,8 @@ import { startTemporal } from './temporal-server.ts';
 import { findTemporalCli } from './tools.ts';
 
 /**
- * Starts PostgreSQL and Temporal as far as they are embedded, and applies the migrations. An external database is
- * migrated as well. Resolves when both servers answer.
+ * Starts the embedded servers: PostgreSQL, Temporal or both. Applies the migrations, also to an external database.
+ * Resolves when both servers answer.
  * @param onWrongSecret called when the database belongs to another NODROP_SECRET; throws by default. If it returns, the
  *   servers stay up.
  * @throws StackError when a server cannot start, WrongSecret by default; the caller must then stop the supervisor.
@@ -34,7 +34,8 @@ export async function startStack(
     if (cli === undefined) return;
     await startTemporal(supervisor, home, { port: stack.temporalPort, uiPort: stack.temporalUiPort }, cli);
   };
-  // Waits for both servers, so that neither is still starting when the caller handles a failure.
+  // Waits for both servers, even if one of them fails. So neither server is still starting when the caller handles the
+  // failure.
   for (const result of await Promise.allSettled([database(), temporal()])) {
     if (result.status === 'rejected') throw result.reason;
   }

@@ -7,8 +7,8 @@ import { workerPolls } from './worker-probe.ts';
 const hasSimulator = ({ simulator }: Config): boolean => Object.keys(simulator.secrets).length > 0;
 
 /**
- * Checks that the ports of the programs that `startPrograms` starts are free.
- * @throws StackError when another program uses one.
+ * Checks that the ports are free that `startPrograms` needs for its programs.
+ * @throws StackError when another program uses one of these ports.
  */
 export async function requireProgramPorts(config: Config): Promise<void> {
   const { api, admin, simulator } = config;

@@ -9,7 +9,7 @@ import { requireProgramPorts, startPrograms } from './start-programs.ts';
 
 const started = Date.now();
 await runForeground(async (supervisor, config) => {
-  // Checked before anything starts, so that an occupied port is reported immediately.
+  // The ports are checked before anything starts, so that an occupied port is reported immediately.
   await requireProgramPorts(config);
   if (config.embeddedDatabase) await requireFreePort(config.shop.port, 'the shop', 'NODROP_SHOP_PORT');
   console.log('Starting the stack, the simulator, the API and a worker ...');

@@ -3,14 +3,14 @@
 // Runs one of nodrop's programs under a supervisor, and ends the program if the supervisor dies.
 import { pathToFileURL } from 'node:url';
 
-/** Longer than a clean stop takes; after this time the process exits anyway. */
+/** How long a clean stop may take. After this time, the process exits anyway. */
 const PATIENCE_MS = 15_000;
 
 process.on('disconnect', () => {
   setTimeout(() => process.exit(1), PATIENCE_MS).unref();
   process.kill(process.pid, 'SIGTERM');
 });
-// The IPC channel must not keep a program alive that has nothing else to do.
+// The IPC channel to the supervisor must not keep this process alive when the program has ended its work.
 process.channel?.unref();
 
 process.argv.splice(1, 1);

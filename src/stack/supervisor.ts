@@ -25,25 +25,31 @@ export interface ProcessSpec {
   readonly uid?: number;
   readonly gid?: number;
   /**
-   * Where output goes. `log`: only to the log folder. `console`: to the supervisor's output, each line prefixed with
-   * the name.
+   * Where the supervisor writes the output of a process. `log`: only to the log folder. `console`: to the supervisor's
+   * own output, each line prefixed with the name of the process.
    */
   readonly output: 'log' | 'console';
   /** Formats a line for the supervisor's output. @default the process's name before the line */
   readonly show?: (line: string) => string;
-  /** True for nodrop's programs, which end when their IPC channel to the supervisor closes; see supervised-child.ts. */
+  /**
+   * True for nodrop's own programs. Such a program ends when its IPC channel to the supervisor closes; see
+   * supervised-child.ts.
+   */
   readonly isOurs?: boolean;
   /** The signal that requests a clean stop. */
   readonly stopSignal: NodeJS.Signals;
-  /** Returns true once the process works; called repeatedly until then. */
+  /** Returns true once the process works. The supervisor calls it repeatedly until then. */
   readonly probe: () => Promise<boolean>;
   /** Matches the output of a failed start that may succeed when it is retried. */
   readonly transient?: RegExp;
-  /** Translates the output of a failed start into an error message; undefined if it does not know the error. */
+  /** Translates the output of a failed start into an error message. Returns undefined for an unknown output. */
   readonly explain?: (output: string) => string | undefined;
 }
 
-/** Written at every change, so that the next supervisor can stop the children of a killed one. */
+/**
+ * The content of the state file. It is written at every change, so that a new supervisor can stop the children that a
+ * killed supervisor left.
+ */
 interface State {
   readonly supervisor: ProcessIdentity;
   readonly children: readonly { readonly process: ProcessIdentity; readonly stopSignal: NodeJS.Signals }[];
@@ -65,7 +71,7 @@ const STOP_PATIENCE_MS = 15_000;
 const PROBE_EVERY_MS = 50;
 const FIRST_BACKOFF_MS = 200;
 const LONGEST_BACKOFF_MS = 10_000;
-/** If a child has run at least this long, its next restart uses the first backoff again. */
+/** If a child has run for at least this time, the backoff of its next restart starts from the first value again. */
 const STEADY_MS = 30_000;
 
 /**
@@ -184,7 +190,8 @@ export class Supervisor {
     const log = spec.output === 'log' ? openSync(this.#logFile(spec), 'a') : undefined;
     const out = log ?? 'pipe';
     const child = spawn(program, args, {
-      // In its own session: Ctrl-C in the terminal reaches only the supervisor, which stops the children in order.
+      // The process runs in its own session. So Ctrl-C in the terminal reaches only the supervisor, which stops the
+      // children in order.
       detached: true,
       stdio: spec.isOurs === true ? ['ignore', out, out, 'ipc'] : ['ignore', out, out],
       env: spec.env ?? process.env,
@@ -246,7 +253,7 @@ export class Supervisor {
     this.#writeState();
   }
 
-  /** Where the output of the process is, as a part of a sentence. */
+  /** Says where the output of the process can be found, as a part of a sentence. */
   #outputPlace(spec: ProcessSpec): string {
     return spec.output === 'log' ? this.#logFile(spec) : 'its lines above';
   }
@@ -264,7 +271,7 @@ export class Supervisor {
     try {
       for (;;) {
         try {
-          // Creating a link is atomic, and only one of several starting supervisors can create it.
+          // Only one of several starting supervisors can create the link, because creating a link is atomic.
           linkSync(draft, this.#stateFile());
           return;
         } catch (error) {
@@ -302,8 +309,8 @@ export class Supervisor {
 }
 
 /**
- * Returned for a start that is requested during a stop. It never resolves or rejects, because this process is about to
- * end.
+ * Returned when a start is requested while the supervisor stops. This promise never resolves or rejects, because the
+ * supervisor's process is about to end.
  */
 function forever(): Promise<never> {
   return new Promise(() => {});

@@ -10,7 +10,7 @@ import type { Supervisor } from './supervisor.ts';
 /** How long Temporal keeps the histories of ended workflows. */
 const RETENTION = '30 days';
 
-/** The namespace that the embedded server creates at its start; nodrop uses no other there. */
+/** The namespace that the embedded server creates when it starts. nodrop uses only this namespace there. */
 const NAMESPACE = 'default';
 
 export interface TemporalPorts {
@@ -46,14 +46,15 @@ export async function startTemporal(
       cli,
       ...['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort)],
       ...['--db-filename', join(dataDir, 'temporal.db'), '--log-level', 'error'],
-      // The data survive kill -9 of the server. A crash of the machine may lose the last moments, which the sweep
-      // repairs.
+      // The data survive kill -9 of the server. If the machine crashes, the last moments may be lost. The sweep repairs
+      // this loss.
       ...['--sqlite-pragma', 'journal_mode=wal', '--sqlite-pragma', 'synchronous=normal'],
-      // One partition per queue, because Temporal divides a queue's rate limit among its partitions, which breaks low
+      // Each queue has one partition. Temporal divides the rate limit of a queue among its partitions, which breaks low
       // limits.
       ...['--dynamic-config-value', 'matching.numTaskqueueReadPartitions=1'],
       ...['--dynamic-config-value', 'matching.numTaskqueueWritePartitions=1'],
-      // Without the new matcher, an urgent task waits behind a rate-limited backlog regardless of its priority.
+      // With the new matcher, an urgent task has priority over a rate-limited backlog. Without it, the urgent task
+      // waits behind the backlog.
       ...['--dynamic-config-value', 'matching.useNewMatcher=true'],
     ],
     env: withoutTemporalSettings(process.env),
@@ -92,7 +93,8 @@ async function prepare(address: string): Promise<boolean> {
 }
 
 /**
- * Removes the user's Temporal settings (profiles, addresses, API keys), which are not meant for the embedded server.
+ * Removes the user's Temporal settings (profiles, addresses, API keys) from the environment. The user does not mean
+ * them for the embedded server.
  */
 function withoutTemporalSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('TEMPORAL_')));

@@ -10,10 +10,10 @@ import { StackError } from './errors.ts';
 
 type ToolSettings = Pick<Config['stack'], 'temporalCli' | 'testServer' | 'cacheDir'>;
 
-/** The SDK's version determines which server version it downloads. */
+/** The version of the Temporal SDK. It determines which version of the server the SDK downloads. */
 const SDK_VERSION: string = createRequire(import.meta.url)('@temporalio/client/package.json').version;
 
-/** The first server version with the task matcher that temporal-server.ts enables. */
+/** The oldest server version with the task matcher that temporal-server.ts enables. */
 const OLDEST_SERVER = [1, 28] as const;
 
 const DOWNLOADED_CLI = `temporal-sdk-${SDK_VERSION}`;
@@ -22,8 +22,8 @@ const DOWNLOADED_TEST_SERVER = `temporal-test-server-sdk-${SDK_VERSION}`;
 const BUILT_TEST_SERVER = `temporal-test-server-${TEST_SERVER_VERSION}`;
 
 /**
- * Looks for a `temporal` program on this machine: the configured one, then one on PATH, then one in the project's
- * cache.
+ * Looks for a `temporal` program on this machine. First looks at the configured program, then on PATH, then in the
+ * project's cache.
  * @returns its path, or undefined when there is none.
  * @throws StackError when the configured program does not run.
  */

@@ -8,8 +8,8 @@ const WORKFLOW_QUEUE = 1;
 
 /**
  * True once a worker has polled the main task queue.
- * @param since Unix time in milliseconds; pollers last seen before this time belong to an earlier run.
- * @param pid only counts the worker with this pid, because Temporal still lists a worker that was just killed.
+ * @param since Unix time in milliseconds. A worker that was last seen before this time belongs to an earlier run.
+ * @param pid of the only worker that counts, because Temporal still lists a worker that was just killed.
  */
 export async function workerPolls(
   { address, namespace }: Config['temporal'],

@@ -4,14 +4,14 @@ import { defineConfig } from 'vitepress';
 import type { Group } from '../pages.ts';
 import { languageOf } from './language.ts';
 
-/** The folder with the sources from scripts/docs-site/build.ts, and with the site that VitePress builds. */
+/** The work folder. build.ts writes the sources of the site there, and VitePress writes the site there. */
 const work = process.env.NODROP_DOCS_WORK ?? '';
 const { groups, base } = JSON.parse(readFileSync(join(work, 'site.json'), 'utf8')) as {
   groups: readonly Group[];
   base: string;
 };
 
-/** Names anchors like code hosts do, so that a link works on a code host and on this site. */
+/** Makes anchor names as code hosts make them, so that a link works on a code host and on this site. */
 const slugify = (heading: string) =>
   heading
     .toLowerCase()
@@ -32,7 +32,7 @@ export default defineConfig({
     theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
   },
   transformHtml: (html, id) => {
-    // The theme's home page has no main landmark for screen readers.
+    // Adds the main landmark for screen readers, which the theme's home page does not have.
     const page = html.replace('<div class="VPContent is-home"', '<div role="main" class="VPContent is-home"');
     return page.replace('<html lang="en"', `<html lang="${languageOf(id)}"`);
   },

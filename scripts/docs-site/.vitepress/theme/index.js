@@ -8,7 +8,7 @@ export default {
   extends: DefaultTheme,
   setup() {
     const { page } = useData();
-    // Runs after VitePress has set the language of the whole site, and sets that of the page.
+    // Sets the language of the page. This runs after VitePress has set the language of the whole site.
     onMounted(() => {
       watchEffect(() => {
         document.documentElement.lang = languageOf(page.value.relativePath);
