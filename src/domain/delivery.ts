@@ -81,8 +81,9 @@ export function deliveryWait(
 }
 
 /**
- * True for the event on whose delivery the payment waits. The payment's own workflow delivers this event, unless that
- * workflow is stuck. Every other event has a workflow of its own, so that a newer event never waits for an older event.
+ * True for an event that the payment waits for, until it is delivered. The payment's own workflow delivers this event,
+ * unless that workflow is stuck. Every other event has a workflow of its own, so that a newer event never waits for an
+ * older event.
  */
 export function isDeliveredByPayment(type: EventType, orderUpdate: OrderUpdate | null): boolean {
   return type === 'payment.succeeded' && orderUpdate === 'pending';
