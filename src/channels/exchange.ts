@@ -40,8 +40,8 @@ export interface ExchangeOptions {
 }
 
 /**
- * Sends one request to a channel and reads the whole answer within `HTTP_TIMEOUT_MS`, of which connecting may take
- * `CONNECT_TIMEOUT_MS`. A redirect is returned as an answer and not followed.
+ * Sends one request to a channel and reads the whole answer within `HTTP_TIMEOUT_MS`. Connecting may take at most
+ * `CONNECT_TIMEOUT_MS` of that time. The function does not follow a redirect, but returns it as the answer.
  * @throws ChannelError `unreachable`, or `garbage` for a body that is too long.
  */
 export async function exchange(

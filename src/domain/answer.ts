@@ -12,14 +12,14 @@ export function recordedAnswer(payment: { readonly channelAnswer: unknown }): Re
   return payment.channelAnswer as RecordedAnswer | null;
 }
 
-/** True for an answer that reports received money, even if the money has been refunded since. */
+/** True for an answer that reports received money. It stays true if the money was refunded afterwards. */
 export function isMoney(answer: ChannelAnswer | null): answer is PaidAnswer {
   return answer?.state === 'paid' || answer?.state === 'refunded';
 }
 
 /**
- * The amount that was refunded according to this answer, in minor units. If the answer has a list, only the list
- * counts.
+ * The amount that was refunded according to this answer, in minor units. If the answer lists its refunds, only that
+ * list counts.
  */
 export function goneBackBy({
   state,

@@ -13,7 +13,7 @@ export interface PaymentAttempt {
   readonly id: string;
   readonly channel: string;
   readonly method: string;
-  /** The name of the channel account; null in rows from before accounts had names. */
+  /** The name of the channel account. Null in rows that are older than the names of accounts. */
   readonly account: string | null;
   readonly status: PaymentStatus;
   readonly orderUpdate: OrderUpdate | null;

@@ -6,7 +6,7 @@ import { storable } from './text.ts';
  * `src/channels/` that implements the port. Only the adapter knows the channel's protocol.
  */
 
-/** The channel's report about a trade, in nodrop's terms. Amounts are in minor units of `currency`. */
+/** A channel's report about a trade, in the terms of nodrop. Amounts are in minor units of `currency`. */
 export type ChannelAnswer =
   /** The payer has not paid yet. */
   | { readonly state: 'unpaid' }
@@ -21,7 +21,7 @@ export type ChannelAnswer =
   | PaidAnswer;
 
 export interface PaidAnswer {
-  /** `refunded`: the trade was paid, and the channel has refunded all of the money. */
+  /** `refunded` means that the trade was paid, and that the channel has refunded all of the money. */
   readonly state: 'paid' | 'refunded';
   readonly channelPaymentId: string;
   /** The trade's total according to the channel, in minor units. nodrop compares it with the requested amount. */
@@ -120,7 +120,9 @@ export interface ConfiguredAccount {
   readonly credentials: Credentials;
 }
 
-/** The channel's own id of a trade, and data that the adapter stores with it: at most 4 KiB as JSON. */
+/**
+ * The channel's own id of a trade, with data that the adapter stores next to it. The data takes at most 4 KiB as JSON.
+ */
 export interface TradeReference {
   readonly id: string;
   readonly data?: Readonly<Record<string, string | number | boolean | null>>;
@@ -157,7 +159,7 @@ export interface Trade {
 
 /** A trade at the channel that the merchant's own code may have created. */
 export interface FoundTrade {
-  /** The canonical name of the trade at the channel, even if the request used another name. */
+  /** The canonical name of the trade at the channel. The request may have used another name of the same trade. */
   readonly reference: string;
   /** The payment method of the trade. Set if the channel's trades differ by method. */
   readonly method?: string;
@@ -505,8 +507,8 @@ export interface ChannelAdapter {
    */
   queryTrade(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<ChannelAnswer>;
   /**
-   * Reads a trade for adoption by the merchant's name for it, which matches the pattern in the declaration's
-   * `adoption`.
+   * Reads a trade that the merchant wants to adopt. `reference` is the merchant's name for the trade, and it matches
+   * the pattern in the declaration's `adoption`.
    * @throws ChannelError, which always means unknown.
    */
   readTrade?(account: ChannelAccount, reference: string, signal?: AbortSignal): Promise<FoundTrade>;
@@ -562,11 +564,12 @@ export interface ChannelAdapter {
 }
 
 /**
+ * The kinds of a failed call.
  * - `rejected`: the channel understood the request and refuses it for good (definite).
  * - `not_now`: the channel understood the request and refuses it for now, for example because the merchant's balance is
  *   too low or a daily limit is reached. The same request can succeed later, so the outcome is unknown and never counts
  *   as a failure.
- * - `unreachable`: no answer, a timeout, or a 5xx.
+ * - `unreachable`: the channel gave no answer in time, or answered with a 5xx.
  * - `garbage`: an answer that cannot be read or whose signature is wrong.
  * - `rate_limited`: the channel asked for fewer requests.
  * - `misconfigured`: the channel rejects our credentials, permissions or clock. This says nothing about any trade. A

@@ -31,8 +31,8 @@ export const DELIVERY_ATTEMPT_AT_MOST_MS = 40_000;
 export const DELIVERY_ALARM_MS = 10 * 60_000;
 
 /**
- * The longest wait between attempts once the order service has answered that it does not know the order. The order
- * counts as gone only if the last answers have all been this one for at least this time.
+ * The longest wait between attempts once the order service has answered that it does not know the order. If the
+ * service then repeats this answer for at least this time, and gives no other answer, the order can count as gone.
  */
 export const ORDER_UNKNOWN_EVERY_MS = 3_600_000;
 
@@ -81,8 +81,9 @@ export function deliveryWait(
 }
 
 /**
- * True for the event on whose delivery the payment waits. The payment's own workflow delivers this event, unless that
- * workflow is stuck. Every other event has a workflow of its own, so that a newer event never waits for an older event.
+ * True for an event that the payment waits for, until it is delivered. The payment's own workflow delivers this event,
+ * unless that workflow is stuck. Every other event has a workflow of its own, so that a newer event never waits for an
+ * older event.
  */
 export function isDeliveredByPayment(type: EventType, orderUpdate: OrderUpdate | null): boolean {
   return type === 'payment.succeeded' && orderUpdate === 'pending';

@@ -59,7 +59,7 @@ export function isHeldByDispute(
 }
 
 /**
- * Applies a channel's report of a dispute.
+ * Applies a channel's report of a dispute to the disputes of its payment, and returns what the report has changed.
  * - `new`: the payment's disputes are now `disputes`.
  * - `same`: the report contains nothing new.
  * - `contradiction`: a callback contradicts a decided dispute. Callbacks arrive in any order, so only an answer to a
@@ -99,7 +99,7 @@ export function withDispute(
   return { news: 'new', disputes };
 }
 
-/** Describes a dispute in a sentence for an operator, with the deadline for the merchant's answer. */
+/** Describes a dispute to an operator in a sentence. The sentence contains the deadline for the merchant's answer. */
 export function describeDispute(dispute: ChannelDispute): string {
   const { id, amount, currency, state, isInquiry, reason, respondBy } = dispute;
   const what = `${isInquiry ? 'Inquiry' : 'Dispute'} ${id} of ${amountText(amount, currency)}${reason === undefined ? '' : ` (${reason})`}`;

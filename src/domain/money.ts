@@ -46,9 +46,9 @@ export function toDecimal(amount: number | bigint, code: CurrencyCode): string {
 }
 
 /**
- * Formats minor units for people, the same in every language: `CNY 1,234.50`. It uses the code instead of a symbol,
- * because `¥` means both CNY and JPY. The cashier's script (`checkout/money.js`) and the example shop format amounts in
- * the same way, and a test compares the three.
+ * Formats an amount for people in the same way in every language, for example `CNY 1,234.50`. It uses the code instead
+ * of a symbol, because `¥` means both CNY and JPY. The cashier's script (`checkout/money.js`) and the example shop
+ * format amounts in the same way, and a test compares the three.
  * @throws RangeError for a code that is not a currency.
  */
 export function amountText(amount: number | bigint, currency: CurrencyCode): string {

@@ -26,7 +26,7 @@ export interface PaymentTerms {
   readonly currency: CurrencyCode;
   readonly createdAt: number;
   readonly expiresAt: number;
-  /** The name of an adopted trade, which the merchant's own code has created. Absent for trades that nodrop creates. */
+  /** The name of an adopted trade, which the merchant's own code has created. Absent if nodrop created the trade. */
   readonly adoption?: { readonly reference: string; readonly as: Adoption };
 }
 

@@ -83,7 +83,7 @@ export function unreadableRowWait(looks: number): number {
 }
 
 /**
- * Parses a schedule such as `10s*3,30s,1m*5`: waits with an optional repeat count.
+ * Parses a schedule such as `10s*3,30s,1m*5`. It consists of waits, and each wait can have a repeat count.
  * @throws RangeError saying which part is wrong.
  */
 export function parseSchedule(text: string): readonly number[] {
@@ -158,7 +158,7 @@ export const SAME_TIME_MS = 500;
 
 /**
  * The wait from `now` to the next query of a plan that began at `startedAt` (epoch ms), or null if the plan has ended.
- * The function uses the clock and does not count attempts, so that a failed query or a killed worker does not shift the
+ * The function uses the clock and does not count attempts, so a failed query or a killed worker does not shift the
  * plan.
  */
 export function nextWait(waits: readonly number[], startedAt: number, now: number): number | null {
@@ -190,7 +190,7 @@ export function lateWatchEnd(endedAt: number, expiresAt: number): number {
   return Math.max(endedAt, expiresAt) + LATE_WATCH_TAIL_MS;
 }
 
-/** True if the channel has never answered, or last answered before the end of the late watch. */
+/** True if the channel has never answered, or if its last answer came before the end of the late watch. */
 export function isLastAnswerMissing(answeredAt: number | null, endedAt: number, expiresAt: number): boolean {
   return answeredAt === null || answeredAt < lateWatchEnd(endedAt, expiresAt) - LAST_ANSWER_EARLY_MS;
 }
@@ -211,7 +211,9 @@ export function waitsUntil(times: readonly number[], now: number): readonly numb
 
 /** The planned queries of a payment. */
 export interface QueryPlan {
-  /** The waits between the queries, the first one from now; empty if no query is left before `endsAt`. */
+  /**
+   * The waits between the queries, of which the first one starts now. Empty if there is no query left before `endsAt`.
+   */
   readonly waits: readonly number[];
   /** The waits after a hint, without the hint's immediate query. */
   readonly afterHint: readonly number[];

@@ -34,14 +34,17 @@ export interface OrderServiceOptions {
   readonly allowPrivate: boolean;
   /** The DNS lookup; by default `createLookup()`. */
   readonly lookup?: LookupFunction;
-  /** If private addresses are allowed, only these may be called with http. @default false */
+  /**
+   * Applies if private addresses are allowed. If true, nodrop calls only private addresses with http, and public
+   * addresses need https. @default false
+   */
   readonly httpsOnly?: boolean;
   /** The timeout of a whole call, from the DNS lookup to the end of the answer. @default 15 s */
   readonly timeoutMs?: number;
 }
 
 export interface OrderServiceMessage {
-  /** The `webhook-id`: the event's id, which is the same in every delivery attempt. */
+  /** The event's id, which is sent as `webhook-id`. It is the same in every delivery attempt. */
   readonly id: string;
   readonly paymentId: string;
   /** The JSON body of the event. It is signed and sent unchanged. */
@@ -290,7 +293,9 @@ export class OrderServiceClient {
   }
 }
 
-/** The three headers of Standard Webhooks, with one signature for each secret. @throws NoReply */
+/**
+ * Returns the three headers of Standard Webhooks. They contain one signature for each signing secret. @throws NoReply
+ */
 function signatures(
   { secrets }: OrderServiceTarget,
   id: string,

@@ -2,8 +2,8 @@ import { CALLS_AT_ONCE } from '../domain/delivery.ts';
 import { FairSlots } from '../domain/fair-slots.ts';
 
 /**
- * Limits the concurrent calls of each merchant in this process, so that one hanging order service, or one hanging
- * account at a channel, cannot use up all activity slots of the task queue.
+ * Limits the concurrent calls of each merchant in this process. Otherwise one order service or one channel account that
+ * hangs could use up all activity slots of the task queue.
  */
 
 /** How many activities of the order services' task queue a worker runs at the same time. */

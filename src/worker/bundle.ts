@@ -104,8 +104,8 @@ export async function bundleWorkflows(interceptors: readonly string[] = []): Pro
     workflowsPath: pathOf(`../workflows/index.${ownExtension}`),
     workflowInterceptorModules: [...interceptors],
     logger: new DefaultLogger('WARN'),
-    // The SDK needs a source map inside the bundle for stack traces, and every worker thread holds a copy of the map.
-    // Without sources and columns the map has a fifteenth of its size, but still gives file and line.
+    // The SDK needs a source map inside the bundle for stack traces, and every worker thread holds a copy of the map. A
+    // map without sources and columns has a fifteenth of the size, and still gives the file and the line.
     webpackConfigHook: (config) => ({ ...config, devtool: 'inline-nosources-cheap-module-source-map' }),
   });
   return { code };

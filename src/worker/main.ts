@@ -99,7 +99,10 @@ function installRuntime(log: Logger): void {
   });
 }
 
-/** Connects to the Temporal server, and waits until it is reachable. Undefined if the process is stopped meanwhile. */
+/**
+ * Connects to the Temporal server, and waits until it is reachable. Returns undefined if the process is stopped before
+ * that.
+ */
 async function connect(
   config: Config,
   log: Logger,

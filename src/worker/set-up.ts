@@ -16,7 +16,7 @@ const TROUBLE: Readonly<Record<Exclude<SweepState, 'active'>, string>> = {
 
 /**
  * Creates or updates the search attributes and the sweep's Schedule, and logs a warning if the sweep does not run.
- * @throws when Temporal cannot be reached.
+ * @throws if Temporal cannot be reached.
  */
 export async function checkSetUp(
   client: Client,

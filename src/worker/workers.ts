@@ -122,7 +122,7 @@ export async function createOrderServiceWorker(options: WorkersOptions): Promise
     ...sharedOptions(options),
     taskQueue: ORDER_SERVICE_TASK_QUEUE,
     activities: deliverEventActivities(options),
-    // These activities mostly wait for an answer, so a worker can run many of them.
+    // Deliveries to order services mostly wait for an answer, so one worker can run many of them at the same time.
     maxConcurrentActivityTaskExecutions: ORDER_SERVICE_SLOTS,
   });
 }

@@ -314,10 +314,7 @@ function closeAnswer({ state }: ChannelAnswer, refusal: unknown): CloseAnswer {
   }
 }
 
-/**
- * @throws ChannelError `misconfigured` if this machine's clock is off, because Alipay refuses requests with a
- * wrong time
- */
+/** @throws ChannelError `misconfigured` if the clock of this machine is wrong, because then Alipay refuses requests */
 function checkClock(date: string | null): void {
   const apart = Date.now() - Date.parse(date ?? '');
   if (Number.isNaN(apart) || Math.abs(apart) <= CLOCKS_APART_MS) return;

@@ -2,13 +2,16 @@ import { ChannelError } from '../../domain/channel.ts';
 import { fromDecimal, toDecimal } from '../../domain/money.ts';
 
 /**
- * Alipay writes amounts as decimal strings in yuan; nodrop stores fen. Conversions never use floating-point
+ * Alipay writes amounts as decimal strings in yuan, but nodrop stores fen. nodrop converts them without floating-point
  * numbers.
  */
 
 export const CURRENCY = 'CNY';
 
-/** `total_amount` of https://docs.open.alipay.com/api_1/alipay.trade.page.pay: from 0.01 to 100000000 yuan. */
+/**
+ * Alipay accepts a `total_amount` from 0.01 to 100000000 yuan:
+ * https://docs.open.alipay.com/api_1/alipay.trade.page.pay.
+ */
 export const AMOUNT_LIMITS = { atLeast: 1, atMost: 10_000_000_000 } as const;
 
 /** Fen as yuan: 1050 is `10.50`. */

@@ -106,8 +106,8 @@ function readForm(rawBody: Buffer): Params {
 }
 
 /**
- * The signed text is `name=value` joined by `&`, without escapes. So a value that contains `=` and `&` could be read as
- * more parameters under the same signature. The subjects of our own trades contain neither sign.
+ * The signed text joins each `name=value` with `&`, without escapes. So a value that contains `&` and `=` could be read
+ * as further parameters, and the signature would still match. The subjects of nodrop's own trades contain neither sign.
  */
 const READS_AS_MORE = /&[^&=]*=/;
 

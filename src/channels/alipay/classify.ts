@@ -101,13 +101,19 @@ const QUOTES_THE_REQUEST = 'isv.invalid-signature';
 export const refusalIn = (error: unknown): Result | undefined =>
   error instanceof ChannelError ? resultSchema.safeParse(error.cause).data : undefined;
 
-/** Classifies an answer whose code is not 10000. Only a listed `sub_code` of code 40004 is definite. */
+/**
+ * Classifies an answer of Alipay whose code is not 10000. Only a listed `sub_code` together with code 40004 is
+ * definite.
+ */
 export function classify(result: Result, operation: Operation): ChannelError {
   const { code, sub_code } = result;
   return new ChannelError(kindOf(result, operation), sentence(result), { cause: { code, sub_code } });
 }
 
-/** Classifies an answer whose HTTP status is not 200. The gateway itself always answers with 200. */
+/**
+ * Classifies an answer whose HTTP status is not 200. Such an answer does not come from Alipay's gateway, which always
+ * answers with 200.
+ */
 export function classifyStatus(status: number, retryAfter: string | null): ChannelError {
   const seconds = /^\d{1,5}$/.test(retryAfter ?? '') ? Number(retryAfter) : undefined;
   const kind = status === 429 ? 'rate_limited' : status >= 500 ? 'unreachable' : 'garbage';

@@ -38,8 +38,8 @@ export interface AlipayAnswer {
 }
 
 /**
- * The answer is not signed with the Alipay key of the account. Either the answer was changed on the way, or the account
- * has a wrong key.
+ * The answer is not signed with the Alipay key that the account has. Either the answer was changed on the way, or the
+ * account has a wrong key.
  */
 export class UnsignedAnswer extends ChannelError {
   constructor(method: string) {
@@ -134,8 +134,8 @@ async function read(credentials: Credentials, method: string, operation: Operati
   try {
     sdk.checkResponseSign(text, key, envelope.sign ?? '', '');
   } catch {
-    // The gateway does not sign answers to an application that it does not know. Such an answer says nothing
-    // about a trade.
+    // Alipay's gateway does not sign its answer if it does not know the application. Such an answer says nothing about
+    // a trade.
     const said = resultSchema.safeParse(envelope[key]);
     if (said.success && isAboutUs(said.data)) throw classify(said.data, operation);
     throw new UnsignedAnswer(method);

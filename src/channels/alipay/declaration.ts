@@ -8,7 +8,10 @@ const DAY_MS = 24 * HOUR_MS;
 /** The live gateway: https://opendocs.alipay.com/common/02kf5q. */
 const LIVE_GATEWAY = 'https://openapi.alipay.com/gateway.do';
 
-/** `time_expire` and `timeout_express` of https://docs.open.alipay.com/api_1/alipay.trade.page.pay: 1 min to 15 d. */
+/**
+ * The expiry of a trade at Alipay can be 1 min to 15 d (`time_expire` and `timeout_express` of
+ * https://docs.open.alipay.com/api_1/alipay.trade.page.pay).
+ */
 const EXPIRY = { atLeastMs: MINUTE_MS, atMostMs: 15 * DAY_MS } as const;
 
 /**
@@ -68,7 +71,7 @@ export const declaration: ChannelDeclaration = {
   // At Alipay, an out_trade_no identifies the same trade forever, and an out_request_no identifies the same refund
   // forever.
   repeatableForMs: { create: null, refund: null },
-  // Alipay creates the trade when the payer opens the link or scans the code. Before that there is nothing to
+  // Alipay creates the trade only when the payer opens the link or scans the code. Before that, there is no trade to
   // close.
   unknownTradeCanBePaid: true,
   // out_trade_no of https://docs.open.alipay.com/api_1/alipay.trade.query

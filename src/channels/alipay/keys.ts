@@ -94,7 +94,7 @@ async function makeSdk(credentials: Credentials): Promise<AlipaySdk> {
   // End the PEM without an empty line: the library removes the last line of the PEM only if that line is not empty.
   const privateKey = readPrivateKey(private_key).export({ type: 'pkcs8', format: 'pem' }).toString().trim();
   const certificates = certificatesOf(credentials);
-  // Imported at first use, so that a process without an Alipay account saves the time and the memory.
+  // Alipay's library is imported when it is first used. So a process without an Alipay account saves time and memory.
   const { AlipaySdk } = await import('alipay-sdk');
   const common = { appId, privateKey, keyType: 'PKCS8', signType: 'RSA2' } as const;
   if (certificates === undefined) {
@@ -116,8 +116,8 @@ async function makeSdk(credentials: Credentials): Promise<AlipaySdk> {
 }
 
 /**
- * Checks for errors that the settings alone can show: confused keys, a certificate of another key, an expired
- * certificate.
+ * Checks the settings for errors that are visible without a request. Examples are confused keys, a certificate of
+ * another key, and an expired certificate.
  * @throws ChannelError `misconfigured`
  */
 export function checkKeys(credentials: Credentials, now: Date): void {

@@ -40,8 +40,8 @@ export const closedSchema = z.object({ out_trade_no: z.string() });
 export const refundSchema = z.object({
   out_trade_no: z.string(),
   /**
-   * `Y`: this request moved money. `N`: this request moved no money, because an earlier request had moved it, or
-   * because the refund is not decided yet.
+   * `Y` means that this request moved money. `N` means that this request moved no money: an earlier request had moved
+   * it, or the refund is not decided yet.
    */
   fund_change: z.enum(['Y', 'N']),
 });
@@ -108,7 +108,8 @@ export function totalOf(yuan: string, currency = CURRENCY): Pick<PaidAnswer, 'am
 }
 
 /**
- * Alipay has no refund id of its own: the trade and our out_request_no identify a refund.
+ * Maps a refund to an answer of the port. Alipay has no refund id of its own: the trade and nodrop's out_request_no
+ * together identify a refund.
  * @throws ChannelError `garbage` if the answer is about another refund than the requested one
  */
 export function refundAnswer(refund: AlipayRefund, outRefundNo: string): RefundAnswer {

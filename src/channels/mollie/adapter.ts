@@ -120,7 +120,8 @@ export function createMollieAdapter({
       return await within(account, signal, async (session) => {
         const since = Date.parse(trade.createdAt) - CLOCKS_APART_MS;
         const isOurs = (payment: ListedPayment) => numberIn(payment, PAYMENT_KEY) === trade.outTradeNo;
-        // Mollie lists the newest payments first, and a trade is created only after its payment's row.
+        // Mollie lists the newest payments first, and nodrop creates a trade only after it has stored the payment's
+        // row. So an older payment ends the search.
         const isBefore = ({ createdAt }: ListedPayment) => Date.parse(createdAt) < since;
         const { items, date } = await list(
           session,
@@ -219,7 +220,8 @@ export function createMollieAdapter({
 
     async verifyCallback(_account, { rawBody }) {
       const id = idIn(rawBody);
-      // The callback is only a notice, because it is not signed. So nodrop queries Mollie for what changed.
+      // Mollie does not sign the callback, so the callback is only a notice. nodrop queries Mollie to learn what has
+      // changed.
       if (id !== undefined) return { kind: 'notice', notificationId: id, about: { reference: id } };
       throw new CallbackError('malformed', 'the body names no Mollie payment');
     },
@@ -295,8 +297,8 @@ function idIn(rawBody: Buffer): string | undefined {
 }
 
 /**
- * Requests an object by an id that Mollie has returned before. Mollie deletes no objects: if it does not know
- * the id, the object belongs to another website profile or to the other mode.
+ * Requests an object by an id that Mollie has returned before. Mollie never deletes objects. So if Mollie does not know
+ * the id, the object belongs to another website profile, or to the other mode (test or live).
  * @throws ChannelError `misconfigured`
  */
 async function known<T>(session: Session, id: string, request: MollieRequest, schema: z.ZodType<T>) {
@@ -316,7 +318,7 @@ async function getPayment(session: Session, id: string): Promise<Payment> {
   return withId((await known(session, id, paymentRequest(id), paymentSchema)).value, id);
 }
 
-/** Like `getPayment`, for an id that Mollie has not returned before. Undefined if Mollie does not know the id. */
+/** Requests a payment by an id that Mollie may not know. Returns undefined if Mollie does not know the id. */
 async function lookUp(session: Session, id: string): Promise<Payment | undefined> {
   try {
     return withId((await session.ask(paymentRequest(id), paymentSchema)).value, id);
@@ -376,8 +378,8 @@ function redirect({ id, _links: { checkout } }: Payment): CreatedTrade {
 }
 
 /**
- * Maps a payment to the answer to a close request. Most open payments cannot be cancelled: Mollie expires
- * them and reports when.
+ * Maps a payment to the answer to a close request. Most open payments at Mollie cannot be cancelled. They expire, and
+ * Mollie reports the time of their expiry.
  * @throws ChannelError if a payment is open and Mollie reports no expiry
  */
 function closeAnswer(payment: Payment): CloseAnswer {

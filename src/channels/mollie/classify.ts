@@ -61,8 +61,8 @@ export function refusalIn(error: unknown): MollieRefusal | undefined {
 }
 
 /**
- * True if Mollie itself reports that it does not know the id. A status 404 without Mollie's error can come from a
- * proxy.
+ * True if Mollie itself says that it does not know the id. A 404 without Mollie's own error can come from a proxy, so
+ * it does not count.
  */
 export function isUnknown(error: unknown, id: string): boolean {
   const refusal = refusalIn(error);

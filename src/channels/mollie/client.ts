@@ -23,10 +23,10 @@ export interface MollieAnswer<T> {
   readonly reply: Reply;
 }
 
-/** The requests that one call of the adapter sends to Mollie, all within one timeout. */
+/** Sends the requests of one call of the adapter to Mollie. All of them share one timeout. */
 export interface Session {
   readonly credentials: Credentials;
-  /** Sends one request. @throws ChannelError as `classify` decides; `garbage` for an unexpected shape */
+  /** Sends one request to Mollie. @throws ChannelError as `classify` decides; `garbage` for an unexpected shape */
   ask<T>(request: MollieRequest, schema: z.ZodType<T>): Promise<MollieAnswer<T>>;
 }
 

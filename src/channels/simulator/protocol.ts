@@ -1,15 +1,16 @@
 import { Webhook } from 'standardwebhooks';
 
 /**
- * What the simulator and its adapter share: the signatures of messages, and the states of a trade.
+ * Defines the signatures of messages and the states of a trade, which the simulator and its adapter share.
  *
- * Every message carries the three headers of Standard Webhooks (https://www.standardwebhooks.com),
- * HMAC-SHA256 over `id.timestamp.payload`, with five minutes of tolerance both ways. The payload is
+ * Every message carries the three headers of Standard Webhooks (https://www.standardwebhooks.com). The signature is an
+ * HMAC-SHA256 over `id.timestamp.payload`. The time may differ by five minutes in both directions. The payload is
  * - for a callback: its body, exactly as the standard says;
  * - for a request: `METHOD path\nbody`, so that a signature cannot be moved to another URL or method;
- * - for a response: `status requestId\nbody`, so that it cannot answer another request.
- * A JSON body starts with `{`, a method with a capital letter and a status with a digit. So a signed message
- * of one kind cannot be used as one of another kind.
+ * - for a response: `status requestId\nbody`, so that a response cannot answer another request.
+ *
+ * A JSON body starts with `{`, a method with a capital letter and a status with a digit. So a signed message of one
+ * kind cannot be used as a message of another kind.
  */
 
 /**

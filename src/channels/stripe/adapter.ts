@@ -84,8 +84,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   ): Promise<T> => (await client({ account, operation, schema, request, signal })).value;
 
   /**
-   * Reads an object by an id that Stripe has returned before. Stripe deletes no objects: if it does not know
-   * the id, the object belongs to another account or to the other mode.
+   * Reads an object by an id that Stripe has returned before. Stripe never deletes these objects. So if Stripe does not
+   * know the id, the object belongs to another account, or to the other mode (test or live).
    * @throws ChannelError `misconfigured`
    */
   async function known<T>(
@@ -527,8 +527,8 @@ function ofPayment(refund: Refund, payment: string): Refund {
 }
 
 /**
- * The session's payment intent, or null until the payer begins to pay. @throws ChannelError `garbage` if it
- * is not expanded
+ * The payment intent of a Checkout Session. Null until the payer begins to pay.
+ * @throws ChannelError `garbage` if Stripe did not expand the intent in its answer
  */
 function intentOf({ id, payment_intent }: Session): Intent | null {
   if (payment_intent === null || payment_intent === undefined) return null;
@@ -573,7 +573,7 @@ const intentParams = (trade: NewTrade): Stripe.PaymentIntentCreateParams => ({
   metadata: { [PAYMENT_KEY]: trade.outTradeNo },
 });
 
-/** The session outlives the payment, so the payment page needs no expiry of its own. */
+/** nodrop returns no expiry for the payment page, because the Checkout Session outlives the payment. */
 function redirect({ id, url }: Session): CreatedTrade {
   if (url === null || url === undefined)
     throw new ChannelError('garbage', `stripe answered with ${id} without its payment page`);

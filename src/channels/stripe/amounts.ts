@@ -61,7 +61,7 @@ const SMALLEST: Readonly<Record<string, number>> = {
  */
 const LARGEST = 99_999_999;
 const LARGEST_OF_ANY = 999_999_999_999;
-/** Currencies that have a published smallest charge and allow up to twelve digits. */
+/** Currencies with a published smallest charge in which a charge may have up to twelve digits. */
 const SMALL_UNITS: ReadonlySet<string> = new Set(['HUF', 'INR', 'JPY']);
 
 function decimalsAtStripe(currency: CurrencyCode): number {

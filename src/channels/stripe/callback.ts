@@ -172,7 +172,8 @@ function read(event: Event): VerifiedCallback {
       dispute: disputeOf(dispute.data),
     };
   }
-  // A charge has the metadata of its payment intent. Only a query shows which refund was made.
+  // A charge has the metadata of its payment intent, so it names the payment. But only a query shows which refund was
+  // made.
   const outTradeNo = numberIn(event.data.object, PAYMENT_KEY);
   if (type === 'charge.refunded' && outTradeNo !== undefined) {
     return { kind: 'notice', notificationId, about: { outTradeNo }, isProven: true };

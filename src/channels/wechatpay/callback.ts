@@ -46,8 +46,8 @@ type Callback = z.infer<typeof callbackSchema>;
 const REFUND_EVENTS: ReadonlySet<string> = new Set(['REFUND.SUCCESS', 'REFUND.ABNORMAL', 'REFUND.CLOSED']);
 
 /**
- * Implements `verifyCallback` of the port. Any of the account's credentials may verify a callback while they
- * are rotated.
+ * Implements `verifyCallback` of the port. While an account's credentials are rotated, either the old or the new
+ * credentials may verify a callback.
  */
 export async function verifyCallback(
   keys: PlatformKeys,

@@ -21,7 +21,7 @@ export interface WechatpayRequest {
   readonly operation: Operation;
 }
 
-/** The requests that one call of the adapter sends to WeChat Pay, all within one timeout. */
+/** Sends the requests of one call of the adapter to WeChat Pay. All of them share one timeout. */
 export interface Session {
   readonly merchant: Merchant;
   /**

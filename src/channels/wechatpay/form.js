@@ -1,7 +1,7 @@
 // Shows the button that opens WeChat Pay in WeChat's own browser. It uses `getBrandWCPayRequest` of
 // https://pay.weixin.qq.com/doc/v3/merchant/4012791857. Other browsers do not have the JavaScript bridge that it needs.
 
-/** How long the bridge may take to appear after the payer has pressed the button. */
+/** How long the script waits for WeChat's JavaScript bridge after the payer has pressed the button. */
 const BRIDGE_WITHIN_MS = 5_000;
 
 const TEXTS = {
