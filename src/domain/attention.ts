@@ -26,7 +26,7 @@ export const OCCASIONS = {
   decided: 'the channel answers anything but processing',
   ended: 'the payment ends',
   settled: 'the payment is settled',
-  order_decided: 'the order service agrees, or all money is refunded before it does',
+  order_decided: 'the order service agrees, or all money has been refunded',
   events_told: "the payment's events are delivered, or none has failed for 10 min or longer",
   refunds_get_on: "the payment's refunds make progress again",
   money_back: 'all money is refunded',

@@ -105,10 +105,7 @@ describe('many readers', () => {
   test('one address gets at most half of the slots, and so does one merchant', async () => {
     const streams = { ...STREAMS, atMost: 4, openWithinMs: NET_MS };
     const small = await startTestApi(databaseUrl, { streams });
-    /**
-     * Opens the event stream from another address of this machine.
-     * @returns the status of the answer
-     */
+    /** Opens the event stream from another address of this machine. @returns the answer's first bytes */
     const from = async (localAddress: string, made: { id: string; clientToken: string }) => {
       const { port, hostname } = new URL(small.url);
       const socket = connect({ port: Number(port), host: hostname, localAddress });
@@ -327,8 +324,7 @@ test('a reader that does not read the last data of its stream is disconnected', 
       const fill = async () => {
         const stream = new EventStream(response, undefined, limits, () => undefined);
         const { socket } = response;
-        // Sends one small state per turn of the event loop, until the kernel's buffer is full but Node's buffer is
-        // not.
+        // Sends one small state per turn of the event loop, until the kernel's buffer is full but Node's is not.
         for (let n = 0; socket !== null && socket.writableLength === 0; n += 1) {
           stream.push('payment', { n, text: 'x'.repeat(4_000) });
           await new Promise((next) => setImmediate(next));

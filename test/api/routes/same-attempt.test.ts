@@ -4,8 +4,7 @@ import { newPaymentId } from '../../../src/domain/ids.ts';
 import { endPayment, recordAnswer } from '../../../src/ledger/payments.ts';
 import { newOrderId, StandInWorkflows, settle, setUp, startTestApi, type TestApi } from '../support.ts';
 
-// Tests repeated requests with the same order, channel and method while an attempt is live. test/system/ending.test.ts
-// tests this on a real channel.
+// Tests repeated requests of a live attempt (same order, channel, method). On a real channel: test/system/ending.test.ts.
 
 const { database, api, key } = await setUp();
 /** Two more processes, whose clock is set by `clock`. */
@@ -46,10 +45,7 @@ const inline = (change: Body = {}) => ({
 });
 const post = (body: Body, through: TestApi = api, headers = {}) =>
   through.call('/v1/payments', { key, body, headers });
-/**
- * Creates an attempt.
- * @returns the attempt and the body of the request
- */
+/** Creates an attempt. @returns the attempt and the body of the request */
 async function attempt(change: Body = {}) {
   const body = inline(change);
   const { status, json, text } = await post(body);
@@ -331,9 +327,7 @@ describe('a repeated request with other fields', () => {
 describe('a channel switch', () => {
   const to = (of: Made, channel: string, through = api, as = of.clientToken) =>
     through.call(`/v1/payments/${of.id}/switch`, { key: as, body: { channel } });
-  /**
-   * Creates two live attempts at one order. Both are live because the channel did not answer about the first attempt.
-   */
+  /** Creates two live attempts at one order. Both are live because the channel did not answer about the first one. */
   async function twoLive(first: Body, second: Body) {
     const { body, made } = await attempt(first);
     api.workflows.onAskChannel = async () => false;
