@@ -52,7 +52,7 @@ describe('a refusal to create the trade', () => {
     expect(await create(id)).toMatchObject({ status: 'created', cancelRequested: true, noAction: true });
   });
 
-  test('if it follows an unknown outcome and the trade exists, the attempt is closed without a second trade, and the payment does not fail', async () => {
+  test('if the outcome of an earlier request is unknown and the trade exists, the attempt is closed without a second trade, and the payment does not fail', async () => {
     const { id } = await unknownCreate(true);
     channel.ofExisting = REFUSED;
     expect(await act.create(id)).toMatchObject({ status: 'created', cancelRequested: true, noAction: true });
@@ -61,7 +61,7 @@ describe('a refusal to create the trade', () => {
     expect(channel.trades).toMatchObject([{ answer: { state: 'closed' } }]);
   });
 
-  test('if it follows an unknown outcome and the trade is paid, the money is recorded', async () => {
+  test('if the outcome of an earlier request is unknown and the trade is paid, the money is recorded', async () => {
     const { id } = await unknownCreate(true);
     const trade = channel.of(id);
     if (trade === undefined) throw new Error('the channel has the trade');
@@ -71,7 +71,7 @@ describe('a refusal to create the trade', () => {
     expect(await act.create(id)).toMatchObject({ status: 'created', answer: 'paid' });
   });
 
-  test('if it follows an unknown outcome and a complete listing does not have the trade, the payment fails', async () => {
+  test('if the outcome of an earlier request is unknown and a complete listing does not contain the trade, the payment fails', async () => {
     const { id } = await unknownCreate(false);
     const adapter = channel.adapter(rest);
     const refusing = {
@@ -86,7 +86,7 @@ describe('a refusal to create the trade', () => {
     expect(await row(id)).toMatchObject({ status: 'failed' });
   });
 
-  test('if it follows an unknown outcome and queries get no answer, the outcome stays unknown', async () => {
+  test('if the outcome of an earlier request is unknown and queries get no answer, the outcome stays unknown', async () => {
     const { id } = await unknownCreate(true);
     channel.ofExisting = REFUSED;
     const adapter = channel.adapter(rest);

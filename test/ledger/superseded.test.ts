@@ -268,7 +268,7 @@ test('a delivered success is not redelivered after a full refund', async () => {
   expect(await findDelivery(db, deliveryId)).toMatchObject({ status: 'delivered', redeliveryAskedAt: null });
 });
 
-test('a payment stays refunded in full if an external refund turns out to be a refund that nodrop made', async () => {
+test('if an external refund turns out to be a refund that nodrop made, the payment stays refunded in full', async () => {
   const payment = await newPending();
   const { id } = await ask(payment, 400);
   // The channel did not know the number of the refund, and everything was refunded at the channel. Then the channel
@@ -308,7 +308,7 @@ test.each(['failed', 'cancelled', 'closed'] as const)(
   },
 );
 
-test('a late success does not change the delivered event of the payment’s end', async () => {
+test('if a payment succeeds late, the delivered event of its end does not change', async () => {
   const payment = await newPayment();
   await endPayment(db, payment.id, 'closed', 'a test', now());
   const [closed] = await eventsOf(payment);
