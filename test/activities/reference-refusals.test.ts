@@ -133,7 +133,7 @@ describe('the parameters of a create', () => {
     expect((await row(id)).expiresAt).toEqual(new Date(AT + 600_000));
   });
 
-  describe('payer data is sent to the channel, but does not appear in failures, rows or the timeline, even if the channel quotes it', () => {
+  describe('payer data that the channel quotes', () => {
     const payer = { id: 'canary+/:é"7f3a', ip: '2001:db8::77' };
     const forms = [
       payer.id,
@@ -176,7 +176,7 @@ describe('the parameters of a create', () => {
     const tells = (of: unknown) =>
       JSON.stringify(of, (_, value) => (typeof value === 'bigint' ? String(value) : value));
 
-    test('in failures', async () => {
+    test('is sent to the channel, but does not appear in failures, rows or the timeline', async () => {
       const { id } = await ledger.newPayment(AT, { payer });
       const outcomes: unknown[] = [];
       const failing = async (ask: () => Promise<unknown>) => {
@@ -201,7 +201,7 @@ describe('the parameters of a create', () => {
       expect(all).not.toMatch(/canary|7f3a|db8/i);
     });
 
-    test('in refusals', async () => {
+    test('does not appear in refusals, rows or the timeline', async () => {
       const { id } = await ledger.newPayment(AT, { payer });
       await act.create(id);
       const made = channel.of(id);
@@ -213,7 +213,7 @@ describe('the parameters of a create', () => {
       expect(all).not.toMatch(/canary|7f3a|db8/i);
     });
 
-    test('in the reasons of a refund and of a dispute', async () => {
+    test('does not appear in the reasons of a refund and of a dispute', async () => {
       const { id } = await ledger.newPayment(AT, { payer });
       await act.create(id);
       const refundId = await paidAndOwed(id);

@@ -286,7 +286,7 @@ describe('money', () => {
     await refused(db.refund.update({ where: { id: `re_${n}_2` }, data: { attempt: 0 } }));
   });
 
-  test('a processing external refund is recorded once, and cannot succeed if the refunds would then exceed the received amount', async () => {
+  test('an external refund that is processing is recorded once, and cannot succeed if the refunds would then exceed the received amount', async () => {
     const { id: paymentId } = await payment(PAID);
     const data = { merchantId, paymentId, amount: 1000n, currency: 'CNY' };
     await db.refund.create({ data: { ...data, id: `re_${n}_1`, reason: 'requested', status: 'succeeded' } });

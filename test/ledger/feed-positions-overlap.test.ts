@@ -222,7 +222,7 @@ test('positions are assigned even while the merchant has the maximum number of r
   await Promise.all(held);
 });
 
-test('concurrent readers share one assignment of positions, and each reader gets every event that was committed before it', async () => {
+test('concurrent readers share one assignment of positions, and each reader gets every event that was committed before the read', async () => {
   await endPayment(db, await newPayment(), 'closed', 'a test', now());
   let locks = 0;
   const counting = db.$extends({

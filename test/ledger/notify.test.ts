@@ -234,7 +234,7 @@ test('a new attempt that completes a recovered order notifies the requests that 
   expect(notified).toEqual([...made.map(keyOf), orderKeyOf(id)].toSorted());
 });
 
-test('a callback causes a notification even if its payment is created while the callback is being stored', async () => {
+test('a callback causes a notification even if the payment of the callback is created while the callback is being stored', async () => {
   const payment = await attempt();
   // The first lookup of the payment returns null, as if the payment had been created after this lookup.
   const looks: unknown[] = [];

@@ -125,7 +125,7 @@ const stateOf = ({ id }: Payment) =>
     include: { order: true, refunds: true, callbacks: true, events: { orderBy: { version: 'asc' } } },
   });
 
-test('whether the next action or the paid answer of a callback is recorded first, the payment has both in the end', async () => {
+test('a payment has both its next action and the paid answer of a callback, whichever is recorded first', async () => {
   const [first, second] = [await newPayment(), await newPayment()];
   const both = {
     ...{ status: 'paying', nextAction: ACTION, channelAnswer: { ...PAID, by: 'callback' } },

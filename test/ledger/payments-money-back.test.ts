@@ -133,7 +133,7 @@ describe('a refund of all remaining money that was refused because nodrop did no
   };
   const GIVEN = { state: 'succeeded', channelRefundId: 'r', amount: 250 } as const;
 
-  test('when the processing refund succeeds, one refund of the remaining money becomes due', async () => {
+  test('when the refund that is processing succeeds, one refund of the remaining money becomes due', async () => {
     const { id, open, all, rest } = await hidden();
     for (let i = 0; i < 2; i++) await recordRefundAnswer(db, open, GIVEN, now(), back(400));
     expect(await refundOf(all)).toMatchObject({ replacedBy: rest });
@@ -141,7 +141,7 @@ describe('a refund of all remaining money that was refused because nodrop did no
     expect(await db.refund.count({ where: { paymentId: id } })).toBe(4);
   });
 
-  test('when the channel refuses the processing refund, a refund of at most the requested amount becomes due', async () => {
+  test('when the channel refuses the refund that is processing, a refund of at most the requested amount becomes due', async () => {
     const { open, all, rest } = await hidden();
     await recordRefundAnswer(db, open, REFUSED, now(), back(150));
     expect(await refundOf(all)).toMatchObject({ replacedBy: rest });
