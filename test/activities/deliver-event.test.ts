@@ -125,7 +125,7 @@ test('deliveries that failed together are retried at different times, because ea
   expect(waits).toEqual([5_000, 6_000]);
 });
 
-test('the delivery log keeps the start of an answer if the delivery failed, and no answer if the order service agreed', async () => {
+test('if a delivery failed, the delivery log keeps the start of the answer; if the order service agreed, the log keeps no answer', async () => {
   const [agrees = '', fails = ''] = await newDeliveries('log', 2);
   const call = { durationMs: 1, answer: 'what it says' };
   await activities(async () => ({ ...call, kind: 'agreed', statusCode: 200 })).deliverEvent(agrees);

@@ -58,7 +58,7 @@ describe('a refund of a trade whose reference nodrop has not recorded', () => {
     expect((await row(id)).reference).toBe(reference);
   });
 
-  test('if no listing has the trade, the refund is not requested and its outcome is unknown', async () => {
+  test('if no listing contains the trade, the refund is not requested and its outcome is unknown', async () => {
     const { refund } = await paidUnreferenced(false);
     expect(await act.refund(refund.id)).toMatchObject({
       error: { type: 'Channel.unreachable', nonRetryable: false },
@@ -70,7 +70,7 @@ describe('a refund of a trade whose reference nodrop has not recorded', () => {
     });
   });
 
-  test('if the row of the refund is lost, recovery looks the trade up, and leaves the refund alone if no listing has the trade', async () => {
+  test('if the row of the refund is lost, recovery looks the trade up; if no listing contains the trade, recovery leaves the refund alone', async () => {
     const { id, reference } = await paidUnreferenced(true);
     await requireDecided(ledger.db, channel.adapter(rest), await row(id), 're_lost');
     expect(channel.calls).toEqual(['find', ...Array(9).fill(`query refund ${reference}`)]);

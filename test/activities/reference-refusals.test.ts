@@ -52,7 +52,7 @@ describe('a refusal to create the trade', () => {
     expect(await create(id)).toMatchObject({ status: 'created', cancelRequested: true, noAction: true });
   });
 
-  test('if it follows an unknown outcome and the trade exists, the attempt is closed without a second trade, and the payment does not fail', async () => {
+  test('if the outcome of an earlier request is unknown and the trade exists, the attempt is closed without a second trade, and the payment does not fail', async () => {
     const { id } = await unknownCreate(true);
     channel.ofExisting = REFUSED;
     expect(await act.create(id)).toMatchObject({ status: 'created', cancelRequested: true, noAction: true });
@@ -61,7 +61,7 @@ describe('a refusal to create the trade', () => {
     expect(channel.trades).toMatchObject([{ answer: { state: 'closed' } }]);
   });
 
-  test('if it follows an unknown outcome and the trade is paid, the money is recorded', async () => {
+  test('if the outcome of an earlier request is unknown and the trade is paid, the money is recorded', async () => {
     const { id } = await unknownCreate(true);
     const trade = channel.of(id);
     if (trade === undefined) throw new Error('the channel has the trade');
@@ -71,7 +71,7 @@ describe('a refusal to create the trade', () => {
     expect(await act.create(id)).toMatchObject({ status: 'created', answer: 'paid' });
   });
 
-  test('if it follows an unknown outcome and a complete listing does not have the trade, the payment fails', async () => {
+  test('if the outcome of an earlier request is unknown and a complete listing does not contain the trade, the payment fails', async () => {
     const { id } = await unknownCreate(false);
     const adapter = channel.adapter(rest);
     const refusing = {
@@ -86,7 +86,7 @@ describe('a refusal to create the trade', () => {
     expect(await row(id)).toMatchObject({ status: 'failed' });
   });
 
-  test('if it follows an unknown outcome and queries get no answer, the outcome stays unknown', async () => {
+  test('if the outcome of an earlier request is unknown and queries get no answer, the outcome stays unknown', async () => {
     const { id } = await unknownCreate(true);
     channel.ofExisting = REFUSED;
     const adapter = channel.adapter(rest);
@@ -133,7 +133,7 @@ describe('the parameters of a create', () => {
     expect((await row(id)).expiresAt).toEqual(new Date(AT + 600_000));
   });
 
-  describe('payer data is sent to the channel, but does not appear in failures, rows or the timeline, even if the channel quotes it', () => {
+  describe('payer data that the channel quotes', () => {
     const payer = { id: 'canary+/:é"7f3a', ip: '2001:db8::77' };
     const forms = [
       payer.id,
@@ -176,7 +176,7 @@ describe('the parameters of a create', () => {
     const tells = (of: unknown) =>
       JSON.stringify(of, (_, value) => (typeof value === 'bigint' ? String(value) : value));
 
-    test('in failures', async () => {
+    test('is sent to the channel, but does not appear in failures, rows or the timeline', async () => {
       const { id } = await ledger.newPayment(AT, { payer });
       const outcomes: unknown[] = [];
       const failing = async (ask: () => Promise<unknown>) => {
@@ -201,7 +201,7 @@ describe('the parameters of a create', () => {
       expect(all).not.toMatch(/canary|7f3a|db8/i);
     });
 
-    test('in refusals', async () => {
+    test('does not appear in refusals, rows or the timeline', async () => {
       const { id } = await ledger.newPayment(AT, { payer });
       await act.create(id);
       const made = channel.of(id);
@@ -213,7 +213,7 @@ describe('the parameters of a create', () => {
       expect(all).not.toMatch(/canary|7f3a|db8/i);
     });
 
-    test('in the reasons of a refund and of a dispute', async () => {
+    test('does not appear in the reasons of a refund and of a dispute', async () => {
       const { id } = await ledger.newPayment(AT, { payer });
       await act.create(id);
       const refundId = await paidAndOwed(id);

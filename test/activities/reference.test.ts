@@ -103,7 +103,7 @@ describe('a create with a lost answer', () => {
     },
   );
 
-  test('a trade that already belongs to another payment is not used', async () => {
+  test('nodrop does not use a trade that already belongs to another payment', async () => {
     const other = await longLived();
     await act.create(other.id);
     const { id } = await unknownCreate(false);
@@ -161,7 +161,7 @@ test('a close that the channel does not accept yet waits until the channel accep
   expect(await row(id)).toMatchObject({ closeNotBefore: until, attention: null });
 });
 
-test('if the channel does not know a trade and the trade can still be paid, it counts as closed, and the timeline says that the late watch continues', async () => {
+test('if the channel does not know a trade that can still be paid, the trade counts as closed, and the timeline says that the late watch continues', async () => {
   const channel = new ReferenceChannel(declarationOf('simulator'), { unknownTradeCanBePaid: true });
   const act = runActivities({
     db: ledger.db,

@@ -126,7 +126,7 @@ describe('workflows that are stuck', () => {
     expect([woken, told]).toEqual([[id], [delivery, delivery]]);
   });
 
-  test("a workflow with a pending task is signalled only once about an event, because each signal resets the server's attempt count", async () => {
+  test("if a workflow has a pending task, it is signalled only once about an event, because each signal resets the server's attempt count", async () => {
     const { id } = await newOverdue('payment.succeeded', 'pending');
     stuck(`payment/${id}`, 1);
     await sweep.sweepDeliveries();
@@ -164,7 +164,7 @@ describe('workflows that are stuck', () => {
     });
   });
 
-  test('a payment that the sweep has settled is signalled once, and checked until the state of its workflow is known', async () => {
+  test('after the sweep has settled a payment, it signals the payment once, and checks the payment until the state of its workflow is known', async () => {
     const money = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
     const [stays = '', ends = ''] = await newPayments(2, {
       channelAnswer: { ...money, paidAt: ago(0).toISOString() },

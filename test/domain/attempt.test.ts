@@ -76,7 +76,7 @@ describe('answers on record', () => {
   const back = (refundedAmount: number): PaidAnswer => ({ ...PAID, refundedAmount });
   const ASKED = { amount: 1000n, currency: 'CNY' };
 
-  test('recorded money is replaced only by a report of a larger refunded amount, and is never replaced after it is settled', () => {
+  test('before the settlement, recorded money is replaced only by a report of a larger refunded amount; after the settlement, it is never replaced', () => {
     const cases: [PaidAnswer, ChannelAnswer, boolean][] = [
       [PAID, PAID, false],
       [PAID, back(1), true],

@@ -16,7 +16,7 @@ test('a create is repeated until shortly before the idempotency horizon, so that
   expect(mayRepeatCreate(at(0), 24 * HOUR, at(24 * HOUR - 60_000))).toBe(false);
 });
 
-test("a trade expires with its payment, or if that is too early, after the channel's shortest lifetime since the first request", () => {
+test("a trade expires with its payment; if that is too early for the channel, it expires when the channel's shortest lifetime has passed since the first request", () => {
   const expiresAt = at(600_000).toISOString();
   expect(expiryAtChannel({ expiresAt }, at(5_000), 0)).toBe(expiresAt);
   expect(expiryAtChannel({ expiresAt }, at(5_000), 1_800_000)).toBe(at(1_805_000).toISOString());

@@ -20,7 +20,7 @@ const promised = (attempts: number): number => PROMISED[attempts] ?? DAY;
 const attempts = fc.integer({ min: 0, max: 2_000 });
 const random = fc.double({ min: 0, max: 1, noNaN: true });
 
-test('attempts follow the documented schedule, and after it one attempt a day follows forever', () => {
+test('attempts follow the documented schedule; after its end, there is one attempt a day forever', () => {
   expect([...Array(40).keys()].map((nth) => deliveryWait(nth, 0))).toEqual([
     ...PROMISED,
     ...Array(40 - PROMISED.length).fill(DAY),
@@ -38,7 +38,7 @@ test('jitter makes a wait up to a fifth longer, and never shorter', () => {
   expect(deliveryWait(5, 1)).toBe(24 * SECOND);
 });
 
-test('Retry-After can make a wait longer, up to one day, and never shorter', () => {
+test('Retry-After can make a wait longer (up to one day), but never shorter', () => {
   fc.assert(
     fc.property(attempts, random, fc.integer({ min: 0, max: 400 * DAY }), (nth, chance, asked) => {
       const wait = deliveryWait(nth, chance, asked);

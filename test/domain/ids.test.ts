@@ -67,7 +67,7 @@ test('the id of a replacement refund is always the same for its refund, and diff
   expect(isAutomaticRefundId(rest, 'pay_01KB1111111111111111111111')).toBe(false);
 });
 
-test('each number of a refund at the channel leads back to the refund, is valid at every channel, and is unique', () => {
+test('from each number that a refund has at the channel, the refund can be found; each number is valid at every channel and unique', () => {
   // If the hash of an id has only digits, the id looks most like a number with a key.
   for (const id of [automaticRefundId('pay_01KAKD7Z7C8Q6W4Y9V5T3R1P0N', 2), `re_${'2'.repeat(28)}`, 're_2']) {
     expect(refundNumber(id, 1)).toBe(id);

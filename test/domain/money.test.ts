@@ -64,7 +64,7 @@ test('currencies have the decimal places of List One', () => {
       expect([code, exponentOf(code)]).toEqual([code, iso.minorUnits[code]]);
 });
 
-test('XCG is accepted, which is the currency of Curaçao and Sint Maarten since 2025', () => {
+test('XCG, the currency of Curaçao and Sint Maarten since 2025, is accepted', () => {
   expect([isCurrentCurrency('XCG'), toDecimal(1050, 'XCG')]).toEqual([true, '10.50']);
 });
 
@@ -83,7 +83,7 @@ describe('new orders reject', () => {
   });
 });
 
-test('a stored amount stays valid if its currency has been withdrawn, or is a funds code that was accepted earlier', () => {
+test('a stored amount stays valid if its currency has been withdrawn, or if its currency is a funds code that was accepted earlier', () => {
   for (const [code, text] of [
     ['ANG', '10.50'],
     ['BGN', '10.50'],

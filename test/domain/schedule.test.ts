@@ -85,19 +85,19 @@ describe('queryPlan', () => {
   });
 });
 
-describe('lateWaits after the end of the late watch', () => {
+describe('the waits after the end of the late watch', () => {
   const end = lateWatchEnd(EXPIRES, EXPIRES);
 
-  test('are empty if the channel has answered at the end of the late watch', () => {
+  test('the list is empty if the channel has answered at the end of the late watch', () => {
     expect(lateWaits(closed({ channelAnsweredAt: end }), end)).toEqual([]);
   });
 
-  test('consist of one hour while the channel is silent', () => {
+  test('the only wait is one hour while the channel is silent', () => {
     expect(lateWaits(closed({ channelAnsweredAt: EXPIRES, channelErrorSince: end }), end)).toEqual([HOUR]);
   });
 
   test.each([null, EXPIRES])(
-    'are one second for the missed last query, if the last answer was at %s',
+    'the only wait is one second, for the missed last query, if the last answer was at %s',
     (at) => {
       expect(lateWaits(closed({ channelAnsweredAt: at }), end + HOUR)).toEqual([1_000]);
     },

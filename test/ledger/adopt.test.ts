@@ -85,7 +85,7 @@ describe('a second success', () => {
     expect(refund).not.toBeNull();
   });
 
-  test('money of a watched trade that waits for a decision is not refunded when another trade pays the order', async () => {
+  test('if money of a watched trade awaits a decision and another trade pays the order, the money is not refunded', async () => {
     const [watched, other] = [await attempt('simulator', 'watched'), await attempt('simulator2')];
     expect((await paid(watched.id, { amount: 1051 })).row).toMatchObject({ orderUpdate: 'review' });
     expect((await paid(other.id)).row).toMatchObject({ orderUpdate: 'applied' });

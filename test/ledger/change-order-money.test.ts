@@ -24,7 +24,7 @@ import {
  * accepts it.
  */
 
-describe('money of an attempt made before the order’s amount changed', () => {
+describe('money of an attempt that was made before a change of the order’s amount', () => {
   test.each(['apply', 'refund', 'review'] as const)(
     'money for the old amount waits for a decision with every policy for late payments: %s',
     async (latePayment) => {
@@ -90,7 +90,7 @@ describe('money of an attempt made before the order’s amount changed', () => {
     expect(await pay(live.id, 1250)).toMatchObject({ orderUpdate: 'conflict' });
   });
 
-  test('after an operator or the merchant refunds money for the old amount in full, the order can be paid again', async () => {
+  test('when an operator or the merchant has refunded the money for the old amount in full, the order can be paid again', async () => {
     for (const refund of [
       (id: string) => resolvePayment(db, merchantId, id, 'refund', 'sent back', now()),
       (id: string) =>

@@ -175,7 +175,7 @@ describe('a change of an order', () => {
   });
 });
 
-describe('two requests wait for the lock of one order', () => {
+describe('two requests that wait for the lock of one order', () => {
   type Deed = (payment: Payment, ledger: LedgerClient) => Promise<unknown>;
 
   /**
@@ -228,7 +228,7 @@ describe('two requests wait for the lock of one order', () => {
       await change(orderId, changes, { ledger });
   const toAnotherAmount = changeTo({ amount: 1250 });
 
-  test('a new attempt after the change gets the changed amount, and a change after the new attempt fails with UnaskedAttempts', async () => {
+  test('if the change comes first, the new attempt gets the changed amount; if the new attempt comes first, the change fails with UnaskedAttempts', async () => {
     const again: Deed = ({ orderId }, ledger) => attempt({ id: orderId }, { ledger });
     const first = await race(toAnotherAmount, again);
     expect(first.outcomes).toEqual(['done', 'done']);
@@ -306,7 +306,7 @@ test('a repeated create request is compared with the order’s current content',
   expect((await attempt(held)).amount).toBe(1250n);
 });
 
-test('a change of the order’s subject does not change the subject with which the trade of an attempt is created again', async () => {
+test('if the subject of an order changes, the trade of an existing attempt is created again with the previous subject', async () => {
   const { id, orderId } = await attempt();
   await recordCreated(db, id, { type: 'redirect', url: 'https://wallet.example' }, now());
   await change(orderId, { subject: 'x' });

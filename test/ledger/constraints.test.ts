@@ -99,7 +99,7 @@ describe('money', () => {
     await payment(PAID);
   });
 
-  test('money of another amount or currency than the payment pays no order unless an operator accepts it', async () => {
+  test('if money has another amount or currency than its payment, it pays an order only if an operator accepts it', async () => {
     await refused(payment({ ...PAID, receivedAmount: 999n }));
     await refused(payment({ ...PAID, receivedCurrency: 'USD' }));
     await payment({ ...PAID, receivedAmount: 999n, settledBy: 'operator' });
@@ -236,7 +236,7 @@ describe('money', () => {
     await refused(db.payment.update({ where: { id: paymentId }, data: { refundedAmount: 1001n } }));
   });
 
-  test('an external refund is recorded even while another refund is open, but never for more than the received amount', async () => {
+  test('an external refund is recorded even while another refund is open, but never with more than the received amount', async () => {
     const { id: paymentId } = await payment(PAID);
     const row = { merchantId, paymentId, currency: 'CNY', reason: 'requested' };
     const refund = (refundId: string, amount: bigint, changes: object = {}) =>
@@ -255,7 +255,7 @@ describe('money', () => {
     await refused(change({ status: 'created' }));
   });
 
-  test('only a failed refund can be replaced, and the refund that replaces it must exist and must not replace another refund', async () => {
+  test('only a failed refund can be replaced, and only by an existing refund that replaces no other refund', async () => {
     const { id: paymentId } = await payment(PAID);
     const refund = async (refundId: string, status = 'created') => {
       const id = `re_${n}_${refundId}`;
@@ -286,7 +286,7 @@ describe('money', () => {
     await refused(db.refund.update({ where: { id: `re_${n}_2` }, data: { attempt: 0 } }));
   });
 
-  test('a processing external refund is recorded once, and cannot succeed if the refunds would then exceed the received amount', async () => {
+  test('an external refund that is processing is recorded once, and cannot succeed if the refunds would then exceed the received amount', async () => {
     const { id: paymentId } = await payment(PAID);
     const data = { merchantId, paymentId, amount: 1000n, currency: 'CNY' };
     await db.refund.create({ data: { ...data, id: `re_${n}_1`, reason: 'requested', status: 'succeeded' } });

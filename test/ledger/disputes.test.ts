@@ -168,7 +168,7 @@ test('an order conflict that begins during a dispute is raised when the dispute 
   expect(await refunds(second.id)).toMatchObject([{ status: 'created', reason: 'duplicate_payment' }]);
 });
 
-test('an order conflict hidden first by channel_misconfigured and then by a dispute is raised again with its original time', async () => {
+test('if an order conflict is hidden first by channel_misconfigured and then by a dispute, it is raised again with its original time', async () => {
   const { id, attentionSince } = await owed();
   expect(attentionSince).not.toBeNull();
   await recordMisconfigured(db, id, 'The key is wrong.', now());
@@ -215,7 +215,7 @@ test.each([
   },
 );
 
-test('while the channel processes a refund, a lost dispute counts only for the rest of the received amount', async () => {
+test('while the channel processes a refund, a lost dispute counts only for the part of the received amount that this refund does not include', async () => {
   const { id } = await paid();
   const given = { amount: 700, note: undefined, idempotencyKey: 'with the channel' };
   const { refund } = await requestRefund(db, id, given, now());

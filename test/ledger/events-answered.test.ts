@@ -43,7 +43,7 @@ test('an order service configured while events are being written gets only the e
   expect((await eventsOf(id)).map(({ delivery }) => delivery?.status)).toEqual([undefined, 'pending']);
 });
 
-test('a refund that was made at the channel before the order service agreed raises an attention when the order service agrees', async () => {
+test('if a refund was made at the channel before the order service agreed, an attention is raised when the order service agrees', async () => {
   const { payment, delivery } = await newPending();
   await recordAnswer(db, payment.id, { ...PAID, refundedAmount: 300 } as ChannelAnswer, 'query', now());
   expect(await attentionOf(payment.id)).toBeNull();
@@ -212,7 +212,7 @@ test('order_update_failing is raised when the order service has not agreed for t
   }
 });
 
-test('the sweep raises the attention of a delivery without an attempt once, and the first answer updates the attention', async () => {
+test('if a delivery has had no attempt, the sweep raises its attention once, and the first answer updates the attention', async () => {
   const { payment, delivery } = await newPending();
   const since = delivery.createdAt.getTime();
   const look = async (ms: number) => {
@@ -237,7 +237,7 @@ test('the sweep raises the attention of a delivery without an attempt once, and 
   expect(await look(3_600_000)).toEqual([0, null, null]);
 });
 
-describe('delivery of an event fails, and the payment does not wait for that event', () => {
+describe('a failing delivery of an event for which the payment does not wait', () => {
   /**
    * Creates two pending deliveries of refund events. Their payment is applied, and each delivery has one unanswered
    * attempt.

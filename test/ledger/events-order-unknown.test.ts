@@ -38,7 +38,7 @@ describe('an order that its order service does not know', () => {
     return [attention, orderUpdate, await db.refund.count({ where: { paymentId: id } })];
   };
 
-  test('the 24 h of an unknown order begin with its first order_unknown, and another answer postpones their end by at most an hour', async () => {
+  test('the 24 h of an unknown order begin with the first answer order_unknown, and a different answer postpones the end of the 24 h by at most an hour', async () => {
     const { payment, delivery } = await newPending();
     const from = now();
     await tell(

@@ -46,7 +46,7 @@ function interleavings(count: number): string[][] {
   return extend([], 0, []);
 }
 
-test('concurrent transactions commit their events in any sequence, and no transaction waits for another one', async () => {
+test('concurrent transactions commit their events in any sequence, without waiting for each other', async () => {
   const [first, second] = [await newPayment(), await newPayment()];
   const commit = await writeEvent(first, now());
   await endPayment(db, second, 'closed', 'a test', now());
@@ -90,7 +90,7 @@ test.each([
   },
 );
 
-describe('while positions are assigned', () => {
+describe('an assignment of positions', () => {
   /** Stands for another process that assigns feed positions. It waits before and after its UPDATE. */
   function slowPlacer() {
     const client = createLedgerClient(databaseUrl);
@@ -161,7 +161,7 @@ describe('while positions are assigned', () => {
   });
 });
 
-describe('two processes write events of one order, and the clock of one process is ahead', () => {
+describe('two processes that write events of one order, one of them with a clock that is ahead', () => {
   const AHEAD_MS = 500;
 
   /**
@@ -222,7 +222,7 @@ test('positions are assigned even while the merchant has the maximum number of r
   await Promise.all(held);
 });
 
-test('concurrent readers share one assignment of positions, and each reader gets every event that was committed before it', async () => {
+test('concurrent readers share one assignment of positions, and each reader gets every event that was committed before the read', async () => {
   await endPayment(db, await newPayment(), 'closed', 'a test', now());
   let locks = 0;
   const counting = db.$extends({

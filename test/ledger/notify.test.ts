@@ -175,7 +175,7 @@ test('no transaction of the ledger sends a notification', async () => {
   }
 });
 
-test('a change notifies the requests for the order, its payments and the feed once each, in one statement', async () => {
+test('a change notifies the requests for the order, for its payments and for the feed once each, in one statement', async () => {
   const first = await attempt();
   const second = await attempt(first.orderId, 'qr', [first.id]);
   const other = await attempt();
@@ -234,7 +234,7 @@ test('a new attempt that completes a recovered order notifies the requests that 
   expect(notified).toEqual([...made.map(keyOf), orderKeyOf(id)].toSorted());
 });
 
-test('a callback causes a notification even if its payment is created while the callback is being stored', async () => {
+test('a callback causes a notification even if the payment of the callback is created while the callback is being stored', async () => {
   const payment = await attempt();
   // The first lookup of the payment returns null, as if the payment had been created after this lookup.
   const looks: unknown[] = [];
@@ -256,7 +256,7 @@ test('a callback causes a notification even if its payment is created while the 
   expect(notified).toEqual([keyOf(payment), orderKeyOf(payment.orderId)].toSorted());
 });
 
-describe('no notification is sent', () => {
+describe('cases without a notification', () => {
   test('a call that changes nothing sends no notification', async () => {
     const paid = await attempt();
     const ended = await attempt();

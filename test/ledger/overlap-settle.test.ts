@@ -125,7 +125,7 @@ const stateOf = ({ id }: Payment) =>
     include: { order: true, refunds: true, callbacks: true, events: { orderBy: { version: 'asc' } } },
   });
 
-test('a payment has its next action and the paid answer of a callback, whichever of the two is recorded first', async () => {
+test('a payment has both its next action and the paid answer of a callback, whichever is recorded first', async () => {
   const [first, second] = [await newPayment(), await newPayment()];
   const both = {
     ...{ status: 'paying', nextAction: ACTION, channelAnswer: { ...PAID, by: 'callback' } },
@@ -213,7 +213,7 @@ test('if two processes settle one payment, the second settlement has no effect',
   expect(await stateOf(payment)).toMatchObject({ events: [{ type: 'payment.succeeded' }] });
 });
 
-test('a callback that reports a full refund before the settlement keeps the order unpaid, and after the settlement is only stored', async () => {
+test('if a callback reports a full refund before the settlement, the order stays unpaid; if it does so after the settlement, the callback is only stored', async () => {
   const [first, second] = [await paid(), await paid()];
   const back = calledBack({ ...PAID, state: 'refunded' });
   await inLine(first, settled, back);
@@ -228,7 +228,7 @@ test('a callback that reports a full refund before the settlement keeps the orde
   });
 });
 
-test('a refund request before the settlement is refused, and after the settlement is accepted', async () => {
+test('a refund request is refused before the settlement and accepted after the settlement', async () => {
   const [first, second] = [await paid(), await paid()];
   expect(await inLine(first, settled, refunded)).toEqual([done({ refund: null }), done({ created: true })]);
   expect(await stateOf(first)).toMatchObject({ refunds: [{ amount: 1000n }] });
@@ -269,7 +269,7 @@ test('money of another attempt is refunded once, whether an operator’s refund 
   }
 });
 
-test('a PATCH after the settlement is refused, and the change of a PATCH before the settlement is in the event', async () => {
+test('if the settlement comes before a PATCH, the PATCH is refused; if the PATCH comes first, the event contains its change', async () => {
   const [first, second, third] = [await paid(), await paid(), await newPayment()];
   expect(await inLine(first, settled, patched({ subject: 'y' }))).toEqual([
     done({ refund: null }),

@@ -123,7 +123,7 @@ test('of two concurrent equal callbacks, the second counts as a repetition even 
   expect(entries.map(({ detail }) => detail)).toEqual(['The channel called back again: paid.']);
 });
 
-test('if another process inserts an attempt meanwhile, that attempt is returned or must be queried, and no second attempt is made', async () => {
+test('if another process inserts an attempt at the same time, no second attempt is made: the inserted attempt is returned or must be queried', async () => {
   const { payment } = await start(newOrder());
   await db.payment.update({ where: { id: payment.id }, data: { status: 'failed', endedAt: now() } });
   const meanwhile = (id: string) => async () => {

@@ -49,7 +49,7 @@ test('if two attempts are settled at the same time, one pays the order and a ref
   expect(await db.refund.count({ where: { paymentId: { in: [first.id, second.id] } } })).toBe(1);
 });
 
-test('an order update that is repeated returns the same attempts that must be cancelled', async () => {
+test('if an order update is repeated, it again returns the same attempts that must be cancelled', async () => {
   const first = await attempt();
   const second = await attempt('simulator2', first.orderId);
   await recordAnswer(db, first.id, PAID, 'query', now());
@@ -178,7 +178,7 @@ test('a callback that reuses a notification id for another trade is a separate c
   expect(await db.callback.count({ where: { notificationId: 'reused' } })).toBe(2);
 });
 
-test('a creation, refusal, unreadable answer, attention or cancellation that comes too late does not change the payment', async () => {
+test('the payment does not change if a creation, refusal, unreadable answer, attention or cancellation comes too late', async () => {
   const { id } = await attempt();
   await recordCreated(db, id, ACTION, now());
   await recordRefusal(db, id, 'too late', now());
@@ -230,7 +230,7 @@ test('a payment whose cancellation was requested gets no next action', async () 
   expect(await row(id)).toMatchObject({ status: 'paying', nextAction: null });
 });
 
-test('a paid order refuses cancellation and records no request for it', async () => {
+test('a paid order refuses a request for cancellation and does not record the request', async () => {
   const { id, orderId } = await attempt();
   await recordAnswer(db, id, PAID, 'query', now());
   await settlePayment(db, id, now());
@@ -264,7 +264,7 @@ test('if the channel still reports processing a day after the expiry, an attenti
   expect(await row(id)).toMatchObject({ status: 'failed', attention: null });
 });
 
-describe('money is recorded for an ended payment, and the order is about to end', () => {
+describe('money recorded for an ended payment whose order is about to end', () => {
   /** Creates a closed payment. Its paid callback is stored and acknowledged, but not settled yet. */
   async function paidAfterItsEnd() {
     const payment = await attempt();

@@ -175,7 +175,7 @@ describe('recovering a payment whose row is lost', () => {
   });
 });
 
-describe('money of a recovered payment is not refunded automatically', () => {
+describe('money of a recovered payment', () => {
   test('if another payment has paid the order, the money waits for an operator’s decision', async () => {
     const [first, second] = [lost(), lost({ channel: 'simulator2' })].map((terms) => ({
       ...terms,
@@ -199,7 +199,7 @@ describe('money of a recovered payment is not refunded automatically', () => {
     expect(await refundsOf(terms.orderId)).toBe(0);
   });
 
-  test('money that waits for a decision still waits after another attempt pays the order', async () => {
+  test('if the money awaits a decision and another attempt pays the order, the money still awaits the decision', async () => {
     const [short, exact] = [lost(), lost({ channel: 'simulator2' })].map((terms) => ({
       ...terms,
       orderId: 'short',
@@ -212,7 +212,7 @@ describe('money of a recovered payment is not refunded automatically', () => {
     expect(await refundsOf('short')).toBe(0);
   });
 
-  test('money for an order that was created again with another amount does not pay it', async () => {
+  test('if the order was created again with another amount, the money does not pay the order', async () => {
     const terms = lost();
     await createOrder(db, merchantId, newOrder(terms.orderId, { amount: 5000 }), now());
     await recover(terms);

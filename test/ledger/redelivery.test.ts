@@ -39,7 +39,7 @@ async function answersAgain(seconds: number) {
   await called(other, 'agreed', seconds);
 }
 
-describe('when a redelivery is due', () => {
+describe('the time of a redelivery', () => {
   test('if several workers see that the order service has recovered, only one redelivery is due', async () => {
     const ids = await Promise.all([...Array(6)].map(() => newWaiting()));
     await called(ids[0] ?? '', 'agreed', 0);
@@ -122,7 +122,7 @@ describe('when a redelivery is due', () => {
     expect(await dueAt()).toBe(2 * HOUR + 2);
   });
 
-  test('no probe is due while no delivery waits, and a probe is due an hour after a delivery begins to wait', async () => {
+  test('if no delivery waits, no probe is due; a probe becomes due an hour after a delivery has begun to wait', async () => {
     await called(await newWaiting(), 'unknown', 0);
     await db.delivery.updateMany({ where: { merchantId }, data: { status: 'gone', settledAt: at(1) } });
     await endRedelivery(db, merchantId, at(HOUR));
@@ -146,7 +146,7 @@ describe('when a redelivery is due', () => {
   });
 });
 
-describe('a redelivery picks deliveries', () => {
+describe('the deliveries that a redelivery picks', () => {
   test('a redelivery picks each pending delivery once, and first the deliveries that payments wait for', async () => {
     const later = await newWaiting({ nextAttemptAt: at(2 * DAY) });
     const sooner = await newWaiting({ nextAttemptAt: at(DAY) });
@@ -208,7 +208,7 @@ describe('a batch of redeliveries', () => {
     expect(await leaseDelivery(db, second.id, at(5))).toMatchObject({ kind: 'later' });
   });
 
-  test('a batch does not make a delivery due while its attempt is running, and a Retry-After counts more than a request', async () => {
+  test('a batch does not make a delivery due while an attempt of the delivery is running, and a Retry-After has priority over a request for redelivery', async () => {
     const id = await newWaiting({ nextAttemptAt: at(10) });
     await answersAgain(0);
     const batch = await takeWaiting(db, merchantId, 1, at(1));

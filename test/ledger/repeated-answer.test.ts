@@ -129,7 +129,7 @@ describe('a query of the worker', () => {
     whileProcessingEveryMs: null,
   });
 
-  test('a query whose answer repeats the last one costs two statements, and takes no lock and writes no new row', async () => {
+  test('if the answer repeats the last answer, the query costs two statements, takes no lock and writes no new row', async () => {
     answer = UNPAID;
     const { id } = await newPaying();
     await poll(id, UNPAID, 10);
@@ -152,7 +152,7 @@ describe('a query of the worker', () => {
     expect(asked.at(-1)).toMatchObject({ id: accountId, merchantId, channel: 'simulator' });
   });
 
-  test('a query of an ended payment whose answer repeats the last one costs two statements', async () => {
+  test('if the payment has ended and the answer repeats the last answer, the query costs two statements', async () => {
     answer = UNPAID;
     const { id } = await newPaying();
     await poll(id, UNPAID, 10);
@@ -258,7 +258,7 @@ test('if an older release wrote the row without a count, the next answer begins 
   ]);
 });
 
-describe('an answer is recorded in full instead of being counted', () => {
+describe('an answer that is recorded in full and not counted', () => {
   const DAY = 86_400;
   test.each<[string, (id: string) => Promise<unknown>, ChannelAnswer, number]>([
     ['another answer', async () => undefined, { state: 'unknown_trade' }, 5],

@@ -83,7 +83,7 @@ async function told({ id, channelAccountId }: Payment, amount: number, nth = ++c
   await storeCallback(db, channelAccountId, callback, Buffer.from('{}'), now());
 }
 
-describe('the answer that settles a payment reports a refund without its amount', () => {
+describe('a refund without an amount in the answer that settles a payment', () => {
   test('the order stays unpaid and accepts no other attempt, and the payment waits for an operator', async () => {
     const payment = await settled(BACK);
     expect(payment).toMatchObject({
@@ -118,7 +118,7 @@ describe('the answer that settles a payment reports a refund without its amount'
     expect(await orderOf(payment)).toBe('succeeded');
   });
 
-  test('before the settlement, this answer replaces a recorded paid answer without a refund', async () => {
+  test('before the settlement, the answer with this refund replaces a recorded paid answer without a refund', async () => {
     const payment = await attempt();
     await says(payment, PAID);
     await says(payment, BACK);
@@ -183,7 +183,7 @@ describe('the answer that settles a payment reports a refund without its amount'
   });
 });
 
-describe('after the settlement, the channel reports a refund without its amount', () => {
+describe('a refund without an amount that the channel reports after the settlement', () => {
   test('a reported refund that nodrop does not know raises an attention once', async () => {
     const payment = await settled(PAID);
     await says(payment, BACK);

@@ -268,7 +268,7 @@ test('a delivered success is not redelivered after a full refund', async () => {
   expect(await findDelivery(db, deliveryId)).toMatchObject({ status: 'delivered', redeliveryAskedAt: null });
 });
 
-test('a payment stays refunded in full if an external refund turns out to be a refund that nodrop made', async () => {
+test('if an external refund turns out to be a refund that nodrop made, the payment stays refunded in full', async () => {
   const payment = await newPending();
   const { id } = await ask(payment, 400);
   // The channel did not know the number of the refund, and everything was refunded at the channel. Then the channel
@@ -308,7 +308,7 @@ test.each(['failed', 'cancelled', 'closed'] as const)(
   },
 );
 
-test('a late success does not change the delivered event of the payment’s end', async () => {
+test('if a payment succeeds late, the delivered event of its end does not change', async () => {
   const payment = await newPayment();
   await endPayment(db, payment.id, 'closed', 'a test', now());
   const [closed] = await eventsOf(payment);
@@ -363,7 +363,7 @@ describe('the decision about a payment supersedes its undelivered review event',
   });
 });
 
-test('if an operator accepts a payment after "gone" and the money is refunded before the delivery, the success is superseded and the payment stays applied', async () => {
+test('if an operator accepts a payment after the answer "gone" and the money is refunded before the delivery, the success is superseded and the payment stays applied', async () => {
   await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
   const payment = await newPending();
   await recordAttempt(db, await deliveryOf(payment), answered('gone'), 0, now());

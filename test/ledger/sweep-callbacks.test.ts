@@ -167,7 +167,7 @@ describe('a callback that matches no payment', () => {
     expect((await rowOf(id)).paymentId).toBe(paymentId);
   });
 
-  test('matching waits without a deadlock for a transaction that holds the lock of the order', async () => {
+  test('matching waits for a transaction that holds the lock of the order, and does not deadlock', async () => {
     const paymentId = newPaymentId();
     const { id } = await store(paymentId);
     await newPayment(paymentId);

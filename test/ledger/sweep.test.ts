@@ -70,7 +70,7 @@ const pending = () => ({ ...settled(), orderUpdate: 'pending', orderUpdatedAt: n
 const MANY = 1_400;
 const waiting = (i: number) => ({ createdAt: ago(2 * HOUR - i), nextSweepAt: ago(MINUTE) });
 
-describe('thousands of waiting rows do not delay a new row in the sweep', () => {
+describe('a new row in the sweep', () => {
   test('a payment whose API process died is not delayed by thousands of payments that wait for a channel', async () => {
     await newPayments(MANY, (i) => ({
       status: 'paying',
@@ -225,7 +225,7 @@ test('after a loss of Temporal every unfinished payment is recovered, even an en
   expect(rows.map(({ id }) => id).sort()).toEqual(goesOn.sort());
 });
 
-test('the ledger and the workflow calculate the same end of a payment’s late queries', async () => {
+test('the ledger and the workflow calculate the same time for the end of a payment’s late queries', async () => {
   const DAY = 24 * HOUR;
   const random = <T>(arbitrary: fc.Arbitrary<T>) => fc.sample(arbitrary, { numRuns: 500, seed: 1 });
   const ms = (max: number) => fc.integer({ min: -max, max });
