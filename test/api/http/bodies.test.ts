@@ -123,7 +123,7 @@ const problemIn = (answer: string) => {
   return problem.strict().parse(JSON.parse(body));
 };
 
-test('a request with too large a body gets a problem document, at the API and at the admin listener', async () => {
+test('if the body of a request is too large, the API and the admin listener answer with a problem document', async () => {
   for (const [listener, path] of [
     ['api', '/callbacks/simulator'],
     ['api', '/nothing'],
@@ -170,7 +170,7 @@ test('a small compressed body that decompresses to a large one is refused', asyn
   expect([answer.status, answer.json.code]).toEqual([413, 'payload_too_large']);
 });
 
-describe('the refusal reaches', () => {
+describe('the refusal of a large body reaches', () => {
   test('a client that reads the answer while it sends', async () => {
     const answer = await api.call('/callbacks/simulator', { raw: new Uint8Array(8 * 1024 * 1024) });
     expect([answer.status, answer.json.code]).toEqual([413, 'payload_too_large']);

@@ -65,7 +65,7 @@ function setUp(...existing: string[]) {
 const second = () => vi.advanceTimersByTimeAsync(ASKED_EVERY_MS);
 const numbers = (count: number) => Array.from({ length: count }, (_, n) => n);
 
-test('lookups in progress do not count as failed, so names beyond the limit of concurrent lookups wait and are then found', async () => {
+test('lookups in progress do not count as failed. Names beyond the limit of concurrent lookups wait and are then found', async () => {
   const names = numbers(3 * MISSES_A_MINUTE).map((n): Name => `key/${n}`);
   const { resultOf, hold, single, combined } = setUp(...names);
   const release = hold();
@@ -89,7 +89,7 @@ test('beyond the limit of failed lookups a name that exists is still found, and 
   expect([single, combined.length]).toEqual([['key/good'], 1]);
 });
 
-test('beyond the limit of failed lookups one combined lookup per second looks up all names of all addresses', async () => {
+test('beyond the limit of failed lookups, the names from all addresses are looked up together, in one combined lookup per second', async () => {
   const { resultOf, exhaust, single, combined } = setUp('key/good', 'token/pay_1/good');
   for (const address of ['a', 'b']) await exhaust(address);
   single.length = 0;
@@ -186,7 +186,7 @@ test('all addresses together have a limit of failed lookups, and beyond that lim
   expect(await good).toBe('key/good');
 });
 
-test('a name that does not exist is looked up, and counted as failed, once a minute, however often it is sent', async () => {
+test('however often a name that does not exist is sent, it is looked up and counted as failed only once a minute', async () => {
   const { resultOf, exhaust, single, combined } = setUp();
   for (const _ of numbers(3 * MISSES_A_MINUTE)) expect(await resultOf('key/revoked')).toBeNull();
   expect(single).toEqual(['key/revoked']);

@@ -92,7 +92,7 @@ describe('while the result of an order is unknown', () => {
     expect(await api.db.payment.count({ where: { orderId: a.orderId } })).toBe(1);
   });
 
-  test('while the channel is deciding about one of two live attempts, the other attempt cannot be paid and is not returned', async () => {
+  test('if the channel is deciding about one of two live attempts, the other attempt cannot be paid and is not returned', async () => {
     const { a, b } = await twoLive();
     expect(await seen(a)).toMatchObject(OPEN);
     expect(await seen(b)).toMatchObject(OPEN);
@@ -131,7 +131,7 @@ describe('while the result of an order is unknown', () => {
     expect(await seen(b)).toMatchObject(nothingToPay('undecided'));
   });
 
-  test('if the money of an earlier attempt is late or of another amount, the live attempt cannot be paid', async () => {
+  test('if money of an earlier attempt arrived late or in another amount, the live attempt cannot be paid', async () => {
     await latePayment('review');
     try {
       for (const changes of [{ amount: 7 }, { paidAt: new Date(Date.now() + 7_200_000).toISOString() }]) {

@@ -56,7 +56,7 @@ test.each(REQUESTS)(
   },
 );
 
-test('a change of an order has the same limits for its expiry as its creation', async () => {
+test('the expiry of an order has the same limits in a change of the order as in its creation', async () => {
   const id = newOrderId();
   await api.call('/v1/orders', { key, body: { id, amount: 1050, currency: 'CNY' } });
   const change = (through: typeof api, expiresInSeconds: number) =>

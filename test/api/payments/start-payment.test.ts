@@ -92,7 +92,7 @@ test('without notifications the request for a payment reads the ledger itself', 
   expect((await answer).status).toBe(201);
 });
 
-test('a request for a payment gets a slot even if waiting requests have taken all of theirs', async () => {
+test('a new request for a payment gets a slot even if waiting requests have taken all slots for waiting requests', async () => {
   const changes = new Changes(database.url, silent, 1);
   changes.start();
   const leaving = new AbortController();
@@ -115,7 +115,7 @@ test('a request for a payment gets a slot even if waiting requests have taken al
   }
 });
 
-test('a request for a payment that has begun is answered normally while the service stops', async () => {
+test('if the service stops while it handles a request for a payment, the request is answered normally', async () => {
   const api = await start();
   const { answer, id } = await asked(api);
   const stopped = api.close(NET_MS);

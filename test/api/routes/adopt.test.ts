@@ -64,7 +64,7 @@ describe('adopting a trade', () => {
     expect([byId.status, byId.json.id]).toEqual([200, again.json.id]);
   });
 
-  test('concurrent requests on two API processes make one payment, for a new order and for an existing one', async () => {
+  test('concurrent requests on two API processes make only one payment, whether the order is new or exists', async () => {
     const second = await startTestApi(database.url, { channels });
     try {
       for (let round = 0; round < 20; round++) {
@@ -231,7 +231,7 @@ describe('adopting a trade', () => {
     },
   );
 
-  test("more adoptions in a second than their share of the channel's rate limit are refused with 503 and Retry-After", async () => {
+  test("adoptions beyond their share of the channel's rate limit per second are refused with 503 and Retry-After", async () => {
     const at = new Date();
     const busy = await startTestApi(database.url, { channels: new Map([['simulator', own]]), now: () => at });
     try {

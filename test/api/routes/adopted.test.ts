@@ -107,7 +107,7 @@ describe('an adopted payment', () => {
     expect((await rowsOf(reference))[0]?.channelAnswer).toMatchObject({ state: 'paid', by: 'callback' });
   });
 
-  test('an ignored callback is a notice for the adopted payment whose trade it names, but not for a payment that nodrop created', async () => {
+  test('an ignored callback counts as a notice if it names the trade of an adopted payment, but not if it names a payment that nodrop created', async () => {
     const reference = await trade();
     const { json } = await post(adopting(reference));
     const { id: plain } = await pay(api, key);

@@ -74,7 +74,7 @@ describe('a notice', () => {
     expect((await row(id)).noticedAt).not.toBeNull();
   });
 
-  test('of several notices within 10 s on two processes, the first causes a query immediately, and the sweep makes one later query', async () => {
+  test('if two processes get several notices within 10 s, the first notice causes an immediate query, and the sweep makes one later query', async () => {
     const { id } = await newPayment();
     const answers = await Promise.all([
       send(notice(id)),

@@ -32,7 +32,7 @@ const ownAddress = (id: string, account = accountId) =>
 describe("a callback is acknowledged in the channel's format", () => {
   const to = () => `/callbacks/${SIGNING}/${accountId}`;
 
-  test('whether it is stored, ignored or refused, and with 200 and {} if the channel has no format of its own', async () => {
+  test('if the callback is stored, ignored or refused. A channel without its own format gets 200 and {}', async () => {
     const { id } = await newPayment();
     const about = { outTradeNo: id };
     const answers = [
@@ -238,7 +238,7 @@ describe("a callback to the payment's own callback URL", () => {
     expect((await row(id)).channelAnswer).toMatchObject({ state: 'paid' });
   });
 
-  test("is not acknowledged beyond the URL's rate limit if it is unverified, and is accepted if it is signed", async () => {
+  test("beyond the URL's rate limit an unverified callback is not acknowledged, and a signed callback is accepted", async () => {
     const { id } = await newPayment();
     const answers = await Promise.all(
       Array.from({ length: NOTICES_A_MINUTE + 5 }, () => second.call(ownAddress(id), forged)),

@@ -210,7 +210,7 @@ describe('a callback', () => {
     expect(api.workflows.calls).toEqual([{ name: 'hint', paymentId: id, args: [false, 2000] }]);
   });
 
-  test('that is forged and names a payment that is paid, unknown or of another account makes no query due', async () => {
+  test('makes no query due if it is forged and names a payment that is paid, unknown or of another account', async () => {
     const { id } = await pay(api, key);
     await send(simulatorCallback(id));
     await settlePayment(api.db, id, new Date());
@@ -239,7 +239,7 @@ describe('a callback', () => {
     expect((await send({ raw, headers: { ...headers, 'webhook-timestamp': old } })).status).toBe(401);
   });
 
-  test('whose bytes differ from the signed bytes is answered 401, even if it decodes to the same text', async () => {
+  test('is answered 401 if its bytes differ from the signed bytes, even if both decode to the same text', async () => {
     const { id } = await pay(api, key);
     const { raw, headers } = simulatorCallback(id, undefined, { note: '\ufffd' });
     const [before = '', after = ''] = raw.split('\ufffd');
@@ -252,7 +252,7 @@ describe('a callback', () => {
     expect((await send({ raw, headers })).status).toBe(200);
   });
 
-  test('with ten wrong signatures before the right one is answered 401, because a header has room for thousands', async () => {
+  test('that has ten wrong signatures before the right signature is answered 401', async () => {
     const { id } = await pay(api, key);
     const { raw, headers } = simulatorCallback(id);
     const behindWrong = (wrong: number) => ({

@@ -159,7 +159,7 @@ describe('the amount of an order', () => {
     expect((await patch(orderId, { amount: 1250 })).status).toBe(200);
   });
 
-  test("a change of the amount is refused while the channel is deciding about an attempt, or an attempt's money waits for a decision", async () => {
+  test('a change of the amount is refused while the channel is deciding about an attempt, and while the money of an attempt waits for a decision', async () => {
     const deciding = await pay(api, key);
     api.workflows.onAskChannel = async ({ id }) => {
       await recordAnswer(api.db, id, { state: 'processing' }, 'query', new Date());
@@ -221,7 +221,7 @@ test('a change is refused if the order has ended or is being cancelled', async (
       expect(code(await patch(id, change))).toEqual([409, 'order_not_payable']);
 });
 
-test('after a change of an order, creating it again with the earlier values is refused, and with the present values returns the order', async () => {
+test('after a change of an order, a request to create it with the earlier values is refused, and a request with the present values returns the order', async () => {
   const id = await create({ metadata: { a: 'b' } });
   await patch(id, { amount: 1250 });
   const was = { id, amount: 1050, currency: 'CNY', metadata: { a: 'b' } };

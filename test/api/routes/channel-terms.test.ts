@@ -56,7 +56,7 @@ const nothingMade = async ({ order: { id } }: { order: { id: string } }) => {
   expect(await api.db.order.count({ where: { id } })).toBe(0);
 };
 
-describe('a request for a payment is refused before anything is stored, because of', () => {
+describe('reasons to refuse a request for a payment before anything is stored', () => {
   test.each([
     [{ atLeast: 2_000 }, 'must be at least 2000'],
     [{ atMost: 1_000 }, 'must be at most 1000'],
@@ -78,7 +78,7 @@ describe('a request for a payment is refused before anything is stored, because 
     expect(found.json.detail).toContain(message);
   });
 
-  test('a currency that the channel does not accept', async () => {
+  test('the channel does not accept the currency', async () => {
     await start({ currencies: { JPY: {} } });
     const body = inline();
     const { status, json } = await post(body);
@@ -86,7 +86,7 @@ describe('a request for a payment is refused before anything is stored, because 
     await nothingMade(body);
   });
 
-  test('an expiry that is longer than the channel allows, but a default expiry is shortened instead', async () => {
+  test('the requested expiry is longer than the channel allows, whereas a default expiry is shortened', async () => {
     await start({ expiry: { atLeastMs: 0, atMostMs: 600_000 } });
     const body = inline({ expiresInSeconds: 601 });
     const { status, json } = await post(body);
@@ -100,7 +100,7 @@ describe('a request for a payment is refused before anything is stored, because 
     expect(Date.parse(made.json.expiresAt) - Date.parse(made.json.createdAt)).toBe(600_000);
   });
 
-  test('missing payer fields that the method needs, or an invalid IP address', async () => {
+  test('payer fields that the method needs are missing, or the IP address is invalid', async () => {
     await start({ needs: ['id', 'ip'] });
     const body = inline({ payer: { id: PAYER.id } });
     const { status, json } = await post(body);
@@ -244,7 +244,7 @@ test('an attempt that the channel closes only later blocks new attempts on that 
   expect(await row(first.id)).toMatchObject({ status: 'paying', attention: null });
 });
 
-test('a partial refund in an amount that the channel does not support is refused, but the whole amount that is left can be refunded', async () => {
+test('if the channel does not support the amount of a partial refund, the refund is refused, but a refund of the whole remaining amount is accepted', async () => {
   await start({ currencies: { CNY: { multipleOf: 100 } } });
   const body = inline({}, { amount: 1100 });
   const { id } = (await post(body)).json;

@@ -182,7 +182,7 @@ describe("a merchant's deliveries", () => {
     expect(payment.data[0].temporalUrl).toBe(shown.temporalUrl);
   });
 
-  test('a request redelivers only the deliveries with its status, and repeating the request changes nothing', async () => {
+  test('a request to redeliver affects only deliveries with the requested status, and repeating the request changes nothing', async () => {
     const stranger = await newKey(api.db);
     await deliver(['pending', 'delivered'], stranger.key);
     const [, gone, , delivered, waits] = await deliver([
@@ -233,7 +233,7 @@ describe("a merchant's deliveries", () => {
     expect(await redeliver(body)).toMatchObject({ status: 422, json: { errors: [{ path }] } });
   });
 
-  test('a redelivery since a time before the first event redelivers every event that is still stored', async () => {
+  test('if the start time of a redelivery is before the first event, every event that is still stored is redelivered', async () => {
     await deliver(['pending']);
     expect((await redeliver({ status: 'pending', since: '0000-01-01T00:00:00Z' })).json.count).toBe(1);
   });

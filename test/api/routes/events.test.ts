@@ -99,7 +99,7 @@ describe('the feed', () => {
     const remove = (days = 0) => removeOld(api.db, new Date(Date.now() + days * DAY));
     const refused = { status: 410, json: { code: 'cursor_expired', title: expect.any(String) } };
 
-    test('a cursor beyond the newest event, as it occurs after a backup was restored, is refused', async () => {
+    test('a cursor beyond the newest event is refused. Such a cursor occurs after a backup was restored', async () => {
       const { cursors } = await history(1);
       expect((await feed(`?after=${cursors[0]}`)).status).toBe(200);
       const beyond = Buffer.from('events/99999999999').toString('base64url');
@@ -126,7 +126,7 @@ describe('the feed', () => {
       expect((await feed(`?after=${restarted.nextCursor}`)).status).toBe(200);
     });
 
-    test('while a merchant gets no new events, its last cursor never expires, and neither does the cursor of an empty feed', async () => {
+    test('if a merchant gets no new events, its last cursor never expires, and the cursor of an empty feed never expires', async () => {
       const { payment, cursors } = await history(60, 60);
       await remove();
       const last = cursors[1];
@@ -142,7 +142,7 @@ describe('the feed', () => {
         expect(await feed(`?after=${cursor}`)).toMatchObject(refused);
     });
 
-    test('undelivered events that are kept longer than others are read page by page, although events between them were removed', async () => {
+    test('undelivered events, which are kept longer, can be read page by page although the events between them were removed', async () => {
       const { ids, cursors, payment } = await history(50, 49, 48, 47, 1);
       for (const i of [0, 2]) {
         const data = { id: newDeliveryId(), eventId: ids[i] ?? '', merchantId, paymentId: payment.id };

@@ -194,7 +194,7 @@ describe('amounts', () => {
     },
   );
 
-  test('digits in text fields are not changed', async () => {
+  test('text fields that contain digits are returned unchanged', async () => {
     const subject = 'a "quoted\\" 1e3, 2.50 and \\u0041';
     const answer = await create({
       id: newOrderId(),

@@ -102,7 +102,7 @@ describe('many readers', () => {
     }
   });
 
-  test('one address gets at most half of the slots, and so does one merchant', async () => {
+  test('one address gets at most half of the slots, and one merchant gets at most half of the slots', async () => {
     const streams = { ...STREAMS, atMost: 4, openWithinMs: NET_MS };
     const small = await startTestApi(databaseUrl, { streams });
     /** Opens the event stream from another address of this machine. @returns the answer's first bytes */

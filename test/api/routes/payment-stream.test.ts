@@ -45,7 +45,7 @@ test('a stream of a payment sends the present state first, then the final state,
 });
 
 describe('each change', () => {
-  test('arrives once and in order, and a change that the reader cannot see is not sent', async () => {
+  test('is sent once and in order, unless the reader cannot see the change', async () => {
     const made = await pay(api, key);
     const [merchant, payer] = [await watch(made.id), await watch(made.id, made.clientToken)];
     await eventually(() => merchant.events.length === 1 && payer.events.length === 1);
@@ -83,7 +83,7 @@ describe('each change', () => {
     expect(JSON.stringify(payer.events)).not.toMatch(/of the shop|orderId|metadata|attention/);
   });
 
-  test('is sent with a heartbeat if only the passage of time caused it', async () => {
+  test('is sent with a heartbeat if only the passage of time caused the change', async () => {
     const made = await pay(api, key);
     let now = new Date();
     const soon = await startTestApi(databaseUrl, {
@@ -279,7 +279,7 @@ describe("a payment's stream", () => {
     }
   });
 
-  test("ends with the stream's limited lifetime, and a key that was revoked in the meantime opens no new stream", async () => {
+  test('ends after its maximum lifetime. If the key was revoked in the meantime, the key opens no new stream', async () => {
     const made = await pay(api, key);
     const brief = await startTestApi(databaseUrl, { streams: { ...STREAMS, lifetimeMs: 300 } });
     try {

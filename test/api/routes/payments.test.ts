@@ -108,7 +108,7 @@ describe('creating a payment', () => {
     expect(call?.args[1]).toBeLessThanOrEqual(8_000);
   });
 
-  test('while the channel decides about a trade whose creation it never confirmed, the answer is an immediate 202', async () => {
+  test('if the channel never confirmed the creation of a trade and is deciding about the trade, the answer is an immediate 202', async () => {
     api.workflows.onAwaitNextAction = async () => false;
     const body = inline();
     const { id } = (await post(body)).json;
@@ -187,7 +187,7 @@ describe('creating a payment', () => {
   describe('another attempt while money of an earlier attempt is recorded but not settled', () => {
     const paid = paidAnswer();
 
-    test('is refused with 409 and Retry-After if the money is of an ended attempt, until the money is settled', async () => {
+    test('if the money belongs to an ended attempt, the request is refused with 409 and Retry-After until the money is settled', async () => {
       const body = inline();
       const { json } = await post(body);
       await endPayment(api.db, json.id, 'closed', 'unpaid', new Date());
@@ -202,7 +202,7 @@ describe('creating a payment', () => {
       expect(await api.db.payment.count({ where: { orderId: body.order.id } })).toBe(1);
     });
 
-    test("waits for the order's result if the query shows the money of a live attempt", async () => {
+    test("if the query shows money of a live attempt, the request waits for the order's result", async () => {
       const body = inline();
       const { json } = await post(body);
       let settling: Promise<unknown> | undefined;
@@ -221,7 +221,7 @@ describe('creating a payment', () => {
       ]);
     });
 
-    test('is refused with 409 and Retry-After if the money of a live attempt is not settled in time', async () => {
+    test('if money of a live attempt is not settled in time, the request is refused with 409 and Retry-After', async () => {
       const body = inline();
       await post(body);
       api.workflows.onAskChannel = async ({ id }) => {

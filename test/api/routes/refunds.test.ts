@@ -145,7 +145,7 @@ describe('a refund request without an amount', () => {
     expect(codeOf(await ask(other))).toEqual([409, 'not_refundable']);
   });
 
-  test('queries the channel only once, whereas a repeated key, a payment without money or a given amount causes no query', async () => {
+  test('queries the channel once. A repeated key, a payment without money, or a request with an amount causes no query', async () => {
     const { id } = await paid();
     const idempotencyKey = newIdempotencyKey();
     const [first, again] = [await ask(id, {}, idempotencyKey), await ask(id, {}, idempotencyKey)];
@@ -179,7 +179,7 @@ describe('a refund request without an amount', () => {
   });
 });
 
-test('the idempotency key of a refund that was replaced still returns that refund, which names its replacement', async () => {
+test('if a refund was replaced, its idempotency key still returns the replaced refund, and the answer names the replacement', async () => {
   const { id } = await paid();
   const idempotencyKey = newIdempotencyKey();
   const first = await ask(id, { note: 'Returned' }, idempotencyKey);
@@ -199,7 +199,7 @@ test('the idempotency key of a refund that was replaced still returns that refun
   expect(codeOf(await ask(id))).toEqual([409, 'not_refundable']);
 });
 
-test('a payment of a wrong amount that was refunded in full needs no decision, and its order can be paid again', async () => {
+test('if a payment of a wrong amount was refunded in full, it needs no decision, and its order can be paid again', async () => {
   const payment = await paid(key, 900);
   const shown = async () => (await api.call(`/v1/payments/${payment.id}`, { key })).json;
   expect(await shown()).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
@@ -233,7 +233,7 @@ describe('the idempotency key of a refund', () => {
     expect(api.refundWorkflows.calls).toEqual([]);
   });
 
-  test('is refused with other content, or for another payment', async () => {
+  test('is refused if it is repeated with other content or for another payment', async () => {
     const [one, other] = [await paid(), await paid()];
     const idempotencyKey = newIdempotencyKey();
     await ask(one.id, { amount: 500 }, idempotencyKey);

@@ -104,7 +104,7 @@ describe('an operator decides to accept the money', () => {
     expect(await cancelAskedFor(other)).toBe(true);
   });
 
-  test('immediately refunds the money of another attempt that also waits for a decision', async () => {
+  test('immediately refunds money of another attempt if that money also waits for a decision', async () => {
     const { id, orderId, other } = await withAnother();
     const data = {
       ...{ status: 'succeeded', orderUpdate: 'review', orderUpdatedAt: new Date(), settledBy: 'query' },
@@ -123,7 +123,7 @@ describe('an operator decides to accept the money', () => {
     expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId: automaticRefundId(other) }]);
   });
 
-  describe('queries the channel first, because refunds of money that waits for a decision are not watched', () => {
+  describe('queries the channel first, because nodrop does not watch refunds of money that waits for a decision', () => {
     const undecided = { orderUpdate: 'review', attention: 'amount_mismatch' };
 
     test('accepts only the amount that is left if a part was refunded at the channel without a callback', async () => {
@@ -167,7 +167,7 @@ describe('an operator decides to accept the money', () => {
       expect((await api.call(`/v1/payments/${id}`, { key })).json).toMatchObject(undecided);
     });
 
-    test('is refused with 503 and decides nothing if Temporal is down, because the channel cannot be queried', async () => {
+    test('is refused with 503 and decides nothing if Temporal is down and so the channel cannot be queried', async () => {
       const { id } = await inReview();
       api.workflows.down = true;
       const answer = await resolve(id, 'accept');

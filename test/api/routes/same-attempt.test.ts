@@ -101,7 +101,7 @@ describe('a request for an attempt that has less than 30 s left', () => {
     expect((await post(body, late)).json.id).not.toBe(made.id);
   });
 
-  test('returns the same attempt if a new attempt could not expire later, because the order expires', async () => {
+  test('returns the same attempt if the order expires so soon that a new attempt could not expire later', async () => {
     const order = { id: newOrderId(), amount: 1050, currency: 'CNY', expiresInSeconds: 60 };
     const { body, made } = await attempt({ order, expiresInSeconds: 600 });
     for (const left of [29_999, 4_000, 1]) {
@@ -145,7 +145,7 @@ describe('a request for an attempt that has less than 30 s left', () => {
     expect((await row(other.id)).status).toBe('cancelled');
   });
 
-  test('returns the attempt that the first request created if it has the same Idempotency-Key', async () => {
+  test('if it repeats the Idempotency-Key of an earlier request, returns the attempt that the earlier request created', async () => {
     const body = inline();
     const headers = { 'idempotency-key': `k-${body.order.id}` };
     const { json: made } = await post(body, api, headers);
@@ -162,7 +162,7 @@ describe('a request for an attempt that has less than 30 s left', () => {
     expect([other.status, other.json.id === made.id]).toEqual([201, false]);
   });
 
-  describe('creates no attempt if the previous attempt cannot be closed, because', () => {
+  describe('if the previous attempt cannot be closed', () => {
     async function refused(happens: (of: { id: string }) => Promise<boolean>, code: string) {
       const { body, made } = await attempt();
       leave(made, 20_000);
@@ -173,12 +173,12 @@ describe('a request for an attempt that has less than 30 s left', () => {
       return { body, made };
     }
 
-    test('the channel does not answer, so that the previous attempt continues', async () => {
+    test('because the channel does not answer, no attempt is created and the previous attempt continues', async () => {
       const { made } = await refused(async () => false, 'attempt_unresolved');
       expect(await row(made.id)).toMatchObject({ status: 'paying', cancelRequestedAt: null });
     });
 
-    test('the channel is deciding about that attempt', async () => {
+    test('because the channel is deciding about it, no attempt is created', async () => {
       const { made } = await refused(async ({ id }) => {
         await recordAnswer(late.db, id, { state: 'processing' }, 'query', clock);
         return true;
@@ -186,7 +186,7 @@ describe('a request for an attempt that has less than 30 s left', () => {
       expect(await row(made.id)).toMatchObject({ status: 'paying', cancelRequestedAt: null });
     });
 
-    test('the channel does not close that attempt yet, but the next request after its end creates an attempt', async () => {
+    test('because the channel does not close it yet, no attempt is created until it has ended', async () => {
       const { body, made } = await refused(async ({ id }) => {
         await recordAnswer(late.db, id, { state: 'unpaid' }, 'query', clock);
         return true;
@@ -196,7 +196,7 @@ describe('a request for an attempt that has less than 30 s left', () => {
       expect((await post(body, late)).status).toBe(201);
     });
 
-    test('that attempt is paid', async () => {
+    test('because it is paid, no attempt is created', async () => {
       await refused(async ({ id }) => {
         await settle(late.db, id, {}, clock);
         return true;
@@ -283,7 +283,7 @@ describe('a repeated request with other fields', () => {
     expect([made2.status, made2.json.payer]).toEqual([201, { id: 'u2' }]);
   });
 
-  test('ignores another payer.ip, and the first payer.ip stays', async () => {
+  test('keeps the first payer.ip and ignores another payer.ip', async () => {
     const { body, made } = await attempt({ payer: { id: 'u1', ip: '::1' } });
     for (const payer of [{ id: 'u1', ip: '192.0.2.1' }, { ip: '192.0.2.1' }, undefined]) {
       const again = await post({ ...body, payer });
@@ -295,7 +295,7 @@ describe('a repeated request with other fields', () => {
     }
   });
 
-  test('sets the payer if no request named one before, and another payer is refused afterwards', async () => {
+  test('sets the payer if no earlier request named a payer. After that, a request with another payer is refused', async () => {
     const { body, made } = await attempt({ payer: { ip: '::1' } });
     const named = await post({ ...body, payer: { id: 'u1' } });
     expect([named.status, named.json.id, named.json.payer]).toEqual([200, made.id, { id: 'u1', ip: '::1' }]);
@@ -313,7 +313,7 @@ describe('a repeated request with other fields', () => {
     expect((await row(made.id)).payer).toEqual({ ip: '::1' });
   });
 
-  test('succeeds once if two concurrent requests name different payers, and the other request is refused', async () => {
+  test('if two concurrent requests name different payers, one request succeeds and the other request is refused', async () => {
     const { body, made } = await attempt();
     const answers = await Promise.all(
       ['u1', 'u2'].map((id, i) => post({ ...body, payer: { id } }, i === 0 ? api : late)),
@@ -381,7 +381,7 @@ describe('a channel switch', () => {
     expect([answer.status, answer.json.code, asked()]).toEqual([409, 'attempt_unresolved', []]);
   });
 
-  test("returns the payer's attempt, although it has little time left, if the order may have no further attempts", async () => {
+  test("if the order may have no further attempts, returns the payer's attempt although it has little time left", async () => {
     const { made } = await attempt();
     const { id: _, ...old } = await row(made.id);
     for (let i = 0; i < 19; i++) {

@@ -76,7 +76,7 @@ describe('a switch to another channel is refused when', () => {
     expect((await seen(old.id, old.clientToken)).switchTo).toEqual([]);
   });
 
-  describe('the channel is deciding about the attempt, and', () => {
+  describe('the channel is deciding about the attempt', () => {
     const asked = () => api.workflows.named('askChannel').length;
     /** The channel answers "processing" to every query. The stored answer is `ageMs` old. */
     async function processing(ageMs: number) {

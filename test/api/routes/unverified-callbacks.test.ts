@@ -45,7 +45,7 @@ const stored = async () => {
   return await api.db.unverifiedCallback.findMany();
 };
 
-test('of a forged callback its first 4 KiB, a hash of its body, its sender and the reason of the refusal are stored', async () => {
+test('nodrop stores the first 4 KiB of a forged callback, a hash of its body, its sender and the reason for the refusal', async () => {
   const callback = forged('pay_1', ' '.repeat(5_000));
   expect((await send(callback)).status).toBe(401);
   const [row, ...more] = await stored();
@@ -90,7 +90,7 @@ test('in a flood all callbacks are counted, a hundred per minute are stored, and
   expect((await counts()).map(({ count }) => count)).toEqual([190, 5]);
 });
 
-test('verified callbacks are never limited, however many arrive, and whatever else their address sends', async () => {
+test('verified callbacks are never limited, however many arrive and whatever else comes from the same address', async () => {
   const { id } = await pay(api, key);
   const strangers = Array.from({ length: 70 }, () => api.call('/v1/orders', { key: 'sk_wrong' }));
   await Promise.all([...strangers, ...Array.from({ length: 110 }, () => send(forged(id)))]);
@@ -170,7 +170,7 @@ test('all addresses of one IPv6 /64 network are counted as one sender', async ()
   });
 });
 
-test('while a batch of counts is written, all further counts go into one next batch of limited size', async () => {
+test('while one batch of counts is written, all further counts go into the next batch, which has a limited size', async () => {
   const queries = vi.spyOn(pg.Client.prototype, 'query');
   try {
     const flushes = [];

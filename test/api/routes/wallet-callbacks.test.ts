@@ -187,7 +187,7 @@ describe.skipIf(!isComplete)('a callback', () => {
     await expectRefused('alipay', id, changed('sign_type', 'RSA'), 'RSA2');
   });
 
-  test('of WeChat Pay is refused if it is tampered with, too old, a signature probe, or for another merchant or key', async () => {
+  test('of WeChat Pay is refused if it was tampered with, is too old, is a signature probe, or is for another merchant or key', async () => {
     const id = await newPaid('wechatpay');
     const { raw, headers } = await made('wechatpay', id);
     const changed = (change: Record<string, string>) => ({ raw, headers: { ...headers, ...change } });
