@@ -80,7 +80,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('pays, and sees the result in another browser, which the wallet opened', async () => {
+  test('pays, and sees the result in another browser that the wallet opened', async () => {
     const made = await pay();
     await system.simulator.pay(made.id);
     const { page, context } = await openTab(browser, allowed());
