@@ -224,7 +224,7 @@ describe('a ledger of the older release that has been migrated', () => {
     };
   }
 
-  test('lets each unfinished create make one trade, and each open refund be made once', async () => {
+  test('gets one trade for an unfinished create, and one refund for each open refund', async () => {
     const simulator = await start();
     const at = activitiesAt(simulator);
     // The older release has sent the create request, but has not received an answer.
