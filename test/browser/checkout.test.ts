@@ -80,7 +80,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('pays, and sees the result in another browser, which the wallet opened', async () => {
+  test('pays, and sees the result in another browser that the wallet opened', async () => {
     const made = await pay();
     await system.simulator.pay(made.id);
     const { page, context } = await openTab(browser, allowed());
@@ -212,7 +212,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await second.context.close();
   });
 
-  test('declines in two tabs and pays in one, and the other tab then accepts no second payment and no longer says unpaid', async () => {
+  test('declines in two tabs, then pays in one of them, and the tab that was not used to pay accepts no second payment and no longer says unpaid', async () => {
     const made = await pay();
     await system.simulator.pay(made.id, 'declined');
     const first = await openCashier(made, DESKTOP);

@@ -143,7 +143,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('after another attempt paid the order, the page continues to read, and reports late money of its own attempt', async () => {
+  test('after another attempt has paid the order, the page continues to read its own attempt, and reports late money of this attempt', async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = { status: 'cancelled', orderState: 'paid', nextAction: null };
@@ -242,7 +242,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('a payer who opens the wallet by the context menu or the middle mouse button has left for the wallet, like after a click', async () => {
+  test('if the payer opens the wallet with the context menu or the middle mouse button, the page treats this like a click', async () => {
     const made = await pay(api, key);
     for (const button of ['middle', 'right'] as const) {
       const { page, close } = await openWith(LOOKS[1]);

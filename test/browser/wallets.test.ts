@@ -156,7 +156,7 @@ const PAGES: readonly (readonly [Agent, readonly [string, string], ReadPayment])
 ];
 
 describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
-  test.each(PAGES)('in %s, the page fits a payment with %j', async (agent, way, seen) => {
+  test.each(PAGES)('in %s, the page suits a payment with %j', async (agent, way, seen) => {
     for (const language of ['en', 'zh'] as const) {
       const colorScheme = language === 'zh' ? 'dark' : 'light';
       const { page, address, go, close } = await open(agent, way, { language, colorScheme });

@@ -122,7 +122,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBe(event.data.payment.id);
   });
 
-  test('a forged event has no effect, and neither has an old event', async () => {
+  test('a forged event has no effect, and an old event has no effect', async () => {
     const event = eventOf('payment.succeeded', await newOrder());
     const forged = await send(receiver.url, newSecret(), event);
     const old = await deliver(event, { at: new Date(Date.now() - 6 * 60_000) });
@@ -196,7 +196,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     return { ...event, timestamp: new Date(Date.now() - 11_000).toISOString() };
   }
 
-  test('for a late event, the receiver reads the payment again, and the order becomes paid only if this payment still pays it', async () => {
+  test('for a late event, the receiver reads the payment again, and marks the order as paid only if the payment still pays the order', async () => {
     for (const changes of [{ orderUpdate: 'conflict', refundedAmount: 6800 }, { orderUpdate: 'review' }]) {
       const event = await oldSuccess();
       paymentIs = { ...event.data.payment, ...changes };
@@ -226,7 +226,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(paymentsRead).toEqual([]);
   });
 
-  test('a conflict takes the goods back only if it is about the payment that paid the order', async () => {
+  test('a conflict event takes the goods back only if the event is about the payment that paid the order', async () => {
     const event = eventOf('payment.succeeded', await newOrder());
     await deliver(event);
     const conflict = { orderUpdate: 'conflict' };
@@ -302,7 +302,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBe(first.data.payment.id);
   });
 
-  test('an unknown order is answered 404, a cancelled order 410, and a different amount or currency 422', async () => {
+  test('an event is answered 404 if its order is unknown, 410 if its order is cancelled, and 422 if its amount or currency differs', async () => {
     expect(await deliver(eventOf('payment.succeeded', newId('order')))).toEqual({
       status: 404,
       body: { code: 'order_unknown' },

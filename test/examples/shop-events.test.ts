@@ -172,7 +172,7 @@ test('a late event grants no goods if its payment cannot be read, and succeeds w
   expect(await paidBy()).toBe(event.data.payment.id);
 });
 
-test('the shop does not read the payment for an event that is delivered without delay or that grants no goods', async () => {
+test('if an event is delivered without delay or grants no goods, the shop applies it without reading the payment', async () => {
   const fresh = eventOf('payment.succeeded', orderId);
   expect((await deliver(fresh, { at: new Date(fresh.timestamp) })).status).toBe(204);
   // If the shop has applied an event before, it reads nothing when the event is redelivered, however late that is.
@@ -230,7 +230,7 @@ test('every answer without a 2xx status is logged with its reason', async () => 
   await logged('GET /nodrop/elsewhere (without an id) answered 404: There is no such address.');
 });
 
-test('an unknown order is answered 404, and not 410', async () => {
+test('an event for an unknown order is answered 404, and not 410', async () => {
   expect(await deliver(eventOf('payment.succeeded', 'order-1'))).toEqual({
     status: 404,
     body: { code: 'order_unknown', error: 'There is no such order here.' },

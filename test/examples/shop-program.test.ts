@@ -48,7 +48,7 @@ test("the example files import only each other, the client library and public pa
   }
 });
 
-test('the order is not marked as paid because the payer returns to the shop', async () => {
+test('the return of the payer to the shop does not mark the order as paid', async () => {
   const response = await fetch(`${shop.url}/orders/${orderId}?paymentId=${newId('pay')}&status=succeeded`);
   expect(await response.text()).not.toContain('Pickup code');
   expect(await paidBy()).toBeNull();

@@ -96,7 +96,7 @@ test('after a declined attempt, a second attempt can pay the same order', async 
   await eventually(async () => (await page(orderId)).includes('Pickup code'));
 });
 
-test('the shop does not show "not paid" while an attempt on a channel that the payer chose at the cashier can still be paid', async () => {
+test('if the payer chose another channel at the cashier, the shop does not show "not paid" while that attempt can still be paid', async () => {
   const { orderId, paymentId, token } = await buy('coffee');
   const switched = await system.api(
     'POST',
@@ -148,7 +148,7 @@ test('a paid order cannot be cancelled', async () => {
   await eventually(async () => (await page(orderId)).includes('Pickup code'));
 });
 
-test('money for an order that the shop does not have is reported, and is not refunded while the order may still be created', async () => {
+test('if the shop does not have the order of a payment, the money is reported, and is not refunded while the shop may still create the order', async () => {
   const key = readFileSync(join(system.config.home, 'shop.key'), 'utf8');
   const order = { id: 'not-of-the-shop', amount: 1990, currency: 'CNY' };
   const made = await system.api(

@@ -16,7 +16,7 @@ describe('definite answers', () => {
     },
   );
 
-  test('an answer 409 that names this payment has the outcome agreed', async () => {
+  test('an answer 409 that names this payment has the outcome "agreed"', async () => {
     const answer = JSON.stringify({ paidPaymentId: US, more: 1 });
     const { url } = await answering(409, answer);
     expect(await told(url)).toEqual({ kind: 'agreed', statusCode: 409, answer });

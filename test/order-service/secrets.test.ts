@@ -134,7 +134,7 @@ describe('a merchant’s secrets', () => {
     for (const one of made) expect(secrets).toContain(one?.secret);
   });
 
-  test('can be used again after the loss of NODROP_SECRET once they have been rotated', async () => {
+  test('can be used again after the loss of NODROP_SECRET, as soon as they have been rotated', async () => {
     const { id, name } = await merchantWithSecret();
     await expect(findOrderService(db, id, OTHER_KEY, NOW)).rejects.toThrow('NODROP_SECRET');
     const fresh = (await rotateSecret(db, name, 24 * 3_600_000, OTHER_KEY, NOW))?.secret;

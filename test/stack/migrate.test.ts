@@ -123,7 +123,7 @@ test('if the process that applies a migration is killed, the next start applies 
   await queryOnce(database.url, 'select * from next');
 });
 
-test("if the connection ends after a migration's script and before its record, the migration is not applied again", async () => {
+test("if the connection ends after a migration's script has run but before the migration is recorded, the migration is not applied again", async () => {
   await applyMigrations(database.url);
   addMigration('99990101000000_next', 'create table next (id int) -- No semicolon, and a comment at the end');
   // This trigger ends the connection when the engine updates the step counter, which happens after the script

@@ -224,7 +224,7 @@ describe('a ledger of the older release that has been migrated', () => {
     };
   }
 
-  test('leads to one trade for an unfinished create, and to one refund for each open refund', async () => {
+  test('gets one trade for an unfinished create, and one refund for each open refund', async () => {
     const simulator = await start();
     const at = activitiesAt(simulator);
     // The older release has sent the create request, but has not received an answer.
@@ -350,7 +350,7 @@ describe('a ledger of the older release that has been migrated', () => {
   });
 });
 
-test('the database accepts the writes of the older release before the migrations, after each of them, and after the last of them', async () => {
+test('the database accepts the writes of the older release before the migrations, after each migration, and after the last migration', async () => {
   const { database, columns } = await oldDatabase();
   try {
     const client = new Connection({ connectionString: database.url });

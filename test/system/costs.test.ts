@@ -67,7 +67,7 @@ test.each(CASES)(
   },
 );
 
-test('a query of an unpaid payment that gets an unchanged answer costs no more than its limit', async () => {
+test('if a query of an unpaid payment gets an unchanged answer, the query costs no more than its limit', async () => {
   await dropCallbacks(system.config.simulator.url);
   for (const costs of await counter.unpaidPolls(SAMPLES, { key: keys.plain, channel: 'simulator2' }))
     expectWithin(costs, UNPAID_POLL);

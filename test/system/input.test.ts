@@ -31,7 +31,7 @@ test('a forged callback is refused and does not pay the order, but causes a quer
   expect(await system.orderStatus(body.orderId)).toBe('paying');
 });
 
-test('a forged callback for a payment that the payer has paid has one effect, which is an earlier query', async () => {
+test('if the payer has paid, a forged callback has only one effect: the payment is queried earlier', async () => {
   await system.simulator.setFaults({ callback: { dropRate: 1 } });
   const { body } = await system.payable();
   await system.simulator.pay(body.id);
@@ -144,7 +144,7 @@ test('if the channel refuses a trade, the request is answered 422, and the order
   await system.payable({ order: undefined, orderId: 'refused' });
 });
 
-test('a payer who returns from the wallet causes a hint, which detects the money long before the next query on schedule', async () => {
+test('when the payer returns from the wallet, a hint causes a query that detects the money long before the next scheduled query', async () => {
   await system.simulator.setFaults({ callback: { dropRate: 1 } });
   const { body } = await system.payable({ returnUrl: 'https://shop.example/thanks' });
   await system.simulator.pay(body.id);

@@ -59,7 +59,7 @@ test('a cancellation at one API process ends the streams at this process and at 
   expect(statuses(readers).map((seen) => seen.at(-1))).toEqual(['cancelled', 'cancelled']);
 });
 
-test('the streams continue after cut database connections and a killed PostgreSQL, and lose no change', async () => {
+test('after database connections are cut and PostgreSQL is killed, the streams continue and lose no change', async () => {
   const { body } = await system.payable();
   const readers = await watch(body.id, body.clientToken);
   await eventually(() => readers.every(({ events }) => events.length === 1));

@@ -86,7 +86,7 @@ test('after a total loss of the Temporal database, recover restores the workflow
   ]);
 });
 
-test('a callback is forwarded again if it was forwarded only to the Temporal database that is lost', async () => {
+test('if a callback was forwarded only to a Temporal database that is now lost, the callback is forwarded again', async () => {
   const { body } = await system.payable();
   await system.simulator.pay(body.id);
   await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');

@@ -46,7 +46,7 @@ const untilRefund = (id: string, status: string, patienceMs?: number) =>
     return answer?.body.status === status && answer.body;
   }, patienceMs);
 
-test('if a part is refunded and then the remaining amount, the order becomes refunded', async () => {
+test('if a part of the money is refunded and the remaining amount is refunded later, the order becomes refunded', async () => {
   const { id, orderId } = await paid();
   const part = await askFor(id, { amount: 500, note: 'One cup' }, 'part');
   expect(part).toMatchObject({ status: 201, body: { amount: 500, reason: 'requested' } });
@@ -73,7 +73,7 @@ test('if a part is refunded and then the remaining amount, the order becomes ref
   );
 });
 
-test('if two attempts of one order are paid, one pays the order and the other is refunded automatically', async () => {
+test('if two attempts of one order are paid, one attempt pays the order and the other attempt is refunded automatically', async () => {
   const first = (await system.payable()).body;
   // The channel does not answer about the first attempt, so nodrop accepts the second attempt.
   await system.simulator.setFaults({ query: { errorRate: 1 } });

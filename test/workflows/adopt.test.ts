@@ -113,7 +113,7 @@ test('a trade that is only watched stays open at the channel after its expiry, a
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('if a payment is cancelled whose trade is only watched, the trade stays open at the channel', async () => {
+test('if nodrop only watches the trade of a payment and the payment is cancelled, the trade stays open at the channel', async () => {
   const reference = await trade();
   const payment = await adopt(reference);
   await h.workflows.cancel(payment, NET_MS);

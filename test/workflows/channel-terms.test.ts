@@ -59,7 +59,7 @@ const inText = (value: unknown): string =>
 const closes = () => channel.calls.filter((call) => call.startsWith('close')).length;
 const attentionOf = async (id: string) => (await h.row(id)).attention;
 
-test('wrong credentials at the create raise an attention but do not fail the payment, which is closed after the credentials are corrected', async () => {
+test('if the credentials are wrong when the trade is created, an attention is raised, and the payment does not fail but is closed after the credentials are corrected', async () => {
   const payment = await h.newPayment({ expiresInMs: 300_000 });
   channel.failure = WRONG;
   await h.workflows.start(payment, true, NET_MS);
@@ -117,7 +117,7 @@ test('wrong credentials at a query or a refund raise an attention, and the next 
   expect(await attentionOf(payment.id)).toBeNull();
 });
 
-test('if the channel closes a trade only from a later time on, nodrop closes it at that time and raises no attention', async () => {
+test('if the channel allows a trade to be closed only from a later time, nodrop closes the trade at that time and raises no attention', async () => {
   const payment = await h.newPayment();
   await h.start(payment);
   const until = payment.createdAt.getTime() + 300_000;

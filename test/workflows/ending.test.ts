@@ -62,7 +62,7 @@ test('if the channel answers a close with "already paid", the payment counts as 
   });
 });
 
-test('if the answer to a close reports paid but queries do not, nodrop raises an attention and repeats the query until a query reports the money', async () => {
+test('if the channel answers a close with "paid" but does not report the money when queried, nodrop raises an attention and queries until the money is reported', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(55);
@@ -159,7 +159,7 @@ test('the late watch finds money that arrives after the payment has ended, and t
   expect(Math.round(((h.askedAt(payment).at(-1) ?? 0) - ended) / 60)).toBe(10);
 });
 
-test('if two payments of one order are paid, one pays the order and the other is refunded', async () => {
+test('if two payments of one order are paid, one payment pays the order and the other payment is refunded', async () => {
   const first = await h.newPayment();
   const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });
   await h.start(first);

@@ -47,7 +47,7 @@ async function inProcess(expiresInMs: number) {
   return payment;
 }
 
-test('if a payment is cancelled while the channel reports processing, the channel is queried until it decides', async () => {
+test('if a payment is cancelled while the channel reports processing, nodrop queries the channel until the channel decides', async () => {
   const payment = await inProcess(3_600_000);
   await h.db.payment.update({
     where: { id: payment.id },

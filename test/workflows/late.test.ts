@@ -69,7 +69,7 @@ async function cancelledWithLink() {
   return { payment, run };
 }
 
-test('a cancelled payment is queried daily while its payment link works, and for one more day after the link ends', async () => {
+test('a cancelled payment is queried daily until one day after its payment link stops working', async () => {
   const { payment, run } = await cancelledWithLink();
   await run.result();
   const { createdAt, endedAt, status } = await h.row(payment.id);

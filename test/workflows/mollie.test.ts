@@ -170,7 +170,7 @@ test('Mollie: a payment that cannot be cancelled at its expiry stays open until 
   expect(await h.orderStatus(payment)).toBe('unpaid');
 });
 
-test('Mollie: after the expiry, money of a payment that cannot be cancelled pays the order', async () => {
+test('Mollie: if a payment cannot be cancelled and the payer pays after the expiry, the money pays the order', async () => {
   const payment = await newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(5 * MINUTE);

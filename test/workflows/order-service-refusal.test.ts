@@ -89,7 +89,7 @@ test.each([
   },
 );
 
-test('after an answer 410 the order counts as gone, and the money is refunded like late money', async () => {
+test('after the order service answers 410, the order counts as gone, and the money is refunded like late money', async () => {
   shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 410 } : undefined);
   const payment = await receive();
   await done(payment);
@@ -229,7 +229,7 @@ test.each([
   },
 );
 
-test('if all money is refunded during a delivery attempt, the late answer is only logged and a conflict event is delivered', async () => {
+test('if all money is refunded during a delivery attempt, the answer to this attempt is only logged, and a conflict event is delivered', async () => {
   let answer = () => {};
   const isBack = new Promise<void>((resolve) => {
     answer = resolve;

@@ -37,7 +37,7 @@ describe('a channel that forgets idempotency keys after 24 h', () => {
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: null });
   });
 
-  test('if a refund never reached the channel, it is requested again after two lists, 10 min apart, that do not show the refund', async () => {
+  test('if a refund never reached the channel and two lists, 10 min apart, do not contain it, the refund is requested again', async () => {
     const payment = await h.newPaid();
     book.losesRequests = true;
     const refund = await h.refund(payment, 700);
@@ -79,7 +79,7 @@ describe('a channel that forgets idempotency keys after 24 h', () => {
 });
 
 describe('a channel that stores a failure under the idempotency key of a refund', () => {
-  test('the refund is requested once under the next key after two lists that do not show the refund', async () => {
+  test('if two successive lists do not contain the refund, nodrop requests it once more with the next key', async () => {
     const payment = await h.newPaid();
     book.storesFailures = true;
     const refund = await h.refund(payment, 700);
@@ -105,7 +105,7 @@ describe('a channel that stores a failure under the idempotency key of a refund'
     expect(book.of(payment.id)).toHaveLength(1);
   });
 
-  test('after failures under two keys the refund needs a person, and it ends when an operator refunds the money at the channel', async () => {
+  test('if the refund fails under two keys, it needs a person, and it ends when an operator refunds the money at the channel', async () => {
     const payment = await h.newPaid();
     book.storesFailures = true;
     const refund = await h.refund(payment);
@@ -154,7 +154,7 @@ test("if a refund needs a person, an attention contains the channel's reason, an
   expect(book.of(payment.id)).toHaveLength(1);
 });
 
-test('if the channel asks for another request of a refund, nodrop repeats the request under the same number on schedule', async () => {
+test('if the channel asks nodrop to request a refund again, nodrop repeats the request with the same number on schedule', async () => {
   const payment = await h.newPaid();
   book.says = { state: 'ask_again', reason: 'The balance was short.' };
   const refund = await h.refund(payment, 700);
@@ -205,7 +205,7 @@ describe('a channel that stores a refusal under each idempotency key', () => {
     expect(book.of(payment.id)).toHaveLength(1);
   });
 
-  test('if a refund is found under an earlier key, it is queried under the number of that key', async () => {
+  test('if the channel has a refund under an earlier key, nodrop queries the refund with the number of that key', async () => {
     const payment = await h.newPaid();
     book.storesFailures = true;
     const refund = await h.refund(payment, 700);
@@ -223,7 +223,7 @@ describe('a channel that stores a refusal under each idempotency key', () => {
 });
 
 describe('a channel that lists the refunds of a trade', () => {
-  test("an external refund is recorded once by its id, even while a refund of nodrop's is open", async () => {
+  test('an external refund is recorded once by its id, even while a refund that nodrop requested is open', async () => {
     const payment = await h.newPaid();
     book.begins = 'processing';
     const refund = await h.refund(payment, 500);
@@ -249,7 +249,7 @@ describe('a channel that lists the refunds of a trade', () => {
     expect((await eventsOf(payment)).at(-1)).toBe('refund.reversed');
   });
 
-  test('a refund of nodrop whose row is lost is found in the list, and counts only once when it is requested again', async () => {
+  test('if the row of a refund is lost, nodrop finds the refund in the list, and counts it only once when it is requested again', async () => {
     const payment = await h.newPaid();
     const refund = await h.refund(payment, 400, 'lost-row');
     await done(refund.id);
@@ -267,7 +267,7 @@ describe('a channel that lists the refunds of a trade', () => {
     expect(book.of(payment.id)).toHaveLength(1);
   });
 
-  test('if a due refund is refused because of a partial refund in the list, only the rest is refunded', async () => {
+  test('if a due refund is refused because the list contains a partial refund, only the remaining amount is refunded', async () => {
     const payment = await inConflict();
     book.losesRequests = true;
     const refund = await h.owe(payment);
@@ -347,7 +347,7 @@ describe('a channel that lists the refunds of a trade', () => {
     });
   });
 
-  test('if a refund was requested before the database was lost, a repeated request finds it in the list and does not make it twice', async () => {
+  test('if a refund was requested before the database was lost, a repeated request finds the refund in the list and does not make it twice', async () => {
     const payment = await h.newPaid();
     const { merchantId, id: paymentId } = payment;
     const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'earlier', amount: 400 });

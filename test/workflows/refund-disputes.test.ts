@@ -126,7 +126,7 @@ describe('a dispute', () => {
   });
 });
 
-describe('the bank returns the money of a succeeded refund to the merchant', () => {
+describe('a succeeded refund whose money the bank returns to the merchant', () => {
   const reversed = async () => {
     const payment = await h.newPaid();
     const refund = await h.refund(payment);

@@ -10,7 +10,7 @@ import { atChannel, done, h, hooks, processing, refundsOf } from './refund-suppo
 
 /** Refunds that nodrop did not request at the channel are found. They count once and raise an attention. */
 
-test('if the channel reports two refunds that exceed the received amount together, they are recorded only up to that amount', async () => {
+test('if the channel reports two refunds whose sum exceeds the received amount, they are recorded only up to the received amount', async () => {
   const payment = await h.newPaid();
   h.onRefund = processing;
   const [one, other] = [await h.refund(payment, 400), await h.refund(payment, 600)];
@@ -24,7 +24,7 @@ test('if the channel reports two refunds that exceed the received amount togethe
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: 'amount_mismatch' });
 });
 
-test('if an external refund was attributed to an open refund of nodrop, it is found when nodrop’s refund is settled', async () => {
+test('if an external refund was attributed to an open refund of nodrop, the external refund is found when nodrop’s refund is settled', async () => {
   const payment = await h.newPaid();
   h.onRefund = processing;
   const refund = await h.refund(payment, 500);
@@ -42,7 +42,7 @@ test('if an external refund was attributed to an open refund of nodrop, it is fo
   ]);
 });
 
-test('if a processing refund whose row is lost was recorded as external, it counts only once when it is requested again', async () => {
+test('if the row of a processing refund is lost and the refund was recorded as external, the refund counts only once when it is requested again', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'lost-6', amount: 400 });
@@ -65,7 +65,7 @@ test('if a processing refund whose row is lost was recorded as external, it coun
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n, attention: null });
 });
 
-test('if the channel refunds more than requested and the excess was recorded as external, the money counts only once', async () => {
+test('if the channel refunds more than nodrop requested and the excess was recorded as external, the money counts only once', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'other-2', amount: 400 });
@@ -86,7 +86,7 @@ test('if the channel refunds more than requested and the excess was recorded as 
 // After a message cancels an activity, this server no longer skips time. The following tests do not need
 // skipped time.
 
-describe('before nodrop refunds all remaining money, a refund was made at the channel', () => {
+describe('a refund of all remaining money after a refund was made at the channel', () => {
   test('an automatic refund requests only the remaining amount', async () => {
     const payment = await h.newPaid();
     await h.refundElsewhere(payment, 300);
@@ -131,7 +131,7 @@ describe('before nodrop refunds all remaining money, a refund was made at the ch
   });
 });
 
-test('if a refund request from before a loss of the database takes effect between the first two queries, it counts only once', async () => {
+test('if a refund was requested before a loss of the database and takes effect between the first two queries, the refund counts only once', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const key = { merchantId, paymentId, idempotencyKey: 'between-1', amount: 400 };
@@ -205,7 +205,7 @@ test('a callback can report a refund made at the channel, and if the first answe
   ]);
 });
 
-describe('after a loss of the database, the channel has refunds that nodrop does not know', () => {
+describe('refunds at the channel that nodrop does not know after a loss of its database', () => {
   test('a repeated request has the same refund number, so that the refund is found, and neither made nor counted twice', async () => {
     const payment = await h.newPaid();
     const first = await h.refund(payment, 400, 'lost-1');
@@ -264,7 +264,7 @@ describe('after a loss of the database, the channel has refunds that nodrop does
   });
 });
 
-describe('the channel refunds another amount than requested', () => {
+describe('a refund whose amount at the channel differs from the requested amount', () => {
   const underOurNumber = async (payment: Payment, amount: number, key: string) => {
     const { merchantId, id: paymentId } = payment;
     const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: key, amount: 'all' });

@@ -26,7 +26,7 @@ test('if the channel finally refuses a refund, the refund fails and its amount c
   expect(await h.orderStatus(payment)).toBe('refunded');
 });
 
-test('a refusal has no effect if an earlier request, whose answer was lost, has made the refund', async () => {
+test('if the answer to a request was lost but the request made the refund, a later refusal has no effect', async () => {
   const payment = await h.newPaid();
   let calls = 0;
   h.onRefund = async (ask) => {
@@ -112,7 +112,7 @@ test('if the channel refuses a refund of a recovered order, an attention is rais
   expect(await h.row(second.id)).toMatchObject({ attention: 'order_conflict' });
 });
 
-describe('the channel refuses a refund of all remaining money because a part was refunded at the channel', () => {
+describe('a refund of all remaining money that the channel refuses because a part was refunded at the channel', () => {
   /**
    * Starts a refund's workflow as the sweep does.
    * @returns the refund's row after the workflow has ended
@@ -123,7 +123,7 @@ describe('the channel refuses a refund of all remaining money because a part was
     return await h.refundRow(id ?? 'none');
   };
 
-  test('if the refused refund is automatic, a refund of the rest replaces it', async () => {
+  test('if the refused refund is automatic, a refund of the remaining amount replaces it', async () => {
     hooks.beforeRefund = [
       async () => {
         const { payment } = await h.db.refund.findFirstOrThrow({
@@ -163,7 +163,7 @@ describe('the channel refuses a refund of all remaining money because a part was
     expect(await h.refundRow(refund.id)).toMatchObject({ replacedBy: null });
   });
 
-  test('if the refused refund was requested, a refund of the rest replaces it and the first refund keeps the idempotency key', async () => {
+  test('if the refused refund was requested, a refund of the remaining amount replaces it, and the refused refund keeps the idempotency key', async () => {
     const payment = await h.newPaid();
     hooks.beforeRefund = [() => h.refundElsewhere(payment, 300), () => h.refundElsewhere(payment, 200)];
     const request = { amount: undefined, note: undefined, idempotencyKey: 'rest-1' };
@@ -218,7 +218,7 @@ describe('the channel refuses a refund of all remaining money because a part was
     },
   );
 
-  test('if the payment is disputed, the refused refund is not replaced, because the channel decides about the rest', async () => {
+  test('if the payment is disputed, the refused refund is not replaced, because the channel decides about the remaining amount', async () => {
     const payment = await h.newPaid();
     const disputed = { attention: 'disputed', attentionSince: new Date(await h.now()) };
     hooks.beforeRefund = [

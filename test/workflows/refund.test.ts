@@ -188,7 +188,7 @@ test('an automatic refund waits while the payment is disputed', async () => {
 // After a message cancels an activity, this server no longer skips time. The following tests do not need
 // skipped time.
 
-test('if two payments of one order are paid, one pays the order and the other is refunded automatically', async () => {
+test('if two payments of one order are paid, one payment pays the order and the other payment is refunded automatically', async () => {
   const { first, second, refund } = await payTwice();
   expect(refund).toMatchObject({ reason: 'duplicate_payment', amount: 1990n });
   await h.untilRefund(refund.id, 'succeeded');

@@ -63,7 +63,7 @@ test("if a full refund's callback is forwarded but the payment's callback is onl
   await expectNotPaidFor(payment);
 });
 
-test("a refund's callback is recorded even if the payment's workflow does not know that the payment is settled", async () => {
+test('the callback of a refund is recorded even if the workflow of the payment does not know that the payment is settled', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   const at = new Date(await h.now());

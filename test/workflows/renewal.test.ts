@@ -14,7 +14,7 @@ const h = useHarness({ environment: () => soonRenewingEnvironment(60) });
 const runId = async (paymentId: string) =>
   (await h.env.client.workflow.getHandle(paymentWorkflowId(paymentId)).describe()).runId;
 
-test('the workflow of a payment that is queried many times continues as new', async () => {
+test('if a payment is queried many times, its workflow continues as new', async () => {
   const payment = await h.newPayment({ expiresInMs: 3_600_000 });
   await h.start(payment);
   const first = await runId(payment.id);
@@ -29,7 +29,7 @@ test('the workflow of a payment that is queried many times continues as new', as
   await eventually(async () => (await h.orderStatus(payment)) === 'succeeded');
 });
 
-test('the workflow of a payment that gets many hints while the channel cannot close the trade continues as new', async () => {
+test('if a payment gets many hints while the channel cannot close the trade, its workflow continues as new', async () => {
   const payment = await h.newPayment({ expiresInMs: 3_600_000 });
   await h.start(payment);
   await h.simulator.setFaults({ down: true });

@@ -133,7 +133,7 @@ test('if the channel declines a trade, the payment fails and the order can be pa
   expect(again.id).not.toBe(payment.id);
 });
 
-test('a callback with a wrong amount only causes a query, and the query’s right amount pays the order', async () => {
+test('a callback with a wrong amount only causes a query, and the order is paid with the right amount that the query reports', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
@@ -253,7 +253,7 @@ test.each(['hint', 'callback'])(
   },
 );
 
-test('a callback signal whose callback is not in the ledger only causes a query', async () => {
+test('if a callback is signalled but is not in the ledger, the signal only causes a query', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await run.signal('callback', { callbackId: 'cb_x', state: 'paid', amount: 1990, currency: 'CNY' });
