@@ -77,7 +77,7 @@ export async function findAdoptable(
   }
 }
 
-/** @param names the function adds the other names that the channel has for the trade */
+/** @param names the known names of the trade; the channel's other names are added to the set */
 async function look(
   db: LedgerClient,
   adapter: ChannelAdapter | undefined,

@@ -9,7 +9,7 @@ const WORKFLOW_QUEUE = 1;
 /**
  * True once a worker has polled the main task queue.
  * @param since Unix time in milliseconds. A worker that was last seen before this time belongs to an earlier run.
- * @param pid of the only worker that counts, because Temporal still lists a worker that was just killed.
+ * @param pid the process id of the worker to look for. Temporal still lists other workers that were just killed.
  */
 export async function workerPolls(
   { address, namespace }: Config['temporal'],

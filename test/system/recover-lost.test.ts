@@ -132,7 +132,8 @@ test('recover --lost names the rows that it cannot restore, and ends a lost refu
 });
 
 /**
- * Makes a refund whose row is lost. The channel makes it under key number `attempt`, after `processingMs`.
+ * Requests a refund at the channel with the idempotency key of attempt `attempt`, and loses the refund's row. The channel
+ * completes the refund after `processingMs` milliseconds.
  * @returns its id
  */
 async function newMade(paymentId: string, processingMs: number, attempt = 1): Promise<string> {

@@ -120,8 +120,8 @@ export function isDevelopmentKeyAccepted(
 }
 
 /**
- * @returns a function that returns the caller of the development key. The first call creates the merchant. After an
- * error, the next call tries again.
+ * @returns a function that returns the caller that the development key identifies. The first call creates the key's
+ * merchant. If that fails, the next call tries again.
  */
 export function createDevelopmentCaller({
   db,

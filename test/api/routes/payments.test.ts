@@ -202,7 +202,7 @@ describe('creating a payment', () => {
       expect(await api.db.payment.count({ where: { orderId: body.order.id } })).toBe(1);
     });
 
-    test("if the query shows money of a live attempt, the request waits for the order's result", async () => {
+    test("if the query shows that a live attempt was paid, the create request waits for the order's result", async () => {
       const body = inline();
       const { json } = await post(body);
       let settling: Promise<unknown> | undefined;
