@@ -36,7 +36,7 @@ function program(name: string, script: string) {
 }
 
 /** Runs .ci/run with this script in place of `npm test`. */
-function ci(script: string, args: readonly string[] = []) {
+function ci(script: string, args: readonly string[] = [], settings: Record<string, string> = {}) {
   program('go', `echo ${folder}/goenv`);
   program(
     'npm',
@@ -54,6 +54,7 @@ ${script}`,
     HOME: join(folder, 'home'),
     TMPDIR: join(folder, 'temporary'),
     NODROP_TEMPORAL_CLI: '/usr/bin/true',
+    ...settings,
   };
   const { status, stdout } = spawnSync('bash', [join(root, '.ci', 'run'), ...args], {
     env,
@@ -151,4 +152,13 @@ printSum([runVitest(process.execPath, ['--root', '${join(folder, 'tests')}', '--
   expect(failures).toMatch(/broken\.test\.ts\n {2}no such thing/);
   expect(failures).toMatch(/\nskipped:\n.*left-out\.test\.ts: 3\n\n1 passed, 2 failed\n$/);
   expect(status).toBe(1);
+});
+
+test('a run that is killed before .ci/run waits for it counts as failed', () => {
+  // A function in place of the builtin that .ci/run calls before it waits. It returns when the tests' processes are gone.
+  const jobs = `() { builtin jobs -p >${folder}/group; while kill -0 -- "-$(cat ${folder}/group)" 2>/dev/null; do :; done
+cat ${folder}/group; }`;
+  const { status, lines } = ci('echo "9 passed, 0 failed"; kill -9 $$', [], { 'BASH_FUNC_jobs%%': jobs });
+  expect(lines.at(-1)).toBe('0 passed, 1 failed');
+  expect(status).toBe(137);
 });
