@@ -1,32 +1,26 @@
 // The payer's part of the client: plain JavaScript without dependencies. Browsers load this file unchanged. Its types
 // are in index.d.ts.
 
-/**
- * Time limit for the headers of a stream, and again for its first event. A buffering proxy delivers neither headers nor
- * events.
- */
+/** Time limit for a stream's headers, and again for its first event. A buffering proxy delivers neither. */
 const STREAM_START_MS = 4_000;
-/** A stream that is silent for this time counts as blocked. The service sends at least a comment every 15 s. */
+/** A stream that is silent for longer counts as blocked. The service sends a comment at least every 15 s. */
 const STREAM_SILENCE_MS = 40_000;
-/**
- * If a stream ends sooner than after this time, the client retries it once, immediately. If the second stream also ends
- * sooner, streaming counts as blocked.
- */
+/** A stream that ends sooner is retried once, immediately. If it ends sooner again, streaming counts as blocked. */
 const STREAM_WORTH_MS = 10_000;
-/** How long the client waits before it retries a blocked stream. The time doubles after each retry. */
+/** The wait before the client retries a blocked stream. It doubles after each retry. */
 const STREAM_REST_MS = { first: 30_000, last: 600_000 };
 const REQUEST_MS = 15_000;
-/** How long the service may hold the answer to a poll. */
+/** How long the service may hold a poll. */
 const HELD_SECONDS = 10;
-/** If a held poll returns no change in less than this time, the service did not hold the poll. */
+/** If a held poll returns sooner and without a change, the service did not hold it. */
 const HELD_AT_LEAST_MS = 5_000;
-/** The pauses after a held poll, after a plain poll, and after a request that the service did not answer. */
+/** The pauses after a held poll, a plain poll, and a request without an answer. */
 const HELD_PAUSE_MS = { first: 1_000, last: 1_000 };
 const PLAIN_PAUSE_MS = { first: 1_000, last: 15_000 };
 const AWAY_PAUSE_MS = { first: 1_000, last: 5_000 };
 /**
- * Over HTTP/1.1 a browser opens six connections to a service, for all its pages together. At most this many requests
- * may stay open, so that a page still loads and a hint still arrives.
+ * Over HTTP/1.1, all pages of a browser share six connections to a service. At most this many requests stay open, so
+ * that pages still load and hints still arrive.
  */
 const MAX_OPEN = 3;
 
@@ -63,12 +57,11 @@ export function createClient({ baseUrl, fetch }) {
 /** @type {typeof import('./index.d.ts').connect} */
 export function connect({ baseUrl, key, fetch: given }) {
   const base = String(baseUrl).replace(/\/+$/, '');
-  // The global `fetch` is read again at each call. It is never called as a method of another object, because browsers
-  // refuse this.
+  // Each call reads the global `fetch` again. Browsers refuse to run it as a method of another object.
   const send = given ?? ((/** @type {string} */ url, /** @type {RequestInit} */ init) => fetch(url, init));
   /**
-   * The listeners of each payment, by its id. They get one of three signals. `hinted`: the payment may have changed.
-   * `granted`: a waiting call may stream from now on. `lost`: a connection that looks open may be dead, or must end.
+   * The listeners of each payment, by its id. Their signals are `hinted`: the payment may have changed; `granted`: a
+   * waiting call may stream now; `lost`: a connection that looks open may be dead, or must end.
    * @type {Map<string, Set<(signal: Wake) => void>>}
    *
    * @typedef {'hinted' | 'granted' | 'lost'} Wake
@@ -79,7 +72,7 @@ export function connect({ baseUrl, key, fetch: given }) {
   function listen(id, listener) {
     const same = listeners.get(id) ?? new Set();
     listeners.set(id, same.add(listener));
-    // After the event `online` or `offline`, older connections are dead, but report no error.
+    // After `online` or `offline`, older connections may be dead without an error.
     const changed = () => listener('lost');
     globalThis.addEventListener?.('online', changed);
     globalThis.addEventListener?.('offline', changed);
@@ -179,7 +172,7 @@ export function connect({ baseUrl, key, fetch: given }) {
     } catch (error) {
       throwIfAborted(signal);
       if (error instanceof NodropError) throw error;
-      // The request timed out, the answer was cut off, or the answer is not JSON.
+      // It timed out, or its answer was cut off or is not JSON.
       throw unanswered('The service gave no readable answer.', { cause: error });
     } finally {
       limit.clear();
@@ -200,9 +193,9 @@ export function connect({ baseUrl, key, fetch: given }) {
    * @param {{ token: string | undefined, signal: AbortSignal, lastEventId: string }} options
    * @param {(payment: any, eventId: string) => boolean} onPayment
    * @param {() => void} onLive
-   * @returns {Promise<'ended' | 'brief' | 'blocked' | 'away'>} `ended`: the stream worked for a while, or no longer is
-   *   wanted; `brief`: it ended after a moment; `blocked`: something on the way stops it, or the service has no slot;
-   *   `away`: the service did not answer
+   * @returns {Promise<'ended' | 'brief' | 'blocked' | 'away'>} `ended`: the stream worked for a while, or is no longer
+   *   needed; `brief`: it ended too soon; `blocked`: something on the way stops it, or the service has no slot; `away`:
+   *   the service did not answer
    */
   async function follow(id, { token, signal, lastEventId }, onPayment, onLive) {
     const limit = limitedUntilLost(id, signal, STREAM_START_MS);
@@ -233,11 +226,10 @@ export function connect({ baseUrl, key, fetch: given }) {
       if (isRefused(error)) throw error;
     } finally {
       limit.clear();
-      // Closes the stream if the loop ended before the stream did.
+      // Closes a stream that the loop has left.
       limit.abort();
     }
     if (limit.lost()) return worked ? 'ended' : 'away';
-    // The service sends comments at intervals, so a silent stream also counts as blocked.
     if (limit.expired()) return 'blocked';
     if (reachedAt === undefined) return 'away';
     if (!worked) return 'blocked';
@@ -246,7 +238,7 @@ export function connect({ baseUrl, key, fetch: given }) {
 
   /** @type {import('./internal.d.ts').Connected['waitForResult']} */
   async function waitForResult(id, { token, signal: given, onUpdate, onConnection } = {}) {
-    // This signal is aborted when the caller's signal is aborted, and when the result is known.
+    // Aborted with the caller's signal, and when the result is known.
     const ours = new AbortController();
     const stop = () => ours.abort(given?.reason);
     throwIfAborted(given);
@@ -265,7 +257,7 @@ export function connect({ baseUrl, key, fetch: given }) {
       last = payment;
       if (text === lastText) return;
       lastText = text;
-      // The caller's callback runs in a microtask, so that its error does not look like a broken stream.
+      // In a microtask, an error of the callback does not look like a broken stream.
       queueMicrotask(() => onUpdate?.(payment));
     };
     /** @param {import('./index.d.ts').Connection} state */
@@ -274,7 +266,7 @@ export function connect({ baseUrl, key, fetch: given }) {
       connection = state;
       queueMicrotask(() => onConnection?.(state));
     };
-    // The end of this attempt does not say whether the payer has paid, while another attempt is undecided.
+    // While another attempt is undecided, the payer may still pay by that one.
     const done = () =>
       last !== undefined && isFinal(last) && (last.status === 'succeeded' || last.orderState !== 'undecided');
 
@@ -311,7 +303,7 @@ export function connect({ baseUrl, key, fetch: given }) {
           }
         }
 
-        // The client also polls after each stream, so that it learns of later changes even if the next stream fails.
+        // The client also polls after each stream, because the next stream may fail.
         const mayHold = holds && slot.isHeld();
         const held = mayHold && polls > 0 && connection === 'polling';
         /** @type {{ first: number, last: number }} */
@@ -324,12 +316,12 @@ export function connect({ baseUrl, key, fetch: given }) {
           take(
             await getPayment(id, { token, signal: limit.signal, ...(held ? { wait: HELD_SECONDS } : {}) }),
           );
-          // After a change, the next stream must start without the id of the last event. Otherwise that stream would
-          // skip a payment that has returned to the state that the last stream sent.
+          // After a change, the next stream starts without the last event's id. Otherwise it would skip a payment that
+          // has returned to the state that the last stream sent.
           if (lastText !== textBefore) lastEventId = '';
           if (connection !== 'polling') polls = 0;
           connected('polling');
-          // The service answers a held poll immediately if it has no slot for another waiting request.
+          // Without a free slot, the service answers a held poll immediately.
           const inVain = held && lastText === textBefore && Date.now() - askedAt < HELD_AT_LEAST_MS;
           pause = mayHold && !inVain ? HELD_PAUSE_MS : PLAIN_PAUSE_MS;
           if (lastText !== textBefore || (held && !inVain)) polls = 0;
@@ -340,7 +332,7 @@ export function connect({ baseUrl, key, fetch: given }) {
             polls = 0;
             continue;
           }
-          // A proxy between the client and the service may cut requests that take long.
+          // A proxy may cut requests that take long.
           if (held) holds = false;
           if (connection !== 'away') polls = 0;
           connected('away');
@@ -350,7 +342,7 @@ export function connect({ baseUrl, key, fetch: given }) {
           limit.clear();
         }
         if (done()) return last;
-        // The page got the right to stream while the poll was running.
+        // The right to stream came during the poll.
         if (slot.isHeld() && !hasSlot) continue;
         await rested(id, Math.max(atLeast, decayed(pause, polls)), signal, () => {
           polls = 0;
@@ -404,7 +396,7 @@ export function connect({ baseUrl, key, fetch: given }) {
       try {
         await call(`${pathOf(id)}/hint`, { ...options, method: 'POST' });
       } catch (error) {
-        // When a hint gets no answer, the event stream may also be dead, although it reports no error.
+        // If a hint gets no answer, the event stream may also be dead.
         if (isUnanswered(error)) wake(id, 'lost');
         throw error;
       }
@@ -416,10 +408,9 @@ export function connect({ baseUrl, key, fetch: given }) {
 }
 
 /**
- * The right to keep a request open: a stream, or a held poll. A page has the right while it is visible and holds
- * one of a few Web Locks, which the pages of its origin share. Without Web Locks (old browsers, pages without
- * TLS) a page has the right while it is visible. Outside of browsers, where connections are not scarce, the client
- * always has it.
+ * The right to keep a request open: a stream, or a held poll. A page has it while it is visible and holds one of a
+ * few Web Locks, which its origin's pages share. Without Web Locks (old browsers, pages without TLS), each visible page
+ * has it. Outside of browsers, the client always has it.
  * @param {string} base
  * @param {AbortSignal} signal gives the right back
  * @param {() => void} onGranted called when the right is granted after a wait
@@ -428,7 +419,7 @@ function requestSlot(base, signal, onGranted) {
   const { document } = globalThis;
   let isHeld = false;
   /**
-   * Aborted when the page is hidden. Undefined while the page is hidden.
+   * Aborted when the page is hidden, and undefined while it is hidden.
    * @type {AbortController | undefined}
    */
   let visible;
@@ -444,7 +435,7 @@ function requestSlot(base, signal, onGranted) {
       onGranted();
     };
     const hold = () => {
-      // If the page gets several locks, it keeps the first lock and releases the others.
+      // A page that gets several locks keeps only the first.
       if (waiting.signal.aborted) return undefined;
       have();
       return new Promise((resolve) => until.addEventListener('abort', resolve));
@@ -515,8 +506,8 @@ const isRefused = (error) => error instanceof NodropError && REFUSED.has(error.c
 const isUnanswered = (error) => error instanceof NodropError && error.code === 'no_answer';
 
 /**
- * The service's own refusals carry a `code`. An answer without a code, for example of a proxy, does not say whether the
- * request was carried out.
+ * The service's refusals have a `code`. An answer without one, for example of a proxy, does not say what happened to
+ * the request.
  * @param {Response} response
  */
 async function errorOf(response) {
@@ -537,8 +528,8 @@ const retryAfterMs = (error) => ((error instanceof NodropError ? error.retryAfte
 export const pauseAfter = (error, before) => Math.max(retryAfterMs(error), decayed(AWAY_PAUSE_MS, before));
 
 /**
- * Returns the pause that follows `before` earlier pauses. Each pause is 1.5 times as long as the pause before it, plus
- * or minus 20 %. So clients that were cut off together do not return at the same moment.
+ * The pause after `before` earlier pauses: each is 1.5 times as long as the one before, plus or minus 20 %, so that
+ * not all clients return at once.
  * @param {{ first: number, last: number }} range
  * @param {number} before
  */
@@ -547,8 +538,7 @@ function decayed({ first, last }, before) {
 }
 
 /**
- * A signal that is aborted with another signal or after a time. `AbortSignal.any` and `timeout` are too new for
- * many phones.
+ * Aborts with another signal or after a time. `AbortSignal.any` and `timeout` are too new for many phones.
  * @param {AbortSignal | undefined} signal
  * @param {number} ms
  */
@@ -580,8 +570,7 @@ function limited(signal, ms) {
 }
 
 /**
- * Reads a stream of Server-Sent Events. Comments become events of the type `comment`, because they show that the stream
- * is alive.
+ * Reads Server-Sent Events. A comment becomes an event of the type `comment`, because it shows that the stream is alive.
  * @param {ReadableStream<Uint8Array>} body
  * @returns {AsyncGenerator<{ type: string, data: string, id: string }>}
  */
@@ -599,7 +588,7 @@ async function* readEvents(body) {
       // Text that no empty line ends is not an event.
       if (done) return;
       text += decoder.decode(value, { stream: true });
-      // A CR at the end of the received text may be the first half of a CRLF.
+      // A CR at the end may be the first half of a CRLF.
       const lines = text.split(/\r\n|\n|\r(?!$)/);
       text = lines.pop() ?? '';
       for (const line of lines) {

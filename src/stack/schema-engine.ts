@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { PrismaPg } from '@prisma/adapter-pg';
@@ -104,6 +105,23 @@ class CatalogPool extends ConnectionPool {
     // The pool's other overloads, which are for callbacks and cursors, are left out, because the adapter does not use
     // them.
   }) as pg.Pool['query'];
+
+  readonly #open = new Set<pg.PoolClient>();
+
+  constructor(config: pg.PoolConfig) {
+    super(config);
+    this.on('connect', (client) => this.#open.add(client));
+    this.on('remove', (client) => this.#open.delete(client));
+  }
+
+  /**
+   * Ends the pool and waits until its connections are closed. `end` does not wait for them, and PostgreSQL drops no
+   * database that still has connections.
+   */
+  async close(): Promise<void> {
+    await this.end();
+    while (this.#open.size > 0) await once(this, 'remove');
+  }
 }
 
 function restoreCharColumns({ columnNames, columnTypes, ...rest }: SqlResultSet): SqlResultSet {
@@ -138,9 +156,9 @@ type Adapter = Awaited<ReturnType<PrismaPg['connect']>>;
  */
 class WholeScriptsFactory extends PrismaPg {
   readonly #url: string;
-  readonly #pool: pg.Pool;
+  readonly #pool: CatalogPool;
   readonly #runner: ScriptRunner;
-  readonly #shadows: { readonly name: string; readonly pool: pg.Pool }[] = [];
+  readonly #shadows: { readonly name: string; readonly pool: CatalogPool }[] = [];
 
   constructor(url: string, runner: ScriptRunner) {
     // The pool has only one connection. On a second connection, the engine would wait for the advisory lock that it
@@ -169,10 +187,10 @@ class WholeScriptsFactory extends PrismaPg {
 
   async close(): Promise<void> {
     for (const { name, pool } of this.#shadows) {
-      await pool.end();
+      await pool.close();
       await this.#pool.query(`drop database ${name}`);
     }
-    await this.#pool.end();
+    await this.#pool.close();
   }
 }
 
