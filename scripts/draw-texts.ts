@@ -13,5 +13,9 @@ if (!/^\d{1,9}$/.test(values.seed)) {
 }
 const drawn = drawTexts(readTexts(), 60, seeded(Number(values.seed)));
 console.log(
-  drawn.map(({ kind, at, text }, index) => `${index + 1}. (${kind}, ${at})\n   ${text}`).join('\n'),
+  drawn
+    .map(
+      ({ kind, at, text }, index) => `${index + 1}. (${kind}, ${at})\n   ${text.replaceAll('\n', '\n   ')}`,
+    )
+    .join('\n'),
 );

@@ -49,7 +49,9 @@ function readMarkdown(file: string): Text[] {
 }
 
 const TEST_NAME =
-  /^(\s*)(?:test|describe)(?:\.\w+(?:<[^>]*>)?(?:\([^()]*\))?)*\(\s*(['"`])((?:\\.|(?!\2).)+)\2/;
+  /^(\s*)(?:(?:test|describe)(?:\.\w+(?:<[^>]*>)?(?:\([^()]*\))?)*|[\]})`]*\))\(\s*(['"`])((?:\\.|(?!\2).)+)\2/;
+/** Matches a line after which a test's name follows on a line of its own. */
+const BEFORE_TEST_NAME = /^(\s*)(?:(?:test|describe)\b.*|[\]})`]*\))\($/;
 /** Matches a literal of at least four words, which is a message or a description in the API. */
 const LITERAL = /(['"`])((?:\\.|(?!\1).)*\w\s+\S+\s+\S+\s+\S(?:\\.|(?!\1).)*)\1/;
 
@@ -57,6 +59,9 @@ const PART = /(['"`])((?:\\.|(?!\1).)+)\1/;
 
 function readCode(file: string): Text[] {
   const texts: Text[] = [];
+  const isTest = file.startsWith('test/');
+  /** The line before, if it opens a call whose first argument is the name of a test. */
+  let before = '';
   let comment: { line: number; words: string[] } | undefined;
   /** The literal of a message that continues in the next line. */
   let begun: { at: string; text: string } | undefined;
@@ -64,20 +69,26 @@ function readCode(file: string): Text[] {
   let around: { indent: number; name: string }[] = [];
   const endComment = () => {
     if (comment !== undefined)
-      texts.push({ kind: 'comment', at: `${file}:${comment.line}`, text: comment.words.join(' ') });
+      texts.push({
+        kind: 'comment',
+        at: `${file}:${comment.line}`,
+        text: comment.words.join(' ').replaceAll(/ *\n/g, '\n').trim(),
+      });
     comment = undefined;
   };
   for (const [index, line] of readFileSync(file, 'utf8').split('\n').entries()) {
     const found = /^\s*(?:\/\/+|\/\*\*?|\*\/|\*(?=\s|$))\s?(.*?)\s*(?:\*\/)?$/.exec(line);
     if (found !== null) {
       comment ??= { line: index + 1, words: [] };
-      if (found[1] !== undefined && found[1] !== '') comment.words.push(found[1]);
+      // A tag begins a new line, as it does in the file.
+      if (found[1] !== undefined && found[1] !== '') comment.words.push(found[1].replace(/^@/, '\n$&'));
       if (line.includes('*/')) endComment();
       continue;
     }
     endComment();
     const at = `${file}:${index + 1}`;
-    const [, space = '', , name] = TEST_NAME.exec(line) ?? [];
+    const [, space = '', , name] = (isTest && TEST_NAME.exec(`${before}${line}`)) || [];
+    before = isTest && BEFORE_TEST_NAME.test(line) ? line : '';
     if (name !== undefined) {
       around = around.filter(({ indent }) => indent < space.length);
       texts.push({ kind: 'test name', at, text: [...around.map((block) => block.name), name].join(' > ') });

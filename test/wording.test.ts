@@ -81,7 +81,9 @@ test('a draw takes messages, paragraphs, comments and test names alike, each who
     at: expect.stringContaining('test/wording.test.ts:'),
     text: 'These name what not to write.',
   });
-  expect(texts.map(({ text }) => text)).toContain(
-    'a draw takes messages, paragraphs, comments and test names alike, each whole',
-  );
+  const names = texts.map(({ text }) => text);
+  expect(names).toContain('a draw takes messages, paragraphs, comments and test names alike, each whole');
+  // The name of a test with a table follows the table, on the same line or on a line of its own.
+  expect(names).toContainEqual(expect.stringMatching(/ > the subject %s has its triggers$/));
+  expect(names).toContainEqual(expect.stringMatching(/^amounts > every other amount is refused by POST %s/));
 });
