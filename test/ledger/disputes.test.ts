@@ -10,6 +10,7 @@ import {
   recordMisconfigured,
   settlePayment,
 } from '../../src/ledger/payments.ts';
+import { recordRefundAnswer } from '../../src/ledger/refund-answers.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
@@ -222,6 +223,29 @@ test('while the channel processes a refund, a lost dispute counts only for the p
   await db.refund.update({ where: { id: refund.id }, data: { askedAt: now(), status: 'processing' } });
   await told(id, { state: 'lost' });
   expect(await row(id)).toMatchObject({ refundedAmount: 300n });
+});
+
+test('if a refund that covers a part of a lost dispute is reversed, the dispute counts in full', async () => {
+  const { id } = await paid();
+  const given = { amount: 700, note: undefined, idempotencyKey: 'reversed later' };
+  const { refund } = await requestRefund(db, id, given, now());
+  await db.refund.update({ where: { id: refund.id }, data: { askedAt: now(), status: 'processing' } });
+  await told(id, { state: 'lost' });
+  expect(await row(id)).toMatchObject({ refundedAmount: 300n });
+  const reversed = { state: 'reversed', reason: 'The account is closed.' } as const;
+  await recordRefundAnswer(db, refund.id, reversed, now());
+  expect(await row(id)).toMatchObject({ refundedAmount: 1000n });
+});
+
+test('if a refund that was made at the channel covers a part of a lost dispute and then fails, the dispute counts in full', async () => {
+  const { id } = await paid();
+  const listed = async (state: 'processing' | 'failed') =>
+    await recordAnswer(db, id, { ...PAID, refunds: [{ id: 're_1', amount: 700, state }] }, 'query', now());
+  await listed('processing');
+  await told(id, { state: 'lost' });
+  expect(await row(id)).toMatchObject({ refundedAmount: 300n });
+  await listed('failed');
+  expect(await row(id)).toMatchObject({ refundedAmount: 1000n });
 });
 
 test('if a dispute of the full amount is lost before the settlement, the settlement records the dispute and the money pays no order', async () => {
