@@ -48,10 +48,11 @@ function readMarkdown(file: string): Text[] {
     });
 }
 
-const TEST_NAME =
-  /^(\s*)(?:(?:test|describe)(?:\.\w+(?:<[^>]*>)?(?:\([^()]*\))?)*|[\]})`]*\))\(\s*(['"`])((?:\\.|(?!\2).)+)\2/;
-/** Matches a line after which a test's name follows on a line of its own. */
-const BEFORE_TEST_NAME = /^(\s*)(?:(?:test|describe)\b.*|[\]})`]*\))\($/;
+/** Matches the start of a test or group, or the end of the table of one, up to the parenthesis before the name. */
+const CALL = String.raw`^(\s*)(?:(?:test|describe)(?:\.\w+)*(?:\(|\b.*\)\()|[\]})].*\)\()`;
+const TEST_NAME = new RegExp(`${CALL}${String.raw`\s*(['"\`])((?:\\.|(?!\2).)+)\2`}`);
+/** Matches a line after which the name follows on a line of its own. */
+const BEFORE_TEST_NAME = new RegExp(`${CALL}$`);
 /** Matches a literal of at least four words, which is a message or a description in the API. */
 const LITERAL = /(['"`])((?:\\.|(?!\1).)*\w\s+\S+\s+\S+\s+\S(?:\\.|(?!\1).)*)\1/;
 
@@ -62,6 +63,8 @@ function readCode(file: string): Text[] {
   const isTest = file.startsWith('test/');
   /** The line before, if it opens a call whose first argument is the name of a test. */
   let before = '';
+  /** True if the last test or group that began is a group. */
+  let isGroup = false;
   let comment: { line: number; words: string[] } | undefined;
   /** The literal of a message that continues in the next line. */
   let begun: { at: string; text: string } | undefined;
@@ -89,10 +92,11 @@ function readCode(file: string): Text[] {
     const at = `${file}:${index + 1}`;
     const [, space = '', , name] = (isTest && TEST_NAME.exec(`${before}${line}`)) || [];
     before = isTest && BEFORE_TEST_NAME.test(line) ? line : '';
+    isGroup = /^\s*describe\b/.test(line) || (isGroup && !/^\s*test\b/.test(line));
     if (name !== undefined) {
       around = around.filter(({ indent }) => indent < space.length);
       texts.push({ kind: 'test name', at, text: [...around.map((block) => block.name), name].join(' > ') });
-      around.push({ indent: space.length, name });
+      if (isGroup) around.push({ indent: space.length, name });
     } else if (file.startsWith('src/') && !/^\s*import\b/.test(line)) {
       const literal = (begun === undefined ? LITERAL : PART).exec(line)?.[2];
       if (literal !== undefined && !/^[),]|=>|===| \?(\s|$)/.test(literal)) {
