@@ -42,11 +42,11 @@ export interface PollInput {
   readonly startedAt: number;
   /** The waits between the queries, in ms. */
   readonly waits: readonly number[];
-  /** How many of the next queries count as caused by a hint. */
+  /** The number of queries, counted from the first, that are recorded as caused by a hint. */
   readonly hintQueries: number;
   /**
-   * The interval in ms of the queries that follow the last of `waits` while the channel reports "processing". Null if
-   * no queries follow.
+   * After the last of `waits`, queries continue at this interval, in ms, while the channel reports "processing". Null
+   * if they do not continue.
    */
   readonly whileProcessingEveryMs: number | null;
   /** True if the payment must end, but the channel does not close the trade yet. */
@@ -121,7 +121,7 @@ export function channelActivities(deps: ActivityDeps) {
 
   /**
    * Returns the callback URL of a new trade. If the channel accepts a URL with each trade, the URL contains a proof
-   * that only the channel gets. Therefore a request to that URL concerns this payment.
+   * that nodrop gives only to the channel. Therefore a request to that URL concerns this payment.
    */
   const notifyUrl = (payment: Payment, { takesCallbackAddress }: ChannelDeclaration): string => {
     const { id, channelAccountId } = payment;
@@ -242,8 +242,8 @@ export function channelActivities(deps: ActivityDeps) {
         }
         const trade = await newTradeOf(payment, adapter, known);
         // The steps above can be slow, so the payment may have expired meanwhile. No request may begin after the
-        // expiry, because CREATE_ATTEMPT_MS does not hold for such a request. The code throws and does not end the
-        // payment. By the clock of another process there may still be time for a retry.
+        // expiry, because the limit CREATE_ATTEMPT_MS does not hold for such a request. The code throws instead of
+        // ending the payment, because by the clock of another process there may still be time for a retry.
         if ((await now()) >= payment.expiresAt)
           throw new Error('the payment expired before its trade was created');
         const created = await adapter.createTrade(accountOf(payment), trade, cancellationSignal());
@@ -345,9 +345,9 @@ export function channelActivities(deps: ActivityDeps) {
 
     /**
      * Closes the trade of an unpaid payment at the channel, and ends the payment. If the channel answers "already
-     * paid", "processing" or "not yet", the payment does not end, and further queries follow. A trade that is only
-     * watched belongs to the merchant, so it stays open at the channel. The payment ends, and the late watch continues
-     * to query the trade.
+     * paid", "processing" or "not yet", the payment does not end, and further queries follow. If nodrop only watches
+     * the trade, the trade belongs to the merchant and stays open at the channel. In that case the payment ends, and
+     * the late watch continues to query the trade.
      */
     async closeAtChannel(
       paymentId: string,
@@ -395,7 +395,7 @@ export function channelActivities(deps: ActivityDeps) {
   };
 }
 
-/** True if money is on record that is not settled yet. */
+/** True if received money is on record and not settled yet. */
 function hasUnsettledMoney(snapshot: PaymentSnapshot): boolean {
   return snapshot.status !== 'succeeded' && hasMoney(snapshot);
 }

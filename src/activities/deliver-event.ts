@@ -117,8 +117,8 @@ export function deliverEventActivities({
     },
 
     /**
-     * Delivers an event on which no payment waits, until the order service gives a definite answer. Null if the event
-     * was deleted.
+     * Delivers an event whose answer no payment waits for. The attempts continue until the order service gives a
+     * definite answer. Null if the event was deleted.
      */
     async deliverEvent(deliveryId: string): Promise<DeliverySnapshot | null> {
       return await unlessGone(() =>
@@ -250,8 +250,8 @@ const isAwaited = ({ event, payment }: deliveries.DeliveryRow): boolean =>
   isDeliveredByPayment(event.type, payment.orderUpdate);
 
 /**
- * The time in ms from `at` until the alarm about a failing delivery is due. `since` is the time from which on the
- * order service has not agreed. Null if the alarm is already due.
+ * Returns how many ms after `at` the alarm about a failing delivery is due. Null if the alarm is already due. The order
+ * service has not agreed since the time `since`.
  */
 function alarmIn(since: number, at: Date): number | null {
   const left = since + DELIVERY_ALARM_MS - at.getTime();
@@ -259,8 +259,8 @@ function alarmIn(since: number, at: Date): number | null {
 }
 
 /**
- * Returns null if the delivery's row is gone. A delivery and its event are deleted together, so nothing is left to
- * deliver.
+ * Does the work, or returns null if the delivery's row is gone. A delivery and its event are deleted together, so
+ * nothing is left to deliver.
  */
 async function unlessGone<T>(work: () => Promise<T>): Promise<T | null> {
   try {

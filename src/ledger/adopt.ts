@@ -33,7 +33,7 @@ export interface WantedTrade {
    * method.
    */
   readonly method?: string | undefined;
-  /** Accounts whose mode differs from this mode are not used. */
+  /** Only accounts of this mode are used. */
   readonly mode: AccountMode;
 }
 
@@ -163,7 +163,7 @@ async function look(
 /**
  * Queries the channel about an adopted payment that has ended. The payment's scheduled queries may have ended as well,
  * so they may not detect money that arrives later. If such money has arrived, it is recorded and then settled like any
- * late money. The query changes nothing else of the payment.
+ * late money. The query changes nothing else in the payment.
  * @throws Refusal `channel_misconfigured`, `channel_unreachable`
  */
 export async function askAgain(

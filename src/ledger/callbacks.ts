@@ -210,7 +210,7 @@ export async function storeCallback(
         changes: answered?.changes ?? null,
         notes,
       });
-      // Another process has stored the same callback since the read above. That process took no order's lock, because
+      // Another process has stored the same callback since the read above. That process did not lock an order, because
       // it found no payment for the callback.
       if (written === null) continue;
       if (written.payment !== null) visible.add('payment');
@@ -221,7 +221,8 @@ export async function storeCallback(
 }
 
 /**
- * Reads the payment and the first copy of the callback under the order's lock. They decide what the callback changes.
+ * Reads the payment and the first copy of the callback under the order's lock. These two rows decide what the callback
+ * changes.
  */
 async function readForCallback(
   tx: LedgerTx,

@@ -24,9 +24,9 @@ const column =
   });
 
 /**
- * Gives the domain's types to text columns that a CHECK of the database limits to listed values. The function `compute`
- * never runs, because only the types of the extended client are used. A written value still has the type string, and
- * the CHECK refuses a value that is not in its list.
+ * Gives the domain's types to text columns whose values a CHECK in the database limits to a list. The function
+ * `compute` never runs, because only the types of the extended client are used. A written value still has the type
+ * string, and the CHECK refuses a value that is not in its list.
  */
 const withDomainTypes = (client: PrismaClient) =>
   client.$extends({

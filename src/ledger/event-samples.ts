@@ -18,8 +18,8 @@ const AMOUNT = 1990n;
 const CURRENCY = 'CNY';
 
 /**
- * Returns one sample event of each type for docs/events. The ledger could write the same events. The text is the same
- * in every run.
+ * Returns one sample event of each type for docs/events. Each sample is an event that the ledger could write. The
+ * samples are the same in every run.
  */
 export const sampleEvents = (): ReadonlyMap<EventType, EventBody> =>
   new Map(

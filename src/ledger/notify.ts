@@ -105,8 +105,8 @@ function watched(tx: LedgerTx, written: Set<VisibleModel>): LedgerTx {
 /**
  * Notifies the requests that wait for the order, for any payment of the order, or for the merchant's feed. All payments
  * are included, because a payer's view of one payment depends on the order's other payments. The notification has its
- * own transaction, whose commit waits for no flush to disk. The function never throws, because the change itself is
- * already committed.
+ * own transaction, whose commit does not wait for a flush to disk. The function never throws, because the change itself
+ * is already committed.
  */
 export async function notifyWaiters(
   db: LedgerClient,

@@ -116,7 +116,7 @@ async function dismiss(locked: Locked, now: Date): Promise<Payment> {
 }
 
 /**
- * Throws unless the payment's money waits for a decision and no refund of the payment is open. While a refund is
+ * Throws if no money of the payment waits for a decision, or if a refund of the payment is open. While a refund is
  * open, the remaining amount is unknown.
  */
 async function requireUndecided({ tx, payment: { id, orderUpdate } }: Locked): Promise<void> {

@@ -84,7 +84,7 @@ export async function askForTrade(
   // waited.
   const payment = read && readRow(PAYMENTS, read.payment);
   if (payment !== undefined && read?.isFirst === true) return { payment, isFirst: true };
-  // A concurrent request for the same trade may have been recorded first. Then the row may have to be read again.
+  // If a concurrent request for the same trade was recorded first, the row may have to be read again.
   const isRead = payment !== undefined && payment.createAskedAt !== null;
   return {
     payment: isRead ? payment : await db.payment.findUniqueOrThrow({ where: { id: paymentId } }),
@@ -265,11 +265,11 @@ export async function recordRefusal(
 }
 
 /**
- * Records the channel's answer before nodrop acts on it, so that the answer is not lost with the activity that got
- * it. A definite answer stays. If it reports money, only an answer with a larger refunded amount replaces it. A
- * definite answer without money ends a live payment in the same transaction.
- * @param noticed the payment's `noticedAt` before the channel was queried. The answer covers all notices up to that
- *   time
+ * Records the channel's answer before nodrop acts on it, so that the answer is not lost with the activity that got it.
+ * A definite answer stays. If it reports money, only an answer with a larger refunded amount replaces it. A definite
+ * answer without money ends a live payment in the same transaction.
+ * @param noticed the payment's `noticedAt`, read before the channel was queried. The answer covers all notices up to
+ *   that time
  */
 export async function recordAnswer(
   db: LedgerClient,
@@ -427,8 +427,7 @@ export async function settlePayment(
     // The order's row decides first. With an HTTP order service, that service has the final decision.
     const isPending = isApplied && mustBeTold;
     const orderUpdate = isPending ? 'pending' : decision.orderUpdate;
-    // The code above can change the state in the channel's answer. An answer with a changed state counts as a
-    // different answer.
+    // The code above can replace the state in the channel's answer. If it did, the answer counts as a different answer.
     const taken =
       answer.state === payment.channelState
         ? { changes: {}, notes: [] }

@@ -97,7 +97,7 @@ export async function findDueRedeliveries(db: LedgerClient, now: Date): Promise<
 /**
  * Lists the next deliveries of a redelivery. They include requested deliveries without an attempt since the request.
  * While a redelivery is due, they also include all pending deliveries without an attempt since the redelivery began.
- * Deliveries that payments wait for come first. Then the deliveries with the earliest next attempt follow. A
+ * Deliveries that payments wait for come first. The other deliveries follow in the sequence of their next attempts. A
  * `Retry-After` of the order service is respected.
  */
 export async function takeWaiting(
@@ -132,7 +132,7 @@ export async function takeWaiting(
 }
 
 /**
- * Makes the delivery due now. Has no effect if an attempt is running, or if one was made after the delivery was
+ * Makes the delivery due now. Has no effect if an attempt is running, or if an attempt was made after the delivery was
  * picked.
  */
 export async function makeDue(db: LedgerClient, { id, attempts }: PickedDelivery): Promise<void> {
@@ -143,8 +143,8 @@ export async function makeDue(db: LedgerClient, { id, attempts }: PickedDelivery
 }
 
 /**
- * Returns the result of the batch. Returns null while some deliveries have no attempt yet and the batch's time has
- * not passed.
+ * Returns the result of the batch. Returns null while some deliveries have no attempt yet and the batch's time limit
+ * has not passed.
  */
 export async function readOutcome(
   db: LedgerClient,

@@ -174,7 +174,10 @@ export async function recordRefusal(
   return toRefundSnapshot(failed, after);
 }
 
-/** Records the state of a trade that was queried because of a refund. For `absent` see recordExternalRefunds. */
+/**
+ * Records the state of a trade that was queried because of a refund. The parameter `absent` is described at
+ * recordExternalRefunds.
+ */
 export async function recordTrade(
   locked: Locked,
   trade: ChannelAnswer,
@@ -264,8 +267,8 @@ export async function recordRefundCallback(
     const current = await tx.payment.findUniqueOrThrow({ where: { id: payment.id } });
     if (isMoney(said.answer))
       await recordExternalRefunds({ ...locked, payment: current }, said.answer, now, { isOld: true });
-    // If a callback reports that a succeeded refund failed or was reversed, the channel is queried whether the money
-    // came back to the merchant.
+    // If a callback reports that a succeeded refund failed or was reversed, nodrop queries the channel to learn whether
+    // the money came back to the merchant.
     const isTakenBack = answer?.state === 'failed' || answer?.state === 'reversed';
     return written.status === 'succeeded' && isTakenBack ? { ...written, isToLookAgain: true } : written;
   });

@@ -36,7 +36,7 @@ export async function repeatAnswer(
   now: Date,
 ): Promise<PaymentSnapshot | null> {
   if (!isSame(before, answer.state) || isUndecidedTooLong(before, answer, now)) return null;
-  // An answer that covers a notice is not only counted, because recordAnswer also has to clear the notice.
+  // For an answer that covers a notice, counting is not enough, because recordAnswer also has to clear the notice.
   if (before.noticedAt !== null) return null;
   const [repeated] = await db.payment.updateManyAndReturn({
     where: {
