@@ -101,7 +101,7 @@ export async function takeUnfinished(
 
 /**
  * An SQL condition that is true while the late watch of an ended payment is not complete. Either the watch's time has
- * not passed, or the channel has not answered since then. `lateWatchEnd` and `isLastAnswerMissing` are the same
+ * not passed, or the channel has not answered after it passed. `lateWatchEnd` and `isLastAnswerMissing` are the same
  * condition in code.
  */
 export const isWatchedLate = (now: Date): Prisma.Sql => Prisma.sql`(
@@ -114,8 +114,8 @@ export const isWatchedLate = (now: Date): Prisma.Sql => Prisma.sql`(
 
 /**
  * Postpones the next sweep of a payment that was examined.
- * @param busySince the time since which the payment's workflow has an unfinished task, as far as the sweep knows. If
- *   it is set, the payment is examined again, whatever its status. Null if there is no unfinished task.
+ * @param busySince the time since which the sweep has found an unfinished task of the payment's workflow. If it is set,
+ *   the payment is examined again, whatever its status. Null if there is no unfinished task.
  */
 export async function postponePayment(
   db: LedgerClient,
