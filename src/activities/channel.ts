@@ -269,9 +269,9 @@ export function channelActivities(deps: ActivityDeps) {
     },
 
     /**
-     * Sends the scheduled queries. They are the retries of one activity, so that any number of queries costs three
-     * history events. The activity returns when an answer of the channel ends the wait, when the waits are used up,
-     * or when the payment's display in the Web UI must change.
+     * Sends the scheduled queries. The queries are the retries of one activity, so that any number of queries costs
+     * three history events. The activity returns when the channel's answer ends the wait, when the waits are used up,
+     * or when the Web UI must show something else.
      */
     async queryChannel(input: PollInput): Promise<PaymentSnapshot> {
       const { attempt } = activityInfo();

@@ -55,7 +55,7 @@ export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: 
       return outcome;
     },
 
-    /** Ends the redelivery, and decides when the next one is due. */
+    /** Ends the redelivery, and decides when the next redelivery is due. */
     async endRedelivery(merchantId: string): Promise<void> {
       await ledger.endRedelivery(db, merchantId, await now());
     },

@@ -366,7 +366,7 @@ export function refundChannelActivities(deps: ActivityDeps) {
     },
 
     /**
-     * Sends the scheduled queries of a refund that the channel processes. They are the retries of one activity.
+     * Sends the scheduled queries of a refund that the channel processes. The queries are the retries of one activity.
      * @returns when the channel has decided. If `known` is false, the refund has to be requested again.
      */
     async queryRefund(input: RefundQueryInput): Promise<{ snapshot: RefundSnapshot; known: boolean }> {

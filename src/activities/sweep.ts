@@ -148,7 +148,9 @@ export function sweepActivities({
     ]);
   };
 
-  /** Raises `workflow_stuck`, and hands the event for which the payment waits to the delivery's own workflow. */
+  /**
+   * Raises `workflow_stuck`. If the payment waits for the delivery of an event, the delivery's own workflow takes over.
+   */
   const dealWithStuck = async (paymentId: string): Promise<void> => {
     await showStuck(db, paymentId, paymentWorkflowId(paymentId), await now());
     const delivery = await handOver(db, paymentId, await now());

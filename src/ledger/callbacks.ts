@@ -144,8 +144,8 @@ export type CallbackWithPayment = StoredCallback & { readonly payment: Payment |
 
 /**
  * Stores a verified callback. The caller may acknowledge the callback only after this function has returned (P4). For a
- * repeated callback the function returns the row of the first one. A callback whose notification id is known is stored
- * as a separate callback if it names another trade, or if it reports something else about the same trade.
+ * repeated callback the function returns the row of the first copy. The same notification id does not make a callback a
+ * repetition if the callback names another trade, or reports something else about the same trade.
  */
 export async function storeCallback(
   db: LedgerClient,
@@ -318,7 +318,9 @@ export function stateOf(row: Pick<Callback, 'answer' | 'kind'>): string {
   return (answer ?? refund?.answer ?? dispute)?.state ?? row.kind;
 }
 
-/** The sweep tries to match a callback to a payment for this time. After that an operator must look at the callback. */
+/**
+ * During this time the sweep tries to match a callback to a payment. After that an operator must look at the callback.
+ */
 export const MATCH_FOR_MS = 72 * 3_600_000;
 const MATCH_BATCH = 200;
 const MATCH_EVERY_MS = 60_000;

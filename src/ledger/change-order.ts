@@ -27,9 +27,9 @@ export type OrderChange = {
  * the change is a late success with another amount.
  * @param askedAttempts the live attempts that were queried at the channel for this change, so that the caller can end
  *   them.
- * @throws Refusal `order_not_found`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`, `invalid_request`
- *   if the order would end in the past or before a live attempt, or if a field other than the amount would change on a
- *   recovered order that is still incomplete.
+ * @throws Refusal `order_not_found`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`,
+ *   `invalid_request`. The code is `invalid_request` if the order would end in the past or before a live attempt. It is
+ *   also `invalid_request` if a field other than the amount would change on an incomplete recovered order.
  * @throws UnaskedAttempts if the amount changes and the order has live attempts that are not among `askedAttempts`.
  */
 export async function changeOrder(

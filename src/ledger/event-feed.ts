@@ -40,7 +40,8 @@ export async function listEvents(
     orderBy: { seq: 'asc' },
     take: limit,
   });
-  // The event at the reader's position is read after the events, so that a restore between the two reads is detected.
+  // The event at the reader's position is read after the events that follow it, so that a restore between the two reads
+  // is detected.
   const reached =
     after === null || after.eventId === null
       ? null

@@ -38,14 +38,14 @@ export interface Resolved {
 
 /**
  * Applies an operator's decision:
- * - `accept`: the payment's money, or what is left of it, pays the order although the money is late or has another
- *   amount. If money of the order's other payments waits for a decision, that money is refunded. If the order service
- *   has not agreed yet, the operator's decision replaces the order service's agreement.
+ * - `accept`: the payment's remaining money pays the order, although the money is late or has another amount. If money
+ *   of the order's other payments waits for a decision, that money is refunded. If the order service has not agreed
+ *   yet, the operator's decision replaces the order service's agreement.
  * - `refund`: refunds all that is left of the payment, even if the channel has refused the refund that was due.
- * - `retry`: repeats the work that failed. The caller wakes the workflows that do this work. If the channel has
- *   refused a due refund, a new refund is made.
- * - `dismiss`: removes the attention and changes nothing else. It is not allowed while a refund is due. If the
- *   channel does not report how much was refunded, `dismiss` records that all of the money was refunded.
+ * - `retry`: repeats the work that failed. The caller wakes the workflows that do this work. If the channel has refused
+ *   a due refund, a new refund is made.
+ * - `dismiss`: removes the attention and changes nothing else. It is not allowed while a refund is due. If the channel
+ *   does not report how much was refunded, `dismiss` records that all of the money was refunded.
  * @throws Refusal `payment_not_found`, or `not_resolvable` if the payment has nothing that this action can decide.
  */
 export async function resolvePayment(

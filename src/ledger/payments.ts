@@ -42,7 +42,7 @@ import type { OwnedPayment } from './transaction-limits.ts';
  * current state. Therefore a change that is repeated, or that runs late, has no effect (P5).
  */
 
-/** Null if the payment does not exist. */
+/** Returns null if the payment does not exist. */
 export async function findPayment(
   db: LedgerClient,
   paymentId: string,

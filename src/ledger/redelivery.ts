@@ -76,7 +76,7 @@ export async function isRedeliveryDue(db: LedgerClient, merchantId: string, now:
 }
 
 /**
- * Lists the merchants whose redelivery must run now. There are two reasons. The merchant's redelivery is due. Or
+ * Lists the merchants whose redelivery must run now. A redelivery must run if it is due. It must also run if
  * redeliveries were requested, and the order service is not failing or has no scheduled next probe.
  */
 export async function findDueRedeliveries(db: LedgerClient, now: Date): Promise<string[]> {
@@ -187,8 +187,8 @@ export async function readOutcome(
 
 /**
  * Ends the redelivery and sets when the next one is due. If the order service fails and deliveries wait, the next
- * redelivery is due in an hour. If the order service works and some deliveries had no attempt since it answered
- * again, the next redelivery is due at the time that the order service asked for.
+ * redelivery is due in an hour. If the order service answers again, but some deliveries had no attempt since then, the
+ * next redelivery is due at the time that the order service asked for.
  */
 export async function endRedelivery(db: LedgerClient, merchantId: string, now: Date): Promise<void> {
   await db.$executeRaw`

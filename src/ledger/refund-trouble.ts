@@ -15,9 +15,9 @@ import { note } from './timeline.ts';
  */
 
 /**
- * Adds an amount to the payment's refunded amount. Once all money has been given back, the order is `refunded`, and a
- * payment that waits for its order service or for an operator becomes a conflict. In that case an undelivered
- * `payment.succeeded` is superseded.
+ * Adds an amount to the payment's refunded amount. Once all money has been given back, the order that the payment has
+ * paid becomes `refunded`. If the payment still waits for its order service or for an operator, it becomes a conflict,
+ * and an undelivered `payment.succeeded` is superseded.
  */
 export async function moneyWentBack(
   { tx, order, payment: { id }, newEvents }: Locked,

@@ -29,7 +29,7 @@ import { note } from './timeline.ts';
  * This file creates the requested refunds and the automatic refunds.
  */
 
-/** Null if the refund does not exist. */
+/** Returns null if the refund does not exist. */
 export async function findRefund(
   db: LedgerClient,
   refundId: string,

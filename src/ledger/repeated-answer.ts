@@ -24,8 +24,8 @@ const isSame = (
 
 /**
  * Counts an answer that equals the last answer. The answer is counted only if the payment's status has not changed
- * since the payment was read, and if no definite answer, attention or unreadable answer is on record. The function
- * runs one conditional UPDATE, without a lock and without a new row.
+ * since the payment was read. In addition, no definite answer, attention or unreadable answer may be on record. The
+ * function runs one conditional UPDATE, without a lock and without a new row.
  * @param before the payment, read before the channel was queried
  * @returns null if more has to be recorded; the caller then calls recordAnswer
  */

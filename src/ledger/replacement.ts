@@ -29,9 +29,9 @@ export async function isOfAllThatIsLeft(tx: LedgerTx, refund: Refund): Promise<b
  * - If the payment's money must be given back, a requested refund is replaced by an automatic refund of all that is
  *   left. This does not hold for a recovered order, because no decision covers more than the request. In that case
  *   reviewAttention raises an attention.
- * - Any other request for all that was left is replaced by a refund of the remaining amount if it was refused because
- *   part of the money had been given back. This does not happen while the payment is disputed, because the channel
- *   decides about that money.
+ * - Any other request for all that was left may be refused because part of the money had been given back. In that case
+ *   it is replaced by a refund of the remaining amount. This does not happen while the payment is disputed, because the
+ *   channel decides about that money.
  * @param isExplained true if the trade showed after the refusal that more had been given back than the ledger had on
  *   record
  * @returns null if no refund is due in place of the refused one

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 
 /**
- * The greatest number of names of prepared statements. A limit is needed, because each prepared statement uses memory
- * in every connection, both in this process and in PostgreSQL, and some code builds a different text for each set of
- * changed columns.
+ * The greatest number of names of prepared statements. Each prepared statement uses memory in every connection, both in
+ * this process and in PostgreSQL. Without a limit there would be many, because some code builds a different text for
+ * each set of changed columns.
  */
 const NAMES = 300;
 

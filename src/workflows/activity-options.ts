@@ -40,8 +40,8 @@ export const LEDGER_READ = {
 } as const satisfies LocalActivityOptions;
 
 /**
- * The first attempt of an order update is a local activity, because a local activity takes one history event instead
- * of three, and no workflow task of its own. The local activity holds a workflow task slot for at most 2 s. If it
+ * The first attempt of an order update is a local activity, because a local activity takes one history event instead of
+ * three, and needs no additional workflow task. The local activity holds a workflow task slot for at most 2 s. If it
  * fails, a regular activity with `LEDGER` continues the work.
  */
 export const ORDER_UPDATE_AT_ONCE = {

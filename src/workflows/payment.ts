@@ -105,7 +105,7 @@ const ATTENTION = defineSearchAttributeKey(searchAttributes.attention, 'KEYWORD'
  */
 const NEW_FOR_MS = 60_000;
 
-/** The attention that is raised after repeated failures of work that is retried until it succeeds. */
+/** The attention that is raised after repeated failures of some work. The retries of the work continue. */
 interface Alarm {
   /** How many attempts must fail before the attention is raised. */
   readonly after: number;
@@ -340,11 +340,11 @@ class PaymentRun {
 
   /** True when no update waits for an answer and all data of the run is also in the ledger. */
   async #mayContinueAsNew(row: PaymentSnapshot): Promise<boolean> {
-    // The run need not keep a due query of a payment that is about to be closed, because such a payment is queried
-    // before the close anyway.
+    // If the payment is about to be closed, the run need not keep a due query. The payment is queried before the close
+    // anyway.
     if (this.#due !== undefined && !isToClose(row, Date.now())) return false;
-    // The run first lets answered updates complete. An update can wait for longer only if the payment's status is
-    // `created`.
+    // The run first lets answered updates complete. If the payment's status is `created`, the run does not wait for
+    // this, because an update can then wait for longer.
     if (row.status !== 'created')
       await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
     return wf.allHandlersFinished() && this.#inbox.length === 0;
