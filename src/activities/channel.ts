@@ -167,7 +167,7 @@ export function channelActivities(deps: ActivityDeps) {
 
   /**
    * Returns the trade that the channel must create. After the channel's idempotency horizon, a repeated create could
-   * create a second trade. Therefore nodrop then looks up the existing trade instead.
+   * create a second trade. Therefore nodrop looks up the existing trade after that time.
    * @returns `absent` when the trade does not exist and must no longer be created
    * @throws ChannelError
    */
@@ -279,7 +279,7 @@ export function channelActivities(deps: ActivityDeps) {
         throw unknownOutcome('channel', error, OWN_TROUBLE_RETRY_MS);
       });
       const before = toSnapshot(payment, await now());
-      // An earlier attempt may have recorded its answer and died before it returned.
+      // An earlier attempt of this activity may have recorded the channel's answer and died before it returned.
       if (hasUnsettledMoney(before)) return before;
       const by: SettledBy = attempt <= input.hintQueries ? 'hint' : 'query';
       let after: PaymentSnapshot;

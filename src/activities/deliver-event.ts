@@ -108,8 +108,8 @@ export function deliverEventActivities({
         const delivery =
           deliveryId === null ? null : await withinMerchantLimit(deliveryId, () => attempt(deliveryId));
         const snapshot = await loadPayment(db, paymentId, await now());
-        // A payment that waits without a pending delivery is a bug. The activity then fails with a delay, so that the
-        // workflow does not call it in a tight loop.
+        // If a payment waits for the order service without a pending delivery, this is a bug. The activity fails with a
+        // delay, so that the workflow does not call it in a tight loop.
         if (deliveryId === null && snapshot.orderUpdate === 'pending')
           throw new Error(`payment ${paymentId} waits for an order service, but has no pending delivery`);
         return { snapshot, refund: await owedRefund(db, snapshot), telling: delivery?.telling ?? null };

@@ -69,7 +69,7 @@ const WAKE_DEADLINE_MS = 2_000;
  * service and is now a conflict, the function also wakes the payment's workflow. Otherwise the workflow would show the
  * old state until its next delivery attempt, which can be a day away. The function never throws, because the sweep
  * starts each delivery that could not be started here.
- * @param before the payment's row from before the refund's answer was recorded
+ * @param before the payment as it was before the refund's answer was recorded
  */
 async function announce(
   { db, deliveryWorkflows, workflows }: Pick<ActivityDeps, 'db' | 'deliveryWorkflows' | 'workflows'>,

@@ -74,8 +74,8 @@ export function createLedgerClient(databaseUrl: string, applicationName?: string
   });
   const adapter = new PrismaPg(pool, {
     disposeExternalPool: true,
-    // The name generator may return undefined, although the adapter's type does not say so. Prisma's adapter then does
-    // not prepare the statement.
+    // The name generator may return undefined, although the adapter's type does not say so. For undefined, Prisma's
+    // adapter does not prepare the statement.
     statementNameGenerator: statementNames() as (statement: { readonly sql: string }) => string,
   });
   const client = new PrismaClient({ adapter, transactionOptions: { maxWait: 3_000, timeout: 6_000 } });

@@ -437,9 +437,9 @@ async function writeAttempt(
           status: 'paying' as const,
           reference: given.adopt.reference,
           adopted: given.adopt.as,
-          // The process that adopts the trade may die before it starts the payment's workflow. With `noticedAt` and
-          // `lastQueryDueAt` set, the sweep then starts the workflow. It does so until the channel has answered a query
-          // of the workflow.
+          // The process that adopts the trade may die before it starts the payment's workflow. In that case the sweep
+          // starts the workflow, because `noticedAt` and `lastQueryDueAt` are set. The sweep repeats this until the
+          // channel has answered a query of the workflow.
           noticedAt: now,
           lastQueryDueAt: now,
         }),

@@ -12,7 +12,7 @@ import { transaction } from './transaction-limits.ts';
 const NOTIFY_WITHIN_MS = 500;
 
 /**
- * If this many notifications are being sent, further notifications are dropped. So a slow database keeps its
+ * While this number of notifications is being sent, further notifications are dropped. So a slow database keeps its
  * connections for transactions. The number is twice the number of connections. Each notification belongs to a
  * transaction that has a slot, so no notification is dropped while the database keeps up.
  */

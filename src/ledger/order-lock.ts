@@ -217,7 +217,10 @@ export const hidden = ({ attention, attentionSince, attentionDetail }: Payment) 
   hiddenAttentionDetail: attentionDetail,
 });
 
-/** Replaces the current attention with the hidden attention. If no attention is hidden, the payment then has none. */
+/**
+ * Replaces the current attention with the hidden attention. If no attention is hidden, the payment has no attention
+ * afterwards.
+ */
 export const nextShown = (payment: Payment) => ({
   attention: payment.hiddenAttention,
   attentionSince: payment.hiddenAttentionSince,

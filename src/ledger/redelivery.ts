@@ -13,9 +13,9 @@ import { transaction } from './transaction-limits.ts';
 
 /**
  * Redelivery sends events before their scheduled time, or once more after their delivery was settled. The merchant's
- * row holds whether the order service answers. The first answered call after a failure makes a redelivery due, in the
- * same transaction that records the answer. The workflow `redelivery/{merchantId}` then delivers the pending events
- * in batches. The ledger's rows decide the workflow's next step, so the workflow may be lost or started twice.
+ * row records whether the order service answers. The first answered call after a failure makes a redelivery due, in the
+ * same transaction that records the answer. The workflow `redelivery/{merchantId}` then delivers the pending events in
+ * batches. The ledger's rows decide the workflow's next step, so the workflow may be lost or started twice.
  */
 
 /** The largest number of deliveries that one redelivery request can include. */

@@ -24,11 +24,11 @@ const REST_MS = 5 * 60_000;
  * running.
  */
 const CREATED_FOR_MS = 30_000;
-/** After a payment's expiry, its workflow has this time to end the payment. Then the sweep acts. */
+/** After a payment's expiry, its workflow has this time to end the payment. Later the sweep acts. */
 const OVERDUE_FOR_MS = 10 * 60_000;
-/** After a cancellation request, the payment's workflow has this time to end the payment. Then the sweep acts. */
+/** After a cancellation request, the payment's workflow has this time to end the payment. Later the sweep acts. */
 const CANCEL_FORGOTTEN_FOR_MS = 60_000;
-/** After money was recorded, the payment's workflow has this time to settle it. Then the sweep settles it. */
+/** After money was recorded, the payment's workflow has this time to settle it. Later the sweep settles it. */
 const UNSETTLED_FOR_MS = 60_000;
 /** If a delivery's next attempt was due this long ago, the sweep assumes that no workflow makes the attempt. */
 const OVERDUE_ATTEMPT_FOR_MS = 2 * 60_000;
@@ -78,7 +78,7 @@ export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Pa
   return rows.sort((a, b) => (place.get(a.id) ?? 0) - (place.get(b.id) ?? 0));
 }
 
-/** Returns those of the given payments whose workflow still has work to do and was not just woken. */
+/** Selects from the given payments those whose workflow has unfinished work and was not woken recently. */
 export async function takeUnfinished(
   db: LedgerClient,
   paymentIds: readonly string[],
