@@ -31,7 +31,10 @@ import { withoutPayer } from './without-payer.ts';
 
 /** The attention `channel_unreachable` is raised if the channel gives no readable answer for this long. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;
-/** A close does not search the channel's listing if a query has searched it without success within this time. */
+/**
+ * After a query has searched the channel's listing without success, a close does not search the listing again for this
+ * time.
+ */
 const LISTING_COUNTS_FOR_MS = 60_000;
 /** The first retry delay after a query without a readable answer. */
 const SILENCE_RETRY_MS = 2_000;
@@ -42,7 +45,7 @@ export interface PollInput {
   readonly startedAt: number;
   /** The waits between the queries, in ms. */
   readonly waits: readonly number[];
-  /** The number of queries, counted from the first, that are recorded as caused by a hint. */
+  /** The first queries, up to this number, are recorded as caused by a hint. */
   readonly hintQueries: number;
   /**
    * After the last of `waits`, queries continue at this interval, in ms, while the channel reports "processing". Null

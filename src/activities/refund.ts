@@ -367,7 +367,8 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
     /**
      * Sends the scheduled queries of a refund that the channel processes. The queries are the retries of one activity.
-     * @returns when the channel has decided. If `known` is false, the refund has to be requested again.
+     * @returns the refund, once the channel has decided or the refund has to be requested again. In the second case
+     *   `known` is false.
      */
     async queryRefund(input: RefundQueryInput): Promise<{ snapshot: RefundSnapshot; known: boolean }> {
       const row = await load(input.refundId);

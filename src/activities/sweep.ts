@@ -37,15 +37,15 @@ const SIGNAL_DEADLINE_MS = 5_000;
  */
 const STEP_FOR_MS = 40_000;
 /**
- * How far back the sweep looks for workflows that ended abnormally. This is long enough, because an outage of all
- * workers is noticed sooner.
+ * The sweep looks this far back for workflows that ended abnormally. An outage of all workers is noticed sooner than
+ * that.
  */
 const ABNORMAL_WINDOW_MS = 24 * 3_600_000;
 /** One query looks up this number of ended workflows in the ledger. */
 const ABNORMAL_CHUNK = 1_000;
 const ORDERS_AT_ONCE = 50;
 
-/** Repairs rows one after another until the step's time is over, and counts the repaired ones. */
+/** Repairs rows one after another until the step's time is over, and counts the repaired rows. */
 class SweepStep {
   readonly #until = performance.now() + STEP_FOR_MS;
   readonly #failures: unknown[] = [];
@@ -149,7 +149,8 @@ export function sweepActivities({
   };
 
   /**
-   * Raises `workflow_stuck`. If the payment waits for the delivery of an event, the delivery's own workflow takes over.
+   * Raises `workflow_stuck`. If the payment waits for the delivery of an event, the delivery's own workflow delivers
+   * the event.
    */
   const dealWithStuck = async (paymentId: string): Promise<void> => {
     await showStuck(db, paymentId, paymentWorkflowId(paymentId), await now());

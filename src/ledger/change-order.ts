@@ -140,7 +140,7 @@ const invalidExpiry = (message: string): Refusal =>
 /**
  * Refuses changes of a recovered order until its merchant has created the order again. A change could make the order
  * look complete, or the merchant's create request could overwrite the change. Only the amount may change, because it
- * must be right before that create request.
+ * must be correct when the merchant sends that create request.
  * @throws Refusal `invalid_request`
  */
 function requireAmountAlone(changed: ReturnType<typeof differing>): void {

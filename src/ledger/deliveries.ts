@@ -223,7 +223,7 @@ export async function recordAttempt(
   });
 }
 
-/** Outcomes that settle a pending delivery. Each is mapped to the delivery's new status. */
+/** Maps each outcome that settles a pending delivery to the delivery's new status. */
 const SETTLED_BY: Readonly<Partial<Record<DeliveryOutcome, 'delivered' | 'conflict' | 'gone'>>> = {
   agreed: 'delivered',
   conflict: 'conflict',
@@ -429,8 +429,8 @@ const NAMES_DEADLINE = {
 } satisfies Prisma.TimelineEntryWhereInput;
 
 /**
- * Compares this answer with the newest timeline entry about `order_unknown`. True if exactly one of the two has a
- * deadline.
+ * Compares the order service's last answer with the newest timeline entry about `order_unknown`. True if only the
+ * answer or only the entry has a deadline.
  */
 async function hasChangedDeadline(
   tx: LedgerTx,

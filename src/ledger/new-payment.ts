@@ -367,9 +367,9 @@ const accountFor = (merchantId: string, { channel, account, mode }: NewPayment) 
     AND ${mode === undefined ? Prisma.sql`true` : Prisma.sql`mode = ${mode}`}`;
 
 /**
- * Updates the live attempt that the request returns. The attempt gets the new `returnUrl` and metadata. Payer fields
- * that are missing are added until nodrop requests the trade from the channel. They are not added later, so that a
- * repeated request for the trade is identical. The expiry and the known payer fields do not change.
+ * Updates the live attempt that the request returns. The attempt gets the new `returnUrl` and metadata. Missing payer
+ * fields are added only before nodrop requests the trade from the channel, so that a repeated request for the trade is
+ * identical. The expiry and the known payer fields do not change.
  */
 async function restate(tx: LedgerTx, live: Payment, given: NewPayment, now: Date): Promise<Payment> {
   if (given.isInherited) return live;

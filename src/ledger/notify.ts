@@ -8,7 +8,7 @@ import { transaction } from './transaction-limits.ts';
  * change at its next periodic read.
  */
 
-/** After a commit, the caller waits at most this time until the notification is sent. */
+/** After a commit, the caller waits at most this time for the notification to be sent. */
 const NOTIFY_WITHIN_MS = 500;
 
 /**

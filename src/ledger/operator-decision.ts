@@ -145,7 +145,8 @@ async function accept(locked: Work, now: Date): Promise<Resolved> {
   // The payment is updated before its order. A database check allows the payment's amount to differ from the order's
   // amount only if an operator has settled the payment.
   const accepted = await update(tx, paymentId, {
-    // The operator's decision clears the attention that waited for it. The attention of an open dispute stays.
+    // The operator's decision clears the attention that waited for the decision. The attention of an open dispute
+    // stays.
     ...(payment.attention === 'disputed' ? HIDES_NOTHING : SEEN),
     orderUpdate: isPending ? 'pending' : 'applied',
     orderUpdatedAt: isPending ? null : now,

@@ -9,7 +9,7 @@ import type { Merchant, Order, Payment } from './rows.ts';
 import { type OwnedPayment, ownerOf } from './transaction-limits.ts';
 import { type Writes, write } from './write-decision.ts';
 
-/** Runs the transaction in which every change of a payment and its refunds is made. */
+/** Every change of a payment or of its refunds is made in a transaction that this file runs. */
 
 export interface Locked {
   readonly tx: LedgerTx;

@@ -78,8 +78,8 @@ export async function releaseOrder(tx: LedgerTx, order: Order, now: Date): Promi
       OR: [
         { status: { in: ['created', 'paying'] } },
         { orderUpdate: { in: ['pending', 'review'] } },
-        // The order's status also stays while an ended payment has unsettled money. Settling that money decides about
-        // the order, and this function is called again.
+        // The order's status does not change while an ended payment has unsettled money. Settling that money decides
+        // about the order, and this function is called again.
         UNSETTLED_MONEY,
       ],
     },

@@ -283,8 +283,8 @@ export async function recordAnswer(
     const { tx, payment } = locked;
     const known = recordedAnswer(payment);
     const newAnswer = isNewAnswer(payment.status, known, answer) ? answer : null;
-    // A payment ends only after a query and a close. The query alone does not end the payment, so it does not clear
-    // the attention.
+    // A payment ends only after a query and a close. The query alone does not end the payment, so the attention is not
+    // cleared here.
     const isHalf = by === 'close' && (answer.state === 'unpaid' || answer.state === 'unknown_trade');
     const occasions: Occasion[] = [
       ...(isHalf ? [] : (['answered'] as const)),
@@ -339,7 +339,10 @@ export async function recordAnswer(
   });
 }
 
-/** Records that the channel gave no readable answer. If none comes for `alarmAfterMs`, an attention is raised. */
+/**
+ * Records that the channel gave no readable answer. If no readable answer comes for `alarmAfterMs`, an attention is
+ * raised.
+ */
 export async function recordSilence(
   db: LedgerClient,
   paymentId: string,

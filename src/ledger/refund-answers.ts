@@ -137,8 +137,8 @@ export async function recordLookAgain(
 }
 
 /**
- * Records that an open refund has failed and will give nothing back. Also creates the refund that replaces the failed
- * one, if one is due.
+ * Records that an open refund has failed and will give nothing back. Also creates the replacement of the failed refund,
+ * if a replacement is due.
  * @param trade the state of the trade, queried after the refusal
  */
 export async function recordRefusal(

@@ -127,7 +127,7 @@ const LESS_THAN_FAILING: readonly (Attention | null)[] = ['order_conflict', 'ref
 const LESS_THAN_OTHER_AMOUNT: readonly Attention[] = ['order_conflict', 'channel_reversed'];
 
 /**
- * Raises `amount_mismatch` because the channel gave back another amount than requested, or more than was received,
+ * Called when the channel gave back another amount than requested, or more than was received. Raises `amount_mismatch`,
  * unless a more important attention is raised.
  */
 export async function showOtherAmount(

@@ -39,9 +39,9 @@ const NOTICED_FOR_MS = 15_000;
 const NOTICED_EVERY_MS_AT_MOST = 3_600_000;
 
 /**
- * Lists the payments that the sweep must examine. These are live payments that stayed `created`, are overdue, or
- * whose cancellation was requested long ago. Payments with unsettled money come first in the list. The list also has
- * payments, even settled ones, whose workflow had an unfinished task when the sweep last examined it.
+ * Lists the payments that the sweep must examine. These are live payments that stayed `created`, are overdue, or whose
+ * cancellation was requested long ago. Payments with unsettled money come first in the list. The list also has
+ * payments, even settled payments, whose workflow had an unfinished task when the sweep last examined it.
  */
 export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Payment[]> {
   // Each condition has its own statement, which uses a partial index. A single WHERE with OR would read every live
@@ -128,8 +128,8 @@ export async function postponePayment(
 }
 
 /**
- * If the later check of a refund was due longer ago than this, the refund was settled by an old release that made no
- * such check.
+ * If the later check of a refund was due longer ago than this time, the refund was settled by an old release that made
+ * no such check.
  */
 const LOOKED_AGAIN_WITHIN_MS = 30 * 24 * 3_600_000;
 

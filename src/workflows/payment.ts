@@ -315,7 +315,7 @@ class PaymentRun {
 
   /**
    * Handles a notice of the channel, after which a query is due. A settled payment has no planned queries, so this
-   * function queries it immediately. The sweep repeats the notice until the channel answers.
+   * function queries the channel immediately. The sweep repeats the notice until the channel answers.
    */
   async #receiveNotice(row: PaymentSnapshot): Promise<void> {
     const notices = this.#ofKind('notice');
@@ -350,7 +350,10 @@ class PaymentRun {
     return wf.allHandlersFinished() && this.#inbox.length === 0;
   }
 
-  /** Creates the trade. The activity retries until the payment expires, which is its schedule-to-close timeout. */
+  /**
+   * Creates the trade. The activity is retried until the payment expires. The expiry sets the activity's
+   * schedule-to-close timeout.
+   */
   async #create({ expiresAt }: PaymentSnapshot): Promise<void> {
     await this.#untilDoneOrMessage(async () => {
       try {
@@ -574,7 +577,7 @@ class PaymentRun {
     // Signals and the start of a child workflow need only the Temporal server, so the workflow waits for them.
     for (const other of updated.cancelled) {
       // A failed signal is ignored. The requested cancellation is in the ledger, and if the workflow of that payment
-      // does not run, the sweep starts it.
+      // does not run, the sweep starts that workflow.
       await wf
         .getExternalWorkflowHandle(paymentWorkflowId(other))
         .signal(cancelSignal)
