@@ -20,7 +20,7 @@ export interface ActivityDeps {
   readonly orderUnknownForMs?: number;
   /** Starts the deliveries of new events immediately. */
   readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'redeliverWaiting'>;
-  /** Makes a payment's workflow read its row again after a refund has changed the payment. */
+  /** Makes a payment's workflow read the payment's row again after a refund has changed the row. */
   readonly workflows: Pick<PaymentWorkflows, 'wake'>;
   /**
    * The clock for everything that is written to the ledger. Tests with a time-skipping server pass that server's clock.

@@ -31,7 +31,10 @@ import { withoutPayer } from './without-payer.ts';
 
 /** The attention `channel_unreachable` is raised if the channel gives no readable answer for this long. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;
-/** A close does not search the channel's listing if a query has searched it without success within this time. */
+/**
+ * After a query has searched the channel's listing without success, a close does not search the listing again for this
+ * time.
+ */
 const LISTING_COUNTS_FOR_MS = 60_000;
 /** The first retry delay after a query without a readable answer. */
 const SILENCE_RETRY_MS = 2_000;
@@ -42,11 +45,11 @@ export interface PollInput {
   readonly startedAt: number;
   /** The waits between the queries, in ms. */
   readonly waits: readonly number[];
-  /** How many of the next queries count as caused by a hint. */
+  /** The first queries, up to this number, are recorded as caused by a hint. */
   readonly hintQueries: number;
   /**
-   * The interval in ms of the queries that follow the last of `waits` while the channel reports "processing". Null if
-   * no queries follow.
+   * After the last of `waits`, queries continue at this interval, in ms, while the channel reports "processing". Null
+   * if they do not continue.
    */
   readonly whileProcessingEveryMs: number | null;
   /** True if the payment must end, but the channel does not close the trade yet. */
@@ -121,7 +124,7 @@ export function channelActivities(deps: ActivityDeps) {
 
   /**
    * Returns the callback URL of a new trade. If the channel accepts a URL with each trade, the URL contains a proof
-   * that only the channel gets. Therefore a request to that URL concerns this payment.
+   * that nodrop gives only to the channel. Therefore a request to that URL concerns this payment.
    */
   const notifyUrl = (payment: Payment, { takesCallbackAddress }: ChannelDeclaration): string => {
     const { id, channelAccountId } = payment;
@@ -167,7 +170,7 @@ export function channelActivities(deps: ActivityDeps) {
 
   /**
    * Returns the trade that the channel must create. After the channel's idempotency horizon, a repeated create could
-   * create a second trade. Therefore nodrop then looks up the existing trade instead.
+   * create a second trade. Therefore nodrop looks up the existing trade after that time.
    * @returns `absent` when the trade does not exist and must no longer be created
    * @throws ChannelError
    */
@@ -242,8 +245,8 @@ export function channelActivities(deps: ActivityDeps) {
         }
         const trade = await newTradeOf(payment, adapter, known);
         // The steps above can be slow, so the payment may have expired meanwhile. No request may begin after the
-        // expiry, because CREATE_ATTEMPT_MS does not hold for such a request. The code throws and does not end the
-        // payment. By the clock of another process there may still be time for a retry.
+        // expiry, because the limit CREATE_ATTEMPT_MS does not hold for such a request. The code throws instead of
+        // ending the payment, because by the clock of another process there may still be time for a retry.
         if ((await now()) >= payment.expiresAt)
           throw new Error('the payment expired before its trade was created');
         const created = await adapter.createTrade(accountOf(payment), trade, cancellationSignal());
@@ -269,9 +272,9 @@ export function channelActivities(deps: ActivityDeps) {
     },
 
     /**
-     * Sends the scheduled queries. They are the retries of one activity, so that any number of queries costs three
-     * history events. The activity returns when an answer of the channel ends the wait, when the waits are used up,
-     * or when the payment's display in the Web UI must change.
+     * Sends the scheduled queries. The queries are the retries of one activity, so that any number of queries costs
+     * three history events. The activity returns when the channel's answer ends the wait, when the waits are used up,
+     * or when the Web UI must show something else.
      */
     async queryChannel(input: PollInput): Promise<PaymentSnapshot> {
       const { attempt } = activityInfo();
@@ -279,7 +282,7 @@ export function channelActivities(deps: ActivityDeps) {
         throw unknownOutcome('channel', error, OWN_TROUBLE_RETRY_MS);
       });
       const before = toSnapshot(payment, await now());
-      // An earlier attempt may have recorded its answer and died before it returned.
+      // An earlier attempt of this activity may have recorded the channel's answer and died before it returned.
       if (hasUnsettledMoney(before)) return before;
       const by: SettledBy = attempt <= input.hintQueries ? 'hint' : 'query';
       let after: PaymentSnapshot;
@@ -345,9 +348,9 @@ export function channelActivities(deps: ActivityDeps) {
 
     /**
      * Closes the trade of an unpaid payment at the channel, and ends the payment. If the channel answers "already
-     * paid", "processing" or "not yet", the payment does not end, and further queries follow. A trade that is only
-     * watched belongs to the merchant, so it stays open at the channel. The payment ends, and the late watch continues
-     * to query the trade.
+     * paid", "processing" or "not yet", the payment does not end, and further queries follow. If nodrop only watches
+     * the trade, the trade belongs to the merchant and stays open at the channel. In that case the payment ends, and
+     * the late watch continues to query the trade.
      */
     async closeAtChannel(
       paymentId: string,
@@ -395,7 +398,7 @@ export function channelActivities(deps: ActivityDeps) {
   };
 }
 
-/** True if money is on record that is not settled yet. */
+/** True if received money is on record and not settled yet. */
 function hasUnsettledMoney(snapshot: PaymentSnapshot): boolean {
   return snapshot.status !== 'succeeded' && hasMoney(snapshot);
 }

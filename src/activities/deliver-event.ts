@@ -108,8 +108,8 @@ export function deliverEventActivities({
         const delivery =
           deliveryId === null ? null : await withinMerchantLimit(deliveryId, () => attempt(deliveryId));
         const snapshot = await loadPayment(db, paymentId, await now());
-        // A payment that waits without a pending delivery is a bug. The activity then fails with a delay, so that the
-        // workflow does not call it in a tight loop.
+        // If a payment waits for the order service without a pending delivery, this is a bug. The activity fails with a
+        // delay, so that the workflow does not call it in a tight loop.
         if (deliveryId === null && snapshot.orderUpdate === 'pending')
           throw new Error(`payment ${paymentId} waits for an order service, but has no pending delivery`);
         return { snapshot, refund: await owedRefund(db, snapshot), telling: delivery?.telling ?? null };
@@ -117,8 +117,8 @@ export function deliverEventActivities({
     },
 
     /**
-     * Delivers an event on which no payment waits, until the order service gives a definite answer. Null if the event
-     * was deleted.
+     * Delivers an event whose answer no payment waits for. The attempts continue until the order service gives a
+     * definite answer. Null if the event was deleted.
      */
     async deliverEvent(deliveryId: string): Promise<DeliverySnapshot | null> {
       return await unlessGone(() =>
@@ -250,8 +250,8 @@ const isAwaited = ({ event, payment }: deliveries.DeliveryRow): boolean =>
   isDeliveredByPayment(event.type, payment.orderUpdate);
 
 /**
- * The time in ms from `at` until the alarm about a failing delivery is due. `since` is the time from which on the
- * order service has not agreed. Null if the alarm is already due.
+ * Returns how many ms after `at` the alarm about a failing delivery is due. Null if the alarm is already due. The order
+ * service has not agreed since the time `since`.
  */
 function alarmIn(since: number, at: Date): number | null {
   const left = since + DELIVERY_ALARM_MS - at.getTime();
@@ -259,8 +259,8 @@ function alarmIn(since: number, at: Date): number | null {
 }
 
 /**
- * Returns null if the delivery's row is gone. A delivery and its event are deleted together, so nothing is left to
- * deliver.
+ * Does the work, or returns null if the delivery's row is gone. A delivery and its event are deleted together, so
+ * nothing is left to deliver.
  */
 async function unlessGone<T>(work: () => Promise<T>): Promise<T | null> {
   try {

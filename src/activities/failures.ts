@@ -5,8 +5,8 @@ import { ROW_LOST_FAILURE } from '../domain/names.ts';
 import { isRowGone } from '../ledger/client.ts';
 
 /**
- * Makes the ApplicationFailure of every failed activity, which decides how Temporal retries the activity. All
- * failures are retryable, because an unknown outcome never counts as a failure (P3). Only a lost row is not retried,
+ * Makes the ApplicationFailure of every failed activity. It decides how Temporal retries the activity. Every failure
+ * except a lost row is retryable, because an unknown outcome never counts as a failure (P3). A lost row is not retried,
  * because the workflow itself waits for the row.
  */
 
@@ -25,7 +25,7 @@ const WORDS: Readonly<Record<string, string>> = {
     'a complete listing does not show the refund; a second listing must confirm that before a new request',
 };
 
-/** Makes a failure without a stack, which the Web UI would print below the message. */
+/** Makes a failure without a stack, because the Web UI would print the stack below the message. */
 function withoutStack(options: ApplicationFailureOptions): ApplicationFailure {
   const failure = ApplicationFailure.create(options);
   failure.stack = '';
@@ -65,7 +65,7 @@ export function orderServiceDidNotAgree(lastAnswer: string, delayMs: number): Ap
 
 /**
  * Makes the failure for an internal error of nodrop.
- * @param what what nodrop could not do
+ * @param what the work that nodrop could not do
  * @param delayMs the retry delay; if absent, the retry policy decides.
  */
 export function ownTrouble(

@@ -29,9 +29,9 @@ export function ledgerActivities({
     },
 
     /**
-     * Records the money received and decides the order, in one transaction.
-     * @returns the payment, the ids of the order's other live payments (to be cancelled), and the id of a refund that
-     *   is due (to be started).
+     * Records the money received and decides about the order, in one transaction.
+     * @returns the payment, the ids of the order's other live payments, which must be cancelled, and the id of the due
+     *   refund, which must be started.
      * @throws TooBusy
      */
     async updateOrder(

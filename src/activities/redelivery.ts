@@ -27,8 +27,8 @@ export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: 
     },
 
     /**
-     * Signals the workflows of these deliveries to deliver now. The sweep wakes the workflows that could not be
-     * reached.
+     * Signals the workflows of the picked deliveries to deliver now. If a signal fails, the sweep wakes that workflow
+     * later.
      */
     async redeliver({ picked }: RedeliveryBatch): Promise<void> {
       await Promise.allSettled(
@@ -46,14 +46,16 @@ export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: 
       );
     },
 
-    /** Returns the outcome of the batch once every delivery was attempted, or once the batch's time is over. */
+    /**
+     * Returns the outcome of the batch once every delivery was attempted, or once the batch's time limit has passed.
+     */
     async awaitTold(batch: RedeliveryBatch): Promise<BatchOutcome> {
       const outcome = await ledger.readOutcome(db, batch, await now());
       if (outcome === null) throw notDueYet(LOOK_AGAIN_MS);
       return outcome;
     },
 
-    /** Ends the redelivery, and decides when the next one is due. */
+    /** Ends the redelivery, and decides when the next redelivery is due. */
     async endRedelivery(merchantId: string): Promise<void> {
       await ledger.endRedelivery(db, merchantId, await now());
     },

@@ -39,7 +39,7 @@ import { withoutPayer } from './without-payer.ts';
 
 export interface RefundQueryInput {
   readonly refundId: string;
-  /** The waits in ms, one after each of the next queries. The last wait repeats forever. */
+  /** The waits between the next queries, in ms. The last wait repeats forever. */
   readonly waits: readonly [number, ...number[]];
 }
 
@@ -65,11 +65,11 @@ function answerOf({ id: channelRefundId, outRefundNo, amount, state }: ChannelRe
 const WAKE_DEADLINE_MS = 2_000;
 
 /**
- * Starts the deliveries of the events that were recorded for the payment's refunds. Also wakes the payment's workflow
- * if the payment waited for the order service and is now a conflict. Otherwise the workflow would show the old state
- * until its next delivery attempt, which can be a day away. Never throws, because the sweep starts each delivery that
- * could not be started here.
- * @param before the payment before the refund's answer was recorded
+ * Starts the deliveries of the events that were recorded for the payment's refunds. If the payment waited for the order
+ * service and is now a conflict, the function also wakes the payment's workflow. Otherwise the workflow would show the
+ * old state until its next delivery attempt, which can be a day away. The function never throws, because the sweep
+ * starts each delivery that could not be started here.
+ * @param before the payment as it was before the refund's answer was recorded
  */
 async function announce(
   { db, deliveryWorkflows, workflows }: Pick<ActivityDeps, 'db' | 'deliveryWorkflows' | 'workflows'>,
@@ -156,9 +156,9 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
   /**
    * Checks before the first request whether the channel already knows the refund, because the ledger may have lost an
-   * earlier request. The trade is queried before the refund's number. If the channel then does not know the number, the
-   * trade's sum of refunds does not include this refund. Refunds that nodrop did not request are recorded, which may
-   * change this refund's row.
+   * earlier request. The code queries the trade first and the refund's number second. If the channel does not know the
+   * number, the sum of refunds in the earlier answer about the trade does not include this refund. Refunds that nodrop
+   * did not request are recorded. Recording them may change this refund's row.
    * @returns undefined when the channel does not know the refund
    * @throws ChannelError
    */
@@ -184,8 +184,8 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
   /**
    * Requests the refund. A refusal counts only if a query shows that the channel does not know the refund's number.
-   * Otherwise an earlier request whose answer got lost may have made the refund, so that no money is left for this
-   * request.
+   * Otherwise an earlier request may have made the refund although its answer got lost. The channel then refuses this
+   * request because no money is left.
    */
   const ask = async (row: RowWithTrade): Promise<RefundAnswer> => {
     const { payment } = row;
@@ -216,15 +216,15 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
   /**
    * Records the channel's answer. If the answer settles the refund, the trade is queried first, and both answers are
-   * recorded together. This is necessary because reports of other refunds were attributed to this refund while it was
-   * open, and nothing queries the trade later. If the query of the trade fails, the refund is not settled.
+   * recorded together. The query has two reasons: while this refund was open, reports of other refunds were attributed
+   * to it, and nothing queries the trade later. If the query of the trade fails, the refund is not settled.
    * @throws ChannelError
    */
   const record = async (row: RowWithTrade, said: answers.RefundReport): Promise<RefundSnapshot> => {
     const isLast = said.state === 'succeeded' || said.state === 'failed' || said.state === 'reversed';
     const trade = isLast ? await queryTrade(row) : undefined;
-    // If the list shows the refund, an earlier request succeeded and its answer got lost, so the refusal does not
-    // count.
+    // If the trade's list shows the refund, the refusal does not count: an earlier request succeeded and its answer got
+    // lost.
     const isUnnamed = said.state === 'failed' && said.channelRefundId === undefined;
     const listed = isUnnamed && trade !== undefined && isMoney(trade) && listedOf(row, trade.refunds ?? []);
     const answer = listed ? answerOf(listed) : said;
@@ -236,7 +236,7 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
   /**
    * Looks for a refund by its number and in the trade's list, because repeating the request blindly could refund twice.
-   * @throws ChannelError when the channel gives no list: the refund is then never requested again
+   * @throws ChannelError when the channel gives no list. Without a list the refund is not requested again.
    */
   const lookFor = async (row: RowWithTrade) => {
     const known = await query(row);
@@ -305,14 +305,14 @@ export function refundChannelActivities(deps: ActivityDeps) {
       if (found.next === 'nothing') return found.snapshot;
       if (found.next === 'look again') throw notYet(row.payment.channel, 'not_listed', found.afterMs);
     } else {
-      // A list may already have shown the refund, which was requested with an earlier key. Then the refund is queried
-      // first.
+      // A list may already have shown the refund, which a request with an earlier key has made. In that case the refund
+      // is queried before it is requested again.
       const known = row.channelRefundId === null ? undefined : await query(row);
       const isToAsk = known === undefined || known.state === 'unknown_refund' || known.state === 'ask_again';
       return await recordAsked(row, isToAsk ? await ask(row) : known);
     }
-    // The checks above may have changed the refund's row. It may have a smaller amount, nothing left to refund, or a
-    // new key.
+    // The checks above may have changed the refund's row: its amount may be smaller, nothing may be left to refund, or
+    // its key may be new.
     const looked = { ...(await load(row.id)), trade: row.trade };
     if (isOver(looked)) return toRefundSnapshot(looked, looked.payment);
     // The query of the trade may have reported a dispute.
@@ -324,8 +324,8 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
   return {
     /**
-     * Requests the refund at the channel under its number, so that a repeated request refunds only once. When the
-     * channel no longer guarantees this, nodrop first looks for the refund, and requests it only if it certainly does
+     * Requests the refund at the channel under its number, so that a repeated request refunds only once. Once the
+     * channel no longer guarantees this, nodrop looks for the refund first, and requests it only if it certainly does
      * not exist.
      */
     async refundAtChannel(refundId: string): Promise<RefundSnapshot> {
@@ -345,8 +345,8 @@ export function refundChannelActivities(deps: ActivityDeps) {
     },
 
     /**
-     * Queries the trade after a callback has settled the refund, because the callback's data may be old, and because
-     * reports of other refunds were attributed to this refund while it was open. Retried until the channel answers.
+     * Queries the trade after a callback has settled the refund. The callback's data may be old, and reports of other
+     * refunds were attributed to this refund while it was open. The query is retried until the channel answers.
      */
     async askTradeOfRefund(refundId: string): Promise<void> {
       const row = await load(refundId);
@@ -366,8 +366,9 @@ export function refundChannelActivities(deps: ActivityDeps) {
     },
 
     /**
-     * Sends the scheduled queries of a refund that the channel processes. They are the retries of one activity.
-     * @returns when the channel has decided. If `known` is false, the refund has to be requested again.
+     * Sends the scheduled queries of a refund that the channel processes. The queries are the retries of one activity.
+     * @returns the refund, once the channel has decided or the refund has to be requested again. In the second case
+     *   `known` is false.
      */
     async queryRefund(input: RefundQueryInput): Promise<{ snapshot: RefundSnapshot; known: boolean }> {
       const row = await load(input.refundId);

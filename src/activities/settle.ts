@@ -5,10 +5,10 @@ import { startDeliveries } from '../temporal/start-deliveries.ts';
 
 /**
  * Settles the money on record and starts the deliveries of the new events. The payment's workflow calls this function.
- * If it does not, the sweep does. Settling twice has no further effect.
+ * If the workflow does not call it, the sweep does. Settling twice has no further effect.
  * @param mayWait true if the transaction may wait for the limits of its order and merchant, see `withinLimits`.
- * @returns the payment, the ids of the order's other live payments (to be cancelled), and the id of a refund that is
- *   due.
+ * @returns the payment, the ids of the order's other live payments, which must be cancelled, and the id of the due
+ *   refund.
  */
 export async function settle(
   deps: Parameters<typeof startDeliveries>[0],

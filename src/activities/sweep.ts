@@ -37,15 +37,15 @@ const SIGNAL_DEADLINE_MS = 5_000;
  */
 const STEP_FOR_MS = 40_000;
 /**
- * How far back the sweep looks for workflows that ended abnormally. This is long enough, because an outage of all
- * workers is noticed sooner.
+ * The sweep looks this far back for workflows that ended abnormally. An outage of all workers is noticed sooner than
+ * that.
  */
 const ABNORMAL_WINDOW_MS = 24 * 3_600_000;
-/** How many ended workflows are looked up in the ledger with one query. */
+/** One query looks up this number of ended workflows in the ledger. */
 const ABNORMAL_CHUNK = 1_000;
 const ORDERS_AT_ONCE = 50;
 
-/** Repairs rows one after another until the step's time is over, and counts the repaired ones. */
+/** Repairs rows one after another until the step's time is over, and counts the repaired rows. */
 class SweepStep {
   readonly #until = performance.now() + STEP_FOR_MS;
   readonly #failures: unknown[] = [];
@@ -86,7 +86,7 @@ class SweepStep {
   }
 }
 
-/** The time since which the payment's workflow has a pending workflow task; null if it has none. */
+/** The time since which a task of the payment's workflow has been pending. Null if no task is pending. */
 function busySince({ workflowBusySince }: Payment, state: WorkflowState, now: Date): Date | null {
   return state === 'busy' || state === 'stuck' ? (workflowBusySince ?? now) : null;
 }
@@ -119,7 +119,7 @@ export interface SweepDeps {
   readonly now: () => Promise<Date>;
 }
 
-/** The steps of the sweep. Each step returns how many rows it repaired. Their task queue is `nodrop-sweep`. */
+/** The steps of the sweep. Each step returns how many rows it repaired. The steps' task queue is `nodrop-sweep`. */
 export function sweepActivities({
   db,
   client,
@@ -132,8 +132,8 @@ export function sweepActivities({
   const stateOf = (workflowId: string) => readWorkflowState(client, workflowId, SIGNAL_DEADLINE_MS);
 
   /**
-   * Settles recorded money instead of the payment's workflow, and signals the other workflows that this concerns. If
-   * a signal fails, other steps of the sweep send it later.
+   * Settles recorded money in place of the payment's workflow, and signals the other workflows that the money concerns.
+   * If a signal fails, other steps of the sweep send it later.
    */
   const settleInstead = async (payment: Payment): Promise<void> => {
     const { id: paymentId, merchantId, orderId } = payment;
@@ -148,7 +148,10 @@ export function sweepActivities({
     ]);
   };
 
-  /** Raises `workflow_stuck`, and hands the event for which the payment waits to the delivery's own workflow. */
+  /**
+   * Raises `workflow_stuck`. If the payment waits for the delivery of an event, the delivery's own workflow delivers
+   * the event.
+   */
   const dealWithStuck = async (paymentId: string): Promise<void> => {
     await showStuck(db, paymentId, paymentWorkflowId(paymentId), await now());
     const delivery = await handOver(db, paymentId, await now());
@@ -241,8 +244,7 @@ export function sweepActivities({
         if (ids.size < ABNORMAL_CHUNK) continue;
         await look(ids);
         ids.clear();
-        // The next sweep skips the payments that this sweep has checked. So it reaches payments that this sweep did
-        // not check.
+        // The next sweep skips the payments that this sweep has checked, so that it reaches the remaining payments.
         if (step.isOver()) break;
       }
       await look(ids);
@@ -301,7 +303,8 @@ export function sweepActivities({
             await refundWorkflows.start(toRefundSnapshot(refund, refund.payment), SIGNAL_DEADLINE_MS);
           const at = await now();
           await postponeRefund(db, refund.id, at);
-          // A running workflow without recent answers (for example held by a dispute) needs no repair.
+          // A running workflow needs no repair, even if the channel has not answered for a while (for example during a
+          // dispute).
           if (state !== 'gone') return false;
           const detail = `The sweep started the workflow of refund ${refund.id}.`;
           await note(db, refund.paymentId, 'sweep', detail, at, { refundId: refund.id });
@@ -322,8 +325,8 @@ export function sweepActivities({
       });
       await step.each(await findUnseenDeliveries(db, await now()), async (deliveryId) => {
         const { paymentId, attention } = await showOverdue(db, deliveryId, await now(), orderUnknownForMs);
-        // The woken workflow updates its search attribute. `delivery_failing` concerns an event on which the payment
-        // does not wait, so no workflow is started only to show this attention.
+        // The woken workflow shows the attention in its search attribute. No workflow is started only to show
+        // `delivery_failing`, because the payment does not wait for that delivery.
         if (
           attention !== null &&
           (attention !== 'delivery_failing' || (await stateOf(paymentWorkflowId(paymentId))) === 'running')

@@ -34,7 +34,7 @@ function patternOf(payer: Payer): RegExp | undefined {
   return patterns.length === 0 ? undefined : new RegExp(patterns.join('|'), 'gi');
 }
 
-/** A pattern for the character itself, its URL-encoded bytes, or its JSON escape. */
+/** Returns a pattern that matches the character itself, its URL-encoded bytes, or its JSON escape. */
 function formsOf(character: string): string {
   const bytes = [...Buffer.from(character)].map((byte) => `%${hex(byte, 2)}`).join('');
   const units = Array.from({ length: character.length }, (_, i) => hex(character.charCodeAt(i), 4));
@@ -47,7 +47,7 @@ const hex = (value: number, length: number): string => value.toString(16).padSta
 
 const cut = (text: string, quoted: RegExp): string => text.replace(quoted, '[payer]');
 
-/** The same error with payer data removed from its message and from the messages of its causes. */
+/** Returns the error with payer data removed from its message and from the messages of its causes. */
 function cutError(error: unknown, quoted: RegExp): unknown {
   if (!(error instanceof Error)) return error;
   const message = cut(error.message, quoted);

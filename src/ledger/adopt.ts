@@ -33,7 +33,7 @@ export interface WantedTrade {
    * method.
    */
   readonly method?: string | undefined;
-  /** Accounts whose mode differs from this mode are not used. */
+  /** Only accounts of this mode are used. */
   readonly mode: AccountMode;
 }
 
@@ -163,7 +163,7 @@ async function look(
 /**
  * Queries the channel about an adopted payment that has ended. The payment's scheduled queries may have ended as well,
  * so they may not detect money that arrives later. If such money has arrived, it is recorded and then settled like any
- * late money. The query changes nothing else of the payment.
+ * late money. The query changes nothing else in the payment.
  * @throws Refusal `channel_misconfigured`, `channel_unreachable`
  */
 export async function askAgain(
@@ -182,7 +182,7 @@ export async function askAgain(
   if (isMoney(answer)) await recordAnswer(db, payment.id, answer, 'query', now);
 }
 
-/** The data of a new payment that adopts a trade. The trade itself is not part of it. */
+/** The data of a new payment that adopts a trade, without the data of the trade itself. */
 export interface Adopting extends Omit<NewPayment, 'channel' | 'method' | 'account' | 'mode' | 'adopt'> {
   /** Whether nodrop manages the trade from now on or only watches it. */
   readonly as: Adoption;
@@ -190,8 +190,9 @@ export interface Adopting extends Omit<NewPayment, 'channel' | 'method' | 'accou
 
 /**
  * Inserts a payment for a trade that `findAdoptable` has found, and records what the channel reported about the trade.
- * The caller starts the payment's workflow. If that workflow does not query the channel, the sweep queries it.
- * @throws what `insertPayment` throws, and Refusal `adopt_taken`
+ * The caller starts the payment's workflow. If that workflow does not query the channel, the sweep starts or wakes the
+ * workflow.
+ * @throws the errors of `insertPayment`, and Refusal `adopt_taken`
  */
 export async function adoptTrade(
   db: LedgerClient,
@@ -255,8 +256,8 @@ async function requireFree(
   reference: string,
   isGlobal: boolean | undefined,
 ): Promise<void> {
-  // A trade's number that is the id of a nodrop payment is refused even if the payment's row is lost. `recover --lost`
-  // restores the row later. Until then, no other payment may adopt the trade.
+  // If the requested trade's number is the id of a nodrop payment, the request is refused, even if that payment's row
+  // is lost. `recover --lost` restores the row later. Until then, no other payment may adopt the trade.
   if (isPaymentId(reference)) throw taken(reference);
   const accounts =
     isGlobal === true

@@ -144,8 +144,8 @@ export type CallbackWithPayment = StoredCallback & { readonly payment: Payment |
 
 /**
  * Stores a verified callback. The caller may acknowledge the callback only after this function has returned (P4). For a
- * repeated callback the function returns the row of the first one. A callback whose notification id is known is stored
- * as a separate callback if it names another trade, or if it reports something else about the same trade.
+ * repeated callback the function returns the row of the first copy. The same notification id does not make a callback a
+ * repetition if the callback names another trade, or reports something else about the same trade.
  */
 export async function storeCallback(
   db: LedgerClient,
@@ -210,7 +210,7 @@ export async function storeCallback(
         changes: answered?.changes ?? null,
         notes,
       });
-      // Another process has stored the same callback since the read above. That process took no order's lock, because
+      // Another process has stored the same callback since the read above. That process did not lock an order, because
       // it found no payment for the callback.
       if (written === null) continue;
       if (written.payment !== null) visible.add('payment');
@@ -221,7 +221,8 @@ export async function storeCallback(
 }
 
 /**
- * Reads the payment and the first copy of the callback under the order's lock. They decide what the callback changes.
+ * Reads the payment and the first copy of the callback under the order's lock. These two rows decide what the callback
+ * changes.
  */
 async function readForCallback(
   tx: LedgerTx,
@@ -317,7 +318,9 @@ export function stateOf(row: Pick<Callback, 'answer' | 'kind'>): string {
   return (answer ?? refund?.answer ?? dispute)?.state ?? row.kind;
 }
 
-/** The sweep tries to match a callback to a payment for this time. After that an operator must look at the callback. */
+/**
+ * During this time the sweep tries to match a callback to a payment. After that an operator must look at the callback.
+ */
 export const MATCH_FOR_MS = 72 * 3_600_000;
 const MATCH_BATCH = 200;
 const MATCH_EVERY_MS = 60_000;

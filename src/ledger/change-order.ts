@@ -23,13 +23,13 @@ export type OrderChange = {
 /**
  * Changes an order that accepts payments. A value that equals the stored value is not a change. Therefore a repeated
  * request does nothing, even if the order has been paid or has ended meanwhile. The amount cannot change while an
- * attempt can still be paid, or while received money of an attempt is not decided yet. Money that arrives after the
- * change is a late success with another amount.
+ * attempt can still be paid, or while received money of an attempt still waits for a decision. Money that arrives after
+ * the change is a late success with another amount.
  * @param askedAttempts the live attempts that were queried at the channel for this change, so that the caller can end
  *   them.
- * @throws Refusal `order_not_found`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`, `invalid_request`
- *   if the order would end in the past or before a live attempt, or if a field other than the amount would change on a
- *   recovered order that is still incomplete.
+ * @throws Refusal `order_not_found`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`,
+ *   `invalid_request`. The code is `invalid_request` if the order would end in the past or before a live attempt. It is
+ *   also `invalid_request` if a field other than the amount would change on an incomplete recovered order.
  * @throws UnaskedAttempts if the amount changes and the order has live attempts that are not among `askedAttempts`.
  */
 export async function changeOrder(
@@ -91,7 +91,7 @@ function differing(order: Order, { amount, subject, metadata, expiresInSeconds }
 }
 
 /**
- * Checks that every attempt has ended and that all money of every attempt is decided.
+ * Checks that every attempt has ended and that no received money still waits for a decision.
  * @throws Refusal or UnaskedAttempts if the check fails.
  */
 function requireNonePayable(attempts: readonly Payment[], asked: ReadonlySet<string>): void {
@@ -140,7 +140,7 @@ const invalidExpiry = (message: string): Refusal =>
 /**
  * Refuses changes of a recovered order until its merchant has created the order again. A change could make the order
  * look complete, or the merchant's create request could overwrite the change. Only the amount may change, because it
- * must be right before that create request.
+ * must be correct when the merchant sends that create request.
  * @throws Refusal `invalid_request`
  */
 function requireAmountAlone(changed: ReturnType<typeof differing>): void {

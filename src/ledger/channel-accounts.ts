@@ -292,7 +292,8 @@ const clearDefault = (tx: LedgerTx, which: { merchantId: string; channel: string
 /**
  * Adds a set of credentials to an account. All further calls to the channel use this set.
  * @param change makes the new set from the newest set, or from `{}` if there is no set or the newest set cannot be read
- * @param oldUntil the latest end of the older sets. If it is null, the older sets keep their ends.
+ * @param oldUntil the older sets are valid until this time at the latest. If it is null, their validity does not
+ *   change.
  */
 export async function rotateCredentials(
   db: LedgerClient,

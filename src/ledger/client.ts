@@ -24,9 +24,9 @@ const column =
   });
 
 /**
- * Gives the domain's types to text columns that a CHECK of the database limits to listed values. The function `compute`
- * never runs, because only the types of the extended client are used. A written value still has the type string, and
- * the CHECK refuses a value that is not in its list.
+ * Gives the domain's types to text columns whose values a CHECK in the database limits to a list. The function
+ * `compute` never runs, because only the types of the extended client are used. A written value still has the type
+ * string, and the CHECK refuses a value that is not in its list.
  */
 const withDomainTypes = (client: PrismaClient) =>
   client.$extends({
@@ -74,8 +74,8 @@ export function createLedgerClient(databaseUrl: string, applicationName?: string
   });
   const adapter = new PrismaPg(pool, {
     disposeExternalPool: true,
-    // The name generator may return undefined, although the adapter's type does not say so. Prisma's adapter then does
-    // not prepare the statement.
+    // The name generator may return undefined, although the adapter's type does not say so. For undefined, Prisma's
+    // adapter does not prepare the statement.
     statementNameGenerator: statementNames() as (statement: { readonly sql: string }) => string,
   });
   const client = new PrismaClient({ adapter, transactionOptions: { maxWait: 3_000, timeout: 6_000 } });

@@ -55,7 +55,7 @@ export class Connection extends pg.Client {
  */
 export class ConnectionPool extends pg.Pool {
   constructor(config: pg.PoolConfig) {
-    // The types of pg declare no constructor with parameters for a client. The pool calls the constructor with its own
+    // In the types of pg, a client's constructor has no parameters. The pool calls the constructor with the pool's
     // configuration.
     super({ ...config, Client: Connection as unknown as NonNullable<pg.PoolConfig['Client']> });
     this.on('error', () => {});

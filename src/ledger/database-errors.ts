@@ -63,7 +63,8 @@ export function isDatabaseUnavailable(error: unknown): boolean {
 }
 
 /**
- * Codes of Prisma, kinds of its adapter, and SQLSTATEs. Each is mapped to the reason why the database cannot be used.
+ * Maps Prisma's codes, the error kinds of Prisma's adapter, and SQLSTATEs to the reason why the database cannot be
+ * used.
  */
 const FAULTS = {
   missing: ['P1003', 'DatabaseDoesNotExist', '3D000'],

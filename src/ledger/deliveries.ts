@@ -223,7 +223,7 @@ export async function recordAttempt(
   });
 }
 
-/** Outcomes that settle a pending delivery. Each is mapped to the delivery's new status. */
+/** Maps each outcome that settles a pending delivery to the delivery's new status. */
 const SETTLED_BY: Readonly<Partial<Record<DeliveryOutcome, 'delivered' | 'conflict' | 'gone'>>> = {
   agreed: 'delivered',
   conflict: 'conflict',
@@ -233,8 +233,8 @@ const SETTLED_BY: Readonly<Partial<Record<DeliveryOutcome, 'delivered' | 'confli
 /**
  * Returns the time from which the answer "order unknown" counts as `gone`. Two conditions must hold. `unknownForMs`
  * must have passed since the first such answer. The service must also have given only this answer for one hour. A
- * missing answer interrupts that hour. Without the hour, one such answer before an outage and one after it would be
- * enough.
+ * missing answer interrupts that hour. Without the second condition, one such answer before an outage and one after it
+ * would be enough.
  * @returns null if the order service never answered that it does not know the order.
  */
 async function unknownUntil(tx: LedgerTx, deliveryId: string, unknownForMs: number): Promise<Date | null> {
@@ -345,8 +345,7 @@ const isOverdue = (delivery: Delivery, now: Date): boolean =>
   now.getTime() - waitingSince(delivery).getTime() >= DELIVERY_ALARM_MS;
 
 /**
- * Raises the attention of a payment whose delivery is overdue. It is raised even if no attempt was made yet, or if no
- * attempt has ended since.
+ * Raises the attention of a payment whose delivery is overdue. It is raised even if no attempt has begun or ended yet.
  */
 export async function showOverdue(
   db: LedgerClient,
@@ -430,8 +429,8 @@ const NAMES_DEADLINE = {
 } satisfies Prisma.TimelineEntryWhereInput;
 
 /**
- * Compares this answer with the newest timeline entry about `order_unknown`. True if exactly one of the two has a
- * deadline.
+ * Compares the order service's last answer with the newest timeline entry about `order_unknown`. True if only the
+ * answer or only the entry has a deadline.
  */
 async function hasChangedDeadline(
   tx: LedgerTx,
@@ -451,9 +450,9 @@ async function hasChangedDeadline(
 
 /**
  * True if an operator has seen this attention of the delivery. Any attention except `order_unknown` counts as seen once
- * it was raised. `order_unknown` is stricter, because money may be refunded at its deadline. If another attention has
- * replaced `order_unknown`, it counts as seen only if an operator dismissed it before the replacement. If the answer
- * sets a deadline, only an entry that names a deadline counts.
+ * it was raised. The rule for `order_unknown` is stricter, because money may be refunded at its deadline. If another
+ * attention has replaced `order_unknown`, it counts as seen only if an operator dismissed it before the replacement. If
+ * the answer sets a deadline, only an entry that names a deadline counts.
  */
 async function isSeen(tx: LedgerTx, delivery: Delivery, { attention, until }: Failing): Promise<boolean> {
   const ofDelivery = shownOf(delivery);

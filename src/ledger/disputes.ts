@@ -182,7 +182,7 @@ async function unrecorded(
   return BigInt(amount) - (known._sum.amount ?? 0n);
 }
 
-/** True if too little money is left for all refunds at the channel. Lost disputes have then taken part of the money. */
+/** True if too little money is left for all refunds at the channel, because lost disputes took part of the money. */
 export async function losesMore(db: LedgerClient | LedgerTx, payment: Payment): Promise<boolean> {
   if (payment.refundedAmount >= (payment.receivedAmount ?? 0n)) return false;
   for (const dispute of disputesOf(payment).filter((one) => isLost(payment, one)))

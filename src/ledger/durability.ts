@@ -14,7 +14,7 @@ interface Replication {
 }
 
 /**
- * Returns a warning if its replication settings allow the database to lose commits that it has confirmed. Otherwise
+ * Returns a warning if the database's replication settings allow it to lose commits that it has confirmed. Otherwise
  * returns null. With a standby, a failover loses the commits that the standby has not received yet. Without a standby,
  * restoring a backup loses the commits since the backup.
  */

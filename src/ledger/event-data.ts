@@ -78,7 +78,7 @@ export interface EventContent {
 
 /**
  * The event in the form that merchants receive. Every delivery of an event has the same bytes, because this form is
- * built from the stored row only. JSON from the database has a fixed order of keys.
+ * built only from the stored row, and JSON from the database has a fixed order of keys.
  */
 export const eventMessage = ({ type, createdAt, data, version }: Event) => ({
   type,

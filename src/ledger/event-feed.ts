@@ -22,9 +22,9 @@ export interface FeedPosition {
 
 /**
  * Reads the merchant's events after the reader's position, oldest first. If the reader has no position, reading begins
- * with the oldest event that is kept. Before the read, events without a position get one. The function also returns the
- * position of the last event. A merchant's positions become visible in ascending order, so a reader that continues from
- * the returned position misses no event.
+ * with the oldest event that is kept. Before the read, events without a position get a position. The function also
+ * returns the position of the last event. A merchant's positions become visible in ascending order, so a reader that
+ * continues from the returned position misses no event.
  * @throws Refusal `cursor_expired` if events after the position have been removed (see retention.ts), or if the ledger
  *   was restored to a time before the position. After such a restore, new events can get positions that the reader has
  *   passed, and the reader would skip them.
@@ -40,7 +40,8 @@ export async function listEvents(
     orderBy: { seq: 'asc' },
     take: limit,
   });
-  // The event at the reader's position is read after the events, so that a restore between the two reads is detected.
+  // The event at the reader's position is read after the events that follow it, so that a restore between the two reads
+  // is detected.
   const reached =
     after === null || after.eventId === null
       ? null

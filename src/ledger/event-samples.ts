@@ -18,8 +18,8 @@ const AMOUNT = 1990n;
 const CURRENCY = 'CNY';
 
 /**
- * Returns one sample event of each type for docs/events. The ledger could write the same events. The text is the same
- * in every run.
+ * Returns one sample event of each type for docs/events. Each sample is an event that the ledger could write. The
+ * samples are the same in every run.
  */
 export const sampleEvents = (): ReadonlyMap<EventType, EventBody> =>
   new Map(
@@ -33,7 +33,7 @@ export const sampleEvents = (): ReadonlyMap<EventType, EventBody> =>
  * Returns one test event of each type, with its `webhook-id`, for `merchants test-event`. A test event must not change
  * an order. Therefore it is marked as a test, its order and payment do not exist, and its payment pays no order. For
  * this reason the test event `payment.succeeded` contains a fully refunded payment. A real event of this type never
- * does. Test events of other types are like the samples.
+ * contains such a payment. Test events of other types are like the samples.
  * @param now the time of the events
  */
 export const testEvents = (now: Date): { readonly id: string; readonly body: EventBody }[] =>

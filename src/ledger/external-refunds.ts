@@ -106,7 +106,7 @@ export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): P
  * Marks refunds as failed that were wrongly recorded as external. nodrop had inferred these refunds from a sum or a
  * list.
  * @param why a sentence such as `It was refund re_...`
- * @returns the payment, and as `freed` the amount that no longer counts as refunded
+ * @returns the payment, and in `freed` the amount that no longer counts as refunded
  */
 export async function failExternals(
   { tx, payment, newEvents }: Locked,

@@ -15,13 +15,15 @@ import type { LedgerClient } from './client.ts';
  * positions of one payment's events follow their versions.
  */
 
-/** One transaction gives positions to this many events. Earlier versions of the same payments also get positions. */
+/**
+ * One transaction gives positions to this number of events, and also to events with earlier versions of their payments.
+ */
 export const POSITIONS_AT_ONCE = 1_000;
 
 /**
  * Assigns feed positions to the merchant's events. The function takes no order's lock, so a reader of the feed does not
  * wait for changes of the merchant's orders.
- * @param before Only events before this time, and earlier versions of their payments, get positions.
+ * @param before Only events before this time, and events with earlier versions of their payments, get positions.
  * @returns the number of events that got a position. If it is at least `POSITIONS_AT_ONCE`, there may be more events.
  */
 export async function givePositions(

@@ -81,8 +81,8 @@ export async function takeQueryDue(
 }
 
 /**
- * The effect of a notice. `due` means that the channel is queried now, and `waits` that the sweep queries it soon.
- * `spent` means that unproven notices cause no more queries of this payment.
+ * The effect of a notice. `due` means that the channel is queried now. `waits` means that the sweep queries the channel
+ * soon. `spent` means that unproven notices cause no more queries of this payment.
  */
 export type NoticeEffect = 'due' | 'waits' | 'spent';
 

@@ -27,9 +27,9 @@ import type { Payment, Refund } from './rows.ts';
 const isVoid = ({ state }: ChannelRefund): boolean => state === 'failed' || state === 'reversed';
 
 /**
- * The changes of a refund's row after the channel has reported the refund with this number. The number can belong to
- * the key of an earlier attempt. Further queries then use that key, and the key counts as unspent. The number is
- * undefined if the channel did not report it.
+ * The changes of a refund's row after the channel has reported the refund with this number. If the number belongs to
+ * the key of an earlier attempt, further queries use that key, and the key counts as unspent. The number is undefined
+ * if the channel did not report it.
  */
 export const underNumber = (outRefundNo: string | undefined) =>
   outRefundNo === undefined ? {} : { attempt: attemptOf(outRefundNo), keySpentAt: null, absentAt: null };
@@ -47,11 +47,11 @@ export function isListedAs(row: Refund, { id, outRefundNo }: ChannelRefund): boo
 }
 
 /**
- * Records a complete list of refunds. For a refund that nodrop made, the function records the channel's id, and a
- * failure that follows a success. Any other refund is recorded once, and so are its later states.
+ * Records a complete list of refunds. For a refund that nodrop made, the function records the channel's id and, after a
+ * success, a later failure. Any other refund is recorded once, and each of its later states is recorded once.
  * @param given.isOld true if the list was stored for a while as part of a callback. Such a list may be out of date, so
- *   nothing is concluded from it that may have changed since.
- * @param given.isExplained true if the caller itself looks for refused refunds that this list explains
+ *   the function concludes nothing from it that may have changed since the callback.
+ * @param given.isExplained true if the caller itself creates missing replacements of refused refunds (oweExplainedLate)
  */
 export async function recordListed(
   locked: Locked,
@@ -135,7 +135,7 @@ export async function recordListed(
       isFreed = true;
     }
   }
-  // Other refunds may have left no money for the losses of disputes. There may be money for these losses now.
+  // Before the changes above, other refunds may have left no money for the losses of disputes. Now there may be money.
   payment = await recordLosses(at(), now);
   if (unlisted.length > 0 && payment.attention === null && payment.orderUpdate === 'applied')
     payment = await showReversed(tx, payment, now);

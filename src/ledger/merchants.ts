@@ -101,7 +101,7 @@ export async function setMerchant(
 }
 
 /**
- * Creates a new signing secret, which becomes the merchant's current one. Every older secret signs for at most
+ * Creates a new signing secret, which becomes the merchant's current secret. Every older secret signs for at most
  * `oldValidMs` from now.
  * @returns null if no merchant has this name.
  */

@@ -126,7 +126,8 @@ const stated = ({ id, amount, currency, subject, metadata, expiresInSeconds }: N
 });
 
 /**
- * Returns the locked order if its content equals the content in the request. A recovered order is completed first.
+ * Returns the locked order if its content equals the content in the request. If the order was recovered, its missing
+ * fields are first set from the request.
  * @param at the prefix of the order's field names in the request.
  * @throws Refusal `order_exists`
  */
@@ -152,7 +153,8 @@ async function filledAsGiven(
 }
 
 /**
- * Compares an existing order with the order in a request. If the existing order was recovered, it is completed first.
+ * Compares an existing order with the order in a request. If the existing order was recovered, its missing fields are
+ * first set from the request.
  * @throws Refusal `order_exists`
  */
 export async function requireOrderAsGiven(
@@ -295,12 +297,12 @@ export async function insertPayment(
       return { payment: made, created: true };
     });
   } catch (error) {
-    // The new payment can be refused because an earlier payment of the order is still ending. A recovered order is
-    // completed even then.
+    // The new payment can be refused because an earlier payment of the order is still ending. Even in that case the
+    // missing fields of a recovered order are set.
     if ((error instanceof Refusal || error instanceof UnaskedAttempts) && 'amount' in order) {
       const there = await db.order.findUnique({ where: { merchantId_id: { merchantId, id: order.id } } });
-      // If this step fails, for example with TooBusy, the next request completes the order. The caller gets the refusal
-      // in either case.
+      // If this step fails, for example with TooBusy, the next request sets the fields. The caller gets the refusal in
+      // either case.
       if (there !== null && isUnfilled(there))
         await visibleTransaction(db, merchantId, order.id, (tx) =>
           fillRecovered(tx, merchantId, order),
@@ -365,15 +367,15 @@ const accountFor = (merchantId: string, { channel, account, mode }: NewPayment) 
     AND ${mode === undefined ? Prisma.sql`true` : Prisma.sql`mode = ${mode}`}`;
 
 /**
- * Updates the live attempt that the request returns. The attempt gets the new `returnUrl` and metadata. Payer fields
- * that are missing are added until nodrop requests the trade from the channel. They are not added later, so that a
- * repeated request for the trade is identical. The expiry and the known payer fields do not change.
+ * Updates the live attempt that the request returns. The attempt gets the new `returnUrl` and metadata. Missing payer
+ * fields are added only before nodrop requests the trade from the channel, so that a repeated request for the trade is
+ * identical. The expiry and the known payer fields do not change.
  */
 async function restate(tx: LedgerTx, live: Payment, given: NewPayment, now: Date): Promise<Payment> {
   if (given.isInherited) return live;
   const payer = { ...given.payer, ...(live.payer as Payer | null) };
-  // Requesting a trade from the channel does not take the order's lock. Therefore another process can request the trade
-  // at any time.
+  // A process that requests a trade from the channel does not take the order's lock. Therefore another process can
+  // request the trade at any time.
   const takesPayer =
     !isDeepStrictEqual(payer, live.payer ?? {}) &&
     (
@@ -400,8 +402,8 @@ async function restate(tx: LedgerTx, live: Payment, given: NewPayment, now: Date
 /**
  * Writes a new attempt and its timeline entry in one statement. If the order is new, the same statement writes the
  * order.
- * @returns null if the new order exists already, or if the merchant has no account for the attempt. Nothing is written
- *   then.
+ * @returns null if the new order exists already, or if the merchant has no account for the attempt. In both cases
+ *   nothing is written.
  */
 async function writeAttempt(
   db: LedgerClient | LedgerTx,
@@ -435,9 +437,9 @@ async function writeAttempt(
           status: 'paying' as const,
           reference: given.adopt.reference,
           adopted: given.adopt.as,
-          // The process that adopts the trade may die before it starts the payment's workflow. With `noticedAt` and
-          // `lastQueryDueAt` set, the sweep then starts the workflow. It does so until the channel has answered a query
-          // of the workflow.
+          // The process that adopts the trade may die before it starts the payment's workflow. In that case the sweep
+          // starts the workflow, because `noticedAt` and `lastQueryDueAt` are set. The sweep repeats this until the
+          // channel has answered a query of the workflow.
           noticedAt: now,
           lastQueryDueAt: now,
         }),

@@ -8,11 +8,11 @@ import { transaction } from './transaction-limits.ts';
  * change at its next periodic read.
  */
 
-/** After a commit, the caller waits at most this time until the notification is sent. */
+/** After a commit, the caller waits at most this time for the notification to be sent. */
 const NOTIFY_WITHIN_MS = 500;
 
 /**
- * If this many notifications are being sent, further notifications are dropped. So a slow database keeps its
+ * While this number of notifications is being sent, further notifications are dropped. So a slow database keeps its
  * connections for transactions. The number is twice the number of connections. Each notification belongs to a
  * transaction that has a slot, so no notification is dropped while the database keeps up.
  */
@@ -105,8 +105,8 @@ function watched(tx: LedgerTx, written: Set<VisibleModel>): LedgerTx {
 /**
  * Notifies the requests that wait for the order, for any payment of the order, or for the merchant's feed. All payments
  * are included, because a payer's view of one payment depends on the order's other payments. The notification has its
- * own transaction, whose commit waits for no flush to disk. The function never throws, because the change itself is
- * already committed.
+ * own transaction, whose commit does not wait for a flush to disk. The function never throws, because the change itself
+ * is already committed.
  */
 export async function notifyWaiters(
   db: LedgerClient,

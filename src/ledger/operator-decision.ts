@@ -38,14 +38,14 @@ export interface Resolved {
 
 /**
  * Applies an operator's decision:
- * - `accept`: the payment's money, or what is left of it, pays the order although the money is late or has another
- *   amount. If money of the order's other payments waits for a decision, that money is refunded. If the order service
- *   has not agreed yet, the operator's decision replaces the order service's agreement.
+ * - `accept`: the payment's remaining money pays the order, although the money is late or has another amount. If money
+ *   of the order's other payments waits for a decision, that money is refunded. If the order service has not agreed
+ *   yet, the operator's decision replaces the order service's agreement.
  * - `refund`: refunds all that is left of the payment, even if the channel has refused the refund that was due.
- * - `retry`: repeats the work that failed. The caller wakes the workflows that do this work. If the channel has
- *   refused a due refund, a new refund is made.
- * - `dismiss`: removes the attention and changes nothing else. It is not allowed while a refund is due. If the
- *   channel does not report how much was refunded, `dismiss` records that all of the money was refunded.
+ * - `retry`: repeats the work that failed. The caller wakes the workflows that do this work. If the channel has refused
+ *   a due refund, a new refund is made.
+ * - `dismiss`: removes the attention and changes nothing else. It is not allowed while a refund is due. If the channel
+ *   does not report how much was refunded, `dismiss` records that all of the money was refunded.
  * @throws Refusal `payment_not_found`, or `not_resolvable` if the payment has nothing that this action can decide.
  */
 export async function resolvePayment(
@@ -116,7 +116,7 @@ async function dismiss(locked: Locked, now: Date): Promise<Payment> {
 }
 
 /**
- * Throws unless the payment's money waits for a decision and no refund of the payment is open. While a refund is
+ * Throws if no money of the payment waits for a decision, or if a refund of the payment is open. While a refund is
  * open, the remaining amount is unknown.
  */
 async function requireUndecided({ tx, payment: { id, orderUpdate } }: Locked): Promise<void> {
@@ -145,7 +145,8 @@ async function accept(locked: Work, now: Date): Promise<Resolved> {
   // The payment is updated before its order. A database check allows the payment's amount to differ from the order's
   // amount only if an operator has settled the payment.
   const accepted = await update(tx, paymentId, {
-    // The operator's decision clears the attention that waited for it. The attention of an open dispute stays.
+    // The operator's decision clears the attention that waited for the decision. The attention of an open dispute
+    // stays.
     ...(payment.attention === 'disputed' ? HIDES_NOTHING : SEEN),
     orderUpdate: isPending ? 'pending' : 'applied',
     orderUpdatedAt: isPending ? null : now,

@@ -9,7 +9,7 @@ import type { Merchant, Order, Payment } from './rows.ts';
 import { type OwnedPayment, ownerOf } from './transaction-limits.ts';
 import { type Writes, write } from './write-decision.ts';
 
-/** Runs the transaction in which every change of a payment and its refunds is made. */
+/** Every change of a payment or of its refunds is made in a transaction that this file runs. */
 
 export interface Locked {
   readonly tx: LedgerTx;
@@ -217,7 +217,10 @@ export const hidden = ({ attention, attentionSince, attentionDetail }: Payment) 
   hiddenAttentionDetail: attentionDetail,
 });
 
-/** Replaces the current attention with the hidden attention. If no attention is hidden, the payment then has none. */
+/**
+ * Replaces the current attention with the hidden attention. If no attention is hidden, the payment has no attention
+ * afterwards.
+ */
 export const nextShown = (payment: Payment) => ({
   attention: payment.hiddenAttention,
   attentionSince: payment.hiddenAttentionSince,

@@ -19,7 +19,7 @@ export async function lockOrder(tx: LedgerTx, merchantId: string, orderId: strin
 }
 
 /**
- * Decides what the payment's money does to the locked order.
+ * Decides how the payment's money changes the locked order.
  * @returns the decision, and the changes of the order. The order is paid if the decision is `applied`.
  */
 export function payOrder(
@@ -78,8 +78,8 @@ export async function releaseOrder(tx: LedgerTx, order: Order, now: Date): Promi
       OR: [
         { status: { in: ['created', 'paying'] } },
         { orderUpdate: { in: ['pending', 'review'] } },
-        // The order's status also stays while an ended payment has unsettled money. When that money is settled, the
-        // order is decided, and this function is called again.
+        // The order's status does not change while an ended payment has unsettled money. Settling that money decides
+        // about the order, and this function is called again.
         UNSETTLED_MONEY,
       ],
     },

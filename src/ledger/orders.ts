@@ -90,8 +90,8 @@ export async function releaseEndingOrder(
     const order = await lockOrder(tx, merchantId, id);
     if (order === null) return false;
     if ((await releaseOrder(tx, order, now)) !== order.status) return true;
-    // The next check of an order that could not end is postponed for longer, so that orders whose money waits for a
-    // decision do not fill every batch.
+    // If an order could not end, its next check is postponed for longer. Otherwise orders whose money waits for a
+    // decision would fill every batch.
     await lookAgain(tx, HELD_REST_MS);
     return false;
   });

@@ -42,7 +42,7 @@ import type { OwnedPayment } from './transaction-limits.ts';
  * current state. Therefore a change that is repeated, or that runs late, has no effect (P5).
  */
 
-/** Null if the payment does not exist. */
+/** Returns null if the payment does not exist. */
 export async function findPayment(
   db: LedgerClient,
   paymentId: string,
@@ -84,7 +84,7 @@ export async function askForTrade(
   // waited.
   const payment = read && readRow(PAYMENTS, read.payment);
   if (payment !== undefined && read?.isFirst === true) return { payment, isFirst: true };
-  // A concurrent request for the same trade may have been recorded first. Then the row may have to be read again.
+  // If a concurrent request for the same trade was recorded first, the row may have to be read again.
   const isRead = payment !== undefined && payment.createAskedAt !== null;
   return {
     payment: isRead ? payment : await db.payment.findUniqueOrThrow({ where: { id: paymentId } }),
@@ -265,11 +265,11 @@ export async function recordRefusal(
 }
 
 /**
- * Records the channel's answer before nodrop acts on it, so that the answer is not lost with the activity that got
- * it. A definite answer stays. If it reports money, only an answer with a larger refunded amount replaces it. A
- * definite answer without money ends a live payment in the same transaction.
- * @param noticed the payment's `noticedAt` before the channel was queried. The answer covers all notices up to that
- *   time
+ * Records the channel's answer before nodrop acts on it, so that the answer is not lost with the activity that got it.
+ * A definite answer stays. If it reports money, only an answer with a larger refunded amount replaces it. A definite
+ * answer without money ends a live payment in the same transaction.
+ * @param noticed the payment's `noticedAt`, read before the channel was queried. The answer covers all notices up to
+ *   that time
  */
 export async function recordAnswer(
   db: LedgerClient,
@@ -283,8 +283,8 @@ export async function recordAnswer(
     const { tx, payment } = locked;
     const known = recordedAnswer(payment);
     const newAnswer = isNewAnswer(payment.status, known, answer) ? answer : null;
-    // A payment ends only after a query and a close. The query alone does not end the payment, so it does not clear
-    // the attention.
+    // A payment ends only after a query and a close. The query alone does not end the payment, so the attention is not
+    // cleared here.
     const isHalf = by === 'close' && (answer.state === 'unpaid' || answer.state === 'unknown_trade');
     const occasions: Occasion[] = [
       ...(isHalf ? [] : (['answered'] as const)),
@@ -339,7 +339,10 @@ export async function recordAnswer(
   });
 }
 
-/** Records that the channel gave no readable answer. If none comes for `alarmAfterMs`, an attention is raised. */
+/**
+ * Records that the channel gave no readable answer. If no readable answer comes for `alarmAfterMs`, an attention is
+ * raised.
+ */
 export async function recordSilence(
   db: LedgerClient,
   paymentId: string,
@@ -427,8 +430,7 @@ export async function settlePayment(
     // The order's row decides first. With an HTTP order service, that service has the final decision.
     const isPending = isApplied && mustBeTold;
     const orderUpdate = isPending ? 'pending' : decision.orderUpdate;
-    // The code above can change the state in the channel's answer. An answer with a changed state counts as a
-    // different answer.
+    // The code above can replace the state in the channel's answer. If it did, the answer counts as a different answer.
     const taken =
       answer.state === payment.channelState
         ? { changes: {}, notes: [] }

@@ -6,12 +6,12 @@ import { isWatchedLate } from './sweep.ts';
 
 /**
  * Lists from the ledger which workflows must run in Temporal. Pages follow the rows' ids, so that rows inserted
- * meanwhile do not shift pages. A page is limited by the number of rows read. Finished rows count too, so that many
- * finished rows do not make a page slow.
+ * meanwhile do not shift pages. A page is limited by the number of rows read. Finished rows are included in that
+ * number, so that many finished rows do not make a page slow.
  */
 
 const LOOKED_AT = 5_000;
-/** A callback younger than this is forwarded again even if it is marked as delivered. */
+/** A callback that is younger than this time is forwarded again even if it is marked as delivered. */
 const REDELIVERED_FOR_MS = 72 * 3_600_000;
 
 /**
@@ -51,7 +51,7 @@ export async function paymentsToRecover(
   return { rows: await db.payment.findMany({ where: { id: { in: ids } }, orderBy: { id: 'asc' } }), end };
 }
 
-/** Lists deliveries that the order service has not answered. */
+/** Lists the pending deliveries. */
 export async function deliveriesToRecover(
   db: LedgerClient,
   after: string,

@@ -13,9 +13,9 @@ import { transaction } from './transaction-limits.ts';
 
 /**
  * Redelivery sends events before their scheduled time, or once more after their delivery was settled. The merchant's
- * row holds whether the order service answers. The first answered call after a failure makes a redelivery due, in the
- * same transaction that records the answer. The workflow `redelivery/{merchantId}` then delivers the pending events
- * in batches. The ledger's rows decide the workflow's next step, so the workflow may be lost or started twice.
+ * row records whether the order service answers. The first answered call after a failure makes a redelivery due, in the
+ * same transaction that records the answer. The workflow `redelivery/{merchantId}` then delivers the pending events in
+ * batches. The ledger's rows decide the workflow's next step, so the workflow may be lost or started twice.
  */
 
 /** The largest number of deliveries that one redelivery request can include. */
@@ -76,7 +76,7 @@ export async function isRedeliveryDue(db: LedgerClient, merchantId: string, now:
 }
 
 /**
- * Lists the merchants whose redelivery must run now. There are two reasons. The merchant's redelivery is due. Or
+ * Lists the merchants whose redelivery must run now. A redelivery must run if it is due. It must also run if
  * redeliveries were requested, and the order service is not failing or has no scheduled next probe.
  */
 export async function findDueRedeliveries(db: LedgerClient, now: Date): Promise<string[]> {
@@ -97,7 +97,7 @@ export async function findDueRedeliveries(db: LedgerClient, now: Date): Promise<
 /**
  * Lists the next deliveries of a redelivery. They include requested deliveries without an attempt since the request.
  * While a redelivery is due, they also include all pending deliveries without an attempt since the redelivery began.
- * Deliveries that payments wait for come first. Then the deliveries with the earliest next attempt follow. A
+ * Deliveries that payments wait for come first. The other deliveries follow in the sequence of their next attempts. A
  * `Retry-After` of the order service is respected.
  */
 export async function takeWaiting(
@@ -132,7 +132,7 @@ export async function takeWaiting(
 }
 
 /**
- * Makes the delivery due now. Has no effect if an attempt is running, or if one was made after the delivery was
+ * Makes the delivery due now. Has no effect if an attempt is running, or if an attempt was made after the delivery was
  * picked.
  */
 export async function makeDue(db: LedgerClient, { id, attempts }: PickedDelivery): Promise<void> {
@@ -143,8 +143,8 @@ export async function makeDue(db: LedgerClient, { id, attempts }: PickedDelivery
 }
 
 /**
- * Returns the result of the batch. Returns null while some deliveries have no attempt yet and the batch's time has
- * not passed.
+ * Returns the result of the batch. Returns null while some deliveries have no attempt yet and the batch's time limit
+ * has not passed.
  */
 export async function readOutcome(
   db: LedgerClient,
@@ -187,8 +187,8 @@ export async function readOutcome(
 
 /**
  * Ends the redelivery and sets when the next one is due. If the order service fails and deliveries wait, the next
- * redelivery is due in an hour. If the order service works and some deliveries had no attempt since it answered
- * again, the next redelivery is due at the time that the order service asked for.
+ * redelivery is due in an hour. If the order service answers again, but some deliveries had no attempt since then, the
+ * next redelivery is due at the time that the order service asked for.
  */
 export async function endRedelivery(db: LedgerClient, merchantId: string, now: Date): Promise<void> {
   await db.$executeRaw`

@@ -137,8 +137,8 @@ export async function recordLookAgain(
 }
 
 /**
- * Records that an open refund has failed and will give nothing back. Also creates the refund that replaces the failed
- * one, if one is due.
+ * Records that an open refund has failed and will give nothing back. Also creates the replacement of the failed refund,
+ * if a replacement is due.
  * @param trade the state of the trade, queried after the refusal
  */
 export async function recordRefusal(
@@ -152,7 +152,7 @@ export async function recordRefusal(
   const { id } = refund;
   // The refund's row must be locked before the payment's row.
   await tx.refund.update({ where: { id }, data: { unknownSince: null, settledAt: now } });
-  // The trade's refunded sum does not contain this refund. The refund still counts as open at this point. Otherwise
+  // The trade's refunded sum does not contain this refund. At this point the refund must still count as open. Otherwise
   // an attention could be raised that the code below clears again.
   const seen = trade === undefined ? locked.payment : await recordTrade(locked, trade, now, id);
   const failed = await tx.refund.update({ where: { id }, data: { status: 'failed', failure: reason } });
@@ -174,7 +174,10 @@ export async function recordRefusal(
   return toRefundSnapshot(failed, after);
 }
 
-/** Records the state of a trade that was queried because of a refund. For `absent` see recordExternalRefunds. */
+/**
+ * Records the state of a trade that was queried because of a refund. The parameter `absent` is described at
+ * recordExternalRefunds.
+ */
 export async function recordTrade(
   locked: Locked,
   trade: ChannelAnswer,
@@ -229,8 +232,8 @@ export async function recordRefundSilence(
  * Records what a stored callback reports about a refund that nodrop made. The report counts only if its amount is
  * exactly the refund's amount. If the callback also reports refunds made at the channel, they are recorded. A refusal
  * in a callback is not recorded. nodrop queries the channel instead, because the next due refund depends on refunds
- * made at the channel, and only the trade's state shows those. nodrop also queries the channel if it has not
- * requested the refund yet, because the refund may be on record as made at the channel.
+ * made at the channel, which only the trade's state shows. nodrop also queries the channel if it has not requested the
+ * refund yet, because the refund may be on record as made at the channel.
  */
 export async function recordRefundCallback(
   db: LedgerClient,
@@ -264,8 +267,8 @@ export async function recordRefundCallback(
     const current = await tx.payment.findUniqueOrThrow({ where: { id: payment.id } });
     if (isMoney(said.answer))
       await recordExternalRefunds({ ...locked, payment: current }, said.answer, now, { isOld: true });
-    // If a callback reports that a succeeded refund failed or was reversed, the channel is queried whether the money
-    // came back to the merchant.
+    // If a callback reports that a succeeded refund failed or was reversed, nodrop queries the channel to learn whether
+    // the money came back to the merchant.
     const isTakenBack = answer?.state === 'failed' || answer?.state === 'reversed';
     return written.status === 'succeeded' && isTakenBack ? { ...written, isToLookAgain: true } : written;
   });

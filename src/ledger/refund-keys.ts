@@ -144,7 +144,7 @@ export async function recordNotListed(
 }
 
 /**
- * Gives new keys to a refund that has none left, because an operator says that the channel works again. The refund
+ * Gives new keys to a refund that has no keys left, because an operator says that the channel works again. The refund
  * becomes open again, and its workflow continues. The workflow looks for the refund at the channel before it requests
  * the refund.
  * @returns null if there is no such refund

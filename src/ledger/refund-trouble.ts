@@ -15,9 +15,9 @@ import { note } from './timeline.ts';
  */
 
 /**
- * Adds an amount to the payment's refunded amount. Once all money has been given back, the order is `refunded`, and a
- * payment that waits for its order service or for an operator becomes a conflict. In that case an undelivered
- * `payment.succeeded` is superseded.
+ * Adds an amount to the payment's refunded amount. Once all money has been given back, the order that the payment has
+ * paid becomes `refunded`. If the payment still waits for its order service or for an operator, it becomes a conflict,
+ * and an undelivered `payment.succeeded` is superseded.
  */
 export async function moneyWentBack(
   { tx, order, payment: { id }, newEvents }: Locked,
@@ -127,7 +127,7 @@ const LESS_THAN_FAILING: readonly (Attention | null)[] = ['order_conflict', 'ref
 const LESS_THAN_OTHER_AMOUNT: readonly Attention[] = ['order_conflict', 'channel_reversed'];
 
 /**
- * Raises `amount_mismatch` because the channel gave back another amount than requested, or more than was received,
+ * Called when the channel gave back another amount than requested, or more than was received. Raises `amount_mismatch`,
  * unless a more important attention is raised.
  */
 export async function showOtherAmount(

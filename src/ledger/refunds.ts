@@ -29,7 +29,7 @@ import { note } from './timeline.ts';
  * This file creates the requested refunds and the automatic refunds.
  */
 
-/** Null if the refund does not exist. */
+/** Returns null if the refund does not exist. */
 export async function findRefund(
   db: LedgerClient,
   refundId: string,
@@ -96,15 +96,15 @@ export async function requestRefund(
   try {
     return await attempt();
   } catch (error) {
-    // A concurrent request for another payment used the same key. The refund of that request is stored now. So the
-    // second attempt can compare this request with that refund.
+    // A concurrent request for another payment used the same key, and its refund is stored now. Therefore the second
+    // try of this transaction can compare this request with that refund.
     if (!isConstraintViolation(error)) throw error;
     return await attempt();
   }
 }
 
 /**
- * True if a new request would be accepted by the ledger and refunds all that is left. The caller then queries the
+ * True if the ledger would accept a new request and the request refunds all that is left. The caller then queries the
  * channel before it records the request, because refunds made at the channel may have left less.
  */
 export async function asksForTheRest(
@@ -272,9 +272,9 @@ export async function promised(
 }
 
 /**
- * Creates the automatic refund of all that is left, in the transaction of the decision that makes the refund due.
- * Because of its id, a payment can have only one such refund, until the channel refuses that refund. Amounts that
- * were given back already, or that an open refund covers, are not included.
+ * Creates the automatic refund of all that is left, in the transaction of the decision that makes the refund due. The
+ * refund's id allows only one such refund of a payment, until the channel refuses that refund. Amounts that were given
+ * back already, or that an open refund covers, are not included.
  * @returns null if nothing is left to refund.
  */
 export async function oweRefund(
@@ -411,7 +411,7 @@ export async function findOpenRefund(tx: LedgerTx, paymentId: string): Promise<R
   });
 }
 
-/** Returns a conflict's automatic refund if, as far as the ledger knows, the refund has not been started yet. */
+/** Returns a conflict's automatic refund if no record shows that the refund has been started. */
 export async function owedRefund(
   tx: LedgerTx,
   payment: Pick<Payment, 'id' | 'orderUpdate'>,

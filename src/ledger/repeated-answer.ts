@@ -24,8 +24,8 @@ const isSame = (
 
 /**
  * Counts an answer that equals the last answer. The answer is counted only if the payment's status has not changed
- * since the payment was read, and if no definite answer, attention or unreadable answer is on record. The function
- * runs one conditional UPDATE, without a lock and without a new row.
+ * since the payment was read. In addition, no definite answer, attention or unreadable answer may be on record. The
+ * function runs one conditional UPDATE, without a lock and without a new row.
  * @param before the payment, read before the channel was queried
  * @returns null if more has to be recorded; the caller then calls recordAnswer
  */
@@ -36,7 +36,7 @@ export async function repeatAnswer(
   now: Date,
 ): Promise<PaymentSnapshot | null> {
   if (!isSame(before, answer.state) || isUndecidedTooLong(before, answer, now)) return null;
-  // An answer that covers a notice is not only counted, because recordAnswer also has to clear the notice.
+  // For an answer that covers a notice, counting is not enough, because recordAnswer also has to clear the notice.
   if (before.noticedAt !== null) return null;
   const [repeated] = await db.payment.updateManyAndReturn({
     where: {

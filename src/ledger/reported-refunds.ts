@@ -65,8 +65,8 @@ async function explanationOf(tx: LedgerTx, paymentId: string, absent?: string): 
 }
 
 /**
- * Returns the answer about unsettled money with the known refunds. If these refunds explain `someWentBack`, that
- * field is removed, and the amounts from callbacks are added.
+ * Adds the known refunds to an answer about unsettled money. If these refunds explain `someWentBack`, that field is
+ * removed, and the amounts from callbacks are added.
  */
 export async function asExplained<Answer extends PaidAnswer>(
   tx: LedgerTx,
@@ -84,7 +84,7 @@ export async function asExplained<Answer extends PaidAnswer>(
 /**
  * Called when the channel reports for settled money that a part was refunded. Records the refunds that its callbacks
  * have reported. If no known refund explains the report, an attention is raised, once.
- * @param given.isExplained true if the caller itself looks for refused refunds that the reported refunds explain
+ * @param given.isExplained true if the caller itself creates missing replacements of refused refunds (oweExplainedLate)
  */
 export async function recordReported(
   locked: Locked,
@@ -151,7 +151,7 @@ async function describeGivenBack(tx: LedgerTx, payment: Payment): Promise<Paymen
 
 /**
  * Returns the recorded answer with or without the mark `someWentBack`. The mark means that the channel reported a
- * refund that nothing explains.
+ * refund that no known refund explains.
  */
 function withMark(payment: Payment, isMarked: boolean) {
   const { someWentBack: _, ...answer } = recordedAnswer(payment) as PaidAnswer;

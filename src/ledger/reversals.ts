@@ -95,8 +95,8 @@ async function reversedSum(tx: LedgerTx, paymentId: string): Promise<bigint> {
 }
 
 /**
- * Called when the channel has given back `amount` under the refund's number. The ledger may have inferred external
- * refunds from the trade's sum that were really this refund. This is so if the recorded total now exceeds the sum
+ * Called when the channel has given back `amount` under the refund's number. From the trade's sum, nodrop may have
+ * inferred external refunds that were really this refund. This is the case if the recorded total now exceeds the sum
  * that the channel has given back. These external refunds are marked as failed, and any part that was refunded at the
  * channel is recorded again. An external refund from a list is this refund if it has this refund's id.
  */

@@ -42,8 +42,8 @@ export async function recordReversal(
   // The merchant gets `refund.failed` if no event has reported that the refund succeeded.
   newEvents.push({ type: hadSucceeded ? 'refund.reversed' : 'refund.failed', refundId: id });
   const shown = await showReversal(tx, lowered, said, now);
-  // A lost dispute may not have been recorded in full, because refunds covered the money. The rest of the dispute can
-  // take the reversed amount now.
+  // A lost dispute may not have been recorded in full, because refunds left too little money. Now the reversed amount
+  // can be recorded as taken by the dispute.
   return await recordLosses({ ...locked, payment: shown }, now);
 }
 

@@ -116,8 +116,8 @@ const nameOf = ({ secretFile }: OwnSecret): string =>
   secretFile === null ? 'NODROP_SECRET' : `The secret in ${secretFile}`;
 
 /**
- * Tells the operator how to use the secret in that file. A process with an external database does not read the secret
- * file of a data folder.
+ * Returns the sentence that explains to the operator how to use the secret of the named file. A process with an
+ * external database does not read the secret file of a data folder.
  */
 const wayTo = ({ embeddedDatabase }: OwnSecret): string =>
   embeddedDatabase

@@ -14,7 +14,7 @@ export interface Secrets {
 }
 
 /**
- * Returns the valid ones of these keys and tokens. One statement checks all of them.
+ * Returns the given keys and tokens that are valid. One statement checks all keys and tokens.
  * @param tokensEndedAt tokens of payments that expired at or before this time are not valid
  */
 export async function findSecrets(

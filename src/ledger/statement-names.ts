@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 
 /**
- * The greatest number of names of prepared statements. The number is limited, because each prepared statement uses
- * memory in every connection, both in this process and in PostgreSQL. Some code builds a different text for each set
- * of changed columns.
+ * The greatest number of names of prepared statements. Each prepared statement uses memory in every connection, both in
+ * this process and in PostgreSQL. Without a limit there would be many, because some code builds a different text for
+ * each set of changed columns.
  */
 const NAMES = 300;
 

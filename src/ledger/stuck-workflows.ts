@@ -26,8 +26,8 @@ export async function showStuck(
 ): Promise<void> {
   await underOrderLock(db, paymentId, now, async ({ tx, payment }) => {
     const { attention } = payment;
-    // An attention of severity `wait` cannot end while the workflow is stuck. Therefore `workflow_stuck` replaces
-    // such an attention. If its cause still exists later, the replaced attention is raised again.
+    // An attention of severity `wait` cannot end while the workflow is stuck. Therefore `workflow_stuck` replaces such
+    // an attention. If the cause of the replaced attention still exists later, that attention is raised again.
     if (attention !== null && !isFree(attention) && severityOf(attention) !== 'wait') return;
     const detail = `The task of workflow ${workflowId} fails repeatedly; the Temporal Web UI shows the error.`;
     const said = `workflow_stuck: ${detail}`;

@@ -24,11 +24,11 @@ const REST_MS = 5 * 60_000;
  * running.
  */
 const CREATED_FOR_MS = 30_000;
-/** After a payment's expiry, its workflow has this time to end the payment. Then the sweep acts. */
+/** After a payment's expiry, its workflow has this time to end the payment. Later the sweep acts. */
 const OVERDUE_FOR_MS = 10 * 60_000;
-/** After a cancellation request, the payment's workflow has this time to end the payment. Then the sweep acts. */
+/** After a cancellation request, the payment's workflow has this time to end the payment. Later the sweep acts. */
 const CANCEL_FORGOTTEN_FOR_MS = 60_000;
-/** After money was recorded, the payment's workflow has this time to settle it. Then the sweep settles it. */
+/** After money was recorded, the payment's workflow has this time to settle it. Later the sweep settles it. */
 const UNSETTLED_FOR_MS = 60_000;
 /** If a delivery's next attempt was due this long ago, the sweep assumes that no workflow makes the attempt. */
 const OVERDUE_ATTEMPT_FOR_MS = 2 * 60_000;
@@ -39,9 +39,9 @@ const NOTICED_FOR_MS = 15_000;
 const NOTICED_EVERY_MS_AT_MOST = 3_600_000;
 
 /**
- * Lists the payments that the sweep must examine. These are live payments that stayed `created`, are overdue, or
- * whose cancellation was requested long ago. Payments with unsettled money come first in the list. The list also has
- * payments, even settled ones, whose workflow had an unfinished task when the sweep last examined it.
+ * Lists the payments that the sweep must examine. These are live payments that stayed `created`, are overdue, or whose
+ * cancellation was requested long ago. Payments with unsettled money come first in the list. The list also has
+ * payments, even settled payments, whose workflow had an unfinished task when the sweep last examined it.
  */
 export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Payment[]> {
   // Each condition has its own statement, which uses a partial index. A single WHERE with OR would read every live
@@ -78,7 +78,7 @@ export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Pa
   return rows.sort((a, b) => (place.get(a.id) ?? 0) - (place.get(b.id) ?? 0));
 }
 
-/** Returns those of the given payments whose workflow still has work to do and was not just woken. */
+/** Selects from the given payments those whose workflow has unfinished work and was not woken recently. */
 export async function takeUnfinished(
   db: LedgerClient,
   paymentIds: readonly string[],
@@ -101,7 +101,7 @@ export async function takeUnfinished(
 
 /**
  * An SQL condition that is true while the late watch of an ended payment is not complete. Either the watch's time has
- * not passed, or the channel has not answered since then. `lateWatchEnd` and `isLastAnswerMissing` are the same
+ * not passed, or the channel has not answered after it passed. `lateWatchEnd` and `isLastAnswerMissing` are the same
  * condition in code.
  */
 export const isWatchedLate = (now: Date): Prisma.Sql => Prisma.sql`(
@@ -114,8 +114,8 @@ export const isWatchedLate = (now: Date): Prisma.Sql => Prisma.sql`(
 
 /**
  * Postpones the next sweep of a payment that was examined.
- * @param busySince the time since which the payment's workflow has an unfinished task, as far as the sweep knows. If
- *   it is set, the payment is examined again, whatever its status. Null if there is no unfinished task.
+ * @param busySince the time since which the sweep has found an unfinished task of the payment's workflow. If it is set,
+ *   the payment is examined again, whatever its status. Null if there is no unfinished task.
  */
 export async function postponePayment(
   db: LedgerClient,
@@ -128,8 +128,8 @@ export async function postponePayment(
 }
 
 /**
- * If the later check of a refund was due longer ago than this, the refund was settled by an old release that made no
- * such check.
+ * If the later check of a refund was due longer ago than this time, the refund was settled by an old release that made
+ * no such check.
  */
 const LOOKED_AGAIN_WITHIN_MS = 30 * 24 * 3_600_000;
 

@@ -5,7 +5,7 @@ import type { LedgerClient, LedgerTx } from './client.ts';
  * Limits the number of concurrent transactions, before they take a database connection. Nearly all transactions begin
  * with the lock of an order. Without limits, the transactions that wait for one order, or the transactions of one
  * merchant, could hold every connection of the pool. Therefore a process runs one transaction of an order at a time,
- * and at most `TRANSACTIONS_AT_ONCE` transactions of a merchant. A transaction that waits for its limit holds no
+ * and at most `TRANSACTIONS_AT_ONCE` transactions of a merchant. A transaction that waits for a slot holds no
  * connection and no lock.
  */
 
@@ -151,8 +151,8 @@ export interface OwnedPayment {
 }
 
 /**
- * Finds the merchant and the order whose slots a change of the payment uses. For callers that know only the payment's
- * id.
+ * Finds the merchant and the order whose slots a change of the payment uses. Callers that know only the payment's id
+ * use this function.
  * @throws Prisma's P2025 if the payment does not exist.
  */
 export async function ownerOf(db: LedgerClient, payment: string | OwnedPayment): Promise<OwnedPayment> {

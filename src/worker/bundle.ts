@@ -31,9 +31,9 @@ const PREFIX = 'workflow-bundle-';
 
 /**
  * Returns the workflow code for a worker. A built worker uses the prebuilt bundle, and fails if that bundle is missing.
- * So a missing build step is noticed. A worker that runs from source uses the bundle that an earlier worker made of the
- * same code. If that bundle does not exist, the worker makes it, which takes a few seconds. A separate process makes
- * the bundle. The bundler takes 100 MB of memory, which this process would otherwise keep.
+ * So a missing build step is noticed. A worker that runs from source uses the bundle that an earlier worker made from
+ * the same code. If that bundle does not exist, the worker makes it, which takes a few seconds. A separate process
+ * makes the bundle. The bundler takes 100 MB of memory, which this process would otherwise keep.
  * @param extension the extension of the worker's code
  * @param kept the folder of the bundles that workers from source make
  * @throws ConfigError when a built worker has no prebuilt bundle.

@@ -91,7 +91,7 @@ function installRuntime(log: Logger): void {
     // This process handles signals itself, because the SDK's runtime would stop the workers too early.
     shutdownSignals: [],
     logger: new DefaultLogger('INFO', ({ level, message, meta }) => {
-      // This warning is expected, because the channels' workers run only activities.
+      // The SDK's warning about missing workflows is expected, because the channels' workers run only activities.
       if (message.startsWith('No workflows registered')) return;
       const severity = level === 'WARN' ? 'warn' : level === 'ERROR' ? 'error' : 'debug';
       log[severity](meta ?? {}, message);

@@ -20,8 +20,8 @@ const VERSION_KEY = 'nodropScheduleVersion';
 const SWEEP_AT_MOST = '2 minutes';
 
 /**
- * The sweep's Schedule in the form of the server's API. nodrop does not use the SDK's own update, because it does not
- * use the conflict token. With that token, an update is safe against a concurrent update.
+ * The sweep's Schedule in the form of the server's API. nodrop does not use the SDK's own update, because the SDK does
+ * not use the conflict token. That token makes an update safe against a concurrent update.
  */
 const SWEEP_SCHEDULE = {
   spec: { interval: [{ interval: msToTs('1 minute') }] },
@@ -45,8 +45,8 @@ const [ALREADY_EXISTS, NOT_FOUND] = [6, 5];
  * Creates the sweep's Schedule if it is missing, or updates it to the current version. A paused Schedule stays paused
  * and keeps its note. A Schedule of a newer version stays unchanged: during a rolling deploy, an older worker must not
  * replace it.
- * @returns what it did. The server ignores an update if the Schedule was changed at the same moment; the next call then
- *   updates it.
+ * @returns what the function did. The server ignores an update if the Schedule was changed at the same moment; the next
+ *   call then updates it.
  */
 export async function ensureSchedules(client: Client): Promise<'created' | 'updated' | 'unchanged'> {
   const { workflowService } = client;

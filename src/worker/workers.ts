@@ -95,7 +95,8 @@ export async function createMainWorker(options: WorkersOptions): Promise<Worker>
       ...refundLedgerActivities(options),
       ...redeliveryActivities(options),
     },
-    // If a worker is killed while it is idle, the default of 10 s would delay the next callback by 7 to 10 s.
+    // The default of this timeout is 10 s. If a worker is killed while it is idle, that default would delay the next
+    // callback by 7 to 10 s.
     stickyQueueScheduleToStartTimeout: '3 s',
     maxCachedWorkflows: options.maxCachedWorkflows ?? CACHED_WORKFLOWS,
   });

@@ -17,14 +17,17 @@ const UNTIL_DONE = { initialInterval: '1 s', backoffCoefficient: 2, maximumInter
  */
 const AS_THE_FAILURE_SAYS = { initialInterval: '1 s', backoffCoefficient: 1 } as const;
 
-/** For ledger writes that decide what the workflow does next. */
+/** Options of ledger writes that decide what the workflow does next. */
 export const LEDGER = {
   taskQueue: MAIN_TASK_QUEUE,
   startToCloseTimeout: '10 s',
   retry: UNTIL_DONE,
 } as const satisfies ActivityOptions;
 
-/** For ledger writes that must not delay the workflow. They fail after 30 s, and the workflow repeats them later. */
+/**
+ * Options of ledger writes that must not delay the workflow. Such a write fails after 30 s, and the workflow repeats it
+ * later.
+ */
 export const LEDGER_BRIEFLY = {
   ...LEDGER,
   scheduleToCloseTimeout: '30 s',
@@ -37,8 +40,8 @@ export const LEDGER_READ = {
 } as const satisfies LocalActivityOptions;
 
 /**
- * The first attempt of an order update is a local activity, because a local activity takes one history event instead
- * of three, and no workflow task of its own. The local activity holds a workflow task slot for at most 2 s. If it
+ * The first attempt of an order update is a local activity, because a local activity takes one history event instead of
+ * three, and needs no additional workflow task. The local activity holds a workflow task slot for at most 2 s. If it
  * fails, a regular activity with `LEDGER` continues the work.
  */
 export const ORDER_UPDATE_AT_ONCE = {
@@ -77,13 +80,16 @@ export const RENEW_ACTION = {
  */
 const LISTING_TAKES_AT_MOST = '60 s';
 
-/** The query before a payment is closed, and the close itself. */
+/** Options of the query before a payment is closed, and of the close itself. */
 export const CLOSE_TRADE = {
   startToCloseTimeout: LISTING_TAKES_AT_MOST,
   retry: { ...UNTIL_DONE, maximumInterval: '5 m' },
 } as const satisfies ActivityOptions;
 
-/** One query of the channel that an operator has requested. The operator's request waits for at most 12 s. */
+/**
+ * Options of a single query of the channel that an operator has requested. The operator's request waits for at most 12
+ * s.
+ */
 export const ASK_ONCE = {
   startToCloseTimeout: '10 s',
   scheduleToCloseTimeout: '12 s',
@@ -96,15 +102,15 @@ export const QUERY_TRADE = {
   retry: AS_THE_FAILURE_SAYS,
 } as const satisfies ActivityOptions;
 
-/** Queries for a trade that may have to be found in a listing first. */
+/** Options of scheduled queries of a trade, if the trade may have to be found in a listing first. */
 export const FIND_AND_QUERY_TRADE = {
   ...QUERY_TRADE,
   startToCloseTimeout: LISTING_TAKES_AT_MOST,
 } as const satisfies ActivityOptions;
 
 /**
- * For a refund request. One attempt makes several calls of up to 8 s each. It queries the trade and the refund number
- * before the first request, queries the number after a refusal, and queries the trade at the end.
+ * Options of a refund request. One attempt makes several calls of up to 8 s each. It queries the trade and the refund
+ * number before the first request, queries the number after a refusal, and queries the trade at the end.
  */
 export const REFUND_TRADE = {
   startToCloseTimeout: '60 s',
@@ -122,8 +128,8 @@ export const ASK_TRADE_OF_REFUND = {
 } as const satisfies ActivityOptions;
 
 /**
- * For a delivery attempt. If the worker is killed during the attempt, the next attempt starts only after the whole
- * timeout.
+ * Options of a delivery attempt. If the worker is killed during the attempt, the next attempt starts only after the
+ * whole timeout.
  */
 export const DELIVER_TO_ORDER_SERVICE = {
   taskQueue: ORDER_SERVICE_TASK_QUEUE,
@@ -131,22 +137,22 @@ export const DELIVER_TO_ORDER_SERVICE = {
   retry: AS_THE_FAILURE_SAYS,
 } as const satisfies ActivityOptions;
 
-/** Sends signals to the workflows of one batch of deliveries. */
+/** Options of the activity that sends signals to the workflows of one batch of deliveries. */
 export const REDELIVER = {
   ...LEDGER,
   startToCloseTimeout: '30 s',
 } as const satisfies ActivityOptions;
 
 /**
- * For the check whether every delivery of a batch has been attempted. Each failure carries the delay until the next
- * check.
+ * Options of the check whether every delivery of a batch has been attempted. Each failure carries the delay until the
+ * next check.
  */
 export const AWAIT_BATCH = {
   ...LEDGER,
   retry: AS_THE_FAILURE_SAYS,
 } as const satisfies ActivityOptions;
 
-/** One step of the sweep. After two failed attempts the next sweep does the work. */
+/** Options of one step of the sweep. After two failed attempts the next sweep does the work. */
 export const SWEEP = {
   taskQueue: SWEEP_TASK_QUEUE,
   startToCloseTimeout: '50 s',
@@ -154,7 +160,7 @@ export const SWEEP = {
 } as const satisfies ActivityOptions;
 
 /**
- * After these numbers of failed attempts an attention is raised. The numbers are reached after about 10 min, 2 min
- * and 1 min. The retries continue.
+ * After this number of failed attempts an attention is raised, and the retries continue. The attempts take about 10 min
+ * (`updateOrder`), 2 min (`create`) and 1 min (`close`).
  */
 export const ALARM_AFTER = { updateOrder: 16, create: 8, close: 6 } as const;

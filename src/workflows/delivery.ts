@@ -25,12 +25,12 @@ export async function delivery(input: DeliveryInput): Promise<void> {
 
 class DeliveryRun {
   readonly #input: DeliveryInput;
-  /** The delivery as this run knows it. Null once the event has been deleted. */
+  /** The newest state of the delivery that this run has read. Null once the event has been deleted. */
   #row: DeliverySnapshot | null = null;
   #isWoken = false;
   /** How many signals this run has received so far. */
   #messagesReceived = 0;
-  /** Extra calls that a person requested for a delivery that is already settled. */
+  /** The number of requested redeliveries that this run still has to make for a settled delivery. */
   #redeliveries = 0;
 
   constructor(input: DeliveryInput) {

@@ -54,9 +54,7 @@ export function isRowLost(error: unknown): boolean {
 
 const ATTENTION = defineSearchAttributeKey(searchAttributes.attention, 'KEYWORD');
 
-/**
- * Sets or clears the attention `row_lost` in the search attribute, which an earlier run of the workflow may have set.
- */
+/** Sets or clears the attention `row_lost` in the search attribute. An earlier run of the workflow may have set it. */
 function show(isLost: boolean): void {
   const isShown = wf.workflowInfo().typedSearchAttributes.get(ATTENTION) === ROW_LOST;
   if (isShown !== isLost) wf.upsertSearchAttributes([{ key: ATTENTION, value: isLost ? ROW_LOST : null }]);

@@ -105,7 +105,7 @@ const ATTENTION = defineSearchAttributeKey(searchAttributes.attention, 'KEYWORD'
  */
 const NEW_FOR_MS = 60_000;
 
-/** The attention that is raised when work that retries forever keeps failing. */
+/** The attention that is raised after repeated failures of some work. The retries of the work continue. */
 interface Alarm {
   /** How many attempts must fail before the attention is raised. */
   readonly after: number;
@@ -131,7 +131,7 @@ class PaymentRun {
    * channel refused the close as "already paid".
    */
   #contradictions = 0;
-  /** The progress of the delivery to the order service, as far as this run knows. */
+  /** The newest progress of the delivery to the order service that this run has read. */
   #deliveryProgress: DeliveryProgress | null = null;
   /** Until this time (epoch ms) an attempt to create the trade may still run, although its activity has ended. */
   #mayBeCreatedUntil = 0;
@@ -315,7 +315,7 @@ class PaymentRun {
 
   /**
    * Handles a notice of the channel, after which a query is due. A settled payment has no planned queries, so this
-   * function queries it immediately. The sweep repeats the notice until the channel answers.
+   * function queries the channel immediately. The sweep repeats the notice until the channel answers.
    */
   async #receiveNotice(row: PaymentSnapshot): Promise<void> {
     const notices = this.#ofKind('notice');
@@ -340,17 +340,20 @@ class PaymentRun {
 
   /** True when no update waits for an answer and all data of the run is also in the ledger. */
   async #mayContinueAsNew(row: PaymentSnapshot): Promise<boolean> {
-    // The run need not keep a due query of a payment that is about to be closed, because such a payment is queried
-    // before the close anyway.
+    // If the payment is about to be closed, the run need not keep a due query. The payment is queried before the close
+    // anyway.
     if (this.#due !== undefined && !isToClose(row, Date.now())) return false;
-    // The run first lets answered updates complete. An update can wait for longer only if the payment's status is
-    // `created`.
+    // The run first lets answered updates complete. If the payment's status is `created`, the run does not wait for
+    // this, because an update can then wait for longer.
     if (row.status !== 'created')
       await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
     return wf.allHandlersFinished() && this.#inbox.length === 0;
   }
 
-  /** Creates the trade. The activity retries until the payment expires, which is its schedule-to-close timeout. */
+  /**
+   * Creates the trade. The activity is retried until the payment expires. The expiry sets the activity's
+   * schedule-to-close timeout.
+   */
   async #create({ expiresAt }: PaymentSnapshot): Promise<void> {
     await this.#untilDoneOrMessage(async () => {
       try {
@@ -374,7 +377,7 @@ class PaymentRun {
       } catch (error) {
         if (!isOutOfTime(error)) throw error;
         // The abandoned attempt to create the trade began before its activity ended and before the expiry. So it runs
-        // for at most CREATE_ATTEMPT_MS after the earlier of the two.
+        // for at most CREATE_ATTEMPT_MS after the earlier of these two times.
         if (mayRunOn(error)) this.#mayBeCreatedUntil = Math.min(expiresAt, Date.now()) + CREATE_ATTEMPT_MS;
         // The server ends the activity early if its next attempt would start after the expiry.
         const left = expiresAt - Date.now();
@@ -461,9 +464,9 @@ class PaymentRun {
   }
 
   /**
-   * Waits before the next query after the channel has refused the close as "already paid", although a query reported
-   * "unpaid". The channel's answers to queries are out of date at this time. A later query will report "paid" and the
-   * amount, and only a query reports the amount.
+   * Called when the channel has refused the close as "already paid", although a query reported "unpaid". Waits before
+   * the next query, because the channel's answers to queries are still out of date. A later query will report "paid"
+   * and the amount, and only a query reports the amount.
    */
   async #awaitQueryAfterClose(row: PaymentSnapshot): Promise<void> {
     const lag = closeLag(this.#contradictions);
@@ -503,8 +506,8 @@ class PaymentRun {
         this.#row = await wf
           .proxyActivities<ChannelActivities>({
             taskQueue: pollTaskQueue(this.#input.channel),
-            // In any other state the channel's own id of the trade may be unknown. Then the query has to find the
-            // trade first.
+            // If the payment is not `paying`, or its cancellation was requested, the channel's own id of the trade may
+            // be unknown. In that case the query has to find the trade first.
             ...(row.status === 'paying' && !row.cancelRequested ? QUERY_TRADE : FIND_AND_QUERY_TRADE),
             summary: due === undefined ? plan.summary : 'query at once after a hint, then on schedule',
           })
@@ -524,8 +527,8 @@ class PaymentRun {
   }
 
   /**
-   * Sends one query. Its result answers all updates that arrived before the query began. Updates that arrive later
-   * get another query.
+   * Sends one query. The query's result answers all updates that arrived before the query began. Updates that arrive
+   * later get another query.
    */
   async #ask(row: PaymentSnapshot): Promise<void> {
     const asks = this.#ofKind('ask');
@@ -552,7 +555,7 @@ class PaymentRun {
     }
   }
 
-  /** If money is on record that is not settled, settles it and updates the order. */
+  /** Settles recorded money that is not settled yet, and updates the order. */
   async #updateOrder(): Promise<void> {
     const { paymentId, merchantId, orderId } = this.#input;
     const owned = { paymentId, merchantId, orderId };
@@ -574,7 +577,7 @@ class PaymentRun {
     // Signals and the start of a child workflow need only the Temporal server, so the workflow waits for them.
     for (const other of updated.cancelled) {
       // A failed signal is ignored. The requested cancellation is in the ledger, and if the workflow of that payment
-      // does not run, the sweep starts it.
+      // does not run, the sweep starts that workflow.
       await wf
         .getExternalWorkflowHandle(paymentWorkflowId(other))
         .signal(cancelSignal)
@@ -634,8 +637,8 @@ class PaymentRun {
   }
 
   /**
-   * Does work that is retried until its timeout, or forever. After `after` failed attempts the attention is raised,
-   * and the retries continue.
+   * Does work that is retried until its timeout, or forever. When the number of failed attempts reaches `after`, the
+   * attention is raised, and the retries continue.
    * @param optionsNow called before each activity, because the time left until a timeout changes.
    */
   async #alarmed<T>(

@@ -50,7 +50,7 @@ class RefundRun {
    * request again.
    */
   #askAgain = false;
-  /** The time since which this run waits for the channel's decision. */
+  /** The time at which this run began to wait for the channel's decision. */
   #waitingSince: number | undefined;
 
   constructor(input: RefundInput) {

@@ -17,7 +17,7 @@ function seconds(ms: number): string {
   return ms >= 60_000 ? `${Math.round(ms / 6_000) / 10} min` : `${Math.round(ms / 1000)} s`;
 }
 
-/** The planned queries of a payment or refund, as its workflow knows them. */
+/** The queries that the workflow of a payment or refund has planned. */
 export interface NextQueries {
   /** When the first query is due, epoch ms. */
   readonly at: number;
