@@ -66,9 +66,10 @@ export interface PaymentToCount {
 
 export interface Counter {
   /**
-   * Measures the costs of payments from the request to the end of the workflow. On a slow machine, a request may not be
-   * answered with 201, an activity attempt may fail or be repeated, or a poll may come before the payment is paid. Such
-   * a disturbed payment is not counted, and another one is made, until `samples` payments are counted.
+   * Measures the costs of payments, each from the request to the end of the workflow. A payment that was disturbed is
+   * not counted, and is replaced by another one, until `samples` payments are counted. On a slow machine, a payment may
+   * be disturbed in three ways: a request is not answered with 201, an activity attempt fails or is repeated, or a poll
+   * comes before the payment is paid.
    */
   payments(samples: number, payment: PaymentToCount): Promise<PaymentCosts[]>;
   /**
@@ -81,13 +82,16 @@ export interface Counter {
 
 type HistoryEvent = NonNullable<Awaited<ReturnType<WorkflowHandle['fetchHistory']>>['events']>[number];
 
-/** After this many disturbed payments the measurement fails, because the disturbance is not accidental. */
+/**
+ * The number of disturbed payments after which the measurement fails, because that many disturbances are not
+ * accidental.
+ */
 const DISTURBED_AT_MOST = 20;
 
 const LOOK_EVERY_MS = 50;
 /**
- * This many first polls of an unpaid payment are not counted. The answer of the first poll is new, so nodrop records
- * it.
+ * The first polls of an unpaid payment are not counted. This is their number. The answer of the first poll is new, so
+ * nodrop records it.
  */
 const POLLS_BEFORE = 1;
 /** HTTP statuses after which a request is retried. */
@@ -123,9 +127,9 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
   };
 
   /**
-   * Creates a payment, and repeats the request if a loaded machine refuses it for now. Without the repetition, a
-   * half-created payment would run beside the next payment.
-   * @returns also whether the first request was answered with 201.
+   * Creates a payment. Repeats the request if a loaded machine refuses it temporarily, because otherwise a half-created
+   * payment would run beside the next payment.
+   * @returns the payment's id, and whether the first request was answered with 201.
    */
   const create = async ({
     key,
@@ -306,8 +310,8 @@ async function finishedPolls(temporal: Client, paymentId: string): Promise<numbe
 const SCHEDULED = 1;
 
 /**
- * Takes a mark between two polls, after at least `atLeast` polls have finished. No poll may run while the mark is
- * taken.
+ * Calls `mark` between two polls, after at least `atLeast` polls have finished. If a poll runs during the call, repeats
+ * it later.
  */
 async function markBetweenPolls(
   mark: () => Promise<Mark>,

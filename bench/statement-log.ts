@@ -30,10 +30,10 @@ export class StatementLog {
   }
 
   /**
-   * Makes the server log every statement. Also turns off full-page writes, so that the bytes of WAL are those of the
-   * rows.
-   * @param connection of a superuser; not used afterwards
-   * @param file the server's output
+   * Makes the server log every statement. Also turns off full-page writes, so that the WAL contains only the changes of
+   * rows and no whole pages.
+   * @param connection a superuser's connection; the log does not use it after this call
+   * @param file the file that the server's output goes to
    */
   static async open(connection: Connection, file: string): Promise<StatementLog> {
     const marker = `select 'statements are logged from here on, ${Date.now()}'`;

@@ -201,8 +201,10 @@ export interface SignedRequest {
 }
 
 /**
- * Verifies by Standard Webhooks, in constant time, that nodrop sent a request: an event, or a read-back.
- * @throws NodropError `event_unverified` (status 401). @throws TypeError without a secret, or for a parsed body
+ * Verifies by its signature (Standard Webhooks) that nodrop sent this request, which is an event or a read-back. The
+ * signatures are compared in constant time.
+ * @throws NodropError `event_unverified` (status 401).
+ * @throws TypeError if the secret is missing, or the body is already parsed
  */
 export declare function verifySignature(request: SignedRequest): {
   readonly id: string;
@@ -210,8 +212,8 @@ export declare function verifySignature(request: SignedRequest): {
 };
 
 /**
- * Verifies an event and parses it. `id` is its `webhook-id`.
- * @throws NodropError `event_unverified` (status 401), `event_malformed` (status 400). @throws TypeError without a
- * secret, or for a parsed body
+ * Verifies an event and parses it. The result's `id` is the event's `webhook-id`.
+ * @throws NodropError `event_unverified` (status 401), `event_malformed` (status 400).
+ * @throws TypeError if the secret is missing, or the body is already parsed
  */
 export declare function verifyEvent(request: SignedRequest): DeliveredEvent;

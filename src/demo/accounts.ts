@@ -50,7 +50,7 @@ export interface Found {
   readonly seconds: number;
 }
 
-/** The payments of one scene. In a scene, money arrives that the order cannot accept, or accepts late. */
+/** The payments of one scene. In each scene, an order gets money that it cannot accept, or that it accepts late. */
 export interface Scene {
   readonly count: number;
   /** The longest time in seconds between a payment in the wallet and its refund. Null when nothing was given back. */
@@ -65,7 +65,7 @@ export interface Accounts {
   readonly orders: Total;
   /** Succeeded refunds in nodrop, by reason. */
   readonly refunds: ReadonlyMap<string, Total>;
-  /** Money that is in no order, but whose payment has an attention for an operator. */
+  /** Money that belongs to no order, and whose payment has an attention for an operator. */
   readonly attention: Total;
   /**
    * The wallet's money minus the money in orders, in refunds and under attention, in minor units by currency. Negative

@@ -127,7 +127,7 @@ export class CallbackProxy {
   }
 }
 
-/** Reads the body, and the headers with its type and signature. */
+/** Reads the callback's body, and the headers with the body's type and signature. */
 async function readCallback(request: IncomingMessage): Promise<Callback> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk as Buffer);

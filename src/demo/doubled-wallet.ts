@@ -15,7 +15,7 @@ export interface DoubledWallet {
    */
   register(callbackUrl: string): Promise<void>;
   pay(payment: Bought, isDeclined: boolean): Promise<Pressed>;
-  /** Reads the double's own books. They do not know whether the double's callbacks arrived. */
+  /** Reads the double's own books. They do not show whether the double's callbacks arrived. */
   ledger(signal: AbortSignal): Promise<readonly Omit<Trade, 'callbackAttempts'>[]>;
   /** Makes forged callbacks of every kind. They claim that an unpaid payment was paid. */
   forge(payer: Payer, paymentId: string): Promise<readonly Callback[]>;
