@@ -163,8 +163,8 @@ const isClosedLater = (payment: Payment, now: number): boolean =>
   isLive(payment) && CLOSES_LATER.includes(payment.channel) && Date.parse(payment.expiresAt) <= now;
 
 /**
- * True when the payment was paid too late. For an order with only this payment, that means after the shop's request to
- * cancel it. Otherwise it means after the payment's expiry.
+ * True when the payment was paid too late, that is, after its expiry. If the payment is the only one of its order and
+ * the shop has requested its cancellation, the time of that request is the limit instead.
  */
 function isLate({ trade, payment, order }: Paid): boolean {
   if (payment === undefined) return false;

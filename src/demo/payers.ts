@@ -57,7 +57,9 @@ const SHORT_EXPIRY_S = 60;
  * them alone at the end.
  */
 const SHORT_SPREAD_MS = 28_000;
-/** The period in which the payers arrive who pay after the expiry. They arrive earlier than the other payers. */
+/**
+ * The period in which the payers who pay after the expiry arrive. These payers arrive earlier than the other payers.
+ */
 const LATE_SPREAD_MS = 8_000;
 
 /** Plans the payers of a run in the order of their arrival. The same seed gives the same payers. */

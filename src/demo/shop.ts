@@ -41,7 +41,7 @@ export class Shop {
   readonly confirmed = new Set<string>();
   /** Ids of orders that have a payment. */
   readonly bought = new Set<string>();
-  /** The two payment ids that the API returned for each double press. */
+  /** For each payer who pressed the pay button twice: the two payment ids that the API returned. */
   readonly doublePresses: (readonly [string, string])[] = [];
   /** Number of payers whose payment had expired or was closed when they tried to pay. */
   tooLate = 0;

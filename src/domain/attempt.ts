@@ -60,9 +60,9 @@ export interface AskedFor {
 }
 
 /**
- * The time that a payer needs to open the wallet and pay. A live attempt with less time left is not returned if a new
- * attempt would end later. For a very short attempt the limit is half of its whole lifetime, if that is less than this
- * time. Otherwise such an attempt would never be returned, and pressing "pay" twice would create two payments.
+ * The time that a payer needs to open the wallet and pay. If a live attempt has less time left and a new attempt would
+ * end later, the live attempt is not returned. For a very short attempt, half of its lifetime is the limit instead.
+ * Otherwise such an attempt would never be returned, and pressing "pay" twice would create two payments.
  */
 const TIME_TO_PAY_MS = 30_000;
 
@@ -160,7 +160,7 @@ const isAtAccount = (live: PaymentAttempt, { account }: AskedFor): boolean =>
 
 /**
  * True if the live attempt can be returned. An adopted attempt cannot be returned, because it has no next action. If
- * the request adopts a trade, no live attempt is returned, because it belongs to another trade.
+ * the request adopts a trade, no live attempt is returned, because a live attempt belongs to another trade.
  */
 const isHandedOut = (live: PaymentAttempt, { adopt }: AskedFor): boolean =>
   adopt === undefined && (live.adopted ?? null) === null;

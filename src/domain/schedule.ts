@@ -30,7 +30,10 @@ export const LATE_WATCH_TAIL_MS = DAY_MS;
 /** If two queries of the late watch are closer together than this, nodrop sends only the later one. */
 const SAME_LATE_QUERY_MS = 120_000;
 
-/** The last answer of the late watch may come this much before its end. nodrop accepts it, because clocks differ. */
+/**
+ * An answer that comes at most this long before the end of the late watch still counts as its last answer, because
+ * clocks differ.
+ */
 export const LAST_ANSWER_EARLY_MS = 60_000;
 
 /**
@@ -55,8 +58,8 @@ const QUERY_LAG_MS = 2_000;
 const QUERY_LAG_AT_MOST_MS = 5 * 60_000;
 
 /**
- * If the channel does not close a trade yet, nodrop requests the close again. These are the shortest and the longest
- * wait before that.
+ * If the channel does not close a trade yet, nodrop requests the close again later. These are the shortest and the
+ * longest wait before the next request.
  */
 const CLOSE_AGAIN_AT_LEAST_MS = 5_000;
 const CLOSE_AGAIN_AT_MOST_MS = 3_600_000;
@@ -133,8 +136,8 @@ export function endlessWaits(schedule: readonly number[], elapsedMs: number): re
 }
 
 /**
- * The waits after a hint at `elapsedMs`. They consist of the tight phase without its immediate query, and of the
- * remaining schedule up to `horizonMs`.
+ * The waits after a hint at `elapsedMs`: first the short waits of `TIGHT_PHASE_MS`, then the remaining waits of the
+ * schedule up to `horizonMs`. The query that the hint itself triggers is not included.
  */
 export function waitsAfterHint(
   schedule: readonly number[],
@@ -211,9 +214,7 @@ export function waitsUntil(times: readonly number[], now: number): readonly numb
 
 /** The planned queries of a payment. */
 export interface QueryPlan {
-  /**
-   * The waits between the queries, of which the first one starts now. Empty if there is no query left before `endsAt`.
-   */
+  /** The waits between the queries. The first wait starts now. Empty if there is no query left before `endsAt`. */
   readonly waits: readonly number[];
   /** The waits after a hint, without the hint's immediate query. */
   readonly afterHint: readonly number[];
@@ -304,7 +305,7 @@ export function isToClose(row: PaymentSnapshot, now: number): boolean {
 /**
  * The channel may refuse a close as "already paid" although its answer to a query does not say that the trade is paid.
  * Returns how long nodrop then waits before the next query.
- * @param contradictions how many times in a row that has happened before
+ * @param contradictions how many times in a row the channel has already contradicted itself in this way
  */
 export function closeLag(contradictions: number): number {
   return Math.min(QUERY_LAG_MS * 2 ** contradictions, QUERY_LAG_AT_MOST_MS);
