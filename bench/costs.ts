@@ -51,9 +51,9 @@ export interface PollCosts {
 }
 
 /**
- * What makes nodrop settle the payment: its callback, a scheduled poll, or a query that an HTTP request triggers. Such
- * a request is a hint, an operator's query, or a cancel request. All values except `callback` need a channel that sends
- * no callbacks.
+ * How nodrop learns that the payment is paid: by its callback, by a scheduled poll, or by a query that an HTTP request
+ * triggers. Such a request is a hint, an operator's query, or a cancel request. Every way except `callback` needs a
+ * channel that sends no callbacks.
  */
 export type SettledBy = 'callback' | 'poll' | 'hint' | 'query' | 'cancel';
 
@@ -73,8 +73,8 @@ export interface Counter {
    */
   payments(samples: number, payment: PaymentToCount): Promise<PaymentCosts[]>;
   /**
-   * Measures what `samples` polls of an unpaid payment cost, when the answer of each poll is the same as before. Pays
-   * the payment at the end.
+   * Measures what `samples` polls of an unpaid payment cost, when each poll gets the same answer as the poll before it.
+   * Pays the payment at the end.
    */
   unpaidPolls(samples: number, payment: Pick<PaymentToCount, 'key' | 'channel'>): Promise<PollCosts[]>;
   close(): Promise<void>;
@@ -159,7 +159,8 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
         headers: { authorization: `Bearer ${key}` },
       });
       const said = await answer.text();
-      // The API refuses the cancel request with 409, because the query of the request finds that the payment is paid.
+      // The API refuses the cancel request with 409, because the query that the request triggers finds that the payment
+      // is paid.
       if (answer.ok || (action === 'cancel' && answer.status === 409)) return tries === 1;
       if (!AGAIN.includes(answer.status)) throw new Error(`${action} was answered ${answer.status}: ${said}`);
       await sleep(LOOK_EVERY_MS);
@@ -296,10 +297,7 @@ async function countRows(connection: Connection): Promise<number> {
   return Number(rows[0]?.count ?? 0);
 }
 
-/**
- * Returns how many polls have finished, if the next poll is waiting for its time. Returns undefined while a poll is
- * running.
- */
+/** Returns how many polls have finished, if the next poll is not due yet. Returns undefined while a poll is running. */
 async function finishedPolls(temporal: Client, paymentId: string): Promise<number | undefined> {
   const { raw } = await temporal.workflow.getHandle(paymentWorkflowId(paymentId)).describe();
   const poll = raw.pendingActivities?.find(({ activityType }) => activityType?.name === 'queryChannel');

@@ -9,8 +9,8 @@ export interface ManyPayments {
   readonly from: number;
   readonly to: number;
   /**
-   * The state of the inserted payments. `created`: the channel does not know them. `paid`: their status is paying, and
-   * the recorded answer of the channel says that they are paid.
+   * The state of the inserted payments. `created`: the channel does not know them. `paid`: their status is `paying`,
+   * and the recorded answer of the channel says that they are paid.
    */
   readonly state: 'created' | 'paid';
 }

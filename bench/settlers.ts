@@ -32,7 +32,8 @@ interface Rates {
    */
   readonly settlersBusy: number;
   /**
-   * The rate of plain UPDATEs, for comparison: each changes one payment in its own transaction, without nodrop's code.
+   * The rate of plain UPDATEs, for comparison. Each UPDATE changes one payment in its own transaction, without nodrop's
+   * code.
    */
   readonly updatedPerSecond: number;
 }
@@ -110,8 +111,9 @@ export async function settlers(): Promise<object> {
 }
 
 /**
- * Delays each flush of the WAL by `commit_delay`: the backend that flushes waits for this time, and all other backends
- * wait for it as for a slow disk. With `commit_siblings` 0, the backend waits even if no other transaction is active.
+ * Delays each flush of the WAL by `commit_delay`. The backend that flushes waits for this time, and all other backends
+ * wait for that backend, as they would on a slow disk. With `commit_siblings` 0, the backend waits even if no other
+ * transaction is active.
  */
 async function setFlush(connection: Connection, flushMs: number): Promise<void> {
   await connection.query(`alter system set commit_delay = ${flushMs * 1000}`);

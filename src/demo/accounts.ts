@@ -68,8 +68,8 @@ export interface Accounts {
   /** Money that belongs to no order, and whose payment has an attention for an operator. */
   readonly attention: Total;
   /**
-   * The wallet's money minus the money in orders, in refunds and under attention, in minor units by currency. Negative
-   * if these are more than the wallet's money.
+   * The wallet's money minus the money in orders, in refunds and under attention, in minor units by currency. It is
+   * negative if the wallet has less money than these together.
    */
   readonly difference: ReadonlyMap<string, number>;
   /**

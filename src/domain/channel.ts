@@ -183,10 +183,11 @@ export interface Payer {
 }
 
 /**
- * The parameters of a create request. Every repetition has the same parameters. They come from the payment's row, which
- * is fixed after the first create. Only `notifyUrl` and `returnUrl` come from the deployment's public URL and secret.
- * If one of these changes before a repetition, the channel gets a different request under the same number. If the
- * channel refuses that request, the outcome stays unknown, and the payment is queried and closed at its expiry.
+ * The parameters of a create request. They come from the payment's row, which is fixed after the first create. So every
+ * repetition has the same parameters. Only `notifyUrl` and `returnUrl` come from the deployment's public URL and
+ * secret. If one of these changes before a repetition, the channel gets a different request under the same number. If
+ * the channel refuses that request, the outcome stays unknown, and nodrop queries the payment and closes it at its
+ * expiry.
  */
 export interface NewTrade extends Trade {
   /**
@@ -466,14 +467,14 @@ export interface ChannelDeclaration {
     readonly isGlobal?: true;
   };
   /**
-   * True if the channel accepts a callback URL with each trade and keeps it secret. In particular, the payer must not
-   * see it. A request to that URL then proves which payment it concerns, see docs/channels. Otherwise the channel gets
-   * the account's callback URL.
+   * True if the channel accepts a callback URL with each trade and keeps it secret, in particular from the payer. A
+   * request to that URL then proves which payment it concerns, see docs/channels. Otherwise the channel gets the
+   * account's callback URL.
    */
   readonly takesCallbackAddress: boolean;
   readonly settings: readonly SettingDeclaration[];
   /**
-   * Returns whether credentials move real money, as their form shows it. Absent if the form of the channel's
+   * Returns whether credentials move real money, if their form shows this. Absent if the form of the channel's
    * credentials never shows it.
    * @returns undefined if the form of these credentials does not show it
    */

@@ -13,7 +13,8 @@ export const EXPIRY_AT_LEAST_S = { test: 5, live: 60 } as const;
 
 /**
  * The terms of a payment, which are the input of its workflow. They are enough to restore the payment's row if the
- * database has lost it. They contain no payer data and no secrets. Times are epoch milliseconds, amounts minor units.
+ * database has lost it. They contain no payer data and no secrets. Times are epoch milliseconds, and amounts are in
+ * minor units.
  */
 export interface PaymentTerms {
   readonly paymentId: string;
@@ -32,7 +33,7 @@ export interface PaymentTerms {
 
 /**
  * The part of a payment's row that workflows get. Temporal's histories store it. So it contains only ids, states and
- * amounts, and no payer data or secrets. Times are epoch milliseconds, amounts minor units.
+ * amounts, and no payer data or secrets. Times are epoch milliseconds, and amounts are in minor units.
  */
 export interface PaymentSnapshot {
   readonly id: string;

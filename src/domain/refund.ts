@@ -97,7 +97,7 @@ export const QUERIES_TAKE_AT_MOST_MS = 60_000;
 
 /**
  * The part of a refund's row that workflows get. Temporal's histories store it. So it contains only ids, states and
- * amounts. Times are epoch milliseconds, amounts minor units.
+ * amounts. Times are epoch milliseconds, and amounts are in minor units.
  */
 export interface RefundSnapshot {
   readonly id: string;

@@ -75,12 +75,12 @@ const UNREADABLE_ROW_AT_MOST_MS = 60_000;
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
-/** How long a workflow waits after its row was lost at `looks` reads in a row. */
+/** How long a workflow waits after `looks` consecutive reads have not found its row. */
 export function lostRowWait(looks: number): number {
   return Math.min(LOST_ROW_MS * 2 ** (looks - 1), LOST_ROW_AT_MOST_MS);
 }
 
-/** How long a workflow waits after its row could not be read at `looks` reads in a row. */
+/** How long a workflow waits after `looks` consecutive reads of its row have failed. */
 export function unreadableRowWait(looks: number): number {
   return Math.min(UNREADABLE_ROW_MS * 2 ** (looks - 1), UNREADABLE_ROW_AT_MOST_MS);
 }

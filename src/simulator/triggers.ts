@@ -42,7 +42,7 @@ export interface TriggerDeclaration {
    */
   readonly does: Readonly<Record<'en' | 'zh', string>>;
   readonly example: {
-    /** The part of the example's subject with the triggers. */
+    /** The part of the example's subject that contains the triggers. */
     readonly subject: string;
     /** `expiresInSeconds` of the example's payment and order. */
     readonly expiresInSeconds?: number;
