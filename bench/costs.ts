@@ -90,8 +90,7 @@ const DISTURBED_AT_MOST = 20;
 
 const LOOK_EVERY_MS = 50;
 /**
- * The first polls of an unpaid payment are not counted. This is their number. The answer of the first poll is new, so
- * nodrop records it.
+ * How many first polls of an unpaid payment are not counted. The answer of the first poll is new, so nodrop records it.
  */
 const POLLS_BEFORE = 1;
 /** HTTP statuses after which a request is retried. */
@@ -308,8 +307,8 @@ async function finishedPolls(temporal: Client, paymentId: string): Promise<numbe
 const SCHEDULED = 1;
 
 /**
- * Calls `mark` between two polls, after at least `atLeast` polls have finished. If a poll runs during the call, repeats
- * it later.
+ * Calls `mark` between two polls, after at least `atLeast` polls have finished. If a poll has run meanwhile, calls
+ * `mark` again later.
  */
 async function markBetweenPolls(
   mark: () => Promise<Mark>,

@@ -146,8 +146,8 @@ export function lookUpGenerator(generator: Generator, cacheDir: string): string 
 }
 
 /**
- * Installs a generator into the cache. If the machine lacks a program that the generator needs, prints this, and the
- * generator's test is skipped.
+ * Installs a generator into the cache. If the machine lacks a program that the generator needs, prints which program,
+ * and the generator's test is skipped.
  * @throws StackError when the generator's registry does not have it or cannot be reached.
  */
 export async function obtainGenerator(generator: Generator, cacheDir: string): Promise<void> {

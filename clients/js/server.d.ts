@@ -160,7 +160,10 @@ export interface ServerClient {
   listRefunds(id: string, query?: Given<Api.ListRefundsQuery>, options?: CallOptions): List<Api.Refund>;
   getRefund(id: string, options?: CallOptions): Promise<Api.Refund>;
 
-  /** The events of the feed, up to the last event at present. Call `page()` to get cursors, or use `followEvents`. */
+  /**
+   * The events of the feed, up to the newest event at the time of the call. Call `page()` to get cursors, or use
+   * `followEvents`.
+   */
   listEvents(query?: Given<Omit<Api.ListEventsQuery, 'wait'>>, options?: CallOptions): List<Event, EventPage>;
   /**
    * Follows the feed without an end, and yields each page that has events. Store the page's `nextCursor` together with

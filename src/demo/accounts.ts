@@ -44,8 +44,8 @@ export interface Found {
   /** True when no callback of the payment reached nodrop. */
   readonly callbackLost: boolean;
   /**
-   * Time in seconds from the payment in the wallet until nodrop settled the payment. The first time is from the
-   * wallet's clock, the second from nodrop's clock.
+   * Time in seconds from the payment in the wallet (by the wallet's clock) until nodrop settled the payment (by
+   * nodrop's clock).
    */
   readonly seconds: number;
 }

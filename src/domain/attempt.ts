@@ -13,7 +13,7 @@ export interface PaymentAttempt {
   readonly id: string;
   readonly channel: string;
   readonly method: string;
-  /** The name of the channel account. Null in rows that are older than the names of accounts. */
+  /** The name of the channel account. Null in rows that were written before accounts had names. */
   readonly account: string | null;
   readonly status: PaymentStatus;
   readonly orderUpdate: OrderUpdate | null;
@@ -90,8 +90,8 @@ const PAYER_HAS_ACTED: ReadonlySet<string> = new Set<ChannelAnswer['state']>([
 ]);
 
 /**
- * The reason why the order accepts no new attempt now. Its existing attempts are not considered here. Null if the order
- * accepts a new attempt.
+ * The reason why the order itself accepts no new attempt now, without regard to its existing attempts. Null if there is
+ * no such reason.
  */
 export function refusesAttempts(order: OrderToPay, now: Date): Refusal | null {
   const { id, status, paidPaymentId, cancelRequestedAt = null, expiresAt } = order;

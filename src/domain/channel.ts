@@ -156,7 +156,7 @@ export interface Trade {
   readonly askedAt?: string;
   /** Null until `createTrade` or `findTrade` has returned the reference. */
   readonly reference: TradeReference | null;
-  /** The channel's payment id from a recorded paid answer or callback. */
+  /** The channel's payment id, from a recorded answer or callback that reports that the trade was paid. */
   readonly channelPaymentId?: string;
 }
 
@@ -213,7 +213,7 @@ export interface CreatedTrade {
 
 /** A request for a refund. All refunds of a payment together never exceed `total`. Amounts are in minor units. */
 export interface NewRefund extends KnownRefund {
-  /** Counts the idempotency keys of the refund, from 1. `outRefundNo` is the current key. */
+  /** The position of the current idempotency key (`outRefundNo`) among the refund's keys, counted from 1. */
   readonly attempt: number;
   readonly amount: number;
   readonly currency: CurrencyCode;
@@ -228,8 +228,8 @@ export interface NewRefund extends KnownRefund {
 /** The fields that identify a refund, from the refund's row. */
 export interface KnownRefund {
   /**
-   * The refund's idempotency key at the channel. The first key is the refund's id. Later keys, for use after a key is
-   * used up, are derived from the id.
+   * The refund's idempotency key at the channel. The first key is the refund's id. After a key is used up, nodrop uses
+   * the next key, which is derived from the id.
    */
   readonly outRefundNo: string;
   /** The channel's own id of the refund that was requested under this key. Null until nodrop knows it. */
@@ -271,7 +271,7 @@ export interface CallbackRefund {
   readonly answer: RefundAnswer;
 }
 
-/** Which trade a callback concerns. At least one of the three ids is set. */
+/** The trade that a callback concerns. At least one of the three ids is set. */
 export interface CallbackSubject {
   readonly outTradeNo?: string;
   /** The channel's own id, `TradeReference.id`. */
@@ -339,7 +339,7 @@ export type CloseAnswer =
   /** The channel does not close the trade before the time `until`, ISO 8601. */
   | { readonly state: 'not_yet'; readonly until: string };
 
-/** The plain headers of an HTTP request, names in lower case. */
+/** The headers of an HTTP request as a plain object, with names in lower case. */
 export type Headers = Readonly<Record<string, string | readonly string[] | undefined>>;
 
 export const PAYER_FIELDS = ['id', 'ip'] as const;

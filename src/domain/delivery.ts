@@ -81,9 +81,9 @@ export function deliveryWait(
 }
 
 /**
- * True for an event that the payment waits for, until it is delivered. The payment's own workflow delivers this event,
- * unless that workflow is stuck. Every other event has a workflow of its own, so that a newer event never waits for an
- * older event.
+ * True if the payment waits until the event is delivered. The payment's own workflow delivers such an event, unless
+ * that workflow is stuck. Every other event has a workflow of its own, so that a newer event never waits for an older
+ * event.
  */
 export function isDeliveredByPayment(type: EventType, orderUpdate: OrderUpdate | null): boolean {
   return type === 'payment.succeeded' && orderUpdate === 'pending';
@@ -98,7 +98,7 @@ export interface DeliveryProgress {
   readonly nextAt: number;
 }
 
-/** The delivery as its workflow sees it: ids and states, no payer data. */
+/** The delivery as its workflow sees it: ids and states, but no payer data. */
 export interface DeliverySnapshot {
   readonly id: string;
   readonly type: EventType;

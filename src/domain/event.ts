@@ -98,8 +98,8 @@ export const DELIVERY_OUTCOMES = [
   'unknown',
 ] as const;
 /**
- * The outcome of one delivery attempt. Only the first three outcomes are definite answers. An unknown outcome is never
- * a definite answer (P3). `order_unknown` becomes definite when the service has repeated it for 24 h by default
+ * The outcome of one delivery attempt. Only `agreed`, `conflict` and `gone` are definite answers. An unknown outcome is
+ * never a definite answer (P3). `order_unknown` becomes definite when the service has repeated it for 24 h by default
  * (NODROP_ORDER_UNKNOWN_HOURS).
  */
 export type DeliveryOutcome = (typeof DELIVERY_OUTCOMES)[number];

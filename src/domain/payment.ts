@@ -111,8 +111,8 @@ export function reportsFullAmount(notice: CallbackNotice, { amount, currency }: 
 }
 
 /**
- * A callback in the form in which the signal to the workflow carries it. nodrop does not use these amounts to settle:
- * it uses the amounts in the ledger's row.
+ * The content of a callback, as the signal carries it to the workflow. nodrop does not settle with the amounts in the
+ * signal, but with the amounts in the ledger's row.
  */
 export interface CallbackNotice {
   readonly callbackId: string;

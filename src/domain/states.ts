@@ -18,7 +18,7 @@ export const ORDER_UPDATES = ['pending', 'applied', 'conflict', 'review'] as con
 export type OrderUpdate = (typeof ORDER_UPDATES)[number];
 
 export const SETTLED_BY = ['callback', 'query', 'hint', 'close', 'statement', 'operator'] as const;
-/** Where the answer came from that settled or ended a payment. */
+/** The source of the answer that settled or ended a payment. */
 export type SettledBy = (typeof SETTLED_BY)[number];
 
 export const ADOPTIONS = ['watched', 'own'] as const;

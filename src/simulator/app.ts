@@ -58,8 +58,8 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   await once(server, 'listening');
   const { address, port } = server.address() as AddressInfo;
   const url = `http://${isIPv6(address) ? `[${address}]` : address}:${port}`;
-  // The ledger is opened only after the port is bound. Opening replaces the journal, and another simulator that is
-  // still running would be writing to it.
+  // The ledger is opened only after the port is bound. Opening replaces the journal, so it must not happen while
+  // another simulator is running and writes to the journal.
   const opened = open(options, options.publicUrl ?? url);
   const { store, trades, notifier, held } = await opened.catch((error: unknown) => {
     server.close();

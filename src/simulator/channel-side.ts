@@ -183,8 +183,8 @@ export function channelSide(options: ChannelSideOptions): Router {
   });
   router.use(async (error: unknown, _req: Request, res: ChannelResponse, _next: NextFunction) => {
     const refusal = toSimulatorError(error, logger);
-    // The refusal waits until the ledger is durable. It may depend on a change that is not durable yet, for example on
-    // a trade that was just paid.
+    // The refusal is sent only after the ledger is durable, because it may depend on a change that is not durable yet.
+    // For example, a trade was just paid.
     if (refusal.status < 500) {
       await answer(res, refusal.status, { code: refusal.code, message: refusal.message });
     } else sendError(res, refusal);
