@@ -249,7 +249,7 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
 }
 
 /**
- * True if the event shows that an activity attempt failed or was repeated (also of a local activity), or that a
+ * True if the event shows that an attempt of an activity or of a local activity failed or was repeated, or that a
  * workflow task failed or timed out.
  */
 export function isDisturbed(event: HistoryEvent): boolean {

@@ -88,8 +88,8 @@ function parse(text: string): readonly Statement[] {
 }
 
 /**
- * True for statements that run once per time interval: the API's check of its LISTEN; the API's read of a callback's
- * account, which it caches for 60 s; and each process's read of an account's credentials, which it caches for 30 s.
+ * True for statements that run once per time interval. These are the API's check of its LISTEN, the API's read of a
+ * callback's account (cached for 60 s), and each process's read of an account's credentials (cached for 30 s).
  */
 function isByTime({ application, text, parameters }: Statement): boolean {
   if (parameters.includes("$1 = 'ping/")) return true;

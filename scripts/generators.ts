@@ -104,7 +104,7 @@ const RECIPES: Readonly<Record<Generator, Recipe>> = {
 
 /**
  * A Maven project with the generator and the dependencies of generated clients. It leaves out the dependencies of the
- * generator, because its jar already contains them.
+ * generator, because the generator's jar already contains them.
  */
 const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>

@@ -88,8 +88,8 @@ export interface WriteOptions extends CallOptions {
 
 export interface RefundOptions extends CallOptions {
   /**
-   * A key of your own, derived from what you have stored, such as the number of the customer's return. If your program
-   * repeats the request after a restart, it gives the same key. So the money is refunded once.
+   * A key of your own, derived from what you have stored, such as the number of the customer's return. With such a key,
+   * a request that your program repeats after a restart has the same key, so the money is refunded once.
    */
   readonly idempotencyKey: string;
 }
@@ -144,7 +144,7 @@ export interface ServerClient {
   switchPayment(id: string, to: NewSwitch, options?: WriteOptions): Promise<CreatedPayment>;
   /**
    * Cancels a payment. The payment has ended unpaid only if its status says that. While the status is `created` or
-   * `paying`, the channel has not answered.
+   * `paying`, the channel has not answered yet.
    */
   cancelPayment(id: string, options?: WriteOptions): Promise<Api.Payment>;
   /**
@@ -187,7 +187,7 @@ export interface ServerClient {
   listCallbacks(query?: Given<Api.ListCallbacksQuery>, options?: CallOptions): List<Api.Callback>;
 }
 
-/** @throws TypeError without a key */
+/** @throws TypeError if the key is missing */
 export declare function createServerClient(options: ServerOptions): ServerClient;
 
 /** The headers of a request: those of Fetch, those of Node, or a plain object with lower-case names. */

@@ -91,8 +91,8 @@ const PAID = ['succeeded', 'refunded'];
 const LIVE = ['created', 'paying'];
 
 /**
- * The channels that refuse to close a new order for some time. WeChat Pay refuses this in the first five minutes, which
- * is longer than a run takes.
+ * The channels that refuse to close a new order for some time after its creation. WeChat Pay refuses this in the first
+ * five minutes, which is longer than a run takes.
  */
 const CLOSES_LATER = ['wechatpay'];
 const CLOSED_LATER = 'too young to be closed';

@@ -9,7 +9,7 @@ export interface Report {
    * lost the callbacks of the doubles.
    */
   readonly missing: 'never sent' | 'lost';
-  /** The scenes that occur with the planned payers. */
+  /** The scenes that the planned payers cause, such as an order that is paid twice. */
   readonly scenes: ReadonlySet<SceneName>;
   /** The results of the shop and its payers. */
   readonly shop: {

@@ -552,7 +552,7 @@ export interface ChannelAdapter {
   acknowledge?(outcome: CallbackOutcome): Acknowledgement;
   /**
    * Returns the out-trade-no from a callback that could not be verified, if it contains one. nodrop does not trust this
-   * number: it only makes a query due.
+   * number, and uses it only to query the channel.
    */
   peekOutTradeNo(rawBody: Buffer): string | undefined;
   /**

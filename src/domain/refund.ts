@@ -90,8 +90,8 @@ export const isRepeatable = (repeatableForMs: number | null, askedAt: number, no
 export const REFUND_LOOKED_AT_AGAIN_AFTER_MS = 7 * 24 * 3_600_000;
 
 /**
- * The longest duration of a query. If something was settled at least this long before the answer to a query arrived, it
- * was settled before the query was sent. The answer is then newer.
+ * The longest duration of a query. If something was settled at least this long before the answer to a query arrived,
+ * the query was sent after the settlement. So the answer is newer than the settlement.
  */
 export const QUERIES_TAKE_AT_MOST_MS = 60_000;
 

@@ -64,10 +64,7 @@ const QUERY_LAG_AT_MOST_MS = 5 * 60_000;
 const CLOSE_AGAIN_AT_LEAST_MS = 5_000;
 const CLOSE_AGAIN_AT_MOST_MS = 3_600_000;
 
-/**
- * The waits of a workflow whose row is lost or cannot be read. For each of the two cases there is a first wait and a
- * longest wait.
- */
+/** The first and the longest wait of a workflow whose row is lost, and of a workflow whose row cannot be read. */
 const LOST_ROW_MS = 60_000;
 const LOST_ROW_AT_MOST_MS = 3_600_000;
 const UNREADABLE_ROW_MS = 2_000;
@@ -174,9 +171,9 @@ export function nextWait(waits: readonly number[], startedAt: number, now: numbe
 }
 
 /**
- * The times (epoch ms, ascending) at which a payment that ended unpaid is still queried. Some times follow the
- * payment's end, then there is one each day up to the expiry, and some times follow the expiry. The reason is that the
- * payer's next action may work until the expiry, even if the payment has ended.
+ * The times (epoch ms, ascending) at which a payment that ended unpaid is still queried. There are some times after the
+ * payment's end, one each day up to the expiry, and some after the expiry. The reason is that the payer's next action
+ * may work until the expiry, even if the payment has ended.
  */
 export function lateWatch(endedAt: number, expiresAt: number): readonly number[] {
   const times = LATE_WATCH_MS.map((ms) => endedAt + ms);

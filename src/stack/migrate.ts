@@ -259,8 +259,8 @@ interface MigrationRecord {
 
 const isApplied = ({ finished, rolledBack }: MigrationRecord) => finished && !rolledBack;
 /**
- * A hint for a failed migration. An unreleased commit has migrated this database, and the migrations of that commit may
- * be the cause of the failure.
+ * Explains a possible cause of a failed migration: an unreleased commit has migrated this database, and the migrations
+ * of that commit may have caused the failure.
  */
 function ofAnotherVersion(
   records: readonly MigrationRecord[],
@@ -323,8 +323,9 @@ async function undoUnfinished(
 }
 
 /**
- * True if the index equals the index that the script creates. To compare both in PostgreSQL's own notation, this runs
- * the script on an empty temporary copy of the table. In this transaction, the copy hides the real table.
+ * True if the index equals the index that the script creates. To compare both indexes in PostgreSQL's own notation, the
+ * function runs the script on an empty temporary copy of the table. Within the transaction, the copy hides the real
+ * table.
  */
 async function isMadeBy(
   client: Connection,
