@@ -30,8 +30,8 @@ export class StatementLog {
   }
 
   /**
-   * Makes the server log every statement. Also turns off full-page writes, so that the WAL contains only the changes of
-   * rows and no whole pages.
+   * Makes the server log every statement. Also turns off full-page writes, because the measured bytes of WAL must not
+   * include whole pages.
    * @param connection a superuser's connection; the log does not use it after this call
    * @param file the file that the server's output goes to
    */

@@ -160,8 +160,8 @@ function languageOf(request: Request): Language {
 }
 
 /**
- * Answers with status 5xx and a sentence that a person can read. After such an answer to an event, nodrop redelivers
- * the event.
+ * Answers with a page that a person can read. The status is 4xx for a request that the shop does not understand, and
+ * otherwise 503. If the request was an event, nodrop redelivers the event after a 503.
  */
 const failed: ErrorRequestHandler = (error, request, response, next) => {
   if (response.headersSent) return next(error);

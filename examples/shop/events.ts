@@ -150,7 +150,8 @@ function toEvent(value: unknown): PaymentEvent | null {
 
 /**
  * The state of the event's payment in one word. It depends on the payment and not on the type of the event, because an
- * event of a refund may arrive before `payment.succeeded`. The state stays `paid` until all the money is refunded.
+ * event of a refund may arrive before `payment.succeeded`. A payment that pays its order is `paid` until all its money
+ * is refunded.
  */
 function stateOf(payment: PaymentNow): string {
   const { status, orderUpdate, receivedAmount, refundedAmount } = payment;
