@@ -51,9 +51,9 @@ export interface PollCosts {
 }
 
 /**
- * What makes nodrop settle the payment: its callback, a scheduled poll, or a query that an HTTP request triggers. Such
- * a request is a hint, an operator's query, or a cancel request. All values except `callback` need a channel that sends
- * no callbacks.
+ * How nodrop learns that the payment is paid: by its callback, by a scheduled poll, or by a query that an HTTP request
+ * triggers. Such a request is a hint, an operator's query, or a cancel request. Every way except `callback` needs a
+ * channel that sends no callbacks.
  */
 export type SettledBy = 'callback' | 'poll' | 'hint' | 'query' | 'cancel';
 
@@ -66,14 +66,15 @@ export interface PaymentToCount {
 
 export interface Counter {
   /**
-   * Measures the costs of payments from the request to the end of the workflow. On a slow machine, a request may not be
-   * answered with 201, an activity attempt may fail or be repeated, or a poll may come before the payment is paid. Such
-   * a disturbed payment is not counted, and another one is made, until `samples` payments are counted.
+   * Measures the costs of payments, each from the request to the end of the workflow. A payment that was disturbed is
+   * not counted, and is replaced by another one, until `samples` payments are counted. On a slow machine, a payment may
+   * be disturbed in three ways: a request is not answered with 201, an activity attempt fails or is repeated, or a poll
+   * comes before the payment is paid.
    */
   payments(samples: number, payment: PaymentToCount): Promise<PaymentCosts[]>;
   /**
-   * Measures what `samples` polls of an unpaid payment cost, when the answer of each poll is the same as before. Pays
-   * the payment at the end.
+   * Measures what `samples` polls of an unpaid payment cost, when each poll gets the same answer as the poll before it.
+   * Pays the payment at the end.
    */
   unpaidPolls(samples: number, payment: Pick<PaymentToCount, 'key' | 'channel'>): Promise<PollCosts[]>;
   close(): Promise<void>;
@@ -81,13 +82,15 @@ export interface Counter {
 
 type HistoryEvent = NonNullable<Awaited<ReturnType<WorkflowHandle['fetchHistory']>>['events']>[number];
 
-/** After this many disturbed payments the measurement fails, because the disturbance is not accidental. */
+/**
+ * The number of disturbed payments after which the measurement fails, because that many disturbances are not
+ * accidental.
+ */
 const DISTURBED_AT_MOST = 20;
 
 const LOOK_EVERY_MS = 50;
 /**
- * This many first polls of an unpaid payment are not counted. The answer of the first poll is new, so nodrop records
- * it.
+ * How many first polls of an unpaid payment are not counted. The answer of the first poll is new, so nodrop records it.
  */
 const POLLS_BEFORE = 1;
 /** HTTP statuses after which a request is retried. */
@@ -123,9 +126,9 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
   };
 
   /**
-   * Creates a payment, and repeats the request if a loaded machine refuses it for now. Without the repetition, a
-   * half-created payment would run beside the next payment.
-   * @returns also whether the first request was answered with 201.
+   * Creates a payment. Repeats the request if a loaded machine refuses it temporarily, because otherwise a half-created
+   * payment would run beside the next payment.
+   * @returns the payment's id, and whether the first request was answered with 201.
    */
   const create = async ({
     key,
@@ -155,7 +158,8 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
         headers: { authorization: `Bearer ${key}` },
       });
       const said = await answer.text();
-      // The API refuses the cancel request with 409, because the query of the request finds that the payment is paid.
+      // The API refuses the cancel request with 409, because the query that the request triggers finds that the payment
+      // is paid.
       if (answer.ok || (action === 'cancel' && answer.status === 409)) return tries === 1;
       if (!AGAIN.includes(answer.status)) throw new Error(`${action} was answered ${answer.status}: ${said}`);
       await sleep(LOOK_EVERY_MS);
@@ -245,7 +249,7 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
 }
 
 /**
- * True if the event shows that an activity attempt failed or was repeated (also of a local activity), or that a
+ * True if the event shows that an attempt of an activity or of a local activity failed or was repeated, or that a
  * workflow task failed or timed out.
  */
 export function isDisturbed(event: HistoryEvent): boolean {
@@ -292,10 +296,7 @@ async function countRows(connection: Connection): Promise<number> {
   return Number(rows[0]?.count ?? 0);
 }
 
-/**
- * Returns how many polls have finished, if the next poll is waiting for its time. Returns undefined while a poll is
- * running.
- */
+/** Returns how many polls have finished, if the next poll is not due yet. Returns undefined while a poll is running. */
 async function finishedPolls(temporal: Client, paymentId: string): Promise<number | undefined> {
   const { raw } = await temporal.workflow.getHandle(paymentWorkflowId(paymentId)).describe();
   const poll = raw.pendingActivities?.find(({ activityType }) => activityType?.name === 'queryChannel');
@@ -306,8 +307,8 @@ async function finishedPolls(temporal: Client, paymentId: string): Promise<numbe
 const SCHEDULED = 1;
 
 /**
- * Takes a mark between two polls, after at least `atLeast` polls have finished. No poll may run while the mark is
- * taken.
+ * Calls `mark` between two polls, after at least `atLeast` polls have finished. If a poll has run meanwhile, calls
+ * `mark` again later.
  */
 async function markBetweenPolls(
   mark: () => Promise<Mark>,

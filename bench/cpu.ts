@@ -8,7 +8,7 @@ const KIB_A_MIB = 1024;
 
 interface Stat {
   readonly parent: number;
-  /** CPU ticks of the process itself. `endedChildrenTicks` are those of its children that have ended. */
+  /** CPU ticks of the process itself. `endedChildrenTicks` are the ticks of its children that have ended. */
   readonly ownTicks: number;
   readonly endedChildrenTicks: number;
 }

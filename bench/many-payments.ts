@@ -1,7 +1,7 @@
 import type { Connection } from '../src/ledger/connection.ts';
 import type { BenchMerchant } from './service.ts';
 
-/** Inserts payments by SQL. To create as many payments through the API would take as long as the measurement. */
+/** Inserts payments by SQL, because creating as many payments through the API would take as long as the measurement. */
 export interface ManyPayments {
   readonly connection: Connection;
   readonly merchants: readonly BenchMerchant[];
@@ -9,8 +9,8 @@ export interface ManyPayments {
   readonly from: number;
   readonly to: number;
   /**
-   * The state of the inserted payments. `created`: the channel does not know them. `paid`: their status is paying, and
-   * the recorded answer of the channel says that they are paid.
+   * The state of the inserted payments. `created`: the channel does not know them. `paid`: their status is `paying`,
+   * and the recorded answer of the channel says that they are paid.
    */
   readonly state: 'created' | 'paid';
 }

@@ -22,9 +22,8 @@ const LOOK_EVERY_MS = 200;
 const SAY_EVERY_MS = 2_000;
 const MEASURED_MS = 60_000;
 /**
- * The interval between queries: the last wait of the default schedule. The first waits of that schedule are shorter.
- * With them, the polls of all payments that were created together would be due together, and a slow machine would do
- * nothing else.
+ * The interval between queries. It is the last wait of the default schedule, which begins with shorter waits. With the
+ * shorter waits, the polls of all new payments would be due at about the same time, and would keep a slow machine busy.
  */
 const SCHEDULE = '5m';
 

@@ -6,8 +6,8 @@ import type { BenchMerchant, Service } from './service.ts';
 import { APPLICATION_NAME } from './statement-log.ts';
 
 /**
- * Interval of the checks whether a payment has succeeded. On average, a check detects the success half of this interval
- * late. That is short compared to the duration of a payment.
+ * Interval of the checks whether a payment has succeeded. A check detects a success after half of this interval on
+ * average, which is short compared to the duration of a payment.
  */
 const LOOK_EVERY_MS = 15;
 const AGAIN_AFTER_MS = 200;

@@ -60,7 +60,7 @@ const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 
 export interface Rate<Part extends string> {
   readonly perSecond: number;
-  /** CPU time per completed work, in ms. */
+  /** CPU time for each completion of the work, in ms. */
   readonly cpuMs: Readonly<Record<Part, number>> & { readonly sum: number };
   readonly rounds: readonly number[];
 }

@@ -26,8 +26,8 @@ const PORTS = [
   'NODROP_TEMPORAL_UI_PORT',
 ];
 /**
- * How long a process may take to start. The usual minute is too short here, because processes start slowly on a loaded
- * machine.
+ * How long a process may take to start. The usual limit of one minute is too short here, because processes start slowly
+ * on a loaded machine.
  */
 const START_PATIENCE_MS = 300_000;
 

@@ -17,7 +17,7 @@ const FLUSHES_MS = [0, 4] as const;
 const ROUNDS = 2;
 const ROUND_MS = 10_000;
 const SAY_EVERY_MS = 2_000;
-/** Number of commits by a single client. Their times give the time of a flush. */
+/** Number of commits by a single client, from which the bench learns how long a flush takes. */
 const COMMITS = 100;
 
 interface Rates {
@@ -32,7 +32,8 @@ interface Rates {
    */
   readonly settlersBusy: number;
   /**
-   * The rate of plain UPDATEs, for comparison: each changes one payment in its own transaction, without nodrop's code.
+   * The rate of plain UPDATEs, for comparison. Each UPDATE changes one payment in its own transaction, without nodrop's
+   * code.
    */
   readonly updatedPerSecond: number;
 }
@@ -70,8 +71,8 @@ export async function settlers(): Promise<object> {
   const settle = async (settler: number) => {
     next += 1;
     const ledger = ledgers[settler % ledgers.length];
-    // The ids of the payments that `insertPayments` has written. They include the merchant's id, which a payment's
-    // workflow also knows. So nothing must be read before the lock.
+    // The ids of the payments that `insertPayments` has written, with the merchant's id. A payment's workflow has the
+    // merchant's id as well. So the settler reads nothing before it takes the lock.
     const payment = { paymentId: `p${next}`, orderId: `o${next}` };
     const merchant = merchants[next % merchants.length];
     if (ledger === undefined || merchant === undefined || next > PAYMENTS)
@@ -110,8 +111,9 @@ export async function settlers(): Promise<object> {
 }
 
 /**
- * Delays each flush of the WAL by `commit_delay`: the backend that flushes waits for this time, and all other backends
- * wait for it as for a slow disk. With `commit_siblings` 0, the backend waits even if no other transaction is active.
+ * Delays each flush of the WAL by `commit_delay`. The backend that flushes waits for this time, and all other backends
+ * wait for that backend, as they would on a slow disk. With `commit_siblings` 0, the backend waits even if no other
+ * transaction is active.
  */
 async function setFlush(connection: Connection, flushMs: number): Promise<void> {
   await connection.query(`alter system set commit_delay = ${flushMs * 1000}`);

@@ -30,10 +30,10 @@ export class StatementLog {
   }
 
   /**
-   * Makes the server log every statement. Also turns off full-page writes, so that the bytes of WAL are those of the
-   * rows.
-   * @param connection of a superuser; not used afterwards
-   * @param file the server's output
+   * Makes the server log every statement. Also turns off full-page writes, because the measured bytes of WAL must not
+   * include whole pages.
+   * @param connection a superuser's connection; the log does not use it after this call
+   * @param file the file that the server's output goes to
    */
   static async open(connection: Connection, file: string): Promise<StatementLog> {
     const marker = `select 'statements are logged from here on, ${Date.now()}'`;
@@ -88,8 +88,8 @@ function parse(text: string): readonly Statement[] {
 }
 
 /**
- * True for statements that run once per time interval: the API's check of its LISTEN; the API's read of a callback's
- * account, which it caches for 60 s; and each process's read of an account's credentials, which it caches for 30 s.
+ * True for statements that run once per time interval. These are the API's check of its LISTEN, the API's read of a
+ * callback's account (cached for 60 s), and each process's read of an account's credentials (cached for 30 s).
  */
 function isByTime({ application, text, parameters }: Statement): boolean {
   if (parameters.includes("$1 = 'ping/")) return true;

@@ -17,7 +17,7 @@ type ServicePart = 'worker' | 'temporal' | 'api' | 'postgres' | 'simulator';
 
 /** Measures payments per second, and the ratio to a bare workflow with the same structure. Rounds of both alternate. */
 export async function throughput(): Promise<object> {
-  // With this schedule, every payment is settled by its callback before a query.
+  // With this schedule, each payment's callback settles it before the first query.
   const service = await startService({ NODROP_QUERY_SCHEDULE: '1h' });
   const merchant = await makeMerchant(service, 'bench');
   const payments = await Payments.open(service);
@@ -33,8 +33,8 @@ export async function throughput(): Promise<object> {
   const nodrop = rateOf(ofService);
   const alone = rateOf(ofBare);
   const ratio = Number((nodrop.perSecond / alone.perSecond).toFixed(2));
-  // Other load changes the ratio of CPU times less than the ratio of rates. On a busy machine, the side with more
-  // processes gets more CPU.
+  // Other load on the machine changes this ratio less than the ratio of rates, because the side with more processes
+  // gets more CPU on a busy machine.
   const cpuRatio = Number((alone.cpuMs.sum / nodrop.cpuMs.sum).toFixed(2));
   console.log(`nodrop: ${describeRate(nodrop)}`);
   console.log(`bare workflow: ${describeRate(alone)}`);

@@ -1,9 +1,9 @@
 // npm run bench:migrate [-- PAYMENTS]
 //
 // Migrates a ledger of a million payments while callbacks arrive over HTTP. PostgreSQL, Temporal and the API are
-// separate processes on free ports, with a data folder that is removed at the end. Prints for each migration its
-// duration, and how long callbacks took or were refused meanwhile. Exits with 1 if a callback was refused for longer
-// than the lock timeout. docs/operations.md has a result.
+// separate processes on free ports, with a data folder that is removed at the end. Prints the duration of each
+// migration, how long callbacks took during the migration, and for how long they were refused. Exits with 1 if a
+// callback was refused for longer than the lock timeout. docs/operations.md has a result.
 import { randomUUID } from 'node:crypto';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';

@@ -35,8 +35,8 @@ const INSTRUCTIONS = ['README.md', 'docs/operations.md', 'deploy/.env.example', 
 const CONDITIONS = ['service_healthy', 'service_completed_successfully'];
 const SECRET = /PASSWORD|PWD|SECRET/;
 /**
- * Matches a required value from the environment. Also matches a value without a valid default: if the variable is
- * missing, the value becomes empty, or nodrop refuses it.
+ * Matches a value that the environment must provide. Either Compose requires the value, or its default is empty or a
+ * text that nodrop refuses.
  */
 const NO_DEFAULT = /^\$\{\w+:(\?[^}]+|-|-missing)\}$/;
 /** The keys whose values are durations. docker-compose itself does not validate durations. */

@@ -10,8 +10,8 @@ import { readable } from './readable-log.ts';
 
 const tsx = createRequire(import.meta.url).resolve('tsx/cli');
 /**
- * Files that the watcher must watch in addition. The worker bundles them for the workflow sandbox, but does not import
- * all of them itself.
+ * Additional files for the watcher to watch. The worker bundles them for the workflow sandbox, but does not import all
+ * of them itself.
  */
 const workflows = fileURLToPath(new URL('../src/{domain,workflows}/**', import.meta.url));
 

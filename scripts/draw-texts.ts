@@ -4,7 +4,7 @@ import { drawTexts, readTexts } from './texts.ts';
 
 // npm run texts -- [--seed N]
 //
-// Prints 60 texts of this repository, drawn at random: two readers who do not know the code read them.
+// Prints 60 texts of this repository, drawn at random, for two readers who do not know the code.
 
 const { values } = parseArgs({ options: { seed: { type: 'string', default: '1' } } });
 if (!/^\d{1,9}$/.test(values.seed)) {

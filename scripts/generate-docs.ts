@@ -204,7 +204,7 @@ function openApi(): string {
   return JSON.stringify(openApiDocument(endpoints, PUBLIC_URL));
 }
 
-/** The schemas that the JavaScript client uses. The query parameters of its lists are not in this list. */
+/** The schemas that the JavaScript client uses. They do not include the query parameters of its list calls. */
 const CLIENT_TYPES = [
   ...['NewOrder', 'OrderChange', 'Order', 'OrderPage', 'NewPayment', 'Payment', 'PaymentPage', 'NewSwitch'],
   ...['PaymentForPayer', 'SwitchedPayment', 'TimelinePage', 'NewRefund', 'Refund', 'RefundPage'],

@@ -104,7 +104,7 @@ const RECIPES: Readonly<Record<Generator, Recipe>> = {
 
 /**
  * A Maven project with the generator and the dependencies of generated clients. It leaves out the dependencies of the
- * generator, because its jar already contains them.
+ * generator, because the generator's jar already contains them.
  */
 const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -146,8 +146,8 @@ export function lookUpGenerator(generator: Generator, cacheDir: string): string 
 }
 
 /**
- * Installs a generator into the cache. If the machine lacks a program that the generator needs, prints this, and the
- * generator's test is skipped.
+ * Installs a generator into the cache. If the machine lacks a program that the generator needs, prints which program,
+ * and the generator's test is skipped.
  * @throws StackError when the generator's registry does not have it or cannot be reached.
  */
 export async function obtainGenerator(generator: Generator, cacheDir: string): Promise<void> {

@@ -53,7 +53,10 @@ async function installPackages() {
   }
 }
 
-/** @param packages the running installation. It must end first, because apt-get cannot run twice at the same time. */
+/**
+ * @param packages the running installation of other packages. Maven is installed after it ends, because apt-get cannot
+ *   run twice at the same time.
+ */
 async function obtainTestServer(settings: ReturnType<typeof toolSettings>, packages: Promise<void>) {
   try {
     await findTestServer(settings);

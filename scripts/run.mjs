@@ -126,8 +126,8 @@ async function generate() {
   const hash = schemaHash();
   await run(process.execPath, [join('node_modules', 'prisma', 'build', 'index.js'), 'generate'], {
     what: 'Generating the database client (prisma generate)',
-    // Prisma needs no schema engine to generate the client. If the setting has the path of any existing file, Prisma
-    // does not download an engine.
+    // Prisma needs no schema engine to generate the client. It does not download an engine if this setting has the path
+    // of any existing file.
     env: {
       PRISMA_SCHEMA_ENGINE_BINARY: process.execPath,
       CHECKPOINT_DISABLE: '1',

@@ -68,8 +68,8 @@ async function open(page: Page, url: string): Promise<Page> {
 }
 
 /**
- * Captures two tabs of the same page, one below the other. The first tab is captured completely. Of the second tab,
- * only the part that differs is captured.
+ * Captures two tabs of the same page, one below the other. Captures the first tab completely. From the second tab,
+ * captures only the part that differs.
  */
 async function photographWaiting(browser: Browser, { id }: Created, runId: string): Promise<void> {
   const run = `${ui}/workflows/${encodeURIComponent(paymentWorkflowId(id))}/${runId}`;

@@ -70,8 +70,8 @@ export function lookUpStripeServer(server: StripeServer, cacheDir: string): stri
 }
 
 /**
- * Installs a server into the cache. If the machine lacks a program that the server needs, prints this, and the server's
- * test is skipped.
+ * Installs a server into the cache. If the machine lacks a program that the server needs, prints which program, and the
+ * server's test is skipped.
  * @throws StackError when the server's registry does not have it or cannot be reached.
  */
 export async function obtainStripeServer(server: StripeServer, cacheDir: string): Promise<void> {

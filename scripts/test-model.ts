@@ -4,8 +4,8 @@ import { obtainTools, SERVERS } from './tools.ts';
 /**
  * `npm run test:model`: runs the model test in test/model with thousands of cases. `NODROP_MODEL_RUNS` is the number of
  * cases and `NODROP_MODEL_SEED` selects them. A failed run prints both values, so that it can be repeated. With
- * `NODROP_MODEL_FREEZE=30`, the process with workers, API and simulator is frozen for 30 s of each minute; the test
- * must pass then as well.
+ * `NODROP_MODEL_FREEZE=30`, the process with workers, API and simulator is frozen for 30 s of each minute. The test
+ * must also pass with this setting.
  */
 const missing = await obtainTools(SERVERS);
 // The SDK terminates workflow code that runs for 5 s. This also happens in a process that was frozen, and may crash

@@ -7,8 +7,8 @@ import { printSum, runVitest } from './vitest.ts';
 /**
  * `npm test` runs everything that CI runs: lint and format, types, the check for stale generated files, all tests, and
  * a slice of the tests on other versions of Node. The tests include the replay of committed histories and the check of
- * docker-compose.yml. The last line is `N passed, N failed`. Arguments are passed to vitest, and then the slice is left
- * out: `npm test -- test/domain`.
+ * docker-compose.yml. The last line is `N passed, N failed`. If there are arguments, as in `npm test -- test/domain`,
+ * they are passed to vitest, and the slice does not run.
  */
 
 const checks: readonly (readonly [string, string, readonly string[]])[] = [

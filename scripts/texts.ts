@@ -10,7 +10,7 @@ export type TextKind = (typeof TEXT_KINDS)[number];
 
 export interface Text {
   readonly kind: TextKind;
-  /** The place of the text: `path:line`, with its first line. */
+  /** The place of the text: `path:line`, where `line` is the number of the text's first line. */
   readonly at: string;
   readonly text: string;
 }

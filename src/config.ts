@@ -287,8 +287,8 @@ export interface Config {
   readonly orderUnknownForMs: number;
   readonly paymentExpiryMs: number;
   /**
-   * Returns the query schedule of a channel. The channel's own setting has precedence, then the channel's advice, then
-   * NODROP_QUERY_SCHEDULE.
+   * Returns the query schedule of a channel: the channel's own setting, or else the schedule that the channel's
+   * declaration recommends, or else NODROP_QUERY_SCHEDULE.
    */
   querySchedule(channel: Pick<ChannelDeclaration, 'name' | 'querySchedule'>): QuerySchedule;
   readonly logLevel: string;

@@ -8,7 +8,7 @@ const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const HEAD_BYTES = NONCE_BYTES + TAG_BYTES;
 
-/** What a ciphertext is used for, and its owner. A ciphertext cannot be decrypted for a different use or owner. */
+/** The use of a ciphertext, and its owner. A ciphertext cannot be decrypted for a different use or owner. */
 export interface Purpose {
   readonly nodropSecret: string;
   /** A label from which the key is derived. */

@@ -38,7 +38,7 @@ const TYPES: Readonly<Record<string, string>> = {
   array: 'must be an array',
 };
 
-/** What a size limit of a type counts, for example the characters of a string. */
+/** The unit in which a size limit of a type counts, for example characters for a string. */
 const COUNTED: Readonly<Record<string, string>> = { string: 'character', array: 'entry', set: 'entry' };
 
 function bound(origin: string, value: number | bigint, side: 'or more' | 'at most'): string {
@@ -49,7 +49,7 @@ function bound(origin: string, value: number | bigint, side: 'or more' | 'at mos
   return side === 'at most' ? `must have at most ${things}` : `must have ${things} or more`;
 }
 
-/** Returns the fields that a schema knows. The schema has rejected an unknown field. */
+/** Returns the fields that a schema knows, after the schema has rejected an unknown field. */
 function knownKeys(schema: unknown): string[] {
   const { _zod: internals } = (schema ?? {}) as { _zod?: { def: { shape?: object } } };
   return Object.keys(internals?.def.shape ?? {});

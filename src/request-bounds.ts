@@ -3,12 +3,12 @@ import type { RequestHandler, Response } from 'express';
 
 /**
  * Limits how much of a request body a server reads, on every route. Node and Express read the whole body even if
- * nothing needs it. Here the server sends the answer first and then closes the connection.
+ * nothing needs it. A server of this file sends the answer first and then closes the connection.
  */
 
 /**
- * After the answer, a client may send this many more bytes, and has this long to read the answer. Then the connection
- * is closed.
+ * After the answer, the server accepts at most this many more bytes, and gives the client this long to read the answer.
+ * Then it closes the connection.
  */
 const GRACE_BYTES = 256 * 1024;
 const GRACE_MS = 2_000;
@@ -97,7 +97,7 @@ const announcedLength = ({ headers }: IncomingMessage): number | undefined =>
 const expectsContinue = ({ headers }: IncomingMessage): boolean => /100-continue/i.test(headers.expect ?? '');
 
 /**
- * Requests after whose answer the connection is closed. A request whose body has been read completely is removed from
+ * Requests whose connection is closed after their answer. A request whose body has been read completely is removed from
  * this set.
  */
 const closing = new WeakSet<IncomingMessage>();

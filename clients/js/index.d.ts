@@ -110,10 +110,10 @@ export interface Client {
   ): Promise<PaymentForPayer>;
 
   /**
-   * Resolves with the payment in its final state, see `isFinal`. If an attempt ended without money while another
-   * attempt may have paid the order (`orderState` is `undecided`), the call keeps waiting. It waits without a limit and
-   * through network failures. It rejects only in two cases: the signal is aborted, or the token does not open the
-   * payment or no longer opens it (NodropError).
+   * Resolves with the payment in its final state, see `isFinal`. If this attempt has ended unpaid, but another attempt
+   * may have paid the order (`orderState` is `undecided`), the call keeps waiting. It waits without a limit and through
+   * network failures. It rejects only if the signal is aborted, or if the token does not open the payment or no longer
+   * opens it (NodropError).
    */
   waitForResult(
     id: string,
@@ -137,9 +137,9 @@ export interface Client {
 export declare function createClient(options: ClientOptions): Client;
 
 /**
- * True when no automatic change follows that a payer would want to see. A payment is paid only when it is `succeeded`
- * and its order update is `applied`: on `conflict` the money is refunded, on `review` an operator decides. The result
- * is about this attempt alone. The order is unpaid only if the payer's `orderState` also says that, see
- * `waitForResult`.
+ * True when nodrop will make no more changes that a payer would want to see. A payment is paid only when its status is
+ * `succeeded` and its order update is `applied`. With `conflict`, the money is refunded; with `review`, an operator
+ * decides. The result is about this attempt alone. The order is unpaid only if the payer's `orderState` also says that,
+ * see `waitForResult`.
  */
 export declare function isFinal(payment: { status: string; orderUpdate: string | null }): boolean;

@@ -17,26 +17,26 @@ export interface Connected {
   getPayment(
     id: string,
     options?: CallOptions & { readonly token?: string | undefined; readonly wait?: number | undefined },
-    // biome-ignore lint/suspicious/noExplicitAny: a PaymentForPayer with a token, a Payment with a key.
+    // biome-ignore lint/suspicious/noExplicitAny: the caller with a token gets a PaymentForPayer, with a key a Payment.
   ): Promise<any>;
   waitForResult(
     id: string,
-    // biome-ignore lint/suspicious/noExplicitAny: a PaymentForPayer with a token, a Payment with a key.
+    // biome-ignore lint/suspicious/noExplicitAny: the caller with a token gets a PaymentForPayer, with a key a Payment.
     options?: WaitOptions<any> & { readonly token?: string | undefined },
-    // biome-ignore lint/suspicious/noExplicitAny: a PaymentForPayer with a token, a Payment with a key.
+    // biome-ignore lint/suspicious/noExplicitAny: the caller with a token gets a PaymentForPayer, with a key a Payment.
   ): Promise<any>;
   hint(id: string, options?: CallOptions & { readonly token?: string | undefined }): Promise<void>;
   switchChannel(
     id: string,
     to: { readonly channel: string; readonly method?: string | undefined },
     options?: CallOptions & { readonly token?: string | undefined },
-    // biome-ignore lint/suspicious/noExplicitAny: a SwitchedPayment with a token.
+    // biome-ignore lint/suspicious/noExplicitAny: the caller with a token gets a SwitchedPayment.
   ): Promise<any>;
 }
 
 declare module './index.d.ts' {
   export function connect(options: ClientOptions & { readonly key?: string }): Connected;
 
-  /** The pause after `before` failed tries, in ms. Never shorter than the error's `Retry-After`. */
+  /** The pause after `before` failed tries, in ms. It is never shorter than the error's `Retry-After`. */
   export function pauseAfter(error: unknown, before: number): number;
 }

@@ -88,8 +88,8 @@ export interface WriteOptions extends CallOptions {
 
 export interface RefundOptions extends CallOptions {
   /**
-   * A key of your own, derived from what you have stored, such as the number of the customer's return. If your program
-   * repeats the request after a restart, it gives the same key. So the money is refunded once.
+   * A key of your own, derived from what you have stored, such as the number of the customer's return. With such a key,
+   * a request that your program repeats after a restart has the same key, so the money is refunded once.
    */
   readonly idempotencyKey: string;
 }
@@ -144,7 +144,7 @@ export interface ServerClient {
   switchPayment(id: string, to: NewSwitch, options?: WriteOptions): Promise<CreatedPayment>;
   /**
    * Cancels a payment. The payment has ended unpaid only if its status says that. While the status is `created` or
-   * `paying`, the channel has not answered.
+   * `paying`, the channel has not answered yet.
    */
   cancelPayment(id: string, options?: WriteOptions): Promise<Api.Payment>;
   /**
@@ -160,7 +160,10 @@ export interface ServerClient {
   listRefunds(id: string, query?: Given<Api.ListRefundsQuery>, options?: CallOptions): List<Api.Refund>;
   getRefund(id: string, options?: CallOptions): Promise<Api.Refund>;
 
-  /** The events of the feed, up to the last event at present. Call `page()` to get cursors, or use `followEvents`. */
+  /**
+   * The events of the feed, up to the newest event at the time of the call. Call `page()` to get cursors, or use
+   * `followEvents`.
+   */
   listEvents(query?: Given<Omit<Api.ListEventsQuery, 'wait'>>, options?: CallOptions): List<Event, EventPage>;
   /**
    * Follows the feed without an end, and yields each page that has events. Store the page's `nextCursor` together with
@@ -184,7 +187,7 @@ export interface ServerClient {
   listCallbacks(query?: Given<Api.ListCallbacksQuery>, options?: CallOptions): List<Api.Callback>;
 }
 
-/** @throws TypeError without a key */
+/** @throws TypeError if the key is missing */
 export declare function createServerClient(options: ServerOptions): ServerClient;
 
 /** The headers of a request: those of Fetch, those of Node, or a plain object with lower-case names. */
@@ -201,8 +204,10 @@ export interface SignedRequest {
 }
 
 /**
- * Verifies by Standard Webhooks, in constant time, that nodrop sent a request: an event, or a read-back.
- * @throws NodropError `event_unverified` (status 401). @throws TypeError without a secret, or for a parsed body
+ * Verifies by its signature (Standard Webhooks) that nodrop sent this request, which is an event or a read-back. The
+ * signatures are compared in constant time.
+ * @throws NodropError `event_unverified` (status 401).
+ * @throws TypeError if the secret is missing, or the body is already parsed
  */
 export declare function verifySignature(request: SignedRequest): {
   readonly id: string;
@@ -210,8 +215,8 @@ export declare function verifySignature(request: SignedRequest): {
 };
 
 /**
- * Verifies an event and parses it. `id` is its `webhook-id`.
- * @throws NodropError `event_unverified` (status 401), `event_malformed` (status 400). @throws TypeError without a
- * secret, or for a parsed body
+ * Verifies an event and parses it. The result's `id` is the event's `webhook-id`.
+ * @throws NodropError `event_unverified` (status 401), `event_malformed` (status 400).
+ * @throws TypeError if the secret is missing, or the body is already parsed
  */
 export declare function verifyEvent(request: SignedRequest): DeliveredEvent;

@@ -150,8 +150,8 @@ const chosenLanguage = (value: unknown): Language | undefined =>
   value === 'en' || value === 'zh' ? value : undefined;
 
 /**
- * The language that the customer chose on this page or earlier. If there is none, the browser's preference, as on the
- * cashier page.
+ * The language that the customer chose on this page or earlier. Without a choice, it is the browser's preferred
+ * language, as on the cashier page.
  */
 function languageOf(request: Request): Language {
   const [, kept] = new RegExp(`(?:^|; )${LANGUAGE_COOKIE}=(\\w+)`).exec(request.headers.cookie ?? '') ?? [];
@@ -159,7 +159,10 @@ function languageOf(request: Request): Language {
   return chosenLanguage(request.query.lang) ?? chosenLanguage(kept) ?? preferred;
 }
 
-/** Answers 5xx with a sentence for people. After this answer, nodrop redelivers. */
+/**
+ * Answers with a page that a person can read. The status is 4xx for a request that the shop does not understand, and
+ * otherwise 503. If the request was an event, nodrop redelivers the event after a 503.
+ */
 const failed: ErrorRequestHandler = (error, request, response, next) => {
   if (response.headersSent) return next(error);
   const language = languageOf(request);

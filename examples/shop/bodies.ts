@@ -1,7 +1,8 @@
 import type { RequestHandler } from 'express';
 
 /**
- * Express reads a body that is too large to its end before it refuses the request. This shop does not read such a body.
+ * If a body is too large, Express reads the whole body before it refuses the request. This shop does not read such a
+ * body.
  */
 
 /** The largest accepted body, in bytes. nodrop's events are smaller. */

@@ -26,9 +26,9 @@ interface PaymentOfEvent extends PaymentNow {
 }
 
 /**
- * The age from which an event is old. The age is the time between the event and the moment when nodrop sent it, both by
- * nodrop's clock. An event that is delivered immediately arrives within a second or two. A late event carries the state
- * of its time, and the money may have been refunded since.
+ * The age from which an event counts as old. The age is the time between the event and the moment when nodrop sent it,
+ * both by nodrop's clock. An event that is delivered immediately arrives within a second or two. A late event has the
+ * payment's state at the time of the event, and the money may have been refunded since.
  */
 const OLD_AFTER_MS = 10_000;
 
@@ -149,8 +149,9 @@ function toEvent(value: unknown): PaymentEvent | null {
 }
 
 /**
- * The state of the event's payment in one word. It depends on the payment and not on the type of the event. An event of
- * a refund may arrive before `payment.succeeded`. It carries the same success while some of the money is left.
+ * The state of the event's payment in one word. It depends on the payment and not on the type of the event, because an
+ * event of a refund may arrive before `payment.succeeded`. A payment that pays its order is `paid` until all its money
+ * is refunded.
  */
 function stateOf(payment: PaymentNow): string {
   const { status, orderUpdate, receivedAmount, refundedAmount } = payment;

@@ -59,7 +59,7 @@ const en = {
   notCharged: 'The payment was not completed, and nothing was charged.',
   canPayAgain: 'You can pay again.',
   canTryAgain: 'Your order is kept: you can try again.',
-  /** The reasons why the order does not keep the money. */
+  /** Why an order could not keep the money of a payment. */
   reasons: {
     twice: 'You paid twice',
     late: 'Your payment came after the order was cancelled',

@@ -55,8 +55,8 @@ const WRITE_MS = 15_000;
 const READ_MS = 3_000;
 
 /**
- * `ENDED` has the statuses of an unpaid attempt, and `OVER` those of an order that is over. Neither set has a status
- * that a later version adds.
+ * `ENDED` has the statuses of an attempt that has ended unpaid, and `OVER` those of an order that is over. A status
+ * that a later version adds is in neither set.
  */
 const ENDED: ReadonlySet<string> = new Set(['failed', 'cancelled', 'closed']);
 const OVER: ReadonlySet<string> = new Set(['cancelled', 'closed', 'refunded']);

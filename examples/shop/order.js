@@ -31,7 +31,7 @@ async function seen() {
 }
 
 async function refresh() {
-  // Reads the page without its query. The query names a notice, which is shown only once.
+  // Reads the page without its query string. The query string names a sentence that the page shows only once.
   const response = await get(location.pathname);
   const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
   document.title = fresh.title;
@@ -50,8 +50,8 @@ for (;;) {
     const response = await get(`/orders/${order}/revision?seen=${revisionOf(document)}`);
     const { revision } = await response.json();
     const isNewAnswer = String(revision) !== revisionOf(document);
-    // Refresh even without a new revision, because what the shop reads from nodrop may have changed. A notice stays
-    // until the revision changes.
+    // Refresh even without a new revision, because what the shop reads from nodrop may have changed. The sentence that
+    // is shown once stays until the revision changes.
     if (isNewAnswer || document.querySelector('.notice') === null) await refresh();
     if (!isNewAnswer) await pause(PAUSE_MS);
   } catch {

@@ -167,7 +167,7 @@ const join = (text: Messages, sentences: readonly string[]) => sentences.filter(
 const wentBack = (text: Messages, reason: string, refunded: number, amount: number) =>
   refunded >= amount ? text.wentBack(reason) : text.goesBack(reason);
 
-/** @param report as for `stateOf` */
+/** @param report nodrop's report of the order, as `stateOf` needs it */
 export function orderPage(
   language: Language,
   order: Order,

@@ -44,13 +44,13 @@ export interface Found {
   /** True when no callback of the payment reached nodrop. */
   readonly callbackLost: boolean;
   /**
-   * Time in seconds from the payment in the wallet until nodrop settled the payment. The first time is from the
-   * wallet's clock, the second from nodrop's clock.
+   * Time in seconds from the payment in the wallet (by the wallet's clock) until nodrop settled the payment (by
+   * nodrop's clock).
    */
   readonly seconds: number;
 }
 
-/** The payments of one scene. In a scene, money arrives that the order cannot accept, or accepts late. */
+/** The payments of one scene. In each scene, an order gets money that it cannot accept, or that it accepts late. */
 export interface Scene {
   readonly count: number;
   /** The longest time in seconds between a payment in the wallet and its refund. Null when nothing was given back. */
@@ -65,11 +65,11 @@ export interface Accounts {
   readonly orders: Total;
   /** Succeeded refunds in nodrop, by reason. */
   readonly refunds: ReadonlyMap<string, Total>;
-  /** Money that is in no order, but whose payment has an attention for an operator. */
+  /** Money that belongs to no order, and whose payment has an attention for an operator. */
   readonly attention: Total;
   /**
-   * The wallet's money minus the money in orders, in refunds and under attention, in minor units by currency. Negative
-   * if these are more than the wallet's money.
+   * The wallet's money minus the money in orders, in refunds and under attention, in minor units by currency. It is
+   * negative if the wallet has less money than these together.
    */
   readonly difference: ReadonlyMap<string, number>;
   /**
@@ -91,8 +91,8 @@ const PAID = ['succeeded', 'refunded'];
 const LIVE = ['created', 'paying'];
 
 /**
- * The channels that refuse to close a new order for some time. WeChat Pay refuses this in the first five minutes, which
- * is longer than a run takes.
+ * The channels that refuse to close a new order for some time after its creation. WeChat Pay refuses this in the first
+ * five minutes, which is longer than a run takes.
  */
 const CLOSES_LATER = ['wechatpay'];
 const CLOSED_LATER = 'too young to be closed';
@@ -163,8 +163,8 @@ const isClosedLater = (payment: Payment, now: number): boolean =>
   isLive(payment) && CLOSES_LATER.includes(payment.channel) && Date.parse(payment.expiresAt) <= now;
 
 /**
- * True when the payment was paid too late. For an order with only this payment, that means after the shop's request to
- * cancel it. Otherwise it means after the payment's expiry.
+ * True when the payment was paid too late, that is, after its expiry. If the payment is the only one of its order and
+ * the shop has requested its cancellation, the time of that request is the limit instead.
  */
 function isLate({ trade, payment, order }: Paid): boolean {
   if (payment === undefined) return false;

@@ -10,7 +10,7 @@ export interface Trade {
   readonly paidAt: string | null;
   /** Refunded amount, in minor units. */
   readonly refunded: number;
-  /** Number of callbacks that were sent, without those that were lost on the way to nodrop. */
+  /** Number of callbacks that were sent. Callbacks that were lost on the way to nodrop are not counted. */
   readonly callbackAttempts: number;
 }
 

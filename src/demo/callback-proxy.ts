@@ -29,8 +29,8 @@ type Fate = 'lost' | 'broken' | 'other amount' | 'passed';
  */
 const ADDRESS = /^\/callbacks\/([a-z0-9]+)\/[^/]+(?:\/(pay_\w+)\/[^/]+)?$/;
 /**
- * Matches a payment id in a callback of Alipay. Alipay calls the account's address, and its form names the payment in
- * `out_trade_no`.
+ * Matches the payment id in a callback of Alipay. Alipay sends its callbacks to the account's address, and the field
+ * `out_trade_no` of the form contains the payment id.
  */
 const OF_PAYMENT = /^pay_\w+$/;
 
@@ -121,13 +121,14 @@ export class CallbackProxy {
       const reply = await fetch(`${this.#options.apiUrl}${path}`, { method: 'POST', headers, body, signal });
       return { status: reply.status, body: await reply.text() };
     } catch {
-      // The API process was killed, and its successor does not answer yet. The channel may send the callback again.
+      // The API process was killed, and the process that replaces it does not answer yet. The channel may send the
+      // callback again.
       return { status: 502, body: '' };
     }
   }
 }
 
-/** Reads the body, and the headers with its type and signature. */
+/** Reads the callback's body, and the headers with the body's type and signature. */
 async function readCallback(request: IncomingMessage): Promise<Callback> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk as Buffer);

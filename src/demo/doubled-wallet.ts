@@ -4,7 +4,7 @@ import type { DoubledChannel } from './options.ts';
 import type { Payer } from './payers.ts';
 import type { Bought, Pressed } from './wallets.ts';
 
-/** What the demo needs from one double: to pay, to forge callbacks, and to read the double's books. */
+/** The actions that the demo needs from one double: to pay, to forge callbacks, and to read the double's books. */
 export interface DoubledWallet {
   readonly channel: DoubledChannel;
   /** The settings of the merchant's account, as input of `channels add`. */
@@ -15,11 +15,11 @@ export interface DoubledWallet {
    */
   register(callbackUrl: string): Promise<void>;
   pay(payment: Bought, isDeclined: boolean): Promise<Pressed>;
-  /** Reads the double's own books. They do not know whether the double's callbacks arrived. */
+  /** Reads the double's own books. They do not show whether the double's callbacks arrived. */
   ledger(signal: AbortSignal): Promise<readonly Omit<Trade, 'callbackAttempts'>[]>;
   /** Makes forged callbacks of every kind. They claim that an unpaid payment was paid. */
   forge(payer: Payer, paymentId: string): Promise<readonly Callback[]>;
-  /** Makes a callback with another amount than the payer paid. The channel signs this callback. */
+  /** Makes a callback whose amount differs from the amount that the payer paid. The channel signs this callback. */
   withOtherAmount(paymentId: string): Promise<Callback>;
   /**
    * Sets the faults of the requests in the next second, and completes pending refunds.

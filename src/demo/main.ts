@@ -1,6 +1,6 @@
-// npm run demo [-- --channels wechatpay,alipay]: sends a batch of payments through the whole stack, while callbacks are
-// lost, delayed, duplicated and forged and processes are killed. Ends with a table, and exits with 0 only if no payment
-// was dropped.
+// npm run demo [-- --channels wechatpay,alipay]: sends a batch of payments through the whole stack. Meanwhile,
+// callbacks are lost, delayed, duplicated and forged, and processes are killed. Ends with a table, and exits with 0
+// only if no payment was dropped.
 import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

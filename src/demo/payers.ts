@@ -53,11 +53,13 @@ const USUAL_EXPIRY_S = 1_800;
 /** The shortest expiry that live mode allows. With it, payments expire during the demo. */
 const SHORT_EXPIRY_S = 60;
 /**
- * The period in which payments with the short expiry begin. They begin early, so that the run does not have to wait for
- * them alone at the end.
+ * The period in which payments with the short expiry begin. They begin early, because otherwise the end of the run
+ * would wait only for them.
  */
 const SHORT_SPREAD_MS = 28_000;
-/** The period in which the payers arrive who pay after the expiry. They arrive earlier than the other payers. */
+/**
+ * The period in which the payers who pay after the expiry arrive. These payers arrive earlier than the other payers.
+ */
 const LATE_SPREAD_MS = 8_000;
 
 /** Plans the payers of a run in the order of their arrival. The same seed gives the same payers. */
@@ -105,7 +107,7 @@ const SCENE_OF: Readonly<Partial<Record<Habit, SceneName>>> = {
  */
 const LINK_OUTLIVES_CLOSE = ['alipay'];
 
-/** The scenes that occur with these payers. */
+/** The scenes that these payers cause, such as an order that is paid twice. */
 export function scenesOf(payers: readonly Payer[]): ReadonlySet<SceneName> {
   return new Set(payers.flatMap(({ habit }) => SCENE_OF[habit] ?? []));
 }

@@ -9,12 +9,12 @@ export interface Report {
    * lost the callbacks of the doubles.
    */
   readonly missing: 'never sent' | 'lost';
-  /** The scenes that occur with the planned payers. */
+  /** The scenes that the planned payers cause, such as an order that is paid twice. */
   readonly scenes: ReadonlySet<SceneName>;
   /** The results of the shop and its payers. */
   readonly shop: {
     readonly bought: number;
-    /** The two payment ids that the API returned for each double press. */
+    /** For each payer who pressed the pay button twice: the two payment ids that the API returned. */
     readonly doublePresses: readonly (readonly [string, string])[];
     readonly tooLate: number;
     readonly hints: number;
@@ -143,7 +143,7 @@ const REASONS: Readonly<Record<string, string>> = {
   late_payment: 'given back: it was paid too late',
 };
 
-/** Makes one row for each reason that the demo expects, and for each other reason that occurred. */
+/** Makes one row for each refund reason that the demo expects, and for each other refund reason that occurred. */
 function refundRows(refunds: Accounts['refunds']): string[] {
   const reasons = new Set([...Object.keys(REASONS), ...refunds.keys()]);
   return [...reasons].map((reason) =>

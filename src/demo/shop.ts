@@ -41,7 +41,7 @@ export class Shop {
   readonly confirmed = new Set<string>();
   /** Ids of orders that have a payment. */
   readonly bought = new Set<string>();
-  /** The two payment ids that the API returned for each double press. */
+  /** For each payer who pressed the pay button twice: the two payment ids that the API returned. */
   readonly doublePresses: (readonly [string, string])[] = [];
   /** Number of payers whose payment had expired or was closed when they tried to pay. */
   tooLate = 0;
@@ -107,8 +107,7 @@ export class Shop {
   }
 
   /**
-   * The payer waits until the payment is closed, and pays then. The payment is closed at its expiry, or because the
-   * shop cancels it.
+   * The payer pays after the payment is closed. The payment is closed at its expiry, or because the shop cancels it.
    */
   async #payClosed(payer: Payer, payment: Bought): Promise<void> {
     if (payer.habit === 'pays when the payment is cancelled') {
@@ -122,7 +121,7 @@ export class Shop {
     await this.#untilDoneOrMessage(payment);
   }
 
-  /** The payer waits until the shop has cancelled the order, and pays then. */
+  /** The payer pays after the shop has cancelled the order. */
   async #payCancelled(payer: Payer, payment: Bought): Promise<void> {
     await this.#sleep(payer.thinksMs);
     const path = `/v1/orders/${encodeURIComponent(payer.orderId)}`;

@@ -66,7 +66,7 @@ export interface Killed {
 export interface Kill {
   readonly name: 'worker' | 'api';
   readonly afterMs: number;
-  /** True when the process works that the supervisor has started as a replacement. */
+  /** True when the supervisor has replaced the killed process and the replacement works. */
   readonly isBack: (killedAt: number, pid: number) => Promise<boolean>;
 }
 

@@ -13,7 +13,7 @@ export interface PaymentAttempt {
   readonly id: string;
   readonly channel: string;
   readonly method: string;
-  /** The name of the channel account. Null in rows that are older than the names of accounts. */
+  /** The name of the channel account. Null in rows that were written before accounts had names. */
   readonly account: string | null;
   readonly status: PaymentStatus;
   readonly orderUpdate: OrderUpdate | null;
@@ -60,9 +60,9 @@ export interface AskedFor {
 }
 
 /**
- * The time that a payer needs to open the wallet and pay. A live attempt with less time left is not returned if a new
- * attempt would end later. For a very short attempt the limit is half of its whole lifetime, if that is less than this
- * time. Otherwise such an attempt would never be returned, and pressing "pay" twice would create two payments.
+ * The time that a payer needs to open the wallet and pay. If a live attempt has less time left and a new attempt would
+ * end later, the live attempt is not returned. For a very short attempt, half of its lifetime is the limit instead.
+ * Otherwise such an attempt would never be returned, and pressing "pay" twice would create two payments.
  */
 const TIME_TO_PAY_MS = 30_000;
 
@@ -90,8 +90,8 @@ const PAYER_HAS_ACTED: ReadonlySet<string> = new Set<ChannelAnswer['state']>([
 ]);
 
 /**
- * The reason why the order accepts no new attempt now. Its existing attempts are not considered here. Null if the order
- * accepts a new attempt.
+ * The reason why the order itself accepts no new attempt now, without regard to its existing attempts. Null if there is
+ * no such reason.
  */
 export function refusesAttempts(order: OrderToPay, now: Date): Refusal | null {
   const { id, status, paidPaymentId, cancelRequestedAt = null, expiresAt } = order;
@@ -160,7 +160,7 @@ const isAtAccount = (live: PaymentAttempt, { account }: AskedFor): boolean =>
 
 /**
  * True if the live attempt can be returned. An adopted attempt cannot be returned, because it has no next action. If
- * the request adopts a trade, no live attempt is returned, because it belongs to another trade.
+ * the request adopts a trade, no live attempt is returned, because a live attempt belongs to another trade.
  */
 const isHandedOut = (live: PaymentAttempt, { adopt }: AskedFor): boolean =>
   adopt === undefined && (live.adopted ?? null) === null;

@@ -52,8 +52,8 @@ const hours = (ms: number): string => `${ms / 3_600_000} h`;
 const days = (ms: number): string => `${ms / 86_400_000} days`;
 
 /**
- * The words for the time after which an order counts as gone, if its order service keeps answering that it does not
- * know the order.
+ * Describes in words the time after which an order counts as gone, if its order service keeps answering that it does
+ * not know the order.
  */
 const UNKNOWN_FOR = `${hours(ORDER_UNKNOWN_FOR_MS)} by default (\`NODROP_ORDER_UNKNOWN_HOURS\`)`;
 
@@ -244,8 +244,8 @@ export const UNSTORED_ATTENTIONS = {
 export const ROW_LOST = 'row_lost' satisfies keyof typeof UNSTORED_ATTENTIONS;
 
 /**
- * True if a new attention may be raised. That is so if the payment has no attention, or only `delivery_failing`, which
- * every other attention replaces.
+ * True if a new attention may be raised. This is allowed if the payment has no attention, or only `delivery_failing`,
+ * which every other attention replaces.
  */
 export const isFree = (attention: Attention | null): boolean =>
   attention === null || attention === 'delivery_failing';

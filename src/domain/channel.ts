@@ -37,14 +37,14 @@ export interface PaidAnswer {
   /** The amount refunded so far, in minor units. An adapter sets it if its channel reports only a sum. */
   readonly refundedAmount?: number;
   /**
-   * All refunds of the trade. An adapter sets this list if its channel lists refunds. If the list is set, nodrop uses
-   * no reported sum.
+   * All refunds of the trade. An adapter sets this list if its channel lists refunds. If the list is set, nodrop
+   * ignores a reported sum.
    */
   readonly refunds?: readonly ChannelRefund[];
   /**
-   * Some or all of the money was refunded, or a refund exists. An adapter sets this if the channel's report about a
-   * trade contains neither a sum nor a list of refunds. nodrop then gets the amounts from the single refunds: it
-   * queries the refunds that it requested, and callbacks report the other refunds.
+   * Set if the channel's report about a trade says that money was refunded or that a refund exists, but contains
+   * neither a sum nor a list of refunds. nodrop then gets the amounts from the single refunds: it queries the refunds
+   * that it requested, and callbacks report the other refunds.
    */
   readonly someWentBack?: true;
   /** All disputes of the trade, open and decided, in any order. */
@@ -58,7 +58,10 @@ export interface ChannelRefund {
   readonly outRefundNo?: string;
   /** Minor units. */
   readonly amount: number;
-  /** A `failed` refund gives nothing back. A `reversed` refund had succeeded before, and gives nothing back either. */
+  /**
+   * A `failed` refund gives nothing back. A `reversed` refund succeeded first and failed later, so it gives nothing
+   * back either.
+   */
   readonly state: 'processing' | 'succeeded' | 'failed' | 'reversed';
 }
 
@@ -94,8 +97,8 @@ export interface ChannelAccount {
   /**
    * Sets of credentials, newest first. Each set has the settings that the channel declares. There is more than one set
    * while credentials are rotated. Requests use the first set, and a callback is valid if any set verifies it. An
-   * adapter always gets at least one set. The callers of an adapter pass no sets, because
-   * src/channels/with-credentials.ts reads them.
+   * adapter always gets at least one set. Its callers leave the list empty, and src/channels/with-credentials.ts fills
+   * it.
    */
   readonly credentials: readonly Credentials[];
 }
@@ -153,7 +156,7 @@ export interface Trade {
   readonly askedAt?: string;
   /** Null until `createTrade` or `findTrade` has returned the reference. */
   readonly reference: TradeReference | null;
-  /** The channel's payment id from a recorded paid answer or callback. */
+  /** The channel's payment id, from a recorded answer or callback that reports that the trade was paid. */
   readonly channelPaymentId?: string;
 }
 
@@ -180,10 +183,11 @@ export interface Payer {
 }
 
 /**
- * The parameters of a create request. Every repetition has the same parameters. They come from the payment's row, which
- * is fixed after the first create. Only `notifyUrl` and `returnUrl` come from the deployment's public URL and secret.
- * If one of these changes before a repetition, the channel gets a different request under the same number. If the
- * channel refuses that request, the outcome stays unknown, and the payment is queried and closed at its expiry.
+ * The parameters of a create request. They come from the payment's row, which is fixed after the first create. So every
+ * repetition has the same parameters. Only `notifyUrl` and `returnUrl` come from the deployment's public URL and
+ * secret. If one of these changes before a repetition, the channel gets a different request under the same number. If
+ * the channel refuses that request, the outcome stays unknown, and nodrop queries the payment and closes it at its
+ * expiry.
  */
 export interface NewTrade extends Trade {
   /**
@@ -209,7 +213,7 @@ export interface CreatedTrade {
 
 /** A request for a refund. All refunds of a payment together never exceed `total`. Amounts are in minor units. */
 export interface NewRefund extends KnownRefund {
-  /** Counts the idempotency keys of the refund, from 1. `outRefundNo` is the current key. */
+  /** The position of the current idempotency key (`outRefundNo`) among the refund's keys, counted from 1. */
   readonly attempt: number;
   readonly amount: number;
   readonly currency: CurrencyCode;
@@ -224,8 +228,8 @@ export interface NewRefund extends KnownRefund {
 /** The fields that identify a refund, from the refund's row. */
 export interface KnownRefund {
   /**
-   * The refund's idempotency key at the channel. It is the refund's id, or a key derived from the id once earlier keys
-   * are used up.
+   * The refund's idempotency key at the channel. The first key is the refund's id. After a key is used up, nodrop uses
+   * the next key, which is derived from the id.
    */
   readonly outRefundNo: string;
   /** The channel's own id of the refund that was requested under this key. Null until nodrop knows it. */
@@ -267,7 +271,7 @@ export interface CallbackRefund {
   readonly answer: RefundAnswer;
 }
 
-/** Which trade a callback concerns. At least one of the three ids is set. */
+/** The trade that a callback concerns. At least one of the three ids is set. */
 export interface CallbackSubject {
   readonly outTradeNo?: string;
   /** The channel's own id, `TradeReference.id`. */
@@ -277,7 +281,7 @@ export interface CallbackSubject {
 }
 
 /**
- * A callback whose signature was verified. Only a notice without `isProven` has no verified signature. `notificationId`
+ * A callback whose signature was verified, or a notice without `isProven`, which needs no signature. `notificationId`
  * is the channel's own id of the callback, which stays the same when the channel repeats it.
  */
 export type VerifiedCallback = { readonly notificationId: string } & (
@@ -335,7 +339,7 @@ export type CloseAnswer =
   /** The channel does not close the trade before the time `until`, ISO 8601. */
   | { readonly state: 'not_yet'; readonly until: string };
 
-/** The plain headers of an HTTP request, names in lower case. */
+/** The headers of an HTTP request as a plain object, with names in lower case. */
 export type Headers = Readonly<Record<string, string | readonly string[] | undefined>>;
 
 export const PAYER_FIELDS = ['id', 'ip'] as const;
@@ -452,10 +456,9 @@ export interface ChannelDeclaration {
   /** True if a trade that the channel does not know can still be paid, because the payer's link creates it. */
   readonly unknownTradeCanBePaid: boolean;
   /**
-   * Set if nodrop can adopt trades that the merchant's own code has created. It declares the form of the names of such
-   * trades: a pattern, the rule in words (`must be ...`), and an example. `isGlobal` is true if a name identifies the
-   * same trade for every account of the channel. If `adoption` is absent, the adapter has no `readTrade`, and trades
-   * cannot be adopted.
+   * The form of the names of trades that the merchant's own code has created: a pattern, the rule in words (`must be
+   * ...`), and an example. `isGlobal` is true if a name identifies the same trade for every account of the channel. If
+   * `adoption` is absent, nodrop cannot adopt such trades, and the adapter has no `readTrade`.
    */
   readonly adoption?: {
     readonly pattern: RegExp;
@@ -464,14 +467,14 @@ export interface ChannelDeclaration {
     readonly isGlobal?: true;
   };
   /**
-   * True if the channel accepts a callback URL with each trade and keeps it secret. In particular, the payer must not
-   * see it. A request to that URL then proves which payment it concerns, see docs/channels. Otherwise the channel gets
-   * the account's callback URL.
+   * True if the channel accepts a callback URL with each trade and keeps it secret, in particular from the payer. A
+   * request to that URL then proves which payment it concerns, see docs/channels. Otherwise the channel gets the
+   * account's callback URL.
    */
   readonly takesCallbackAddress: boolean;
   readonly settings: readonly SettingDeclaration[];
   /**
-   * Returns whether credentials move real money, as their form shows it. Absent if the form of the channel's
+   * Returns whether credentials move real money, if their form shows this. Absent if the form of the channel's
    * credentials never shows it.
    * @returns undefined if the form of these credentials does not show it
    */
@@ -486,7 +489,8 @@ export interface ChannelAdapter {
    * Creates the trade, or returns the next action of the existing trade. The same `outTradeNo` must never create two
    * trades. If `trade.reference` is set, the trade exists, and its payer needs a new next action.
    * @returns `not_renewable` when the trade exists but no longer gives a next action
-   * @throws ChannelError `rejected` when the channel definitely refuses; every other kind means unknown.
+   * @throws ChannelError `rejected` when the channel definitely refuses; after every other kind, the outcome is
+   *   unknown.
    */
   createTrade(
     account: ChannelAccount,
@@ -498,27 +502,29 @@ export interface ChannelAdapter {
    * their own id have this method. nodrop calls it before any other call except `createTrade`, so that the trade's
    * reference is known. If the method is absent, every method of the adapter can get a trade without a reference.
    * @returns `absent` only when the listing is complete and would certainly contain a trade that was created
-   * @throws ChannelError, which always means unknown.
+   * @throws ChannelError, after which the result is always unknown.
    */
   findTrade?(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<TradeReference | 'absent'>;
   /**
    * Queries the trade, and never creates one.
-   * @throws ChannelError, which always means unknown, because a refused query says nothing about the trade.
+   * @throws ChannelError, after which the trade's state is always unknown, because a refused query says nothing about
+   *   it.
    */
   queryTrade(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<ChannelAnswer>;
   /**
    * Reads a trade that the merchant wants to adopt. `reference` is the merchant's name for the trade, and it matches
    * the pattern in the declaration's `adoption`.
-   * @throws ChannelError, which always means unknown.
+   * @throws ChannelError, after which the trade's state is always unknown.
    */
   readTrade?(account: ChannelAccount, reference: string, signal?: AbortSignal): Promise<FoundTrade>;
-  /** Closes the trade, and never creates one. @throws ChannelError, which always means unknown. */
+  /** Closes the trade, and never creates one. @throws ChannelError, after which the outcome is always unknown. */
   closeTrade(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<CloseAnswer>;
   /**
    * Requests a refund, or returns the state of the existing refund. Within the channel's `repeatableForMs` the same
    * `outRefundNo` never refunds twice, even if the amount differs.
-   * @throws ChannelError `rejected` when the channel definitely refuses. Then this number gives nothing back, now or
-   *   later. Every other kind means unknown. A temporary refusal, for example a balance that is too low, is `not_now`.
+   * @throws ChannelError `rejected` when the channel definitely refuses. The refund under this number then gives
+   *   nothing back, now or later. After every other kind, the outcome is unknown. For example, the kind is `not_now` if
+   *   the channel refuses temporarily because a balance is too low.
    */
   refundTrade(
     account: ChannelAccount,
@@ -526,7 +532,7 @@ export interface ChannelAdapter {
     refund: NewRefund,
     signal?: AbortSignal,
   ): Promise<RefundAnswer>;
-  /** @throws ChannelError, which always means unknown. */
+  /** @throws ChannelError, after which the refund's state is always unknown. */
   queryRefund(
     account: ChannelAccount,
     trade: Trade,
@@ -546,7 +552,7 @@ export interface ChannelAdapter {
   acknowledge?(outcome: CallbackOutcome): Acknowledgement;
   /**
    * Returns the out-trade-no from a callback that could not be verified, if it contains one. nodrop does not trust this
-   * number: it only makes a query due.
+   * number, and uses it only to query the channel.
    */
   peekOutTradeNo(rawBody: Buffer): string | undefined;
   /**
@@ -590,8 +596,8 @@ export class ChannelError extends Error {
   readonly retryAfterMs: number | undefined;
   /**
    * True if the channel has stored this failure under the idempotency key, and repeats it for every request with that
-   * key. It is unknown whether the channel carried out the request, and a further request under the same key cannot
-   * show it.
+   * key. It is unknown whether the channel carried out the request, and repeating the request with that key cannot show
+   * it.
    */
   readonly isReplayed: boolean;
 

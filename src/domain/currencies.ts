@@ -3,7 +3,7 @@ type ByPlaces = Readonly<Record<number, string>>;
 
 /**
  * The currencies that people pay in, from List One of ISO 4217 as of 2026-01-01. Funds codes, metals and units used
- * only for accounting (UYW, XAD) are left out. A test compares these currencies with that list and with CLDR.
+ * only for accounting (UYW, XAD) are left out. A test compares these currencies with List One and with CLDR.
  */
 const CURRENT: ByPlaces = {
   0: 'BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF',

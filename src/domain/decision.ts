@@ -25,7 +25,7 @@ export interface SuccessCase {
   readonly expiresAt: number;
   readonly latePayment: LatePayment;
   /**
-   * True if the database had lost a payment of the order. The database may have lost more of its payments, so a person
+   * True if the database had lost a payment of the order. It may have lost more payments of the order, so a person
    * decides about refunds.
    */
   readonly recovered: boolean;
@@ -99,7 +99,8 @@ function decideAsUsual(given: SuccessCase): SuccessDecision {
       refund: 'external',
     };
   }
-  // This case is checked before the cases that owe a refund. Here the amount that is left to refund is unknown.
+  // This case is checked before the cases that owe a refund, because nodrop does not know here how much is left to
+  // refund.
   if (answer.someWentBack === true) {
     const { asked } = given;
     const isAsked = isSameMoney(asked, answer);

@@ -31,12 +31,12 @@ export const DELIVERY_ATTEMPT_AT_MOST_MS = 40_000;
 export const DELIVERY_ALARM_MS = 10 * 60_000;
 
 /**
- * The longest wait between attempts once the order service has answered that it does not know the order. If the
- * service then repeats this answer for at least this time, and gives no other answer, the order can count as gone.
+ * After the order service has answered that it does not know the order, nodrop waits at most this long between
+ * attempts. If the service gives only this answer for at least this long, the order can count as gone.
  */
 export const ORDER_UNKNOWN_EVERY_MS = 3_600_000;
 
-/** The shortest time between two redeliveries of the waiting events of one order service. */
+/** The shortest time between two redeliveries of the undelivered events of one order service. */
 export const REDELIVERY_EVERY_MS = 10 * 60_000;
 /** The longest time between two attempts to reach an order service that fails. */
 export const PROBE_EVERY_MS = 3_600_000;
@@ -62,9 +62,9 @@ export const REDELIVERED_WITHIN_MS = 2 * 60_000;
  * @param random from 0 to 1
  * @param retryAfterMs the `Retry-After` of the order service. It is used if it is longer than the planned wait, up to a
  *   day
- * @param unknownForMoreMs set if the service has answered that it does not know the order. It is the time until the
- *   order counts as gone. It is 0 or less if that time has passed and another answer came in between. Null if the
- *   service never gave that answer
+ * @param unknownForMoreMs the time until the order counts as gone, after the service has answered that it does not know
+ *   the order. It is 0 or less if that time has passed, but the service gave another answer in between. Null if the
+ *   service has never answered that it does not know the order
  */
 export function deliveryWait(
   attempts: number,
@@ -81,9 +81,9 @@ export function deliveryWait(
 }
 
 /**
- * True for an event that the payment waits for, until it is delivered. The payment's own workflow delivers this event,
- * unless that workflow is stuck. Every other event has a workflow of its own, so that a newer event never waits for an
- * older event.
+ * True if the payment waits until the event is delivered. The payment's own workflow delivers such an event, unless
+ * that workflow is stuck. Every other event has a workflow of its own, so that a newer event never waits for an older
+ * event.
  */
 export function isDeliveredByPayment(type: EventType, orderUpdate: OrderUpdate | null): boolean {
   return type === 'payment.succeeded' && orderUpdate === 'pending';
@@ -98,7 +98,7 @@ export interface DeliveryProgress {
   readonly nextAt: number;
 }
 
-/** The delivery as its workflow sees it: ids and states, no payer data. */
+/** The delivery as its workflow sees it: ids and states, but no payer data. */
 export interface DeliverySnapshot {
   readonly id: string;
   readonly type: EventType;

@@ -38,15 +38,15 @@ const pays = ({ orderUpdate, receivedAmount, refundedAmount }: Standing): boolea
   (orderUpdate === 'pending' || orderUpdate === 'applied') && refundedAmount < (receivedAmount ?? 0);
 
 /**
- * True if what an event reports is still true of its payment. The event of a refund must also be true of the refund. If
- * an undelivered event is no longer true, a newer event supersedes it.
+ * True if what an event reports is still true of its payment. The event of a succeeded refund must also be true of the
+ * refund. If an undelivered event is no longer true, a newer event supersedes it.
  * An event becomes untrue in these cases:
- * - an end without money: after a late success
- * - a success: after a refusal, or once all money is refunded
- * - a review: once the review is decided
- * - an event of a refund: if the refund turns out to be a different one
- * - an event of a refund: if the payment in the event pays the order, but the current payment does not. The reason is
- *   that order services use the payment in an event
+ * - The event reports that the payment ended unpaid, and the payment has succeeded late.
+ * - The event reports a success, and the payment no longer pays its order, or all its money was refunded.
+ * - The event reports a review, and the review is decided.
+ * - The event reports a succeeded refund, and the refund's status is no longer `succeeded`.
+ * - The event reports a refund, and the payment in the event pays the order, but the current payment does not. Order
+ *   services use the payment in an event.
  * @param told the payment as it is in the event
  */
 export function stillHolds(
@@ -98,8 +98,8 @@ export const DELIVERY_OUTCOMES = [
   'unknown',
 ] as const;
 /**
- * The outcome of one delivery attempt. Only the first three outcomes are definite answers. An unknown outcome is never
- * a definite answer (P3). `order_unknown` becomes definite when the service has repeated it for 24 h by default
+ * The outcome of one delivery attempt. Only `agreed`, `conflict` and `gone` are definite answers. An unknown outcome is
+ * never a definite answer (P3). `order_unknown` becomes definite when the service has repeated it for 24 h by default
  * (NODROP_ORDER_UNKNOWN_HOURS).
  */
 export type DeliveryOutcome = (typeof DELIVERY_OUTCOMES)[number];

@@ -1,7 +1,7 @@
 /**
  * Distributes slots (database connections, concurrent calls) among merchants. One merchant holds at most `each` slots.
- * When fewer slots than that are free, one merchant may hold at most as many slots as are free. So some slots stay free
- * for merchants that hold none.
+ * If fewer than `each` slots are free, the limit is the number of free slots. So some slots stay free for merchants
+ * that hold none.
  */
 export class FairSlots {
   readonly #total: number;

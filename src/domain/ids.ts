@@ -57,7 +57,7 @@ export const replacementRefundId = (refundId: string): string => hashedRefundId(
 /**
  * The refund's number at the channel, which is also its idempotency key. `attempt` counts the keys from 1: the first
  * key is the refund's id, the second one is `{id}_2`, and so on. nodrop uses the next key if the channel has only a
- * stored failure under the previous key. At most 64 of `[0-9A-Za-z_]`.
+ * stored failure under the previous key. The number has at most 64 characters of `[0-9A-Za-z_]`.
  */
 export const refundNumber = (refundId: string, attempt: number): string =>
   attempt === 1 ? refundId : `${refundId}_${attempt}`;

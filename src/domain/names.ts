@@ -10,7 +10,7 @@ export const refundWorkflowId = (refundId: string): string => `refund/${refundId
 
 export const deliveryWorkflowId = (deliveryId: string): string => `delivery/${deliveryId}`;
 
-/** The id of the workflow that redelivers a merchant's waiting events. */
+/** The id of the workflow that redelivers a merchant's undelivered events. */
 export const redeliveryWorkflowId = (merchantId: string): string => `redelivery/${merchantId}`;
 
 /** The id of the merchant to which the development API key belongs. */
@@ -19,7 +19,7 @@ export const DEVELOPMENT_MERCHANT = 'demo';
 export const SWEEP_SCHEDULE_ID = 'nodrop-sweep';
 
 /**
- * The type of the activity failure that says that the ledger does not have the row. Temporal does not retry this
+ * The type of an activity failure that means that the ledger does not have the row. Temporal does not retry this
  * failure.
  */
 export const ROW_LOST_FAILURE = 'RowLost';

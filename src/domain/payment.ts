@@ -13,7 +13,8 @@ export const EXPIRY_AT_LEAST_S = { test: 5, live: 60 } as const;
 
 /**
  * The terms of a payment, which are the input of its workflow. They are enough to restore the payment's row if the
- * database has lost it. They contain no payer data and no secrets. Times are epoch milliseconds, amounts minor units.
+ * database has lost it. They contain no payer data and no secrets. Times are epoch milliseconds, and amounts are in
+ * minor units.
  */
 export interface PaymentTerms {
   readonly paymentId: string;
@@ -32,7 +33,7 @@ export interface PaymentTerms {
 
 /**
  * The part of a payment's row that workflows get. Temporal's histories store it. So it contains only ids, states and
- * amounts, and no payer data or secrets. Times are epoch milliseconds, amounts minor units.
+ * amounts, and no payer data or secrets. Times are epoch milliseconds, and amounts are in minor units.
  */
 export interface PaymentSnapshot {
   readonly id: string;
@@ -49,7 +50,7 @@ export interface PaymentSnapshot {
   readonly cancelRequested: boolean;
   /**
    * True if the channel no longer gives a next action. The payment must then end as `closed`. Absent if nodrop does not
-   * know it.
+   * know whether the channel still gives one.
    */
   readonly noAction?: true;
   /** The channel does not close the trade before this time. Absent if the channel has named no such time. */
@@ -110,8 +111,8 @@ export function reportsFullAmount(notice: CallbackNotice, { amount, currency }: 
 }
 
 /**
- * A callback in the form in which the signal to the workflow carries it. nodrop does not use these amounts to settle:
- * it uses the amounts in the ledger's row.
+ * The content of a callback, as the signal carries it to the workflow. nodrop does not settle with the amounts in the
+ * signal, but with the amounts in the ledger's row.
  */
 export interface CallbackNotice {
   readonly callbackId: string;

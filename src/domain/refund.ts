@@ -18,7 +18,10 @@ export const REFUND_ASKED_EVERY_AT_MOST_MS = 60_000;
 /** If a refund waits for the end of a dispute, nodrop checks at this interval whether it must still wait. */
 export const REFUND_HELD_BACK_MS = 5 * 60_000;
 
-/** At every twelfth check, nodrop queries the channel about the dispute's end. The callback about it may be lost. */
+/**
+ * At every twelfth check, nodrop queries the channel about the dispute's end, because the callback that reports the end
+ * may be lost.
+ */
 export const REFUND_HELD_BACK_ASKS_EVERY = 12;
 
 /**
@@ -69,7 +72,7 @@ export const nextKeyAfter = (refused: number): number =>
   Math.min(LISTINGS_APART_MS * 2 ** Math.min(Math.max(0, refused - 1), 10), REFUSED_KEY_AT_MOST_MS);
 
 /**
- * nodrop repeats a refund request only until this long before the end of the channel's idempotency horizon. This margin
+ * nodrop stops repeating a refund request this long before the end of the channel's idempotency horizon. This margin
  * covers the request's duration and clock differences.
  */
 const REPEATABLE_MARGIN_MS = 5 * 60_000;
@@ -87,14 +90,14 @@ export const isRepeatable = (repeatableForMs: number | null, askedAt: number, no
 export const REFUND_LOOKED_AT_AGAIN_AFTER_MS = 7 * 24 * 3_600_000;
 
 /**
- * The longest duration of a query. So the answer to a query is newer than everything that was settled at least this
- * long before the answer arrived.
+ * The longest duration of a query. If something was settled at least this long before the answer to a query arrived,
+ * the query was sent after the settlement. So the answer is newer than the settlement.
  */
 export const QUERIES_TAKE_AT_MOST_MS = 60_000;
 
 /**
  * The part of a refund's row that workflows get. Temporal's histories store it. So it contains only ids, states and
- * amounts. Times are epoch milliseconds, amounts minor units.
+ * amounts. Times are epoch milliseconds, and amounts are in minor units.
  */
 export interface RefundSnapshot {
   readonly id: string;

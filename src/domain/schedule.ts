@@ -30,7 +30,10 @@ export const LATE_WATCH_TAIL_MS = DAY_MS;
 /** If two queries of the late watch are closer together than this, nodrop sends only the later one. */
 const SAME_LATE_QUERY_MS = 120_000;
 
-/** The last answer of the late watch may come this much before its end. nodrop accepts it, because clocks differ. */
+/**
+ * An answer that comes at most this long before the end of the late watch still counts as its last answer, because
+ * clocks differ.
+ */
 export const LAST_ANSWER_EARLY_MS = 60_000;
 
 /**
@@ -55,16 +58,13 @@ const QUERY_LAG_MS = 2_000;
 const QUERY_LAG_AT_MOST_MS = 5 * 60_000;
 
 /**
- * If the channel does not close a trade yet, nodrop requests the close again. These are the shortest and the longest
- * wait before that.
+ * If the channel does not close a trade yet, nodrop requests the close again later. These are the shortest and the
+ * longest wait before the next request.
  */
 const CLOSE_AGAIN_AT_LEAST_MS = 5_000;
 const CLOSE_AGAIN_AT_MOST_MS = 3_600_000;
 
-/**
- * The waits of a workflow whose row is lost or cannot be read. For each of the two cases there is a first wait and a
- * longest wait.
- */
+/** The first and the longest wait of a workflow whose row is lost, and of a workflow whose row cannot be read. */
 const LOST_ROW_MS = 60_000;
 const LOST_ROW_AT_MOST_MS = 3_600_000;
 const UNREADABLE_ROW_MS = 2_000;
@@ -72,12 +72,12 @@ const UNREADABLE_ROW_AT_MOST_MS = 60_000;
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
-/** How long a workflow waits after its row was lost at `looks` reads in a row. */
+/** How long a workflow waits after `looks` consecutive reads have not found its row. */
 export function lostRowWait(looks: number): number {
   return Math.min(LOST_ROW_MS * 2 ** (looks - 1), LOST_ROW_AT_MOST_MS);
 }
 
-/** How long a workflow waits after its row could not be read at `looks` reads in a row. */
+/** How long a workflow waits after `looks` consecutive reads of its row have failed. */
 export function unreadableRowWait(looks: number): number {
   return Math.min(UNREADABLE_ROW_MS * 2 ** (looks - 1), UNREADABLE_ROW_AT_MOST_MS);
 }
@@ -133,8 +133,8 @@ export function endlessWaits(schedule: readonly number[], elapsedMs: number): re
 }
 
 /**
- * The waits after a hint at `elapsedMs`. They consist of the tight phase without its immediate query, and of the
- * remaining schedule up to `horizonMs`.
+ * The waits after a hint at `elapsedMs`: first the short waits of `TIGHT_PHASE_MS`, then the remaining waits of the
+ * schedule up to `horizonMs`. The query that the hint itself triggers is not included.
  */
 export function waitsAfterHint(
   schedule: readonly number[],
@@ -171,9 +171,9 @@ export function nextWait(waits: readonly number[], startedAt: number, now: numbe
 }
 
 /**
- * The times (epoch ms, ascending) at which a payment that ended unpaid is still queried. Some times follow the
- * payment's end, then there is one each day up to the expiry, and some times follow the expiry. The reason is that the
- * payer's next action may work until the expiry, even if the payment has ended.
+ * The times (epoch ms, ascending) at which a payment that ended unpaid is still queried. There are some times after the
+ * payment's end, one each day up to the expiry, and some after the expiry. The reason is that the payer's next action
+ * may work until the expiry, even if the payment has ended.
  */
 export function lateWatch(endedAt: number, expiresAt: number): readonly number[] {
   const times = LATE_WATCH_MS.map((ms) => endedAt + ms);
@@ -211,9 +211,7 @@ export function waitsUntil(times: readonly number[], now: number): readonly numb
 
 /** The planned queries of a payment. */
 export interface QueryPlan {
-  /**
-   * The waits between the queries, of which the first one starts now. Empty if there is no query left before `endsAt`.
-   */
+  /** The waits between the queries. The first wait starts now. Empty if there is no query left before `endsAt`. */
   readonly waits: readonly number[];
   /** The waits after a hint, without the hint's immediate query. */
   readonly afterHint: readonly number[];
@@ -304,7 +302,7 @@ export function isToClose(row: PaymentSnapshot, now: number): boolean {
 /**
  * The channel may refuse a close as "already paid" although its answer to a query does not say that the trade is paid.
  * Returns how long nodrop then waits before the next query.
- * @param contradictions how many times in a row that has happened before
+ * @param contradictions how many times in a row the channel has already contradicted itself in this way
  */
 export function closeLag(contradictions: number): number {
   return Math.min(QUERY_LAG_MS * 2 ** contradictions, QUERY_LAG_AT_MOST_MS);

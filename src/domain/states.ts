@@ -7,7 +7,7 @@ export const ORDER_STATUSES = ['unpaid', 'paying', 'succeeded', 'refunded', 'can
 export type OrderStatus = (typeof ORDER_STATUSES)[number];
 
 export const PAYER_ORDER_STATES = ['open', 'undecided', 'paid', 'over'] as const;
-/** The state of an order that the payer of one of its attempts may see. */
+/** The state of an order, as it is shown to the payer of one of the order's attempts. */
 export type PayerOrderState = (typeof PAYER_ORDER_STATES)[number];
 
 export const PAYMENT_STATUSES = ['created', 'paying', 'succeeded', 'failed', 'cancelled', 'closed'] as const;
@@ -18,7 +18,7 @@ export const ORDER_UPDATES = ['pending', 'applied', 'conflict', 'review'] as con
 export type OrderUpdate = (typeof ORDER_UPDATES)[number];
 
 export const SETTLED_BY = ['callback', 'query', 'hint', 'close', 'statement', 'operator'] as const;
-/** Where the answer came from that settled or ended a payment. */
+/** The source of the answer that settled or ended a payment. */
 export type SettledBy = (typeof SETTLED_BY)[number];
 
 export const ADOPTIONS = ['watched', 'own'] as const;
@@ -43,7 +43,7 @@ export const REFUND_STATUSES = [
 ] as const;
 export type RefundStatus = (typeof REFUND_STATUSES)[number];
 
-/** The statuses of a refund that is not final. If it is `needs_person`, a person must act at the channel. */
+/** The statuses of a refund that is not final. With `needs_person`, a person must act at the channel. */
 export const OPEN_REFUND_STATUSES = ['created', 'processing', 'needs_person'] as const;
 /** The statuses of a refund that gives nothing back, now or later. A `reversed` refund succeeded before it failed. */
 export const VOID_REFUND_STATUSES = ['failed', 'reversed'] as const;

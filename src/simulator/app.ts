@@ -24,18 +24,18 @@ export interface SimulatorOptions {
   readonly logger: Logger;
   /**
    * The wallet's public base URL, without a trailing slash.
-   * @default the address listened on
+   * @default the address that the simulator listens on
    */
   readonly publicUrl?: string;
   /**
    * The waits between delivery attempts of a callback, in milliseconds. After the last attempt the simulator gives up.
-   * @default those of WeChat Pay
+   * @default the waits of WeChat Pay
    */
   readonly callbackRetryMs?: readonly number[];
 }
 
 export interface Simulator {
-  /** The address listened on, without a trailing slash. */
+  /** The address that the simulator listens on, without a trailing slash. */
   readonly url: string;
   /** Finishes the requests in progress, leaves scheduled work to the next start, and flushes the ledger. */
   close(): Promise<void>;
@@ -46,11 +46,10 @@ const CLOSE_WITHIN_MS = 10_000;
 
 /**
  * Starts a simulator.
- * @throws Error `EADDRINUSE` if the port is taken; another Error if the ledger is damaged or a secret
- * malformed.
+ * @throws Error `EADDRINUSE` if the port is taken; another Error if the ledger is damaged or a secret is malformed.
  */
 export async function startSimulator(options: SimulatorOptions): Promise<Simulator> {
-  // Requests that arrive before the ledger has been read wait until it has been read.
+  // A request that arrives before the ledger has been read waits for the ledger.
   const server = createBoundedServer((req, res) => void opened.then(({ app }) => app(req, res)));
   // The server keeps idle connections open longer than clients do. A request is lost if its connection closes just when
   // the client uses it.
@@ -59,8 +58,8 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   await once(server, 'listening');
   const { address, port } = server.address() as AddressInfo;
   const url = `http://${isIPv6(address) ? `[${address}]` : address}:${port}`;
-  // The ledger is opened only after the port is bound. Opening replaces the journal, and another simulator that is
-  // still running would be writing to it.
+  // The ledger is opened only after the port is bound. Opening replaces the journal, so it must not happen while
+  // another simulator is running and writes to the journal.
   const opened = open(options, options.publicUrl ?? url);
   const { store, trades, notifier, held } = await opened.catch((error: unknown) => {
     server.close();

@@ -20,7 +20,7 @@ import type { Refund, Store } from './store.ts';
 import type { Trades } from './trades.ts';
 import { presentRefund, tradeView } from './view.ts';
 
-/** How long the fault holds an answer. No caller waits this long, so no caller gets the answer. */
+/** How long a connection stays open after a fault has suppressed its answer. No caller waits this long. */
 const HELD_MS = 30_000;
 
 const tradeNumber = z.string().regex(/^[0-9A-Za-z_-]{1,32}$/, 'must be 1 to 32 of 0-9 A-Z a-z _ -');
@@ -59,7 +59,7 @@ export interface ChannelSideOptions {
   readonly logger: Logger;
   /** The wallet's public base URL, without a trailing slash. */
   readonly publicUrl: string;
-  /** Responses that the fault never sends. A shutdown destroys them. */
+  /** Responses that a fault has suppressed and that are still open. A shutdown destroys them. */
   readonly held: Set<Response>;
 }
 
@@ -183,8 +183,8 @@ export function channelSide(options: ChannelSideOptions): Router {
   });
   router.use(async (error: unknown, _req: Request, res: ChannelResponse, _next: NextFunction) => {
     const refusal = toSimulatorError(error, logger);
-    // The refusal waits until the ledger is durable. It may depend on a change that is not durable yet, for example on
-    // a trade that was just paid.
+    // The refusal is sent only after the ledger is durable, because it may depend on a change that is not durable yet.
+    // For example, a trade was just paid.
     if (refusal.status < 500) {
       await answer(res, refusal.status, { code: refusal.code, message: refusal.message });
     } else sendError(res, refusal);

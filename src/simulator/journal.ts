@@ -18,8 +18,7 @@ export class Journal {
   }
 
   /**
-   * Replays the journal at `path`, then replaces its content with the entries of `snapshot` (called after the
-   * replay).
+   * Replays the journal at `path`. Then calls `snapshot`, and replaces the journal's content with the returned entries.
    * @throws Error if a line cannot be read, unless it is an unfinished last line.
    */
   static async open(

@@ -168,7 +168,7 @@ export class Notifier {
     await this.#store.durable();
   }
 
-  /** Sends one request. True if it was acknowledged, which only a 2xx does. */
+  /** Sends one request. Returns true if the receiver acknowledged it with a 2xx status. */
   async #send(notification: Notification): Promise<boolean> {
     const signer = this.#signers.get(notification.account);
     if (signer === undefined) throw new Error(`no secret for account ${notification.account}`);

@@ -47,7 +47,8 @@ export function payerSide(options: PayerSideOptions): Router {
       // The wallet sends no HSTS header. It uses plain HTTP on a host that other local programs share, and HSTS would
       // make these programs unreachable.
       strictTransportSecurity: false,
-      // The policy is not `no-referrer`. With `no-referrer`, browsers send `Origin: null` with the page's own form.
+      // The policy must not be `no-referrer`. With `no-referrer`, browsers send `Origin: null` with the page's own
+      // form.
       referrerPolicy: { policy: 'same-origin' },
     }),
   );
@@ -107,8 +108,8 @@ function languageOf(req: Request): Language {
 }
 
 /**
- * True for the wallet page's own form, sent by a browser. A program that sends a form wants to read the
- * answer.
+ * True if a browser has sent the wallet page's own form. False for a program that sends a form, because a program wants
+ * to read the answer.
  */
 function isPage(req: Request): boolean {
   return Boolean(req.is(FORM)) && req.accepts('json', 'html') === 'html';

@@ -13,7 +13,7 @@ export interface Act {
   readonly result: PayResult;
 }
 
-/** A trade in the wallet's ledger. Amounts in minor units, times in ISO 8601 (UTC). */
+/** A trade in the wallet's ledger. Amounts are in minor units, and times are in ISO 8601 (UTC). */
 export interface Trade {
   readonly account: string;
   readonly outTradeNo: string;
@@ -129,7 +129,7 @@ export class Store {
     else if ('notification' in entry) this.notifications.set(entry.notification.id, entry.notification);
     else if ('notificationDone' in entry) this.notifications.delete(entry.notificationDone);
     else if ('faults' in entry) {
-      // An earlier version of the simulator may have written the journal. Such a journal does not have all faults.
+      // If an earlier version of the simulator wrote the journal, the entry does not have all faults.
       this.faults = { ...entry.faults, close: { ...NO_FAULTS.close, ...entry.faults.close } };
     } else {
       this.trades.clear();

@@ -94,7 +94,7 @@ export class Trades {
 
   /**
    * Closes an unpaid trade. A trade that is already closed or declined stays as it is.
-   * @param ineffective the payer can still pay the closed trade.
+   * @param ineffective true if the payer can still pay the closed trade.
    * @throws SimulatorError 409 `ORDERPAID`, `PROCESSING`
    */
   close(account: string, outTradeNo: string, ineffective = false): Trade {
@@ -160,9 +160,9 @@ export class Trades {
 
   /**
    * Refunds `amount` minor units. The same number with the same content returns the existing refund.
-   * @param isBalanceTooLow the merchant's balance is currently too low for a new refund.
-   * @throws SimulatorError 409 `OUT_REFUND_NO_USED`, `TRADE_NOT_PAID`, `REFUND_EXCEEDS_PAYMENT`,
-   *   `REFUND_NOT_ALLOWED` or `BALANCE_TOO_LOW`.
+   * @param isBalanceTooLow true if the merchant's balance is currently too low for a new refund.
+   * @throws SimulatorError 409 `OUT_REFUND_NO_USED`, `TRADE_NOT_PAID`, `REFUND_EXCEEDS_PAYMENT`, `REFUND_NOT_ALLOWED`
+   *   or `BALANCE_TOO_LOW`.
    */
   refund(
     account: string,

@@ -37,12 +37,12 @@ export interface TriggerOutcome {
 export interface TriggerDeclaration {
   readonly kind: TriggerKind;
   /**
-   * Says what the wallet does with this trigger. The English text is for the table in the documentation, and both texts
-   * are for the wallet page.
+   * Says in each language what the wallet does with this trigger. The wallet page uses the texts in both languages, and
+   * the table in the documentation uses the English text.
    */
   readonly does: Readonly<Record<'en' | 'zh', string>>;
   readonly example: {
-    /** The part of the example's subject with the triggers. */
+    /** The part of the example's subject that contains the triggers. */
     readonly subject: string;
     /** `expiresInSeconds` of the example's payment and order. */
     readonly expiresInSeconds?: number;

@@ -4,8 +4,8 @@ import { startStack } from './stack.ts';
 
 const started = Date.now();
 await runForeground(async (supervisor, config) => {
-  // With a wrong secret, the command prints the error, but the servers stay up. `secret replace` needs the database,
-  // and no other process may use the database meanwhile.
+  // With a wrong secret, the command prints the error, but the servers stay up. The reason is that `secret replace`
+  // needs the database, and no other process may use the database at that time.
   await startStack(supervisor, config, ({ message }) => console.error(message));
   console.log(`PostgreSQL       ${withoutPassword(config.databaseUrl)}`);
   console.log(`Temporal         ${config.temporal.address}`);

@@ -31,8 +31,8 @@ async function waitForDatabase(connectionString: string): Promise<void> {
       return;
     } catch (error) {
       const now = Date.now();
-      // Only an unavailable database is waited for. `applyMigrations` reports all other errors, such as a wrong
-      // password or a missing database.
+      // The command waits only while the database is unavailable. `applyMigrations` reports all other errors, such as a
+      // wrong password or a missing database.
       if (!isDatabaseUnavailable(error) || now - started >= PATIENCE_MS) return;
       if (now - said >= SAY_EVERY_MS) {
         said = now;

@@ -68,8 +68,8 @@ export interface MigrateOptions {
  * Applies the migrations in `prisma/migrations` with Prisma's own engine. So the table `_prisma_migrations` is as
  * `prisma migrate deploy` expects it. Several processes may call this function concurrently. Each call returns when the
  * migrations are applied. A migration that does not get its locks is rolled back and retried. An unfinished migration
- * of an earlier process is removed and applied again. So is an INVALID index that a failed `CREATE INDEX CONCURRENTLY`
- * has left. A script that is a transaction commits together with its record.
+ * of an earlier process is removed and applied again. An INVALID index that a failed `CREATE INDEX CONCURRENTLY` has
+ * left is also removed and built again. A script that is a transaction commits together with its record.
  * @returns the names of the migrations that this call applied.
  * @throws StackError when the database does not answer, or a migration fails or does not get its locks.
  */
@@ -259,8 +259,8 @@ interface MigrationRecord {
 
 const isApplied = ({ finished, rolledBack }: MigrationRecord) => finished && !rolledBack;
 /**
- * A hint for a failed migration. An unreleased commit has migrated this database, and the migrations of that commit may
- * be the cause of the failure.
+ * Explains a possible cause of a failed migration: an unreleased commit has migrated this database, and the migrations
+ * of that commit may have caused the failure.
  */
 function ofAnotherVersion(
   records: readonly MigrationRecord[],
@@ -292,9 +292,10 @@ const scriptOf = ({ migrationDirectories }: MigrationList, name: string): string
 /**
  * Resets migrations that failed or whose process was killed, so that they can run again. There are three kinds of
  * scripts. A transaction leaves nothing unless its record is finished. A `CREATE INDEX CONCURRENTLY` may leave its
- * index. Any other single statement may run twice (migration-rules.ts). If the index is valid and equals what the
- * script creates, the migration is recorded as applied. Then its process or connection ended before the record was
- * written, or the migrate of another release closed the record.
+ * index. Any other single statement may run twice (migration-rules.ts).
+ * If the index is valid and equals the index that the script creates, the migration is recorded as applied. In this
+ * case, its process or connection ended before the record was written, or the migrate of another release closed the
+ * record.
  */
 async function undoUnfinished(
   client: Connection,
@@ -311,8 +312,8 @@ async function undoUnfinished(
     }
     if (index !== undefined && state === 'invalid')
       await client.query(`drop index concurrently "${index.name}"`);
-    // This does not use the engine, because the engine reads the record first. A script that still runs could finish
-    // the record after that read.
+    // This statement does not use the engine, because the engine reads the record first. A script that still runs could
+    // finish the record after that read.
     await client.query(
       `update _prisma_migrations set rolled_back_at = now()
         where migration_name = $1 and finished_at is null and rolled_back_at is null`,
@@ -322,8 +323,9 @@ async function undoUnfinished(
 }
 
 /**
- * True if the index equals the index that the script creates. To compare both in PostgreSQL's own notation, this runs
- * the script on an empty temporary copy of the table. In this transaction, the copy hides the real table.
+ * True if the index equals the index that the script creates. To compare both indexes in PostgreSQL's own notation, the
+ * function runs the script on an empty temporary copy of the table. Within the transaction, the copy hides the real
+ * table.
  */
 async function isMadeBy(
   client: Connection,

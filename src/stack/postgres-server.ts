@@ -18,7 +18,7 @@ const environment = (): NodeJS.ProcessEnv => ({ ...process.env, LC_ALL: 'C', LAN
 /**
  * Starts the embedded PostgreSQL with its data in `${home}/postgres`, and creates the cluster and the database if they
  * are missing. The server has PostgreSQL's default durability, so committed rows survive `kill -9` of all processes.
- * @param port on 127.0.0.1.
+ * @param port the port on 127.0.0.1 to listen on.
  * @throws StackError when it cannot start.
  */
 export async function startPostgres(supervisor: Supervisor, home: string, port: number): Promise<void> {
@@ -58,9 +58,9 @@ export async function startPostgres(supervisor: Supervisor, home: string, port: 
 
 /**
  * Makes PostgreSQL ignore the pid that a killed server has left in the data folder. Otherwise PostgreSQL mistakes any
- * process with that pid for the server. It may be a zombie, in a container whose first process does not reap, or an
- * unrelated process after a restart. PostgreSQL ignores the pid of its grandparent process, so the stale pid is passed
- * as the grandparent's pid. PostgreSQL still checks for surviving backends.
+ * process with that pid for the server. Such a process may be a zombie, in a container whose first process does not
+ * reap, or an unrelated process after a restart. PostgreSQL ignores the pid of its grandparent process, so the stale
+ * pid is passed as the grandparent's pid. PostgreSQL still checks for surviving backends.
  */
 function deadPostmaster(dataDir: string): NodeJS.ProcessEnv {
   const file = join(dataDir, 'postmaster.pid');

@@ -31,8 +31,8 @@ export interface CommandResult {
 }
 
 /**
- * Runs a command that may take minutes. Prints `what` immediately. Then prints every 10 s the elapsed time and the
- * command's last line of output, so that a long command does not look like a hang. Never rejects.
+ * Runs a command that may take minutes. Prints `what` immediately. Then, every 10 s, prints the elapsed time and the
+ * last line of the command's output, so that a long command does not look like a hang. Never rejects.
  */
 export async function runVisibly(
   what: string,

@@ -18,8 +18,8 @@ import { ORDER_ID } from '../order-service/client.ts';
 import { reason, StackError } from './errors.ts';
 
 /**
- * The name of the example shop's merchant. The shop needs its own merchant, because it answers "no such order" for
- * orders that it did not create.
+ * The name of the example shop's merchant. The shop needs its own merchant, because the shop answers "no such order"
+ * for orders that it did not create.
  */
 export const SHOP_MERCHANT = 'example-shop';
 

@@ -14,9 +14,9 @@ import { findTemporalCli } from './tools.ts';
 /**
  * Starts the embedded servers: PostgreSQL, Temporal or both. Applies the migrations, also to an external database.
  * Resolves when both servers answer.
- * @param onWrongSecret called when the database belongs to another NODROP_SECRET; throws by default. If it returns, the
- *   servers stay up.
- * @throws StackError when a server cannot start, WrongSecret by default; the caller must then stop the supervisor.
+ * @param onWrongSecret called when the database belongs to another NODROP_SECRET. By default it throws WrongSecret. If
+ *   it returns, the servers stay up.
+ * @throws StackError when a server cannot start, or WrongSecret. The caller must then stop the supervisor.
  */
 export async function startStack(
   supervisor: Supervisor,

@@ -7,7 +7,7 @@ import { workerPolls } from './worker-probe.ts';
 const hasSimulator = ({ simulator }: Config): boolean => Object.keys(simulator.secrets).length > 0;
 
 /**
- * Checks that the ports are free that `startPrograms` needs for its programs.
+ * Checks that the ports that `startPrograms` needs for its programs are free.
  * @throws StackError when another program uses one of these ports.
  */
 export async function requireProgramPorts(config: Config): Promise<void> {

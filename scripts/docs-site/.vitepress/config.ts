@@ -4,14 +4,14 @@ import { defineConfig } from 'vitepress';
 import type { Group } from '../pages.ts';
 import { languageOf } from './language.ts';
 
-/** The work folder. build.ts writes the sources of the site there, and VitePress writes the site there. */
+/** The work folder. build.ts writes the sources of the site to it, and VitePress writes the built site to it. */
 const work = process.env.NODROP_DOCS_WORK ?? '';
 const { groups, base } = JSON.parse(readFileSync(join(work, 'site.json'), 'utf8')) as {
   groups: readonly Group[];
   base: string;
 };
 
-/** Makes anchor names as code hosts make them, so that a link works on a code host and on this site. */
+/** Makes the same anchor names as code hosts, so that a link works on a code host and on this site. */
 const slugify = (heading: string) =>
   heading
     .toLowerCase()
