@@ -119,7 +119,7 @@ describe('the field `account` of POST /v1/payments', () => {
     ]);
   });
 
-  test('if the field is missing or names the account of the live attempt, the live attempt is returned; if it names another account, the live attempt is closed first', async () => {
+  test('returns the live attempt if the field is missing or names the attempt’s account, and closes the live attempt first if it names another account', async () => {
     const it = await withApi();
     const { id: orderId } = (await it.api.call('/v1/orders', { key: it.key, body: it.order() })).json;
     const made = await it.pay({ orderId, account: 'eu' });

@@ -133,7 +133,7 @@ describe('the channel refuses a refund of all remaining money, because nodrop di
   };
   const GIVEN = { state: 'succeeded', channelRefundId: 'r', amount: 250 } as const;
 
-  test('when another refund, which was processing, succeeds, one refund of the remaining money becomes due', async () => {
+  test('if another refund that was processing succeeds later, one refund of the remaining money becomes due', async () => {
     const { id, open, all, rest } = await hidden();
     for (let i = 0; i < 2; i++) await recordRefundAnswer(db, open, GIVEN, now(), back(400));
     expect(await refundOf(all)).toMatchObject({ replacedBy: rest });
@@ -141,7 +141,7 @@ describe('the channel refuses a refund of all remaining money, because nodrop di
     expect(await db.refund.count({ where: { paymentId: id } })).toBe(4);
   });
 
-  test('when the channel also refuses another refund, which was processing, a refund of at most the requested amount becomes due', async () => {
+  test('if the channel later refuses another refund too, a refund of at most the requested amount becomes due', async () => {
     const { open, all, rest } = await hidden();
     await recordRefundAnswer(db, open, REFUSED, now(), back(150));
     expect(await refundOf(all)).toMatchObject({ replacedBy: rest });

@@ -267,7 +267,7 @@ describe('a new attempt on the same channel when the previous attempt has less t
     ['does not answer', { query: { errorRate: 1 }, close: { errorRate: 1 } }],
     ['does not close it', { close: { errorRate: 1 } }],
   ])(
-    'if the channel %s, the request is answered 409 with Retry-After, and a repeated request succeeds once the channel works again',
+    'if the channel %s, the answer is 409 with Retry-After, and a retry succeeds once the channel works again',
     async (_name, faults) => {
       const { body: first } = await system.payable();
       await lookAtItsEnd(first.id);
