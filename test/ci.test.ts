@@ -69,7 +69,7 @@ ${script}`,
   return { status, lines: stdout.trimEnd().split('\n'), environment, read };
 }
 
-test('the run uses empty folders as caches and the settings of this machine, and leaves no file', () => {
+test('the run starts with empty caches, uses the settings of this machine, and leaves no file', () => {
   const { status, lines, environment, read } = ci('echo "7 passed, 0 failed"');
   const temporary = join(folder, 'temporary');
   for (const name of CACHES) expect(environment[name], name).toMatch(new RegExp(`^${temporary}/`));

@@ -113,7 +113,7 @@ test.each<[Record<string, string>, string]>([
     { ...OWN, NODROP_MODE: 'live', [name]: WHSEC },
     `${name} is set: NODROP_MODE=live refuses the simulator.`,
   ]),
-])('%j: %s', (env, sentence) => {
+])('the settings %j are refused: %s', (env, sentence) => {
   expect(() => load(env)).toThrow(new ConfigError(sentence));
 });
 

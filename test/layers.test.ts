@@ -168,7 +168,7 @@ describe('Biome refuses every import that the graph of layers does not allow', (
     return cases.filter(({ file }) => !found.includes(file));
   };
 
-  test.each(layers.filter((layer) => layer !== 'generated'))('of %s', (layer) => {
+  test.each(layers.filter((layer) => layer !== 'generated'))('in a file of %s', (layer) => {
     const cases = refused.filter(({ file }) => placesOf(layer).includes(dirname(file)));
     expect(cases).not.toEqual([]);
     expect(passed(cases)).toEqual([]);

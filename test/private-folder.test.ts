@@ -28,7 +28,7 @@ test.each([
   [0o700, '700'],
   // Rights are only removed, never added.
   [0o550, '500'],
-])('an existing folder with mode %o becomes %s', (before, after) => {
+])('an existing folder with the mode %o gets the mode %s', (before, after) => {
   const path = join(folder, 'existing');
   mkdirSync(path);
   chmodSync(path, before);
@@ -45,7 +45,7 @@ test('a folder that all users can write to, such as /tmp, is refused and keeps i
   expect(modeOf(folder)).toBe('777');
 });
 
-test('an existing data folder becomes private too, and so does the demo in it', () => {
+test('an existing data folder becomes private when secrets are created in it, and when its demo folder is emptied', () => {
   makeEmbeddedSecrets(folder);
   chmodSync(folder, 0o755);
   makeEmbeddedSecrets(folder);

@@ -70,7 +70,7 @@ test.each(GONE)('no text says %s', (phrase) => {
   expect(found).toEqual([]);
 });
 
-test('a draw takes messages, paragraphs, comments and test names alike, each whole', () => {
+test('a draw takes equally many messages, paragraphs, comments and test names, and cuts none of them off', () => {
   const texts = readTexts();
   const drawn = drawTexts(texts, 60, seeded(1));
   for (const kind of ['message', 'document', 'comment', 'test name'])
@@ -82,8 +82,12 @@ test('a draw takes messages, paragraphs, comments and test names alike, each who
     text: 'These name what not to write.',
   });
   const names = texts.map(({ text }) => text);
-  expect(names).toContain('a draw takes messages, paragraphs, comments and test names alike, each whole');
+  expect(names).toContain(
+    'a draw takes equally many messages, paragraphs, comments and test names, and cuts none of them off',
+  );
   // The name of a test with a table follows the table, on the same line or on a line of its own.
-  expect(names).toContainEqual(expect.stringMatching(/ > the subject %s has its triggers$/));
+  expect(names).toContainEqual(
+    expect.stringMatching(/ > the triggers in the subject %s apply to the trade$/),
+  );
   expect(names).toContainEqual(expect.stringMatching(/^amounts > every other amount is refused by POST %s/));
 });

@@ -97,7 +97,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     ['en-GB', 'Ready to pay', /^Pay CNY 19.90$/, 'Pay', 'Back to the shop', 'Paid'],
     ['zh-CN', '待支付', /^支付 CNY 19.90$/, '支付', '返回商家', '支付成功'],
   ])(
-    'has no JavaScript: pays in the wallet, comes back, and sees that the payment is paid, in %s',
+    'has no JavaScript, pays in the wallet, comes back, and sees the payment as paid (browser language: %s)',
     async (locale, ready, payName, button, back, paidTitle) => {
       const made = await pay();
       const { page, complaints, context } = await openTab(browser, allowed(), {
@@ -140,7 +140,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('loses the connection for 20 s, sees this on a page that claims no result, and continues without a reload', async () => {
+  test('loses the connection for 20 s, sees a page that says so and claims no result, and continues without a reload', async () => {
     const made = await pay();
     const { page, screens, context } = await openTabWithClock(made);
     await shows(page, 'pay');

@@ -212,7 +212,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await second.context.close();
   });
 
-  test('declines in two tabs, then pays in one of them, and the tab that was not used to pay accepts no second payment and no longer says unpaid', async () => {
+  test('declines in two tabs and pays in the second tab; the first tab then accepts no second payment and no longer says unpaid', async () => {
     const made = await pay();
     await system.simulator.pay(made.id, 'declined');
     const first = await openCashier(made, DESKTOP);

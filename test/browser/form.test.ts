@@ -92,7 +92,7 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     await context.close();
   });
 
-  test('if the payment has no next action yet, the form is loaded as soon as it has one', async () => {
+  test('if the payment has no next action yet, the form is loaded as soon as the payment gets one', async () => {
     isPrepared = false;
     const body = { order: order(), channel: 'stripe', method: 'payment_intent' };
     const { status, json: payment } = await api.call('/v1/payments', { key, body });

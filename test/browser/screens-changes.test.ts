@@ -58,7 +58,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       'blob:x',
       'JavaScript:1',
       ' x:y',
-    ])('the link back is not shown for %s, whatever stored it', async (returnUrl) => {
+    ])('is not shown for the return URL %s, even if this URL is stored', async (returnUrl) => {
       const { context, page, complaints } = await opened(returnUrl);
       const back = page.locator('#back');
       for (const _ of ['opened', 'reloaded']) {
@@ -71,7 +71,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     });
   });
 
-  test('a final state on the page stays if an older answer arrives after it', async () => {
+  test('keeps a final state on the page if an older answer arrives later', async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = paid;
@@ -100,7 +100,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('after an attempt has ended, the page continues to read, and reads immediately when the payer looks at it', async () => {
+  test('after an attempt has ended, the page continues to read the payment, and reads it immediately when the payer looks at the page', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = { status: 'failed', orderState: 'undecided', nextAction: null };
@@ -300,7 +300,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
 
   // The page uses the service's time, because the page's own clock may be wrong.
   test.each([0, 60])(
-    'counts the time down to the second, on a page whose clock is %i s behind',
+    'shows the exact remaining time, even if the page’s clock is %i s behind',
     async (behind) => {
       const { page, at, close } = await openAtSetTimes(behind);
       const timeLeft = (text: string) => page.getByText(text, { exact: true }).waitFor();

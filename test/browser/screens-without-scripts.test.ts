@@ -27,7 +27,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     }
   });
 
-  test('shows a page of its own at a URL that opens no payment', async () => {
+  test('shows a separate page at a URL that opens no payment', async () => {
     const made = await pay(api, key);
     for (const look of LOOKS) {
       const { page, close } = await openWith(look);
@@ -51,7 +51,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  describe("in a browser that does not run the page's scripts", () => {
+  describe('with or without running scripts', () => {
     const file = (name: string) => new RegExp(`/checkout/assets/${name}$`);
     test.each<[string, (page: Page) => Promise<unknown>]>([
       [
@@ -75,30 +75,33 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
         'because it lacks a function that they call',
         (page) => page.addInitScript('delete Element.prototype.append'),
       ],
-    ])('%s, it shows what a browser without JavaScript shows, and reloads itself', async (_why, spoil) => {
-      const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
-      const { page, context } = await openWith(LOOKS[0]);
-      await spoil(page);
-      await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
-      await page.getByRole('link', { name: 'Back to the shop' }).waitFor();
-      await page.getByRole('link', { name: 'Reload now' }).waitFor();
-      expect(await page.getByRole('link', { name: /^Pay CNY/ }).getAttribute('href')).toBe(made.payUrl);
-      await settle(api.db, made.id);
-      await page.getByRole('heading', { name: 'Paid' }).waitFor();
-      // The page has the heading from the start. The other texts appear once the page has loaded.
-      await page.getByRole('button', { name: '中文' }).waitFor();
-      expect(await page.locator('main button:visible').count()).toBe(1);
-      // The browser reports a script that cannot be parsed as an error of the page. So this test does not check the
-      // complaints.
-      await context.close();
-      // This tab has not opened the payment before.
-      const other = await openWith(LOOKS[0]);
-      await spoil(other.page);
-      await other.page.goto(`${api.url}/checkout/${made.id}`);
-      await other.page.getByRole('heading', { name: 'This link is private' }).waitFor();
-      expect(await other.page.locator('#state').count()).toBe(0);
-      await other.context.close();
-    });
+    ])(
+      'if a browser cannot run the scripts %s, the page shows what a browser without JavaScript shows, and reloads itself',
+      async (_why, spoil) => {
+        const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
+        const { page, context } = await openWith(LOOKS[0]);
+        await spoil(page);
+        await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`);
+        await page.getByRole('link', { name: 'Back to the shop' }).waitFor();
+        await page.getByRole('link', { name: 'Reload now' }).waitFor();
+        expect(await page.getByRole('link', { name: /^Pay CNY/ }).getAttribute('href')).toBe(made.payUrl);
+        await settle(api.db, made.id);
+        await page.getByRole('heading', { name: 'Paid' }).waitFor();
+        // The page has the heading from the start. The other texts appear once the page has loaded.
+        await page.getByRole('button', { name: '中文' }).waitFor();
+        expect(await page.locator('main button:visible').count()).toBe(1);
+        // The browser reports a script that cannot be parsed as an error of the page. So this test does not check the
+        // complaints.
+        await context.close();
+        // This tab has not opened the payment before.
+        const other = await openWith(LOOKS[0]);
+        await spoil(other.page);
+        await other.page.goto(`${api.url}/checkout/${made.id}`);
+        await other.page.getByRole('heading', { name: 'This link is private' }).waitFor();
+        expect(await other.page.locator('#state').count()).toBe(0);
+        await other.context.close();
+      },
+    );
 
     test("if the scripts ran earlier in the payer's tab, a reload without them shows the payment and its present state", async () => {
       const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });

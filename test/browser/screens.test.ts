@@ -240,7 +240,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('without the token in the URL the page says that the link is private, and a page whose token has stopped working leads back to the shop', async () => {
+  test('without the token in the URL, the page says that the link is private, and a page whose token has stopped working leads back to the shop', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
     const { page, close } = await openWith(LOOKS[0]);
     await page.goto(`${api.url}/checkout/${made.id}`);

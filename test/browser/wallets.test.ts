@@ -156,37 +156,40 @@ const PAGES: readonly (readonly [Agent, readonly [string, string], ReadPayment])
 ];
 
 describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
-  test.each(PAGES)('in %s, the page suits a payment with %j', async (agent, way, seen) => {
-    for (const language of ['en', 'zh'] as const) {
-      const colorScheme = language === 'zh' ? 'dark' : 'light';
-      const { page, address, go, close } = await open(agent, way, { language, colorScheme });
-      await go();
-      await page.locator('html[data-runs]').waitFor({ state: 'attached' });
-      await shows(page, seen.screen);
-      await page.getByRole('heading', { name: seen.title[language === 'zh' ? 1 : 0] }).waitFor();
-      // The wallet learns only the origin of the page that opened it.
-      const link = page.locator('#pay:visible');
-      expect(await link.count()).toBe(seen.pay === undefined ? 0 : 1);
-      if (seen.pay !== undefined) {
-        expect(await link.getAttribute('href')).toBe(seen.pay);
-        expect(await link.getAttribute('referrerpolicy')).toBe('strict-origin');
+  test.each(PAGES)(
+    'opened in %s, the page has the right title, buttons and code for a payment with %j',
+    async (agent, way, seen) => {
+      for (const language of ['en', 'zh'] as const) {
+        const colorScheme = language === 'zh' ? 'dark' : 'light';
+        const { page, address, go, close } = await open(agent, way, { language, colorScheme });
+        await go();
+        await page.locator('html[data-runs]').waitFor({ state: 'attached' });
+        await shows(page, seen.screen);
+        await page.getByRole('heading', { name: seen.title[language === 'zh' ? 1 : 0] }).waitFor();
+        // The wallet learns only the origin of the page that opened it.
+        const link = page.locator('#pay:visible');
+        expect(await link.count()).toBe(seen.pay === undefined ? 0 : 1);
+        if (seen.pay !== undefined) {
+          expect(await link.getAttribute('href')).toBe(seen.pay);
+          expect(await link.getAttribute('referrerpolicy')).toBe('strict-origin');
+        }
+        const isCodeShown = await page.locator('#qr').isVisible();
+        expect(isCodeShown).toBe(seen.code !== undefined);
+        const code = seen.code === 'page' ? address : seen.code;
+        if (isCodeShown) expect(await scanned(page)).toBe(code);
+        expect(await page.locator('#copy').isVisible()).toBe(seen.screen === 'outside');
+        // If a payer copies the URL with an app's menu, the URL is useless without the token. No other page needs the
+        // token in its URL.
+        expect(page.url() === address).toBe(seen.title === IN_BROWSER);
+        const ways = await page.locator('#channels button').allTextContents();
+        if (language === 'en' && seen.ways) expect(ways.toSorted()).toEqual([...seen.ways].sort());
+        expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(page.viewportSize()?.width);
+        await expectAccessible(page);
+        await keep(page, `${agent} ${way.join(' ')} ${language}`);
+        await close();
       }
-      const isCodeShown = await page.locator('#qr').isVisible();
-      expect(isCodeShown).toBe(seen.code !== undefined);
-      const code = seen.code === 'page' ? address : seen.code;
-      if (isCodeShown) expect(await scanned(page)).toBe(code);
-      expect(await page.locator('#copy').isVisible()).toBe(seen.screen === 'outside');
-      // If a payer copies the URL with an app's menu, the URL is useless without the token. No other page needs the
-      // token in its URL.
-      expect(page.url() === address).toBe(seen.title === IN_BROWSER);
-      const ways = await page.locator('#channels button').allTextContents();
-      if (language === 'en' && seen.ways) expect(ways.toSorted()).toEqual([...seen.ways].sort());
-      expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(page.viewportSize()?.width);
-      await expectAccessible(page);
-      await keep(page, `${agent} ${way.join(' ')} ${language}`);
-      await close();
-    }
-  });
+    },
+  );
 
   test.each([
     ['wechat', WAP, IN_BROWSER, undefined, false],
@@ -196,19 +199,22 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
     ['desktop', NATIVE, READY, undefined, true],
     ['android', H5, READY, H5_URL, false],
     ['alipay', PRECREATE, READY, CODES.alipay, true],
-  ] as const)('without JavaScript: %s %j', async (agent, way, [english, chinese], payUrl, hasCode) => {
-    for (const language of ['en', 'zh'] as const) {
-      const { page, go, close } = await open(agent, way, { language, javaScriptEnabled: false });
-      await go();
-      await page.getByRole('heading', { name: language === 'zh' ? chinese : english }).waitFor();
-      const link = page.locator('#pay:visible');
-      expect(await link.count()).toBe(payUrl === undefined ? 0 : 1);
-      if (payUrl !== undefined) expect(await link.getAttribute('href')).toBe(payUrl);
-      expect(await page.locator('#qr-code svg:visible').count()).toBe(hasCode ? 1 : 0);
-      expect(await page.locator('main :is(button, input):visible').count()).toBe(1);
-      expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(page.viewportSize()?.width);
-      await keep(page, `no script ${agent} ${way.join(' ')} ${language}`);
-      await close();
-    }
-  });
+  ] as const)(
+    'without JavaScript, opened in %s, the page has the right title, link and code for a payment with %j',
+    async (agent, way, [english, chinese], payUrl, hasCode) => {
+      for (const language of ['en', 'zh'] as const) {
+        const { page, go, close } = await open(agent, way, { language, javaScriptEnabled: false });
+        await go();
+        await page.getByRole('heading', { name: language === 'zh' ? chinese : english }).waitFor();
+        const link = page.locator('#pay:visible');
+        expect(await link.count()).toBe(payUrl === undefined ? 0 : 1);
+        if (payUrl !== undefined) expect(await link.getAttribute('href')).toBe(payUrl);
+        expect(await page.locator('#qr-code svg:visible').count()).toBe(hasCode ? 1 : 0);
+        expect(await page.locator('main :is(button, input):visible').count()).toBe(1);
+        expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(page.viewportSize()?.width);
+        await keep(page, `no script ${agent} ${way.join(' ')} ${language}`);
+        await close();
+      }
+    },
+  );
 });

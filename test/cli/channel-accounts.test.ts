@@ -66,7 +66,7 @@ test('the migration to named accounts makes an older account its merchant’s de
   expect((await api.call('/callbacks/simulator', callbackBy(SECRETS.simulator))).status).toBe(200);
 });
 
-describe('the field account of POST /v1/payments', () => {
+describe('the field `account` of POST /v1/payments', () => {
   async function withApi() {
     const it = await setUp();
     const api = await startTestApi(it.database.url);
@@ -83,7 +83,7 @@ describe('the field account of POST /v1/payments', () => {
     return { ...it, api, order, pay };
   }
 
-  test('selects the named account, or the default account if it is missing, and an unknown name is rejected with the path of the field', async () => {
+  test('selects the named account, or the default account if the field is missing, and an unknown name is rejected with the path of the field', async () => {
     const it = await withApi();
     const byDefault = await it.pay({ order: it.order() });
     expect([byDefault.status, byDefault.json.account]).toEqual([201, 'main']);
@@ -119,7 +119,7 @@ describe('the field account of POST /v1/payments', () => {
     ]);
   });
 
-  test('if it is missing or names the live attempt’s account, the live attempt is returned, and if it names another account, the live attempt is closed first', async () => {
+  test('returns the live attempt if the field is missing or names the attempt’s account, and closes the live attempt first if it names another account', async () => {
     const it = await withApi();
     const { id: orderId } = (await it.api.call('/v1/orders', { key: it.key, body: it.order() })).json;
     const made = await it.pay({ orderId, account: 'eu' });

@@ -98,7 +98,7 @@ describe.skipIf(!isComplete)('channels', () => {
     ['alipay', 'private_key'],
     ['wechatpay', 'private_key'],
   ] as const)(
-    'check %s: reports that valid credentials work, and names the setting that is wrong in others',
+    'check %s reports that valid credentials work, and names the wrong setting of invalid credentials',
     async (channel, setting) => {
       await add(channel, `${channel}-good`, credentialsOf[channel]());
       const good = await channels('check', channel, '--account', `${channel}-good`);

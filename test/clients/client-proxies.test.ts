@@ -95,20 +95,23 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
   test.each([
     ['falls silent after a comment', undefined],
     ['ends after a comment', 1_000],
-  ])('a stream that %s is retried at growing intervals, and polls replace it', async (_, lifeMs) => {
-    const { streams, polls } = await asked(async (signal) => stream(signal, lifeMs), held);
-    expect(streams.length).toBeGreaterThan(2);
-    expect(streams.length).toBeLessThanOrEqual(6);
-    const [before = 0, last = 0] = streams.slice(-2);
-    expect(last - before).toBeGreaterThanOrEqual(120_000);
-    expect(polls.length).toBeGreaterThanOrEqual(30);
-  });
+  ])(
+    'a stream that %s is retried at growing intervals, and the client polls between the tries',
+    async (_, lifeMs) => {
+      const { streams, polls } = await asked(async (signal) => stream(signal, lifeMs), held);
+      expect(streams.length).toBeGreaterThan(2);
+      expect(streams.length).toBeLessThanOrEqual(6);
+      const [before = 0, last = 0] = streams.slice(-2);
+      expect(last - before).toBeGreaterThanOrEqual(120_000);
+      expect(polls.length).toBeGreaterThanOrEqual(30);
+    },
+  );
 
   /** Runs everything that can run while the clock stands still. */
   const settled = () => vi.advanceTimersByTimeAsync(0);
 
   test.each(['online', 'offline', 'a hint that fails'])(
-    'a poll under way is aborted and repeated at once: %s',
+    'a running poll is aborted and repeated immediately after this event: %s',
     async (news) => {
       const page = new EventTarget();
       vi.stubGlobal('addEventListener', page.addEventListener.bind(page));

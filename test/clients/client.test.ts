@@ -85,7 +85,7 @@ describe('waitForResult', () => {
     expect(statusesOf(updates)).toEqual(['paying', 'succeeded']);
   });
 
-  test.each(['buffer', 'refuse'] as const)('polls if a proxy %ss the stream', async (mode) => {
+  test.each(['buffer', 'refuse'] as const)('polls if the proxy is set to `%s` the stream', async (mode) => {
     way.mode = mode;
     const made = await pay(api, key);
     const { result, updates, connections } = waiter(made);
@@ -174,7 +174,7 @@ describe('waitForResult', () => {
       ['the other attempt pays', 'pass', settle, 'paid'],
       ['the other attempt pays', 'refuse', settle, 'paid'],
       ['the other attempt ends as well', 'pass', decline, 'open'],
-    ] as const)('keeps waiting until %s (proxy: %s)', async (_, mode, act, orderState) => {
+    ] as const)('keeps waiting until %s (streams at the proxy: %s)', async (_, mode, act, orderState) => {
       way.mode = mode;
       const { first, second } = await two();
       await decline(first.id);
@@ -253,7 +253,7 @@ describe('waitForResult', () => {
   });
 });
 
-describe('the other calls', () => {
+describe('calls of the client', () => {
   test('an error has the code, the invalid fields and the request id', async () => {
     const client = createServerClient({ baseUrl: way.url, key });
     const wrong = client.createPayment({

@@ -117,7 +117,7 @@ describe('types', () => {
   });
 
   test.each(['connect', 'pauseAfter', 'type Connected'])(
-    'do not export %s, which only the two parts share',
+    'do not export the internal name %s',
     async (name) => {
       const text = `import { ${name} } from '@nodrop/client';\nexport {};\n`;
       for (const file of ['internal.mts', 'internal.cts'])
@@ -155,7 +155,7 @@ describe('types', () => {
       .map((name) => join(under, name));
   }
 
-  test('fit the code snippets of all documentation pages, so that the snippets compile', async () => {
+  test('let the code snippets of all documentation pages compile', async () => {
     expect(snippets.length).toBeGreaterThanOrEqual(6);
     // The other packages that shops install together with the client.
     symlinkSync(join(root, 'node_modules/standardwebhooks'), join(folder, 'node_modules/standardwebhooks'));

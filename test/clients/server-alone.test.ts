@@ -54,7 +54,7 @@ describe('retries', () => {
     expect(await asked(late, 9, read)).toEqual({ count: 1, outcome: 'too_busy' });
   });
 
-  test('neither a request that was finally refused nor a request that resolves a payment is retried', async () => {
+  test('a request is not retried after a permanent refusal, and a request to resolve a payment is never retried', async () => {
     const settled = () => problem(409, 'order_already_paid');
     expect(await asked(settled, 9, read)).toEqual({ count: 1, outcome: 'order_already_paid' });
     const decide = (by: ServerClient) => by.resolvePayment('pay_1', { action: 'accept', note: 'seen' });
@@ -92,7 +92,7 @@ describe('verifyEvent', () => {
     }
   };
 
-  test("reads an event as nodrop sends it, and verifies nodrop's read-back", async () => {
+  test("reads an event that nodrop's own client sends, and the signature of nodrop's read-back request is valid", async () => {
     const received: { headers: IncomingHttpHeaders; body: Buffer }[] = [];
     const server = createServer(async (request, response) => {
       const chunks: Buffer[] = [];

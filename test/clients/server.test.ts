@@ -119,7 +119,7 @@ describe('the operations', () => {
   });
 
   test.each(ofServers)(
-    '%s is sent as the document describes it, and a write has an idempotency key',
+    'the request of %s is as the OpenAPI document describes it, and a write has an idempotency key',
     async (_, one) => {
       const sent: Sent[] = [];
       const recording = createServerClient({
@@ -143,25 +143,28 @@ describe('the operations', () => {
     },
   );
 
-  test.each(ofServers)('%s ends when its signal is aborted, and after its timeout', async (_, one) => {
-    const hanging = createServerClient({
-      baseUrl: 'https://pay.example',
-      key: 'sk_1',
-      fetch: (_url, { signal }) =>
-        new Promise((_resolve, reject) => {
-          signal?.addEventListener('abort', () => reject(signal.reason));
-        }),
-    });
-    const leaving = new AbortController();
-    const idempotencyKey = 'one-key-of-ours-1';
-    const left = callOf(hanging, one, { signal: leaving.signal, idempotencyKey });
-    const reason = new Error('the server stops');
-    leaving.abort(reason);
-    await expect(left).rejects.toBe(reason);
-    await expect(callOf(hanging, one, { timeoutMs: 1, idempotencyKey })).rejects.toMatchObject({
-      code: 'no_answer',
-    });
-  });
+  test.each(ofServers)(
+    'the call %s ends when its signal is aborted, and after its timeout',
+    async (_, one) => {
+      const hanging = createServerClient({
+        baseUrl: 'https://pay.example',
+        key: 'sk_1',
+        fetch: (_url, { signal }) =>
+          new Promise((_resolve, reject) => {
+            signal?.addEventListener('abort', () => reject(signal.reason));
+          }),
+      });
+      const leaving = new AbortController();
+      const idempotencyKey = 'one-key-of-ours-1';
+      const left = callOf(hanging, one, { signal: leaving.signal, idempotencyKey });
+      const reason = new Error('the server stops');
+      leaving.abort(reason);
+      await expect(left).rejects.toBe(reason);
+      await expect(callOf(hanging, one, { timeoutMs: 1, idempotencyKey })).rejects.toMatchObject({
+        code: 'no_answer',
+      });
+    },
+  );
 });
 
 describe('a payment', () => {

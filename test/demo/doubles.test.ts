@@ -189,7 +189,7 @@ describe('the options of the demo', () => {
     [['--payers', '1e2'], 'Use 20 to 1000'],
     [['--chanels', 'alipay'], 'Did you mean --channels'],
     [['alipay'], 'too many arguments'],
-  ])('%j are rejected with a sentence', (args, sentence) => {
+  ])('the wrong options %j are rejected with a sentence that says why', (args, sentence) => {
     expect(() => read(...args)).toThrow(sentence);
   });
 });

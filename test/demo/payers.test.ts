@@ -49,7 +49,7 @@ describe('the payers at the doubles of channels', () => {
       expect(of(habit).map(({ channels }) => channels)).toEqual(Array(PAYERS_A_SCENE).fill(['alipay']));
   });
 
-  test('play only the scenes of their channel if there is one channel, and the run is clean without the other scenes', () => {
+  test('play only the scenes of their channel if there is one channel, and the report does not require the other scenes', () => {
     expect(scenesOf(at(['alipay']))).toEqual(new Set(['paidLate', 'cancelled']));
     expect(scenesOf(at(['wechatpay']))).toEqual(new Set());
     expect(at(['wechatpay']).filter(({ habit }) => habit.startsWith('pays when'))).toEqual([]);

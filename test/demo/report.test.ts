@@ -117,7 +117,7 @@ describe('an order that is marked as paid without money is reported', () => {
     expectOffence(books, 'unpaid', 'pay_1', row);
   });
 
-  test('if the wallet has no trade for it', () => {
+  test('if the wallet has no trade for its payment', () => {
     const books = { ...right, orders: [...right.orders, order('order-8', [payment('pay_8')])] };
     expectOffence(books, 'unpaid', 'pay_8', row);
   });
@@ -134,7 +134,7 @@ describe('an order that is marked as paid without money is reported', () => {
 describe('money that must be given back is reported', () => {
   const keeps = { refundedAmount: 1049, orderUpdate: 'conflict' } as const;
 
-  test('if one cent of it is missing', () => {
+  test('if one cent of it was not given back', () => {
     const cent = [refund('re_7', 'late_payment', { amount: 1049 })];
     const books = withTrade(
       trade('pay_7', { refunded: 1049 }),
@@ -190,7 +190,7 @@ describe('money that must be given back is reported', () => {
     expect(account(books).difference.get('CNY')).toBe(0);
   });
 
-  test('if nodrop counts it as refunded but the wallet does not count it', () => {
+  test('if nodrop counts it as refunded and the wallet does not', () => {
     const books = withTrade(trade('pay_5'));
     const accounts = account(books);
     expect(accounts.offences.map(({ kind, paymentId }) => [kind, paymentId])).toEqual([
@@ -253,14 +253,14 @@ describe('a difference in an amount is reported', () => {
     ['received currency', { receivedCurrency: 'JPY' }, {}],
     ['asked', {}, { amount: 1049 }],
     ['asked currency', {}, { currency: 'USD' }],
-  ])('as different: %s', (_, wrongPayment, wrongOrder) => {
+  ])('if this amount or currency is wrong: %s', (_, wrongPayment, wrongOrder) => {
     const books = withOrder(0, order('order-1', [payment('pay_1', wrongPayment)], wrongOrder));
     expectOffence(books, 'different', 'pay_1', row);
   });
 });
 
 describe('a run fails because its result proves nothing', () => {
-  test('if the ledger has lost a payment that the wallet confirmed to a payer', () => {
+  test('if the wallet’s ledger lacks a payment that the wallet confirmed to a payer', () => {
     const accounts = reconcile({ trades: [], orders: [], refunds: new Map() }, new Set(['pay_1']));
     expect(accounts.offences.map(({ kind }) => kind)).toEqual(['unproven']);
   });
@@ -281,7 +281,7 @@ test.each([
   ['paid in two wallets', ['order-4'], ['pay_4', 'pay_5']],
   ['paid after the payment was closed', ['order-5'], ['pay_6']],
   ['paid after the order was cancelled', ['order-6'], ['pay_7']],
-])('a run without any payer who "%s" fails', (label, orderIds, ids) => {
+])('a run fails if it has no payer with the scene "%s"', (label, orderIds, ids) => {
   const accounts = account({
     trades: right.trades.filter(({ outTradeNo }) => !ids.includes(outTradeNo)),
     orders: right.orders.filter(({ id }) => !orderIds.includes(id)),
@@ -300,7 +300,7 @@ describe('the run fails and the report names', () => {
     expect(closingTable(report(account(books)))).toMatch(/pressed pay twice.+!!! 1 DOUBLED/);
   });
 
-  test('a double press of the button that led to two payments', () => {
+  test('two payments that one double press of the button made', () => {
     const { shop } = report(account(right));
     const wrong = report(account(right), { shop: { ...shop, doublePresses: [['pay_1', 'pay_2']] } });
     expect(isClean(wrong)).toBe(false);

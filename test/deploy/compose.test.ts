@@ -125,7 +125,7 @@ test.each([
     /docker-compose.yml has a command with --scale/,
   ],
   ['a default for NODROP_MODE', '${NODROP_MODE:?', '${NODROP_MODE:-', /worker has a default for NODROP_MODE/],
-])('docker-compose.yml with %s fails', (_what, from, to, message) => {
+])('docker-compose.yml with %s fails the check', (_what, from, to, message) => {
   const { status, stderr } = check('docker-compose.yml', from, to);
   expect(stderr).toMatch(message);
   expect(status).toBe(1);
@@ -140,7 +140,7 @@ test.each([
     /\.env\.example has a command with --profile/,
   ],
   ['an unexplained setting', '#WORKERS=3\n', '', /does not explain WORKERS/],
-])('deploy/.env.example with %s fails', (_what, from, to, message) => {
+])('deploy/.env.example with %s fails the check', (_what, from, to, message) => {
   const { status, stderr } = check('deploy/.env.example', from, to);
   expect(stderr).toMatch(message);
   expect(status).toBe(1);
@@ -163,7 +163,7 @@ test.each([
   ],
   ['no limit of malloc arenas', ' MALLOC_ARENA_MAX=2', '', /does not set MALLOC_ARENA_MAX=2/],
   ['an unknown stage', '--from=build', '--from=bulid', /names no earlier stage/],
-])('a Dockerfile with %s fails', (_what, from, to, message) => {
+])('a Dockerfile with %s fails the check', (_what, from, to, message) => {
   const { status, stderr } = check('Dockerfile', from, to);
   expect(stderr).toMatch(message);
   expect(status).toBe(1);

@@ -42,13 +42,16 @@ function run(programs: { readonly temporal: string; readonly getent: string }) {
 test.each([
   ['10.0.0.5        temporal', '10.0.0.5:7233'],
   ['fd00::5         temporal temporal.nodrop_servers', '[fd00::5]:7233'],
-])('the name is looked up once, and every tool gets the address from "%s"', (line, address) => {
-  const { status, stdout, of } = run({ getent: `echo "${line}"`, temporal: '' });
-  expect(of('getent')).toEqual(['getent hosts temporal at temporal:7233']);
-  expect(of('temporal').map((call) => call.split(' at ')[1])).toEqual([address, address, address]);
-  expect(stdout).toBe('The namespace shop is ready.\n');
-  expect(status).toBe(0);
-});
+])(
+  'the script looks up the host name once, and gives every tool the address from the line "%s"',
+  (line, address) => {
+    const { status, stdout, of } = run({ getent: `echo "${line}"`, temporal: '' });
+    expect(of('getent')).toEqual(['getent hosts temporal at temporal:7233']);
+    expect(of('temporal').map((call) => call.split(' at ')[1])).toEqual([address, address, address]);
+    expect(stdout).toBe('The namespace shop is ready.\n');
+    expect(status).toBe(0);
+  },
+);
 
 test('the script gives up after two minutes, even if each attempt is slow', () => {
   const { status, stderr, of, seconds } = run({

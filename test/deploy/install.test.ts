@@ -44,7 +44,7 @@ function run(args: readonly string[], env: NodeJS.ProcessEnv) {
 test.skipIf(!isRoot).each([
   ['npm run check:compose', ['scripts/check-compose.mjs']],
   ['npm test', ['--import', 'tsx', 'scripts/obtain-tools.ts', 'docker-compose']],
-])('%s announces what it installs as root, and how to prevent that, before it installs it', (_name, args) => {
+])('before %s installs software as root, it announces this and says how to prevent it', (_name, args) => {
   const { status, lines } = run(args, {});
   const said = lines.findIndex((line) => /^Installing into this system, as root.*docker-compose/.test(line));
   const done = lines.findIndex((line) => /^apt-get (update|install)/.test(line));

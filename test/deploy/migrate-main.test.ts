@@ -56,7 +56,7 @@ test('the migration program waits for the database and applies the migrations, a
 test.each([
   ['no DATABASE_URL', undefined, /^DATABASE_URL is missing: [^\n]+\n$/],
   ['an invalid DATABASE_URL', 'mysql://x', /^DATABASE_URL is wrong: [^\n]+\n$/],
-])('reports %s in one sentence', async (_what, url, sentence) => {
+])('the migration program reports %s in one sentence', async (_what, url, sentence) => {
   const { said, ended } = migrate(url);
   expect(await ended).toBe(1);
   expect(said).toEqual({ out: '', err: expect.stringMatching(sentence) });

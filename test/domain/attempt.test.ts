@@ -104,7 +104,7 @@ describe('answers on record', () => {
   });
 
   test.each(['closed', 'failed'] as const)(
-    '%s is recorded only if no definite answer is on record',
+    'the answer %s is recorded only if no definite answer has been recorded',
     (state) => {
       expect(isNewAnswer('paying', null, { state })).toBe(true);
       expect(isNewAnswer('closed', known({ state: 'closed' }), { state })).toBe(false);
@@ -112,7 +112,7 @@ describe('answers on record', () => {
     },
   );
 
-  test.each(['unpaid', 'processing', 'unknown_trade'] as const)('an answer %s is not definite', (state) => {
+  test.each(['unpaid', 'processing', 'unknown_trade'] as const)('the answer %s is not definite', (state) => {
     expect(isNewAnswer('paying', null, { state })).toBe(false);
     expect(isVerifiedAnswer('paying', ASKED, null, { state })).toBe(false);
   });

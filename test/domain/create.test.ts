@@ -10,7 +10,7 @@ const AT = Date.UTC(2026, 10, 27);
 const HOUR = 3_600_000;
 const at = (ms: number) => new Date(AT + ms);
 
-test('a create is repeated until shortly before the idempotency horizon, so that a slow request or a clock difference cannot exceed the horizon', () => {
+test('a create is repeated until one minute before the channel’s idempotency horizon, which leaves time for a slow request or a clock difference', () => {
   expect(mayRepeatCreate(at(0), null, at(1_000 * HOUR))).toBe(true);
   expect(mayRepeatCreate(at(0), 24 * HOUR, at(24 * HOUR - 60_001))).toBe(true);
   expect(mayRepeatCreate(at(0), 24 * HOUR, at(24 * HOUR - 60_000))).toBe(false);

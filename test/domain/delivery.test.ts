@@ -20,7 +20,7 @@ const promised = (attempts: number): number => PROMISED[attempts] ?? DAY;
 const attempts = fc.integer({ min: 0, max: 2_000 });
 const random = fc.double({ min: 0, max: 1, noNaN: true });
 
-test('attempts follow the documented schedule; after its end, there is one attempt a day forever', () => {
+test('delivery attempts follow the documented schedule; after its end, there is one attempt a day forever', () => {
   expect([...Array(40).keys()].map((nth) => deliveryWait(nth, 0))).toEqual([
     ...PROMISED,
     ...Array(40 - PROMISED.length).fill(DAY),
@@ -49,7 +49,7 @@ test('Retry-After can make a wait longer (up to one day), but never shorter', ()
   );
 });
 
-test('while the order service does not know the order, nodrop attempts the delivery at least once an hour, and once at the end of the period', () => {
+test('while the order service does not know the order, nodrop attempts the delivery at least once an hour, and once at the end of the period of retries', () => {
   fc.assert(
     fc.property(attempts, random, fc.integer({ min: -DAY, max: DAY }), (nth, chance, left) => {
       const wait = deliveryWait(nth, chance, 0, left);

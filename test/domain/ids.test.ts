@@ -35,7 +35,7 @@ describe('the id of a refund that the merchant requests', () => {
     expect(requestedRefundId(given)).toBe(id);
   });
 
-  test('differs if the merchant, the payment, the key or the amount differs, even if the texts are equal when joined', () => {
+  test('differs if the merchant, the payment, the key or the amount differs, even if their texts are equal when they are joined', () => {
     const others = [
       request,
       { ...request, merchantId: 'mer_01KB0000000000000000000001' },
@@ -67,7 +67,7 @@ test('the id of a replacement refund is always the same for its refund, and diff
   expect(isAutomaticRefundId(rest, 'pay_01KB1111111111111111111111')).toBe(false);
 });
 
-test('from each number that a refund has at the channel, the refund can be found; each number is valid at every channel and unique', () => {
+test('each number that a refund has at the channel leads back to the refund, is unique, and is valid at every channel', () => {
   // If the hash of an id has only digits, the id looks most like a number with a key.
   for (const id of [automaticRefundId('pay_01KAKD7Z7C8Q6W4Y9V5T3R1P0N', 2), `re_${'2'.repeat(28)}`, 're_2']) {
     expect(refundNumber(id, 1)).toBe(id);

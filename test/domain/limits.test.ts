@@ -23,7 +23,7 @@ describe("the limits of a method's amounts", () => {
     ['KWD', 1_234, 'must be a multiple of 10'],
     ['KWD', 1_230, undefined],
     ['JPY', 1, undefined],
-  ])('%s %i: %s', (currency, amount, fault) => {
+  ])('for an amount of %s %i, the reported fault is: %s', (currency, amount, fault) => {
     expect(amountFault(METHOD, currency, amount)).toBe(fault);
   });
 
@@ -32,7 +32,7 @@ describe("the limits of a method's amounts", () => {
   });
 });
 
-test("missing payer data has the names of the request's fields", () => {
+test("missing payer data is reported with the names of the request's fields", () => {
   expect(missingOfPayer(METHOD, undefined)).toEqual(['payer.id', 'payer.ip']);
   expect(missingOfPayer(METHOD, { id: 'openid' })).toEqual(['payer.ip']);
   expect(missingOfPayer({ needs: [] }, undefined)).toEqual([]);
@@ -61,7 +61,7 @@ describe('a subject that is too long for the channel', () => {
     ['a letter keeps its accent', 'cafe\u0301s', { atMost: 4, countedIn: 'characters' }, 'caf'],
     ['a family stays together', `a${FAMILY}`, { atMost: 3, countedIn: 'characters' }, 'a'],
     ['one character that is too long by itself', FAMILY, { atMost: 1, countedIn: 'characters' }, '👨'],
-  ] as const)('%s', (_, subject, limit, cut) => {
+  ] as const)('is cut to the limit: %s', (_, subject, limit, cut) => {
     expect(cutSubject(subject, limit)).toBe(cut);
   });
 

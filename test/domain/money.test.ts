@@ -40,7 +40,7 @@ const ACCOUNTED_ONLY = ['UYW', 'XAD'];
 
 const current = () => Object.keys(currencyExponents()).filter(isCurrentCurrency).sort();
 
-test('the current currencies are those of List One without funds codes and without codes that have no minor unit', () => {
+test('the current currencies are those of ISO 4217 List One without funds codes and without codes that have no minor unit', () => {
   const listed = Object.keys(iso.minorUnits).filter(
     (code) => iso.minorUnits[code] !== null && !iso.funds.includes(code) && !ACCOUNTED_ONLY.includes(code),
   );
@@ -68,7 +68,7 @@ test('XCG, the currency of Curaçao and Sint Maarten since 2025, is accepted', (
   expect([isCurrentCurrency('XCG'), toDecimal(1050, 'XCG')]).toEqual([true, '10.50']);
 });
 
-describe('new orders reject', () => {
+describe('a new order cannot use', () => {
   test.each([
     ['a funds code', ['BOV', 'CHE', 'CHW', 'CLF', 'COU', 'MXV', 'USN', 'UYI', 'UYW']],
     ['a unit of account', ['XAD', 'XDR', 'XSU', 'XUA']],

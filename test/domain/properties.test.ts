@@ -157,7 +157,7 @@ describe('schedule', () => {
     );
   });
 
-  test('a refund is queried forever at the last interval of the schedule, and queries of the past are not repeated', () => {
+  test('a refund is queried forever at the last interval of the schedule, and queries whose time has passed are not repeated', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 10_000_000 }), (elapsed) => {
         const waits = endlessWaits(REFUND_QUERY_MS, elapsed);
@@ -173,7 +173,7 @@ describe('schedule', () => {
     );
   });
 
-  test('after a hint long before the expiry, the whole tight phase follows, and then the schedule continues', () => {
+  test('after a hint long before the expiry, all queries of the tight phase follow, and then the schedule continues', () => {
     const waits = parseSchedule(DEFAULT_QUERY_SCHEDULE);
     const after = waitsAfterHint(waits, 12_000, 1_800_000);
     expect(after.slice(0, TIGHT_PHASE_MS.length)).toEqual(TIGHT_PHASE_MS);
@@ -269,7 +269,7 @@ describe('schedule', () => {
         3 * DAY,
         [...after, 2 * DAY, 3 * DAY, ...after.map((ms) => 3 * DAY + ms)],
       ],
-    ])('of a payment that %s', (_, expiresInMs, expected) => {
+    ])('has the expected times for a payment that %s', (_, expiresInMs, expected) => {
       expect(lateWatch(0, expiresInMs)).toEqual(expected);
     });
   });

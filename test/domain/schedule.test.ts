@@ -63,7 +63,7 @@ describe('queryPlan', () => {
   test.each([
     ['past its expiry', {}, EXPIRES],
     ['whose cancellation was requested', { cancelRequested: true }, CREATED + MINUTE],
-  ])('of a payment %s that the channel is processing has no end', (_, changes, now) => {
+  ])('has no end while the channel is processing a payment %s', (_, changes, now) => {
     const row = payment({ channelState: 'processing', ...changes });
     expect(queryPlan(row, SCHEDULE, now)).toMatchObject({
       waits: [5 * MINUTE],
@@ -110,7 +110,7 @@ test.each([
   ['whose cancellation was requested', true, { cancelRequested: true }, CREATED],
   ['that the channel is processing', false, { cancelRequested: true, channelState: 'processing' }, EXPIRES],
   ['that is paid', false, { status: 'succeeded' as const }, EXPIRES],
-])('a payment %s must end: %s', (_, expected, changes, now) => {
+])('whether a payment %s must end: %s', (_, expected, changes, now) => {
   expect(isToEnd(payment(changes), now)).toBe(expected);
 });
 

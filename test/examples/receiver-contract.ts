@@ -431,7 +431,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(paymentsMade).toEqual([]);
   });
 
-  test('if a database connection breaks while an event waits, only this event fails', async () => {
+  test('if a database connection breaks while an event waits for a lock, only this event fails', async () => {
     const event = eventOf('payment.succeeded', await newOrder());
     const other = new Connection({ connectionString: database.url });
     await other.connect();

@@ -75,16 +75,19 @@ test.each([
   ['DATABASE_URL', 'shop', /^DATABASE_URL is wrong: [^\n]+\.\n$/],
   ['NODROP_URL', '', /^NODROP_URL is missing: [^\n]+\.\n$/],
   ['NODROP_KEY', '', /^NODROP_KEY is missing: [^\n]+keys create[^\n]+\.\n$/],
-])('the setting %s=%j ends the receiver with only one sentence', async (name, value, sentence) => {
-  // Users run the receiver without a TypeScript loader, so the test does that too.
-  const { status, stderr, stdout } = spawnSync(process.execPath, ['receiver.js'], {
-    cwd: new URL('../../examples/receiver/', import.meta.url),
-    env: { PATH: process.env.PATH, ...good, [name]: value },
-    encoding: 'utf8',
-  });
-  expect([status, stdout]).toEqual([1, '']);
-  expect(stderr).toMatch(sentence);
-});
+])(
+  'with the setting %s=%j, the receiver ends and prints only one sentence',
+  async (name, value, sentence) => {
+    // Users run the receiver without a TypeScript loader, so the test does that too.
+    const { status, stderr, stdout } = spawnSync(process.execPath, ['receiver.js'], {
+      cwd: new URL('../../examples/receiver/', import.meta.url),
+      env: { PATH: process.env.PATH, ...good, [name]: value },
+      encoding: 'utf8',
+    });
+    expect([status, stdout]).toEqual([1, '']);
+    expect(stderr).toMatch(sentence);
+  },
+);
 
 test('the receiver ends with one sentence if its port is in use', async () => {
   const { port } = new URL(receiver.url);
@@ -118,7 +121,7 @@ test.each<[string[], RegExp]>([
   [['add', 'asked', '1990', 'cny'], /^CURRENCY must be [^\n]+capitals[^\n]+\n$/],
   [['add', '', '1990', 'CNY'], /^The ID of an order must not be empty\.\n$/],
   [['show', 'asked'], /^There is no order asked: [^\n]+add[^\n]+\n$/],
-])('orders.js %j is refused with one sentence, and makes no order', (args, sentence) => {
+])('the command orders.js %j is refused with one sentence, and creates no order', (args, sentence) => {
   const { status, stderr, stdout } = spawnSync(process.execPath, ['orders.js', ...args], {
     cwd: new URL('../../examples/receiver/', import.meta.url),
     env: { PATH: process.env.PATH, DATABASE_URL: database.url },

@@ -138,7 +138,7 @@ test.each([
   ],
   ['the payment no longer pays the order', { orderUpdate: 'conflict' }],
   ['the payment is in review', { orderUpdate: 'review' }],
-])('a late event grants nothing, because its payment is read first: %s', async (_, changes) => {
+])('a late event grants no goods, because the shop reads its payment first: %s', async (_, changes) => {
   const event = oldSuccess();
   answers.payment = { ...event.data.payment, ...changes };
   expect((await deliver(event)).status).toBe(204);
@@ -189,7 +189,7 @@ test('the event of a success is refused if it has no received amount', async () 
   expect(await paidBy()).toBeNull();
 });
 
-test('if the payment that paid the order gets a conflict, the order loses its goods', async () => {
+test('after a conflict event about the payment that paid the order, the order loses its goods', async () => {
   const event = eventOf('payment.succeeded', orderId);
   expect((await deliver(event)).status).toBe(204);
   expect(await page()).toContain('Pickup code');
@@ -323,7 +323,7 @@ test.each<[string, Answers['order']]>([
   ],
   ['reports an unknown status', { status: 'thinking', payments: [closed] }],
 ])(
-  'the page does not say "nothing was charged" while every known attempt has ended and nodrop %s',
+  'although every known attempt has ended, the page does not say "nothing was charged" while nodrop %s',
   async (_name, says) => {
     await deliver(eventOf('payment.closed', orderId, { payment: closed }));
     answers.order = says;
@@ -339,15 +339,18 @@ test.each([
   ['unpaid', true],
   ['closed', false],
   ['cancelled', false],
-])('an order that is %s at nodrop, with nothing charged, can be paid again: %s', async (status, isOpen) => {
-  await deliver(eventOf('payment.closed', orderId, { payment: closed }));
-  answers.order = { status, payments: [closed] };
-  const text = await page();
-  expect(text).toMatch(/Not paid<[\s\S]*nothing was charged/);
-  expect(/Try again<\/button>/.test(text)).toBe(isOpen);
-  expect(text.includes('This order can no longer be paid.')).toBe(!isOpen);
-  expect(text.includes('Cancel the order')).toBe(isOpen);
-});
+])(
+  'whether an order that is %s at nodrop, and for which nothing was charged, can be paid again: %s',
+  async (status, isOpen) => {
+    await deliver(eventOf('payment.closed', orderId, { payment: closed }));
+    answers.order = { status, payments: [closed] };
+    const text = await page();
+    expect(text).toMatch(/Not paid<[\s\S]*nothing was charged/);
+    expect(/Try again<\/button>/.test(text)).toBe(isOpen);
+    expect(text.includes('This order can no longer be paid.')).toBe(!isOpen);
+    expect(text.includes('Cancel the order')).toBe(isOpen);
+  },
+);
 
 test('after a refund, the page does not offer "Pay again" while another attempt can still be paid', async () => {
   const back = { status: 'succeeded', orderUpdate: 'conflict' };
@@ -365,7 +368,7 @@ test('an unknown event type or status is stored, and the page does not show it a
   expect(await page()).toContain('Waiting for your payment');
 });
 
-test('an event of another kind is acknowledged', async () => {
+test('an event about neither a payment nor a refund is acknowledged and has no effect', async () => {
   const before = await eventsKnown();
   for (const data of [{}, { dispute: { id: 'd' } }, undefined])
     expect((await deliver({ type: 'dispute.opened', data })).status).toBe(204);

@@ -75,7 +75,7 @@ test.each([
     'no signature',
     () => deliver(eventOf('payment.succeeded', orderId), { headers: { 'webhook-signature': '' } }),
   ],
-])('refused: %s', async (_name, act) => {
+])('a request is refused and has no effect because of %s', async (_name, act) => {
   const before = await eventsKnown();
   expect((await act()).status).toBe(401);
   expect(await paidBy()).toBeNull();
@@ -108,7 +108,7 @@ test.each([
   ['/orders/%00', 404],
   ['/orders/%E0%A4%A', 400],
   [`/orders/${'x'.repeat(8_000)}`, 404],
-])('a request for %s is answered with a sentence', async (path, status) => {
+])('a request for the path %s is answered with a readable page', async (path, status) => {
   for (const method of ['GET', 'POST']) {
     const response = await fetch(`${shop.url}${path}${method === 'POST' ? '/pay' : ''}`, { method });
     expect(response.status).toBe(status);
@@ -299,7 +299,7 @@ test.each([
   [{ SHOP_NODROP_URL: 'nodrop' }, /^SHOP_NODROP_URL is wrong: .*\.\n$/],
   [{ SHOP_PORT: '0x' }, /^SHOP_PORT is wrong: .*\.\n$/],
   [{ SHOP_DATABASE_URL: 'postgresql://127.0.0.1:1/shop' }, /^SHOP_DATABASE_URL cannot be used: .*\.\n$/],
-])('a start with %j ends with one sentence', async (env, sentence) => {
+])('a shop with the settings %j does not start, and prints one sentence', async (env, sentence) => {
   const good = {
     SHOP_PORT: String(await freePort()),
     SHOP_DATABASE_URL: shop.database.url,

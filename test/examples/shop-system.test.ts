@@ -73,7 +73,7 @@ async function callsOf(paymentId: string) {
 }
 
 test.each(['coffee', 'teapot'])(
-  '%s: a payment without a callback is detected, and the shop grants the goods',
+  'if the product is %s, a payment without a callback is detected, and the shop grants the goods',
   async (product) => {
     const { orderId, paymentId } = await buy(product);
     expect(await page(orderId)).toContain('Waiting for your payment');

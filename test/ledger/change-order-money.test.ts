@@ -26,7 +26,7 @@ import {
 
 describe('money of an attempt that was made before a change of the order’s amount', () => {
   test.each(['apply', 'refund', 'review'] as const)(
-    'money for the old amount waits for a decision with every policy for late payments: %s',
+    'money for the old amount waits for an operator, even if the policy for late payments is `%s`',
     async (latePayment) => {
       const merchant = merchants[latePayment];
       const { id, orderId } = await ended(newOrder(), merchant);
@@ -52,7 +52,7 @@ describe('money of an attempt that was made before a change of the order’s amo
     },
   );
 
-  test('late money of an old attempt waits for a decision even if it equals the new amount', async () => {
+  test('late money of an old attempt waits for an operator, even if it equals the new amount', async () => {
     const { id, orderId } = await ended();
     await change(orderId, { amount: 1250 });
     expect(await pay(id, 1250)).toMatchObject({

@@ -83,7 +83,7 @@ const asked = async (id: string, changes: Partial<ChannelDispute>) =>
 const events = async (paymentId: string) =>
   (await db.event.findMany({ where: { paymentId }, orderBy: { version: 'asc' } })).map(({ type }) => type);
 
-test('a dispute that a paid answer reports is recorded like a dispute that a callback reports, even before the settlement', async () => {
+test('a dispute in a paid answer is recorded like a dispute in a callback, even before the settlement', async () => {
   const { id } = await attempt();
   await asked(id, { respondBy: '2026-12-24T00:00:00Z' });
   expect(await row(id)).toMatchObject({ status: 'paying', attention: 'disputed' });
@@ -120,7 +120,7 @@ test('an inquiry that becomes a dispute is recorded as a new report', async () =
   expect(disputed.disputes).toEqual([expect.not.objectContaining({ isInquiry: true })]);
 });
 
-test('a won dispute refunds nothing, and the attention that the dispute had hidden is raised again', async () => {
+test('a won dispute does not count as refunded, and the attention that the dispute had hidden is raised again', async () => {
   const { id } = await paid({ ...PAID, amount: 900 });
   expect(await row(id)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
   const { attentionDetail, attentionSince } = await row(id);
@@ -156,7 +156,7 @@ test('if the cause of an attention ends during a dispute that hides it, the atte
   expect(await row(id)).toMatchObject({ attention: 'disputed', hiddenAttention: null });
 });
 
-test('an order conflict that begins during a dispute is raised when the dispute is decided', async () => {
+test('the attention of an order conflict that begins during a dispute is raised when the dispute is decided', async () => {
   const orderId = `conflict-${made}`;
   const first = await attempt(orderId);
   const second = await attempt(orderId, first);
@@ -200,7 +200,7 @@ test.each([
   [1000, [{ reason: 'duplicate_payment', status: 'failed' }], 1000],
   [400, [{ reason: 'duplicate_payment', status: 'created', amount: 600n }], 400],
 ])(
-  'a lost dispute of %i lowers or ends the due refund, so that nothing is given back twice',
+  'a lost dispute of %i reduces or ends the due refund, so that no money is given back twice',
   async (amount, first, lost) => {
     const { id } = await owed();
     await told(id, { amount });

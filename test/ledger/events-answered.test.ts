@@ -237,7 +237,7 @@ test('if a delivery has had no attempt, the sweep raises its attention once, and
   expect(await look(3_600_000)).toEqual([0, null, null]);
 });
 
-describe('a failing delivery of an event for which the payment does not wait', () => {
+describe('a failing delivery of an event whose answer the payment does not wait for', () => {
   /**
    * Creates two pending deliveries of refund events. Their payment is applied, and each delivery has one unanswered
    * attempt.

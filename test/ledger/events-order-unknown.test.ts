@@ -64,7 +64,7 @@ describe('an order that its order service does not know', () => {
   });
 
   test.each([503, undefined])(
-    'if the order service answers order_unknown only before and after a day of other answers (%s), no money is refunded yet',
+    'if a day of other answers (status %s) lies between two answers order_unknown, no money is refunded yet',
     async (statusCode) => {
       const { payment, delivery } = await newPending();
       const from = now();

@@ -177,7 +177,7 @@ test('if the last event that a reader got is deleted while it reads, the reader 
   }
 });
 
-test('if the merchant has an order service, a settled payment waits for it and every event has a delivery', async () => {
+test('if the merchant has an order service, a settled payment waits for its answer, and every event has a delivery', async () => {
   await withOrderService();
   const payment = await newPaid();
   expect(payment).toMatchObject({ status: 'succeeded', orderUpdate: 'pending', orderUpdatedAt: null });
@@ -225,7 +225,7 @@ test.each([
   ['refunded', { state: 'refunded' }],
   ['paid, and refunded in full', { refundedAmount: 1000 }],
 ] as const)(
-  'money first seen as %s pays no order, and no event says that it does',
+  'money that the channel first reports as %s pays no order, and no event says that the order is paid',
   async (_name, changes) => {
     await withOrderService();
     const { id, orderId } = await newPayment();

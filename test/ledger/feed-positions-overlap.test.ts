@@ -62,7 +62,7 @@ test.each([
   ['in the sequence of the writes', 1],
   ['against the sequence of the writes', -1],
 ])(
-  'no reader skips an event of transactions that overlap in every possible way, with times %s',
+  'no reader skips an event, however the transactions overlap, with event times %s',
   async (_name, direction) => {
     const payments = [await newPayment(), await newPayment(), await newPayment()];
     const orders = interleavings(payments.length);
@@ -117,7 +117,7 @@ describe('an assignment of positions', () => {
       return waiting.length === 1;
     });
 
-  test('for every reader, an event that is committed while positions are assigned comes later in the feed', async () => {
+  test('if events are committed while positions are assigned, every reader gets all events in the same sequence', async () => {
     const payments = [await newPayment(), await newPayment(), await newPayment()];
     const [first = '', second = '', third = ''] = payments;
     await (await writeEvent(first, new Date(3000)))();

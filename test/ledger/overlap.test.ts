@@ -151,7 +151,7 @@ test.each([
   ['commit', 'pay_commit', false],
   ['rollback', expect.not.stringMatching(/^pay_rollback$/), true],
 ] as const)(
-  'an order that another process inserts at the same moment with its payment, followed by a %s',
+  'one payment exists after another process inserts the same order with a payment at the same time and ends with a %s',
   async (end, id, created) => {
     const order = newOrder();
     const made = await overlapping(

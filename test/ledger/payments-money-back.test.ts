@@ -14,7 +14,7 @@ import { attempt, db, now, orderOf, PAID, row } from './payments-support.ts';
  * arrive. This holds even if other refunds are refused meanwhile.
  */
 
-describe('a channel’s refusal to refund money that awaits a decision', () => {
+describe('the channel refuses a refund that was requested while the money awaited a decision', () => {
   const refused = { state: 'failed', reason: 'The account is closed.' } as const;
   const short: PaidAnswer = { ...PAID, amount: 900 };
   const refundsOf = (paymentId: string) =>
@@ -100,7 +100,7 @@ describe('a channel’s refusal to refund money that awaits a decision', () => {
   });
 });
 
-describe('a refund of all remaining money that was refused because nodrop did not see an external refund', () => {
+describe('the channel refuses a refund of all remaining money, because nodrop did not see an external refund', () => {
   const back = (refundedAmount: number): PaidAnswer => ({ ...PAID, refundedAmount });
   const REFUSED = { state: 'failed', reason: 'More than is left.' } as const;
   const request = async (paymentId: string, amount?: number) => {
@@ -133,7 +133,7 @@ describe('a refund of all remaining money that was refused because nodrop did no
   };
   const GIVEN = { state: 'succeeded', channelRefundId: 'r', amount: 250 } as const;
 
-  test('when the refund that is processing succeeds, one refund of the remaining money becomes due', async () => {
+  test('if another refund that was processing succeeds later, one refund of the remaining money becomes due', async () => {
     const { id, open, all, rest } = await hidden();
     for (let i = 0; i < 2; i++) await recordRefundAnswer(db, open, GIVEN, now(), back(400));
     expect(await refundOf(all)).toMatchObject({ replacedBy: rest });
@@ -141,7 +141,7 @@ describe('a refund of all remaining money that was refused because nodrop did no
     expect(await db.refund.count({ where: { paymentId: id } })).toBe(4);
   });
 
-  test('when the channel refuses the refund that is processing, a refund of at most the requested amount becomes due', async () => {
+  test('if the channel later refuses another refund too, a refund of at most the requested amount becomes due', async () => {
     const { open, all, rest } = await hidden();
     await recordRefundAnswer(db, open, REFUSED, now(), back(150));
     expect(await refundOf(all)).toMatchObject({ replacedBy: rest });

@@ -49,7 +49,7 @@ test('if two attempts are settled at the same time, one pays the order and a ref
   expect(await db.refund.count({ where: { paymentId: { in: [first.id, second.id] } } })).toBe(1);
 });
 
-test('if an order update is repeated, it again returns the same attempts that must be cancelled', async () => {
+test('a repeated settlement returns the same attempts to cancel as the first settlement', async () => {
   const first = await attempt();
   const second = await attempt('simulator2', first.orderId);
   await recordAnswer(db, first.id, PAID, 'query', now());
@@ -78,7 +78,7 @@ test('money that waits for a decision is refunded automatically once another att
   expect(await types(exact.id)).toEqual(['payment.succeeded']);
 });
 
-test('while money waits for a decision, the order accepts no other attempt and stays paying even if it is cancelled or expires', async () => {
+test('while money waits for a decision, the order accepts no other attempt, and keeps the status paying even if it is cancelled or expires', async () => {
   const short = await attempt();
   await recordCreated(db, short.id, ACTION, now());
   await recordAnswer(db, short.id, { ...PAID, amount: 900 }, 'query', now());
@@ -298,7 +298,7 @@ describe('money recorded for an ended payment whose order is about to end', () =
   test.each([
     ['cancelled', { cancelRequestedAt: new Date() }],
     ['closed', { expiresAt: new Date(Date.now() - 1) }],
-  ])('an order whose money was refunded in full before the settlement is %s', async (status, data) => {
+  ])('the order becomes %s if the money was refunded in full before the settlement', async (status, data) => {
     const payment = await paidAfterItsEnd();
     await recordAnswer(db, payment.id, { ...PAID, state: 'refunded' }, 'query', now());
     await db.order.update({ where: orderWhere(payment), data });

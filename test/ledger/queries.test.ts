@@ -82,11 +82,14 @@ test.each([
       return orders.find(({ id }) => id === orderId) ?? null;
     },
   ],
-])('if a payment is settled while %s is read, orders and payments are from one snapshot', async (_, read) => {
-  const { orderId, settle } = await newPaying();
-  between = settle;
-  const seen = await read(orderId);
-  expect(seen?.payments[0]?.status === 'succeeded').toBe(seen?.status === 'succeeded');
-  await between?.();
-  expect(await read(orderId)).toMatchObject({ status: 'succeeded', payments: [{ status: 'succeeded' }] });
-});
+])(
+  'if a payment is settled while %s is read, the reader gets orders and payments from one snapshot',
+  async (_, read) => {
+    const { orderId, settle } = await newPaying();
+    between = settle;
+    const seen = await read(orderId);
+    expect(seen?.payments[0]?.status === 'succeeded').toBe(seen?.status === 'succeeded');
+    await between?.();
+    expect(await read(orderId)).toMatchObject({ status: 'succeeded', payments: [{ status: 'succeeded' }] });
+  },
+);

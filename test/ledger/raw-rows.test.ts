@@ -262,7 +262,7 @@ const withoutId = (row: object, id: string) =>
   );
 
 test.each(Object.keys(CASES) as (keyof typeof CASES)[])(
-  '%s: raw statements insert, change and read every column as Prisma does',
+  'for the table %s, raw statements insert, change and read every column as Prisma does',
   async (name) => {
     const it: Case = CASES[name];
     const raw = rawWay(it);

@@ -243,7 +243,7 @@ describe('money of a recovered payment', () => {
 
 describe('an order whose amount was changed', () => {
   test.each(['older first', 'newer first'])(
-    'a lost order is restored with the amount of its newest attempt (%s)',
+    'a lost order is restored with the amount of its newest attempt, whichever attempt is recovered first (%s)',
     async (which) => {
       const older = lost();
       const newer = lost({

@@ -116,7 +116,7 @@ describe('a redelivery request', () => {
   });
 });
 
-test('a page of a merchant’s deliveries is read by an index, so that it reads no other rows', async () => {
+test('a page of a merchant’s deliveries is read through an index, so that no other rows are read', async () => {
   const first = await newWaiting();
   const { paymentId } = await db.delivery.findUniqueOrThrow({ where: { id: first } });
   await db.$executeRaw`

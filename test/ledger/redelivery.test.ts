@@ -188,7 +188,7 @@ describe('the deliveries that a redelivery picks', () => {
 });
 
 describe('a batch of redeliveries', () => {
-  test('a batch ends when each of its deliveries had an attempt, and returns the number of answers and the longest Retry-After', async () => {
+  test('a batch ends when each of its deliveries has had an attempt, and returns the number of answers and the longest Retry-After', async () => {
     await Promise.all([...Array(3)].map(() => newWaiting()));
     await answersAgain(0);
     const batch = await takeWaiting(db, merchantId, 3, at(1));
@@ -222,7 +222,7 @@ describe('a batch of redeliveries', () => {
     expect(await leaseDelivery(db, id, at(HOUR))).toMatchObject({ kind: 'later' });
   });
 
-  test('a batch ends after two minutes even if some of its deliveries had no attempt', async () => {
+  test('a batch ends after two minutes even if some of its deliveries have had no attempt', async () => {
     await newWaiting();
     await newWaiting({ status: 'delivered', settledAt: at(0), redeliveryAskedAt: at(0) });
     await answersAgain(0);

@@ -276,7 +276,7 @@ describe('an answer that is recorded in full and not counted', () => {
       { state: 'processing' },
       2 * DAY,
     ],
-  ])('%s', async (_name, prepare, answer, seconds) => {
+  ])('because of %s', async (_name, prepare, answer, seconds) => {
     const { id } = await newPaying();
     await poll(id, UNPAID, 1);
     await prepare(id);

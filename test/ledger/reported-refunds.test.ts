@@ -83,7 +83,7 @@ async function told({ id, channelAccountId }: Payment, amount: number, nth = ++c
   await storeCallback(db, channelAccountId, callback, Buffer.from('{}'), now());
 }
 
-describe('a refund without an amount in the answer that settles a payment', () => {
+describe('the answer that settles a payment reports a refund without its amount', () => {
   test('the order stays unpaid and accepts no other attempt, and the payment waits for an operator', async () => {
     const payment = await settled(BACK);
     expect(payment).toMatchObject({
@@ -156,7 +156,7 @@ describe('a refund without an amount in the answer that settles a payment', () =
     expect(await orderOf(payment)).toBe('unpaid');
   });
 
-  test('if a callback has reported a partial refund, the payment pays its order, as at every channel', async () => {
+  test('if a callback has reported a partial refund, the payment pays its order', async () => {
     const payment = await attempt();
     await told(payment, 300);
     await settle(payment, BACK);
@@ -183,7 +183,7 @@ describe('a refund without an amount in the answer that settles a payment', () =
   });
 });
 
-describe('a refund without an amount that the channel reports after the settlement', () => {
+describe('after the settlement, the channel reports a refund without its amount', () => {
   test('a reported refund that nodrop does not know raises an attention once', async () => {
     const payment = await settled(PAID);
     await says(payment, BACK);

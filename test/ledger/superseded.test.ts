@@ -184,7 +184,7 @@ describe.each(Object.entries(WAYS))('all of the money was given back %s', (_, gi
   });
 
   test.each(['agreed', 'conflict', 'gone', 'unknown'] as const)(
-    'if a running delivery attempt is answered %s, the answer is logged and has no effect',
+    'if a delivery attempt of the success is already running and is answered %s, the answer is logged and has no effect',
     async (outcome) => {
       const payment = await newPending();
       const deliveryId = await deliveryOf(payment);
@@ -297,7 +297,7 @@ test('if an external refund turns out to be a refund that nodrop made, the payme
 });
 
 test.each(['failed', 'cancelled', 'closed'] as const)(
-  'an undelivered end as %s is superseded by a late success',
+  'the undelivered event payment.%s is superseded by a late success',
   async (to) => {
     const payment = await newPayment();
     await endPayment(db, payment.id, to, 'a test', now());

@@ -144,7 +144,7 @@ describe('private and link-local addresses', () => {
     '017700000001',
     '[::ffff:0:127.0.0.1]',
     '①②⑦.0.0.1',
-  ])('%s is refused for a delivery and for a read-back, without a connection', async (host) => {
+  ])('%s is refused for a delivery and for a read-back, and no connection is opened', async (host) => {
     const connected: Socket[] = [];
     const server = createServer((_, response) => response.end(JSON.stringify({ paidPaymentId: US })));
     server.on('connection', (socket) => connected.push(socket));
@@ -238,7 +238,7 @@ describe('private and link-local addresses', () => {
     ],
     [['169.254.169.254', '[fe80::1]', '[64:ff9b::a9fe:a9fe]', '100.100.100.200'], true],
   ])(
-    'link-local and cloud metadata addresses are never called: %j, with https required for public ones: %s',
+    'link-local and cloud metadata addresses are never called: %j (https required for public addresses: %s)',
     async (hosts, httpsOnly) => {
       const client = new OrderServiceClient({ allowPrivate: true, httpsOnly });
       const reason =
@@ -276,7 +276,7 @@ describe('URLs', () => {
     ['https://user@shop.example/', 'must have no user name or password: events are signed'],
     ['https://:pass@shop.example/', 'must have no user name or password: events are signed'],
     ['https://shop.example/#top', 'must have no #'],
-  ])('%s', async (url, fault) => {
+  ])('the URL "%s" has the fault: %s', async (url, fault) => {
     expect(urlFault(url, {})).toBe(fault);
     if (fault === undefined) return;
     expect(await told(url)).toEqual({

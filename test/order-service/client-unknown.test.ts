@@ -57,7 +57,7 @@ describe('the outcome is unknown after', () => {
     '{"paidPaymentId":"pay\\u0000"}',
     JSON.stringify({ paidPaymentId: 'x'.repeat(201) }),
     JSON.stringify({ paidPaymentId: US, padding: 'x'.repeat(64 * 1024) }),
-  ])('an answer 409 with the body %#', async (body) => {
+  ])('an answer 409 without a readable id of a payment, body number %#', async (body) => {
     const { url } = await answering(409, body);
     expect(await told(url)).toEqual({
       kind: 'unknown',
@@ -67,15 +67,18 @@ describe('the outcome is unknown after', () => {
     });
   });
 
-  test.each([400, 401, 403, 408, 418, 422, 429, 500, 502, 503, 504])('an answer %i', async (status) => {
-    const { url } = await answering(status, JSON.stringify({ paidPaymentId: US }));
-    expect(await told(url)).toEqual({
-      kind: 'unknown',
-      statusCode: status,
-      reason: `It answered ${status}.`,
-      answer: JSON.stringify({ paidPaymentId: US }),
-    });
-  });
+  test.each([400, 401, 403, 408, 418, 422, 429, 500, 502, 503, 504])(
+    'an answer with status %i',
+    async (status) => {
+      const { url } = await answering(status, JSON.stringify({ paidPaymentId: US }));
+      expect(await told(url)).toEqual({
+        kind: 'unknown',
+        statusCode: status,
+        reason: `It answered ${status}.`,
+        answer: JSON.stringify({ paidPaymentId: US }),
+      });
+    },
+  );
 
   test.each([301, 302, 303, 307, 308])('a redirect %i, which nodrop does not follow', async (status) => {
     const target = await answering(200, '');
@@ -143,7 +146,7 @@ describe('the outcome is unknown after', () => {
   test.each([
     'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{',
     'HTTP/1.1 409 X\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{',
-  ])('an answer that breaks off: %j', async (head) => {
+  ])('an answer that ends too early: %j', async (head) => {
     const url = await connect((socket) => socket.once('data', () => socket.end(head)));
     const answer = await told(url);
     expect(answer).toMatchObject({ kind: 'unknown', statusCode: null });
@@ -200,7 +203,7 @@ describe('the outcome is unknown after', () => {
     expect([heard, plain.heard]).toEqual([[], []]);
   });
 
-  test('a signing secret that is missing', async () => {
+  test('a call without a signing secret, which is not sent', async () => {
     const { url, heard } = await answering(200, '');
     const message = { id: 'evt_1', paymentId: US, body: BODY, at: new Date() };
     expect(await near.deliver(targetOf(url, { secrets: [] }), message)).toMatchObject({
@@ -244,27 +247,30 @@ test.each([
   [409, 'unknown'],
   [410, 'gone'],
   [500, 'unknown'],
-])('an endless body of an answer %i is not read completely', async (status, kind) => {
-  const closed: Promise<void>[] = [];
-  let poured = 0;
-  const { url } = await serve((response) => {
-    closed.push(new Promise((resolve) => response.once('close', () => resolve())));
-    response.writeHead(status);
-    // If the body ended after its first part, that part would be a valid answer.
-    response.write(JSON.stringify({ paidPaymentId: US }));
-    const pour = () => {
-      do poured += 16_384;
-      while (!response.destroyed && response.write(' '.repeat(16_384)));
-      if (!response.destroyed) response.once('drain', pour);
-    };
-    pour();
-  });
-  expect(await told(url)).toMatchObject({ kind, statusCode: status });
-  await Promise.all(closed);
-  expect(closed).toHaveLength(1);
-  // The server can send more than the limit, because bytes in network buffers are sent but not read.
-  expect(poured).toBeLessThan(20_000_000);
-});
+])(
+  'if the body of an answer with status %i never ends, the client stops reading it',
+  async (status, kind) => {
+    const closed: Promise<void>[] = [];
+    let poured = 0;
+    const { url } = await serve((response) => {
+      closed.push(new Promise((resolve) => response.once('close', () => resolve())));
+      response.writeHead(status);
+      // If the body ended after its first part, that part would be a valid answer.
+      response.write(JSON.stringify({ paidPaymentId: US }));
+      const pour = () => {
+        do poured += 16_384;
+        while (!response.destroyed && response.write(' '.repeat(16_384)));
+        if (!response.destroyed) response.once('drain', pour);
+      };
+      pour();
+    });
+    expect(await told(url)).toMatchObject({ kind, statusCode: status });
+    await Promise.all(closed);
+    expect(closed).toHaveLength(1);
+    // The server can send more than the limit, because bytes in network buffers are sent but not read.
+    expect(poured).toBeLessThan(20_000_000);
+  },
+);
 
 test('a call times out 15 s after its start, and this time includes the DNS lookup and the last byte of the answer', async () => {
   const now = (ms: number) => {
@@ -331,7 +337,7 @@ describe('Retry-After', () => {
     [{ 'retry-after': 'soon' }, undefined],
     [{ 'retry-after': '' }, undefined],
     [{}, undefined],
-  ])('%j', async (headers, retryAfterMs) => {
+  ])('the headers %j lead to a wait of %s ms', async (headers, retryAfterMs) => {
     for (const status of [503, 429, 409, 302]) {
       const { url } = await answering(status, '', headers);
       const answer = await told(url);

@@ -42,16 +42,16 @@ describe('definite answers', () => {
   );
 });
 
-describe('an order that the service does not know', () => {
+describe('an order that the order service does not know', () => {
   test.each([
     [404, '{"code":"order_unknown"}'],
     [410, '{"type":"about:blank","status":410,"code":"order_unknown"}'],
-  ])('%i with the body %s', async (status, body) => {
+  ])('is recognised by an answer %i with the body %s', async (status, body) => {
     const { url } = await answering(status, body);
     expect(await told(url)).toMatchObject({ kind: 'order_unknown', statusCode: status });
   });
 
-  test('the Retry-After header of its answer is used', async () => {
+  test('the Retry-After header of the answer is used', async () => {
     const body = '{"code":"order_unknown"}';
     const { url } = await answering(404, body, { 'retry-after': '60' });
     expect(await told(url)).toEqual({
@@ -73,17 +73,20 @@ describe('an order that the service does not know', () => {
     '[]',
     'null',
     `{"code":"order_unknown","a":"${'x'.repeat(65_536)}"}`,
-  ])('an answer 404 without the code order_unknown says nothing about the order: %#', async (body) => {
-    const { url } = await answering(404, body);
-    expect(await told(url)).toMatchObject({
-      kind: 'unknown',
-      statusCode: 404,
-      reason: expect.stringContaining('404 without the code order_unknown'),
-    });
-  });
+  ])(
+    'an answer 404 without the code order_unknown says nothing about the order, body number %#',
+    async (body) => {
+      const { url } = await answering(404, body);
+      expect(await told(url)).toMatchObject({
+        kind: 'unknown',
+        statusCode: 404,
+        reason: expect.stringContaining('404 without the code order_unknown'),
+      });
+    },
+  );
 });
 
-describe('the start of an answer', () => {
+describe('the stored start of an answer', () => {
   test.each([200, 409, 410, 422, 500])('is kept on one line for an answer with status %i', async (status) => {
     const { url } = await answering(status, 'first\r\n\tsecond\u0000 ');
     expect(await told(url)).toMatchObject({ statusCode: status, answer: 'first second' });
@@ -128,7 +131,7 @@ describe('the start of an answer', () => {
   });
 });
 
-describe('reading the order back', () => {
+describe('a read-back of an order', () => {
   const read = async (statusUrl: string | null, orderId = 'order-1', client = near) => {
     // Another test checks the stored beginning of the answer.
     const {
@@ -157,7 +160,7 @@ describe('reading the order back', () => {
       JSON.stringify({ paidPaymentId: US, padding: 'x'.repeat(64 * 1024) }),
       { kind: 'unknown', reason: 'Read back: the answer is not a readable JSON object.' },
     ],
-  ])('200 %j', async (body, reading) => {
+  ])('interprets an answer 200 by its body: %j', async (body, reading) => {
     const { url } = await answering(200, body);
     expect(await read(`${url}/{orderId}`)).toEqual(reading);
   });
@@ -189,7 +192,7 @@ describe('reading the order back', () => {
     expect(await read(null)).toMatchObject({ kind: 'unknown' });
   });
 
-  test('requests this order, at every place where the status URL has {orderId}', async () => {
+  test('replaces every {orderId} in the status URL with the encoded id of the order', async () => {
     const { port, heard } = await answering(200, '{}');
     const url = `http://127.0.0.1:${port}/{orderId}/status?order={orderId}`;
     await read(url, 'a.b:c_d-1');

@@ -103,7 +103,7 @@ describe('a merchant’s secrets', () => {
     expect(rows.map(({ hint }) => hint)).toContain(secret.slice(-4));
   });
 
-  test('sign together during a rotation, the new secret first, and the old secret until the requested time', async () => {
+  test('all sign during a rotation, the new secret first, until the old secret expires at the requested time', async () => {
     const { id, name, secret: first } = await merchantWithSecret();
     const second = (await rotateSecret(db, name, 24 * 3_600_000, KEY, later(1)))?.secret;
     expect(await secretsAt(id, later(1))).toEqual([second, first]);

@@ -269,7 +269,7 @@ describe('verifyCallback', () => {
     ['a replayed old callback', () => verify(good, now() - 301)],
     ['a callback from the future', () => verify(good, now() + 302)],
     ['no time', () => verify(good, 'soon')],
-  ])('a callback with %s is unverified', async (_, attempt) => {
+  ])('rejects a callback as unverified: %s', async (_, attempt) => {
     await expect(attempt()).rejects.toMatchObject({ name: 'CallbackError', kind: 'unverified' });
   });
 
@@ -280,7 +280,7 @@ describe('verifyCallback', () => {
     ['an unknown state', { ...good, data: { ...good.data, state: 'WON' } }],
     ['an amount of 0', { ...good, data: { ...good.data, amount: 0 } }],
     ['paid without a transaction', { ...good, data: { ...good.data, transactionId: null } }],
-  ])('a validly signed callback with %s is malformed', async (_, content) => {
+  ])('rejects a validly signed callback as malformed: %s', async (_, content) => {
     await expect(verify(content)).rejects.toMatchObject({ name: 'CallbackError', kind: 'malformed' });
   });
 });

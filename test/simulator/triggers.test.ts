@@ -60,7 +60,7 @@ describe('subjects', () => {
       'x [sim:paid wrong-amount callback-doubled refund-refused]',
       ['paid', 'wrong-amount', 'callback-doubled', 'refund-refused'],
     ],
-  ])('the subject %s has its triggers', async (subject, triggers) => {
+  ])('the triggers in the subject %s apply to the trade', async (subject, triggers) => {
     const simulator = await start();
     const trade = newTrade({ subject });
     await simulator.adapter.createTrade(ACCOUNT, trade);
@@ -116,7 +116,7 @@ describe('the payer', () => {
   test.each([
     ['paid', 'SUCCESS'],
     ['declined', 'PAYERROR'],
-  ])('the payer acts automatically: %s', async (triggers, state) => {
+  ])('with the trigger %s, the payer acts automatically', async (triggers, state) => {
     const simulator = await start();
     const { outTradeNo } = await create(simulator, triggers);
     await eventually(async () => (await rowOf(simulator, outTradeNo))?.state === state);

@@ -157,7 +157,7 @@ describe('an index created CONCURRENTLY', () => {
     ['was another program and failed', 'INVALID', 'some error', ['rolled back', 'applied']],
     ['lost its connection while PostgreSQL went on', 'valid', 'connection lost', ['rolled back', 'applied']],
   ])(
-    'is repaired by the next start when the process that created it %s',
+    'is repaired by the next start if the process that created it %s',
     async (_what, state, logs, records) => {
       await toyTable('values (1)');
       addMigration(INDEX, CREATE_INDEX);
@@ -189,17 +189,20 @@ describe('an index created CONCURRENTLY', () => {
     ['other columns', 'create index toy_n_idx on toy (n, (n + 1))'],
     ['another kind', 'create unique index toy_n_idx on toy (n)'],
     ['another table', 'create table other as select 1 as n; create index toy_n_idx on other (n)'],
-  ])('that exists with %s does not count, and the error says how to drop it', async (_what, create) => {
-    await toyTable('values (1)');
-    addMigration(INDEX, CREATE_INDEX);
-    await queryOnce(database.url, create);
-    await expect(applyMigrations(database.url, dir)).rejects.toThrow(
-      /99990101000000_index: relation "toy_n_idx" already exists\. .*run DROP INDEX CONCURRENTLY "toy_n_idx"\. Fix/,
-    );
-    await queryOnce(database.url, 'drop index concurrently toy_n_idx');
-    expect(await applyMigrations(database.url, dir)).toEqual([INDEX]);
-    expect(await validIndexes()).toEqual(['toy_n_idx valid']);
-  });
+  ])(
+    'makes its migration fail if it already exists with %s, and the error says how to drop it',
+    async (_what, create) => {
+      await toyTable('values (1)');
+      addMigration(INDEX, CREATE_INDEX);
+      await queryOnce(database.url, create);
+      await expect(applyMigrations(database.url, dir)).rejects.toThrow(
+        /99990101000000_index: relation "toy_n_idx" already exists\. .*run DROP INDEX CONCURRENTLY "toy_n_idx"\. Fix/,
+      );
+      await queryOnce(database.url, 'drop index concurrently toy_n_idx');
+      expect(await applyMigrations(database.url, dir)).toEqual([INDEX]);
+      expect(await validIndexes()).toEqual(['toy_n_idx valid']);
+    },
+  );
 
   test('is dropped CONCURRENTLY with the same lock timeouts, and if this fails, the error reports the state of the index', async () => {
     await toyTable('values (1)');

@@ -59,7 +59,7 @@ test('the migrations create the same schema as schema.prisma', async () => {
   expect(await schemaDrift(database.url)).toBe('');
 });
 
-test('createMigration writes a migration for a changed schema, and the migrations then have no difference to the schema', async () => {
+test('createMigration writes a migration for a changed schema, and the migrations then create exactly that schema', async () => {
   writeFileSync(
     join(dir, 'schema.prisma'),
     'datasource db {\n provider = "postgresql"\n}\nmodel toy {\n id Int @id\n}\n',
@@ -203,7 +203,7 @@ test('if an unreleased commit has migrated the database, the error refers to the
   );
 });
 
-test('a script commits nothing if another process has closed its record', async () => {
+test('a migration’s script commits nothing if another process has marked the migration as rolled back', async () => {
   await applyMigrations(database.url);
   // Another process that believes this process is dead closes the record in this way.
   addMigration(

@@ -32,7 +32,7 @@ test('the rules report a violation in one older migration, and none in the first
   expect(brokenRules(first)).toEqual([]);
 });
 
-test('a script is split at the ends of statements, and never inside a comment, a literal or a body', () => {
+test('a script is split at the ends of statements, and never inside a comment, a literal or the body of a function', () => {
   const sql = `-- one; comment's
     SELECT ';', "a;b" /* ; */ FROM t;
     CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT 1; SELECT '$' $$;;
@@ -102,7 +102,7 @@ test.each([
     'a new trigger',
     'CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE t SET a = 1; END $$; CREATE TRIGGER g AFTER UPDATE ON payments FOR EACH ROW EXECUTE FUNCTION f();',
   ],
-])('%s is allowed', (_what, sql) => {
+])('the rules for migrations allow %s', (_what, sql) => {
   expect(brokenRules(sql)).toEqual([]);
 });
 
@@ -169,7 +169,7 @@ test.each([
   ['CREATE TABLE t (a INT REFERENCES payments, b INT REFERENCES "orders"("id"));', /payments, orders/],
   ['DO $$ BEGIN UPDATE t SET a = 1; COMMIT; END $$;', /Idempotent/],
   ['-- Idempotent.\nDO $$ BEGIN COMMIT; END $$; UPDATE "payments" SET a = 1;', /COMMIT.*only statement/],
-])('%s is reported', (sql, fault) => {
+])('the rules for migrations report a violation in %s', (sql, fault) => {
   expect(brokenRules(sql).join('\n')).toMatch(fault);
 });
 
@@ -180,7 +180,7 @@ test.each([
   ],
   ['CREATE INDEX "i_idx" ON "payments"("a");', undefined],
   ['', undefined],
-])('the index that %j creates CONCURRENTLY is %j', (sql, index) => {
+])('in the script %j, the index that is created CONCURRENTLY is %j', (sql, index) => {
   expect(concurrentIndex(sql)).toEqual(index);
 });
 
@@ -196,7 +196,7 @@ test.each([
   ['UPDATE payments SET a = 1', false],
   // PostgreSQL rejects the whole script, so none of its statements has an effect.
   ['CREATE INDEX CONCURRENTLY "i" ON "payments"("a"); SELECT 1;', false],
-])('%j runs outside a transaction: %j', (sql, outside) => {
+])('whether the script %j runs outside a transaction: %j', (sql, outside) => {
   expect(runsOutsideTransaction(sql)).toBe(outside);
 });
 

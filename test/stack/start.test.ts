@@ -148,7 +148,7 @@ describe('npm start with a port that is in use', () => {
   test.each([
     ['PORT', 'the API'],
     ['NODROP_SHOP_PORT', 'the shop'],
-  ] as const)('%s: it is reported in one sentence before anything is started', async (setting, what) => {
+  ] as const)('reports the port of %s in one sentence before it starts anything', async (setting, what) => {
     const other = await newPlace();
     const ports = await Promise.all(SETTINGS.map(async (name) => [name, String(await freePort())]));
     const server = createServer();

@@ -58,7 +58,7 @@ const CASES = [
 ] as const;
 
 test.each(CASES)(
-  'the cost of a payment settled by $by, merchant $merchant, is within its bound',
+  'the cost of a payment that a $by settles is within its limit (merchant: $merchant)',
   async ({ by, merchant, bounds }) => {
     if (by === 'poll') await dropCallbacks(system.config.simulator.url);
     const channel = by === 'poll' ? 'simulator2' : 'simulator';

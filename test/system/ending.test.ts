@@ -267,7 +267,7 @@ describe('a new attempt on the same channel when the previous attempt has less t
     ['does not answer', { query: { errorRate: 1 }, close: { errorRate: 1 } }],
     ['does not close it', { close: { errorRate: 1 } }],
   ])(
-    'the channel %s: 409 with Retry-After, and a new attempt once the channel does',
+    'if the channel %s, the answer is 409 with Retry-After, and a retry succeeds once the channel works again',
     async (_name, faults) => {
       const { body: first } = await system.payable();
       await lookAtItsEnd(first.id);
@@ -322,7 +322,7 @@ describe("a change of an order's amount", () => {
     await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
   });
 
-  test('money that arrives later for the old amount waits for a decision', async () => {
+  test('money that arrives later for the old amount waits for an operator', async () => {
     const { body } = await system.payable();
     await system.simulator.setFaults({ close: { ineffectiveRate: 1 } });
     expect((await change(body.orderId, 2500)).status).toBe(200);
@@ -369,7 +369,7 @@ describe('a late success', () => {
   test.each([
     ['accept', { orderUpdate: 'applied', attention: null }, 'succeeded'],
     ['refund', { orderUpdate: 'conflict' }, 'unpaid'],
-  ])('with the setting review an operator decides: %s', async (action, expected, orderStatus) => {
+  ])('with the policy review, an operator decides: %s', async (action, expected, orderStatus) => {
     const row = await lateSuccess('review');
     expect(row).toMatchObject({ orderUpdate: 'review', attention: 'late_payment_review' });
     const undecided = await system.pay({ order: undefined, orderId: row.orderId });

@@ -117,7 +117,7 @@ describe('invalid requests', () => {
       'invalid_request',
     ],
     ['half a JSON', '{"order":', 400, 'bad_request'],
-  ])('%s', async (_, body, status, code) => {
+  ])('are refused: %s', async (_, body, status, code) => {
     const answer = await system.api('POST', '/v1/payments', body);
     expect([answer.status, answer.body.code]).toEqual([status, code]);
     expect(answer.headers.get('content-type')).toContain('application/problem+json');

@@ -82,25 +82,28 @@ describe('one failure at a time', () => {
     for (const { id } of orders) await eventually(async () => (await system.orderStatus(id)) === 'succeeded');
   });
 
-  describe('a program is killed with -9 after the payer paid, and the callback is lost', () => {
-    test.each(['worker', 'api', 'temporal', 'postgres'] as const)('%s', async (victim) => {
-      await system.simulator.setFaults({ callback: { dropRate: 1 } });
-      const { body } = await eventually(async () => {
-        const answer = await system.pay();
-        return answer.status === 201 && answer;
-      });
-      await system.simulator.pay(body.id);
-      system.kill(victim);
-      await eventually(async () => {
-        const status = await system.orderStatus(body.orderId).catch(() => undefined);
-        return status === 'succeeded';
-      });
-      const shown = await eventually(async () => {
-        const answer = await system.api('GET', `/v1/payments/${body.id}`).catch(() => undefined);
-        return answer?.status === 200 && answer.body;
-      });
-      expect(shown).toMatchObject({ status: 'succeeded', orderUpdate: 'applied', settledBy: 'query' });
-    });
+  describe('after the payer paid, the callback is lost and a program is killed with -9', () => {
+    test.each(['worker', 'api', 'temporal', 'postgres'] as const)(
+      'the money is detected after the program is killed: %s',
+      async (victim) => {
+        await system.simulator.setFaults({ callback: { dropRate: 1 } });
+        const { body } = await eventually(async () => {
+          const answer = await system.pay();
+          return answer.status === 201 && answer;
+        });
+        await system.simulator.pay(body.id);
+        system.kill(victim);
+        await eventually(async () => {
+          const status = await system.orderStatus(body.orderId).catch(() => undefined);
+          return status === 'succeeded';
+        });
+        const shown = await eventually(async () => {
+          const answer = await system.api('GET', `/v1/payments/${body.id}`).catch(() => undefined);
+          return answer?.status === 200 && answer.body;
+        });
+        expect(shown).toMatchObject({ status: 'succeeded', orderUpdate: 'applied', settledBy: 'query' });
+      },
+    );
   });
 
   test('if a worker is killed during a query, the payment is still detected as paid', async () => {

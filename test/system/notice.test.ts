@@ -16,7 +16,7 @@ afterAll(async () => {
   await system?.stop();
 });
 
-test('a notice about a refund has its effect, even if Temporal is down and the API is killed before it acknowledges the notice', async () => {
+test('a refund that a notice announces is recorded, even if Temporal is down and the API is killed before it acknowledges the notice', async () => {
   const { body } = await system.payable();
   await system.simulator.pay(body.id);
   await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');

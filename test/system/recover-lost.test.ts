@@ -214,7 +214,7 @@ test('a lost refund is not ended while the channel is processing it or does not 
   );
 });
 
-test('a lost refund is not ended while the channel is processing it under the last of its keys', async () => {
+test('a lost refund is not ended while the channel is processing it under its last idempotency key', async () => {
   const paymentId = await newPaid();
   const id = await newMade(paymentId, 3_600_000, REFUND_KEYS_AT_MOST);
   const { status, output } = await system.nodrop('recover', '--lost', '--write');

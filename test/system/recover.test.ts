@@ -114,7 +114,7 @@ test('if a callback was forwarded only to a Temporal database that is now lost, 
   ]);
 });
 
-test('recover names a payment that cannot be started, and continues with the other payments', async () => {
+test('recover names a payment whose workflow cannot be started, and continues with the other payments', async () => {
   const { body } = await system.payable();
   const run = system.temporal.workflow.getHandle(`payment/${body.id}`);
   // The first payment has an unknown currency, so its workflow cannot be started.

@@ -140,25 +140,28 @@ async function wasInProcess(id: string) {
   expect(Date.parse(first?.settlesAt ?? '') - Date.parse(createdAt)).toBeGreaterThanOrEqual(REFUND_MS);
 }
 
-test.concurrent.each(TRIGGER_NAMES)('%s', async (name) => {
-  const { example }: TriggerDeclaration = TRIGGERS[name];
-  const { callbacks, ...outcome } = example.outcome;
-  const made = await begin(`Coffee [sim:${example.subject}]`, example.expiresInSeconds);
-  if (example.asksForRefund) {
-    await eventually(async () => (await get(`/v1/payments/${made.id}`)).orderUpdate === 'applied');
+test.concurrent.each(TRIGGER_NAMES)(
+  'a payment with the trigger %s has the declared outcome',
+  async (name) => {
+    const { example }: TriggerDeclaration = TRIGGERS[name];
+    const { callbacks, ...outcome } = example.outcome;
+    const made = await begin(`Coffee [sim:${example.subject}]`, example.expiresInSeconds);
+    if (example.asksForRefund) {
+      await eventually(async () => (await get(`/v1/payments/${made.id}`)).orderUpdate === 'applied');
+      await eventually(async () => {
+        const headers = { 'idempotency-key': made.id };
+        return (await system.api('POST', `/v1/payments/${made.id}/refunds`, {}, headers)).status < 300;
+      });
+    }
     await eventually(async () => {
-      const headers = { 'idempotency-key': made.id };
-      return (await system.api('POST', `/v1/payments/${made.id}/refunds`, {}, headers)).status < 300;
+      expect(await outcomeOf(made)).toEqual(outcome);
+      return true;
     });
-  }
-  await eventually(async () => {
-    expect(await outcomeOf(made)).toEqual(outcome);
-    return true;
-  });
-  await eventually(async () => ((await tradeOf(made.id))?.callbackAttempts ?? 0) >= callbacks);
-  if (callbacks === 0) expect((await tradeOf(made.id))?.callbackAttempts).toBe(0);
-  await SIGNS[name]?.(made.id);
-});
+    await eventually(async () => ((await tradeOf(made.id))?.callbackAttempts ?? 0) >= callbacks);
+    if (callbacks === 0) expect((await tradeOf(made.id))?.callbackAttempts).toBe(0);
+    await SIGNS[name]?.(made.id);
+  },
+);
 
 describe('a payment with an expiry of 5 s', () => {
   test.concurrent('ends, and its order can be paid again', async () => {
