@@ -85,5 +85,5 @@ test('a draw takes messages, paragraphs, comments and test names alike, each who
   expect(names).toContain('a draw takes messages, paragraphs, comments and test names alike, each whole');
   // The name of a test with a table follows the table, on the same line or on a line of its own.
   expect(names).toContainEqual(expect.stringMatching(/ > the subject %s has its triggers$/));
-  expect(names).toContainEqual(expect.stringMatching(/^amounts > every other amount is refused by POST %s/));
+  expect(names).toContainEqual(expect.stringMatching(/^amounts > POST %s refuses every invalid amount/));
 });

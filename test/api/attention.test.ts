@@ -98,7 +98,7 @@ describe('the attention channel_misconfigured', () => {
     await expectOver(id);
   });
 
-  test('replaces the attention of a conflict whose refund is blocked, and that attention returns with its original time', async () => {
+  test('replaces the attention order_conflict of a blocked refund, and order_conflict returns later with its original time', async () => {
     const first = await pay(api, key);
     const { id } = await pay(api, key, { order: undefined, orderId: first.orderId, channel: 'simulator2' });
     await paid(first.id);

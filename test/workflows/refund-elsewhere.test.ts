@@ -144,7 +144,7 @@ test('if a refund was requested before a loss of the database and takes effect b
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n });
 });
 
-test('a query finds each refund that was made at the channel once, and an attention is raised', async () => {
+test('a query records each refund that was made at the channel only once, and an attention is raised', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 300);
   for (let i = 0; i < 2; i++) await h.ask(payment);
@@ -162,7 +162,7 @@ test('a query finds each refund that was made at the channel once, and an attent
   expect(await h.orderStatus(payment)).toBe('refunded');
 });
 
-test('a callback can report a refund made at the channel, and if the first answer reports such a refund, the refund due is smaller', async () => {
+test('a callback can report a refund that was made at the channel, and if the first answer reports such a refund, the refund due is smaller', async () => {
   const payment = await h.newPaid();
   const trx = { channelPaymentId: 'trx', refundedAmount: 400 };
   // If an answer reports a different total amount of the trade, nodrop does not trust what it says about
@@ -323,7 +323,7 @@ describe('a refund whose amount at the channel differs from the requested amount
 
 // This is the last test, because the time-skipping server no longer skips time after a cancelled activity
 // completes.
-test('after a callback settles a refund of nodrop, the trade is queried until the channel answers, so that refunds made there are found', async () => {
+test('after a callback settles a refund of nodrop, nodrop queries the trade until the channel answers, to find refunds that were made at the channel', async () => {
   const payment = await h.newPaid();
   h.onRefund = processing;
   const refund = await h.refund(payment, 500);

@@ -78,7 +78,7 @@ test.each([
   ['expiresInSeconds', { expiresInSeconds: 4 }],
   ['expiresInSeconds', { expiresInSeconds: null }],
   ['', []],
-])('a wrong %s is refused: %j', async (path, body) => {
+])('a change of an order with a wrong %s is refused: %j', async (path, body) => {
   const id = await create();
   const before = await api.db.order.findFirstOrThrow({ where: { id } });
   const answer = await patch(id, body);

@@ -61,7 +61,7 @@ describe('reasons to refuse a request for a payment before anything is stored', 
     [{ atLeast: 2_000 }, 'must be at least 2000'],
     [{ atMost: 1_000 }, 'must be at most 1000'],
     [{ multipleOf: 100 }, 'must be a multiple of 100'],
-  ])('an amount: %j', async (limits, message) => {
+  ])("the amount does not meet the channel's limits %j", async (limits, message) => {
     await start({ currencies: { CNY: limits } });
     const body = inline();
     const { status, json } = await post(body);

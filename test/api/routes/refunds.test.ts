@@ -81,7 +81,7 @@ describe('requesting a refund', () => {
     [{ note: 'One \u202etekcit' }],
     [{ note: '\u2066' }],
     [{ note: ' \u200b' }],
-  ])('an invalid body: %j', async (body) => {
+  ])('a refund request with the invalid body %j is refused', async (body) => {
     const { id } = await paid();
     expect(codeOf(await ask(id, body))).toEqual([422, 'invalid_request']);
     expect(await api.db.refund.count({ where: { paymentId: id } })).toBe(0);
