@@ -56,7 +56,7 @@ test('nodrop records a request to create a trade before it sends the request', a
   expect(seen).toEqual([new Date(AT)]);
 });
 
-describe('a request to create a trade whose answer is lost', () => {
+describe('a create request whose answer is lost', () => {
   test("is repeated as the same request while the channel's idempotency horizon lasts", async () => {
     const { id } = await unknownCreate(true);
     clock.now = AT + HORIZON_MS - 120_000;

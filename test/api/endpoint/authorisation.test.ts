@@ -53,13 +53,32 @@ describe.each(guardedByName)('the route %s', (_, endpoint) => {
     beforeAll(begin);
     afterAll(end);
 
+    if (auth !== 'key or token') {
+      test("a request with the client token of a victim's payment (403)", async () => {
+        await expectRefused(() => ask(endpoint, victim.token), 403, /^forbidden$/);
+      });
+    }
+
+    if (auth === 'operator') {
+      test('a request with a merchant’s key if the route is only for operators (403)', async () => {
+        await expectRefused(() => ask(endpoint, victim.key), 403, /^forbidden$/);
+        await expectRefused(() => ask(endpoint, stranger.key), 403, /^forbidden$/);
+      });
+    }
+
+    if (ownsPath) {
+      test('a request with another merchant’s key (404)', async () => {
+        for (const key of strangers()) await expectRefused(() => ask(endpoint, key), 404, /_not_found$/);
+      });
+    }
+
     test.each<[string, () => string | undefined]>([
       ['no key', () => undefined],
       ['a wrong key', () => `sk_${'x'.repeat(43)}`],
       ['an empty key', () => ''],
       ['a revoked key', () => revokedKey],
       ["a key's id", () => 'key_01JD7Z7C8Q6W4Y9V5T3R1P0N2M'],
-    ])('%s with 401', async (_name, key) => {
+    ])('a request with %s (401)', async (_name, key) => {
       await expectRefused(() => ask(endpoint, key()), 401, /^unauthorized$/);
     });
 
@@ -67,30 +86,11 @@ describe.each(guardedByName)('the route %s', (_, endpoint) => {
       ['another payment’s client token', () => [stranger.token, api]],
       ['an expired client token', () => [victim.token, later]],
       ['a made-up client token', () => [`ct_${'x'.repeat(43)}`, api]],
-    ])('%s with 401 or 403', async (_name, given) => {
+    ])('a request with %s (401 or 403)', async (_name, given) => {
       const [token, through] = given();
       const [status, code] = auth === 'key or token' ? [401, /^unauthorized$/] : [403, /^forbidden$/];
       await expectRefused(() => ask(endpoint, token, through), status as number, code as RegExp);
     });
-
-    if (auth !== 'key or token') {
-      test("the client token of a victim's payment", async () => {
-        await expectRefused(() => ask(endpoint, victim.token), 403, /^forbidden$/);
-      });
-    }
-
-    if (auth === 'operator') {
-      test('a merchant’s key with 403, because the route is only for operators', async () => {
-        await expectRefused(() => ask(endpoint, victim.key), 403, /^forbidden$/);
-        await expectRefused(() => ask(endpoint, stranger.key), 403, /^forbidden$/);
-      });
-    }
-
-    if (ownsPath) {
-      test('another merchant’s key', async () => {
-        for (const key of strangers()) await expectRefused(() => ask(endpoint, key), 404, /_not_found$/);
-      });
-    }
   });
 
   describe('accepts', () => {
@@ -98,7 +98,7 @@ describe.each(guardedByName)('the route %s', (_, endpoint) => {
     afterEach(end);
 
     if (auth === 'key or token') {
-      test("the payment's client token", async () => {
+      test("a request with the payment's client token", async () => {
         const { status, text } = await ask(endpoint, victim.token);
         if (path in PAID_ALREADY)
           expect([status, text]).toEqual([409, expect.stringContaining('already_paid')]);
@@ -111,7 +111,7 @@ describe.each(guardedByName)('the route %s', (_, endpoint) => {
     }
 
     if (!ownsPath) {
-      test("another merchant's key, but shows only that merchant's own data", async () => {
+      test("a request with another merchant's key, but the answer contains only that merchant's data", async () => {
         for (const key of strangers()) {
           // Here the route lists or creates objects, so the answer succeeds but must not show the victim's data.
           const before = await victims();
@@ -124,7 +124,7 @@ describe.each(guardedByName)('the route %s', (_, endpoint) => {
     }
 
     // Checks that valid credentials succeed. Without this test a wrong path could explain all refusals.
-    test("the merchant's own key", async () => {
+    test("a request with the merchant's own key", async () => {
       const answer = await ask(endpoint, auth === 'operator' ? victim.operatorKey : victim.key);
       expect([401, 403, 404], answer.text).not.toContain(answer.status);
     });

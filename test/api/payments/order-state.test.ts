@@ -104,7 +104,7 @@ describe('while the result of an order is unknown', () => {
     expect(await seen(b)).toMatchObject(OPEN);
   });
 
-  test('if the channel starts to decide about an attempt after its query, no other attempt can be inserted', async () => {
+  test('if the channel starts to decide about an attempt after the attempt was queried, no other attempt can be inserted', async () => {
     const a = await pay(api, key);
     await answers(a.id, { state: 'processing' });
     const given = {

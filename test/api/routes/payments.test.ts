@@ -184,7 +184,7 @@ describe('creating a payment', () => {
     });
   });
 
-  describe('another attempt while money of an earlier attempt is recorded but not settled', () => {
+  describe('a request for another attempt of an order whose money is not settled yet', () => {
     const paid = paidAnswer();
 
     test('if the money belongs to an ended attempt, the request is refused with 409 and Retry-After until the money is settled', async () => {

@@ -89,7 +89,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect(signedBy([appid, timestamp, noncestr, prepayid], sign)).toBe(true);
   });
 
-  test('a repeated create returns the same order, a final order gives no action, and a create with other terms has an unknown result', async () => {
+  test('a repeated create request returns the same order, a final order gives no next action, and a create request with other terms has an unknown result', async () => {
     const trade = await createdTrade();
     expect(actionOf(await adapter.createTrade(direct(), trade)).type).toBe('qr');
     const other = await errorOf(adapter.createTrade(direct(), { ...trade, amount: 1 }));
