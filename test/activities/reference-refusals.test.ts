@@ -52,7 +52,7 @@ describe('a refusal to create the trade', () => {
     expect(await create(id)).toMatchObject({ status: 'created', cancelRequested: true, noAction: true });
   });
 
-  test('if the outcome of an earlier request is unknown and the trade exists, the attempt is closed without a second trade, and the payment does not fail', async () => {
+  test('if an earlier request with an unknown outcome created the trade, the attempt is closed instead of failing, and no second trade is created', async () => {
     const { id } = await unknownCreate(true);
     channel.ofExisting = REFUSED;
     expect(await act.create(id)).toMatchObject({ status: 'created', cancelRequested: true, noAction: true });
@@ -104,7 +104,7 @@ describe('a refusal to create the trade', () => {
 });
 
 describe('the parameters of a request to create a trade', () => {
-  test('if the expiry is too early for the channel, every request sends the same later expiry: the time of the first request plus the channel’s shortest lifetime', async () => {
+  test('if the expiry is too early for the channel, each request sends another expiry: the time of the first request plus the channel’s shortest lifetime', async () => {
     const [method] = declarationOf('simulator').methods;
     const channel = new ReferenceChannel(declarationOf('simulator'), {
       methods: [

@@ -211,7 +211,7 @@ test.each<[string, () => Promise<void>]>([
   },
 );
 
-test('if no payment waits for an event and its delivery fails for hours, an attention is raised after 10 minutes and cleared when the event is delivered', async () => {
+test('if delivery of an event for which no payment waits fails for hours, an attention is raised after 10 minutes and cleared when the event is delivered', async () => {
   shop.react = ({ type }, nth) => (type === 'refund.succeeded' && nth < 20 ? { status: 500 } : undefined);
   const payment = await receive();
   await done(payment);
@@ -304,7 +304,7 @@ test('if the order service is removed while a payment waits for it, the payment 
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
 });
 
-test('if the order service is removed while an event is pending and no payment waits for the event, its delivery ends without a call', async () => {
+test('if the order service is removed, the pending delivery of an event for which no payment waits ends without a call', async () => {
   shop.react = () => ({ status: 500 });
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   await h.start(payment);

@@ -42,7 +42,7 @@ test('if an external refund was attributed to an open refund of nodrop, the exte
   ]);
 });
 
-test('if the row of a processing refund is lost and the refund was recorded as external, the refund counts only once when it is requested again', async () => {
+test('if the row of a processing refund is lost and the refund is recorded as external, a repeated request for the refund does not count it twice', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'lost-6', amount: 400 });
@@ -131,7 +131,7 @@ describe('a refund of all remaining money after a refund was made at the channel
   });
 });
 
-test('if a refund was requested before a loss of the database and takes effect between the first two queries, the refund counts only once', async () => {
+test('a refund that was requested before a loss of the database and takes effect between the first two queries counts only once', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const key = { merchantId, paymentId, idempotencyKey: 'between-1', amount: 400 };
