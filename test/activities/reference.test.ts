@@ -149,7 +149,7 @@ describe("a channel that rejects nodrop's credentials", () => {
   );
 });
 
-test('a request to close the trade that the channel does not accept yet is repeated later, and raises no attention', async () => {
+test('if the channel does not accept a close yet, the close waits until the channel accepts it, and no attention is raised', async () => {
   const { id } = await longLived();
   await act.create(id);
   const until = new Date(AT + 300_000);

@@ -266,7 +266,7 @@ describe('the cashier page', () => {
     },
   );
 
-  test('if a URL has several tokens, the first is used, and a repeated `returned` mark counts as one', async () => {
+  test('if a URL has several tokens, the first token is used, and a repeated `returned` mark counts once', async () => {
     const { id, clientToken } = await pay(api, key);
     expect((await open(`${id}?token=${clientToken}&token=ct_b&returned=1&returned=1`)).status).toBe(200);
     expect((await api.call(`/return/${id}?token=${clientToken}&token=ct_b`)).status).toBe(303);

@@ -127,7 +127,7 @@ describe('a request with an Idempotency-Key that is in progress', () => {
     expect(isReplayed(await pay(body, id, other))).toBe('true');
   });
 
-  test('of many concurrent requests on two processes one runs, and the others get the same answer or "in progress"', async () => {
+  test('if many concurrent requests arrive at two processes, one request runs, and the others get the same answer or "in progress"', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.record({ second: fc.boolean(), delayMs: fc.integer({ min: 0, max: 40 }) }), {

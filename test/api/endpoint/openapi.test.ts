@@ -240,7 +240,7 @@ test('according to the OpenAPI document an answer may contain values that are ad
   expect(sets).toBeGreaterThan(50);
 });
 
-test('a schema that may be null in one place is not declared as nullable for every place', () => {
+test('a schema that may be null in only some places is not declared as nullable itself', () => {
   for (const [name, { type }] of Object.entries<Schema>(document.components.schemas))
     expect([name, type]).not.toEqual([name, expect.arrayContaining(['null'])]);
 });

@@ -164,7 +164,7 @@ describe.concurrent.each([
   );
 });
 
-test('a small compressed body that decompresses to a large one is refused', async () => {
+test('a small compressed body that decompresses to a large body is refused', async () => {
   const raw = new Uint8Array(gzipSync(Buffer.alloc(64 * 1024 * 1024)));
   const answer = await api.call('/callbacks/simulator', { raw, headers: { 'content-encoding': 'gzip' } });
   expect([answer.status, answer.json.code]).toEqual([413, 'payload_too_large']);

@@ -144,7 +144,7 @@ describe('an adopted payment', () => {
     });
   });
 
-  test('a request without `adopt` gets a new payment instead of the adopted one, and adopting another trade makes another payment', async () => {
+  test('a request without `adopt` gets a new payment instead of the adopted payment, and adopting another trade creates another payment', async () => {
     const [first, second] = [await trade(), await trade()];
     const { json } = await post(adopting(first));
     const other = await post({ orderId: json.orderId, channel: 'simulator', adopt: { reference: second } });

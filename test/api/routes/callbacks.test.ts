@@ -239,7 +239,7 @@ describe('a callback', () => {
     expect((await send({ raw, headers: { ...headers, 'webhook-timestamp': old } })).status).toBe(401);
   });
 
-  test('is answered 401 if its bytes differ from the signed bytes, even if both decode to the same text', async () => {
+  test('is answered 401 if its bytes differ from the signed bytes, even if both byte sequences decode to the same text', async () => {
     const { id } = await pay(api, key);
     const { raw, headers } = simulatorCallback(id, undefined, { note: '\ufffd' });
     const [before = '', after = ''] = raw.split('\ufffd');

@@ -186,7 +186,7 @@ describe('a request for an attempt that has less than 30 s left', () => {
       expect(await row(made.id)).toMatchObject({ status: 'paying', cancelRequestedAt: null });
     });
 
-    test('because the channel does not close it yet, no attempt is created until it has ended', async () => {
+    test('because the channel does not close it yet, no attempt is created until the previous attempt has ended', async () => {
       const { body, made } = await refused(async ({ id }) => {
         await recordAnswer(late.db, id, { state: 'unpaid' }, 'query', clock);
         return true;
@@ -206,7 +206,7 @@ describe('a request for an attempt that has less than 30 s left', () => {
 });
 
 describe('a repeated request with other fields', () => {
-  test("replaces returnUrl and metadata, which the payer's return and the cashier page then use", async () => {
+  test("replaces returnUrl and metadata, and the payer's return and the cashier page use the new values", async () => {
     const { body, made } = await attempt({
       returnUrl: 'https://shop.example/a',
       metadata: { cart: 'c-1', from: 'web' },
