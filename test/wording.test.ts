@@ -89,5 +89,5 @@ test('a draw takes equally many messages, paragraphs, comments and test names, a
   expect(names).toContainEqual(
     expect.stringMatching(/ > the triggers in the subject %s apply to the trade$/),
   );
-  expect(names).toContainEqual(expect.stringMatching(/^amounts > every other amount is refused by POST %s/));
+  expect(names).toContainEqual(expect.stringMatching(/^amounts > POST %s refuses every invalid amount/));
 });

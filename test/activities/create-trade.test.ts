@@ -56,7 +56,7 @@ test('if the payment expires while its row is read, no trade is created and the 
   expect(status).toBe('created');
 });
 
-test('the channel gets a callback URL that only this payment has, so that a callback to this URL is known to concern its trade', async () => {
+test('nodrop gives each payment its own callback URL, and a callback to this URL concerns the trade of that payment', async () => {
   const { addresses, id } = await create(0);
   const { channelAccountId } = await ledger.db.payment.findUniqueOrThrow({ where: { id } });
   const proof = callbackProof(SECRET, channelAccountId, id);

@@ -125,7 +125,7 @@ test('deliveries that failed together are retried at different times, because ea
   expect(waits).toEqual([5_000, 6_000]);
 });
 
-test('if a delivery failed, the delivery log keeps the start of the answer; if the order service agreed, the log keeps no answer', async () => {
+test('the delivery log keeps the start of the answer to a failed delivery, and no answer to a successful delivery', async () => {
   const [agrees = '', fails = ''] = await newDeliveries('log', 2);
   const call = { durationMs: 1, answer: 'what it says' };
   await activities(async () => ({ ...call, kind: 'agreed', statusCode: 200 })).deliverEvent(agrees);

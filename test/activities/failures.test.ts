@@ -24,7 +24,7 @@ test.each([
   [10_000, YEAR, 5 * MINUTE],
   [10 * MINUTE, YEAR, 10 * MINUTE],
 ])(
-  'with a retry every %s ms and a channel that asks for %s ms, the wait is %s ms',
+  'if nodrop retries every %s ms and the channel asks it to wait %s ms, the wait is %s ms',
   (delayMs, retryAfterMs, expected) => {
     const error = new ChannelError(
       'rate_limited',
@@ -45,7 +45,7 @@ test("if a channel refuses a request temporarily, the request is retried, and th
   });
 });
 
-test('if the order service has not agreed, the failure contains its last answer and the wait until the next attempt', () => {
+test('if the order service has not acknowledged an event, the failure contains its last answer and the wait until the next attempt', () => {
   expect(orderServiceDidNotAgree('It answered 503.', 5_000)).toMatchObject({
     message: 'The order service has not agreed: It answered 503. The next attempt follows on schedule.',
     type: 'NotAgreed',

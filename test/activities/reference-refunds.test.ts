@@ -70,7 +70,7 @@ describe('a refund of a trade whose reference nodrop has not recorded', () => {
     });
   });
 
-  test('if the row of the refund is lost, recovery looks the trade up; if no listing contains the trade, recovery leaves the refund alone', async () => {
+  test("if the row of a refund is lost, recovery looks the trade up, and keeps the refund's workflow if no listing contains the trade", async () => {
     const { id, reference } = await paidUnreferenced(true);
     await requireDecided(ledger.db, channel.adapter(rest), await row(id), 're_lost');
     expect(channel.calls).toEqual(['find', ...Array(9).fill(`query refund ${reference}`)]);

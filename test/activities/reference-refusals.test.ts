@@ -32,7 +32,7 @@ describe('a refusal to create the trade', () => {
     expect(await row(id)).toMatchObject({ status: 'failed' });
   });
 
-  test('if it arrives so late that another attempt may have created the trade, the payment does not fail while the trade exists', async () => {
+  test('does not fail the payment if it arrives late and an earlier attempt has created the trade', async () => {
     const { id } = await longLived();
     const adapter = channel.adapter(rest);
     const slow = {
@@ -52,7 +52,7 @@ describe('a refusal to create the trade', () => {
     expect(await create(id)).toMatchObject({ status: 'created', cancelRequested: true, noAction: true });
   });
 
-  test('if the outcome of an earlier request is unknown and the trade exists, the attempt is closed without a second trade, and the payment does not fail', async () => {
+  test('if an earlier request with an unknown outcome created the trade, the attempt is closed instead of failing, and no second trade is created', async () => {
     const { id } = await unknownCreate(true);
     channel.ofExisting = REFUSED;
     expect(await act.create(id)).toMatchObject({ status: 'created', cancelRequested: true, noAction: true });
@@ -103,8 +103,8 @@ describe('a refusal to create the trade', () => {
   });
 });
 
-describe('the parameters of a create', () => {
-  test('if the expiry is too early for the channel, each request sends the time of the first request plus the channel’s shortest lifetime', async () => {
+describe('the parameters of a request to create a trade', () => {
+  test('if the expiry is too early for the channel, each request sends another expiry: the time of the first request plus the channel’s shortest lifetime', async () => {
     const [method] = declarationOf('simulator').methods;
     const channel = new ReferenceChannel(declarationOf('simulator'), {
       methods: [

@@ -36,7 +36,7 @@ test('the reference of the trade is stored together with the next action, and ev
   expect(channel.calls).toEqual(['create', `query ${reference}`, `close ${reference}`]);
 });
 
-test('nodrop records a create before it sends the request', async () => {
+test('nodrop records a request to create a trade before it sends the request', async () => {
   const { id } = await longLived();
   const seen: unknown[] = [];
   const adapter = channel.adapter(rest);
@@ -56,7 +56,7 @@ test('nodrop records a create before it sends the request', async () => {
   expect(seen).toEqual([new Date(AT)]);
 });
 
-describe('a create with a lost answer', () => {
+describe('a create request whose answer is lost', () => {
   test("is repeated as the same request while the channel's idempotency horizon lasts", async () => {
     const { id } = await unknownCreate(true);
     clock.now = AT + HORIZON_MS - 120_000;
@@ -117,7 +117,7 @@ describe("a channel that rejects nodrop's credentials", () => {
   const WRONG = new ChannelError('misconfigured', 'The API key is wrong: set another one.');
   const shown = { attention: 'channel_misconfigured', attentionDetail: WRONG.message };
 
-  test('an attention is raised immediately after a create, the payment does not fail, and the next good answer clears the attention', async () => {
+  test('the first rejected request to create a trade raises an attention, the payment does not fail, and the next good answer clears the attention', async () => {
     const { id } = await longLived();
     channel.failure = WRONG;
     expect(await act.create(id)).toMatchObject({ error: { type: 'Channel.misconfigured' } });
@@ -135,7 +135,7 @@ describe("a channel that rejects nodrop's credentials", () => {
     ['the query before an end', 'askBeforeEnd'],
     ['a close', 'close'],
   ] as const)(
-    '%s with rejected credentials: an attention is raised at once, and the next good answer clears it',
+    'if the channel rejects the credentials of %s, an attention is raised immediately, and the next good answer clears it',
     async (_, activity) => {
       const { id } = await longLived();
       await act.create(id);
@@ -149,7 +149,7 @@ describe("a channel that rejects nodrop's credentials", () => {
   );
 });
 
-test('a close that the channel does not accept yet waits until the channel accepts it, and raises no attention', async () => {
+test('if the channel does not accept a close yet, the close waits until the channel accepts it, and no attention is raised', async () => {
   const { id } = await longLived();
   await act.create(id);
   const until = new Date(AT + 300_000);

@@ -135,7 +135,7 @@ describe('workflows that are stuck', () => {
     expect(woken).toEqual([id]);
   });
 
-  test('if the workflow of a delivery or refund is stuck, its payment has workflow_stuck until no workflow of the payment is stuck', async () => {
+  test('if the workflow of a delivery or refund is stuck, its payment has the attention workflow_stuck until no workflow of the payment is stuck', async () => {
     const { id, delivery } = await newOverdue('refund.succeeded', 'applied');
     const refund = { merchantId, paymentId: id, amount: 1n, currency: 'CNY', reason: 'requested' };
     await db.refund.create({ data: { ...refund, id: 're_stuck', createdAt: ago(HOUR) } });
@@ -219,7 +219,7 @@ describe('workflows that are stuck', () => {
     ['channel_undecided', 'channel_undecided'],
     ['disputed', 'disputed'],
     ['order_update_failing', 'order_update_failing'],
-  ])('a stuck payment with the attention %s then has the attention %s', async (before, after) => {
+  ])('if a payment with the attention %s becomes stuck, its attention is then %s', async (before, after) => {
     const shown = { attention: before, attentionSince: ago(HOUR), attentionDetail: 'x' };
     const [id = ''] = await newPayments(1, { ...shown, expiresAt: ago(HOUR) });
     stuck(`payment/${id}`);

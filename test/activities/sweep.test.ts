@@ -144,7 +144,7 @@ describe('expired orders', () => {
     db.order.create({ data: { ...expired, merchantId, id, createdAt, expiresAt: ago(MINUTE) } });
   const order = (id: string) => db.order.findUniqueOrThrow({ where: { merchantId_id: { merchantId, id } } });
 
-  test('if an order cannot be released, the other orders are still closed, and the sweep tries this order again later', async () => {
+  test('if an order cannot be released, the other orders are still closed, and the sweep tries the failed order again later', async () => {
     await db.$executeRaw`
       CREATE FUNCTION refuse_broken() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN RAISE EXCEPTION 'broken'; END $$`;

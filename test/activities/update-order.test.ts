@@ -92,7 +92,7 @@ test.each([
     () => Array.from({ length: TRANSACTIONS_AT_ONCE }, (_, n) => `other-${n}`),
   ],
   ['the slot of its order is in use', ({ orderId }: OwnedPayment) => [orderId]],
-])('a local activity does not wait for a free slot: %s', async (_, orderIds) => {
+])('a local activity does not wait for a free slot if %s', async (_, orderIds) => {
   const payment = await newPaid();
   await whileTaken(orderIds(payment), async () => {
     await expect(attempt(payment, true)).rejects.toThrow(NO_TURN);
@@ -100,7 +100,7 @@ test.each([
   expect(await attempt(payment, true)).toMatchObject(SETTLED);
 });
 
-test('an activity waits for a free slot, unless it is a local activity', async () => {
+test('an ordinary activity waits for a free slot, but a local activity does not', async () => {
   const payment = await newPaid();
   let isSettled = false;
   let settling: Promise<unknown> | undefined;

@@ -26,7 +26,7 @@ import { type Call, newOrderId, pay, SECRET, simulatorCallback, startTestApi } f
 // Tests that callbacks that cannot be verified cost no more than their limit allows. Also tests that nodrop soon reads
 // a changed account again.
 
-test('an account is read from the database only once a minute, however many callbacks arrive for it', async () => {
+test('an account is read from the database at most once a minute, however many callbacks arrive for it', async () => {
   const { accountId } = await paymentOfNewAccount();
   const accounts = new ChannelAccounts(api.db, SECRET, new FailedLookups(now, async () => new Set()), now);
   const name = { channel: 'simulator', id: accountId };
@@ -152,7 +152,7 @@ describe('an account that has changed since it was read', () => {
   };
 
   test.each(['within', 'beyond', 'with nonsense, within'] as const)(
-    'refuses no verified callback, %s the limit',
+    'a verified callback %s the limit is accepted',
     async (where) => {
       const { accountId } = await paymentOfNewAccount();
       const before = await api.db.channelAccount.findUniqueOrThrow({ where: { id: accountId } });

@@ -74,7 +74,7 @@ describe('the SQL that anonymous requests cost', () => {
       'a callback that names no payment',
       () => ['/callbacks/simulator', forgedCallback({ data: { outTradeNo: bogus() } })],
     ],
-  ])("a request with %s costs no SQL beyond its address's limit", async (_, door) => {
+  ])('a request with %s costs no SQL once its address is beyond the limit', async (_, door) => {
     const before = [];
     for (let n = 0; n < 150 && before.at(-1) !== 429; n += 1) before.push((await api.call(...door())).status);
     expect(before.at(-1)).toBe(429);
@@ -151,7 +151,7 @@ describe('the SQL that anonymous requests cost', () => {
 });
 
 describe('an address beyond its limit', () => {
-  test('a key that this process knows works from an address beyond its limit', async () => {
+  test('a key that this process has already read is accepted from an address beyond its limit', async () => {
     await exhaustMisses(api);
     for (let n = 0; n < 3; n += 1) expect((await api.call('/v1/payments', { key })).status).toBe(200);
   });
@@ -240,7 +240,7 @@ describe('an address beyond its limit', () => {
     );
   });
 
-  test('a key that this process has not read yet works while any number of unknown keys arrive', async () => {
+  test('a key that this process has not read yet is accepted while any number of unknown keys arrive', async () => {
     await exhaustMisses(api);
     const others: { key: string }[] = [];
     for (let n = 0; n < 5; n += 1) others.push(await newKey(api.db));

@@ -95,49 +95,52 @@ describe('money that waits for a decision', () => {
   test.each([
     ['a merchant refunded it', false],
     ['the channel refunded it', true],
-  ])('an overpaid part is refunded (%s): the rest can be accepted or refunded', async (_, external) => {
-    const overpaid = async () => {
-      const { id } = await pay(api, key);
-      await paid(id, 1200, at(10));
-      if (external) {
-        await recordAnswer(
-          api.db,
+  ])(
+    'if the overpaid part has been refunded (%s), the rest can be accepted or refunded',
+    async (_, external) => {
+      const overpaid = async () => {
+        const { id } = await pay(api, key);
+        await paid(id, 1200, at(10));
+        if (external) {
+          await recordAnswer(
+            api.db,
+            id,
+            { ...paidAnswer({ amount: 1200 }), refundedAmount: 150 },
+            'query',
+            at(20),
+          );
+        } else {
+          const { id: refundId } = await refund(id, 150);
+          // While the refund is in progress, the amount that remains to be refunded is unknown.
+          expect((await resolve(id, 'accept')).json.code).toBe('not_resolvable');
+          expect((await resolve(id, 'refund')).json.code).toBe('not_resolvable');
+          await givenBack(refundId, at(20));
+        }
+        await expectShown(
           id,
-          { ...paidAnswer({ amount: 1200 }), refundedAmount: 150 },
-          'query',
-          at(20),
+          'amount_mismatch',
+          at(10),
+          'received CNY 12.00, but the payment was made for CNY 10.50',
         );
-      } else {
-        const { id: refundId } = await refund(id, 150);
-        // While the refund is in progress, the amount that remains to be refunded is unknown.
-        expect((await resolve(id, 'accept')).json.code).toBe('not_resolvable');
-        expect((await resolve(id, 'refund')).json.code).toBe('not_resolvable');
-        await givenBack(refundId, at(20));
-      }
-      await expectShown(
-        id,
-        'amount_mismatch',
-        at(10),
-        'received CNY 12.00, but the payment was made for CNY 10.50',
-      );
-      return id as string;
-    };
-    const accepted = await overpaid();
-    expect((await resolve(accepted, 'accept')).json).toMatchObject({
-      orderUpdate: 'applied',
-      refundedAmount: 150,
-    });
-    await expectOver(accepted);
-    const { text } = await api.call(`/v1/payments/${accepted}/timeline`, { key });
-    expect(text).toContain('an operator accepted CNY 10.50');
+        return id as string;
+      };
+      const accepted = await overpaid();
+      expect((await resolve(accepted, 'accept')).json).toMatchObject({
+        orderUpdate: 'applied',
+        refundedAmount: 150,
+      });
+      await expectOver(accepted);
+      const { text } = await api.call(`/v1/payments/${accepted}/timeline`, { key });
+      expect(text).toContain('an operator accepted CNY 10.50');
 
-    const returned = await overpaid();
-    expect((await resolve(returned, 'refund')).json.orderUpdate).toBe('conflict');
-    expect(await refundsOf(returned)).toContain('requested created 1050');
-    await givenBack(automaticRefundId(returned), at(30));
-    await expectOver(returned);
-    expect((await get(returned)).refundedAmount).toBe(1200);
-  });
+      const returned = await overpaid();
+      expect((await resolve(returned, 'refund')).json.orderUpdate).toBe('conflict');
+      expect(await refundsOf(returned)).toContain('requested created 1050');
+      await givenBack(automaticRefundId(returned), at(30));
+      await expectOver(returned);
+      expect((await get(returned)).refundedAmount).toBe(1200);
+    },
+  );
 
   test('if a merchant refunds all of the money, no decision is left to make', async () => {
     const id = await mismatch();
@@ -172,7 +175,7 @@ describe('the attention refund_failing', () => {
     await expectOver(id);
   });
 
-  test("is raised immediately, with the channel's reason, if a refund waits for a person, and cleared when the refund makes progress", async () => {
+  test("is raised immediately, with the channel's reason, if the refund needs a person, and cleared when the refund makes progress", async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -261,7 +264,7 @@ describe('the attention refund_failing', () => {
   const refused = (reason: string) => ({ state: 'failed', reason }) as const;
 
   test.each(['retry', 'refund'] as const)(
-    'after a refusal an operator repeats the refund by %s',
+    'after a refusal, an operator can repeat the refund with the action %s',
     async (action) => {
       const id = await refusedOnce();
       expect((await resolve(id, 'accept')).status).toBe(409);

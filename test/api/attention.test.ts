@@ -86,7 +86,7 @@ describe('the attention channel_misconfigured', () => {
     ['a new next action', (id) => recordCreated(api.db, id, { type: 'redirect', url: 'https://w' }, at(101))],
     ['an answer that the trade cannot be closed yet', (id) => recordNotYet(api.db, id, at(400), at(101))],
     ["the payment's end", (id) => endPayment(api.db, id, 'closed', 'unpaid.', at(101))],
-  ])('is raised at once in place of channel_unreachable, and cleared by %s', async (_, report) => {
+  ])('is raised immediately in place of channel_unreachable, and cleared by %s', async (_, report) => {
     const { id } = await pay(api, key);
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(0));
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(300));
@@ -98,7 +98,7 @@ describe('the attention channel_misconfigured', () => {
     await expectOver(id);
   });
 
-  test('replaces the attention of a conflict whose refund is blocked, and that attention returns with its original time', async () => {
+  test('replaces the attention order_conflict of a blocked refund, and order_conflict returns later with its original time', async () => {
     const first = await pay(api, key);
     const { id } = await pay(api, key, { order: undefined, orderId: first.orderId, channel: 'simulator2' });
     await paid(first.id);

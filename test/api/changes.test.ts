@@ -58,7 +58,7 @@ function perTenth(since: number): number[] {
   return Array.from(counts, (count) => count ?? 0);
 }
 
-test('without notifications every waiting request reads again within 15 s, and the reads are spread over time', async () => {
+test('without notifications, every waiting request reads the database again within 15 s, and the reads are spread over time', async () => {
   changes = new Changes(databaseUrl, quiet);
   changes.start();
   await eventually(() => changes.listening);

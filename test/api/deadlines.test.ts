@@ -3,7 +3,7 @@ import * as deadlines from '../../src/api/deadlines.ts';
 
 // Checks relations between the API's deadlines. They must still hold after one of the deadlines is changed.
 
-test('the timeouts grow in this order: a signal, the answer to a request, a request of a stopping process, the stopping process itself', () => {
+test('the timeouts increase in this order: a signal, the answer to a request, a request of a stopping process, the stopping process itself', () => {
   const { SIGNAL_WITHIN_MS, ANSWER_WITHIN_MS, REQUEST_GIVEN_UP_MS, STOP_WITHIN_MS } = deadlines;
   const inOrder = [SIGNAL_WITHIN_MS, ANSWER_WITHIN_MS, REQUEST_GIVEN_UP_MS, STOP_WITHIN_MS];
   expect(inOrder).toEqual([...new Set(inOrder)].sort((one, other) => one - other));

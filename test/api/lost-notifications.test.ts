@@ -82,7 +82,7 @@ test('waiting requests read the database themselves while no notifications arriv
   }
 });
 
-test('if notifications stop arriving later, nodrop notices it because its ping does not come back', async () => {
+test('if notifications stop arriving later, nodrop detects this because its ping does not come back', async () => {
   // The test decides when pings are sent.
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   const proxy = await startLossyProxy(databaseUrl);

@@ -14,7 +14,7 @@ import { callUrl, SECRET } from './support.ts';
 // Tests the API and the command line, each in its own process. Both must work without Temporal.
 
 describe('npm run nodrop', () => {
-  test('fails if the embedded stack has not made its secrets yet, and makes none itself', async () => {
+  test('fails if the embedded stack has not made its secrets yet, and does not make the secrets itself', async () => {
     const folder = temporaryHome();
     try {
       const embedded = { DATABASE_URL: '', NODROP_SECRET: '', NODROP_HOME: folder };
@@ -110,7 +110,7 @@ describe('npm run nodrop', () => {
     }
   });
 
-  test('prints one sentence if the database is down, and one if a setting is wrong', async () => {
+  test('prints one sentence if the database is down or a setting is wrong', async () => {
     const away = await cli(['keys', 'list'], {
       DATABASE_URL: 'postgresql://nodrop:hunter2@127.0.0.1:1/none',
     });
@@ -263,15 +263,18 @@ describe('npm run api', () => {
   test.each([
     ['PORT', 'PORT'],
     ['NODROP_ADMIN_PORT', 'NODROP_ADMIN_PORT'],
-  ])('a %s that is in use ends with one sentence that names it', async (setting) => {
-    const taken = createServer();
-    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
-    const { port } = taken.address() as { port: number };
-    const api = run('src/api/main.ts', [], await environment({ [setting]: String(port) }));
-    expect(await api.ended).toBe(1);
-    expect(api.errors()).toBe(`Port ${port} on 127.0.0.1 is taken: set ${setting} to a free one.\n`);
-    taken.close();
-  });
+  ])(
+    'if the port in %s is in use, the process exits with one sentence that names the setting',
+    async (setting) => {
+      const taken = createServer();
+      await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+      const { port } = taken.address() as { port: number };
+      const api = run('src/api/main.ts', [], await environment({ [setting]: String(port) }));
+      expect(await api.ended).toBe(1);
+      expect(api.errors()).toBe(`Port ${port} on 127.0.0.1 is taken: set ${setting} to a free one.\n`);
+      taken.close();
+    },
+  );
 
   test('exits with one sentence that names the setting if a setting is wrong', async () => {
     const api = run('src/api/main.ts', [], await environment({ NODROP_SECRET: 'short' }));

@@ -121,8 +121,8 @@ test('a readiness check that began before a failed write is not reused after tha
   expect(await readiness.look()).toMatchObject({ database: 'not_writable' });
 });
 
-describe('readiness is 503 while the database', () => {
-  test('is read-only', async () => {
+describe('the readiness of the API', () => {
+  test('is 503 while the database is read-only', async () => {
     const name = new URL(database.databaseUrl).pathname.slice(1);
     await queryOnce(database.databaseUrl, `alter database ${name} set default_transaction_read_only = on`);
     await api.close();
@@ -135,7 +135,7 @@ describe('readiness is 503 while the database', () => {
     expect(probes()).toBe(0);
   });
 
-  test('is in recovery', async () => {
+  test('is 503 while the database is in recovery', async () => {
     const name = new URL(database.databaseUrl).pathname.slice(1);
     // The database reports that it is a standby, because PostgreSQL finds this function before its own function.
     await queryOnce(
@@ -150,7 +150,7 @@ describe('readiness is 503 while the database', () => {
     expect(await ready()).toEqual(not('in_recovery'));
   });
 
-  test('refuses writes, at first for 10 s without a new check, and then until a check can write its probe', async () => {
+  test('is 503 after a refused write, for 10 s without a new check, and then until a check can write its probe', async () => {
     const undo = [await refuseWrites('orders', '53100'), await refuseWrites('write_probe', '53100')];
     expect(await ready()).toEqual(READY);
     const refused = await order();
@@ -180,7 +180,7 @@ describe('readiness is 503 while the database', () => {
     expect(probes()).toBe(written);
   });
 
-  test('refuses writes, but not after a single failed request, because the next check can write its probe', async () => {
+  test('is not 503 after a single failed write if the next check can write its probe', async () => {
     await refuseWrites('orders', '57014');
     expect(await ready()).toEqual(READY);
     expect((await order()).json.code).toBe('database_unavailable');
@@ -191,7 +191,7 @@ describe('readiness is 503 while the database', () => {
     expect(await client.writeProbe.findMany()).toEqual([{ id: 1, probedAt: new Date(now + 3) }]);
   });
 
-  test('refuses a PATCH', async () => {
+  test('is 503 after the database refuses the write of a PATCH request', async () => {
     const { id } = (await order()).json;
     await refuseWrites('orders', '53100');
     expect(await ready()).toEqual(READY);
@@ -205,7 +205,7 @@ describe('readiness is 503 while the database', () => {
     expect(await ready()).toEqual(not('not_writable'));
   });
 
-  test('denies permission to write', async () => {
+  test('is 503 while the database denies permission to write', async () => {
     await refuseWrites('orders', '42501');
     await refuseWrites('write_probe', '42501');
     expect((await order()).status).toBe(500);

@@ -290,4 +290,4 @@ const FAULTS: readonly Fault[] = [
   },
 ];
 
-test.each(FAULTS)('the suite detects $fault', expectFound);
+test.each(FAULTS)('the contract tests detect an adapter with this fault: $fault', expectFound);

@@ -90,7 +90,7 @@ test('an answer that can be stored is returned unchanged', async () => {
   expect(await call({ outTradeNo: 'pay_2' })).toMatchObject({ about: { outTradeNo: 'pay_2' }, answer: PAID });
 });
 
-describe('an answer that cannot be stored is garbage, and a callback that cannot be stored is malformed', () => {
+describe('an answer or a callback that cannot be stored', () => {
   test.each<object>([
     { paidAt: '0000-01-01T00:00:00+23:59' },
     { paidAt: '9999-12-31T23:59:59-23:59' },
@@ -112,10 +112,13 @@ describe('an answer that cannot be stored is garbage, and a callback that cannot
     { disputes: [DISPUTE, { ...DISPUTE, isInquiry: 'yes' }] },
     { state: 'failed', reason: NUL },
     { state: 'won' },
-  ])('a trade with %o', async (trade) => {
-    await expect(query(trade)).rejects.toMatchObject({ name: 'ChannelError', kind: 'garbage' });
-    await expect(call({ trade })).rejects.toThrow(CallbackError);
-  });
+  ])(
+    'an answer about a trade with %o is garbage, and a callback about this trade is refused',
+    async (trade) => {
+      await expect(query(trade)).rejects.toMatchObject({ name: 'ChannelError', kind: 'garbage' });
+      await expect(call({ trade })).rejects.toThrow(CallbackError);
+    },
+  );
 
   test.each<object>([
     { id: '' },
@@ -123,7 +126,7 @@ describe('an answer that cannot be stored is garbage, and a callback that cannot
     { id: 'x'.repeat(201) },
     { id: 'cs_1', data: { note: HALF } },
     { id: 'cs_1', data: { note: 'x'.repeat(4_096) } },
-  ])('a reference with %o', async (reference) => {
+  ])('an answer that contains a reference with %o is garbage', async (reference) => {
     const created = saying({ reference }).createTrade(ACCOUNT, { outTradeNo: 'pay_1' } as NewTrade);
     await expect(created).rejects.toMatchObject({ name: 'ChannelError', kind: 'garbage' });
   });
@@ -133,7 +136,7 @@ describe('an answer that cannot be stored is garbage, and a callback that cannot
     { type: 'qr', qr: HALF },
     { type: 'sdk', params: { token: NUL } },
     { expiresAt: 'soon' },
-  ])('a next action with %o', async (action) => {
+  ])('an answer that contains a next action with %o is garbage', async (action) => {
     const created = saying({ action }).createTrade(ACCOUNT, { outTradeNo: 'pay_1' } as NewTrade);
     await expect(created).rejects.toMatchObject({ name: 'ChannelError', kind: 'garbage' });
   });
@@ -145,26 +148,29 @@ describe('an answer that cannot be stored is garbage, and a callback that cannot
     { amount: undefined },
     { refundedAt: '9999-12-31T23:59:59-23:59' },
     { state: 'failed', reason: HALF },
-  ])('a refund with %o', async (refund) => {
-    const adapter = saying({ refund });
-    for (const asked of [
-      adapter.queryRefund(ACCOUNT, tradeNamed('pay_1'), refundNamed('re_1')),
-      adapter.refundTrade(ACCOUNT, tradeNamed('pay_1'), { outRefundNo: 're_1' } as NewRefund),
-    ])
-      await expect(asked).rejects.toMatchObject({ name: 'ChannelError', kind: 'garbage' });
-    await expect(call({ refund })).rejects.toThrow(CallbackError);
-  });
+  ])(
+    'an answer about a refund with %o is garbage, and a callback about this refund is refused',
+    async (refund) => {
+      const adapter = saying({ refund });
+      for (const asked of [
+        adapter.queryRefund(ACCOUNT, tradeNamed('pay_1'), refundNamed('re_1')),
+        adapter.refundTrade(ACCOUNT, tradeNamed('pay_1'), { outRefundNo: 're_1' } as NewRefund),
+      ])
+        await expect(asked).rejects.toMatchObject({ name: 'ChannelError', kind: 'garbage' });
+      await expect(call({ refund })).rejects.toThrow(CallbackError);
+    },
+  );
 
   test.each<Parameters<typeof saying>[0]>([
     { notificationId: 'x'.repeat(201) },
     { outTradeNo: 'x'.repeat(201) },
     { outTradeNo: NUL },
     { told: { outRefundNo: HALF } },
-  ])('a callback with %o', async (said) => {
+  ])('a callback with %o is malformed', async (said) => {
     await expect(call(said)).rejects.toMatchObject({ kind: 'malformed' });
   });
 
-  test.each([false, 'yes'])('a notice whose isProven is %s', async (isProven) => {
+  test.each([false, 'yes'])('a notice whose field isProven is %s is malformed', async (isProven) => {
     const notice = { kind: 'notice', notificationId: 'n', about: { outTradeNo: 'pay_1' }, isProven };
     const adapter = validated({ verifyCallback: async () => notice } as unknown as ChannelAdapter);
     const taken = adapter.verifyCallback(ACCOUNT, { headers: {}, rawBody: Buffer.from('{}') });
@@ -190,7 +196,7 @@ test('answers of every channel in the registry are checked', async () => {
   }
 });
 
-test("if a channel's refusal contains characters that cannot be stored, they are replaced", () => {
+test("if a channel's refusal contains characters that cannot be stored, these characters are replaced", () => {
   const { message } = new ChannelError('rejected', `PARAM_ERROR: ${NUL} ${HALF} 🙂`);
   expect(message).toBe('PARAM_ERROR: a\ufffdb a\ufffd 🙂');
 });

@@ -59,7 +59,7 @@ const inText = (value: unknown): string =>
 const closes = () => channel.calls.filter((call) => call.startsWith('close')).length;
 const attentionOf = async (id: string) => (await h.row(id)).attention;
 
-test('if the credentials are wrong when the trade is created, an attention is raised, and the payment does not fail but is closed after the credentials are corrected', async () => {
+test('if the credentials are wrong when the trade is created, an attention is raised, and the payment is closed once the credentials are corrected', async () => {
   const payment = await h.newPayment({ expiresInMs: 300_000 });
   channel.failure = WRONG;
   await h.workflows.start(payment, true, NET_MS);

@@ -62,7 +62,7 @@ test('if the channel answers a close with "already paid", the payment counts as 
   });
 });
 
-test('if the channel answers a close with "paid" but does not report the money when queried, nodrop raises an attention and queries until the money is reported', async () => {
+test('if the channel answers a close with "paid" but queries do not report the money, nodrop raises an attention and queries until the money is reported', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(55);

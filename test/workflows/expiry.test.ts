@@ -24,7 +24,7 @@ const IN_TIME_MS = CREATE_ATTEMPT_MS - 2_000;
 describe.each([
   ['the time-skipping server', timeSkippingEnvironment],
   ['a real server', () => realEnvironment()],
-])('on %s', (_, environment) => {
+])('with %s of Temporal', (_, environment) => {
   let creates = 0;
   let onCreate: (() => Promise<void>) | undefined;
   let onLate: (() => void) | undefined;
@@ -112,7 +112,7 @@ describe.each([
     expect(endedAt?.getTime()).toBeGreaterThanOrEqual(expiresAt.getTime());
   };
 
-  test('if the channel stays unreachable until the expiry is too close for another attempt, the payment is closed', async () => {
+  test('if the channel stays unreachable and too little time is left for another attempt before the expiry, the payment is closed', async () => {
     onCreate = refuse;
     const payment = await ended(begin);
     await expectClosed(payment);
@@ -120,7 +120,7 @@ describe.each([
     expect((await historyOf(payment)).givenUp).toBeLessThanOrEqual(1);
   });
 
-  test('if the last create gets no answer, the workflow waits before the close, because that create may still make the trade', async () => {
+  test('if the last request to create the trade gets no answer, the workflow waits before the close, because that request may still create the trade', async () => {
     let lastBegan = 0;
     onCreate = async () => {
       lastBegan = await h.now();
@@ -133,7 +133,7 @@ describe.each([
     expect(endedAt?.getTime()).toBeGreaterThanOrEqual(lastBegan + CREATE_ATTEMPT_MS);
   });
 
-  test('if the channel does not answer the create before the expiry and makes no trade, the payment is closed', async () => {
+  test('if the channel does not answer the request to create the trade before the expiry and creates no trade, the payment is closed', async () => {
     let isOver = () => {};
     const payment = await ended(async () => {
       isOver();
@@ -151,7 +151,7 @@ describe.each([
     expect((await historyOf(payment)).givenUp).toBeLessThanOrEqual(1);
   });
 
-  test('after a message arrives during a create, the next create gets a timeout that fits the time left', async () => {
+  test('after a message arrives during a request to create the trade, the next request gets a timeout that fits the time left', async () => {
     onCreate = refuse;
     const payment = await ended(async () => {
       const begun = await begin();
@@ -179,7 +179,7 @@ describe.each([
     ['', false],
     [' with a message meanwhile', true],
   ])(
-    'if a create in flight at the expiry%s creates the trade later, the trade is closed',
+    'if a create request that is in flight at the expiry%s creates the trade later, the trade is closed',
     async (_, isTold) => {
       const { payment, trade } = await unlessOutOfTime(
         CREATE_ATTEMPT_MS,

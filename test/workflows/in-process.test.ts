@@ -82,7 +82,7 @@ test.each([
     },
   ],
 ])(
-  'if the answer unpaid after processing is %s, the trade is created, so that the payer can pay',
+  "if the channel's answer changes from processing to unpaid (%s), the trade is created, so that the payer can pay",
   async (_, before) => {
     const payment = await inProcess(3_600_000);
     await h.ask(payment);

@@ -34,7 +34,7 @@ const sweep = async () =>
 const atChannel = async ({ id }: Payment) =>
   (await h.simulator.ledger()).find(({ outTradeNo }: { outTradeNo: string }) => outTradeNo === id);
 
-test('an answer 409 that names the payment of the event counts as agreement', async () => {
+test("an answer 409 that names the payment of the event counts as the order service's agreement", async () => {
   shop.react = ({ paymentId }) => ({ status: 409, body: { paidPaymentId: paymentId } });
   const payment = await receive();
   await done(payment);
@@ -49,7 +49,7 @@ test.each([
   ],
   ['a read-back that names another payment', { read: { body: { paidPaymentId: 'pay_other' } } }],
 ])(
-  'after %s the money is refunded, and an attention is raised until then',
+  'after %s, the money is refunded, and an attention stays raised until the refund is made',
   async (_, { react, read }: { react?: Reaction; read?: Reaction }) => {
     await set({ orderStatusUrl: shop.statusUrl });
     shop.react = ({ type }) => (type === 'payment.succeeded' ? react : undefined);
@@ -106,7 +106,7 @@ test('after the order service answers 410, the order counts as gone, and the mon
 });
 
 test.each(['accept', 'refund'] as const)(
-  'if the merchant reviews late money, an operator decides to %s after an answer 410',
+  'if the merchant reviews late money, an operator can decide to %s after the order service answers 410',
   async (action) => {
     await set({ latePayment: 'review' });
     shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 410 } : undefined);
@@ -144,7 +144,7 @@ test('if the order service keeps failing, an operator can accept the payment ins
   expect(agreed).toMatchObject([{ detail: 'An operator decided: accept.' }]);
 });
 
-test('an operator can refund a payment to which the order service has not agreed', async () => {
+test('an operator can refund a payment that the order service has not accepted', async () => {
   shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 500 } : undefined);
   const payment = await receive();
   const first = await h.refund(payment, 500);
@@ -201,7 +201,7 @@ test.each([
     },
   ],
 ])(
-  'if all money is refunded %s while the order service fails, the success is superseded and a conflict is delivered immediately',
+  'if all money is refunded %s while the order service fails, the success event is superseded and a conflict event is delivered immediately',
   async (_, giveAllBack) => {
     await set({ orderStatusUrl: shop.statusUrl });
     shop.react = ({ type }) =>

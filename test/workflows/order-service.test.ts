@@ -73,7 +73,7 @@ test.each<[string, Reaction]>([
   },
 );
 
-test('a slow answer within the timeout counts as agreement', async () => {
+test("a slow answer within the timeout counts as the order service's agreement", async () => {
   shop.react = () => ({ delayMs: 500, apply: true });
   const payment = await receive();
   await done(payment);
@@ -107,7 +107,7 @@ test('if the order service acknowledges an event without applying it, the read-b
   expect(shop.order(payment.orderId).timesPaid).toBe(1);
 });
 
-test('an acknowledgement does not count as agreement until the read-back succeeds', async () => {
+test("an acknowledgement counts as the order service's agreement only after the read-back has succeeded", async () => {
   await set({ orderStatusUrl: shop.statusUrl });
   let readable = false;
   shop.reactToRead = () => (readable ? undefined : { status: 500 });
@@ -195,20 +195,23 @@ test.each<[string, () => Promise<void>]>([
       shop.reactToRead = () => (shop.reads.length === 1 ? PATIENCE : undefined);
     },
   ],
-])('a Retry-After in the answer to %s is used if it is longer than the planned wait', async (_, prepare) => {
-  await prepare();
-  const payment = await receive();
-  await done(payment);
-  const [first, second] = shop.about(payment.id);
-  const seconds = ((second?.at ?? 0) - (first?.at ?? 0)) / 1000;
-  expect([seconds >= 3_599, seconds < 3_610]).toEqual([true, true]);
-  expect((await h.timeline(payment.id)).filter((line) => line.startsWith('attention: '))).toEqual([
-    expect.stringContaining('order_update_failing: The order service has not agreed'),
-    'attention: order_update_failing was cleared.',
-  ]);
-});
+])(
+  'the Retry-After of the answer to a request for %s is used if it is longer than the planned wait',
+  async (_, prepare) => {
+    await prepare();
+    const payment = await receive();
+    await done(payment);
+    const [first, second] = shop.about(payment.id);
+    const seconds = ((second?.at ?? 0) - (first?.at ?? 0)) / 1000;
+    expect([seconds >= 3_599, seconds < 3_610]).toEqual([true, true]);
+    expect((await h.timeline(payment.id)).filter((line) => line.startsWith('attention: '))).toEqual([
+      expect.stringContaining('order_update_failing: The order service has not agreed'),
+      'attention: order_update_failing was cleared.',
+    ]);
+  },
+);
 
-test('if no payment waits for an event and its delivery fails for hours, an attention is raised after 10 minutes and cleared when the event is delivered', async () => {
+test('if delivery of an event for which no payment waits fails for hours, an attention is raised after 10 minutes and cleared when the event is delivered', async () => {
   shop.react = ({ type }, nth) => (type === 'refund.succeeded' && nth < 20 ? { status: 500 } : undefined);
   const payment = await receive();
   await done(payment);
@@ -301,7 +304,7 @@ test('if the order service is removed while a payment waits for it, the payment 
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied' });
 });
 
-test('if the order service is removed while an event is pending and no payment waits for the event, its delivery ends without a call', async () => {
+test('if the order service is removed, the pending delivery of an event for which no payment waits ends without a call', async () => {
   shop.react = () => ({ status: 500 });
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   await h.start(payment);

@@ -71,7 +71,7 @@ const UNKNOWN: readonly [string, Reaction][] = [
 ];
 
 test.each(UNKNOWN)(
-  'after answers %s with the code order_unknown, an order that appears after 23 h is paid and nothing is refunded',
+  'if the order service answers %s with the code order_unknown, an order that appears after 23 h is paid and nothing is refunded',
   async (_, reaction) => {
     let until = Number.POSITIVE_INFINITY;
     shop.react = ({ at }) => (at < until ? reaction : undefined);

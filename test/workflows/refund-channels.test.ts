@@ -37,7 +37,7 @@ describe('a channel that forgets idempotency keys after 24 h', () => {
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 700n, attention: null });
   });
 
-  test('if a refund never reached the channel and two lists, 10 min apart, do not contain it, the refund is requested again', async () => {
+  test('if a refund never reached the channel and two lists that are read 10 min apart do not contain it, the refund is requested again', async () => {
     const payment = await h.newPaid();
     book.losesRequests = true;
     const refund = await h.refund(payment, 700);

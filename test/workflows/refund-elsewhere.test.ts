@@ -42,7 +42,7 @@ test('if an external refund was attributed to an open refund of nodrop, the exte
   ]);
 });
 
-test('if the row of a processing refund is lost and the refund was recorded as external, the refund counts only once when it is requested again', async () => {
+test('if the row of a processing refund is lost and the refund is recorded as external, a repeated request for the refund does not count it twice', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'lost-6', amount: 400 });
@@ -131,7 +131,7 @@ describe('a refund of all remaining money after a refund was made at the channel
   });
 });
 
-test('if a refund was requested before a loss of the database and takes effect between the first two queries, the refund counts only once', async () => {
+test('a refund that was requested before a loss of the database and takes effect between the first two queries counts only once', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const key = { merchantId, paymentId, idempotencyKey: 'between-1', amount: 400 };
@@ -144,7 +144,7 @@ test('if a refund was requested before a loss of the database and takes effect b
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n });
 });
 
-test('a query finds each refund that was made at the channel once, and an attention is raised', async () => {
+test('a query records each refund that was made at the channel only once, and an attention is raised', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 300);
   for (let i = 0; i < 2; i++) await h.ask(payment);
@@ -162,7 +162,7 @@ test('a query finds each refund that was made at the channel once, and an attent
   expect(await h.orderStatus(payment)).toBe('refunded');
 });
 
-test('a callback can report a refund made at the channel, and if the first answer reports such a refund, the refund due is smaller', async () => {
+test('a callback can report a refund that was made at the channel, and if the first answer reports such a refund, the refund due is smaller', async () => {
   const payment = await h.newPaid();
   const trx = { channelPaymentId: 'trx', refundedAmount: 400 };
   // If an answer reports a different total amount of the trade, nodrop does not trust what it says about
@@ -323,7 +323,7 @@ describe('a refund whose amount at the channel differs from the requested amount
 
 // This is the last test, because the time-skipping server no longer skips time after a cancelled activity
 // completes.
-test('after a callback settles a refund of nodrop, the trade is queried until the channel answers, so that refunds made there are found', async () => {
+test('after a callback settles a refund of nodrop, nodrop queries the trade until the channel answers, to find refunds that were made at the channel', async () => {
   const payment = await h.newPaid();
   h.onRefund = processing;
   const refund = await h.refund(payment, 500);

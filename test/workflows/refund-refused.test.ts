@@ -26,7 +26,7 @@ test('if the channel finally refuses a refund, the refund fails and its amount c
   expect(await h.orderStatus(payment)).toBe('refunded');
 });
 
-test('if the answer to a request was lost but the request made the refund, a later refusal has no effect', async () => {
+test('if a refund request took effect but its answer was lost, a later refusal has no effect', async () => {
   const payment = await h.newPaid();
   let calls = 0;
   h.onRefund = async (ask) => {
@@ -112,7 +112,7 @@ test('if the channel refuses a refund of a recovered order, an attention is rais
   expect(await h.row(second.id)).toMatchObject({ attention: 'order_conflict' });
 });
 
-describe('a refund of all remaining money that the channel refuses because a part was refunded at the channel', () => {
+describe('if the channel refuses to refund all remaining money because a part was refunded at the channel', () => {
   /**
    * Starts a refund's workflow as the sweep does.
    * @returns the refund's row after the workflow has ended

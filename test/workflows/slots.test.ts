@@ -119,7 +119,7 @@ function filesWith(pattern: RegExp): string[] {
   return readdirSync(folder).filter((name) => pattern.test(readFileSync(new URL(name, folder), 'utf8')));
 }
 
-test('only local-activities.ts starts local activities, so that none of them holds a task slot while it waits', () => {
+test('only local-activities.ts starts local activities, so that no local activity holds a task slot while the activity waits', () => {
   expect(filesWith(/proxyLocalActivities/)).toEqual(['local-activities.ts']);
 });
 

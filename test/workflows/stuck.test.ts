@@ -91,7 +91,7 @@ test("the sweep settles a payment whose workflow is stuck, cancels the order's o
   await h.release(MISTAKE);
 });
 
-test('if two stuck payments of one order are paid, the sweep settles both payments and starts the refund of one payment', async () => {
+test('if the workflows of two paid payments of one order are stuck, the sweep settles both payments and starts the refund of one payment', async () => {
   const both = await newAttempts('both');
   await makeStuck(...both);
   expect(await steps.sweepPayments()).toBe(2);

@@ -113,7 +113,7 @@ test('a hint starts a phase of frequent queries, after which the original schedu
   expectAsked(h, payment, [10, ...tight, 90, 120, 150, 180, 210]);
 });
 
-test('if a query soon after a hint finds the money, the payment counts as settled by the hint', async () => {
+test('if a query soon after a hint finds the money, the payment counts as detected by the hint', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
@@ -171,7 +171,7 @@ test("if the channel's answer to a query has a wrong amount, the order is not pa
   expect(await h.orderStatus(payment)).toBe('paying');
 });
 
-test('if a create fails, it is retried until it succeeds, and then the payer can pay', async () => {
+test('if a request to create the trade fails, it is retried until it succeeds, and then the payer can pay', async () => {
   const payment = await h.newPayment();
   await h.simulator.setFaults({ create: { errorRate: 1 } });
   await h.workflows.wake(payment, NET_MS);
@@ -184,7 +184,7 @@ test('if a create fails, it is retried until it succeeds, and then the payer can
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('if the answer to a create is lost, the create is repeated and only one trade exists', async () => {
+test('if the answer to a request to create the trade is lost, the request is repeated and only one trade exists', async () => {
   const payment = await h.newPayment();
   await h.simulator.setFaults({ create: { timeoutAfterAcceptRate: 1 } });
   await h.workflows.wake(payment, NET_MS);
@@ -241,7 +241,7 @@ test("an operator's query that arrives during the last workflow task is answered
 });
 
 test.each(['hint', 'callback'])(
-  'a %s signal from the Web UI without an argument is accepted',
+  'a signal "%s" from the Web UI without an argument is accepted',
   async (signal) => {
     const payment = await h.newPayment();
     const run = await h.start(payment);

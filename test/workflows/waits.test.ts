@@ -88,7 +88,7 @@ const settled = async (payment: Payment) => {
 };
 
 test.each([0, 1, 2])(
-  'a callback settles the payment while %i renewals wait for a channel without a worker',
+  'a callback settles the payment while %i renewals of the next action wait for a channel without a worker',
   async (count) => {
     const one = await unserved();
     const { waiting } = await renewals(count, one);
@@ -188,7 +188,7 @@ test('a callback settles the payment even if a requested cancellation cannot be 
   await settled(payment);
 });
 
-test('after a close that reports paid, a callback settles the payment without waiting for the next query', async () => {
+test('if the answer to a close reports that the trade is paid, a callback settles the payment without waiting for the next query', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   await h.start(payment);
   await h.pass(55);

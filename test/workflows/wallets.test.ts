@@ -215,7 +215,7 @@ const refundRun = (id: string) => h.env.client.workflow.getHandle(`refund/${id}`
 
 describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
   test.each(METHODS)(
-    '%s, %s: the callback pays the order, or a query if the callback is lost',
+    '%s, %s: the callback pays the order, and if the callback is lost, a query pays the order',
     async (channel, method, type) => {
       const told = await newPayment(channel, method);
       const run = await h.start(told);
@@ -310,7 +310,7 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
     expect(await refundsOf(payment)).toEqual([[700n, 'requested', 'succeeded']]);
   });
 
-  test('WeChat Pay: if a payment was refunded at the merchant platform before nodrop saw the money, it pays no order', async () => {
+  test('WeChat Pay: if a payment was refunded at the merchant platform before nodrop recorded the money, the payment pays no order', async () => {
     await callbacks('are lost');
     const payment = await newPayment('wechatpay');
     const run = await h.start(payment);
@@ -325,7 +325,7 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
     expect(await refundsOf(payment)).toEqual([]);
   });
 
-  test('WeChat Pay: a refund at the merchant platform raises an attention, and its callback records it as external', async () => {
+  test('WeChat Pay: a refund at the merchant platform raises an attention, and the callback about this refund records the refund as external', async () => {
     const payment = await newPaid('wechatpay');
     const { mchid = '' } = wechatpay.accounts.direct;
     await wechatpay.tell('refundAtPlatform', { outTradeNo: payment.id, amount: 500 });

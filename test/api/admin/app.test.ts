@@ -149,7 +149,7 @@ describe('/details', () => {
     for (const secret of Object.values(SECRETS)) expect(answer.text).not.toContain(secret);
   });
 
-  test('counts the payments and callbacks of all merchants that wait for an operator, and shows the age of the oldest one', async () => {
+  test('counts the payments and callbacks of all merchants that wait for an operator, and shows the age of the oldest', async () => {
     const at = Date.now();
     const ago = (seconds: number) => new Date(at - seconds * 1000);
     const other = await newKey(api.db);

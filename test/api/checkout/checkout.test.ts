@@ -109,7 +109,7 @@ describe('the cashier page', () => {
     }
   });
 
-  test('if there is no link to the channel, the page itself draws the QR code and shows it unfolded', async () => {
+  test('if there is no link to the channel, the page draws the QR code itself and shows it expanded', async () => {
     const made = await pay(api, key);
     const qr = 'weixin://wxpay/bizpayurl?pr=NwY5Mz9';
     await api.db.payment.update({ where: { id: made.id }, data: { nextAction: { type: 'qr', qr } } });
@@ -139,7 +139,7 @@ describe('the cashier page', () => {
   test.each([
     ['paid', undefined],
     ['unpaid', '60'],
-  ])('shows the final state and links back to the shop: %s', async (screen, refresh) => {
+  ])('shows the final state %s and links back to the shop', async (screen, refresh) => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     if (screen === 'paid') await settle(api.db, made.id);
     else await api.db.payment.update({ where: { id: made.id }, data: { status: 'failed' } });
@@ -192,7 +192,7 @@ describe('the cashier page', () => {
     ['zh-TW', 'zh-Hans'],
     ['en-US,zh;q=0.5', 'en'],
     ['*', 'en'],
-  ])('for Accept-Language %s the page is in %s', async (language, lang) => {
+  ])('if the header Accept-Language is "%s", the language of the page is %s', async (language, lang) => {
     for (const path of ['pay_nobody', 'pay_nobody?token=ct_x']) {
       const answer = await open(path, { 'accept-language': language });
       expect(answer.text).toContain(`<html lang="${lang}">`);
@@ -201,7 +201,7 @@ describe('the cashier page', () => {
   });
 
   test.each(['checkout', 'return'])(
-    'the URL of /%s selects the language, and the language form keeps the other parameters',
+    'a parameter of the URL /%s selects the language, and the language form keeps the other parameters',
     async (path) => {
       const made = await pay(api, key);
       const chinese = { 'accept-language': 'zh-CN' };
@@ -248,7 +248,7 @@ describe('the cashier page', () => {
   });
 
   test.each(['checkout', 'return'])(
-    'a broken link to /%s is answered with a page whose files load',
+    'the answer to a broken link under /%s is a page whose style sheet and icon load',
     async (path) => {
       const { id } = await pay(api, key);
       for (const query of [`token=${'x'.repeat(3_000)}`, 'token=ct_a&token=ct_b', 'token=%00', 'token']) {
@@ -266,7 +266,7 @@ describe('the cashier page', () => {
     },
   );
 
-  test('if a URL has several tokens, the first is used, and a repeated `returned` mark counts as one', async () => {
+  test('if a URL has several tokens, the first token is used, and a repeated `returned` mark counts once', async () => {
     const { id, clientToken } = await pay(api, key);
     expect((await open(`${id}?token=${clientToken}&token=ct_b&returned=1&returned=1`)).status).toBe(200);
     expect((await api.call(`/return/${id}?token=${clientToken}&token=ct_b`)).status).toBe(303);

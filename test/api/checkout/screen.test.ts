@@ -46,7 +46,7 @@ describe('the screen', () => {
           );
   });
 
-  test('an attempt without money is shown as "unpaid" only if no other attempt of its order can have paid', async () => {
+  test('an attempt without money is shown as "unpaid" only if no other attempt of its order can have been paid', async () => {
     const seen: Record<string, string[]> = {};
     for (const orderState of ['open', 'undecided', 'paid', 'over', 'a new one', undefined]) {
       const screens = new Set<string>();
@@ -91,12 +91,15 @@ describe('the screen', () => {
     // Refunded outside nodrop.
     ['returning', { orderUpdate: 'conflict', refundedAmount: 500 }],
     ['returned', { orderUpdate: 'conflict', receivedAmount: 500, refundedAmount: 500 }],
-  ])('a payment with received money has the screen %s with %j', async (screen, changes) => {
-    for (const orderState of ['open', 'undecided', 'paid', 'over'])
-      expect(await screenOf({ status: 'succeeded', orderState, ...changes })).toBe(screen);
-  });
+  ])(
+    'a payment that has received money is shown as "%s" if it has the fields %j',
+    async (screen, changes) => {
+      for (const orderState of ['open', 'undecided', 'paid', 'over'])
+        expect(await screenOf({ status: 'succeeded', orderState, ...changes })).toBe(screen);
+    },
+  );
 
-  test('offers no payment to a payer who may have paid, and none after the expiry', async () => {
+  test('offers no payment to a payer who may already have paid, and offers no payment after the expiry', async () => {
     for (const status of ['created', 'paying']) {
       expect(await screenOf({ status }, BEFORE, true)).toBe('asking');
       expect(await screenOf({ status }, BEFORE + 1)).toBe('asking');
@@ -122,7 +125,7 @@ describe('the screen', () => {
   });
 
   test.each(['sdk', 'a new one'])(
-    'a next action of type "%s" says to continue elsewhere, or offers its link',
+    'for a next action of type "%s" the screen offers its https link, or else tells the payer to continue elsewhere',
     async (type) => {
       expect(await screenOf({ nextAction: { type, params: {} } })).toBe('elsewhere');
       expect(await screenOf({ nextAction: { type, url: 'javascript:alert(1)' } })).toBe('elsewhere');

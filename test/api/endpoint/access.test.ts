@@ -19,7 +19,7 @@ describe('API keys', () => {
     'Bearer a b',
     `Bearer sk_${'x'.repeat(500)}`,
     `Bearer ${DEVELOPMENT_KEY}`,
-  ])('Authorization "%s" is 401 with a challenge', async (authorization) => {
+  ])('the header Authorization "%s" is answered with 401 and a challenge', async (authorization) => {
     const answer = await api.call('/v1/orders', {
       headers: authorization === undefined ? {} : { authorization },
     });
@@ -78,7 +78,7 @@ describe('a client token', () => {
     ['GET', '/v1/orders'],
     ['POST', '/v1/orders'],
     ['GET', '/v1/orders/ORDER'],
-  ])('a client token may not %s %s', async (method, path) => {
+  ])('a client token does not authorise the request %s %s', async (method, path) => {
     const made = await pay(api, key);
     const answer = await api.call(path.replace('ID', made.id).replace('ORDER', made.orderId), {
       key: made.clientToken,
@@ -190,7 +190,7 @@ describe('the development key', () => {
     }
   });
 
-  test('the development key is accepted only if every condition is met', () => {
+  test('the development key is accepted only in a test deployment with the embedded database, on loopback addresses and host names', () => {
     const accepted = (config: object, from = request('127.0.0.1')) =>
       isDevelopmentKeyAccepted({ ...loopbackConfig, ...config }, from);
     expect(accepted({})).toBe(true);
@@ -221,10 +221,13 @@ describe('the development key', () => {
     ['origin', 'null', false],
     ['origin', 'http://localhost:8080', true],
     ['origin', 'http://[::1]:3000', true],
-  ])('with the header %s: %s the development key is accepted: %s', (name, value, expected) => {
-    const asked = request('127.0.0.1', { host: 'localhost', [name]: value });
-    expect(isDevelopmentKeyAccepted(loopbackConfig, asked)).toBe(expected);
-  });
+  ])(
+    'if the request has the header %s: %s, the result of isDevelopmentKeyAccepted is %s',
+    (name, value, expected) => {
+      const asked = request('127.0.0.1', { host: 'localhost', [name]: value });
+      expect(isDevelopmentKeyAccepted(loopbackConfig, asked)).toBe(expected);
+    },
+  );
 
   test.each([
     ['127.0.0.1', true],
@@ -237,7 +240,7 @@ describe('the development key', () => {
     ['::', false],
     ['127.0.0.1.evil.example', false],
     ['', false],
-  ])('%s is a loopback address: %s', (host, expected) => {
+  ])('for the host "%s" the result of isLoopback is %s', (host, expected) => {
     expect(isLoopback(host)).toBe(expected);
   });
 });

@@ -40,16 +40,37 @@ test('the routes that accept requests without a key are exactly the listed open 
   expect(open.map(({ path }) => path).sort()).toEqual([...PUBLIC, ...PROVEN_OTHERWISE].sort());
 });
 
-describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%s', (_, endpoint) => {
+const guardedByName = guarded.map((endpoint) => [name(endpoint), endpoint] as const);
+
+describe.each(guardedByName)('the route %s', (_, endpoint) => {
   const { auth, path } = endpoint;
   const ownsPath = path.includes('{');
   const strangers = () =>
     auth === 'operator' ? [stranger.operatorKey] : [stranger.key, stranger.operatorKey];
 
   // Refused requests change nothing, so one set-up serves all cases.
-  describe('the route refuses', () => {
+  describe('refuses', () => {
     beforeAll(begin);
     afterAll(end);
+
+    if (auth !== 'key or token') {
+      test("a request with the client token of a victim's payment (403)", async () => {
+        await expectRefused(() => ask(endpoint, victim.token), 403, /^forbidden$/);
+      });
+    }
+
+    if (auth === 'operator') {
+      test('a request with a merchant’s key if the route is only for operators (403)', async () => {
+        await expectRefused(() => ask(endpoint, victim.key), 403, /^forbidden$/);
+        await expectRefused(() => ask(endpoint, stranger.key), 403, /^forbidden$/);
+      });
+    }
+
+    if (ownsPath) {
+      test('a request with another merchant’s key (404)', async () => {
+        for (const key of strangers()) await expectRefused(() => ask(endpoint, key), 404, /_not_found$/);
+      });
+    }
 
     test.each<[string, () => string | undefined]>([
       ['no key', () => undefined],
@@ -57,7 +78,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
       ['an empty key', () => ''],
       ['a revoked key', () => revokedKey],
       ["a key's id", () => 'key_01JD7Z7C8Q6W4Y9V5T3R1P0N2M'],
-    ])('%s: 401', async (_name, key) => {
+    ])('a request with %s (401)', async (_name, key) => {
       await expectRefused(() => ask(endpoint, key()), 401, /^unauthorized$/);
     });
 
@@ -65,38 +86,19 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
       ['another payment’s client token', () => [stranger.token, api]],
       ['an expired client token', () => [victim.token, later]],
       ['a made-up client token', () => [`ct_${'x'.repeat(43)}`, api]],
-    ])('%s', async (_name, given) => {
+    ])('a request with %s (401 or 403)', async (_name, given) => {
       const [token, through] = given();
       const [status, code] = auth === 'key or token' ? [401, /^unauthorized$/] : [403, /^forbidden$/];
       await expectRefused(() => ask(endpoint, token, through), status as number, code as RegExp);
     });
-
-    if (auth !== 'key or token') {
-      test("the client token of a victim's payment", async () => {
-        await expectRefused(() => ask(endpoint, victim.token), 403, /^forbidden$/);
-      });
-    }
-
-    if (auth === 'operator') {
-      test('a merchant’s key with 403 if the route is only for operators', async () => {
-        await expectRefused(() => ask(endpoint, victim.key), 403, /^forbidden$/);
-        await expectRefused(() => ask(endpoint, stranger.key), 403, /^forbidden$/);
-      });
-    }
-
-    if (ownsPath) {
-      test('another merchant’s key', async () => {
-        for (const key of strangers()) await expectRefused(() => ask(endpoint, key), 404, /_not_found$/);
-      });
-    }
   });
 
-  describe('the route accepts', () => {
+  describe('accepts', () => {
     beforeEach(begin);
     afterEach(end);
 
     if (auth === 'key or token') {
-      test("the payment's client token", async () => {
+      test("a request with the payment's client token", async () => {
         const { status, text } = await ask(endpoint, victim.token);
         if (path in PAID_ALREADY)
           expect([status, text]).toEqual([409, expect.stringContaining('already_paid')]);
@@ -109,7 +111,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
     }
 
     if (!ownsPath) {
-      test("another merchant's key, but shows only that merchant's own data", async () => {
+      test("a request with another merchant's key, but the answer contains only that merchant's data", async () => {
         for (const key of strangers()) {
           // Here the route lists or creates objects, so the answer succeeds but must not show the victim's data.
           const before = await victims();
@@ -122,7 +124,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
     }
 
     // Checks that valid credentials succeed. Without this test a wrong path could explain all refusals.
-    test("the merchant's own key", async () => {
+    test("a request with the merchant's own key", async () => {
       const answer = await ask(endpoint, auth === 'operator' ? victim.operatorKey : victim.key);
       expect([401, 403, 404], answer.text).not.toContain(answer.status);
     });
@@ -167,7 +169,7 @@ describe('routes that need no key', () => {
     ['another payment’s token', () => [stranger.token, api]],
     ['an expired token', () => [victim.token, later]],
     ['its merchant’s key', () => [victim.key, api]],
-  ])('GET /checkout/{id} with %s', async (_name, given) => {
+  ])('GET /checkout/{id} with %s returns the page for an unknown payment', async (_name, given) => {
     const [token, through] = given();
     const before = await everything();
     const answer = await through.call(`/checkout/${victim.paymentId}?token=${token}`);
@@ -191,7 +193,7 @@ describe('routes that need no key', () => {
     ['another payment’s token', () => [stranger.token, api]],
     ['an expired token', () => [victim.token, later]],
     ['its merchant’s key', () => [victim.key, api]],
-  ])('GET /return/{id} with %s', async (_name, given) => {
+  ])('GET /return/{id} with %s returns the page for an unknown payment', async (_name, given) => {
     const [token, through] = given();
     const query = token === undefined ? '' : `?token=${token}`;
     const answer = await through.call(`/return/${victim.paymentId}${query}`);
@@ -205,7 +207,7 @@ describe('two merchants', () => {
   beforeEach(begin);
   afterEach(end);
 
-  test("two merchants have orders with the same id, and neither sees the other's", async () => {
+  test('each has an order with the same id, and neither can see the order of the other', async () => {
     const own = { id: victim.orderId, amount: 7, currency: 'EUR' };
     const before = await victims();
     const made = await api.call('/v1/orders', { key: stranger.key, body: own });
@@ -226,7 +228,7 @@ describe('two merchants', () => {
     expect(await list(stranger.operatorKey)).toEqual({ data: [], nextCursor: null });
   });
 
-  test("a wait for another merchant's order is refused immediately, and the cursor of another merchant's list shows nothing", async () => {
+  test("a request that waits for another merchant's order is refused immediately, and a cursor of another merchant's list shows nothing", async () => {
     const began = runningTime();
     const waited = await api.call(`/v1/orders/${victim.orderId}?wait=30`, { key: stranger.key });
     expect([waited.status, began() < 15_000]).toEqual([404, true]);

@@ -127,7 +127,7 @@ describe('a request with an Idempotency-Key that is in progress', () => {
     expect(isReplayed(await pay(body, id, other))).toBe('true');
   });
 
-  test('of many concurrent requests on two processes one runs, and the others get the same answer or "in progress"', async () => {
+  test('if many concurrent requests arrive at two processes, one request runs, and the others get the same answer or "in progress"', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.record({ second: fc.boolean(), delayMs: fc.integer({ min: 0, max: 40 }) }), {
@@ -175,7 +175,7 @@ describe('an Idempotency-Key whose process died', () => {
     ['before it did its work', false],
     ['after its payment was created', true],
   ])(
-    '%s: until its lease ends the key is in progress, and then the same request runs again',
+    'if the process died %s, the key is in progress until its lease ends, and then the same request runs again',
     async (_, made) => {
       const [id, body] = [randomUUID(), newPayment()];
       const first = made ? await api.call('/v1/payments', { key, body }) : undefined;

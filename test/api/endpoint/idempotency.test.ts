@@ -120,7 +120,7 @@ test("if a key's request was stored without its fields, another body is refused 
   expect([answer.json.code, answer.json.errors]).toEqual(['idempotency_key_reused', undefined]);
 });
 
-test('another body with the same key is refused even if the first result is not definite, because the first request may have begun', async () => {
+test('another body with the same key is refused even if no result was stored for the first request, because the first request may have begun', async () => {
   const id = randomUUID();
   api.workflows.down = true;
   await pay(newPayment(), id);

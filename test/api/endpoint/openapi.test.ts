@@ -139,7 +139,7 @@ test('the OpenAPI document has a webhook for every event, with its headers, its 
   expect(Object.keys(EventRefund.properties)).toEqual(without(Refund, 'temporalUrl'));
 });
 
-test('request fields that change a live payment have no default, so that a generated client does not send one unasked', () => {
+test('request fields that change a live payment have no default, so that a generated client does not send them unintentionally', () => {
   const { properties } = document.components.schemas.NewPayment;
   for (const name of ['payer', 'returnUrl', 'metadata', 'expiresInSeconds'])
     expect([name, properties[name].default]).toEqual([name, undefined]);
@@ -220,7 +220,7 @@ test('for each route the OpenAPI document lists the codes of its refusals as lit
   }
 });
 
-test('according to the OpenAPI document an answer may have a value that is added later', () => {
+test('according to the OpenAPI document an answer may contain values that are added in later versions', () => {
   const closed = new Set<string>();
   let sets = 0;
   for (const [path, methods] of Object.entries<Record<string, Operation>>(document.paths)) {
@@ -240,7 +240,7 @@ test('according to the OpenAPI document an answer may have a value that is added
   expect(sets).toBeGreaterThan(50);
 });
 
-test('a schema that may be null in one place is not declared as nullable for every place', () => {
+test('a schema that may be null in only some places is not declared as nullable itself', () => {
   for (const [name, { type }] of Object.entries<Schema>(document.components.schemas))
     expect([name, type]).not.toEqual([name, expect.arrayContaining(['null'])]);
 });
@@ -309,7 +309,7 @@ test('the OpenAPI document has every error code, with its status and an example'
 const CHROMIUM = findChromium();
 
 test.skipIf(CHROMIUM === undefined)(
-  'the page renders it under a strict policy, and loads nothing from other hosts',
+  'the documentation page shows the OpenAPI document under a strict Content-Security-Policy, and loads nothing from other hosts',
   async () => {
     const browser = await chromium.launch({
       ...(CHROMIUM === undefined ? {} : { executablePath: CHROMIUM }),

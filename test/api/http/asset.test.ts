@@ -58,7 +58,7 @@ test.each(TEXTS)(
   },
 );
 
-test('a client that has a file in one encoding gets 304 if it asks for the same encoding', async () => {
+test('a client that already has a file gets 304 only if it asks for the file in the same encoding', async () => {
   const path = '/checkout/assets/page.js';
   const etags = [];
   for (const accepted of ['br', 'gzip', 'identity']) {

@@ -88,7 +88,7 @@ const routes: readonly [listener: string, line: string][] = [
 
 const statusOf = (answer: string) => Number(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1]);
 
-describe.concurrent.each(routes)('%s: %s', (listener, line) => {
+describe.concurrent.each(routes)('the server %s, request "%s"', (listener, line) => {
   test('a body whose Content-Length is too large is refused before it is read', async () => {
     const { answer, read } = await flood(listeners[listener] ?? '', {
       head: [`${line} HTTP/1.1`, HUGE, 'Content-Type: application/json'],
@@ -99,7 +99,7 @@ describe.concurrent.each(routes)('%s: %s', (listener, line) => {
     expect(read).toBeLessThan(READ_AT_MOST - BODY_LIMIT);
   });
 
-  test('a body without a Content-Length is read up to the limit, and then the connection ends', async () => {
+  test('a body without a Content-Length is read up to the limit, and then the connection is closed', async () => {
     const { answer, read } = await flood(listeners[listener] ?? '', {
       head: [`${line} HTTP/1.1`, CHUNKED, 'Content-Type: application/json', `Authorization: Bearer ${key}`],
       chunk: chunked(BLOCK),
@@ -146,7 +146,7 @@ describe.concurrent.each([
   ['in an unknown encoding', 'Content-Encoding: zip', BLOCK],
 ])('a body without a length, %s', (_name, encoding, data) => {
   test.each([false, true])(
-    'is refused before it is read to its end (sent chunk by chunk: %s)',
+    'is refused before it is read completely (sent chunk by chunk: %s)',
     async (drips) => {
       const { answer, read } = await flood(api.url, {
         head: ['POST /callbacks/simulator HTTP/1.1', CHUNKED, ...(encoding === '' ? [] : [encoding])],
@@ -164,7 +164,7 @@ describe.concurrent.each([
   );
 });
 
-test('a small compressed body that decompresses to a large one is refused', async () => {
+test('a small compressed body that decompresses to a large body is refused', async () => {
   const raw = new Uint8Array(gzipSync(Buffer.alloc(64 * 1024 * 1024)));
   const answer = await api.call('/callbacks/simulator', { raw, headers: { 'content-encoding': 'gzip' } });
   expect([answer.status, answer.json.code]).toEqual([413, 'payload_too_large']);

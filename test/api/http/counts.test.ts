@@ -8,7 +8,7 @@ function counts(atMost: number) {
   return { clock, counts: new Counts({ atMost, windowMs: 1_000 }, () => new Date(clock.at)) };
 }
 
-test('in each time window each key may use its limit once', () => {
+test('each key may use the whole limit once in each time window', () => {
   const { clock, counts: of } = counts(3);
   const isTaken = (key: string, amount?: number) => of.take(key, amount) !== undefined;
   expect([isTaken('a'), isTaken('a', 2), isTaken('a'), isTaken('b', 4), isTaken('b', 3)]).toEqual([

@@ -106,15 +106,18 @@ test.each<[string, unknown, [path: string, message: RegExp][]]>([
   ['GET /v1/orders?limit=2&limit=3', undefined, [['limit', /^must be given once$/]]],
   ['GET /v1/orders?status=bad', undefined, [['status', /^must be one of unpaid, paying, /]]],
   ['GET /v1/orders?state=paying', undefined, [['state', /^is not a known field: known are .*\bstatus\b/]]],
-])('every invalid field is named, with what to send instead: %s %j', async (route, body, expected) => {
-  const [method, path = ''] = route.split(' ');
-  const { status, json: answer } = await api.call(path, { key, ...(method === 'GET' ? {} : { body }) });
-  expect(status).toBe(422);
-  expect(answer.errors.map((error: { path: string }) => error.path)).toEqual(expected.map(([at]) => at));
-  for (const [i, [, message]] of expected.entries()) expect(answer.errors[i].message).toMatch(message);
-  const [first] = answer.errors;
-  expect(answer.detail).toBe(`${first.path || 'The request'}: ${first.message}.`);
-});
+])(
+  'the answer names every invalid field and what to send instead: %s with the body %j',
+  async (route, body, expected) => {
+    const [method, path = ''] = route.split(' ');
+    const { status, json: answer } = await api.call(path, { key, ...(method === 'GET' ? {} : { body }) });
+    expect(status).toBe(422);
+    expect(answer.errors.map((error: { path: string }) => error.path)).toEqual(expected.map(([at]) => at));
+    for (const [i, [, message]] of expected.entries()) expect(answer.errors[i].message).toMatch(message);
+    const [first] = answer.errors;
+    expect(answer.detail).toBe(`${first.path || 'The request'}: ${first.message}.`);
+  },
+);
 
 test("an unknown channel is refused with a list of the merchant's channels", async () => {
   const { status, json: answer } = await api.call('/v1/payments', {
@@ -259,7 +262,7 @@ test.each([
   },
 );
 
-test('a few pipelined requests are answered, but too many end the connection', async () => {
+test('a few pipelined requests are answered, but too many pipelined requests end the connection', async () => {
   const { id } = await pay(api, key);
   const ask = (wait: number) =>
     `GET /v1/payments/${id}?wait=${wait} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${key}\r\n`;

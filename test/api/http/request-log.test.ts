@@ -37,7 +37,7 @@ test('no log line contains a key or token, in whichever part of the request it w
   expect(api.logged()).not.toContain(key.slice(3));
 });
 
-test("a request keeps the caller's id if the id is harmless and otherwise gets a new one, and every log line has the id", async () => {
+test('a request keeps the id that its caller sent if the id is harmless, and otherwise gets a new id, and every log line has the id', async () => {
   const given = await api.call('/v1/orders/nobody', { key, headers: { 'x-request-id': 'shop-42' } });
   expect([given.headers.get('x-request-id'), given.json.requestId]).toEqual(['shop-42', 'shop-42']);
   for (const unfit of ['x'.repeat(65), 'a b', '{"a":1}', 'ct_abc']) {
@@ -68,7 +68,7 @@ test.each([
   ['/?a_Client_Secret=x&b=1&secret=y', '/?a_Client_Secret=[hidden]&b=1&secret=[hidden]'],
   ['/?x=secret', '/?x=secret'],
   ['/v1/payments/ct%5Fabc/%E0%A4', '/v1/payments/ct_[hidden]/%E0%A4'],
-])('%s is logged as %s', (url, logged) => {
+])('the request log shows the URL %s as %s', (url, logged) => {
   expect(hideTokens(url)).toBe(logged);
 });
 

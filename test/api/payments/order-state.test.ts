@@ -70,7 +70,7 @@ describe('while the result of an order is unknown', () => {
     ['money is recorded', paidAnswer()],
     ['money of another amount is recorded', paidAnswer({ amount: 7 })],
     ['the payer has acted', { state: 'processing' }],
-  ])('when %s the live attempt cannot be paid, and no other is started', async (_name, answer) => {
+  ])('when %s, the live attempt cannot be paid, and no other attempt is started', async (_name, answer) => {
     const a = await pay(api, key);
     expect(await seen(a)).toMatchObject(OPEN);
     await answers(a.id, answer);
@@ -104,7 +104,7 @@ describe('while the result of an order is unknown', () => {
     expect(await seen(b)).toMatchObject(OPEN);
   });
 
-  test('if the channel starts to decide about an attempt after its query, no other attempt can be inserted', async () => {
+  test('if the channel starts to decide about an attempt after the attempt was queried, no other attempt can be inserted', async () => {
     const a = await pay(api, key);
     await answers(a.id, { state: 'processing' });
     const given = {
@@ -220,7 +220,7 @@ describe("a reader of one attempt gets changes of the order's other attempts imm
   }
   const newest = (reader: Reader) => reader.events.at(-1)?.data;
 
-  test('a stream reports that another attempt is being decided, then that it can be paid again, and then that it is paid', async () => {
+  test('a stream reports that the order is undecided, then that the order is open again, and finally that the order is paid', async () => {
     const { a, b } = await twoLive();
     const reader = await watch(b);
     expect(newest(reader)).toMatchObject(OPEN);

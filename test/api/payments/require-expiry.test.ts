@@ -33,7 +33,7 @@ const REQUESTS = [
   },
 ] as const;
 
-test.each(REQUESTS)('%#: in test mode $path must be at least 5 s', async ({ path, call }) => {
+test.each(REQUESTS)('%#: in test mode, $path must be at least 5 s', async ({ path, call }) => {
   expect((await call(api, 5)).status).toBe(201);
   const refused = await call(api, 4);
   const message = 'must be at least 5 in test mode';
@@ -41,7 +41,7 @@ test.each(REQUESTS)('%#: in test mode $path must be at least 5 s', async ({ path
 });
 
 test.each(REQUESTS)(
-  '%#: $path accepts 60 s and more in live mode, and the refusal names the limit',
+  '%#: in live mode, $path must be at least 60 s, and the refusal names the limit',
   async ({ path, call }) => {
     for (const seconds of [-1, 5, 59]) {
       const refused = await call(live, seconds);
@@ -56,7 +56,7 @@ test.each(REQUESTS)(
   },
 );
 
-test('the expiry of an order has the same limits in a change of the order as in its creation', async () => {
+test('the expiry of an order has the same limits when the order is changed as when it is created', async () => {
   const id = newOrderId();
   await api.call('/v1/orders', { key, body: { id, amount: 1050, currency: 'CNY' } });
   const change = (through: typeof api, expiresInSeconds: number) =>

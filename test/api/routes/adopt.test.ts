@@ -24,7 +24,7 @@ import {
 // Tests the adoption, over HTTP, of trades that the merchant's own code has created.
 
 describe('adopting a trade', () => {
-  test('adopting an unpaid trade is answered 201, and nodrop watches the trade, creates none and returns no next action', async () => {
+  test('adopting an unpaid trade is answered 201 without a next action, and nodrop watches the trade but creates none', async () => {
     const reference = await trade();
     const answer = await post(adopting(reference));
     expect(answer.status).toBe(201);

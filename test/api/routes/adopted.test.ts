@@ -93,7 +93,7 @@ describe('an adopted payment', () => {
     expect([paid.status, paid.json.status, paid.json.orderUpdate]).toEqual([200, 'succeeded', 'applied']);
   });
 
-  test("a callback to the account that has the trade's own number finds the adopted payment", async () => {
+  test("a callback to the account's URL finds the adopted payment if it contains the trade's own number", async () => {
     const reference = await trade();
     const { json } = await post(adopting(reference));
     const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
@@ -144,7 +144,7 @@ describe('an adopted payment', () => {
     });
   });
 
-  test('a request without `adopt` gets a new payment instead of the adopted one, and adopting another trade makes another payment', async () => {
+  test('a request without `adopt` gets a new payment instead of the adopted payment, and adopting another trade creates another payment', async () => {
     const [first, second] = [await trade(), await trade()];
     const { json } = await post(adopting(first));
     const other = await post({ orderId: json.orderId, channel: 'simulator', adopt: { reference: second } });

@@ -40,14 +40,17 @@ describe('an internal error', () => {
     // The error that a library throws when a request that the library itself sends fails.
     Object.assign(new Error('refused'), { status: 401 }),
     new ChannelError('unreachable', 'its keys cannot be read'),
-  ])('during verification: 503, so that the channel sends it again (%s)', async (error) => {
-    failure.next = error;
-    const answer = await send(callback);
-    expect([answer.status, answer.json.code]).toEqual([503, 'callback_not_stored']);
-    expect(answer.headers.get('retry-after')).toBe('2');
-    expect(answer.text).not.toContain(error.message);
-    expect((await send(callback)).text).toBe('stored');
-  });
+  ])(
+    'during verification is answered 503, so that the channel sends the callback again (%s)',
+    async (error) => {
+      failure.next = error;
+      const answer = await send(callback);
+      expect([answer.status, answer.json.code]).toEqual([503, 'callback_not_stored']);
+      expect(answer.headers.get('retry-after')).toBe('2');
+      expect(answer.text).not.toContain(error.message);
+      expect((await send(callback)).text).toBe('stored');
+    },
+  );
 
   test('during storage is answered 503, so that the channel sends the callback again', async () => {
     const again = { ...callback, notificationId: ofId() };
@@ -187,7 +190,7 @@ describe('a refund', () => {
     ({ state: 'succeeded', channelRefundId, amount: 50 }) as const;
 
   test.each(['ours', "the channel's"])(
-    'of nodrop, by %s number: its workflow is signalled once',
+    'that nodrop requested is found by its number (%s), and its workflow is signalled once',
     async (whose) => {
       const { id, refundId, channelRefundId } = await paid();
       const named = whose === 'ours' ? { outRefundNo: refundId } : { channelRefundId };
@@ -249,7 +252,7 @@ describe('a dispute', () => {
   });
 
   test.each(['paying', 'closed'])(
-    'a dispute about a payment that is %s is shown, and the channel is queried',
+    'a dispute about a payment with the status %s is shown, and the channel is queried',
     async (status) => {
       const { id } = await newPayment();
       if (status === 'closed')

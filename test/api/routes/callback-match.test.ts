@@ -189,7 +189,7 @@ describe("a callback to the payment's own callback URL", () => {
   });
 
   test.each(['paying', 'closed', 'succeeded'])(
-    'a callback that cannot be verified is a notice, also for a payment that is %s',
+    'is a notice if it cannot be verified, even if the payment has the status %s',
     async (status) => {
       const { id } = await newPayment();
       if (status === 'closed')

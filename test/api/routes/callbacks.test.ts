@@ -195,7 +195,7 @@ test('operators see unmatched callbacks, newest first, and whether nodrop still 
 });
 
 describe('a callback', () => {
-  test('that is forged is answered 401 and not stored, but makes one query due in 10 s', async () => {
+  test('that is forged is answered 401 and not stored, but it schedules one query of the trade', async () => {
     const { id } = await pay(api, key);
     api.workflows.calls.length = 0;
     for (let i = 0; i < 3; i++) {
@@ -210,7 +210,7 @@ describe('a callback', () => {
     expect(api.workflows.calls).toEqual([{ name: 'hint', paymentId: id, args: [false, 2000] }]);
   });
 
-  test('makes no query due if it is forged and names a payment that is paid, unknown or of another account', async () => {
+  test('schedules no query if it is forged and names a payment that is paid, unknown or of another account', async () => {
     const { id } = await pay(api, key);
     await send(simulatorCallback(id));
     await settlePayment(api.db, id, new Date());
@@ -239,7 +239,7 @@ describe('a callback', () => {
     expect((await send({ raw, headers: { ...headers, 'webhook-timestamp': old } })).status).toBe(401);
   });
 
-  test('is answered 401 if its bytes differ from the signed bytes, even if both decode to the same text', async () => {
+  test('is answered 401 if its bytes differ from the signed bytes, even if both byte sequences decode to the same text', async () => {
     const { id } = await pay(api, key);
     const { raw, headers } = simulatorCallback(id, undefined, { note: '\ufffd' });
     const [before = '', after = ''] = raw.split('\ufffd');
@@ -263,7 +263,7 @@ describe('a callback', () => {
     expect((await send({ raw, headers: behindWrong(9) })).status).toBe(200);
   });
 
-  test('that is signed but malformed is answered 400, and makes one query due', async () => {
+  test('that is signed but malformed is answered 400, and schedules one query of the trade', async () => {
     const { id } = await pay(api, key);
     const answer = await send(simulatorCallback(id, undefined, { amount: 'much' }));
     expect([answer.status, answer.json.code]).toEqual([400, 'callback_malformed']);

@@ -78,7 +78,7 @@ test.each([
   ['expiresInSeconds', { expiresInSeconds: 4 }],
   ['expiresInSeconds', { expiresInSeconds: null }],
   ['', []],
-])('a wrong %s is refused: %j', async (path, body) => {
+])('a change of an order with a wrong %s is refused: %j', async (path, body) => {
   const id = await create();
   const before = await api.db.order.findFirstOrThrow({ where: { id } });
   const answer = await patch(id, body);
@@ -221,7 +221,7 @@ test('a change is refused if the order has ended or is being cancelled', async (
       expect(code(await patch(id, change))).toEqual([409, 'order_not_payable']);
 });
 
-test('after a change of an order, a request to create it with the earlier values is refused, and a request with the present values returns the order', async () => {
+test('a request to create a changed order again is refused with the earlier values, and returns the order with the present values', async () => {
   const id = await create({ metadata: { a: 'b' } });
   await patch(id, { amount: 1250 });
   const was = { id, amount: 1050, currency: 'CNY', metadata: { a: 'b' } };

@@ -61,7 +61,7 @@ describe('reasons to refuse a request for a payment before anything is stored', 
     [{ atLeast: 2_000 }, 'must be at least 2000'],
     [{ atMost: 1_000 }, 'must be at most 1000'],
     [{ multipleOf: 100 }, 'must be a multiple of 100'],
-  ])('an amount: %j', async (limits, message) => {
+  ])("the amount does not meet the channel's limits %j", async (limits, message) => {
     await start({ currencies: { CNY: limits } });
     const body = inline();
     const { status, json } = await post(body);
@@ -244,7 +244,7 @@ test('an attempt that the channel closes only later blocks new attempts on that 
   expect(await row(first.id)).toMatchObject({ status: 'paying', attention: null });
 });
 
-test('if the channel does not support the amount of a partial refund, the refund is refused, but a refund of the whole remaining amount is accepted', async () => {
+test('a partial refund of an amount that the channel does not support is refused, but a refund of the whole remaining amount is accepted', async () => {
   await start({ currencies: { CNY: { multipleOf: 100 } } });
   const body = inline({}, { amount: 1100 });
   const { id } = (await post(body)).json;

@@ -229,7 +229,7 @@ describe("a merchant's deliveries", () => {
     [{ status: 'superseded' }, 'status'],
     [{ status: 'pending', since: 'yesterday' }, 'since'],
     [{ status: 'pending', limit: 3 }, 'limit'],
-  ])('a redelivery by %j is refused', async (body, path) => {
+  ])('a redelivery request with the body %j is refused', async (body, path) => {
     expect(await redeliver(body)).toMatchObject({ status: 422, json: { errors: [{ path }] } });
   });
 

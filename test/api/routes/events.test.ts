@@ -78,7 +78,7 @@ describe('the feed', () => {
     expect(idsOf((await feed(`?after=${cursor}`)).json)).toEqual(ids.slice(-1));
   });
 
-  describe('after 30 days', () => {
+  describe('when events have been removed after 30 days', () => {
     const DAY = 86_400_000;
     const daysAgo = (days: number) => new Date(Date.now() - days * DAY);
 
@@ -307,7 +307,7 @@ describe('the feed', () => {
     'limit=501',
     'wait=61',
     'cursor=x',
-  ])('%s is refused', async (query) => {
+  ])('the query string %s is refused', async (query) => {
     const answer = await feed(`?${query}`);
     expect([answer.status, answer.json.code]).toEqual([422, 'invalid_request']);
     expect(answer.json.errors[0].path).toBe(query.split('=')[0]);

@@ -31,7 +31,7 @@ describe('a withdrawn currency', () => {
       'UYI',
       'UYW',
     ],
-  ])('%s is refused for new orders, by both routes', async (currency) => {
+  ])('the currency %s is refused for a new order, by both routes that create orders', async (currency) => {
     const order = { id: newOrderId(), amount: 1050, currency };
     const alone = await create(order);
     expect([alone.status, alone.json.code, alone.json.errors[0].path]).toEqual([
@@ -153,7 +153,7 @@ describe('amounts', () => {
         `{"order":{"id":"${id}","currency":"CNY","amount":${amount}},"channel":"simulator"}`,
     ],
   ])(
-    'every other amount is refused by POST %s, which names %s, and is not stored',
+    'POST %s refuses every invalid amount, names the field %s, and stores nothing',
     async (path, named, body) => {
       await fc.assert(
         fc.asyncProperty(literals, async (amount) => {
@@ -173,7 +173,7 @@ describe('amounts', () => {
   );
 
   test.each(['1', '1.5', '2.50', '1e3', '1e400', '-0.0'])(
-    'the number %s is not accepted as a text',
+    'a text field does not accept the number %s',
     async (number) => {
       for (const [path, raw] of [
         ['id', `{"id":${number},"amount":1,"currency":"CNY"}`],

@@ -116,7 +116,7 @@ describe('order ids', () => {
     '𠮷'.repeat(64),
   ];
 
-  test.each(ODD)('%j is accepted, and every route finds the order', async (id) => {
+  test.each(ODD)('the id %j is accepted, and every route finds the order', async (id) => {
     const path = `/v1/orders/${encodeURIComponent(id)}`;
     const made = await create({ id, amount: 1050, currency: 'CNY' });
     expect([made.status, made.json.id, made.json.subject]).toEqual([201, id, `Order ${id}`]);
@@ -212,7 +212,7 @@ test.each([
   ['expiresInSeconds', { expiresInSeconds: '60' }],
   ['expiresInSeconds', { expiresInSeconds: 1e10 }],
   ['ammount', { ammount: 1 }],
-])('a wrong %s is refused and named: %j', async (path, change) => {
+])('an order with a wrong %s is refused, and the answer names the field: %j', async (path, change) => {
   const id = newOrderId();
   const answer = await create({ id, amount: 1, currency: 'CNY', ...change });
   expect([answer.status, answer.json.code, answer.json.errors[0].path]).toEqual([
@@ -288,7 +288,7 @@ describe('reading orders', () => {
     'cursor=',
     'statuss=unpaid',
     'limit=1&limit=2',
-  ])('the query %s is refused', async (query) => {
+  ])('the query string %s is refused', async (query) => {
     const answer = await api.call(`/v1/orders?${query}`, { key });
     expect([answer.status, answer.json.code]).toEqual([422, 'invalid_request']);
     expect(answer.json.errors[0].path).toBe(query.split('=')[0]);

@@ -34,7 +34,7 @@ describe("the payer's return from the channel", () => {
     // The URL is stored in the form that URL parsers make of it.
     ['https://shop.example', 'https://shop.example/?'],
     ['https:\\\\Shop.example\\a b?"é#', 'https://shop.example/a%20b?%22%C3%A9&'],
-  ])("to %s the payment's id is appended as in %s", async (returnUrl, expected) => {
+  ])("with the returnUrl %s, redirects to %s followed by the payment's id", async (returnUrl, expected) => {
     const made = await pay(api, key, { returnUrl });
     const answer = await api.call(`/return/${made.id}?token=${made.clientToken}`);
     expect(answer.headers.get('location')).toMatch(`${expected}paymentId=${made.id}`);
@@ -45,7 +45,7 @@ describe("the payer's return from the channel", () => {
     ['myapp://thanks/a?b=1#c', 'myapp://thanks/a?b=1&'],
     ['com.example.app:/thanks', 'com.example.app:/thanks?'],
     ['MyApp:thanks', 'myapp:thanks?'],
-  ])('redirects to an app scheme that the merchant has allowed: %s', async (returnUrl, expected) => {
+  ])('redirects to the URL %s if the merchant has allowed its app scheme', async (returnUrl, expected) => {
     const own = await newKey(api.db);
     const { name } = await api.db.merchant.findUniqueOrThrow({ where: { id: own.merchantId } });
     const order = { id: newOrderId(), amount: 1050, currency: 'CNY' };
@@ -117,7 +117,7 @@ describe("the payer's return from the channel", () => {
   });
 
   test.each(['return', 'checkout'])(
-    '/%s/{id}/ with a trailing slash redirects to the path without it',
+    'the path /%s/{id}/ redirects to the same path without the trailing slash',
     async (name) => {
       const made = await pay(api, key);
       api.workflows.calls.length = 0;

@@ -70,7 +70,7 @@ describe('reading payments', () => {
   });
 
   test.each(['', '/timeline', '/query', '/hint'])(
-    'an unknown payment or one of another merchant is 404: %s',
+    "an unknown payment, or another merchant's payment, is answered 404 at the path /v1/payments/{id}%s",
     async (route) => {
       const other = await newKey(api.db);
       const theirs = await pay(api, other.key);

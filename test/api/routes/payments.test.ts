@@ -184,7 +184,7 @@ describe('creating a payment', () => {
     });
   });
 
-  describe('another attempt while money of an earlier attempt is recorded but not settled', () => {
+  describe('a request for another attempt of an order whose money is not settled yet', () => {
     const paid = paidAnswer();
 
     test('if the money belongs to an ended attempt, the request is refused with 409 and Retry-After until the money is settled', async () => {
@@ -264,7 +264,7 @@ describe('creating a payment', () => {
     [422, 'invalid_request', { payer: { name: 'x' } }, 'payer.name'],
     [422, 'invalid_request', { expiresInSeconds: 4 }, 'expiresInSeconds'],
     [422, 'invalid_request', { amount: 5 }, 'amount'],
-  ])('%i %s for %j', async (status, code, change, path) => {
+  ])('is refused with %i %s if the request contains %j', async (status, code, change, path) => {
     const answer = await post(inline(change));
     expect([answer.status, answer.json.code, answer.json.errors?.[0].path]).toEqual([status, code, path]);
     expect(api.workflows.calls).toEqual([]);
@@ -276,10 +276,13 @@ describe('creating a payment', () => {
     ['yuan', 'must be a currency of ISO 4217, such as CNY'],
     ['ABC', 'must be a currency of ISO 4217, such as CNY'],
     ['', 'must be a currency of ISO 4217, such as CNY'],
-  ])('the currency %j gives one error with a hint', async (currency, message) => {
-    const answer = await post(inline({ order: { id: newOrderId(), amount: 1, currency } }));
-    expect([answer.status, answer.json.errors]).toEqual([422, [{ path: 'order.currency', message }]]);
-  });
+  ])(
+    'the currency %j is refused with one error, which says what to send instead',
+    async (currency, message) => {
+      const answer = await post(inline({ order: { id: newOrderId(), amount: 1, currency } }));
+      expect([answer.status, answer.json.errors]).toEqual([422, [{ path: 'order.currency', message }]]);
+    },
+  );
 
   test('a currency that the channel does not accept is refused for a new order and for an existing order', async () => {
     const picky = await startTestApi(database.url, {

@@ -61,7 +61,7 @@ describe('requesting a refund', () => {
     expect((await ask(payment.id)).json).toMatchObject({ amount: 750 });
   });
 
-  test('a refund without an idempotency key, or with an invalid one, is refused', async () => {
+  test('a refund request is refused if its idempotency key is missing or invalid', async () => {
     const { id } = await paid();
     const without = await api.call(`/v1/payments/${id}/refunds`, { key, body: {} });
     expect(codeOf(without)).toEqual([400, 'idempotency_key_missing']);
@@ -81,7 +81,7 @@ describe('requesting a refund', () => {
     [{ note: 'One \u202etekcit' }],
     [{ note: '\u2066' }],
     [{ note: ' \u200b' }],
-  ])('an invalid body: %j', async (body) => {
+  ])('a refund request with the invalid body %j is refused', async (body) => {
     const { id } = await paid();
     expect(codeOf(await ask(id, body))).toEqual([422, 'invalid_request']);
     expect(await api.db.refund.count({ where: { paymentId: id } })).toBe(0);

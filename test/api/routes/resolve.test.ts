@@ -48,7 +48,7 @@ describe('an operator decides to refund', () => {
 });
 
 test.each(['\u202eseen', '\u2068', ' ', '\u3164'])(
-  'an unreadable note is refused and decides nothing: %j',
+  'a decision whose note is unreadable (%j) is refused and has no effect',
   async (note) => {
     const { id } = await inReview();
     const answer = await api.call(`/v1/payments/${id}/resolve`, { key, body: { action: 'refund', note } });
@@ -123,7 +123,7 @@ describe('an operator decides to accept the money', () => {
     expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId: automaticRefundId(other) }]);
   });
 
-  describe('queries the channel first, because nodrop does not watch refunds of money that waits for a decision', () => {
+  describe('queries the channel first, because nodrop does not watch for refunds while the money waits for a decision', () => {
     const undecided = { orderUpdate: 'review', attention: 'amount_mismatch' };
 
     test('accepts only the amount that is left if a part was refunded at the channel without a callback', async () => {
@@ -159,7 +159,7 @@ describe('an operator decides to accept the money', () => {
     test.each([
       ['without an answer', async () => false],
       ['slower than the timeout', async () => Promise.reject(new TemporalUnavailable('no answer in time'))],
-    ])('the query is %s: 504, and nothing is decided', async (_, onAskChannel) => {
+    ])('if the query is %s, the answer is 504 and nothing is decided', async (_, onAskChannel) => {
       const { id } = await inReview();
       api.workflows.onAskChannel = onAskChannel;
       const answer = await resolve(id, 'accept');
@@ -167,7 +167,7 @@ describe('an operator decides to accept the money', () => {
       expect((await api.call(`/v1/payments/${id}`, { key })).json).toMatchObject(undecided);
     });
 
-    test('is refused with 503 and decides nothing if Temporal is down and so the channel cannot be queried', async () => {
+    test('is refused with 503 and decides nothing if the channel cannot be queried because Temporal is down', async () => {
       const { id } = await inReview();
       api.workflows.down = true;
       const answer = await resolve(id, 'accept');

@@ -87,9 +87,9 @@ describe('a request for an attempt that has less than 30 s left', () => {
   });
 
   test.each([
-    ['in live mode is returned while it has 30 s left', 60],
-    ['in test mode is returned for half of its time', 5],
-  ])('an attempt with the shortest expiry %s', async (_, expiresInSeconds) => {
+    ['in live mode while it has 30 s left', 60],
+    ['in test mode for half of its time', 5],
+  ])('an attempt with the shortest expiry is returned %s', async (_, expiresInSeconds) => {
     const { body, made } = await attempt({ expiresInSeconds });
     const whole = expiresInSeconds * 1000;
     for (const left of [whole, (whole * 3) / 4, whole / 2]) {
@@ -186,7 +186,7 @@ describe('a request for an attempt that has less than 30 s left', () => {
       expect(await row(made.id)).toMatchObject({ status: 'paying', cancelRequestedAt: null });
     });
 
-    test('because the channel does not close it yet, no attempt is created until it has ended', async () => {
+    test('because the channel does not close it yet, no attempt is created until the previous attempt has ended', async () => {
       const { body, made } = await refused(async ({ id }) => {
         await recordAnswer(late.db, id, { state: 'unpaid' }, 'query', clock);
         return true;
@@ -206,7 +206,7 @@ describe('a request for an attempt that has less than 30 s left', () => {
 });
 
 describe('a repeated request with other fields', () => {
-  test("replaces returnUrl and metadata, which the payer's return and the cashier page then use", async () => {
+  test("replaces returnUrl and metadata, and the payer's return and the cashier page use the new values", async () => {
     const { body, made } = await attempt({
       returnUrl: 'https://shop.example/a',
       metadata: { cart: 'c-1', from: 'web' },
@@ -313,7 +313,7 @@ describe('a repeated request with other fields', () => {
     expect((await row(made.id)).payer).toEqual({ ip: '::1' });
   });
 
-  test('if two concurrent requests name different payers, one request succeeds and the other request is refused', async () => {
+  test('if two concurrent requests name different payers, only one request succeeds and the other is refused', async () => {
     const { body, made } = await attempt();
     const answers = await Promise.all(
       ['u1', 'u2'].map((id, i) => post({ ...body, payer: { id } }, i === 0 ? api : late)),
@@ -337,7 +337,7 @@ describe('a channel switch', () => {
     return { a: made, b: answer.json as Made };
   }
 
-  test("to a live attempt does not change that attempt's terms", async () => {
+  test("a switch to a live attempt does not change that attempt's terms", async () => {
     const terms = { returnUrl: 'https://shop.example/b', metadata: { cart: 'b' } };
     const { a, b } = await twoLive(
       { returnUrl: 'https://shop.example/a', metadata: { cart: 'a' }, payer: { id: 'u1' } },
@@ -352,7 +352,7 @@ describe('a channel switch', () => {
     expect(before).toMatchObject(terms);
   });
 
-  test('does not return the attempt of another payer', async () => {
+  test('a switch does not return the attempt of another payer', async () => {
     const { a, b } = await twoLive({ payer: { id: 'u1' } }, { payer: { id: 'u2' } });
     const answer = await to(a, 'simulator2');
     expect([answer.status, answer.json.code]).toEqual([409, 'payer_differs']);
@@ -361,7 +361,7 @@ describe('a channel switch', () => {
     expect((await row(b.id)).status).toBe('paying');
   });
 
-  test('to the same channel with less than 30 s left creates a new attempt with the same terms', async () => {
+  test('a switch to the same channel creates a new attempt with the same terms if the attempt has less than 30 s left', async () => {
     const { made } = await attempt({ returnUrl: 'https://shop.example/a', payer: { id: 'u1' } });
     leave(made, 4_000);
     const answer = await to(made, 'simulator', late);
@@ -373,7 +373,7 @@ describe('a channel switch', () => {
     });
   });
 
-  test('is refused without a query if the ledger shows that the channel is deciding about the attempt', async () => {
+  test('a switch is refused without a query if the ledger shows that the channel is deciding about the attempt', async () => {
     const { made } = await attempt();
     leave(made, 4_000);
     await recordAnswer(api.db, made.id, { state: 'processing' }, 'query', clock);
@@ -381,7 +381,7 @@ describe('a channel switch', () => {
     expect([answer.status, answer.json.code, asked()]).toEqual([409, 'attempt_unresolved', []]);
   });
 
-  test("if the order may have no further attempts, returns the payer's attempt although it has little time left", async () => {
+  test("if the order may have no further attempts, a switch returns the payer's attempt even if that attempt has little time left", async () => {
     const { made } = await attempt();
     const { id: _, ...old } = await row(made.id);
     for (let i = 0; i < 19; i++) {

@@ -68,7 +68,7 @@ describe('a switch to another channel is refused when', () => {
         await settlePayment(api.db, id, new Date());
       },
     ],
-  ])('%s: 409 with Retry-After', async (_name, happens) => {
+  ])('%s, with 409 and Retry-After', async (_name, happens) => {
     const old = await pay(api, key);
     await happens(old.id);
     const answer = await expectRefused(old, 'attempt_unresolved');

@@ -165,7 +165,7 @@ describe('pages of other origins', () => {
     }
   });
 
-  test('a page of another origin may call no routes except those that a client token opens', async () => {
+  test('a page of another origin may call only the routes that a client token opens', async () => {
     const { paths } = (await api.call('/openapi.json')).json;
     const others = Object.keys(paths).filter(
       (path) => !PAYERS.some((end) => path === `/v1/payments/{id}${end}`),

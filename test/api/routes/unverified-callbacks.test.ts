@@ -112,7 +112,7 @@ test('verified callbacks are never limited, however many arrive and whatever els
   expect(await api.db.callback.count({ where: { paymentId: id } })).toBe(300);
 });
 
-test('for all addresses together, at most a thousand unverified callbacks per minute are stored, on all processes together', async () => {
+test('at most a thousand unverified callbacks per minute are stored, counted over all addresses and all processes', async () => {
   const now = new Date(clock);
   const callback = unverifiedCallback(Buffer.from('{}'), 'forged', now);
   const sender = (address: string, count: number, of = accountId) => ({

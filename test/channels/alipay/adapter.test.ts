@@ -145,10 +145,13 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       ['isp.unknow-error', '20000', 'unreachable'],
       ['isv.app-call-limited', '40005', 'rate_limited'],
       ['isv.insufficient-isv-permissions', '40006', 'misconfigured'],
-    ])('a create refused with %s (code %s) is %s', async (subCode, code, kind) => {
-      await double.tell('faults', [{ kind: 'refused', of, code, subCode }]);
-      expect(await errorOf(create(newTrade({ method: 'precreate' })))).toMatchObject({ kind });
-    });
+    ])(
+      'if Alipay refuses to create a trade with the sub-code %s and the code %s, the error is %s',
+      async (subCode, code, kind) => {
+        await double.tell('faults', [{ kind: 'refused', of, code, subCode }]);
+        expect(await errorOf(create(newTrade({ method: 'precreate' })))).toMatchObject({ kind });
+      },
+    );
   });
 
   describe('refunds', () => {
@@ -251,7 +254,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       ['tampered', 'garbage'],
       ['tampered amount', 'garbage'],
       ['unsigned', 'garbage'],
-    ])('an answer with the fault "%s" is %s', async (kind, expected) => {
+    ])('if an answer has the fault "%s", the error is %s', async (kind, expected) => {
       const trade = newTrade();
       await open(await linkOf(adapter, account, trade));
       await double.tell('faults', [{ kind }]);

@@ -62,7 +62,7 @@ test('the next page of a listing is requested from Mollie, even if the answer na
   }
 });
 
-test('if a page names a next page but does not say where that page starts, the listing is garbage', async () => {
+test('if a page names a next page but does not say where that page starts, the listing is rejected as garbage', async () => {
   const server = await serve(async () => {
     const next = { href: 'https://api.mollie.com/v2/payments?limit=250' };
     const body = { count: 0, _embedded: { payments: [] }, _links: { next } };

@@ -102,7 +102,7 @@ describe('the adapter refuses', () => {
     ['an unsigned 404', { status: 404, body: '{"code":"TRADE_NOT_FOUND","message":""}', signed: false }],
     ['an answer of more than 1 MiB', { body: `${JSON.stringify(trade)}${' '.repeat(1024 * 1024)}` }],
     ['a redirect', { status: 302, body: '', signed: false }],
-  ])('%s is garbage', async (_, answer) => {
+  ])('%s as garbage', async (_, answer) => {
     await expect(answering(answer).queryTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject({
       kind: 'garbage',
     });
@@ -165,15 +165,20 @@ describe('the adapter refuses', () => {
     [600_000, /clock of this machine is 10 min behind the channel's/],
     [-90_000, /clock of this machine is 9[01] s ahead of the channel's/],
     [20_000, /check the secret of simulator$/],
-  ])('a wrong clock is named if the channel refuses a request: %i ms', async (off, sentence) => {
-    const date = new Date(Date.now() + off).toUTCString();
-    const refused = answering({ status: 401, headers: { date } }).queryTrade(ACCOUNT, tradeNamed(NO));
-    await expect(refused).rejects.toMatchObject({
-      kind: 'misconfigured',
-      message: expect.stringMatching(sentence),
-    });
-    await expect(refused).rejects.not.toMatchObject({ message: expect.stringContaining(SECRETS.simulator) });
-  });
+  ])(
+    'if the channel refuses a request and its clock differs by %i ms, the error names the clock or the secret as the cause',
+    async (off, sentence) => {
+      const date = new Date(Date.now() + off).toUTCString();
+      const refused = answering({ status: 401, headers: { date } }).queryTrade(ACCOUNT, tradeNamed(NO));
+      await expect(refused).rejects.toMatchObject({
+        kind: 'misconfigured',
+        message: expect.stringMatching(sentence),
+      });
+      await expect(refused).rejects.not.toMatchObject({
+        message: expect.stringContaining(SECRETS.simulator),
+      });
+    },
+  );
 
   it('a call ends after 8 s without an answer, and at once when it is aborted', async () => {
     const silent: typeof fetch = (_url, init) =>

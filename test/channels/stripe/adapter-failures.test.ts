@@ -136,17 +136,20 @@ describe('accounts', () => {
   it.each([
     [400, 'is 7 min ahead of the channel'],
     [-400, 'is 7 min behind the channel'],
-  ])('an account with a clock that is %i s off is reported', async (seconds, words) => {
-    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + seconds * 1000 });
-    expect((await errorOf(adapter.checkAccount(ACCOUNT))).message).toContain(words);
-  });
+  ])(
+    "the check of an account reports a clock that differs by %i s from the channel's clock",
+    async (seconds, words) => {
+      vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + seconds * 1000 });
+      expect((await errorOf(adapter.checkAccount(ACCOUNT))).message).toContain(words);
+    },
+  );
 
   it.each([
     ['sk_test_1', 'test'],
     ['rk_test_1', 'test'],
     ['sk_live_1', 'live'],
     ['rk_live_1', 'live'],
-  ])('an account with the key %s is of %s mode', (secret_key, mode) => {
+  ])('the mode of an account with the key %s is %s', (secret_key, mode) => {
     expect(modeOf({ secret_key })).toBe(mode);
   });
 });

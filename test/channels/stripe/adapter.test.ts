@@ -173,11 +173,14 @@ describe('Checkout Sessions', () => {
       declaration.methods[0].expiry.atMostMs as number,
       -240,
     ],
-  ])('a Checkout Session is accepted by Stripe for a payment of %s', async (_, lifeMs, offsetS) => {
-    await double.tell('clock', { offsetS });
-    const expiresAt = new Date(Date.now() + lifeMs).toISOString();
-    await expect(created(adapter, newTrade({ expiresAt }))).resolves.toBeDefined();
-  });
+  ])(
+    'Stripe accepts a Checkout Session for a payment that can be paid for %s',
+    async (_, lifeMs, offsetS) => {
+      await double.tell('clock', { offsetS });
+      const expiresAt = new Date(Date.now() + lifeMs).toISOString();
+      await expect(created(adapter, newTrade({ expiresAt }))).resolves.toBeDefined();
+    },
+  );
 });
 
 describe('payment intents', () => {

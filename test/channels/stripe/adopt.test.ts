@@ -112,7 +112,7 @@ describe('an event that does not contain a number of nodrop', () => {
     ['checkout.session.completed', { id: 'cs_1' }, { reference: 'cs_1' }],
     ['payment_intent.succeeded', { id: 'pi_1' }, { reference: 'pi_1', channelPaymentId: 'pi_1' }],
     ['charge.refunded', { id: 'ch_1', payment_intent: 'pi_1' }, { channelPaymentId: 'pi_1' }],
-  ])('the event %s without a number of ours is ignored, and names its trade', async (type, object, about) => {
+  ])('the event %s is ignored, and the result names the trade of the event', async (type, object, about) => {
     const verified = await adapter.verifyCallback(ACCOUNT, signed(event(type, object)));
     expect(verified).toMatchObject({ kind: 'ignored', about });
   });

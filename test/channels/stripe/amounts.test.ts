@@ -14,7 +14,7 @@ describe('amounts', () => {
     ['UGX', 5, 500],
     ['MGA', 500, 5],
     ['HUF', 17500, 17500],
-  ])("amounts of %s are converted to Stripe's units and back", (currency, ours, theirs) => {
+  ])("amounts in %s are converted to Stripe's units and back", (currency, ours, theirs) => {
     expect(toStripe(ours, currency)).toBe(theirs);
     expect(fromStripe(theirs, currency.toLowerCase())).toEqual({ amount: ours, currency });
   });
@@ -33,7 +33,7 @@ describe('amounts', () => {
   it.each([
     ['MGA', 50],
     ['MGA', 149],
-  ])('amounts of %s that Stripe cannot represent are rejected: %i', (currency, amount) => {
+  ])('an amount in %s that Stripe cannot represent is rejected: %i', (currency, amount) => {
     expect(() => toStripe(amount, currency)).toThrow(expect.objectContaining({ kind: 'rejected' }));
   });
 

@@ -145,7 +145,7 @@ describe('events', () => {
     ['payment_intent.canceled', { ...intent, status: 'canceled' }],
     ['payment_intent.succeeded', { ...intent, amount: 'of another version' }],
     ['charge.refunded', { id: 'ch_1', metadata: OURS }],
-  ])('the event %s with no final state makes nodrop query Stripe', async (type, object) => {
+  ])('the event %s is a notice, so that nodrop queries Stripe', async (type, object) => {
     expect(await verify(signed(text(type, object)))).toEqual({
       kind: 'notice',
       notificationId: 'evt_1',

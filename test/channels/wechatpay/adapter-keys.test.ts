@@ -164,7 +164,7 @@ describe.skipIf(folder === undefined)('failures', () => {
     });
   });
 
-  test('an error that the settings cause is misconfigured, and has a hint', async () => {
+  test('an error that the settings cause has the kind misconfigured and a hint', async () => {
     const { direct: right, stranger } = double.accounts;
     const wrong = {
       'private_key and the clock': stranger,

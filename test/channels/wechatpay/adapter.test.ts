@@ -89,7 +89,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect(signedBy([appid, timestamp, noncestr, prepayid], sign)).toBe(true);
   });
 
-  test('a repeated create returns the same order, a final order gives no action, and a create with other terms has an unknown result', async () => {
+  test('a repeated create request returns the same order, a final order gives no next action, and a create request with other terms has an unknown result', async () => {
     const trade = await createdTrade();
     expect(actionOf(await adapter.createTrade(direct(), trade)).type).toBe('qr');
     const other = await errorOf(adapter.createTrade(direct(), { ...trade, amount: 1 }));
@@ -125,7 +125,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     });
   });
 
-  test('an order is closed five minutes after it was requested, and its state then decides the answer to the close', async () => {
+  test("an order is closed only from five minutes after its request, and the result of the close depends on the order's state", async () => {
     const young = await createdTrade();
     const answer = await adapter.closeTrade(direct(), young);
     expect(answer).toEqual({
@@ -216,7 +216,7 @@ describe.skipIf(folder === undefined)('refunds', () => {
     expect(await double.tell('books', { outTradeNo: trade.outTradeNo })).toMatchObject({ refunded: 0 });
   });
 
-  test('a temporary refusal is not_now, and if a refund with the refused number exists, that refund is reported', async () => {
+  test('a temporary refusal has the kind not_now, and if a refund with the refused number exists, the adapter reports that refund', async () => {
     const trade = await paidTrade();
     await double.tell('rules', { hasEnough: false });
     const refund = refundOf(trade);

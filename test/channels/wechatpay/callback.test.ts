@@ -38,7 +38,7 @@ const refused = async (request: Made, name: Name = 'direct') =>
   await errorOf(adapter.verifyCallback(account(name), requestOf(request)));
 
 describe.skipIf(folder === undefined)('callbacks about payments', () => {
-  test("a callback has the payment's numbers if a certificate or the public key signed it, and if it is for a service provider", async () => {
+  test("a callback that a certificate or the public key signed contains the payment's numbers, and so does a service provider's callback", async () => {
     for (const name of ['direct', 'modern', 'provider'] as const) {
       const trade = await paid(name);
       const { body, headers } = await made(trade);

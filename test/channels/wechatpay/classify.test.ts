@@ -37,11 +37,14 @@ describe('refusals', () => {
     ['create', 500, 'SYSTEM_ERROR', 'unreachable'],
     ['create', 500, 'PARAM_ERROR', 'unreachable'],
     ['refund', 500, 'OPENID_MISMATCH', 'unreachable'],
-  ])('a refusal of %s with %i %s is %s', (operation, status, code, kind) => {
-    expect(kindOf(operation, status, code)).toBe(kind);
-  });
+  ])(
+    'a refusal of the operation %s with the status %i and the code %s has the kind %s',
+    (operation, status, code, kind) => {
+      expect(kindOf(operation, status, code)).toBe(kind);
+    },
+  );
 
-  test('a PARAM_ERROR about a field from the settings is misconfigured', () => {
+  test('a PARAM_ERROR about a field from the settings has the kind misconfigured', () => {
     for (const field of ['/body/appid', '/notify_url', '/sp_mchid', 'sub_mchid']) {
       expect(kindOf('create', 400, 'PARAM_ERROR', field), field).toBe('misconfigured');
     }
