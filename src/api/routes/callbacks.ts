@@ -95,12 +95,12 @@ const QUERIES_DUE_KEPT = 10_000;
 /**
  * The routes to which channels send callbacks. A callback is verified in memory, stored, forwarded to its workflow and
  * acknowledged. The channel gets the acknowledgement as soon as the callback is stored. If the callback cannot be
- * forwarded now, the sweep forwards it (P4). A sender's limit counts only unverifiable callbacks. If the limit is
- * reached, valid callbacks are still accepted, and unverifiable callbacks make no query due. A process refuses
- * callbacks without a check only while it is overloaded with callbacks that fail the check.
+ * forwarded now, the sweep forwards it (P4). A sender's limit counts only unverifiable callbacks. Above the limit,
+ * valid callbacks are still accepted, and unverifiable callbacks make no query due. A process refuses callbacks without
+ * a check only while it is overloaded with callbacks that fail the check.
  *
  * A callback to a payment's own URL comes from the channel, even if the callback cannot be verified or read. So nodrop
- * queries the channel, for every status of the payment. Only the rate of such notices is limited.
+ * queries the channel, whatever the status of the payment. Only the rate of such callbacks is limited.
  */
 export function callbackRoutes(api: Api): Endpoint[] {
   const { config, db, workflows, channels, metrics, failedLookups, unverified, now } = api;

@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
 /**
- * The kind of request that Alipay answered. A refusal code is definite only for the kind of request that it refuses.
+ * The kind of request that Alipay answered. A refusal code that is definite for one kind of request need not be
+ * definite for another kind.
  */
 export type Operation = 'create' | 'refund' | 'other';
 
@@ -15,10 +16,10 @@ export const resultSchema = z.object({
 });
 export type Result = z.infer<typeof resultSchema>;
 
-/** Alipay answers with this code if it has understood and done the request. */
+/** Alipay answers with this code if it has processed the request successfully. */
 export const DONE = '10000';
 /**
- * Alipay answers with this code if it has understood the request but refuses its content. A `sub_code` can be definite
+ * Alipay answers with this code if it understands the request but refuses its content. A `sub_code` can be definite
  * only together with this code.
  */
 const REFUSED = '40004';
@@ -41,7 +42,7 @@ const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
 };
 
 /**
- * These refusals of a refund can be temporary. Their causes are a low balance, a frozen trade, or the merchant's
+ * These refusals of a refund can be temporary. The causes are a low balance, a frozen trade, or the merchant's
  * contract.
  */
 const PASSING_REFUSALS: ReadonlySet<string> = new Set([
@@ -124,7 +125,7 @@ export function classifyStatus(status: number, retryAfter: string | null): Chann
   );
 }
 
-/** True for refusals that only a wrong account, permission or clock can cause. */
+/** True for a refusal whose only possible cause is a wrong account, permission or clock. */
 export const isAboutUs = ({ code, sub_code = '' }: Result): boolean =>
   code !== DONE && (ABOUT_US_CODES.has(code) || ABOUT_US.has(sub_code));
 
