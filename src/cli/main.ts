@@ -96,7 +96,7 @@ program
   .action(async ({ lost, write }: { lost?: true; write?: true }) => {
     if (write && !lost) throw new CommandError('--write needs --lost.');
     await withLedger(async (db, settings) => {
-      // These modules are imported only here, because they load the Temporal client, which most commands do not need.
+      // Import these modules only here, because they load the Temporal client, and most commands do not need it.
       if (lost) {
         const { recoverLost } = await import('./recover-lost.ts');
         await recoverLost(db, settings, write === true, console.log);

@@ -8,8 +8,8 @@ import { type CurrencyCode, exponentOf, isAmount, isCurrency } from '../../domai
  * smaller unit.
  * - The Icelandic króna (ISK) and the Uganda shilling (UGX) have no smaller unit, but Stripe writes them with
  * two decimals, which are always 00.
- * - In a currency with three decimals, the last decimal must be 0. The forint (HUF) and the Taiwan dollar (TWD) are no
- * exceptions here: they must be whole numbers only in payouts, which nodrop does not make.
+ * - In a currency with three decimals, the last decimal must be 0. Stripe requires whole amounts of forint (HUF) and
+ * Taiwan dollars (TWD) only for payouts, which nodrop does not make.
  */
 const ZERO_DECIMAL: ReadonlySet<string> = new Set(
   'BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF'.split(' '),
