@@ -351,7 +351,7 @@ class Run {
   }
 
   /**
-   * Checks in a dry run whether the real run would refuse a trade that fits its order.
+   * Throws in a dry run if the real run would refuse the trade although the trade fits its order.
    * @throws Refusal `adopt_taken`, `order_exists`
    * @throws UnaskedAttempts
    */

@@ -8,7 +8,7 @@ import { decrypt, encrypt, type Purpose, UnreadableSecret } from '../encryption.
 
 const VERSION = 1;
 
-/** The encryption key is only for this purpose. Other uses of NODROP_SECRET have other labels. */
+/** The label makes this encryption key different from all other keys that nodrop derives from NODROP_SECRET. */
 const purposeOf = (nodropSecret: string, merchantId: string): Purpose => ({
   nodropSecret,
   use: 'nodrop signing secrets',
@@ -23,7 +23,9 @@ export function sealSecret(nodropSecret: string, merchantId: string, plain: stri
   return new Uint8Array([VERSION, ...encrypt(purposeOf(nodropSecret, merchantId), plain)]);
 }
 
-/** Decrypts a secret. @throws UnreadableSecret if it was not encrypted with this NODROP_SECRET for this merchant. */
+/**
+ * Decrypts a secret. @throws UnreadableSecret if the secret was not encrypted with this NODROP_SECRET for this merchant
+ */
 export function openSecret(nodropSecret: string, merchantId: string, ciphertext: Uint8Array): string {
   try {
     if (ciphertext[0] !== VERSION) throw new Error(`version ${ciphertext[0]} is not known`);

@@ -14,15 +14,15 @@ export interface SweepStatus {
    * - `failing`: a step of the last completed sweep failed. The result of the workflow says why.
    */
   readonly state: SweepState;
-  /** The note of the Schedule. For example, it says why a person paused the Schedule. */
+  /** The note of the Schedule. An operator who pauses the Schedule can write the reason there. */
   readonly note: string | null;
-  /** When the last sweep completed. Null if Temporal knows no completed sweep. */
+  /** When the last sweep completed. Null if Temporal has no record of a completed sweep. */
   readonly lastCompletedAt: Date | null;
 }
 
 /**
- * If no sweep completed for this long, several sweeps were missed. A sweep starts every minute and takes at most two
- * minutes.
+ * The sweep is overdue if no sweep completed in this time. A sweep starts every minute and takes at most two minutes,
+ * so several sweeps were then missed.
  */
 const OVERDUE_AFTER_MS = 5 * 60_000;
 
