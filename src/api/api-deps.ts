@@ -46,8 +46,8 @@ export interface ApiDeps {
   readonly log: Logger;
   readonly metrics: Metrics;
   /**
-   * Checks that the database was written with the configured NODROP_SECRET. @throws if the secret of the database
-   * differs, or if the database cannot be read now
+   * Checks that the database was written with the configured NODROP_SECRET.
+   * @throws if the secret of the database differs, or if the database cannot be read now
    * @default no check
    */
   readonly requireSecret?: () => Promise<void>;

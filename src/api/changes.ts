@@ -47,10 +47,10 @@ export interface Follow<T> {
   readonly timeoutMs: number;
   /** Aborted when the caller no longer needs the state. */
   readonly signal?: AbortSignal;
-  /** Returns true if `read` is retried after this error. Any other error is thrown. */
+  /** Returns true if `read` should be retried after the error. Any other error is thrown. */
   readonly survives?: (error: unknown) => boolean;
   /**
-   * True for a request that cannot be answered before the change has happened, for example the creation of a payment.
+   * True for a request that must wait for a change before it can be answered, for example the creation of a payment.
    * Such a request waits for a few seconds, even if the maximum of waiting requests is reached. If the service stops
    * meanwhile, the request keeps waiting and polls the database.
    * @default false
@@ -187,7 +187,8 @@ export class Changes {
   }
 
   /**
-   * Takes a slot for a waiting request. @returns a function that gives the slot back, or undefined if no slot is free
+   * Takes a slot for a waiting request.
+   * @returns a function that gives the slot back, or undefined if no slot is free
    */
   #enter({ address, merchantId }: Poller): (() => void) | undefined {
     if (!this.#pollsByAddress.take(address)) return undefined;
@@ -299,7 +300,7 @@ export class Changes {
           return void client.emit('error', new Error('the own notification did not come back'));
         hasReturned = false;
         client
-          // The commit does not wait for a flush to disk. The ledger's notifications do not wait either.
+          // Commit the notification without a flush to disk, as the ledger does for its notifications.
           .query("SELECT pg_notify('nodrop', $1) FROM set_config('synchronous_commit', 'off', true)", [own])
           .catch((error: unknown) => client.emit('error', error));
       };

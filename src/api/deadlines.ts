@@ -53,7 +53,7 @@ export const SIGNAL_OTHERS_WITHIN_MS = 1_000;
 export const COUNT_WITHIN_MS = 2_000;
 
 /**
- * Deadline for the count of workflows whose row is missing. It is longer than `COUNT_WITHIN_MS`: if a count is slow,
+ * Deadline for the count of workflows whose row is missing. It is longer than `COUNT_WITHIN_MS`. So if a count is slow,
  * the current request gets no number, but the next request can get the result.
  */
 export const LOST_COUNT_WITHIN_MS = 5_000;

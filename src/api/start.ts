@@ -38,8 +38,8 @@ export interface RunningApi {
 /**
  * Starts the whole API. The API also starts if the database or Temporal cannot be reached, and answers 503 until they
  * can be reached.
- * @param onWrongSecret called if the database did not answer at the start, and a later check finds that it was written
- * with a different NODROP_SECRET
+ * @param onWrongSecret called if the database did not answer at the start, and nodrop later finds that the database was
+ * written with a different NODROP_SECRET
  * @throws ConfigError if a port is in use, or if the database was written with a different NODROP_SECRET
  */
 export async function startApi(

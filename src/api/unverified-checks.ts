@@ -7,8 +7,8 @@ import { Counts, type GiveBack } from './http/counts.ts';
  */
 export const CHECKED_A_SECOND = 16 * 1024 * 1024;
 /**
- * After `CHECKED_A_SECOND` is used up, the process checks this number of additional bytes per second. They are reserved
- * for addresses that have not used up their share (`CHECKED_OF_ADDRESS`).
+ * After `CHECKED_A_SECOND` is used up, the process checks this number of additional bytes per second. These bytes are
+ * reserved for addresses that have not used up their share (`CHECKED_OF_ADDRESS`).
  */
 export const CHECKED_OF_SHARES = CHECKED_A_SECOND;
 /**
@@ -39,8 +39,9 @@ export class UnverifiedChecks {
 
   /**
    * Counts a callback against the limits before the callback is verified.
-   * @param bytes the length of the callback's body @returns a function that takes the count back, for a callback that
-   * turns out to be valid. Undefined if a limit is reached and the callback must be refused
+   * @param bytes the length of the callback's body
+   * @returns a function that takes the count back if the callback is valid, or undefined if a limit is reached and the
+   * callback must be refused
    */
   take(address: string, bytes: number): GiveBack | undefined {
     const cost = CHECKED_AT_LEAST + bytes;

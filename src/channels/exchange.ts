@@ -8,7 +8,7 @@ import { ChannelError } from '../domain/channel.ts';
 export const HTTP_TIMEOUT_MS = 8_000;
 
 /**
- * If a channel accepts no connection within this time, it counts as unreachable. The default of Node's fetch is 10 s,
+ * A channel that accepts no connection within this time counts as unreachable. The default of Node's fetch is 10 s,
  * which is longer than the timeout of the whole request. With the default, the error would not show that the connection
  * failed.
  */
@@ -16,7 +16,8 @@ export const CONNECT_TIMEOUT_MS = 3_000;
 
 const agent = new Agent({ connect: { timeout: CONNECT_TIMEOUT_MS } });
 /**
- * Calls fetch with the connect timeout. The types of undici and the types of Node describe the same classes.
+ * Calls fetch with the connect timeout. The type casts are safe, because the types of undici and of Node describe the
+ * same classes.
  */
 const fetchByAgent = ((url: string, init?: object) =>
   undiciFetch(url, { ...init, dispatcher: agent })) as unknown as typeof fetch;
@@ -39,7 +40,7 @@ export interface ExchangeOptions {
 /**
  * Sends one request to a channel and reads the whole answer within `HTTP_TIMEOUT_MS`. The connection may take at most
  * `CONNECT_TIMEOUT_MS` of that time. The function does not follow a redirect, but returns the redirect as the answer.
- * @throws ChannelError `unreachable`, or `garbage` for a body that is too long.
+ * @throws ChannelError `unreachable`, or `garbage` if the body is too long
  */
 export async function exchange(
   url: string,
@@ -77,7 +78,7 @@ const isConnectTimeout = (error: unknown): boolean =>
   (error.cause as { code?: unknown } | undefined)?.code === 'UND_ERR_CONNECT_TIMEOUT';
 
 /**
- * Runs `work`, which may send several requests. The signal that `work` gets is aborted after `ms`, or when the caller's
+ * Runs `work`, which may send several requests. The signal for `work` is aborted after `ms`, or when the caller's
  * signal is aborted.
  */
 export async function inTime<T>(

@@ -11,8 +11,9 @@ import { UnreadableSecret } from '../encryption.ts';
 /** Reads the valid credentials of an account. The newest credentials come first. */
 export interface CredentialsSource {
   /**
-   * Returns credentials that were read at most `maxAgeMs` ago. @default half a minute. @throws UnreadableSecret, and
-   * the errors of the database.
+   * Returns credentials that were read at most `maxAgeMs` ago.
+   * @default half a minute.
+   * @throws UnreadableSecret, or an error of the database
    */
   of(accountId: string, maxAgeMs?: number): Promise<readonly Credentials[]>;
 }

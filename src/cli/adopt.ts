@@ -95,14 +95,14 @@ const lineSchema = (mode: Config['mode']) =>
     });
 type Line = z.output<ReturnType<typeof lineSchema>>;
 
-/** The outcome of a line that was not refused. */
+/** The outcome of a line that the command did not refuse. */
 type Outcome = 'adopted' | 'already adopted' | 'would be adopted';
 
 /**
  * Queries each trade of the file at its channel and adopts it for its order, as `POST /v1/payments` does. A line that
  * cannot be adopted does not stop the following lines. The command can run again with the same file, because adopted
- * trades stay adopted. With `dryRun`, the command writes nothing. @throws CommandError when the file cannot be read, or
- * when lines were not adopted (with the number of these lines)
+ * trades stay adopted. With `dryRun`, the command writes nothing.
+ * @throws CommandError when the file cannot be read, or when lines were not adopted (with the number of these lines)
  */
 export async function adopt(
   db: LedgerClient,
@@ -229,7 +229,7 @@ class Run {
     this.#say(`${words.join(', ')}.${this.#isDry ? ' Nothing was written.' : ''}`);
   }
 
-  /** @throws CommandError when a line was refused, or not tried */
+  /** @throws CommandError when the command refused a line or did not try a line */
   requireAll(): void {
     const left = this.#of('refused') + this.#of('not tried');
     if (left > 0)
@@ -378,8 +378,8 @@ class Run {
   }
 
   /**
-   * Queries the channel about an adopted payment that is still live. Cancels the payment unless it is paid, so that
-   * another trade of its order can be adopted.
+   * Queries the channel about a live adopted payment. Cancels the payment if it is not paid, so that another trade of
+   * its order can be adopted.
    * @throws Refusal `attempt_unresolved`, TemporalUnavailable
    */
   async #end(attempt: Payment, workflows: PaymentWorkflows): Promise<void> {

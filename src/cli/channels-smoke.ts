@@ -30,12 +30,13 @@ const CURRENCIES = ['EUR', 'CNY', 'USD'];
 const AMOUNT = 1_000;
 
 /**
- * Tests each payment method of the channel. It creates a trade, queries it, pays it if the channel lets a program pay,
- * refunds a part, and closes it.
+ * Tests each payment method of the channel. The function creates a trade, queries it, pays it if the channel lets a
+ * program pay, refunds a part of it, and closes it.
  * @param say called with a line for each step and its result; no line contains a secret
  * @returns whether a trade was paid and refunded with any method
  * @throws CommandError when the credentials may move real money, or the adapter violates the contract of the channel
- * port @throws ChannelError when the channel does not answer
+ * port
+ * @throws ChannelError when the channel does not answer
  */
 export async function smokeTest(
   adapter: ChannelAdapter,

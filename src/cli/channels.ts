@@ -30,8 +30,8 @@ import { noMerchant } from './merchants.ts';
 import { table } from './table.ts';
 
 /**
- * `npm run nodrop -- channels ...`: the commands for accounts at channels. Secret settings are never arguments, and are
- * never printed.
+ * `npm run nodrop -- channels ...`: the commands for accounts at channels. Secret settings are never command-line
+ * arguments, and are never printed.
  */
 
 /** Selects an account. */
@@ -91,7 +91,8 @@ export async function merchantOf(db: LedgerClient, named: string | undefined, co
 }
 
 /**
- * @returns the account with the given name, or the merchant's default account if no name is given @throws CommandError
+ * @returns the account with the given name, or the merchant's default account if no name is given
+ * @throws CommandError
  */
 async function accountOf(
   db: LedgerClient,
@@ -435,8 +436,8 @@ export async function checkChannelAccount(
 }
 
 /**
- * `channels smoke`: creates a trade at the channel, and performs all steps from the payment to the refund. @param say
- * called with a line for each step
+ * `channels smoke`: creates a trade at the channel, and performs all steps from the payment to the refund.
+ * @param say called with a line for each step
  * @throws CommandError when the credentials may move real money, or a step fails
  */
 export async function smokeChannelAccount(

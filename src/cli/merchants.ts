@@ -52,7 +52,7 @@ export interface SetOptions {
 }
 
 /**
- * @returns the lines that `merchants set` prints. Only the last line contains a new secret
+ * @returns the lines that `merchants set` prints. If there is a new secret, only the last line contains it.
  * @throws CommandError
  */
 export async function setMerchantSettings(
@@ -167,7 +167,7 @@ function requireUrl(option: string, url: string, { orderServices }: Pick<Config,
 }
 
 /**
- * @returns the lines that `merchants rotate-secret` prints. Only the last line contains the new secret
+ * @returns the lines that `merchants rotate-secret` prints. Only the last line contains the new secret.
  * @throws CommandError
  */
 export async function rotateMerchantSecret(

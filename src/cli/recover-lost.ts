@@ -39,13 +39,13 @@ interface LostRefund {
 }
 
 /**
- * `npm run nodrop -- recover --lost`: for use after a restored backup or a failover that lost commits. The command
- * lists the workflows whose row is missing. With `write`, it writes the payment rows again and wakes their workflows.
- * It does not write a refund row again. Instead, it queries the refund under all its numbers and then queries the
- * trade. It records the refunded money and ends the refund's workflow. If the refund was not made, the merchant must
- * request it again. The command does not end the workflow while the channel processes the refund or does not answer. A
- * second run of the command changes nothing. @throws CommandError that lists the workflows that were not recovered, or
- * says that Temporal is unreachable
+ * `npm run nodrop -- recover --lost`: for use after a backup was restored, or after a failover that lost commits. The
+ * command lists the workflows whose row is missing. With `write`, it writes the payment rows again and wakes their
+ * workflows. It does not write a refund row again. Instead, it queries the refund under all its numbers and then
+ * queries the trade. It records the refunded money and ends the refund's workflow. If the refund was not made, the
+ * merchant must request it again. The command does not end the workflow while the channel processes the refund or does
+ * not answer. A second run of the command changes nothing.
+ * @throws CommandError that lists the workflows that were not recovered, or says that Temporal is unreachable
  */
 export async function recoverLost(
   db: LedgerClient,
@@ -119,7 +119,8 @@ const KEYS_ASKED_FOR = 9;
 
 /**
  * Checks that the channel does not process the refund. During processing, a second request under another number would
- * refund the money twice. @throws Error when the channel processes the refund, or does not answer
+ * refund the money twice.
+ * @throws Error when the channel processes the refund, or does not answer
  */
 export async function requireDecided(
   db: LedgerClient,

@@ -28,7 +28,7 @@ const NO_ANSWER = [4, 14];
 /** gRPC's NOT_FOUND. */
 const NOT_FOUND = 5;
 
-/** After this many consecutive failures, Temporal or the database counts as unreachable and the run ends. */
+/** After this number of consecutive failures, Temporal or the database counts as unreachable and the command ends. */
 const FAILURES_IN_A_ROW = 100;
 /** The command lists at most this many failures. For further failures, it prints only their number. */
 const NAMED = 20;
@@ -37,8 +37,9 @@ const NAMED = 20;
  * `npm run nodrop -- recover`: for use after a total loss of the Temporal database. The command starts a workflow for
  * each payment, refund and event delivery that has not ended. Each workflow first reads its state from the ledger. So
  * nothing is charged, closed or delivered twice. On a healthy system, the command changes nothing. If a workflow cannot
- * be started, the command continues with the others. @throws CommandError that lists the workflows that were not
- * started, or says that Temporal is unreachable. The operator must then run the command again
+ * be started, the command continues with the others.
+ * @throws CommandError that lists the workflows that were not started, or says that Temporal is unreachable. The
+ * operator must then run the command again
  */
 export async function recover(db: LedgerClient, config: Config, say: (line: string) => void): Promise<void> {
   await withTemporal(config, async (client) => {

@@ -14,7 +14,8 @@ const REMOVED = '[removed]';
 /**
  * Returns the start of an answer's body, for the delivery log and `merchants test-event`. The text is one line without
  * control and format characters, and without secrets. The function also removes the given signing secrets if they
- * appear without their prefix `whsec_`. @returns null if no text is left
+ * appear without their prefix `whsec_`.
+ * @returns null if no text is left
  */
 export function answerStart(body: string, secrets: readonly string[]): string | null {
   const line = storable(

@@ -29,14 +29,15 @@ export interface OrderServiceTarget {
 export interface OrderServiceOptions {
   /**
    * True if order services may be on this machine or in a private network. nodrop checks the IP address of every
-   * connection, whether this is true or false.
+   * connection in any case.
    */
   readonly allowPrivate: boolean;
-  /** The DNS lookup; by default `createLookup()`. */
+  /** The DNS lookup. @default `createLookup()` */
   readonly lookup?: LookupFunction;
   /**
    * Only has an effect if private addresses are allowed. If true, nodrop calls public addresses only with https, but
-   * private addresses also with http. @default false
+   * private addresses also with http.
+   * @default false
    */
   readonly httpsOnly?: boolean;
   /** The timeout of a whole call, from the DNS lookup to the end of the answer. @default 15 s */
@@ -69,7 +70,7 @@ const namesPayment = z.object({ paidPaymentId: z.string().regex(/^[\x21-\x7e]{1,
 const isObject = z.looseObject({});
 const saysUnknown = z.object({ code: z.literal(ORDER_UNKNOWN) });
 
-/** The fields that every call of an order service returns together with its answer. */
+/** The fields that every call of an order service returns in addition to its outcome. */
 interface Call {
   readonly durationMs: number;
   /** The start of the answer's body, if the answer has a body. Not set if a read-back reports the order as paid. */
@@ -152,7 +153,7 @@ export class OrderServiceClient {
     this.#options = options;
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.#lookup = options.lookup ?? createLookup();
-    // Each call uses a new connection, so that the IP address of each call is checked.
+    // Each call uses a new connection, so that nodrop checks the IP address for each call.
     const agent = { keepAlive: false, allowPrivateIPAddress: options.allowPrivate };
     this.#httpAgent = new RequestFilteringHttpAgent(agent);
     this.#httpsAgent = new RequestFilteringHttpsAgent(agent);
@@ -253,7 +254,7 @@ export class OrderServiceClient {
       lookup: this.#lookUp(secure),
       headers: {
         accept: 'application/json',
-        // nodrop requests an uncompressed answer, because a compressed answer could expand to any size.
+        // nodrop requests an uncompressed answer, because a small compressed answer could expand to any size.
         'accept-encoding': 'identity',
         'user-agent': 'nodrop',
         ...headers,

@@ -20,7 +20,7 @@ export interface LookupSettings {
   readonly timeoutMs?: number;
 }
 
-/** If the name server answers with one of these errors, a later lookup may succeed. */
+/** After one of these errors of the name server, a later lookup may succeed. */
 const NOT_NOW = new Set(['ETIMEOUT', 'ESERVFAIL', 'EREFUSED']);
 const HOSTS_FILE = '/etc/hosts';
 

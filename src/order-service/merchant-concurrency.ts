@@ -17,8 +17,8 @@ interface Calls {
   /** The moving average of call durations, in ms. */
   takes: number;
   /**
-   * The calls that were refused because no slot was free, and that their callers will repeat. A call has the id of its
-   * delivery, payment or refund.
+   * The calls that were refused because no slot was free, and that their callers will repeat. Each call is identified
+   * by the id of its delivery, payment or refund.
    */
   readonly waiting: Set<string>;
 }
@@ -28,8 +28,8 @@ export class MerchantConcurrency {
   readonly #slots: FairSlots;
 
   /**
-   * @param places the number of slots of the task queue @param each the maximum number of slots that one merchant may
-   * hold
+   * @param places the number of slots of the task queue
+   * @param each the maximum number of slots that one merchant may hold
    */
   constructor(places: number = ORDER_SERVICE_SLOTS, each: number = CALLS_AT_ONCE) {
     this.#slots = new FairSlots(places, each);
@@ -38,7 +38,8 @@ export class MerchantConcurrency {
   /**
    * Does the work if a slot is free for the merchant. Otherwise calls `onBusy` with the estimated time until a slot is
    * free. When few slots are free, the maximum of one merchant is lower, so that some slots stay free for other
-   * merchants. @param onBusy must throw; receives the wait in ms
+   * merchants.
+   * @param onBusy must throw; receives the wait in ms
    */
   async hold<T>(
     merchantId: string,

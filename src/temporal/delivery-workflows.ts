@@ -43,7 +43,10 @@ export class DeliveryWorkflows {
     await this.#signal(delivery, wakeSignal, deadlineMs);
   }
 
-  /** Delivers the event now, even if its delivery is already settled. @throws TemporalUnavailable */
+  /**
+   * Makes the delivery's workflow deliver the event now, even if the delivery is already settled.
+   * @throws TemporalUnavailable
+   */
   async redeliver(delivery: DeliverySnapshot, deadlineMs: number): Promise<void> {
     await this.#signal(delivery, redeliverSignal, deadlineMs);
   }

@@ -31,9 +31,9 @@ export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNot
 /**
  * Handles a stored callback of a known payment. The function records a dispute that the callback reports. If the
  * callback names a refund that nodrop made, the function signals the refund's workflow. Otherwise, if the callback
- * reports the trade's state, the function signals the payment's workflow. After a notice, or a report only of a refund
- * that nodrop did not request, it makes the payment's workflow query the channel. Handling a callback twice has no
- * further effect.
+ * reports the trade's state, the function signals the payment's workflow. If the callback is a notice, or reports only
+ * a refund that nodrop did not request, the function makes the payment's workflow query the channel. Handling a
+ * callback twice has no further effect.
  * @throws TemporalUnavailable
  */
 export async function forwardStoredCallback(

@@ -54,7 +54,7 @@ export async function confirmedWithin<T>(
 }
 
 /**
- * The part of the deadline that is reserved for an unconfirmed start. In this time, the method checks whether the
+ * The part of the deadline that is reserved for an unconfirmed start. In this part, the method checks whether the
  * workflow runs.
  */
 const IS_RUNNING_MS = 1_000;
@@ -113,7 +113,8 @@ export class PaymentWorkflows {
 
   /**
    * Starts the workflow of a new payment. Does not wait until the payer can pay. Has no effect if the workflow already
-   * runs. @param isNew true if the caller has just inserted the row, so that the workflow need not read the row first
+   * runs.
+   * @param isNew true if the caller has just inserted the row, so that the workflow need not read the row first
    * @throws TemporalUnavailable when the start was not confirmed.
    */
   async start(payment: Payment, isNew: boolean, deadlineMs: number): Promise<void> {

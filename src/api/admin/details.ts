@@ -30,8 +30,8 @@ export interface Details extends Reachable {
     readonly unmatched: BacklogView | null;
   } | null;
   /**
-   * Pending deliveries of events to order services. `overdue` counts the deliveries that are pending for more than 10
-   * min.
+   * Pending deliveries of events to order services. `overdue` counts the deliveries that have been pending for more
+   * than 10 min.
    */
   readonly deliveries: {
     readonly pending: BacklogView | null;

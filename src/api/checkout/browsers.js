@@ -65,7 +65,7 @@ export function suiting(ways, current, browser, methods) {
 }
 
 /**
- * Returns the URL of the pay button, which opens a web page or a wallet's app. URLs with other schemes are not used. If
+ * Returns the URL of the pay button, which opens a web page or a wallet's app. Other kinds of URLs are not used. If
  * this browser can open the content of a wallet's QR code, that content is the URL. Undefined if the payment has no URL
  * for the button.
  * @param {import('./nodrop.js').PaymentForPayer} payment

@@ -17,8 +17,8 @@ addEventListener('load', () => {
   for (const noscript of Array.from(document.querySelectorAll('noscript'))) {
     const shown = document.createElement('div');
     shown.className = 'without';
-    // The content of `<noscript>` comes from the service, so it is safe HTML. A refresh in it starts when the content
-    // is inserted.
+    // The content of `<noscript>` comes from the service, so it is safe HTML. A refresh in this content starts when the
+    // content is inserted.
     shown.innerHTML = noscript.textContent || '';
     if (noscript.parentNode !== null) noscript.parentNode.replaceChild(shown, noscript);
   }

@@ -27,7 +27,9 @@ export type TokenAccess = {
   readonly hash: string;
   /** The sender's address. A wrong token counts against the limit of this address. */
   readonly address: string;
-  /** False if the request is refused rather than wait for the look-up of its token (see `FailedLookups.lookUp`). */
+  /**
+   * False if the request must be refused when its token cannot be looked up immediately (see `FailedLookups.lookUp`).
+   */
   readonly mayWait: boolean;
 };
 export type Access = KeyAccess | TokenAccess;
@@ -120,8 +122,8 @@ export function isDevelopmentKeyAccepted(
 }
 
 /**
- * @returns a function that returns the merchant of the development key as a caller. Its first call creates this
- * merchant. If the creation fails, the next call tries again.
+ * @returns a function that returns the caller that uses the development key. The first call of that function creates
+ * the merchant of the key. If the creation fails, the next call tries again.
  */
 export function createDevelopmentCaller({
   db,

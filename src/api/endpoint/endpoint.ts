@@ -19,7 +19,7 @@ export interface Endpoint {
   readonly auth: 'key' | 'operator' | 'key or token' | 'none';
   /** True if web pages of other origins may call the route. Cookies are never allowed. */
   readonly cors?: boolean;
-  /** `raw`: the body is read as bytes and not parsed. */
+  /** `raw` if nodrop reads the body as bytes and does not parse it. */
   readonly body?: z.ZodType | 'raw';
   readonly bodyExamples?: Readonly<Record<string, { readonly summary: string; readonly value: unknown }>>;
   readonly query?: z.ZodObject;
@@ -37,8 +37,8 @@ export interface Endpoint {
   readonly handle: (exchange: Exchange) => Promise<void>;
   /**
    * If a route declares `replay`, it accepts an `Idempotency-Key`, and its handler must call `answer`. For a repeated
-   * request, `replay` returns the current state of the object that the first request created. The old answer could send
-   * a payer to a payment that has ended.
+   * request, `replay` returns the current state of the object that the first request created. An old state could send a
+   * payer to a payment that has ended.
    */
   readonly replay?: (id: string, access: Access) => Promise<unknown>;
 }

@@ -3,7 +3,7 @@ import { Counts, type GiveBack } from './counts.ts';
 
 /**
  * Maximum of wrong names per minute from one address. A name is a key, a client token, a payment id or an account. A
- * wrong name is one that does not exist.
+ * name is wrong if it does not exist.
  */
 export const MISSES_A_MINUTE = 60;
 /**
@@ -46,8 +46,8 @@ const kindOf = (name: Name): string => name.slice(0, name.indexOf('/'));
 
 /**
  * Looks up names that unauthenticated senders give. Names that do not exist count against the limit of the sender's
- * address and against a limit for all addresses. The class looks up a name that it found before immediately. If a limit
- * is reached, other names wait, and one SQL statement per second looks up all of them. So wrong names cost at most one
+ * address and against a limit for all addresses. Names that were found before are looked up immediately. If a limit is
+ * reached, other names wait, and one SQL statement per second looks up all of them. So wrong names cost at most one
  * statement per second, and a valid name waits about one second. If too many names are waiting, a further name is
  * refused.
  */

@@ -19,7 +19,7 @@ import { orderStateOf } from './order-state.ts';
 
 /** Converts rows to API views. Amounts become numbers, times become ISO 8601 strings, and absent values become null. */
 
-/** True while the payer can pay: the payment is live and its next action has not expired. */
+/** True while the payer can pay. This requires that the payment is live and its next action has not expired. */
 export function isPayable(row: Payment, now: Date): boolean {
   return (
     isLive(row.status) && row.cancelRequestedAt === null && row.expiresAt > now && hasUsableAction(row, now)

@@ -44,7 +44,7 @@ export function createReadPaymentView(api: Api) {
     const row = requireAccess(found, access, id, api.now());
     return {
       row,
-      // An attempt that ended without money is not final while its order is undecided, because money may still arrive.
+      // An attempt that has ended unpaid is not final while its order is undecided, because money may still arrive.
       isFinal: () =>
         isFinalRow(row) && (row.status === 'succeeded' || orderStateOf(row, api.now()) !== 'undecided'),
       view: () => presentToPayer(api, row, access.token),

@@ -13,19 +13,19 @@ import { isAnsweredWithin, isFresh } from './ask-channel.ts';
 
 /**
  * How long an answer of the channel counts as current for a request with a client token. This limits the queries that a
- * payer can cause while an attempt is undecided. The limit on attempts per order does not limit them, because such a
- * request creates no attempt.
+ * payer can cause while an attempt is undecided. The limit on attempts per order does not limit these queries, because
+ * such a request creates no attempt.
  */
 const ANSWER_FRESH_FOR_PAYER_MS = 10_000;
 
 /**
  * Queries the live attempts of an order before the order is changed (point 9 of "The way of a payment" in
- * docs/architecture.md). Unpaid attempts are closed. If a channel does not answer in time, its attempt stays live and
- * is queried on schedule. `act` then decides whether the order may be changed anyway.
+ * docs/architecture.md). The function closes unpaid attempts. If a channel does not answer in time, its attempt stays
+ * live, and nodrop queries it on schedule. `act` then decides whether the order may be changed anyway.
  * @param startedAt when the request started, epoch ms.
- * @param by why the attempts are cancelled, for their timelines.
+ * @param by the reason for cancelling the attempts, for their timelines
  * @param act changes the order. It throws UnaskedAttempts if the change must wait for a query of live attempts.
- * @throws Refusal `order_already_paid`, `attempt_unresolved`, and what `act` throws.
+ * @throws Refusal `order_already_paid`, `attempt_unresolved`, and every error that `act` throws
  */
 export async function onceOthersAreSettled<T>(
   api: Api,
@@ -92,7 +92,7 @@ async function resolve(api: Api, attempt: Payment, left: () => number, by: strin
   refuse(ended);
 }
 
-/** @throws Refusal if this attempt does not allow another attempt to pay the same order. */
+/** @throws Refusal if, because of this attempt, no other attempt may pay the order */
 function refuse(payment: Payment): void {
   const { id, orderId, orderUpdate } = payment;
   if (orderUpdate === 'applied') {

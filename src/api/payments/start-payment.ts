@@ -63,7 +63,8 @@ export function createStartPayment(api: Api) {
   /**
    * Chooses the method and the expiry of an attempt, and makes the checks that need no lock. Other checks run later,
    * under the order's lock.
-   * @throws Refusal `unknown_channel`, `unknown_account`, `invalid_request` naming the field, `attempt_unresolved`
+   * @throws Refusal `unknown_channel`, `unknown_account`, `invalid_request` (which names the field) or
+   * `attempt_unresolved`
    */
   async function chooseMethod(
     merchantId: string,
@@ -131,7 +132,7 @@ export function createStartPayment(api: Api) {
   }
 
   /**
-   * Waits until the payer can pay the payment, and starts its workflow if necessary.
+   * Starts the payment's workflow if necessary, and waits until the payer can pay.
    * @param isNew true if this request inserted the payment
    * @returns the current payment. `advanced` is true if the payment got a next action or a new status in time.
    * @throws TemporalUnavailable
@@ -144,7 +145,7 @@ export function createStartPayment(api: Api) {
   ): Promise<Advanced> {
     const asItIs = async (advanced: boolean) => ({ payment: await getPayment(db, row.id), advanced });
     if (row.status === 'paying' && isPayable(row, now())) return await asItIs(true);
-    // nodrop is cancelling this restored payment, so the payment gets no next action.
+    // nodrop is cancelling this payment, whose row was restored. So the payment gets no next action.
     if (row.recoveredAt !== null) return await asItIs(false);
     // While the payment is undecided at the channel, the payer gets no next action.
     if (row.status === 'created' && isUndecided(row)) return await asItIs(false);

@@ -52,8 +52,8 @@ interface Receiver {
 interface Verified {
   readonly account: OpenedAccount;
   /**
-   * `unreadable` is a callback that could not be verified or read, but came to the payment's own URL. Such a callback
-   * counts as a notice.
+   * `unreadable` means that the callback arrived at the payment's own URL, but could not be verified or read. Such a
+   * callback counts as a notice.
    */
   readonly callback: VerifiedCallback | { readonly kind: 'unreadable'; readonly payment: Payment };
 }
@@ -93,11 +93,11 @@ const QUERY_DUE_EVERY_MS = 10_000;
 const QUERIES_DUE_KEPT = 10_000;
 
 /**
- * The routes to which channels send callbacks. A callback is verified in memory, stored, forwarded to its workflow and
- * acknowledged. The channel gets the acknowledgement as soon as the callback is stored. If the callback cannot be
- * forwarded now, the sweep forwards it (P4). A sender's limit counts only unverifiable callbacks. Above the limit,
- * valid callbacks are still accepted, and unverifiable callbacks make no query due. A process refuses callbacks without
- * a check only while it is overloaded with callbacks that fail the check.
+ * The routes to which channels send callbacks. nodrop verifies a callback in memory, stores it, forwards it to its
+ * workflow and acknowledges it. The channel gets the acknowledgement as soon as the callback is stored. If nodrop
+ * cannot forward the callback now, the sweep forwards it (P4). A sender's limit counts only unverifiable callbacks.
+ * Above the limit, valid callbacks are still accepted, and unverifiable callbacks make no query due. A process refuses
+ * callbacks without a check only while it is overloaded with callbacks that fail the check.
  *
  * A callback to a payment's own URL comes from the channel, even if the callback cannot be verified or read. So nodrop
  * queries the channel, whatever the status of the payment. Only the rate of such callbacks is limited.
@@ -178,8 +178,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Verifies and reads a callback. A callback that fails is counted and logged, and may make a query due. @throws
-   * Refusal if the callback cannot be verified or read
+   * Verifies and reads a callback. A callback that fails is counted and logged, and may make a query due.
+   * @throws Refusal if the callback cannot be verified or read
    */
   async function verify(receiver: Receiver, headers: Headers, body: Buffer): Promise<Verified> {
     const { adapter, name, address, proven, log } = receiver;
@@ -302,8 +302,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Stores a callback for the account that verified it. If that account no longer exists, the callback is verified
-   * again and stored for the account that has the same name now.
+   * Stores a callback for the account that verified it. If that account no longer exists, nodrop verifies the callback
+   * again and stores it for the account that now has the same name.
    */
   async function store(
     receiver: Receiver,
@@ -373,8 +373,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Handles a callback whose trade number does not come from nodrop. The callback may report an adopted trade. @returns
-   * false if the callback does not report an adopted trade
+   * Handles a callback whose trade number does not come from nodrop. The callback may report an adopted trade.
+   * @returns false if the callback does not report an adopted trade
    */
   async function takeAdopted(account: OpenedAccount, about: CallbackSubject, log: Api['log']) {
     const named = await findNamed(db, account.id, about);
@@ -384,8 +384,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Handles a verified callback. @returns the outcome for the metrics. When the function returns, all data that had to
-   * be stored is durable.
+   * Handles a verified callback.
+   * @returns the outcome for the metrics. When the function returns, all data that had to be stored is durable.
    */
   async function take(receiver: Receiver, verified: Verified, headers: Headers, body: Buffer) {
     const { account, callback } = verified;
@@ -440,7 +440,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
       return refuseAccount(name);
     }
     const log = request.log as Api['log'];
-    // The proof in the URL counts only if the channel keeps the URL secret. Other channels may show the URL to the
+    // The proof in the URL counts only if the channel keeps the URL secret, because some channels show the URL to the
     // payer.
     const isProven =
       own !== undefined &&

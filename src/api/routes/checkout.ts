@@ -55,7 +55,7 @@ export function checkoutRoute(api: Api): Endpoint {
         browser,
       };
     } catch (error) {
-      // If the database cannot be reached, the page is sent anyway, and says that it retries.
+      // nodrop sends the page even while the database is unreachable. The page then says that it retries.
       if (isDatabaseUnavailable(error)) return 'unknown';
       throw error;
     }

@@ -115,8 +115,8 @@ export function createPaymentRoute(api: Api): Endpoint {
 
 /**
  * Checks the scheme of the return URL. A request with the return URL of a live attempt is accepted, even if the
- * merchant no longer allows the scheme. @throws Refusal `invalid_request` for an app's scheme that the merchant does
- * not allow
+ * merchant no longer allows the scheme.
+ * @throws Refusal `invalid_request` for an app's scheme that the merchant does not allow
  */
 async function requireReturnScheme(
   db: LedgerClient,

@@ -109,8 +109,8 @@ export function paymentRoutes(api: Api): Endpoint[] {
 }
 
 /**
- * @returns a function that decides when a request that waits for this payment is answered: when the payment is final,
- * or has got a next action that it did not have at first.
+ * @returns a function that decides whether a request can stop waiting for this payment. It can stop when the payment is
+ * final, or has got a next action that it did not have at first.
  */
 function isDoneWaiting(now: () => Date): (seen: ReadPayment) => boolean {
   let payableAtFirst: boolean | undefined;

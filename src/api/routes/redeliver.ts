@@ -53,7 +53,7 @@ export function redeliverRoute(api: Api): Endpoint {
   });
 }
 
-/** `POST /v1/deliveries/redeliver`: delivers all events again whose deliveries have a given status. */
+/** `POST /v1/deliveries/redeliver`: redelivers many events, selected by the status of their deliveries. */
 export function redeliverManyRoute({ db, deliveryWorkflows, now }: Api): Endpoint {
   return endpoint({
     method: 'post',

@@ -71,8 +71,8 @@ export function resolveRoute(api: Api): Endpoint {
         for (const delivery of await findPendingDeliveries(db, id))
           await deliveryWorkflows.wake(delivery, SIGNAL_WITHIN_MS);
       } else if (action !== 'dismiss' || row.orderUpdate === 'review') {
-        // The decision is already stored. If Temporal cannot be reached now, the sweep delivers the events and wakes
-        // the workflow.
+        // The operator's decision is already stored. If Temporal cannot be reached now, the sweep delivers the events
+        // and wakes the workflow.
         await startDeliveries(api, id);
         if (row.orderUpdate === 'pending' || decided.payment.orderUpdate === 'pending')
           await workflows.wake(decided.payment, SIGNAL_WITHIN_MS).catch(() => undefined);

@@ -19,8 +19,8 @@ export const text = (max: number, min = 1) =>
     .refine(isStorable, 'must not contain NUL or half a surrogate pair');
 
 /**
- * Turns a rule of the domain into a check for a schema. @param fault returns the end of an error sentence, or undefined
- * if the value obeys the rule
+ * Turns a rule of the domain into a check for a schema.
+ * @param fault returns the end of an error sentence, or undefined if the value obeys the rule
  */
 const refuses =
   (fault: (value: string) => string | undefined) => (value: string, context: z.RefinementCtx<string>) => {
@@ -107,7 +107,7 @@ export const expiresInSeconds = (max: number) =>
     .openapi({ minimum: EXPIRY_AT_LEAST_S.test });
 export const EXPIRY_RULE = `At least ${EXPIRY_AT_LEAST_S.live}, in test mode ${EXPIRY_AT_LEAST_S.test}.`;
 
-/** The key is printable ASCII without spaces, which every proxy forwards unchanged. */
+/** An idempotency key must be printable ASCII without spaces, because every proxy forwards such text unchanged. */
 export const idempotencyKey = z
   .string()
   .regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 printable ASCII characters without spaces');

@@ -10,7 +10,8 @@ import { deliveryStatus, eventType, openSet } from './sets.ts';
 
 /**
  * The schema of a payment in an event. The schema has no fields that depend on the caller, such as the next action,
- * tokens and links for operators. It has no progress of refunds either, because refunds have their own events.
+ * tokens and links for operators. It does not contain the progress of refunds either, because refunds have their own
+ * events.
  */
 const eventPayment = payment
   .omit({

@@ -35,11 +35,14 @@ const CLOCKS_APART_MS = 5 * 60_000;
 const NO_TRADE = 'nodrop_check_account';
 
 const UNKNOWN_TRADE = 'ACQ.TRADE_NOT_EXIST';
-/** Alipay refuses to create a trade with one of these codes if the trade exists and can no longer be paid. */
+/**
+ * If a create request is for a trade that exists and can no longer be paid, Alipay refuses the request with one of
+ * these codes.
+ */
 const PAST_PAYING: ReadonlySet<string> = new Set(['ACQ.TRADE_HAS_SUCCESS', 'ACQ.TRADE_HAS_CLOSE']);
 /**
- * Alipay answers with one of these codes if it refuses to close a trade that is not waiting for its payer. Only a query
- * shows the state of that trade.
+ * The codes with which Alipay refuses to close a trade that is not waiting for its payer. Only a query shows the state
+ * of that trade.
  */
 const NOT_OPEN: ReadonlySet<string> = new Set([
   'ACQ.TRADE_STATUS_ERROR',
@@ -49,7 +52,7 @@ const NOT_OPEN: ReadonlySet<string> = new Set([
   'ACQ.TRADE_HAS_CLOSE',
 ]);
 /**
- * Alipay answers with these codes if it refuses a refund because of the trade's current state. Some of these states are
+ * The codes with which Alipay refuses a refund because of the trade's current state. Some of these states are
  * permanent.
  */
 const NOT_REFUNDABLE: ReadonlySet<string> = new Set([
@@ -63,8 +66,8 @@ const OTHER_AMOUNT = 'ACQ.DISCORDANT_REPEAT_REQUEST';
 const subCodeIn = (error: unknown): string => refusalIn(error)?.sub_code ?? '';
 
 /**
- * Creates the adapter for Alipay. It supports payment pages for desktop and phone, and QR codes. Alipay's own library
- * signs the requests and verifies the answers.
+ * Creates the adapter for Alipay. The adapter supports payment pages for desktop and phone, and QR codes. Alipay's own
+ * library signs the requests and verifies the answers.
  */
 export function createAlipayAdapter(): ChannelAdapter {
   /** Reads the trade at Alipay. Returns undefined if Alipay does not know the trade. */
@@ -262,8 +265,8 @@ export function createAlipayAdapter(): ChannelAdapter {
 }
 
 /**
- * Returns the answer if it is about the requested trade. @throws ChannelError `garbage` if the answer is about another
- * trade
+ * Returns the answer if it is about the requested trade.
+ * @throws ChannelError `garbage` if the answer is about another trade
  */
 function ours<T extends { readonly out_trade_no: string }>(value: T, outTradeNo: string): T {
   if (value.out_trade_no === outTradeNo) return value;
@@ -280,7 +283,7 @@ function termsOf({ outTradeNo, amount, subject, expiresAt }: NewTrade) {
     out_trade_no: outTradeNo,
     total_amount: toYuan(amount),
     subject: plain === '' ? outTradeNo : plain,
-    // The expiry in whole seconds. It is rounded down, so that the trade never outlives the payment.
+    // The expiry in whole seconds. It is rounded down, so that the trade never expires after the payment.
     time_expire: toBeijing(Date.parse(expiresAt)),
   };
 }
@@ -300,7 +303,7 @@ const pageOf = (trade: NewTrade): AlipayRequest => ({
 
 /**
  * Maps the state of a trade that Alipay refused to close.
- * @throws `refusal` if the trade is unpaid, because it was then not closed
+ * @throws `refusal` if the trade is unpaid, because an unpaid trade was not closed
  */
 function closeAnswer({ state }: ChannelAnswer, refusal: unknown): CloseAnswer {
   switch (state) {

@@ -23,8 +23,8 @@ type Params = Readonly<Record<string, string>>;
 
 const OUR_NUMBER = /^[0-9A-Za-z_]{1,32}$/;
 /**
- * The form of an out_trade_no at Alipay. Trades that were created without nodrop also have this form, and they may be
- * adopted.
+ * The form of an out_trade_no at Alipay. Trades that were created without nodrop also have this form, and nodrop may
+ * have adopted them.
  */
 const ITS_NUMBER = /^[0-9A-Za-z_]{1,64}$/;
 const TRADE_NOTIFICATION = 'trade_status_sync';
@@ -177,7 +177,7 @@ function answerOf(trade: TradeNotification): ChannelAnswer | undefined {
   };
 }
 
-/** Only the body `success`, exactly these seven characters, stops Alipay's repetitions. */
+/** Alipay repeats a notification unless the answer's body is exactly the seven characters `success`. */
 export const acknowledge = (outcome: CallbackOutcome): Acknowledgement =>
   outcome === 'refused' || outcome === 'unreadable'
     ? { status: 400, type: 'text/plain', body: 'fail' }

@@ -26,7 +26,7 @@ const REFUSED = '40004';
 const TOO_MANY = '40005';
 
 /**
- * If Alipay refuses a request with one of these codes, it has created nothing. Sources: the tables of
+ * If Alipay refuses a request with one of these codes, Alipay has created no trade or refund. Sources: the tables of
  * https://docs.open.alipay.com/api_1/alipay.trade.precreate (precreate) and
  * https://docs.open.alipay.com/api_1/alipay.trade.refund (refund).
  */
@@ -53,8 +53,8 @@ const PASSING_REFUSALS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Alipay refuses with these codes because of nodrop's keys, permissions or clock. Codes 20001 and 40006 have no other
- * meaning, so nodrop does not check their `sub_code`.
+ * With these codes, the cause of the refusal is nodrop's keys, permissions or clock. Codes 20001 and 40006 have no
+ * other meaning, so nodrop does not check their `sub_code`.
  */
 const ABOUT_US_CODES: ReadonlySet<string> = new Set(['20001', '40006']);
 const ABOUT_US: ReadonlySet<string> = new Set([
@@ -91,7 +91,8 @@ const HINTS: ReadonlyMap<string | undefined, string> = new Map([
 
 const MESSAGE_AT_MOST = 200;
 /**
- * Alipay's message for this refusal quotes the complete signed text, which contains the subject and nodrop's address.
+ * Alipay's message for a refusal with this code quotes the complete signed text, which contains the subject and
+ * nodrop's address.
  */
 const QUOTES_THE_REQUEST = 'isv.invalid-signature';
 

@@ -63,8 +63,8 @@ async function sign(
   at: number,
 ): Promise<string> {
   const sdk = await sdkOf(credentials);
-  // Without `timestamp`, Alipay's library would use the time zone of the process. With `bizContentAutoSnakeCase`, it
-  // would rename fields.
+  // Without `timestamp`, Alipay's library would use the time zone of the process. With `bizContentAutoSnakeCase`, the
+  // library would rename fields.
   return sdk.sdkExecute(
     method,
     { ...addresses, format: 'JSON', timestamp: toBeijing(at), biz_content: content },
@@ -86,8 +86,8 @@ const envelopeSchema = z.looseObject({ sign: z.string().optional() });
 
 /**
  * Sends one request to Alipay and returns the signed part of the answer.
- * @throws ChannelError as `classify` decides; `garbage` if the answer is not signed or has an unexpected
- * shape.
+ * @throws ChannelError of the kind that `classify` returns, or `garbage` if the answer is not signed or has an
+ * unexpected shape
  */
 export async function ask<T>(call: AlipayCall<T>): Promise<T> {
   const { content, result } = await send(call);

@@ -8,7 +8,7 @@ import {
 import { CURRENCY, fen, fenOrNothing } from './amounts.ts';
 import { fromBeijing } from './times.ts';
 
-/** Defines the parts of Alipay's answers that nodrop reads, and maps them to answers of the channel port. */
+/** Defines the parts of Alipay's answers that nodrop reads, and maps these parts to answers of the channel port. */
 
 export const TRADE_STATES = ['WAIT_BUYER_PAY', 'TRADE_SUCCESS', 'TRADE_FINISHED', 'TRADE_CLOSED'] as const;
 
@@ -98,8 +98,8 @@ function paid(trade: AlipayTrade): PaidAnswer {
 }
 
 /**
- * Converts the total of a trade to fen. @throws ChannelError `garbage` for a currency other than CNY, because all of
- * nodrop's trades at Alipay are in CNY
+ * Converts the total of a trade to fen.
+ * @throws ChannelError `garbage` for a currency other than CNY, because all of nodrop's trades at Alipay are in CNY
  */
 export function totalOf(yuan: string, currency = CURRENCY): Pick<PaidAnswer, 'amount' | 'currency'> {
   if (currency !== CURRENCY)
@@ -108,7 +108,7 @@ export function totalOf(yuan: string, currency = CURRENCY): Pick<PaidAnswer, 'am
 }
 
 /**
- * Maps a refund to an answer of the port. Alipay has no refund id of its own: the trade and nodrop's out_request_no
+ * Maps a refund to an answer of the port. Alipay has no refund id of its own. The trade and nodrop's out_request_no
  * together identify a refund.
  * @throws ChannelError `garbage` if the answer is about a refund that was not requested
  */

@@ -39,7 +39,7 @@ import {
 } from './objects.ts';
 
 export interface MollieAdapterOptions {
-  /** The base address of Mollie's API, without a path. @default https://api.mollie.com */
+  /** The base URL of Mollie's API, without a path. @default https://api.mollie.com */
   readonly url?: string;
   /** @default fetch with the connect timeout */
   readonly fetch?: typeof fetch;
@@ -59,8 +59,8 @@ const PAGES_AT_MOST = 10;
 const CLOCKS_APART_MS = 5 * 60_000;
 
 /**
- * Creates the adapter for Mollie, which calls Mollie's REST API directly. Mollie's own library accepts only https
- * addresses, and offers nothing that Node's fetch does not offer.
+ * Creates the adapter for Mollie, which calls Mollie's REST API directly. nodrop does not use Mollie's own library,
+ * because that library accepts only https URLs and has no advantage over Node's fetch.
  */
 export function createMollieAdapter({
   url = 'https://api.mollie.com',
@@ -70,7 +70,7 @@ export function createMollieAdapter({
   const isHere = isLoopback(url);
 
   /**
-   * Returns the trade at Mollie, or undefined if Mollie does not know it.
+   * Returns the trade at Mollie, or undefined if Mollie does not know the trade.
    * @throws ChannelError `garbage` if Mollie answers with another payment, or with a payment of the other mode (test or
    *   live)
    */
@@ -271,7 +271,8 @@ function isLoopback(url: string): boolean {
 
 /**
  * Mollie's id of the trade. Undefined if the stored reference does not have the form of Mollie's ids, because such a
- * text must not become part of a URL. @throws ChannelError if nodrop has not looked up the trade's id yet
+ * text must not become part of a URL.
+ * @throws ChannelError if nodrop has not looked up the trade's id yet
  */
 function idOf({ outTradeNo, reference }: Trade): string | undefined {
   if (reference === null)
@@ -289,7 +290,7 @@ function moneyOf(trade: Trade): string {
   throw new ChannelError('unreachable', `mollie: ${trade.outTradeNo} has no payment at Mollie`);
 }
 
-/** The id in the form that Mollie's webhook sends: https://docs.mollie.com/reference/webhooks. */
+/** The pattern of the payment id that Mollie's webhook sends: https://docs.mollie.com/reference/webhooks. */
 function idIn(rawBody: Buffer): string | undefined {
   const [id, ...more] = new URLSearchParams(rawBody.toString('utf8')).getAll('id');
   return id !== undefined && more.length === 0 && PAYMENT_ID.test(id) ? id : undefined;
@@ -359,7 +360,8 @@ function ofMode<T extends ListedPayment>(payment: T, { credentials }: Session): 
 }
 
 /**
- * Returns the refund if it has nodrop's refund number. @throws ChannelError `garbage` if the refund has another number
+ * Returns the refund if it has nodrop's refund number.
+ * @throws ChannelError `garbage` if the refund has another number
  */
 function ofNumber(refund: Refund, { outRefundNo }: KnownRefund): Refund {
   if (numberIn(refund, REFUND_KEY) === outRefundNo) return refund;

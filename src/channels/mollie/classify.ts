@@ -15,7 +15,7 @@ export interface Reply {
 }
 
 /**
- * A refusal of Mollie: https://docs.mollie.com/reference/handling-errors. Mollie has no error codes; `field` names the
+ * A refusal of Mollie: https://docs.mollie.com/reference/handling-errors. Mollie has no error codes. `field` names the
  * field that Mollie refused.
  */
 const refusalSchema = z.object({
@@ -27,8 +27,8 @@ const refusalSchema = z.object({
 export type MollieRefusal = z.infer<typeof refusalSchema>;
 
 /**
- * If Mollie answers 422 and names one of these fields, the refusal is definite: Mollie validated the request and
- * created nothing.
+ * A 422 that names one of these fields is a definite refusal, because Mollie has validated the request and created
+ * nothing.
  */
 const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
   create: new Set(['amount', 'amount.currency', 'amount.value', 'description', 'method']),
@@ -87,8 +87,8 @@ function refusalOf({ status, text }: Pick<Reply, 'status' | 'text'>): MollieRefu
 }
 
 /**
- * Classifies an answer that is not a success. Only a 422 for a listed field is definite. Every other answer leaves open
- * what happened to the trade or the refund.
+ * Classifies an answer that is not a success. Only a 422 for a listed field is definite. After any other answer, the
+ * state of the trade or the refund is unknown.
  */
 export function classify(reply: Reply, operation: Operation): ChannelError {
   const refusal = refusalOf(reply);

@@ -26,7 +26,10 @@ export interface MollieAnswer<T> {
 /** Sends the requests of one call of the adapter to Mollie. These requests share one timeout. */
 export interface Session {
   readonly credentials: Credentials;
-  /** Sends one request to Mollie. @throws ChannelError as `classify` decides; `garbage` for an unexpected shape */
+  /**
+   * Sends one request to Mollie.
+   * @throws ChannelError of the kind that `classify` returns, or `garbage` if the answer has an unexpected shape
+   */
   ask<T>(request: MollieRequest, schema: z.ZodType<T>): Promise<MollieAnswer<T>>;
 }
 

@@ -88,7 +88,7 @@ export const pageOf = <T>(name: string, item: z.ZodType<T>) =>
     })
     .transform(({ _embedded, _links: { next } }, { issues }) => {
       /**
-       * The next page starts with the object of this id. nodrop reads only this id from the link, because it never
+       * The id of the object with which the next page starts. nodrop reads only this id from the link, because it never
        * calls a URL from an answer.
        */
       const from = next === null ? null : new URL(next.href).searchParams.get('from');
@@ -219,8 +219,8 @@ export function refundAnswer(refund: Refund, currency: CurrencyCode): RefundAnsw
         channelRefundId,
       };
     default:
-      // Mollie has not decided a refund with status `pending` or `processing`. Any status that Mollie adds later also
-      // counts as not decided.
+      // Mollie has not decided a refund with status `pending` or `processing`. A status that Mollie adds later also
+      // counts as undecided.
       return { state: 'processing', channelRefundId };
   }
 }

@@ -206,8 +206,8 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
   }
 
   /**
-   * Parses a trade in the simulator's answer. @throws ChannelError `garbage` if the answer is about a trade that was
-   * not requested
+   * Parses a trade in the simulator's answer.
+   * @throws ChannelError `garbage` if the answer is about a trade that was not requested
    */
   function readTrade<T extends z.infer<typeof tradeSchema>>(
     schema: z.ZodType<T>,
@@ -224,8 +224,8 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
   }
 
   /**
-   * Parses a refund in the simulator's answer. @throws ChannelError `garbage` if the answer is about a refund that was
-   * not requested
+   * Parses a refund in the simulator's answer.
+   * @throws ChannelError `garbage` if the answer is about a refund that was not requested
    */
   function readRefund(
     body: unknown,
@@ -418,7 +418,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** The refund that a callback reports, if there is one. */
+/** Returns the refund that a callback reports. Undefined if the callback reports no refund. */
 function refundOf(content: unknown): CallbackRefund | undefined {
   const parsed = refundCallbackSchema.safeParse(content);
   if (!parsed.success) return undefined;

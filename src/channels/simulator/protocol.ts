@@ -14,7 +14,8 @@ import { Webhook } from 'standardwebhooks';
  */
 
 /**
- * The states of a trade in the simulator's own terms. `PAYERROR` means that the payment was declined, and it is final.
+ * The states of a trade in the simulator's own terms. `PAYERROR` means that the payment was declined. This state is
+ * final.
  */
 export const TRADE_STATES = ['NOTPAY', 'PROCESSING', 'SUCCESS', 'CLOSED', 'REFUND', 'PAYERROR'] as const;
 export type TradeState = (typeof TRADE_STATES)[number];
@@ -56,8 +57,8 @@ const SIGNATURES_AT_MOST = 10;
 /**
  * Checks that the signature headers are present, that the message is not too old, and that a signature matches. Does
  * not parse the payload. Only the first ten signatures are checked, because a header can contain thousands of
- * signatures and each check takes time. @throws Error (the library's WebhookVerificationError) whose message names the
- * failed check
+ * signatures and each check takes time.
+ * @throws Error (the library's WebhookVerificationError) whose message names the failed check
  */
 export function verify(webhook: Webhook, payload: string, headers: Readonly<Record<string, unknown>>): void {
   const signed: Record<string, string> = {};

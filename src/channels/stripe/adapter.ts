@@ -41,9 +41,9 @@ import {
 } from './objects.ts';
 
 export interface StripeAdapterOptions {
-  /** The base address of Stripe's API. @default https://api.stripe.com */
+  /** The base URL of Stripe's API. @default https://api.stripe.com */
   readonly url?: string;
-  /** The address of Stripe.js. @default https://js.stripe.com/v3/ */
+  /** The URL of Stripe.js. @default https://js.stripe.com/v3/ */
   readonly scriptUrl?: string;
 }
 
@@ -239,8 +239,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   }
 
   async function find(account: ChannelAccount, trade: Trade, signal?: AbortSignal) {
-    // nodrop sends the create request before the payment expires. `created` comes from Stripe's clock, so the searched
-    // period allows for a clock difference.
+    // nodrop sends the create request between the creation and the expiry of the payment. `created` comes from Stripe's
+    // clock, so the searched period allows for a clock difference.
     const created = {
       gte: Math.floor((Date.parse(trade.createdAt) - CLOCKS_APART_MS) / 1000),
       lte: Math.ceil((Date.parse(trade.expiresAt) + CLOCKS_APART_MS) / 1000),
@@ -348,8 +348,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     async closeTrade(account, trade, signal) {
       const id = idOf(trade);
       if (id === undefined) return { state: 'unknown_trade' };
-      // nodrop must not cancel this intent. Stripe would cancel it even after the payer has taken its voucher to a
-      // shop.
+      // nodrop must not cancel this intent, because Stripe would cancel it even if the payer may already have paid with
+      // a voucher in a shop.
       if (trade.method !== 'checkout') {
         const { state } = intentAnswer(ours(await getIntent(account, id, signal), trade));
         if (state === 'processing') return { state };
@@ -432,8 +432,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         throw new ChannelError('misconfigured', 'stripe: only test keys can pay with a test card');
       }
       const { id } = reference;
-      // `pm_card_visa` is one of the test cards of https://docs.stripe.com/testing. `return_url` is for methods that
-      // redirect the payer.
+      // `pm_card_visa` is one of the test cards of https://docs.stripe.com/testing. `return_url` is needed for methods
+      // that redirect the payer.
       const card = { payment_method: 'pm_card_visa', return_url: 'https://example.com/' };
       await known(account, id, intentSchema, (stripe) => stripe.paymentIntents.confirm(id, card), signal);
       return true;
@@ -467,7 +467,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
 
 /**
  * Stripe's id of the trade. Undefined if the stored reference does not have the form of Stripe's ids, because such a
- * text must not become part of a URL. @throws ChannelError if nodrop has not looked up the trade's id yet
+ * text must not become part of a URL.
+ * @throws ChannelError if nodrop has not looked up the trade's id yet
  */
 function idOf({ outTradeNo, method, reference }: Trade): string | undefined {
   if (reference === null)
@@ -504,7 +505,8 @@ function ours<T extends Session | Intent>(object: T, trade: Trade): T {
 }
 
 /**
- * Returns the refund if it has nodrop's refund number. @throws ChannelError `garbage` if the refund has another number
+ * Returns the refund if it has nodrop's refund number.
+ * @throws ChannelError `garbage` if the refund has another number
  */
 function ofNumber(refund: Refund, { outRefundNo }: KnownRefund): Refund {
   if (numberIn(refund, REFUND_KEY) === outRefundNo) return refund;
@@ -525,7 +527,7 @@ function ofPayment(refund: Refund, payment: string): Refund {
 }
 
 /**
- * The payment intent of a Checkout Session. Null until the payer begins to pay.
+ * Returns the payment intent of a Checkout Session. Null until the payer begins to pay.
  * @throws ChannelError `garbage` if Stripe did not expand the intent in its answer
  */
 function intentOf({ id, payment_intent }: Session): Intent | null {

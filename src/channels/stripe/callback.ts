@@ -23,8 +23,8 @@ import {
 } from './objects.ts';
 
 /**
- * The largest difference between the time of a callback and this machine's clock, in seconds. Stripe's own tolerance
- * has this value (https://docs.stripe.com/webhooks#replay-attacks). nodrop also applies it to times in the future.
+ * The largest accepted difference between the time of a callback and this machine's clock, in seconds. Stripe uses the
+ * same tolerance (https://docs.stripe.com/webhooks#replay-attacks). nodrop also applies it to times in the future.
  */
 const TOLERANCE_S = 300;
 /**
@@ -75,7 +75,7 @@ const DISPUTE_EVENTS: ReadonlySet<string> = new Set([
   'charge.dispute.funds_reinstated',
 ]);
 
-/** The events that the endpoint at Stripe is registered for. */
+/** The event types for which the webhook endpoint at Stripe is registered. */
 export const EVENT_TYPES: readonly string[] = [
   ...SESSION_EVENTS,
   ...INTENT_EVENTS,

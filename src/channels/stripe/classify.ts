@@ -68,7 +68,7 @@ const ABOUT_US: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Stripe has no error code for an API version that it does not know. So nodrop recognises this refusal by its message.
+ * Stripe has no error code for the refusal of an unknown API version. So nodrop recognises this refusal by its message.
  */
 const BAD_VERSION = /^Invalid Stripe API version/i;
 
@@ -94,9 +94,9 @@ function refusalOf({ text }: Pick<Reply, 'text'>): StripeRefusal | undefined {
 }
 
 /**
- * Classifies an answer that is not a success. Only a listed code of a refused request (400) is definite. Every other
- * answer leaves open what happened to the trade or the refund. Equal answers give errors with equal messages. So nodrop
- * can recognise a replayed answer by its message and by `isReplayed`.
+ * Classifies an answer that is not a success. Only a listed code of a refused request (400) is definite. After any
+ * other answer, the state of the trade or the refund is unknown. Equal answers give errors with equal messages. So
+ * nodrop can recognise a replayed answer by its message and by `isReplayed`.
  */
 export function classify(reply: Reply, operation: Operation): ChannelError {
   const refusal = refusalOf(reply);

@@ -26,8 +26,8 @@ export interface StripeAnswer<T> {
 }
 
 /**
- * Sends one request through Stripe's library. @throws ChannelError as `classify` decides; `garbage` for an
- * unexpected shape.
+ * Sends one request through Stripe's library.
+ * @throws ChannelError of the kind that `classify` returns, or `garbage` if the answer has an unexpected shape
  */
 export type StripeClient = <T>(call: StripeCall<T>) => Promise<StripeAnswer<T>>;
 

@@ -258,9 +258,7 @@ const INQUIRY = /^warning_/;
  * became a chargeback.
  */
 const WON: ReadonlySet<string> = new Set(['won', 'warning_closed']);
-/**
- * The statuses of lost disputes. `prevented` is one of them, because the payer was refunded before a dispute began.
- */
+/** The statuses of lost disputes. `prevented` counts as lost, because the payer was refunded before a dispute began. */
 const LOST: ReadonlySet<string> = new Set(['lost', 'prevented']);
 
 export function disputeOf(dispute: Dispute): ChannelDispute {

@@ -40,7 +40,7 @@ import { newNonce, nowInSeconds, signLines } from './signature.ts';
 /** An out_trade_no that no order of nodrop has, because nodrop's numbers have another prefix. */
 const NO_ORDER = 'nodropcheck';
 
-/** Creates the adapter for WeChat Pay's API v3. It supports merchants and service providers. */
+/** Creates the adapter for WeChat Pay's API v3. The adapter supports merchants and service providers. */
 export function createWechatpayAdapter(): ChannelAdapter {
   const client = createWechatpayClient();
 
@@ -240,8 +240,8 @@ async function find(session: Session, reference: string): Promise<FoundTrade> {
  */
 async function close(session: Session, trade: Trade): Promise<CloseAnswer> {
   const { merchant, tell } = session;
-  // WeChat Pay counts this time from the creation of the order. nodrop counts from its first request, and the order
-  // cannot be older than that request.
+  // WeChat Pay counts this time from the creation of the order. nodrop counts from its first create request, because
+  // the order cannot be older than that request.
   const until = Date.parse(trade.askedAt ?? trade.createdAt) + NO_CLOSE_WITHIN_MS;
   const isYoung = Date.now() < until;
   if (!isYoung) {
@@ -334,8 +334,8 @@ async function findRefund(
 }
 
 /**
- * Returns the refund if it has nodrop's payment and refund numbers and the payment's currency. @throws ChannelError
- * `garbage` if one of these values differs
+ * Returns the refund if it has nodrop's payment and refund numbers and the payment's currency.
+ * @throws ChannelError `garbage` if one of these values differs
  */
 function oursOf(
   found: Refund,

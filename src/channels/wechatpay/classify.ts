@@ -115,8 +115,8 @@ class RefusalCause {
 }
 
 /**
- * Classifies an answer that is not a success. Only a listed code with its HTTP status is definite. Every other answer
- * leaves open what happened to the trade or the refund.
+ * Classifies an answer that is not a success. Only a listed code with its HTTP status is definite. After any other
+ * answer, the state of the trade or the refund is unknown.
  */
 export function classify(reply: Reply, operation: Operation): ChannelError {
   const { status } = reply;

@@ -7,9 +7,9 @@ import { type PlatformCertificates, PlatformKeys, readCertificates } from './pla
 import { authorize, isSignedBy, type Signed, signedOf } from './signature.ts';
 
 /**
- * The largest difference between a signed time and this machine's clock, in seconds. WeChat Pay's own library has this
- * tolerance (wechatpay-go, core/auth/validators/wechat_pay_validator.go). nodrop also applies it to times in the
- * future.
+ * The largest accepted difference between a signed time and this machine's clock, in seconds. WeChat Pay's own library
+ * has this tolerance (wechatpay-go, core/auth/validators/wechat_pay_validator.go). nodrop also applies it to times in
+ * the future.
  */
 export const TOLERANCE_S = 300;
 
@@ -26,12 +26,13 @@ export interface Session {
   readonly merchant: Merchant;
   /**
    * Sends one signed request. Returns the answer only if WeChat Pay's signature on it is valid.
-   * @throws ChannelError as `classify` decides; `garbage` if the answer has no valid signature or an unexpected shape
+   * @throws ChannelError of the kind that `classify` returns, or `garbage` if the answer has no valid signature or an
+   * unexpected shape
    */
   ask<T>(request: WechatpayRequest, schema: z.ZodType<T>): Promise<T>;
   /** Like `ask`, but for a request whose answer has no content. */
   tell(request: WechatpayRequest): Promise<void>;
-  /** Fetches the platform certificates now. @throws ChannelError */
+  /** Fetches WeChat Pay's platform certificates now. @throws ChannelError */
   renewCertificates(): Promise<void>;
 }
 

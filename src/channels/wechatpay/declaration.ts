@@ -8,7 +8,7 @@ const DAY_MS = 24 * 60 * MINUTE_MS;
 const CURRENCIES: Readonly<Record<string, CurrencyLimits>> = { CNY: { atLeast: 1 } };
 
 /**
- * An order at WeChat Pay lives at least one minute, even with an earlier `time_expire`
+ * An order at WeChat Pay expires after one minute at the earliest, even if `time_expire` is earlier
  * (https://pay.weixin.qq.com/doc/v3/merchant/4012525171). WeChat Pay closes every order after seven days
  * (https://pay.weixin.qq.com/docs/merchant/products/native-payment/development.html).
  */
@@ -59,7 +59,7 @@ export const API_URL = 'https://api.mch.weixin.qq.com';
 
 const LOOPBACK = /^http:\/\/(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/;
 
-/** WeChat Pay has no test mode. So only a URL on this machine counts as a URL that moves no real money. */
+/** WeChat Pay has no test mode. So nodrop assumes that no real money moves only if the base URL is on this machine. */
 export const modeOf = ({ base_url }: Credentials): 'test' | undefined =>
   base_url !== undefined && LOOPBACK.test(base_url) ? 'test' : undefined;
 

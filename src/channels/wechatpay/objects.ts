@@ -79,8 +79,8 @@ export const isOf = ({ mchid, sub }: Merchant, owner: Owner): boolean =>
  *   fails, the order stays `NOTPAY`, and the payer may try again
  *   (https://pay.weixin.qq.com/docs/merchant/products/native-payment/development.html). So `PAYERROR` never counts as a
  *   failure. A state that WeChat Pay adds later does not count as a failure either.
- * - `REFUND` means that a refund was requested. This state shows neither the amount nor the result of the refund. Only
- * the refunds themselves show both.
+ * - `REFUND` means that the order has a refund. This state shows neither the amount nor the result of the refund. Only
+ * the refund itself shows them.
  * @throws ChannelError `garbage` if a paid order has no transaction, time or amount
  */
 export function orderAnswer(order: Order): ChannelAnswer {

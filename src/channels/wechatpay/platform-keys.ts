@@ -51,8 +51,8 @@ export interface PlatformCertificate {
 export type PlatformCertificates = ReadonlyMap<string, PlatformCertificate>;
 
 /**
- * Fetches the certificates of WeChat Pay with a timeout of its own. The result is empty for a merchant in public-key
- * mode that has no certificates.
+ * Fetches WeChat Pay's certificates, with a separate timeout. The result is empty for a merchant in public-key mode
+ * that has no certificates.
  */
 export type FetchCertificates = (merchant: Merchant) => Promise<PlatformCertificates>;
 
@@ -126,8 +126,8 @@ export class PlatformKeys {
 
   /**
    * Runs at most one fetch at a time for a merchant. Each fetch has its own timeout. If a caller's time ends earlier,
-   * the caller stops waiting and the fetch continues. @returns a promise that resolves when the fetch has ended, even
-   * if the fetch has failed
+   * the caller stops waiting and the fetch continues.
+   * @returns a promise that resolves when the fetch has ended, even if the fetch has failed
    */
   #fetching(merchant: Merchant, entry: Entry): Promise<void> {
     entry.fetching ??= (async () => {

@@ -3,9 +3,9 @@ import type { Merchant } from './merchant.ts';
 
 /**
  * Makes and checks the signatures of WeChat Pay's API v3, and decrypts the resources in answers and callbacks.
- * Requests, answers and callbacks are signed by RSA with SHA-256 over lines that each end with a line feed
- * (https://wechatpay-api.gitbook.io/wechatpay-api-v3/qian-ming-zhi-nan-1). Resources are encrypted with AES-256-GCM,
- * with a nonce of 12 bytes and the tag at the end
+ * Requests, answers and callbacks are signed with RSA and SHA-256. The signed text consists of lines that each end with
+ * a line feed (https://wechatpay-api.gitbook.io/wechatpay-api-v3/qian-ming-zhi-nan-1). Resources are encrypted with
+ * AES-256-GCM, with a nonce of 12 bytes and the tag at the end
  * (https://pay.weixin.qq.com/docs/partner/apis/partner-scannedpos-payment/payment-notice.html).
  */
 
