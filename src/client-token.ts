@@ -4,9 +4,9 @@ import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 export const CLIENT_TOKEN_GRACE_MS = 24 * 3_600_000;
 
 /**
- * The client token, with which a payer reads one payment. It consists of `ct_` and 256 bits. The token is derived and
- * not random. So a repeated request for the same payment returns the same token (P5), although only the hash of the
- * token is stored. The worker can also derive the token, to put it into the wallet's return URL. See
+ * Derives the client token, with which a payer reads one payment. The token consists of `ct_` and 256 bits. It is
+ * derived and not random. So a repeated request for the same payment returns the same token (P5), although the database
+ * has only the hash of the token. The worker can also derive the token, and puts it into the wallet's return URL. See
  * docs/decisions/0003-client-tokens.md.
  */
 export function clientToken(secret: string, paymentId: string): string {
@@ -15,7 +15,7 @@ export function clientToken(secret: string, paymentId: string): string {
 
 /**
  * The hash under which keys and tokens are stored: SHA-256 in hex. Keys and tokens have 256 random bits, so the hash
- * needs neither a salt nor stretching.
+ * needs neither a salt nor many iterations.
  */
 export function hashSecret(value: string): string {
   return createHash('sha256').update(value).digest('hex');

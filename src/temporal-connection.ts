@@ -1,8 +1,8 @@
 import { Connection } from '@temporalio/client';
 
 /**
- * Creates a connection that connects at its first call. After each loss it reconnects, with at most 1 s between two
- * tries. The default backoff of gRPC grows to two minutes, so a server that has recovered could count as down for up to
+ * Creates a connection that connects at its first call. After a lost connection it reconnects, with at most 1 s between
+ * two tries. With gRPC's default backoff, which grows to two minutes, a recovered server could count as down for up to
  * two minutes.
  * @param address host:port
  */

@@ -38,7 +38,7 @@ export interface ApiDeps {
   readonly isTemporalReachable: (deadlineMs: number) => Promise<boolean>;
   readonly channels: ReadonlyMap<string, ChannelAdapter>;
   /**
-   * The channel accounts that the merchant of the development key gets.
+   * The channel accounts that nodrop gives to the merchant of the development key.
    * @default none
    */
   readonly configured?: readonly ConfiguredAccount[];
@@ -46,8 +46,8 @@ export interface ApiDeps {
   readonly log: Logger;
   readonly metrics: Metrics;
   /**
-   * Returns if NODROP_SECRET is the secret that the database was written with.
-   * @throws if the database was written with another secret or cannot be read now
+   * Checks that the database was written with the configured NODROP_SECRET.
+   * @throws if the secret of the database differs, or if the database cannot be read now
    * @default no check
    */
   readonly requireSecret?: () => Promise<void>;

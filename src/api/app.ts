@@ -66,14 +66,14 @@ export function createEndpoints(api: Api): Endpoint[] {
 /** Paths that are only served if NODROP_SECRET is the secret that the database was written with. */
 const NEEDS_SECRET = ['/v1', '/callbacks', '/return', '/checkout'];
 /**
- * The paths in `NEEDS_SECRET` that are pages for payers. These pages are also served while the database is
- * unreachable, and then retry in the browser.
+ * The paths in `NEEDS_SECRET` that are pages for payers. nodrop also serves these pages while the database is
+ * unreachable. The browser then reloads the page.
  */
 const PAGES = /^\/(return|checkout)$/i;
 
 /** HTTP methods that do not write to the database. */
 const READS = ['GET', 'HEAD', 'OPTIONS'];
-/** Codes of refusals that the database may have caused. */
+/** Codes of refusals whose cause may be the database. */
 const OF_DATABASE: ReadonlySet<RefusalCode> = new Set([
   'database_unavailable',
   'callback_not_stored',
@@ -99,7 +99,7 @@ export function createApp(deps: ApiDeps): Express {
   const { publicUrl } = api.config.api;
   const app = express();
   app.disable('x-powered-by');
-  // The API sends no ETags: its answers change too often for caches to be useful.
+  // The API sends no ETags, because its answers change too often for caches to be useful.
   app.set('etag', false);
   app.set('query parser', 'simple');
   app.set('trust proxy', [...api.config.api.trustedProxies]);

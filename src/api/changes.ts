@@ -4,25 +4,25 @@ import { FairSlots } from '../domain/fair-slots.ts';
 import { Connection } from '../ledger/connection.ts';
 import type { Logger } from '../log.ts';
 
-/** The ledger sends notifications of a payment's changes under this key (src/ledger/notify.ts). */
+/** The key of the notifications that the ledger sends when a payment changes (src/ledger/notify.ts). */
 export const paymentKey = (paymentId: string): string => `payment/${paymentId}`;
 /**
- * The ledger sends notifications of an order's changes under this key. The order id is hashed because PostgreSQL
- * limits the payload.
+ * The key of the notifications that the ledger sends when an order changes. The order id is hashed, because PostgreSQL
+ * limits the length of a notification's payload.
  */
 export const orderKey = (merchantId: string, orderId: string): string =>
   `order/${merchantId}/${createHash('md5').update(orderId).digest('hex')}`;
 
-/** The ledger sends notifications of a merchant's new events under this key. */
+/** The key of the notifications that the ledger sends when a merchant has a new event. */
 export const eventsKey = (merchantId: string): string => `events/${merchantId}`;
 
 /** Pauses after which a waiting request reads its state again, even without a notification. */
 const PAUSES = {
-  /** Average pause between two reads while the process has no connection that listens for notifications. */
+  /** Average pause between two reads while no database connection listens for notifications. */
   fallbackMs: 2_000,
   /**
-   * Maximum pause between two reads while the process listens for notifications. Needed because a process can die
-   * before it has sent its notification.
+   * Maximum pause between two reads while the process listens for notifications. The reads are needed, because the
+   * process that makes a change can die before it sends the notification.
    */
   readAgainMs: 15_000,
 };
@@ -45,14 +45,14 @@ export interface Follow<T> {
    */
   readonly read: () => Promise<T>;
   readonly timeoutMs: number;
-  /** Aborted when the caller is no longer interested. */
+  /** Aborted when the caller no longer needs the state. */
   readonly signal?: AbortSignal;
-  /** Returns true if `read` is retried after this error. Any other error is thrown. */
+  /** Returns true if `read` should be retried after the error. Any other error is thrown. */
   readonly survives?: (error: unknown) => boolean;
   /**
-   * True for a request that cannot be answered without the change, for example the creation of a payment. Such a
-   * request waits for a few seconds, even if the maximum of waiting requests is reached. While the service stops, the
-   * request keeps waiting and polls the database.
+   * True for a request that must wait for a change before it can be answered, for example the creation of a payment.
+   * Such a request waits for a few seconds, even if the maximum of waiting requests is reached. If the service stops
+   * meanwhile, the request keeps waiting and polls the database.
    * @default false
    */
   readonly mustWait?: boolean;
@@ -61,7 +61,7 @@ export interface Follow<T> {
 export interface Wait<T> extends Omit<Follow<T>, 'survives'> {
   /** True if the wait can end with this value. */
   readonly done: (value: T) => boolean;
-  /** The request counts against the limits of this address and this merchant. Undefined if the service itself waits. */
+  /** The address and the merchant whose limits the request counts against. Undefined if the service itself waits. */
   readonly for?: Poller | undefined;
 }
 
@@ -118,7 +118,7 @@ export class Changes {
     return this.#waiting;
   }
 
-  /** False if the process, or this payment or order, has its maximum of waiting requests. */
+  /** False if the process, or the payment or order with this key, has reached its maximum of waiting requests. */
   hasRoom(key: string): boolean {
     return this.#waiting < this.#waitersAtMost && (this.#subscriptions.get(key)?.size ?? 0) < SAME_AT_MOST;
   }
@@ -164,9 +164,9 @@ export class Changes {
   }
 
   /**
-   * Waits until `done` accepts a state or the time is up, and resolves with the last state. If the process, the
-   * address or the merchant has its maximum of waiting requests, the function reads once and does not wait. With
-   * `mustWait`, the function waits anyway.
+   * Waits until `done` accepts a state or the time is up, and resolves with the last state. If the process, the payment
+   * or order, the address or the merchant has reached its maximum of waiting requests, the function reads once and does
+   * not wait. With `mustWait`, the function waits anyway.
    */
   async until<T>(key: string, { done, for: poller, ...follow }: Wait<T>): Promise<T> {
     const mayWait = follow.mustWait === true || this.hasRoom(key);
@@ -186,7 +186,10 @@ export class Changes {
     }
   }
 
-  /** Takes a slot for a waiting request. @returns a function that gives the slot back; undefined if no slot is free. */
+  /**
+   * Takes a slot for a waiting request.
+   * @returns a function that gives the slot back, or undefined if no slot is free
+   */
   #enter({ address, merchantId }: Poller): (() => void) | undefined {
     if (!this.#pollsByAddress.take(address)) return undefined;
     if (!this.#pollsByMerchant.take(merchantId)) {
@@ -229,8 +232,7 @@ export class Changes {
   }
 
   /**
-   * Wakes all waiting requests, about one per ms, so that they do not all read together. All are awake within
-   * `fallbackMs`.
+   * Wakes all waiting requests within `fallbackMs`, about one per ms, so that they do not all read at the same time.
    */
   #notifyAllSoon(): void {
     const withinMs = Math.min(this.#waiting, this.#pauses.fallbackMs);
@@ -270,15 +272,16 @@ export class Changes {
       client.on('error', reject);
       client.once('end', resolve);
     });
-    // `ended` is only awaited below. Without this handler, an earlier failure would count as an unhandled rejection.
+    // The code awaits `ended` only further below. Without this handler, a failure before that would be an unhandled
+    // rejection.
     ended.catch(() => undefined);
     const end = () => void client.end().catch(() => undefined);
     this.#closing.signal.addEventListener('abort', end);
     let ping: NodeJS.Timeout | undefined;
     try {
       await client.connect();
-      // A dead connection, or a connection that a pooler shares between clients, looks like an idle connection. So the
-      // process sends a notification to itself and checks that it arrives.
+      // A dead connection looks like an idle connection, and so does a connection that a pooler shares between clients.
+      // So the process sends a notification to itself and checks that the notification arrives.
       const own = `ping/${randomUUID()}`;
       let hasReturned = true;
       client.on('notification', ({ payload }) => {
@@ -297,7 +300,7 @@ export class Changes {
           return void client.emit('error', new Error('the own notification did not come back'));
         hasReturned = false;
         client
-          // The commit does not wait for a flush to disk. The ledger sends its notifications in the same way.
+          // Commit the notification without a flush to disk, as the ledger does for its notifications.
           .query("SELECT pg_notify('nodrop', $1) FROM set_config('synchronous_commit', 'off', true)", [own])
           .catch((error: unknown) => client.emit('error', error));
       };

@@ -4,16 +4,16 @@ import type { LedgerClient } from '../ledger/client.ts';
 import { type FailedLookups, tooMany } from './http/failed-lookups.ts';
 
 /**
- * How long an account is cached. New credentials work immediately, because a wrong signature makes the process read
- * the account again. Callbacks to a disabled account may be accepted for this time. This is harmless: what such a
- * callback reports is still true.
+ * How long an account is cached. New credentials work immediately, because the process reads the account again after a
+ * wrong signature. The process may accept callbacks to a disabled account for this time. This is harmless, because the
+ * reports of such callbacks are still true.
  */
 export const ACCOUNT_FRESH_MS = 60_000;
-/** Minimum time between two reads of an account while senders exceed their limits. */
+/** While senders exceed their limits, the process reads an account at most once in this time. */
 export const ACCOUNT_READ_EVERY_MS = 2_000;
 /**
- * The transaction of an older account can commit after the transaction of a newer account, but at most this much
- * later. So a read of new accounts also covers this time before the newest known account.
+ * An account can be committed up to this long after an account that was created later. So a read of new accounts starts
+ * this long before the creation time of the newest known account.
  */
 const COMMITTED_WITHIN_MS = 60_000;
 
@@ -30,7 +30,7 @@ interface Read {
   readonly at: number;
 }
 
-/** Caches for one minute each account that a callback has named. So not every callback costs a database query. */
+/** Caches each account that a callback has named for one minute, so that not every callback needs a database query. */
 export class ChannelAccounts {
   readonly #db: LedgerClient;
   readonly #nodropSecret: string;
@@ -53,8 +53,8 @@ export class ChannelAccounts {
 
   /**
    * The account, or null if it does not exist.
-   * @throws Refusal `too_many_requests` if the limit for names that do not exist is reached, and this account was not
-   * found by the last read of new accounts
+   * @throws Refusal `too_many_requests` if the sender has reached the limit for names that do not exist, and the last
+   * read of new accounts did not find this account
    */
   async find(name: AccountName, address: string): Promise<OpenedAccount | null> {
     const key = keyOf(name);
@@ -65,8 +65,7 @@ export class ChannelAccounts {
       return await this.#failedLookups.lookUp(address, `account/${key}`, () => this.readNow(name));
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      // Read new accounts anyway, because the channel may use the same address as a client that sent too many wrong
-      // names.
+      // Read new accounts anyway, because a channel may share its address with a client that sent too many wrong names.
       await this.#readNew();
       const account = this.#read.get(key)?.account;
       if (account === undefined) throw tooMany(error.message, ACCOUNT_READ_EVERY_MS / 1_000);

@@ -5,7 +5,7 @@ import { LOST_QUERY, PAYMENT_WORKFLOW, REFUND_WORKFLOW } from '../workflows/mess
 import { LOST_COUNT_WITHIN_MS } from './deadlines.ts';
 import { orFallbackWithin } from './http/with-deadline.ts';
 
-/** A count is reused for this time, because each count is a query over all workflows. */
+/** The process reuses a count for this time, because each count is a query over all workflows. */
 const COUNTED_FOR_MS = 10_000;
 
 /** The number of workflows whose row is missing in the database, by workflow type. */
@@ -32,8 +32,8 @@ export function createLostCount(client: Client): () => Promise<LostRows> {
 }
 
 /**
- * Creates a Temporal client that connects at its first call and reconnects after each loss. So Temporal need not be
- * reachable when the process starts.
+ * Creates a Temporal client. The client connects at its first call and reconnects after each lost connection. So the
+ * process can start while Temporal is unreachable.
  */
 export function connectTemporal({ temporal }: Pick<Config, 'temporal'>) {
   const connection = lazyConnection(temporal.address);
@@ -42,7 +42,8 @@ export function connectTemporal({ temporal }: Pick<Config, 'temporal'>) {
     client,
     countLost: createLostCount(client),
     async isTemporalReachable(deadlineMs: number): Promise<boolean> {
-      // This code sets its own deadline, because the SDK does not check its deadline between two attempts to connect.
+      // `orFallbackWithin` sets a second deadline, because the SDK does not check its deadline between two attempts to
+      // connect.
       return await orFallbackWithin(
         deadlineMs,
         false,

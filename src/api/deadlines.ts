@@ -1,30 +1,30 @@
 /**
  * All deadlines of the API, in milliseconds. `test/api/deadlines.test.ts` checks their order. The deadline of a signal
- * is shorter than the deadline of its request. Requests are answered before a stopping process closes their
- * connections, and the process exits after that.
+ * is shorter than the deadline of its request. A stopping process answers its requests, then closes their connections,
+ * then exits.
  */
 
 /** Maximum time from the start of a request to its answer, even if the channel or Temporal is slow. */
 export const ANSWER_WITHIN_MS = 8_000;
 
 /**
- * A request waits at least this long for a next action, even if other steps have used up its time. So a request may
- * take longer than `ANSWER_WITHIN_MS`.
+ * A request waits at least this long for a next action, even if its earlier steps have used up the time. So a request
+ * may take longer than `ANSWER_WITHIN_MS`.
  */
 export const NEXT_ACTION_AT_LEAST_MS = 2_000;
 
 /**
- * Deadline of a query to a channel. Several requests may share one query, so this is the longest time that any request
- * waits for it.
+ * Deadline of a query to a channel. Several requests may share one query. No request waits longer than this for its
+ * query.
  */
 export const CHANNEL_ANSWERS_WITHIN_MS = 8_000;
 
-/** Deadline for the channel's answer about a trade to adopt. */
+/** Deadline for the channel's answer about a trade that nodrop should adopt. */
 export const ADOPTED_TRADE_WITHIN_MS = 5_000;
 
 /**
  * Deadline for the query before a refund of the whole remaining amount. If the channel does not answer in time, the
- * refund uses the remaining amount that the ledger knows.
+ * refund uses the remaining amount in the ledger.
  */
 export const TRADE_ASKED_WITHIN_MS = 3_000;
 
@@ -38,22 +38,22 @@ export const TEMPORAL_LOOK_MS = 1_000;
 export const HEALTH_WITHIN_MS = 2_000;
 
 /**
- * Deadline for Temporal to accept a signal. Nothing is lost if the signal fails, because the ledger already contains
- * its content.
+ * Deadline for Temporal to accept a signal. A failed signal loses nothing, because the ledger already contains the
+ * content of the signal.
  */
 export const SIGNAL_WITHIN_MS = 2_000;
 
 /**
  * Deadline for a signal to the other attempts of an order. It is shorter than `SIGNAL_WITHIN_MS`, because the request
- * must then also wait until those attempts end.
+ * also waits until those attempts have ended.
  */
 export const SIGNAL_OTHERS_WITHIN_MS = 1_000;
 
-/** Deadline for each number in `/metrics` and `/details`; a number that takes longer is left out. */
+/** Deadline for each number in `/metrics` and `/details`. A number that is not ready in time is left out. */
 export const COUNT_WITHIN_MS = 2_000;
 
 /**
- * Deadline for the count of workflows whose row is missing. It is longer than `COUNT_WITHIN_MS`: if a count is slow,
+ * Deadline for the count of workflows whose row is missing. It is longer than `COUNT_WITHIN_MS`. So if a count is slow,
  * the current request gets no number, but the next request can get the result.
  */
 export const LOST_COUNT_WITHIN_MS = 5_000;

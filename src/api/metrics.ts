@@ -49,9 +49,7 @@ export function createMetrics() {
   });
   return {
     registry,
-    /**
-     * Adds a gauge for the number of pending deliveries to order services. The deliveries are counted at each scrape.
-     */
+    /** Adds a gauge for the number of pending deliveries to order services. Each scrape counts the deliveries. */
     watchDeliveries(count: () => ReturnType<typeof countDeliveries>): void {
       const deliveries = new Gauge({
         name: 'nodrop_deliveries_waiting',
@@ -99,7 +97,9 @@ export function createMetrics() {
         },
       });
     },
-    /** Adds a gauge for the number of workflows whose row is missing. The workflows are counted at each scrape. */
+    /**
+     * Adds a gauge for the number of workflows whose row is missing in the database. Each scrape counts the workflows.
+     */
     watchLostRows(count: () => Promise<LostRows>): void {
       const lost = new Gauge({
         name: 'nodrop_rows_lost',

@@ -23,7 +23,10 @@ interface ReadinessDeps {
 
 /** How long the result of a readiness check is reused. */
 export const LOOK_EVERY_MS = 1_000;
-/** After a refused write, the database counts as not writable for this time. Then a probe write is tried. */
+/**
+ * After a refused write, the database counts as not writable for this time. After this time, the check makes a probe
+ * write.
+ */
 export const WRITES_REFUSED_MS = 10_000;
 
 /**
@@ -56,16 +59,16 @@ export class Readiness {
   }
 
   /**
-   * Reports that a writing request failed with this error. If the error shows that the database refuses all writes,
-   * the database counts as not writable immediately. Any other error may concern only this request, so the next check
-   * makes a probe write.
+   * Reports that a writing request failed with this error. If the error shows that the database refuses all writes, the
+   * database counts as not writable immediately. Any other error may affect only this request, so the next check makes
+   * a probe write.
    */
   writeFailed(error: unknown): void {
     if (refusesWrites(error)) this.#refusedUntil = this.#now().getTime() + WRITES_REFUSED_MS;
     if (!this.#isInDoubt) {
       this.#seen = undefined;
-      // A running check may have started before this failure. So its result is not kept, and later callers start a new
-      // check.
+      // A running check may have started before this failure. So the process does not keep the result of that check,
+      // and later callers start a new check.
       this.#looking = undefined;
     }
     this.#isInDoubt = true;

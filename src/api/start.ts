@@ -29,8 +29,8 @@ export interface RunningApi {
   readonly url: string;
   readonly adminUrl: string;
   /**
-   * Stops accepting requests, finishes the open ones (waiting requests answer immediately), and closes every
-   * connection.
+   * Stops accepting requests, finishes the open requests, and closes every connection. Waiting requests are answered
+   * immediately.
    */
   close(): Promise<void>;
 }
@@ -38,9 +38,9 @@ export interface RunningApi {
 /**
  * Starts the whole API. The API also starts if the database or Temporal cannot be reached, and answers 503 until they
  * can be reached.
- * @param onWrongSecret called if the database did not answer at the start and is later found to have a different
- * NODROP_SECRET
- * @throws ConfigError if a port is in use, or if the database has a different NODROP_SECRET
+ * @param onWrongSecret called if the database did not answer at the start, and nodrop later finds that the database was
+ * written with a different NODROP_SECRET
+ * @throws ConfigError if a port is in use, or if the database was written with a different NODROP_SECRET
  */
 export async function startApi(
   config: Config,

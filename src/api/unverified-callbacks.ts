@@ -12,7 +12,7 @@ import type { Logger } from '../log.ts';
 const FLUSH_EVERY_MS = 1_000;
 /**
  * Maximum number of senders that one batch counts separately. All further senders of an account count as one sender.
- * Their callbacks all count for the minute of the first of them.
+ * All callbacks of these senders count for the minute in which the first of them arrived.
  */
 const SENDERS_AT_MOST = 1_000;
 const OTHERS = 'others';
@@ -20,10 +20,10 @@ const OTHERS = 'others';
 const CALLBACKS_AT_MOST = 1_000;
 
 /**
- * Buffers unverifiable callbacks in memory and writes them to the database once a second. So a single callback does
- * not cost an SQL statement. At most two batches are in memory: one that is being written, and one that is being
- * filled. The size of a batch is limited, even if the database is slow. If the process dies, batches that are not
- * written yet are lost.
+ * Buffers unverifiable callbacks in memory and writes them to the database once a second. So not every callback needs
+ * an SQL statement. At most two batches are in memory: one that is being written, and one that is being filled. The
+ * size of a batch is limited, even if the database is slow. If the process dies, batches that are not written yet are
+ * lost.
  */
 export class UnverifiedCallbacks {
   readonly #db: LedgerClient;
@@ -39,8 +39,8 @@ export class UnverifiedCallbacks {
   }
 
   /**
-   * Counts an unverifiable callback. While the batch has room, also keeps the start of the callback and the reason of
-   * the failure, so that operators can read them.
+   * Counts an unverifiable callback. While the batch has room, also keeps the start of the callback and the reason for
+   * the failure for operators.
    */
   add(accountId: string, address: string, body: Buffer, reason: string, now: Date): void {
     const minute = minuteOf(now);
@@ -58,7 +58,10 @@ export class UnverifiedCallbacks {
     this.#flushSoon();
   }
 
-  /** Writes the current batch and waits until it is written. Never fails: a batch that cannot be written is dropped. */
+  /**
+   * Writes the current batch and waits until the batch is written. Never fails, but drops a batch that cannot be
+   * written.
+   */
   async flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -1,20 +1,19 @@
 import { Counts, type GiveBack } from './http/counts.ts';
 
 /**
- * Maximum number of bytes of unverifiable callbacks that the process checks per second, from all addresses. Measured
- * on a Xeon with 2 cores: the simulator's signature (HMAC-SHA256 in JavaScript) takes 13 to 24 ms per MB of body, and
- * 0.1 ms for an empty body. So at this limit the checks use 0.2 to 0.4 of a core, even if all callbacks are very
- * small.
+ * Maximum number of bytes of unverifiable callbacks that the process checks per second, from all addresses. Measured on
+ * a Xeon with 2 cores: the simulator's signature (HMAC-SHA256 in JavaScript) takes 13 to 24 ms per MB of body, and 0.1
+ * ms for an empty body. So at this limit, the checks use 0.2 to 0.4 of a core, even if all callbacks are very small.
  */
 export const CHECKED_A_SECOND = 16 * 1024 * 1024;
 /**
- * If `CHECKED_A_SECOND` is used up, the process checks this number of additional bytes per second. Only addresses that
- * have not used up their share (`CHECKED_OF_ADDRESS`) get them.
+ * After `CHECKED_A_SECOND` is used up, the process checks this number of additional bytes per second. These bytes are
+ * reserved for addresses that have not used up their share (`CHECKED_OF_ADDRESS`).
  */
 export const CHECKED_OF_SHARES = CHECKED_A_SECOND;
 /**
- * The share of an address, in bytes per second. If `CHECKED_A_SECOND` is used up, callbacks from addresses that have
- * used up their share are refused first. The share has room for several callbacks of the maximum size.
+ * The share of an address, in bytes per second. When `CHECKED_A_SECOND` is used up, nodrop first refuses callbacks from
+ * addresses that have used up their share. The share has room for several callbacks of the maximum size.
  */
 export const CHECKED_OF_ADDRESS = 1024 * 1024;
 /**
@@ -40,9 +39,9 @@ export class UnverifiedChecks {
 
   /**
    * Counts a callback against the limits before the callback is verified.
-   * @param bytes length of its body
-   * @returns a function that takes the count back if the callback is verified; undefined if a limit is reached, so
-   * that the callback must be refused
+   * @param bytes the length of the callback's body
+   * @returns a function that takes the count back if the callback is valid, or undefined if a limit is reached and the
+   * callback must be refused
    */
   take(address: string, bytes: number): GiveBack | undefined {
     const cost = CHECKED_AT_LEAST + bytes;

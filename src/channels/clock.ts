@@ -1,12 +1,13 @@
 /**
- * Channels accept requests whose signed time is a few minutes off. So a clock difference below this value does not
- * explain why a channel refuses a request.
+ * Channels accept requests whose signed time is a few minutes wrong. So a clock difference below this value is not the
+ * reason for a refusal.
  */
 const CLOCK_OFF_MS = 60_000;
 
 /**
- * Returns a sentence about this machine's clock if the channel's `Date` header shows another time. Empty if the times
- * agree, or if there is no header. It is used when a channel refuses a request as unsigned or too old.
+ * Returns a sentence about this machine's clock if the channel's `Date` header shows another time. Returns an empty
+ * text if the times agree, or if the answer has no such header. Used when a channel refuses a request as unsigned or
+ * too old.
  * @param now when the answer arrived, epoch ms
  * @param offMs the smallest difference to report
  */

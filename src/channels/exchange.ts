@@ -2,29 +2,27 @@ import { Agent, fetch as undiciFetch } from 'undici';
 import { ChannelError } from '../domain/channel.ts';
 
 /**
- * The timeout of a request to a channel. It is shorter than the 10 s of an activity attempt. So a call that hangs ends
- * with nodrop's own error and not with a Temporal timeout.
+ * The timeout of a request to a channel. The timeout is shorter than the 10 s of an activity attempt. So a call without
+ * an answer ends with nodrop's own error and not with a Temporal timeout.
  */
 export const HTTP_TIMEOUT_MS = 8_000;
 
 /**
- * If a channel accepts no connection within this time, it counts as unreachable. The default of Node's fetch is 10 s,
- * which is longer than the timeout of the whole request. With that default, the error would not say that the connection
- * was the problem.
+ * A channel that accepts no connection within this time counts as unreachable. The default of Node's fetch is 10 s,
+ * which is longer than the timeout of the whole request. With the default, the error would not show that the connection
+ * failed.
  */
 export const CONNECT_TIMEOUT_MS = 3_000;
 
 const agent = new Agent({ connect: { timeout: CONNECT_TIMEOUT_MS } });
 /**
- * Calls fetch with the connect timeout. The types of undici and the types of Node describe the same classes.
+ * Calls fetch with the connect timeout. The type casts are safe, because the types of undici and of Node describe the
+ * same classes.
  */
 const fetchByAgent = ((url: string, init?: object) =>
   undiciFetch(url, { ...init, dispatcher: agent })) as unknown as typeof fetch;
 
-/**
- * The largest answer that nodrop reads into memory. A channel's answer has only some hundred bytes, so a larger one
- * cannot be genuine.
- */
+/** The largest answer that nodrop reads into memory. A genuine answer of a channel has only some hundred bytes. */
 const ANSWER_AT_MOST_BYTES = 1024 * 1024;
 /** The largest answer that nodrop reads for one page of a channel's listing. A page has some hundred objects. */
 export const PAGE_AT_MOST_BYTES = 8 * 1024 * 1024;
@@ -40,17 +38,17 @@ export interface ExchangeOptions {
 }
 
 /**
- * Sends one request to a channel and reads the whole answer within `HTTP_TIMEOUT_MS`. Connecting may take at most
- * `CONNECT_TIMEOUT_MS` of that time. The function does not follow a redirect, but returns it as the answer.
- * @throws ChannelError `unreachable`, or `garbage` for a body that is too long.
+ * Sends one request to a channel and reads the whole answer within `HTTP_TIMEOUT_MS`. The connection may take at most
+ * `CONNECT_TIMEOUT_MS` of that time. The function does not follow a redirect, but returns the redirect as the answer.
+ * @throws ChannelError `unreachable`, or `garbage` if the body is too long
  */
 export async function exchange(
   url: string,
   init: RequestInit,
   { channel, signal, atMostBytes = ANSWER_AT_MOST_BYTES, fetch: send = fetchByAgent }: ExchangeOptions,
 ): Promise<{ readonly response: Response; readonly text: string }> {
-  // AbortSignal.any is not used here. On Node 20, if only a combined signal refers to a timeout signal, the timeout
-  // signal may be garbage-collected before it fires.
+  // AbortSignal.any is not used here. On Node 20, a timeout signal to which only a combined signal refers may be
+  // garbage-collected before it fires.
   const controller = new AbortController();
   const abort = () => controller.abort(signal?.reason);
   const timer = setTimeout(() => controller.abort(new Error('no answer in time')), HTTP_TIMEOUT_MS);
@@ -74,13 +72,13 @@ export async function exchange(
   }
 }
 
-/** When fetch fails, it throws a TypeError whose cause is undici's error. */
+/** A failed fetch throws a TypeError whose cause is undici's error. */
 const isConnectTimeout = (error: unknown): boolean =>
   error instanceof Error &&
   (error.cause as { code?: unknown } | undefined)?.code === 'UND_ERR_CONNECT_TIMEOUT';
 
 /**
- * Runs `work`, which may send several requests. The signal that `work` gets is aborted after `ms`, or when the caller's
+ * Runs `work`, which may send several requests. The signal for `work` is aborted after `ms`, or when the caller's
  * signal is aborted.
  */
 export async function inTime<T>(

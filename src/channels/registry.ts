@@ -26,7 +26,7 @@ const adaptersOf = ({ simulator, stripe, mollie }: ChannelSettings): readonly Ch
   createMollieAdapter(mollie),
 ];
 
-/** The declarations of every channel, including those that live mode refuses. */
+/** The declarations of all channels, including the channels that live mode refuses. */
 export const DECLARATIONS: readonly ChannelDeclaration[] = adaptersOf({
   mode: 'test',
   simulator: { url: '' },
@@ -34,8 +34,8 @@ export const DECLARATIONS: readonly ChannelDeclaration[] = adaptersOf({
 }).map(({ declaration }) => declaration);
 
 /**
- * The query schedule of each channel, by the channel's name. For a channel that no longer exists, nodrop's default
- * schedule applies.
+ * The query schedule of each channel, by the channel's name. A channel that no longer exists has nodrop's default
+ * schedule.
  */
 export const querySchedules = (config: Pick<Config, 'querySchedule'>) => ({
   queryScheduleMs: (name: string): readonly number[] =>
@@ -45,8 +45,8 @@ export const querySchedules = (config: Pick<Config, 'querySchedule'>) => ({
 });
 
 /**
- * All channels by name. A merchant can use a channel for which the merchant has an account. In live mode, the channels
- * that move no real money are left out.
+ * All channels by name. A merchant can use the channels for which it has an account. In live mode, channels that move
+ * no real money are left out.
  */
 export function createChannels(
   settings: ChannelSettings,

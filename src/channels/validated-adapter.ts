@@ -5,12 +5,12 @@ import { isAmount, isCurrency } from '../domain/money.ts';
 import { isStorable } from '../domain/text.ts';
 
 /**
- * Checks that the ledger can store what a channel reports. If one value could not be stored, a paid order would stay
- * unpaid forever.
+ * Checks that the ledger can store the data that a channel reports. If one value could not be stored, a paid order
+ * would stay unpaid forever.
  */
 
 const text = z.string().min(1).max(200).refine(isStorable);
-/** The maximum number of refunds or disputes in one answer. No trade of nodrop has more. */
+/** The maximum number of refunds or disputes in one answer. No trade of nodrop has more refunds or disputes. */
 const LISTED_AT_MOST = 1_000;
 /** The maximum size of the data that an adapter may store with a trade's reference. */
 const REFERENCE_DATA_AT_MOST_BYTES = 4_096;
@@ -18,7 +18,7 @@ const REFERENCE_DATA_AT_MOST_BYTES = 4_096;
 const reason = z.string().refine(isStorable);
 const amount = z.number().refine(isAmount);
 const sum = z.int().nonnegative();
-/** A valid time can have an offset that moves it outside the years that the database can store. */
+/** The UTC offset of a valid time can move the time to a year that the database cannot store. */
 const time = z.iso.datetime({ offset: true }).refine((value) => {
   const year = new Date(value).getUTCFullYear();
   return year >= 1970 && year <= 9999;
@@ -86,7 +86,7 @@ const paidSchema = z
     someWentBack: z.literal(true).optional(),
     disputes: z.array(disputeSchema).max(LISTED_AT_MOST).optional(),
   })
-  // If an answer has a list of refunds, nodrop relies on the list. So the state of the answer must agree with it.
+  // If an answer has a list of refunds, nodrop relies on the list. So the state of the answer must agree with the list.
   .refine(
     (answer) =>
       answer.state === 'paid' || answer.refunds === undefined || goneBackBy(answer) >= answer.amount,
@@ -168,8 +168,8 @@ const callbackSchema = z.discriminatedUnion('kind', [
 ]);
 
 /**
- * Wraps an adapter so that it returns only answers that the ledger can store. For any other answer it throws, and
- * nodrop queries the channel again. A callback that cannot be stored counts as malformed.
+ * Wraps an adapter. The wrapped adapter returns only answers that the ledger can store. For any other answer it throws
+ * an error, and nodrop queries the channel again. A callback that cannot be stored counts as malformed.
  */
 export function validated(adapter: ChannelAdapter): ChannelAdapter {
   const readable = <Answer>(schema: z.ZodType, answer: Answer, no: string): Answer => {

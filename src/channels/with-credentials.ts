@@ -11,21 +11,21 @@ import { UnreadableSecret } from '../encryption.ts';
 /** Reads the valid credentials of an account. The newest credentials come first. */
 export interface CredentialsSource {
   /**
-   * Returns credentials that were read at most `maxAgeMs` ago. @default half a minute. @throws UnreadableSecret, and
-   * the errors of the database.
+   * Returns credentials that were read at most `maxAgeMs` ago.
+   * @default half a minute.
+   * @throws UnreadableSecret, or an error of the database
    */
   of(accountId: string, maxAgeMs?: number): Promise<readonly Credentials[]>;
 }
 
-/**
- * If the channel rejects the credentials, nodrop reads them again. It does not if it has read them within this time.
- */
+/** If the channel rejects the credentials, nodrop reads them again, unless it has read them within this time. */
 const READ_AGAIN_MS = 1_000;
 
 /**
- * Wraps an adapter so that it reads the credentials of accounts from the source. If the channel rejects the credentials
- * and newer credentials exist, the request is sent once more with the newer credentials. A create is not sent again,
- * because one attempt has time for only one create request. The next attempt uses the newer credentials.
+ * Wraps an adapter. The wrapped adapter reads the credentials of accounts from the source. If the channel rejects the
+ * credentials and newer credentials exist, it sends the request once more with the newer credentials. It does not
+ * repeat a create request, because one attempt has time for only one create request. The next attempt uses the newer
+ * credentials.
  */
 export function withCredentials(adapter: ChannelAdapter, source: CredentialsSource): ChannelAdapter {
   const read = async (account: ChannelAccount, maxAgeMs?: number): Promise<ChannelAccount> => {

@@ -25,8 +25,8 @@ import { CommandError } from './errors.ts';
 import { DEADLINE_MS, withTemporal } from './recover.ts';
 
 /**
- * `npm run nodrop -- adopt`: reads a file with trades and adopts them. The file has the trades that are pending when a
- * shop switches to nodrop.
+ * `npm run nodrop -- adopt`: adopts the trades in a file. These are the trades that are pending when a shop switches to
+ * nodrop.
  */
 
 export interface AdoptOptions {
@@ -38,11 +38,13 @@ export interface AdoptOptions {
 
 const FILE_AT_MOST_BYTES = 64 * 1024 * 1024;
 const CHANNEL_ANSWERS_WITHIN_MS = 10_000;
-/** After this many consecutive lines that the channel did not answer, its account counts as unreachable. */
+/**
+ * If the channel gives no answer for this number of consecutive lines of an account, the account counts as unreachable.
+ */
 const SILENT_IN_A_ROW = 10;
 /**
  * The longest time that the command waits when a channel asks it to wait. If the channel asks for a longer wait, the
- * line is refused, and the next run tries it again.
+ * command refuses the line, and its next run tries the line again.
  */
 const WAIT_AT_MOST_S = 60;
 const SAY_EVERY = 100;
@@ -93,14 +95,14 @@ const lineSchema = (mode: Config['mode']) =>
     });
 type Line = z.output<ReturnType<typeof lineSchema>>;
 
-/** The outcome of a line that was not refused. */
+/** The outcome of a line that the command did not refuse. */
 type Outcome = 'adopted' | 'already adopted' | 'would be adopted';
 
 /**
  * Queries each trade of the file at its channel and adopts it for its order, as `POST /v1/payments` does. A line that
- * cannot be adopted does not stop the lines after it. The same file can be run again: adopted trades stay adopted. With
- * `dryRun` nothing is written.
- * @throws CommandError when the file cannot be read, or with the number of lines that were not adopted
+ * cannot be adopted does not stop the following lines. The command can run again with the same file, because adopted
+ * trades stay adopted. With `dryRun`, the command writes nothing.
+ * @throws CommandError when the file cannot be read, or when lines were not adopted (with the number of these lines)
  */
 export async function adopt(
   db: LedgerClient,
@@ -127,7 +129,7 @@ interface FileRecord {
   readonly fields: Readonly<Record<string, string>>;
 }
 
-/** @throws CommandError when the file is not CSV, or its columns are not the expected ones */
+/** @throws CommandError when the file is not CSV, or does not have the expected columns */
 async function readRecords(file: string): Promise<readonly FileRecord[]> {
   const { text: content, where } = await readText(file, FILE_AT_MOST_BYTES);
   let head: readonly string[] = [];
@@ -174,11 +176,11 @@ class Run {
   readonly #channels;
   readonly #schema;
   readonly #counts = new Map<Outcome | 'refused' | 'not tried', number>();
-  /** The number of consecutive lines that the channel did not answer, by channel and account. */
+  /** The number of consecutive lines for which the channel gave no answer, by channel and account. */
   readonly #silent = new Map<string, number>();
   /** The trades in the lines that a dry run has already read, each with its order. */
   readonly #orders = new Map<string, string>();
-  /** The number of lines that Temporal has not answered since the last line that succeeded. */
+  /** The number of lines for which Temporal gave no answer since the last line that succeeded. */
   #temporalAway = 0;
 
   constructor(
@@ -227,7 +229,7 @@ class Run {
     this.#say(`${words.join(', ')}.${this.#isDry ? ' Nothing was written.' : ''}`);
   }
 
-  /** @throws CommandError when a line was refused, or not tried */
+  /** @throws CommandError when the command refused a line or did not try a line */
   requireAll(): void {
     const left = this.#of('refused') + this.#of('not tried');
     if (left > 0)
@@ -336,8 +338,8 @@ class Run {
         new Date(),
       );
     const { payment, created } = await made(new Set()).catch(async (error: unknown) => {
-      // If other attempts block the new one, the command queries and ends them, as `POST /v1/payments` does. But it
-      // only ends adopted attempts, and never an attempt that nodrop has created.
+      // If other attempts block the adoption, the command queries and ends them, as `POST /v1/payments` does. But it
+      // ends only adopted attempts, and never an attempt that nodrop has created.
       if (!(error instanceof UnaskedAttempts) || error.attempts.some(({ adopted }) => adopted === null))
         throw error;
       for (const attempt of error.attempts) await this.#end(attempt, workflows);
@@ -349,7 +351,7 @@ class Run {
   }
 
   /**
-   * Makes a dry run refuse a trade that the real run would refuse, even if the trade fits its order.
+   * Throws in a dry run if the real run would refuse the trade although the trade fits its order.
    * @throws Refusal `adopt_taken`, `order_exists`
    * @throws UnaskedAttempts
    */
@@ -376,8 +378,8 @@ class Run {
   }
 
   /**
-   * Queries the channel about an adopted payment that is still live. Cancels the payment unless it is paid, so that
-   * another trade of its order can be adopted.
+   * Queries the channel about a live adopted payment. Cancels the payment if it is not paid, so that another trade of
+   * its order can be adopted.
    * @throws Refusal `attempt_unresolved`, TemporalUnavailable
    */
   async #end(attempt: Payment, workflows: PaymentWorkflows): Promise<void> {

@@ -22,17 +22,21 @@ import { CommandError } from './errors.ts';
 const ASK_AGAIN_MS = 1_000;
 const ASKED_AT_MOST = 15;
 
-/** The command uses the first of these currencies that a payment method accepts. Most channels accept one of them. */
+/**
+ * The command uses the first of these currencies that a payment method accepts. Most channels accept at least one of
+ * these currencies.
+ */
 const CURRENCIES = ['EUR', 'CNY', 'USD'];
 const AMOUNT = 1_000;
 
 /**
- * Tests each payment method of the channel. It creates a trade, queries it, pays it if the channel lets a program pay,
- * refunds a part, and closes it.
- * @param say gets each step and its result as a line that contains no secret.
+ * Tests each payment method of the channel. The function creates a trade, queries it, pays it if the channel lets a
+ * program pay, refunds a part of it, and closes it.
+ * @param say called with a line for each step and its result; no line contains a secret
  * @returns whether a trade was paid and refunded with any method
- * @throws CommandError when the credentials may move real money, or the adapter breaks its contract.
- * @throws ChannelError when the channel does not answer.
+ * @throws CommandError when the credentials may move real money, or the adapter violates the contract of the channel
+ * port
+ * @throws ChannelError when the channel does not answer
  */
 export async function smokeTest(
   adapter: ChannelAdapter,
@@ -196,7 +200,7 @@ function expectState(
   }
 }
 
-/** Queries until the channel has decided, at most ASKED_AT_MOST times. @returns the last answer */
+/** Queries the channel until the channel has decided, at most ASKED_AT_MOST times. @returns the last answer */
 async function askUntil<T>(ask: () => Promise<T>, isDecided: (answer: T) => boolean): Promise<T> {
   let answer = await ask();
   for (let asked = 1; asked < ASKED_AT_MOST && !isDecided(answer); asked += 1) {

@@ -30,8 +30,8 @@ import { noMerchant } from './merchants.ts';
 import { table } from './table.ts';
 
 /**
- * `npm run nodrop -- channels ...`: the commands for accounts at channels. Secret settings are never arguments, and are
- * never printed.
+ * `npm run nodrop -- channels ...`: the commands for accounts at channels. Secret settings are never command-line
+ * arguments, and are never printed.
  */
 
 /** Selects an account. */
@@ -40,7 +40,7 @@ export interface AccountOptions {
   readonly account?: string;
 }
 
-/** The options that say where an account's settings come from. */
+/** The options that name the sources of an account's settings. */
 export interface SettingsOptions {
   /** Settings that are not secret, each as `name=value`. */
   readonly set: readonly string[];
@@ -71,8 +71,8 @@ function declarationOf(channel: string, config: Config): ChannelDeclaration {
 }
 
 /**
- * @returns the merchant of the given name. Without a name, returns the merchant of the development key on the embedded
- *   database, and the only merchant on any other database.
+ * @returns the merchant with the given name. If no name is given, returns the merchant of the development key on the
+ * embedded database, and the only merchant on any other database.
  * @throws CommandError
  */
 export async function merchantOf(db: LedgerClient, named: string | undefined, config: Config) {
@@ -90,7 +90,10 @@ export async function merchantOf(db: LedgerClient, named: string | undefined, co
   return only;
 }
 
-/** @returns the account of the given name; without a name, the merchant's default account. @throws CommandError */
+/**
+ * @returns the account with the given name, or the merchant's default account if no name is given
+ * @throws CommandError
+ */
 async function accountOf(
   db: LedgerClient,
   channel: string,
@@ -192,7 +195,10 @@ async function givenSettings(
   return given;
 }
 
-/** @throws CommandError when a required or dependent setting is missing, or the credentials are for another mode. */
+/**
+ * @throws CommandError when a setting is missing that is required or that another setting needs, or when the
+ * credentials are for another mode (test or live)
+ */
 function requireWhole(
   declaration: ChannelDeclaration,
   credentials: Credentials,
@@ -293,8 +299,8 @@ export async function listChannels(db: LedgerClient, config: Config, now: Date):
 }
 
 /**
- * The options of `channels rotate`. `oldValidHours` says how long the older credentials stay valid. With `dropOld` they
- * become invalid immediately. With neither option, their expiry does not change.
+ * The options of `channels rotate`. `oldValidHours` says how long the older credentials stay valid. With `dropOld`, the
+ * older credentials become invalid immediately. Without these two options, their expiry does not change.
  */
 export interface RotateOptions extends AccountOptions, SettingsOptions {
   readonly dropOld?: true;
@@ -331,7 +337,7 @@ export async function rotateAccount(
   }
   const change = (current: Credentials): Credentials => {
     const credentials = { ...current, ...given };
-    // Credentials that can no longer be decrypted are empty here, so they cannot be compared with the new credentials.
+    // Credentials that can no longer be decrypted are empty here. So they cannot be compared with the new credentials.
     const other = declaration.settings.find(
       ({ name, isIdentity }) =>
         isIdentity && Object.keys(current).length > 0 && credentials[name] !== current[name],
@@ -390,11 +396,11 @@ export class CheckFailed extends CommandError {
   }
 }
 
-/** Error kinds that do not tell whether the account works. */
+/** Error kinds that do not show whether the account works. */
 const UNASKED: ReadonlySet<string> = new Set(['unreachable', 'garbage', 'rate_limited']);
 
 /**
- * @param say gets a line every SAY_AFTER_MS while the channel has not answered
+ * @param say called with a line every SAY_AFTER_MS until the channel answers
  * @returns the lines that `channels check` prints
  * @throws CheckFailed
  */
@@ -430,8 +436,8 @@ export async function checkChannelAccount(
 }
 
 /**
- * `channels smoke`: creates a trade at the channel and takes it through all steps from the payment to the refund.
- * @param say gets each step as a line
+ * `channels smoke`: creates a trade at the channel, and performs all steps from the payment to the refund.
+ * @param say called with a line for each step
  * @throws CommandError when the credentials may move real money, or a step fails
  */
 export async function smokeChannelAccount(

@@ -54,8 +54,8 @@ async function withDatabase(work: (db: LedgerClient) => Promise<readonly string[
 }
 
 /**
- * Refuses to run a command if NODROP_SECRET differs from the database's secret. In this case, the settings could be
- * those of another deployment.
+ * Refuses to run a command if NODROP_SECRET differs from the database's secret. In this case, the command may have the
+ * settings of another deployment.
  */
 async function withLedger(
   work: (db: LedgerClient, config: Config) => Promise<readonly string[]>,
@@ -96,7 +96,7 @@ program
   .action(async ({ lost, write }: { lost?: true; write?: true }) => {
     if (write && !lost) throw new CommandError('--write needs --lost.');
     await withLedger(async (db, settings) => {
-      // These modules are imported only here, because they load the Temporal client, which most commands do not need.
+      // Import these modules only here, because they load the Temporal client, and most commands do not need it.
       if (lost) {
         const { recoverLost } = await import('./recover-lost.ts');
         await recoverLost(db, settings, write === true, console.log);

@@ -32,7 +32,7 @@ export async function listMerchants(db: LedgerClient, now: Date): Promise<string
   return table([[...head, 'RETURN SCHEMES', 'CREATED'], ...rows]);
 }
 
-/** Shows each secret by its last four characters. The current secret comes first. */
+/** Shows only the last four characters of each secret. The current secret comes first. */
 const secretsOf = ({ signingSecrets }: MerchantWithSettings): string =>
   signingSecrets
     .map(
@@ -40,7 +40,7 @@ const secretsOf = ({ signingSecrets }: MerchantWithSettings): string =>
     )
     .join(', ');
 
-/** The options of `merchants set`. `--no-...` sets one of the last three to false. */
+/** The options of `merchants set`. An option `--no-...` sets one of the last three properties to false. */
 export interface SetOptions {
   readonly latePayment?: LatePayment;
   readonly orderServiceUrl?: string;
@@ -52,7 +52,7 @@ export interface SetOptions {
 }
 
 /**
- * @returns the lines that `merchants set` prints; a new secret is the last line, and in no other line
+ * @returns the lines that `merchants set` prints. If there is a new secret, only the last line contains it.
  * @throws CommandError
  */
 export async function setMerchantSettings(
@@ -63,7 +63,7 @@ export async function setMerchantSettings(
   now: Date,
 ): Promise<string[]> {
   const settings = toSettings(options, config);
-  // A status URL that is given without a service URL is accepted only if the merchant already has an order service.
+  // A status URL without a service URL is accepted only if the merchant already has an order service.
   if (typeof settings.orderStatusUrl === 'string' && settings.orderServiceUrl === undefined) {
     const merchant = (await findMerchants(db, now)).find((one) => one.name === name);
     if (merchant?.orderServiceUrl === null) {
@@ -167,7 +167,7 @@ function requireUrl(option: string, url: string, { orderServices }: Pick<Config,
 }
 
 /**
- * @returns the lines that `merchants rotate-secret` prints; the new secret is the last line, and in no other line
+ * @returns the lines that `merchants rotate-secret` prints. Only the last line contains the new secret.
  * @throws CommandError
  */
 export async function rotateMerchantSecret(

@@ -33,19 +33,19 @@ interface LostPayment {
 interface LostRefund {
   readonly id: string;
   readonly paymentId: string;
-  /** The summary with which the workflow was started. */
+  /** The summary that the workflow got at its start. */
   readonly summary: string;
   readonly since: Date;
 }
 
 /**
- * `npm run nodrop -- recover --lost`: for use after a restored backup or a failover that lost commits. It lists the
- * workflows whose row is missing. With `write`, it writes the payment rows again and wakes their workflows. It does not
- * write a refund row again. Instead, it queries the refund's numbers and then the trade, records the money that was
- * given back, and ends the refund's workflow. If the refund was not made, the merchant must request it again. While the
- * channel processes the refund or does not answer, the workflow is not ended. Running the command again changes
- * nothing.
- * @throws CommandError that lists what could not be recovered, or says that Temporal is unreachable.
+ * `npm run nodrop -- recover --lost`: for use after a backup was restored, or after a failover that lost commits. The
+ * command lists the workflows whose row is missing. With `write`, it writes the payment rows again and wakes their
+ * workflows. It does not write a refund row again. Instead, it queries the refund under all its numbers and then
+ * queries the trade. It records the refunded money and ends the refund's workflow. If the refund was not made, the
+ * merchant must request it again. The command does not end the workflow while the channel processes the refund or does
+ * not answer. A second run of the command changes nothing.
+ * @throws CommandError that lists the workflows that were not recovered, or says that Temporal is unreachable
  */
 export async function recoverLost(
   db: LedgerClient,
@@ -90,7 +90,7 @@ export async function recoverLost(
         // Query the refund before the trade, so that a refund that has succeeded is included in the trade's refunded
         // amount.
         await requireDecided(db, channels.get(payment.channel), payment, id);
-        // The query of the trade records the money that the channel has already refunded.
+        // The query of the trade makes the workflow record the money that the channel has already refunded.
         if (!(await workflows.askChannel(payment, DEADLINE_MS)))
           throw new Error(`${payment.channel} did not answer how much of payment ${paymentId} was refunded`);
         await run.terminate('The row of the refund is lost: ended by recover --lost --write.');
@@ -112,15 +112,15 @@ export async function recoverLost(
 }
 
 /**
- * How many refund numbers are queried. In the refund's first hours, nodrop uses at most this many numbers, even if the
- * channel keeps refusing the refund.
+ * The number of refund numbers that the command queries. In the first hours of a refund, nodrop uses at most this many
+ * numbers, even if the channel keeps refusing the refund.
  */
 const KEYS_ASKED_FOR = 9;
 
 /**
- * Checks that the channel no longer processes the refund. While it does, a second request under another number would
- * refund twice.
- * @throws Error when the channel processes the refund, or does not answer.
+ * Checks that the channel does not process the refund. During processing, a second request under another number would
+ * refund the money twice.
+ * @throws Error when the channel processes the refund, or does not answer
  */
 export async function requireDecided(
   db: LedgerClient,
@@ -180,8 +180,8 @@ async function findLost(
 }
 
 /**
- * @returns the input of a payment whose workflow had ended before its row was lost; undefined when Temporal no longer
- *   keeps the workflow
+ * @returns the input of a payment whose workflow had ended before the payment's row was lost, or undefined when
+ * Temporal no longer keeps the workflow
  */
 async function readEndedTerms(client: Client, paymentId: string): Promise<PaymentInput | undefined> {
   try {
@@ -193,7 +193,7 @@ async function readEndedTerms(client: Client, paymentId: string): Promise<Paymen
   }
 }
 
-/** @returns the input that the run was started with, from the first event of its history. */
+/** @returns the input of the workflow run, from the first event of the run's history */
 async function readInput<Input>(
   client: Client,
   { workflowId, runId }: Pick<WorkflowExecutionInfo, 'workflowId' | 'runId'>,

@@ -28,18 +28,18 @@ const NO_ANSWER = [4, 14];
 /** gRPC's NOT_FOUND. */
 const NOT_FOUND = 5;
 
-/** After this many consecutive failures, Temporal or the database counts as unreachable and the run ends. */
+/** After this number of consecutive failures, Temporal or the database counts as unreachable and the command ends. */
 const FAILURES_IN_A_ROW = 100;
-/** At most this many failures are listed. For further failures, only their number is printed. */
+/** The command lists at most this many failures. For further failures, it prints only their number. */
 const NAMED = 20;
 
 /**
- * `npm run nodrop -- recover`: for use after a total loss of the Temporal database. It starts a workflow for each
- * payment, refund and event delivery that has not ended. The ledger has the state of each, and each workflow reads this
- * state first. So nothing is charged, closed or delivered twice. On a healthy system the command changes nothing. If
- * one start fails, the command continues with the others.
- * @throws CommandError that lists what could not be started, or says that Temporal is unreachable: run the command
- *   again.
+ * `npm run nodrop -- recover`: for use after a total loss of the Temporal database. The command starts a workflow for
+ * each payment, refund and event delivery that has not ended. Each workflow first reads its state from the ledger. So
+ * nothing is charged, closed or delivered twice. On a healthy system, the command changes nothing. If a workflow cannot
+ * be started, the command continues with the others.
+ * @throws CommandError that lists the workflows that were not started, or says that Temporal is unreachable. The
+ * operator must then run the command again
  */
 export async function recover(db: LedgerClient, config: Config, say: (line: string) => void): Promise<void> {
   await withTemporal(config, async (client) => {
@@ -79,8 +79,8 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
       (after) => deliveriesToRecover(db, after),
       async (row) => {
         const delivery = toDeliverySnapshot(row);
-        // If `toldByPayment` is true, the payment's own workflow delivers the event. That workflow has been started
-        // above.
+        // If `toldByPayment` is true, the payment's own workflow delivers the event. The code above has started that
+        // workflow.
         if (!delivery.toldByPayment) await deliveryWorkflows.start(delivery, DEADLINE_MS);
       },
       failures,
@@ -93,7 +93,7 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
   });
 }
 
-/** @throws CommandError that lists the first NAMED failures, if there are failures. */
+/** Does nothing without failures. @throws CommandError that lists the first NAMED failures */
 export function throwFailures(failures: readonly string[]): void {
   if (failures.length === 0) return;
   const more = failures.length > NAMED ? [`and ${failures.length - NAMED} more`] : [];
@@ -107,7 +107,7 @@ export function throwFailures(failures: readonly string[]): void {
 }
 
 /**
- * Creates missing search attributes on the Temporal server, then does the work with a client.
+ * Creates missing search attributes on the Temporal server, and then calls `work` with a Temporal client.
  * @throws CommandError when the server is unreachable or the namespace does not exist.
  */
 export async function withTemporal(config: Config, work: (client: Client) => Promise<void>): Promise<void> {
@@ -138,8 +138,8 @@ export async function withTemporal(config: Config, work: (client: Client) => Pro
 }
 
 /**
- * Works through all rows in pages ordered by id, AT_ONCE rows concurrently. Reports progress after each page with rows.
- * @param failures gets a line for each row whose work failed
+ * Processes all rows in pages ordered by id, AT_ONCE rows concurrently. Reports progress after each page with rows.
+ * @param failures receives a line for each row whose work failed
  * @returns the number of rows whose work succeeded
  */
 export async function inBatches<Row extends { readonly id: string }>(
@@ -173,7 +173,8 @@ export async function inBatches<Row extends { readonly id: string }>(
 }
 
 /**
- * Adds the cause of an error to its message. The message of an exceeded deadline alone does not explain the failure.
+ * Adds the cause of an error to its message. Without the cause, the message of an exceeded deadline does not explain
+ * the failure.
  */
 function describeCause(error: unknown): string {
   const { cause, message } = error as Error;

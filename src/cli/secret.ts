@@ -5,11 +5,10 @@ import { type OwnSecret, processesOf, replaceSecret } from '../ledger/secret-fin
 import { CommandError } from './errors.ts';
 
 /**
- * @param configured accounts whose credentials are stored again whenever a process starts
- * @param force replaces the secret even while processes with the former secret are connected and continue to write with
- *   it
+ * @param configured the accounts whose credentials every process stores again when it starts
+ * @param force replaces the secret even while connected processes continue to write with the former secret
  * @returns the lines that `secret replace` prints
- * @throws CommandError without `force`, while such processes are connected
+ * @throws CommandError without `force`, while processes with the former secret are connected
  */
 export async function replaceNodropSecret(
   db: LedgerClient,

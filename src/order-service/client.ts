@@ -11,32 +11,33 @@ import { createLookup } from './lookup.ts';
 
 /**
  * The HTTP client for order services. An order service is a merchant's own server. It receives signed events about
- * payments (Standard Webhooks, https://www.standardwebhooks.com) and decides what they do to its order. If the answer
- * is not definite, the outcome is `unknown`, with a sentence that gives the reason (P3).
+ * payments (Standard Webhooks, https://www.standardwebhooks.com) and decides how they change its orders. If its answer
+ * is not definite, the outcome of the call is `unknown`, with a sentence that gives the reason (P3).
  */
 
 export interface OrderServiceTarget {
   readonly url: string;
   /**
-   * The URL at which nodrop reads the order back after an acknowledgement. nodrop replaces `{orderId}` by the order's
-   * id.
+   * The URL at which nodrop reads the order after the order service has acknowledged an event. nodrop replaces
+   * `{orderId}` by the order's id.
    */
   readonly statusUrl: string | null;
-  /** The signing secrets, the current one first. Each event is signed with every one of them. */
+  /** The signing secrets, with the current secret first. Each event is signed with all of them. */
   readonly secrets: readonly string[];
 }
 
 export interface OrderServiceOptions {
   /**
-   * True if order services may be on this machine or in a private network. In both cases the IP address of every
-   * connection is checked.
+   * True if order services may be on this machine or in a private network. nodrop checks the IP address of every
+   * connection in any case.
    */
   readonly allowPrivate: boolean;
-  /** The DNS lookup; by default `createLookup()`. */
+  /** The DNS lookup. @default `createLookup()` */
   readonly lookup?: LookupFunction;
   /**
-   * Applies if private addresses are allowed. If true, nodrop calls only private addresses with http, and public
-   * addresses need https. @default false
+   * Only has an effect if private addresses are allowed. If true, nodrop calls public addresses only with https, but
+   * private addresses also with http.
+   * @default false
    */
   readonly httpsOnly?: boolean;
   /** The timeout of a whole call, from the DNS lookup to the end of the answer. @default 15 s */
@@ -57,7 +58,7 @@ export interface OrderServiceMessage {
 export const ORDER_ID = '{orderId}';
 
 const TIMEOUT_MS = 15_000;
-/** The longest answer body that is read. */
+/** The maximum length of an answer body that nodrop reads, in bytes. */
 const BODY_BYTES = 64 * 1024;
 const RETRY_AFTER_AT_MOST_MS = 86_400_000;
 
@@ -69,10 +70,10 @@ const namesPayment = z.object({ paidPaymentId: z.string().regex(/^[\x21-\x7e]{1,
 const isObject = z.looseObject({});
 const saysUnknown = z.object({ code: z.literal(ORDER_UNKNOWN) });
 
-/** The fields that every call of an order service returns together with its answer. */
+/** The fields that every call of an order service returns in addition to its outcome. */
 interface Call {
   readonly durationMs: number;
-  /** The start of the answer's body, if the answer has a body. It is not set if a read-back says "paid". */
+  /** The start of the answer's body, if the answer has a body. Not set if a read-back reports the order as paid. */
   readonly answer?: string;
 }
 
@@ -96,7 +97,7 @@ const NEVER = blockList(
   ['fd00:ec2::254', 128],
   // The range 169.254.0.0/16, as NAT64 embeds it in IPv6.
   ['64:ff9b::a9fe:0', 112],
-  // The metadata address of Alibaba Cloud. It lies in a range that otherwise counts as private.
+  // The metadata address of Alibaba Cloud. The other addresses of its range count as private.
   ['100.100.100.200', 32],
 );
 const PRIVATE = blockList(
@@ -120,13 +121,13 @@ function blockList(...subnets: readonly (readonly [string, number])[]): BlockLis
   return list;
 }
 
-/** There was no complete HTTP answer. The message is a sentence that says why. */
+/** Thrown if there was no complete HTTP answer. The message is a sentence that gives the reason. */
 class NoReply extends Error {}
 
 /**
- * Returns why nodrop does not accept a URL for an order service, as the end of a sentence. Undefined if nodrop accepts
- * the URL. This function does not check the IP address behind the host name: nodrop checks that address at every
- * connection.
+ * Returns the reason why nodrop does not accept a URL for an order service, as the end of a sentence. Undefined if
+ * nodrop accepts the URL. This function does not check the IP address behind the host name, because nodrop checks that
+ * address at every connection.
  */
 export function urlFault(
   url: string,
@@ -152,13 +153,13 @@ export class OrderServiceClient {
     this.#options = options;
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.#lookup = options.lookup ?? createLookup();
-    // Each call uses a new connection, so that the IP address of each call is checked.
+    // Each call uses a new connection, so that nodrop checks the IP address for each call.
     const agent = { keepAlive: false, allowPrivateIPAddress: options.allowPrivate };
     this.#httpAgent = new RequestFilteringHttpAgent(agent);
     this.#httpsAgent = new RequestFilteringHttpsAgent(agent);
   }
 
-  /** Sends an event to the order service. It never throws because of what the service does. */
+  /** Sends an event to the order service. No answer or failure of the service makes this method throw. */
   async deliver(
     target: OrderServiceTarget,
     { id, paymentId, body, at }: OrderServiceMessage,
@@ -175,7 +176,10 @@ export class OrderServiceClient {
     });
   }
 
-  /** Reads the order at the status URL of the order service. It never throws because of what the service does. */
+  /**
+   * Reads the order at the status URL of the order service. No answer or failure of the service makes this method
+   * throw.
+   */
   async read(
     target: OrderServiceTarget,
     orderId: string,
@@ -199,14 +203,14 @@ export class OrderServiceClient {
   }
 
   /**
-   * Refuses link-local and cloud metadata addresses, and plain http to public addresses. If private addresses are
-   * allowed, the HTTP agent does not refuse these addresses itself.
+   * Refuses link-local and cloud metadata addresses, and plain http to public addresses. This check is needed if
+   * private addresses are allowed, because the HTTP agent then refuses no address.
    * @throws NoReply
    */
   #judge(address: string, secure: boolean): void {
     const { allowPrivate, httpsOnly = false } = this.#options;
-    // If private addresses are not allowed, the HTTP agent already refuses all of these addresses, and `urlFault`
-    // refuses http.
+    // If private addresses are not allowed, the HTTP agent already refuses link-local and metadata addresses, and
+    // `urlFault` refuses http.
     if (!allowPrivate) return;
     const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
     if (NEVER.check(address, family))
@@ -250,7 +254,7 @@ export class OrderServiceClient {
       lookup: this.#lookUp(secure),
       headers: {
         accept: 'application/json',
-        // nodrop requests an uncompressed answer, because a compressed answer could expand to any size.
+        // nodrop requests an uncompressed answer, because a small compressed answer could expand to any size.
         'accept-encoding': 'identity',
         'user-agent': 'nodrop',
         ...headers,
@@ -337,8 +341,8 @@ const REASONS: Readonly<Record<number, string>> = {
 };
 
 /**
- * A 404 without the code may come from a router or proxy, which knows nothing about orders. So such a 404 does not mean
- * that the order is unknown.
+ * A 404 without the code `order_unknown` may come from a router or proxy. So such a 404 does not mean that the order is
+ * unknown.
  */
 const isOrderUnknown = (status: number, body: string | null): boolean =>
   (status === 404 || status === 410) && saysUnknown.safeParse(readJson(body)).success;
@@ -400,7 +404,8 @@ const SENTENCES: Readonly<Record<string, string>> = {
 
 function explain(error: Error): string {
   if (error instanceof NoReply) return error.message;
-  // The errors of the address filter have no code. Their text would reveal the IP address behind the host name.
+  // The errors of the address filter have no code. nodrop does not show their text, which contains the IP address
+  // behind the host name.
   if (/is not allowed\. Because/.test(error.message)) {
     return 'It was not called: its address is private, and NODROP_ALLOW_PRIVATE_ORDER_SERVICES does not allow that.';
   }

@@ -4,14 +4,14 @@ import type { LookupFunction } from 'node:net';
 import { promisify } from 'node:util';
 
 /**
- * Looks up the host names of order services in DNS. Node's default lookup uses only a few threads. If the name server
- * of one merchant hangs, it could block the lookups of all merchants. So this lookup queries the name server without a
+ * Looks up the host names of order services in DNS. Node's default lookup uses only a few threads. So a slow name
+ * server of one merchant could block the lookups of all merchants. This lookup queries the name server without a
  * thread. It uses the system's lookup only for names in the hosts file and for names that the name server does not
  * know. For each name, only one system lookup runs at a time.
  */
 
 export interface LookupSettings {
-  /** By default the system's name servers. */
+  /** @default the system's name servers */
   readonly nameServers?: readonly string[];
   /**
    * The timeout of the first attempt. The second attempt has a longer timeout.
@@ -20,7 +20,7 @@ export interface LookupSettings {
   readonly timeoutMs?: number;
 }
 
-/** If the name server answers with one of these errors, a later lookup may succeed. */
+/** After one of these errors of the name server, a later lookup may succeed. */
 const NOT_NOW = new Set(['ETIMEOUT', 'ESERVFAIL', 'EREFUSED']);
 const HOSTS_FILE = '/etc/hosts';
 
@@ -43,7 +43,7 @@ export function createLookup({ nameServers, timeoutMs = 3_000 }: LookupSettings 
     return [];
   };
 
-  /** The lookups of the system that have not ended yet, by host name. */
+  /** The running lookups of the system, by host name. */
   const inSystem = new Map<string, Promise<LookupAddress[]>>();
   const askSystem = (name: string): Promise<LookupAddress[]> => {
     const known = inSystem.get(name);

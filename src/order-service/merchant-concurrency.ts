@@ -2,23 +2,23 @@ import { CALLS_AT_ONCE } from '../domain/delivery.ts';
 import { FairSlots } from '../domain/fair-slots.ts';
 
 /**
- * Limits the concurrent calls of each merchant in this process. Otherwise one order service or one channel account that
- * hangs could use up all activity slots of the task queue.
+ * Limits the concurrent calls of each merchant in this process. Without this limit, one order service or channel
+ * account that does not answer could use up all activity slots of the task queue.
  */
 
-/** How many activities of the order services' task queue a worker runs at the same time. */
+/** The maximum number of concurrent activities that a worker runs from the order services' task queue. */
 export const ORDER_SERVICE_SLOTS = 200;
 const BUSY_RETRY_AT_LEAST_MS = 1_000;
 const BUSY_RETRY_AT_MOST_MS = 60_000;
-/** How much the last call counts in the moving average of call durations. */
+/** The weight of the last call in the moving average of call durations. */
 const WEIGHT = 0.2;
 
 interface Calls {
   /** The moving average of call durations, in ms. */
   takes: number;
   /**
-   * The calls that were refused because no slot was free, and that will be repeated. Each is named by its delivery,
-   * payment or refund.
+   * The calls that were refused because no slot was free, and that their callers will repeat. Each call is identified
+   * by the id of its delivery, payment or refund.
    */
   readonly waiting: Set<string>;
 }
@@ -29,16 +29,17 @@ export class MerchantConcurrency {
 
   /**
    * @param places the number of slots of the task queue
-   * @param each how many slots one merchant may hold at most
+   * @param each the maximum number of slots that one merchant may hold
    */
   constructor(places: number = ORDER_SERVICE_SLOTS, each: number = CALLS_AT_ONCE) {
     this.#slots = new FairSlots(places, each);
   }
 
   /**
-   * Does the work if the merchant has a free slot. Otherwise it calls `onBusy` with the estimated time until a slot is
-   * free. When few slots are free, one merchant may hold fewer of them. So some slots stay free for other merchants.
-   * @param onBusy must throw; gets the wait in ms
+   * Does the work if a slot is free for the merchant. Otherwise calls `onBusy` with the estimated time until a slot is
+   * free. When few slots are free, the maximum of one merchant is lower, so that some slots stay free for other
+   * merchants.
+   * @param onBusy must throw; receives the wait in ms
    */
   async hold<T>(
     merchantId: string,

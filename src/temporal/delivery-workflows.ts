@@ -18,8 +18,8 @@ type DeliveryWorkflow = (input: DeliveryInput) => Promise<void>;
 type RedeliveryWorkflow = (input: RedeliveryInput) => Promise<void>;
 
 /**
- * Starts and signals the workflows that deliver events to order services. Each method starts the workflow if it does
- * not run, and has a deadline in ms.
+ * Starts and signals the workflows that deliver events to order services. Each method has a deadline in ms, and starts
+ * the workflow if it does not run.
  */
 export class DeliveryWorkflows {
   readonly #client: Client;
@@ -28,7 +28,7 @@ export class DeliveryWorkflows {
     this.#client = client;
   }
 
-  /** Starts the workflow of a delivery. It has no effect if the workflow already runs. @throws TemporalUnavailable */
+  /** Starts the workflow of a delivery. Has no effect if the workflow already runs. @throws TemporalUnavailable */
   async start(delivery: DeliverySnapshot, deadlineMs: number): Promise<void> {
     await confirmedWithin(this.#client, deadlineMs, () =>
       this.#client.workflow.start<DeliveryWorkflow>(DELIVERY_WORKFLOW, {
@@ -43,13 +43,16 @@ export class DeliveryWorkflows {
     await this.#signal(delivery, wakeSignal, deadlineMs);
   }
 
-  /** Delivers the event now, even if its delivery is already settled. @throws TemporalUnavailable */
+  /**
+   * Makes the delivery's workflow deliver the event now, even if the delivery is already settled.
+   * @throws TemporalUnavailable
+   */
   async redeliver(delivery: DeliverySnapshot, deadlineMs: number): Promise<void> {
     await this.#signal(delivery, redeliverSignal, deadlineMs);
   }
 
   /**
-   * Starts the redelivery of the merchant's waiting events. It has no effect if a redelivery for the merchant already
+   * Starts the redelivery of the merchant's waiting events. Has no effect if a redelivery for the merchant already
    * runs.
    * @throws TemporalUnavailable
    */

@@ -18,8 +18,8 @@ export interface ForwardDeps {
 }
 
 /**
- * The argument of the signal that forwards a callback to a workflow. The workflow does not trust the amounts in it: it
- * settles from the ledger's row.
+ * The argument of the signal that forwards a callback to a workflow. The workflow does not use the amounts in this
+ * argument. It settles from the ledger's row.
  */
 export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNotice {
   if (answer.state !== 'paid' && answer.state !== 'refunded') return { callbackId, state: answer.state };
@@ -29,11 +29,11 @@ export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNot
 }
 
 /**
- * Handles a stored callback of a known payment. If the callback reports a dispute, the function records it. If the
+ * Handles a stored callback of a known payment. The function records a dispute that the callback reports. If the
  * callback names a refund that nodrop made, the function signals the refund's workflow. Otherwise, if the callback
- * reports the trade's state, it signals the payment's workflow. If the callback is a notice, or only reports a refund
- * that nodrop did not request, it makes the payment's workflow query the channel. Handling a callback twice has no
- * further effect.
+ * reports the trade's state, the function signals the payment's workflow. If the callback is a notice, or reports only
+ * a refund that nodrop did not request, the function makes the payment's workflow query the channel. Handling a
+ * callback twice has no further effect.
  * @throws TemporalUnavailable
  */
 export async function forwardStoredCallback(
@@ -50,7 +50,7 @@ export async function forwardStoredCallback(
   };
   const disputed = dispute === undefined ? null : await recordDisputeOfCallback(db, payment.id, dispute, now);
   if (disputed?.isToBeAsked) await ask('A callback reported a dispute: the channel is queried.');
-  // The payment's workflow shows the attention `disputed` as a search attribute.
+  // Wake the payment's workflow, which shows the attention `disputed` as a search attribute.
   else if (disputed !== null && answer === null) await workflows.wake(disputed.payment, deadlineMs);
   const ours = refund === undefined ? null : await findNamedRefund(db, payment.id, refund);
   if (ours !== null) {

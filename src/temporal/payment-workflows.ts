@@ -19,16 +19,16 @@ import {
 } from '../workflows/messages.ts';
 
 /**
- * Temporal did not confirm the call within the deadline. The call may have succeeded, and the caller can safely repeat
- * it.
+ * Thrown if Temporal did not confirm a call within the deadline. The call may have succeeded, and the caller can safely
+ * repeat the call.
  */
 export class TemporalUnavailable extends Error {
   override readonly name = 'TemporalUnavailable';
 }
 
 /**
- * Makes a call to Temporal with a deadline. A timer of its own enforces the deadline. Aborting the call would not be
- * enough, because it has no effect while the SDK waits between its own retries.
+ * Makes a call to Temporal with a deadline. The function has its own timer for the deadline, because an abort of the
+ * call has no effect while the SDK waits between two retries.
  * @throws TemporalUnavailable
  */
 export async function confirmedWithin<T>(
@@ -53,7 +53,10 @@ export async function confirmedWithin<T>(
   }
 }
 
-/** The part of the deadline that is left to check whether the workflow runs, if the start was not confirmed. */
+/**
+ * The part of the deadline that is reserved for an unconfirmed start. In this part, the method checks whether the
+ * workflow runs.
+ */
 const IS_RUNNING_MS = 1_000;
 
 /** The waits between scheduled queries of a channel, in ms. */
@@ -65,8 +68,8 @@ type PaymentWorkflow = (input: PaymentInput) => Promise<void>;
 
 /**
  * Starts, signals and updates the workflows of payments. If the workflow of a payment does not run, each method starts
- * it with input from the payment's row. So no message is lost. Every method has a deadline in ms. Without a deadline,
- * the SDK would wait 21 s for a server that does not answer, and forever if no worker runs.
+ * it with input from the payment's row, so that no message is lost. Every method has a deadline in ms. Without a
+ * deadline, the SDK would wait 21 s for a server that does not answer, and forever if no worker runs.
  */
 export class PaymentWorkflows {
   readonly #client: Client;
@@ -109,9 +112,9 @@ export class PaymentWorkflows {
   }
 
   /**
-   * Starts the workflow of a new payment. It does not wait until the payer can pay, and has no effect if the workflow
-   * already runs.
-   * @param isNew true if the caller has just inserted the row. Then the workflow need not read the row first
+   * Starts the workflow of a new payment. Does not wait until the payer can pay. Has no effect if the workflow already
+   * runs.
+   * @param isNew true if the caller has just inserted the row, so that the workflow need not read the row first
    * @throws TemporalUnavailable when the start was not confirmed.
    */
   async start(payment: Payment, isNew: boolean, deadlineMs: number): Promise<void> {
@@ -123,7 +126,7 @@ export class PaymentWorkflows {
         }),
       );
     } catch (error) {
-      // Temporal may have started the workflow although its answer was lost.
+      // Temporal may have started the workflow, although Temporal's answer was lost.
       if (!(await this.#isRunning(payment))) throw error;
     }
   }
@@ -131,8 +134,8 @@ export class PaymentWorkflows {
   /**
    * Renews the expired next action of a payment in status `paying`. If the renewal fails or takes too long, the expired
    * action stays. If the payment is in status `created`, the method waits until the payment leaves that status.
-   * @returns true when the workflow has completed the update; false when the run exists but has not completed it in
-   *   time.
+   * @returns true when the workflow has completed the update; false when the workflow runs but has not completed the
+   * update in time
    * @throws TemporalUnavailable when the start was not confirmed.
    */
   async awaitNextAction(payment: Payment, deadlineMs: number): Promise<boolean> {
@@ -144,7 +147,7 @@ export class PaymentWorkflows {
       });
       return true;
     } catch (error) {
-      // Here a missing worker cannot be distinguished from a missing server. If only the worker is missing, the
+      // This error does not show whether the worker or the Temporal server is down. If only the worker is down, the
       // workflow has been started and continues later.
       if (await this.#isRunning(payment)) return false;
       throw error;

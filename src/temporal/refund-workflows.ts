@@ -16,7 +16,8 @@ import { confirmedWithin } from './payment-workflows.ts';
 type RefundWorkflow = (input: RefundInput) => Promise<void>;
 
 /**
- * Starts and signals refunds' workflows. Each method starts the workflow if it does not run, and has a deadline in ms.
+ * Starts and signals the workflows of refunds. Each method has a deadline in ms, and starts the workflow if it does not
+ * run.
  */
 export class RefundWorkflows {
   readonly #client: Client;
@@ -26,8 +27,8 @@ export class RefundWorkflows {
   }
 
   /**
-   * Starts the workflow of a refund. If the workflow already runs and waits for a lost row, it reads the row again. If
-   * it runs otherwise, the call has no effect.
+   * Starts the workflow of a refund. If the workflow already runs and waits because its row was lost, it reads the row
+   * again. For any other running workflow, the call has no effect.
    * @throws TemporalUnavailable
    */
   async start(refund: RefundSnapshot, deadlineMs: number): Promise<void> {

@@ -7,8 +7,9 @@ export const KEYWORD = 2;
 export const SEARCH_ATTRIBUTES = ['PaymentStatus', 'PaymentChannel', 'OrderId', 'PaymentAttention'] as const;
 
 /**
- * Registers the missing search attributes on the namespace. Workers call this function when they start and every
- * minute. So a new Temporal database is set up automatically. Several workers may call this function at the same time.
+ * Registers the missing search attributes on the namespace. Workers call this function when they start and then every
+ * minute, so a new Temporal database gets the attributes automatically. Several workers may call this function at the
+ * same time.
  */
 export async function ensureSearchAttributes(connection: Connection, namespace: string): Promise<void> {
   const missing = await missingAttributes(connection, namespace);

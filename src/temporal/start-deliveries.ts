@@ -4,14 +4,14 @@ import { isRedeliveryDue } from '../ledger/redelivery.ts';
 import type { DeliveryWorkflows } from './delivery-workflows.ts';
 
 /**
- * The deadline for starting deliveries. It is half of the timeout of the order update's first attempt
- * (ORDER_UPDATE_AT_ONCE), so that the attempt can still return in time.
+ * The deadline for the start of deliveries. It is half of the timeout of the order update's first attempt
+ * (ORDER_UPDATE_AT_ONCE), so that this attempt can still return in time.
  */
 const START_DEADLINE_MS = 1_000;
 
 /**
- * Starts the deliveries of the events that were just recorded for the payment and its order. It never throws, because
- * the sweep starts the deliveries that could not be started here.
+ * Starts the deliveries of the events that were just recorded for the payment and its order. Never throws, because the
+ * sweep starts the deliveries that this function could not start.
  */
 export async function startDeliveries(
   { db, deliveryWorkflows }: { db: LedgerClient; deliveryWorkflows: Pick<DeliveryWorkflows, 'start'> },
@@ -21,13 +21,13 @@ export async function startDeliveries(
     const found = await findPendingDeliveries(db, paymentId);
     await Promise.all(found.map((delivery) => deliveryWorkflows.start(delivery, START_DEADLINE_MS)));
   } catch {
-    // The ledger has the deliveries that could not be started, so the sweep finds them.
+    // The ledger contains the deliveries that could not be started, so the sweep starts them later.
   }
 }
 
 /**
- * Starts the redelivery of waiting events if one is due. It is called after the merchant's order service has answered,
- * and it never throws.
+ * Starts the redelivery of waiting events if a redelivery is due. Called after the merchant's order service has
+ * answered. Never throws.
  */
 export async function startDueRedelivery(
   {
@@ -41,6 +41,6 @@ export async function startDueRedelivery(
     if (await isRedeliveryDue(db, merchantId, now))
       await deliveryWorkflows.redeliverWaiting(merchantId, START_DEADLINE_MS);
   } catch {
-    // The ledger has the redelivery that is due, so the sweep finds it.
+    // The ledger contains the redelivery that is due, so the sweep starts it later.
   }
 }

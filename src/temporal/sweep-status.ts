@@ -11,18 +11,18 @@ export interface SweepStatus {
   /**
    * The state of the sweep.
    * - `overdue`: the Schedule is active, but no sweep has completed for 5 min.
-   * - `failing`: a step of the last completed sweep failed. The result of the workflow says why.
+   * - `failing`: a step of the last completed sweep failed. The result of the workflow contains the reason.
    */
   readonly state: SweepState;
-  /** The note of the Schedule. For example, it says why a person paused the Schedule. */
+  /** The note of the Schedule. An operator who pauses the Schedule can write the reason there. */
   readonly note: string | null;
-  /** When the last sweep completed. Null if Temporal knows no completed sweep. */
+  /** When the last sweep completed. Null if Temporal has no record of a completed sweep. */
   readonly lastCompletedAt: Date | null;
 }
 
 /**
- * If no sweep completed for this long, several sweeps were missed. A sweep starts every minute and takes at most two
- * minutes.
+ * The sweep is overdue if no sweep completed in this time. A sweep starts every minute and takes at most two minutes,
+ * so several sweeps were then missed.
  */
 const OVERDUE_AFTER_MS = 5 * 60_000;
 
@@ -55,7 +55,7 @@ async function lastCompletion(client: Client): Promise<{ at: Date; hasFailed: bo
   for await (const { closeTime, workflowId, runId } of client.workflow.list({ query, pageSize: 1 })) {
     if (closeTime === undefined) return null;
     const result: SweepResult = await client.workflow.getHandle(workflowId, runId).result();
-    // If a step of the sweep failed, its result is a string with the reason.
+    // If a step of the sweep failed, the result of that step is a string with the reason.
     return { at: closeTime, hasFailed: Object.values(result).some((outcome) => typeof outcome === 'string') };
   }
   return null;

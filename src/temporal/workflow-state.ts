@@ -12,7 +12,7 @@ export type WorkflowState = 'running' | 'busy' | 'stuck' | 'gone';
 
 /**
  * If a workflow task still fails after this number of attempts, the cause is a bug or a worker of another release. The
- * server resets the number at each signal, so a low number proves nothing.
+ * server resets the number at each signal, so a low number does not rule out these causes.
  */
 const STUCK_ABOVE_ATTEMPT = 5;
 

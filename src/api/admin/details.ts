@@ -30,8 +30,8 @@ export interface Details extends Reachable {
     readonly unmatched: BacklogView | null;
   } | null;
   /**
-   * Pending deliveries of events to order services. `overdue` counts the deliveries that are pending for more than 10
-   * min.
+   * Pending deliveries of events to order services. `overdue` counts the deliveries that have been pending for more
+   * than 10 min.
    */
   readonly deliveries: {
     readonly pending: BacklogView | null;
@@ -44,7 +44,10 @@ export interface Details extends Reachable {
     readonly lastCompletedAt: string | null;
     readonly lastCompletedAgeSeconds: number | null;
   } | null;
-  /** Number of workflows whose row is missing from the database. Null if Temporal did not answer in time. */
+  /**
+   * Number of payment and refund workflows whose row is missing from the database. Null if Temporal did not answer in
+   * time.
+   */
   readonly lostRows: LostRows | null;
 }
 
@@ -66,7 +69,7 @@ export type DetailsDeps = Pick<Api, 'db' | 'channels' | 'now'> & {
   >;
 };
 
-/** @returns a function that reads what the admin listener shows at `/details`. The function changes nothing. */
+/** @returns a function that reads the data that the admin listener shows at `/details`. The function writes nothing. */
 export function createDetails({
   config,
   db,

@@ -33,7 +33,7 @@ export function browserOf(userAgent, touchPoints = 0) {
  * @param {{ readonly channel: string, readonly method: string }} way
  * @param {BrowserKind} browser
  * @param {Methods} methods
- * @returns {Where} `here` if the method declares no browsers, or if it works in no browser at all
+ * @returns {Where} `here` if `methods` lists no browsers for the method
  */
 export function whereOf({ channel, method }, browser, methods) {
   const declared = methods[channel]?.[method];
@@ -46,8 +46,8 @@ export function whereOf({ channel, method }, browser, methods) {
 }
 
 /**
- * Returns the ways to pay that suit this browser. For each channel, these are the best method that works in this
- * browser, or all methods if the channel declares no browsers.
+ * Returns the ways to pay that suit this browser: for each channel, its best method in this browser, or all its methods
+ * if they declare no browsers.
  * @template {{ readonly channel: string, readonly method: string }} W
  * @param {readonly W[]} ways
  * @param {W} current the payment's own way to pay
@@ -65,9 +65,9 @@ export function suiting(ways, current, browser, methods) {
 }
 
 /**
- * Returns the URL of the pay button, which opens a web page or a wallet's app. A URL with any other scheme is not
- * used, even if the channel returned it. If this browser can open the content of a wallet's QR code, the button uses
- * it as a link. Undefined if the payment has no URL for the button.
+ * Returns the URL of the pay button, which opens a web page or a wallet's app. Other kinds of URLs are not used. If
+ * this browser can open the content of a wallet's QR code, that content is the URL. Undefined if the payment has no URL
+ * for the button.
  * @param {import('./nodrop.js').PaymentForPayer} payment
  * @param {BrowserKind} browser
  * @param {Methods} methods
@@ -81,9 +81,9 @@ export function linkOf(payment, browser, methods) {
 }
 
 /**
- * Returns the content of the QR code, or undefined if the payment has no code. If a method declares browsers, the URL
- * of its next action is not shown as a QR code. The reason is that WeChat Pay requires a referrer for such a URL, and
- * that Alipay's page shows a QR code itself.
+ * Returns the content of the QR code, or undefined if the payment has no code. The URL of a next action is not shown as
+ * a QR code if the method declares browsers: WeChat Pay requires a referrer for such a URL, and Alipay's page shows a
+ * QR code itself.
  * @param {import('./nodrop.js').PaymentForPayer} payment
  * @param {Methods} methods
  */

@@ -9,7 +9,7 @@ const moduleOf = (channel: string) => `form-${channel}.js`;
 
 /**
  * Returns the payment form of the payment's channel and method. Undefined if the method declares no form, or if the
- * next action needs no form. In these cases the page's Content-Security-Policy is not extended.
+ * next action needs no form. The page then keeps its normal Content-Security-Policy.
  */
 export function formOf(
   channels: ReadonlyMap<string, ChannelAdapter>,
@@ -32,10 +32,7 @@ export const formModules = (
       readFileSync(new URL(`../../channels/${name}/form.js`, import.meta.url)),
     ]);
 
-/**
- * Extends the page's Content-Security-Policy by the sources that the payment form's script declares, and by nothing
- * else.
- */
+/** Returns the page's Content-Security-Policy, extended only by the sources that the payment form's script declares. */
 export function policyWith({ declaration: { script } }: PageForm): string {
   if (script === undefined) return CHECKOUT_POLICY;
   const { sources } = script;

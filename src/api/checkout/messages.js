@@ -1,4 +1,4 @@
-/** The texts of the cashier page. Each language has all of them. */
+/** The texts of the cashier page, complete in each language. */
 
 const en = {
   documentTitle: 'Payment',

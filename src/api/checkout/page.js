@@ -18,8 +18,8 @@ import { encode } from './uqr.js';
  */
 
 /**
- * Pauses between reads after the attempt has ended. The page still reads the payment, because late money or another
- * attempt of the order can change what the page shows.
+ * Pauses between reads after the attempt has ended. Late money or another attempt of the order can still change the
+ * screen.
  */
 const READ_AGAIN_MS = { first: 5_000, last: 60_000 };
 const HINT_AGAIN_MS = 5_000;
@@ -33,9 +33,7 @@ const ANNOUNCED_MINUTES = [5, 1];
 const ALERTS_END = new Set(['paid', 'telling', 'settled', 'review', 'returning', 'returned', 'gone']);
 /** Screens on which the payer may choose another way to pay. @type {ReadonlySet<Screen>} */
 const CHOICES = new Set(['slow', 'pay', 'outside', 'elsewhere', 'no-form', 'lapsed', 'unpaid', 'expired']);
-/**
- * Codes of refusals that the service would repeat if the page sent the request again. Other errors may be temporary.
- */
+/** Codes of refusals for which a retry does not help. Other errors may be temporary. */
 const REFUSED = new Set([
   'channel_rejected',
   'unknown_channel',
@@ -115,10 +113,7 @@ let mayLoadForForm = session.isLoadingForForm !== true;
 if (!mayLoadForForm) keep({ isLoadingForForm: false });
 let isAway = false;
 let isSwitching = false;
-/**
- * True once the page has started. From then on the page keeps the token out of its URL, unless another browser needs
- * the token.
- */
+/** True once the page has started. From then on, its URL contains the token only if another browser needs the token. */
 let hasBegun = false;
 let owesHint = false;
 /** @type {keyof typeof MESSAGES.en | undefined} */
@@ -203,7 +198,7 @@ async function readOnce(options) {
   }
 }
 
-/** Sends a hint that the payer may have paid, and retries until the service has accepted it. */
+/** Sends a hint that the payer may have paid. Retries until the service accepts the hint. */
 async function hint() {
   owesHint = true;
   const hinted = id;
@@ -233,8 +228,7 @@ function end() {
 /** @param {Payment} update */
 function show(update) {
   if (payment?.id === update.id) {
-    // Ignore an outdated answer. An answer is outdated if it shows a payment as live that the page already knows as
-    // ended, or an order as unpaid that the page already knows as paid.
+    // Ignore an outdated answer. An answer is outdated if it shows an ended payment as live, or a paid order as unpaid.
     if (!isLive(payment) && isLive(update)) return;
     if (payment.orderState === 'paid') update = { ...update, orderState: 'paid' };
   }
@@ -282,7 +276,7 @@ async function switchTo(to) {
   } catch (error) {
     const code = error instanceof NodropError ? error.code : undefined;
     if (code === 'attempt_unresolved' || code === 'order_already_paid') {
-      // Set the order state now, because the next update of this payment from the service may come later.
+      // Set the order state now, because the service may send its next update later.
       const orderState = code === 'order_already_paid' ? 'paid' : 'undecided';
       if (payment !== undefined) payment = { ...payment, orderState };
       if (code === 'attempt_unresolved') alerted = 'switchUnresolved';
@@ -312,7 +306,7 @@ const where = () => (payment === undefined ? 'here' : whereOf(payment, browser, 
 
 /** @returns {Screen} */
 function screen() {
-  // If the payment was paid, the page keeps showing that after the token has expired.
+  // A paid payment is still shown as paid after the token has expired.
   if (isGone && payment?.status !== 'succeeded') return 'gone';
   if (isSwitching && payment?.status !== 'succeeded') return 'preparing';
   if (payment === undefined) return session.mayHavePaid ? 'asking' : 'loading';
@@ -410,9 +404,9 @@ function write(where, what) {
 }
 
 /**
- * Shows the channel's payment form. A form needs its own Content-Security-Policy. The service sends that policy only
- * if the URL has the token and the payment can be paid in the form. So the page reloads with the token if the current
- * page was sent without the form's policy.
+ * Shows the channel's payment form. A form needs its own Content-Security-Policy. The service sends that policy only if
+ * the URL has the token and the payment can be paid in the form. If the current page came without that policy, it
+ * reloads with the token.
  * @param {Screen} current
  */
 function drawForm(current) {
@@ -430,7 +424,7 @@ function drawForm(current) {
   form = 'mounted';
   const what = {
     container: formBox,
-    /** This is a getter, because nodrop may replace an expired next action of the payment by a new one. */
+    /** A getter, because nodrop may replace an expired next action by a new one. */
     get params() {
       return payment?.nextAction?.params ?? {};
     },
@@ -682,7 +676,7 @@ else {
 }
 
 // The page has started without an error, so the token is removed from the URL only now. If this script fails earlier,
-// `without.js` shows the page for browsers without scripts. That page needs the token in the URL when it reloads.
+// `without.js` shows the page without scripts, which needs the token in its URL to reload.
 hasBegun = true;
 if (!isTokenInAddress()) hideToken();
 document.documentElement.setAttribute('data-runs', '');

@@ -6,13 +6,13 @@ import { payUrlOf } from './browsers.js';
  */
 const IN_PAGES = new Set(['redirect', 'qr']);
 
-/** If the channel does not answer within this time, the page says that the payment takes longer. */
+/** If the channel does not answer in this time, the page says that the payment takes longer. */
 const PREPARED_WITHIN_MS = 8_000;
 
 /**
  * Decides which screen the page shows. The page never shows an unknown state as unpaid. If the page does not know a
- * state, or if the service is still querying the channel, the screen is `asking`. The attempt and its order can
- * differ: another attempt may have paid the order (`settled`) or may be undecided.
+ * state, or if the service is still querying the channel, the screen is `asking`. Another attempt of the order may have
+ * paid it (`settled`) or may be undecided.
  *
  * @typedef {'loading' | 'preparing' | 'slow' | 'pay' | 'outside' | 'elsewhere' | 'no-form' | 'lapsed' | 'asking' |
  * 'telling' | 'paid' | 'settled' | 'review' | 'returning' | 'returned' | 'unpaid' | 'expired' | 'gone'} Screen
@@ -40,7 +40,7 @@ export function screenOf(payment, { now, mayHavePaid, where = 'here' }) {
       if (isPayable(payment)) return where === 'here' ? 'pay' : 'outside';
       if (payment.status === 'created')
         return now >= Date.parse(payment.createdAt) + PREPARED_WITHIN_MS ? 'slow' : 'preparing';
-      // The order can still be paid. So if the next action is missing, the channel's URL or code has expired.
+      // The order is open, so a missing next action means that the channel's URL or code has expired.
       if (payment.nextAction === null) return 'lapsed';
       if (IN_PAGES.has(payment.nextAction.type)) return 'asking';
       return where === 'here' ? 'elsewhere' : 'outside';
@@ -61,7 +61,7 @@ function screenOfMoney({ orderUpdate, receivedAmount, refundedAmount, refundReas
     case 'pending':
       return 'telling';
     case 'conflict':
-      // nodrop owes no refund, but all money may have been refunded in another way.
+      // nodrop has no refund due, but all money may have been refunded another way.
       return isAllBack ? 'returned' : 'returning';
     default:
       return 'review';

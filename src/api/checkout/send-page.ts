@@ -5,8 +5,8 @@ import { CHECKOUT_POLICY, type Language } from './shell.ts';
 /** Helpers for the routes that payers open in a browser: the cashier page and the return from the wallet. */
 
 /**
- * A query parameter of a URL that people open. If the URL has the parameter several times, the first value counts. The
- * parameter has no maximum length, because a person should always get a page and not a problem document.
+ * A query parameter of a page's URL. If the URL has the parameter several times, the first value counts. The parameter
+ * has no maximum length, so that a payer always gets a page and not a problem document.
  */
 export const pageParameter = z.preprocess(
   (value: unknown) => (Array.isArray(value) ? value[0] : value),
@@ -50,7 +50,7 @@ export function serveLanguageChoice(app: Express): void {
 /**
  * Redirects a URL that ends in a slash to the same URL without the slash. With the slash, the page's relative URLs
  * would be wrong.
- * @returns false if the URL does not end in a slash. Then no answer has been sent.
+ * @returns false if the URL does not end in a slash. In that case, the function has not sent an answer.
  */
 export function leaveSlash(request: Request, response: Response, id: string): boolean {
   if (!request.path.endsWith('/')) return false;

@@ -7,7 +7,7 @@
  * @property {string | undefined} [subject]
  * @property {string | undefined} [returnUrl]
  * @property {boolean} [leftForWallet] the payer pressed the pay button
- * @property {boolean} [hasEnded] the token opened the payment before, but no longer does
+ * @property {boolean} [hasEnded] the token no longer opens the payment
  * @property {boolean} [isLoadingForForm] the page is being reloaded, because the payer's next action may be a form
  * @property {boolean} [mayHavePaid] the payer came back from the wallet, or pressed "I have paid"
  */

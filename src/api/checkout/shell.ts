@@ -10,7 +10,7 @@ import { COUNTED, ENDS, leadsBack, type Screen, screenOf, showsWayBack } from '.
 
 /**
  * Renders the HTML of the cashier page, and of the page for a token that does not open a payment. The HTML shows the
- * state of the payment even without JavaScript. If the script runs, it updates the page from then on.
+ * state of the payment even without JavaScript. If the script of the page runs, the script updates the page.
  */
 
 export type Language = 'en' | 'zh';
@@ -42,8 +42,8 @@ export interface Opened {
 }
 
 /**
- * The Content-Security-Policy of the cashier page: it loads only files of this server, runs no inline script or style,
- * and cannot be framed by other sites. Its only form posts to the page's own URL.
+ * The Content-Security-Policy of the cashier page. The page loads only files of this server, runs no inline script or
+ * style, and cannot be framed by other sites. Its forms can only post to this server.
  */
 export const CHECKOUT_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -54,8 +54,8 @@ const MODULES = 'browsers currencies messages methods money nodrop qr schemes sc
   .map((name) => `${name}.js`);
 
 /**
- * After this number of seconds, a page without JavaScript reloads. `waiting` applies while the page waits for an
- * answer, `acting` while the payer should act, and `ended` afterwards.
+ * A page without JavaScript reloads after this number of seconds: `waiting` while the page waits for an answer,
+ * `acting` while the payer should act, and `ended` on all other screens.
  */
 const RELOAD_AFTER_S = { waiting: 5, acting: 15, ended: 60 };
 const WAITING: ReadonlySet<Screen> = new Set(['loading', 'preparing', 'asking', 'telling']);
@@ -63,8 +63,9 @@ const ACTING: ReadonlySet<Screen> = new Set(['pay', 'outside', 'slow', 'elsewher
 
 /**
  * Renders the cashier page.
- * @param opened the payment that the token opens; `unknown` while the database cannot be reached. For `no token`, the
- * page is the same for every payment id. Its script may then find a token in the tab's storage.
+ * @param opened the payment that the token opens, or `unknown` while the database is unreachable, or `no token` if the
+ * URL has no token. A page without a token is the same for every payment id, and its script may find a token in the
+ * tab's storage.
  */
 export function checkoutPage(
   language: Language,
@@ -144,7 +145,7 @@ function shown(
       `<div class="again"><p>${text.notPaidWithout}</p>${payUrl === undefined ? qrImage(code ?? '', text.qrLabel) : linkTo(payUrl, text.pay(amount), ` class="main" ${SEND_ORIGIN}`)}</div>`,
     );
   }
-  // The texts of these screens mention other ways to pay. The buttons for those ways need JavaScript.
+  // The texts of these screens mention other ways to pay, but the buttons for those ways need JavaScript.
   if (screen === 'slow' || screen === 'lapsed' || screen === 'outside') without.push(`<p>${text.noWays}</p>`);
   // Without JavaScript, the link back to the shop is the only action on these screens.
   if (!isBackShown && leadsBack(backUrl, NEVER_SCHEMES)) without.push(linkTo(backUrl, text.back));
@@ -244,8 +245,8 @@ const SEND_ORIGIN = 'referrerpolicy="strict-origin"';
 const reloadLink = (language: Language) => `<a href="">${MESSAGES[language].lookAgain}</a>`;
 
 /**
- * A button that shows the page in the other language, see `serveLanguageChoice`. It is a form without `action`, which
- * posts to the page's own URL. A link would need that URL in the HTML, and the URL contains the token.
+ * A button that shows the page in the other language, see `serveLanguageChoice`. The button is a form without `action`,
+ * so it posts to the page's own URL. A link would need that URL in the HTML, and the URL contains the token.
  */
 function otherLanguage(language: Language): string {
   const other = language === 'zh' ? 'en' : 'zh';

@@ -1,14 +1,13 @@
-// This script is for browsers that run scripts but cannot run `page.js`. The browser may be too old for it, or a file
-// may not have loaded. Such a browser does not show the content of `<noscript>`, so this script shows that content. The
-// script uses only JavaScript of 2016 and is not a module.
+// For browsers that run scripts but not `page.js`. The browser may be too old, or a file may not have loaded. Such a
+// browser does not show the content of `<noscript>`, so this script shows it. The script uses only JavaScript of 2016
+// and is not a module.
 
 addEventListener('load', () => {
   if (document.documentElement.hasAttribute('data-runs')) return;
   const isWithoutToken = document.querySelector('main.scripted') !== null;
   if (isWithoutToken) {
     const address = rememberedAddress();
-    // This redirect cannot loop. It leads to a URL with a token, and for such a URL the service does not send
-    // `main.scripted`.
+    // This redirect cannot loop, because the service never sends `main.scripted` for a URL with a token.
     if (address !== undefined) return location.replace(address);
     for (const part of Array.from(document.querySelectorAll('#header, #state'))) part.remove();
   }
@@ -18,8 +17,8 @@ addEventListener('load', () => {
   for (const noscript of Array.from(document.querySelectorAll('noscript'))) {
     const shown = document.createElement('div');
     shown.className = 'without';
-    // The content of `<noscript>` comes from the service, so it is safe HTML. If the content has a refresh, the refresh
-    // starts when the content is inserted.
+    // The content of `<noscript>` comes from the service, so it is safe HTML. A refresh in this content starts when the
+    // content is inserted.
     shown.innerHTML = noscript.textContent || '';
     if (noscript.parentNode !== null) noscript.parentNode.replaceChild(shown, noscript);
   }

@@ -27,19 +27,21 @@ export type TokenAccess = {
   readonly hash: string;
   /** The sender's address. A wrong token counts against the limit of this address. */
   readonly address: string;
-  /** False if the request must not wait for the look-up of its token; see `FailedLookups.lookUp`. */
+  /**
+   * False if the request must be refused when its token cannot be looked up immediately (see `FailedLookups.lookUp`).
+   */
   readonly mayWait: boolean;
 };
 export type Access = KeyAccess | TokenAccess;
 
-/** @param mayWait as in `FailedLookups.lookUp` */
+/** @param mayWait see `FailedLookups.lookUp` */
 export type Authenticate = (request: Request, mayWait: boolean) => Promise<Access>;
 
 const unauthorized = (detail: string) => new Refusal('unauthorized', detail);
 
 /**
- * @returns a function that authenticates a request by its header `Authorization`; it throws Refusal `unauthorized` or
- * `too_many_requests`.
+ * @returns a function that authenticates a request by its header `Authorization`. The function throws Refusal
+ * `unauthorized` or `too_many_requests`.
  */
 export function createAuthenticate(api: Api): Authenticate {
   const developmentCaller = createDevelopmentCaller(api);
@@ -100,9 +102,9 @@ export const tokenAccess = (token: string, request: Request, mayWait = true): To
 });
 
 /**
- * True if a request may use the development key. The key is public, so it works only if no other person can use the
- * API. nodrop must run in test mode with the embedded database, and its listener and public URL must be on loopback.
- * The request must come directly from this machine, and not from a web page of another origin.
+ * True if a request may use the development key. The key is public, so it works only if nobody else can reach the API.
+ * nodrop must run in test mode with the embedded database, and its listener and public URL must be on loopback. The
+ * request must come directly from this machine, and not from a web page of another origin.
  */
 export function isDevelopmentKeyAccepted(
   config: Pick<Api['config'], 'mode' | 'embeddedDatabase' | 'api'>,
@@ -120,8 +122,8 @@ export function isDevelopmentKeyAccepted(
 }
 
 /**
- * @returns a function that returns the caller that the development key identifies. The first call creates the key's
- * merchant. If that fails, the next call tries again.
+ * @returns a function that returns the caller that uses the development key. The first call of that function creates
+ * the merchant of the key. If the creation fails, the next call tries again.
  */
 export function createDevelopmentCaller({
   db,

@@ -4,8 +4,8 @@ import type { z } from '../http/zod.ts';
 import type { Access, KeyAccess } from './auth.ts';
 
 /**
- * One route of the API. nodrop uses the declaration to validate requests, to answer 405 and CORS preflights, and to
- * build the OpenAPI document. So the document cannot contradict the behaviour.
+ * Declares one route of the API. nodrop uses the declaration to validate requests, to answer 405 and CORS preflights,
+ * and to build the OpenAPI document. So the document cannot contradict the behaviour.
  */
 export interface Endpoint {
   readonly method: 'get' | 'post' | 'patch';
@@ -19,7 +19,7 @@ export interface Endpoint {
   readonly auth: 'key' | 'operator' | 'key or token' | 'none';
   /** True if web pages of other origins may call the route. Cookies are never allowed. */
   readonly cors?: boolean;
-  /** `raw`: the body is read as bytes and not parsed. */
+  /** `raw` if nodrop reads the body as bytes and does not parse it. */
   readonly body?: z.ZodType | 'raw';
   readonly bodyExamples?: Readonly<Record<string, { readonly summary: string; readonly value: unknown }>>;
   readonly query?: z.ZodObject;
@@ -27,18 +27,18 @@ export interface Endpoint {
   /** The request headers, for the OpenAPI document only. The handler itself reads and checks them. */
   readonly headers?: z.ZodObject;
   readonly answers: Readonly<Record<number, Answer>>;
-  /** The codes with which the route refuses requests, in addition to the codes of authentication and validation. */
+  /** The codes of the route's own refusals. Authentication and validation add their codes. */
   readonly refusals: readonly RefusalCode[];
   /**
-   * Runs before the first database query, and can delay or refuse the request. Limits the cost of many concurrent
+   * Runs before the first database query, and can delay or refuse the request. This limits the cost of many concurrent
    * requests.
    */
   readonly admit?: (request: Request, response: Response) => Promise<void>;
   readonly handle: (exchange: Exchange) => Promise<void>;
   /**
    * If a route declares `replay`, it accepts an `Idempotency-Key`, and its handler must call `answer`. For a repeated
-   * request, `replay` returns the current view of what the first request created. An old view could send a payer to a
-   * payment that has ended.
+   * request, `replay` returns the current state of the object that the first request created. An old state could send a
+   * payer to a payment that has ended.
    */
   readonly replay?: (id: string, access: Access) => Promise<unknown>;
 }

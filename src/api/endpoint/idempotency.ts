@@ -9,8 +9,8 @@ import type { Access } from './auth.ts';
 import type { Endpoint, Exchange } from './endpoint.ts';
 
 /**
- * Implements `Idempotency-Key` for routes that declare `replay`. A request that a caller sends several times with one
- * key runs once.
+ * Implements `Idempotency-Key` for routes that declare `replay`. If a caller sends a request several times with one
+ * key, the request runs once.
  */
 
 export const IDEMPOTENCY_KEY = 'idempotency-key';
@@ -24,9 +24,9 @@ export const REPLAYED = 'idempotency-replayed';
 const IN_PROGRESS_RETRY_S = 2;
 
 /**
- * Refusals that a retry of the same request cannot change. The `Idempotency-Key` keeps such a refusal. After any other
- * refusal, a retry may succeed, so the key is released. `order_exists` is not in this list, because the order can
- * still be changed to match the request.
+ * Refusals that every retry of the same request would get again. nodrop stores such a refusal under the
+ * `Idempotency-Key`. After any other refusal, a retry may succeed, so nodrop releases the key. `order_exists` is not in
+ * this list, because the order can still be changed to match the request.
  */
 const DEFINITE: ReadonlySet<RefusalCode> = new Set<RefusalCode>([
   'order_already_paid',
@@ -41,8 +41,8 @@ const DEFINITE: ReadonlySet<RefusalCode> = new Set<RefusalCode>([
 const NOT_BEGUN: ReadonlySet<RefusalCode> = new Set<RefusalCode>(['invalid_request', 'payment_not_found']);
 
 /**
- * Runs a handler under an `Idempotency-Key`. At most one run takes place at a time. After a definite result, the
- * handler does not run again.
+ * Runs a handler under an `Idempotency-Key`. The handler never runs twice at the same time under one key. After a final
+ * result, it does not run again.
  */
 export type RunOnce = (
   endpoint: Endpoint & Required<Pick<Endpoint, 'replay'>>,
@@ -55,8 +55,8 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
   return async (endpoint, exchange, payload) => {
     const { request, response } = exchange;
     const access = exchange.access as Access;
-    // An `Idempotency-Key` belongs to the merchant. So the key is ignored for a payer with a client token: the payer
-    // must neither use up the key nor learn about the merchant's requests.
+    // An `Idempotency-Key` belongs to the merchant. So nodrop ignores the key of a payer with a client token. The payer
+    // must neither use up the merchant's keys nor learn about the merchant's requests.
     if (access.kind === 'token') return await endpoint.handle(exchange);
     const key = readKey(request);
     if (key === undefined) return await endpoint.handle(exchange);
@@ -154,8 +154,8 @@ export function readKey(request: Request): string | undefined {
 }
 
 /**
- * Length of a fingerprint. A fingerprint shows that a field has changed, but does not reveal the value of the field,
- * because many values share one fingerprint.
+ * Length of a fingerprint. A fingerprint shows that a field has changed. It does not reveal the value of the field,
+ * because many values have the same fingerprint.
  */
 const FINGERPRINT_DIGITS = 6;
 

@@ -51,8 +51,8 @@ function byPath(endpoints: readonly Endpoint[]): Map<string, Endpoint[]> {
 }
 
 /**
- * Stores the declared path of the route for the metrics. The real path contains ids, and each id would create a new
- * label value.
+ * Stores the declared path of the route for the metrics. The path of the request contains ids, and each id would be a
+ * new label value.
  */
 const nameRoute =
   (path: string): RequestHandler =>
@@ -66,8 +66,8 @@ const check =
   async (request, response, next) => {
     await endpoint.admit?.(request, response);
     if (endpoint.auth !== 'none') {
-      // A request that has passed `admit` may hold a scarce slot. So the request must not wait for a look-up of its key
-      // or token.
+      // A request that has passed `admit` may hold a slot that other requests need. So the request must not wait for a
+      // look-up of its key or token.
       const access = await authenticate(request, endpoint.admit === undefined);
       if (access.kind === 'token' && endpoint.auth !== 'key or token') {
         throw new Refusal(
@@ -100,16 +100,16 @@ const serve =
       startedAt: response.locals.startedAt as number,
       answer: plainAnswer(response),
     };
-    // The idempotency check compares the content as the caller sent it, before defaults are filled in. Otherwise a new
-    // default value would make a repeated request look different.
+    // The idempotency check compares the content as the caller sent it, before defaults are filled in. Otherwise a
+    // repeated request would look different after a release changed a default value.
     if (replay === undefined) await endpoint.handle(exchange);
     else await runOnce({ ...endpoint, replay }, exchange, [request.params, content]);
   };
 
-/** Maximum number of errors in an answer. A body can have thousands of errors, and no caller would read all of them. */
+/** Maximum number of errors in an answer, because a body can have thousands of errors. */
 const FAULTS_AT_MOST = 50;
 
-/** Returns error texts for query strings. A query parameter that is given twice arrives as an array. */
+/** Returns error texts for query strings. Express passes a repeated query parameter as an array. */
 const queryFaultsInWords: z.core.$ZodErrorMap = (issue) =>
   issue.code === 'invalid_type' && Array.isArray(issue.input) ? 'must be given once' : faultsInWords(issue);
 
@@ -117,7 +117,7 @@ const queryFaultsInWords: z.core.$ZodErrorMap = (issue) =>
 function parse(schema: z.ZodType, value: unknown, error = faultsInWords): unknown {
   const parsed = schema.safeParse(value, { error });
   if (parsed.success) return parsed.data;
-  // Two rules may find the same fault in one value. Such a fault is reported once.
+  // Two rules may find the same fault in one value. The answer reports such a fault once.
   const errors = [
     ...new Map(
       parsed.error.issues.flatMap(explain).map((error) => [`${error.path}\n${error.message}`, error]),

@@ -16,7 +16,7 @@ import { IDEMPOTENCY_KEY, REPLAYED } from './idempotency.ts';
 /** Builds the OpenAPI 3.1 document of the endpoints from the schemas that validate their requests. */
 export function openApiDocument(endpoints: readonly Endpoint[], publicUrl: string) {
   const registry = new OpenAPIRegistry();
-  // The schema of the fields that all problem documents have. No route refers to this schema.
+  // The schema of the fields that all problem documents share. No route refers to this schema directly.
   registry.register('Problem', problem);
   registry.registerComponent('securitySchemes', 'key', {
     type: 'http',
@@ -258,8 +258,8 @@ function refusals(endpoint: Endpoint, publicUrl: string): Record<string, Respons
   }
   return Object.fromEntries(
     [...grouped]
-      // An error status that the endpoint itself declares, as readiness does, does not have a problem document as its
-      // body.
+      // If the endpoint itself declares an error status, the body of that answer is not a problem document. Readiness
+      // is an example.
       .filter(([status]) => endpoint.answers[status] === undefined)
       .map(([status, codes]) => [
         String(status),

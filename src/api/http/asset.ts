@@ -13,8 +13,8 @@ type Encoding = (typeof ENCODINGS)[number];
 const PACKED = new Set(['.png']);
 
 /**
- * The compression quality. Compared with the highest quality, the output is nearly as small, and the compression is
- * ten times as fast.
+ * The compression quality. The output is nearly as small as with the highest quality, and compression is ten times as
+ * fast.
  */
 const QUALITY = 9;
 
@@ -25,9 +25,9 @@ const COMPRESS: Readonly<Record<Encoding, (content: Buffer) => Promise<Buffer>>>
 };
 
 /**
- * Serves a file of a page. The file is compressed if the browser accepts that. If the browser already has the file,
- * the answer is 304. The file is compressed once, at the first request. Each encoding has its own ETag, because caches
- * and `If-None-Match` compare bytes.
+ * Serves a file of a page. The file is compressed if the browser accepts that. If the browser already has the file, the
+ * answer is 304. Each encoding is compressed once, at its first request. Each encoding has its own ETag, because an
+ * ETag stands for exact bytes.
  * @param name the file name, whose extension decides the content type
  * @param cacheControl the value of the header `Cache-Control`
  */

@@ -17,7 +17,7 @@ export const readRaw: RequestHandler = readBody(
 export const rawBody = (request: Request): Buffer =>
   Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
 
-/** @throws Refusal `unsupported_media_type` unless the request says that its body is JSON in UTF-8. */
+/** @throws Refusal `unsupported_media_type` if the headers do not declare the body as JSON in UTF-8 */
 export function requireJson(request: Request): void {
   const type = request.headers['content-type'] ?? '';
   const [, charset] = /charset="?([\w-]+)/i.exec(type) ?? [];
@@ -37,7 +37,7 @@ export function parseJson(body: Buffer): unknown {
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(body);
     const value: unknown = JSON.parse(text);
-    // At this point the text is known to be valid JSON. So each string that the pattern finds has a closing quote.
+    // The text is valid JSON at this point. So each string that the pattern finds has a closing quote.
     const exact = text.replace(STRING_OR_NUMBER, (token) =>
       /^-?\d+$/.test(token) || token.startsWith('"') ? token : '1e999',
     );

@@ -6,13 +6,13 @@ import { ipKeyGenerator } from 'express-rate-limit';
 const IPV6_NETWORK_BITS = 64;
 
 /**
- * Returns the address whose limits apply to a request. For IPv6, this is the /64 network. If a proxy in
- * `NODROP_TRUSTED_PROXIES` sent the request, Express reads the address from `X-Forwarded-For`, otherwise from the
- * connection.
+ * Returns the sender's address, whose limits apply to a request. For IPv6, this is the /64 network. Express reads the
+ * address from `X-Forwarded-For` if a proxy in `NODROP_TRUSTED_PROXIES` sent the request. Otherwise it uses the address
+ * of the connection.
  */
 export function clientAddress({ ip, socket }: Pick<Request, 'ip' | 'socket'>): string {
-  // A trusted proxy may forward a value that is not an address. If such a value counted as an address, each request
-  // could appear to come from a new sender.
+  // A trusted proxy may forward a value that is not an address. nodrop does not use such a value, because a sender
+  // could change the value with each request to avoid the limits.
   const address = ip !== undefined && isIP(ip) !== 0 ? ip : (socket.remoteAddress ?? '');
   return ipKeyGenerator(address, IPV6_NETWORK_BITS);
 }

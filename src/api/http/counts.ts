@@ -5,17 +5,17 @@ export interface CountLimits {
 }
 
 /**
- * Maximum number of keys in memory. Senders can create any number of keys, so the oldest key is removed if there are
- * more.
+ * Maximum number of keys in memory. Senders can create any number of keys, so a new key beyond this maximum replaces
+ * the oldest key.
  */
 const KEYS_AT_MOST = 10_000;
 
-/** Gives back a count that was taken. Has no effect after the time window of that count has ended. */
+/** Subtracts a taken amount from the count again. Has no effect after the time window of that count has ended. */
 export type GiveBack = () => void;
 
 /**
- * Counts events by key in memory, in fixed time windows. The caller takes a count before its work, and gives the count
- * back if the work should not count. So concurrent requests cannot exceed the maximum together.
+ * Counts events by key in memory, in fixed time windows. The caller adds to the count before its work, and gives the
+ * amount back if the work should not count. So concurrent requests cannot exceed the maximum together.
  */
 export class Counts {
   readonly #limits: CountLimits;
@@ -30,8 +30,8 @@ export class Counts {
 
   /**
    * Adds `amount` to the count of the key in the current time window.
-   * @returns a function that gives the amount back; undefined if the count would exceed its maximum. Then the count
-   * stays unchanged.
+   * @returns a function that gives the amount back, or undefined if the count would exceed its maximum. In that case,
+   * the count stays unchanged.
    */
   take(key: string, amount = 1): GiveBack | undefined {
     this.#startWindow();

@@ -51,16 +51,15 @@ export function readTimelineCursor(cursor: string | undefined): bigint | undefin
 }
 
 /**
- * The cursor of a position in the event feed. The cursor contains the name of the feed, because other lists also have
- * numbered rows. It contains the id of the last event, because a restored database reuses numbers. It contains
+ * Builds the cursor of a position in the event feed. The cursor names the feed, because other lists also have numbered
+ * rows. It also contains the id of the last event, because a restored database uses the same numbers again. It contains
  * `removedTo` only if `removedTo` is after the position.
  */
 export const feedCursor = ({ seq, eventId, removedTo }: FeedPosition): string =>
   seal(`events/${seq}${eventId === null ? '' : `/${eventId}`}${removedTo > seq ? `/${removedTo}` : ''}`);
 
 /**
- * Reads a cursor of the event feed. Without a cursor, the result is null, which means the position before the first
- * event.
+ * Reads a cursor of the event feed. Returns null without a cursor. Null stands for the position before the first event.
  * @throws Refusal `invalid_request`
  */
 export function readFeedCursor(after: string | undefined): FeedPosition | null {

@@ -6,11 +6,11 @@ import type { ServerResponse } from 'node:http';
 export interface StreamLimits {
   /** Pause between two heartbeats. Heartbeats are needed because proxies and firewalls drop idle connections. */
   readonly heartbeatMs: number;
-  /** If the send buffer of a reader stays full for this time, the reader is disconnected. */
+  /** nodrop disconnects a reader whose send buffer stays full for this time. */
   readonly drainWithinMs: number;
   /**
-   * An event stream ends after this time, and its reader reconnects. So a revoked key stops working, and readers
-   * spread over all processes again.
+   * An event stream ends after this time, so that its reader reconnects. A reader with a revoked key is then refused,
+   * and readers spread over all processes again.
    */
   readonly lifetimeMs: number;
   /**
@@ -43,7 +43,8 @@ export class EventStream {
   /**
    * Starts the answer.
    * @param lastEventId the id of the state that the reader already has
-   * @param onHeartbeat runs before each heartbeat, and may send a state that has changed only because time has passed
+   * @param onHeartbeat runs before each heartbeat. It may send a state that changed with time alone, without a
+   * notification
    */
   constructor(
     response: ServerResponse,
@@ -54,7 +55,7 @@ export class EventStream {
     this.#response = response;
     this.#limits = limits;
     this.#lastId = lastEventId;
-    // Without `X-Accel-Buffering: no`, nginx would hold events back until its buffer is full.
+    // Without `X-Accel-Buffering: no`, nginx would delay events until its buffer is full.
     response.writeHead(200, { 'Content-Type': 'text/event-stream', 'X-Accel-Buffering': 'no' });
     // The stream starts with an SSE comment. So the reader knows immediately that it is connected, even without a new
     // state.
@@ -107,8 +108,8 @@ export class EventStream {
 }
 
 /**
- * Returns the id of a state. It is a hash of the state. So all processes compute the same id, and a reader may
- * reconnect to any process.
+ * Returns the id of a state, which is a hash of the state. All processes compute the same id, so a reader may reconnect
+ * to any process.
  */
 export const stateId = (data: string): string =>
   createHash('sha256').update(data).digest('base64url').slice(0, 22);

@@ -2,22 +2,25 @@ import { Refusal } from '../../domain/refusal.ts';
 import { Counts, type GiveBack } from './counts.ts';
 
 /**
- * How many names that do not exist one address may send per minute. Names are keys, client tokens, payment ids and
- * accounts.
+ * Maximum of wrong names per minute from one address. A name is a key, a client token, a payment id or an account. A
+ * name is wrong if it does not exist.
  */
 export const MISSES_A_MINUTE = 60;
 /**
- * How many names that do not exist all addresses together may send per minute. Needed because one sender can use any
+ * Maximum of wrong names per minute from all addresses together. This maximum is needed, because one sender can use any
  * number of addresses.
  */
 export const MISSES_A_MINUTE_IN_ALL = 600;
-/** If a limit is reached, one database query in this time looks up the waiting names of all senders. */
+/**
+ * When a limit is reached, names wait. At most one database query in this time looks up the waiting names of all
+ * senders.
+ */
 export const ASKED_EVERY_MS = 1_000;
 /** Maximum number of names that wait for a look-up or are being looked up, from all addresses. */
 export const NAMES_AT_ONCE = 5_000;
 /** Maximum of waiting names from one address, so that one address does not use up the slots of other addresses. */
 export const NAMES_OF_ADDRESS = 500;
-/** For each kind of name, at most this number of existing names is remembered. */
+/** Maximum number of existing names in memory, for each kind of name. */
 const KNOWN_AT_MOST = 10_000;
 const WINDOW_MS = 60_000;
 
@@ -27,11 +30,11 @@ export const tooMany = (detail: string, retryAfterSeconds: number): Refusal =>
 
 /**
  * The name of a secret: the hash of a key, or a payment's id with the hash of its client token. A sender cannot guess
- * such a name before it exists.
+ * such a name.
  */
 export type SecretName = `key/${string}` | `token/${string}/${string}`;
 /**
- * The name of a key, client token, account or payment that can be looked up. Names of different kinds are never equal.
+ * The name under which a key, client token, account or payment is looked up. Names of different kinds are never equal.
  */
 export type Name = SecretName | `account/${string}` | `payment/${string}`;
 
@@ -43,10 +46,10 @@ const kindOf = (name: Name): string => name.slice(0, name.indexOf('/'));
 
 /**
  * Looks up names that unauthenticated senders give. Names that do not exist count against the limit of the sender's
- * address and against a limit for all addresses. A name that was found before is always looked up immediately. If a
- * limit is reached, other names wait, and one SQL statement per second looks up all waiting names. So wrong names cost
- * at most one statement per second, and a valid name waits about one second. If too many names are waiting, a further
- * name is refused.
+ * address and against a limit for all addresses. Names that were found before are looked up immediately. If a limit is
+ * reached, other names wait, and one SQL statement per second looks up all of them. So wrong names cost at most one
+ * statement per second, and a valid name waits about one second. If too many names are waiting, a further name is
+ * refused.
  */
 export class FailedLookups {
   readonly #byAddress: Counts;
@@ -54,8 +57,8 @@ export class FailedLookups {
   /** Keys and client tokens that were not found in the current time window. */
   readonly #missing: Counts;
   /**
-   * Names that were found, the oldest first. Each kind of name has its own set, so that many client tokens cannot push
-   * merchants' keys out.
+   * Names that were found, the oldest first. Each kind of name has its own set, so that many client tokens cannot
+   * displace merchants' keys.
    */
   readonly #known = new Map<string, Set<string>>();
   /**
@@ -64,7 +67,7 @@ export class FailedLookups {
   readonly #asking = new Map<string, Promise<boolean>>();
   readonly #waiting: Waiting;
 
-  /** @param findExisting returns which of the names exist, with one SQL statement */
+  /** @param findExisting returns the names that exist, with one SQL statement */
   constructor(
     now: () => Date,
     findExisting: (names: readonly SecretName[]) => Promise<ReadonlySet<SecretName>>,
@@ -76,12 +79,11 @@ export class FailedLookups {
   }
 
   /**
-   * Looks up a name. If a limit is reached, names of accounts and payments are refused immediately. Valid callers are
-   * not affected: `ChannelAccounts` then reads the accounts itself, and payments are only looked up here for callbacks
-   * that are refused anyway. Names of accounts and payments are not remembered as missing, because the account or
-   * payment may be created later.
-   * @param mayWait false if the request holds a scarce slot. If its name would have to wait, the request is refused.
-   * The look-up goes on, so a retry one second later succeeds if the name exists
+   * Looks up a name. If a limit is reached, new names of accounts and payments are refused immediately. This does not
+   * affect valid callers: `ChannelAccounts` then reads the accounts itself, and only callbacks that are refused anyway
+   * look up payments here. Accounts and payments are not remembered as missing, because they may be created later.
+   * @param mayWait false if the request holds a scarce slot. Such a request is refused if its name would have to wait.
+   * The look-up continues, so a retry after one second succeeds if the name exists
    * @returns what `ask` found, or null if the name does not exist
    * @throws Refusal `too_many_requests`, and everything that `ask` throws
    */
@@ -120,14 +122,14 @@ export class FailedLookups {
       name,
       asked.then((found) => found !== null),
     );
-    // If the look-up fails with an error, it still counts. So the limits also apply while the database is slow or down.
+    // A look-up that fails with an error also counts. So the limits also apply while the database is slow or down.
     if (isFound) giveBack();
     return await asked;
   }
 
   /**
-   * @throws Refusal `too_many_requests` if too many names are waiting. Also if the name does not exist and the
-   * sender's address has reached its limit.
+   * @throws Refusal `too_many_requests` if too many names are waiting, or if the name does not exist and the sender's
+   * address has reached its limit
    */
   async #isFoundInTurn(address: string, name: Name, mayWait: boolean): Promise<boolean> {
     if (!isSecret(name)) throw refuseFor(this.#byAddress.secondsLeft);
@@ -211,9 +213,10 @@ class Waiting {
   }
 
   /**
-   * Adds a name to the next statement.
+   * Adds a name to the names that the next SQL statement looks up.
    * @param name a name that is not waiting yet
-   * @returns whether the name exists; undefined if too many names are already waiting, from this address or in total
+   * @returns a promise of whether the name exists, or undefined if too many names are already waiting, from this
+   * address or in total
    */
   ask(name: SecretName, address: string): Promise<boolean> | undefined {
     if (!this.#takeSlot(address)) return undefined;

@@ -25,7 +25,7 @@ const UNFINISHED_AT_MOST = 20;
 /**
  * Starts an HTTP server.
  * @param setting the name of the port's setting, for the error message
- * @param publicUrl the public URL, for the problem documents that answer unreadable requests
+ * @param publicUrl the public URL, which the problem documents for unreadable requests contain
  * @throws ConfigError if the server cannot listen on the address
  */
 export async function listen(
@@ -37,8 +37,8 @@ export async function listen(
 ): Promise<Listener> {
   const server = createBoundedServer(handler);
   server.headersTimeout = 15_000;
-  // `requestTimeout` limits only how long a request may take to arrive. To be safe, its value is also longer than the
-  // longest `wait`.
+  // `requestTimeout` limits only the time in which a request arrives. The value is still longer than the longest
+  // `wait`, to be safe.
   server.requestTimeout = 75_000;
   // This timeout is longer than the idle timeout of common load balancers. So the load balancer closes an idle
   // connection first.
@@ -53,7 +53,7 @@ export async function listen(
 
 const unfinished = new WeakMap<Duplex, Set<ServerResponse>>();
 
-/** Closes connections that send many requests without waiting for answers. Must be the app's first handler. */
+/** Closes connections that send many requests without waiting for the answers. Must be the app's first handler. */
 export function limitPipelining(): RequestHandler {
   return ({ socket }, response, next) => {
     const responses = unfinished.get(socket) ?? new Set();
@@ -64,7 +64,7 @@ export function limitPipelining(): RequestHandler {
   };
 }
 
-/** If a client sends something that is not a readable HTTP request, answers with a problem document. */
+/** Answers with a problem document if a client sends data that is not a readable HTTP request. */
 function refuseUnreadable(publicUrl: string, error: NodeJS.ErrnoException, socket: Duplex): void {
   const isAnswering = [...(unfinished.get(socket) ?? [])].some(({ headersSent }) => headersSent);
   if (error.code === 'ECONNRESET' || !socket.writable || isAnswering) return void socket.destroy();
@@ -109,8 +109,8 @@ function explain(error: NodeJS.ErrnoException, host: string, port: number, setti
 /** Stops accepting requests, lets open requests finish, and closes the remaining connections after `patienceMs`. */
 export async function stopListening(server: Server, patienceMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  // A connection becomes idle after its answer. Without this call, the connection would stay open until its keep-alive
-  // timeout.
+  // A connection becomes idle after its answer has been sent. Without this call, it would stay open until its
+  // keep-alive timeout.
   const sweep = setInterval(() => server.closeIdleConnections(), 50);
   const cut = setTimeout(() => server.closeAllConnections(), patienceMs);
   await closed;

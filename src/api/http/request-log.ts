@@ -24,8 +24,8 @@ function hideIn(part: string): string {
 }
 
 /**
- * Chooses the id of the request and sends it with the answer. If the caller's `x-request-id` is harmless, it becomes
- * the id. Otherwise a new id is created.
+ * Chooses the id of the request and sends the id with the answer. If the caller's `x-request-id` is harmless, the
+ * function uses it as the id. Otherwise it creates a new id.
  */
 export function giveRequestId(request: IncomingMessage, response: ServerResponse): string {
   const given = request.headers['x-request-id'];

@@ -3,8 +3,8 @@ import { Refusal } from '../../domain/refusal.ts';
 import type { StreamLimits } from './event-stream.ts';
 
 /**
- * Maximum of event streams that open at the same time. Each opening stream makes a few database reads. The database
- * connection pool is larger than this maximum.
+ * Maximum of event streams that open at the same time. An opening stream makes a few database reads. The database
+ * connection pool has more connections than this maximum.
  */
 export const OPENING_AT_ONCE = 8;
 
@@ -12,7 +12,7 @@ export const OPENING_AT_ONCE = 8;
 export interface StreamSlot {
   /**
    * Counts the event stream against the limit of its merchant.
-   * @throws Refusal `too_many_readers` if the merchant has its maximum of streams.
+   * @throws Refusal `too_many_readers` if the merchant has reached its maximum of streams
    */
   countFor(merchantId: string): void;
   /** Must be called when the stream has finished its first reads. Then the next waiting stream can open. */
@@ -27,8 +27,8 @@ interface Waiter {
 }
 
 /**
- * The slots of event streams. One address or merchant can have at most half of the slots. When few slots are free, the
- * maximum is lower, so that some slots stay free for other callers. Only a few streams open at the same time, because
+ * The slots of event streams. One address or merchant can have at most half of the slots. This maximum is lower when
+ * few slots are free, so that some slots stay free for other callers. Only a few streams open at the same time, because
  * the reads of many new streams would delay all other requests.
  */
 export class StreamSlots {
@@ -48,7 +48,7 @@ export class StreamSlots {
   /**
    * Takes a slot, and resolves when the stream may open.
    * @param gone aborted when the reader disconnects
-   * @throws Refusal `too_many_readers` if no slot is free, or if too many other streams are opening for too long
+   * @throws Refusal `too_many_readers` if no slot is free, or if other opening streams delay this stream for too long
    */
   async enter(address: string, gone: AbortSignal): Promise<StreamSlot> {
     if (!this.#byAddress.take(address)) throw tooMany('Too many event streams are open from this address.');

@@ -28,8 +28,8 @@ export interface AdoptedTrade {
 }
 
 /**
- * @returns a function that adopts a trade which the merchant's own code has created. The API process itself queries
- * the channel first. It needs no workflow for that, because no row exists yet and the caller can repeat the request.
+ * @returns a function that adopts a trade that the merchant's own code has created. The API process itself first
+ * queries the channel. This query needs no workflow, because no row exists yet and the caller can repeat the request.
  */
 export function createAdoptTrade(api: Api) {
   const { db, config, channels, workflows, changes, metrics, now } = api;
@@ -50,16 +50,15 @@ export function createAdoptTrade(api: Api) {
   }
 
   /**
-   * Starts or wakes the payment's workflow and waits until money that has been paid is settled, or until the time is
-   * up.
+   * Starts or wakes the payment's workflow. Then waits until received money is settled or the time is up.
    * @throws TemporalUnavailable
    */
   async function watch({ id }: Payment, startedAt: number): Promise<PaymentWithRefund> {
     const left = () => Math.max(ANSWER_WITHIN_MS - (Date.now() - startedAt), NEXT_ACTION_AT_LEAST_MS);
     const row = await getPayment(db, id);
     if (row.status === 'succeeded' && isFinal(row.status, row.orderUpdate)) return row;
-    // The trade may have ended before it was adopted. Then its payment has no workflow that could deliver the event, so
-    // the delivery is started here.
+    // If the trade ended before its adoption, no workflow delivers the event of its payment. So this code starts the
+    // delivery.
     if (isEnded(row.status)) await startDeliveries(api, id);
     await workflows.wake(row, left());
     return await changes.until(paymentKey(id), {
@@ -117,7 +116,7 @@ export function createAdoptTrade(api: Api) {
   };
 }
 
-/** The codes with which an adoption can be refused, in addition to the codes for a new attempt (`ATTEMPT_REFUSALS`). */
+/** The codes of refusals that only an adoption can get. The codes for a new attempt (`ATTEMPT_REFUSALS`) also apply. */
 export const ADOPT_REFUSALS = [
   'adopt_mismatch',
   'adopt_taken',

@@ -6,11 +6,11 @@ import { CHANNEL_ANSWERS_WITHIN_MS, TEMPORAL_LOOK_MS, TRADE_ASKED_WITHIN_MS } fr
 import { orFallbackWithin } from '../http/with-deadline.ts';
 
 /**
- * Queries channels when a caller of the API asks for it. The number of queries is limited, so that a caller in a loop
+ * Queries channels when a caller of the API requests it. The number of queries is limited, so that a caller in a loop
  * does not use up the channel's rate limit.
  */
 
-/** If the last answer of the channel is more recent than this, it counts as current, and no new query is sent. */
+/** If the channel's last answer is not older than this, the answer counts as current and nodrop sends no new query. */
 const FRESH_MS = 1_000;
 
 /** Creates the function that queries the channel of a payment. Concurrent callers share one query per payment. */
@@ -29,7 +29,7 @@ export function createAskChannel({ workflows }: Pick<ApiDeps, 'workflows'>): Ask
 }
 
 /**
- * Queries the channel of a payment. The channel's answer is in the ledger when this function returns.
+ * Queries the channel of a payment. Returns when the channel's answer is in the ledger.
  * @throws Refusal `channel_unreachable` if the channel gave no readable answer; TemporalUnavailable
  */
 export async function requireAnswer(
@@ -49,7 +49,7 @@ export async function requireAnswer(
 
 /**
  * Tries to query the channel of a payment within a short time. If the channel or Temporal does not answer in time, the
- * caller uses what the ledger knows.
+ * caller uses the state in the ledger.
  */
 export async function askBriefly({ askChannel }: Pick<Api, 'askChannel'>, payment: Payment): Promise<void> {
   await orFallbackWithin(TRADE_ASKED_WITHIN_MS, false, askChannel(payment));
@@ -60,8 +60,8 @@ export const isFresh = (payment: Payment, now: Date): boolean =>
   payment.channelErrorSince === null && isAnsweredWithin(payment, FRESH_MS, now);
 
 /**
- * True if the channel answered within `ms` of now. The absolute difference is used: a worker's clock that is far ahead
- * would otherwise make every answer look recent and stop the queries.
+ * True if the time of the channel's answer is less than `ms` before or after `now`. An answer in the far future does
+ * not count, because a worker whose clock is far ahead would otherwise stop the queries.
  */
 export const isAnsweredWithin = ({ channelAnsweredAt }: Payment, ms: number, now: Date): boolean =>
   channelAnsweredAt !== null && Math.abs(now.getTime() - channelAnsweredAt.getTime()) < ms;

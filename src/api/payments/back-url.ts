@@ -1,8 +1,8 @@
 import type { Payment } from '../../ledger/rows.ts';
 
 /**
- * Returns the URL at which the payer continues after the payment. This is the merchant's `returnUrl` with the id of
- * the payment, or null if there is no `returnUrl`.
+ * Returns the URL at which the payer continues after the payment. This is the merchant's `returnUrl` with the id of the
+ * payment. Null without a `returnUrl`.
  */
 export function backUrl({ id, returnUrl }: Pick<Payment, 'id' | 'returnUrl'>): string | null {
   if (returnUrl === null) return null;

@@ -4,8 +4,8 @@ import type { Api } from '../api-deps.ts';
 import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
 
 /**
- * @returns a function that handles a hint: it makes a query of the payment due immediately. If several hints come in a
- * short time, some have no effect. The function throws TemporalUnavailable, and the caller may retry.
+ * @returns a function that handles a hint. It makes a query of the payment due immediately. If several hints come in a
+ * short time, some of them have no effect. If the function throws TemporalUnavailable, the caller may retry.
  */
 export function createGiveHint({ db, workflows, now }: Pick<Api, 'db' | 'workflows' | 'now'>) {
   return async (payment: Payment, source: string): Promise<void> => {
@@ -16,7 +16,7 @@ export function createGiveHint({ db, workflows, now }: Pick<Api, 'db' | 'workflo
     try {
       await workflows.hint(payment, effect === 'tight', SIGNAL_WITHIN_MS);
     } catch (error) {
-      // This hint did not reach the workflow, so the next hint must not be suppressed because of it.
+      // This hint did not reach the workflow, so it must not suppress the next hint.
       await returnHint(db, payment.id, at);
       throw error;
     }

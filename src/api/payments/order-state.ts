@@ -14,8 +14,8 @@ export function orderStateOf(payment: PaymentOfPayer, now: Date): PayerOrderStat
   if (payments.some(isUndecided)) return 'undecided';
   const isOver = refusesAttempts(order, now) !== null;
   if (isLive(payment.status)) {
-    // Another attempt may still be live, because its channel did not answer before this attempt was created. If the
-    // payer pays both attempts, nodrop refunds one of them.
+    // Another attempt of the order may still be live, because its channel did not answer before this attempt was
+    // created. If the payer pays both attempts, nodrop refunds one.
     const isEnding = isOver || payment.cancelRequestedAt !== null || payment.expiresAt <= now;
     // The payer pays an adopted trade outside this page. If this page offered another way to pay, the payer could pay
     // twice.
@@ -26,7 +26,9 @@ export function orderStateOf(payment: PaymentOfPayer, now: Date): PayerOrderStat
   return isOver ? 'over' : 'open';
 }
 
-/** True if the channel's last answer is `unpaid`. False without an answer, or if a later call failed. */
+/**
+ * True if the channel's last answer is `unpaid`. False if the channel has not answered yet, or if a later call failed.
+ */
 function saysUnpaid({ channelState, channelErrorSince }: Payment): boolean {
   return channelState === 'unpaid' && channelErrorSince === null;
 }

@@ -19,7 +19,7 @@ import { orderStateOf } from './order-state.ts';
 
 /** Converts rows to API views. Amounts become numbers, times become ISO 8601 strings, and absent values become null. */
 
-/** True while the payer can pay: the payment is live and its next action has not expired. */
+/** True while the payer can pay. This requires that the payment is live and its next action has not expired. */
 export function isPayable(row: Payment, now: Date): boolean {
   return (
     isLive(row.status) && row.cancelRequestedAt === null && row.expiresAt > now && hasUsableAction(row, now)
@@ -27,9 +27,9 @@ export function isPayable(row: Payment, now: Date): boolean {
 }
 
 /**
- * The fields that both merchants and payers see. The next action is left out once the payment has ended, so that no
- * payer pays an ended payment. It is also left out while the payment is undecided, so that no payer pays twice.
- * @param checkoutUrl contains the client token: give it only to a caller who has the token.
+ * The fields that both merchants and payers see. An ended payment has no next action, so that no payer pays it. An
+ * undecided payment has no next action either, so that no payer pays twice.
+ * @param checkoutUrl contains the client token, so only a caller who has the token may get it
  */
 function presentCommon(
   row: PaymentWithRefund,
@@ -59,8 +59,8 @@ function presentCommon(
 }
 
 /**
- * The view that a payer with a client token gets. The next action is left out if another attempt has paid the order,
- * or may have paid it.
+ * The view that a payer with a client token gets. It has no next action if another attempt has paid the order or may
+ * have paid it.
  */
 export function presentPaymentToPayer(
   row: PaymentOfPayer,
@@ -79,8 +79,8 @@ export function presentPaymentToPayer(
 }
 
 /**
- * The status of an automatic refund for the payer. The status is `succeeded` if all received money was refunded, even
- * by another refund.
+ * The status of an automatic refund, as the payer sees it. The status is `succeeded` if all received money was
+ * refunded, even by another refund.
  */
 function refundStatus({ owedRefund, receivedAmount, refundedAmount }: PaymentWithRefund): string | null {
   if (owedRefund === null) return null;
@@ -91,7 +91,7 @@ function refundStatus({ owedRefund, receivedAmount, refundedAmount }: PaymentWit
 
 export interface Presentation {
   readonly now: Date;
-  /** The URL of a workflow in the Temporal Web UI; null if the caller may not see it. */
+  /** The URL of a workflow in the Temporal Web UI, or null if the caller may not see the URL. */
   readonly temporalUrl: (workflowId: string) => string | null;
   /** The URL of the cashier page, with the client token. */
   readonly checkoutUrl: (paymentId: string, clientToken: string) => string;

@@ -5,8 +5,8 @@ import type { Api } from '../api-deps.ts';
 import { orderId } from '../schemas/common.ts';
 
 /**
- * @returns a function that reads an order of a merchant and throws Refusal `order_not_found`. Concurrent reads share
- * one SQL statement.
+ * @returns a function that reads an order of a merchant. Concurrent reads share one SQL statement. The function throws
+ * Refusal `order_not_found`.
  */
 export function createReadOrder({ db }: Pick<Api, 'db'>) {
   const orders = new DataLoader((names: readonly OrderName[]) => findOrders(db, names), { cache: false });

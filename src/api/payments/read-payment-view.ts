@@ -13,11 +13,11 @@ import { switchOptions } from './switch-options.ts';
 /** A payment that was read for one caller. */
 export interface ReadPayment {
   readonly row: PaymentWithRefund;
-  /** True if the payment does not change automatically in a way that matters to the caller. */
+  /** True if the caller need not wait for further changes of the payment. */
   readonly isFinal: () => boolean;
   /**
-   * The caller's view of the payment. This is a function, because the view can change when time passes, without a
-   * change in the database.
+   * Returns the caller's view of the payment. This is a function, because the view can change with time alone, without
+   * a change in the database.
    */
   readonly view: () => PaymentView | PayerPaymentView;
 }
@@ -44,8 +44,7 @@ export function createReadPaymentView(api: Api) {
     const row = requireAccess(found, access, id, api.now());
     return {
       row,
-      // If an attempt ended without money, it is not final while the order is undecided, because money may still
-      // arrive.
+      // An attempt that has ended unpaid is not final while its order is undecided, because money may still arrive.
       isFinal: () =>
         isFinalRow(row) && (row.status === 'succeeded' || orderStateOf(row, api.now()) !== 'undecided'),
       view: () => presentToPayer(api, row, access.token),

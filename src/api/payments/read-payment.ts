@@ -11,7 +11,7 @@ import {
   tokenName,
 } from '../endpoint/auth.ts';
 
-/** True if the id has the format of payment ids. If not, the database is not queried. */
+/** True if the id has the format of payment ids. nodrop does not query the database for any other id. */
 export const mayBePaymentId = (id: string): boolean => /^[0-9A-Za-z_]{1,32}$/.test(id);
 
 /** Finds the payment with this id. Returns null without a query if no payment can have this id. */
@@ -20,8 +20,8 @@ export async function findPaymentById(api: Pick<Api, 'db'>, id: string): Promise
 }
 
 /**
- * The payment that the token opens, or null. A token of the current `NODROP_SECRET` is checked in memory. Any other
- * token may come from an earlier secret, so it is looked up in the database. Wrong tokens count against the limit of
+ * The payment that the token opens, or null. nodrop checks a token of the current `NODROP_SECRET` in memory. Any other
+ * token may come from an earlier secret, so nodrop looks it up in the database. Wrong tokens count against the limit of
  * the sender's address.
  * @param find reads the payment from the database
  * @throws Refusal `too_many_requests`
@@ -42,8 +42,8 @@ export async function findPaymentByToken<T extends Payment>(
 }
 
 /**
- * @returns a function that reads a payment for a caller; it throws Refusal `payment_not_found`, `unauthorized` or
- * `too_many_requests`.
+ * @returns a function that reads a payment for a caller. The function throws Refusal `payment_not_found`,
+ * `unauthorized` or `too_many_requests`.
  */
 export function createReadPayment(api: Pick<Api, 'config' | 'db' | 'failedLookups' | 'now'>) {
   return async (access: Access, id: string): Promise<PaymentWithRefund> => {

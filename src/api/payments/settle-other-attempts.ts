@@ -12,20 +12,20 @@ import { orFallbackWithin } from '../http/with-deadline.ts';
 import { isAnsweredWithin, isFresh } from './ask-channel.ts';
 
 /**
- * How long an answer of the channel counts as current for a request with a client token. This limits the queries that
- * a payer can cause while an attempt is undecided. The limit on attempts per order does not help there, because no
- * attempt is created.
+ * How long an answer of the channel counts as current for a request with a client token. This limits the queries that a
+ * payer can cause while an attempt is undecided. The limit on attempts per order does not limit these queries, because
+ * such a request creates no attempt.
  */
 const ANSWER_FRESH_FOR_PAYER_MS = 10_000;
 
 /**
  * Queries the live attempts of an order before the order is changed (point 9 of "The way of a payment" in
- * docs/architecture.md). Unpaid attempts are closed. If a channel does not answer in time, its attempt stays live and
- * is queried on schedule. `act` then decides whether the order may be changed anyway.
+ * docs/architecture.md). The function closes unpaid attempts. If a channel does not answer in time, its attempt stays
+ * live, and nodrop queries it on schedule. `act` then decides whether the order may be changed anyway.
  * @param startedAt when the request started, epoch ms.
- * @param by why the attempts are cancelled, for their timelines.
- * @param act makes the change. It throws UnaskedAttempts if live attempts must be queried before.
- * @throws Refusal `order_already_paid`, `attempt_unresolved`, and what `act` throws.
+ * @param by the reason for cancelling the attempts, for their timelines
+ * @param act changes the order. It throws UnaskedAttempts if the change must wait for a query of live attempts.
+ * @throws Refusal `order_already_paid`, `attempt_unresolved`, and every error that `act` throws
  */
 export async function onceOthersAreSettled<T>(
   api: Api,
@@ -48,8 +48,8 @@ export async function onceOthersAreSettled<T>(
 
 /**
  * Refuses a request with a client token while an attempt of its order is undecided. This check needs no query and no
- * lock. An attempt counts as undecided if the channel said so in the last 10 s, or if the last call to the channel
- * failed. nodrop still queries the attempt on schedule.
+ * lock. An attempt counts as undecided if the channel reported it as undecided in the last 10 s, or if the last call to
+ * the channel failed. nodrop still queries the attempt on schedule.
  * @throws Refusal `attempt_unresolved`
  */
 export function refuseUndecided(attempts: readonly Payment[], now: Date): void {
@@ -74,7 +74,8 @@ async function resolve(api: Api, attempt: Payment, left: () => number, by: strin
     timeoutMs: left(),
   });
   refuse(asked);
-  // Without an answer, the attempt may be paid or unpaid. So the attempt stays live, and nodrop queries it on schedule.
+  // The channel gave no answer, so the attempt may be paid or unpaid. The attempt stays live, and nodrop queries it on
+  // schedule.
   if (!answered || !isLive(asked.status)) return;
 
   await requestCancel(db, id, by, now());
@@ -91,7 +92,7 @@ async function resolve(api: Api, attempt: Payment, left: () => number, by: strin
   refuse(ended);
 }
 
-/** @throws Refusal if this attempt does not allow another attempt to pay the same order. */
+/** @throws Refusal if, because of this attempt, no other attempt may pay the order */
 function refuse(payment: Payment): void {
   const { id, orderId, orderUpdate } = payment;
   if (orderUpdate === 'applied') {

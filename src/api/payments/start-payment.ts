@@ -28,20 +28,20 @@ export interface PaymentRequest
   /** @default the channel's first method */
   readonly method: string | undefined;
   /**
-   * True if the request states `expiresInMs`. If the value is only the default, it is reduced to the channel's
+   * True if the request itself states `expiresInMs`. If the value is a default, nodrop reduces it to the channel's
    * maximum.
    */
   readonly isExpiryStated?: boolean;
   /**
-   * True for a request with a client token. Such requests are limited, because each one costs a trade or a query at a
-   * channel.
+   * True for a request with a client token. The number of such requests is limited, because each request causes a new
+   * trade or a query at a channel.
    */
   readonly byPayer?: boolean;
 }
 
 /**
- * The result of a request for an attempt. The status is 201 if the attempt is new, 200 if it was already live, and 202
- * if the payer cannot pay yet.
+ * The result of a request for an attempt. The HTTP status is 201 if the attempt is new, 200 if the attempt was already
+ * live, and 202 if the payer cannot pay yet.
  */
 export interface Started {
   readonly status: 200 | 201 | 202;
@@ -63,7 +63,8 @@ export function createStartPayment(api: Api) {
   /**
    * Chooses the method and the expiry of an attempt, and makes the checks that need no lock. Other checks run later,
    * under the order's lock.
-   * @throws Refusal `unknown_channel`, `unknown_account`, `invalid_request` naming the field, `attempt_unresolved`
+   * @throws Refusal `unknown_channel`, `unknown_account`, `invalid_request` (which names the field) or
+   * `attempt_unresolved`
    */
   async function chooseMethod(
     merchantId: string,
@@ -104,7 +105,7 @@ export function createStartPayment(api: Api) {
   }
 
   /**
-   * Inserts the payment after every live attempt of its order has been queried. If a live attempt matches the request,
+   * Queries every live attempt of the order, and then inserts the payment. If a live attempt matches the request,
    * returns that attempt instead.
    */
   async function insert(
@@ -131,9 +132,9 @@ export function createStartPayment(api: Api) {
   }
 
   /**
-   * Waits until the payer can pay the payment, and starts its workflow if necessary.
+   * Starts the payment's workflow if necessary, and waits until the payer can pay.
    * @param isNew true if this request inserted the payment
-   * @returns the payment afterwards. `advanced` is true if the payment got a next action or a new status in time.
+   * @returns the current payment. `advanced` is true if the payment got a next action or a new status in time.
    * @throws TemporalUnavailable
    */
   async function advance(
@@ -144,7 +145,7 @@ export function createStartPayment(api: Api) {
   ): Promise<Advanced> {
     const asItIs = async (advanced: boolean) => ({ payment: await getPayment(db, row.id), advanced });
     if (row.status === 'paying' && isPayable(row, now())) return await asItIs(true);
-    // nodrop is cancelling this restored payment, so the payment gets no next action.
+    // nodrop is cancelling this payment, whose row was restored. So the payment gets no next action.
     if (row.recoveredAt !== null) return await asItIs(false);
     // While the payment is undecided at the channel, the payer gets no next action.
     if (row.status === 'created' && isUndecided(row)) return await asItIs(false);
@@ -157,7 +158,8 @@ export function createStartPayment(api: Api) {
   /**
    * Starts the workflow of a payment with status `created`, and waits until the status changes or the time is up. The
    * function listens for changes before it starts the workflow, so that it misses no change. The wait also ends if the
-   * channel rejects the credentials. If the channel rejected them before, the channel is called once more.
+   * channel rejects the credentials. If the channel had rejected the credentials before this request, nodrop first
+   * calls the channel once more.
    * @throws TemporalUnavailable if the start was not confirmed.
    */
   async function begin(
@@ -171,8 +173,8 @@ export function createStartPayment(api: Api) {
     return await changes.until<PaymentWithRefund>(paymentKey(row.id), {
       read: async () => {
         if (isStarted) return await getPayment(db, row.id);
-        // Wake the workflow now. The configuration may have been fixed, and the workflow may not call the channel again
-        // for half a minute.
+        // Wake the workflow now. The configuration may be correct again, but the workflow's next call to the channel
+        // may be half a minute away.
         if (isKnown && mayWake) await workflows.wake(row, deadlineMs);
         else await workflows.start(row, isNew, deadlineMs);
         isStarted = true;
@@ -202,7 +204,8 @@ export function createStartPayment(api: Api) {
       return { created, ...(await advance(row, created, startedAt, attempt.byPayer !== true)) };
     };
     const made = await make()
-      // The channel no longer gives the live attempt a next action, so the attempt ends and a new attempt replaces it.
+      // The channel no longer gives a next action for the live attempt, so the attempt ends and a new attempt replaces
+      // it.
       .then(async (first) => (first.payment.noActionSince === null ? first : await make()))
       .catch((error: unknown) => {
         if (error instanceof TemporalUnavailable) count('unavailable');
@@ -233,12 +236,12 @@ export function createStartPayment(api: Api) {
 }
 
 /**
- * Milliseconds that a request waits if the channel rejected nodrop's calls before. In this time the channel is called
- * again, because its configuration may have been fixed.
+ * Milliseconds that a request waits if the channel rejected nodrop's earlier calls. In this time, nodrop calls the
+ * channel again, because the configuration may be correct again.
  */
 const MENDED_WITHIN_MS = 3_000;
 
-/** True if the channel rejects our credentials, permissions or clock. */
+/** True if the channel rejects nodrop's credentials, permissions or clock. */
 const isMisconfigured = ({ attention }: Payment): boolean => attention === 'channel_misconfigured';
 
 /**
@@ -278,10 +281,7 @@ function lacksAction(payment: Payment, now: Date): boolean {
   );
 }
 
-/**
- * The codes with which an attempt for an existing order can be refused, in addition to the codes for an invalid
- * request.
- */
+/** The codes of refusals for an attempt to pay an existing order. The codes for an invalid request also apply. */
 export const ATTEMPT_REFUSALS = [
   'order_already_paid',
   'order_not_payable',

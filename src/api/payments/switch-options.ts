@@ -6,13 +6,14 @@ import type { PayerPaymentView } from '../schemas/payment.ts';
 import { orderStateOf } from './order-state.ts';
 
 /**
- * A client token cannot create a further attempt if its order has this number of attempts. The number is limited,
- * because each attempt creates a trade at a channel.
+ * If an order has this number of attempts, a request with a client token cannot create a further attempt. The number is
+ * limited, because each attempt creates a trade at a channel.
  */
 export const ATTEMPTS_OF_PAYERS = 20;
 
 /**
- * Returns the other ways in which the payer can pay the order now. The list is empty if the order state is not `open`.
+ * Returns the other channels and methods with which the payer can pay the order now. The list is empty if the order
+ * state is not `open`.
  */
 export function switchOptions(
   payment: PaymentOfPayer,

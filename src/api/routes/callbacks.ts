@@ -41,8 +41,8 @@ interface Receiver {
   readonly name: AccountName;
   readonly address: string;
   /**
-   * The id of the payment whose own callback URL received the callback. Only the channel knows that URL. Null if the
-   * URL has no valid proof.
+   * The id of the payment at whose own callback URL the callback arrived. Only the channel knows that URL. Null if the
+   * URL contains no valid proof.
    */
   readonly proven: string | null;
   readonly log: Api['log'];
@@ -52,8 +52,8 @@ interface Receiver {
 interface Verified {
   readonly account: OpenedAccount;
   /**
-   * `unreadable` is a callback that could not be verified or read, but came to the payment's own URL. Such a callback
-   * counts as a notice.
+   * `unreadable` means that the callback arrived at the payment's own URL, but could not be verified or read. Such a
+   * callback counts as a notice.
    */
   readonly callback: VerifiedCallback | { readonly kind: 'unreadable'; readonly payment: Payment };
 }
@@ -63,44 +63,44 @@ const refuseAccount = ({ channel }: AccountName): never => {
 };
 
 /**
- * Maximum of unverifiable callbacks per account, sender address and minute. Further unverifiable callbacks are refused
- * and make no query due.
+ * Maximum of unverifiable callbacks per minute from one sender address to one account. Further unverifiable callbacks
+ * are refused and make no query due.
  */
 export const UNVERIFIED_A_MINUTE = 100;
 /**
- * Maximum of notices per minute. Notices to a payment's own URL count for that payment. Other unproven notices count
- * for the sender address and the account.
+ * Maximum of notices per minute. Notices to a payment's own URL count against the limit of that payment. Other unproven
+ * notices count against the limit of the sender address and the account.
  */
 export const NOTICES_A_MINUTE = 60;
 /**
- * After a failed signature, the account is read again, at most this number of times per minute. After that, the
- * account is read at most once in 2 s.
+ * After a wrong signature, the process reads the account again, at most this number of times per minute. Beyond that
+ * number, it reads the account at most once in 2 s.
  */
 const READ_A_MINUTE = 60;
 /** Maximum of unproven notices per account and minute, from all sender addresses. */
 export const UNPROVEN_NOTICES_A_MINUTE = 600;
-/** The kinds of proof that the channel sent a notice, and the timeline entry for each kind. */
+/** The ways to prove that the channel sent a notice, and the timeline entry for each way. */
 const NOTICES = {
   address: "The channel sent a notice to the payment's own URL: nodrop queries the channel.",
   signature: 'The channel sent a signed notice: nodrop queries the channel.',
   none: 'The channel sent a notice: nodrop queries the channel.',
 } as const;
 /**
- * After a callback that could not be verified or read, further callbacks of this kind have no effect on the same
- * payment for this time, in ms.
+ * Time in ms after a callback that could not be verified or read. Within this time, another such callback has no effect
+ * on the same payment.
  */
 const QUERY_DUE_EVERY_MS = 10_000;
 const QUERIES_DUE_KEPT = 10_000;
 
 /**
- * The routes to which channels send callbacks. A callback is verified in memory, stored, forwarded to its workflow and
- * acknowledged. The channel gets the acknowledgement as soon as the callback is stored. If the callback cannot be
- * forwarded now, the sweep forwards it (P4). A sender's limit counts only unverifiable callbacks. If the limit is
- * reached, valid callbacks are still accepted, and unverifiable callbacks make no query due. A process refuses
+ * The routes to which channels send callbacks. nodrop verifies a callback in memory, stores it, forwards it to its
+ * workflow and acknowledges it. The channel gets the acknowledgement as soon as the callback is stored. If nodrop
+ * cannot forward the callback now, the sweep forwards it (P4). A sender's limit counts only unverifiable callbacks.
+ * Above the limit, valid callbacks are still accepted, and unverifiable callbacks make no query due. A process refuses
  * callbacks without a check only while it is overloaded with callbacks that fail the check.
  *
  * A callback to a payment's own URL comes from the channel, even if the callback cannot be verified or read. So nodrop
- * queries the channel, for every status of the payment. Only the rate of such notices is limited.
+ * queries the channel, whatever the status of the payment. Only the rate of such callbacks is limited.
  */
 export function callbackRoutes(api: Api): Endpoint[] {
   const { config, db, workflows, channels, metrics, failedLookups, unverified, now } = api;
@@ -117,7 +117,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
   const queryDueAt = new Map<string, number>();
 
   /**
-   * Makes one query due for the payment that a refused callback names. A refused callback proves nothing, but the
+   * Makes one query due for the payment that a refused callback names. The callback is not proof of a change, but the
    * payment may have changed. The function never throws.
    * @param find reads the named payment; null if it does not exist
    */
@@ -138,7 +138,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
     try {
       const payment = await find(named);
       if (payment === null) {
-        // The payment may be created soon, so the next callback must look for it again.
+        // The payment may be created soon, so the next callback must look for the payment again.
         queryDueAt.delete(key);
         return;
       }
@@ -179,7 +179,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
 
   /**
    * Verifies and reads a callback. A callback that fails is counted and logged, and may make a query due.
-   * @throws Refusal if it cannot be verified or read
+   * @throws Refusal if the callback cannot be verified or read
    */
   async function verify(receiver: Receiver, headers: Headers, body: Buffer): Promise<Verified> {
     const { adapter, name, address, proven, log } = receiver;
@@ -219,7 +219,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
 
     const uncount = proven === null ? unverifiedCounts.take(`${account.id} ${address}`) : () => {};
     const isWithin = uncount !== undefined;
-    // Since the process last read the account, the account may have got new credentials, or may have been removed.
+    // The account may have got new credentials, or may have been removed, since the process last read it.
     const mayRead = isWithin && accountReads.take(account.id) !== undefined;
     const current =
       (await (mayRead ? accounts.readNow(name) : accounts.readRarely(name))) ?? refuseAccount(name);
@@ -253,8 +253,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * If a callback to a payment's own URL cannot be verified or read, the callback is treated as a notice. The result
-   * is undefined for any other URL, or if the payment does not exist.
+   * Treats a callback to a payment's own URL as a notice if the callback cannot be verified or read. The result is
+   * undefined for any other URL, or if the payment does not exist.
    */
   async function readAsNotice(
     { adapter, proven, log }: Receiver,
@@ -302,8 +302,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Stores a callback for the account that verified it. If that account no longer exists, the callback is verified
-   * again and stored for the account that has the same name now.
+   * Stores a callback for the account that verified it. If that account no longer exists, nodrop verifies the callback
+   * again and stores it for the account that now has the same name.
    */
   async function store(
     receiver: Receiver,
@@ -324,9 +324,9 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Records a notice and makes one query of the payment due. The notice is recorded first, so that it is not lost if
-   * the process dies.
-   * @returns false, with nothing recorded, if the payment has had the maximum number of queries for unproven notices
+   * Records a notice, and then makes one query of the payment due. With this order, the notice is not lost if the
+   * process dies.
+   * @returns false without a record if the payment has already had the maximum number of queries for unproven notices
    */
   async function acceptNotice(
     payment: Payment,
@@ -373,8 +373,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Handles a callback whose trade number does not come from nodrop. It may be about an adopted trade.
-   * @returns false if it is not about an adopted trade
+   * Handles a callback whose trade number does not come from nodrop. The callback may report an adopted trade.
+   * @returns false if the callback does not report an adopted trade
    */
   async function takeAdopted(account: OpenedAccount, about: CallbackSubject, log: Api['log']) {
     const named = await findNamed(db, account.id, about);
@@ -384,8 +384,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Handles a verified callback. @returns the outcome for the metrics. At this point everything that had to be stored
-   * is durable.
+   * Handles a verified callback.
+   * @returns the outcome for the metrics. When the function returns, all data that had to be stored is durable.
    */
   async function take(receiver: Receiver, verified: Verified, headers: Headers, body: Buffer) {
     const { account, callback } = verified;
@@ -435,12 +435,12 @@ export function callbackRoutes(api: Api): Endpoint[] {
     const channel = String(request.params.channel);
     const name = { channel, id: accountId };
     const adapter = channels.get(channel);
-    // If no account can have this id, the callback is refused without a database query.
+    // No account can have this id, so the callback is refused without a database query.
     if (adapter === undefined || (accountId !== undefined && !/^\w{1,64}$/.test(accountId))) {
       return refuseAccount(name);
     }
     const log = request.log as Api['log'];
-    // The proof in the URL counts only if the channel keeps the URL secret. Other channels may show the URL to the
+    // The proof in the URL counts only if the channel keeps the URL secret, because some channels show the URL to the
     // payer.
     const isProven =
       own !== undefined &&

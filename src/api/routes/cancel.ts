@@ -18,8 +18,8 @@ import { order } from '../schemas/order.ts';
 import { payment } from '../schemas/payment.ts';
 
 /**
- * Routes that cancel payments and orders. The requested cancellation is stored before anything else happens. A paid
- * payment stays paid.
+ * Routes that cancel payments and orders. nodrop first stores that the cancellation is requested. A paid payment stays
+ * paid.
  */
 export function cancelRoutes(api: Api): Endpoint[] {
   const { db, changes, now } = api;

@@ -55,7 +55,7 @@ export function checkoutRoute(api: Api): Endpoint {
         browser,
       };
     } catch (error) {
-      // If the database cannot be reached, the page is sent anyway, and says that it retries.
+      // nodrop sends the page even while the database is unreachable. The page then says that it retries.
       if (isDatabaseUnavailable(error)) return 'unknown';
       throw error;
     }
@@ -136,7 +136,7 @@ const fromHere = (path: string) => readFileSync(new URL(path, import.meta.url));
 
 /**
  * The files of the page by name, with the client library and the QR code library. The process reads them once at the
- * start. So it serves files of one version, even while an upgrade replaces the files on disk.
+ * start. So all served files have the same version, even while an upgrade replaces the files on disk.
  */
 const FILES: Readonly<Record<string, string | Buffer>> = {
   ...Object.fromEntries(
@@ -165,7 +165,7 @@ const ASSETS = Object.entries(FILES).map(
   ([name, content]) => [name, asset(name, content, 'no-cache')] as const,
 );
 
-/** Serves the page's files. @param channels channels whose titles, methods and forms are served too */
+/** Serves the page's files. @param channels the channels whose titles, methods and forms the files contain */
 export function serveCheckoutAssets(app: Express, channels: Api['channels']): void {
   const assets = express.Router();
   const titles = `export const TITLES = ${JSON.stringify(titlesOf(channels))};\n`;
@@ -176,6 +176,6 @@ export function serveCheckoutAssets(app: Express, channels: Api['channels']): vo
   for (const [name, content] of formModules(channels))
     assets.get(`/${name}`, asset(name, content, 'no-cache'));
   app.use('/checkout/assets', assets);
-  // Browsers request this URL for pages that name no icon.
+  // Browsers request this URL if a page names no icon.
   app.get('/favicon.ico', asset('icon.svg', FILES['icon.svg'] ?? '', 'public, max-age=3600'));
 }

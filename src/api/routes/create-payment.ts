@@ -114,9 +114,9 @@ export function createPaymentRoute(api: Api): Endpoint {
 }
 
 /**
- * Checks the scheme of the return URL. A request that repeats the return URL of a live attempt is accepted, even if
- * the merchant no longer allows the scheme.
- * @throws Refusal `invalid_request` for an app's scheme that the merchant has not allowed.
+ * Checks the scheme of the return URL. A request with the return URL of a live attempt is accepted, even if the
+ * merchant no longer allows the scheme.
+ * @throws Refusal `invalid_request` for an app's scheme that the merchant does not allow
  */
 async function requireReturnScheme(
   db: LedgerClient,

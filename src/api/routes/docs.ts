@@ -74,8 +74,8 @@ ${Object.entries(REFUSALS)
 `;
 
 /**
- * @param others all other endpoints of the app. The OpenAPI document describes them and the three endpoints of this
- * file.
+ * @param others all other endpoints of the app. The OpenAPI document describes these endpoints and the three endpoints
+ * of this file.
  */
 export function docsRoutes(others: readonly Endpoint[], publicUrl: string): Endpoint[] {
   const page = { method: 'get', tag: 'Service', auth: 'none', refusals: [] } as const;

@@ -19,14 +19,15 @@ data: {"id":"pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M","status":"paying",...}
 
 `;
 
-/** `GET /v1/payments/{id}/events`: streams the state of a payment, and each change of it. */
+/** `GET /v1/payments/{id}/events`: streams the current state of a payment, and then the state after each change. */
 export function paymentEventsRoute(api: Api): Endpoint {
   const { changes, metrics, streams, streamSlots, now } = api;
   const readPaymentView = createReadPaymentView(api);
   const slots = new WeakMap<Response, StreamSlot>();
 
   /**
-   * Returns the maximum duration of an event stream in ms. A stream with a client token ends when the token expires.
+   * Returns the maximum duration of an event stream in ms. A stream with a client token ends at the latest when the
+   * token expires.
    */
   const lifetime = (access: Access, row: Payment): number =>
     access.kind === 'key'
@@ -110,8 +111,8 @@ export function paymentEventsRoute(api: Api): Endpoint {
           if (seen.isFinal()) break;
         }
       } catch (error) {
-        // The reader reconnects and then gets the error as an answer. A Refusal, for example because of an expired
-        // token, is not logged.
+        // The reader reconnects, and the answer to its new request is the error. A Refusal, for example because of an
+        // expired token, is not logged.
         if (!(error instanceof Refusal)) request.log.error({ err: error }, 'an event stream ended early');
       } finally {
         metrics.readerWent();

@@ -43,7 +43,8 @@ export function paymentRoutes(api: Api): Endpoint[] {
       answers: { 200: { description: 'The payment.', schema: z.union([payment, payerPayment]) } },
       refusals: ['payment_not_found'],
       async handle({ request, response, access, params: { id }, query: { wait = 0 } }) {
-        // With a client token, the request does not name the merchant, so the merchant is read from the payment's row.
+        // A request with a client token does not name the merchant, so nodrop reads the merchant from the payment's
+        // row.
         const merchantOf = async () =>
           access.kind === 'key'
             ? access.caller.merchantId
@@ -108,8 +109,8 @@ export function paymentRoutes(api: Api): Endpoint[] {
 }
 
 /**
- * @returns a function that decides when a wait for this payment ends. The wait ends when the payment is final, or has
- * got a next action that it did not have at first.
+ * @returns a function that decides whether a request can stop waiting for this payment. It can stop when the payment is
+ * final, or has got a next action that it did not have at first.
  */
 function isDoneWaiting(now: () => Date): (seen: ReadPayment) => boolean {
   let payableAtFirst: boolean | undefined;

@@ -12,7 +12,7 @@ import { presentDelivery } from '../payments/present.ts';
 import { presentationFor } from '../payments/presentation.ts';
 import { delivery, newRedelivery, redelivery } from '../schemas/event.ts';
 
-/** The format of delivery ids. If an id has another format, the database is not queried. */
+/** The format of delivery ids. nodrop does not query the database for an id in another format. */
 const DELIVERY_ID = /^dlv_[0-9A-Za-z]{1,28}$/;
 
 /** `POST /v1/deliveries/{id}/redeliver`: delivers the event again under the same delivery id. */
@@ -53,7 +53,7 @@ export function redeliverRoute(api: Api): Endpoint {
   });
 }
 
-/** `POST /v1/deliveries/redeliver`: delivers many events once more, chosen by the status of their deliveries. */
+/** `POST /v1/deliveries/redeliver`: redelivers many events, selected by the status of their deliveries. */
 export function redeliverManyRoute({ db, deliveryWorkflows, now }: Api): Endpoint {
   return endpoint({
     method: 'post',
@@ -89,7 +89,8 @@ export function redeliverManyRoute({ db, deliveryWorkflows, now }: Api): Endpoin
       try {
         if (count > 0) await deliveryWorkflows.redeliverWaiting(merchantId, SIGNAL_WITHIN_MS);
       } catch (error) {
-        // The requested redelivery is already in the ledger. So the sweep starts it if it cannot be started now.
+        // The ledger already contains the requested redelivery. So if this process cannot start the redelivery now, the
+        // sweep starts it.
         if (!(error instanceof TemporalUnavailable)) throw error;
       }
       response.status(202).json({ count, nextSince: iso(nextSince) });

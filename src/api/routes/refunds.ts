@@ -68,8 +68,8 @@ export function refundRoutes(api: Api): Endpoint[] {
         const payment = await readPayment(access, id);
         const multipleOf = stepOf(api, payment);
         const asked = { amount: body.amount, note: body.note, idempotencyKey: key, multipleOf };
-        // Query the channel before a refund of the whole remaining amount: part of the money may have been refunded
-        // directly there.
+        // Query the channel before a refund of the whole remaining amount, because the merchant may have refunded part
+        // of it directly at the channel.
         if (await asksForTheRest(db, payment, asked)) await askBriefly(api, payment);
         const { refund: row, created } = await requestRefund(db, payment.id, asked, now());
         if (row.status === 'created')

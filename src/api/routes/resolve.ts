@@ -59,11 +59,11 @@ export function resolveRoute(api: Api): Endpoint {
     ],
     async handle({ request, response, access, params: { id }, body: { action, note } }) {
       const row = await readPayment(access, id);
-      // The payment's workflow has ended. If a refund was made at the channel and its callback was lost, nodrop finds
-      // that refund only through this query.
+      // The payment's workflow has ended. If a refund was made directly at the channel and its callback was lost, only
+      // this query detects the refund.
       if (action === 'accept' && row.orderUpdate === 'review') await requireAnswer(api, row);
       const decided = await resolvePayment(db, row.merchantId, id, action, note, api.now());
-      // The refunds due are already in the ledger. If a refund workflow cannot be started now, the sweep starts it.
+      // The ledger already contains the refunds due. If a refund workflow cannot be started now, the sweep starts it.
       for (const { payment, ...refund } of decided.refunds)
         await notifyWorkflows.startRefund(refund, payment, request.log as Api['log']);
       if (action === 'retry') {
@@ -71,8 +71,8 @@ export function resolveRoute(api: Api): Endpoint {
         for (const delivery of await findPendingDeliveries(db, id))
           await deliveryWorkflows.wake(delivery, SIGNAL_WITHIN_MS);
       } else if (action !== 'dismiss' || row.orderUpdate === 'review') {
-        // The decision is already stored. If Temporal cannot be reached now, the sweep delivers the events and wakes
-        // the workflow.
+        // The operator's decision is already stored. If Temporal cannot be reached now, the sweep delivers the events
+        // and wakes the workflow.
         await startDeliveries(api, id);
         if (row.orderUpdate === 'pending' || decided.payment.orderUpdate === 'pending')
           await workflows.wake(decided.payment, SIGNAL_WITHIN_MS).catch(() => undefined);

@@ -52,8 +52,8 @@ export function returnRoute(api: Api): Endpoint {
               if (isDatabaseUnavailable(error)) return undefined;
               throw error;
             });
-      // The database cannot be reached. The payer is redirected to the cashier page, which retries and then sends the
-      // hint.
+      // The database is unreachable. nodrop redirects the payer to the cashier page, which sends the hint when the
+      // database is reachable again.
       if (payment === undefined) return void response.redirect(303, cashier);
       if (payment === null) {
         return sendPage(response, 404, nothingPage(languageOf(request), '../checkout/assets'));
@@ -61,8 +61,8 @@ export function returnRoute(api: Api): Endpoint {
       // A HEAD request comes from a program that checks the URL, not from the payer.
       if (request.method === 'GET') {
         await giveHint(payment, 'the payer came back from the wallet').catch((error: unknown) => {
-          // A failed hint does not matter: nodrop still queries the payment on schedule, and the payer is redirected
-          // anyway.
+          // A failed hint has no consequences. nodrop queries the payment on schedule anyway, and the payer is
+          // redirected.
           request.log.warn({ err: error }, 'a hint could not be recorded');
         });
       }

@@ -14,7 +14,7 @@ import { presentToPayer } from '../payments/read-payment-view.ts';
 import { ATTEMPT_REFUSALS, createStartPayment, type PaymentRequest } from '../payments/start-payment.ts';
 import { newSwitch, payment, switchedPayment } from '../schemas/payment.ts';
 
-/** Texts of refusals for payers. They replace texts that contain ids of the merchant's orders and payments. */
+/** Texts of refusals for payers. They replace the texts for merchants, which contain ids of orders and payments. */
 const PAYER_DETAILS: Partial<Record<RefusalCode, string>> = {
   order_already_paid: 'This order is already paid.',
   order_not_payable: 'This order can no longer be paid.',
@@ -43,8 +43,8 @@ export function switchRoute(api: Api): Endpoint {
   ): PaymentRequest => ({
     channel,
     method,
-    // An account name belongs to one channel. So if the payer switches to another channel, that channel's default
-    // account is used.
+    // An account name belongs to one channel. So if the payer switches to another channel, nodrop uses the default
+    // account of that channel.
     ...(channel === row.channel && row.account !== null ? { account: row.account } : {}),
     payer: (row.payer ?? undefined) as PaymentRequest['payer'],
     returnUrl: row.returnUrl ?? undefined,
@@ -92,8 +92,8 @@ export function switchRoute(api: Api): Endpoint {
     refusals: ['payment_not_found', ...ATTEMPT_REFUSALS],
     async handle({ answer, access, params: { id }, body, startedAt }) {
       const row = await readPayment(access, id);
-      // nodrop may not be allowed to close an adopted trade. So the payer could pay both the adopted trade and the new
-      // attempt.
+      // The merchant may forbid nodrop to close an adopted trade. So the payer could pay both the adopted trade and the
+      // new attempt.
       if (row.adopted !== null && isLive(row.status))
         throw new Refusal(
           'attempt_unresolved',

@@ -13,14 +13,14 @@ import { openSet } from './sets.ts';
 export const text = (max: number, min = 1) =>
   z
     .string()
-    // For an empty text, the API reports one error and not one error per rule.
+    // For an empty text, the API reports only this error, and not one error for each rule.
     .min(min, { abort: true })
     .max(max)
     .refine(isStorable, 'must not contain NUL or half a surrogate pair');
 
 /**
- * Turns a domain rule into a check for a schema.
- * @param fault returns the end of an error sentence, or undefined if all is well.
+ * Turns a rule of the domain into a check for a schema.
+ * @param fault returns the end of an error sentence, or undefined if the value obeys the rule
  */
 const refuses =
   (fault: (value: string) => string | undefined) => (value: string, context: z.RefinementCtx<string>) => {
@@ -57,7 +57,8 @@ const currencyFault = (given: string): string => {
 
 export const currency = z
   .string()
-  // With `abort`, the second rule is not checked if the first rule fails. So the API reports one error for one mistake.
+  // Because of `abort`, a value that breaks the first rule is not checked against the second rule. So the API reports
+  // one error for one mistake.
   .regex(/^[A-Z]{3}$/, { error: ({ input }) => currencyFault(String(input)), abort: true })
   .refine(isCurrency, { error: ({ input }) => currencyFault(String(input)) })
   .openapi({ description: 'An ISO 4217 code.', example: 'CNY' });
@@ -92,16 +93,13 @@ export const metadata = z
   });
 
 /**
- * Makes a request field optional, with a fallback value. This replaces Zod's `default()`, which would put the default
- * into the OpenAPI document. Client generators treat a property with a default as required.
+ * Makes a request field optional, with a fallback value. Zod's `default()` is not used, because it puts the default
+ * into the OpenAPI document, and client generators treat a property with a default as required.
  */
 export const orElse = <T extends z.ZodType>(schema: T, fallback: z.output<T>) =>
   schema.optional().transform((value) => value ?? fallback);
 
-/**
- * This schema does not check the minimum. The minimum depends on the mode (test or live), so `requireExpiry` checks
- * it.
- */
+/** `requireExpiry` checks the minimum, because the minimum depends on the mode (test or live). */
 export const expiresInSeconds = (max: number) =>
   z
     .int({ error: 'must be a whole number of seconds' })
@@ -109,7 +107,7 @@ export const expiresInSeconds = (max: number) =>
     .openapi({ minimum: EXPIRY_AT_LEAST_S.test });
 export const EXPIRY_RULE = `At least ${EXPIRY_AT_LEAST_S.live}, in test mode ${EXPIRY_AT_LEAST_S.test}.`;
 
-/** The key is printable ASCII without spaces, which every proxy forwards unchanged. */
+/** An idempotency key must be printable ASCII without spaces, because every proxy forwards such text unchanged. */
 export const idempotencyKey = z
   .string()
   .regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 printable ASCII characters without spaces');
@@ -139,7 +137,7 @@ export const limit = (max: number, fallback: number) =>
     description: 'Maximum number of items.',
   });
 
-/** Maximum length of a cursor in characters. A cursor with the longest order id fits. */
+/** Maximum length of a cursor in characters. A cursor with the longest possible order id is not longer. */
 const CURSOR_AT_MOST = 400;
 
 export const cursor = z
@@ -179,8 +177,8 @@ export const problem = z
   .openapi('Problem', { description: 'RFC 9457 problem details.' });
 
 /**
- * The schema of a route's problem document, with the codes that this route can answer. The schema repeats all fields
- * of `Problem`. It does not use `allOf`, because some client generators would then give each route the codes of all
+ * The schema of a route's problem document, with the codes that this route can answer. The schema repeats all fields of
+ * `Problem` instead of using `allOf`. With `allOf`, some client generators would give each route the codes of all
  * routes.
  */
 export function routeProblem(operationId: string, codes: readonly RefusalCode[]) {

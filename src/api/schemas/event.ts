@@ -9,8 +9,9 @@ import { deliveryStatus, eventType, openSet } from './sets.ts';
 /** Schemas of events, their deliveries to the order service, and the event feed. */
 
 /**
- * The schema of a payment in an event. It has no fields that depend on the caller, such as the next action, tokens and
- * links for operators. It does not show the progress of refunds, because refunds have their own events.
+ * The schema of a payment in an event. The schema has no fields that depend on the caller, such as the next action,
+ * tokens and links for operators. It does not contain the progress of refunds either, because refunds have their own
+ * events.
  */
 const eventPayment = payment
   .omit({

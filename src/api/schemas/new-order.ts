@@ -51,8 +51,7 @@ export const orderChange = z
         `must not be in the past or before a live attempt expires. ${EXPIRY_RULE}`,
       example: 172_800,
     }),
-    // If a request to change an order has no metadata, the metadata stays unchanged. So this field has no fallback
-    // value.
+    // This field has no fallback value, because a request without metadata leaves the order's metadata unchanged.
     metadata: metadata.optional().openapi({ description: 'Replaces all metadata of the order.' }),
   })
   .openapi('OrderChange', { description: 'Absent fields stay unchanged. The currency never changes.' });

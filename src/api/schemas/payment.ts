@@ -39,7 +39,9 @@ const METHODS = DECLARATIONS.map(
   ({ name, methods }) => `${name} (${methods.map((method) => method.name).join(', ')})`,
 ).join('; ');
 
-/** Describes, for each channel that supports adoption, which reference names the trade. Used in API descriptions. */
+/**
+ * A text for API descriptions. For each channel that supports adoption, it says which reference identifies the trade.
+ */
 const REFERENCES = DECLARATIONS.flatMap(({ name, adoption }) =>
   adoption === undefined ? [] : [`${name}: ${adoption.rule}, as ${adoption.example}`],
 ).join('; ');
@@ -138,7 +140,7 @@ export const newPayment = z
   .refine(({ orderId, order }) => (orderId === undefined) !== (order === undefined), {
     path: ['orderId'],
     error: 'give either orderId or order',
-    // This rule is also checked if another field is wrong, so that one answer names all mistakes.
+    // The API checks this rule even if another field is wrong, so that one answer names all mistakes.
     when: ({ value }) => typeof value === 'object' && value !== null && !Array.isArray(value),
   })
   .openapi('NewPayment', { description: 'Must have exactly one of `orderId` and `order`.' });
@@ -234,7 +236,8 @@ export const payerPayment = z
     }),
   })
   // The name of this schema must sort after `Payment`. For a `oneOf`, the Java generator tries the schemas in
-  // alphabetical order. If this schema came first, the client would read a merchant's payment as a payer's payment.
+  // alphabetical order. If this schema came first, the generated client would read a merchant's payment as a payer's
+  // payment.
   .openapi('PaymentForPayer', { description: 'A payment as its payer sees it, with the client token.' });
 
 const dispute = z

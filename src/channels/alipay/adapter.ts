@@ -31,15 +31,18 @@ import { toBeijing } from './times.ts';
 
 /** The largest clock difference that `checkAccount` accepts. */
 const CLOCKS_APART_MS = 5 * 60_000;
-/** `checkAccount` queries this out_trade_no. Its form is valid at Alipay, but no payment of nodrop has it. */
+/** `checkAccount` queries this out_trade_no. It has a valid form, but no payment of nodrop uses it. */
 const NO_TRADE = 'nodrop_check_account';
 
 const UNKNOWN_TRADE = 'ACQ.TRADE_NOT_EXIST';
-/** Alipay refuses a create with one of these codes if the trade exists and can no longer be paid. */
+/**
+ * If a create request is for a trade that exists and can no longer be paid, Alipay refuses the request with one of
+ * these codes.
+ */
 const PAST_PAYING: ReadonlySet<string> = new Set(['ACQ.TRADE_HAS_SUCCESS', 'ACQ.TRADE_HAS_CLOSE']);
 /**
- * Alipay refuses with one of these codes to close a trade that does not wait for its payer. Only a query shows the
- * state of that trade.
+ * The codes with which Alipay refuses to close a trade that is not waiting for its payer. Only a query shows the state
+ * of that trade.
  */
 const NOT_OPEN: ReadonlySet<string> = new Set([
   'ACQ.TRADE_STATUS_ERROR',
@@ -49,24 +52,25 @@ const NOT_OPEN: ReadonlySet<string> = new Set([
   'ACQ.TRADE_HAS_CLOSE',
 ]);
 /**
- * With these codes Alipay refuses a refund because of the trade's present state. Some of these states are permanent.
+ * The codes with which Alipay refuses a refund because of the trade's current state. Some of these states are
+ * permanent.
  */
 const NOT_REFUNDABLE: ReadonlySet<string> = new Set([
   'ACQ.TRADE_STATUS_ERROR',
   'ACQ.TRADE_HAS_CLOSE',
   'ACQ.TRADE_HAS_FINISHED',
 ]);
-/** Alipay refuses a refund with this code if its out_request_no already belongs to a refund of another amount. */
+/** Alipay refuses a refund with this code if the out_request_no already belongs to a refund with a different amount. */
 const OTHER_AMOUNT = 'ACQ.DISCORDANT_REPEAT_REQUEST';
 
 const subCodeIn = (error: unknown): string => refusalIn(error)?.sub_code ?? '';
 
 /**
- * Creates the adapter for Alipay. It supports payment pages for desktop and phone, and QR codes. Alipay's own library
- * signs the requests and verifies the answers.
+ * Creates the adapter for Alipay. The adapter supports payment pages for desktop and phone, and QR codes. Alipay's own
+ * library signs the requests and verifies the answers.
  */
 export function createAlipayAdapter(): ChannelAdapter {
-  /** Reads the trade at Alipay. Returns undefined if Alipay does not know it. */
+  /** Reads the trade at Alipay. Returns undefined if Alipay does not know the trade. */
   async function read(
     account: ChannelAccount,
     { outTradeNo }: Pick<Trade, 'outTradeNo'>,
@@ -124,11 +128,10 @@ export function createAlipayAdapter(): ChannelAdapter {
   }
 
   /**
-   * Decides whether a refund may still be made if no query finds it and the trade cannot be refunded in its present
-   * state.
-   * - `never`: the time for refunds has ended, or other refunds have returned all of the money.
-   * - `perhaps it did`: all of the money was returned, and this refund may be a part of it. An earlier request may have
-   *   timed out, and a query shows a refund up to 10 s late (documentation of the refund query).
+   * Decides about a refund that no query finds, if the trade cannot be refunded in its current state.
+   * - `never`: the time for refunds has ended, or the other refunds leave less money than this refund needs.
+   * - `perhaps it did`: all of the money was returned, perhaps also by this refund. An earlier request may have timed
+   * out, and a query shows a refund up to 10 s late (documentation of the refund query).
    */
   async function mayRefund(
     account: ChannelAccount,
@@ -215,7 +218,7 @@ export function createAlipayAdapter(): ChannelAdapter {
         const code = subCodeIn(error);
         const isRejected = error instanceof ChannelError && error.kind === 'rejected';
         if (!isRejected && !NOT_REFUNDABLE.has(code) && code !== OTHER_AMOUNT) throw error;
-        // Alipay may have refused because an earlier refund used this number. So nodrop queries the refund.
+        // Alipay may have refused because an earlier request used this refund number. So nodrop queries the refund.
         const found = await queryRefund(account, trade, refund, signal);
         if (found.state !== 'unknown_refund') return found;
         const may = NOT_REFUNDABLE.has(code)
@@ -230,7 +233,8 @@ export function createAlipayAdapter(): ChannelAdapter {
         }
         throw error;
       }
-      // This refund request moved no money. Either an earlier request moved it, or the refund is not decided yet.
+      // This refund request moved no money. Either an earlier request moved the money, or the refund is not decided
+      // yet.
       const found = await queryRefund(account, trade, refund, signal);
       return found.state === 'unknown_refund' ? { state: 'processing', channelRefundId: outRefundNo } : found;
     },
@@ -260,15 +264,18 @@ export function createAlipayAdapter(): ChannelAdapter {
   };
 }
 
-/** Returns the answer if it is about the requested trade. @throws ChannelError `garbage` if it is not */
+/**
+ * Returns the answer if it is about the requested trade.
+ * @throws ChannelError `garbage` if the answer is about another trade
+ */
 function ours<T extends { readonly out_trade_no: string }>(value: T, outTradeNo: string): T {
   if (value.out_trade_no === outTradeNo) return value;
   throw new ChannelError('garbage', `alipay gave another trade than ${outTradeNo}`);
 }
 
 /**
- * The terms of a trade, which are built only from the payment's row. Alipay rejects `/`, `=` and `&` in a subject.
- * These characters would also make the signed text of a notification ambiguous.
+ * The terms of a trade, built only from the payment's row. Alipay rejects `/`, `=` and `&` in a subject. These
+ * characters would also make the signed text of a notification ambiguous.
  */
 function termsOf({ outTradeNo, amount, subject, expiresAt }: NewTrade) {
   const plain = subject.replace(/[/=&\p{Cc}]/gu, ' ').trim();
@@ -276,7 +283,7 @@ function termsOf({ outTradeNo, amount, subject, expiresAt }: NewTrade) {
     out_trade_no: outTradeNo,
     total_amount: toYuan(amount),
     subject: plain === '' ? outTradeNo : plain,
-    // The expiry in whole seconds. It is rounded down, so that the trade never outlives the payment.
+    // The expiry in whole seconds. It is rounded down, so that the trade never expires after the payment.
     time_expire: toBeijing(Date.parse(expiresAt)),
   };
 }
@@ -296,7 +303,7 @@ const pageOf = (trade: NewTrade): AlipayRequest => ({
 
 /**
  * Maps the state of a trade that Alipay refused to close.
- * @throws `refusal` if the trade is still unpaid, because then it was not closed
+ * @throws `refusal` if the trade is unpaid, because an unpaid trade was not closed
  */
 function closeAnswer({ state }: ChannelAnswer, refusal: unknown): CloseAnswer {
   switch (state) {

@@ -24,7 +24,7 @@ export function fenOrNothing(yuan: string): number {
   return NOTHING.test(yuan) ? 0 : fen(yuan);
 }
 
-/** Converts yuan to fen. @throws ChannelError `garbage`, also for 0 */
+/** Converts yuan to fen and rejects 0. @throws ChannelError `garbage` */
 export function fen(yuan: string): number {
   try {
     return fromDecimal(yuan, CURRENCY);

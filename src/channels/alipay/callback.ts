@@ -23,8 +23,8 @@ type Params = Readonly<Record<string, string>>;
 
 const OUR_NUMBER = /^[0-9A-Za-z_]{1,32}$/;
 /**
- * The form of an out_trade_no at Alipay. Trades that were created without nodrop also have this form, and they may be
- * adopted.
+ * The form of an out_trade_no at Alipay. Trades that were created without nodrop also have this form, and nodrop may
+ * have adopted them.
  */
 const ITS_NUMBER = /^[0-9A-Za-z_]{1,64}$/;
 const TRADE_NOTIFICATION = 'trade_status_sync';
@@ -51,8 +51,8 @@ const tradeSchema = z.object({
 type TradeNotification = z.infer<typeof tradeSchema>;
 
 /**
- * Implements `verifyCallback` of the port. Alipay signs no time and repeats a notification for 25 h. So if the payment
- * is old, nodrop queries Alipay and does not rely on the notification.
+ * Implements `verifyCallback` of the port. Alipay signs no time and repeats a notification for 25 h. So for an old
+ * payment, nodrop queries Alipay and does not rely on the notification.
  */
 export async function verifyCallback(
   account: ChannelAccount,
@@ -86,14 +86,14 @@ export async function verifyCallback(
 }
 
 /**
- * All parameter names of Alipay match this pattern. nodrop rejects any other name, because such a name could contain a
- * part of the signed text (see READS_AS_MORE).
+ * All parameter names of Alipay match this pattern. nodrop rejects any other name, because such a name could contain
+ * further parameters of the signed text (see READS_AS_MORE).
  */
 const NAME = /^[A-Za-z0-9_]+$/;
 
 /** Parses the form. Each parameter may occur only once. @throws CallbackError `unverified` */
 function readForm(rawBody: Buffer): Params {
-  // Decoding invalid UTF-8 would replace different invalid bytes with the same character.
+  // Reject invalid UTF-8, because decoding would replace different invalid bytes with the same character.
   if (!isUtf8(rawBody)) throw new CallbackError('unverified', 'the body is not UTF-8');
   const params = new Map<string, string>();
   for (const [name, value] of new URLSearchParams(rawBody.toString('utf8'))) {
@@ -112,13 +112,13 @@ function readForm(rawBody: Buffer): Params {
 const READS_AS_MORE = /&[^&=]*=/;
 
 /**
- * @throws CallbackError `unverified` if no set of the account's credentials has the signing key together with the
- *   app_id and the seller_id
+ * @throws CallbackError `unverified` if none of the account's credentials has the signing key, the app_id and the
+ * seller_id of the callback
  */
 async function verifySignature({ credentials }: ChannelAccount, params: Params): Promise<void> {
   const { sign = '', sign_type, charset = '', app_id, seller_id } = params;
   if (sign === '') throw new CallbackError('unverified', 'the notification has no signature');
-  // Alipay's library reads the algorithm from `sign_type`, and would also accept SHA-1.
+  // Without this check, Alipay's library would also accept SHA-1, because it reads the algorithm from `sign_type`.
   if (sign_type !== 'RSA2') throw new CallbackError('unverified', 'the sign_type is not RSA2');
   if (charset.toLowerCase() !== 'utf-8') throw new CallbackError('unverified', 'the charset is not utf-8');
   if (Buffer.from(sign, 'base64').toString('base64') !== sign) {
@@ -142,13 +142,13 @@ async function isSignedBy(credentials: Credentials, params: Params): Promise<boo
   try {
     return (await sdkOf(credentials)).checkNotifySignV2(params);
   } catch {
-    // If credentials cannot be read, they cannot verify a callback.
+    // Credentials that cannot be read cannot verify a callback.
     return false;
   }
 }
 
 /**
- * Returns what the notification says about the trade. Undefined if nodrop must query Alipay instead.
+ * Returns the trade's state according to the notification. Undefined if nodrop must query Alipay instead.
  * @throws ChannelError `garbage`
  */
 function answerOf(trade: TradeNotification): ChannelAnswer | undefined {
@@ -177,13 +177,13 @@ function answerOf(trade: TradeNotification): ChannelAnswer | undefined {
   };
 }
 
-/** Only the body `success`, exactly these seven characters, stops Alipay's repetitions. */
+/** Alipay repeats a notification unless the answer's body is exactly the seven characters `success`. */
 export const acknowledge = (outcome: CallbackOutcome): Acknowledgement =>
   outcome === 'refused' || outcome === 'unreadable'
     ? { status: 400, type: 'text/plain', body: 'fail' }
     : { status: 200, type: 'text/plain', body: 'success' };
 
-/** The out_trade_no in an unverified body, if it has the form of a payment's id of nodrop. */
+/** The out_trade_no in an unverified body, if it has the form of a nodrop payment id. */
 export function peekOutTradeNo(rawBody: Buffer): string | undefined {
   const no = new URLSearchParams(rawBody.toString('utf8')).get('out_trade_no');
   return no !== null && OUR_NUMBER.test(no) ? no : undefined;

@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
 /**
- * The kind of request that Alipay answered. A refusal code is definite only for the kind of request that it refuses.
+ * The kind of request that Alipay answered. A refusal code that is definite for one kind of request need not be
+ * definite for another kind.
  */
 export type Operation = 'create' | 'refund' | 'other';
 
@@ -15,17 +16,17 @@ export const resultSchema = z.object({
 });
 export type Result = z.infer<typeof resultSchema>;
 
-/** Alipay answers with this code if it has understood and done the request. */
+/** Alipay answers with this code if it has processed the request successfully. */
 export const DONE = '10000';
 /**
- * Alipay answers with this code if it has understood the request but refuses its content. A `sub_code` can be definite
+ * Alipay answers with this code if it understands the request but refuses its content. A `sub_code` can be definite
  * only together with this code.
  */
 const REFUSED = '40004';
 const TOO_MANY = '40005';
 
 /**
- * If Alipay refuses a request with one of these codes, it has created nothing. Sources: the tables of
+ * If Alipay refuses a request with one of these codes, Alipay has created no trade or refund. Sources: the tables of
  * https://docs.open.alipay.com/api_1/alipay.trade.precreate (precreate) and
  * https://docs.open.alipay.com/api_1/alipay.trade.refund (refund).
  */
@@ -41,7 +42,7 @@ const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
 };
 
 /**
- * These refusals of a refund can be temporary. Their causes are a low balance, a frozen trade, or the merchant's
+ * These refusals of a refund can be temporary. The causes are a low balance, a frozen trade, or the merchant's
  * contract.
  */
 const PASSING_REFUSALS: ReadonlySet<string> = new Set([
@@ -52,8 +53,8 @@ const PASSING_REFUSALS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Alipay refuses with these codes because of nodrop's keys, permissions or clock. Codes 20001 and 40006 have no other
- * meaning, so nodrop does not check their `sub_code`.
+ * With these codes, the cause of the refusal is nodrop's keys, permissions or clock. Codes 20001 and 40006 have no
+ * other meaning, so nodrop does not check their `sub_code`.
  */
 const ABOUT_US_CODES: ReadonlySet<string> = new Set(['20001', '40006']);
 const ABOUT_US: ReadonlySet<string> = new Set([
@@ -90,7 +91,8 @@ const HINTS: ReadonlyMap<string | undefined, string> = new Map([
 
 const MESSAGE_AT_MOST = 200;
 /**
- * Alipay's message for this refusal quotes the complete signed text, which contains the subject and nodrop's address.
+ * Alipay's message for a refusal with this code quotes the complete signed text, which contains the subject and
+ * nodrop's address.
  */
 const QUOTES_THE_REQUEST = 'isv.invalid-signature';
 
@@ -124,7 +126,7 @@ export function classifyStatus(status: number, retryAfter: string | null): Chann
   );
 }
 
-/** True for refusals that only a wrong account, permission or clock can cause. */
+/** True for a refusal whose only possible cause is a wrong account, permission or clock. */
 export const isAboutUs = ({ code, sub_code = '' }: Result): boolean =>
   code !== DONE && (ABOUT_US_CODES.has(code) || ABOUT_US.has(sub_code));
 

@@ -38,8 +38,8 @@ export interface AlipayAnswer {
 }
 
 /**
- * The answer is not signed with the Alipay key that the account has. Either the answer was changed on the way, or the
- * account has a wrong key.
+ * The signature of the answer does not match the Alipay key of the account. Either the answer was changed on the way,
+ * or the account has a wrong key.
  */
 export class UnsignedAnswer extends ChannelError {
   constructor(method: string) {
@@ -63,8 +63,8 @@ async function sign(
   at: number,
 ): Promise<string> {
   const sdk = await sdkOf(credentials);
-  // If `timestamp` is absent, Alipay's library uses the time zone of the process. If `bizContentAutoSnakeCase` is on,
-  // the library renames fields.
+  // Without `timestamp`, Alipay's library would use the time zone of the process. With `bizContentAutoSnakeCase`, the
+  // library would rename fields.
   return sdk.sdkExecute(
     method,
     { ...addresses, format: 'JSON', timestamp: toBeijing(at), biz_content: content },
@@ -86,8 +86,8 @@ const envelopeSchema = z.looseObject({ sign: z.string().optional() });
 
 /**
  * Sends one request to Alipay and returns the signed part of the answer.
- * @throws ChannelError as `classify` decides; `garbage` if the answer is not signed or has an unexpected
- * shape.
+ * @throws ChannelError of the kind that `classify` returns, or `garbage` if the answer is not signed or has an
+ * unexpected shape
  */
 export async function ask<T>(call: AlipayCall<T>): Promise<T> {
   const { content, result } = await send(call);
@@ -104,7 +104,7 @@ export async function send(call: Omit<AlipayCall<unknown>, 'schema'>): Promise<A
   const params = new URLSearchParams(await sign(credentials, call, Date.now()));
   const body = new URLSearchParams({ biz_content: params.get('biz_content') ?? '' });
   params.delete('biz_content');
-  // The charset must be in the query string, because the gateway looks for it there before it reads the body.
+  // The charset must be in the query string, because the gateway reads it from there before it reads the body.
   const { response, text } = await exchange(
     `${gatewayOf(credentials)}?${params}`,
     {
@@ -134,14 +134,14 @@ async function read(credentials: Credentials, method: string, operation: Operati
   try {
     sdk.checkResponseSign(text, key, envelope.sign ?? '', '');
   } catch {
-    // Alipay's gateway does not sign its answer if it does not know the application. Such an answer says nothing about
-    // a trade.
+    // Alipay's gateway does not sign its answer if it does not know the application. Such an answer does not show the
+    // state of a trade.
     const said = resultSchema.safeParse(envelope[key]);
     if (said.success && isAboutUs(said.data)) throw classify(said.data, operation);
     throw new UnsignedAnswer(method);
   }
-  // This parses the text that was verified, not the whole body. Another parser could read the body differently, for
-  // example if a name occurs twice.
+  // Parse the text that was verified, not the whole body. The signature check may have read another part of the body,
+  // for example if a name occurs twice.
   const content = parse(z.looseObject({}), sdk.getSignStr(text, key));
   if (content === undefined) throw nonsense(method);
   return content;

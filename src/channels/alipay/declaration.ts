@@ -15,14 +15,14 @@ const LIVE_GATEWAY = 'https://openapi.alipay.com/gateway.do';
 const EXPIRY = { atLeastMs: MINUTE_MS, atMostMs: 15 * DAY_MS } as const;
 
 /**
- * A QR code that no payer has scanned expires after 2 h: https://docs.open.alipay.com/api_1/alipay.trade.precreate. A
- * payment with a later expiry would outlive its code.
+ * A QR code that no payer has scanned expires after 2 h: https://docs.open.alipay.com/api_1/alipay.trade.precreate. So
+ * the payment must not expire later.
  */
 const CODE_LIVES_MS = 2 * HOUR_MS;
 
 /**
- * WeChat's browser does not open Alipay's addresses, so a payer in WeChat must switch to another browser. A QR code
- * contains an address of qr.alipay.com, which also opens Alipay on a phone.
+ * WeChat's browser does not open Alipay's URLs, so a payer in WeChat must switch to another browser. A QR code contains
+ * a URL of qr.alipay.com, which also opens Alipay on a phone.
  */
 const METHOD = {
   currencies: { [CURRENCY]: AMOUNT_LIMITS },
@@ -66,7 +66,7 @@ export const declaration: ChannelDeclaration = {
     source:
       'nodrop: Alipay publishes no limit, and answers 40005 above its own (https://opendocs.alipay.com/common/02km9f)',
   },
-  // Alipay recommends that merchants rely on notifications, and query if a notification does not arrive.
+  // Alipay recommends that merchants rely on notifications, and send a query only if a notification does not arrive.
   querySchedule: null,
   // At Alipay, an out_trade_no identifies the same trade forever, and an out_request_no identifies the same refund
   // forever.
@@ -80,8 +80,8 @@ export const declaration: ChannelDeclaration = {
     rule: 'must be the out_trade_no of a trade: 1 to 64 of 0-9, A-Z, a-z and _',
     example: 'SHOP20260101001',
   },
-  // A payment link contains `notify_url`, so the payer can read that address. Therefore nodrop uses the address of the
-  // account, and only the signature proves that a notification is genuine.
+  // A payment link contains `notify_url`, so the payer can read that URL. Therefore nodrop uses the account's callback
+  // URL and not a URL for each payment. Only the signature proves that a notification is genuine.
   takesCallbackAddress: false,
   settings: [
     {

@@ -69,15 +69,12 @@ function certificatesOf(credentials: Credentials) {
   return { app_cert, alipay_cert, alipay_root_cert };
 }
 
-/**
- * Alipay's library for each credentials object. An account's credentials object stays the same until its settings
- * change.
- */
+/** Alipay's library for each credentials object. An account keeps its credentials object until its settings change. */
 const known = new WeakMap<Credentials, Promise<AlipaySdk>>();
 
 /**
- * Alipay's library with these settings. nodrop sends the requests itself, so the library gets no gateway and
- * no timeouts.
+ * Alipay's library with these settings. nodrop sends the requests itself, so the library needs no gateway and no
+ * timeouts.
  * @throws ChannelError `misconfigured` for settings that cannot be read
  */
 export function sdkOf(credentials: Credentials): Promise<AlipaySdk> {
@@ -91,10 +88,10 @@ async function makeSdk(credentials: Credentials): Promise<AlipaySdk> {
   if (appId === undefined || private_key === undefined) {
     throw misconfigured('the account has no app_id or no private_key');
   }
-  // End the PEM without an empty line: the library removes the last line of the PEM only if that line is not empty.
+  // The PEM must not end in an empty line, because the library removes the `END` line only if it is the last line.
   const privateKey = readPrivateKey(private_key).export({ type: 'pkcs8', format: 'pem' }).toString().trim();
   const certificates = certificatesOf(credentials);
-  // Alipay's library is imported when it is first used. So a process without an Alipay account saves time and memory.
+  // nodrop imports Alipay's library at its first use. So a process without an Alipay account saves time and memory.
   const { AlipaySdk } = await import('alipay-sdk');
   const common = { appId, privateKey, keyType: 'PKCS8', signType: 'RSA2' } as const;
   if (certificates === undefined) {
@@ -116,7 +113,7 @@ async function makeSdk(credentials: Credentials): Promise<AlipaySdk> {
 }
 
 /**
- * Checks the settings for errors that are visible without a request. Examples are confused keys, a certificate of
+ * Checks the settings for errors that are visible without a request. Examples are swapped keys, a certificate for
  * another key, and an expired certificate.
  * @throws ChannelError `misconfigured`
  */

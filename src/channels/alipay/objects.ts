@@ -8,7 +8,7 @@ import {
 import { CURRENCY, fen, fenOrNothing } from './amounts.ts';
 import { fromBeijing } from './times.ts';
 
-/** Defines the parts of Alipay's answers that nodrop reads, and maps them to answers of the channel port. */
+/** Defines the parts of Alipay's answers that nodrop reads, and maps these parts to answers of the channel port. */
 
 export const TRADE_STATES = ['WAIT_BUYER_PAY', 'TRADE_SUCCESS', 'TRADE_FINISHED', 'TRADE_CLOSED'] as const;
 
@@ -29,7 +29,7 @@ export const tradeSchema = z.object({
   receipt_amount: z.string().optional(),
   /** When the seller received the money. Alipay sets this field only on a paid trade. */
   send_pay_date: z.string().optional(),
-  /** The currency of the trade. Alipay sets this field only on a trade in another currency than CNY. */
+  /** The currency of the trade. Alipay sets this field only if the currency is not CNY. */
   trans_currency: z.string().optional(),
 });
 export type AlipayTrade = z.infer<typeof tradeSchema>;
@@ -40,8 +40,8 @@ export const closedSchema = z.object({ out_trade_no: z.string() });
 export const refundSchema = z.object({
   out_trade_no: z.string(),
   /**
-   * `Y` means that this request moved money. `N` means that this request moved no money: an earlier request had moved
-   * it, or the refund is not decided yet.
+   * `Y` means that this request moved money. `N` means that this request moved no money, because an earlier request had
+   * moved the money or the refund is not decided yet.
    */
   fund_change: z.enum(['Y', 'N']),
 });
@@ -98,8 +98,8 @@ function paid(trade: AlipayTrade): PaidAnswer {
 }
 
 /**
- * Converts the total of a trade.
- * @throws ChannelError `garbage` for another currency than CNY, because all of nodrop's trades at Alipay are in CNY
+ * Converts the total of a trade to fen.
+ * @throws ChannelError `garbage` for a currency other than CNY, because all of nodrop's trades at Alipay are in CNY
  */
 export function totalOf(yuan: string, currency = CURRENCY): Pick<PaidAnswer, 'amount' | 'currency'> {
   if (currency !== CURRENCY)
@@ -108,9 +108,9 @@ export function totalOf(yuan: string, currency = CURRENCY): Pick<PaidAnswer, 'am
 }
 
 /**
- * Maps a refund to an answer of the port. Alipay has no refund id of its own: the trade and nodrop's out_request_no
+ * Maps a refund to an answer of the port. Alipay has no refund id of its own. The trade and nodrop's out_request_no
  * together identify a refund.
- * @throws ChannelError `garbage` if the answer is about another refund than the requested one
+ * @throws ChannelError `garbage` if the answer is about a refund that was not requested
  */
 export function refundAnswer(refund: AlipayRefund, outRefundNo: string): RefundAnswer {
   const { out_request_no, refund_amount, refund_status, gmt_refund_pay } = refund;

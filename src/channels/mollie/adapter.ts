@@ -39,7 +39,7 @@ import {
 } from './objects.ts';
 
 export interface MollieAdapterOptions {
-  /** The base address of Mollie's API, without a path. @default https://api.mollie.com */
+  /** The base URL of Mollie's API, without a path. @default https://api.mollie.com */
   readonly url?: string;
   /** @default fetch with the connect timeout */
   readonly fetch?: typeof fetch;
@@ -48,19 +48,19 @@ export interface MollieAdapterOptions {
 /** The largest page that Mollie returns: https://docs.mollie.com/reference/pagination. */
 const PAGE = 250;
 /**
- * The maximum number of pages that one activity has time to read. A longer listing is not read to its end, so it cannot
- * prove that something is missing.
+ * The maximum number of pages that one activity has time to read. A longer listing is not read to its end, so nodrop
+ * cannot conclude that an item is missing from it.
  */
 const PAGES_AT_MOST = 10;
 /**
- * nodrop searches a trade at Mollie by its creation time. This is the largest difference between the two clocks that
- * the search allows.
+ * nodrop searches for a trade at Mollie by its creation time. The search allows this difference between nodrop's clock
+ * and Mollie's clock.
  */
 const CLOCKS_APART_MS = 5 * 60_000;
 
 /**
- * Creates the adapter for Mollie, which calls Mollie's REST API directly. Mollie's own library accepts only https
- * addresses, and offers nothing that Node's fetch does not offer.
+ * Creates the adapter for Mollie, which calls Mollie's REST API directly. nodrop does not use Mollie's own library,
+ * because that library accepts only https URLs and has no advantage over Node's fetch.
  */
 export function createMollieAdapter({
   url = 'https://api.mollie.com',
@@ -70,7 +70,7 @@ export function createMollieAdapter({
   const isHere = isLoopback(url);
 
   /**
-   * Returns the trade at Mollie, or undefined if Mollie does not know it.
+   * Returns the trade at Mollie, or undefined if Mollie does not know the trade.
    * @throws ChannelError `garbage` if Mollie answers with another payment, or with a payment of the other mode (test or
    *   live)
    */
@@ -121,7 +121,7 @@ export function createMollieAdapter({
         const since = Date.parse(trade.createdAt) - CLOCKS_APART_MS;
         const isOurs = (payment: ListedPayment) => numberIn(payment, PAYMENT_KEY) === trade.outTradeNo;
         // Mollie lists the newest payments first, and nodrop creates a trade only after it has stored the payment's
-        // row. So an older payment ends the search.
+        // row. So the search ends at the first payment that is older than the row.
         const isBefore = ({ createdAt }: ListedPayment) => Date.parse(createdAt) < since;
         const { items, date } = await list(
           session,
@@ -167,7 +167,7 @@ export function createMollieAdapter({
           return closeAnswer(ours(value, session, trade));
         } catch (error) {
           // Mollie refused to cancel the payment, because only an open payment can be cancelled. A query shows the
-          // payment's present state.
+          // payment's current state.
           if (refusalIn(error)?.status !== 422) throw error;
           const found = await getPayment(session, payment.id);
           if (found.status === 'open' && found.isCancelable === true) throw error;
@@ -190,8 +190,8 @@ export function createMollieAdapter({
           const { value } = await known(session, payment, asked, refundSchema);
           return refundAnswer(ofNumber(value, refund), trade.currency);
         } catch (error) {
-          // Mollie refuses if the refund number was used before with another amount, or if its refund has already
-          // returned the money. In both cases nodrop returns the existing refund.
+          // Mollie refuses if an earlier request used the refund number with another amount, or if the refund with this
+          // number has already returned the money. In both cases, nodrop returns the existing refund.
           const status = refusalIn(error)?.status;
           if (status !== 400 && status !== 409 && status !== 422) throw error;
           const found = await findRefund(session, payment, trade, refund);
@@ -226,7 +226,7 @@ export function createMollieAdapter({
       throw new CallbackError('malformed', 'the body names no Mollie payment');
     },
 
-    // Only the callback's address contains the payment's id. The body does not contain it.
+    // Only the callback's URL contains the payment's id. The body does not contain it.
     peekOutTradeNo: () => undefined,
 
     async checkAccount(account, signal) {
@@ -247,8 +247,8 @@ export function createMollieAdapter({
 }
 
 /**
- * The terms of a trade, built only from the payment's row and the deployment's addresses. If a request repeats an
- * idempotency key with other terms, Mollie refuses it.
+ * The terms of a trade, built only from the payment's row and the deployment's URLs. The terms must not change, because
+ * Mollie refuses a repeated idempotency key with other terms.
  */
 function termsOf(trade: NewTrade, isMollieHere: boolean): object {
   const { outTradeNo, method, amount, currency, subject, returnUrl, notifyUrl } = trade;
@@ -256,8 +256,8 @@ function termsOf(trade: NewTrade, isMollieHere: boolean): object {
     amount: { currency, value: toDecimal(amount, currency) },
     description: subject,
     redirectUrl: returnUrl,
-    // Mollie refuses a loopback address as the webhook address, so nodrop then leaves it out. Without a webhook
-    // address, nodrop queries Mollie on schedule.
+    // Mollie refuses a webhook URL with a loopback address, so nodrop sends no webhook URL in that case. Without a
+    // webhook, nodrop queries Mollie on schedule.
     ...(isMollieHere || !isLoopback(notifyUrl) ? { webhookUrl: notifyUrl } : {}),
     metadata: { [PAYMENT_KEY]: outTradeNo },
     ...(method === CHECKOUT ? {} : { method }),
@@ -270,9 +270,9 @@ function isLoopback(url: string): boolean {
 }
 
 /**
- * Mollie's id of the trade. Undefined if the stored reference does not have the form of Mollie's ids, because such text
- * must not become part of an address.
- * @throws ChannelError if the trade's id was not looked up yet
+ * Mollie's id of the trade. Undefined if the stored reference does not have the form of Mollie's ids, because such a
+ * text must not become part of a URL.
+ * @throws ChannelError if nodrop has not looked up the trade's id yet
  */
 function idOf({ outTradeNo, reference }: Trade): string | undefined {
   if (reference === null)
@@ -290,7 +290,7 @@ function moneyOf(trade: Trade): string {
   throw new ChannelError('unreachable', `mollie: ${trade.outTradeNo} has no payment at Mollie`);
 }
 
-/** The id in the form that Mollie's webhook sends: https://docs.mollie.com/reference/webhooks. */
+/** The pattern of the payment id that Mollie's webhook sends: https://docs.mollie.com/reference/webhooks. */
 function idIn(rawBody: Buffer): string | undefined {
   const [id, ...more] = new URLSearchParams(rawBody.toString('utf8')).getAll('id');
   return id !== undefined && more.length === 0 && PAYMENT_ID.test(id) ? id : undefined;
@@ -338,9 +338,9 @@ function withId(payment: Payment, id: string): Payment {
 }
 
 /**
- * Returns the payment if it belongs to the trade and has the mode (test or live) of the API key. A payment that carries
- * the number of another trade is rejected. A payment without a number of nodrop was created by other code, and only its
- * id identifies it.
+ * Returns the payment if it belongs to the trade and has the mode (test or live) of the API key. A payment with the
+ * number of another trade is rejected. A payment without a nodrop number was created by other code, and only its id
+ * identifies it.
  * @throws ChannelError `garbage`
  */
 function ours<T extends ListedPayment>(payment: T, session: Session, { outTradeNo }: Trade): T {
@@ -360,8 +360,8 @@ function ofMode<T extends ListedPayment>(payment: T, { credentials }: Session): 
 }
 
 /**
- * Returns the refund if it carries nodrop's refund number.
- * @throws ChannelError `garbage` if it does not
+ * Returns the refund if it has nodrop's refund number.
+ * @throws ChannelError `garbage` if the refund has another number
  */
 function ofNumber(refund: Refund, { outRefundNo }: KnownRefund): Refund {
   if (numberIn(refund, REFUND_KEY) === outRefundNo) return refund;
@@ -402,8 +402,8 @@ function closeAnswer(payment: Payment): CloseAnswer {
 }
 
 /**
- * Reads all pages of a listing, or stops after the page that has an item which `until` accepts. Also returns the `Date`
- * header of the last page.
+ * Reads the pages of a listing. Stops at the end of the listing, or after a page with an item that `until` accepts.
+ * Also returns the `Date` header of the last page.
  * @throws ChannelError if the listing cannot be read to its end
  */
 async function list<T>(
@@ -468,8 +468,8 @@ async function findRefund(
 }
 
 /**
- * nodrop searches a trade at Mollie by its creation time. If this machine's clock is wrong, the search may end before
- * it reaches the trade.
+ * nodrop searches for a trade at Mollie by its creation time. With a wrong clock on this machine, the search may end
+ * before it reaches the trade.
  */
 function checkClock(date: string | null): void {
   const said = clockSentence(date, Date.now());

@@ -1,10 +1,13 @@
 import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
-/** The kind of request that Mollie answered. A refusal is definite only for the kind of request that it refuses. */
+/**
+ * The kind of request that Mollie answered. A refusal that is definite for one kind of request need not be definite for
+ * another kind.
+ */
 export type Operation = 'create' | 'refund' | 'other';
 
-/** An answer of Mollie as received. */
+/** An answer of Mollie, not parsed yet. */
 export interface Reply {
   readonly status: number;
   readonly headers: Pick<Headers, 'get'>;
@@ -12,7 +15,7 @@ export interface Reply {
 }
 
 /**
- * A refusal of Mollie: https://docs.mollie.com/reference/handling-errors. Mollie has no error codes; `field` names the
+ * A refusal of Mollie: https://docs.mollie.com/reference/handling-errors. Mollie has no error codes. `field` names the
  * field that Mollie refused.
  */
 const refusalSchema = z.object({
@@ -24,8 +27,8 @@ const refusalSchema = z.object({
 export type MollieRefusal = z.infer<typeof refusalSchema>;
 
 /**
- * If Mollie answers 422 and names one of these fields, the refusal is definite: Mollie validated the request and
- * created nothing.
+ * A 422 that names one of these fields is a definite refusal, because Mollie has validated the request and created
+ * nothing.
  */
 const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
   create: new Set(['amount', 'amount.currency', 'amount.value', 'description', 'method']),
@@ -34,7 +37,7 @@ const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
 };
 
 /**
- * The address fields of a request, which come from the deployment's settings. Mollie's message is for example "The
+ * The URL fields of a request, which come from the deployment's settings. Mollie refuses them for example with "The
  * webhook URL is invalid because it is unreachable from Mollie's point of view".
  */
 const OUR_ADDRESSES: Readonly<Record<string, string>> = {
@@ -43,12 +46,12 @@ const OUR_ADDRESSES: Readonly<Record<string, string>> = {
 };
 
 /**
- * Mollie's message when it refuses a second refund of the same amount within an hour:
+ * Mollie's message if it refuses a second refund of the same amount within an hour:
  * https://docs.mollie.com/docs/refunds.
  */
 const DUPLICATE = /duplicate refund/i;
 
-/** Matches API keys. Mollie's messages may quote them. */
+/** Matches API keys, which Mollie's messages may quote. */
 const KEYS = /\b(test|live|access)_[^\s'"]+/g;
 const MESSAGE_AT_MOST = 300;
 
@@ -61,8 +64,8 @@ export function refusalIn(error: unknown): MollieRefusal | undefined {
 }
 
 /**
- * True if Mollie itself says that it does not know the id. A 404 without Mollie's own error can come from a proxy, so
- * it does not count.
+ * True if Mollie itself reports that it does not know the id. A 404 without Mollie's own error body does not count,
+ * because it can come from a proxy.
  */
 export function isUnknown(error: unknown, id: string): boolean {
   const refusal = refusalIn(error);
@@ -84,8 +87,8 @@ function refusalOf({ status, text }: Pick<Reply, 'status' | 'text'>): MollieRefu
 }
 
 /**
- * Classifies an answer that is not a success. Only a 422 for a listed field is definite. Every other answer says
- * nothing about the trade or the refund.
+ * Classifies an answer that is not a success. Only a 422 for a listed field is definite. After any other answer, the
+ * state of the trade or the refund is unknown.
  */
 export function classify(reply: Reply, operation: Operation): ChannelError {
   const refusal = refusalOf(reply);

@@ -23,10 +23,13 @@ export interface MollieAnswer<T> {
   readonly reply: Reply;
 }
 
-/** Sends the requests of one call of the adapter to Mollie. All of them share one timeout. */
+/** Sends the requests of one call of the adapter to Mollie. These requests share one timeout. */
 export interface Session {
   readonly credentials: Credentials;
-  /** Sends one request to Mollie. @throws ChannelError as `classify` decides; `garbage` for an unexpected shape */
+  /**
+   * Sends one request to Mollie.
+   * @throws ChannelError of the kind that `classify` returns, or `garbage` if the answer has an unexpected shape
+   */
   ask<T>(request: MollieRequest, schema: z.ZodType<T>): Promise<MollieAnswer<T>>;
 }
 
@@ -36,10 +39,7 @@ export type MollieClient = <T>(
   work: (session: Session) => Promise<T>,
 ) => Promise<T>;
 
-/**
- * @param baseUrl the base address of Mollie's API, without a path
- * @param fetch as in `ExchangeOptions`
- */
+/** @param baseUrl the base URL of Mollie's API, without a path @param fetch see `ExchangeOptions` */
 export function createMollieClient(baseUrl: string, fetch?: ExchangeOptions['fetch']): MollieClient {
   async function send(
     apiKey: string,

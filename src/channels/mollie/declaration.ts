@@ -19,9 +19,9 @@ const BY_PAYPAL =
   'EUR AUD BRL CAD CHF CZK DKK GBP HKD HUF ILS JPY MXN MYR NOK NZD PHP PLN SEK SGD THB TWD USD';
 
 /**
- * nodrop accepts amounts below 1,000,000,000 whole units at Mollie. Mollie itself accepts less, as the example of
- * https://docs.mollie.com/reference/handling-errors shows. The limits of a payment method depend on the account, and
- * Mollie reports them when it refuses an amount.
+ * For Mollie, nodrop accepts amounts below 1,000,000,000 whole units. Mollie itself has lower limits, as the example of
+ * https://docs.mollie.com/reference/handling-errors shows. These limits depend on the payment method and the account,
+ * and Mollie reports them when it refuses an amount.
  */
 const WHOLE_UNITS_BELOW = 1_000_000_000;
 
@@ -33,7 +33,7 @@ const limitsOf = (codes: string): Readonly<Record<CurrencyCode, CurrencyLimits>>
     ]),
   );
 
-/** @param codes ISO 4217 codes with spaces between */
+/** @param codes ISO 4217 codes, separated by spaces */
 const methodOf = (name: string, codes: string): MethodDeclaration => ({
   name,
   action: 'redirect',
@@ -46,9 +46,7 @@ const methodOf = (name: string, codes: string): MethodDeclaration => ({
   needs: [],
 });
 
-/**
- * With this method, the payer chooses on Mollie's page how to pay. All other methods have the name that Mollie uses.
- */
+/** With this method, the payer chooses on Mollie's page how to pay. All other methods have Mollie's own names. */
 export const CHECKOUT = 'checkout';
 
 /**
@@ -70,15 +68,15 @@ export const declaration: ChannelDeclaration = {
     methodOf('paypal', BY_PAYPAL),
   ],
   rateLimit: {
-    // This rate limit counts activities. An activity sends one request to Mollie, or a few.
+    // This rate limit counts activities. Each activity sends one request or a few requests to Mollie.
     perSecond: 10,
     source:
       'nodrop: Mollie publishes no limit, and adapts its limits to the traffic that it sees (https://docs.mollie.com/reference/rate-limiting)',
   },
   // Mollie recommends webhooks, and names no intervals for queries.
   querySchedule: null,
-  // Mollie removes an idempotency key after an hour: https://docs.mollie.com/reference/api-idempotency. A later request
-  // with the same key then creates a second object.
+  // Mollie removes an idempotency key after an hour: https://docs.mollie.com/reference/api-idempotency. After that, a
+  // request with the same key creates a second object.
   repeatableForMs: { create: HOUR_MS, refund: HOUR_MS },
   unknownTradeCanBePaid: false,
   adoption: {

@@ -43,8 +43,8 @@ export const paymentSchema = z.object({
 export type Payment = z.infer<typeof paymentSchema>;
 
 /**
- * The fields of a listed payment that a search needs. Other fields are not checked. Otherwise one unusual payment of
- * the merchant could make the whole listing unreadable.
+ * The fields of a listed payment that a search needs. nodrop does not check other fields, because one unusual payment
+ * of the merchant would then make the whole listing unreadable.
  */
 export const listedPaymentSchema = paymentSchema.pick({
   id: true,
@@ -88,12 +88,12 @@ export const pageOf = <T>(name: string, item: z.ZodType<T>) =>
     })
     .transform(({ _embedded, _links: { next } }, { issues }) => {
       /**
-       * The next page starts with the object of this id. nodrop takes only this id from the link, because it never
-       * calls an address from an answer.
+       * The id of the object with which the next page starts. nodrop reads only this id from the link, because it never
+       * calls a URL from an answer.
        */
       const from = next === null ? null : new URL(next.href).searchParams.get('from');
-      // The listing has another page, but the id of its first object is unknown. So the listing cannot be read to its
-      // end.
+      // The listing has another page, but nodrop does not know the id of the first object on that page. So nodrop
+      // cannot read the listing to its end.
       if (next !== null && !from)
         issues.push({
           code: 'custom',
@@ -112,7 +112,7 @@ export function numberIn(
   return no.data?.[key];
 }
 
-/** Converts Mollie's amount to minor units. @throws ChannelError `garbage` if it is not an amount */
+/** Converts Mollie's amount to minor units. @throws ChannelError `garbage` if the text is not an amount */
 export function amountOf({ value, currency }: z.infer<typeof amountSchema>): {
   readonly amount: number;
   readonly currency: CurrencyCode;
@@ -130,7 +130,7 @@ export function paymentAnswer(payment: Payment): ChannelAnswer {
   switch (payment.status) {
     case 'open':
       return { state: 'unpaid' };
-    // Mollie's status `authorized` means that the payer has agreed, but that Mollie does not have the money yet.
+    // At Mollie, `authorized` means that the payer has approved the payment, but Mollie does not have the money yet.
     case 'pending':
     case 'authorized':
       return { state: 'processing' };
@@ -146,7 +146,7 @@ export function paymentAnswer(payment: Payment): ChannelAnswer {
   }
 }
 
-/** @throws ChannelError `garbage` if the payment has no payment time */
+/** @throws ChannelError `garbage` if the payment has no time at which it was paid */
 function paid({ id, amount, paidAt }: Payment): PaidAnswer {
   if (typeof paidAt !== 'string')
     throw new ChannelError('garbage', `mollie reports ${id} as paid without a payment time`);
@@ -219,8 +219,8 @@ export function refundAnswer(refund: Refund, currency: CurrencyCode): RefundAnsw
         channelRefundId,
       };
     default:
-      // Mollie has not decided a refund with status `pending` or `processing`. Any status that Mollie adds later also
-      // counts as not decided.
+      // Mollie has not decided a refund with status `pending` or `processing`. A status that Mollie adds later also
+      // counts as undecided.
       return { state: 'processing', channelRefundId };
   }
 }
@@ -237,8 +237,8 @@ function listedRefund(refund: Refund, currency: CurrencyCode): ChannelRefund {
 }
 
 /**
- * When Mollie reports a chargeback, it has already taken the money from the merchant. Only a later decision can return
- * the money. So a chargeback counts as lost until it is reversed: docs/decisions/0035.
+ * Mollie takes the money from the merchant before it reports a chargeback. Only a later decision can return the money.
+ * So a chargeback counts as lost until it is reversed: docs/decisions/0035.
  */
 export function disputeOf({ id, amount, reason, reversedAt }: Chargeback): ChannelDispute {
   return {

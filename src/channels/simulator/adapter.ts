@@ -42,15 +42,15 @@ export interface SimulatorAdapterOptions {
 }
 
 /**
- * After each of these refusals of a create, it is certain that no trade exists under nodrop's number.
+ * If the simulator refuses to create a trade with one of these codes, no trade with nodrop's number exists.
  * `OUT_TRADE_NO_USED` is not in the list, because a trade with that number exists and may still be paid.
  */
 const DEFINITE_REFUSALS = new Set(['PARAM_ERROR']);
 
 /**
- * After each of these refusals of a refund, it is certain that nodrop's refund number refunds nothing.
- * `OUT_REFUND_NO_USED` is not in the list, because a refund of another amount has that number. In that case nodrop
- * queries the refund.
+ * If the simulator refuses a refund with one of these codes, no refund with nodrop's number exists.
+ * `OUT_REFUND_NO_USED` is not in the list, because a refund with that number and another amount exists. In that case,
+ * nodrop queries the refund.
  */
 const DEFINITE_REFUND_REFUSALS = new Set([
   'PARAM_ERROR',
@@ -59,7 +59,7 @@ const DEFINITE_REFUND_REFUSALS = new Set([
   'REFUND_NOT_ALLOWED',
 ]);
 
-/** These refusals of a refund are temporary: they end with time, or when the merchant acts. */
+/** These refusals of a refund are temporary. They end after some time, or when the merchant acts. */
 const PASSING_REFUND_REFUSALS = new Set(['BALANCE_TOO_LOW']);
 
 const tradeSchema = z.object({
@@ -96,7 +96,7 @@ interface Reply {
   readonly body: unknown;
 }
 
-/** The simulator's declaration. Unlike a real channel, the simulator accepts everything that nodrop accepts. */
+/** The simulator's declaration. Unlike a real channel, the simulator accepts every payment that nodrop accepts. */
 export const declarationOf = (name: SimulatorAdapterOptions['name']): ChannelDeclaration => ({
   name,
   title:
@@ -190,8 +190,8 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
       );
     }
     if (response.status === 401) {
-      // If the simulator rejects the secret or the time, the cause is an error of this deployment. The answer says
-      // nothing about the trade, so it must never count as a refusal.
+      // If the simulator rejects the secret or the time, the cause is an error of this deployment. The answer does not
+      // show the state of the trade, so it must never count as a refusal.
       const clock = clockSentence(response.headers.get('date'), Date.now());
       const mend = clock === '' ? `check the secret of ${options.name}` : clock;
       throw new ChannelError('misconfigured', `${said}: ${mend}`);
@@ -207,7 +207,7 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
 
   /**
    * Parses a trade in the simulator's answer.
-   * @throws ChannelError `garbage` if the answer is about another trade than the requested one
+   * @throws ChannelError `garbage` if the answer is about a trade that was not requested
    */
   function readTrade<T extends z.infer<typeof tradeSchema>>(
     schema: z.ZodType<T>,
@@ -225,7 +225,7 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
 
   /**
    * Parses a refund in the simulator's answer.
-   * @throws ChannelError `garbage` if the answer is about another refund than the requested one
+   * @throws ChannelError `garbage` if the answer is about a refund that was not requested
    */
   function readRefund(
     body: unknown,
@@ -352,8 +352,8 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     },
 
     async verifyCallback(account, { headers, rawBody }): Promise<VerifiedCallback> {
-      // Decoding invalid UTF-8 would replace different invalid bytes with the same character. So the signature would
-      // not cover the bytes that were received.
+      // Reject invalid UTF-8. Decoding would replace different invalid bytes with the same character, so the signature
+      // would not cover the received bytes.
       if (!isUtf8(rawBody)) throw new CallbackError('unverified', 'the body is not UTF-8');
       const text = rawBody.toString('utf8');
       verifyByAny(account, text, headers);
@@ -400,7 +400,7 @@ function verifyByAny({ credentials }: ChannelAccount, text: string, headers: Hea
   throw new CallbackError('unverified', why);
 }
 
-/** If the simulator refuses a refund with an unknown code, the answer says nothing about the refund. */
+/** A refusal with an unknown code does not show whether the refund exists. */
 function refusalOfRefund(code: string): ChannelErrorKind {
   if (DEFINITE_REFUND_REFUSALS.has(code)) return 'rejected';
   return PASSING_REFUND_REFUSALS.has(code) ? 'not_now' : 'unreachable';
@@ -418,7 +418,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** The refund that a callback reports, if there is one. */
+/** Returns the refund that a callback reports. Undefined if the callback reports no refund. */
 function refundOf(content: unknown): CallbackRefund | undefined {
   const parsed = refundCallbackSchema.safeParse(content);
   if (!parsed.success) return undefined;

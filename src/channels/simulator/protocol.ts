@@ -14,12 +14,13 @@ import { Webhook } from 'standardwebhooks';
  */
 
 /**
- * The states of a trade in the simulator's own terms. `PAYERROR` means that the payment was declined, and it is final.
+ * The states of a trade in the simulator's own terms. `PAYERROR` means that the payment was declined. This state is
+ * final.
  */
 export const TRADE_STATES = ['NOTPAY', 'PROCESSING', 'SUCCESS', 'CLOSED', 'REFUND', 'PAYERROR'] as const;
 export type TradeState = (typeof TRADE_STATES)[number];
 
-/** Names the account whose secret signed the request. */
+/** The name of the account whose secret signed the request. */
 export const ACCOUNT_HEADER = 'simulator-account';
 
 export type SignatureHeaders = Record<'webhook-id' | 'webhook-timestamp' | 'webhook-signature', string>;
@@ -48,15 +49,16 @@ export function sign(webhook: Webhook, id: string, payload: string): SignatureHe
 }
 
 /**
- * The largest number of signatures that nodrop checks. While a sender changes its secret, it signs with every valid
- * secret, but a genuine sender never uses more signatures than this.
+ * Maximum number of signatures that nodrop checks in one message. A sender that changes its secret signs with every
+ * valid secret. A genuine sender never needs more signatures than this.
  */
 const SIGNATURES_AT_MOST = 10;
 
 /**
- * Checks that the signature headers are present, and checks their age and the signature. It does not parse the payload.
- * Only the first ten signatures are checked: a header can contain thousands of signatures, and each check takes time.
- * @throws Error (the library's WebhookVerificationError) that says which check failed
+ * Checks that the signature headers are present, that the message is not too old, and that a signature matches. Does
+ * not parse the payload. Only the first ten signatures are checked, because a header can contain thousands of
+ * signatures and each check takes time.
+ * @throws Error (the library's WebhookVerificationError) whose message names the failed check
  */
 export function verify(webhook: Webhook, payload: string, headers: Readonly<Record<string, unknown>>): void {
   const signed: Record<string, string> = {};

@@ -41,22 +41,22 @@ import {
 } from './objects.ts';
 
 export interface StripeAdapterOptions {
-  /** The base address of Stripe's API. @default https://api.stripe.com */
+  /** The base URL of Stripe's API. @default https://api.stripe.com */
   readonly url?: string;
-  /** The address of Stripe.js. @default https://js.stripe.com/v3/ */
+  /** The URL of Stripe.js. @default https://js.stripe.com/v3/ */
   readonly scriptUrl?: string;
 }
 
 /** The largest page that Stripe returns. */
 const PAGE = 100;
 /**
- * The maximum number of pages that one activity has time to read. A longer listing is not read to its end, so it cannot
- * prove that something is missing.
+ * The maximum number of pages that one activity has time to read. A longer listing is not read to its end, so nodrop
+ * cannot conclude that an item is missing from it.
  */
 const PAGES_AT_MOST = 10;
 /**
  * The largest clock difference that nodrop accepts between this machine and Stripe. If the difference is larger, nodrop
- * refuses callbacks by their age, and reports no trade as absent.
+ * refuses callbacks as too old, and does not conclude that a trade is absent.
  */
 const CLOCKS_APART_MS = 5 * 60_000;
 
@@ -68,8 +68,8 @@ interface Page {
 const CHARGE = 'latest_charge';
 
 /**
- * Creates the adapter for Stripe, which uses Stripe's library. It supports Checkout Sessions, and payment intents for
- * a payment form.
+ * Creates the adapter for Stripe, which uses Stripe's library. The adapter supports Checkout Sessions, and payment
+ * intents for a payment form.
  */
 export function createStripeAdapter(options: StripeAdapterOptions = {}): ChannelAdapter {
   const { url = 'https://api.stripe.com' } = options;
@@ -108,8 +108,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   }
 
   /**
-   * Reads all pages of a listing, or stops after the page that has an item which `until` accepts. Also returns the
-   * `Date` header of the last page.
+   * Reads the pages of a listing. Stops at the end of the listing, or after a page with an item that `until` accepts.
+   * Also returns the `Date` header of the last page.
    * @throws ChannelError if the listing cannot be read to its end
    */
   async function list<T extends { readonly id: string }>(
@@ -158,7 +158,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
       signal,
     );
 
-  /** Reads the trade at Stripe. Undefined if the trade's id cannot be an id of Stripe. */
+  /** Reads the trade at Stripe. Returns undefined if the trade's id does not have the form of Stripe's ids. */
   async function read(account: ChannelAccount, trade: Trade, signal?: AbortSignal) {
     const id = idOf(trade);
     if (id === undefined) return undefined;
@@ -193,7 +193,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   }
 
   /**
-   * The id of the Checkout Session that created the payment intent. If such a session exists, its id identifies the
+   * The id of the Checkout Session that created the payment intent. If this session exists, its id identifies the
    * trade.
    */
   async function sessionOf(account: ChannelAccount, payment_intent: string, signal?: AbortSignal) {
@@ -239,8 +239,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   }
 
   async function find(account: ChannelAccount, trade: Trade, signal?: AbortSignal) {
-    // nodrop sends the create request before the payment expires. Stripe's clock sets `created`, so the searched period
-    // allows for a clock difference.
+    // nodrop sends the create request between the creation and the expiry of the payment. `created` comes from Stripe's
+    // clock, so the searched period allows for a clock difference.
     const created = {
       gte: Math.floor((Date.parse(trade.createdAt) - CLOCKS_APART_MS) / 1000),
       lte: Math.ceil((Date.parse(trade.expiresAt) + CLOCKS_APART_MS) / 1000),
@@ -279,7 +279,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     return (await list<Dispute>(account, disputeSchema, request, signal)).items;
   }
 
-  /** The id of the payment intent that received the money. @throws ChannelError if there is none */
+  /** The id of the payment intent that received the money. @throws ChannelError if no payment intent received money */
   async function moneyOf(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<string> {
     const known = trade.channelPaymentId ?? (trade.method === 'checkout' ? undefined : trade.reference?.id);
     if (known !== undefined) return known;
@@ -322,7 +322,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         );
         return redirect(ours(session, trade));
       }
-      // This is checked first. Otherwise nodrop could create a trade for which it could not show a form.
+      // Check this before the trade is created, so that nodrop creates no trade for which it cannot show a form.
       publishableKeyOf(account);
       const params = intentParams(trade);
       const intent = await ask(
@@ -348,8 +348,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     async closeTrade(account, trade, signal) {
       const id = idOf(trade);
       if (id === undefined) return { state: 'unknown_trade' };
-      // nodrop must not cancel this intent. Stripe would cancel it even after the payer has taken its voucher to a
-      // shop.
+      // nodrop must not cancel this intent, because Stripe would cancel it even if the payer may already have paid with
+      // a voucher in a shop.
       if (trade.method !== 'checkout') {
         const { state } = intentAnswer(ours(await getIntent(account, id, signal), trade));
         if (state === 'processing') return { state };
@@ -375,7 +375,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         return closeAnswer(intentAnswer(intent));
       } catch (error) {
         // Stripe refused to close the trade, because only an open trade can be closed. A query shows the trade's
-        // present state.
+        // current state.
         const isRefused = error instanceof ChannelError && error.kind === 'unreachable';
         if (!isRefused || refusalIn(error)?.type !== 'invalid_request_error') throw error;
         const found = await read(account, trade, signal);
@@ -401,7 +401,7 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         );
         return refundAnswer(ofNumber(made, refund));
       } catch (error) {
-        // The refund number was used before with another amount. So nodrop returns the existing refund.
+        // An earlier request used this refund number with another amount. So nodrop returns the existing refund.
         if (refusalIn(error)?.type !== 'idempotency_error') throw error;
         const found = await findRefund(account, payment, refund, signal);
         if (found.state === 'unknown_refund') throw error;
@@ -432,8 +432,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
         throw new ChannelError('misconfigured', 'stripe: only test keys can pay with a test card');
       }
       const { id } = reference;
-      // `pm_card_visa` is one of the test cards of https://docs.stripe.com/testing. `return_url` is for methods that
-      // redirect the payer.
+      // `pm_card_visa` is one of the test cards of https://docs.stripe.com/testing. `return_url` is needed for methods
+      // that redirect the payer.
       const card = { payment_method: 'pm_card_visa', return_url: 'https://example.com/' };
       await known(account, id, intentSchema, (stripe) => stripe.paymentIntents.confirm(id, card), signal);
       return true;
@@ -466,9 +466,9 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
 }
 
 /**
- * Stripe's id of the trade. Undefined if the stored reference does not have the form of Stripe's ids, because such text
- * must not become part of an address.
- * @throws ChannelError if the trade's id was not looked up yet
+ * Stripe's id of the trade. Undefined if the stored reference does not have the form of Stripe's ids, because such a
+ * text must not become part of a URL.
+ * @throws ChannelError if nodrop has not looked up the trade's id yet
  */
 function idOf({ outTradeNo, method, reference }: Trade): string | undefined {
   if (reference === null)
@@ -505,8 +505,8 @@ function ours<T extends Session | Intent>(object: T, trade: Trade): T {
 }
 
 /**
- * Returns the refund if it carries nodrop's refund number.
- * @throws ChannelError `garbage` if it does not
+ * Returns the refund if it has nodrop's refund number.
+ * @throws ChannelError `garbage` if the refund has another number
  */
 function ofNumber(refund: Refund, { outRefundNo }: KnownRefund): Refund {
   if (numberIn(refund, REFUND_KEY) === outRefundNo) return refund;
@@ -517,8 +517,8 @@ function ofNumber(refund: Refund, { outRefundNo }: KnownRefund): Refund {
 }
 
 /**
- * Returns the refund if it belongs to this payment intent. The refund's number is not checked: a refund can get a new
- * idempotency key, and the merchant can edit metadata in the dashboard.
+ * Returns the refund if it belongs to this payment intent. The refund's number is not checked, because a refund can get
+ * a new idempotency key, and the merchant can edit the metadata in Stripe's dashboard.
  * @throws ChannelError `garbage`
  */
 function ofPayment(refund: Refund, payment: string): Refund {
@@ -527,7 +527,7 @@ function ofPayment(refund: Refund, payment: string): Refund {
 }
 
 /**
- * The payment intent of a Checkout Session. Null until the payer begins to pay.
+ * Returns the payment intent of a Checkout Session. Null until the payer begins to pay.
  * @throws ChannelError `garbage` if Stripe did not expand the intent in its answer
  */
 function intentOf({ id, payment_intent }: Session): Intent | null {
@@ -540,8 +540,8 @@ const isDisputed = ({ latest_charge }: Intent): boolean =>
   typeof latest_charge === 'object' && latest_charge?.disputed === true;
 
 /**
- * These parameters are built only from the payment's row. If a request repeats an idempotency key with other
- * parameters, Stripe refuses it.
+ * These parameters are built only from the payment's row, because Stripe refuses a repeated idempotency key with other
+ * parameters.
  */
 const sessionParams = (trade: NewTrade): Stripe.Checkout.SessionCreateParams => ({
   mode: 'payment',
@@ -573,7 +573,7 @@ const intentParams = (trade: NewTrade): Stripe.PaymentIntentCreateParams => ({
   metadata: { [PAYMENT_KEY]: trade.outTradeNo },
 });
 
-/** nodrop returns no expiry for the payment page, because the Checkout Session outlives the payment. */
+/** nodrop returns no expiry for the payment page, because the Checkout Session expires later than the payment. */
 function redirect({ id, url }: Session): CreatedTrade {
   if (url === null || url === undefined)
     throw new ChannelError('garbage', `stripe answered with ${id} without its payment page`);
@@ -625,8 +625,8 @@ function checkKeys(credentials: Credentials): void {
 }
 
 /**
- * If the clock of this machine is wrong, nodrop refuses all callbacks by their age. Also, the period that was listed
- * may then not contain the trade.
+ * If the clock of this machine is wrong, nodrop refuses all callbacks as too old, and the listed period may not contain
+ * the trade.
  */
 function checkClock(date: string | null): void {
   const sentence = clockSentence(date, Date.now(), CLOCKS_APART_MS);

@@ -4,13 +4,12 @@ import { type CurrencyCode, exponentOf, isAmount, isCurrency } from '../../domai
 /**
  * Stripe counts amounts in the currency's minor unit (https://docs.stripe.com/currencies), with these
  * exceptions:
- * - Zero-decimal currencies have no smaller unit at Stripe. One of them, the ariary (MGA), has one by ISO
- * 4217.
+ * - Zero-decimal currencies have no smaller unit at Stripe. For one of them, the ariary (MGA), ISO 4217 defines a
+ * smaller unit.
  * - The Icelandic króna (ISK) and the Uganda shilling (UGX) have no smaller unit, but Stripe writes them with
  * two decimals, which are always 00.
- * - In a currency with three decimals, the last decimal must be 0.
- * The forint (HUF) and the Taiwan dollar (TWD) must be whole numbers only in payouts, which nodrop does not
- * make.
+ * - In a currency with three decimals, the last decimal must be 0. Stripe requires whole amounts of forint (HUF) and
+ * Taiwan dollars (TWD) only for payouts, which nodrop does not make.
  */
 const ZERO_DECIMAL: ReadonlySet<string> = new Set(
   'BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF'.split(' '),
@@ -55,9 +54,9 @@ const SMALLEST: Readonly<Record<string, number>> = {
 };
 
 /**
- * The largest charges in Stripe's units, by the page that lists the smallest charges. Most currencies allow eight
- * digits, and some currencies with small units allow up to twelve. For a currency without a published smallest charge,
- * only Stripe knows whether the amount is too large (`amount_too_large`).
+ * The largest charges in Stripe's units, from the page that lists the smallest charges. Most currencies allow eight
+ * digits, and some currencies with small units allow up to twelve digits. For a currency without a published smallest
+ * charge, nodrop does not know the largest charge, and Stripe refuses a larger charge with `amount_too_large`.
  */
 const LARGEST = 99_999_999;
 const LARGEST_OF_ANY = 999_999_999_999;
@@ -69,7 +68,7 @@ function decimalsAtStripe(currency: CurrencyCode): number {
   return THREE_DECIMAL.has(currency) ? 3 : 2;
 }
 
-/** How many of Stripe's units make one minor unit of ISO 4217: 1, 100 or 1/100. */
+/** The number of Stripe's units in one minor unit of ISO 4217: 1, 100 or 1/100. */
 const unitsOf = (currency: CurrencyCode): number => 10 ** (decimalsAtStripe(currency) - exponentOf(currency));
 
 /**
@@ -89,10 +88,7 @@ export interface StripeAmount {
   readonly currency: CurrencyCode;
 }
 
-/**
- * Converts Stripe's amount to minor units of ISO 4217.
- * @throws ChannelError `garbage` if it is not an amount.
- */
+/** Converts Stripe's amount to minor units of ISO 4217. @throws ChannelError `garbage` if the value is not an amount */
 export function fromStripe(amount: number, code: string): StripeAmount {
   const ours = oursOf(amount, code);
   if (ours !== undefined && isAmount(ours.amount)) return ours;
@@ -102,7 +98,7 @@ export function fromStripe(amount: number, code: string): StripeAmount {
 /**
  * Converts a refunded or disputed amount to minor units. The result is rounded and is at least 1. The dashboard or an
  * exchange rate can produce a fraction of a minor unit. Such a fraction must not make the whole payment unreadable.
- * @throws ChannelError `garbage` if it is not an amount.
+ * @throws ChannelError `garbage` if the value is not an amount
  */
 export function aboutFromStripe(amount: number, code: string): StripeAmount {
   const ours = oursOf(amount, code);

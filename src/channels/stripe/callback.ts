@@ -23,13 +23,13 @@ import {
 } from './objects.ts';
 
 /**
- * The largest difference between the time of a callback and this machine's clock, in seconds. Stripe's own tolerance
- * has this value (https://docs.stripe.com/webhooks#replay-attacks). nodrop also applies it to times in the future.
+ * The largest accepted difference between the time of a callback and this machine's clock, in seconds. Stripe uses the
+ * same tolerance (https://docs.stripe.com/webhooks#replay-attacks). nodrop also applies it to times in the future.
  */
 const TOLERANCE_S = 300;
 /**
- * The largest number of signatures that nodrop checks. While Stripe changes a secret, it signs with every valid secret,
- * but it never sends more signatures than this.
+ * Maximum number of signatures that nodrop checks in one event. While a secret is being changed, Stripe signs with
+ * every valid secret, but never sends more signatures than this.
  */
 const SIGNATURES_AT_MOST = 10;
 
@@ -75,7 +75,7 @@ const DISPUTE_EVENTS: ReadonlySet<string> = new Set([
   'charge.dispute.funds_reinstated',
 ]);
 
-/** The events that the endpoint at Stripe is registered for. */
+/** The event types for which the webhook endpoint at Stripe is registered. */
 export const EVENT_TYPES: readonly string[] = [
   ...SESSION_EVENTS,
   ...INTENT_EVENTS,
@@ -85,8 +85,8 @@ export const EVENT_TYPES: readonly string[] = [
 ];
 
 /**
- * Implements `verifyCallback` of the port. An event may have another API version than the one that nodrop uses. If
- * nodrop cannot read the event, it queries Stripe.
+ * Implements `verifyCallback` of the port. An event may have a different API version than nodrop's requests. If nodrop
+ * cannot read the event, nodrop queries Stripe.
  */
 export async function verifyCallback(
   account: ChannelAccount,
@@ -172,8 +172,8 @@ function read(event: Event): VerifiedCallback {
       dispute: disputeOf(dispute.data),
     };
   }
-  // A charge has the metadata of its payment intent, so it names the payment. But only a query shows which refund was
-  // made.
+  // A charge has the metadata of its payment intent, so the charge names the payment. But only a query shows which
+  // refund was made.
   const outTradeNo = numberIn(event.data.object, PAYMENT_KEY);
   if (type === 'charge.refunded' && outTradeNo !== undefined) {
     return { kind: 'notice', notificationId, about: { outTradeNo }, isProven: true };
@@ -219,7 +219,7 @@ function readTrade(event: Event): VerifiedCallback {
       }
     }
   }
-  // Events can arrive in any order. But an expired session stays expired forever.
+  // Events can arrive in any order, but an expired session stays expired forever. So no query is needed.
   if (type === 'checkout.session.expired') {
     return { kind: 'trade', notificationId, about, answer: { state: 'closed' } };
   }
@@ -253,7 +253,7 @@ function readRefund(event: Event): VerifiedCallback {
   };
 }
 
-/** The payment's id of nodrop in an unverified body. */
+/** The nodrop payment id in an unverified body. */
 export function peekOutTradeNo(rawBody: Buffer): string | undefined {
   const parsed = eventSchema.shape.data.safeParse(
     (parseJson(rawBody) as { data?: unknown } | undefined)?.data,
@@ -261,7 +261,7 @@ export function peekOutTradeNo(rawBody: Buffer): string | undefined {
   return parsed.success ? numberIn(parsed.data.object, PAYMENT_KEY) : undefined;
 }
 
-/** @param about the trade that the event names; the trade may be an adopted one */
+/** @param about the trade that the event names, which may be an adopted trade */
 const ignored = (notificationId: string, reason: string, about?: CallbackSubject): VerifiedCallback => ({
   kind: 'ignored',
   notificationId,

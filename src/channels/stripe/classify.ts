@@ -2,11 +2,12 @@ import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
 /**
- * The kind of request that Stripe answered. A refusal code is definite only for the kind of request that it refuses.
+ * The kind of request that Stripe answered. A refusal code that is definite for one kind of request need not be
+ * definite for another kind.
  */
 export type Operation = 'create' | 'refund' | 'other';
 
-/** An answer of Stripe as received. */
+/** An answer of Stripe, not parsed yet. */
 export interface Reply {
   readonly status: number;
   readonly headers: Pick<Headers, 'get'>;
@@ -42,7 +43,10 @@ const DEFINITE: Readonly<Record<Operation, ReadonlySet<string>>> = {
   other: new Set(),
 };
 
-/** These refusals of a refund are temporary. They end when the balance suffices, or when the dispute ends. */
+/**
+ * These refusals of a refund are temporary. They end when the merchant's balance is sufficient, or when the dispute
+ * ends.
+ */
 const PASSING_REFUSALS: ReadonlySet<string> = new Set([
   'balance_insufficient',
   'insufficient_funds',
@@ -50,7 +54,7 @@ const PASSING_REFUSALS: ReadonlySet<string> = new Set([
   'refund_disputed_payment',
 ]);
 
-/** Stripe refuses with these codes because of nodrop's keys or account, whatever the HTTP status is. */
+/** With these codes, the cause of the refusal is nodrop's keys or account, whatever the HTTP status is. */
 const ABOUT_US: ReadonlySet<string> = new Set([
   'account_closed',
   'account_invalid',
@@ -64,11 +68,11 @@ const ABOUT_US: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Stripe has no error code for an API version that it does not know. So nodrop recognises this refusal by its message.
+ * Stripe has no error code for the refusal of an unknown API version. So nodrop recognises this refusal by its message.
  */
 const BAD_VERSION = /^Invalid Stripe API version/i;
 
-/** Matches API keys. Stripe's messages may quote them. */
+/** Matches API keys, which Stripe's messages may quote. */
 const KEYS = /\b(sk|rk|pk|whsec)_[^\s'"]+/g;
 const MESSAGE_AT_MOST = 300;
 
@@ -80,7 +84,7 @@ export function refusalIn(error: unknown): StripeRefusal | undefined {
   return error instanceof ChannelError ? refusalSchema.safeParse(error.cause).data : undefined;
 }
 
-/** The refusal in an answer of Stripe; undefined if it cannot be read. */
+/** The refusal in an answer of Stripe. Undefined if the refusal cannot be read. */
 function refusalOf({ text }: Pick<Reply, 'text'>): StripeRefusal | undefined {
   try {
     return errorSchema.parse(JSON.parse(text)).error;
@@ -90,9 +94,9 @@ function refusalOf({ text }: Pick<Reply, 'text'>): StripeRefusal | undefined {
 }
 
 /**
- * Classifies an answer that is not a success. Only a listed code of a refused request (400) is definite. Every other
- * answer says nothing about the trade or the refund. Equal answers give errors with equal messages. So a replayed
- * answer can be recognised by its message and by `isReplayed`.
+ * Classifies an answer that is not a success. Only a listed code of a refused request (400) is definite. After any
+ * other answer, the state of the trade or the refund is unknown. Equal answers give errors with equal messages. So
+ * nodrop can recognise a replayed answer by its message and by `isReplayed`.
  */
 export function classify(reply: Reply, operation: Operation): ChannelError {
   const refusal = refusalOf(reply);
@@ -115,7 +119,7 @@ function kindOf(status: number, refusal: StripeRefusal | undefined, operation: O
   if (status !== 400 || type !== 'invalid_request_error') return 'unreachable';
   if (DEFINITE[operation].has(code)) return 'rejected';
   if (operation !== 'refund') return 'unreachable';
-  // If a refund is larger than the rest of the charge, Stripe refuses it with a `param` and without a code.
+  // If a refund exceeds the remaining amount of the charge, Stripe's refusal has a `param` and no code.
   if (code === '' && param === 'amount') return 'rejected';
   return PASSING_REFUSALS.has(code) ? 'not_now' : 'unreachable';
 }

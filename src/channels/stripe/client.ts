@@ -26,12 +26,12 @@ export interface StripeAnswer<T> {
 }
 
 /**
- * Sends one request through Stripe's library. @throws ChannelError as `classify` decides; `garbage` for an
- * unexpected shape.
+ * Sends one request through Stripe's library.
+ * @throws ChannelError of the kind that `classify` returns, or `garbage` if the answer has an unexpected shape
  */
 export type StripeClient = <T>(call: StripeCall<T>) => Promise<StripeAnswer<T>>;
 
-/** @param baseUrl the base address of Stripe's API, without a path. */
+/** @param baseUrl the base URL of Stripe's API, without a path */
 export function createStripeClient(baseUrl: string): StripeClient {
   const { protocol, hostname, port } = new URL(baseUrl);
   const isSecure = protocol === 'https:';
@@ -41,13 +41,14 @@ export function createStripeClient(baseUrl: string): StripeClient {
     if (credentials?.secret_key === undefined) {
       throw new ChannelError('misconfigured', `stripe: account ${account.id} has no secret_key`);
     }
-    // Stripe's library is imported at the first request. So a process without a Stripe account saves time and memory.
+    // nodrop imports Stripe's library at the first request. So a process without a Stripe account saves time and
+    // memory.
     const { Stripe } = await import('stripe');
     let reply: Reply | undefined;
     let failure: unknown;
-    // nodrop passes an answer to Stripe's library only if it is a success with a JSON object. If an error looks like a
-    // connection failure, the library may retry. If the JSON is not an object, the library's call never ends. The
-    // library recognises a closed connection by the error's code, which a ChannelError does not have.
+    // nodrop passes to Stripe's library only successful answers whose JSON is an object, because the library's call
+    // never ends for other JSON. For any other answer, nodrop throws a ChannelError. The library does not retry after
+    // this error: it recognises a closed connection by an error code that a ChannelError does not have.
     const send: typeof fetch = async (url, init) => {
       try {
         const { response, text } = await exchange(String(url), init ?? {}, {
@@ -71,7 +72,7 @@ export function createStripeClient(baseUrl: string): StripeClient {
       protocol: isSecure ? 'https' : 'http',
       maxNetworkRetries: 0,
       telemetry: false,
-      // The timeout of Stripe's library is longer than nodrop's own timeout, so nodrop's timeout ends the request
+      // This timeout of Stripe's library is longer than nodrop's own timeout, so nodrop's timeout ends the request
       // first.
       timeout: HTTP_TIMEOUT_MS + 1_000,
     });

@@ -11,15 +11,15 @@ const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 
 /**
- * A Checkout Session lives 30 min to 24 h, counted from its creation: `expires_at` of
+ * A Checkout Session expires 30 min to 24 h after its creation: `expires_at` of
  * https://docs.stripe.com/api/checkout/sessions/create.
  */
 export const SHORTEST_SESSION_MS = 30 * MINUTE_MS;
 
 /**
- * How long the session at Stripe outlives its payment. The value is the shortest life of a session, plus some minutes
- * for clock differences. So Stripe accepts the first request even if nodrop sends it when the payment expires. Every
- * repetition has the same parameters.
+ * The time from the expiry of a payment to the expiry of its session at Stripe. The value is the shortest lifetime of a
+ * session, plus some minutes for clock differences. So Stripe accepts the first create request even if nodrop sends it
+ * just before the payment expires. Every repeated request has the same parameters.
  */
 export const SESSION_OUTLIVES_MS = SHORTEST_SESSION_MS + 5 * MINUTE_MS;
 
@@ -30,7 +30,7 @@ const CHECKOUT: MethodDeclaration = {
   name: 'checkout',
   action: 'redirect',
   currencies: currencyLimits,
-  // A session may live 24 h at Stripe. The payment may live shorter than that, because the session outlives the
+  // A session can last 24 h at Stripe. The maximum for a payment is lower, because the session must expire after the
   // payment.
   expiry: { atLeastMs: SHORTEST_SESSION_MS, atMostMs: 23 * HOUR_MS },
   subject: SUBJECT,
@@ -68,10 +68,7 @@ const PAYMENT_INTENT: MethodDeclaration = {
 export const modeOf = ({ secret_key }: Credentials): AccountMode =>
   /^(sk|rk)_live_/.test(secret_key ?? '') ? 'live' : 'test';
 
-/**
- * @param scriptUrl the address of Stripe.js
- * @param apiUrl the base address of Stripe's API
- */
+/** @param scriptUrl the URL of Stripe.js @param apiUrl the base URL of Stripe's API */
 export const declarationWith = (scriptUrl: string, apiUrl: string): ChannelDeclaration => ({
   ...declaration,
   methods: [CHECKOUT, { ...PAYMENT_INTENT, form: formOf(scriptUrl, apiUrl) }],
@@ -83,7 +80,7 @@ export const declaration: ChannelDeclaration = {
   testOnly: false,
   methods: [CHECKOUT, PAYMENT_INTENT],
   // This rate limit counts activities. An activity sends up to three requests to Stripe, because a query of a paid
-  // trade also reads its refunds and disputes.
+  // trade also reads the refunds and disputes of the trade.
   rateLimit: {
     perSecond: 8,
     source:
@@ -126,8 +123,8 @@ export const declaration: ChannelDeclaration = {
       description:
         'The signing secret of the webhook endpoint, which you create for the address that `channels add` prints. Without the secret, callbacks are refused.',
       isSecret: true,
-      // The setting is not required at first: Stripe issues the webhook secret together with the endpoint, and the
-      // endpoint needs the account's address.
+      // An account can be created without this setting. Stripe issues the webhook secret only when the merchant
+      // registers the account's callback URL.
       isRequired: false,
       pattern: [/^whsec_[0-9A-Za-z+/=_-]+$/, 'must start with whsec_'],
     },

@@ -1,5 +1,5 @@
-// Shows Stripe's Payment Element in the cashier page (https://docs.stripe.com/payments/accept-a-payment). What the
-// payer types stays in Stripe's frames.
+// Shows Stripe's Payment Element in the cashier page (https://docs.stripe.com/payments/accept-a-payment). The payer's
+// input stays in Stripe's frames.
 
 /**
  * @typedef {{ mount(place: Element): void }} StripeElement
@@ -16,7 +16,7 @@
  * @param {string} what.scriptUrl
  * @param {string} what.language
  * @param {string} what.payText
- * @param {string} what.returnUrl where a method that redirects the payer returns to
+ * @param {string} what.returnUrl where the payer returns after a redirect
  * @param {() => void} what.onSubmitted called when the payer has paid or may have paid
  * @returns a function that updates the form's texts to the page's language
  */

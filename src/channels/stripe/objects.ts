@@ -118,8 +118,8 @@ const STILL_OPEN: ReadonlySet<Intent['status']> = new Set([
 ]);
 
 /**
- * The next actions of an intent whose payer has chosen to pay elsewhere and later. Examples are a voucher, a transfer,
- * and confirming small amounts. Every other action takes place in the form
+ * The next actions of an intent if the payer has chosen to pay later outside the form. Examples are a voucher, a bank
+ * transfer, and the confirmation of small test deposits. Every other next action takes place in the form
  * (https://docs.stripe.com/api/payment_intents/object).
  */
 const PAID_ELSEWHERE = /(_display_details|^display_bank_transfer_instructions|^verify_with_microdeposits)$/;
@@ -140,8 +140,8 @@ export function intentAnswer(intent: Intent): ChannelAnswer {
 
 /**
  * Maps a session to an answer, without its refunds and disputes. `intent` is null until the payer begins to pay. If a
- * session is complete but not paid, an asynchronous payment method is in progress. Once the intent requires another
- * payment method, that method has failed, and the session accepts no other
+ * session is complete but not paid, an asynchronous payment method is in progress. If the intent then requires a
+ * payment method, the asynchronous method has failed, and the session accepts no further method
  * (https://docs.stripe.com/payments/checkout/fulfill-orders).
  */
 export function sessionAnswer(session: Session, intent: Intent | null): ChannelAnswer {
@@ -156,7 +156,7 @@ export function sessionAnswer(session: Session, intent: Intent | null): ChannelA
     : { state: 'processing' };
 }
 
-/** Reports the amount that was received, and not the session's total. */
+/** The answer contains the received amount, not the session's total. */
 const paid = (intent: Intent): PaidAnswer => ({
   state: 'paid',
   channelPaymentId: intent.id,
@@ -190,8 +190,8 @@ export function withMoneyBack(
 }
 
 /**
- * With these reasons, a refund failed before the money left the merchant's balance. With every other reason, the bank
- * has returned the money: https://docs.stripe.com/refunds#failed-refunds.
+ * If a refund fails for one of these reasons, the money has not left the merchant's balance. For any other reason, the
+ * money left the balance and the bank has returned it: https://docs.stripe.com/refunds#failed-refunds.
  */
 const NEVER_LEFT: ReadonlySet<string> = new Set([
   'charge_for_pending_refund_disputed',
@@ -233,7 +233,7 @@ export function refundAnswer(refund: Refund, hadSucceeded = false): RefundAnswer
           }
         : { state: 'processing', channelRefundId };
     default:
-      // Any refund status that Stripe adds later counts as not decided yet.
+      // A refund status that Stripe adds later counts as undecided.
       return { state: 'processing', channelRefundId };
   }
 }
@@ -258,9 +258,7 @@ const INQUIRY = /^warning_/;
  * became a chargeback.
  */
 const WON: ReadonlySet<string> = new Set(['won', 'warning_closed']);
-/**
- * The statuses of lost disputes. `prevented` is one of them, because the payer was refunded before a dispute began.
- */
+/** The statuses of lost disputes. `prevented` counts as lost, because the payer was refunded before a dispute began. */
 const LOST: ReadonlySet<string> = new Set(['lost', 'prevented']);
 
 export function disputeOf(dispute: Dispute): ChannelDispute {

@@ -37,10 +37,10 @@ import {
 } from './objects.ts';
 import { newNonce, nowInSeconds, signLines } from './signature.ts';
 
-/** An out_trade_no that no order of nodrop has, because nodrop's numbers begin differently. */
+/** An out_trade_no that no order of nodrop has, because nodrop's numbers have another prefix. */
 const NO_ORDER = 'nodropcheck';
 
-/** Creates the adapter for WeChat Pay's API v3. It supports merchants and service providers. */
+/** Creates the adapter for WeChat Pay's API v3. The adapter supports merchants and service providers. */
 export function createWechatpayAdapter(): ChannelAdapter {
   const client = createWechatpayClient();
 
@@ -80,12 +80,12 @@ export function createWechatpayAdapter(): ChannelAdapter {
 
     verifyCallback: (account, request) => verifyCallback(client.keys, account, request),
     acknowledge,
-    // In the callback's body, the payment's number is encrypted. Only the payment's callback address contains the
-    // number in plain text.
+    // In the callback's body, the payment's number is encrypted. Only the payment's callback URL contains the number in
+    // plain text.
     peekOutTradeNo: () => undefined,
 
     async checkAccount(account, signal) {
-      // nodrop uses older credentials only to verify callbacks. So it only checks that they can be read.
+      // nodrop uses older credentials only to verify callbacks. So the check only tests whether they can be read.
       for (const credentials of account.credentials) readMerchant(credentials);
       await client.within(account, signal, async (session) => {
         // A merchant in public-key mode may have no certificates.
@@ -107,8 +107,8 @@ const payee = ({ mchid, sub }: Merchant): Readonly<Record<string, string>> =>
   sub === null ? { mchid } : { sp_mchid: mchid, sub_mchid: sub.mchid };
 
 /**
- * The parameters of a create request, built only from the payment's row. If a request repeats a number with other
- * parameters, WeChat Pay refuses it.
+ * The parameters of a create request, built only from the payment's row, because WeChat Pay refuses a repeated number
+ * with other parameters.
  */
 function orderOf(merchant: Merchant, trade: NewTrade): object {
   const { mchid, appid, sub } = merchant;
@@ -192,7 +192,7 @@ function appParams(merchant: Merchant, prepayid: string): NonNullable<NextAction
   return { appid, partnerid, prepayid, package: 'Sign=WXPay', noncestr, timestamp, sign };
 }
 
-/** Reads the order at WeChat Pay. Returns undefined if WeChat Pay does not know it. */
+/** Reads the order at WeChat Pay. Returns undefined if WeChat Pay does not know the order. */
 async function read(
   { merchant, ask }: Session,
   trade: Pick<Trade, 'outTradeNo'>,
@@ -234,14 +234,14 @@ async function find(session: Session, reference: string): Promise<FoundTrade> {
 }
 
 /**
- * WeChat Pay answers a close with the same 204 whether or not it knows the order
+ * WeChat Pay answers a close request with 204, even if it does not know the order
  * (https://developers.weixin.qq.com/community/personal/oCJUswwemv3ES_-16uTTxLN3-FZg/answer). So nodrop queries the
  * order after the close.
  */
 async function close(session: Session, trade: Trade): Promise<CloseAnswer> {
   const { merchant, tell } = session;
-  // WeChat Pay counts this time from the creation of the order. nodrop uses the time of its first request, and the
-  // order cannot be older than that.
+  // WeChat Pay counts this time from the creation of the order. nodrop counts from its first create request, because
+  // the order cannot be older than that request.
   const until = Date.parse(trade.askedAt ?? trade.createdAt) + NO_CLOSE_WITHIN_MS;
   const isYoung = Date.now() < until;
   if (!isYoung) {
@@ -276,10 +276,10 @@ async function close(session: Session, trade: Trade): Promise<CloseAnswer> {
 const refundsPath = '/v3/refund/domestic/refunds';
 
 /**
- * The callback address of a refund, which must be https
- * (https://payapp.weixin.qq.com/wiki/doc/apiv3_partner/apis/chapter4_1_11.shtml). nodrop leaves out an address that
- * WeChat Pay would reject, because otherwise the refund would fail. nodrop also queries the refund, so it does not
- * depend on the callback.
+ * The callback URL of a refund, which must be https
+ * (https://payapp.weixin.qq.com/wiki/doc/apiv3_partner/apis/chapter4_1_11.shtml). nodrop omits a URL that WeChat Pay
+ * would reject, because the refund would fail otherwise. nodrop does not depend on the callback, because it also
+ * queries the refund.
  */
 function notifyUrlOf({ baseUrl }: Merchant, { notifyUrl }: NewRefund): { readonly notify_url?: string } {
   const isTaken = notifyUrl?.startsWith('https://') || modeOf({ base_url: baseUrl }) === 'test';
@@ -287,9 +287,9 @@ function notifyUrlOf({ baseUrl }: Merchant, { notifyUrl }: NewRefund): { readonl
 }
 
 /**
- * Requests a refund. WeChat Pay may refuse because an earlier refund has this number. So nodrop looks for that refund
- * before it accepts the refusal. If WeChat Pay has closed the earlier refund, requesting it again has no effect. It
- * stays closed, and the merchant needs a refund with another number
+ * Requests a refund. WeChat Pay may refuse because an earlier refund has this number. So nodrop queries that refund
+ * before it accepts the refusal. If WeChat Pay has closed the earlier refund, a new request with its number has no
+ * effect. The refund stays closed, and the merchant needs a refund with another number
  * (https://pay.weixin.qq.com/doc/v3/merchant/4013071031).
  */
 async function giveBack(session: Session, trade: Trade, refund: NewRefund): Promise<RefundAnswer> {
@@ -334,8 +334,8 @@ async function findRefund(
 }
 
 /**
- * Returns the refund if it has nodrop's payment and refund numbers and the payment's currency. @throws ChannelError
- * `garbage` if it does not
+ * Returns the refund if it has nodrop's payment and refund numbers and the payment's currency.
+ * @throws ChannelError `garbage` if one of these values differs
  */
 function oursOf(
   found: Refund,

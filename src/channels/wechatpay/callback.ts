@@ -19,14 +19,14 @@ import type { PlatformKeys } from './platform-keys.ts';
 import { decrypt, isSignedBy, type Signed, signedOf } from './signature.ts';
 
 /**
- * How long nodrop may fetch certificates while it verifies a callback. WeChat Pay waits 5 s for the acknowledgement,
- * and nodrop must also store the callback in that time.
+ * Maximum time for fetching certificates while nodrop verifies a callback. WeChat Pay waits 5 s for the
+ * acknowledgement, and nodrop must also store the callback in that time.
  */
 const CERTIFICATES_WITHIN_MS = 3_000;
 
 /**
- * The prefix of the wrong signatures that WeChat Pay sends on purpose. With them, WeChat Pay tests whether a merchant
- * checks signatures (wechatpay-php, README).
+ * The prefix of the wrong signatures with which WeChat Pay tests whether a merchant checks signatures (wechatpay-php,
+ * README).
  */
 const PROBE = 'WECHATPAY/SIGNTEST/';
 
@@ -61,7 +61,7 @@ export async function verifyCallback(
   if (signed === undefined) throw unverified('a signature header is missing or invalid');
   if (signed.signature.startsWith(PROBE))
     throw unverified('WeChat Pay is testing whether signatures are checked');
-  // Decoding invalid UTF-8 would replace different invalid bytes with the same character.
+  // Reject invalid UTF-8, because decoding would replace different invalid bytes with the same character.
   if (!isUtf8(rawBody)) throw unverified('the body is not UTF-8');
   const merchants = await inTime(CERTIFICATES_WITHIN_MS, undefined, (signal) =>
     signersOf(keys, credentials, signed, rawBody, signal),
@@ -78,8 +78,9 @@ export async function verifyCallback(
 }
 
 /**
- * Finds the credentials whose WeChat Pay key has signed the callback, and returns their merchants (at least one).
- * Credentials that cannot be read are skipped, so that the other credentials can still verify the callback.
+ * Finds the credentials whose WeChat Pay key has signed the callback, and returns the merchants of these credentials
+ * (at least one). Credentials that cannot be read are skipped, so that the other credentials can still verify the
+ * callback.
  * @throws CallbackError
  */
 async function signersOf(
@@ -132,12 +133,12 @@ function readTrade(merchant: Merchant, notificationId: string, content: unknown)
   if (!isOf(merchant, order)) throw unverified('the callback is for another merchant');
   const about = { outTradeNo: order.out_trade_no };
   const appid = merchant.sub === null ? order.appid : order.sp_appid;
-  // The order belongs to another account or app of the same merchant. nodrop may have adopted such an order.
+  // The order belongs to another account or app of the same merchant. nodrop may have adopted the order.
   if (appid !== merchant.appid) return { kind: 'notice', notificationId, about, isProven: true };
   try {
     const answer = orderAnswer(order);
-    // Callbacks can arrive late and in any order. So nodrop queries the order, unless the callback reports a recent
-    // payment without refunds.
+    // Callbacks can arrive late and in any order. So nodrop relies only on a callback that reports a recent payment
+    // without refunds. After any other callback, nodrop queries the order.
     if (answer.state !== 'paid' || answer.someWentBack === true || isOldCallback(answer.paidAt, Date.now()))
       return { kind: 'notice', notificationId, about, isProven: true };
     return { kind: 'trade', notificationId, about, answer };
@@ -177,8 +178,8 @@ const ignored = (notificationId: string, reason: string): VerifiedCallback => ({
 });
 
 /**
- * Answers a callback of WeChat Pay, which accepts 200 or 204. After any other status, WeChat Pay repeats the callback
- * for a day. nodrop must refuse the callbacks with which WeChat Pay tests the signature check.
+ * Answers a callback of WeChat Pay. WeChat Pay accepts 200 or 204, and repeats the callback for a day after any other
+ * status. nodrop must refuse the callbacks with which WeChat Pay tests the signature check.
  */
 export function acknowledge(outcome: CallbackOutcome): Acknowledgement {
   const type = 'application/json';

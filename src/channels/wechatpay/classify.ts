@@ -2,12 +2,12 @@ import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
 /**
- * The kind of request that WeChat Pay answered. A refusal code is definite only for the kind of request that it
- * refuses.
+ * The kind of request that WeChat Pay answered. A refusal code that is definite for one kind of request need not be
+ * definite for another kind.
  */
 export type Operation = 'create' | 'refund' | 'other';
 
-/** An answer of WeChat Pay as received. */
+/** An answer of WeChat Pay, not parsed yet. */
 export interface Reply {
   readonly status: number;
   readonly headers: Pick<Headers, 'get'>;
@@ -24,7 +24,7 @@ const refusalSchema = z.object({
     .catch(undefined),
 });
 
-/** The content of a refusal. It leaves out the text that may quote the request. */
+/** The content of a refusal, without the text that may quote the request. */
 export interface Refusal {
   readonly status: number;
   readonly code: string;
@@ -34,8 +34,8 @@ export interface Refusal {
 /**
  * A definite refusal means that WeChat Pay validated the request and created nothing. Codes about the number of the
  * order or refund (OUT_TRADE_NO_USED, ORDERPAID, ORDER_CLOSED) are not definite. INVALID_REQUEST is not definite
- * either, because its causes range from a used number to a refund that is requested too soon.
- * Sources of the codes:
+ * either, because it has many causes, for example a used number or a refund that is requested too soon. Sources of the
+ * codes:
  * - closes and orders, which have the same table: https://pay.weixin.qq.com/doc/v3/merchant/4012556398
  * - orders: https://pay.weixin.qq.com/doc/v3/merchant/4012525095
  * - refunds: the tables in WeChat Pay's own library (https://github.com/wechatpay-apiv3/wechatpay-go,
@@ -47,7 +47,7 @@ const DEFINITE: Readonly<Record<Operation, Readonly<Record<string, number>>>> = 
   other: {},
 };
 
-/** These refusals are temporary. They end with time, or when the merchant acts. */
+/** These refusals are temporary. They end after some time, or when the merchant acts. */
 const PASSING: Readonly<Record<Operation, ReadonlySet<string>>> = {
   create: new Set(['RULE_LIMIT']),
   refund: new Set(['NOT_ENOUGH', 'RULE_LIMIT', 'INVALID_REQUEST']),
@@ -55,7 +55,7 @@ const PASSING: Readonly<Record<Operation, ReadonlySet<string>>> = {
 };
 
 /**
- * WeChat Pay refuses with these codes because of the account's numbers, keys or permissions, whatever the HTTP status
+ * With these codes, the cause of the refusal is the account's numbers, keys or permissions, whatever the HTTP status
  * is.
  */
 const ABOUT_US: ReadonlySet<string> = new Set([
@@ -75,11 +75,14 @@ const TOO_OFTEN: ReadonlySet<string> = new Set(['FREQUENCY_LIMITED', 'RATELIMIT_
 export const NO_SUCH_ORDER: ReadonlySet<string> = new Set(['ORDER_NOT_EXIST', 'ORDERNOTEXIST']);
 /** If WeChat Pay refuses the query of a refund with one of these codes, the refund does not exist. */
 export const NO_SUCH_REFUND: ReadonlySet<string> = new Set(['RESOURCE_NOT_EXISTS']);
-/** If WeChat Pay refuses a create with one of these codes, the order exists but gives no further next action. */
+/**
+ * If WeChat Pay refuses to create an order with one of these codes, the order exists, but the payer gets no further
+ * next action for it.
+ */
 export const ORDER_IS_OVER: ReadonlySet<string> = new Set(['ORDERPAID', 'ORDER_CLOSED', 'ORDERCLOSED']);
 /**
  * If WeChat Pay refuses a close with one of these codes, the order cannot be closed or is already closed. Only a query
- * shows its state.
+ * shows the state of the order.
  */
 export const NOT_TO_CLOSE: ReadonlySet<string> = new Set([
   ...ORDER_IS_OVER,
@@ -112,8 +115,8 @@ class RefusalCause {
 }
 
 /**
- * Classifies an answer that is not a success. Only a listed code with its status is definite. Every other answer says
- * nothing about the trade or the refund.
+ * Classifies an answer that is not a success. Only a listed code with its HTTP status is definite. After any other
+ * answer, the state of the trade or the refund is unknown.
  */
 export function classify(reply: Reply, operation: Operation): ChannelError {
   const { status } = reply;

@@ -7,9 +7,9 @@ import { type PlatformCertificates, PlatformKeys, readCertificates } from './pla
 import { authorize, isSignedBy, type Signed, signedOf } from './signature.ts';
 
 /**
- * The largest difference between a signed time and this machine's clock, in seconds. WeChat Pay's own library has this
- * tolerance (wechatpay-go, core/auth/validators/wechat_pay_validator.go). nodrop also applies it to times in the
- * future.
+ * The largest accepted difference between a signed time and this machine's clock, in seconds. WeChat Pay's own library
+ * has this tolerance (wechatpay-go, core/auth/validators/wechat_pay_validator.go). nodrop also applies it to times in
+ * the future.
  */
 export const TOLERANCE_S = 300;
 
@@ -21,17 +21,18 @@ export interface WechatpayRequest {
   readonly operation: Operation;
 }
 
-/** Sends the requests of one call of the adapter to WeChat Pay. All of them share one timeout. */
+/** Sends the requests of one call of the adapter to WeChat Pay. These requests share one timeout. */
 export interface Session {
   readonly merchant: Merchant;
   /**
    * Sends one signed request. Returns the answer only if WeChat Pay's signature on it is valid.
-   * @throws ChannelError as `classify` decides; `garbage` if the answer has no valid signature or an unexpected shape
+   * @throws ChannelError of the kind that `classify` returns, or `garbage` if the answer has no valid signature or an
+   * unexpected shape
    */
   ask<T>(request: WechatpayRequest, schema: z.ZodType<T>): Promise<T>;
   /** Like `ask`, but for a request whose answer has no content. */
   tell(request: WechatpayRequest): Promise<void>;
-  /** Fetches the platform certificates now. @throws ChannelError */
+  /** Fetches WeChat Pay's platform certificates now. @throws ChannelError */
   renewCertificates(): Promise<void>;
 }
 
@@ -73,8 +74,8 @@ export function createWechatpayClient(): WechatpayClient {
   }
 
   /**
-   * Checks that WeChat Pay has signed the answer. A refusal need not be signed, because WeChat Pay's own library does
-   * not check refusals. If a refusal has a signature, the signature must be valid.
+   * Checks that WeChat Pay has signed the answer. A refusal may be unsigned, because WeChat Pay's own library does not
+   * check refusals. But a signature on a refusal must be valid.
    */
   async function prove(merchant: Merchant, reply: Reply, signal: AbortSignal): Promise<void> {
     const signed = signedOf((name) => reply.headers.get(name) ?? undefined);
@@ -95,8 +96,8 @@ export function createWechatpayClient(): WechatpayClient {
     );
     if (reply.status !== 200) {
       const error = classify(reply, 'other');
-      // A 404 means that the merchant never had certificates. WeChat Pay does not sign this answer, so it proves
-      // nothing about certificates that nodrop already has.
+      // A 404 means that the merchant never had certificates. WeChat Pay does not sign this answer, so the answer does
+      // not invalidate certificates that nodrop already has.
       const hasNone = reply.status === 404 && isRefused(error, NO_SUCH_REFUND);
       if (hasNone && merchant.publicKey !== null) return new Map();
       throw hasNone
@@ -127,7 +128,7 @@ export function createWechatpayClient(): WechatpayClient {
         return reply;
       }
       const error = classify(reply, asked.operation);
-      // Errors of these kinds need no valid signature, because nodrop concludes nothing about the trade from them.
+      // Errors of these kinds need no valid signature, because nodrop draws no conclusion about the trade from them.
       const isAboutTrade = error.kind !== 'misconfigured' && error.kind !== 'rate_limited';
       if (isAboutTrade && status >= 400 && status < 500) await prove(merchant, reply, signal);
       throw withClock(error, reply);
@@ -181,7 +182,7 @@ export function clockSentence({ headers }: Pick<Reply, 'headers'>): ChannelError
 }
 
 /**
- * If a request has a wrong time, WeChat Pay refuses it as if its signature were wrong. So nodrop also
+ * WeChat Pay answers a request with a wrong time in the same way as a request with a wrong signature. So nodrop also
  * checks the clock.
  */
 const withClock = (error: ChannelError, reply: Reply): ChannelError =>

@@ -4,14 +4,12 @@ const SECOND_MS = 1_000;
 const MINUTE_MS = 60 * SECOND_MS;
 const DAY_MS = 24 * 60 * MINUTE_MS;
 
-/**
- * WeChat Pay counts `total` in fen, and it must be at least 1: https://pay.weixin.qq.com/doc/v3/merchant/4012525171.
- */
+/** At WeChat Pay, `total` is in fen and must be at least 1: https://pay.weixin.qq.com/doc/v3/merchant/4012525171. */
 const CURRENCIES: Readonly<Record<string, CurrencyLimits>> = { CNY: { atLeast: 1 } };
 
 /**
- * If `time_expire` is less than one minute after the creation of the order, WeChat Pay lets the order expire after one
- * minute (https://pay.weixin.qq.com/doc/v3/merchant/4012525171). It closes every order after seven days
+ * An order at WeChat Pay expires after one minute at the earliest, even if `time_expire` is earlier
+ * (https://pay.weixin.qq.com/doc/v3/merchant/4012525171). WeChat Pay closes every order after seven days
  * (https://pay.weixin.qq.com/docs/merchant/products/native-payment/development.html).
  */
 const EXPIRY = { atLeastMs: MINUTE_MS, atMostMs: 7 * DAY_MS };
@@ -23,14 +21,14 @@ const EXPIRY = { atLeastMs: MINUTE_MS, atMostMs: 7 * DAY_MS };
 const SUBJECT = { atMost: 127, countedIn: 'characters' } as const;
 
 /**
- * WeChat Pay does not close an order that is younger than this:
+ * WeChat Pay refuses to close an order that was created less than this time ago:
  * https://developers.weixin.qq.com/minigame/dev/wxcloudrun/src/development/pay/order/close.html
  */
 export const NO_CLOSE_WITHIN_MS = 5 * MINUTE_MS;
 
 /**
- * How long the next action of each payment method works, by the documentation of that method. If nodrop repeats the
- * create request with the same parameters, WeChat Pay returns a new next action
+ * How long the next action of each payment method is valid, according to the documentation of that method. If nodrop
+ * repeats the create request with the same parameters, WeChat Pay returns a new next action
  * (https://pay.weixin.qq.com/docs/merchant/products/native-payment/apilist.html).
  */
 export const ACTION_LIVES_MS = {
@@ -56,12 +54,12 @@ const METHODS: ChannelDeclaration['methods'] = [
   { name: 'app', action: 'sdk', needs: [], ...METHOD, paidIn: [] },
 ];
 
-/** The base address of WeChat Pay's API: https://pay.weixin.qq.com/doc/v3/merchant/4012525171. */
+/** The base URL of WeChat Pay's API: https://pay.weixin.qq.com/doc/v3/merchant/4012525171. */
 export const API_URL = 'https://api.mch.weixin.qq.com';
 
 const LOOPBACK = /^http:\/\/(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/;
 
-/** WeChat Pay has no test mode. So nodrop knows only for an address on this machine that it moves no real money. */
+/** WeChat Pay has no test mode. So nodrop assumes that no real money moves only if the base URL is on this machine. */
 export const modeOf = ({ base_url }: Credentials): 'test' | undefined =>
   base_url !== undefined && LOOPBACK.test(base_url) ? 'test' : undefined;
 

@@ -5,7 +5,7 @@ import { API_URL } from './declaration.ts';
 /** The settings of an account at WeChat Pay, with parsed keys. */
 export interface Merchant {
   readonly baseUrl: string;
-  /** The merchant number that signs requests. */
+  /** The number of the merchant that signs requests. */
   readonly mchid: string;
   readonly appid: string;
   readonly serialNo: string;
@@ -18,8 +18,7 @@ export interface Merchant {
 }
 
 /**
- * The parsed settings for each credentials object. An account's credentials object stays the same until its settings
- * change.
+ * The parsed settings for each credentials object. An account keeps its credentials object until its settings change.
  */
 const known = new WeakMap<Credentials, Merchant>();
 

@@ -75,12 +75,12 @@ export const isOf = ({ mchid, sub }: Merchant, owner: Owner): boolean =>
 /**
  * Maps an order to an answer of the port.
  * - `PAYERROR` occurs only for payments by the payer's code, which nodrop does not create (the query page, as quoted by
- *   https://developers.weixin.qq.com/community/pay/doc/00062292b0caa8615cb1e8ab46b400). If the payment of a nodrop
- *   order fails, the order stays `NOTPAY`, and the payer may try again
+ *   https://developers.weixin.qq.com/community/pay/doc/00062292b0caa8615cb1e8ab46b400). If a payment of a nodrop order
+ *   fails, the order stays `NOTPAY`, and the payer may try again
  *   (https://pay.weixin.qq.com/docs/merchant/products/native-payment/development.html). So `PAYERROR` never counts as a
- *   failure, and neither does a state that WeChat Pay adds later.
- * - `REFUND` means that there was a refund. It shows neither the amount nor the result: only the refunds themselves
- *   show them.
+ *   failure. A state that WeChat Pay adds later does not count as a failure either.
+ * - `REFUND` means that the order has a refund. This state shows neither the amount nor the result of the refund. Only
+ * the refund itself shows them.
  * @throws ChannelError `garbage` if a paid order has no transaction, time or amount
  */
 export function orderAnswer(order: Order): ChannelAnswer {
@@ -148,8 +148,8 @@ export function refundAnswer({
         channelRefundId,
       };
     default:
-      // WeChat Pay has not decided a refund with status PROCESSING. Any status that WeChat Pay adds later also counts
-      // as not decided.
+      // WeChat Pay has not decided a refund with status PROCESSING. A status that WeChat Pay adds later also counts as
+      // undecided.
       return { state: 'processing', channelRefundId };
   }
 }

@@ -11,16 +11,18 @@ import { decrypt } from './signature.ts';
  * day.
  */
 const RENEW_AFTER_MS = 12 * 3_600_000;
-/** If a serial number is unknown, nodrop fetches the certificates at most once in this time. */
+/** Minimum time between two fetches of certificates because of unknown serial numbers. */
 const LOOK_AGAIN_MS = 60_000;
-/** How long nodrop waits at least after a failed fetch of certificates. */
+/** Minimum time between a failed fetch of certificates and the next fetch. */
 const TRY_AGAIN_MS = 2_000;
 /**
- * The maximum number of merchants whose certificates are kept. Beyond it, the certificates that were unused for longest
- * are dropped, and are fetched again when needed.
+ * The maximum number of merchants whose certificates are kept. Above this number, nodrop drops the certificates that
+ * were unused for longest, and fetches them again when needed.
  */
 const MERCHANTS_AT_MOST = 1_000;
-/** The maximum number of certificates in one answer. Fewer than this are valid at the same time. */
+/**
+ * The maximum number of certificates in one answer. WeChat Pay never has this many valid certificates at the same time.
+ */
 const CERTIFICATES_AT_MOST = 20;
 
 /** https://wechatpay-api.gitbook.io/wechatpay-api-v3/jie-kou-wen-dang/ping-tai-zheng-shu */
@@ -49,14 +51,14 @@ export interface PlatformCertificate {
 export type PlatformCertificates = ReadonlyMap<string, PlatformCertificate>;
 
 /**
- * Fetches the certificates of WeChat Pay with a timeout of its own. The result is empty for a merchant in public-key
- * mode that has no certificates.
+ * Fetches WeChat Pay's certificates, with a separate timeout. The result is empty for a merchant in public-key mode
+ * that has no certificates.
  */
 export type FetchCertificates = (merchant: Merchant) => Promise<PlatformCertificates>;
 
 interface Entry {
   certificates: PlatformCertificates;
-  /** When the certificates were last fetched, epoch ms; 0 if never. */
+  /** When the certificates were last fetched, in epoch ms. 0 if they were never fetched. */
   fetchedAt: number;
   failure: { readonly error: unknown; readonly at: number } | null;
   fetching: Promise<void> | null;
@@ -71,8 +73,8 @@ export class PlatformKeys {
   }
 
   /**
-   * The key with this serial number, fetched if it is unknown. If the key is known but old, it is renewed in the
-   * background, and the caller does not wait.
+   * Returns the key with this serial number. Fetches the certificates if the key is unknown. If the key is known but
+   * old, fetches them in the background, and the caller does not wait.
    * @returns undefined if WeChat Pay has no key with this serial number
    * @throws ChannelError if the certificates could not be fetched
    */
@@ -125,13 +127,13 @@ export class PlatformKeys {
   /**
    * Runs at most one fetch at a time for a merchant. Each fetch has its own timeout. If a caller's time ends earlier,
    * the caller stops waiting and the fetch continues.
-   * @returns when the fetch has ended, even if it has failed
+   * @returns a promise that resolves when the fetch has ended, even if the fetch has failed
    */
   #fetching(merchant: Merchant, entry: Entry): Promise<void> {
     entry.fetching ??= (async () => {
       try {
         const fetched = await this.#fetch(merchant);
-        // If WeChat Pay answers without certificates, the known certificates are kept. They count until they expire.
+        // If WeChat Pay answers without certificates, nodrop keeps the known certificates until they expire.
         if (fetched.size > 0) entry.certificates = fetched;
         entry.fetchedAt = Date.now();
         entry.failure = null;
@@ -170,7 +172,7 @@ const validNow = (certificate: PlatformCertificate | undefined): KeyObject | und
 /**
  * Reads the certificates in an answer whose signature is not checked yet. Only WeChat Pay and the merchant have the key
  * that encrypts these certificates. The result is keyed by serial number.
- * @throws ChannelError `garbage`; `misconfigured` if the APIv3 key does not decrypt them
+ * @throws ChannelError `garbage`, or `misconfigured` if the APIv3 key does not decrypt the certificates
  */
 export function readCertificates(merchant: Merchant, body: unknown): PlatformCertificates {
   const parsed = certificatesSchema.safeParse(body);

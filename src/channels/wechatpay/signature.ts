@@ -2,10 +2,10 @@ import { createDecipheriv, createSign, createVerify, type KeyObject, randomBytes
 import type { Merchant } from './merchant.ts';
 
 /**
- * Makes and checks the signatures of WeChat Pay's API v3, and decrypts its resources. Requests, answers and callbacks
- * are signed by RSA with SHA-256 over lines that each end with a line feed
- * (https://wechatpay-api.gitbook.io/wechatpay-api-v3/qian-ming-zhi-nan-1). Resources are encrypted with AES-256-GCM,
- * with a nonce of 12 bytes and the tag at the end
+ * Makes and checks the signatures of WeChat Pay's API v3, and decrypts the resources in answers and callbacks.
+ * Requests, answers and callbacks are signed with RSA and SHA-256. The signed text consists of lines that each end with
+ * a line feed (https://wechatpay-api.gitbook.io/wechatpay-api-v3/qian-ming-zhi-nan-1). Resources are encrypted with
+ * AES-256-GCM, with a nonce of 12 bytes and the tag at the end
  * (https://pay.weixin.qq.com/docs/partner/apis/partner-scannedpos-payment/payment-notice.html).
  */
 
@@ -47,7 +47,7 @@ export interface Signed {
   readonly serial: string;
 }
 
-/** Reads the signature headers; undefined if one is missing or invalid. */
+/** Reads the signature headers. Returns undefined if a header is missing or invalid. */
 export function signedOf(header: (name: string) => string | undefined): Signed | undefined {
   const [timestamp, nonce, signature, serial] = ['timestamp', 'nonce', 'signature', 'serial'].map((name) =>
     header(`wechatpay-${name}`),
