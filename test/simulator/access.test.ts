@@ -1,5 +1,5 @@
 import { request } from 'node:http';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { NO_FAULTS } from '../../src/simulator/faults.ts';
 import { ACCOUNT, newTrade, start } from './support.ts';
 
@@ -18,7 +18,7 @@ function status(url: string, headers: Record<string, string>, method = 'GET'): P
 }
 
 describe('the control side', () => {
-  it.each([
+  test.each([
     ['a rebound DNS name', { host: 'evil.example' }, 403],
     ['a name that starts like loopback', { host: '127.0.0.1.evil.example' }, 403],
     ['a web page', { origin: 'http://127.0.0.1:3000' }, 403],
@@ -36,7 +36,7 @@ describe('the control side', () => {
     );
   });
 
-  it('the control side merges faults group by group and shows them', async () => {
+  test('the control side merges faults group by group and shows them', async () => {
     const { setFaults } = await start();
     await setFaults({ callback: { dropRate: 0.5 }, down: true });
     expect((await setFaults({ callback: { delayMs: 10 } })).body).toEqual({
@@ -46,7 +46,7 @@ describe('the control side', () => {
     });
   });
 
-  it.each([
+  test.each([
     ['callback.dropRat', { callback: { dropRat: 1 } }],
     ['callback.dropRate', { callback: { dropRate: 1.5 } }],
     ['query', { query: true }],
@@ -63,7 +63,7 @@ describe('the control side', () => {
     },
   );
 
-  it('the control side empties the ledger and keeps the faults', async () => {
+  test('the control side empties the ledger and keeps the faults', async () => {
     const { adapter, url, ledger, setFaults } = await start();
     await setFaults({ callback: { dropRate: 1 } });
     await adapter.createTrade(ACCOUNT, newTrade());
@@ -77,7 +77,7 @@ describe('the control side', () => {
 });
 
 describe('the wallet page', () => {
-  it('the wallet page shows the amount and the subject, escaped, and loads nothing from elsewhere', async () => {
+  test('the wallet page shows the amount and the subject, escaped, and loads nothing from elsewhere', async () => {
     const { adapter, url } = await start();
     const trade = newTrade({
       subject: '<img src=x> & "co"',
@@ -98,7 +98,7 @@ describe('the wallet page', () => {
     expect(response.headers.get('cache-control')).toBe('no-store');
   });
 
-  it('the wallet page pays with its own form, and returns to itself with a link to the shop', async () => {
+  test('the wallet page pays with its own form, and returns to itself with a link to the shop', async () => {
     const { adapter, url } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -113,7 +113,7 @@ describe('the wallet page', () => {
     expect(html).not.toContain('<form');
   });
 
-  it('the wallet page is in Chinese for a payer who prefers or chooses it, also after paying', async () => {
+  test('the wallet page is in Chinese for a payer who prefers or chooses it, also after paying', async () => {
     const { adapter, url } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -137,7 +137,7 @@ describe('the wallet page', () => {
     expect(await (await fetch(`${url}/pay/p1?lang=zh`)).text()).toContain('没有此编号的交易。');
   });
 
-  it.each(['https://evil.example', 'null', 'http://127.0.0.1:1'])(
+  test.each(['https://evil.example', 'null', 'http://127.0.0.1:1'])(
     'the wallet page refuses a payment from %s',
     async (origin) => {
       const { adapter, url, ledger } = await start();
@@ -154,7 +154,7 @@ describe('the wallet page', () => {
     },
   );
 
-  it('the wallet page answers a program that sends a form like one that sends JSON', async () => {
+  test('the wallet page answers a program that sends a form like one that sends JSON', async () => {
     const { adapter, url } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -171,7 +171,7 @@ describe('the wallet page', () => {
     expect(await send('declined')).toEqual([409, expect.objectContaining({ code: 'ORDERPAID' })]);
   });
 
-  it.each([
+  test.each([
     ['text/plain', '{"result":"declined"}'],
     ['application/octet-stream', '{"result":"declined"}'],
     [undefined, new TextEncoder().encode('{"result":"declined"}')],
@@ -186,7 +186,7 @@ describe('the wallet page', () => {
     expect((await fetch(page, { method: 'POST' })).status).toBe(200);
   });
 
-  it('the wallet page refuses a page under a foreign name that points to this host', async () => {
+  test('the wallet page refuses a page under a foreign name that points to this host', async () => {
     const { url } = await start();
     const page = `${url}/pay/p1`;
     const as = (host: string) => status(page, { host, origin: `http://${host}` }, 'POST');
@@ -195,7 +195,7 @@ describe('the wallet page', () => {
     expect(await as('localhost:4000')).toBe(404);
   });
 
-  it('the wallet page accepts the same payment twice and refuses a contradictory one', async () => {
+  test('the wallet page accepts the same payment twice and refuses a contradictory one', async () => {
     const { adapter, pay } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -207,7 +207,7 @@ describe('the wallet page', () => {
     });
   });
 
-  it('the wallet page answers invalid requests with a suitable status', async () => {
+  test('the wallet page answers invalid requests with a suitable status', async () => {
     const { url } = await start();
     const post = (body: string) =>
       fetch(`${url}/pay/p1`, { method: 'POST', body, headers: { 'content-type': 'application/json' } });

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { CallbackError } from '../../src/domain/channel.ts';
 import { eventually } from '../support/progress.ts';
 import {
@@ -47,7 +47,7 @@ function idOf(callback: Received): unknown {
 }
 
 describe('callbacks', () => {
-  it('a callback reports a success, is signed by the account, and can be read by the adapter', async () => {
+  test('a callback reports a success, is signed by the account, and can be read by the adapter', async () => {
     const { shop, adapter, adapterOf, pay, no, ledger } = await scene();
     await pay(no);
     const callback = only(await shop.until(1));
@@ -68,7 +68,7 @@ describe('callbacks', () => {
     expect(await ledger()).toMatchObject([{ callbackAttempts: 1 }]);
   });
 
-  it('a callback reports a decline', async () => {
+  test('a callback reports a decline', async () => {
     const { shop, adapter, pay, no } = await scene();
     await pay(no, 'declined');
     const { headers, rawBody, content } = only(await shop.until(1));
@@ -78,7 +78,7 @@ describe('callbacks', () => {
     });
   });
 
-  it('a callback reports a refund once it has succeeded', async () => {
+  test('a callback reports a refund once it has succeeded', async () => {
     const { shop, adapter, pay, no, url, setFaults } = await scene();
     await pay(no);
     await setFaults({ refund: { processingMs: 20 } });
@@ -104,7 +104,7 @@ describe('callbacks', () => {
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toMatchObject({ state: 'refunded' });
   });
 
-  it('a callback is retried with the same id and a new signature until it is acknowledged', async () => {
+  test('a callback is retried with the same id and a new signature until it is acknowledged', async () => {
     const { shop, adapter, pay, no, ledger } = await scene(
       {},
       (count) => (count < 3 ? 503 : 204),
@@ -117,7 +117,7 @@ describe('callbacks', () => {
     expect(await ledger()).toMatchObject([{ callbackAttempts: 3 }]);
   });
 
-  it('a callback is not acknowledged by a redirect, and ends after the last wait', async () => {
+  test('a callback is not acknowledged by a redirect, and ends after the last wait', async () => {
     const { shop, pay, no, trade, adapter } = await scene({}, () => 302, [1]);
     await pay(no);
     await shop.until(2);
@@ -130,7 +130,7 @@ describe('callbacks', () => {
     expect(callbacks.filter(({ content }) => content.data.outTradeNo === no)).toHaveLength(2);
   });
 
-  it('a callback that is undelivered is sent after the next start', async () => {
+  test('a callback that is undelivered is sent after the next start', async () => {
     const hour = 3_600_000;
     const { shop, pay, no, close, folder } = await scene({}, (count) => (count === 1 ? 500 : 200), [
       hour,
@@ -149,7 +149,7 @@ describe('callbacks', () => {
 });
 
 describe('faults of callbacks', () => {
-  it('dropRate: no callback is sent, although the trade is paid', async () => {
+  test('dropRate: no callback is sent, although the trade is paid', async () => {
     const { shop, adapter, pay, no, trade, setFaults, ledger } = await scene({ dropRate: 1 });
     await pay(no);
     await setFaults({ callback: { dropRate: 0 } });
@@ -164,7 +164,7 @@ describe('faults of callbacks', () => {
     ]);
   });
 
-  it('duplicates: the configured number of extra copies with one id', async () => {
+  test('duplicates: the configured number of extra copies with one id', async () => {
     const { shop, pay, no, ledger } = await scene({ duplicates: 2 });
     await pay(no);
     const callbacks = await shop.until(3);
@@ -172,7 +172,7 @@ describe('faults of callbacks', () => {
     expect(await ledger()).toMatchObject([{ callbackAttempts: 3 }]);
   });
 
-  it('corruptSignatureRate: every attempt has a wrong signature, but names the trade', async () => {
+  test('corruptSignatureRate: every attempt has a wrong signature, but names the trade', async () => {
     const { shop, adapter, pay, no } = await scene({ corruptSignatureRate: 1 }, () => 401, [1]);
     await pay(no);
     for (const { headers, rawBody } of await shop.until(2)) {
@@ -183,7 +183,7 @@ describe('faults of callbacks', () => {
     }
   });
 
-  it('wrongAmountRate: validly signed with another amount than a query reports', async () => {
+  test('wrongAmountRate: validly signed with another amount than a query reports', async () => {
     const { shop, adapter, pay, no } = await scene({ wrongAmountRate: 1 });
     await pay(no);
     const { headers, rawBody } = only(await shop.until(1));
@@ -193,7 +193,7 @@ describe('faults of callbacks', () => {
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toMatchObject({ amount: 1050 });
   });
 
-  it('outOfOrder: an outdated, validly signed callback follows the success', async () => {
+  test('outOfOrder: an outdated, validly signed callback follows the success', async () => {
     const { shop, adapter, pay, no } = await scene({ outOfOrder: true });
     await pay(no);
     const callbacks = await shop.until(2);
@@ -204,7 +204,7 @@ describe('faults of callbacks', () => {
     expect(new Set(callbacks.map(idOf)).size).toBe(2);
   });
 
-  it('delayMs: sent later, even after a restart', async () => {
+  test('delayMs: sent later, even after a restart', async () => {
     const { shop, pay, no, close, folder } = await scene({ delayMs: 3_600_000 });
     await pay(no);
     await close();
@@ -250,7 +250,7 @@ describe('verifyCallback', () => {
     return await adapter.verifyCallback(ACCOUNT, { headers, rawBody: Buffer.from(body) });
   }
 
-  it('verifyCallback accepts a valid callback, also among several signatures', async () => {
+  test('verifyCallback accepts a valid callback, also among several signatures', async () => {
     const timestamp = now();
     const right = signature(SECRETS.simulator, 'msg_1', timestamp, JSON.stringify(good));
     const several = { 'webhook-signature': `v1,AAAA v2,x ${right}` };
@@ -260,7 +260,7 @@ describe('verifyCallback', () => {
     });
   });
 
-  it.each<[string, () => Promise<unknown>]>([
+  test.each<[string, () => Promise<unknown>]>([
     ['no signature', () => verify(good, now(), { 'webhook-signature': '' })],
     ['no id', () => verify(good, now(), { 'webhook-id': '' })],
     ['another id', () => verify(good, now(), { 'webhook-id': 'msg_2' })],
@@ -273,7 +273,7 @@ describe('verifyCallback', () => {
     await expect(attempt()).rejects.toMatchObject({ name: 'CallbackError', kind: 'unverified' });
   });
 
-  it.each<[string, unknown]>([
+  test.each<[string, unknown]>([
     ['not JSON', '{"type":'],
     ['an empty body', ''],
     ['no data', { type: 'trade.succeeded' }],

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { NO_FAULTS } from '../../src/simulator/faults.ts';
 import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { freePort } from '../support/stack.ts';
@@ -49,7 +49,7 @@ function listening(child: ChildProcess): Promise<void> {
 }
 
 describe('the process', () => {
-  it('the process keeps every answered trade, payment and fault after kill -9, and continues with its callbacks', async () => {
+  test('the process keeps every answered trade, payment and fault after kill -9, and continues with its callbacks', async () => {
     const home = tempFolder();
     const port = await freePort();
     const shop = await receiver();
@@ -100,7 +100,7 @@ describe('the process', () => {
     expect(await third.ended).toEqual({ code: 0, errors: '' });
   });
 
-  it('the process reports in one sentence that its port is taken, and leaves the ledger to the running simulator', async () => {
+  test('the process reports in one sentence that its port is taken, and leaves the ledger to the running simulator', async () => {
     const home = tempFolder();
     const { url, adapter, ledger } = await start({ folder: join(home, 'simulator') });
     await adapter.createTrade(ACCOUNT, newTrade());
@@ -115,7 +115,7 @@ describe('the process', () => {
 });
 
 describe('journals', () => {
-  it('a journal drops an unfinished last line, and writes new entries on their own lines', async () => {
+  test('a journal drops an unfinished last line, and writes new entries on their own lines', async () => {
     const folder = tempFolder();
     const one = await start({ folder });
     await one.adapter.createTrade(ACCOUNT, newTrade({ subject: 'line\u2028separators' }));
@@ -130,7 +130,7 @@ describe('journals', () => {
     expect(await three.ledger()).toEqual(before);
   });
 
-  it('a journal of an older version with fewer faults has the new faults off', async () => {
+  test('a journal of an older version with fewer faults has the new faults off', async () => {
     const folder = tempFolder();
     const { close: _, ...groups } = NO_FAULTS;
     const faults = { ...groups, close: { errorRate: 0.5 } };
@@ -142,7 +142,7 @@ describe('journals', () => {
     });
   });
 
-  it('a journal that is damaged prevents the start, so that no payments are forgotten', async () => {
+  test('a journal that is damaged prevents the start, so that no payments are forgotten', async () => {
     const folder = tempFolder();
     const path = join(folder, 'journal.jsonl');
     writeFileSync(path, '{"emptied":true}\nnonsense\n{"emptied":true}\n');

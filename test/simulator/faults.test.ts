@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Dice } from '../../src/simulator/faults.ts';
 import { eventually } from '../support/progress.ts';
 import { ACCOUNT, call, newTrade, settleRefunds, start, tempFolder, tradeNamed } from './support.ts';
@@ -14,7 +14,7 @@ async function created(faults: object = {}) {
 }
 
 describe('faults', () => {
-  it('create.errorRate: 500 and nothing created', async () => {
+  test('create.errorRate: 500 and nothing created', async () => {
     const { adapter, ledger, setFaults } = await start();
     await setFaults({ create: { errorRate: 1 } });
     const creating = adapter.createTrade(ACCOUNT, newTrade());
@@ -22,7 +22,7 @@ describe('faults', () => {
     expect(await ledger()).toEqual([]);
   });
 
-  it('create.timeoutAfterAcceptRate: created, but the answer never arrives; a repeated request finds the trade', async () => {
+  test('create.timeoutAfterAcceptRate: created, but the answer never arrives; a repeated request finds the trade', async () => {
     const { adapter, ledger, setFaults } = await start();
     await setFaults({ create: { timeoutAfterAcceptRate: 1 } });
     const trade = newTrade();
@@ -39,7 +39,7 @@ describe('faults', () => {
     expect(await ledger()).toMatchObject([{ createdCount: 2 }]);
   });
 
-  it('a held answer does not prevent the simulator from stopping', async () => {
+  test('a held answer does not prevent the simulator from stopping', async () => {
     const { adapter, ledger, setFaults, close } = await start();
     await setFaults({ create: { timeoutAfterAcceptRate: 1 } });
     const outcome = adapter.createTrade(ACCOUNT, newTrade()).catch((error: unknown) => error);
@@ -51,20 +51,20 @@ describe('faults', () => {
     expect(await outcome).toMatchObject({ kind: 'unreachable' });
   });
 
-  it('latencyMs: slower, but correct', async () => {
+  test('latencyMs: slower, but correct', async () => {
     const { adapter, no, trade } = await created({ create: { latencyMs: 5 }, query: { latencyMs: 5 } });
     expect(await adapter.createTrade(ACCOUNT, trade)).toMatchObject({ action: { type: 'redirect' } });
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'unpaid' });
   });
 
-  it('query.errorRate and close.errorRate: unreachable, nothing changed', async () => {
+  test('query.errorRate and close.errorRate: unreachable, nothing changed', async () => {
     const { adapter, no, ledger } = await created({ query: { errorRate: 1 }, close: { errorRate: 1 } });
     await expect(adapter.queryTrade(ACCOUNT, tradeNamed(no))).rejects.toMatchObject({ kind: 'unreachable' });
     await expect(adapter.closeTrade(ACCOUNT, tradeNamed(no))).rejects.toMatchObject({ kind: 'unreachable' });
     expect(await ledger()).toMatchObject([{ state: 'NOTPAY' }]);
   });
 
-  it('close.ineffectiveRate: reported as closed, until a payer who was already in the wallet pays', async () => {
+  test('close.ineffectiveRate: reported as closed, until a payer who was already in the wallet pays', async () => {
     const { adapter, no, pay, setFaults } = await created({ close: { ineffectiveRate: 1 } });
     expect(await adapter.closeTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'closed' });
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'closed' });
@@ -74,7 +74,7 @@ describe('faults', () => {
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toMatchObject({ state: 'paid' });
   });
 
-  it('query.garbageRate: truncated or wrongly signed, and never accepted', async () => {
+  test('query.garbageRate: truncated or wrongly signed, and never accepted', async () => {
     const { adapter, no, url } = await created({ query: { garbageRate: 1 } });
     const readable: boolean[] = [];
     for (let round = 0; round < 12; round++) {
@@ -89,7 +89,7 @@ describe('faults', () => {
     expect(new Set(readable)).toEqual(new Set([true, false]));
   });
 
-  it('query.lagMs: the query does not see the payment yet, the close does', async () => {
+  test('query.lagMs: the query does not see the payment yet, the close does', async () => {
     const { adapter, no, pay, setFaults } = await created({ query: { lagMs: 3_600_000 } });
     await pay(no);
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'unpaid' });
@@ -98,7 +98,7 @@ describe('faults', () => {
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toMatchObject({ state: 'paid' });
   });
 
-  it('refund.errorRate: 500 and no refund', async () => {
+  test('refund.errorRate: 500 and no refund', async () => {
     const { no, pay, url, ledger } = await created({ refund: { errorRate: 1 } });
     await pay(no);
     const body = JSON.stringify({ outRefundNo: 'r1', amount: 1 });
@@ -106,7 +106,7 @@ describe('faults', () => {
     expect(await ledger()).toMatchObject([{ refunded: 0, state: 'SUCCESS' }]);
   });
 
-  it('refund.balanceTooLowRate: refused, and no refund; an existing refund is still answered', async () => {
+  test('refund.balanceTooLowRate: refused, and no refund; an existing refund is still answered', async () => {
     const { no, pay, url, ledger, setFaults } = await created({ refund: { balanceTooLowRate: 1 } });
     await pay(no);
     const refund = (outRefundNo: string) =>
@@ -122,7 +122,7 @@ describe('faults', () => {
     expect(await refund('r2')).toMatchObject(refused);
   });
 
-  it('refund.processingMs: a refund in process counts against what is left, and the next start completes it', async () => {
+  test('refund.processingMs: a refund in process counts against what is left, and the next start completes it', async () => {
     const folder = tempFolder();
     const { adapter, setFaults, pay, url, close } = await start({ folder });
     const trade = newTrade();
@@ -145,7 +145,7 @@ describe('faults', () => {
     });
   });
 
-  it('rateLimitPerSecond: 429 with Retry-After above the limit, for each account separately', async () => {
+  test('rateLimitPerSecond: 429 with Retry-After above the limit, for each account separately', async () => {
     const { adapter, adapterOf, no } = await created({ rateLimitPerSecond: 1 });
     const asked = await Promise.allSettled(
       Array.from({ length: 8 }, () => adapter.queryTrade(ACCOUNT, tradeNamed(no))),
@@ -159,7 +159,7 @@ describe('faults', () => {
     });
   });
 
-  it('down: the channel is unreachable, but payers can still pay', async () => {
+  test('down: the channel is unreachable, but payers can still pay', async () => {
     const { adapter, no, pay, setFaults } = await created({ down: true });
     await expect(adapter.queryTrade(ACCOUNT, tradeNamed(no))).rejects.toMatchObject({ kind: 'unreachable' });
     expect((await pay(no)).status).toBe(200);
@@ -175,12 +175,12 @@ describe('random draws', () => {
     return new Set(order.filter((name) => dice.strikes(0.3, 'callback.drop', name)));
   };
 
-  it('random draws depend on the seed and the trade, not on the order of arrival', () => {
+  test('random draws depend on the seed and the trade, not on the order of arrival', () => {
     expect(draw(7, names)).toEqual(draw(7, names.toReversed()));
     expect(draw(7, names)).not.toEqual(draw(8, names));
   });
 
-  it('random draws strike about as often as the rate', () => {
+  test('random draws strike about as often as the rate', () => {
     const { size } = draw(7, names);
     expect(size).toBeGreaterThan(80);
     expect(size).toBeLessThan(160);

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ChannelError } from '../../src/domain/channel.ts';
 import type { Act, Notification, Trade } from '../../src/simulator/store.ts';
 import {
@@ -42,7 +42,7 @@ async function createPaid(
 }
 
 describe('subjects', () => {
-  it.each(['Coffee', 'sim:paid', '[sim] paid', '(sim:paid)', 'Order [simple:paid]'])(
+  test.each(['Coffee', 'sim:paid', '[sim] paid', '(sim:paid)', 'Order [simple:paid]'])(
     'the subject %s has no trigger',
     async (subject) => {
       const simulator = await start();
@@ -52,7 +52,7 @@ describe('subjects', () => {
     },
   );
 
-  it.each([
+  test.each([
     ['[sim:paid]', ['paid']],
     ['[sim: paid, callback-lost ] Coffee', ['paid', 'callback-lost']],
     ['Coffee [SIM:Declined]', ['declined']],
@@ -67,7 +67,7 @@ describe('subjects', () => {
     expect(await rowOf(simulator, trade.outTradeNo)).toMatchObject({ triggers });
   });
 
-  it.each([
+  test.each([
     ['[sim:]', 'triggers are given once, as in [sim:paid callback-lost]'],
     ['[sim:paid', 'triggers are given once'],
     ['[sim:paid] [sim:callback-lost]', 'triggers are given once'],
@@ -85,7 +85,7 @@ describe('subjects', () => {
     expect(await simulator.ledger()).toEqual([]);
   });
 
-  it('a subject with wrong-amount needs at least two minor units', async () => {
+  test('a subject with wrong-amount needs at least two minor units', async () => {
     const { adapter } = await start();
     const trade = newTrade({ subject: '[sim:paid wrong-amount]', amount: 1 });
     await expect(adapter.createTrade(ACCOUNT, trade)).rejects.toThrow(

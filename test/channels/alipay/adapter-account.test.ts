@@ -1,5 +1,5 @@
 import { createPrivateKey, createPublicKey } from 'node:crypto';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { declaration, modeOf } from '../../../src/channels/alipay/declaration.ts';
 import type { Credentials } from '../../../src/domain/channel.ts';
 import { oracleFolder } from '../../doubles/alipay/start.ts';
@@ -26,11 +26,11 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
   describe('accounts', () => {
     const check = (...settings: Credentials[]) => adapter.checkAccount(accountOf(...settings));
 
-    it('checkAccount accepts a working account', async () => {
+    test('checkAccount accepts a working account', async () => {
       await check(settingsOf(double));
     });
 
-    it("checkAccount accepts keys in the formats of Alipay's tool and of OpenSSL", async () => {
+    test("checkAccount accepts keys in the formats of Alipay's tool and of OpenSSL", async () => {
       const settings = settingsOf(double);
       const key = createPrivateKey(settings.private_key ?? '');
       const pkcs1 = key.export({ type: 'pkcs1', format: 'pem' }).toString();
@@ -50,7 +50,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       }
     });
 
-    it('checkAccount says in a sentence which key or id is wrong', async () => {
+    test('checkAccount says in a sentence which key or id is wrong', async () => {
       const settings = settingsOf(double);
       const other = double.keys.strangerKey;
       const publicOf = (key: string) =>
@@ -74,7 +74,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       });
     });
 
-    it('checkAccount reports a wrong clock', async () => {
+    test('checkAccount reports a wrong clock', async () => {
       await double.tell('clock', { offsetMs: 3_600_000 });
       expect(await errorOf(check(settingsOf(double)))).toMatchObject({
         kind: 'misconfigured',
@@ -82,7 +82,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       });
     });
 
-    it('the mode of an account follows from its gateway', () => {
+    test('the mode of an account follows from its gateway', () => {
       const { gateway: _gateway, ...live } = settingsOf(double);
       expect(modeOf(live)).toBe('live');
       expect(modeOf({ ...live, gateway: 'https://openapi-sandbox.dl.alipaydev.com/gateway.do' })).toBe(
@@ -104,7 +104,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       useAccount(certifiedSettingsOf(double));
     });
 
-    it('in certificate mode the adapter sends the same certificate numbers as the other implementation computes', async () => {
+    test('in certificate mode the adapter sends the same certificate numbers as the other implementation computes', async () => {
       await adapter.checkAccount(account);
       const trade = await paid(adapter, account);
       expect(await query(trade)).toMatchObject({ state: 'paid', amount: 1050 });
@@ -116,7 +116,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       });
     });
 
-    it('in certificate mode the adapter verifies answers, and reports a certificate that does not match the private key', async () => {
+    test('in certificate mode the adapter verifies answers, and reports a certificate that does not match the private key', async () => {
       const trade = newTrade();
       await open(await linkOf(adapter, account, trade));
       await double.tell('faults', [{ kind: 'tampered' }]);

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { declaration } from '../../../src/channels/alipay/declaration.ts';
 import type { NewTrade } from '../../../src/domain/channel.ts';
 import { oracleFolder } from '../../doubles/alipay/start.ts';
@@ -27,7 +27,7 @@ import {
 
 describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
   describe.each(METHODS)('trades with the method %s', (method) => {
-    it('a trade is unknown until its payer opens it, then unpaid, then paid with amount, number and time', async () => {
+    test('a trade is unknown until its payer opens it, then unpaid, then paid with amount, number and time', async () => {
       const trade = newTrade({ method });
       const link = await linkOf(adapter, account, trade);
       expect(await query(trade)).toEqual({ state: 'unknown_trade' });
@@ -50,7 +50,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await adapter.closeTrade(account, trade)).toEqual({ state: 'already_paid' });
     });
 
-    it('a trade can be closed once it is open, and after that neither be paid nor change by another close', async () => {
+    test('a trade can be closed once it is open, and after that neither be paid nor change by another close', async () => {
       const trade = newTrade({ method });
       const link = await linkOf(adapter, account, trade);
       await open(link);
@@ -60,7 +60,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await pay(link)).toBe(false);
     });
 
-    it('a trade can be paid after a close that found no trade, until its link expires', async () => {
+    test('a trade can be paid after a close that found no trade, until its link expires', async () => {
       const [late, dead] = [newTrade({ method }), newTrade({ method })];
       const [lateLink, deadLink] = [
         await linkOf(adapter, account, late),
@@ -74,7 +74,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await pay(deadLink)).toBe(false);
     });
 
-    it("a trade has terms from the payment's row only: expiry in Beijing time, yuan, and no characters that Alipay refuses", async () => {
+    test("a trade has terms from the payment's row only: expiry in Beijing time, yuan, and no characters that Alipay refuses", async () => {
       const trade = newTrade({
         method,
         amount: 10,
@@ -100,7 +100,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     });
   });
 
-  it('createTrade returns the same link at any time', async () => {
+  test('createTrade returns the same link at any time', async () => {
     const trade = newTrade();
     const first = await linkOf(adapter, account, trade);
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 3_600_000 });
@@ -114,7 +114,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     expect(ends).toBe(Math.floor(Date.parse(trade.expiresAt) / 1000) * 1000);
   });
 
-  it('createTrade requests the code of a trade again, and answers not_renewable once the trade is closed', async () => {
+  test('createTrade requests the code of a trade again, and answers not_renewable once the trade is closed', async () => {
     const trade = newTrade({ method: 'precreate' });
     const link = await linkOf(adapter, account, trade);
     expect(await linkOf(adapter, account, trade)).toBe(link);
@@ -127,7 +127,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     const create = (trade: NewTrade, signal?: AbortSignal) => adapter.createTrade(account, trade, signal);
     const of = 'alipay.trade.precreate';
 
-    it('a code whose create lost its answer is unknown, and the repetition gives the same trade', async () => {
+    test('a code whose create lost its answer is unknown, and the repetition gives the same trade', async () => {
       const trade = newTrade({ method: 'precreate' });
       await double.tell('faults', [{ kind: 'accepted', of }]);
       expect(await errorOf(create(trade, AbortSignal.timeout(1_000)))).toMatchObject({ kind: 'unreachable' });
@@ -138,7 +138,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(two).toBe(one);
     });
 
-    it.each([
+    test.each([
       ['ACQ.EXIST_FORBIDDEN_WORD', '40004', 'rejected'],
       ['ACQ.SYSTEM_ERROR', '40004', 'unreachable'],
       ['ACQ.CONTEXT_INCONSISTENT', '40004', 'unreachable'],
@@ -155,7 +155,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
   });
 
   describe('refunds', () => {
-    it('a partial refund and then the rest succeed, and the trade that Alipay calls closed is refunded', async () => {
+    test('a partial refund and then the rest succeed, and the trade that Alipay calls closed is refunded', async () => {
       const trade = await paid(adapter, account);
       const part = refundOf({ amount: 350 });
       expect(await adapter.queryRefund(account, trade, part)).toEqual({ state: 'unknown_refund' });
@@ -181,7 +181,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await adapter.closeTrade(account, trade)).toEqual({ state: 'already_paid' });
     });
 
-    it('a refund requested again is the same refund, even with another amount', async () => {
+    test('a refund requested again is the same refund, even with another amount', async () => {
       const trade = await paid(adapter, account);
       const refund = refundOf({ amount: 350 });
       await adapter.refundTrade(account, trade, refund);
@@ -191,7 +191,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await double.tell('books', named(trade))).toMatchObject({ refunded: '3.50' });
     });
 
-    it('a refund whose answer was lost is unknown, and its repetition refunds once', async () => {
+    test('a refund whose answer was lost is unknown, and its repetition refunds once', async () => {
       const trade = await paid(adapter, account);
       const refund = refundOf();
       await double.tell('faults', [{ kind: 'accepted', of: 'alipay.trade.refund' }]);
@@ -204,7 +204,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await double.tell('books', named(trade))).toMatchObject({ refunded: '10.50' });
     });
 
-    it('a refund is in process if all money was refunded, other refunds do not explain it, and no query shows it yet', async () => {
+    test('a refund is in process if all money was refunded, other refunds do not explain it, and no query shows it yet', async () => {
       const trade = await paid(adapter, account);
       await adapter.refundTrade(account, trade, refundOf({ amount: 350 }));
       // The double makes a refund under a number that the adapter does not know. A query cannot find this refund, just
@@ -218,7 +218,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await errorOf(over)).toMatchObject({ kind: 'rejected' });
     });
 
-    it('a refund of more than what is left is rejected, also when nothing is left', async () => {
+    test('a refund of more than what is left is rejected, also when nothing is left', async () => {
       const trade = await paid(adapter, account);
       const over = adapter.refundTrade(account, trade, refundOf({ amount: 1051 }));
       expect(await errorOf(over)).toMatchObject({ kind: 'rejected' });
@@ -232,7 +232,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       });
     });
 
-    it('a refund is not rejected while the trade is unpaid or the balance is too low', async () => {
+    test('a refund is not rejected while the trade is unpaid or the balance is too low', async () => {
       const trade = newTrade();
       const link = await linkOf(adapter, account, trade);
       await open(link);
@@ -248,7 +248,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
   });
 
   describe('answers', () => {
-    it.each([
+    test.each([
       ['error', 'unreachable'],
       ['nonsense', 'garbage'],
       ['tampered', 'garbage'],
@@ -262,7 +262,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await query(trade)).toEqual({ state: 'unpaid' });
     });
 
-    it('an answer about another trade is rejected', async () => {
+    test('an answer about another trade is rejected', async () => {
       const [one, other] = [await paid(adapter, account), newTrade()];
       // Alipay has signed the answer, but the answer is about a trade that was not requested.
       const gateway = createServer((_, response) => {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ChannelAccount, NewTrade } from '../../../src/domain/channel.ts';
 import { type AlipayDouble, oracleFolder, startAlipayDouble } from '../../doubles/alipay/start.ts';
 import { accountOf, adapter, callback, linkOf, newTrade, open, pay, settingsOf, signed } from './support.ts';
@@ -28,7 +28,7 @@ describe.skipIf(oracleFolder() === undefined)('adopted trades', () => {
     return { trade: { ...trade, isAdopted: true, reference: { id: trade.outTradeNo } }, url };
   }
 
-  it('a trade that the merchant created is unknown until its payer opens it, then has its terms, is paid, and can be refunded', async () => {
+  test('a trade that the merchant created is unknown until its payer opens it, then has its terms, is paid, and can be refunded', async () => {
     const { trade, url } = await link();
     const { outTradeNo: reference } = trade;
     expect(await read(reference)).toEqual({ reference, answer: { state: 'unknown_trade' } });
@@ -43,7 +43,7 @@ describe.skipIf(oracleFolder() === undefined)('adopted trades', () => {
     expect(await read(reference)).toMatchObject({ terms, answer: { state: 'refunded' } });
   });
 
-  it('a trade that the merchant created is named by a notification even if its number is longer than ours', async () => {
+  test('a trade that the merchant created is named by a notification even if its number is longer than ours', async () => {
     const [app_id, seller_id] = [
       account.credentials[0]?.app_id ?? '',
       account.credentials[0]?.seller_id ?? '',

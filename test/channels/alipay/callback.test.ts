@@ -1,7 +1,7 @@
 import { createSign, generateKeyPairSync } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { CallbackOutcome, ChannelAccount, NewTrade } from '../../../src/domain/channel.ts';
 import { type AlipayDouble, oracleFolder, startAlipayDouble } from '../../doubles/alipay/start.ts';
 import { eventually } from '../../support/progress.ts';
@@ -56,7 +56,7 @@ describe('a published notification', () => {
     point_amount: '0.00',
   };
 
-  it('a notification that Alipay itself has signed is accepted unchanged, and refused after any change', async () => {
+  test('a notification that Alipay itself has signed is accepted unchanged, and refused after any change', async () => {
     const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
     const account = accountOf({
       app_id: PARAMS.app_id,
@@ -115,7 +115,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
   const notification = async (trade: NewTrade, changes: Record<string, string> = {}) =>
     (await double.tell<{ body: string }>('notification', { ...named(trade), changes })).body;
 
-  it('notifications report a payment, and later its refunds with the refunded sum', async () => {
+  test('notifications report a payment, and later its refunds with the refunded sum', async () => {
     const trade = await paidHere();
     const about = { outTradeNo: trade.outTradeNo };
     const answer = { state: 'paid', amount: 1050, currency: 'CNY', payerAmount: 1050 };
@@ -130,7 +130,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     expect(await adapter.queryTrade(account, trade)).toMatchObject({ state: 'refunded' });
   });
 
-  it('notifications are repeated with the same content until the body is success, and may be doubled', async () => {
+  test('notifications are repeated with the same content until the body is success, and may be doubled', async () => {
     outcomes.push('refused');
     const trade = await paidHere();
     const [first, again] = [await next(), await next()];
@@ -147,7 +147,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     expect(adapter.acknowledge?.('ignored')).toEqual({ status: 200, type: 'text/plain', body: 'success' });
   });
 
-  it('notifications that arrive late report the time of the payment', async () => {
+  test('notifications that arrive late report the time of the payment', async () => {
     await double.tell('fate', { fate: 'held' });
     const trade = await paidHere();
     await double.tell('clock', { offsetMs: 86_400_000 });
@@ -158,7 +158,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     expect(Math.abs(Date.parse(paidAt) - Date.now())).toBeLessThan(60_000);
   });
 
-  it('notifications about an old payment cause a query, unless they report a refunded amount', async () => {
+  test('notifications about an old payment cause a query, unless they report a refunded amount', async () => {
     const trade = await paidHere();
     const told = await next();
     const about = { outTradeNo: trade.outTradeNo };
@@ -179,7 +179,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     });
   });
 
-  it('notifications are verified in certificate mode, and with older credentials during rotation', async () => {
+  test('notifications are verified in certificate mode, and with older credentials during rotation', async () => {
     const trade = await paidHere();
     const body = await next();
     const expected = { about: { outTradeNo: trade.outTradeNo } };
@@ -188,7 +188,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     expect(await verify(body, rotated)).toMatchObject(expected);
   });
 
-  it('notifications are refused after any change', async () => {
+  test('notifications are refused after any change', async () => {
     await paidHere();
     const good = new URLSearchParams(await next());
     for (const [name, value] of good) {
@@ -207,7 +207,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     await expect(verify(`${good}&extra=1`)).rejects.toMatchObject({ kind: 'unverified' });
   });
 
-  it('notifications are refused with any sign_type but RSA2, whatever their signature', async () => {
+  test('notifications are refused with any sign_type but RSA2, whatever their signature', async () => {
     const trade = await paidHere();
     await next();
     const good = Object.fromEntries(new URLSearchParams(await notification(trade)));
@@ -224,7 +224,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     });
   });
 
-  it('notifications are refused for another application or seller, even if Alipay signed them', async () => {
+  test('notifications are refused for another application or seller, even if Alipay signed them', async () => {
     const trade = await paidHere();
     await next();
     for (const [changes, says] of [
@@ -240,7 +240,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     }
   });
 
-  it('notifications are refused if a parameter occurs twice, in either order', async () => {
+  test('notifications are refused if a parameter occurs twice, in either order', async () => {
     const trade = await paidHere();
     const body = await next();
     for (const twice of [`${body}&total_amount=0.01`, `total_amount=0.01&${body}`, `${body}&out_trade_no=x`])
@@ -248,7 +248,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     expect(adapter.peekOutTradeNo(Buffer.from(body))).toBe(trade.outTradeNo);
   });
 
-  it('notifications are refused if one value could be read as several parameters under the same signature', async () => {
+  test('notifications are refused if one value could be read as several parameters under the same signature', async () => {
     const trade = await paidHere();
     await next();
     // Alipay has signed the subject as a whole. The attacker splits it into the parameters of a payment of 100 yuan.
@@ -275,7 +275,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     expect(forged.get('total_amount')).toBe('100.00');
   });
 
-  it("notifications are refused if a parameter's name contains the signed text of several parameters", async () => {
+  test("notifications are refused if a parameter's name contains the signed text of several parameters", async () => {
     const trade = await paidHere();
     await next();
     const {
@@ -298,7 +298,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     });
   });
 
-  it('notifications with another amount report that amount, and the ledger compares it', async () => {
+  test('notifications with another amount report that amount, and the ledger compares it', async () => {
     const trade = await paidHere();
     await next();
     const verified = await verify(await notification(trade, { total_amount: '0.01' }));
@@ -309,7 +309,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
       });
   });
 
-  it('notifications never report closed or failed: a closed trade without money is a notice, so that nodrop queries Alipay', async () => {
+  test('notifications never report closed or failed: a closed trade without money is a notice, so that nodrop queries Alipay', async () => {
     const trade = await paidHere();
     await next();
     const params = Object.fromEntries(new URLSearchParams(await notification(trade)));
@@ -323,7 +323,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     expect(await verify(other)).toMatchObject({ kind: 'ignored' });
   });
 
-  it('notifications are verified equally by the other implementation', async () => {
+  test('notifications are verified equally by the other implementation', async () => {
     const trade = await paidHere();
     const { sign = '', ...params } = Object.fromEntries(new URLSearchParams(await next()));
     expect(await double.tell('verify', { params, sign })).toEqual({ good: true });

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { fen, fenOrNothing, toYuan } from '../../../src/channels/alipay/amounts.ts';
 import { classify, classifyStatus, type Operation } from '../../../src/channels/alipay/classify.ts';
 import { tradeAnswer } from '../../../src/channels/alipay/objects.ts';
@@ -24,7 +24,7 @@ const KNOWN = [
 ];
 
 describe('classify', () => {
-  it('classify treats only the listed codes of each operation as definite', () => {
+  test('classify treats only the listed codes of each operation as definite', () => {
     for (const operation of OPERATIONS) {
       for (const sub_code of KNOWN) {
         const { kind } = classify({ code: '40004', sub_code }, operation);
@@ -35,7 +35,7 @@ describe('classify', () => {
     }
   });
 
-  it('classify treats no other combination of code and sub code as definite', () => {
+  test('classify treats no other combination of code and sub code as definite', () => {
     const codes = fc.oneof(
       fc.constantFrom('20000', '20001', '40001', '40002', '40003', '40005', '40006', '10003'),
       fc.string(),
@@ -63,7 +63,7 @@ describe('classify', () => {
     );
   });
 
-  it('classify reports errors of our account as misconfigured, and never quotes a signed request', () => {
+  test('classify reports errors of our account as misconfigured, and never quotes a signed request', () => {
     for (const [code, sub_code, says] of [
       ['40002', 'isv.invalid-timestamp', /clock/],
       ['40002', 'isv.invalid-app-id', /app_id/],
@@ -89,7 +89,7 @@ describe('classify', () => {
 });
 
 describe('amounts', () => {
-  it('amounts convert between fen and yuan exactly, in both directions', () => {
+  test('amounts convert between fen and yuan exactly, in both directions', () => {
     for (const [amount, yuan] of [
       [1, '0.01'],
       [10, '0.10'],
@@ -112,7 +112,7 @@ describe('amounts', () => {
 });
 
 describe('times', () => {
-  it.each(['UTC', 'America/New_York', 'Asia/Shanghai', 'Pacific/Apia'])(
+  test.each(['UTC', 'America/New_York', 'Asia/Shanghai', 'Pacific/Apia'])(
     'times are Beijing times in a process in the time zone %s',
     (zone) => {
       const before = process.env.TZ;
@@ -129,7 +129,7 @@ describe('times', () => {
     },
   );
 
-  it('times that are invalid throw an error', () => {
+  test('times that are invalid throw an error', () => {
     for (const wrong of ['', '2026-13-01 00:00:00', '2026-01-01T00:00:00', '20260101000000', '2026-01-01'])
       expect(() => fromBeijing(wrong), wrong).toThrow();
   });
@@ -143,7 +143,7 @@ describe('closed trades', () => {
     total_amount: '10.50',
   } as const;
 
-  it('a trade that Alipay calls closed is closed only if nothing shows that it was paid', () => {
+  test('a trade that Alipay calls closed is closed only if nothing shows that it was paid', () => {
     expect(tradeAnswer({ ...closed, buyer_pay_amount: '0.00', receipt_amount: '0.00' })).toEqual({
       state: 'closed',
     });
@@ -155,7 +155,7 @@ describe('closed trades', () => {
     expect(() => tradeAnswer({ ...closed, buyer_pay_amount: '10.50' })).toThrow(/without a payment time/);
   });
 
-  it('a trade in another currency than CNY is refused', () => {
+  test('a trade in another currency than CNY is refused', () => {
     const trade = { ...closed, trade_status: 'TRADE_SUCCESS', send_pay_date: '2026-01-01 00:00:00' } as const;
     expect(() => tradeAnswer({ ...trade, trans_currency: 'USD' })).toThrow(/another currency/);
   });

@@ -1,11 +1,11 @@
-import { describe, expect, it, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { adapter, double, paid, query } from './adapter-support.ts';
 import { ACCOUNT, created, errorOf, idOf, refundOf, stateOf } from './support.ts';
 
 /** Tests refunds at Mollie in every state, and a chargeback. The contract suite covers everything else. */
 
 describe('refunds', () => {
-  it.each([
+  test.each([
     ['refunded', { state: 'succeeded', amount: 400 }, 'succeeded'],
     ['failed', { state: 'failed' }, 'failed'],
     ['canceled', { state: 'failed' }, 'failed'],
@@ -24,7 +24,7 @@ describe('refunds', () => {
     });
   });
 
-  it('a refund made in the dashboard is listed without a number of ours', async () => {
+  test('a refund made in the dashboard is listed without a number of ours', async () => {
     const trade = await paid();
     await double.tell('dashboardRefund', { payment: idOf(trade), amount: 1050 });
     await double.tell('finishRefunds', {});
@@ -33,7 +33,7 @@ describe('refunds', () => {
     if (answer.state === 'refunded') expect(answer.refunds?.[0]).not.toHaveProperty('outRefundNo');
   });
 
-  it('a refund of the same amount as another one within an hour is refused for now, and succeeds afterwards', async () => {
+  test('a refund of the same amount as another one within an hour is refused for now, and succeeds afterwards', async () => {
     const trade = await paid();
     await adapter.refundTrade(ACCOUNT, trade, refundOf(trade));
     const twin = refundOf(trade);
@@ -43,13 +43,13 @@ describe('refunds', () => {
     expect((await adapter.refundTrade(ACCOUNT, trade, twin)).state).toBe('processing');
   });
 
-  it('a refund of more than is left is rejected', async () => {
+  test('a refund of more than is left is rejected', async () => {
     const trade = await paid();
     const error = await errorOf(adapter.refundTrade(ACCOUNT, trade, refundOf(trade, { amount: 1051 })));
     expect(error).toMatchObject({ kind: 'rejected', message: expect.stringContaining('cannot be refunded') });
   });
 
-  it('a refund that exists already is found, not refused as too much, after Mollie has forgotten its key', async () => {
+  test('a refund that exists already is found, not refused as too much, after Mollie has forgotten its key', async () => {
     const trade = await paid();
     const refund = refundOf(trade, { amount: 1050 });
     await adapter.refundTrade(ACCOUNT, trade, refund);
@@ -58,7 +58,7 @@ describe('refunds', () => {
     expect((await stateOf(double)).refunds).toHaveLength(1);
   });
 
-  it('a refund of an unpaid payment is refused for a reason that is not listed, so the result is unknown', async () => {
+  test('a refund of an unpaid payment is refused for a reason that is not listed, so the result is unknown', async () => {
     const trade = await created(adapter);
     expect((await errorOf(adapter.refundTrade(ACCOUNT, trade, refundOf(trade)))).kind).toBe('unreachable');
   });

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { createMollieAdapter } from '../../../src/channels/mollie/adapter.ts';
 import { declaration, modeOf } from '../../../src/channels/mollie/declaration.ts';
 import type { CallbackRequest } from '../../../src/domain/channel.ts';
@@ -23,7 +23,7 @@ import {
  */
 
 describe('createTrade', () => {
-  it("createTrade sends the amount as a string, our number as metadata, and this payment's callback address", async () => {
+  test("createTrade sends the amount as a string, our number as metadata, and this payment's callback address", async () => {
     const trade = newTrade();
     await created(adapter, trade);
     const [sent] = await requests();
@@ -42,7 +42,7 @@ describe('createTrade', () => {
     });
   });
 
-  it.each([
+  test.each([
     ['JPY', 1050, '1050'],
     ['ISK', 7, '7'],
     ['HUF', 5, '0.05'],
@@ -55,13 +55,13 @@ describe('createTrade', () => {
     },
   );
 
-  it('createTrade names the payment method, except for `checkout`, where the payer chooses', async () => {
+  test('createTrade names the payment method, except for `checkout`, where the payer chooses', async () => {
     for (const { name } of declaration.methods) await created(adapter, newTrade({ method: name }));
     const methods = (await requests()).map(({ body }) => JSON.parse(body).method);
     expect(methods).toEqual([undefined, 'ideal', 'creditcard', 'bancontact', 'paypal']);
   });
 
-  it('createTrade leaves out a loopback callback address at the real Mollie, which would refuse the payment', async () => {
+  test('createTrade leaves out a loopback callback address at the real Mollie, which would refuse the payment', async () => {
     let body = '';
     const elsewhere = createMollieAdapter({
       url: 'http://mollie.example',
@@ -81,7 +81,7 @@ describe('createTrade', () => {
     }
   });
 
-  it('a create is unknown while another request is in progress, and creates one payment when it is repeated', async () => {
+  test('a create is unknown while another request is in progress, and creates one payment when it is repeated', async () => {
     const trade = newTrade();
     await double.tell('faults', [{ kind: '409', of: 'POST /v2/payments' }]);
     expect((await errorOf(adapter.createTrade(ACCOUNT, trade))).kind).toBe('unreachable');
@@ -90,7 +90,7 @@ describe('createTrade', () => {
     expect((await stateOf(double)).payments).toHaveLength(1);
   });
 
-  it('createTrade creates a second payment once Mollie has forgotten the key, after the declared hour', async () => {
+  test('createTrade creates a second payment once Mollie has forgotten the key, after the declared hour', async () => {
     const trade = newTrade();
     const first = await created(adapter, trade);
     await double.tell('clock', { offsetMs: 61 * 60_000 });
@@ -99,12 +99,12 @@ describe('createTrade', () => {
     expect(declaration.repeatableForMs.create).toBe(60 * 60_000);
   });
 
-  it('a create is rejected for an amount that Mollie refuses', async () => {
+  test('a create is rejected for an amount that Mollie refuses', async () => {
     const error = await errorOf(adapter.createTrade(ACCOUNT, newTrade({ currency: 'KWD' })));
     expect(error).toMatchObject({ kind: 'rejected', message: expect.stringContaining('invalid currency') });
   });
 
-  it('a create is rejected for a disabled method, and misconfigured for an address that Mollie cannot reach', async () => {
+  test('a create is rejected for a disabled method, and misconfigured for an address that Mollie cannot reach', async () => {
     await double.tell('methods', ['creditcard']);
     const error = await errorOf(adapter.createTrade(ACCOUNT, newTrade({ method: 'ideal' })));
     expect(error).toMatchObject({ kind: 'rejected', message: expect.stringContaining('not enabled') });
@@ -114,7 +114,7 @@ describe('createTrade', () => {
     expect((await stateOf(double)).payments).toEqual([]);
   });
 
-  it('createTrade with a reference returns the same page while the payment is open, and none afterwards', async () => {
+  test('createTrade with a reference returns the same page while the payment is open, and none afterwards', async () => {
     const trade = await created(adapter);
     const again = await adapter.createTrade(ACCOUNT, trade);
     expect(again).toMatchObject({ reference: trade.reference, action: { type: 'redirect' } });
@@ -125,7 +125,7 @@ describe('createTrade', () => {
 });
 
 describe('payments', () => {
-  it.each([
+  test.each([
     ['pending', { state: 'processing' }],
     ['authorized', { state: 'processing' }],
     ['canceled', { state: 'closed' }],
@@ -138,7 +138,7 @@ describe('payments', () => {
     expect(await query(trade)).toEqual(answer);
   });
 
-  it('a payment that is paid has its amount, currency and time', async () => {
+  test('a payment that is paid has its amount, currency and time', async () => {
     const trade = await paid({ currency: 'JPY', amount: 1050 });
     const answer = await query(trade);
     expect(answer).toMatchObject({
@@ -148,7 +148,7 @@ describe('payments', () => {
     expect(answer).not.toHaveProperty('disputes');
   });
 
-  it('a payment that other code has created is read by its id; one that belongs to another trade of ours is refused', async () => {
+  test('a payment that other code has created is read by its id; one that belongs to another trade of ours is refused', async () => {
     const foreign = (metadata: unknown) =>
       double.tell('foreignPayment', { amount: 1990, metadata }) as Promise<{ id: string }>;
     for (const metadata of [null, 'order 66', { order_id: 66 }, [1], { nodrop_payment: 7 }]) {
@@ -161,7 +161,7 @@ describe('payments', () => {
     expect((await errorOf(query({ ...newTrade(), reference: { id } }))).kind).toBe('garbage');
   });
 
-  it('a payment of another website profile shows that the key is wrong, for every call', async () => {
+  test('a payment of another website profile shows that the key is wrong, for every call', async () => {
     const trade = await paid();
     const error = await errorOf(adapter.queryTrade(accountOf(THEIRS), trade));
     expect(error).toMatchObject({
@@ -172,7 +172,7 @@ describe('payments', () => {
     expect(refused.kind).toBe('misconfigured');
   });
 
-  it('a payment of test mode is not accepted with a live key', async () => {
+  test('a payment of test mode is not accepted with a live key', async () => {
     const trade = await paid();
     await double.tell('keys', { live_doubleOursOursOursOurs: 'pfl_ours' });
     const live = accountOf({ api_key: 'live_doubleOursOursOursOurs' });
@@ -181,7 +181,7 @@ describe('payments', () => {
 });
 
 describe('closeTrade', () => {
-  it('closeTrade cancels a payment that can be cancelled', async () => {
+  test('closeTrade cancels a payment that can be cancelled', async () => {
     const trade = await created(adapter);
     await double.tell('cancelable', { payment: idOf(trade), is: true });
     expect(await close(trade)).toEqual({ state: 'closed' });
@@ -189,7 +189,7 @@ describe('closeTrade', () => {
     expect((await requests()).map(({ method }) => method)).toContain('DELETE');
   });
 
-  it("closeTrade answers not_yet with Mollie's expiry for a payment that cannot be cancelled, and sends no cancellation", async () => {
+  test("closeTrade answers not_yet with Mollie's expiry for a payment that cannot be cancelled, and sends no cancellation", async () => {
     const trade = await created(adapter);
     const { payments } = await stateOf(double);
     await requests();
@@ -200,7 +200,7 @@ describe('closeTrade', () => {
     expect(await close(trade)).toEqual({ state: 'closed' });
   });
 
-  it('closeTrade answers already_paid for a paid payment, and processing while Mollie decides', async () => {
+  test('closeTrade answers already_paid for a paid payment, and processing while Mollie decides', async () => {
     expect(await close(await paid())).toEqual({ state: 'already_paid' });
     const trade = await created(adapter);
     await become(trade, 'authorized');
@@ -208,7 +208,7 @@ describe('closeTrade', () => {
   });
 
   // The payer pays between the query and the cancellation. The double then answers as Mollie documents it.
-  it('closeTrade reports a payment that arrives during the close', async () => {
+  test('closeTrade reports a payment that arrives during the close', async () => {
     const trade = newTrade({ reference: { id: 'tr_crossed' } });
     const answers = ['open', 'refused', 'paid'];
     const crossing = await serve(async ({ method }) => {
@@ -244,21 +244,21 @@ describe('callbacks', () => {
     return adapter.verifyCallback(ACCOUNT, request);
   };
 
-  it('a callback is a notice about its payment', async () => {
+  test('a callback is a notice about its payment', async () => {
     const id = 'tr_5B8cwPMGnU6qLbRvo7qEZo';
     const notice = { kind: 'notice', notificationId: id, about: { reference: id } };
     expect(await verify(`id=${id}`)).toEqual(notice);
     expect(await verify(`id=${id}&testmode=true`)).toEqual(notice);
   });
 
-  it.each(['', 'id=', 'id=ord_1', 'id=tr_', 'id=tr_1&id=tr_2', 'id=tr_1%2F..', '{"id":"tr_1"}', 'ID=tr_1'])(
+  test.each(['', 'id=', 'id=ord_1', 'id=tr_', 'id=tr_1&id=tr_2', 'id=tr_1%2F..', '{"id":"tr_1"}', 'ID=tr_1'])(
     'a callback with the body %j names no payment',
     async (body) => {
       await expect(verify(body)).rejects.toMatchObject({ name: 'CallbackError', kind: 'malformed' });
     },
   );
 
-  it("a callback goes to the payment's own address, for every event", async () => {
+  test("a callback goes to the payment's own address, for every event", async () => {
     const trade = await paid();
     await adapter.refundTrade(ACCOUNT, trade, refundOf(trade));
     await double.tell('finishRefunds', {});
@@ -271,13 +271,13 @@ describe('callbacks', () => {
 });
 
 describe('accounts', () => {
-  it('an account works with its key, whose prefix shows whether the account moves money', async () => {
+  test('an account works with its key, whose prefix shows whether the account moves money', async () => {
     await adapter.checkAccount(ACCOUNT);
     expect(modeOf({ api_key: 'test_x' })).toBe('test');
     expect(modeOf({ api_key: 'live_x' })).toBe('live');
   });
 
-  it('checkAccount reports a missing payment method and a wrong clock in a sentence', async () => {
+  test('checkAccount reports a missing payment method and a wrong clock in a sentence', async () => {
     await double.tell('clock', { offsetMs: -10 * 60_000 });
     const off = await errorOf(adapter.checkAccount(ACCOUNT));
     expect(off).toMatchObject({ kind: 'misconfigured', message: expect.stringContaining('clock') });
@@ -290,7 +290,7 @@ describe('accounts', () => {
     });
   });
 
-  it('findTrade reports no trade as absent if the clock is wrong', async () => {
+  test('findTrade reports no trade as absent if the clock is wrong', async () => {
     await double.tell('clock', { offsetMs: 10 * 60_000 });
     expect((await errorOf(adapter.findTrade?.(ACCOUNT, newTrade()) ?? Promise.resolve())).kind).toBe(
       'misconfigured',

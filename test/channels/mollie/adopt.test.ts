@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { ChannelAdapter } from '../../../src/domain/channel.ts';
 import { type MollieDouble, startMollieDouble } from '../../doubles/mollie/start.ts';
 import { ACCOUNT, adapterAt, created, idOf, newTrade, refundOf } from './support.ts';
@@ -26,7 +26,7 @@ const read = async (reference: string) => {
 };
 const terms = { amount: 1050, currency: 'EUR' };
 
-it('an adopted payment has its terms, is paid, can be refunded, and reports its refunds', async () => {
+test('an adopted payment has its terms, is paid, can be refunded, and reports its refunds', async () => {
   const id = await make();
   expect(await read(id)).toEqual({ reference: id, terms, answer: { state: 'unpaid' } });
   const trade = { ...newTrade({ outTradeNo: id, reference: { id } }), isAdopted: true as const };
@@ -45,7 +45,7 @@ it('an adopted payment has its terms, is paid, can be refunded, and reports its 
   expect((await read(id)).answer).toMatchObject({ state: 'refunded' });
 });
 
-it.each([
+test.each([
   ['pending', 'processing'],
   ['canceled', 'closed'],
   ['failed', 'failed'],
@@ -55,10 +55,10 @@ it.each([
   expect(await read(id)).toMatchObject({ terms, answer: { state } });
 });
 
-it('a payment that Mollie does not know is unknown, and not an error of the account', async () => {
+test('a payment that Mollie does not know is unknown, and not an error of the account', async () => {
   expect(await read('tr_nobody')).toEqual({ reference: 'tr_nobody', answer: { state: 'unknown_trade' } });
 });
 
-it('a payment that nodrop has created is recognised', async () => {
+test('a payment that nodrop has created is recognised', async () => {
   expect(await read(idOf(await created(adapter)))).toMatchObject({ isOurs: true });
 });

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   classify,
   isUnknown,
@@ -31,7 +31,7 @@ const DEFINITE: Readonly<Record<Operation, readonly string[]>> = {
 };
 
 describe('refusals', () => {
-  it('a refusal is definite if its field is listed for the operation', () => {
+  test('a refusal is definite if its field is listed for the operation', () => {
     for (const operation of OPERATIONS) {
       for (const field of DEFINITE[operation]) {
         const { kind } = classify(replyOf(422, refusal(422, 'No.', field)), operation);
@@ -70,7 +70,7 @@ describe('refusals', () => {
     fc.string(),
   );
 
-  it('a refusal is definite in no other case, for any status and body', () => {
+  test('a refusal is definite in no other case, for any status and body', () => {
     fc.assert(
       fc.property(
         fc.constantFrom(...OPERATIONS),
@@ -101,7 +101,7 @@ describe('refusals', () => {
 
 describe('other answers', () => {
   const SUSPENDED = refusal(422, 'Your account is suspended');
-  it.each([
+  test.each([
     [401, refusal(401, 'Missing authentication, or failed to authenticate'), 'misconfigured'],
     [403, '<html>', 'misconfigured'],
     [422, SUSPENDED, 'unreachable'],
@@ -120,13 +120,13 @@ describe('other answers', () => {
     for (const operation of OPERATIONS) expect(classify(replyOf(status, body), operation).kind).toBe(kind);
   });
 
-  it('a second refund of the same amount within an hour can succeed later', () => {
+  test('a second refund of the same amount within an hour can succeed later', () => {
     const twin = replyOf(409, refusal(409, 'A duplicate refund has been detected'));
     expect(classify(twin, 'refund').kind).toBe('not_now');
     expect(classify(twin, 'create').kind).toBe('unreachable');
   });
 
-  it('an address of ours that Mollie does not accept is misconfigured, and fails no payment', () => {
+  test('an address of ours that Mollie does not accept is misconfigured, and fails no payment', () => {
     const details = {
       webhookUrl: "The webhook URL is invalid because it is unreachable from Mollie's point of view",
       redirectUrl: 'The redirect URL is invalid',
@@ -140,7 +140,7 @@ describe('other answers', () => {
     }
   });
 
-  it("answers have the delay, the replay flag and Mollie's message, but quote no key", () => {
+  test("answers have the delay, the replay flag and Mollie's message, but quote no key", () => {
     const body = refusal(429, 'Slow down, test_canary and live_canary of access_canary');
     const error = classify(
       replyOf(429, body, { 'retry-after': '3', 'idempotent-replayed': 'true' }),
@@ -152,7 +152,7 @@ describe('other answers', () => {
     expect(JSON.stringify([error.message, error.cause])).not.toContain('canary');
   });
 
-  it('answers report an id as unknown only if Mollie itself names this id', () => {
+  test('answers report an id as unknown only if Mollie itself names this id', () => {
     const unknown = (reply: Reply) => isUnknown(classify(reply, 'other'), 'tr_1');
     expect(unknown(replyOf(404, refusal(404, 'No payment exists with token tr_1.')))).toBe(true);
     expect(unknown(replyOf(404, refusal(404, 'No payment exists with token tr_2.')))).toBe(false);

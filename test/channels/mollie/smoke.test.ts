@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { smokeTest } from '../../../src/cli/channels-smoke.ts';
 import { type MollieDouble, startMollieDouble } from '../../doubles/mollie/start.ts';
 import { ACCOUNT, accountOf, adapterAt, CREDENTIALS } from './support.ts';
@@ -11,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(async () => await double?.stop());
 
-it('the smoke test tries a trade with each method, and prints each step', async () => {
+test('the smoke test tries a trade with each method, and prints each step', async () => {
   const lines: string[] = [];
   await smokeTest(adapterAt(double.url), ACCOUNT, (line) => lines.push(line));
   const text = lines
@@ -29,7 +29,7 @@ it('the smoke test tries a trade with each method, and prints each step', async 
   expect(text).not.toContain(CREDENTIALS.api_key);
 });
 
-it('the smoke test refuses a live key before it sends a request', async () => {
+test('the smoke test refuses a live key before it sends a request', async () => {
   await double.tell('requests', {});
   const live = accountOf(CREDENTIALS, { api_key: 'live_doubleOursOursOursOurs' });
   await expect(smokeTest(adapterAt(double.url), live, () => {})).rejects.toThrow(/are live/);

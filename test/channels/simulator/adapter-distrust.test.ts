@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { ACCOUNT, call, newTrade, SECRETS, signature, start, tradeNamed } from '../../simulator/support.ts';
 import { createSimulatorAdapter } from '../../support/simulator-adapter.ts';
 
@@ -12,7 +12,7 @@ afterEach(() => {
 describe('the simulator', () => {
   const path = '/v1/trades/p1';
   const otherSecret = `whsec_${randomBytes(32).toString('base64')}`;
-  it.each([
+  test.each([
     ['a signature with another secret', { secret: otherSecret }],
     ["the other account's name", { account: 'simulator2' }],
     ['an unknown account', { account: 'nobody' }],
@@ -26,7 +26,7 @@ describe('the simulator', () => {
     expect(answer).toMatchObject({ status: 401, body: { code: 'SIGN_ERROR' } });
   });
 
-  it('bodies that are not JSON or larger than 256 KiB', async () => {
+  test('bodies that are not JSON or larger than 256 KiB', async () => {
     const { url } = await start();
     expect(await call(url, 'POST', '/v1/trades', '{"a"')).toMatchObject({ status: 400 });
     expect(await call(url, 'POST', '/v1/trades', `"${'x'.repeat(256 * 1024)}"`)).toMatchObject({
@@ -80,14 +80,14 @@ describe('the adapter refuses', () => {
     return createSimulatorAdapter({ name: 'simulator', ...options });
   }
 
-  it('the control of the cases below: a well-signed answer is accepted', async () => {
+  test('the control of the cases below: a well-signed answer is accepted', async () => {
     expect(await answering({}).queryTrade(ACCOUNT, tradeNamed(NO))).toMatchObject({
       state: 'paid',
       amount: 1050,
     });
   });
 
-  it.each<[string, Answer]>([
+  test.each<[string, Answer]>([
     ['an answer without a signature', { signed: false }],
     ['an answer signed with another secret', { secret: SECRETS.simulator2 }],
     ['an answer replayed from another request', { requestId: 'req_old' }],
@@ -108,7 +108,7 @@ describe('the adapter refuses', () => {
     });
   });
 
-  it('an unsigned refusal of create or close is never definite', async () => {
+  test('an unsigned refusal of create or close is never definite', async () => {
     const refusal = (code: string) => JSON.stringify({ code, message: '' });
     const creating = answering({ status: 400, body: refusal('PARAM_ERROR'), signed: false });
     await expect(creating.createTrade(ACCOUNT, newTrade())).rejects.toMatchObject({ kind: 'garbage' });
@@ -116,7 +116,7 @@ describe('the adapter refuses', () => {
     await expect(closing.closeTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject({ kind: 'garbage' });
   });
 
-  it('an answer is read up to 1 MiB, and an endless refusal is not definite', async () => {
+  test('an answer is read up to 1 MiB, and an endless refusal is not definite', async () => {
     let sent = 0;
     let cancelled = false;
     const endless: typeof fetch = async () => {
@@ -147,13 +147,13 @@ describe('the adapter refuses', () => {
     ).toMatchObject({ state: 'paid' });
   });
 
-  it('a 429 sets the delay before the next request', async () => {
+  test('a 429 sets the delay before the next request', async () => {
     const adapter = answering({ status: 429, headers: { 'retry-after': '3' } });
     const limited = { kind: 'rate_limited', retryAfterMs: 3000 };
     await expect(adapter.queryTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject(limited);
   });
 
-  it('a wrong secret is misconfigured, never a refusal', async () => {
+  test('a wrong secret is misconfigured, never a refusal', async () => {
     const { adapterOf } = await start();
     const wrong = adapterOf('simulator', SECRETS.simulator2);
     const unknown = { kind: 'misconfigured', message: expect.stringContaining('check the secret') };
@@ -161,7 +161,7 @@ describe('the adapter refuses', () => {
     await expect(wrong.queryTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject(unknown);
   });
 
-  it.each([
+  test.each([
     [600_000, /clock of this machine is 10 min behind the channel's/],
     [-90_000, /clock of this machine is 9[01] s ahead of the channel's/],
     [20_000, /check the secret of simulator$/],
@@ -180,7 +180,7 @@ describe('the adapter refuses', () => {
     },
   );
 
-  it('a call ends after 8 s without an answer, and at once when it is aborted', async () => {
+  test('a call ends after 8 s without an answer, and at once when it is aborted', async () => {
     const silent: typeof fetch = (_url, init) =>
       new Promise((_, reject) => {
         const { signal } = init ?? {};

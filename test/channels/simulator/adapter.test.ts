@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import {
   ACCOUNT,
   call,
@@ -18,7 +18,7 @@ afterEach(() => {
 });
 
 describe('trades', () => {
-  it('a trade is unknown, then unpaid, then paid with the amount, the transaction and the time', async () => {
+  test('a trade is unknown, then unpaid, then paid with the amount, the transaction and the time', async () => {
     const { adapter, pay, url } = await start();
     const trade = newTrade();
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({
@@ -45,7 +45,7 @@ describe('trades', () => {
     });
   });
 
-  it('a trade is finally failed when declined', async () => {
+  test('a trade is finally failed when declined', async () => {
     const { adapter, pay } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -56,7 +56,7 @@ describe('trades', () => {
     expect((await pay(trade.outTradeNo)).status).toBe(409);
   });
 
-  it.each([
+  test.each([
     ['success', 'paid'],
     ['declined', 'failed'],
   ] as const)(
@@ -77,7 +77,7 @@ describe('trades', () => {
     },
   );
 
-  it('a trade closes, twice with the same answer, and can no longer be paid', async () => {
+  test('a trade closes, twice with the same answer, and can no longer be paid', async () => {
     const { adapter, pay } = await start();
     const trade = newTrade();
     expect(await adapter.closeTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({
@@ -90,7 +90,7 @@ describe('trades', () => {
     expect(await pay(trade.outTradeNo)).toMatchObject({ status: 409, body: { code: 'TRADE_CLOSED' } });
   });
 
-  it('a trade cannot be paid after its expiry, and stays unpaid until it is closed', async () => {
+  test('a trade cannot be paid after its expiry, and stays unpaid until it is closed', async () => {
     const { adapter, pay } = await start();
     const trade = newTrade({ expiresAt: new Date(Date.now() - 1).toISOString() });
     await adapter.createTrade(ACCOUNT, trade);
@@ -99,7 +99,7 @@ describe('trades', () => {
     expect(await adapter.closeTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({ state: 'closed' });
   });
 
-  it('a trade reports a partial refund, then a full refund', async () => {
+  test('a trade reports a partial refund, then a full refund', async () => {
     const { adapter, pay, url } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -134,7 +134,7 @@ describe('trades', () => {
 });
 
 describe('refunds', () => {
-  it('a repeated refund is the same refund, in process until it has succeeded', async () => {
+  test('a repeated refund is the same refund, in process until it has succeeded', async () => {
     const folder = tempFolder();
     const { adapter, pay, setFaults, close } = await start({ folder });
     const trade = newTrade();
@@ -173,7 +173,7 @@ describe('refunds', () => {
     expect(await ledger()).toMatchObject([{ refunded: 600 }]);
   });
 
-  it('a refund is refused for now while the balance is too low, and succeeds later under the same number', async () => {
+  test('a refund is refused for now while the balance is too low, and succeeds later under the same number', async () => {
     const { adapter, pay, setFaults, ledger } = await start();
     const trade = newTrade();
     const { outTradeNo } = trade;
@@ -194,7 +194,7 @@ describe('refunds', () => {
     expect(await ledger()).toMatchObject([{ refunded: 600 }]);
   });
 
-  it('a refund of more than what is left is rejected; a used number reports what it refunded', async () => {
+  test('a refund of more than what is left is rejected; a used number reports what it refunded', async () => {
     const { adapter, pay, ledger } = await start();
     const trade = newTrade();
     const { outTradeNo } = trade;
@@ -220,7 +220,7 @@ describe('refunds', () => {
 });
 
 describe('creating a trade twice', () => {
-  it('a repeated create returns the same trade for the same content and counts the calls', async () => {
+  test('a repeated create returns the same trade for the same content and counts the calls', async () => {
     const { adapter, ledger } = await start();
     const trade = newTrade();
     const actions = await Promise.all([1, 2, 3].map(() => adapter.createTrade(ACCOUNT, trade)));
@@ -228,7 +228,7 @@ describe('creating a trade twice', () => {
     expect(await ledger()).toMatchObject([{ outTradeNo: trade.outTradeNo, createdCount: 3 }]);
   });
 
-  it('a repeated create with other terms or another account is refused, without a final result', async () => {
+  test('a repeated create with other terms or another account is refused, without a final result', async () => {
     const { adapter, adapterOf } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -240,7 +240,7 @@ describe('creating a trade twice', () => {
     });
   });
 
-  it('a create with invalid terms is rejected', async () => {
+  test('a create with invalid terms is rejected', async () => {
     const { adapter, ledger } = await start();
     const creating = adapter.createTrade(ACCOUNT, newTrade({ currency: 'XXX' }));
     await expect(creating).rejects.toMatchObject({ kind: 'rejected' });

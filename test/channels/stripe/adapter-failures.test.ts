@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { modeOf } from '../../../src/channels/stripe/declaration.ts';
 import { ChannelError } from '../../../src/domain/channel.ts';
 import { adapter, double, pay, refundOf, requests } from './adapter-support.ts';
@@ -39,14 +39,14 @@ describe('listings', () => {
     return { find, pages: () => pages, stop: () => server.close() };
   }
 
-  it('the listing of a busy account is read, even if its objects are long', async () => {
+  test('the listing of a busy account is read, even if its objects are long', async () => {
     const { find, pages, stop } = await listing(1_000);
     expect(await find()).toBe('absent');
     expect(pages()).toBe(10);
     stop();
   });
 
-  it('the listing of a busy account is unknown if it has more pages than there is time to read', async () => {
+  test('the listing of a busy account is unknown if it has more pages than there is time to read', async () => {
     const { find, pages, stop } = await listing(1_001);
     expect(await errorOf(find() ?? Promise.resolve())).toMatchObject({ kind: 'unreachable' });
     expect(pages()).toBe(10);
@@ -55,7 +55,7 @@ describe('listings', () => {
 });
 
 describe('bad answers', () => {
-  it.each([
+  test.each([
     ['500', 'unreachable'],
     ['409', 'unreachable'],
     ['429', 'rate_limited'],
@@ -86,12 +86,12 @@ describe('bad answers', () => {
     },
   );
 
-  it('a 429 sets the delay before the next request', async () => {
+  test('a 429 sets the delay before the next request', async () => {
     await double.tell('faults', [{ kind: '429', of: '', times: 1 }]);
     expect(await errorOf(adapter.createTrade(ACCOUNT, newTrade()))).toMatchObject({ retryAfterMs: 2_000 });
   });
 
-  it('a replayed 500 is distinguished from a new one', async () => {
+  test('a replayed 500 is distinguished from a new one', async () => {
     const trade = newTrade();
     await double.tell('faults', [{ kind: '500_stored', of: 'POST /v1/checkout/sessions', times: 1 }]);
     const first = await errorOf(adapter.createTrade(ACCOUNT, trade));
@@ -102,12 +102,12 @@ describe('bad answers', () => {
     await expect(created(adapter, trade)).resolves.toBeDefined();
   });
 
-  it('a cut connection causes no retry', async () => {
+  test('a cut connection causes no retry', async () => {
     const dead = adapterAt('http://127.0.0.1:9');
     expect(await errorOf(dead.createTrade(ACCOUNT, newTrade()))).toMatchObject({ kind: 'unreachable' });
   });
 
-  it('an amount that Stripe refuses is rejected', async () => {
+  test('an amount that Stripe refuses is rejected', async () => {
     expect(await errorOf(adapter.createTrade(ACCOUNT, newTrade({ amount: 49 })))).toMatchObject({
       kind: 'rejected',
       message: expect.stringContaining('amount_too_small'),
@@ -116,11 +116,11 @@ describe('bad answers', () => {
 });
 
 describe('accounts', () => {
-  it('an account is accepted if Stripe lists what the adapter needs', async () => {
+  test('an account is accepted if Stripe lists what the adapter needs', async () => {
     await expect(adapter.checkAccount(ACCOUNT)).resolves.toBeUndefined();
   });
 
-  it('an account that does not work is reported in a sentence, without the key', async () => {
+  test('an account that does not work is reported in a sentence, without the key', async () => {
     const wrong = accountOf({ ...CREDENTIALS, secret_key: 'sk_test_canary' });
     const error = await errorOf(adapter.checkAccount(wrong));
     expect(error).toBeInstanceOf(ChannelError);
@@ -133,7 +133,7 @@ describe('accounts', () => {
     expect((await errorOf(adapter.checkAccount(mixed))).message).toMatch(/two keys of the same mode/);
   });
 
-  it.each([
+  test.each([
     [400, 'is 7 min ahead of the channel'],
     [-400, 'is 7 min behind the channel'],
   ])(
@@ -144,7 +144,7 @@ describe('accounts', () => {
     },
   );
 
-  it.each([
+  test.each([
     ['sk_test_1', 'test'],
     ['rk_test_1', 'test'],
     ['sk_live_1', 'live'],

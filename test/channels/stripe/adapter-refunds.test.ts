@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { PaidAnswer } from '../../../src/domain/channel.ts';
 import { adapter, double, METHODS, pay, refundOf, requests } from './adapter-support.ts';
 import { ACCOUNT, created, errorOf, newTrade } from './support.ts';
@@ -11,7 +11,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     return { trade, payment: await pay(trade) };
   };
 
-  it('a partial refund and the rest succeed, and are listed by id and number', async () => {
+  test('a partial refund and the rest succeed, and are listed by id and number', async () => {
     const { trade } = await paidTrade();
     const [one, two] = [refundOf({ amount: 50 }), refundOf({ amount: 1000 })];
     const first = await adapter.refundTrade(ACCOUNT, trade, one);
@@ -28,7 +28,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     expect(await adapter.queryRefund(ACCOUNT, trade, refundOf())).toEqual({ state: 'unknown_refund' });
   });
 
-  it('a refund happens once under one number, even with another amount, and is listed after its key has expired', async () => {
+  test('a refund happens once under one number, even with another amount, and is listed after its key has expired', async () => {
     const { trade } = await paidTrade();
     const refund = refundOf();
     const first = await adapter.refundTrade(ACCOUNT, trade, refund);
@@ -41,7 +41,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     expect(await adapter.queryRefund(ACCOUNT, trade, refund)).toEqual(first);
   });
 
-  it('a refund sends no more requests than necessary once the payment intent is known', async () => {
+  test('a refund sends no more requests than necessary once the payment intent is known', async () => {
     const { trade, payment } = await paidTrade();
     const known = { ...trade, channelPaymentId: payment };
     const refund = refundOf();
@@ -59,7 +59,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     expect((await requests()).length * adapter.declaration.rateLimit.perSecond).toBeLessThanOrEqual(25);
   });
 
-  it('a refund is queried by its id if it belongs to the payment, whatever its number', async () => {
+  test('a refund is queried by its id if it belongs to the payment, whatever its number', async () => {
     const { trade } = await paidTrade();
     const answer = await adapter.refundTrade(ACCOUNT, trade, refundOf({ amount: 50 }));
     const { channelRefundId } = answer as { channelRefundId: string };
@@ -71,7 +71,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     });
   });
 
-  it('a refund is refused for now while the balance is too low, and Stripe replays that for as long as it keeps the key', async () => {
+  test('a refund is refused for now while the balance is too low, and Stripe replays that for as long as it keeps the key', async () => {
     const { trade } = await paidTrade();
     const refund = refundOf();
     await double.tell('balance', { isPoor: true });
@@ -83,7 +83,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     expect(await adapter.refundTrade(ACCOUNT, trade, refund)).toMatchObject({ state: 'succeeded' });
   });
 
-  it('a refund of a fraction of a minor unit is rounded, and the payment stays readable', async () => {
+  test('a refund of a fraction of a minor unit is rounded, and the payment stays readable', async () => {
     const trade = await created(adapter, newTrade({ method, currency: 'ISK', amount: 1000 }));
     const payment = await pay(trade);
     await double.tell('dashboardRefund', { payment, amount: 150 });
@@ -95,14 +95,14 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     });
   });
 
-  it('a refund of more than what is left is rejected', async () => {
+  test('a refund of more than what is left is rejected', async () => {
     const { trade } = await paidTrade();
     await adapter.refundTrade(ACCOUNT, trade, refundOf({ amount: 1000 }));
     const error = await errorOf(adapter.refundTrade(ACCOUNT, trade, refundOf({ amount: 51 })));
     expect(error).toMatchObject({ kind: 'rejected' });
   });
 
-  it('a refund whose answer was lost may have been accepted', async () => {
+  test('a refund whose answer was lost may have been accepted', async () => {
     const { trade } = await paidTrade();
     const refund = refundOf();
     await double.tell('faults', [{ kind: 'accepted', of: 'POST /v1/refunds', times: 1 }]);
@@ -112,7 +112,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     expect(await adapter.refundTrade(ACCOUNT, trade, refund)).toMatchObject({ state: 'succeeded' });
   });
 
-  it('a refund has an id while it is in process, and may fail before it has succeeded', async () => {
+  test('a refund has an id while it is in process, and may fail before it has succeeded', async () => {
     await double.tell('refundPlan', { status: 'pending', pendingReason: 'processing' });
     const { trade } = await paidTrade();
     const refund = refundOf();
@@ -130,7 +130,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     });
   });
 
-  it('a refund is reversed if the bank returns it', async () => {
+  test('a refund is reversed if the bank returns it', async () => {
     const { trade } = await paidTrade();
     const refund = refundOf();
     const { channelRefundId: id } = (await adapter.refundTrade(ACCOUNT, trade, refund)) as {
@@ -147,7 +147,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     });
   });
 
-  it.each([[{ status: 'requires_action' }], [{ status: 'pending', pendingReason: 'insufficient_funds' }]])(
+  test.each([[{ status: 'requires_action' }], [{ status: 'pending', pendingReason: 'insufficient_funds' }]])(
     'a refund needs an operator with the plan %o',
     async (plan) => {
       await double.tell('refundPlan', plan);
@@ -156,7 +156,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     },
   );
 
-  it('a refund made in the dashboard is listed, and so is every dispute, open or decided', async () => {
+  test('a refund made in the dashboard is listed, and so is every dispute, open or decided', async () => {
     const { trade, payment } = await paidTrade();
     await double.tell('dashboardRefund', { payment, amount: 200 });
     const { id } = (await double.tell('dispute', {

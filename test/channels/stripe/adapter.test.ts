@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { declaration } from '../../../src/channels/stripe/declaration.ts';
 import { adapter, double, METHODS, path, pay, requests } from './adapter-support.ts';
 import { ACCOUNT, accountOf, CREDENTIALS, created, errorOf, newTrade } from './support.ts';
@@ -9,7 +9,7 @@ import { ACCOUNT, accountOf, CREDENTIALS, created, errorOf, newTrade } from './s
  */
 
 describe.each(METHODS)('trades by %s', (method) => {
-  it('a trade is unpaid, then paid with the amount, the payment and the time', async () => {
+  test('a trade is unpaid, then paid with the amount, the payment and the time', async () => {
     const trade = await created(adapter, newTrade({ method }));
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
     const payment = await pay(trade);
@@ -24,7 +24,7 @@ describe.each(METHODS)('trades by %s', (method) => {
     expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'already_paid' });
   });
 
-  it('a trade stays open for another card after a decline, and can be closed', async () => {
+  test('a trade stays open for another card after a decline, and can be closed', async () => {
     const trade = await created(adapter, newTrade({ method }));
     await pay(trade, 'declined');
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
@@ -33,7 +33,7 @@ describe.each(METHODS)('trades by %s', (method) => {
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'closed' });
   });
 
-  it('a trade is in process while an asynchronous payment method is, and cannot be closed until then', async () => {
+  test('a trade is in process while an asynchronous payment method is, and cannot be closed until then', async () => {
     const trade = await created(adapter, newTrade({ method }));
     const payment = await pay(trade, 'processing');
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'processing' });
@@ -42,7 +42,7 @@ describe.each(METHODS)('trades by %s', (method) => {
     expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({ state: 'paid' });
   });
 
-  it('a trade is created once, and repeating the request gives the same trade', async () => {
+  test('a trade is created once, and repeating the request gives the same trade', async () => {
     const trade = newTrade({ method });
     const first = await adapter.createTrade(ACCOUNT, trade);
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 14 * 60_000 });
@@ -52,7 +52,7 @@ describe.each(METHODS)('trades by %s', (method) => {
     expect(one).toMatchObject({ key: trade.outTradeNo, version: '2026-10-28.endive' });
   });
 
-  it('a trade is found by our number in the whole listing, and absent only if the whole listing was read', async () => {
+  test('a trade is found by our number in the whole listing, and absent only if the whole listing was read', async () => {
     const trade = newTrade({ method });
     expect(await adapter.findTrade?.(ACCOUNT, trade)).toBe('absent');
     await requests();
@@ -74,7 +74,7 @@ describe.each(METHODS)('trades by %s', (method) => {
     expect(await errorOf(unread)).toMatchObject({ kind: 'garbage' });
   });
 
-  it('a trade is searched in the period in which it can have been created, with clocks up to 5 min apart', async () => {
+  test('a trade is searched in the period in which it can have been created, with clocks up to 5 min apart', async () => {
     const trade = newTrade({ method });
     await adapter.findTrade?.(ACCOUNT, trade);
     const [{ path: asked } = { path: '' }] = await requests();
@@ -84,22 +84,25 @@ describe.each(METHODS)('trades by %s', (method) => {
     expect(at('lte') - Date.parse(trade.expiresAt)).toBeCloseTo(300_000, -4);
   });
 
-  it.each([240, -240])('a trade is found with a clock that is %i s off', async (offsetS) => {
+  test.each([240, -240])('a trade is found with a clock that is %i s off', async (offsetS) => {
     await double.tell('clock', { offsetS });
     const trade = await created(adapter, newTrade({ method }));
     expect(await adapter.findTrade?.(ACCOUNT, trade)).toEqual(trade.reference);
   });
 
-  it.each([400, -400])('a trade is not reported as absent with a clock that is %i s off', async (offsetS) => {
-    await double.tell('clock', { offsetS });
-    const call = adapter.findTrade?.(ACCOUNT, newTrade({ method })) ?? Promise.resolve();
-    expect(await errorOf(call)).toMatchObject({
-      kind: 'misconfigured',
-      message: expect.stringContaining('clock'),
-    });
-  });
+  test.each([400, -400])(
+    'a trade is not reported as absent with a clock that is %i s off',
+    async (offsetS) => {
+      await double.tell('clock', { offsetS });
+      const call = adapter.findTrade?.(ACCOUNT, newTrade({ method })) ?? Promise.resolve();
+      expect(await errorOf(call)).toMatchObject({
+        kind: 'misconfigured',
+        message: expect.stringContaining('clock'),
+      });
+    },
+  );
 
-  it('a trade returns its next action again while it is open, and none afterwards', async () => {
+  test('a trade returns its next action again while it is open, and none afterwards', async () => {
     const trade = await created(adapter, newTrade({ method }));
     const again = await adapter.createTrade(ACCOUNT, trade);
     expect(again).toMatchObject({ reference: trade.reference });
@@ -109,7 +112,7 @@ describe.each(METHODS)('trades by %s', (method) => {
     expect(posts).toHaveLength(1);
   });
 
-  it('a trade whose id Stripe does not know is misconfigured, because the key belongs to another account', async () => {
+  test('a trade whose id Stripe does not know is misconfigured, because the key belongs to another account', async () => {
     const trade = {
       ...newTrade({ method }),
       reference: { id: method === 'checkout' ? 'cs_test_x' : 'pi_x' },
@@ -124,7 +127,7 @@ describe.each(METHODS)('trades by %s', (method) => {
 });
 
 describe.each(METHODS)('a payer who pays later and elsewhere, with the method %s', (method) => {
-  it.each([
+  test.each([
     'boleto_display_details',
     'display_bank_transfer_instructions',
     'konbini_display_details',
@@ -140,7 +143,7 @@ describe.each(METHODS)('a payer who pays later and elsewhere, with the method %s
     expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({ state: 'paid' });
   });
 
-  it('a paid trade has the received amount, not the total', async () => {
+  test('a paid trade has the received amount, not the total', async () => {
     const trade = await created(adapter, newTrade({ method }));
     const payment = await pay(trade, 'display_bank_transfer_instructions');
     await double.tell('settle', { payment, paid: true, received: 1000 });
@@ -149,7 +152,7 @@ describe.each(METHODS)('a payer who pays later and elsewhere, with the method %s
 });
 
 describe('Checkout Sessions', () => {
-  it('a Checkout Session has finally failed if its asynchronous payment method failed', async () => {
+  test('a Checkout Session has finally failed if its asynchronous payment method failed', async () => {
     const trade = await created(adapter);
     const payment = await pay(trade, 'processing');
     await double.tell('settle', { payment, paid: false });
@@ -157,14 +160,14 @@ describe('Checkout Sessions', () => {
     expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'closed' });
   });
 
-  it('a Checkout Session is closed if it has expired at Stripe', async () => {
+  test('a Checkout Session is closed if it has expired at Stripe', async () => {
     const trade = await created(adapter);
     await double.tell('clock', { offsetS: 51 * 60 });
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'closed' });
     expect(await adapter.createTrade(ACCOUNT, trade)).toBe('not_renewable');
   });
 
-  it.each([
+  test.each([
     ['one minute', 60_000, 0],
     ['one minute, first requested at its end', 60_000, 60],
     ['the longest time', declaration.methods[0].expiry.atMostMs as number, 0],
@@ -184,14 +187,14 @@ describe('Checkout Sessions', () => {
 });
 
 describe('payment intents', () => {
-  it('a payment intent can still be paid while the card is being authenticated', async () => {
+  test('a payment intent can still be paid while the card is being authenticated', async () => {
     const trade = await created(adapter, newTrade({ method: 'payment_intent' }));
     await pay(trade, 'use_stripe_sdk');
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
     expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'closed' });
   });
 
-  it('a payment intent passes the client secret and the publishable key to the page', async () => {
+  test('a payment intent passes the client secret and the publishable key to the page', async () => {
     const made = await adapter.createTrade(ACCOUNT, newTrade({ method: 'payment_intent' }));
     expect(made).toMatchObject({
       action: {
@@ -201,7 +204,7 @@ describe('payment intents', () => {
     });
   });
 
-  it('a payment intent is not created without a publishable key', async () => {
+  test('a payment intent is not created without a publishable key', async () => {
     const { publishable_key: _, ...without } = CREDENTIALS;
     const call = adapter.createTrade(accountOf(without), newTrade({ method: 'payment_intent' }));
     expect(await errorOf(call)).toMatchObject({ kind: 'misconfigured' });

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ChannelAdapter, NewTrade } from '../../../src/domain/channel.ts';
 import { type StripeDouble, startStripeDouble } from '../../doubles/stripe/start.ts';
 import { ACCOUNT, adapterAt, CREDENTIALS, created, errorOf, idOf, newTrade, signed } from './support.ts';
@@ -56,7 +56,7 @@ describe.each([
   ['checkout', newSession],
   ['payment_intent', newIntent],
 ] as const)('an adopted trade by %s', (method, make) => {
-  it('an adopted trade has its terms, is paid, can be refunded, and reports its refunds', async () => {
+  test('an adopted trade has its terms, is paid, can be refunded, and reports its refunds', async () => {
     const { id } = await make();
     const terms = { amount: 1050, currency: 'EUR' };
     expect(await read(id)).toEqual({ reference: id, method, terms, answer: { state: 'unpaid' } });
@@ -76,24 +76,24 @@ describe.each([
     expect((await read(id)).answer).toMatchObject({ state: 'refunded' });
   });
 
-  it('an adopted trade is closed only if nodrop closes it, and then reads as closed', async () => {
+  test('an adopted trade is closed only if nodrop closes it, and then reads as closed', async () => {
     const { id } = await make();
     expect(await adapter.closeTrade(ACCOUNT, adopted(id, method))).toEqual({ state: 'closed' });
     expect((await read(id)).answer).toEqual({ state: 'closed' });
   });
 
-  it('a trade that nodrop has created is recognised', async () => {
+  test('a trade that nodrop has created is recognised', async () => {
     expect(await read(idOf(await created(adapter, newTrade({ method }))))).toMatchObject({ isOurs: true });
   });
 });
 
-it('a payment intent of a Checkout Session is read as the session', async () => {
+test('a payment intent of a Checkout Session is read as the session', async () => {
   const { id } = await newSession();
   const payment = await pay(id);
   expect(await read(payment)).toMatchObject({ reference: id, method: 'checkout' });
 });
 
-it('a trade that Stripe does not know is unknown, and an unreachable Stripe is an error', async () => {
+test('a trade that Stripe does not know is unknown, and an unreachable Stripe is an error', async () => {
   for (const reference of ['cs_test_none', 'pi_none'])
     expect(await read(reference)).toEqual({ reference, answer: { state: 'unknown_trade' } });
   const error = await errorOf(
@@ -108,7 +108,7 @@ describe('an event that does not contain a number of nodrop', () => {
       ...{ id: 'evt_1', object: 'event', type, created: 1_700_000_000, livemode: false },
       data: { object },
     });
-  it.each([
+  test.each([
     ['checkout.session.completed', { id: 'cs_1' }, { reference: 'cs_1' }],
     ['payment_intent.succeeded', { id: 'pi_1' }, { reference: 'pi_1', channelPaymentId: 'pi_1' }],
     ['charge.refunded', { id: 'ch_1', payment_intent: 'pi_1' }, { channelPaymentId: 'pi_1' }],

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { currencyLimits, fromStripe, toStripe } from '../../../src/channels/stripe/amounts.ts';
 import { ChannelError } from '../../../src/domain/channel.ts';
 import { exponentOf, isCurrentCurrency } from '../../../src/domain/money.ts';
@@ -6,7 +6,7 @@ import { exponentOf, isCurrentCurrency } from '../../../src/domain/money.ts';
 /** Tests the conversion between nodrop's minor units and Stripe's units. */
 
 describe('amounts', () => {
-  it.each([
+  test.each([
     ['EUR', 1050, 1050],
     ['JPY', 1050, 1050],
     ['KWD', 1050, 1050],
@@ -19,7 +19,7 @@ describe('amounts', () => {
     expect(fromStripe(theirs, currency.toLowerCase())).toEqual({ amount: ours, currency });
   });
 
-  it('amounts that are invalid in our units are not accepted', () => {
+  test('amounts that are invalid in our units are not accepted', () => {
     for (const [amount, code] of [
       [150, 'isk'],
       [0, 'eur'],
@@ -30,14 +30,14 @@ describe('amounts', () => {
     }
   });
 
-  it.each([
+  test.each([
     ['MGA', 50],
     ['MGA', 149],
   ])('an amount in %s that Stripe cannot represent is rejected: %i', (currency, amount) => {
     expect(() => toStripe(amount, currency)).toThrow(expect.objectContaining({ kind: 'rejected' }));
   });
 
-  it('amounts are declared only for current currencies, and convert there and back for every one', () => {
+  test('amounts are declared only for current currencies, and convert there and back for every one', () => {
     expect(Object.keys(currencyLimits).filter((code) => !isCurrentCurrency(code))).toEqual([]);
     for (const [code, { multipleOf = 1 }] of Object.entries(currencyLimits)) {
       const amount = 7 * multipleOf;

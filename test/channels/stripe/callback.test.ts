@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createStripeAdapter } from '../../../src/channels/stripe/adapter.ts';
 import { EVENT_TYPES } from '../../../src/channels/stripe/callback.ts';
 import type { CallbackError, CallbackRequest } from '../../../src/domain/channel.ts';
@@ -69,7 +69,7 @@ const refund = {
 describe('signatures', () => {
   const body = text('payment_intent.succeeded', intent);
 
-  it('a signature counts if it was made with any of the valid secrets', async () => {
+  test('a signature counts if it was made with any of the valid secrets', async () => {
     const rotated = accountOf({ ...CREDENTIALS, webhook_secret: 'whsec_new' }, CREDENTIALS);
     for (const secret of ['whsec_new', CREDENTIALS.webhook_secret]) {
       expect(await refusalOf(signed(body, { secret }), rotated)).toBe('trade');
@@ -77,12 +77,12 @@ describe('signatures', () => {
     expect(await refusalOf(signed(body, { secret: 'whsec_other' }), rotated)).toBe('unverified');
   });
 
-  it('a signature counts up to 300 s in the past and in the future', async () => {
+  test('a signature counts up to 300 s in the past and in the future', async () => {
     for (const ageS of [295, -295]) expect(await refusalOf(signed(body, { ageS }))).toBe('trade');
     for (const ageS of [305, -305, -3600]) expect(await refusalOf(signed(body, { ageS }))).toBe('unverified');
   });
 
-  it('a signature covers every byte of the body', async () => {
+  test('a signature covers every byte of the body', async () => {
     const { headers, rawBody } = signed(body);
     const tampered = Buffer.from(rawBody.toString().replace('1050', '1051'));
     const notUtf8 = signed(body.replace('eur', 'e\uFFFDr'));
@@ -98,7 +98,7 @@ describe('signatures', () => {
     expect(await refusalOf({ headers: notUtf8.headers, rawBody: bytes })).toBe('unverified');
   });
 
-  it('the signature header needs a time and a signature of the scheme', async () => {
+  test('the signature header needs a time and a signature of the scheme', async () => {
     const { headers, rawBody } = signed(body);
     const header = headers['stripe-signature'] as string;
     const [time, signature] = header.split(',') as [string, string];
@@ -119,7 +119,7 @@ describe('signatures', () => {
 });
 
 describe('events', () => {
-  it('an event about a paid intent reports the received amount, by our number only, as the session has the reference', async () => {
+  test('an event about a paid intent reports the received amount, by our number only, as the session has the reference', async () => {
     const event = text('payment_intent.succeeded', { ...intent, amount_received: 1000 });
     expect(await verify(signed(event))).toEqual({
       kind: 'trade',
@@ -135,7 +135,7 @@ describe('events', () => {
     });
   });
 
-  it.each([
+  test.each([
     ['checkout.session.completed', session],
     ['checkout.session.async_payment_succeeded', session],
     ['checkout.session.completed', { ...session, payment_status: 'unpaid' }],
@@ -154,7 +154,7 @@ describe('events', () => {
     });
   });
 
-  it('an event about an expired session closes the trade', async () => {
+  test('an event about an expired session closes the trade', async () => {
     const expired = { ...session, status: 'expired', payment_status: 'unpaid', payment_intent: null };
     expect(await verify(signed(text('checkout.session.expired', expired)))).toMatchObject({
       kind: 'trade',
@@ -162,7 +162,7 @@ describe('events', () => {
     });
   });
 
-  it("an event about a refund of ours names it by our numbers and by Stripe's id", async () => {
+  test("an event about a refund of ours names it by our numbers and by Stripe's id", async () => {
     expect(await verify(signed(text('refund.created', refund)))).toEqual({
       kind: 'refund',
       notificationId: 'evt_1',
@@ -180,7 +180,7 @@ describe('events', () => {
     });
   });
 
-  it.each([
+  test.each([
     ['150 ISK', 'isk', 150, 2],
     ['40 ISK', 'isk', 40, 1],
     ['155 KWD', 'kwd', 155, 155],
@@ -196,7 +196,7 @@ describe('events', () => {
     },
   );
 
-  it('an event about a refund made in the dashboard names the payment at Stripe', async () => {
+  test('an event about a refund made in the dashboard names the payment at Stripe', async () => {
     expect(await verify(signed(text('refund.created', { ...refund, metadata: {} })))).toMatchObject({
       kind: 'refund',
       about: { channelPaymentId: 'pi_1' },
@@ -204,7 +204,7 @@ describe('events', () => {
     });
   });
 
-  it('an event about a failed refund shows whether the refund had succeeded before', async () => {
+  test('an event about a failed refund shows whether the refund had succeeded before', async () => {
     const failed = { ...refund, status: 'failed', failure_reason: 'merchant_request' };
     const data = { object: failed, previous_attributes: { status: 'succeeded' } };
     const of = async (more: object) => verify(signed(text('refund.failed', failed, more)));
@@ -212,7 +212,7 @@ describe('events', () => {
     expect(await of({ data: { object: failed } })).toMatchObject({ refund: { answer: { state: 'failed' } } });
   });
 
-  it.each([
+  test.each([
     ['needs_response', 'open'],
     ['warning_needs_response', 'open'],
     ['under_review', 'open'],
@@ -248,7 +248,7 @@ describe('events', () => {
     }
   });
 
-  it.each([
+  test.each([
     ['of another type', text('payout.paid', { id: 'po_1' })],
     ['of the account', text('account.updated', { id: 'acct_1', metadata: OURS })],
     ['of live mode', text('checkout.session.completed', session, { livemode: true })],
@@ -265,7 +265,7 @@ describe('events', () => {
     expect(await verify(signed(body))).toMatchObject({ kind: 'ignored', reason: expect.any(String) });
   });
 
-  it.each([
+  test.each([
     ['not JSON', '{'],
     ['not an event', '{}'],
     ['an event without an object', JSON.stringify({ id: 'evt_1', object: 'event', type: 'x' })],
@@ -274,7 +274,7 @@ describe('events', () => {
     expect(await refusalOf(signed(body))).toBe('malformed');
   });
 
-  it('an event that is not verified names our number only as a hint', () => {
+  test('an event that is not verified names our number only as a hint', () => {
     const peek = (body: string) => adapter.peekOutTradeNo(Buffer.from(body));
     expect(peek(text('checkout.session.completed', session))).toBe('pay_1');
     for (const body of [
@@ -316,7 +316,7 @@ describe('the events of a payment that the double sends', () => {
     await double.stop();
   });
 
-  it('the events of a payment are verified, belong to our trade, and report its payment, refund and dispute', async () => {
+  test('the events of a payment are verified, belong to our trade, and report its payment, refund and dispute', async () => {
     const trade = await created(adapterAt(double.url), newTrade());
     const { payment } = (await double.tell('pay', { id: idOf(trade), outcome: 'paid' })) as {
       payment: string;

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { classify, type Operation, type Reply, refusalIn } from '../../../src/channels/stripe/classify.ts';
 
 /** Only the listed answers of Stripe are definite. */
@@ -37,7 +37,7 @@ const DEFINITE: Readonly<Record<Operation, readonly Record<string, string>[]>> =
 };
 
 describe('refusals', () => {
-  it('a refusal is definite if it is listed for the operation', () => {
+  test('a refusal is definite if it is listed for the operation', () => {
     for (const operation of OPERATIONS) {
       for (const fields of DEFINITE[operation]) {
         expect(classify(replyOf(400, refusal(fields)), operation).kind, JSON.stringify(fields)).toBe(
@@ -84,7 +84,7 @@ describe('refusals', () => {
     fc.string(),
   );
 
-  it('a refusal is definite in no other case, for any status and body', () => {
+  test('a refusal is definite in no other case, for any status and body', () => {
     fc.assert(
       fc.property(
         fc.constantFrom(...OPERATIONS),
@@ -114,7 +114,7 @@ describe('refusals', () => {
 });
 
 describe('other answers', () => {
-  it.each([
+  test.each([
     [401, refusal({}), 'misconfigured'],
     [403, refusal({}), 'misconfigured'],
     [403, '<html>', 'misconfigured'],
@@ -133,7 +133,7 @@ describe('other answers', () => {
     for (const operation of OPERATIONS) expect(classify(replyOf(status, body), operation).kind).toBe(kind);
   });
 
-  it.each(['insufficient_funds', 'balance_insufficient', 'charge_disputed', 'refund_disputed_payment'])(
+  test.each(['insufficient_funds', 'balance_insufficient', 'charge_disputed', 'refund_disputed_payment'])(
     'the refusal %s of a refund is temporary',
     (code) => {
       expect(classify(replyOf(400, refusal({ code })), 'refund').kind).toBe('not_now');
@@ -141,7 +141,7 @@ describe('other answers', () => {
     },
   );
 
-  it('answers have the delay, the replay flag and the code, but quote no key', () => {
+  test('answers have the delay, the replay flag and the code, but quote no key', () => {
     const message = "Expired API Key provided: sk_live_canary and 'whsec_canary'";
     const reply = (headers: Record<string, string>) =>
       replyOf(429, refusal({ code: 'rate_limit', message }), headers);

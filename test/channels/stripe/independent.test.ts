@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { CallbackRequest, ChannelAdapter, NewTrade } from '../../../src/domain/channel.ts';
 import { eventually } from '../../support/progress.ts';
 import { folderOf, type Passed, type RunningServer, startProxy, startStripeServer } from './servers.ts';
@@ -74,7 +74,7 @@ describe.skipIf(localstripe === undefined)('localstripe', () => {
   const intent = (changes: Partial<NewTrade> = {}) =>
     created(adapter, newTrade({ method: 'payment_intent', ...changes }));
 
-  it('a query reports what the payer did when no callback is sent', async () => {
+  test('a query reports what the payer did when no callback is sent', async () => {
     const trade = await intent();
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
     await pay(trade);
@@ -89,7 +89,7 @@ describe.skipIf(localstripe === undefined)('localstripe', () => {
     expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'already_paid' });
   });
 
-  it('its callbacks are verified by the adapter', async () => {
+  test('its callbacks are verified by the adapter', async () => {
     const received: CallbackRequest[] = [];
     const receiver: Server = createServer(async (request, response) => {
       const chunks: Buffer[] = [];
@@ -119,7 +119,7 @@ describe.skipIf(localstripe === undefined)('localstripe', () => {
     receiver.close();
   });
 
-  it('a trade can be closed, found by our number, and refunded', async () => {
+  test('a trade can be closed, found by our number, and refunded', async () => {
     const closed = await intent();
     expect(await adapter.closeTrade(ACCOUNT, closed)).toEqual({ state: 'closed' });
     expect(await adapter.queryTrade(ACCOUNT, closed)).toEqual({ state: 'closed' });
@@ -175,7 +175,7 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
     total: 1050,
   };
 
-  it.each(['checkout', 'payment_intent'])('stripe-mock accepts every request of %s', async (method) => {
+  test.each(['checkout', 'payment_intent'])('stripe-mock accepts every request of %s', async (method) => {
     const trade = known(method);
     const calls: (() => Promise<unknown>)[] = [
       () => adapter.createTrade(ACCOUNT, newTrade({ method })),
@@ -193,7 +193,7 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
     expect(await adapter.findTrade?.(ACCOUNT, trade)).toBe('absent');
   });
 
-  it('stripe-mock accepts the requests for close, list and check', async () => {
+  test('stripe-mock accepts the requests for close, list and check', async () => {
     for (const method of ['checkout', 'payment_intent']) {
       const outcome = await adapter.closeTrade(ACCOUNT, known(method)).catch((error) => error);
       // The session in the sample is still open, although the request was to close it.
@@ -204,7 +204,7 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
     ).resolves.toBeUndefined();
   });
 
-  it('stripe-mock refuses what Stripe refuses', async () => {
+  test('stripe-mock refuses what Stripe refuses', async () => {
     const refused = await fetch(`${server.url}/v1/checkout/sessions`, {
       method: 'POST',
       headers: { authorization: 'Bearer sk_test_123' },

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { smokeTest } from '../../../src/cli/channels-smoke.ts';
 import { type StripeDouble, startStripeDouble } from '../../doubles/stripe/start.ts';
 import { ACCOUNT, accountOf, adapterAt, CREDENTIALS } from './support.ts';
@@ -11,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(() => double.stop());
 
-it('the smoke test tries a trade with each method, and prints each step', async () => {
+test('the smoke test tries a trade with each method, and prints each step', async () => {
   const lines: string[] = [];
   await smokeTest(adapterAt(double.url), ACCOUNT, (line) => lines.push(line));
   const text = lines
@@ -41,7 +41,7 @@ By payment_intent:
   for (const secret of Object.values(CREDENTIALS)) expect(text).not.toContain(secret);
 });
 
-it('the smoke test refuses a live key before it sends a request', async () => {
+test('the smoke test refuses a live key before it sends a request', async () => {
   await double.tell('requests', {});
   const live = accountOf(CREDENTIALS, { ...CREDENTIALS, secret_key: 'rk_live_1' });
   await expect(smokeTest(adapterAt(double.url), live, () => {})).rejects.toThrow(/are live/);
