@@ -17,7 +17,7 @@ import {
   woken,
 } from './sweep-support.ts';
 
-// The steps of the sweep, with a real database and a fake Temporal client.
+// Tests the steps of the sweep, with a real database and a fake Temporal client.
 
 test('the sweep settles recorded money, and signals a running workflow that does not know about the money', async () => {
   const money = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
@@ -100,7 +100,7 @@ describe('a step of the sweep', () => {
     woken.length = 0;
     clock.now += HOUR;
     expect(await sweep.sweepPayments()).toBe(211);
-    // Rows that the step leased but did not process can be leased again a minute later.
+    // If the step leased rows but did not process them, it can lease them again a minute later.
     time = 0;
     clock.now += MINUTE;
     expect(await sweep.sweepPayments()).toBe(39);
