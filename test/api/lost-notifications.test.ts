@@ -72,7 +72,7 @@ test('waiting requests read the database themselves while no notifications arriv
       done: (count) => count === 3,
       timeoutMs: 60_000,
     });
-    // The request has read again without a notification, well before its timeout.
+    // The request reads again without a notification, well before its timeout.
     expect([reads, changes.listening]).toEqual([3, false]);
     proxy.forwardNotifications();
     await eventually(() => changes.listening);

@@ -46,7 +46,7 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
   const strangers = () =>
     auth === 'operator' ? [stranger.operatorKey] : [stranger.key, stranger.operatorKey];
 
-  // Refused requests change nothing, so one set-up serves all cases.
+  // Refused requests change nothing, so all cases share one set-up.
   describe('the route refuses', () => {
     beforeAll(begin);
     afterAll(end);
@@ -111,7 +111,8 @@ describe.each(guarded.map((endpoint) => [name(endpoint), endpoint] as const))('%
     if (!ownsPath) {
       test("another merchant's key, but shows only that merchant's own data", async () => {
         for (const key of strangers()) {
-          // Here the route lists or creates objects, so the answer succeeds but must not show the victim's data.
+          // This route lists or creates objects. So the request succeeds, but its answer must not show the victim's
+          // data.
           const before = await victims();
           const answer = await ask(endpoint, key);
           expect(answer.status, answer.text).toBeLessThan(300);

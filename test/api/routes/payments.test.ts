@@ -102,7 +102,7 @@ describe('creating a payment', () => {
     expect([answer.status, answer.json.status, answer.json.payUrl]).toEqual([202, 'created', null]);
     expect(answer.json.clientToken).toMatch(/^ct_/);
     const [call] = api.workflows.named('start');
-    // This request started the workflow, and waits for its result for up to eight seconds.
+    // This request started the workflow, and waits up to eight seconds for the workflow's result.
     expect(call?.args[0]).toBe(true);
     expect(call?.args[1]).toBeGreaterThanOrEqual(8_000 - (Date.now() - began));
     expect(call?.args[1]).toBeLessThanOrEqual(8_000);
