@@ -206,7 +206,7 @@ test('an unreadable answer raises no attention if a readable answer is recorded 
   const elsewhere = connect();
   let silent: Promise<unknown> | undefined;
   let isRecorded = false;
-  // Clears the error in the same way as recordAnswer, after it has read the payment.
+  // Clears the error as recordAnswer does after it has read the payment.
   await underOrderLock(db, id, now(), async ({ tx, payment }) => {
     silent = recordSilence(elsewhere, id, 'no answer', alarmAfterMs, now()).then(() => {
       isRecorded = true;

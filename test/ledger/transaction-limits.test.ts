@@ -70,7 +70,7 @@ test.each([
     expect(underWay).toBeLessThan(SLOTS);
     expect(await withinLimits(db, 'other', 'order', async () => 'served')).toBe('served');
     await end();
-    // In the end, every transaction that waited has run.
+    // In the end, every waiting transaction has run.
     expect((await counts()).begun).toBe(atOnce + WAITING);
   },
 );

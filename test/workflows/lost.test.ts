@@ -124,7 +124,7 @@ test('a workflow whose row is lost shows the attention row_lost and looks for th
   const looks = readsOf(payment.id).slice(before - 1);
   expect(gaps(looks)).toEqual([1, 2, 4, 8, 16, 32, 60, 60, 60]);
 
-  // An operator's query is answered even without a row.
+  // nodrop answers an operator's query even without a row.
   expect(await h.workflows.askChannel(payment, 10_000)).toBe(false);
   expect(await h.workflows.awaitNextAction(payment, 10_000)).toBe(true);
 
@@ -225,7 +225,7 @@ test('a recovered payment without money is closed at the channel and cancelled, 
   const payment = await newLost();
   const created = creates.filter((id) => id === payment.id).length;
   await recover(payment);
-  // If a caller requests a next action, the payment gets none.
+  // The payment gets no next action, even if a caller requests one.
   expect(await h.workflows.awaitNextAction(payment, 10_000)).toBe(true);
   await h.until(payment.id, 'cancelled');
   expect(await h.orderStatus(payment)).toBe('unpaid');

@@ -8,7 +8,10 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { NET_MS } from '../support/progress.ts';
 import { atChannel, done, h, hooks, payTwice, refundsOf } from './refund-support.ts';
 
-/** If a refund is refused, its amount is no longer reserved. If the refund was due, its attention stays. */
+/**
+ * Tests refused refunds. The amount of a refused refund is no longer reserved. If the refund was due, its attention
+ * stays.
+ */
 
 test('if the channel finally refuses a refund, the refund fails and its amount can be requested again', async () => {
   const payment = await h.newPaid();

@@ -5,7 +5,7 @@ import { takeStuckRefunds } from '../../src/ledger/sweep.ts';
 import { eventually } from '../support/progress.ts';
 import { atChannel, done, h, payTwice, processing, refundsOf } from './refund-support.ts';
 
-/** A refund that is due is made exactly once, whatever the channel answers. */
+/** Tests that a due refund is made exactly once, whatever the channel answers. */
 
 const HOUR = 3600;
 
