@@ -96,7 +96,7 @@ describe('when the listening connection is lost', () => {
     expect(looks.every(({ length }) => length > 1)).toBe(true);
     const counts = perTenth(began);
     expect(counts).toHaveLength(5);
-    // The second reads of the 500 requests are spread over half a second.
+    // Each of the 500 requests reads twice within half a second, so a tenth of a second has 200 reads on average.
     for (const count of counts) expect(count).toBeLessThanOrEqual(250);
     // While the connection listens, no request reads without a reason for READS_AGAIN_AFTER_MS.
     const total = looks.flat().length;

@@ -23,7 +23,7 @@ import { attempt, connect, db, merchantId, now, orderOf, PAID, row } from './pay
 
 /**
  * Tests that every change of a payment depends on its state. A change that is repeated, late, or in the wrong sequence
- * has no effect (P5). An answer without money never replaces recorded money (P1, P3).
+ * has no effect (P5). An answer that reports no money never replaces recorded money (P1, P3).
  */
 
 const ACTION = { type: 'redirect', url: 'https://wallet.example' } as const;

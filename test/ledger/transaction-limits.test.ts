@@ -7,8 +7,8 @@ import {
   withinLimits,
 } from '../../src/ledger/transaction-limits.ts';
 
-// Tests the limits of transactions with work that hangs as long as the test wants. The test uses no database, and
-// counts the work.
+// Tests the limits of concurrent transactions. The work of a transaction hangs until the test ends it. The tests use no
+// database, and count the work that runs.
 
 const WAITING = 40;
 /** The number of slots of a worker's task queue. */

@@ -194,7 +194,7 @@ test('if two recovered payments of one order are paid, the second payment gets a
   expect(await h.db.refund.count({ where: { paymentId: { in: [first.id, second.id] } } })).toBe(0);
 });
 
-// After a message cancels an activity, this server no longer skips time. The following tests do not need
+// After a message cancels an activity, the time-skipping server no longer skips time. The following tests do not need
 // skipped time.
 
 test('the input of a workflow contains what is needed to restore a lost row', async () => {

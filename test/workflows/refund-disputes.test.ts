@@ -106,7 +106,7 @@ describe('a dispute', () => {
       await done(refund.id);
       const { status, settledAt, createdAt } = await h.refundRow(refund.id);
       expect(status).toBe('failed');
-      // The refund ends before the channel forgets its idempotency key.
+      // The refund ends before the channel forgets the refund's idempotency key.
       expect(Number(settledAt) - Number(createdAt)).toBeLessThan((DAY / 2) * 1000);
       expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
       expect(book.of(payment.id)).toEqual([]);

@@ -83,7 +83,7 @@ test('if the channel refunds more than nodrop requested and the excess was recor
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n, attention: 'amount_mismatch' });
 });
 
-// After a message cancels an activity, this server no longer skips time. The following tests do not need
+// After a message cancels an activity, the time-skipping server no longer skips time. The following tests do not need
 // skipped time.
 
 describe('a refund of all remaining money after a refund was made at the channel', () => {

@@ -74,7 +74,7 @@ test('a refused refund is not settled until a query of the trade shows which ref
   ]);
 });
 
-// After a message cancels an activity, this server no longer skips time. The following tests do not need
+// After a message cancels an activity, the time-skipping server no longer skips time. The following tests do not need
 // skipped time.
 
 test('a refused automatic refund keeps its attention until the money is refunded in another way', async () => {

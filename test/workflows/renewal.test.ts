@@ -6,7 +6,7 @@ import { useHarness } from './harness.ts';
 
 /**
  * Tests that a payment's history stays short even if the payment gets many messages. The workflow continues as new, and
- * no message is lost.
+ * the payment loses nothing.
  */
 
 const h = useHarness({ environment: () => soonRenewingEnvironment(60) });

@@ -270,7 +270,7 @@ describe('a dispute', () => {
     await give(id, reference);
     expect(await matchCallbacks(api.db, new Date())).toBe(1);
     api.workflows.down = false;
-    // The repeated callback has the same effect as the sweep has for a stored callback.
+    // The repeated callback raises the attention, as the sweep does for a stored callback.
     await send(callback);
     expect(await row(id)).toMatchObject({ attention: 'disputed' });
   });
