@@ -77,7 +77,7 @@ test('if the signal of a requested cancellation is missing, the sweep signals th
     [],
     ['The sweep found the payment without a running workflow and started one.'],
   ]);
-  // The next sweep checks the other payment, because the payments that were just checked are not due yet.
+  // The next sweep checks the other payment, because the payments of the first sweep are not due yet.
   clock.now += MINUTE;
   await sweep.sweepPayments();
   expect(woken.slice(2)).toEqual([fresh]);

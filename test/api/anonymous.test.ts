@@ -334,7 +334,7 @@ describe('X-Forwarded-For', () => {
       await exhaustMisses(behind, { 'x-forwarded-for': '2001:db8:1:200::1' });
       expect((await from(behind, '2001:db8:1:200:a:b:c:d')).status).toBe(429);
       expect((await from(behind, '2001:db8:1:201::1')).status).toBe(401);
-      // If the header's value is not an address, the request counts as one from the proxy itself.
+      // If the value of the header is not an address, the request counts against the limit of the proxy itself.
       for (let n = 0; n <= MISSES_A_MINUTE; n += 1) await from(behind, `nonsense-${n}`);
       expect((await from(behind, 'more-nonsense')).status).toBe(429);
     } finally {

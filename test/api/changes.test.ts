@@ -2,8 +2,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Changes } from '../../src/api/changes.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
-// Many requests of one process wait for changes over one listening connection. The tests check that these requests do
-// not all read the database at the same time.
+// Tests that many waiting requests of one process, which share one listening connection, do not all read the database
+// at the same time.
 
 /** While the connection is lost, the longest time between two reads of a waiting request, in ms. */
 const LOOKS_WITHIN_MS = 3_000;

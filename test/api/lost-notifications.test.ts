@@ -4,8 +4,8 @@ import { Changes } from '../../src/api/changes.ts';
 import { eventually, useDatabase } from '../support/stack.ts';
 
 /**
- * A database connection may work and still receive no notifications, for example behind a transaction pooler. The API
- * must not rely on such a connection.
+ * Tests a database connection that works but receives no notifications, as behind a transaction pooler. The API must
+ * not rely on such a connection.
  */
 
 /** The time between two pings. It is the same as in `Changes`. */

@@ -21,7 +21,7 @@ import {
 describe('an order that its order service does not know', () => {
   const HOUR = 3_600_000;
 
-  /** Records one attempt at each of these times (in ms after `from`), each with its outcome. */
+  /** Records attempts with these times (in ms after `from`) and these outcomes. */
   async function tell(
     deliveryId: string,
     from: Date,

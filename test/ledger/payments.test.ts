@@ -201,8 +201,8 @@ test('an unreadable answer raises no attention if a readable answer is recorded 
   const { id } = await attempt();
   const alarmAfterMs = 60_000;
   await recordSilence(db, id, 'no answer', alarmAfterMs, new Date(Date.now() - 2 * alarmAfterMs));
-  // If both transactions ran in one process, they would wait for each other's slot. So the second transaction has its
-  // own client.
+  // In one process, the two transactions would wait for each other's slot. So the second transaction has its own
+  // client.
   const elsewhere = connect();
   let silent: Promise<unknown> | undefined;
   let isRecorded = false;

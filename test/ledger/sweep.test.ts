@@ -365,7 +365,7 @@ describe('the sweep uses indexes that contain no finished rows', () => {
     const indexes: Record<string, string[]> = {};
     for (const [name, plan] of Object.entries(plans)) {
       expect(plan).not.toContain('Seq Scan');
-      // The other indexes in the plan only find a known row, so they are left out.
+      // The test ignores the other indexes in the plan, because each of them only finds a known row.
       indexes[name] = [...new Set(plan.match(/\b\w+_idx\b/g))].filter((index) => !index.includes('_id_'));
     }
     // In place of an empty partial index, the planner may use another empty partial index.

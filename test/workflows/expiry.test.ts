@@ -210,7 +210,7 @@ describe.each([
           creates = 0;
           return { payment, trade, lateBy };
         },
-        // If the workflow gets here, the machine was so slow that every attempt has certainly ended.
+        // The workflow gets here only if the machine was so slow that every attempt has ended.
         ({ lateBy }) => lateBy > IN_TIME_MS,
       );
       expect(trade?.state).toBe('CLOSED');

@@ -284,7 +284,7 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
   installRuntime(options.onLog);
   const env = await (options.environment ?? timeSkippingEnvironment)();
   const database = await freshDatabase();
-  // No test here crashes the database, so its commits need not wait for the disk.
+  // No test crashes the database, so a commit need not wait for the disk.
   const databaseUrl = `${database.url}?options=${encodeURIComponent('-c synchronous_commit=off')}`;
   const unwatch = watchLedger(databaseUrl);
   const db = createLedgerClient(databaseUrl);

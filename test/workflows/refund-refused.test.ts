@@ -188,7 +188,7 @@ describe('a refund of all remaining money that the channel refuses because a par
     expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(5);
     const again = await requestRefund(h.db, payment.id, request, new Date(await h.now()));
     expect(again).toMatchObject({ created: false, refund: { id: first.id, status: 'failed', replacedBy } });
-    // The events have this order, and each event names its replacement.
+    // The events come in this sequence. The event of a replaced refund contains the id of its replacement.
     const events = await h.db.event.findMany({
       where: { paymentId: payment.id, type: { startsWith: 'refund.' } },
       orderBy: { version: 'asc' },

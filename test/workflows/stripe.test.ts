@@ -172,7 +172,7 @@ test('Stripe: money that arrives after the close pays the order', async () => {
   await h.pass(62);
   expect([(await h.row(payment.id)).status, sessionOf(payment).status]).toEqual(['closed', 'expired']);
   expect(await h.orderStatus(payment)).toBe('unpaid');
-  // Stripe says that an expired session cannot be paid. If one is paid anyway, the money is not lost.
+  // By Stripe's documentation, an expired session cannot be paid. If a session is paid anyway, the money is not lost.
   sessionOf(payment).status = 'open';
   await pay(payment);
   await run.result();

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { setMerchant } from '../../../src/ledger/merchants.ts';
 import { newKey, newOrderId, pay, SECRET, setUp, startTestApi } from '../support.ts';
 
-// When the payer comes back from the channel, one query becomes due and the payer is redirected to the shop.
+// Tests the return of the payer from the channel. One query becomes due, and nodrop redirects the payer to the shop.
 
 const { api, key } = await setUp();
 beforeEach(() => {

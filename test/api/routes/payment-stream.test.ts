@@ -149,8 +149,8 @@ describe('with Last-Event-ID', () => {
 test('a stream that reaches its maximum lifetime ends cleanly, and the next stream sends a change that this stream missed', async () => {
   const made = await pay(api, key);
   let reads = 0;
-  // The first read opens the stream. The second read is the only one that such a short stream makes, and the payment
-  // changes during it.
+  // The first read opens the stream. A stream this short makes only one more read, and the payment changes during this
+  // read.
   const overtaken = intercept(api.db, 'payment', async (find) => {
     reads += 1;
     const found = await find();

@@ -310,7 +310,9 @@ describe('creating a payment', () => {
 
 describe('an order that is paid twice', () => {
   const paid = (id: string) => settle(api.db, id, { channelPaymentId: `T${id}` });
-  /** Pays two attempts at one order. The second attempt was started while the state of the first was unknown. */
+  /**
+   * Pays two attempts at one order. The second attempt was created while the state of the first attempt was unknown.
+   */
   async function paidTwice() {
     const first = await pay(api, key);
     api.workflows.onAskChannel = async () => false;

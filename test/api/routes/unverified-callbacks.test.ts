@@ -94,8 +94,8 @@ test('verified callbacks are never limited, however many arrive and whatever els
   const { id } = await pay(api, key);
   const strangers = Array.from({ length: 70 }, () => api.call('/v1/orders', { key: 'sk_wrong' }));
   await Promise.all([...strangers, ...Array.from({ length: 110 }, () => send(forged(id)))]);
-  // All callbacks wait for the lock of one order's row. If a callback times out, it is not acknowledged and is sent
-  // again.
+  // All callbacks wait for the lock of one order's row. nodrop does not acknowledge a callback that times out, so the
+  // channel sends it again.
   for (let sent = 0; sent < 300; sent += 10) {
     const answers = await Promise.all(
       Array.from({ length: 10 }, () => {

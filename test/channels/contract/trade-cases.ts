@@ -12,7 +12,7 @@ import {
   withoutZeros,
 } from './bench.ts';
 
-/** Tests the life of a trade. It is created once, queried, and then paid or closed. */
+/** Tests the life of a trade: its creation, queries, payment and close. */
 
 const clockMoved = 90_000;
 

@@ -137,7 +137,7 @@ export interface Protocol {
    * @default method, path and body
    */
   readonly terms?: (request: Sent) => unknown;
-  /** True if creating a trade only signs a link. It then sends no request that could fail. */
+  /** True if the adapter creates a trade by signing a link, without a request that could fail. */
   readonly createsWithoutRequest?: boolean;
   /** The number of entries on a page of the channel's listing. */
   readonly pageSize?: number;

@@ -7,7 +7,7 @@ import {
 } from '../../../src/domain/channel.ts';
 import type { Answer } from '../contract/http.ts';
 
-/** The common part of the fakes' adapters. One function sends requests, and another proves callbacks. */
+/** The common part of the fakes' adapters: functions that send requests and that verify callbacks. */
 
 export interface FakeOptions {
   /** The channel's base URL, without a trailing slash. */
